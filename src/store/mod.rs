@@ -1,0 +1,442 @@
+//! Bytes, durably: ordered keys and values, changed by atomic commits that nothing takes back.
+//!
+//! This layer knows no word of the domain. [`Store`] is the whole seam; there are two
+//! implementations, held to one contract suite (`tests/store/contract.rs`):
+//!
+//! - [`memory::Memory`]: for tests of the layers above; promises nothing about disks;
+//! - [`Durable`]: the real one, a journal in front of sled.
+//!
+//! What a `Store` promises:
+//!
+//! 1. A commit is atomic: all of its writes or none, at one [`Revision`], without gaps.
+//! 2. Its [`Receipt`] resolves only after the commit is on stable storage.
+//! 3. [`View::Committed`] never shows what a crash could take back. [`View::Staged`] shows, to
+//!    the one who commits, also what is still on its way to the disk; whoever answers from it
+//!    first awaits [`Store::durable_at`] of the highest revision it saw.
+//! 4. A page of a scan, and the rows of one [`Store::get_many`], are of one revision.
+//! 5. After a failed sync nothing is acknowledged any more ([`StoreError::Failed`]).
+
+use std::future::Future;
+use std::ops::Bound;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::types::Revision;
+
+pub mod memory;
+
+/// Longest key, in bytes.
+pub const KEY_BYTES_MAX: usize = 512;
+
+/// Longest value, in bytes. Larger things are chunked by the layer above: a larger value would
+/// make sled put its page into a file that it never syncs.
+pub const VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// Most writes in one batch.
+pub const BATCH_WRITES_MAX: usize = 4096;
+
+/// Most bytes in one batch: keys, values and entry together.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most rows in one page of a scan.
+pub const PAGE_ROWS_MAX: usize = 200;
+
+/// Which commits a read sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Only what is durable.
+    Committed,
+    /// Also what is staged and not yet durable. For the one who commits.
+    Staged,
+}
+
+/// A value and the revision of the commit that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Versioned {
+    /// The commit that wrote it.
+    pub revision: Revision,
+    /// What it wrote.
+    pub value: Bytes,
+}
+
+/// A key with its value, as a scan finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The key.
+    pub key: Bytes,
+    /// The commit that wrote it.
+    pub revision: Revision,
+    /// What it wrote.
+    pub value: Bytes,
+}
+
+/// An interval of keys, in byte order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// Where it begins.
+    pub from: Bound<Bytes>,
+    /// Where it ends.
+    pub to: Bound<Bytes>,
+}
+
+impl KeyRange {
+    /// Every key.
+    #[must_use]
+    pub const fn all() -> Self {
+        Self { from: Bound::Unbounded, to: Bound::Unbounded }
+    }
+
+    /// Every key that begins with `prefix`.
+    #[must_use]
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut end = prefix.to_vec();
+        while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+        let to = match end.last_mut() {
+            Some(byte) => {
+                *byte += 1;
+                Bound::Excluded(Bytes::from(end))
+            }
+            None => Bound::Unbounded,
+        };
+        Self { from: Bound::Included(Bytes::copy_from_slice(prefix)), to }
+    }
+
+    /// The same interval, but only what comes after `key`: the next page of a forward scan.
+    #[must_use]
+    pub fn after(self, key: Bytes) -> Self {
+        Self { from: Bound::Excluded(key), ..self }
+    }
+
+    /// The same interval, but only what comes before `key`: the next page of a backward scan.
+    #[must_use]
+    pub fn before(self, key: Bytes) -> Self {
+        Self { to: Bound::Excluded(key), ..self }
+    }
+}
+
+/// The order of a scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Smallest key first.
+    Ascending,
+    /// Largest key first.
+    Descending,
+}
+
+/// One page of a scan, of one revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The revision that the page shows.
+    pub revision: Revision,
+    /// The rows in the order asked for.
+    pub rows: Vec<Row>,
+    /// Where to go on ([`KeyRange::after`] or [`KeyRange::before`] it); `None`: nothing is left.
+    /// A page may hold fewer rows than asked for and still have a `next`.
+    pub next: Option<Bytes>,
+}
+
+/// What must hold for a batch to be committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// The key has no value.
+    Absent(Bytes),
+    /// The key's value is the one that this commit wrote.
+    Unchanged(Bytes, Revision),
+}
+
+impl Precondition {
+    /// The key that it speaks of.
+    #[must_use]
+    pub const fn key(&self) -> &Bytes {
+        match self {
+            Self::Absent(key) | Self::Unchanged(key, _) => key,
+        }
+    }
+
+    /// Whether it holds where the key is at `current` (`None`: it has no value).
+    #[must_use]
+    pub fn holds(&self, current: Option<Revision>) -> bool {
+        match self {
+            Self::Absent(_) => current.is_none(),
+            Self::Unchanged(_, revision) => current == Some(*revision),
+        }
+    }
+}
+
+/// One write of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The key.
+    pub key: Bytes,
+    /// Its new value; `None` deletes it.
+    pub value: Option<Bytes>,
+}
+
+impl Write {
+    /// Gives `key` this value.
+    #[must_use]
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        Self { key: key.into(), value: Some(value.into()) }
+    }
+
+    /// Deletes `key`.
+    #[must_use]
+    pub fn delete(key: impl Into<Bytes>) -> Self {
+        Self { key: key.into(), value: None }
+    }
+}
+
+/// Whether a batch may use the room that is kept back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Urgency {
+    /// Refused with [`StoreError::NoRoom`] once the disk runs short.
+    #[default]
+    Ordinary,
+    /// Logout, cancel, timers: may use the reserve.
+    Reserved,
+}
+
+/// Everything that one request changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The time of the commit, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What must hold, else nothing happens ([`StoreError::Conflict`]).
+    pub preconditions: Vec<Precondition>,
+    /// What changes. A key at most once.
+    pub writes: Vec<Write>,
+    /// What the log keeps of it beside the writes: actor, request, events. May be empty.
+    pub entry: Bytes,
+    /// Whether it may use the reserve of room.
+    pub urgency: Urgency,
+}
+
+/// One commit as the log has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The commit's revision.
+    pub revision: Revision,
+    /// Its time, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// The batch's entry.
+    pub entry: Bytes,
+    /// The batch's writes.
+    pub writes: Vec<Write>,
+}
+
+/// The promise that a commit will be durable. Awaiting it answers with the commit's revision once
+/// it is on stable storage, or with [`StoreError::Failed`]: then the outcome is unknown.
+#[derive(Debug)]
+pub struct Receipt {
+    revision: Revision,
+    /// `None`: durable already.
+    durable: Option<oneshot::Receiver<Result<(), StoreError>>>,
+}
+
+impl Receipt {
+    /// A receipt for what is durable already.
+    #[must_use]
+    pub const fn ready(revision: Revision) -> Self {
+        Self { revision, durable: None }
+    }
+
+    /// A receipt and what resolves it.
+    pub(crate) fn pending(revision: Revision) -> (oneshot::Sender<Result<(), StoreError>>, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (sender, Self { revision, durable: Some(receiver) })
+    }
+
+    /// The revision that the commit has, or will have once it is durable.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Waits on this thread; for threads that run no async code.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the store stopped before the commit was known to be durable.
+    pub fn wait(self) -> Result<Revision, StoreError> {
+        match self.durable {
+            None => Ok(self.revision),
+            Some(receiver) => match receiver.blocking_recv() {
+                Ok(outcome) => outcome.map(|()| self.revision),
+                Err(_) => Err(StoreError::stopped()),
+            },
+        }
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<Revision, StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let revision = self.revision;
+        match &mut self.durable {
+            None => Poll::Ready(Ok(revision)),
+            Some(receiver) => Pin::new(receiver).poll(cx).map(|outcome| match outcome {
+                Ok(outcome) => outcome.map(|()| revision),
+                Err(_) => Err(StoreError::stopped()),
+            }),
+        }
+    }
+}
+
+/// Why the store did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// A precondition did not hold; nothing changed.
+    #[error("precondition {index} of the batch does not hold")]
+    Conflict {
+        /// Its index in [`Batch::preconditions`].
+        index: usize,
+    },
+    /// A batch over one of its limits, or malformed; nothing changed.
+    #[error("the batch is not valid: {0}")]
+    Invalid(&'static str),
+    /// More is waiting for the disk than the configuration allows; try again soon.
+    #[error("too much is waiting for the disk")]
+    Busy,
+    /// The disk is nearly full and the batch was an ordinary one; nothing changed.
+    #[error("no room: the disk of the data directory is nearly full")]
+    NoRoom,
+    /// The log no longer has what was asked for.
+    #[error("the log begins after revision {oldest}")]
+    Gone {
+        /// The log can be read after this revision.
+        oldest: Revision,
+    },
+    /// A write or a sync failed. Nothing is acknowledged any more; what was not acknowledged has
+    /// an unknown outcome. The process must end; the restart decides.
+    #[error("the store has stopped: {0}")]
+    Failed(Arc<str>),
+    /// Bytes on the disk are not what was written.
+    #[error("{}: damaged at byte {offset}: {what}", file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What was found.
+        what: String,
+    },
+    /// Opening failed for a reason that is not damage.
+    #[error("{}: {what}", path.display())]
+    Open {
+        /// The path that it is about.
+        path: PathBuf,
+        /// What is the matter, and what to do.
+        what: String,
+    },
+}
+
+impl StoreError {
+    pub(crate) fn stopped() -> Self {
+        Self::Failed("it was closed".into())
+    }
+}
+
+/// Ordered bytes under atomic, durable commits. See the module for what is promised.
+///
+/// Reads may wait for a disk for some ten microseconds; `commit` only stages and does not wait
+/// for a sync.
+pub trait Store: Send + Sync {
+    /// The value of `key`.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the index cannot be read.
+    fn get(&self, view: View, key: &[u8]) -> Result<Option<Versioned>, StoreError>;
+
+    /// The values of several keys at one revision of [`View::Committed`].
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn get_many(&self, keys: &[&[u8]]) -> Result<(Revision, Vec<Option<Versioned>>), StoreError>;
+
+    /// One page of at most `limit` rows (1 to [`PAGE_ROWS_MAX`]) of a range.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn scan(
+        &self,
+        view: View,
+        range: &KeyRange,
+        order: Order,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// Stages a batch: [`View::Staged`] shows it at once, [`View::Committed`] when it is durable.
+    /// Batches become durable in the order in which they were staged.
+    ///
+    /// # Errors
+    /// Nothing has changed after any error but [`StoreError::Failed`].
+    fn commit(&self, batch: Batch) -> Result<Receipt, StoreError>;
+
+    /// Resolves when everything up to `revision` is durable.
+    fn durable_at(&self, revision: Revision) -> Receipt;
+
+    /// The last durable revision.
+    fn durable(&self) -> Revision;
+
+    /// Up to `limit` durable commits after `after`, oldest first; empty: none yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when the log was cut after `after`; [`StoreError::Damaged`].
+    fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
+}
+
+impl Batch {
+    /// Checks the limits of this module.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] with the limit that is broken.
+    pub fn validate(&self) -> Result<(), StoreError> {
+        let keys = self.preconditions.iter().map(Precondition::key);
+        let keys = keys.chain(self.writes.iter().map(|write| &write.key));
+        let mut bytes = self.entry.len();
+        for key in keys {
+            if key.is_empty() || key.len() > KEY_BYTES_MAX {
+                return Err(StoreError::Invalid("a key must have 1 to 512 bytes"));
+            }
+            bytes += key.len();
+        }
+        for value in self.writes.iter().filter_map(|write| write.value.as_ref()) {
+            if value.len() > VALUE_BYTES_MAX {
+                return Err(StoreError::Invalid("a value must have at most 64 KiB"));
+            }
+            bytes += value.len();
+        }
+        if self.writes.len() > BATCH_WRITES_MAX {
+            return Err(StoreError::Invalid("a batch must have at most 4096 writes"));
+        }
+        if bytes > BATCH_BYTES_MAX {
+            return Err(StoreError::Invalid("a batch must have at most 4 MiB"));
+        }
+        if self.has_double_write() {
+            return Err(StoreError::Invalid("a batch must write a key at most once"));
+        }
+        Ok(())
+    }
+
+    fn has_double_write(&self) -> bool {
+        const FEW: usize = 16;
+        if self.writes.len() <= FEW {
+            let mut rest = self.writes.as_slice();
+            while let [first, others @ ..] = rest {
+                if others.iter().any(|other| other.key == first.key) {
+                    return true;
+                }
+                rest = others;
+            }
+            return false;
+        }
+        let mut keys: Vec<_> = self.writes.iter().map(|write| &write.key).collect();
+        keys.sort_unstable();
+        keys.windows(2).any(|pair| pair[0] == pair[1])
+    }
+}
