@@ -1,3 +1,5 @@
+//! Revisions: the order of commits, as everybody sees it.
+
 use std::fmt;
 
 /// Names the commit that last changed a thing.
