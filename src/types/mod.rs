@@ -1,5 +1,43 @@
 //! The words that every layer shares: newtypes with checked arithmetic, nothing that acts.
 
+mod id;
+mod name;
 mod revision;
+mod secret;
+mod time;
 
+pub use id::{KeyId, SessionId, UserId};
+pub use name::{ProfileName, Role, UserPattern, Username};
 pub use revision::Revision;
+pub use secret::{Password, Token, TokenHash, TokenKind};
+pub use time::{Span, Time};
+
+/// Why a text is not one of the words of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParseError(&'static str);
+
+impl ParseError {
+    pub(crate) const fn new(expected: &'static str) -> Self {
+        Self(expected)
+    }
+}
+
+/// Serde by `Display` and `FromStr`: the text form, in JSON and in the store alike.
+macro_rules! serde_as_text {
+    ($($name:ident)*) => {$(
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+pub(crate) use serde_as_text;

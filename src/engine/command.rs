@@ -1,0 +1,268 @@
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::types::{
+    KeyId, Password, ProfileName, Revision, Role, SessionId, Span, Token, UserPattern, Username,
+};
+
+/// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
+/// matches (a header of weak or foreign tags). A header of `*` is no condition here, since every
+/// thing that it can be sent for exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfMatch(pub Vec<Revision>);
+
+/// A change of a JSON object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DataChange {
+    /// This object instead (PUT).
+    Replace(Map<String, Value>),
+    /// RFC 7396.
+    Merge(Value),
+    /// RFC 6902.
+    Patch(json_patch::Patch),
+}
+
+/// A key that another framework made for one of its sessions; it is as good as a password, so
+/// `Debug` shows nothing of it and the store keeps a keyed hash.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredKey(Arc<str>);
+
+impl StoredKey {
+    /// Longest key, in bytes: longer than any framework's.
+    pub const BYTES_MAX: usize = 512;
+
+    /// The key with this text; `None` when it is empty or longer than [`StoredKey::BYTES_MAX`].
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        (1..=Self::BYTES_MAX).contains(&text.len()).then(|| Self(text.into()))
+    }
+
+    /// The text, for the one place that hashes it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoredKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoredKey")
+    }
+}
+
+/// What an administrator changes of a user; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserChange {
+    /// The name to show; the inner `None` removes it.
+    pub name: Option<Option<String>>,
+    /// All roles that the user has from now on.
+    pub roles: Option<Vec<Role>>,
+    /// A merge patch (RFC 7396) of the attributes.
+    pub attributes: Option<Map<String, Value>>,
+    /// Whether the user may not log in; `true` ends the sessions in the same commit.
+    pub disabled: Option<bool>,
+}
+
+/// What somebody asks to be changed.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Opens a session for whoever knows the password. With an anonymous session as the actor it
+    /// becomes the user's, under a new token; with any other actor it opens one beside it.
+    Login {
+        /// Who says to be there.
+        username: Username,
+        /// The proof.
+        password: Password,
+        /// The time-outs, if not the default ones.
+        profile: Option<ProfileName>,
+    },
+    /// Opens a session of nobody.
+    OpenAnonymous {
+        /// The time-outs, if not the default ones.
+        profile: Option<ProfileName>,
+    },
+    /// Opens a session for a user whom a service has authenticated.
+    OpenOnBehalf {
+        /// For whom.
+        username: Username,
+        /// Whether to create the user if there is none.
+        create: bool,
+        /// The time-outs, if not the default ones.
+        profile: Option<ProfileName>,
+    },
+    /// Notes that the current session is in use.
+    Touch,
+    /// Ends the current session.
+    Logout,
+    /// Gives the current session a new token.
+    Rotate,
+    /// Proves the password again: a new token, and for some time the right to what needs it fresh.
+    Elevate {
+        /// The proof.
+        password: Password,
+    },
+    /// Ends one session: an own one, or for an administrator any.
+    EndSession {
+        /// Which.
+        session: SessionId,
+    },
+    /// Ends the sessions of a user.
+    EndSessions {
+        /// Of whom; `None`: the actor's own. Others' are the administrators' to end.
+        username: Option<Username>,
+        /// Whether the current session stays.
+        except_current: bool,
+    },
+    /// Changes the current session's data.
+    ChangeSessionData {
+        /// How.
+        change: DataChange,
+        /// At which revision of the data.
+        if_match: Option<IfMatch>,
+    },
+    /// Creates a user.
+    Register {
+        /// The name to log in with.
+        username: Username,
+        /// The password.
+        password: Password,
+        /// The name to show.
+        name: Option<String>,
+        /// The roles; only an administrator may give any.
+        roles: Option<Vec<Role>>,
+    },
+    /// Changes the actor's own password; ends all other sessions and gives this one a new token.
+    ChangePassword {
+        /// The proof.
+        current: Password,
+        /// The new one.
+        new: Password,
+    },
+    /// Changes the data that belongs to the actor's user.
+    ChangeUserData {
+        /// How.
+        change: DataChange,
+        /// At which revision of the data.
+        if_match: Option<IfMatch>,
+    },
+    /// Changes a user, for an administrator.
+    ChangeUser {
+        /// Whom.
+        username: Username,
+        /// What.
+        change: UserChange,
+        /// At which revision of the user.
+        if_match: Option<IfMatch>,
+    },
+    /// Deletes a user and ends the sessions; the name is never given out again.
+    DeleteUser {
+        /// Whom.
+        username: Username,
+        /// At which revision of the user.
+        if_match: Option<IfMatch>,
+    },
+    /// Makes a single-use link by which a user sets a new password; an older one is void.
+    MakeResetLink {
+        /// For whom.
+        username: Username,
+    },
+    /// Sets the password that a single-use link is for: a user's new one, or at the first start
+    /// the administrator's.
+    UseLink {
+        /// The link's secret.
+        link: Token,
+        /// The new password.
+        password: Password,
+    },
+    /// Creates an API key.
+    CreateKey {
+        /// A name for people; not unique.
+        name: String,
+        /// What it may do.
+        roles: Vec<Role>,
+        /// For whom it may open sessions.
+        on_behalf: Vec<UserPattern>,
+    },
+    /// Revokes an API key.
+    RevokeKey {
+        /// Which.
+        key: KeyId,
+    },
+    /// Stores another framework's session under the framework's own key.
+    PutStored {
+        /// The framework's key.
+        key: StoredKey,
+        /// The session as the framework has it.
+        data: Map<String, Value>,
+        /// How long it lives without use; `None`: the default profile's.
+        idle: Option<Span>,
+        /// Whose it is: it dies with the user's other sessions.
+        user: Option<Username>,
+    },
+    /// Notes that another framework's session is in use.
+    TouchStored {
+        /// The framework's key.
+        key: StoredKey,
+    },
+    /// Forgets another framework's session; also right if there is none.
+    DeleteStored {
+        /// The framework's key.
+        key: StoredKey,
+    },
+    /// Keeps in the audit log that an actor was refused a read.
+    NoteDenial {
+        /// What was asked for, in the words of the API: `GET /v1/users`.
+        what: &'static str,
+    },
+}
+
+impl Command {
+    /// Its name in the log, the metrics and the audit events.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Login { .. } => "login",
+            Self::OpenAnonymous { .. } => "open-anonymous",
+            Self::OpenOnBehalf { .. } => "open-on-behalf",
+            Self::Touch => "touch",
+            Self::Logout => "logout",
+            Self::Rotate => "rotate",
+            Self::Elevate { .. } => "elevate",
+            Self::EndSession { .. } => "end-session",
+            Self::EndSessions { .. } => "end-sessions",
+            Self::ChangeSessionData { .. } => "change-session-data",
+            Self::Register { .. } => "register",
+            Self::ChangePassword { .. } => "change-password",
+            Self::ChangeUserData { .. } => "change-user-data",
+            Self::ChangeUser { .. } => "change-user",
+            Self::DeleteUser { .. } => "delete-user",
+            Self::MakeResetLink { .. } => "make-reset-link",
+            Self::UseLink { .. } => "use-link",
+            Self::CreateKey { .. } => "create-key",
+            Self::RevokeKey { .. } => "revoke-key",
+            Self::PutStored { .. } => "put-stored",
+            Self::TouchStored { .. } => "touch-stored",
+            Self::DeleteStored { .. } => "delete-stored",
+            Self::NoteDenial { .. } => "note-denial",
+        }
+    }
+
+    /// Whether its answer carries a secret: such an answer is never stored, so these calls refuse
+    /// an `Idempotency-Key`.
+    #[must_use]
+    pub const fn answers_with_secret(&self) -> bool {
+        matches!(
+            self,
+            Self::Login { .. }
+                | Self::OpenAnonymous { .. }
+                | Self::OpenOnBehalf { .. }
+                | Self::Rotate
+                | Self::Elevate { .. }
+                | Self::ChangePassword { .. }
+                | Self::MakeResetLink { .. }
+                | Self::CreateKey { .. }
+        )
+    }
+}

@@ -1,0 +1,181 @@
+use crate::types::{Revision, Span};
+
+/// One thing that is wrong with an input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where in the body: a JSON Pointer (RFC 6901).
+    pub pointer: String,
+    /// Stable, for programs: `too-short`.
+    pub code: &'static str,
+    /// For people: what is expected.
+    pub message: String,
+}
+
+impl FieldError {
+    /// What is wrong at this place.
+    #[must_use]
+    pub fn new(pointer: &str, code: &'static str, message: impl Into<String>) -> Self {
+        Self { pointer: pointer.to_owned(), code, message: message.into() }
+    }
+}
+
+/// Why a command or a read was not done. Each has one stable code; only the HTTP layer knows
+/// statuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No token, or one that opens nothing any more.
+    #[error("a valid session or API key is needed; log in again")]
+    Unauthenticated,
+    /// Unknown user, wrong password, disabled user: one answer for all.
+    #[error("the user name or the password is wrong")]
+    InvalidCredentials,
+    /// Too many failed attempts for this account or from this address.
+    #[error("too many failed attempts; wait before the next one")]
+    TooManyAttempts {
+        /// How long to wait.
+        retry_after: Span,
+    },
+    /// The actor may not do this.
+    #[error("not allowed: {0}")]
+    NotAllowed(&'static str),
+    /// The password must be proved again first.
+    #[error("this needs a fresh elevation: POST /v1/sessions/current/elevate first")]
+    ElevationNeeded,
+    /// There is no such thing, or the actor may not know of it.
+    #[error("there is no such {0}, or you may not see it")]
+    NotFound(&'static str),
+    /// The name is or was somebody's.
+    #[error("the user name is taken; choose another one")]
+    UsernameTaken,
+    /// `If-Match` names other revisions than the current one.
+    #[error("it has changed: the current revision is {current}")]
+    RevisionMismatch {
+        /// The current one.
+        current: Revision,
+    },
+    /// The input breaks rules.
+    #[error("the input is not valid")]
+    InvalidInput(Vec<FieldError>),
+    /// What a change would make is over its limit.
+    #[error("{what} may have at most {bytes_max} bytes")]
+    TooLarge {
+        /// What would be too large.
+        what: &'static str,
+        /// Its limit.
+        bytes_max: usize,
+    },
+    /// A JSON patch that cannot be applied to what is there (RFC 6902, section 5).
+    #[error("the patch does not apply: {0}")]
+    PatchFailed(String),
+    /// A single-use link that is unknown, used or too old.
+    #[error("the link is not valid any more; ask for a new one")]
+    LinkNotValid,
+    /// As many of these exist as may.
+    #[error("no more than {max} {what} may exist; delete one first")]
+    LimitReached {
+        /// Of what.
+        what: &'static str,
+        /// How many may exist.
+        max: usize,
+    },
+    /// The key was used for another request.
+    #[error("this Idempotency-Key was used for another request; use a new key")]
+    IdempotencyKeyReused,
+    /// The call answers with a secret, or has no actor whose key it could be.
+    #[error("this call takes no Idempotency-Key")]
+    IdempotencyKeyNotSupported,
+    /// The actor has as many live keys as may be.
+    #[error("too many live Idempotency-Keys of this actor")]
+    TooManyIdempotencyKeys {
+        /// When the first of them may be gone.
+        retry_after: Span,
+    },
+    /// A queue is full.
+    #[error("the server is busy; try again in a moment")]
+    Busy {
+        /// How long to wait.
+        retry_after: Span,
+    },
+    /// The disk is nearly full.
+    #[error("the server has no room for this write")]
+    NoRoom,
+    /// The server is stopping. What became of the command is unknown: a retry with the same
+    /// Idempotency-Key settles it.
+    #[error("the server is stopping; the outcome of this request is unknown")]
+    Stopping,
+}
+
+impl Refusal {
+    /// All codes, each of which has a page.
+    pub const CODES: [&'static str; 19] = [
+        "unauthenticated",
+        "invalid-credentials",
+        "too-many-attempts",
+        "not-allowed",
+        "elevation-needed",
+        "not-found",
+        "username-taken",
+        "revision-mismatch",
+        "invalid-input",
+        "too-large",
+        "patch-failed",
+        "link-not-valid",
+        "limit-reached",
+        "idempotency-key-reused",
+        "idempotency-key-not-supported",
+        "too-many-idempotency-keys",
+        "busy",
+        "no-room",
+        "stopping",
+    ];
+
+    /// The stable code: one of [`Refusal::CODES`].
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::InvalidCredentials => "invalid-credentials",
+            Self::TooManyAttempts { .. } => "too-many-attempts",
+            Self::NotAllowed(_) => "not-allowed",
+            Self::ElevationNeeded => "elevation-needed",
+            Self::NotFound(_) => "not-found",
+            Self::UsernameTaken => "username-taken",
+            Self::RevisionMismatch { .. } => "revision-mismatch",
+            Self::InvalidInput(_) => "invalid-input",
+            Self::TooLarge { .. } => "too-large",
+            Self::PatchFailed(_) => "patch-failed",
+            Self::LinkNotValid => "link-not-valid",
+            Self::LimitReached { .. } => "limit-reached",
+            Self::IdempotencyKeyReused => "idempotency-key-reused",
+            Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
+            Self::TooManyIdempotencyKeys { .. } => "too-many-idempotency-keys",
+            Self::Busy { .. } => "busy",
+            Self::NoRoom => "no-room",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// Whether a refusal is kept as the answer to its Idempotency-Key: those by the state of
+    /// things are, so that a late duplicate cannot succeed after its caller was told no.
+    #[must_use]
+    pub const fn is_stored(&self) -> bool {
+        matches!(
+            self,
+            Self::UsernameTaken
+                | Self::PatchFailed(_)
+                | Self::LinkNotValid
+                | Self::LimitReached { .. }
+        )
+    }
+
+    /// How long to wait before the next attempt (`Retry-After`).
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Span> {
+        match self {
+            Self::TooManyAttempts { retry_after }
+            | Self::TooManyIdempotencyKeys { retry_after }
+            | Self::Busy { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+}

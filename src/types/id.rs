@@ -1,0 +1,138 @@
+use std::fmt;
+use std::str::FromStr;
+
+use super::{ParseError, serde_as_text};
+
+/// Crockford's base32 in lower case: no i, l, o, u.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Characters of the text form after the prefix: 26 times 5 bits hold the 128 bits of a UUID.
+const DIGITS: usize = 26;
+
+fn digits(number: u128) -> [u8; DIGITS] {
+    let mut rest = number;
+    let mut text = [b'0'; DIGITS];
+    for place in text.iter_mut().rev() {
+        *place = ALPHABET[(rest & 31) as usize];
+        rest >>= 5;
+    }
+    text
+}
+
+fn number(text: &str) -> Option<u128> {
+    let text = text.as_bytes();
+    // The first character carries three bits only; more would not fit into 128.
+    if text.len() != DIGITS || !(b'0'..=b'7').contains(&text[0]) {
+        return None;
+    }
+    text.iter().try_fold(0, |number: u128, character| {
+        let digit = ALPHABET.iter().position(|other| other == character)?;
+        Some(number << 5 | digit as u128)
+    })
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        ///
+        /// 128 bits of a UUIDv7 (RFC 9562): later ones are larger, to the millisecond. The text
+        /// form has one spelling for each id.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u128);
+
+        impl $name {
+            /// What the text form begins with.
+            pub const PREFIX: &'static str = $prefix;
+
+            /// The id with these 128 bits.
+            #[must_use]
+            pub const fn new(bits: u128) -> Self {
+                Self(bits)
+            }
+
+            /// The 128 bits; their order is the order of creation.
+            #[must_use]
+            pub const fn bits(self) -> u128 {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str($prefix)?;
+                for digit in digits(self.0) {
+                    fmt::Write::write_char(f, char::from(digit))?;
+                }
+                Ok(())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseError;
+
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                text.strip_prefix($prefix).and_then(number).map(Self).ok_or(ParseError::new(
+                    concat!("must be \"", $prefix, "\" and 26 characters of 0-9 and a-z without i, l, o, u"),
+                ))
+            }
+        }
+    };
+}
+
+id! {
+    /// Names a session.
+    SessionId, "ses_"
+}
+id! {
+    /// Names a user, for ever; the user name is for people.
+    UserId, "usr_"
+}
+id! {
+    /// Names an API key.
+    KeyId, "key_"
+}
+serde_as_text!(SessionId UserId KeyId);
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn text_and_back_keeps_the_bits_and_the_order(a: u128, b: u128) {
+            let (left, right) = (UserId::new(a), UserId::new(b));
+            prop_assert_eq!(left.to_string().parse::<UserId>().unwrap(), left);
+            prop_assert_eq!(left.to_string().cmp(&right.to_string()), a.cmp(&b));
+        }
+    }
+
+    #[test]
+    fn there_is_one_spelling() {
+        let id = SessionId::new(u128::MAX).to_string();
+        assert_eq!(id, "ses_7zzzzzzzzzzzzzzzzzzzzzzzzz");
+        for wrong in [
+            "",
+            "ses_",
+            "ses_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "SES_7zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ses_7Zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "usr_7zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ses_7zzzzzzzzzzzzzzzzzzzzzzzzi",
+            "ses_7zzzzzzzzzzzzzzzzzzzzzzzz",
+            "ses_7zzzzzzzzzzzzzzzzzzzzzzzzzz",
+            "ses_7zzzzzzzzzzzzzzzzzzzzzzzzé",
+        ] {
+            assert!(wrong.parse::<SessionId>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{ParseError, serde_as_text};
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $valid:expr, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseError;
+
+            fn from_str(text: &str) -> Result<Self, ParseError> {
+                let valid: fn(&str) -> bool = $valid;
+                if valid(text) { Ok(Self(text.into())) } else { Err(ParseError::new($expected)) }
+            }
+        }
+    };
+}
+
+/// Longest name, in bytes: a user name, a role, a profile, a pattern.
+const NAME_BYTES_MAX: usize = 64;
+
+/// One first character and up to 63 that follow.
+fn is_name(text: &str, first: fn(u8) -> bool, rest: fn(u8) -> bool) -> bool {
+    match text.as_bytes() {
+        [head, tail @ ..] => {
+            tail.len() < NAME_BYTES_MAX && first(*head) && tail.iter().all(|byte| rest(*byte))
+        }
+        [] => false,
+    }
+}
+
+const fn lower_or_digit(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+const fn in_username(byte: u8) -> bool {
+    lower_or_digit(byte) || matches!(byte, b'.' | b'_' | b'@' | b'+' | b'-')
+}
+
+const fn in_role(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'/' | b'-')
+}
+
+const fn in_pattern(byte: u8) -> bool {
+    in_username(byte) || byte == b'*'
+}
+
+/// What the roles that Abide itself defines begin with.
+const ABIDE: &str = "abide:";
+
+name! {
+    /// What a person logs in with: `[a-z0-9][a-z0-9._@+-]{0,63}`. Never given out again, not even
+    /// after its user was deleted.
+    Username,
+    |text| is_name(text, lower_or_digit, in_username),
+    "must be 1 to 64 characters of a-z, 0-9 and . _ @ + -, the first one of a-z or 0-9"
+}
+name! {
+    /// What an actor may do: an application's own are free, `abide:*` are Abide's powers.
+    /// `[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}`.
+    Role,
+    |text| is_name(text, |byte| byte.is_ascii_alphanumeric(), in_role)
+        && (!text.starts_with(ABIDE) || Role::OWN.contains(&text)),
+    "must be 1 to 64 characters of A-Z, a-z, 0-9 and . _ : / -, the first one a letter or digit; \
+     of those that begin with \"abide:\" only admin, operator, publisher and auditor exist"
+}
+name! {
+    /// Names a set of session time-outs in the configuration: `[a-z0-9][a-z0-9_-]{0,63}`.
+    ProfileName,
+    |text| is_name(text, lower_or_digit, |byte| lower_or_digit(byte) || matches!(byte, b'_' | b'-')),
+    "must be 1 to 64 characters of a-z, 0-9, _ and -, the first one of a-z or 0-9"
+}
+name! {
+    /// For whom an API key may act: a user name in which `*` stands for any characters.
+    UserPattern,
+    |text| is_name(text, in_pattern, in_pattern),
+    "must be 1 to 64 characters of a user name, where * stands for any characters"
+}
+serde_as_text!(Username Role ProfileName UserPattern);
+
+impl Role {
+    /// Everything.
+    pub const ADMIN: &'static str = "abide:admin";
+    /// Transactions.
+    pub const OPERATOR: &'static str = "abide:operator";
+    /// Definitions and values.
+    pub const PUBLISHER: &'static str = "abide:publisher";
+    /// Reads everything.
+    pub const AUDITOR: &'static str = "abide:auditor";
+    /// All roles that Abide itself defines.
+    pub const OWN: [&'static str; 4] =
+        [Self::ADMIN, Self::OPERATOR, Self::PUBLISHER, Self::AUDITOR];
+
+    /// The role of an administrator.
+    #[must_use]
+    pub fn admin() -> Self {
+        Self(Self::ADMIN.into())
+    }
+
+    /// Whether it is one of Abide's powers: never granted by a workflow, never reached on behalf.
+    #[must_use]
+    pub fn is_power(&self) -> bool {
+        self.0.starts_with(ABIDE)
+    }
+}
+
+impl UserPattern {
+    /// Whether the pattern covers this user.
+    #[must_use]
+    pub fn matches(&self, name: &Username) -> bool {
+        // Greedy with one point to fall back to: linear in practice, bounded by 64 * 64.
+        let (pattern, name) = (self.0.as_bytes(), name.0.as_bytes());
+        let (mut at, mut read) = (0, 0);
+        let mut fallback = None;
+        while read < name.len() {
+            if at < pattern.len() && pattern[at] == b'*' {
+                fallback = Some((at, read));
+                at += 1;
+            } else if at < pattern.len() && pattern[at] == name[read] {
+                at += 1;
+                read += 1;
+            } else if let Some((star, matched)) = fallback {
+                fallback = Some((star, matched + 1));
+                at = star + 1;
+                read = matched + 1;
+            } else {
+                return false;
+            }
+        }
+        pattern[at..].iter().all(|byte| *byte == b'*')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn names_are_of_their_alphabet_and_length() {
+        for good in ["a", "0", "alice", "a.b_c@d+e-f", &"x".repeat(64)] {
+            assert!(good.parse::<Username>().is_ok(), "{good}");
+        }
+        for wrong in ["", "A", "-a", ".a", "a b", "a\u{e9}", "a\n", "a/b", &"x".repeat(65)] {
+            assert!(wrong.parse::<Username>().is_err(), "{wrong}");
+        }
+        for good in ["teller", "Shop/Clerk:2", "abide:admin"] {
+            assert!(good.parse::<Role>().is_ok(), "{good}");
+        }
+        for wrong in ["", "abide:root", "abide:", ":a", "a b"] {
+            assert!(wrong.parse::<Role>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_whom_it_spells() {
+        let covers = |pattern: &str, name: &str| {
+            pattern.parse::<UserPattern>().unwrap().matches(&name.parse().unwrap())
+        };
+        assert!(covers("*", "alice"));
+        assert!(covers("alice", "alice"));
+        assert!(covers("*@shop.example", "bob@shop.example"));
+        assert!(covers("shop-*-eu", "shop-1-eu-eu"));
+        assert!(covers("a*b*c", "aXbXbc".to_lowercase().as_str()));
+        assert!(!covers("alice", "alice2"));
+        assert!(!covers("*@shop.example", "bob@shop.example.org"));
+        assert!(!covers("a*b", "ac"));
+    }
+}
