@@ -35,7 +35,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
         ///
-        /// 128 bits of a UUIDv7 (RFC 9562): later ones are larger, to the millisecond. The text
+        /// 128 bits of a `UUIDv7` (RFC 9562): later ones are larger, to the millisecond. The text
         /// form has one spelling for each id.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u128);

@@ -57,8 +57,8 @@ impl Token {
             let mut remainder = 0;
             for byte in &mut rest {
                 let value = remainder << 8 | u32::from(*byte);
-                // Both fit: the remainder of 62 is below 62, so the value is below 62 * 256.
-                *byte = (value / 62) as u8;
+                // The remainder is below 62, so the value is below 62 * 256 and the byte fits.
+                *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
                 remainder = value % 62;
             }
             *digit = ALPHABET[remainder as usize];
