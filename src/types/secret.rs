@@ -170,7 +170,7 @@ mod tests {
             prop_assert_eq!(read.hash(), token.hash());
             let mut other = random;
             other[bit / 8] ^= 1 << (bit % 8);
-            prop_assert_ne!(Token::new(TokenKind::Session, &other).reveal(), token.reveal());
+            prop_assert_ne!(Token::new(TokenKind::Session, &other), token);
         }
     }
 
