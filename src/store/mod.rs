@@ -28,7 +28,11 @@ use tokio::sync::oneshot;
 
 use crate::types::Revision;
 
+pub mod durable;
 pub mod memory;
+mod sync;
+
+pub use self::durable::Durable;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;

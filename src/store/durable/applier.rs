@@ -1,0 +1,180 @@
+//! The applier's thread: merges memory into sled, syncs and notes it, writes bases, retires
+//! segments. One after the other in one thread: between two merges sled stands exactly at one
+//! revision.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::StoreError;
+use super::base::{Base, BaseWriter};
+use super::note::{Note, NoteFile, Position};
+use super::shared::Shared;
+use super::tables::Frozen;
+
+/// Rows of sled that a base takes in between two merges.
+const BASE_ROWS: usize = 20_000;
+/// A look at the room after so many keys.
+const LOOK_EVERY_KEYS: usize = 256;
+/// How long to wait for room on the disk before looking again.
+const ROOM_WAIT: Duration = Duration::from_millis(100);
+
+/// How long after a base that could not be written another is tried.
+const BASE_PAUSE: Duration = Duration::from_secs(30);
+
+/// What the applier knows.
+#[derive(Debug)]
+pub(super) struct Applier {
+    shared: Arc<Shared>,
+    note: NoteFile,
+    /// Where sled stands.
+    applied: Position,
+    /// Where sled is known to stand on the disk.
+    noted: Position,
+    base: Option<Base>,
+    writing: Option<BaseWriter>,
+    base_dir: PathBuf,
+    base_not_before: Instant,
+}
+
+impl Applier {
+    /// Goes on with a sled that stands, noted, at `noted`.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        note: NoteFile,
+        noted: Position,
+        base: Option<Base>,
+    ) -> Self {
+        let base_dir = shared.options.dir.join("base");
+        let base_not_before = Instant::now();
+        Self { shared, note, applied: noted, noted, base, writing: None, base_dir, base_not_before }
+    }
+
+    /// Runs until the store is abandoned, or is closing and everything is merged and noted.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.shared.fail(&error);
+        }
+    }
+
+    fn work(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        loop {
+            let pause = match self.writing {
+                Some(_) => Duration::ZERO,
+                None => shared.options.apply_interval,
+            };
+            shared.await_apply(pause);
+            if shared.is_abandoned() {
+                return Ok(());
+            }
+            let drained = shared.is_drained();
+            if !self.merge()? {
+                return Ok(());
+            }
+            let behind = shared.journal.bytes_between(self.noted, self.applied);
+            if drained {
+                return if behind > 0 { self.checkpoint() } else { Ok(()) };
+            }
+            if behind >= shared.options.checkpoint_after_bytes {
+                self.checkpoint()?;
+            }
+            self.base();
+        }
+    }
+
+    /// Merges what is in memory into sled; false: abandoned on the way.
+    fn merge(&mut self) -> Result<bool, StoreError> {
+        let shared = self.shared.clone();
+        if shared.memory.read().active_bytes() == 0 || !shared.room.allows_index()? {
+            return Ok(!shared.is_abandoned());
+        }
+        let Frozen { table, position, .. } = shared.memory.freeze();
+        for (number, (key, slot)) in table.iter().enumerate() {
+            if number % LOOK_EVERY_KEYS == 0 && !self.await_room()? {
+                return Ok(false);
+            }
+            shared.index.apply(key, slot)?;
+        }
+        if let Some(Err(error)) = self.writing.as_mut().map(|writing| writing.amend(&table)) {
+            tracing::warn!(%error, "could not write a base; trying again later");
+            self.writing = None;
+            self.base_not_before = Instant::now() + BASE_PAUSE;
+        }
+        shared.counters.applied(table.len());
+        shared.memory.applied();
+        shared.work.notify_all();
+        self.applied = position;
+        Ok(true)
+    }
+
+    /// Waits while there is no room to merge; false: abandoned.
+    fn await_room(&self) -> Result<bool, StoreError> {
+        while !self.shared.room.allows_index()? {
+            // A store that closes does not wait: the journal has it all, the next start merges it.
+            if self.shared.is_abandoned() || self.shared.is_drained() {
+                return Ok(false);
+            }
+            self.shared.await_apply(ROOM_WAIT);
+        }
+        Ok(!self.shared.is_abandoned())
+    }
+
+    /// Puts sled on the disk and says so in the note.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let shared = &self.shared;
+        shared.index.set_applied(self.applied.revision)?;
+        shared.index.sync()?;
+        self.note.write(&Note { index: shared.index.id(), position: self.applied })?;
+        self.noted = self.applied;
+        shared.counters.checkpoint();
+        shared.counters.sled_bytes(shared.index.disk_bytes()?);
+        self.retire()
+    }
+
+    /// Begins a base when the journal has outgrown the last one, or goes on with the one begun.
+    /// A base that cannot be written costs nothing but the room of the journal that it would have
+    /// freed, so that is no reason to stop.
+    fn base(&mut self) {
+        if let Err(error) = self.write_base() {
+            tracing::warn!(%error, "could not write a base; trying again later");
+            self.writing = None;
+            self.base_not_before = Instant::now() + BASE_PAUSE;
+        }
+    }
+
+    fn write_base(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        if self.writing.is_none() {
+            let last = self.base.as_ref().map_or(Position::start(), |base| base.position);
+            let last_bytes = self.base.as_ref().map_or(0, |base| base.bytes);
+            let behind = shared.journal.bytes_between(last, self.applied);
+            let due = behind >= shared.options.base_after_bytes.max(last_bytes)
+                && Instant::now() >= self.base_not_before;
+            if !due || shared.room.is_short() || !shared.room.allows(last_bytes)? {
+                return Ok(());
+            }
+            self.writing = Some(BaseWriter::begin(&self.base_dir)?);
+        }
+        let Some(writing) = &mut self.writing else { return Ok(()) };
+        if !writing.walk(&shared.index, BASE_ROWS)? {
+            return Ok(());
+        }
+        let Some(writing) = self.writing.take() else { return Ok(()) };
+        let base = writing.finish(self.applied)?;
+        shared.counters.base(base.bytes);
+        base.remove_others()?;
+        self.base = Some(base);
+        self.retire()
+    }
+
+    /// Lets go of segments that neither the base nor the note needs.
+    fn retire(&self) -> Result<(), StoreError> {
+        let Some(base) = &self.base else { return Ok(()) };
+        let needless = match base.position.revision <= self.noted.revision {
+            true => base.position,
+            false => self.noted,
+        };
+        self.shared.journal.retire(needless, self.shared.options.journal_retain_bytes)
+    }
+}

@@ -1,0 +1,182 @@
+//! The journal's thread: one write and one sync for all commits that wait, then they are shown to
+//! readers, then their receipts resolve. In this order, always.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::super::StoreError;
+use super::frame::{FrameBuilder, FrameHeader, padded};
+use super::note::Position;
+use super::segment::{FIRST_FRAME, Segment};
+use super::shared::Shared;
+use super::stage::Group;
+
+/// How long an idle committer looks for the next commit before it sleeps: about what it costs to
+/// be woken, so a client that answers at once does not pay for it.
+const SPIN: Duration = Duration::from_micros(25);
+
+/// How long a store that closes waits for room for the commits that are left.
+const SEGMENT_WAIT: Duration = Duration::from_secs(2);
+
+/// Where the journal is written.
+#[derive(Debug)]
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    segment: Arc<Segment>,
+    position: Position,
+}
+
+impl Committer {
+    /// Goes on at `position`, which lies in `segment`.
+    pub(super) fn new(shared: Arc<Shared>, segment: Arc<Segment>, position: Position) -> Self {
+        Self { shared, segment, position }
+    }
+
+    /// Runs until the store closes or fails.
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.shared.fail(&error);
+        }
+    }
+
+    fn work(&mut self) -> Result<(), StoreError> {
+        while let Some(group) = self.next_group() {
+            if !self.await_memory() {
+                return Ok(());
+            }
+            self.write(group)?;
+        }
+        if self.shared.is_abandoned() { Ok(()) } else { self.seal() }
+    }
+
+    /// The next group; `None`: the store closes and nothing is left, or it was abandoned.
+    fn next_group(&self) -> Option<Group> {
+        let shared = &self.shared;
+        let idle_since = Instant::now();
+        loop {
+            let mut stage = shared.stage();
+            loop {
+                if shared.is_abandoned() {
+                    return None;
+                }
+                if let Some(group) = stage.take() {
+                    return Some(group);
+                }
+                if shared.is_closing() {
+                    return None;
+                }
+                if idle_since.elapsed() < SPIN {
+                    break;
+                }
+                stage.sleeping = true;
+                stage = shared.work.wait(stage).unwrap_or_else(PoisonError::into_inner);
+                stage.sleeping = false;
+            }
+            drop(stage);
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Waits while memory holds more than it may because sled lags; false: abandoned.
+    /// Where sled must wait for room on the disk, memory is bounded by the journal's room instead.
+    fn await_memory(&self) -> bool {
+        let shared = &self.shared;
+        let max = shared.options.overlay_bytes_max;
+        let mut stage = shared.stage();
+        while shared.memory.read().bytes() > max && !shared.room.is_short() {
+            if shared.is_abandoned() {
+                return false;
+            }
+            shared.want_apply();
+            let pause = Duration::from_millis(20);
+            let waited = shared.work.wait_timeout(stage, pause);
+            stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn write(&mut self, group: Group) -> Result<(), StoreError> {
+        let Group { frame, writes, last, link, commits } = group;
+        let started = Instant::now();
+        let Some((header, at)) = self.put(frame)? else { return Ok(()) };
+        self.segment.sync()?;
+        let shared = &self.shared;
+        shared.counters.group(commits, header.padded(), started.elapsed());
+        self.segment.note_frame(&header, at);
+        self.position = Position { revision: last, link, ..self.position };
+        let active_bytes = shared.memory.publish(&writes, self.position);
+        shared.durable.store(last.get(), Ordering::Release);
+        shared.writable.store(self.writable(), Ordering::Release);
+        let waiters = shared.stage().settle(&writes, last);
+        shared.admitted.notify_all();
+        for waiter in waiters {
+            // A receipt that nobody awaits any more is no failure.
+            drop(waiter.send(Ok(())));
+        }
+        if active_bytes >= shared.options.apply_after_bytes {
+            shared.want_apply();
+        }
+        Ok(())
+    }
+
+    /// Writes a frame, unsynced, into this segment or the next; `None`: abandoned while waiting
+    /// for a segment.
+    fn put(&mut self, frame: FrameBuilder) -> Result<Option<(FrameHeader, u64)>, StoreError> {
+        let bytes = padded(frame.payload_bytes()) as u64;
+        if self.position.offset + bytes > self.segment.capacity {
+            let Some(segment) = self.next_segment() else { return Ok(None) };
+            self.shared.journal.push(segment.clone());
+            self.position.segment = segment.sequence;
+            self.position.offset = FIRST_FRAME;
+            self.segment = segment;
+        }
+        let frame = frame.finish(&self.segment.generation);
+        let header = FrameHeader::parse(&frame)
+            .ok_or(StoreError::Invalid("a frame without a header was built"))?;
+        let at = self.position.offset;
+        self.segment.write(&frame, at)?;
+        self.position.offset = at + bytes;
+        Ok(Some((header, at)))
+    }
+
+    fn next_segment(&self) -> Option<Arc<Segment>> {
+        let shared = &self.shared;
+        let mut ready = shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(segment) = ready.pop_front() {
+                shared.ready_changed.notify_all();
+                return Some(segment);
+            }
+            if shared.is_abandoned() {
+                return None;
+            }
+            let waited = shared.ready_changed.wait_timeout(ready, SEGMENT_WAIT);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            ready = woken;
+            if timeout.timed_out() && shared.is_closing() {
+                tracing::error!(
+                    "no room for a segment of the journal; closing without the last commits"
+                );
+                return None;
+            }
+        }
+    }
+
+    fn writable(&self) -> u64 {
+        let ready = self.shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let prepared: u64 = ready.iter().map(|segment| segment.capacity - FIRST_FRAME).sum();
+        prepared + self.segment.capacity.saturating_sub(self.position.offset)
+    }
+
+    /// An empty frame at the end: a damaged last group is then told apart from one that a crash
+    /// cut off, since a good frame follows it. Left out where there is no room for it.
+    fn seal(&mut self) -> Result<(), StoreError> {
+        let frame = FrameBuilder::new(self.position.revision.next(), self.position.link);
+        if self.position.offset + padded(0) as u64 <= self.segment.capacity {
+            self.put(frame)?;
+            self.segment.sync()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Frames: how a group of commits lies in a segment. Pure: bytes in, bytes out.
+//!
+//! ```text
+//! frame   = header (64 bytes), commits, zeros up to the next multiple of 4096
+//! header  = magic u32, crc32c u32, payload bytes u32, commits u32, first revision u64,
+//!           link before the first commit [32], zeros [8]
+//! commit  = at_ms u64, salt [16], body bytes u32, body
+//! body    = entry bytes u32, entry, writes u32, then each write:
+//!           key bytes u16, value bytes u32 (u32::MAX: deleted), key, value
+//! ```
+//!
+//! Numbers are little-endian. The checksum covers the segment's generation, then everything
+//! behind the checksum up to the end of the payload: a frame that an earlier use of the file left
+//! behind, or bytes that a client sent, never count.
+//!
+//! Frames begin on a page, so no page that holds acknowledged bytes is ever written again.
+//!
+//! Chain: `commitment = H(salt, body)`, `link = H(link before, revision, at_ms, commitment)`. An
+//! edit anywhere changes every later link. The salt makes a commitment say nothing about its body,
+//! so that a body can be erased while the chain still verifies.
+
+use bytes::Bytes;
+
+use super::super::{Batch, LogEntry, Write};
+use crate::types::Revision;
+
+/// Frames begin at multiples of this; at least the sector of any disk and a page of memory.
+pub(super) const ALIGN: usize = 4096;
+/// Bytes of a frame's header.
+pub(super) const HEADER: usize = 64;
+/// Bytes of a commit before its body.
+const COMMIT_HEADER: usize = 8 + 16 + 4;
+const MAGIC: u32 = u32::from_le_bytes(*b"ABfr");
+const DELETED: u32 = u32::MAX;
+
+/// One use of a segment file; random, mixed into each frame's checksum.
+pub(super) type Generation = [u8; 16];
+
+/// The chain's value after a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link(pub [u8; 32]);
+
+impl Link {
+    /// Before the first commit.
+    pub const START: Self = Self([0; 32]);
+
+    fn after(self, revision: Revision, at_ms: u64, salt: &[u8], body: &[u8]) -> Self {
+        let commitment = blake3::Hasher::new().update(salt).update(body).finalize();
+        let mut input = [0; 80];
+        input[..32].copy_from_slice(&self.0);
+        input[32..40].copy_from_slice(&revision.get().to_le_bytes());
+        input[40..48].copy_from_slice(&at_ms.to_le_bytes());
+        input[48..].copy_from_slice(commitment.as_bytes());
+        Self(*blake3::hash(&input).as_bytes())
+    }
+}
+
+/// A frame in the making.
+#[derive(Debug)]
+pub(super) struct FrameBuilder {
+    bytes: Vec<u8>,
+    commits: u32,
+    first: Revision,
+}
+
+/// How many bytes `batch` takes in a frame.
+pub(super) fn encoded_bytes(batch: &Batch) -> usize {
+    let writes = batch.writes.iter();
+    let write_bytes =
+        writes.map(|write| 6 + write.key.len() + write.value.as_ref().map_or(0, Bytes::len));
+    COMMIT_HEADER + 8 + batch.entry.len() + write_bytes.sum::<usize>()
+}
+
+/// A frame's whole length on the disk for this payload.
+pub(super) const fn padded(payload_bytes: usize) -> usize {
+    (HEADER + payload_bytes).next_multiple_of(ALIGN)
+}
+
+/// Batches are checked against limits far below 4 GiB before they come here.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX - 1)
+}
+
+impl FrameBuilder {
+    /// An empty frame whose first commit will be `first`, after `link`.
+    pub(super) fn new(first: Revision, link: Link) -> Self {
+        let mut bytes = vec![0; HEADER];
+        bytes[24..56].copy_from_slice(&link.0);
+        Self { bytes, commits: 0, first }
+    }
+
+    /// Appends a commit; answers with the chain's link after it.
+    pub(super) fn push(&mut self, before: Link, salt: &[u8; 16], batch: &Batch) -> Link {
+        let revision = Revision::new(self.first.get() + u64::from(self.commits));
+        self.bytes.reserve(encoded_bytes(batch));
+        self.bytes.extend_from_slice(&batch.at_ms.to_le_bytes());
+        self.bytes.extend_from_slice(salt);
+        let size_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        let body_at = self.bytes.len();
+        self.bytes.extend_from_slice(&length(batch.entry.len()).to_le_bytes());
+        self.bytes.extend_from_slice(&batch.entry);
+        self.bytes.extend_from_slice(&length(batch.writes.len()).to_le_bytes());
+        for Write { key, value } in &batch.writes {
+            let key_bytes = u16::try_from(key.len()).unwrap_or(u16::MAX);
+            self.bytes.extend_from_slice(&key_bytes.to_le_bytes());
+            let value_bytes = value.as_ref().map_or(DELETED, |value| length(value.len()));
+            self.bytes.extend_from_slice(&value_bytes.to_le_bytes());
+            self.bytes.extend_from_slice(key);
+            self.bytes.extend_from_slice(value.as_deref().unwrap_or_default());
+        }
+        let body_bytes = length(self.bytes.len() - body_at);
+        self.bytes[size_at..body_at].copy_from_slice(&body_bytes.to_le_bytes());
+        self.commits += 1;
+        before.after(revision, batch.at_ms, salt, &self.bytes[body_at..])
+    }
+
+    /// Bytes of payload so far.
+    pub(super) fn payload_bytes(&self) -> usize {
+        self.bytes.len() - HEADER
+    }
+
+    /// The finished frame for a segment of this generation, padded.
+    pub(super) fn finish(mut self, generation: &Generation) -> Vec<u8> {
+        let payload_bytes = length(self.payload_bytes());
+        self.bytes[0..4].copy_from_slice(&MAGIC.to_le_bytes());
+        self.bytes[8..12].copy_from_slice(&payload_bytes.to_le_bytes());
+        self.bytes[12..16].copy_from_slice(&self.commits.to_le_bytes());
+        self.bytes[16..24].copy_from_slice(&self.first.get().to_le_bytes());
+        let checksum = checksum(generation, &self.bytes[8..]);
+        self.bytes[4..8].copy_from_slice(&checksum.to_le_bytes());
+        let padded = self.bytes.len().next_multiple_of(ALIGN);
+        self.bytes.resize(padded, 0);
+        self.bytes
+    }
+}
+
+fn checksum(generation: &Generation, bytes: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(generation), bytes)
+}
+
+/// What a frame's header says. Worth believing only after [`Frame::check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameHeader {
+    checksum: u32,
+    /// Bytes behind the header.
+    pub(super) payload_bytes: usize,
+    /// Commits in the frame; zero: a seal, written when the store was closed.
+    pub(super) commits: u32,
+    /// The revision of its first commit.
+    pub(super) first: Revision,
+    /// The chain's link before its first commit.
+    pub(super) link: Link,
+}
+
+impl FrameHeader {
+    /// Reads a header; `None` when these bytes are none.
+    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut rest = Reader(bytes.get(..HEADER)?);
+        if rest.u32()? != MAGIC {
+            return None;
+        }
+        let checksum = rest.u32()?;
+        let payload_bytes = usize::try_from(rest.u32()?).ok()?;
+        let commits = rest.u32()?;
+        let first = Revision::new(rest.u64()?);
+        let link = Link(rest.array()?);
+        Some(Self { checksum, payload_bytes, commits, first, link })
+    }
+
+    /// The frame's whole length on the disk.
+    pub(super) const fn padded(&self) -> usize {
+        padded(self.payload_bytes)
+    }
+
+    /// The revision of its last commit; for a seal the one before.
+    pub(super) const fn last(&self) -> Revision {
+        Revision::new(self.first.get() + self.commits as u64 - 1)
+    }
+}
+
+/// A whole frame whose checksum is right.
+#[derive(Clone, Debug)]
+pub(super) struct Frame {
+    /// Its header.
+    pub(super) header: FrameHeader,
+    payload: Bytes,
+}
+
+impl Frame {
+    /// The frame at the start of `bytes`, if it is whole and of this generation.
+    pub(super) fn check(bytes: &Bytes, generation: &Generation) -> Option<Self> {
+        let header = FrameHeader::parse(bytes)?;
+        let end = HEADER.checked_add(header.payload_bytes)?;
+        let covered = bytes.get(8..end)?;
+        (checksum(generation, covered) == header.checksum)
+            .then(|| Self { header, payload: bytes.slice(HEADER..end) })
+    }
+
+    /// The commits in it and the link after the last; `None`: the payload is no list of commits,
+    /// which a right checksum rules out but for a bug or an attack.
+    pub(super) fn commits(&self) -> Option<(Vec<LogEntry>, Link)> {
+        let mut at = 0;
+        let mut link = self.header.link;
+        let mut commits = Vec::with_capacity(self.header.commits.min(65_536) as usize);
+        for number in 0..u64::from(self.header.commits) {
+            let revision = Revision::new(self.header.first.get() + number);
+            let mut rest = Reader(self.payload.get(at..)?);
+            let at_ms = rest.u64()?;
+            let salt: [u8; 16] = rest.array()?;
+            let body_bytes = usize::try_from(rest.u32()?).ok()?;
+            at += COMMIT_HEADER;
+            let end = at.checked_add(body_bytes)?;
+            let body = self.payload.get(at..end)?;
+            link = link.after(revision, at_ms, &salt, body);
+            let (entry, writes) = parse_body(&self.payload.slice(at..end))?;
+            commits.push(LogEntry { revision, at_ms, entry, writes });
+            at = end;
+        }
+        (at == self.payload.len()).then_some((commits, link))
+    }
+}
+
+fn parse_body(body: &Bytes) -> Option<(Bytes, Vec<Write>)> {
+    let mut rest = Reader(body);
+    let entry_bytes = rest.u32()?;
+    let entry = body.slice_ref(rest.take(entry_bytes)?);
+    let count = rest.u32()?;
+    let mut writes = Vec::with_capacity(count.min(4096) as usize);
+    for _ in 0..count {
+        let key_bytes = u32::from(rest.u16()?);
+        let value_bytes = rest.u32()?;
+        let key = body.slice_ref(rest.take(key_bytes)?);
+        let value = match value_bytes {
+            DELETED => None,
+            bytes => Some(body.slice_ref(rest.take(bytes)?)),
+        };
+        writes.push(Write { key, value });
+    }
+    rest.0.is_empty().then_some((entry, writes))
+}
+
+/// Reads little-endian numbers off the front of bytes.
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn take(&mut self, bytes: u32) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(usize::try_from(bytes).ok()?)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+}

@@ -1,0 +1,151 @@
+//! The data directory: what lies where, and that it is ours alone.
+//!
+//! ```text
+//! FORMAT      the marker; a directory without it is no store
+//! lock        locked while the store is open
+//! journal/    segments, spare files, roots
+//! base/       the newest base
+//! sled/       the index
+//! note        up to where the index is known to be on the disk
+//! ballast     room that is given up to open on a full disk
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::super::StoreError;
+use super::files::{self, Io};
+
+const FORMAT: &str = "abide data 1\n";
+/// In the directory from the first moment of its creation until `FORMAT` is there.
+const CREATING: &str = "creating";
+
+/// The paths of a data directory, locked.
+#[derive(Debug)]
+pub(super) struct Layout {
+    dir: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl Layout {
+    /// Locks a data directory, makes it first where there is none or an empty one.
+    pub(super) fn open_or_create(dir: &Path) -> Result<Self, StoreError> {
+        let error = |what: String| StoreError::Open { path: dir.to_path_buf(), what };
+        match fs::metadata(dir) {
+            Ok(found) if !found.is_dir() => return Err(error("a file is in the way".into())),
+            Ok(_) => {}
+            Err(missing) if missing.kind() == ErrorKind::NotFound => {
+                make_dir(dir)?;
+                dir.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), files::sync_dir)?;
+            }
+            Err(other) => return Err(error(other.to_string())),
+        }
+        if dir.join("FORMAT").exists() {
+            return Self::open(dir);
+        }
+        let names = files::names(dir)?;
+        if !names.is_empty() && !dir.join(CREATING).exists() {
+            return Err(error(format!(
+                "not a data directory of Abide: it holds {:?} and no FORMAT; choose an empty one",
+                names.first().map_or("", String::as_str)
+            )));
+        }
+        let creating = dir.join(CREATING);
+        File::create(&creating).and_then(|file| file.sync_all()).io(&creating)?;
+        files::sync_dir(dir)?;
+        let layout = Self { dir: dir.to_path_buf(), _lock: lock(dir)? };
+        for name in ["journal", "base", "sled", "sled.new"] {
+            files::remove_dir(&dir.join(name))?;
+        }
+        files::remove(&layout.note())?;
+        for name in ["journal", "base"] {
+            make_dir(&dir.join(name))?;
+        }
+        Ok(layout)
+    }
+
+    /// Locks a data directory that is there.
+    pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        let marker = dir.join("FORMAT");
+        let format = match fs::read_to_string(&marker) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let what = "not a data directory of Abide: there is no FORMAT in it";
+                return Err(StoreError::Open { path: dir.to_path_buf(), what: what.into() });
+            }
+            read => read.io(&marker)?,
+        };
+        if format != FORMAT {
+            let found = format.lines().next().unwrap_or_default();
+            let what = format!(
+                "this build reads {:?}, the directory is {found:?}; use the build that wrote it",
+                FORMAT.trim_end()
+            );
+            return Err(StoreError::Open { path: marker, what });
+        }
+        Ok(Self { dir: dir.to_path_buf(), _lock: lock(dir)? })
+    }
+
+    /// Whether the directory is only being made.
+    pub(super) fn is_new(&self) -> bool {
+        !self.dir.join("FORMAT").exists()
+    }
+
+    /// The directory is complete: from now on it counts.
+    pub(super) fn complete(&self) -> Result<(), StoreError> {
+        files::sync_dir(&self.dir)?;
+        files::write_whole(&self.dir.join("FORMAT"), FORMAT.as_bytes())?;
+        files::remove(&self.dir.join(CREATING))
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.dir.join("journal")
+    }
+
+    pub(super) fn base(&self) -> PathBuf {
+        self.dir.join("base")
+    }
+
+    pub(super) fn sled(&self) -> PathBuf {
+        self.dir.join("sled")
+    }
+
+    pub(super) fn note(&self) -> PathBuf {
+        self.dir.join("note")
+    }
+
+    pub(super) fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+}
+
+fn make_dir(path: &Path) -> Result<(), StoreError> {
+    let made = DirBuilder::new().mode(0o700).create(path);
+    made.map_err(|error| StoreError::Open {
+        path: path.to_path_buf(),
+        what: match error.kind() {
+            ErrorKind::NotFound => "the directory above it does not exist".into(),
+            _ => format!("cannot be made: {error}"),
+        },
+    })
+}
+
+fn lock(dir: &Path) -> Result<File, StoreError> {
+    let path = dir.join("lock");
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create(true).truncate(false).open(&path).io(&path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Open {
+            path: dir.to_path_buf(),
+            what: "in use by another process; stop it first".into(),
+        }),
+        Err(TryLockError::Error(error)) => Err(error).io(&path),
+    }
+}

@@ -1,0 +1,366 @@
+//! The real store: a commit journal in front of sled.
+//!
+//! ```text
+//! commit -> stage -> journal (one write, one fdatasync for all that wait) -> tables -> sled
+//!                       |                                              (in the background)
+//!                       +-- base: now and then all records at one revision; old segments may go
+//! ```
+//!
+//! The journal and the base are the truth; sled is the index that serves it and can be made anew
+//! from them at any time ([`recovery`]). Three threads: [`committer`] writes the journal,
+//! [`applier`] merges into sled, [`keeper`] prepares segments and watches the room on the disk.
+
+mod applier;
+mod base;
+mod committer;
+mod files;
+mod frame;
+mod index;
+mod journal;
+mod keeper;
+mod layout;
+mod note;
+mod options;
+mod recovery;
+mod room;
+mod roots;
+mod scan;
+mod segment;
+mod shared;
+mod stage;
+mod stats;
+mod tables;
+mod verify;
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+pub use self::frame::Link;
+pub use self::options::Options;
+pub use self::recovery::{OnProgress, Progress};
+pub use self::room::RoomOptions;
+pub use self::stats::{SYNC_BOUNDS_US, Stats};
+pub use self::verify::{Report, verify};
+
+use self::applier::Applier;
+use self::committer::Committer;
+use self::layout::Layout;
+use self::recovery::Recovered;
+use self::room::Room;
+use self::segment::FIRST_FRAME;
+use self::shared::{Parts, Shared};
+use self::stage::Stage;
+use super::{
+    Batch, KeyRange, LogEntry, Order, PAGE_ROWS_MAX, Page, Precondition, Receipt, Store,
+    StoreError, Urgency, Versioned, View,
+};
+use crate::types::Revision;
+
+/// How long `commit` waits for room on the stage before it answers [`StoreError::Busy`].
+const COMMIT_WAIT: Duration = Duration::from_secs(1);
+
+/// An open store on a data directory that is this process's alone.
+#[derive(Debug)]
+pub struct Durable {
+    shared: Arc<Shared>,
+    committer: Option<JoinHandle<()>>,
+    applier: Option<JoinHandle<()>>,
+    keeper: Option<JoinHandle<()>>,
+    /// Locked until the store is dropped.
+    _layout: Layout,
+}
+
+impl Durable {
+    /// Opens the store, makes it where there is none, and recovers what a crash left.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when the directory is not ours to open, [`StoreError::Damaged`] when
+    /// acknowledged commits cannot be told with certainty. Nothing was lost by trying.
+    pub fn open(options: Options) -> Result<Self, StoreError> {
+        Self::open_with(options, &mut |_| {})
+    }
+
+    /// As [`Durable::open`], and tells of its progress.
+    ///
+    /// # Errors
+    /// As [`Durable::open`].
+    pub fn open_with(options: Options, progress: OnProgress<'_>) -> Result<Self, StoreError> {
+        options.validate()?;
+        let layout = Layout::open_or_create(&options.dir)?;
+        let room = Room::open(layout.dir(), layout.ballast(), options.room)?;
+        let recovered = recovery::recover(&layout, &options, progress)?;
+        if layout.is_new() {
+            layout.complete()?;
+        }
+        let mut salt_key = [0; 32];
+        getrandom::fill(&mut salt_key).map_err(|error| StoreError::Open {
+            path: options.dir.clone(),
+            what: format!("the system's random generator failed: {error}"),
+        })?;
+        let Recovered { journal, index, memory, note, noted, base, end, segment, prepared } =
+            recovered;
+        let prepared_bytes: u64 = prepared.iter().map(|next| next.capacity - FIRST_FRAME).sum();
+        let shared = Arc::new(Shared::new(Parts {
+            stage: Stage::new(end, salt_key, options.group_bytes_max()),
+            writable: segment.capacity.saturating_sub(end.offset) + prepared_bytes,
+            ready: prepared.into(),
+            options,
+            journal,
+            memory,
+            index,
+            room,
+        }));
+        let committer = Committer::new(shared.clone(), segment, end);
+        let applier = Applier::new(shared.clone(), note, noted, base);
+        let kept = shared.clone();
+        let mut store =
+            Self { shared, committer: None, applier: None, keeper: None, _layout: layout };
+        store.committer = Some(store.spawn("abide-journal", || committer.run())?);
+        store.applier = Some(store.spawn("abide-applier", || applier.run())?);
+        store.keeper = Some(store.spawn("abide-keeper", move || keeper::run(&kept))?);
+        Ok(store)
+    }
+
+    fn spawn(
+        &self,
+        name: &str,
+        run: impl FnOnce() + Send + 'static,
+    ) -> Result<JoinHandle<()>, StoreError> {
+        let guard = StopOnPanic(self.shared.clone());
+        let run = move || {
+            run();
+            drop(guard);
+        };
+        thread::Builder::new().name(name.into()).spawn(run).map_err(|error| StoreError::Open {
+            path: self.shared.options.dir.clone(),
+            what: format!("a thread could not be started: {error}"),
+        })
+    }
+
+    /// Makes everything that is staged durable, merges it into sled, and ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] when the store failed, now or before.
+    pub fn close(mut self) -> Result<(), StoreError> {
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.wake_all();
+        join(self.committer.take());
+        self.shared.drained.store(true, Ordering::Release);
+        self.shared.wake_all();
+        join(self.applier.take());
+        let failure = self.shared.failure().borrow().clone();
+        drop(self);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Resolves with the reason when the store has failed. The process must end then.
+    pub fn failed(&self) -> impl Future<Output = StoreError> + Send + use<> {
+        let mut failure = self.shared.failure();
+        async move {
+            let failed = failure.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+            match failed {
+                Some(why) => why,
+                // The store was closed: there is nothing left that could fail.
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Figures of this store.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let shared = &self.shared;
+        let mut stats = Stats {
+            durable: shared.durable(),
+            staged_bytes: shared.stage().bytes() as u64,
+            overlay_bytes: shared.memory.read().bytes() as u64,
+            journal_bytes: shared.journal.bytes(),
+            free_bytes: shared.room.free(),
+            short_of_room: shared.room.is_short(),
+            ..Stats::default()
+        };
+        shared.counters.fill(&mut stats);
+        stats
+    }
+
+    /// The durable revision and the chain's link there: worth noting elsewhere.
+    #[must_use]
+    pub fn head(&self) -> (Revision, Link) {
+        let position = self.shared.memory.read().position;
+        (position.revision, position.link)
+    }
+
+    /// The revision of the newest commit of `key` that readers may see.
+    fn committed(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        let found = self.shared.memory.read().find(key);
+        match found {
+            Some(slot) => Ok(slot.value.map(|value| Versioned { revision: slot.revision, value })),
+            None => self.shared.index.get(key),
+        }
+    }
+
+    fn check(&self, stage: &Stage, preconditions: &[Precondition]) -> Result<(), StoreError> {
+        for (index, precondition) in preconditions.iter().enumerate() {
+            let current = match stage.find(precondition.key()) {
+                Some(slot) => slot.value.as_ref().map(|_| slot.revision),
+                None => self.committed(precondition.key())?.map(|found| found.revision),
+            };
+            if !precondition.holds(current) {
+                return Err(StoreError::Conflict { index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the stage and the journal have room for so many bytes more.
+    fn admits(&self, stage: &Stage, bytes: usize, urgency: Urgency) -> bool {
+        let options = &self.shared.options;
+        // What may be left unused at the end of a segment, and what is kept back.
+        let margin = options.batch_bytes_max() as u64
+            + match urgency {
+                Urgency::Ordinary => options.segment_bytes / 4,
+                Urgency::Reserved => 0,
+            };
+        let needed = (stage.bytes() + bytes) as u64 + margin;
+        let staged = stage.bytes() == 0 || stage.bytes() + bytes <= options.staged_bytes_max;
+        staged && needed <= self.shared.writable.load(Ordering::Acquire)
+    }
+}
+
+impl Store for Durable {
+    fn get(&self, view: View, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        if view == View::Staged {
+            let stage = self.shared.stage();
+            if let Some(slot) = stage.find(key) {
+                let revision = slot.revision;
+                return Ok(slot.value.clone().map(|value| Versioned { revision, value }));
+            }
+        }
+        self.committed(key)
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<(Revision, Vec<Option<Versioned>>), StoreError> {
+        let shared = &self.shared;
+        // No table is frozen while this is held, so sled keeps still behind what was found here.
+        let _still = shared.memory.still();
+        let (revision, found) = {
+            let tables = shared.memory.read();
+            let found: Vec<_> = keys.iter().map(|key| tables.find(key)).collect();
+            (tables.position.revision, found)
+        };
+        let resolve = |(key, slot): (&&[u8], Option<tables::Slot>)| match slot {
+            Some(slot) => Ok(slot.value.map(|value| Versioned { revision: slot.revision, value })),
+            None => shared.index.get(key),
+        };
+        let values = keys.iter().zip(found).map(resolve).collect::<Result<_, _>>()?;
+        Ok((revision, values))
+    }
+
+    fn scan(
+        &self,
+        view: View,
+        range: &KeyRange,
+        order: Order,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        scan::scan(&self.shared, view, range, order, limit.clamp(1, PAGE_ROWS_MAX))
+    }
+
+    fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
+        batch.validate()?;
+        let shared = &self.shared;
+        let bytes = frame::encoded_bytes(&batch);
+        if bytes > shared.options.batch_bytes_max() {
+            return Err(StoreError::Invalid("the batch is larger than a quarter of a segment"));
+        }
+        let mut stage = shared.stage();
+        let since = Instant::now();
+        loop {
+            if let Some(stopped) = &stage.stopped {
+                return Err(stopped.clone());
+            }
+            if shared.is_closing() {
+                return Err(StoreError::stopped());
+            }
+            if batch.urgency == Urgency::Ordinary && shared.room.is_short() {
+                return Err(StoreError::NoRoom);
+            }
+            if self.admits(&stage, bytes, batch.urgency) {
+                break;
+            }
+            let left = COMMIT_WAIT.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return Err(if shared.room.is_short() {
+                    StoreError::NoRoom
+                } else {
+                    StoreError::Busy
+                });
+            }
+            let waited = shared.admitted.wait_timeout(stage, left);
+            stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        self.check(&stage, &batch.preconditions)?;
+        let receipt = stage.push(batch);
+        let wake = stage.sleeping;
+        drop(stage);
+        if wake {
+            shared.work.notify_one();
+        }
+        Ok(receipt)
+    }
+
+    fn durable_at(&self, revision: Revision) -> Receipt {
+        let mut stage = self.shared.stage();
+        if revision <= self.shared.durable() {
+            return Receipt::ready(revision);
+        }
+        match stage.stopped.clone() {
+            None => stage.wait_for(revision),
+            Some(stopped) => {
+                let (sender, receipt) = Receipt::pending(revision);
+                // The receipt is right here to receive it.
+                drop(sender.send(Err(stopped)));
+                receipt
+            }
+        }
+    }
+
+    fn durable(&self) -> Revision {
+        self.shared.durable()
+    }
+
+    fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.shared.journal.read(after, limit, self.shared.durable())
+    }
+}
+
+impl Drop for Durable {
+    /// Ends the threads without finishing anything: as a kill would.
+    fn drop(&mut self) {
+        self.shared.stop(&StoreError::stopped());
+        for thread in [self.committer.take(), self.applier.take(), self.keeper.take()] {
+            join(thread);
+        }
+    }
+}
+
+/// A thread of the store that panics stops the store.
+struct StopOnPanic(Arc<Shared>);
+
+impl Drop for StopOnPanic {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fail(&StoreError::Failed("a thread of the store panicked".into()));
+        }
+    }
+}
+
+fn join(thread: Option<JoinHandle<()>>) {
+    if let Some(Err(_)) = thread.map(JoinHandle::join) {
+        // Told by StopOnPanic already.
+        tracing::error!("a thread of the store panicked");
+    }
+}

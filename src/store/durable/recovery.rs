@@ -1,0 +1,270 @@
+//! From files to an open store.
+//!
+//! The journal and the base are the truth. sled is believed up to where the note says that it was
+//! synced, if it opens, bears the note's id and is at least that far; else it is made anew from the
+//! base and the journal behind it. Either way the journal is replayed from there. Writes are full
+//! values, so replaying what sled has already changes nothing: there is no other recovery.
+
+use std::sync::Arc;
+
+use super::super::{LogEntry, StoreError, Write};
+use super::base::Base;
+use super::files;
+use super::frame::Frame;
+use super::index::Index;
+use super::journal::Journal;
+use super::layout::Layout;
+use super::note::{Note, NoteFile, Position};
+use super::options::Options;
+use super::segment::{FIRST_FRAME, Segment};
+use super::tables::{Memory, Slot};
+use crate::types::Revision;
+
+/// How far a long piece of work is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done.
+    pub what: &'static str,
+    /// So much of it is done.
+    pub done: u64,
+    /// So much there is to do; 0: not known.
+    pub total: u64,
+}
+
+/// Whom to tell of progress.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
+
+/// What recovery found and made.
+pub(super) struct Recovered {
+    pub(super) journal: Journal,
+    pub(super) index: Index,
+    pub(super) memory: Memory,
+    pub(super) note: NoteFile,
+    pub(super) noted: Position,
+    pub(super) base: Option<Base>,
+    pub(super) end: Position,
+    pub(super) segment: Arc<Segment>,
+    pub(super) prepared: Vec<Arc<Segment>>,
+}
+
+/// Opens, or makes, everything in a locked data directory.
+pub(super) fn recover(
+    layout: &Layout,
+    options: &Options,
+    progress: OnProgress<'_>,
+) -> Result<Recovered, StoreError> {
+    let journal = Journal::open(layout.journal(), options.segment_bytes)?;
+    files::remove(&layout.base().join("base.tmp"))?;
+    let base = Base::newest(&layout.base());
+    let (mut note, noted) = NoteFile::open(&layout.note())?;
+    let cache = options.sled_cache_bytes;
+    let (index, noted, base) = match trusted(layout, cache, &journal, noted) {
+        Ok((index, position)) => {
+            let base = base.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the base cannot be read; the index is whole, a new one follows");
+                None
+            });
+            (index, position, base)
+        }
+        Err(reason) => {
+            let base = base?;
+            if !layout.is_new() {
+                tracing::warn!(%reason, "the index cannot be trusted: making it anew");
+            }
+            let index = Index::create(&layout.sled(), cache)?;
+            let position = rebuild(&index, base.as_ref(), progress)?;
+            index.set_applied(position.revision)?;
+            index.sync()?;
+            note.write(&Note { index: index.id(), position })?;
+            (index, position, base)
+        }
+    };
+    let memory = Memory::new(noted);
+    let tail = replay(&journal, noted, &mut |entries, position| {
+        progress(Progress {
+            what: "replaying the journal",
+            done: position.revision.get(),
+            total: 0,
+        });
+        take_in(&memory, &index, entries, position, options)
+    })?;
+    if index.applied()? > tail.end.revision {
+        let what = format!(
+            "the journal ends at revision {}, the index holds revision {}: commits are missing here",
+            tail.end.revision,
+            index.applied()?
+        );
+        return Err(files::damaged(&tail.segment.path, tail.end.offset, what));
+    }
+    secure(&tail, options)?;
+    let prepared = journal.take_behind(tail.end.segment);
+    let Tail { end, segment, .. } = tail;
+    Ok(Recovered { journal, index, memory, note, noted, base, end, segment, prepared })
+}
+
+/// sled, if the note vouches for it, and how far; else the reason why not.
+fn trusted(
+    layout: &Layout,
+    cache_bytes: u64,
+    journal: &Journal,
+    note: Option<Note>,
+) -> Result<(Index, Position), StoreError> {
+    let untrusted = |what: &str| StoreError::Open { path: layout.sled(), what: what.into() };
+    let note = note.ok_or_else(|| untrusted("there is no note of how far it is"))?;
+    journal
+        .segment(note.position.segment)
+        .ok_or_else(|| untrusted("the journal no longer has what its note names"))?;
+    let index = Index::open(&layout.sled(), cache_bytes)?;
+    if index.id() != note.index {
+        return Err(untrusted("the note speaks of another index"));
+    }
+    if index.applied()? < note.position.revision {
+        return Err(untrusted("it has lost what was synced"));
+    }
+    Ok((index, note.position))
+}
+
+/// Fills an empty index from the base; answers with where the journal goes on.
+fn rebuild(
+    index: &Index,
+    base: Option<&Base>,
+    progress: OnProgress<'_>,
+) -> Result<Position, StoreError> {
+    const TELL_EVERY: u64 = 10_000;
+    let Some(base) = base else { return Ok(Position::start()) };
+    let mut done = 0;
+    base.read(|row, deleted| {
+        let value = (!deleted).then_some(row.value);
+        index.apply(&row.key, &Slot { revision: row.revision, value })?;
+        done += 1;
+        if done % TELL_EVERY == 0 {
+            progress(Progress { what: "making the index anew", done, total: base.rows });
+        }
+        Ok(())
+    })?;
+    Ok(base.position)
+}
+
+/// Takes replayed commits into memory, and from there into sled when memory is full.
+fn take_in(
+    memory: &Memory,
+    index: &Index,
+    entries: Vec<LogEntry>,
+    position: Position,
+    options: &Options,
+) -> Result<(), StoreError> {
+    let mut writes: Vec<(Revision, Write)> = Vec::new();
+    for LogEntry { revision, writes: of_entry, .. } in entries {
+        writes.extend(of_entry.into_iter().map(|write| (revision, write)));
+    }
+    if memory.publish(&writes, position) > options.apply_after_bytes {
+        for (key, slot) in memory.freeze().table.iter() {
+            index.apply(key, slot)?;
+        }
+        memory.applied();
+    }
+    Ok(())
+}
+
+/// Where the journal ends.
+pub(super) struct Tail {
+    /// Behind the last whole group.
+    pub(super) end: Position,
+    /// The segment that it lies in.
+    pub(super) segment: Arc<Segment>,
+    /// The last whole group: where it begins, and its bytes.
+    last: Option<(Arc<Segment>, u64, usize)>,
+}
+
+/// Reads the journal from a known place to its end and hands each group to `sink`.
+///
+/// A group that is not whole is the end, unless a whole one follows: at most one group is ever
+/// unsynced, so then it is damage.
+pub(super) fn replay(
+    journal: &Journal,
+    from: Position,
+    sink: &mut dyn FnMut(Vec<LogEntry>, Position) -> Result<(), StoreError>,
+) -> Result<Tail, StoreError> {
+    let segments: Vec<_> = {
+        let all = journal.segments();
+        all.iter().skip_while(|segment| segment.sequence < from.segment).cloned().collect()
+    };
+    let first = segments.first().filter(|segment| segment.sequence == from.segment);
+    let mut segment = first.cloned().ok_or_else(|| StoreError::Open {
+        path: journal.segments().front().map(|oldest| oldest.path.clone()).unwrap_or_default(),
+        what: format!("the journal begins too late: segment {} is missing", from.segment),
+    })?;
+    let mut end = from;
+    let mut last = None;
+    let mut following = segments.iter().skip(1);
+    loop {
+        while let Some(frame) = segment.frame_at(end.offset)? {
+            let at = end.offset;
+            let entries = follow(&segment, &frame, &mut end)?;
+            segment.note_frame(&frame.header, at);
+            last = Some((segment.clone(), at, frame.header.padded()));
+            sink(entries, end)?;
+        }
+        let good_later = segment.next_frame(end.offset)?;
+        if good_later.is_some() {
+            let what = "a group of commits is damaged: whole ones follow it";
+            return Err(files::damaged(&segment.path, end.offset, what));
+        }
+        let Some(next) = following.next() else { break };
+        let Some(frame) = next.frame_at(FIRST_FRAME)? else {
+            for later in std::iter::once(next).chain(following.by_ref()) {
+                if let Some(at) = later.next_frame(FIRST_FRAME)? {
+                    let what = format!(
+                        "a group of commits is missing here: a whole one follows in {} at byte {at}",
+                        later.path.display()
+                    );
+                    return Err(files::damaged(&segment.path, end.offset, what));
+                }
+            }
+            break;
+        };
+        if frame.header.first != end.revision.next() || frame.header.link != end.link {
+            let what = "a group of commits is damaged: the next segment does not follow it";
+            return Err(files::damaged(&segment.path, end.offset, what));
+        }
+        segment = next.clone();
+        (end.segment, end.offset) = (segment.sequence, FIRST_FRAME);
+    }
+    Ok(Tail { end, segment, last })
+}
+
+/// Checks that a whole frame continues the chain, and moves `end` behind it.
+fn follow(
+    segment: &Segment,
+    frame: &Frame,
+    end: &mut Position,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let damaged = |what: &str| files::damaged(&segment.path, end.offset, what);
+    if frame.header.first != end.revision.next() || frame.header.link != end.link {
+        return Err(damaged("a whole group of commits that does not follow the one before"));
+    }
+    let commits = frame.commits();
+    let (entries, link) = commits.ok_or_else(|| damaged("a group of commits cannot be read"))?;
+    *end = Position {
+        revision: frame.header.last(),
+        link,
+        segment: segment.sequence,
+        offset: end.offset + frame.header.padded() as u64,
+    };
+    Ok(entries)
+}
+
+/// After a crash, or a sync that failed, the last group may be in the page cache only, and pieces
+/// of one that was never acknowledged may lie behind it: the one is written again, the others are
+/// cleared, both synced, before anything is answered.
+fn secure(tail: &Tail, options: &Options) -> Result<(), StoreError> {
+    if let Some((segment, at, bytes)) = &tail.last {
+        segment.rewrite(*at, *bytes)?;
+        if segment.sequence != tail.segment.sequence {
+            segment.sync()?;
+        }
+    }
+    let reach = (options.batch_bytes_max() + options.group_bytes_max()) as u64;
+    tail.segment.clear(tail.end.offset, tail.end.offset + reach)?;
+    tail.segment.sync()
+}

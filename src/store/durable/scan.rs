@@ -1,0 +1,144 @@
+//! One page over stage, tables and sled, as if they were one.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::iter::Peekable;
+use std::ops::RangeBounds;
+
+use bytes::Bytes;
+
+use super::super::{KeyRange, Order, Page, Row, StoreError, View};
+use super::shared::Shared;
+use super::tables::{Slot, Table, bounds, ordered};
+
+/// A page of at most `limit` rows.
+///
+/// The gate keeps the tables from being frozen, so what is merged into sled while this reads is
+/// hidden by the frozen table. sled and the frozen table are read first; the active table is looked
+/// at last, in one moment, over just the keys that were read: that moment is the page's revision.
+pub(super) fn scan(
+    shared: &Shared,
+    view: View,
+    range: &KeyRange,
+    order: Order,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    if super::super::memory::is_empty(range) {
+        let revision = shared.memory.read().position.revision;
+        return Ok(Page { revision, rows: Vec::new(), next: None });
+    }
+    let _still = shared.memory.still();
+    let frozen = shared.memory.read().frozen();
+    let empty = Table::new();
+    let table = frozen.as_deref().unwrap_or(&empty);
+    let below = shared.index.rows(range, order);
+    let mut settled = Merged::new(ordered(table, range, order), below, order);
+    let mut rows = settled.by_ref().take(limit + 1).collect::<Result<Vec<Row>, _>>()?;
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    // What was read covers the range up to here; with nothing left behind, all of it.
+    let covered = match (more, rows.last()) {
+        (true, Some(last)) => up_to(range, order, last.key.clone()),
+        _ => range.clone(),
+    };
+    let (mut newer, mut revision) = {
+        let mut newer: BTreeMap<Bytes, Slot> = BTreeMap::new();
+        // With the stage held, no group moves from it to the tables between the two looks.
+        let stage = (view == View::Staged).then(|| shared.stage());
+        let tables = shared.memory.read();
+        newer.extend(tables.active_range(&covered));
+        if let Some(stage) = &stage {
+            let inside = |key: &Bytes| RangeBounds::<Bytes>::contains(&bounds(&covered), key);
+            let pending = stage.pending().filter(|(key, _)| inside(key));
+            newer.extend(pending.map(|(key, slot)| (key.clone(), slot.clone())));
+        }
+        let staged = stage.as_ref().map(|stage| stage.last());
+        (newer, staged.unwrap_or(tables.position.revision))
+    };
+    if rows.is_empty() && newer.is_empty() {
+        return Ok(Page { revision, rows, next: None });
+    }
+    revision = revision.max(rows.iter().map(|row| row.revision).max().unwrap_or_default());
+    let last_covered = more.then(|| rows.last().map(|row| row.key.clone())).flatten();
+    let newer = std::mem::take(&mut newer);
+    let entries: Box<dyn Iterator<Item = (&Bytes, &Slot)>> = match order {
+        Order::Ascending => Box::new(newer.iter()),
+        Order::Descending => Box::new(newer.iter().rev()),
+    };
+    let below = rows.into_iter().map(Ok);
+    let merged = Merged::new(entries, below, order);
+    let mut rows = merged.take(limit + 1).collect::<Result<Vec<Row>, _>>()?;
+    let next = if rows.len() > limit {
+        rows.truncate(limit);
+        rows.last().map(|row| row.key.clone())
+    } else {
+        last_covered
+    };
+    Ok(Page { revision, rows, next })
+}
+
+fn up_to(range: &KeyRange, order: Order, last: Bytes) -> KeyRange {
+    use std::ops::Bound::Included;
+    match order {
+        Order::Ascending => KeyRange { from: range.from.clone(), to: Included(last) },
+        Order::Descending => KeyRange { from: Included(last), to: range.to.clone() },
+    }
+}
+
+/// Rows of two sorted sources, where the upper one wins and its deletions hide rows of the lower.
+struct Merged<
+    'a,
+    U: Iterator<Item = (&'a Bytes, &'a Slot)>,
+    L: Iterator<Item = Result<Row, StoreError>>,
+> {
+    upper: Peekable<U>,
+    lower: Peekable<L>,
+    order: Order,
+}
+
+impl<'a, U, L> Merged<'a, U, L>
+where
+    U: Iterator<Item = (&'a Bytes, &'a Slot)>,
+    L: Iterator<Item = Result<Row, StoreError>>,
+{
+    fn new(upper: U, lower: L, order: Order) -> Self {
+        Self { upper: upper.peekable(), lower: lower.peekable(), order }
+    }
+
+    fn upper_row(&mut self) -> Option<Row> {
+        let (key, slot) = self.upper.next()?;
+        let value = slot.value.clone()?;
+        Some(Row { key: key.clone(), revision: slot.revision, value })
+    }
+}
+
+impl<'a, U, L> Iterator for Merged<'a, U, L>
+where
+    U: Iterator<Item = (&'a Bytes, &'a Slot)>,
+    L: Iterator<Item = Result<Row, StoreError>>,
+{
+    type Item = Result<Row, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let order = match (self.upper.peek(), self.lower.peek()) {
+                (None, _) => return self.lower.next(),
+                (Some(_), Some(Err(_))) => return self.lower.next(),
+                (Some(_), None) => Ordering::Less,
+                (Some((upper, _)), Some(Ok(lower))) => match self.order {
+                    Order::Ascending => (*upper).cmp(&lower.key),
+                    Order::Descending => lower.key.cmp(upper),
+                },
+            };
+            if order == Ordering::Greater {
+                return self.lower.next();
+            }
+            if order == Ordering::Equal {
+                self.lower.next();
+            }
+            if let Some(row) = self.upper_row() {
+                return Some(Ok(row));
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The stage: commits that were accepted and are on their way to the disk.
+//!
+//! A commit gets its revision, its place in a frame and its link of the chain here, while the
+//! disk is busy with the group before. [`View::Staged`](super::super::View) looks here first.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::super::{Batch, Receipt, StoreError, Write};
+use super::frame::{FrameBuilder, Link, encoded_bytes, padded};
+use super::note::Position;
+use super::tables::Slot;
+use crate::types::Revision;
+
+type Waiter = oneshot::Sender<Result<(), StoreError>>;
+
+/// Commits that will be one frame.
+#[derive(Debug)]
+pub(super) struct Group {
+    /// Their bytes.
+    pub(super) frame: FrameBuilder,
+    /// Their writes, for the tables.
+    pub(super) writes: Vec<(Revision, Write)>,
+    /// The last of them.
+    pub(super) last: Revision,
+    /// The chain's link after the last.
+    pub(super) link: Link,
+    /// How many they are.
+    pub(super) commits: u32,
+}
+
+/// Everything between `commit` and the disk.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// Groups that wait, oldest first. The last one may still grow.
+    groups: VecDeque<Group>,
+    /// Bytes that the waiting groups and the one being written will take in the journal.
+    bytes: usize,
+    in_flight_bytes: usize,
+    /// Newest writes that are not durable yet.
+    pending: HashMap<Bytes, Slot>,
+    waiters: VecDeque<(Revision, Waiter)>,
+    last: Revision,
+    link: Link,
+    /// A random secret of this process: salts are derived from it.
+    salt_key: [u8; 32],
+    group_bytes_max: usize,
+    /// The committer sleeps and must be woken.
+    pub(super) sleeping: bool,
+    /// Set once, when the store stops; what every later commit is answered.
+    pub(super) stopped: Option<StoreError>,
+}
+
+impl Stage {
+    /// An empty stage behind `position`.
+    pub(super) fn new(position: Position, salt_key: [u8; 32], group_bytes_max: usize) -> Self {
+        Self {
+            groups: VecDeque::new(),
+            bytes: 0,
+            in_flight_bytes: 0,
+            pending: HashMap::new(),
+            waiters: VecDeque::new(),
+            last: position.revision,
+            link: position.link,
+            salt_key,
+            group_bytes_max,
+            sleeping: false,
+            stopped: None,
+        }
+    }
+
+    /// Bytes on their way to the journal.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes + self.in_flight_bytes
+    }
+
+    /// Whether nothing waits for the journal's thread.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// The newest staged revision.
+    pub(super) const fn last(&self) -> Revision {
+        self.last
+    }
+
+    /// The newest staged write of `key`.
+    pub(super) fn find(&self, key: &[u8]) -> Option<&Slot> {
+        self.pending.get(key)
+    }
+
+    /// The staged writes.
+    pub(super) fn pending(&self) -> impl Iterator<Item = (&Bytes, &Slot)> {
+        self.pending.iter()
+    }
+
+    /// Gives a checked batch the next revision.
+    pub(super) fn push(&mut self, batch: Batch) -> Receipt {
+        let bytes = encoded_bytes(&batch);
+        let grows = |group: &Group| group.frame.payload_bytes() + bytes <= self.group_bytes_max;
+        if !self.groups.back().is_some_and(grows) {
+            let revision = self.last.next();
+            self.groups.push_back(Group {
+                frame: FrameBuilder::new(revision, self.link),
+                writes: Vec::new(),
+                last: self.last,
+                link: self.link,
+                commits: 0,
+            });
+            self.bytes += padded(0);
+        }
+        let revision = self.last.next();
+        let salt = self.salt(revision);
+        if let Some(group) = self.groups.back_mut() {
+            self.link = group.frame.push(self.link, &salt, &batch);
+            group.last = revision;
+            group.link = self.link;
+            group.commits += 1;
+            group.writes.reserve(batch.writes.len());
+            for write in batch.writes {
+                let slot = Slot { revision, value: write.value.clone() };
+                self.pending.insert(write.key.clone(), slot);
+                group.writes.push((revision, write));
+            }
+        }
+        self.last = revision;
+        self.bytes += bytes;
+        let (sender, receipt) = Receipt::pending(revision);
+        self.waiters.push_back((revision, sender));
+        receipt
+    }
+
+    /// A salt that nobody can find out once it is erased: its key is in memory only.
+    fn salt(&self, revision: Revision) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.salt_key, &revision.get().to_le_bytes());
+        let mut salt = [0; 16];
+        salt.copy_from_slice(&hash.as_bytes()[..16]);
+        salt
+    }
+
+    /// The oldest group, to be written now.
+    pub(super) fn take(&mut self) -> Option<Group> {
+        let group = self.groups.pop_front()?;
+        self.in_flight_bytes = padded(group.frame.payload_bytes());
+        self.bytes = match self.groups.is_empty() {
+            true => 0,
+            false => self.bytes.saturating_sub(self.in_flight_bytes),
+        };
+        Some(group)
+    }
+
+    /// Everything up to `durable` is durable and visible: forgets it here; answers with those who
+    /// wait for it.
+    pub(super) fn settle(
+        &mut self,
+        writes: &[(Revision, Write)],
+        durable: Revision,
+    ) -> Vec<Waiter> {
+        self.in_flight_bytes = 0;
+        for (revision, Write { key, .. }) in writes {
+            if self.pending.get(key).is_some_and(|slot| slot.revision == *revision) {
+                self.pending.remove(key);
+            }
+        }
+        let ready = self.waiters.partition_point(|(revision, _)| *revision <= durable);
+        self.waiters.drain(..ready).map(|(_, waiter)| waiter).collect()
+    }
+
+    /// A receipt for a revision that is staged.
+    pub(super) fn wait_for(&mut self, revision: Revision) -> Receipt {
+        let (sender, receipt) = Receipt::pending(revision);
+        let at = self.waiters.partition_point(|(waiting, _)| *waiting <= revision);
+        self.waiters.insert(at, (revision, sender));
+        receipt
+    }
+
+    /// The store stops: everybody who waits is told.
+    pub(super) fn stop(&mut self, why: &StoreError) -> Vec<Waiter> {
+        self.stopped.get_or_insert_with(|| why.clone());
+        self.waiters.drain(..).map(|(_, waiter)| waiter).collect()
+    }
+}

@@ -1,0 +1,176 @@
+//! Memory in front of sled: what is durable in the journal and not yet in the index.
+//!
+//! Two tables. Commits go into the active one when they are durable. Now and then the applier
+//! freezes it and merges the frozen one, in key order and with only the last value of each key,
+//! into sled, then drops it. While sled is being changed, the frozen table hides exactly the keys
+//! that change, so a reader that looks at active, frozen and sled in this order always sees one
+//! revision, provided that no table is frozen while it reads: that is what the gate is for.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::super::{KeyRange, Order, Write};
+use super::note::Position;
+use crate::types::Revision;
+
+/// The newest write of a key.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    /// The commit that made it.
+    pub(super) revision: Revision,
+    /// `None`: deleted.
+    pub(super) value: Option<Bytes>,
+}
+
+/// Keys with their newest writes.
+pub(super) type Table = BTreeMap<Bytes, Slot>;
+
+/// What a table entry takes beside its key and value: two `Bytes`, the slot, a share of a node.
+const ENTRY_BYTES: usize = 128;
+
+/// Both tables, and how far they reach.
+#[derive(Debug)]
+pub(super) struct Tables {
+    active: Table,
+    active_bytes: usize,
+    frozen: Option<Frozen>,
+    /// Everything up to here is durable.
+    pub(super) position: Position,
+}
+
+/// A table that no longer changes.
+#[derive(Clone, Debug)]
+pub(super) struct Frozen {
+    /// Its entries.
+    pub(super) table: Arc<Table>,
+    /// With it applied, sled stands here.
+    pub(super) position: Position,
+    bytes: usize,
+}
+
+/// The tables behind their locks.
+#[derive(Debug)]
+pub(super) struct Memory {
+    tables: RwLock<Tables>,
+    gate: RwLock<()>,
+}
+
+/// Keeps the tables from being frozen.
+pub(super) struct Still<'a>(
+    #[allow(dead_code, reason = "held for its drop")] RwLockReadGuard<'a, ()>,
+);
+
+impl Memory {
+    /// Empty tables that begin at `position`.
+    pub(super) fn new(position: Position) -> Self {
+        let tables = Tables { active: Table::new(), active_bytes: 0, frozen: None, position };
+        Self { tables: RwLock::new(tables), gate: RwLock::new(()) }
+    }
+
+    /// Until this is dropped no table is frozen. Taken before [`Memory::read`], never after.
+    pub(super) fn still(&self) -> Still<'_> {
+        Still(self.gate.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows a durable group to readers; answers with the bytes of the active table.
+    pub(super) fn publish(&self, writes: &[(Revision, Write)], position: Position) -> usize {
+        let mut tables = self.write();
+        for (revision, Write { key, value }) in writes {
+            tables.put(key.clone(), Slot { revision: *revision, value: value.clone() });
+        }
+        tables.position = position;
+        tables.active_bytes
+    }
+
+    /// Takes the active table away to be applied; readers go on to see it.
+    pub(super) fn freeze(&self) -> Frozen {
+        let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let mut tables = self.write();
+        let frozen = Frozen {
+            table: Arc::new(std::mem::take(&mut tables.active)),
+            position: tables.position,
+            bytes: std::mem::take(&mut tables.active_bytes),
+        };
+        tables.frozen = Some(frozen.clone());
+        drop(tables);
+        drop(gate);
+        frozen
+    }
+
+    /// Forgets the frozen table: sled has it.
+    pub(super) fn applied(&self) {
+        let frozen = self.write().frozen.take();
+        // Freed behind the lock: it may hold hundreds of thousands of entries.
+        drop(frozen);
+    }
+}
+
+impl Tables {
+    fn put(&mut self, key: Bytes, slot: Slot) {
+        let new = key.len() + slot.value.as_ref().map_or(0, Bytes::len);
+        let key_bytes = key.len();
+        match self.active.insert(key, slot) {
+            None => self.active_bytes += new + ENTRY_BYTES,
+            Some(old) => {
+                let old = key_bytes + old.value.as_ref().map_or(0, Bytes::len);
+                self.active_bytes = (self.active_bytes + new).saturating_sub(old);
+            }
+        }
+    }
+
+    /// The newest write of `key` here; `None`: sled knows.
+    pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.table.get(key));
+        self.active.get(key).or_else(frozen).cloned()
+    }
+
+    /// Bytes of the active table.
+    pub(super) const fn active_bytes(&self) -> usize {
+        self.active_bytes
+    }
+
+    /// Bytes of both tables.
+    pub(super) fn bytes(&self) -> usize {
+        self.active_bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
+    }
+
+    /// The frozen table, if there is one.
+    pub(super) fn frozen(&self) -> Option<Arc<Table>> {
+        self.frozen.as_ref().map(|frozen| frozen.table.clone())
+    }
+
+    /// The active table's part of a range.
+    pub(super) fn active_range(&self, range: &KeyRange) -> Vec<(Bytes, Slot)> {
+        let found = self.active.range::<Bytes, _>(bounds(range));
+        found.map(|(key, slot)| (key.clone(), slot.clone())).collect()
+    }
+}
+
+/// A range as the standard library's maps take it.
+pub(super) fn bounds(range: &KeyRange) -> (Bound<&Bytes>, Bound<&Bytes>) {
+    (range.from.as_ref(), range.to.as_ref())
+}
+
+/// Entries of a table in the order of a scan.
+pub(super) fn ordered<'a>(
+    table: &'a Table,
+    range: &'a KeyRange,
+    order: Order,
+) -> Box<dyn Iterator<Item = (&'a Bytes, &'a Slot)> + 'a> {
+    let found = table.range::<Bytes, _>(bounds(range));
+    match order {
+        Order::Ascending => Box::new(found),
+        Order::Descending => Box::new(found.rev()),
+    }
+}

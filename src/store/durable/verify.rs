@@ -1,0 +1,201 @@
+//! Checks a data directory that no server has open: every checksum, the chain, the revisions, and
+//! that base and journal give exactly what sled holds.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bytes::Bytes;
+
+use super::super::{KeyRange, Order, StoreError};
+use super::base::Base;
+use super::files;
+use super::frame::Link;
+use super::index::Index;
+use super::journal::Journal;
+use super::layout::Layout;
+use super::note::{self, Position};
+use super::recovery::{self, OnProgress, Progress};
+use super::roots;
+use crate::types::Revision;
+
+/// sled's cache while verifying, in bytes.
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+/// Progress is told after so many rows.
+const TELL_EVERY: u64 = 10_000;
+
+/// What was found to be in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The last revision of the journal.
+    pub revision: Revision,
+    /// The chain's link after it; worth noting elsewhere.
+    pub link: Link,
+    /// The journal was read after this revision.
+    pub journal_after: Revision,
+    /// Commits read from the journal.
+    pub commits: u64,
+    /// Rows of the base that were checked.
+    pub base_rows: u64,
+    /// Keys that sled holds.
+    pub keys: u64,
+    /// sled was compared with the journal as of this revision.
+    pub index_at: Revision,
+}
+
+/// The newest write of a key that base and journal know: its revision and a hash of its value.
+type Known = HashMap<Bytes, (Revision, Option<u64>)>;
+
+/// Verifies the data directory `dir`.
+///
+/// # Errors
+/// [`StoreError::Damaged`] with the place of the first damage; [`StoreError::Open`] when the
+/// directory is in use or is none.
+pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Report, StoreError> {
+    let layout = Layout::open(dir)?;
+    let roots = roots::read(&layout.journal().join("roots"))?;
+    let journal = Journal::open_for_reading(layout.journal())?;
+    let base = Base::newest(&layout.base())?;
+    let noted = note::read(&layout.note())?;
+    let first = start(&journal, base.as_ref())?;
+    if let Some(root) = roots.iter().find(|root| root.sequence + 1 == first.segment)
+        && (root.link != first.link || root.revision != first.revision)
+    {
+        let oldest = journal.segments().front().map(|oldest| oldest.path.clone());
+        let what = "the chain does not go on from the root of the segment before";
+        return Err(files::damaged(&oldest.unwrap_or_default(), first.offset, what));
+    }
+    // sled may be ahead of the note, never of the journal; it is compared as of where it says it is.
+    let index = Index::open(&layout.sled(), CACHE_BYTES)?;
+    let applied = index.applied()?;
+    let index_at = noted.map_or(applied, |note| note.position.revision.max(applied));
+    let mut known = Known::new();
+    let base_rows = read_base(base.as_ref(), &mut known, progress)?;
+    let mut commits = 0;
+    let tail = recovery::replay(&journal, first, &mut |entries, position| {
+        for entry in entries {
+            commits += 1;
+            for write in entry.writes {
+                learn(&mut known, write.key, entry.revision, write.value.as_ref());
+            }
+        }
+        if commits % TELL_EVERY < 100 {
+            let done = position.revision.get();
+            progress(Progress { what: "reading the journal", done, total: 0 });
+        }
+        Ok(())
+    })?;
+    if index_at > tail.end.revision {
+        let what = format!("the journal ends at {}, the index holds {index_at}", tail.end.revision);
+        return Err(files::damaged(&tail.segment.path, tail.end.offset, what));
+    }
+    let keys = compare(&layout.sled(), &index, &known, index_at, progress)?;
+    Ok(Report {
+        revision: tail.end.revision,
+        link: tail.end.link,
+        journal_after: first.revision,
+        commits,
+        base_rows,
+        keys,
+        index_at,
+    })
+}
+
+/// Where the retained journal begins.
+fn start(journal: &Journal, base: Option<&Base>) -> Result<Position, StoreError> {
+    let segments = journal.segments();
+    let oldest = segments.front();
+    let begun = oldest.and_then(|segment| segment.first().map(|first| (segment, first)));
+    match (begun, base) {
+        (Some((segment, (revision, link))), base) => {
+            let before = Revision::new(revision.get().saturating_sub(1));
+            if base.map_or(Revision::ZERO, |base| base.position.revision) < before {
+                let what = "the journal begins after the base ends";
+                return Err(files::damaged(&segment.path, super::segment::FIRST_FRAME, what));
+            }
+            let (segment, offset) = (segment.sequence, super::segment::FIRST_FRAME);
+            Ok(Position { revision: before, link, segment, offset })
+        }
+        (None, Some(base)) => Ok(base.position),
+        (None, None) => Ok(Position::start()),
+    }
+}
+
+fn hash(value: &[u8]) -> u64 {
+    let hash = blake3::hash(value);
+    u64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+}
+
+fn learn(known: &mut Known, key: Bytes, revision: Revision, value: Option<&Bytes>) {
+    let newest = known.get(&key).is_none_or(|(known, _)| *known <= revision);
+    if newest {
+        // Copied, so that one key does not keep the whole group that it came with.
+        let value = value.map(|value| hash(value));
+        known.insert(Bytes::copy_from_slice(&key), (revision, value));
+    }
+}
+
+fn read_base(
+    base: Option<&Base>,
+    known: &mut Known,
+    progress: OnProgress<'_>,
+) -> Result<u64, StoreError> {
+    let Some(base) = base else { return Ok(0) };
+    let mut done = 0;
+    base.read(|row, deleted| {
+        learn(known, row.key, row.revision, (!deleted).then_some(&row.value));
+        done += 1;
+        if done % TELL_EVERY == 0 {
+            progress(Progress { what: "reading the base", done, total: base.rows });
+        }
+        Ok(())
+    })?;
+    Ok(done)
+}
+
+/// Compares sled, as of `at`, with what base and journal know.
+fn compare(
+    path: &Path,
+    index: &Index,
+    known: &Known,
+    at: Revision,
+    progress: OnProgress<'_>,
+) -> Result<u64, StoreError> {
+    let damaged = |key: &[u8], what: &str| {
+        files::damaged(path, 0, format!("key {}: {what}", key.escape_ascii()))
+    };
+    let mut keys = 0;
+    let mut settled = 0;
+    for row in index.rows(&KeyRange::all(), Order::Ascending) {
+        let row = row?;
+        keys += 1;
+        if keys % TELL_EVERY == 0 {
+            progress(Progress {
+                what: "comparing the index",
+                done: keys,
+                total: known.len() as u64,
+            });
+        }
+        let (revision, value) = known
+            .get(&row.key)
+            .ok_or_else(|| damaged(&row.key, "the index holds it, base and journal do not"))?;
+        if *revision > at {
+            // Written again since; the next start brings it up to date.
+            continue;
+        }
+        if *value != Some(hash(&row.value)) || *revision != row.revision {
+            let what = format!(
+                "the index holds revision {}, base and journal revision {revision}, or other bytes",
+                row.revision
+            );
+            return Err(damaged(&row.key, &what));
+        }
+        settled += 1;
+    }
+    let mut due = known.iter().filter(|(_, (revision, value))| *revision <= at && value.is_some());
+    if due.clone().count() != settled {
+        let missing = due.find(|(key, _)| index.get(key).is_ok_and(|found| found.is_none()));
+        let key = missing.map_or(&b""[..], |(key, _)| key.as_ref());
+        return Err(damaged(key, "base and journal hold it, the index does not"));
+    }
+    Ok(keys)
+}
