@@ -76,11 +76,6 @@ impl Stage {
         self.bytes + self.in_flight_bytes
     }
 
-    /// Whether nothing waits for the journal's thread.
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.is_empty()
-    }
-
     /// The newest staged revision.
     pub(super) const fn last(&self) -> Revision {
         self.last
