@@ -171,10 +171,8 @@ impl Applier {
     /// Lets go of segments that neither the base nor the note needs.
     fn retire(&self) -> Result<(), StoreError> {
         let Some(base) = &self.base else { return Ok(()) };
-        let needless = match base.position.revision <= self.noted.revision {
-            true => base.position,
-            false => self.noted,
-        };
+        let base_is_older = base.position.revision <= self.noted.revision;
+        let needless = if base_is_older { base.position } else { self.noted };
         self.shared.journal.retire(needless, self.shared.options.journal_retain_bytes)
     }
 }

@@ -58,7 +58,7 @@ impl Journal {
     pub(super) fn segments_in(dir: &Path) -> Result<VecDeque<Segment>, StoreError> {
         let mut segments: VecDeque<Segment> = VecDeque::new();
         for name in files::names(dir)? {
-            if !Path::new(&name).extension().is_some_and(|extension| extension == "seg") {
+            if Path::new(&name).extension().is_none_or(|extension| extension != "seg") {
                 continue;
             }
             let segment = Segment::open(&dir.join(&name))?;

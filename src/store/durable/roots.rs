@@ -34,7 +34,7 @@ pub(super) struct Root {
     pub(super) revision: Revision,
     /// The chain's link after it.
     pub(super) link: Link,
-    root: [u8; 32],
+    chained: [u8; 32],
 }
 
 impl Roots {
@@ -46,7 +46,7 @@ impl Roots {
         let file =
             options.read(true).write(true).create(true).truncate(false).open(path).io(path)?;
         let (last, last_sequence) =
-            known.last().map_or(([0; 32], 0), |root| (root.root, root.sequence));
+            known.last().map_or(([0; 32], 0), |root| (root.chained, root.sequence));
         let count = known.len() as u64;
         Ok(Self { path: path.to_path_buf(), file, count, last, last_sequence })
     }
@@ -90,7 +90,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<Root>, StoreError> {
     let mut roots: Vec<Root> = Vec::new();
     let count = bytes.len().div_ceil(RECORD);
     for (number, record) in bytes.chunks(RECORD).enumerate() {
-        let before = roots.last().map_or([0; 32], |root| root.root);
+        let before = roots.last().map_or([0; 32], |root| root.chained);
         match parse(record, &before) {
             Some(root) => roots.push(root),
             None if number + 1 == count => break,
@@ -112,5 +112,5 @@ fn parse(record: &[u8], before: &[u8; 32]) -> Option<Root> {
     let checksum = rest.u32()?;
     let right =
         checksum == crc32c::crc32c(record.get(..80)?) && root == chained(before, record.get(..48)?);
-    right.then_some(Root { sequence, revision, link, root })
+    right.then_some(Root { sequence, revision, link, chained: root })
 }

@@ -122,8 +122,7 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let order = match (self.upper.peek(), self.lower.peek()) {
-                (None, _) => return self.lower.next(),
-                (Some(_), Some(Err(_))) => return self.lower.next(),
+                (None, _) | (Some(_), Some(Err(_))) => return self.lower.next(),
                 (Some(_), None) => Ordering::Less,
                 (Some((upper, _)), Some(Ok(lower))) => match self.order {
                     Order::Ascending => (*upper).cmp(&lower.key),

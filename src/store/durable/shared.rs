@@ -160,8 +160,8 @@ impl Shared {
     pub(super) fn await_apply(&self, at_most: Duration) {
         let wanted = self.apply.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |wanted: &mut bool| !*wanted && !self.is_drained() && !self.is_abandoned();
-        let waited = self.apply_wanted.wait_timeout_while(wanted, at_most, idle);
-        let (mut wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let woken = self.apply_wanted.wait_timeout_while(wanted, at_most, idle);
+        let (mut wanted, _) = woken.unwrap_or_else(PoisonError::into_inner);
         *wanted = false;
     }
 }

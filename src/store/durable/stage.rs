@@ -139,10 +139,8 @@ impl Stage {
     pub(super) fn take(&mut self) -> Option<Group> {
         let group = self.groups.pop_front()?;
         self.in_flight_bytes = padded(group.frame.payload_bytes());
-        self.bytes = match self.groups.is_empty() {
-            true => 0,
-            false => self.bytes.saturating_sub(self.in_flight_bytes),
-        };
+        let left = self.bytes.saturating_sub(self.in_flight_bytes);
+        self.bytes = if self.groups.is_empty() { 0 } else { left };
         Some(group)
     }
 

@@ -75,7 +75,7 @@ pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Report, StoreError
         for entry in entries {
             commits += 1;
             for write in entry.writes {
-                learn(&mut known, write.key, entry.revision, write.value.as_ref());
+                learn(&mut known, &write.key, entry.revision, write.value.as_ref());
             }
         }
         if commits % TELL_EVERY < 100 {
@@ -125,12 +125,12 @@ fn hash(value: &[u8]) -> u64 {
     u64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
 }
 
-fn learn(known: &mut Known, key: Bytes, revision: Revision, value: Option<&Bytes>) {
-    let newest = known.get(&key).is_none_or(|(known, _)| *known <= revision);
+fn learn(known: &mut Known, key: &Bytes, revision: Revision, value: Option<&Bytes>) {
+    let newest = known.get(key).is_none_or(|(known, _)| *known <= revision);
     if newest {
         // Copied, so that one key does not keep the whole group that it came with.
         let value = value.map(|value| hash(value));
-        known.insert(Bytes::copy_from_slice(&key), (revision, value));
+        known.insert(Bytes::copy_from_slice(key), (revision, value));
     }
 }
 
@@ -142,7 +142,7 @@ fn read_base(
     let Some(base) = base else { return Ok(0) };
     let mut done = 0;
     base.read(|row, deleted| {
-        learn(known, row.key, row.revision, (!deleted).then_some(&row.value));
+        learn(known, &row.key, row.revision, (!deleted).then_some(&row.value));
         done += 1;
         if done % TELL_EVERY == 0 {
             progress(Progress { what: "reading the base", done, total: base.rows });
