@@ -5,5 +5,7 @@
 
 pub mod app;
 pub mod engine;
+pub mod cli;
+pub mod http;
 pub mod store;
 pub mod types;

@@ -1,0 +1,144 @@
+//! The command line: what was asked for, checked, and the whole put together.
+//!
+//! Only this module reads the environment and the configuration file, and only here the layers
+//! below are joined into a running server.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod config;
+mod log;
+mod serve;
+mod settings;
+
+pub use config::{Config, Secret, TlsFiles};
+pub use settings::Flags;
+
+use settings::Settings;
+
+/// The command did what was asked.
+const DONE: u8 = 0;
+/// It failed.
+const FAILED: u8 = 1;
+/// It was asked for something that makes no sense; clap ends with the same.
+const USAGE: u8 = 2;
+
+/// A stateful API server in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "abide", version, about, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API (also what `abide` alone does).
+    Serve(Flags),
+    /// Check the configuration, or show what it comes to.
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+struct ConfigCommand {
+    #[command(subcommand)]
+    action: ConfigAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigAction {
+    /// Say whether the configuration is right.
+    Check(Flags),
+    /// Print every setting and where it comes from, as TOML.
+    Show(Flags),
+}
+
+/// Why a command did not do what was asked; one line for the person who asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was asked for something that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// It was right to ask, but it could not be done.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Runs the program with these arguments (the first one is its own name).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help on standard output or usage on standard error; when neither can be written to,
+            // the exit code still says it.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    let done = match cli.command {
+        None => serve_command(&cli.flags),
+        Some(Command::Serve(flags)) => serve_command(&flags),
+        Some(Command::Config(ConfigCommand { action })) => config_command(&action),
+    };
+    match done {
+        Ok(()) => ExitCode::from(DONE),
+        Err(failure) => {
+            log::line(&format!("abide: {failure}"));
+            ExitCode::from(match failure {
+                Failure::Usage(_) => USAGE,
+                Failure::Failed(_) => FAILED,
+            })
+        }
+    }
+}
+
+fn serve_command(flags: &Flags) -> Result<(), Failure> {
+    serve::run(&checked(flags)?.1)
+}
+
+fn config_command(action: &ConfigAction) -> Result<(), Failure> {
+    let text = match action {
+        ConfigAction::Check(flags) => {
+            checked(flags)?;
+            "abide: the configuration is right\n".to_owned()
+        }
+        ConfigAction::Show(flags) => {
+            let (settings, config) = checked(flags)?;
+            settings.show(&config.effective())
+        }
+    };
+    print(&text)
+}
+
+/// All settings and what they come to.
+fn checked(flags: &Flags) -> Result<(Settings, Config), Failure> {
+    let settings =
+        Settings::gather(flags, |name| std::env::var_os(name)).map_err(Failure::Usage)?;
+    let config = Config::check(&settings).map_err(Failure::Usage)?;
+    Ok((settings, config))
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,230 @@
+//! Every setting as text, from wherever it comes: a flag, else `ABIDE_*`, else the file.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+/// The file that is read when no other is named, if it is there.
+const DEFAULT_FILE: &str = "abide.toml";
+
+/// Environment variables that are no setting of the file: a secret does not belong into it, and
+/// the file cannot name itself.
+const ENVIRONMENT_ONLY: [&str; 2] = ["admin_password", "config"];
+
+/// What the command line gives. All text: what it means is [`super::Config`]'s to say, so that an
+/// error reads the same wherever the text comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Flags {
+    /// Read settings from this file instead of ./abide.toml [env: `ABIDE_CONFIG`]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the database [default: data/db]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Address to serve on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Address for /livez, /readyz and /metrics without login; keep it private
+    #[arg(long, value_name = "ADDR")]
+    pub ops_listen: Option<String>,
+    /// For development: open registration, a movable clock; only on a loopback address
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub dev: Option<String>,
+    /// Certificate chain (PEM) to serve https with; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Private key (PEM) of the certificate
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Proxies whose X-Forwarded-For and -Proto count: addresses or networks, separated by commas
+    #[arg(long, value_name = "NETWORKS")]
+    pub proxies: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, or a filter by module [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// human or json [default: human on a terminal, else json]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Most connections in all; more wait
+    #[arg(long, value_name = "N")]
+    pub connections: Option<String>,
+    /// Most connections from one address; more are closed
+    #[arg(long, value_name = "N")]
+    pub connections_per_address: Option<String>,
+    /// How long a stop waits for requests under way
+    #[arg(long, value_name = "SECONDS")]
+    pub drain_s: Option<String>,
+}
+
+/// Where a setting comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Flag,
+    Environment,
+    File(PathBuf),
+}
+
+/// A setting's text and where it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    pub(super) text: String,
+    pub(super) origin: Origin,
+}
+
+/// All that was given, by the settings' names.
+#[derive(Debug, Default)]
+pub(super) struct Settings(BTreeMap<&'static str, Given>);
+
+impl Flags {
+    /// Every setting's name and what the flags say of it. This list is the one of all settings.
+    fn entries(&self) -> [(&'static str, Option<&String>); 12] {
+        [
+            ("data", self.data.as_ref()),
+            ("listen", self.listen.as_ref()),
+            ("ops_listen", self.ops_listen.as_ref()),
+            ("dev", self.dev.as_ref()),
+            ("tls_cert", self.tls_cert.as_ref()),
+            ("tls_key", self.tls_key.as_ref()),
+            ("proxies", self.proxies.as_ref()),
+            ("log", self.log.as_ref()),
+            ("log_format", self.log_format.as_ref()),
+            ("connections", self.connections.as_ref()),
+            ("connections_per_address", self.connections_per_address.as_ref()),
+            ("drain_s", self.drain_s.as_ref()),
+        ]
+    }
+}
+
+impl Settings {
+    /// Gathers flags, environment and file.
+    ///
+    /// # Errors
+    /// One line on what is wrong with the file, or with the text of a variable.
+    pub(super) fn gather(
+        flags: &Flags,
+        environment: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, String> {
+        let variable = |name: &str| {
+            let variable = variable_name(name);
+            match environment(&variable).map(OsString::into_string) {
+                None => Ok(None),
+                Some(Ok(text)) => Ok(Some(Given { text, origin: Origin::Environment })),
+                Some(Err(_)) => Err(format!("{variable} is not UTF-8 text")),
+            }
+        };
+        let named = match &flags.config {
+            Some(file) => Some(file.clone()),
+            None => variable("config")?.map(|given| PathBuf::from(given.text)),
+        };
+        let mut settings = Self::default();
+        let file = match named {
+            Some(file) => read_file(&file)?,
+            None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
+            None => BTreeMap::new(),
+        };
+        for (name, flag) in flags.entries() {
+            let flag = flag.map(|text| Given { text: text.clone(), origin: Origin::Flag });
+            let given = match flag {
+                Some(given) => Some(given),
+                None => variable(name)?.or_else(|| file.get(name).cloned()),
+            };
+            settings.0.extend(given.map(|given| (name, given)));
+        }
+        if let Some(given) = variable("admin_password")? {
+            settings.0.insert("admin_password", given);
+        }
+        Ok(settings)
+    }
+
+    /// What was given for `name`.
+    pub(super) fn get(&self, name: &str) -> Option<&Given> {
+        self.0.get(name)
+    }
+
+    /// Every setting as a line of TOML, with where it comes from.
+    pub(super) fn show(&self, effective: &[(&'static str, Option<String>)]) -> String {
+        let mut text = String::new();
+        for (name, value) in effective {
+            let origin = self
+                .get(name)
+                .map_or_else(|| "default".to_owned(), |given| given.origin.describe(name));
+            let written = match value {
+                Some(value) => writeln!(text, "{name} = {value} # {origin}"),
+                None => writeln!(text, "# {name} is not set"),
+            };
+            debug_assert!(written.is_ok(), "writing to a String cannot fail");
+        }
+        text
+    }
+}
+
+impl Origin {
+    /// Where the setting `name` comes from, as a person would look for it.
+    pub(super) fn describe(&self, name: &str) -> String {
+        match self {
+            Self::Flag => flag_name(name),
+            Self::Environment => variable_name(name),
+            Self::File(file) => file.display().to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.text)
+    }
+}
+
+fn flag_name(name: &str) -> String {
+    format!("--{}", name.replace('_', "-"))
+}
+
+fn variable_name(name: &str) -> String {
+    format!("ABIDE_{}", name.to_ascii_uppercase())
+}
+
+/// The settings of a file, by name, as text.
+fn read_file(file: &Path) -> Result<BTreeMap<String, Given>, String> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        format!("{}: line {line}: {}", file.display(), error.message())
+    })?;
+    let none = Flags::default();
+    let known = none.entries();
+    let mut settings = BTreeMap::new();
+    for (name, value) in table {
+        if !known.iter().any(|(known, _)| *known == name) {
+            let hint = if ENVIRONMENT_ONLY.contains(&name.as_str()) {
+                format!("it is set by {} only", variable_name(&name))
+            } else {
+                format!("settings are {}", known.map(|(name, _)| name).join(", "))
+            };
+            return Err(format!("{}: unknown setting {name:?}; {hint}", file.display()));
+        }
+        let Some(text) = plain(&value) else {
+            let what = "must be a text, a number, true or false, or a list of texts";
+            return Err(format!("{}: {name} {what}", file.display()));
+        };
+        settings.insert(name, Given { text, origin: Origin::File(file.to_owned()) });
+    }
+    Ok(settings)
+}
+
+/// A value as it would be written on the command line.
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(flag) => Some(flag.to_string()),
+        toml::Value::Array(items) => {
+            let items: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+            items.map(|items| items.join(","))
+        }
+        _ => None,
+    }
+}

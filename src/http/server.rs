@@ -1,0 +1,207 @@
+//! The accept loop: from a bound listener to a request with everything bounded.
+//!
+//! warp's own `serve` sets no timer and no cap, so the loop is ours, and warp's filters are only
+//! the service behind it. What every service behind [`serve`] may rely on:
+//!
+//! - each request carries the extensions [`Peer`], [`ClientAddress`], [`Scheme`] and [`RequestId`];
+//! - its target and its headers are within [`Limits`], its body fails with [`BodyError::Slow`]
+//!   when it does not arrive in time;
+//! - a panic answers 500 to its own request and to nobody else;
+//! - a response extension [`RoutePattern`] names the route in the access log and in the metrics.
+//!
+//! `warp::addr::remote()` is always `None` behind this loop: read [`Peer`].
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+mod answer;
+mod body;
+mod caps;
+mod connection;
+pub mod limits;
+mod pace;
+mod proxies;
+mod refusal;
+mod request_id;
+mod stop;
+mod stream;
+mod watch;
+
+pub use body::{BodyError, RequestBody};
+pub use limits::Limits;
+pub use proxies::Proxies;
+pub use refusal::Refusal;
+pub use request_id::RequestId;
+pub use stop::{Stop, Stopper};
+
+use caps::Caps;
+
+/// How long the loop waits after the system refused to accept (no file descriptors left): long
+/// enough not to spin, short enough not to be felt.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The socket address at the other end of the connection: of a client, or of a proxy before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(pub SocketAddr);
+
+/// The address of the client: the peer's, or what a configured proxy says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub std::net::IpAddr);
+
+/// How the client speaks to us, or to the configured proxy before us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// A response extension: the route that answered, as written in the route table
+/// (`/v1/sessions/{id}`). Never the path that came, which may hold what is private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoutePattern(pub &'static str);
+
+/// What stands behind the loop: `warp::service(filter)`, or any tower service that never fails.
+pub trait HttpService<B>:
+    tower_service::Service<
+        Request<RequestBody>,
+        Response = Response<B>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S, B> HttpService<B> for S where
+    S: tower_service::Service<
+            Request<RequestBody>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static
+{
+}
+
+/// A body that a service may answer with.
+pub trait AnswerBody:
+    http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    + Send
+    + 'static
+{
+}
+
+impl<B> AnswerBody for B where
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + 'static
+{
+}
+
+/// How clients come in.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// What connections and requests may cost.
+    pub limits: Limits,
+    /// Whose `X-Forwarded-*` headers count.
+    pub proxies: Proxies,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that were cut when [`Limits::drain`] was over. Zero: all ended by themselves.
+    pub cut: usize,
+}
+
+/// Serves `service` on `listener` until `stop`; then accepts nothing more, lets the requests under
+/// way finish for at most [`Limits::drain`], and returns when every task of it has ended.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    entrance: Entrance,
+    stop: Stop,
+) -> Drained
+where
+    S: HttpService<B>,
+    B: AnswerBody,
+{
+    let entrance = Arc::new(entrance);
+    let limits = &entrance.limits;
+    let caps = Caps::new(limits.connections, limits.connections_per_address);
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.wait() => break,
+            accepted = accept(&listener, &caps) => accepted,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+        };
+        let Some((stream, peer, admission)) = accepted else { continue };
+        connections.spawn(connection::run(
+            stream,
+            peer,
+            admission,
+            service.clone(),
+            Arc::clone(&entrance),
+            stop.clone(),
+        ));
+    }
+    drop(listener);
+    drain(connections, limits.drain).await
+}
+
+/// The next connection that is within the caps. Over the cap in all, clients wait in the system's
+/// backlog; over the cap of their address, they are closed at once.
+async fn accept(
+    listener: &TcpListener,
+    caps: &Caps,
+) -> Option<(TcpStream, SocketAddr, caps::Admission)> {
+    let slot = caps.slot().await?;
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            let Some(admission) = caps.admit(slot, peer.ip()) else {
+                tracing::debug!(%peer, "connection refused: too many from this address");
+                return None;
+            };
+            if let Err(error) = stream.set_nodelay(true) {
+                // The client has gone already; the read will say so.
+                tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
+            }
+            Some((stream, peer, admission))
+        }
+        Err(error) => {
+            // A connection that was reset in the backlog is the client's affair; anything else
+            // (no descriptors, no memory) is ours, and passes when connections end.
+            if error.kind() != std::io::ErrorKind::ConnectionAborted {
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep_until(Instant::now() + ACCEPT_PAUSE).await;
+            }
+            None
+        }
+    }
+}
+
+async fn drain(mut connections: JoinSet<()>, cap: Duration) -> Drained {
+    let end = Instant::now() + cap;
+    while !connections.is_empty() {
+        if timeout_at(end, connections.join_next()).await.is_err() {
+            break;
+        }
+    }
+    let cut = connections.len();
+    connections.shutdown().await;
+    Drained { cut }
+}

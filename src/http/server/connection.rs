@@ -1,0 +1,109 @@
+//! One connection, from its acceptance to its end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::answer::Answering;
+use super::caps::Admission;
+use super::limits::{HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
+use super::pace::Pace;
+use super::stream::Stream;
+use super::watch::Watch;
+use super::{AnswerBody, Entrance, HttpService, Limits, Peer, Stop};
+
+/// Serves one connection until it ends, is idle for too long, or is told to stop.
+pub(super) async fn run<S, B>(
+    socket: TcpStream,
+    peer: SocketAddr,
+    admission: Admission,
+    service: S,
+    entrance: Arc<Entrance>,
+    stop: Stop,
+) where
+    S: HttpService<B>,
+    B: AnswerBody,
+{
+    let limits = &entrance.limits;
+    let streams = Streams::default();
+    let watch = Watch::new();
+    let io = TokioIo::new(Stream::new(socket, Pace::new(limits.transfer_time), admission));
+    let answering = Answering::new(service, Peer(peer), Arc::clone(&entrance), Arc::clone(&watch));
+    let builder = builder(limits, streams.clone());
+    let mut serving = pin!(builder.serve_connection_with_upgrades(io, answering));
+    let mut stopping = false;
+    loop {
+        let now = Instant::now();
+        let idle_until = watch.idle_until(limits.idle_time);
+        let look_again = idle_until.unwrap_or_else(|| now + limits.idle_time);
+        tokio::select! {
+            biased;
+            ended = serving.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%peer, error, "connection ended");
+                }
+                break;
+            }
+            () = stop.wait(), if !stopping => {
+                stopping = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = sleep_until(look_again) => {
+                let idle = watch.idle_until(limits.idle_time).is_some_and(|at| at <= Instant::now());
+                if idle && stopping {
+                    // It was told to end and did not: the client does not close its side.
+                    break;
+                }
+                if idle {
+                    stopping = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+    streams.end();
+}
+
+fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .max_headers(HEADER_FIELDS)
+        .header_read_timeout(limits.head_time)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_send_buf_size(STREAM_SEND_BYTES)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Runs what HTTP/2 serves beside the connection's own task; all of it ends with the connection.
+#[derive(Clone, Debug, Default)]
+struct Streams(Arc<Mutex<JoinSet<()>>>);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(stream);
+    }
+}
+
+impl Streams {
+    fn end(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+}

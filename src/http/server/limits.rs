@@ -1,0 +1,85 @@
+//! What a connection and a request may cost.
+
+use std::time::Duration;
+
+/// Connections in all. Each costs about 20 KiB while it is idle and one file descriptor.
+pub const CONNECTIONS: usize = 8192;
+
+/// Connections from one address (IPv6: one /64, what one client is given). High enough for a
+/// proxy or a load generator beside the server, low enough that one address never has them all.
+pub const CONNECTIONS_PER_ADDRESS: usize = 4096;
+
+/// Bytes of a head: request line and all headers.
+pub const HEAD_BYTES: usize = 16 * 1024;
+
+/// Bytes of a request's target (path and query).
+pub const TARGET_BYTES: usize = 8 * 1024;
+
+/// Fields in a head; a browser sends about 20.
+pub const HEADER_FIELDS: usize = 100;
+
+/// From the first byte of a head to its last. A head fits in a dozen packets.
+pub const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// A connection without a request is closed after this. Longer than the 60 s that proxies keep
+/// theirs, so that the proxy is the one who closes and no request meets a closing connection.
+pub const IDLE_TIME: Duration = Duration::from_secs(75);
+
+/// A transfer may take this long, however small it is ...
+pub const TRANSFER_TIME: Duration = Duration::from_secs(20);
+
+/// ... and one second more for each of these bytes: a body of 256 KiB gets 84 seconds. Slower
+/// than any modem, so only who means harm meets it.
+pub const TRANSFER_BYTES_PER_SECOND: u32 = 4 * 1024;
+
+/// The TLS handshake.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Requests at a time on one HTTP/2 connection. Browsers and load generators use up to 100.
+pub const STREAMS: u32 = 128;
+
+/// What waits to be sent on one HTTP/2 stream, in bytes.
+pub const STREAM_SEND_BYTES: usize = 64 * 1024;
+
+/// How long a stop waits for requests under way.
+pub const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// What a connection and a request may cost; [`Limits::default`] is right for most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all ([`CONNECTIONS`]); more wait in the system's backlog.
+    pub connections: usize,
+    /// Connections from one address ([`CONNECTIONS_PER_ADDRESS`]); more are closed.
+    pub connections_per_address: usize,
+    /// Bytes of a head ([`HEAD_BYTES`]); more is answered with 431.
+    pub head_bytes: usize,
+    /// Bytes of a target ([`TARGET_BYTES`]); more is answered with 414.
+    pub target_bytes: usize,
+    /// From the first byte of a head to its last ([`HEAD_TIME`]); then 408.
+    pub head_time: Duration,
+    /// Without a request ([`IDLE_TIME`]); then closed.
+    pub idle_time: Duration,
+    /// The least time that a body, or an answer that its client takes slowly, is given
+    /// ([`TRANSFER_TIME`], and a second more for each [`TRANSFER_BYTES_PER_SECOND`]).
+    pub transfer_time: Duration,
+    /// The TLS handshake ([`HANDSHAKE_TIME`]); then closed.
+    pub handshake_time: Duration,
+    /// How long a stop waits for requests under way ([`DRAIN_TIME`]); then they are cut.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: CONNECTIONS,
+            connections_per_address: CONNECTIONS_PER_ADDRESS,
+            head_bytes: HEAD_BYTES,
+            target_bytes: TARGET_BYTES,
+            head_time: HEAD_TIME,
+            idle_time: IDLE_TIME,
+            transfer_time: TRANSFER_TIME,
+            handshake_time: HANDSHAKE_TIME,
+            drain: DRAIN_TIME,
+        }
+    }
+}
