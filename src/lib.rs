@@ -4,8 +4,8 @@
 //! `app`, `http`, `cli`. `tests/tidy.rs` holds it.
 
 pub mod app;
-pub mod engine;
 pub mod cli;
+pub mod engine;
 pub mod http;
 pub mod store;
 pub mod types;
