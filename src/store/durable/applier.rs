@@ -51,8 +51,14 @@ impl Applier {
     }
 
     /// Runs until the store is abandoned, or is closing and everything is merged and noted.
+    ///
+    /// After an error sled is not believed any more: what a failed sync left unwritten, a later
+    /// sync that succeeds would not write either. The next start makes it anew.
     pub(super) fn run(mut self) {
         if let Err(error) = self.work() {
+            if let Err(error) = self.note.write(&Note::DISTRUST) {
+                tracing::error!(%error, "could not note that the index is not to be believed");
+            }
             self.shared.fail(&error);
         }
     }
@@ -86,7 +92,8 @@ impl Applier {
     /// Merges what is in memory into sled; false: abandoned on the way.
     fn merge(&mut self) -> Result<bool, StoreError> {
         let shared = self.shared.clone();
-        if shared.memory.read().active_bytes() == 0 || !shared.room.allows_index()? {
+        let nothing_new = shared.memory.read().position.revision == self.applied.revision;
+        if nothing_new || !shared.room.allows_index()? {
             return Ok(!shared.is_abandoned());
         }
         let Frozen { table, position, .. } = shared.memory.freeze();

@@ -175,7 +175,7 @@ impl FrameHeader {
 
     /// The revision of its last commit; for a seal the one before.
     pub(super) const fn last(&self) -> Revision {
-        Revision::new(self.first.get() + self.commits as u64 - 1)
+        Revision::new(self.first.get().saturating_add(self.commits as u64).saturating_sub(1))
     }
 }
 

@@ -41,8 +41,13 @@ fn stored_key(key: &[u8]) -> Vec<u8> {
 }
 
 impl Index {
-    /// Makes an empty database at `path`, complete and synced before it gets its name.
-    pub(super) fn create(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    /// Makes a database at `path` that holds what `fill` puts into it; complete and synced before
+    /// it takes the place of what is there. `fill` answers with the revision that it reaches.
+    pub(super) fn create(
+        path: &Path,
+        cache_bytes: u64,
+        fill: impl FnOnce(&Self) -> Result<Revision, StoreError>,
+    ) -> Result<Self, StoreError> {
         let mut id = IndexId::default();
         getrandom::fill(&mut id).map_err(|error| StoreError::Open {
             path: path.to_path_buf(),
@@ -51,11 +56,12 @@ impl Index {
         let fresh = path.with_extension("new");
         files::remove_dir(&fresh)?;
         let db = open_sled(&fresh, cache_bytes)?;
-        let error = |error: sled::Error| broken(&fresh, &error);
-        db.insert(KEY_ID, &id).map_err(error)?;
-        db.insert(KEY_APPLIED, &0_u64.to_be_bytes()).map_err(error)?;
+        db.insert(KEY_ID, &id).map_err(|error| broken(&fresh, &error))?;
+        let index = Self { db, path: fresh.clone(), id };
+        let revision = fill(&index)?;
+        index.set_applied(revision)?;
         let calls = sync::calls();
-        db.flush().map_err(error)?;
+        index.sync()?;
         if sync::calls() == calls {
             return Err(StoreError::Open {
                 path: path.to_path_buf(),
@@ -63,7 +69,7 @@ impl Index {
                     .into(),
             });
         }
-        drop(db);
+        drop(index);
         for name in files::names(&fresh)? {
             let file = fresh.join(name);
             File::open(&file).and_then(|file| file.sync_all()).io(&file)?;

@@ -29,8 +29,9 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal of a data directory: segments that follow each other without a gap.
-    pub(super) fn open(dir: PathBuf, segment_bytes: u64) -> Result<Self, StoreError> {
+    /// Opens the journal of a data directory: segments that follow each other without a gap. Only
+    /// a `new` directory may have none.
+    pub(super) fn open(dir: PathBuf, segment_bytes: u64, new: bool) -> Result<Self, StoreError> {
         files::remove(&dir.join("prepare.tmp"))?;
         let mut segments = Self::segments_in(&dir)?;
         let mut spares = Vec::new();
@@ -39,12 +40,18 @@ impl Journal {
                 spares.push(dir.join(name));
             }
         }
-        if segments.is_empty() {
+        if segments.is_empty() && new {
             segments.push_back(Segment::prepare(&dir, 1, segment_bytes, None)?);
         }
+        let roots = Roots::open(&dir.join("roots"))?;
+        let expected = roots.last_sequence() + 1;
+        if segments.front().is_none_or(|oldest| oldest.sequence > expected) {
+            let path = dir.join(file_name(expected));
+            return Err(StoreError::Open { path, what: "the segment is missing".into() });
+        }
         let segments = RwLock::new(segments.into_iter().map(Arc::new).collect());
-        let roots = Mutex::new(Roots::open(&dir.join("roots"))?);
-        Ok(Self { dir, segment_bytes, segments, spares: Mutex::new(spares), roots })
+        let (spares, roots) = (Mutex::new(spares), Mutex::new(roots));
+        Ok(Self { dir, segment_bytes, segments, spares, roots })
     }
 
     /// Opens a journal to be read only; touches nothing.

@@ -53,10 +53,11 @@ pub(super) fn recover(
     options: &Options,
     progress: OnProgress<'_>,
 ) -> Result<Recovered, StoreError> {
-    let journal = Journal::open(layout.journal(), options.segment_bytes)?;
+    let journal = Journal::open(layout.journal(), options.segment_bytes, layout.is_new())?;
     files::remove(&layout.base().join("base.tmp"))?;
     let base = Base::newest(&layout.base());
     let (mut note, noted) = NoteFile::open(&layout.note())?;
+    let noted_revision = noted.map_or(Revision::ZERO, |note| note.position.revision);
     let cache = options.sled_cache_bytes;
     let (index, noted, base) = match trusted(layout, cache, &journal, noted) {
         Ok((index, position)) => {
@@ -71,10 +72,9 @@ pub(super) fn recover(
             if !layout.is_new() {
                 tracing::warn!(%reason, "the index cannot be trusted: making it anew");
             }
-            let index = Index::create(&layout.sled(), cache)?;
-            let position = rebuild(&index, base.as_ref(), progress)?;
-            index.set_applied(position.revision)?;
-            index.sync()?;
+            let position = base.as_ref().map_or(Position::start(), |base| base.position);
+            let fill = |index: &Index| fill(index, base.as_ref(), progress);
+            let index = Index::create(&layout.sled(), cache, fill)?;
             note.write(&Note { index: index.id(), position })?;
             (index, position, base)
         }
@@ -88,11 +88,11 @@ pub(super) fn recover(
         });
         take_in(&memory, &index, entries, position, options)
     })?;
-    if index.applied()? > tail.end.revision {
+    let known = noted_revision.max(index.applied()?);
+    if known > tail.end.revision {
         let what = format!(
-            "the journal ends at revision {}, the index holds revision {}: commits are missing here",
+            "the journal ends at revision {}, revision {known} was durable: commits are missing here",
             tail.end.revision,
-            index.applied()?
         );
         return Err(files::damaged(&tail.segment.path, tail.end.offset, what));
     }
@@ -124,14 +124,14 @@ fn trusted(
     Ok((index, note.position))
 }
 
-/// Fills an empty index from the base; answers with where the journal goes on.
-fn rebuild(
+/// Fills an empty index from the base; answers with the base's revision.
+fn fill(
     index: &Index,
     base: Option<&Base>,
     progress: OnProgress<'_>,
-) -> Result<Position, StoreError> {
+) -> Result<Revision, StoreError> {
     const TELL_EVERY: u64 = 10_000;
-    let Some(base) = base else { return Ok(Position::start()) };
+    let Some(base) = base else { return Ok(Revision::ZERO) };
     let mut done = 0;
     base.read(|row, deleted| {
         let value = (!deleted).then_some(row.value);
@@ -142,7 +142,7 @@ fn rebuild(
         }
         Ok(())
     })?;
-    Ok(base.position)
+    Ok(base.position.revision)
 }
 
 /// Takes replayed commits into memory, and from there into sled when memory is full.

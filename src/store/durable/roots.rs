@@ -51,6 +51,11 @@ impl Roots {
         Ok(Self { path: path.to_path_buf(), file, count, last, last_sequence })
     }
 
+    /// The newest retired segment; 0: none was.
+    pub(super) const fn last_sequence(&self) -> u64 {
+        self.last_sequence
+    }
+
     /// Appends a root and syncs it; a segment that has one already gets no second.
     pub(super) fn append(
         &mut self,

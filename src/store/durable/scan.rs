@@ -41,7 +41,7 @@ pub(super) fn scan(
         (true, Some(last)) => up_to(range, order, last.key.clone()),
         _ => range.clone(),
     };
-    let (mut newer, mut revision) = {
+    let (newer, revision) = {
         let mut newer: BTreeMap<Bytes, Slot> = BTreeMap::new();
         // With the stage held, no group moves from it to the tables between the two looks.
         let stage = (view == View::Staged).then(|| shared.stage());
@@ -58,9 +58,7 @@ pub(super) fn scan(
     if rows.is_empty() && newer.is_empty() {
         return Ok(Page { revision, rows, next: None });
     }
-    revision = revision.max(rows.iter().map(|row| row.revision).max().unwrap_or_default());
     let last_covered = more.then(|| rows.last().map(|row| row.key.clone())).flatten();
-    let newer = std::mem::take(&mut newer);
     let entries: Box<dyn Iterator<Item = (&Bytes, &Slot)>> = match order {
         Order::Ascending => Box::new(newer.iter()),
         Order::Descending => Box::new(newer.iter().rev()),

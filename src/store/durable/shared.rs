@@ -140,10 +140,15 @@ impl Shared {
         self.wake_all();
     }
 
+    /// Wakes every thread, to see a flag that was set before. Each lock is taken once: whoever
+    /// looked at the flag too early is waiting by then.
     pub(super) fn wake_all(&self) {
+        drop(self.stage());
         self.work.notify_all();
         self.admitted.notify_all();
+        drop(self.ready.lock());
         self.ready_changed.notify_all();
+        drop(self.apply.lock());
         self.apply_wanted.notify_all();
     }
 
