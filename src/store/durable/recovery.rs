@@ -80,13 +80,16 @@ pub(super) fn recover(
         }
     };
     let memory = Memory::new(noted);
+    // The last group may be in the page cache only. It is held back until it is secured, so that
+    // sled can never hold on the disk what the journal does not.
+    let mut last: Option<(Vec<LogEntry>, Position)> = None;
     let tail = replay(&journal, noted, &mut |entries, position| {
-        progress(Progress {
-            what: "replaying the journal",
-            done: position.revision.get(),
-            total: 0,
-        });
-        take_in(&memory, &index, entries, position, options)
+        let done = position.revision.get();
+        progress(Progress { what: "replaying the journal", done, total: 0 });
+        match last.replace((entries, position)) {
+            Some((entries, position)) => take_in(&memory, &index, entries, position, options),
+            None => Ok(()),
+        }
     })?;
     let known = noted_revision.max(index.applied()?);
     if known > tail.end.revision {
@@ -97,6 +100,9 @@ pub(super) fn recover(
         return Err(files::damaged(&tail.segment.path, tail.end.offset, what));
     }
     secure(&tail, options)?;
+    if let Some((entries, position)) = last {
+        take_in(&memory, &index, entries, position, options)?;
+    }
     let prepared = journal.take_behind(tail.end.segment);
     let Tail { end, segment, .. } = tail;
     Ok(Recovered { journal, index, memory, note, noted, base, end, segment, prepared })

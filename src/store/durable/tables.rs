@@ -135,11 +135,6 @@ impl Tables {
         self.active.get(key).or_else(frozen).cloned()
     }
 
-    /// Bytes of the active table.
-    pub(super) const fn active_bytes(&self) -> usize {
-        self.active_bytes
-    }
-
     /// Bytes of both tables.
     pub(super) fn bytes(&self) -> usize {
         self.active_bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
