@@ -1,4 +1,119 @@
 //! The front door: what turns bytes on a socket into commands, and outcomes into answers.
+//!
+//! `routes` is the table of contents, `dispatch` the way of one request, `problem` the only place
+//! that maps errors to statuses, one file a resource.
 
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub mod browser;
+mod by_key;
+pub mod call;
+mod data;
+mod dispatch;
+pub mod input;
+pub mod json;
+mod keys;
+pub mod links;
+mod lists;
+mod openapi;
 pub mod operations;
+mod ops;
+mod pages;
+pub mod problem;
+pub mod rates;
+pub mod reply;
+pub mod route;
+mod routes;
+mod schemas;
 pub mod server;
+mod sessions;
+pub mod shape;
+mod tokens;
+pub mod trie;
+mod users;
+
+pub use dispatch::service;
+
+use browser::Origins;
+use operations::Readiness;
+use rates::{RateSettings, Rates};
+use trie::Trie;
+
+use crate::app::App;
+
+/// Most bytes of a body, if the configuration does not say: four times the largest session data.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// How the HTTP layer is set up.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most bytes of a body.
+    pub body_bytes_max: usize,
+    /// The origins whose pages may call with a bearer token: `https://app.example`.
+    pub cors_origins: Vec<String>,
+    /// How many requests an address and an actor may make; `None`: as many as they like.
+    pub rates: Option<RateSettings>,
+    /// Whether the routes for development are there.
+    pub dev: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: BODY_BYTES_MAX,
+            cors_origins: Vec::new(),
+            rates: Some(RateSettings::default()),
+            dev: false,
+        }
+    }
+}
+
+/// Writes the measurements in the text format of Prometheus.
+pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
+
+/// What all requests share.
+pub struct Api {
+    app: Arc<App>,
+    settings: Settings,
+    readiness: Readiness,
+    metrics: Metrics,
+    rates: Option<Rates>,
+    origins: Origins,
+    trie: Trie,
+    openapi: Bytes,
+    docs: Bytes,
+}
+
+impl Api {
+    /// The API of this application.
+    #[must_use]
+    pub fn new(
+        app: Arc<App>,
+        settings: Settings,
+        readiness: Readiness,
+        metrics: Metrics,
+    ) -> Arc<Self> {
+        let dev: &[_] = if settings.dev { routes::DEV_ROUTES } else { &[] };
+        let document = openapi::document(routes::ROUTES.iter().chain(dev));
+        Arc::new(Self {
+            trie: Trie::new(routes::ROUTES.iter().chain(dev)),
+            rates: settings.rates.map(Rates::new),
+            origins: Origins::new(&settings.cors_origins),
+            docs: pages::render(&document).into(),
+            openapi: document.to_string().into(),
+            app,
+            settings,
+            readiness,
+            metrics,
+        })
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,127 @@
+//! `/v1/sessions/by-key/{key}`: a session store for another framework, which makes the keys
+//! itself. Each API key has a room of its own.
+
+use http::StatusCode;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::schemas::{JsonText, flag};
+use crate::engine::{Command, Outcome, StoredKey, StoredView};
+use crate::types::{Span, Time, Username};
+
+/// A session of another framework.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Store {
+    /// The session as the framework has it.
+    data: Map<String, Value>,
+    /// How long it lives without use; absent: as the configuration says.
+    #[serde(default)]
+    idle: Option<Span>,
+    /// Whose it is: it ends with the user's other sessions.
+    #[serde(default)]
+    user: Option<Username>,
+}
+
+/// A session of another framework, as it is stored.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StoredSession")]
+pub(super) struct Shown<'a> {
+    /// The session as the framework has it.
+    data: JsonText,
+    /// Whose it is.
+    user: Option<&'a Username>,
+    /// When it ends if it is not used.
+    idle_expires_at: Time,
+}
+
+const EXAMPLE: &str =
+    r#"{"data":{"views":3},"user":"alice","idle_expires_at":"2026-11-24T10:30:00.000Z"}"#;
+
+const STORED: AnswerDoc =
+    AnswerDoc::json(200, "The session.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
+        .with(&["ETag"]);
+
+fn shown(stored: &StoredView) -> Result<Reply, Problem> {
+    let shown = Shown {
+        data: JsonText(stored.data.json.clone()),
+        user: stored.user.as_ref().map(|user| &user.username),
+        idle_expires_at: stored.idle_expires_at,
+    };
+    Ok(Reply::json(&shown)?.at(stored.data.revision))
+}
+
+fn key(call: &Call) -> Result<StoredKey, Problem> {
+    StoredKey::new(call.parameters.at(0)).ok_or_else(|| {
+        let message = format!("a key has 1 to {} bytes", StoredKey::BYTES_MAX);
+        Problem::field("/key", "too-long", message)
+    })
+}
+
+pub(super) const PUT: Doc = Doc {
+    id: "putStoredSession",
+    tag: "by-key",
+    summary: "Stores another framework's session under the framework's own key",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Store>)],
+        example: r#"{"data":{"views":3},"idle":"30m","user":"alice"}"#,
+    }),
+    answers: &[STORED, AnswerDoc { status: 201, text: "There was none under this key.", ..STORED }],
+    problems: &[Code::TooLarge, Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn put(call: Call) -> Result<Reply, Problem> {
+    let key = key(&call)?;
+    let Store { data, idle, user } = call.json()?;
+    let write = |outcome: &Outcome, _| match outcome {
+        Outcome::Stored { stored, created } => {
+            let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
+            Ok(shown(stored)?.status(status))
+        }
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(Command::PutStored { key, data, idle, user }, write).await)
+}
+
+pub(super) const GET: Doc = Doc {
+    id: "getStoredSession",
+    tag: "by-key",
+    summary: "Another framework's session; reading it counts as activity",
+    query: &[Parameter {
+        name: "touch",
+        text: "`false`: reading it does not count as activity.",
+        schema: flag,
+    }],
+    answers: &[STORED],
+    problems: &[Code::NotFound, Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn get(call: Call) -> Result<Reply, Problem> {
+    let touch = call.query.flag("touch")?.unwrap_or(true);
+    let stored = call.api.app.stored(call.actor(), &key(&call)?, touch).await?;
+    shown(&stored)
+}
+
+pub(super) const DELETE: Doc = Doc {
+    id: "deleteStoredSession",
+    tag: "by-key",
+    summary: "Forgets another framework's session; also right if there is none",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "There is none under this key.")],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn delete(call: Call) -> Result<Reply, Problem> {
+    let key = key(&call)?;
+    Ok(call.execute_quietly(Command::DeleteStored { key }).await)
+}

@@ -1,0 +1,156 @@
+//! One request on its way through a handler: what was read and checked already, and what a
+//! handler does with it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::browser;
+use super::input::{self, Media, Query, Tags};
+use super::json;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::Route;
+use super::server::{RequestId, Scheme};
+use super::shape;
+use super::trie::Parameters;
+use crate::app::{Access, Client, Envelope, Idempotency};
+use crate::engine::{Actor, Command, IfMatch, Outcome, SessionView};
+use crate::types::Revision;
+
+/// A request that its route has let in.
+#[derive(Debug)]
+pub struct Call {
+    /// The server.
+    pub api: Arc<Api>,
+    /// Its route.
+    pub route: &'static Route,
+    /// Its id.
+    pub id: RequestId,
+    /// The client's address.
+    pub address: IpAddr,
+    /// How the client speaks to the server.
+    pub scheme: Scheme,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The path's parameters.
+    pub parameters: Parameters,
+    /// The query's parameters.
+    pub query: Query,
+    /// Who asks.
+    pub access: Access,
+    /// Whether the token came in the cookie.
+    pub by_cookie: bool,
+    /// The Idempotency-Key with the request's fingerprint.
+    pub idempotency: Option<Idempotency>,
+    /// The body and its media type; `None`: the route takes none.
+    pub body: Option<(Media, Bytes)>,
+}
+
+impl Call {
+    /// The body as a value.
+    ///
+    /// # Errors
+    /// [`Code::InvalidJson`], [`Code::InvalidInput`].
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        shape::read(self.json_value()?)
+    }
+
+    /// The body as JSON of any shape.
+    ///
+    /// # Errors
+    /// [`Code::InvalidJson`].
+    pub fn json_value(&self) -> Result<serde_json::Value, Problem> {
+        json::parse(self.body.as_ref().map_or(&[], |(_, bytes)| bytes))
+    }
+
+    /// The condition of a change. `*` is none: everything that it can be sent for exists.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`].
+    pub fn if_match(&self) -> Result<Option<IfMatch>, Problem> {
+        Ok(match input::if_match(&self.headers)? {
+            None | Some(Tags::Any) => None,
+            Some(Tags::These(revisions)) => Some(IfMatch(revisions)),
+        })
+    }
+
+    /// 304 if the caller has this revision already.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`].
+    pub fn not_modified(&self, revision: Revision) -> Result<Option<Reply>, Problem> {
+        let tags = input::if_none_match(&self.headers)?;
+        let known = tags.is_some_and(|tags| tags.matches(revision));
+        Ok(known.then(|| Reply::empty(StatusCode::NOT_MODIFIED).at(revision)))
+    }
+
+    /// The session that the token names. Only for routes that let in nobody without one.
+    ///
+    /// # Errors
+    /// [`Code::Unauthenticated`].
+    pub fn session(&self) -> Result<&SessionView, Problem> {
+        self.access.session.as_deref().ok_or_else(|| Code::Unauthenticated.into())
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn actor(&self) -> &Actor {
+        &self.access.actor
+    }
+
+    /// From where it is asked, for the records.
+    fn client(&self) -> Client {
+        let agent = self.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        Client { address: Some(self.address.to_string().into()), agent: agent.map(Into::into) }
+    }
+
+    /// Has the command done, exactly once for its Idempotency-Key. `write` makes the answer to
+    /// its outcome; refusals become problems.
+    pub async fn execute<W>(self, command: Command, write: W) -> Reply
+    where
+        W: Fn(&Outcome, Revision) -> Result<Reply, Problem> + Send + Sync + 'static,
+    {
+        let client = self.client();
+        let request: Arc<str> = self.id.to_string().into();
+        let instance = Arc::clone(&request);
+        let render = move |done: Result<&Outcome, &crate::engine::Refusal>, revision| {
+            let written = done.map_err(Problem::from).and_then(|outcome| write(outcome, revision));
+            written.unwrap_or_else(|problem| Reply::problem(&problem, &instance)).into()
+        };
+        let envelope = Envelope {
+            actor: self.access.actor,
+            client,
+            request,
+            idempotency: self.idempotency,
+            render: Box::new(render),
+        };
+        self.api.app.execute(command, envelope).await.into()
+    }
+
+    /// The same for a command whose outcome is of no interest: 204.
+    pub async fn execute_quietly(self, command: Command) -> Reply {
+        self.execute(command, |_, _| Ok(Reply::empty(StatusCode::NO_CONTENT))).await
+    }
+
+    /// Refuses what does not come from the same origin, for a login.
+    ///
+    /// # Errors
+    /// [`Code::CrossSite`].
+    pub fn guard_login(&self) -> Result<(), Problem> {
+        let allowed = self.api.origins.allowed(&self.headers).is_some();
+        browser::guard_login(browser::origin(&self.headers, self.scheme), allowed)
+    }
+}
+
+/// An outcome that the command cannot have: a fault of ours.
+#[must_use]
+pub(super) fn unexpected(outcome: &Outcome) -> Problem {
+    tracing::error!(?outcome, "a command had another outcome than its handler expects");
+    Code::Internal.into()
+}

@@ -1,0 +1,149 @@
+//! JSON objects that clients keep with the server: a session's data and a user's data. Both are
+//! read and written alike, with a revision of their own.
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::schemas::{json_patch, object};
+use super::shape;
+use crate::engine::{Command, Data, DataChange, Outcome};
+
+const EXAMPLE: &str = r#"{"theme":"dark","cart":["SKU-42"]}"#;
+
+const READ: Doc = Doc {
+    condition: Condition::IfNoneMatch,
+    answers: &[
+        AnswerDoc::json(200, "The data.", object, EXAMPLE).with(&["ETag"]),
+        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+    ],
+    ..Doc::PLAIN
+};
+
+const REPLACE: Doc = Doc {
+    text: "An object in the place of what was there. With `If-Match` only if it is still at that \
+           revision.",
+    condition: Condition::IfMatch,
+    idempotency: true,
+    body: Some(Body { content: &[(Media::Json, object)], example: EXAMPLE }),
+    answers: &[AnswerDoc::json(200, "The data as it is now.", object, EXAMPLE).with(&["ETag"])],
+    problems: &[Code::TooLarge],
+    ..Doc::PLAIN
+};
+
+const CHANGE: Doc = Doc {
+    text: "A merge patch (RFC 7396) or a JSON Patch (RFC 6902), applied to what is there at its \
+           turn: two writers of different keys both win.",
+    body: Some(Body {
+        content: &[(Media::MergePatch, object), (Media::JsonPatch, json_patch)],
+        example: r#"{"theme":"light","cart":null}"#,
+    }),
+    problems: &[Code::TooLarge, Code::PatchFailed],
+    ..REPLACE
+};
+
+pub(super) const GET_SESSION_DATA: Doc =
+    Doc { id: "getCurrentSessionData", tag: "sessions", summary: "The session's data", ..READ };
+
+pub(super) const PUT_SESSION_DATA: Doc = Doc {
+    id: "putCurrentSessionData",
+    tag: "sessions",
+    summary: "Replaces the session's data",
+    ..REPLACE
+};
+
+pub(super) const PATCH_SESSION_DATA: Doc = Doc {
+    id: "patchCurrentSessionData",
+    tag: "sessions",
+    summary: "Changes a part of the session's data",
+    ..CHANGE
+};
+
+pub(super) const GET_USER_DATA: Doc = Doc {
+    id: "getMyData",
+    tag: "users",
+    summary: "The user's own data: what belongs to the person, not to the device",
+    ..READ
+};
+
+pub(super) const PUT_USER_DATA: Doc =
+    Doc { id: "putMyData", tag: "users", summary: "Replaces the user's own data", ..REPLACE };
+
+pub(super) const PATCH_USER_DATA: Doc = Doc {
+    id: "patchMyData",
+    tag: "users",
+    summary: "Changes a part of the user's own data",
+    ..CHANGE
+};
+
+pub(super) fn session_data(call: &Call) -> Result<Reply, Problem> {
+    let data = call.api.app.session_data(call.actor())?;
+    shown(call, &data)
+}
+
+pub(super) fn user_data(call: &Call) -> Result<Reply, Problem> {
+    let data = call.api.app.user_data(call.actor())?;
+    shown(call, &data)
+}
+
+fn shown(call: &Call, data: &Data) -> Result<Reply, Problem> {
+    match call.not_modified(data.revision)? {
+        Some(reply) => Ok(reply),
+        None => Ok(written(data)),
+    }
+}
+
+fn written(data: &Data) -> Reply {
+    Reply::json_bytes(data.json.as_bytes().to_vec()).at(data.revision)
+}
+
+pub(super) async fn change_session_data(call: Call) -> Result<Reply, Problem> {
+    let (change, if_match) = (change(&call)?, call.if_match()?);
+    Ok(execute(call, Command::ChangeSessionData { change, if_match }).await)
+}
+
+pub(super) async fn change_user_data(call: Call) -> Result<Reply, Problem> {
+    let (change, if_match) = (change(&call)?, call.if_match()?);
+    Ok(execute(call, Command::ChangeUserData { change, if_match }).await)
+}
+
+async fn execute(call: Call, command: Command) -> Reply {
+    call.execute(command, |outcome, _| match outcome {
+        Outcome::Data(data) => Ok(written(data).status(StatusCode::OK)),
+        other => Err(unexpected(other)),
+    })
+    .await
+}
+
+/// What the body says is to be changed; its media type says how.
+fn change(call: &Call) -> Result<DataChange, Problem> {
+    let value = call.json_value()?;
+    match call.body.as_ref().map(|(media, _)| *media) {
+        Some(Media::MergePatch) => Ok(DataChange::Merge(Value::Object(fields(value)?))),
+        Some(Media::JsonPatch) => patch(value).map(DataChange::Patch),
+        _ => Ok(DataChange::Replace(fields(value)?)),
+    }
+}
+
+/// Data is an object, so what replaces it, and a merge patch that leaves one, is an object.
+fn fields(value: Value) -> Result<Map<String, Value>, Problem> {
+    match value {
+        Value::Object(fields) => Ok(fields),
+        _ => Err(Problem::field("", "wrong-type", "the data is a JSON object")),
+    }
+}
+
+fn patch(value: Value) -> Result<json_patch::Patch, Problem> {
+    let operations: Vec<Value> = shape::read(value)?;
+    let operations = operations.into_iter().enumerate().map(|(at, operation)| {
+        serde_json::from_value(operation).map_err(|_| {
+            let message = "no operation of RFC 6902: check op, path, from and value";
+            Problem::field(&format!("/{at}"), "invalid-value", message)
+        })
+    });
+    Ok(json_patch::Patch(operations.collect::<Result<_, Problem>>()?))
+}

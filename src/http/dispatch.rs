@@ -1,0 +1,359 @@
+//! The way of one request from warp's filter to its handler and back.
+//!
+//! 1. The path finds its route ([`super::trie`]): 404, 405, OPTIONS are answered here.
+//! 2. The address's rate; the query against the route's parameters.
+//! 3. The token gives the actor; a change by cookie must be same-origin; the actor's rate.
+//! 4. The route's row of who may call it.
+//! 5. The Idempotency-Key, the media type, the body within its limit.
+//! 6. The handler. Refusals of all these are [`Problem`]s and become answers in one place.
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_core::Stream;
+use http::header::{self, HeaderMap};
+use http::{Method, Request, Response, StatusCode};
+use warp::path::FullPath;
+use warp::{Filter, Rejection};
+
+use super::Api;
+use super::browser;
+use super::call::Call;
+use super::input::{self, Media, Query};
+use super::problem::{Code, Problem};
+use super::rates::Standing;
+use super::reply::Reply;
+use super::route::{Body, Handler, Route, Verb};
+use super::server::{BodyError, ClientAddress, RequestBody, RequestId, RoutePattern, Scheme};
+use super::trie::Parameters;
+use crate::app::{Access, Idempotency};
+use crate::engine::{Actor, Command};
+use crate::types::{SessionId, Token, UserId};
+
+/// The name of what no route answers, in the metrics.
+const NO_ROUTE: RoutePattern = RoutePattern("none");
+
+/// What warp's filter has taken from a request.
+struct Head {
+    method: Method,
+    path: FullPath,
+    query: String,
+    headers: HeaderMap,
+    address: IpAddr,
+    scheme: Scheme,
+    id: RequestId,
+}
+
+/// The service that stands behind the accept loop: one warp filter that takes the request apart,
+/// the dispatch, and one `recover` at the end for what warp itself refuses.
+pub fn service(
+    api: Arc<Api>,
+) -> impl tower_service::Service<
+    Request<RequestBody>,
+    Response = warp::reply::Response,
+    Error = Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let routes = warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .and(warp::ext::get::<ClientAddress>())
+        .and(warp::ext::get::<Scheme>())
+        .and(warp::ext::get::<RequestId>())
+        .and(warp::body::stream())
+        .then(move |method, path, query, headers, address: ClientAddress, scheme, id, body| {
+            let api = Arc::clone(&api);
+            let head = Head { method, path, query, headers, address: address.0, scheme, id };
+            async move { on_wire(answer(api, head, body).await) }
+        })
+        .recover(recovered);
+    warp::service(routes)
+}
+
+/// Only a request that did not come through our accept loop lacks its extensions.
+async fn recovered(rejection: Rejection) -> Result<warp::reply::Response, Infallible> {
+    tracing::error!(?rejection, "a request came without what the accept loop gives it");
+    let reply = Reply::problem(&Code::Internal.into(), &RequestId::next().to_string());
+    Ok(on_wire(reply.into()))
+}
+
+fn on_wire(answer: Response<Bytes>) -> warp::reply::Response {
+    answer.map(Into::into)
+}
+
+async fn answer<S, B>(api: Arc<Api>, head: Head, body: S) -> Response<Bytes>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send,
+    B: Buf,
+{
+    let (id, scheme) = (head.id, head.scheme);
+    let origin = api.origins.allowed(&head.headers).cloned();
+    let mut seen = Seen { pattern: NO_ROUTE, standing: None };
+    let reply = respond(Arc::clone(&api), head, body, &mut seen).await;
+    let mut reply = reply.unwrap_or_else(|problem| Reply::problem(&problem, &id.to_string()));
+    if let Some(standing) = seen.standing {
+        standing.annotate(&mut reply.headers);
+    }
+    api.origins.annotate(origin.as_ref(), &mut reply.headers);
+    browser::harden(&mut reply.headers, scheme);
+    let mut response = Response::from(reply);
+    response.extensions_mut().insert(seen.pattern);
+    response
+}
+
+/// What the answer must tell even if it is a refusal.
+struct Seen {
+    pattern: RoutePattern,
+    standing: Option<Standing>,
+}
+
+impl Seen {
+    /// Notes where the client stands; refuses it when it is over the limit.
+    fn count(&mut self, standing: Option<Standing>) -> Result<(), Problem> {
+        self.standing = standing.or(self.standing);
+        standing.and_then(|standing| standing.problem()).map_or(Ok(()), Err)
+    }
+}
+
+async fn respond<S, B>(
+    api: Arc<Api>,
+    head: Head,
+    body: S,
+    seen: &mut Seen,
+) -> Result<Reply, Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send,
+    B: Buf,
+{
+    let (route, parameters) = match find(&api, &head, seen)? {
+        Target::Route(route, parameters) => (route, parameters),
+        Target::Answered(reply) => return Ok(reply),
+    };
+    let Head { method: _, path, query: raw_query, headers, address, scheme, id } = head;
+    let doc = route.doc;
+    let rates = api.rates.as_ref();
+    seen.count(rates.map(|rates| rates.address(address)))?;
+    if doc.hashes {
+        seen.count(rates.map(|rates| rates.login(address)))?;
+    }
+    let query = Query::parse(&raw_query, &doc.query.iter().map(|parameter| parameter.name))?;
+
+    let (access, by_cookie) = authenticate(&api, route, &headers, scheme).await?;
+    if by_cookie && !route.method.is_safe() {
+        browser::guard_cookie_change(browser::origin(&headers, scheme))?;
+    }
+    if let Some(who) = Named::of(&access.actor) {
+        seen.count(rates.map(|rates| rates.actor(&who)))?;
+    }
+    let admitted = route.who.admit(&access);
+
+    let key = if route.method.is_safe() { None } else { input::idempotency_key(&headers)? };
+    let mut call = Call {
+        api,
+        route,
+        id,
+        address,
+        scheme,
+        headers,
+        parameters,
+        query,
+        access,
+        by_cookie,
+        idempotency: None,
+        body: None,
+    };
+    if let Err(problem) = admitted {
+        return Err(note_denial(call, problem).await);
+    }
+    if key.is_some() && (!doc.idempotency || call.access.actor == Actor::Nobody) {
+        return Err(Code::IdempotencyKeyNotSupported.into());
+    }
+    call.body = match doc.body {
+        Some(taken) => Some(read_body(&call, taken, body).await?),
+        None => refuse_body(&call.headers).map(|()| None)?,
+    };
+    if let Some(key) = key {
+        let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+        let method = route.method.as_str();
+        let fingerprint = call.api.app.fingerprint(method, path.as_str(), &raw_query, bytes);
+        call.idempotency = Some(Idempotency { key, fingerprint });
+    }
+    match route.handler {
+        Handler::Page(answer) => Ok(answer(&call)),
+        Handler::Now(answer) => answer(&call),
+        Handler::Later(answer) => answer(call).await,
+    }
+}
+
+enum Target {
+    Route(&'static Route, Parameters),
+    Answered(Reply),
+}
+
+fn find(api: &Api, head: &Head, seen: &mut Seen) -> Result<Target, Problem> {
+    let Some(found) = api.trie.find(head.path.as_str())? else {
+        return Err(Problem::new(Code::NotFound, "no route has this path; see /openapi.json"));
+    };
+    if head.method == Method::OPTIONS {
+        let allow = found.allow();
+        let mut reply = Reply::empty(StatusCode::NO_CONTENT).with_text(header::ALLOW, &allow);
+        let origin = api.origins.allowed(&head.headers);
+        if origin.is_some() && browser::is_preflight(&head.method, &head.headers) {
+            browser::annotate_preflight(&allow, &mut reply.headers);
+        }
+        return Ok(Target::Answered(reply));
+    }
+    let route = Verb::of(&head.method).and_then(|verb| found.route(verb));
+    let Some(route) = route else {
+        let problem = Problem::plain(Code::MethodNotAllowed);
+        return Err(Problem { allow: Some(found.allow()), ..problem });
+    };
+    seen.pattern = RoutePattern(route.pattern);
+    Ok(Target::Route(route, found.parameters))
+}
+
+/// Who asks, and whether the cookie said so. A token in `Authorization` goes before the cookie;
+/// one in the query is never read.
+async fn authenticate(
+    api: &Api,
+    route: &Route,
+    headers: &HeaderMap,
+    scheme: Scheme,
+) -> Result<(Access, bool), Problem> {
+    let nobody = || Access { actor: Actor::Nobody, session: None };
+    if !route.who.reads_token() {
+        return Ok((nobody(), false));
+    }
+    if let Some(value) = input::single(headers, &header::AUTHORIZATION)? {
+        let token = bearer(value).or_else(|| route.doc.basic.then(|| basic(value)).flatten());
+        let token: Token = token
+            .and_then(|token| token.parse().ok())
+            .ok_or_else(|| Problem::plain(Code::Unauthenticated))?;
+        return Ok((api.app.authenticate(Some(&token)).await?, false));
+    }
+    let Some(token) = browser::cookie(headers, scheme) else { return Ok((nobody(), false)) };
+    let access = match token.parse::<Token>() {
+        Ok(token) => api.app.authenticate(Some(&token)).await.map_err(Problem::from),
+        Err(_) => Err(Code::Unauthenticated.into()),
+    };
+    match access {
+        Ok(access) => Ok((access, true)),
+        // A browser sends its dead cookie along when it logs in anew.
+        Err(problem) if problem.code == Code::Unauthenticated && route.who.is_open() => {
+            Ok((nobody(), false))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// RFC 6750: the scheme in any case, one token.
+fn bearer(value: &str) -> Option<String> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+/// RFC 7617, for clients of introspection that know no other (RFC 6749, section 2.3.1): the API
+/// key is the password, whatever the name.
+fn basic(value: &str) -> Option<String> {
+    use base64::Engine as _;
+    let (scheme, encoded) = value.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim()).ok()?;
+    let text = String::from_utf8(decoded).ok()?;
+    text.split_once(':').map(|(_, password)| password.to_owned())
+}
+
+/// Whose requests are counted together.
+#[derive(Hash)]
+enum Named {
+    User(u128),
+    Session(u128),
+    Key(u128),
+}
+
+impl Named {
+    fn of(actor: &Actor) -> Option<Self> {
+        match actor {
+            Actor::Nobody | Actor::System => None,
+            Actor::Key(key) => Some(Self::Key(key.key.id.bits())),
+            Actor::Session(session) => Some(match session.user.as_ref().map(|user| user.id) {
+                Some(user) => Self::User(UserId::bits(user)),
+                None => Self::Session(SessionId::bits(session.session)),
+            }),
+        }
+    }
+}
+
+/// A known actor that was refused is an event of the audit log (ASVS 5.0, 16.3.2).
+async fn note_denial(call: Call, problem: Problem) -> Problem {
+    if *call.actor() == Actor::Nobody {
+        return problem;
+    }
+    let what = call.route.label;
+    // The answer is the refusal, whatever becomes of the note: a full disk makes no difference.
+    let noted = call.execute_quietly(Command::NoteDenial { what }).await;
+    if !noted.status.is_success() {
+        tracing::warn!(what, status = noted.status.as_u16(), "a denial could not be recorded");
+    }
+    problem
+}
+
+/// A body where none belongs was meant for another call.
+fn refuse_body(headers: &HeaderMap) -> Result<(), Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if length || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(Problem::new(Code::BadRequest, "this call takes no body"));
+    }
+    Ok(())
+}
+
+/// The body, which is never larger in memory than its limit.
+async fn read_body<S, B>(call: &Call, taken: Body, body: S) -> Result<(Media, Bytes), Problem>
+where
+    S: Stream<Item = Result<B, warp::Error>> + Send,
+    B: Buf,
+{
+    let media = input::media(&call.headers, &taken.content.iter().map(|(media, _)| *media))?;
+    let bytes_max = call.api.settings.body_bytes_max;
+    let too_large =
+        || Problem::new(Code::BodyTooLarge, format!("a body may have at most {bytes_max} bytes"));
+    let announced = call.headers.get(header::CONTENT_LENGTH);
+    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > bytes_max) {
+        return Err(too_large());
+    }
+    let mut body = pin!(body);
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or_default());
+    while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+        let mut chunk = chunk.map_err(|error| broken(&error))?;
+        if whole.len() + chunk.remaining() > bytes_max {
+            return Err(too_large());
+        }
+        while chunk.has_remaining() {
+            let part = chunk.chunk();
+            whole.extend_from_slice(part);
+            let read = part.len();
+            chunk.advance(read);
+        }
+    }
+    Ok((media, whole.freeze()))
+}
+
+fn broken(error: &warp::Error) -> Problem {
+    let cause = error.source().and_then(|source| source.downcast_ref::<BodyError>());
+    if let Some(BodyError::Slow) = cause {
+        return Problem::new(Code::RequestTimeout, "the body did not arrive in time");
+    }
+    Problem::new(Code::BadRequest, "the body broke off or is badly framed")
+}

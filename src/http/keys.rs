@@ -1,0 +1,145 @@
+//! `/v1/api-keys`: the credentials of services.
+
+use http::StatusCode;
+use http::header;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::lists;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc};
+use super::users;
+use crate::engine::{Command, KeyView, Outcome, Refusal};
+use crate::types::{KeyId, Role, Time, UserPattern};
+
+/// A new API key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewKey {
+    /// A name for people; not unique.
+    #[schemars(length(min = 1, max = 64))]
+    name: String,
+    /// What the service may do.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    roles: Vec<Role>,
+    /// For whom it may open sessions; empty: for nobody.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    on_behalf: Vec<UserPattern>,
+}
+
+/// An API key.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKey")]
+pub(super) struct Shown<'a> {
+    /// Names the key; no secret.
+    id: KeyId,
+    /// The name that its maker gave it.
+    name: &'a str,
+    /// What the service may do.
+    roles: &'a [Role],
+    /// For whom it may open sessions.
+    on_behalf: &'a [UserPattern],
+    /// When it was created.
+    created_at: Time,
+    /// The secret; only in the answer that creates the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
+    key: Option<&'a str>,
+}
+
+/// A page of API keys.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApiKeys")]
+pub(super) struct Page<'a> {
+    /// Newest first.
+    items: Vec<Shown<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(key: &'a KeyView, secret: Option<&'a str>) -> Self {
+        Self {
+            id: key.id,
+            name: &key.name,
+            roles: &key.roles,
+            on_behalf: &key.on_behalf,
+            created_at: key.created_at,
+            key: secret,
+        }
+    }
+}
+
+pub(super) const CREATE: Doc = Doc {
+    id: "createApiKey",
+    tag: "api-keys",
+    summary: "Creates an API key; the secret is shown once",
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewKey>)],
+        example: r#"{"name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"]}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        201,
+        "The key, with its secret in `key`.",
+        SchemaGenerator::subschema_for::<Shown<'_>>,
+        r#"{"id":"key_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"],"created_at":"2026-11-24T10:00:00.000Z","key":"abk_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM"}"#,
+    )
+    .with(&["Location"])],
+    problems: &[Code::LimitReached],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
+    let NewKey { name, roles, on_behalf } = call.json()?;
+    let write = |outcome: &Outcome, _| match outcome {
+        Outcome::KeyCreated { key, token } => {
+            Ok(Reply::json(&Shown::new(key, Some(token.reveal())))?
+                .status(StatusCode::CREATED)
+                .with_text(header::LOCATION, &format!("/v1/api-keys/{}", key.id)))
+        }
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(Command::CreateKey { name, roles, on_behalf }, write).await)
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listApiKeys",
+    tag: "api-keys",
+    summary: "All API keys, newest first, without their secrets",
+    query: users::LIST.query,
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of keys.",
+        SchemaGenerator::subschema_for::<Page<'_>>,
+        "",
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    let page = call.api.app.keys(call.actor(), lists::ask(&call.query)?)?;
+    let items = page.items.iter().map(|key| Shown::new(key, None)).collect();
+    Reply::json(&Page { items, next_cursor: lists::cursor(page.next) })
+}
+
+pub(super) const REVOKE: Doc = Doc {
+    id: "revokeApiKey",
+    tag: "api-keys",
+    summary: "Revokes an API key: it is dead at once",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "The key is dead.")],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn revoke(call: Call) -> Result<Reply, Problem> {
+    let id = call.parameters.at(0).parse();
+    let key = id.map_err(|_| Problem::from(Refusal::NotFound("API key")))?;
+    Ok(call.execute_quietly(Command::RevokeKey { key }).await)
+}

@@ -1,0 +1,84 @@
+//! Single-use links: a page on which a person sets a password, and the call behind it.
+//!
+//! The secret stands behind the `#` of the address, which browsers never send; the page's script
+//! puts it into the body of the call.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Deserialize;
+
+use super::call::Call;
+use super::input::Media;
+use super::pages;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc};
+use crate::engine::Command;
+use crate::types::{Password, Token};
+
+/// The page of single-use links.
+const PAGE: &str = "/set-password";
+
+/// The address that a person opens, relative to the server's own.
+#[must_use]
+pub fn address(link: &Token) -> String {
+    format!("{PAGE}#{}", link.reveal())
+}
+
+/// A link's secret and the password that it is to set.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Use {
+    /// The secret: what stands behind the `#` of the link.
+    #[schemars(length(max = 128))]
+    link: String,
+    /// The new password.
+    #[schemars(length(max = 128))]
+    password: String,
+}
+
+pub(super) const USE: Doc = Doc {
+    id: "useLink",
+    tag: "users",
+    summary: "Sets the password that a single-use link is for",
+    text: "A user's reset link, or the set-up link that the first start prints.",
+    hashes: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Use>)],
+        example: r#"{"link":"abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","password":"a much better phrase"}"#,
+    }),
+    answers: &[AnswerDoc::empty(204, "The password is set; log in with it.")],
+    problems: &[Code::LinkNotValid, Code::CrossSite, Code::TooManyAttempts],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn use_link(call: Call) -> Result<Reply, Problem> {
+    call.guard_login()?;
+    let Use { link, password } = call.json()?;
+    let link: Token = link.parse().map_err(|_| Problem::plain(Code::LinkNotValid))?;
+    let command = Command::UseLink { link, password: Password::new(password) };
+    Ok(call.execute_quietly(command).await)
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "setPasswordPage",
+    tag: "pages",
+    summary: "The page of single-use links",
+    answers: &[pages::HTML],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(_: &Call) -> Reply {
+    pages::html(include_str!("assets/set-password.html"))
+}
+
+pub(super) const SCRIPT: Doc = Doc {
+    id: "setPasswordScript",
+    tag: "pages",
+    summary: "The script of the page of single-use links",
+    answers: &[pages::SCRIPT],
+    ..Doc::PLAIN
+};
+
+pub(super) fn script(_: &Call) -> Reply {
+    Reply::text("text/javascript; charset=utf-8", include_str!("assets/set-password.js"))
+}

@@ -1,0 +1,409 @@
+//! The OpenAPI 3.1 document, made from the route table and the types that the handlers use.
+//!
+//! What follows from a route's row (who may call it, whether it changes something, whether it
+//! takes a body, a condition, an Idempotency-Key) is written here once, for every route alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::generate::{SchemaGenerator, SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use super::input::Media;
+use super::pages;
+use super::problem::{self, Code, ProblemDocument};
+use super::route::{AnswerDoc, Condition, Route, Who};
+use crate::types::{KeyId, SessionId, Username};
+
+const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
+    Each operation says in `x-abide-who` who may call it. Every refusal is a problem document \
+    (RFC 9457) whose `code` has a page under /problems/. Unknown fields, unknown query parameters \
+    and wrong types are refused. Times are RFC 3339 in UTC; an ETag is the revision of the thing.";
+
+const TAGS: &[(&str, &str)] = &[
+    ("sessions", "Opening, showing, renewing and ending sessions, and their data."),
+    ("users", "The own user, and what administrators do with users."),
+    ("by-key", "A session store for another framework, which makes the keys itself."),
+    ("api-keys", "The credentials of services."),
+    ("gateways", "What gateways and other services ask about a token."),
+    ("operations", "What operators and clients ask about the server itself."),
+    ("pages", "Pages for people, and this document."),
+];
+
+/// The document of these routes.
+pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>) -> Value {
+    let mut schemas = Schemas::new();
+    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for route in routes {
+        let operation = operation(route, &mut schemas);
+        let method = route.method.as_str().to_lowercase();
+        paths.entry(route.pattern).or_default().insert(method, operation);
+    }
+    let tags = TAGS.iter().map(|(name, text)| json!({ "name": name, "description": text }));
+    json!({
+        "openapi": "3.1.0",
+        "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
+        "info": {
+            "title": "Abide",
+            "version": "1",
+            "description": DESCRIPTION,
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "tags": tags.collect::<Vec<_>>(),
+        "paths": paths,
+        "components": {
+            "schemas": schemas.into_definitions(),
+            "headers": headers(),
+            "parameters": parameters(),
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "A session's token (`abs_...`) or an API key (`abk_...`).",
+                },
+                "cookie": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "abide",
+                    "description": "A session's token; `__Host-abide` under TLS. A change by \
+                                    cookie must be same-origin.",
+                },
+                "basic": {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "The API key as the password, whatever the name.",
+                },
+            },
+        },
+    })
+}
+
+/// What types look like going in and coming out; the words they share are the same.
+struct Schemas {
+    taken: SchemaGenerator,
+    given: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = "/components/schemas".into();
+                settings.meta_schema = None;
+            })
+        };
+        let mut schemas = Self {
+            taken: settings().for_deserialize().into_generator(),
+            given: settings().for_serialize().into_generator(),
+        };
+        schemas.given.subschema_for::<ProblemDocument<'_>>();
+        schemas
+    }
+
+    fn into_definitions(mut self) -> Map<String, Value> {
+        let mut definitions = self.taken.take_definitions(true);
+        definitions.extend(self.given.take_definitions(true));
+        definitions
+    }
+}
+
+fn operation(route: &Route, schemas: &mut Schemas) -> Value {
+    let doc = route.doc;
+    let mut description = vec![route.who.words()];
+    if !doc.text.is_empty() {
+        description.push(doc.text);
+    }
+    let mut operation = json!({
+        "operationId": doc.id,
+        "tags": [doc.tag],
+        "summary": doc.summary,
+        "description": description.join("\n\n"),
+        "x-abide-who": route.who.as_str(),
+        "security": security(route),
+        "parameters": operation_parameters(route, schemas),
+        "responses": responses(route, schemas),
+    });
+    if let Some(body) = doc.body {
+        let mut content = Map::new();
+        for (at, (media, schema)) in body.content.iter().enumerate() {
+            let mut entry = json!({ "schema": schema(&mut schemas.taken) });
+            if at == 0 {
+                entry["example"] = example(body.example);
+            }
+            content.insert(media.as_str().to_owned(), entry);
+        }
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    operation
+}
+
+fn security(route: &Route) -> Value {
+    let mut ways = match route.who {
+        Who::Anyone => return json!([]),
+        Who::Caller => vec![json!({})],
+        _ => Vec::new(),
+    };
+    ways.push(json!({ "bearer": [] }));
+    if !matches!(route.who, Who::Service) {
+        ways.push(json!({ "cookie": [] }));
+    }
+    if route.doc.basic {
+        ways.push(json!({ "basic": [] }));
+    }
+    Value::Array(ways)
+}
+
+fn operation_parameters(route: &Route, schemas: &mut Schemas) -> Vec<Value> {
+    let doc = route.doc;
+    let in_path = route.pattern.split('/').filter_map(|segment| {
+        segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'))
+    });
+    let mut all: Vec<Value> = Vec::new();
+    for name in in_path {
+        let schema = path_parameter(route, name, &mut schemas.taken);
+        all.push(json!({ "name": name, "in": "path", "required": true, "schema": schema }));
+    }
+    for parameter in doc.query {
+        let schema = (parameter.schema)(&mut schemas.taken);
+        all.push(json!({
+            "name": parameter.name,
+            "in": "query",
+            "description": parameter.text,
+            "schema": schema,
+        }));
+    }
+    let shared = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
+    match doc.condition {
+        Condition::None => {}
+        Condition::IfMatch => all.push(shared("If-Match")),
+        Condition::IfNoneMatch => all.push(shared("If-None-Match")),
+    }
+    if doc.idempotency {
+        all.push(shared("Idempotency-Key"));
+    }
+    all
+}
+
+fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) -> Value {
+    let schema = match (route.doc.tag, name) {
+        ("sessions", "id") => generator.subschema_for::<SessionId>(),
+        ("api-keys", "id") => generator.subschema_for::<KeyId>(),
+        (_, "username") => generator.subschema_for::<Username>(),
+        (_, "code") => pages::codes(generator),
+        // A quarter of the bound, since it counts bytes of UTF-8.
+        _ => return json!({ "type": "string", "minLength": 1, "maxLength": 128 }),
+    };
+    schema.to_value()
+}
+
+fn responses(route: &Route, schemas: &mut Schemas) -> Value {
+    let mut all = Map::new();
+    for answer in route.doc.answers {
+        all.insert(answer.status.to_string(), response(answer, schemas));
+    }
+    let mut by_status: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
+    for code in problems(route) {
+        by_status.entry(code.status().as_u16()).or_default().insert(code.as_str());
+    }
+    for (status, codes) in by_status {
+        let listed: Vec<_> = codes.iter().map(|code| format!("`{code}`")).collect();
+        let mut carried = vec!["X-Request-Id"];
+        match status {
+            401 => carried.push("WWW-Authenticate"),
+            412 => carried.push("ETag"),
+            429 | 503 => carried.push("Retry-After"),
+            _ => {}
+        }
+        let response = json!({
+            "description": listed.join(", "),
+            "headers": header_references(&carried),
+            "content": { problem::MEDIA_TYPE: { "schema": {
+                "allOf": [{ "$ref": "#/components/schemas/Problem" }],
+                "properties": { "status": { "const": status }, "code": { "enum": codes } },
+            } } },
+        });
+        all.insert(status.to_string(), response);
+    }
+    Value::Object(all)
+}
+
+fn response(answer: &AnswerDoc, schemas: &mut Schemas) -> Value {
+    let mut carried = vec!["X-Request-Id"];
+    carried.extend(answer.headers);
+    let mut response = json!({
+        "description": answer.text,
+        "headers": header_references(&carried),
+    });
+    if let Some((media, schema, text)) = answer.body {
+        let mut content = json!({ "schema": schema(&mut schemas.given) });
+        if !text.is_empty() {
+            content["example"] = example(text);
+        }
+        response["content"] = json!({ media: content });
+    }
+    let links = answer.links.iter().map(|(operation, parameter, place)| {
+        let expression = format!("$response.body#{place}");
+        let link = json!({
+            "operationId": operation,
+            "parameters": { *parameter: expression },
+        });
+        ((*operation).to_owned(), link)
+    });
+    let links: Map<String, Value> = links.collect();
+    if !links.is_empty() {
+        response["links"] = Value::Object(links);
+    }
+    response
+}
+
+/// All problems that a route can answer with.
+fn problems(route: &Route) -> Vec<Code> {
+    let doc = route.doc;
+    let mut codes = vec![Code::BadRequest, Code::InvalidParameter, Code::RateLimited];
+    codes.extend([Code::Internal, Code::HeadersTooLarge, Code::TargetTooLong]);
+    codes.extend(doc.problems);
+    let mut when = |condition: bool, more: &[Code]| {
+        if condition {
+            codes.extend(more);
+        }
+    };
+    let changes = !route.method.is_safe();
+    when(route.who.reads_token(), &[Code::Unauthenticated, Code::Stopping, Code::Busy]);
+    when(!route.who.is_open() && route.who != Who::Actor, &[Code::NotAllowed]);
+    when(changes && route.who.reads_token(), &[Code::CrossSite]);
+    when(changes, &[Code::InvalidIdempotencyKey, Code::IdempotencyKeyNotSupported]);
+    when(changes, &[Code::Busy, Code::Stopping, Code::NoRoom]);
+    when(doc.idempotency, &[Code::IdempotencyKeyReused, Code::TooManyIdempotencyKeys]);
+    when(doc.condition == Condition::IfMatch, &[Code::RevisionMismatch]);
+    if let Some(body) = doc.body {
+        let json = body.content.iter().any(|(media, _)| *media != Media::Form);
+        when(json, &[Code::InvalidJson]);
+        when(true, &[Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType]);
+        when(true, &[Code::InvalidInput]);
+    }
+    codes
+}
+
+fn header_references(names: &[&str]) -> Value {
+    let references = names.iter().map(|name| {
+        ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))
+    });
+    Value::Object(references.collect())
+}
+
+fn headers() -> Value {
+    let header =
+        |text: &str, kind: &str| json!({ "description": text, "schema": { "type": kind } });
+    json!({
+        "X-Request-Id": header("The request's id, as in the server's log.", "string"),
+        "ETag": header("The revision, as a strong entity tag.", "string"),
+        "Location": header("Where the new thing is.", "string"),
+        "Set-Cookie": header("The session cookie, when the token comes or goes by it.", "string"),
+        "Clear-Site-Data": header("Has browsers forget what pages have stored.", "string"),
+        "Retry-After": header("After how many seconds it is worth to try again.", "string"),
+        "WWW-Authenticate": header("How to authenticate.", "string"),
+        "X-Abide-User": header("The user's name.", "string"),
+        "X-Abide-Roles": header("The user's roles, separated by commas.", "string"),
+    })
+}
+
+fn parameters() -> Value {
+    json!({
+        "If-Match": {
+            "name": "If-Match",
+            "in": "header",
+            "description": "Only if the thing is still at this revision; else 412.",
+            "schema": { "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" },
+        },
+        "If-None-Match": {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "304 if the thing is still at this revision.",
+            "schema": { "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" },
+        },
+        "Idempotency-Key": {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "description": "A key of the caller's choice, kept for 24 hours: the same request with \
+                            it takes effect once and gets the first answer again.",
+            "schema": { "type": "string", "pattern": "^[0-9A-Za-z_-]{1,255}$" },
+        },
+    })
+}
+
+/// The table's examples are JSON; a test reads each.
+fn example(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
+
+    use serde_json::Value;
+
+    use super::{document, problems};
+    use crate::http::problem::Code;
+    use crate::http::route::Who;
+    use crate::http::routes::{DEV_ROUTES, ROUTES};
+
+    fn all() -> Value {
+        document(ROUTES.iter().chain(DEV_ROUTES))
+    }
+
+    #[test]
+    fn every_route_is_in_the_document_with_its_row() {
+        let document = all();
+        for route in ROUTES.iter().chain(DEV_ROUTES) {
+            let method = route.method.as_str().to_lowercase();
+            let operation = &document["paths"][route.pattern][method];
+            assert_eq!(operation["x-abide-who"], route.who.as_str(), "{}", route.label);
+            assert!(Who::ALL.contains(&route.who));
+            assert!(operation["responses"].as_object().is_some_and(|all| all.len() > 1));
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk(value: &Value, document: &Value) {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(Value::String(target)) = fields.get("$ref") {
+                        let pointer = target.strip_prefix('#').unwrap();
+                        assert!(document.pointer(pointer).is_some(), "{target}");
+                    }
+                    fields.values().for_each(|field| walk(field, document));
+                }
+                Value::Array(items) => items.iter().for_each(|item| walk(item, document)),
+                _ => {}
+            }
+        }
+        let document = all();
+        walk(&document, &document);
+    }
+
+    #[test]
+    fn every_example_is_json() {
+        for route in ROUTES.iter().chain(DEV_ROUTES) {
+            let bodies = route.doc.body.map(|body| body.example);
+            let answers = route.doc.answers.iter().filter_map(|answer| answer.body);
+            for text in bodies.into_iter().chain(answers.map(|(_, _, text)| text)) {
+                let read: Result<Value, _> = serde_json::from_str(text);
+                assert!(text.is_empty() || read.is_ok(), "{}: {text}", route.label);
+            }
+        }
+    }
+
+    #[test]
+    fn every_code_is_some_routes_or_the_transports() {
+        let mut sent: Vec<Code> = vec![Code::NotFound, Code::MethodNotAllowed];
+        sent.push(Code::MethodNotImplemented);
+        sent.push(Code::ElevationNeeded);
+        for route in ROUTES.iter().chain(DEV_ROUTES) {
+            sent.extend(problems(route));
+        }
+        for code in Code::ALL {
+            assert!(sent.contains(code), "{} is in the table and nowhere sent", code.as_str());
+        }
+    }
+}

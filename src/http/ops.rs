@@ -1,0 +1,262 @@
+//! What operators and clients ask about the server itself.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::call::Call;
+use super::input::{self, Media};
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc};
+use super::schemas::{object, text};
+use crate::engine::Rules;
+use crate::types::{Span, Time};
+
+/// The answer of a probe.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    /// `ok` or `ready`.
+    status: &'static str,
+}
+
+pub(super) const LIVE: Doc = Doc {
+    id: "livez",
+    tag: "operations",
+    summary: "Whether the process answers",
+    answers: &[AnswerDoc::json(
+        200,
+        "It does.",
+        SchemaGenerator::subschema_for::<Health>,
+        r#"{"status":"ok"}"#,
+    )],
+    ..Doc::PLAIN
+};
+
+pub(super) fn live(_: &Call) -> Reply {
+    Reply::json_bytes(&br#"{"status":"ok"}"#[..])
+}
+
+pub(super) const READY: Doc = Doc {
+    id: "readyz",
+    tag: "operations",
+    summary: "Whether the server takes requests, else why not",
+    answers: &[AnswerDoc::json(
+        200,
+        "It does.",
+        SchemaGenerator::subschema_for::<Health>,
+        r#"{"status":"ready"}"#,
+    )],
+    problems: &[Code::NotReady],
+    ..Doc::PLAIN
+};
+
+pub(super) fn ready(call: &Call) -> Result<Reply, Problem> {
+    match call.api.readiness.reason() {
+        None => Ok(Reply::json_bytes(&br#"{"status":"ready"}"#[..])),
+        Some(reason) => Err(Problem::new(Code::NotReady, reason)),
+    }
+}
+
+pub(super) const METRICS: Doc = Doc {
+    id: "metrics",
+    tag: "operations",
+    summary: "Measurements in the text format of Prometheus",
+    answers: &[AnswerDoc {
+        body: Some(("application/openmetrics-text", text, "")),
+        ..AnswerDoc::empty(200, "The measurements.")
+    }],
+    ..Doc::PLAIN
+};
+
+pub(super) fn metrics(call: &Call) -> Reply {
+    let text = (call.api.metrics)();
+    Reply::text("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
+}
+
+pub(super) const OPENAPI: Doc = Doc {
+    id: "openapi",
+    tag: "pages",
+    summary: "This document: OpenAPI 3.1",
+    answers: &[AnswerDoc::json(200, "The document.", object, "")],
+    ..Doc::PLAIN
+};
+
+pub(super) fn openapi(call: &Call) -> Reply {
+    Reply::json_bytes(call.api.openapi.clone())
+}
+
+/// What this server allows.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Capabilities<'a> {
+    /// The version of the API.
+    api: u32,
+    /// Whether everybody may register.
+    registration_open: bool,
+    /// Whether anonymous sessions are given.
+    anonymous_open: bool,
+    /// Whether it runs for development: the clock can be moved, nothing is rate-limited.
+    dev: bool,
+    /// What passwords must be.
+    password: PasswordLimits,
+    /// The time-outs of a session that names no profile.
+    session: Timeouts,
+    /// The time-outs that a login can name.
+    profiles: BTreeMap<&'a str, Timeouts>,
+    /// Sizes.
+    limits: Limits,
+}
+
+/// What passwords must be.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct PasswordLimits {
+    /// Least characters.
+    chars_min: usize,
+    /// Most characters.
+    chars_max: usize,
+}
+
+/// The time-outs of a session.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Timeouts {
+    /// It ends after so long without use.
+    idle: Span,
+    /// It ends after so long whatever happens.
+    absolute: Span,
+}
+
+/// Sizes.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Limits {
+    /// Most bytes of a body.
+    body_bytes: usize,
+    /// Most bytes of a session's or a user's data, as compact JSON.
+    data_bytes: usize,
+    /// Deepest nesting of JSON.
+    json_depth: usize,
+    /// Most rows of a page.
+    page_rows: usize,
+    /// Most live sessions of a user; the next one ends the oldest.
+    sessions_per_user: usize,
+}
+
+pub(super) const CAPABILITIES: Doc = Doc {
+    id: "capabilities",
+    tag: "operations",
+    summary: "What this server allows and its limits",
+    answers: &[AnswerDoc::json(
+        200,
+        "The capabilities.",
+        SchemaGenerator::subschema_for::<Capabilities<'_>>,
+        "",
+    )],
+    ..Doc::PLAIN
+};
+
+pub(super) fn capabilities(call: &Call) -> Result<Reply, Problem> {
+    let (rules, settings) = (call.api.app.rules(), &call.api.settings);
+    let timeouts = |profile: &crate::engine::Profile| Timeouts {
+        idle: profile.idle,
+        absolute: profile.absolute,
+    };
+    let profiles = rules.profiles.iter();
+    Reply::json(&Capabilities {
+        api: 1,
+        registration_open: rules.registration_open,
+        anonymous_open: rules.anonymous_open,
+        dev: settings.dev,
+        password: PasswordLimits {
+            chars_min: rules.password_chars_min,
+            chars_max: Rules::PASSWORD_CHARS_MAX,
+        },
+        session: timeouts(&rules.profile),
+        profiles: profiles.map(|(name, profile)| (name.as_str(), timeouts(profile))).collect(),
+        limits: Limits {
+            body_bytes: settings.body_bytes_max,
+            data_bytes: rules.data_bytes_max,
+            json_depth: super::json::DEPTH_MAX,
+            page_rows: input::PAGE_MAX,
+            sessions_per_user: rules.sessions_per_user_max,
+        },
+    })
+}
+
+/// How the server is doing.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Status {
+    /// The server's time.
+    now: Time,
+    /// Whether it takes requests; else `reason` says why not.
+    ready: bool,
+    /// Why it takes none.
+    reason: Option<&'static str>,
+    /// Commands that wait for the executor.
+    queue_depth: usize,
+    /// Whether it runs for development.
+    dev: bool,
+}
+
+pub(super) const STATUS: Doc = Doc {
+    id: "status",
+    tag: "operations",
+    summary: "How the server is doing",
+    answers: &[AnswerDoc::json(200, "The status.", SchemaGenerator::subschema_for::<Status>, "")],
+    ..Doc::PLAIN
+};
+
+pub(super) fn status(call: &Call) -> Result<Reply, Problem> {
+    let reason = call.api.readiness.reason();
+    Reply::json(&Status {
+        now: call.api.app.now(),
+        ready: reason.is_none(),
+        reason,
+        queue_depth: call.api.app.queue_depth(),
+        dev: call.api.settings.dev,
+    })
+}
+
+/// By how much the clock is to be moved.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Advance {
+    /// Forward by so much.
+    #[schemars(schema_with = "advance_schema")]
+    advance: Span,
+}
+
+/// Small steps, so that whoever tries things out does not leave the calendar.
+fn advance_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+    json_schema!({ "type": "string", "pattern": "^[1-9][0-9]{0,2}(ms|s|m|h|d)$" })
+}
+
+/// The clock.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Clock {
+    /// The server's time.
+    now: Time,
+}
+
+pub(super) const CLOCK: Doc = Doc {
+    id: "moveClock",
+    tag: "operations",
+    summary: "Moves the server's clock forward; only with --dev",
+    text: "Answers when all that is due by then has happened.",
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Advance>)],
+        example: r#"{"advance":"72h"}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        200,
+        "The new time.",
+        SchemaGenerator::subschema_for::<Clock>,
+        r#"{"now":"2026-11-27T10:00:00.000Z"}"#,
+    )],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn clock(call: Call) -> Result<Reply, Problem> {
+    let Advance { advance } = call.json()?;
+    Reply::json(&Clock { now: call.api.app.advance_clock(call.actor(), advance).await? })
+}

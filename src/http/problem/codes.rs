@@ -1,0 +1,199 @@
+//! The one table of all problem codes: what the server sends, what `/problems/CODE` explains and
+//! what the OpenAPI document lists are this table. A code has one status.
+
+use http::StatusCode;
+
+macro_rules! codes {
+    ($($name:ident $code:literal $status:literal $title:literal, $meaning:literal, $remedy:literal;)+) => {
+        /// A problem code. What is not in this table cannot be sent.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $name,)+
+        }
+
+        impl Code {
+            /// Every code, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            const fn row(self) -> Row {
+                match self {
+                    $(Self::$name => Row {
+                        code: $code,
+                        status: $status,
+                        title: $title,
+                        meaning: $meaning,
+                        remedy: $remedy,
+                    },)+
+                }
+            }
+        }
+    };
+}
+
+struct Row {
+    code: &'static str,
+    status: u16,
+    title: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
+}
+
+codes! {
+    BadRequest "bad-request" 400 "The request is not valid HTTP for this server",
+        "A header, the path or the framing of the request cannot be understood: a missing or doubled Host, a Content-Length beside a Transfer-Encoding, a malformed If-Match, a path with escapes that are no UTF-8, a body where none belongs.",
+        "Correct what `detail` names. HTTP libraries send well-formed requests by themselves; check what writes raw headers.";
+    InvalidJson "invalid-json" 400 "The body is not strict JSON",
+        "The body cannot be read as one JSON value: a syntax error, bytes after the value, a key given twice, a lone surrogate, NaN or Infinity, or nesting deeper than 64.",
+        "Send RFC 8259 JSON in UTF-8 with each key once. `errors` says where the reading stopped.";
+    InvalidParameter "invalid-parameter" 400 "A query parameter is not accepted",
+        "A query parameter is unknown on this route, is given twice, or has a value that cannot be read.",
+        "Send only the parameters that the route documents, each once.";
+    InvalidIdempotencyKey "invalid-idempotency-key" 400 "The Idempotency-Key is malformed",
+        "The header is not 1 to 255 visible ASCII characters, quoted or bare, or is given more than once.",
+        "Send one short unique value, a UUID for example.";
+    IdempotencyKeyNotSupported "idempotency-key-not-supported" 400 "No Idempotency-Key here",
+        "The answer of this call carries a secret, or the call has no actor, so its answer cannot be stored and given again.",
+        "Leave the header out.";
+    Unauthenticated "unauthenticated" 401 "A live session or API key is needed",
+        "There is no token, or the session or key that it names is unknown, expired or ended.",
+        "Log in with POST /v1/sessions and send `Authorization: Bearer TOKEN` or the cookie.";
+    InvalidCredentials "invalid-credentials" 401 "The name or the password is wrong",
+        "The user is unknown or disabled, or the password is not the user's. Which of them is not told.",
+        "Correct them and try again; repeated failures make further attempts wait.";
+    NotAllowed "not-allowed" 403 "The actor may not do this",
+        "The actor is known, but does not have the role, or is not of the kind, that this call needs; or the server is configured not to allow it (open registration, anonymous sessions).",
+        "Ask an administrator for the role, or use the kind of credential that the route names.";
+    CrossSite "cross-site" 403 "A change by cookie must come from the same origin",
+        "The request was authenticated by the cookie, or is a login, and its Sec-Fetch-Site or Origin header does not say that it comes from this server's own pages.",
+        "Call from a page of the same origin, or send the token as `Authorization: Bearer`.";
+    ElevationNeeded "elevation-needed" 403 "The password must be confirmed again",
+        "The call needs a session that was elevated a short time ago.",
+        "POST /v1/sessions/current/elevate with the password and repeat the call.";
+    NotFound "not-found" 404 "There is nothing here",
+        "No route has this path, or the thing that it names does not exist or may not be seen by the actor.",
+        "Check the path against /openapi.json and the id.";
+    MethodNotAllowed "method-not-allowed" 405 "The path does not take this method",
+        "The path exists; the `Allow` header lists its methods.",
+        "Use one of the methods in `Allow`.";
+    RequestTimeout "request-timeout" 408 "The request came too slowly",
+        "The head or the body of the request was not complete in time.",
+        "Send it again without pauses.";
+    UsernameTaken "username-taken" 409 "The user name is taken",
+        "A user has, or once had, this name. Names are never given out again.",
+        "Choose another name.";
+    PatchFailed "patch-failed" 409 "The patch does not fit the data",
+        "A JSON Patch operation names a place that does not exist, or its `test` does not hold.",
+        "Read the current data and make a patch for it.";
+    LimitReached "limit-reached" 409 "A configured number is reached",
+        "The thing would be one more than the configuration allows.",
+        "Remove one that is no longer needed, or have the limit raised.";
+    LinkNotValid "link-not-valid" 410 "The link is not valid any more",
+        "The single-use link is unknown, was used, was replaced by a newer one, or is too old.",
+        "Ask for a new link.";
+    RevisionMismatch "revision-mismatch" 412 "It has changed meanwhile",
+        "If-Match names another revision than the current one, which `revision` gives.",
+        "Read it again, decide anew, and send the change with the current ETag.";
+    BodyTooLarge "body-too-large" 413 "The body is too large",
+        "The body has more bytes than the configuration allows.",
+        "Send less; large files do not belong here.";
+    TooLarge "too-large" 413 "The data would be too large",
+        "Session data, user data or attributes would have more bytes than the configuration allows.",
+        "Keep large things elsewhere and a reference here.";
+    TargetTooLong "target-too-long" 414 "The address is too long",
+        "The path and query have more bytes than the server reads.",
+        "Shorten the query.";
+    UnsupportedMediaType "unsupported-media-type" 415 "The body's media type is not taken here",
+        "The Content-Type is missing or is not one that the route takes.",
+        "Send `Content-Type: application/json`, or what the route documents.";
+    InvalidInput "invalid-input" 422 "The input does not fit",
+        "The body or a parameter is well-formed, but a field is missing, unknown, of the wrong type or out of its bounds. `errors` lists each with a JSON Pointer.",
+        "Correct the fields in `errors`.";
+    IdempotencyKeyReused "idempotency-key-reused" 422 "The Idempotency-Key belongs to another request",
+        "The key was used with another method, path, query or body.",
+        "Take a new key for a new request.";
+    RateLimited "rate-limited" 429 "Too many requests",
+        "The actor or the address made more requests than the limit that RateLimit-Policy gives.",
+        "Wait `Retry-After` seconds.";
+    TooManyAttempts "too-many-attempts" 429 "Too many failed attempts",
+        "Logins for this account or from this address failed repeatedly.",
+        "Wait `Retry-After` seconds. Sessions that are open already go on.";
+    TooManyIdempotencyKeys "too-many-idempotency-keys" 429 "Too many live idempotency keys",
+        "The actor has as many stored answers as the configuration allows.",
+        "Wait until some are older than 24 hours, or send fewer changes with a key.";
+    HeadersTooLarge "headers-too-large" 431 "The headers are too large",
+        "The head of the request has more bytes or lines than the server reads.",
+        "Send fewer or shorter headers.";
+    Internal "internal" 500 "The server failed",
+        "A fault of the server; nothing of the request was committed. The log has the cause under the request id.",
+        "Try again; report it with the request id if it stays.";
+    MethodNotImplemented "method-not-implemented" 501 "No such method",
+        "The server knows no method of this name.",
+        "Use one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS.";
+    Busy "busy" 503 "Too much to do at the moment",
+        "A bounded queue is full, so the request was refused before any of it was done.",
+        "Try again after `Retry-After` seconds, with the same Idempotency-Key.";
+    Stopping "stopping" 503 "The server is not serving",
+        "The server is stopping, or its store has stopped after a failed write. Whether a change that was under way has happened is settled by a retry with its Idempotency-Key.",
+        "Try again after `Retry-After` seconds, with the same Idempotency-Key.";
+    NotReady "not-ready" 503 "The server is not ready",
+        "The server is starting or stopping, or it cannot write. `detail` says which.",
+        "Send traffic elsewhere until `/readyz` answers 200.";
+    NoRoom "no-room" 507 "The disk is nearly full",
+        "The data directory's disk has no room for ordinary writes. Reads and logouts work.",
+        "Free some room on the server; writes come back by themselves.";
+}
+
+impl Code {
+    /// The code as it is sent, in kebab case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The status that every answer with this code has.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.row().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// One line for a person.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    /// When the server sends it.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        self.row().meaning
+    }
+
+    /// What the caller can do about it.
+    #[must_use]
+    pub const fn remedy(self) -> &'static str {
+        self.row().remedy
+    }
+
+    /// The code with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn names_are_unique_kebab_case_and_statuses_are_errors() {
+        for (at, code) in Code::ALL.iter().enumerate() {
+            let name = code.as_str();
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{name}");
+            assert!(code.status().is_client_error() || code.status().is_server_error(), "{name}");
+            assert_eq!(Code::ALL.iter().position(|other| other.as_str() == name), Some(at));
+            assert_eq!(Code::named(name), Some(*code));
+            assert!(!code.meaning().is_empty() && !code.remedy().is_empty());
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The table of contents: every route, and who may call it.
+//!
+//! A line without its `Who` does not compile. The dispatch, the OpenAPI document, the matrix of
+//! who may call what and the names in the metrics are made from this table.
+
+use super::route::{Handler, Route, Verb, Who};
+use super::{by_key, data, keys, links, ops, pages, sessions, tokens, users};
+
+macro_rules! routes {
+    ($($method:ident $pattern:literal $who:ident $when:ident $room:ident::$handler:ident $doc:ident;)+) => {
+        &[$(Route {
+            method: verb!($method),
+            pattern: $pattern,
+            label: concat!(stringify!($method), " ", $pattern),
+            who: Who::$who,
+            handler: handler!($when $room::$handler),
+            doc: &$room::$doc,
+        },)+]
+    };
+}
+
+macro_rules! verb {
+    (GET) => {
+        Verb::Get
+    };
+    (POST) => {
+        Verb::Post
+    };
+    (PUT) => {
+        Verb::Put
+    };
+    (PATCH) => {
+        Verb::Patch
+    };
+    (DELETE) => {
+        Verb::Delete
+    };
+}
+
+macro_rules! handler {
+    (now $room:ident::$handler:ident) => {
+        Handler::Now($room::$handler)
+    };
+    (page $room:ident::$handler:ident) => {
+        Handler::Page($room::$handler)
+    };
+    (later $room:ident::$handler:ident) => {
+        Handler::Later(|call| Box::pin($room::$handler(call)))
+    };
+}
+
+/// The routes of every server.
+pub(super) static ROUTES: &[Route] = routes! {
+    GET    "/livez"                                Anyone         page  ops::live                 LIVE;
+    GET    "/readyz"                               Anyone         now   ops::ready                READY;
+    GET    "/metrics"                              Auditor        page  ops::metrics              METRICS;
+    GET    "/openapi.json"                         Anyone         page  ops::openapi              OPENAPI;
+    GET    "/docs"                                 Anyone         page  pages::docs               DOCS;
+    GET    "/problems/{code}"                      Anyone         now   pages::problem            PROBLEM;
+    GET    "/set-password"                         Anyone         page  links::show               SHOW;
+    GET    "/assets/style.css"                     Anyone         page  pages::style              STYLE;
+    GET    "/assets/set-password.js"               Anyone         page  links::script             SCRIPT;
+    GET    "/v1/capabilities"                      Anyone         now   ops::capabilities         CAPABILITIES;
+    GET    "/v1/admin/status"                      Admin          now   ops::status               STATUS;
+
+    POST   "/v1/sessions"                          Caller         later sessions::open            OPEN;
+    GET    "/v1/sessions"                          Session        now   sessions::list            LIST;
+    DELETE "/v1/sessions"                          Session        later sessions::end_all         END_ALL;
+    GET    "/v1/sessions/current"                  Session        now   sessions::current         CURRENT;
+    DELETE "/v1/sessions/current"                  Session        later sessions::logout          LOGOUT;
+    POST   "/v1/sessions/current/rotate"           Session        later sessions::rotate          ROTATE;
+    POST   "/v1/sessions/current/elevate"          User           later sessions::elevate         ELEVATE;
+    GET    "/v1/sessions/current/data"             Session        now   data::session_data        GET_SESSION_DATA;
+    PUT    "/v1/sessions/current/data"             Session        later data::change_session_data PUT_SESSION_DATA;
+    PATCH  "/v1/sessions/current/data"             Session        later data::change_session_data PATCH_SESSION_DATA;
+    GET    "/v1/sessions/current/facts"            Session        now   sessions::facts           FACTS;
+    GET    "/v1/sessions/{id}"                     Session        now   sessions::show            SHOW;
+    DELETE "/v1/sessions/{id}"                     Session        later sessions::end             END;
+    GET    "/v1/sessions/by-key/{key}"             Service        later by_key::get               GET;
+    PUT    "/v1/sessions/by-key/{key}"             Service        later by_key::put               PUT;
+    DELETE "/v1/sessions/by-key/{key}"             Service        later by_key::delete            DELETE;
+
+    POST   "/v1/users"                             Caller         later users::register           REGISTER;
+    GET    "/v1/users"                             Auditor        now   users::list               LIST;
+    GET    "/v1/users/me"                          User           now   users::me                 ME;
+    PUT    "/v1/users/me/password"                 User           later users::password           PASSWORD;
+    GET    "/v1/users/me/data"                     User           now   data::user_data           GET_USER_DATA;
+    PUT    "/v1/users/me/data"                     User           later data::change_user_data    PUT_USER_DATA;
+    PATCH  "/v1/users/me/data"                     User           later data::change_user_data    PATCH_USER_DATA;
+    GET    "/v1/users/{username}"                  Auditor        now   users::show               SHOW;
+    PATCH  "/v1/users/{username}"                  Admin          later users::change             CHANGE;
+    DELETE "/v1/users/{username}"                  Admin          later users::delete             DELETE;
+    POST   "/v1/users/{username}/password-reset"   AdminOrService later users::reset              RESET;
+    POST   "/v1/set-password"                      Anyone         later links::use_link           USE;
+
+    POST   "/v1/api-keys"                          Admin          later keys::create              CREATE;
+    GET    "/v1/api-keys"                          Auditor        now   keys::list                LIST;
+    DELETE "/v1/api-keys/{id}"                     Admin          later keys::revoke              REVOKE;
+    POST   "/v1/introspect"                        Service        now   tokens::introspect        INTROSPECT;
+    GET    "/v1/auth/verify"                       Actor          now   tokens::verify            VERIFY;
+};
+
+/// The routes that are there for development only.
+pub(super) static DEV_ROUTES: &[Route] = routes! {
+    POST   "/v1/dev/clock"                         Admin          later ops::clock                CLOCK;
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{DEV_ROUTES, ROUTES};
+    use crate::http::input::Media;
+    use crate::http::route::Condition;
+    use crate::http::trie::PARAMETERS_MAX;
+
+    #[test]
+    fn every_route_is_one_and_says_what_it_takes_and_answers() {
+        let (mut labels, mut ids) = (HashSet::new(), HashSet::new());
+        for route in ROUTES.iter().chain(DEV_ROUTES) {
+            let (label, doc) = (route.label, route.doc);
+            assert!(labels.insert(label), "{label} is there twice");
+            assert!(ids.insert(doc.id), "{label}: the operation id {} is there twice", doc.id);
+            assert!(!doc.id.is_empty() && !doc.tag.is_empty(), "{label} has no name");
+            assert!(!doc.summary.is_empty() && !doc.answers.is_empty(), "{label} says nothing");
+            assert!(route.pattern.matches('{').count() <= PARAMETERS_MAX, "{label}");
+            assert!(!(doc.idempotency && route.method.is_safe()), "{label}: a read needs no key");
+            let reads = doc.condition == Condition::IfNoneMatch;
+            let changes = doc.condition == Condition::IfMatch;
+            assert!(!reads || route.method.is_safe(), "{label}");
+            assert!(!changes || !route.method.is_safe(), "{label}");
+            if let Some(body) = doc.body {
+                assert!(!body.content.is_empty() && !body.example.is_empty(), "{label}");
+                let form = body.content.iter().any(|(media, _)| *media == Media::Form);
+                assert_eq!(form, label == "POST /v1/introspect", "{label}: forms are for one call");
+            }
+        }
+    }
+}

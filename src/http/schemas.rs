@@ -1,0 +1,157 @@
+//! How the words of the API are described in JSON Schema, and JSON that is kept as text.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::types::{
+    KeyId, ProfileName, Revision, Role, SessionId, Span, Time, UserId, UserPattern, Username,
+};
+
+macro_rules! described {
+    ($($name:ident $schema:tt)*) => {$(
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    )*};
+}
+
+described! {
+    Username {
+        "type": "string",
+        "pattern": "^[a-z0-9][a-z0-9._@+-]{0,63}$",
+        "description": "What a person logs in with. Never given out again.",
+    }
+    Role {
+        "type": "string",
+        "pattern": "^(?!abide:)[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$|^abide:(admin|operator|publisher|auditor)$",
+        "description": "What an actor may do: an application's own names, and `abide:*`.",
+    }
+    ProfileName {
+        "type": "string",
+        "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$",
+        "description": "A set of session time-outs in the configuration.",
+    }
+    UserPattern {
+        "type": "string",
+        "pattern": "^[a-z0-9._@+*-]{1,64}$",
+        "description": "A user name in which `*` stands for any characters.",
+    }
+    SessionId {
+        "type": "string",
+        "pattern": "^ses_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names a session.",
+    }
+    UserId {
+        "type": "string",
+        "pattern": "^usr_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names a user, for ever.",
+    }
+    KeyId {
+        "type": "string",
+        "pattern": "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names an API key.",
+    }
+    Time {
+        "type": "string",
+        "format": "date-time",
+        "description": "RFC 3339, UTC, milliseconds.",
+    }
+    Span {
+        "type": "string",
+        "pattern": "^[1-9][0-9]{0,4}(ms|s|m|h|d)$|^0s$",
+        "description": "A whole number and a unit of ms, s, m, h or d.",
+    }
+    Revision {
+        "type": "integer",
+        "minimum": 0,
+        "description": "Names the commit that last changed the thing; a later one is larger.",
+    }
+}
+
+/// A JSON object that is kept as compact text.
+#[derive(Clone, Debug)]
+pub(super) struct JsonText(pub Arc<str>);
+
+impl Serialize for JsonText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if &*self.0 == "{}" {
+            return Map::new().serialize(serializer);
+        }
+        let value: Value = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl JsonSchema for JsonText {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Object".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object" })
+    }
+}
+
+/// Any JSON object.
+pub(super) fn object(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "object" })
+}
+
+/// Any text.
+pub(super) fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string" })
+}
+
+/// `true` or `false` in a query.
+pub(super) fn flag(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": ["true", "false"] })
+}
+
+/// A JSON Patch (RFC 6902).
+pub(super) fn json_patch(_: &mut SchemaGenerator) -> Schema {
+    let pointer = json_schema!({ "type": "string", "pattern": "^(/([^~/]|~[01])*)*$" });
+    json_schema!({
+        "type": "array",
+        "items": { "oneOf": [
+            {
+                "type": "object",
+                "properties": { "op": { "enum": ["add", "replace", "test"] }, "path": pointer, "value": {} },
+                "required": ["op", "path", "value"],
+            },
+            {
+                "type": "object",
+                "properties": { "op": { "const": "remove" }, "path": pointer },
+                "required": ["op", "path"],
+            },
+            {
+                "type": "object",
+                "properties": { "op": { "enum": ["move", "copy"] }, "path": pointer, "from": pointer },
+                "required": ["op", "path", "from"],
+            },
+        ] },
+    })
+}
+
+/// The `limit` of a list.
+pub(super) fn limit(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "integer",
+        "minimum": 1,
+        "maximum": super::input::PAGE_MAX,
+        "default": super::input::PAGE_DEFAULT,
+    })
+}

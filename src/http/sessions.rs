@@ -1,0 +1,512 @@
+//! `/v1/sessions`: opening, showing, renewing and ending them.
+
+use http::StatusCode;
+use http::header;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::browser;
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::schemas::JsonText;
+use super::server::Scheme;
+use super::shape;
+use crate::engine::{Command, Outcome, SessionView};
+use crate::types::{Password, ProfileName, Revision, Role, SessionId, Time, Token, Username};
+
+/// A login with a password.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Login {
+    /// Who says to be there.
+    username: Username,
+    /// The proof.
+    #[schemars(length(max = 1024))]
+    password: String,
+    /// The session's time-outs, if not the default ones.
+    #[serde(default)]
+    profile: Option<ProfileName>,
+    /// Whether the token comes as a cookie and only so.
+    #[serde(default)]
+    cookie: bool,
+}
+
+/// A session of nobody.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Anonymous {
+    /// The session's time-outs, if not the default ones.
+    #[serde(default)]
+    profile: Option<ProfileName>,
+    /// Whether the token comes as a cookie and only so.
+    #[serde(default)]
+    cookie: bool,
+}
+
+/// A session for a user whom the calling service has authenticated.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ForUser {
+    /// For whom.
+    user: Username,
+    /// Says that this is meant: `true`.
+    #[schemars(extend("const" = true))]
+    on_behalf: bool,
+    /// Whether to create the user if there is none.
+    #[serde(default)]
+    create: bool,
+    /// The session's time-outs, if not the default ones.
+    #[serde(default)]
+    profile: Option<ProfileName>,
+    /// Whether the token comes as a cookie and only so.
+    #[serde(default)]
+    cookie: bool,
+}
+
+/// The password, to confirm who is there.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Confirmation {
+    /// The proof.
+    #[schemars(length(max = 1024))]
+    password: String,
+}
+
+/// A session that was opened or renewed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IssuedSession")]
+pub(super) struct Issued<'a> {
+    /// Names the session; no secret.
+    id: SessionId,
+    /// The secret that opens it; shown once. Absent when it went into the cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
+    token: Option<&'a str>,
+    /// Whose it is; `null`: anonymous.
+    user: Option<&'a Username>,
+    /// The user's roles.
+    roles: &'a [Role],
+    /// When it was opened.
+    created_at: Time,
+    /// When it ends if it is not used.
+    idle_expires_at: Time,
+    /// When it ends whatever happens.
+    expires_at: Time,
+    /// Until when the password counts as freshly confirmed.
+    elevated_until: Option<Time>,
+}
+
+/// A session, without its secret.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub(super) struct Shown<'a> {
+    /// Names the session; no secret.
+    id: SessionId,
+    /// Whose it is; `null`: anonymous.
+    user: Option<&'a Username>,
+    /// The user's roles.
+    roles: &'a [Role],
+    /// When it was opened.
+    created_at: Time,
+    /// When it was last used, to a twentieth of the idle time-out.
+    last_seen_at: Time,
+    /// When it ends if it is not used.
+    idle_expires_at: Time,
+    /// When it ends whatever happens.
+    expires_at: Time,
+    /// Until when the password counts as freshly confirmed.
+    elevated_until: Option<Time>,
+    /// Its time-outs, if not the default ones.
+    profile: Option<&'a ProfileName>,
+    /// The service that opened it on the user's behalf: its API key's name.
+    via: Option<&'a str>,
+    /// The `User-Agent` that it was opened with.
+    device: Option<&'a str>,
+    /// The address that it was opened from.
+    address: Option<&'a str>,
+    /// Whether it is the one that asks.
+    current: bool,
+    /// What services have noted about it.
+    facts: JsonText,
+    /// The session's data, with `?include=data`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    data: Option<JsonText>,
+}
+
+/// All live sessions of a user.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Sessions")]
+pub(super) struct Listed<'a> {
+    /// Newest first. Their number is bounded by the configuration, so there is one page.
+    items: Vec<Shown<'a>>,
+    /// Always `null`: there is no further page.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Issued<'a> {
+    fn new(session: &'a SessionView, token: Option<&'a str>) -> Self {
+        Self {
+            id: session.id,
+            token,
+            user: session.user.as_ref().map(|user| &user.username),
+            roles: &session.roles,
+            created_at: session.created_at,
+            idle_expires_at: session.idle_expires_at,
+            expires_at: session.expires_at,
+            elevated_until: session.elevated_until,
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn new(session: &'a SessionView, current: Option<SessionId>) -> Self {
+        Self {
+            id: session.id,
+            user: session.user.as_ref().map(|user| &user.username),
+            roles: &session.roles,
+            created_at: session.created_at,
+            last_seen_at: session.last_seen_at,
+            idle_expires_at: session.idle_expires_at,
+            expires_at: session.expires_at,
+            elevated_until: session.elevated_until,
+            profile: session.profile.as_ref(),
+            via: session.via.as_ref().map(|key| &*key.name),
+            device: session.agent.as_deref(),
+            address: session.address.as_deref(),
+            current: current == Some(session.id),
+            facts: JsonText(session.facts.clone()),
+            data: None,
+        }
+    }
+}
+
+const SESSION_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","user":"alice","roles":["teller"],"created_at":"2026-11-24T10:00:00.000Z","last_seen_at":"2026-11-24T10:04:30.000Z","idle_expires_at":"2026-11-24T10:34:30.000Z","expires_at":"2026-11-24T22:00:00.000Z","elevated_until":null,"profile":null,"via":null,"device":"curl/8.5.0","address":"192.0.2.7","current":true,"facts":{}}"#;
+const ISSUED_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","token":"abs_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","user":"alice","roles":["teller"],"created_at":"2026-11-24T10:00:00.000Z","idle_expires_at":"2026-11-24T10:30:00.000Z","expires_at":"2026-11-24T22:00:00.000Z","elevated_until":null}"#;
+
+fn opening(generator: &mut SchemaGenerator) -> Schema {
+    let login = generator.subschema_for::<Login>();
+    let on_behalf = generator.subschema_for::<ForUser>();
+    let anonymous = generator.subschema_for::<Anonymous>();
+    json_schema!({ "oneOf": [login, on_behalf, anonymous] })
+}
+
+pub(super) const OPEN: Doc = Doc {
+    id: "openSession",
+    tag: "sessions",
+    summary: "Logs in, or opens an anonymous session, or one on behalf of a user",
+    text: "With `username` and `password`: a login. With the token of an anonymous session it \
+           becomes the user's, under a new token, and keeps its data. With `{}`: an anonymous \
+           session, where the configuration allows it. With `user` and `on_behalf`: a session for \
+           a user whom the calling service has authenticated; the API key says for whom it may.",
+    hashes: true,
+    body: Some(Body {
+        content: &[(Media::Json, opening)],
+        example: r#"{"username":"alice","password":"correct horse battery"}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        201,
+        "The session, with its token. `Location` names it.",
+        SchemaGenerator::subschema_for::<Issued<'_>>,
+        ISSUED_EXAMPLE,
+    )
+    .with(&["Location", "Set-Cookie"])],
+    problems: &[
+        Code::InvalidCredentials,
+        Code::TooManyAttempts,
+        Code::NotAllowed,
+        Code::NotFound,
+        Code::CrossSite,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn open(call: Call) -> Result<Reply, Problem> {
+    call.guard_login()?;
+    let body = call.json_value()?;
+    let has = |field: &str| matches!(&body, Value::Object(fields) if fields.contains_key(field));
+    let (command, cookie) = if has("username") || has("password") {
+        let Login { username, password, profile, cookie } = shape::read(body)?;
+        (Command::Login { username, password: Password::new(password), profile }, cookie)
+    } else if has("user") || has("on_behalf") || has("create") {
+        let ForUser { user: username, on_behalf, create, profile, cookie } = shape::read(body)?;
+        if !on_behalf {
+            return Err(Problem::field("/on_behalf", "invalid-value", "must be true"));
+        }
+        (Command::OpenOnBehalf { username, create, profile }, cookie)
+    } else {
+        let Anonymous { profile, cookie } = shape::read(body)?;
+        (Command::OpenAnonymous { profile }, cookie)
+    };
+    // Who upgrades a session that lives in the cookie gets the new token there too.
+    let cookie = cookie || call.by_cookie;
+    Ok(issue(call, command, cookie).await)
+}
+
+/// Has a session opened or renewed and hands its token out.
+async fn issue(call: Call, command: Command, cookie: bool) -> Reply {
+    let (scheme, app) = (call.scheme, std::sync::Arc::clone(&call.api.app));
+    call.execute(command, move |outcome, _| match outcome {
+        Outcome::Session { session, token, created } => {
+            let seconds = session.expires_at.since(app.now()).seconds_up();
+            issued(session, token, *created, cookie.then_some((scheme, seconds)))
+        }
+        other => Err(unexpected(other)),
+    })
+    .await
+}
+
+fn issued(
+    session: &SessionView,
+    token: &Token,
+    created: bool,
+    cookie: Option<(Scheme, u64)>,
+) -> Result<Reply, Problem> {
+    let mut reply = match cookie {
+        None => Reply::json(&Issued::new(session, Some(token.reveal())))?,
+        Some((scheme, seconds)) => Reply::json(&Issued::new(session, None))?
+            .with_text(header::SET_COOKIE, &browser::set_cookie(token.reveal(), seconds, scheme)),
+    };
+    if created {
+        reply = reply
+            .status(StatusCode::CREATED)
+            .with_text(header::LOCATION, &format!("/v1/sessions/{}", session.id));
+    }
+    Ok(reply)
+}
+
+pub(super) const CURRENT: Doc = Doc {
+    id: "getCurrentSession",
+    tag: "sessions",
+    summary: "The session that the token names",
+    text: "Counts as activity.",
+    query: &[Parameter {
+        name: "include",
+        text: "`data`: with the session's data.",
+        schema: |_| json_schema!({ "type": "string", "enum": ["data"] }),
+    }],
+    answers: &[AnswerDoc::json(
+        200,
+        "The session.",
+        SchemaGenerator::subschema_for::<Shown<'_>>,
+        SESSION_EXAMPLE,
+    )],
+    ..Doc::PLAIN
+};
+
+pub(super) fn current(call: &Call) -> Result<Reply, Problem> {
+    let session = call.session()?;
+    let mut shown = Shown::new(session, Some(session.id));
+    if call.query.only("include", "data")? {
+        shown.data = Some(JsonText(call.api.app.session_data(call.actor())?.json));
+    }
+    Reply::json(&shown)
+}
+
+pub(super) const LOGOUT: Doc = Doc {
+    id: "endCurrentSession",
+    tag: "sessions",
+    summary: "Logs out: the token is dead at once",
+    idempotency: true,
+    answers: &[
+        AnswerDoc::empty(204, "The session has ended.").with(&["Set-Cookie", "Clear-Site-Data"])
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn logout(call: Call) -> Result<Reply, Problem> {
+    let scheme = call.scheme;
+    let write = move |_: &Outcome, _| {
+        let mut reply = Reply::empty(StatusCode::NO_CONTENT);
+        browser::clear_site(&mut reply.headers, scheme);
+        Ok(reply)
+    };
+    Ok(call.execute(Command::Logout, write).await)
+}
+
+/// What the calls that give the current session a new token have in common.
+pub(super) struct Renewed;
+
+impl Renewed {
+    /// Their answers.
+    pub(super) const ANSWERS: &[AnswerDoc] = &[AnswerDoc::json(
+        200,
+        "The session with its new token; the old one is dead.",
+        SchemaGenerator::subschema_for::<Issued<'_>>,
+        ISSUED_EXAMPLE,
+    )
+    .with(&["Set-Cookie"])];
+
+    /// Has it done. A token that came in the cookie is renewed there.
+    pub(super) async fn issue(call: Call, command: Command) -> Reply {
+        let cookie = call.by_cookie;
+        issue(call, command, cookie).await
+    }
+}
+
+pub(super) const ROTATE: Doc = Doc {
+    id: "rotateCurrentSession",
+    tag: "sessions",
+    summary: "Gives the session a new token",
+    answers: Renewed::ANSWERS,
+    ..Doc::PLAIN
+};
+
+pub(super) async fn rotate(call: Call) -> Result<Reply, Problem> {
+    Ok(Renewed::issue(call, Command::Rotate).await)
+}
+
+pub(super) const ELEVATE: Doc = Doc {
+    id: "elevateCurrentSession",
+    tag: "sessions",
+    summary: "Confirms the password again, for what needs it fresh",
+    hashes: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Confirmation>)],
+        example: r#"{"password":"correct horse battery"}"#,
+    }),
+    answers: Renewed::ANSWERS,
+    problems: &[Code::InvalidCredentials, Code::TooManyAttempts],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn elevate(call: Call) -> Result<Reply, Problem> {
+    let Confirmation { password } = call.json()?;
+    Ok(Renewed::issue(call, Command::Elevate { password: Password::new(password) }).await)
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listSessions",
+    tag: "sessions",
+    summary: "The live sessions of a user: one's own, or for an administrator anybody's",
+    query: &[Parameter {
+        name: "user",
+        text: "Whose; for administrators.",
+        schema: SchemaGenerator::subschema_for::<Username>,
+    }],
+    answers: &[AnswerDoc::json(
+        200,
+        "The sessions.",
+        SchemaGenerator::subschema_for::<Listed<'_>>,
+        "",
+    )],
+    problems: &[Code::InvalidInput, Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    let user = call.query.get("user").map(|text| parsed::<Username>("user", text)).transpose()?;
+    let current = call.actor().session();
+    let sessions = call.api.app.sessions(call.actor(), user.as_ref())?;
+    let items = sessions.iter().map(|session| Shown::new(session, current)).collect();
+    Reply::json(&Listed { items, next_cursor: None })
+}
+
+/// Reads a parameter as one of the API's words.
+///
+/// # Errors
+/// [`Code::InvalidInput`] with what the word must be.
+pub(super) fn parsed<T>(name: &str, text: &str) -> Result<T, Problem>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    text.parse().map_err(|error: T::Err| {
+        Problem::field(&format!("/{name}"), "invalid-value", error.to_string())
+    })
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getSession",
+    tag: "sessions",
+    summary: "One live session: one's own, or for an administrator any",
+    answers: CURRENT.answers,
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let session = call.api.app.session(call.actor(), named(call)?)?;
+    Reply::json(&Shown::new(&session, call.actor().session()))
+}
+
+/// An id that is none names nothing.
+fn named(call: &Call) -> Result<SessionId, Problem> {
+    call.parameters.at(0).parse().map_err(|_| missing())
+}
+
+fn missing() -> Problem {
+    crate::engine::Refusal::NotFound("session").into()
+}
+
+pub(super) const END: Doc = Doc {
+    id: "endSession",
+    tag: "sessions",
+    summary: "Ends one session: one's own, or for an administrator any",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "The session has ended.")],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn end(call: Call) -> Result<Reply, Problem> {
+    let session = named(&call)?;
+    Ok(call.execute_quietly(Command::EndSession { session }).await)
+}
+
+pub(super) const END_ALL: Doc = Doc {
+    id: "endSessions",
+    tag: "sessions",
+    summary: "Ends one's own sessions, or for an administrator those of a user",
+    query: &[
+        Parameter {
+            name: "except",
+            text: "`current`: the session that asks stays.",
+            schema: |_| json_schema!({ "type": "string", "enum": ["current"] }),
+        },
+        LIST.query[0],
+    ],
+    idempotency: true,
+    answers: &[AnswerDoc::json(
+        200,
+        "How many have ended.",
+        SchemaGenerator::subschema_for::<Ended>,
+        r#"{"ended":2}"#,
+    )],
+    problems: &[Code::InvalidInput, Code::NotFound],
+    ..Doc::PLAIN
+};
+
+/// What was ended.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndedSessions")]
+pub(super) struct Ended {
+    /// How many sessions.
+    ended: u32,
+}
+
+pub(super) async fn end_all(call: Call) -> Result<Reply, Problem> {
+    let except_current = call.query.only("except", "current")?;
+    let username = call.query.get("user").map(|text| parsed("user", text)).transpose()?;
+    let command = Command::EndSessions { username, except_current };
+    let write = |outcome: &Outcome, _: Revision| match outcome {
+        Outcome::Ended { count } => Reply::json(&Ended { ended: *count }),
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(command, write).await)
+}
+
+pub(super) const FACTS: Doc = Doc {
+    id: "getCurrentSessionFacts",
+    tag: "sessions",
+    summary: "What services have noted about the session; clients cannot write it",
+    answers: &[AnswerDoc::json(200, "The facts.", super::schemas::object, "{}")],
+    ..Doc::PLAIN
+};
+
+pub(super) fn facts(call: &Call) -> Result<Reply, Problem> {
+    Ok(Reply::json_bytes(call.session()?.facts.as_bytes().to_vec()))
+}
