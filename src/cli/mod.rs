@@ -12,6 +12,7 @@ mod config;
 mod log;
 mod serve;
 mod settings;
+mod verify;
 
 pub use config::{Config, Secret, TlsFiles};
 pub use settings::Flags;
@@ -41,6 +42,8 @@ enum Command {
     Serve(Flags),
     /// Check the configuration, or show what it comes to.
     Config(ConfigCommand),
+    /// Check that the data directory of a server that does not run holds what was written.
+    Verify(verify::Verify),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve_command(&cli.flags),
         Some(Command::Serve(flags)) => serve_command(&flags),
         Some(Command::Config(ConfigCommand { action })) => config_command(&action),
+        Some(Command::Verify(what)) => verify::run(&what),
     };
     match done {
         Ok(()) => ExitCode::from(DONE),

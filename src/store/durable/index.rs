@@ -71,8 +71,8 @@ impl Index {
         }
         drop(index);
         for name in files::names(&fresh)? {
-            let file = fresh.join(name);
-            File::open(&file).and_then(|file| file.sync_all()).io(&file)?;
+            let part = fresh.join(name);
+            File::open(&part).and_then(|part| part.sync_all()).io(&part)?;
         }
         files::sync_dir(&fresh)?;
         files::remove_dir(path)?;

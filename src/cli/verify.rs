@@ -1,0 +1,70 @@
+//! `abide verify DIR`: is what lies on the disk what was written?
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::store::durable::{self, Progress};
+
+use super::{Failure, print};
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// The data directory of a server that does not run.
+    dir: PathBuf,
+}
+
+/// Verifies a data directory and prints what was found to be in order.
+///
+/// # Errors
+/// The place of the first damage, or why nothing could be verified.
+pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
+    let bar = Bar::new();
+    let report = durable::verify(&verify.dir, &mut |progress| bar.show(progress))
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    bar.end();
+    print(&format!(
+        "{dir}: in order\n\
+         revision {revision}, chain {link}\n\
+         journal: {commits} commits after revision {after}; base: {rows} rows; \
+         index: {keys} keys as of revision {index_at}\n",
+        dir = Path::display(&verify.dir),
+        revision = report.revision,
+        link = report.link,
+        commits = report.commits,
+        after = report.journal_after,
+        rows = report.base_rows,
+        keys = report.keys,
+        index_at = report.index_at,
+    ))
+}
+
+/// Progress of long work on a terminal; nothing at all in a pipe.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    /// A bar on standard error, hidden where that is no terminal.
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) =
+            ProgressStyle::with_template("{spinner} {msg} {human_pos}{prefix} ({elapsed})")
+        {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    /// Shows how far the work is.
+    pub(super) fn show(&self, Progress { what, done, total }: Progress) {
+        self.0.set_message(what);
+        self.0.set_prefix(if total == 0 { String::new() } else { format!(" of {total}") });
+        self.0.set_position(done);
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
