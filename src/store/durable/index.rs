@@ -7,6 +7,8 @@
 use std::fs::{self, File};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use sled::IVec;
@@ -31,6 +33,22 @@ pub(super) struct Index {
     db: sled::Db,
     path: PathBuf,
     id: IndexId,
+    /// Behind `db`, so that it is dropped after it.
+    _last: LastHandle,
+}
+
+/// One more handle of a database, which outlives the others. sled syncs when its last handle is
+/// dropped and panics when it cannot: an error that was told long before.
+#[derive(Debug)]
+struct LastHandle(Option<sled::Db>);
+
+impl Drop for LastHandle {
+    fn drop(&mut self) {
+        let last = self.0.take();
+        if panic::catch_unwind(AssertUnwindSafe(|| drop(last))).is_err() {
+            tracing::warn!("sled could not sync when it was closed");
+        }
+    }
 }
 
 fn stored_key(key: &[u8]) -> Vec<u8> {
@@ -57,7 +75,7 @@ impl Index {
         files::remove_dir(&fresh)?;
         let db = open_sled(&fresh, cache_bytes)?;
         db.insert(KEY_ID, &id).map_err(|error| broken(&fresh, &error))?;
-        let index = Self { db, path: fresh.clone(), id };
+        let index = Self::new(db, fresh.clone(), id);
         let revision = fill(&index)?;
         index.set_applied(revision)?;
         let calls = sync::calls();
@@ -93,7 +111,12 @@ impl Index {
         let id = guarded(path, || db.get(KEY_ID))?
             .and_then(|id| IndexId::try_from(id.as_ref()).ok())
             .ok_or_else(|| files::damaged(path, 0, "the index has lost its id"))?;
-        Ok(Self { db, path: path.to_path_buf(), id })
+        Ok(Self::new(db, path.to_path_buf(), id))
+    }
+
+    fn new(db: sled::Db, path: PathBuf, id: IndexId) -> Self {
+        let _last = LastHandle(Some(db.clone()));
+        Self { db, path, id, _last }
     }
 
     /// Names this database.
@@ -205,16 +228,33 @@ fn broken(path: &Path, error: &sled::Error) -> StoreError {
     StoreError::Open { path: path.to_path_buf(), what: format!("sled: {error}") }
 }
 
+/// How long to wait for sled to let go of a database that this process has just closed.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// A pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Opens sled. Its threads may hold a database's lock for a moment after its last handle is gone;
+/// the data directory's own lock says that nobody else can hold it.
 fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
-    guarded(path, || {
-        sled::Config::new()
-            .path(path)
-            .cache_capacity(cache_bytes)
-            .segment_size(SLED_SEGMENT_BYTES)
-            .flush_every_ms(None)
-            .use_compression(false)
-            .open()
-    })
+    let config = sled::Config::new()
+        .path(path)
+        .cache_capacity(cache_bytes)
+        .segment_size(SLED_SEGMENT_BYTES)
+        .flush_every_ms(None)
+        .use_compression(false);
+    let since = Instant::now();
+    loop {
+        let locked = |error: &sled::Error| match error {
+            sled::Error::Io(error) => error.to_string().contains("could not acquire lock"),
+            _ => false,
+        };
+        match guarded(path, || Ok(config.open()))? {
+            Err(error) if locked(&error) && since.elapsed() < LOCK_WAIT => {
+                thread::park_timeout(LOCK_PAUSE);
+            }
+            opened => return opened.map_err(|error| broken(path, &error)),
+        }
+    }
 }
 
 /// sled's recovery may panic on what a crash left: that is an error like any other here.
