@@ -18,6 +18,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
 use http::header::{self, HeaderMap};
 use http::{Method, Request, Response, StatusCode};
+use serde::Deserialize;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
 
@@ -28,7 +29,8 @@ use super::input::{self, Media, Query};
 use super::problem::{Code, Problem};
 use super::rates::Standing;
 use super::reply::Reply;
-use super::route::{Body, Handler, Route, Verb};
+use super::route::{Describe, Handler, Route, Verb};
+use super::schemas::object;
 use super::server::{BodyError, ClientAddress, RequestBody, RequestId, RoutePattern, Scheme};
 use super::trie::Parameters;
 use crate::app::{Access, Idempotency};
@@ -134,27 +136,29 @@ where
     S: Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
 {
+    let rates = api.rates.as_ref();
+    seen.count(rates.map(|rates| rates.address(head.address)))?;
     let (route, parameters) = match find(&api, &head, seen)? {
         Target::Route(route, parameters) => (route, parameters),
         Target::Answered(reply) => return Ok(reply),
     };
     let Head { method: _, path, query: raw_query, headers, address, scheme, id } = head;
     let doc = route.doc;
-    let rates = api.rates.as_ref();
-    seen.count(rates.map(|rates| rates.address(address)))?;
     if doc.hashes {
         seen.count(rates.map(|rates| rates.login(address)))?;
     }
     let query = Query::parse(&raw_query, &doc.query.iter().map(|parameter| parameter.name))?;
 
     let (access, by_cookie) = authenticate(&api, route, &headers, scheme).await?;
-    if by_cookie && !route.method.is_safe() {
-        browser::guard_cookie_change(browser::origin(&headers, scheme))?;
-    }
+    let same_origin = if by_cookie && !route.method.is_safe() {
+        browser::guard_cookie_change(browser::origin(&headers, scheme))
+    } else {
+        Ok(())
+    };
     if let Some(who) = Named::of(&access.actor) {
         seen.count(rates.map(|rates| rates.actor(&who)))?;
     }
-    let admitted = route.who.admit(&access);
+    let admitted = same_origin.and_then(|()| route.who.admit(&access));
 
     let key = if route.method.is_safe() { None } else { input::idempotency_key(&headers)? };
     let mut call = Call {
@@ -178,8 +182,13 @@ where
         return Err(Code::IdempotencyKeyNotSupported.into());
     }
     call.body = match doc.body {
-        Some(taken) => Some(read_body(&call, taken, body).await?),
-        None => refuse_body(&call.headers).map(|()| None)?,
+        Some(taken) => Some(read_body(&call, taken.content, body).await?),
+        None if has_body(&call.headers) => {
+            call.body = Some(read_body(&call, NO_FIELDS, body).await?);
+            let Empty {} = call.json()?;
+            call.body.take()
+        }
+        None => None,
     };
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
@@ -189,7 +198,12 @@ where
     }
     match route.handler {
         Handler::Page(answer) => Ok(answer(&call)),
-        Handler::Now(answer) => answer(&call),
+        Handler::Now(answer) => match answer(&call) {
+            Err(problem) if problem.code == Code::NotAllowed => {
+                Err(note_denial(call, problem).await)
+            }
+            answered => answered,
+        },
         Handler::Later(answer) => answer(call).await,
     }
 }
@@ -309,22 +323,29 @@ async fn note_denial(call: Call, problem: Problem) -> Problem {
     problem
 }
 
-/// A body where none belongs was meant for another call.
-fn refuse_body(headers: &HeaderMap) -> Result<(), Problem> {
-    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if length || headers.contains_key(header::TRANSFER_ENCODING) {
-        return Err(Problem::new(Code::BadRequest, "this call takes no body"));
-    }
-    Ok(())
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+        || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
+/// What the body of a call may be that takes none: many clients send `{}` along.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
+
+const NO_FIELDS: &[(Media, Describe)] = &[(Media::Json, object)];
+
 /// The body, which is never larger in memory than its limit.
-async fn read_body<S, B>(call: &Call, taken: Body, body: S) -> Result<(Media, Bytes), Problem>
+async fn read_body<S, B>(
+    call: &Call,
+    taken: &[(Media, Describe)],
+    body: S,
+) -> Result<(Media, Bytes), Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
 {
-    let media = input::media(&call.headers, &taken.content.iter().map(|(media, _)| *media))?;
+    let media = input::media(&call.headers, &taken.iter().map(|(media, _)| *media))?;
     let bytes_max = call.api.settings.body_bytes_max;
     let too_large =
         || Problem::new(Code::BodyTooLarge, format!("a body may have at most {bytes_max} bytes"));
