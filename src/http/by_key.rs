@@ -2,7 +2,7 @@
 //! itself. Each API key has a room of its own.
 
 use http::StatusCode;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -21,12 +21,21 @@ use crate::types::{Span, Time, Username};
 pub(super) struct Store {
     /// The session as the framework has it.
     data: Map<String, Value>,
-    /// How long it lives without use; absent: as the configuration says.
+    /// How long it lives without use, 1s to 400d; absent: as the configuration says.
     #[serde(default)]
+    #[schemars(schema_with = "idle")]
     idle: Option<Span>,
     /// Whose it is: it ends with the user's other sessions.
     #[serde(default)]
     user: Option<Username>,
+}
+
+fn idle(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "null"],
+        "pattern": "^([1-9][0-9]{0,2}[smh]|[1-9][0-9]?d)$",
+        "description": "How long it lives without use, 1s to 400d.",
+    })
 }
 
 /// A session of another framework, as it is stored.
@@ -73,7 +82,13 @@ pub(super) const PUT: Doc = Doc {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Store>)],
         example: r#"{"data":{"views":3},"idle":"30m","user":"alice"}"#,
     }),
-    answers: &[STORED, AnswerDoc { status: 201, text: "There was none under this key.", ..STORED }],
+    answers: &[
+        STORED,
+        AnswerDoc { status: 201, text: "There was none under this key.", ..STORED }.then(&[
+            ("getStoredSession", "key", "$request.path.key"),
+            ("deleteStoredSession", "key", "$request.path.key"),
+        ]),
+    ],
     problems: &[Code::TooLarge, Code::NotFound],
     ..Doc::PLAIN
 };

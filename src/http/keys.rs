@@ -10,7 +10,7 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::route::{AnswerDoc, Body, Doc, Parameter};
 use super::users;
 use crate::engine::{Command, KeyView, Outcome, Refusal};
 use crate::types::{KeyId, Role, Time, UserPattern};
@@ -20,7 +20,7 @@ use crate::types::{KeyId, Role, Time, UserPattern};
 #[serde(deny_unknown_fields)]
 pub(super) struct NewKey {
     /// A name for people; not unique.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 256))]
     name: String,
     /// What the service may do.
     #[serde(default)]
@@ -89,13 +89,17 @@ pub(super) const CREATE: Doc = Doc {
         SchemaGenerator::subschema_for::<Shown<'_>>,
         r#"{"id":"key_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"],"created_at":"2026-11-24T10:00:00.000Z","key":"abk_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM"}"#,
     )
-    .with(&["Location"])],
+    .with(&["Location"])
+    .then(&[("revokeApiKey", "id", "$response.body#/id")])],
     problems: &[Code::LimitReached],
     ..Doc::PLAIN
 };
 
 pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
     let NewKey { name, roles, on_behalf } = call.json()?;
+    if name.is_empty() {
+        return Err(Problem::field("/name", "too-short", "a key has a name for people"));
+    }
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::KeyCreated { key, token } => {
             Ok(Reply::json(&Shown::new(key, Some(token.reveal())))?
@@ -111,7 +115,14 @@ pub(super) const LIST: Doc = Doc {
     id: "listApiKeys",
     tag: "api-keys",
     summary: "All API keys, newest first, without their secrets",
-    query: users::LIST.query,
+    query: &[
+        users::LIST.query[0],
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<KeyId>,
+        },
+    ],
     answers: &[AnswerDoc::json(
         200,
         "A page of keys.",

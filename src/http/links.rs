@@ -32,7 +32,7 @@ pub(super) struct Use {
     #[schemars(length(max = 128))]
     link: String,
     /// The new password.
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = 128), extend("x-abide-new-password" = true))]
     password: String,
 }
 

@@ -97,7 +97,7 @@ impl Api {
         metrics: Metrics,
     ) -> Arc<Self> {
         let dev: &[_] = if settings.dev { routes::DEV_ROUTES } else { &[] };
-        let document = openapi::document(routes::ROUTES.iter().chain(dev));
+        let document = openapi::document(routes::ROUTES.iter().chain(dev), app.rules());
         Arc::new(Self {
             trie: Trie::new(routes::ROUTES.iter().chain(dev)),
             rates: settings.rates.map(Rates::new),

@@ -12,6 +12,7 @@ use super::input::Media;
 use super::pages;
 use super::problem::{self, Code, ProblemDocument};
 use super::route::{AnswerDoc, Condition, Route, Who};
+use crate::engine::Rules;
 use crate::types::{KeyId, SessionId, Username};
 
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
@@ -29,8 +30,8 @@ const TAGS: &[(&str, &str)] = &[
     ("pages", "Pages for people, and this document."),
 ];
 
-/// The document of these routes.
-pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>) -> Value {
+/// The document of these routes on a server with these rules.
+pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>, rules: &Rules) -> Value {
     let mut schemas = Schemas::new();
     let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
     for route in routes {
@@ -52,7 +53,7 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>) -> Value {
         "tags": tags.collect::<Vec<_>>(),
         "paths": paths,
         "components": {
-            "schemas": schemas.into_definitions(),
+            "schemas": schemas.into_definitions(rules),
             "headers": headers(),
             "parameters": parameters(),
             "securitySchemes": {
@@ -100,12 +101,36 @@ impl Schemas {
         schemas
     }
 
-    fn into_definitions(mut self) -> Map<String, Value> {
+    fn into_definitions(mut self, rules: &Rules) -> Map<String, Value> {
         let mut definitions = self.taken.take_definitions(true);
+        for definition in definitions.values_mut() {
+            tighten(definition, rules);
+        }
         definitions.extend(self.given.take_definitions(true));
         definitions
     }
 }
+
+/// Says of an input what the configuration says of it.
+fn tighten(definition: &mut Value, rules: &Rules) {
+    let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for schema in properties.values_mut() {
+        if schema.get(NEW_PASSWORD).is_some() {
+            schema["minLength"] = rules.password_chars_min.into();
+        }
+    }
+    if rules.profiles.is_empty() {
+        properties.remove("profile");
+    } else if let Some(profile) = properties.get_mut("profile") {
+        let names: Vec<_> = rules.profiles.keys().map(|name| Some(name.as_str())).collect();
+        *profile = json!({ "enum": names, "description": "The session's time-outs." });
+    }
+}
+
+/// Marks a password that must be good, since it is to be set.
+pub(super) const NEW_PASSWORD: &str = "x-abide-new-password";
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let doc = route.doc;
@@ -241,11 +266,10 @@ fn response(answer: &AnswerDoc, schemas: &mut Schemas) -> Value {
         }
         response["content"] = json!({ media: content });
     }
-    let links = answer.links.iter().map(|(operation, parameter, place)| {
-        let expression = format!("$response.body#{place}");
+    let links = answer.links.iter().map(|(operation, parameter, expression)| {
         let link = json!({
             "operationId": operation,
-            "parameters": { *parameter: expression },
+            "parameters": { *parameter: *expression },
         });
         ((*operation).to_owned(), link)
     });
@@ -342,13 +366,14 @@ mod tests {
 
     use serde_json::Value;
 
-    use super::{document, problems};
+    use super::{NEW_PASSWORD, document, problems};
+    use crate::engine::Rules;
     use crate::http::problem::Code;
     use crate::http::route::Who;
     use crate::http::routes::{DEV_ROUTES, ROUTES};
 
     fn all() -> Value {
-        document(ROUTES.iter().chain(DEV_ROUTES))
+        document(ROUTES.iter().chain(DEV_ROUTES), &Rules::default())
     }
 
     #[test]
@@ -361,6 +386,19 @@ mod tests {
             assert!(Who::ALL.contains(&route.who));
             assert!(operation["responses"].as_object().is_some_and(|all| all.len() > 1));
         }
+    }
+
+    #[test]
+    fn the_document_says_what_the_configuration_says() {
+        let document = all();
+        let schemas = &document["components"]["schemas"];
+        let fields = [("NewUser", "password"), ("NewPassword", "new"), ("Use", "password")];
+        for (name, field) in fields {
+            let schema = &schemas[name]["properties"][field];
+            assert_eq!(schema["minLength"], 12, "{name}: {NEW_PASSWORD} is lost");
+        }
+        assert!(schemas["Login"]["properties"].get("profile").is_none());
+        assert!(schemas["Session"]["properties"].get("profile").is_some());
     }
 
     #[test]

@@ -301,7 +301,8 @@ pub struct AnswerDoc {
     pub body: Option<(&'static str, Describe, &'static str)>,
     /// The headers that belong to it.
     pub headers: &'static [&'static str],
-    /// What can be called next: an operation, its parameter, and where in the body its value is.
+    /// What can be called next: an operation, its parameter, and the runtime expression (OpenAPI
+    /// 3.1, section 4.8.20.3) of its value.
     pub links: &'static [(&'static str, &'static str, &'static str)],
 }
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::browser;
 use super::call::{Call, unexpected};
 use super::input::Media;
+use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
-use super::schemas::JsonText;
+use super::schemas::{JsonText, limit};
 use super::server::Scheme;
 use super::shape;
 use crate::engine::{Command, Outcome, SessionView};
@@ -138,13 +139,13 @@ pub(super) struct Shown<'a> {
     data: Option<JsonText>,
 }
 
-/// All live sessions of a user.
+/// A page of a user's live sessions.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Sessions")]
 pub(super) struct Listed<'a> {
-    /// Newest first. Their number is bounded by the configuration, so there is one page.
+    /// Newest first.
     items: Vec<Shown<'a>>,
-    /// Always `null`: there is no further page.
+    /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
@@ -214,7 +215,11 @@ pub(super) const OPEN: Doc = Doc {
         SchemaGenerator::subschema_for::<Issued<'_>>,
         ISSUED_EXAMPLE,
     )
-    .with(&["Location", "Set-Cookie"])],
+    .with(&["Location", "Set-Cookie"])
+    .then(&[
+        ("getSession", "id", "$response.body#/id"),
+        ("endSession", "id", "$response.body#/id"),
+    ])],
     problems: &[
         Code::InvalidCredentials,
         Code::TooManyAttempts,
@@ -383,11 +388,19 @@ pub(super) const LIST: Doc = Doc {
     id: "listSessions",
     tag: "sessions",
     summary: "The live sessions of a user: one's own, or for an administrator anybody's",
-    query: &[Parameter {
-        name: "user",
-        text: "Whose; for administrators.",
-        schema: SchemaGenerator::subschema_for::<Username>,
-    }],
+    query: &[
+        Parameter {
+            name: "user",
+            text: "Whose; for administrators.",
+            schema: SchemaGenerator::subschema_for::<Username>,
+        },
+        Parameter { name: "limit", text: "At most so many.", schema: limit },
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<SessionId>,
+        },
+    ],
     answers: &[AnswerDoc::json(
         200,
         "The sessions.",
@@ -401,9 +414,15 @@ pub(super) const LIST: Doc = Doc {
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let user = call.query.get("user").map(|text| parsed::<Username>("user", text)).transpose()?;
     let current = call.actor().session();
-    let sessions = call.api.app.sessions(call.actor(), user.as_ref())?;
+    let page = lists::ask::<SessionId>(&call.query)?;
+    let mut sessions = call.api.app.sessions(call.actor(), user.as_ref())?;
+    // A user's sessions are so few that a page is cut from all of them.
+    sessions.retain(|session| page.after.is_none_or(|after| session.id < after));
+    let more = sessions.len() > page.limit;
+    sessions.truncate(page.limit);
+    let next = sessions.last().filter(|_| more).map(|session| session.id);
     let items = sessions.iter().map(|session| Shown::new(session, current)).collect();
-    Reply::json(&Listed { items, next_cursor: None })
+    Reply::json(&Listed { items, next_cursor: lists::cursor(next) })
 }
 
 /// Reads a parameter as one of the API's words.

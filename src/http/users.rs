@@ -12,7 +12,7 @@ use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
-use super::schemas::{JsonText, limit, text};
+use super::schemas::{JsonText, limit};
 use super::sessions::Renewed;
 use crate::engine::{Command, Outcome, Refusal, UserChange, UserView};
 use crate::types::{Password, Role, Time, UserId, Username};
@@ -27,11 +27,11 @@ pub(super) struct NewUser {
     /// The name to log in with.
     username: Username,
     /// The password.
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = 128), extend("x-abide-new-password" = true))]
     password: String,
     /// The name to show.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 256))]
     name: Option<String>,
     /// The roles; only an administrator may give any.
     #[serde(default)]
@@ -45,7 +45,7 @@ pub(super) struct NewUser {
 pub(super) struct ChangedUser {
     /// The name to show; `null` removes it.
     #[serde(default, deserialize_with = "given")]
-    #[schemars(with = "Option<String>", length(max = 64))]
+    #[schemars(with = "Option<String>", length(max = 256))]
     #[expect(clippy::option_option, reason = "absent, null and a name are three things")]
     name: Option<Option<String>>,
     /// All roles that the user has from now on.
@@ -74,7 +74,7 @@ pub(super) struct NewPassword {
     #[schemars(length(max = 1024))]
     current: String,
     /// The new one.
-    #[schemars(length(max = 128))]
+    #[schemars(length(max = 128), extend("x-abide-new-password" = true))]
     new: String,
 }
 
@@ -171,7 +171,13 @@ pub(super) const REGISTER: Doc = Doc {
         example: r#"{"username":"alice","password":"correct horse battery","name":"Alice"}"#,
     }),
     answers: &[AnswerDoc { status: 201, text: "The user. `Location` names it.", ..SHOWN }
-        .with(&["ETag", "Location"])],
+        .with(&["ETag", "Location"])
+        .then(&[
+            ("getUser", "username", "$response.body#/username"),
+            ("changeUser", "username", "$response.body#/username"),
+            ("makePasswordReset", "username", "$response.body#/username"),
+            ("deleteUser", "username", "$response.body#/username"),
+        ])],
     problems: &[Code::NotAllowed, Code::UsernameTaken, Code::CrossSite],
     ..Doc::PLAIN
 };
@@ -235,7 +241,11 @@ pub(super) const LIST: Doc = Doc {
     summary: "All users, newest first",
     query: &[
         Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: text },
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<UserId>,
+        },
     ],
     answers: &[AnswerDoc::json(
         200,
