@@ -1,3 +1,5 @@
+//! What the HTTP layer asks of this one, and what it is answered.
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;

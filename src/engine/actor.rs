@@ -1,3 +1,5 @@
+//! Who asks.
+
 use std::sync::Arc;
 
 use crate::types::{KeyId, Role, SessionId, TokenHash, UserId, UserPattern, Username};

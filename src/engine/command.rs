@@ -1,3 +1,5 @@
+//! Commands: what may be asked for, and with which facts.
+
 use std::fmt;
 use std::sync::Arc;
 

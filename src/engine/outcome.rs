@@ -1,3 +1,5 @@
+//! Outcomes: what a command did, as its caller may see it.
+
 use std::sync::Arc;
 
 use super::{KeyRef, UserRef};

@@ -1,3 +1,5 @@
+//! Refusals: why a command was not done. Each has a name.
+
 use crate::types::{Revision, Span};
 
 /// One thing that is wrong with an input.

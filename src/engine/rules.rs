@@ -1,3 +1,5 @@
+//! What the configuration says that decisions depend on.
+
 use std::collections::BTreeMap;
 
 use crate::types::{ProfileName, Span};

@@ -1,3 +1,5 @@
+//! Names for machines: prefixed, ordered by time of creation, spelled in one way.
+
 use std::fmt;
 use std::str::FromStr;
 

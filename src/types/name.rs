@@ -1,3 +1,5 @@
+//! Names for people: users, roles, profiles, patterns.
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Tokens, and what is kept of them.
+
 use std::fmt;
 use std::str::FromStr;
 

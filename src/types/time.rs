@@ -1,3 +1,5 @@
+//! Points in time and lengths of time; the clock is elsewhere.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("lz4_flex", &["store"]),
     ("bincode", &["store", "records"]),
     ("argon2", &["app"]),
-    ("warp", &["http"]),
+    ("warp", &["http", "cli"]),
     ("hyper", &["http"]),
     ("hyper_util", &["http"]),
     ("http_body_util", &["http"]),
