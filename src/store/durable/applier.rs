@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::super::StoreError;
 use super::base::{Base, BaseWriter};
 use super::note::{Note, NoteFile, Position};
@@ -14,8 +16,10 @@ use super::tables::Frozen;
 
 /// Rows of sled that a base takes in between two merges.
 const BASE_ROWS: usize = 20_000;
-/// A look at the room after so many keys.
-const LOOK_EVERY_KEYS: usize = 256;
+/// A look at the room after so many bytes that sled may have written meanwhile: each key that is
+/// merged may write its whole leaf, with as many values as a leaf holds before it splits.
+const LOOK_EVERY_BYTES: usize = 4 * 1024 * 1024;
+const LEAF_VALUES: usize = 16;
 /// How long to wait for room on the disk before looking again.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 
@@ -97,11 +101,17 @@ impl Applier {
             return Ok(!shared.is_abandoned());
         }
         let Frozen { table, position, .. } = shared.memory.freeze();
-        for (number, (key, slot)) in table.iter().enumerate() {
-            if number % LOOK_EVERY_KEYS == 0 && !self.await_room()? {
-                return Ok(false);
+        let mut unseen_bytes = LOOK_EVERY_BYTES;
+        for (key, slot) in table.iter() {
+            if unseen_bytes >= LOOK_EVERY_BYTES {
+                if !self.await_room()? {
+                    return Ok(false);
+                }
+                unseen_bytes = 0;
             }
             shared.index.apply(key, slot)?;
+            let value_bytes = slot.value.as_ref().map_or(0, Bytes::len);
+            unseen_bytes += (key.len() + value_bytes) * LEAF_VALUES;
         }
         if let Some(Err(error)) = self.writing.as_mut().map(|writing| writing.amend(&table)) {
             tracing::warn!(%error, "could not write a base; trying again later");

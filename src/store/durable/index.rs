@@ -115,8 +115,8 @@ impl Index {
     }
 
     fn new(db: sled::Db, path: PathBuf, id: IndexId) -> Self {
-        let _last = LastHandle(Some(db.clone()));
-        Self { db, path, id, _last }
+        let last = LastHandle(Some(db.clone()));
+        Self { db, path, id, _last: last }
     }
 
     /// Names this database.

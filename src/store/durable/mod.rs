@@ -193,6 +193,14 @@ impl Durable {
         (position.revision, position.link)
     }
 
+    /// An index that cannot be read is the end: commits must not go on while reads fail.
+    fn or_stop<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &read {
+            self.shared.fail(error);
+        }
+        read
+    }
+
     /// The revision of the newest commit of `key` that readers may see.
     fn committed(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         let found = self.shared.memory.read().find(key);
@@ -239,7 +247,7 @@ impl Store for Durable {
                 return Ok(slot.value.clone().map(|value| Versioned { revision, value }));
             }
         }
-        self.committed(key)
+        self.or_stop(self.committed(key))
     }
 
     fn get_many(&self, keys: &[&[u8]]) -> Result<(Revision, Vec<Option<Versioned>>), StoreError> {
@@ -255,8 +263,8 @@ impl Store for Durable {
             Some(slot) => Ok(slot.value.map(|value| Versioned { revision: slot.revision, value })),
             None => shared.index.get(key),
         };
-        let values = keys.iter().zip(found).map(resolve).collect::<Result<_, _>>()?;
-        Ok((revision, values))
+        let values = keys.iter().zip(found).map(resolve).collect::<Result<_, _>>();
+        Ok((revision, self.or_stop(values)?))
     }
 
     fn scan(
@@ -266,7 +274,7 @@ impl Store for Durable {
         order: Order,
         limit: usize,
     ) -> Result<Page, StoreError> {
-        scan::scan(&self.shared, view, range, order, limit.clamp(1, PAGE_ROWS_MAX))
+        self.or_stop(scan::scan(&self.shared, view, range, order, limit.clamp(1, PAGE_ROWS_MAX)))
     }
 
     fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
@@ -302,7 +310,13 @@ impl Store for Durable {
             let waited = shared.admitted.wait_timeout(stage, left);
             stage = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.check(&stage, &batch.preconditions)?;
+        if let Err(error) = self.check(&stage, &batch.preconditions) {
+            drop(stage);
+            return match error {
+                StoreError::Conflict { .. } => Err(error),
+                unreadable => self.or_stop(Err(unreadable)),
+            };
+        }
         let receipt = stage.push(batch);
         let wake = stage.sleeping;
         drop(stage);

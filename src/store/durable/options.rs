@@ -77,6 +77,11 @@ impl Options {
         if self.segment_bytes < 256 * KIB || !self.segment_bytes.is_multiple_of(4 * KIB) {
             return error("segments must have at least 256 KiB and whole pages of 4 KiB");
         }
+        if self.room.index_bytes < 24 * MIB {
+            // Three segments of sled: the one it fills, the next, and what is written between two
+            // looks at the disk.
+            return error("the room for the index must be at least 24 MiB");
+        }
         if self.room.index_bytes > self.room.ordinary_bytes {
             return error("the room for the index must not exceed that for ordinary commits");
         }
