@@ -7,5 +7,6 @@ pub mod app;
 pub mod cli;
 pub mod engine;
 pub mod http;
+pub mod records;
 pub mod store;
 pub mod types;

@@ -1,18 +1,17 @@
 //! What the HTTP layer asks of this one, and what it is answered.
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use crate::engine::{
-    Actor, Command, Data, KeyView, Outcome, Refusal, Rules, SessionView, StoredKey, StoredView,
-    UserView,
-};
-use crate::store::{Store, StoreError};
-use crate::types::{KeyId, Password, Revision, SessionId, Span, Time, Token, UserId, Username};
+use super::{App, Cost};
+use crate::engine::{Actor, Outcome, Refusal, Rules, SessionView};
+use crate::records::ReadError;
+use crate::store::StoreError;
+use crate::types::{Password, Revision, Token};
 
 /// An answer as the HTTP layer sends it, and as it is stored under an Idempotency-Key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,10 +102,6 @@ pub struct PageOf<T, I> {
     pub next: Option<I>,
 }
 
-/// The 32 bytes that every keyed hash of this server is made with. They are in no journal.
-#[derive(Clone)]
-pub struct Secret([u8; 32]);
-
 /// How the application is set up.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -114,6 +109,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Whether the clock may be moved.
     pub dev: bool,
+    /// What the hash of a password costs.
+    pub password_cost: Cost,
     /// The password of the user `admin`, created at the first start.
     pub admin_password: Option<Password>,
 }
@@ -124,6 +121,9 @@ pub enum OpenError {
     /// The store could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     File {
@@ -150,218 +150,12 @@ pub struct Opened {
 
 /// Resolves, with the reason, when nothing can be changed any more and the process must end with
 /// an error: the store failed, or the executor did.
-pub struct Stopped(Pin<Box<dyn Future<Output = String> + Send>>);
-
-/// The application: everything that the HTTP layer and the command line can ask for.
-pub struct App {
-    #[expect(dead_code, reason = "interface first")]
-    store: Arc<dyn Store>,
-}
-
-impl Secret {
-    /// Reads `DIR/secret`, or makes it (mode 0600, synced together with its directory) if the
-    /// directory has none.
-    ///
-    /// # Errors
-    /// [`OpenError::File`]; [`OpenError::Refused`] when the file is not what this made.
-    pub fn load_or_create(dir: &Path) -> Result<Self, OpenError> {
-        Err(OpenError::Refused(format!("{}: not yet", dir.display())))
-    }
-
-    /// The secret with these bytes.
-    #[must_use]
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
+pub struct Stopped(pub(super) Pin<Box<dyn Future<Output = String> + Send>>);
 
 impl Future for Stopped {
     type Output = String;
 
-    fn poll(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {
         self.0.as_mut().poll(cx)
-    }
-}
-
-impl App {
-    /// Starts the executor on the store and, at the first start, creates the administrator.
-    ///
-    /// # Errors
-    /// [`OpenError`]
-    pub async fn open(
-        store: Arc<dyn Store>,
-        secret: Secret,
-        settings: Settings,
-    ) -> Result<Opened, OpenError> {
-        std::future::ready((store, secret.0, settings)).await;
-        Err(OpenError::Refused("not yet".into()))
-    }
-
-    /// Takes no more commands, finishes those it has, and ends the executor.
-    pub async fn close(&self) {
-        std::future::ready(()).await;
-    }
-
-    /// The server's time: never back, moved by [`App::advance_clock`].
-    #[must_use]
-    pub fn now(&self) -> Time {
-        Time::ZERO
-    }
-
-    /// The rules that the application was opened with.
-    #[must_use]
-    pub fn rules(&self) -> &Rules {
-        unreachable!("an application cannot be opened yet")
-    }
-
-    /// Looks a token up and notes the activity (written at most once in a twentieth of the idle
-    /// time-out). `None` as the token: nobody.
-    ///
-    /// # Errors
-    /// [`Refusal::Unauthenticated`] for a token that is unknown, ended, expired or a link's;
-    /// [`Refusal::Stopping`].
-    pub async fn authenticate(&self, token: Option<&Token>) -> Result<Access, Refusal> {
-        std::future::ready(token).await;
-        Err(Refusal::Stopping)
-    }
-
-    /// Looks a token up without noting activity: for introspection, live streams, health checks.
-    ///
-    /// # Errors
-    /// As [`App::authenticate`].
-    pub fn inspect(&self, _token: &Token) -> Result<Access, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// The fingerprint of a request for its Idempotency-Key.
-    #[must_use]
-    pub fn fingerprint(
-        &self,
-        _method: &str,
-        _path: &str,
-        _query: &str,
-        _body: &[u8],
-    ) -> Fingerprint {
-        Fingerprint([0; 32])
-    }
-
-    /// Does a command, in its turn, exactly once for its Idempotency-Key. The answer comes when
-    /// everything that it rests on is durable. When the future is dropped the command still
-    /// happens, if it was taken.
-    pub async fn execute(&self, _command: Command, envelope: Envelope) -> Answered {
-        std::future::ready(()).await;
-        let answer = (envelope.render)(Err(&Refusal::Stopping), Revision::ZERO);
-        Answered { answer, replayed: false }
-    }
-
-    /// The data of the actor's session.
-    ///
-    /// # Errors
-    /// [`Refusal::Unauthenticated`], [`Refusal::Stopping`].
-    pub fn session_data(&self, _actor: &Actor) -> Result<Data, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// The live sessions of a user, newest first (at most [`Rules::SESSIONS_PER_USER_MAX`]); an
-    /// anonymous actor has its own one. `username`: whose, for an administrator.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
-    pub fn sessions(
-        &self,
-        _actor: &Actor,
-        _username: Option<&Username>,
-    ) -> Result<Vec<SessionView>, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// A live session by its id: an own one, or for an administrator any.
-    ///
-    /// # Errors
-    /// [`Refusal::NotFound`], [`Refusal::Stopping`].
-    pub fn session(&self, _actor: &Actor, _id: SessionId) -> Result<SessionView, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// The actor's own user.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`] for an actor that is no user, [`Refusal::Stopping`].
-    pub fn own_user(&self, _actor: &Actor) -> Result<UserView, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// The data of the actor's own user.
-    ///
-    /// # Errors
-    /// As [`App::own_user`].
-    pub fn user_data(&self, _actor: &Actor) -> Result<Data, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// A user, for an administrator or an auditor.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
-    pub fn user(&self, _actor: &Actor, _username: &Username) -> Result<UserView, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// The users, for an administrator or an auditor.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
-    pub fn users(
-        &self,
-        _actor: &Actor,
-        _page: PageAsk<UserId>,
-    ) -> Result<PageOf<UserView, UserId>, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// The API keys, for an administrator or an auditor.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
-    pub fn keys(
-        &self,
-        _actor: &Actor,
-        _page: PageAsk<KeyId>,
-    ) -> Result<PageOf<KeyView, KeyId>, Refusal> {
-        Err(Refusal::Stopping)
-    }
-
-    /// Another framework's session, for the API key that stored it; `touch`: counts as activity.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`] for an actor that is no API key, [`Refusal::NotFound`],
-    /// [`Refusal::Stopping`].
-    pub async fn stored(
-        &self,
-        actor: &Actor,
-        key: &StoredKey,
-        touch: bool,
-    ) -> Result<StoredView, Refusal> {
-        std::future::ready((actor, key, touch)).await;
-        Err(Refusal::Stopping)
-    }
-
-    /// Moves the clock forward, in `--dev` and for an administrator, and answers with the new
-    /// time when all that is due by then has happened.
-    ///
-    /// # Errors
-    /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
-    pub async fn advance_clock(&self, actor: &Actor, by: Span) -> Result<Time, Refusal> {
-        std::future::ready((actor, by)).await;
-        Err(Refusal::Stopping)
-    }
-
-    /// Commands that wait for the executor.
-    #[must_use]
-    pub fn queue_depth(&self) -> usize {
-        0
     }
 }

@@ -2,12 +2,50 @@
 //!
 //! The way of one request that changes something:
 //!
-//! 1. The HTTP layer turns bytes into a [`Command`](crate::engine::Command), the token into an
-//!    [`Actor`](crate::engine::Actor) ([`App::authenticate`]), and calls [`App::execute`].
+//! 1. The HTTP layer turns the token into an actor ([`App::authenticate`]: a cache that no
+//!    acknowledged end of a session outlives) and the bytes into a
+//!    [`Command`](crate::engine::Command), and calls [`App::execute`].
+//! 2. What only the world has is gathered before the queue (`prepare`): new ids and tokens, and
+//!    for a password its hash, on a few threads of their own. First the command is tried on what
+//!    is durable, so that only those make the server hash who might be let through.
+//! 3. The command waits in one bounded queue for the executor, a thread that alone commits.
+//! 4. In its turn: what time is it? Everything that is due by now fires first, in the order of
+//!    its due time. Then: was its Idempotency-Key answered before? Then that answer is the answer.
+//! 5. Load, [`decide`](crate::engine::decide), load what it asks for, decide again: events, or a
+//!    refusal. The actor is looked up anew here, so a command of a session that has ended
+//!    meanwhile changes nothing.
+//! 6. [`plan`](crate::records::plan): records, timers, the entry of the log, and the answer as the
+//!    HTTP layer will send it, rendered now, in one batch whose preconditions are everything that
+//!    was read. The caches forget what it changes.
+//! 7. The batch is staged, and the executor goes on with the next command, which sees it.
+//! 8. The receipt resolves when the batch is on the disk; then the caller is answered. A refusal
+//!    and a kept answer wait too, for the last commit that they rest on.
+//!
+//! A read ([`App::user`] and the like) sees what is durable and nothing else.
 
+mod access;
+mod answers;
 mod api;
+#[allow(clippy::module_inception, reason = "the application itself")]
+mod app;
+mod cache;
+mod clock;
+mod executor;
+mod passwords;
+mod prepare;
+mod reads;
+mod secret;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
 
 pub use api::{
-    Access, Answer, Answered, App, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened,
-    PageAsk, PageOf, Render, Secret, Settings, Stopped,
+    Access, Answer, Answered, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened,
+    PageAsk, PageOf, Render, Settings, Stopped,
 };
+pub use app::App;
+pub use passwords::Cost;
+pub use secret::Secret;
+
+use executor::{Done, End};

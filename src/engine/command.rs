@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::types::{
-    KeyId, Password, ProfileName, Revision, Role, SessionId, Span, Token, UserPattern, Username,
+    KeyId, Password, ProfileName, Revision, Role, SessionId, Span, Token, TokenKind, UserPattern,
+    Username,
 };
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
@@ -55,7 +56,7 @@ impl fmt::Debug for StoredKey {
 }
 
 /// What an administrator changes of a user; what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserChange {
     /// The name to show; the inner `None` removes it.
     pub name: Option<Option<String>>,
@@ -170,6 +171,9 @@ pub enum Command {
         /// For whom.
         username: Username,
     },
+    /// Makes the single-use link by which the first administrator chooses a password; for the
+    /// server itself.
+    MakeSetUpLink,
     /// Sets the password that a single-use link is for: a user's new one, or at the first start
     /// the administrator's.
     UseLink {
@@ -241,6 +245,7 @@ impl Command {
             Self::ChangeUser { .. } => "change-user",
             Self::DeleteUser { .. } => "delete-user",
             Self::MakeResetLink { .. } => "make-reset-link",
+            Self::MakeSetUpLink => "make-set-up-link",
             Self::UseLink { .. } => "use-link",
             Self::CreateKey { .. } => "create-key",
             Self::RevokeKey { .. } => "revoke-key",
@@ -251,20 +256,39 @@ impl Command {
         }
     }
 
+    /// The kind of the token that its answer hands out; `None`: none.
+    #[must_use]
+    pub const fn hands_out(&self) -> Option<TokenKind> {
+        match self {
+            Self::Login { .. }
+            | Self::OpenAnonymous { .. }
+            | Self::OpenOnBehalf { .. }
+            | Self::Rotate
+            | Self::Elevate { .. }
+            | Self::ChangePassword { .. } => Some(TokenKind::Session),
+            Self::CreateKey { .. } => Some(TokenKind::Key),
+            Self::MakeResetLink { .. } | Self::MakeSetUpLink => Some(TokenKind::Link),
+            _ => None,
+        }
+    }
+
+    /// Whether it only takes away: such a command may use the room that is kept back.
+    #[must_use]
+    pub const fn is_reserved(&self) -> bool {
+        matches!(
+            self,
+            Self::Logout
+                | Self::EndSession { .. }
+                | Self::EndSessions { .. }
+                | Self::RevokeKey { .. }
+                | Self::DeleteStored { .. }
+        )
+    }
+
     /// Whether its answer carries a secret: such an answer is never stored, so these calls refuse
     /// an `Idempotency-Key`.
     #[must_use]
     pub const fn answers_with_secret(&self) -> bool {
-        matches!(
-            self,
-            Self::Login { .. }
-                | Self::OpenAnonymous { .. }
-                | Self::OpenOnBehalf { .. }
-                | Self::Rotate
-                | Self::Elevate { .. }
-                | Self::ChangePassword { .. }
-                | Self::MakeResetLink { .. }
-                | Self::CreateKey { .. }
-        )
+        self.hands_out().is_some()
     }
 }

@@ -1,15 +1,44 @@
 //! The rules, and nothing but the rules: no async, no IO, no clock, no randomness. What they need
 //! of those comes in as an argument, so the same command on the same facts at the same moment
 //! always gives the same events.
+//!
+//! [`decide`] takes a command and the [`Facts`] it needs, climbs a ladder of refusals, and then
+//! lets [`Event`]s happen; `apply` says what each event makes of the records. A record that was
+//! not loaded is asked for ([`Stop::Need`]) and never taken for absent.
 
 mod actor;
+mod apply;
 mod command;
+mod data;
+mod decide;
+mod draft;
+mod event;
+mod keys;
 mod outcome;
+mod password;
 mod refusal;
 mod rules;
+mod sessions;
+mod state;
+mod stored;
+mod timers;
+mod users;
+
+#[cfg(test)]
+mod tests;
 
 pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
+pub use apply::is_forgotten;
 pub use command::{Command, DataChange, IfMatch, StoredKey, UserChange};
+pub use data::EMPTY;
+pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
+pub use draft::{Changes, Draft, Facts, Loaded, Moment, Stop};
+pub use event::{EndReason, Event, OpenedBy};
 pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
 pub use refusal::{FieldError, Refusal};
 pub use rules::{Profile, Rules};
+pub use state::{
+    ApiKey, Attempts, Digest, Fact, Holder, Link, Opens, Record, Session, Stored, StoredId, Timer,
+    TimerOf, User,
+};
+pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

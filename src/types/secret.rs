@@ -53,17 +53,20 @@ impl Token {
     /// The token of 32 random bytes.
     #[must_use]
     pub fn new(kind: TokenKind, random: &[u8; 32]) -> Self {
-        let mut rest = *random;
+        let mut limbs = [0_u32; 8];
+        for (limb, bytes) in limbs.iter_mut().zip(random.as_chunks::<4>().0) {
+            *limb = u32::from_be_bytes(*bytes);
+        }
         let mut digits = [0; DIGITS];
         for digit in digits.iter_mut().rev() {
             let mut remainder = 0;
-            for byte in &mut rest {
-                let value = remainder << 8 | u32::from(*byte);
-                // The remainder is below 62, so the value is below 62 * 256 and the byte fits.
-                *byte = u8::try_from(value / 62).unwrap_or(u8::MAX);
+            for limb in &mut limbs {
+                let value = remainder << 32 | u64::from(*limb);
+                // The remainder is below 62, so the quotient is below 2^32 and fits.
+                *limb = u32::try_from(value / 62).unwrap_or(u32::MAX);
                 remainder = value % 62;
             }
-            *digit = ALPHABET[remainder as usize];
+            *digit = ALPHABET[usize::try_from(remainder).unwrap_or(0)];
         }
         let mut text = String::with_capacity(4 + DIGITS);
         text.push_str(kind.prefix());

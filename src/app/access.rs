@@ -1,0 +1,283 @@
+//! Who a token's bearer is: on the path of every request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::cache::Fresh;
+use super::{Access, Done, End, app::App};
+use crate::engine::{Actor, Command, Fact, Opens, Record, Refusal, Rules, Session, StoredId, User};
+use crate::records::{Key, ReadError, read_fact, value};
+use crate::store::{Store, Versioned, View};
+use crate::types::{Revision, Role, SessionId, Time, Token, TokenHash, UserId};
+
+/// Most tokens, and most users, that are kept decoded: some hundred bytes each.
+const CACHED_MAX: usize = 64 * 1024;
+
+/// What a token opens, decoded.
+pub(super) struct Known {
+    access: Access,
+    /// The session, if it is a session's token.
+    session: Option<Session>,
+    /// The commit that the user's roles are of.
+    user_revision: Revision,
+    /// Activity before this time is not written again, in milliseconds since the Unix epoch.
+    touch_after_ms: AtomicU64,
+}
+
+/// What of a user a token's bearer depends on.
+#[derive(Clone)]
+pub(super) struct KnownUser {
+    revision: Revision,
+    disabled: bool,
+    roles: Arc<[Role]>,
+}
+
+/// The decoded records on the path of every request.
+pub(super) struct Caches {
+    tokens: Fresh<TokenHash, Arc<Known>>,
+    users: Fresh<UserId, KnownUser>,
+}
+
+impl Caches {
+    pub(super) fn new() -> Self {
+        Self { tokens: Fresh::new(CACHED_MAX), users: Fresh::new(CACHED_MAX) }
+    }
+
+    /// Forgets what the commit of this revision changes; before it is staged.
+    pub(super) fn forget(&self, records: &BTreeMap<Fact, Option<Record>>, revision: Revision) {
+        for (fact, record) in records {
+            match (fact, record) {
+                (Fact::Token(hash), _) => self.tokens.invalidate(hash, revision),
+                (Fact::Session(_), Some(Record::Session(session))) => {
+                    self.tokens.invalidate(&session.token, revision);
+                }
+                (Fact::User(id), _) => self.users.invalidate(id, revision),
+                // A session or key that ends loses its token's record in the same commit.
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Known {
+    fn wants_touch(&self, now: Time) -> bool {
+        self.session.as_ref().is_some_and(|session| session.wants_touch(now))
+            && now.ms() >= self.touch_after_ms.load(Ordering::Acquire)
+    }
+
+    /// Whether this caller is the one who writes the activity down.
+    fn take_touch(&self, now: Time) -> bool {
+        let Some(session) = &self.session else { return false };
+        let seen = self.touch_after_ms.load(Ordering::Acquire);
+        let next = now.ms().saturating_add((session.idle.ms() / Rules::TOUCH_PARTS).max(1));
+        now.ms() >= seen
+            && self
+                .touch_after_ms
+                .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok()
+    }
+}
+
+impl App {
+    /// Looks a token up and notes the activity (written at most once in a twentieth of the idle
+    /// time-out; where there is no room for it, it is left out). `None` as the token: nobody.
+    ///
+    /// # Errors
+    /// [`Refusal::Unauthenticated`] for a token that is unknown, ended, expired or a link's;
+    /// [`Refusal::Stopping`].
+    pub async fn authenticate(&self, token: Option<&Token>) -> Result<Access, Refusal> {
+        let Some(token) = token else {
+            return Ok(Access { actor: Actor::Nobody, session: None });
+        };
+        let known = self.look_up(token)?;
+        let now = self.clock.now();
+        if !known.wants_touch(now) || !known.take_touch(now) {
+            return Ok(known.access.clone());
+        }
+        match self.call(Command::Touch, known.access.actor.clone()).await {
+            Ok(_) => Ok(self.look_up(token)?.access.clone()),
+            Err(refusal @ (Refusal::Unauthenticated | Refusal::Stopping)) => Err(refusal),
+            // Full or busy: the session is alive all the same.
+            Err(_) => Ok(known.access.clone()),
+        }
+    }
+
+    /// Looks a token up without noting activity: for introspection, live streams, health checks.
+    ///
+    /// # Errors
+    /// As [`App::authenticate`].
+    pub fn inspect(&self, token: &Token) -> Result<Access, Refusal> {
+        self.look_up(token).map(|known| known.access.clone())
+    }
+
+    fn look_up(&self, token: &Token) -> Result<Arc<Known>, Refusal> {
+        let hash = token.hash();
+        let known = match self.caches.tokens.get(&hash) {
+            Some(known) if self.is_current(&known)? => Some(known),
+            _ => self.guard(self.read_known(hash))?,
+        };
+        let alive = known.filter(|known| {
+            known.session.as_ref().is_none_or(|session| session.is_alive(self.clock.now()))
+        });
+        alive.ok_or(Refusal::Unauthenticated)
+    }
+
+    /// Whether a cached entry shows its user as it is; a token's own entry is always fresh.
+    fn is_current(&self, known: &Known) -> Result<bool, Refusal> {
+        match known.session.as_ref().and_then(|session| session.user.as_ref()) {
+            None => Ok(true),
+            Some(user) => Ok(self
+                .guard(self.known_user(user.id))?
+                .is_some_and(|user| user.revision == known.user_revision && !user.disabled)),
+        }
+    }
+
+    fn known_user(&self, id: UserId) -> Result<Option<KnownUser>, ReadError> {
+        if let Some(known) = self.caches.users.get(&id) {
+            return Ok(Some(known));
+        }
+        let fact = Fact::User(id);
+        let (read_at, row) = read_at(&*self.store, &fact)?;
+        let Some((Record::User(user), revision)) = row else { return Ok(None) };
+        let User { disabled, roles, .. } = user;
+        let known = KnownUser { revision, disabled, roles };
+        self.caches.users.insert(id, known.clone(), read_at);
+        Ok(Some(known))
+    }
+
+    /// Reads what a token opens and caches it.
+    fn read_known(&self, hash: TokenHash) -> Result<Option<Arc<Known>>, ReadError> {
+        let opens = read_fact(&*self.store, View::Committed, &Fact::Token(hash))?;
+        let Some((record, _)) = opens else { return Ok(None) };
+        let (read_at, known) = match &*record {
+            Record::Opens(Opens::Session(id)) => self.read_session(hash, *id)?,
+            Record::Opens(Opens::Key(id)) => {
+                let (read_at, row) = read_at(&*self.store, &Fact::Key(*id))?;
+                let Some((Record::Key(key), revision)) = row else { return Ok(None) };
+                if key.token != hash {
+                    return Ok(None);
+                }
+                let access = Access { actor: key.actor(), session: None };
+                let known = Known {
+                    access,
+                    session: None,
+                    user_revision: revision,
+                    touch_after_ms: AtomicU64::new(0),
+                };
+                (read_at, Some(known))
+            }
+            _ => return Ok(None),
+        };
+        let Some(known) = known else { return Ok(None) };
+        let known = Arc::new(known);
+        self.caches.tokens.insert(hash, Arc::clone(&known), read_at);
+        Ok(Some(known))
+    }
+
+    fn read_session(
+        &self,
+        hash: TokenHash,
+        id: SessionId,
+    ) -> Result<(Revision, Option<Known>), ReadError> {
+        let (read_at, row) = read_at(&*self.store, &Fact::Session(id))?;
+        let Some((Record::Session(session), revision)) = row else { return Ok((read_at, None)) };
+        // Its token was replaced between the two reads.
+        if session.token != hash {
+            return Ok((read_at, None));
+        }
+        let user = match &session.user {
+            None => None,
+            Some(user) => match self.known_user(user.id)? {
+                Some(user) if !user.disabled => Some(user),
+                _ => return Ok((read_at, None)),
+            },
+        };
+        let roles = user.as_ref().map_or_else(|| [].into(), |user| user.roles.clone());
+        let view = Arc::new(session.view(roles.clone(), revision));
+        let access = Access { actor: session.actor(roles), session: Some(view) };
+        let user_revision = user.map_or(Revision::ZERO, |user| user.revision);
+        let known = Known {
+            access,
+            session: Some(session),
+            user_revision,
+            touch_after_ms: AtomicU64::new(0),
+        };
+        Ok((read_at, Some(known)))
+    }
+
+    /// Another framework's session, for the API key that stored it; `touch`: counts as activity.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`] for an actor that is no API key, [`Refusal::NotFound`],
+    /// [`Refusal::Stopping`].
+    pub async fn stored(
+        &self,
+        actor: &Actor,
+        key: &crate::engine::StoredKey,
+        touch: bool,
+    ) -> Result<crate::engine::StoredView, Refusal> {
+        let Actor::Key(api_key) = actor else {
+            return Err(Refusal::NotAllowed("this needs an API key"));
+        };
+        let id = StoredId { key: api_key.key.id, digest: self.stored_digest(actor, key) };
+        let not_found = Refusal::NotFound("session under this key");
+        let mut touched = false;
+        loop {
+            let fact = Fact::Stored(id);
+            let row = self.guard(read_fact(&*self.store, View::Committed, &fact))?;
+            let Some((record, revision)) = row else { return Err(not_found) };
+            let Record::Stored(stored) = &*record else { return Err(not_found) };
+            let user = match &stored.user {
+                None => None,
+                Some((user, _)) => {
+                    let fact = Fact::User(user.id);
+                    self.guard(read_fact(&*self.store, View::Committed, &fact))?
+                }
+            };
+            let user = match user.as_ref().map(|(record, _)| &**record) {
+                Some(Record::User(user)) => Some(user),
+                _ => None,
+            };
+            let now = self.clock.now();
+            if !stored.is_alive(user, now) {
+                return Err(not_found);
+            }
+            if !touch || touched || !stored.wants_touch(now) {
+                return Ok(stored.view(revision));
+            }
+            touched = true;
+            let touch = Command::TouchStored { key: key.clone() };
+            if let Err(refusal @ (Refusal::Unauthenticated | Refusal::Stopping)) =
+                self.call(touch, actor.clone()).await
+            {
+                return Err(refusal);
+            }
+            // Done, or full or busy: then it is alive all the same.
+        }
+    }
+}
+
+/// One fact and the revision at which it was read; only facts that lie in one row.
+fn read_at(
+    store: &dyn Store,
+    fact: &Fact,
+) -> Result<(Revision, Option<(Record, Revision)>), ReadError> {
+    let key = Key::of(fact).encode();
+    let (read_at, mut rows) = store.get_many(&[&key])?;
+    let record = match rows.pop().flatten() {
+        None => None,
+        Some(Versioned { revision, value }) => Some((value::decode(fact, &value)?, revision)),
+    };
+    Ok((read_at, record))
+}
+
+impl Done {
+    /// What became of a command that was sent without a renderer.
+    pub(super) fn result(self) -> Result<crate::engine::Outcome, Refusal> {
+        match self.end {
+            End::Fresh(result, _) => *result,
+            End::Kept(_) | End::Replayed(_) => Ok(crate::engine::Outcome::Done),
+        }
+    }
+}

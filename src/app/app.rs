@@ -1,0 +1,369 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use super::access::Caches;
+use super::answers::{self, Keyed, Known};
+use super::clock::Clock;
+use super::executor::{Done, End, Executor, Job, Work};
+use super::passwords::Passwords;
+use super::{
+    Answered, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened, Secret, Settings,
+    Stopped,
+};
+use crate::engine::{Actor, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor};
+use crate::records::value::{self, ClockV1};
+use crate::records::{Key, ReadError, Scope, read_fact};
+use crate::store::{Receipt, Store, View};
+use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
+
+/// Most commands that wait for the executor: at some ten microseconds each, the last one waits
+/// for some hundredths of a second. Beyond it a caller is told to come back.
+const QUEUE_MAX: usize = 4096;
+
+/// How long a caller who found the queue full should wait.
+const BUSY: Refusal = Refusal::Busy { retry_after: Span::from_seconds(1) };
+
+/// A jump of the clock at the start that is worth a word.
+const JUMP: Span = Span::from_hours(1);
+
+/// Longest step by which the clock can be moved.
+const ADVANCE_MAX: Span = Span::from_hours(10 * 366 * 24);
+
+/// The application: everything that the HTTP layer and the command line can ask for.
+pub struct App {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) secret: Secret,
+    pub(super) clock: Arc<Clock>,
+    pub(super) caches: Arc<Caches>,
+    pub(super) passwords: Passwords,
+    pub(super) depth: Arc<AtomicUsize>,
+    dev: bool,
+    queue: mpsc::SyncSender<Work>,
+    closing: AtomicBool,
+    executor: Mutex<Option<JoinHandle<()>>>,
+    stop: watch::Sender<Option<String>>,
+}
+
+impl App {
+    /// Starts the executor on the store and, as long as nobody has ever been the user `admin`,
+    /// creates that administrator or the link by which one chooses a password.
+    ///
+    /// # Errors
+    /// [`OpenError`]
+    pub async fn open(
+        store: Arc<dyn Store>,
+        secret: Secret,
+        settings: Settings,
+    ) -> Result<Opened, OpenError> {
+        let Settings { rules, dev, password_cost, admin_password } = settings;
+        let clock = Arc::new(open_clock(&*store)?);
+        let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
+        let depth = Arc::new(AtomicUsize::new(0));
+        let (stop, stopped) = watch::channel(None);
+        let (queue, work) = mpsc::sync_channel(QUEUE_MAX);
+        let executor = Executor::new(
+            Arc::clone(&store),
+            Arc::clone(&rules),
+            Arc::clone(&clock),
+            Arc::clone(&caches),
+            Arc::clone(&depth),
+            stop.clone(),
+        );
+        let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
+        let executor = std::thread::Builder::new()
+            .name("executor".to_owned())
+            .spawn(move || executor.run(&work))
+            .map_err(no_thread)?;
+        let passwords = Passwords::start(password_cost).map_err(no_thread)?;
+        let app = Arc::new(Self {
+            store,
+            rules,
+            secret,
+            clock,
+            caches,
+            passwords,
+            depth,
+            dev,
+            queue,
+            closing: AtomicBool::new(false),
+            executor: Mutex::new(Some(executor)),
+            stop,
+        });
+        let set_up = app.set_up(admin_password).await?;
+        Ok(Opened { app, set_up, stopped: stopped_by(stopped) })
+    }
+
+    /// Takes no more commands, finishes those it has, and ends the executor. What was staged is
+    /// on its way to the disk; closing the store waits for that.
+    pub async fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        while let Err(mpsc::TrySendError::Full(_)) = self.queue.try_send(Work::Close) {
+            tokio::task::yield_now().await;
+        }
+        let executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(executor) = executor
+            && tokio::task::spawn_blocking(move || executor.join()).await.is_err()
+        {
+            tracing::error!("the executor could not be waited for");
+        }
+    }
+
+    /// The server's time: never back, moved by [`App::advance_clock`].
+    #[must_use]
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The rules that the application was opened with.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// The fingerprint of a request for its Idempotency-Key.
+    #[must_use]
+    pub fn fingerprint(&self, method: &str, path: &str, query: &str, body: &[u8]) -> Fingerprint {
+        let parts = [method.as_bytes(), path.as_bytes(), query.as_bytes(), body];
+        Fingerprint(self.secret.digest("request", &parts))
+    }
+
+    /// Does a command, in its turn, exactly once for its Idempotency-Key. The answer comes when
+    /// everything that it rests on is durable. When the future is dropped the command still
+    /// happens, if it was taken.
+    pub async fn execute(&self, command: Command, envelope: Envelope) -> Answered {
+        let Envelope { actor, client, request, idempotency, render } = envelope;
+        let keyed = match self.keyed(&command, &actor, idempotency) {
+            Ok(keyed) => keyed,
+            Err(refusal) => return fresh((render)(Err(&refusal), self.store.durable())),
+        };
+        if let Some(keyed) = &keyed {
+            // The executor looks again, in order; this spares the work of hashing a password for
+            // a request that was answered long ago.
+            let known = answers::look_up(&*self.store, View::Committed, keyed, self.clock.now());
+            if let Ok(Ok(Ok(Known::Answered(answer, _)))) = self.guard(known).map(Ok::<_, ()>) {
+                return Answered { answer, replayed: true };
+            }
+        }
+        let evidence = match self.prepare(&command, &actor, &client).await {
+            Ok(evidence) => evidence,
+            Err(refusal) => return fresh((render)(Err(&refusal), self.store.durable())),
+        };
+        let (reply, done) = oneshot::channel();
+        // Without a key nothing is kept, and the caller renders, not the executor.
+        let (render, spare) = match keyed {
+            Some(_) => (Some(render), None),
+            None => (None, Some(render)),
+        };
+        let job = Job { command, actor, evidence, request, keyed, render, reply };
+        if let Err((job, refusal)) = self.enqueue(job) {
+            let render = spare.or(job.render);
+            return render.map_or_else(unanswered, |render| {
+                fresh((render)(Err(&refusal), self.store.durable()))
+            });
+        }
+        let done = self.settle(done).await;
+        match done {
+            Ok(Done { end: End::Kept(answer), .. }) => fresh(answer),
+            Ok(Done { end: End::Replayed(answer), .. }) => Answered { answer, replayed: true },
+            Ok(Done { end: End::Fresh(result, revision), render, .. }) => {
+                spare.or(render).map_or_else(unanswered, |render| {
+                    fresh((render)(result.as_ref().as_ref(), revision))
+                })
+            }
+            Err(refusal) => spare.map_or_else(unanswered, |render| {
+                fresh((render)(Err(&refusal), self.store.durable()))
+            }),
+        }
+    }
+
+    /// Moves the clock forward, in `--dev` and for an administrator, and answers with the new
+    /// time when all that is due by then has happened.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`], [`Refusal::InvalidInput`], [`Refusal::Stopping`].
+    pub async fn advance_clock(&self, actor: &Actor, by: Span) -> Result<Time, Refusal> {
+        if !self.dev {
+            return Err(Refusal::NotFound("clock to move: the server was not started with --dev"));
+        }
+        if !actor.is_admin() {
+            return Err(Refusal::NotAllowed("this needs the role abide:admin"));
+        }
+        if by > ADVANCE_MAX {
+            let message = format!("must be at most {ADVANCE_MAX}");
+            let error = crate::engine::FieldError::new("/advance", "out-of-range", message);
+            return Err(Refusal::InvalidInput(vec![error]));
+        }
+        let (reply, done) = oneshot::channel();
+        self.queue.try_send(Work::Advance { by, reply }).map_err(|_| BUSY)?;
+        let receipt = done.await.map_err(|_| Refusal::Stopping)?;
+        self.wait(receipt).await?;
+        Ok(self.clock.now())
+    }
+
+    /// Does a command for the server itself or without an answer of its own.
+    pub(super) async fn call(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
+        let evidence = self.prepare(&command, &actor, &Client::default()).await?;
+        let (reply, done) = oneshot::channel();
+        let request = "".into();
+        let job = Job { command, actor, evidence, request, keyed: None, render: None, reply };
+        self.enqueue(job).map_err(|(_, refusal)| refusal)?;
+        self.settle(done).await?.result()
+    }
+
+    /// Lets the audit log know of something. Nobody waits for it, and a full queue loses it: an
+    /// audit of denials must not be a way to stop the server.
+    pub(super) fn note(&self, command: Command, actor: Actor) {
+        let mint = self.mint(&command, &actor, &Client::default());
+        let Ok(evidence) = mint else { return };
+        let (reply, _) = oneshot::channel();
+        let request = "".into();
+        let job = Job { command, actor, evidence, request, keyed: None, render: None, reply };
+        if self.enqueue(job).is_err() {
+            tracing::warn!("a denial is missing in the audit log: the queue is full");
+        }
+    }
+
+    /// What was read, or, when it could not be, the end of the process: nothing that rests on a
+    /// store that cannot be read is right.
+    pub(super) fn guard<T>(&self, read: Result<T, ReadError>) -> Result<T, Refusal> {
+        read.map_err(|error| {
+            tracing::error!(%error, "the store cannot be read: the server stops");
+            self.stop.send_replace(Some(error.to_string()));
+            Refusal::Stopping
+        })
+    }
+
+    fn enqueue(&self, job: Job) -> Result<(), (Box<Job>, Refusal)> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err((Box::new(job), Refusal::Stopping));
+        }
+        self.depth.fetch_add(1, Ordering::AcqRel);
+        self.queue.try_send(Work::Command(Box::new(job))).map_err(|error| {
+            self.depth.fetch_sub(1, Ordering::AcqRel);
+            let (work, refusal) = match error {
+                mpsc::TrySendError::Full(work) => (work, BUSY),
+                mpsc::TrySendError::Disconnected(work) => (work, Refusal::Stopping),
+            };
+            match work {
+                Work::Command(job) => (job, refusal),
+                Work::Advance { .. } | Work::Close => unreachable!("a command was sent"),
+            }
+        })
+    }
+
+    /// Waits until a command is done and all that it rests on is durable.
+    async fn settle(&self, done: oneshot::Receiver<Done>) -> Result<Done, Refusal> {
+        let mut done = done.await.map_err(|_| Refusal::Stopping)?;
+        let receipt = std::mem::replace(&mut done.receipt, Receipt::ready(Revision::ZERO));
+        self.wait(receipt).await?;
+        Ok(done)
+    }
+
+    async fn wait(&self, receipt: Receipt) -> Result<(), Refusal> {
+        match receipt.await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "a commit was not made durable: the server stops");
+                self.stop.send_replace(Some(error.to_string()));
+                Err(Refusal::Stopping)
+            }
+        }
+    }
+
+    fn keyed(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Option<Keyed>, Refusal> {
+        let Some(Idempotency { key, fingerprint }) = idempotency else { return Ok(None) };
+        let scope = Scope::of(actor).filter(|_| !command.answers_with_secret());
+        let scope = scope.ok_or(Refusal::IdempotencyKeyNotSupported)?;
+        // What an anonymous session was answered stays with it when it becomes a user's.
+        let before = match actor {
+            Actor::Session(SessionActor { session, user: Some(_), .. }) => {
+                Some(Scope::Session(*session))
+            }
+            _ => None,
+        };
+        let digest = self.secret.digest("idempotency key", &[key.as_bytes()]);
+        Ok(Some(Keyed { scope, before, digest, fingerprint: fingerprint.0 }))
+    }
+
+    /// The first administrator: created with a password, or by a link that is handed out once.
+    async fn set_up(&self, password: Option<Password>) -> Result<Option<Token>, OpenError> {
+        let refuse = |refusal: Refusal| OpenError::Refused(refusal.to_string());
+        let username: Username =
+            FIRST_ADMIN.parse().map_err(|_| refuse(Refusal::NotFound("user")))?;
+        let holder = Fact::Name(username.clone());
+        if read_fact(&*self.store, View::Committed, &holder)?.is_some() {
+            return Ok(None);
+        }
+        let Some(password) = password else {
+            return match self.call(Command::MakeSetUpLink, Actor::System).await {
+                Ok(Outcome::LinkMade { link, .. }) => Ok(Some(link)),
+                Ok(_) => Ok(None),
+                Err(refusal) => Err(refuse(refusal)),
+            };
+        };
+        let roles = Some(vec![Role::admin()]);
+        let register = Command::Register { username, password, name: None, roles };
+        match self.call(register, Actor::System).await {
+            Ok(_) => Ok(None),
+            Err(Refusal::InvalidInput(errors)) => {
+                let what: Vec<_> = errors.into_iter().map(|error| error.message).collect();
+                Err(OpenError::Refused(format!("ABIDE_ADMIN_PASSWORD {}", what.join(", "))))
+            }
+            Err(refusal) => Err(refuse(refusal)),
+        }
+    }
+}
+
+fn fresh(answer: super::Answer) -> Answered {
+    Answered { answer, replayed: false }
+}
+
+/// For a command whose renderer went down with the executor: an answer without words.
+fn unanswered() -> Answered {
+    fresh(super::Answer { status: 503, headers: Vec::new(), body: bytes::Bytes::new() })
+}
+
+fn stopped_by(mut stopped: watch::Receiver<Option<String>>) -> Stopped {
+    Stopped(Box::pin(async move {
+        let reason = stopped.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
+            // The application was dropped without a failure: there is nothing to stop for.
+            None => std::future::pending().await,
+        }
+    }))
+}
+
+/// The clock as the store left it.
+fn open_clock(store: &dyn Store) -> Result<Clock, OpenError> {
+    let marks = match store.get(View::Committed, &Key::Clock.encode())? {
+        Some(row) => value::read_plain(&Key::Clock, &row.value).map_err(ReadError::from)?,
+        None => ClockV1::default(),
+    };
+    let durable = store.durable();
+    let before_last = Revision::new(durable.get().saturating_sub(1));
+    // The log may have been cut before its last commit; the marks are there then.
+    let last = store.read_log(before_last, 1).unwrap_or_default();
+    let last_ms = last.first().map_or(0, |entry| entry.at_ms);
+    let high = Time::from_ms(marks.high_ms.max(last_ms));
+    let (clock, jump) = Clock::new(high, Span::from_ms(marks.advanced_ms));
+    if jump > JUMP {
+        tracing::warn!(
+            last = %high,
+            now = %clock.now(),
+            "the clock is ahead of the last commit by {} s: the server was down, or the clock was \
+             set forward; what is due by now happens first",
+            jump.ms() / 1000
+        );
+    }
+    Ok(clock)
+}

@@ -1,0 +1,456 @@
+//! The single ordered path of everything that changes something.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::access::Caches;
+use super::answers::{self, Keyed, Known};
+use super::clock::Clock;
+use super::sweep::Sweep;
+use super::{Answer, Render};
+use crate::engine::{
+    Actor, Command, Decision, Evidence, Fact, Moment, Outcome, Record, Refusal, Rules, Timer,
+    TimerOf, decide, decide_timers,
+};
+use crate::records::entry::EntryV1;
+use crate::records::value::{self, ClockV1};
+use crate::records::{Key, ReadError, Reader, plan};
+use crate::store::{
+    Batch, KeyRange, Order, PAGE_ROWS_MAX, Receipt, Store, StoreError, Urgency, View, Write,
+};
+use crate::types::{Revision, Span, Time};
+
+/// Most timers of one commit: a page of the store, and few enough that a command behind a great
+/// many of them is not kept from its own commit for long.
+const TIMERS_PER_COMMIT_MAX: usize = PAGE_ROWS_MAX;
+
+/// The clock's high-water mark is written at least so often: it bounds how far a clock that was
+/// set back while the server was down can make time repeat, beyond what the last commit says.
+const CLOCK_NOTED_EVERY: Span = Span::from_minutes(1);
+
+/// How long an idle executor waits before it looks around.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// After a write that found no room, timers and sweeps wait so long.
+const RETRY_AFTER: Span = Span::from_seconds(1);
+
+/// A conflict needs another writer, and there is none: more than one is a fault.
+const CONFLICTS_MAX: usize = 3;
+
+/// What the executor is asked to do.
+pub(super) enum Work {
+    /// A command.
+    Command(Box<Job>),
+    /// Move the clock and let fire what is due by then.
+    Advance { by: Span, reply: oneshot::Sender<Receipt> },
+    /// Finish what was taken before, and end.
+    Close,
+}
+
+/// A command and all that belongs to it.
+pub(super) struct Job {
+    pub(super) command: Command,
+    pub(super) actor: Actor,
+    pub(super) evidence: Evidence,
+    pub(super) request: Arc<str>,
+    pub(super) keyed: Option<Keyed>,
+    /// There for a command with an Idempotency-Key.
+    pub(super) render: Option<Render>,
+    pub(super) reply: oneshot::Sender<Done>,
+}
+
+/// What became of a command. It may be told once the receipt has resolved.
+pub(super) struct Done {
+    pub(super) end: End,
+    pub(super) receipt: Receipt,
+    /// The renderer, back to where it came from.
+    pub(super) render: Option<Render>,
+}
+
+/// How a command ended.
+pub(super) enum End {
+    /// This became of it.
+    Fresh(Box<Result<Outcome, Refusal>>, Revision),
+    /// This became of it, and the answer was kept.
+    Kept(Answer),
+    /// It had been answered before.
+    Replayed(Answer),
+}
+
+/// Why the executor cannot go on.
+pub(super) struct Fatal(pub(super) String);
+
+impl From<ReadError> for Fatal {
+    fn from(error: ReadError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<StoreError> for Fatal {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// The executor: it alone commits.
+pub(super) struct Executor {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) clock: Arc<Clock>,
+    pub(super) caches: Arc<Caches>,
+    pub(super) depth: Arc<AtomicUsize>,
+    pub(super) stop: watch::Sender<Option<String>>,
+    /// The last commit that was staged.
+    last: Revision,
+    /// No timer is due before this.
+    next_due: Time,
+    clock_noted_at: Time,
+    sweep: Sweep,
+}
+
+/// What one commit is made of, beside the time.
+#[derive(Default)]
+struct Pieces {
+    batch: Batch,
+    /// What the caches must forget.
+    records: std::collections::BTreeMap<Fact, Option<Record>>,
+    /// The earliest timer that it sets.
+    armed: Option<Time>,
+}
+
+impl Executor {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        rules: Arc<Rules>,
+        clock: Arc<Clock>,
+        caches: Arc<Caches>,
+        depth: Arc<AtomicUsize>,
+        stop: watch::Sender<Option<String>>,
+    ) -> Self {
+        let last = store.durable();
+        Self {
+            store,
+            rules,
+            clock,
+            caches,
+            depth,
+            stop,
+            last,
+            next_due: Time::ZERO,
+            clock_noted_at: Time::ZERO,
+            sweep: Sweep::default(),
+        }
+    }
+
+    /// Works until it is closed. Whatever ends it otherwise ends the process.
+    pub(super) fn run(mut self, queue: &Receiver<Work>) {
+        let stop = self.stop.clone();
+        let work = std::panic::AssertUnwindSafe(|| self.work(queue));
+        let reason = match std::panic::catch_unwind(work) {
+            Ok(Ok(())) => return,
+            Ok(Err(Fatal(reason))) => reason,
+            Err(_) => "the executor panicked; see the log above".to_owned(),
+        };
+        tracing::error!(reason, "nothing can be changed any more: the server stops");
+        stop.send_replace(Some(reason));
+    }
+
+    fn work(&mut self, queue: &Receiver<Work>) -> Result<(), Fatal> {
+        loop {
+            let wait = self.next_due.since(self.clock.now());
+            let wait = Duration::from_millis(wait.ms()).min(LOOK_EVERY);
+            match queue.recv_timeout(wait) {
+                Ok(Work::Command(job)) => {
+                    self.depth.fetch_sub(1, Ordering::AcqRel);
+                    self.execute(*job)?;
+                    if self.sweep.is_due() {
+                        self.sweep()?;
+                    }
+                }
+                Ok(Work::Advance { by, reply }) => {
+                    self.clock.advance(by);
+                    self.note_clock()?;
+                    self.fire_due()?;
+                    // Whoever asked may be gone; the clock has moved all the same.
+                    drop(reply.send(self.store.durable_at(self.last)));
+                }
+                Ok(Work::Close) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.fire_due()?;
+                    self.sweep()?;
+                }
+            }
+        }
+    }
+
+    /// Lets everything fire that is due, and says what time it is now.
+    fn fire_due(&mut self) -> Result<Time, Fatal> {
+        loop {
+            let now = self.clock.now();
+            if now < self.next_due {
+                return Ok(now);
+            }
+            let range = KeyRange::prefix(Key::TIMERS);
+            let page =
+                self.store.scan(View::Staged, &range, Order::Ascending, TIMERS_PER_COMMIT_MAX)?;
+            let timers: Vec<Timer> = page
+                .rows
+                .iter()
+                .map(|row| match Key::decode(&row.key) {
+                    Some(Key::Timer(timer)) => Ok(timer),
+                    _ => Err(Fatal("a timer's key cannot be read; run abide verify".to_owned())),
+                })
+                .collect::<Result<_, _>>()?;
+            let due: Vec<Timer> =
+                timers.iter().copied().take_while(|timer| timer.due <= now).collect();
+            if due.is_empty() {
+                self.next_due = timers.first().map_or(Time::MAX, |timer| timer.due);
+                continue;
+            }
+            if !self.fire(now, &due)? {
+                self.next_due = now.plus(RETRY_AFTER);
+                return Ok(now);
+            }
+        }
+    }
+
+    /// Lets these timers fire in one commit; `false`: there is no room for it now. Whatever is
+    /// decided looks at the time itself, so nothing that has ended comes back to life meanwhile.
+    fn fire(&mut self, now: Time, due: &[Timer]) -> Result<bool, Fatal> {
+        let store = Arc::clone(&self.store);
+        let mut reader = Reader::new(&*store, View::Staged);
+        for timer in due {
+            match timer.what {
+                TimerOf::Session(id) => reader.load(Fact::Session(id))?,
+                TimerOf::Stored(id) => reader.load(Fact::Stored(id))?,
+                TimerOf::Link(hash) => reader.load(Fact::Token(hash))?,
+            }
+        }
+        let changes = loop {
+            match decide_timers(&reader.facts, &self.rules, self.moment(now), due) {
+                Ok(changes) => break changes,
+                Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
+            }
+        };
+        let (preconditions, writes) = plan(&changes, &reader)?;
+        let pieces = Pieces {
+            batch: Batch {
+                preconditions,
+                writes,
+                entry: EntryV1::new(&Actor::System, "", &changes.events).encode().into(),
+                urgency: Urgency::Reserved,
+                ..Batch::default()
+            },
+            armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
+            records: changes.records,
+        };
+        match self.commit(now, pieces)? {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                tracing::warn!(%error, "timers are late");
+                Ok(false)
+            }
+        }
+    }
+
+    fn moment(&self, now: Time) -> Moment {
+        Moment { now, revision: self.last.next() }
+    }
+
+    fn execute(&mut self, job: Job) -> Result<(), Fatal> {
+        let now = self.fire_due()?;
+        let Job { command, actor, evidence, request, keyed, render, reply } = job;
+        let asked = Asked { command: &command, actor: &actor, evidence: &evidence };
+        let (end, receipt) = match self.attempt(now, &asked, &request, keyed, render.as_ref())? {
+            Ok((end, receipt)) => (end, receipt),
+            // A refusal rests on what was read, which may be on its way to the disk still.
+            Err(refusal) => {
+                (End::Fresh(Box::new(Err(refusal)), self.last), self.store.durable_at(self.last))
+            }
+        };
+        // Whoever asked may be gone: what was taken happens all the same.
+        drop(reply.send(Done { end, receipt, render }));
+        Ok(())
+    }
+
+    /// One command; the inner error is a refusal that changes nothing and is kept nowhere.
+    fn attempt(
+        &mut self,
+        now: Time,
+        asked: &Asked<'_>,
+        request: &str,
+        keyed: Option<Keyed>,
+        renderer: Option<&Render>,
+    ) -> Result<Result<(End, Receipt), Refusal>, Fatal> {
+        let mut stale_parts = 0;
+        let mut counted = None;
+        if let Some(keyed) = &keyed {
+            match answers::look_up(&*self.store, View::Staged, keyed, now)? {
+                Err(refusal) => return Ok(Err(refusal)),
+                Ok(Known::Answered(answer, revision)) => {
+                    let receipt = self.store.durable_at(revision);
+                    return Ok(Ok((End::Replayed(answer), receipt)));
+                }
+                Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
+            }
+            match answers::count(&*self.store, keyed.scope, now)? {
+                Ok(write) => counted = Some(write),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+        for _ in 0..CONFLICTS_MAX {
+            let store = Arc::clone(&self.store);
+            let mut facts = Reader::new(&*store, View::Staged);
+            let decision = self.decide(now, asked, &mut facts)?;
+            let Decision { changes, result } = decision;
+            let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
+            let kept = keyed.as_ref().zip(renderer).filter(|_| is_kept);
+            if changes.events.is_empty() && kept.is_none() {
+                let end = End::Fresh(Box::new(result), self.last);
+                return Ok(Ok((end, self.store.durable_at(self.last))));
+            }
+            let revision = self.last.next();
+            let (preconditions, mut writes) = plan(&changes, &facts)?;
+            let mut answer = None;
+            if let Some((keyed, renderer)) = kept {
+                let words = renderer(result.as_ref(), revision);
+                let Some(rows) = answers::keep(keyed, &words, now, stale_parts) else {
+                    let (what, bytes_max) = ("an answer that is kept", 400 * 1024);
+                    return Ok(Err(Refusal::TooLarge { what, bytes_max }));
+                };
+                writes.extend(rows);
+                writes.extend(counted.clone());
+                answer = Some(words);
+            }
+            let urgency =
+                if asked.command.is_reserved() { Urgency::Reserved } else { Urgency::Ordinary };
+            let entry = EntryV1::new(asked.actor, request, &changes.events).encode().into();
+            let pieces = Pieces {
+                batch: Batch { preconditions, writes, entry, urgency, ..Batch::default() },
+                armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
+                records: changes.records,
+            };
+            match self.commit(now, pieces)? {
+                Ok(receipt) => {
+                    self.sweep.count(keyed.is_some());
+                    let end =
+                        answer.map_or_else(|| End::Fresh(Box::new(result), revision), End::Kept);
+                    return Ok(Ok((end, receipt)));
+                }
+                Err(StoreError::Conflict { .. }) => {}
+                Err(error) => return Ok(Err(without_commit(&error, result))),
+            }
+        }
+        Err(Fatal("somebody else writes to this store".to_owned()))
+    }
+
+    fn decide(
+        &self,
+        now: Time,
+        asked: &Asked<'_>,
+        reader: &mut Reader<'_>,
+    ) -> Result<Decision, Fatal> {
+        let moment = self.moment(now);
+        loop {
+            let Asked { command, actor, evidence } = asked;
+            match decide(&reader.facts, &self.rules, moment, actor, command, evidence) {
+                Ok(decision) => return Ok(decision),
+                Err(fact) => reader.load(fact)?,
+            }
+        }
+    }
+
+    /// Stages a commit; the inner error is one after which nothing has changed.
+    fn commit(&mut self, now: Time, pieces: Pieces) -> Result<Result<Receipt, StoreError>, Fatal> {
+        let Pieces { mut batch, records, armed } = pieces;
+        let revision = self.last.next();
+        batch.at_ms = now.ms();
+        let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
+        if notes_clock {
+            batch.writes.push(self.clock_row(now));
+        }
+        self.caches.forget(&records, revision);
+        match self.store.commit(batch) {
+            Ok(receipt) if receipt.revision() == revision => {
+                self.last = revision;
+                if notes_clock {
+                    self.clock_noted_at = now;
+                }
+                if let Some(due) = armed {
+                    self.next_due = self.next_due.min(due);
+                }
+                Ok(Ok(receipt))
+            }
+            Ok(receipt) => Err(Fatal(format!(
+                "the commit was to be {revision} and is {}: somebody else writes to this store",
+                receipt.revision()
+            ))),
+            Err(
+                error @ (StoreError::Conflict { .. }
+                | StoreError::Busy
+                | StoreError::NoRoom
+                | StoreError::Invalid(_)),
+            ) => Ok(Err(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn clock_row(&self, now: Time) -> Write {
+        let marks = ClockV1 { high_ms: now.ms(), advanced_ms: self.clock.advanced().ms() };
+        Write::put(Key::Clock.encode(), value::write(1, &marks))
+    }
+
+    /// Writes the clock's marks at once, after it was moved by hand.
+    fn note_clock(&mut self) -> Result<(), Fatal> {
+        self.clock_noted_at = Time::ZERO;
+        let now = self.clock.now();
+        let batch = Batch { urgency: Urgency::Reserved, ..Batch::default() };
+        if let Err(error) = self.commit(now, Pieces { batch, ..Pieces::default() })? {
+            tracing::warn!(%error, "that the clock was moved is not written down");
+        }
+        Ok(())
+    }
+
+    /// Forgets some of what has become too old.
+    fn sweep(&mut self) -> Result<(), Fatal> {
+        let now = self.clock.now();
+        let (preconditions, writes) = self.sweep.page(&*self.store, now)?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let urgency = Urgency::Reserved;
+        let batch = Batch { preconditions, writes, urgency, ..Batch::default() };
+        if let Err(error) = self.commit(now, Pieces { batch, ..Pieces::default() })? {
+            tracing::warn!(%error, "what is too old stays for now");
+        }
+        Ok(())
+    }
+}
+
+/// Who asks for what, with what.
+struct Asked<'a> {
+    command: &'a Command,
+    actor: &'a Actor,
+    evidence: &'a Evidence,
+}
+
+/// What to answer when a commit was not taken. Where it was only to note a refusal, the refusal
+/// stands; but a failed login that cannot be counted says nothing about the password.
+fn without_commit(error: &StoreError, result: Result<Outcome, Refusal>) -> Refusal {
+    match result {
+        Err(refusal) if refusal != Refusal::InvalidCredentials => return refusal,
+        _ => {}
+    }
+    match error {
+        StoreError::NoRoom => Refusal::NoRoom,
+        StoreError::Invalid(what) => {
+            tracing::error!(what, "a commit was not valid");
+            Refusal::TooLarge { what: "a commit", bytes_max: crate::store::BATCH_BYTES_MAX }
+        }
+        _ => Refusal::Busy { retry_after: Span::from_seconds(1) },
+    }
+}

@@ -1,0 +1,274 @@
+//! What a command needs before its turn: randomness, hashes, and the checking of passwords.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use super::Client;
+use super::app::App;
+use crate::engine::{
+    Actor, Command, Digest, Evidence, Fact, Facts, Holder, Moment, Record, Refusal, Rules,
+    StoredKey, User, Verdict, decide,
+};
+use crate::records::{ReadError, read_fact};
+use crate::store::View;
+use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
+
+/// Random bytes for a token and three ids.
+const RANDOM_BYTES: usize = 32 + 3 * 10;
+
+impl App {
+    /// The evidence for a command. Where it would be refused for another reason than a wrong
+    /// password, no password is checked or hashed: that work is for those who may ask for it.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when the line for hashing is full, [`Refusal::Stopping`].
+    pub(super) async fn prepare(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        client: &Client,
+    ) -> Result<Evidence, Refusal> {
+        let mut evidence = self.mint(command, actor, client)?;
+        match command {
+            Command::Login { username, password, .. } => {
+                let user = self.guard(self.user_by_name(username))?;
+                let verdict =
+                    self.prove(command, actor, &mut evidence, user.as_ref(), password).await?;
+                // A disabled user's hash is checked like everybody's; the answer is no.
+                self.rehash(&mut evidence, verdict, password).await?;
+            }
+            Command::Elevate { password } => {
+                let user = self.guard(self.own_record(actor))?;
+                let verdict =
+                    self.prove(command, actor, &mut evidence, user.as_ref(), password).await?;
+                self.rehash(&mut evidence, verdict, password).await?;
+            }
+            Command::ChangePassword { current, new } => {
+                let user = self.guard(self.own_record(actor))?;
+                evidence.hashed = Some("".into());
+                let verdict =
+                    self.prove(command, actor, &mut evidence, user.as_ref(), current).await?;
+                evidence.hashed = None;
+                if verdict.is_some_and(|(matched, _)| matched) {
+                    evidence.hashed = Some(self.passwords.hash(new.clone()).await?);
+                }
+            }
+            Command::Register { password, .. } | Command::UseLink { password, .. } => {
+                evidence.hashed = Some("".into());
+                let would_do = self.would_do(command, actor, &evidence)?;
+                evidence.hashed = None;
+                if would_do {
+                    evidence.hashed = Some(self.passwords.hash(password.clone()).await?);
+                }
+            }
+            _ => {}
+        }
+        Ok(evidence)
+    }
+
+    /// Checks a password, if the command would be done with the right one. Says whether it
+    /// matched and whether its hash is weak; `None`: nothing was checked.
+    async fn prove(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        evidence: &mut Evidence,
+        user: Option<&User>,
+        password: &Password,
+    ) -> Result<Option<(bool, bool)>, Refusal> {
+        let verdict = |matched| Verdict {
+            user: user.map(|user| user.id),
+            credential: user.map_or(0, |user| user.credential),
+            matched,
+        };
+        evidence.verdict = Some(verdict(true));
+        let would_do = self.would_do(command, actor, evidence)?;
+        evidence.verdict = None;
+        if !would_do {
+            return Ok(None);
+        }
+        // No password is longer; what is longer need not be hashed to be wrong, and its work
+        // would not be the same.
+        let chars = password.reveal().chars().take(Rules::PASSWORD_CHARS_MAX + 1).count();
+        let password = if chars > Rules::PASSWORD_CHARS_MAX {
+            Password::new(String::new())
+        } else {
+            password.clone()
+        };
+        let phc = user.and_then(|user| user.password.clone());
+        let checked = self.passwords.check(password, phc).await?;
+        evidence.verdict = Some(verdict(checked.matched));
+        Ok(Some((checked.matched, checked.is_weak)))
+    }
+
+    /// Hashes a password that was just proved again, if its hash is of less cost than today's.
+    async fn rehash(
+        &self,
+        evidence: &mut Evidence,
+        verdict: Option<(bool, bool)>,
+        password: &Password,
+    ) -> Result<(), Refusal> {
+        if verdict == Some((true, true)) {
+            evidence.hashed = Some(self.passwords.hash(password.clone()).await?);
+        }
+        Ok(())
+    }
+
+    /// Whether a command, decided on what is durable now, would be done, or be refused only for a
+    /// wrong password.
+    fn would_do(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        evidence: &Evidence,
+    ) -> Result<bool, Refusal> {
+        let moment = Moment { now: self.clock.now(), revision: self.store.durable().next() };
+        let mut facts = Facts::default();
+        loop {
+            match decide(&facts, &self.rules, moment, actor, command, evidence) {
+                Ok(decision) => {
+                    return Ok(matches!(decision.result, Ok(_) | Err(Refusal::InvalidCredentials)));
+                }
+                Err(fact) => {
+                    let loaded = read_fact(&*self.store, View::Committed, &fact);
+                    facts.add(fact, self.guard(loaded)?);
+                }
+            }
+        }
+    }
+
+    fn user_by_name(&self, username: &Username) -> Result<Option<User>, ReadError> {
+        let holder = read_fact(&*self.store, View::Committed, &Fact::Name(username.clone()))?;
+        match holder.as_ref().map(|(record, _)| &**record) {
+            Some(Record::Name(Holder::User(id))) => self.user_by_id(*id),
+            _ => Ok(None),
+        }
+    }
+
+    pub(super) fn user_by_id(&self, id: UserId) -> Result<Option<User>, ReadError> {
+        let user = read_fact(&*self.store, View::Committed, &Fact::User(id))?;
+        Ok(match user.as_ref().map(|(record, _)| &**record) {
+            Some(Record::User(user)) => Some(user.clone()),
+            _ => None,
+        })
+    }
+
+    fn own_record(&self, actor: &Actor) -> Result<Option<User>, ReadError> {
+        match actor.user() {
+            Some(user) => self.user_by_id(user.id),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn mint(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        client: &Client,
+    ) -> Result<Evidence, Refusal> {
+        let mut random = [0; RANDOM_BYTES];
+        getrandom::fill(&mut random).map_err(|error| {
+            tracing::error!(%error, "the system gives no random bytes");
+            Refusal::Stopping
+        })?;
+        let (secret, ids) = random.split_first_chunk::<32>().ok_or(Refusal::Stopping)?;
+        let (ids, _) = ids.as_chunks::<10>();
+        let now = self.clock.now();
+        let id = |number: usize| uuid_v7(now, ids.get(number).copied().unwrap_or_default());
+        let account = match command {
+            Command::Login { username, .. } => Some(username),
+            _ => actor.user().map(|user| &user.username),
+        };
+        let account = account.map_or("", Username::as_str);
+        let origin = client.address.as_deref().map(|address| {
+            self.secret.digest("login failures from", &[origin(address).as_bytes()])
+        });
+        let stored = match command {
+            Command::PutStored { key, .. }
+            | Command::TouchStored { key }
+            | Command::DeleteStored { key } => self.stored_digest(actor, key),
+            _ => Digest::default(),
+        };
+        Ok(Evidence {
+            verdict: None,
+            hashed: None,
+            session: SessionId::new(id(0)),
+            user: UserId::new(id(1)),
+            key: KeyId::new(id(2)),
+            token: command.hands_out().map(|kind| Token::new(kind, secret)),
+            account: self.secret.digest("login failures of", &[account.as_bytes()]),
+            origin,
+            stored,
+            address: client.address.clone(),
+            agent: client.agent.as_deref().map(cut_agent),
+        })
+    }
+
+    /// The keyed hash of another framework's key, apart for each API key.
+    pub(super) fn stored_digest(&self, actor: &Actor, key: &StoredKey) -> Digest {
+        let owner = match actor {
+            Actor::Key(api_key) => api_key.key.id.bits().to_be_bytes(),
+            _ => [0; 16],
+        };
+        self.secret.digest("stored key", &[&owner, key.reveal().as_bytes()])
+    }
+}
+
+/// A `UUIDv7` (RFC 9562, section 5.7): 48 bits of milliseconds, 74 random ones.
+fn uuid_v7(now: Time, random: [u8; 10]) -> u128 {
+    let mut bits = 0_u128;
+    for byte in random {
+        bits = bits << 8 | u128::from(byte);
+    }
+    let (high, low) = (bits >> 62 & 0xfff, bits & ((1 << 62) - 1));
+    u128::from(now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+}
+
+/// The part of an address that counts as one origin: an IPv6 network of 64 bits is one customer's.
+fn origin(address: &str) -> String {
+    match address.parse() {
+        Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
+            Some(mapped) => mapped.to_string(),
+            None => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).to_string(),
+        },
+        _ => address.to_owned(),
+    }
+}
+
+/// A `User-Agent` without what could break a line, and of bounded length.
+fn cut_agent(agent: &str) -> Arc<str> {
+    let mut cut = String::new();
+    for character in agent.chars().filter(|character| !character.is_control()) {
+        if cut.len() + character.len_utf8() > Rules::AGENT_BYTES_MAX {
+            break;
+        }
+        cut.push(character);
+    }
+    cut.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_version_7_and_ordered_by_time() {
+        let id = uuid_v7(Time::from_ms(0x0123_4567_89ab), [0xff; 10]);
+        assert_eq!(id, 0x0123_4567_89ab_7fff_bfff_ffff_ffff_ffff);
+        assert!(uuid_v7(Time::from_ms(1), [0xff; 10]) < uuid_v7(Time::from_ms(2), [0; 10]));
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_origin() {
+        assert_eq!(origin("2001:db8:1:2:3:4:5:6"), origin("2001:db8:1:2::1"));
+        assert_ne!(origin("2001:db8:1:2::1"), origin("2001:db8:1:3::1"));
+        assert_eq!(origin("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(origin("192.0.2.1"), "192.0.2.1");
+    }
+
+    #[test]
+    fn an_agent_is_one_bounded_line() {
+        assert_eq!(&*cut_agent("a\r\nb\u{1b}c"), "abc");
+        assert_eq!(cut_agent(&"\u{e9}".repeat(1000)).len(), Rules::AGENT_BYTES_MAX);
+    }
+}

@@ -1,0 +1,275 @@
+//! What can be asked for without changing anything. All of it shows what is durable.
+
+use std::sync::atomic::Ordering;
+
+use super::app::App;
+use super::{PageAsk, PageOf};
+use crate::engine::{
+    Actor, Command, Data, EMPTY, Fact, KeyView, Record, Refusal, SessionView, User, UserRef,
+    UserView,
+};
+use crate::records::{DecodeError, Key, ReadError, read_fact, value};
+use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
+use crate::types::{KeyId, Revision, Role, SessionId, UserId, Username};
+
+impl App {
+    /// The data of the actor's session.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`] for an actor without a session, [`Refusal::Unauthenticated`] when
+    /// it has ended meanwhile, [`Refusal::Stopping`].
+    pub fn session_data(&self, actor: &Actor) -> Result<Data, Refusal> {
+        let id = actor.session().ok_or(Refusal::NotAllowed("this needs a session"))?;
+        // The data first: where the session is there after it, it was there with it.
+        let data = self.data(&Fact::SessionData(id))?;
+        let (session, _) = self.session_record(id)?.ok_or(Refusal::Unauthenticated)?;
+        Ok(data.unwrap_or_else(|| no_data(session.created_revision)))
+    }
+
+    /// The live sessions of a user, newest first (at most
+    /// [`Rules::SESSIONS_PER_USER_MAX`](crate::engine::Rules::SESSIONS_PER_USER_MAX)); an anonymous
+    /// actor has its own one. `username`: whose, for an administrator or an auditor.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
+    pub fn sessions(
+        &self,
+        actor: &Actor,
+        username: Option<&Username>,
+    ) -> Result<Vec<SessionView>, Refusal> {
+        let user = match (username, actor.user()) {
+            (Some(asked), own) if own.is_none_or(|own| own.username != *asked) => {
+                self.must_see_all(actor, "GET /v1/sessions?user=")?;
+                self.user_named(asked)?.0.names()
+            }
+            (_, Some(own)) => own.clone(),
+            (_, None) => {
+                let id = actor.session().ok_or(Refusal::NotAllowed("this needs a session"))?;
+                return Ok(self.session_view(id)?.into_iter().collect());
+            }
+        };
+        let list = self.fact(&Fact::UserSessions(user.id))?;
+        let Some((Record::Sessions(list), _)) = list else { return Ok(Vec::new()) };
+        let mut views = Vec::with_capacity(list.len());
+        for id in list.into_iter().rev() {
+            views.extend(self.session_view(id)?);
+        }
+        Ok(views)
+    }
+
+    /// A live session by its id: an own one, or for an administrator or auditor any.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Stopping`].
+    pub fn session(&self, actor: &Actor, id: SessionId) -> Result<SessionView, Refusal> {
+        let none = Refusal::NotFound("session");
+        let view = self.session_view(id)?.ok_or(none.clone())?;
+        let own = actor.session() == Some(id)
+            || actor.user().is_some_and(|own| view.user.as_ref() == Some(own));
+        if own || actor.has(Role::AUDITOR) { Ok(view) } else { Err(none) }
+    }
+
+    /// The actor's own user.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`] for an actor that is no user, [`Refusal::Unauthenticated`] when the
+    /// user was deleted meanwhile, [`Refusal::Stopping`].
+    pub fn own_user(&self, actor: &Actor) -> Result<UserView, Refusal> {
+        let (user, revision) = self.own(actor)?;
+        Ok(user.view(revision))
+    }
+
+    /// The data of the actor's own user.
+    ///
+    /// # Errors
+    /// As [`App::own_user`].
+    pub fn user_data(&self, actor: &Actor) -> Result<Data, Refusal> {
+        let (user, _) = self.own(actor)?;
+        let data = self.data(&Fact::UserData(user.id))?;
+        Ok(data.unwrap_or_else(|| no_data(user.created_revision)))
+    }
+
+    /// A user, for an administrator or an auditor.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
+    pub fn user(&self, actor: &Actor, username: &Username) -> Result<UserView, Refusal> {
+        self.must_see_all(actor, "GET /v1/users/{username}")?;
+        let (user, revision) = self.user_named(username)?;
+        Ok(user.view(revision))
+    }
+
+    /// The users, for an administrator or an auditor.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
+    pub fn users(
+        &self,
+        actor: &Actor,
+        page: PageAsk<UserId>,
+    ) -> Result<PageOf<UserView, UserId>, Refusal> {
+        self.must_see_all(actor, "GET /v1/users")?;
+        let after = page.after.map(|id| Key::User(id).encode());
+        let rows = self.guard(self.page(Key::USERS, after, page.limit, |key| match key {
+            Key::User(id) => Some(Fact::User(id)),
+            _ => None,
+        }))?;
+        Ok(into_page(rows, page.limit, |record, revision| match record {
+            Record::User(user) => Some((user.id, user.view(revision))),
+            _ => None,
+        }))
+    }
+
+    /// The API keys, for an administrator or an auditor.
+    ///
+    /// # Errors
+    /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
+    pub fn keys(
+        &self,
+        actor: &Actor,
+        page: PageAsk<KeyId>,
+    ) -> Result<PageOf<KeyView, KeyId>, Refusal> {
+        self.must_see_all(actor, "GET /v1/api-keys")?;
+        let after = page.after.map(|id| Key::ApiKey(id).encode());
+        let rows = self.guard(self.page(Key::API_KEYS, after, page.limit, |key| match key {
+            Key::ApiKey(id) => Some(Fact::Key(id)),
+            _ => None,
+        }))?;
+        Ok(into_page(rows, page.limit, |record, revision| match record {
+            Record::Key(key) => Some((key.id, key.view(revision))),
+            _ => None,
+        }))
+    }
+
+    /// Commands that wait for the executor.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.depth.load(Ordering::Acquire)
+    }
+
+    /// Refuses who may not read everything, and lets the audit log know of it.
+    fn must_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
+        if *actor == Actor::System || actor.has(Role::AUDITOR) {
+            return Ok(());
+        }
+        if *actor == Actor::Nobody {
+            return Err(Refusal::Unauthenticated);
+        }
+        self.note(Command::NoteDenial { what }, actor.clone());
+        Err(Refusal::NotAllowed("this needs the role abide:admin or abide:auditor"))
+    }
+
+    fn own(&self, actor: &Actor) -> Result<(User, Revision), Refusal> {
+        let needs_user = Refusal::NotAllowed("this needs the session of a user");
+        let UserRef { id, .. } = actor.user().ok_or(needs_user)?;
+        match self.fact(&Fact::User(*id))? {
+            Some((Record::User(user), revision)) => Ok((user, revision)),
+            _ => Err(Refusal::Unauthenticated),
+        }
+    }
+
+    fn user_named(&self, username: &Username) -> Result<(User, Revision), Refusal> {
+        let holder = self.fact(&Fact::Name(username.clone()))?;
+        let Some((Record::Name(crate::engine::Holder::User(id)), _)) = holder else {
+            return Err(Refusal::NotFound("user"));
+        };
+        match self.fact(&Fact::User(id))? {
+            Some((Record::User(user), revision)) => Ok((user, revision)),
+            _ => Err(Refusal::NotFound("user")),
+        }
+    }
+
+    fn session_record(
+        &self,
+        id: SessionId,
+    ) -> Result<Option<(crate::engine::Session, Revision)>, Refusal> {
+        let now = self.clock.now();
+        Ok(match self.fact(&Fact::Session(id))? {
+            Some((Record::Session(session), revision)) if session.is_alive(now) => {
+                Some((session, revision))
+            }
+            _ => None,
+        })
+    }
+
+    fn session_view(&self, id: SessionId) -> Result<Option<SessionView>, Refusal> {
+        let Some((session, revision)) = self.session_record(id)? else { return Ok(None) };
+        let roles = match &session.user {
+            None => [].into(),
+            Some(user) => match self.guard(self.user_by_id(user.id))? {
+                Some(user) => user.roles,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(session.view(roles, revision)))
+    }
+
+    fn data(&self, fact: &Fact) -> Result<Option<Data>, Refusal> {
+        Ok(match self.fact(fact)? {
+            Some((Record::Data(json), revision)) => Some(Data { json, revision }),
+            _ => None,
+        })
+    }
+
+    fn fact(&self, fact: &Fact) -> Result<Option<(Record, Revision)>, Refusal> {
+        let loaded = self.guard(read_fact(&*self.store, View::Committed, fact))?;
+        Ok(loaded.map(|(record, revision)| {
+            let record = std::sync::Arc::unwrap_or_clone(record);
+            (record, revision)
+        }))
+    }
+
+    /// A page of one kind of record, newest first, and one more row if there is one.
+    fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<Vec<u8>>,
+        limit: usize,
+        fact: impl Fn(Key) -> Option<Fact>,
+    ) -> Result<Vec<(Record, Revision)>, ReadError> {
+        let mut range = KeyRange::prefix(prefix);
+        if let Some(after) = after {
+            range = range.before(after.into());
+        }
+        let mut records = Vec::new();
+        // A page of the store may hold fewer rows than asked for and still have a next one.
+        while records.len() <= limit {
+            let wanted = (limit + 1 - records.len()).min(PAGE_ROWS_MAX);
+            let page = self.store.scan(View::Committed, &range, Order::Descending, wanted)?;
+            for row in page.rows {
+                let what = || DecodeError {
+                    key: format!("{:?}", row.key),
+                    what: "no such key is written".to_owned(),
+                };
+                let fact = Key::decode(&row.key).and_then(&fact).ok_or_else(what)?;
+                records.push((value::decode(&fact, &row.value)?, row.revision));
+            }
+            match page.next {
+                Some(next) => range = range.before(next),
+                None => break,
+            }
+        }
+        Ok(records)
+    }
+}
+
+fn no_data(revision: Revision) -> Data {
+    Data { json: EMPTY.into(), revision }
+}
+
+fn into_page<T, I: Copy>(
+    rows: Vec<(Record, Revision)>,
+    limit: usize,
+    view: impl Fn(Record, Revision) -> Option<(I, T)>,
+) -> PageOf<T, I> {
+    let more = rows.len() > limit;
+    let mut last = None;
+    let mut items = Vec::with_capacity(limit.min(rows.len()));
+    for (record, revision) in rows.into_iter().take(limit) {
+        if let Some((id, item)) = view(record, revision) {
+            last = Some(id);
+            items.push(item);
+        }
+    }
+    PageOf { items, next: last.filter(|_| more) }
+}

@@ -1,0 +1,89 @@
+//! Forgetting what has become too old and has no timer: answers, their counts, failed logins.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use super::answers;
+use crate::engine::{Fact, Record, is_forgotten};
+use crate::records::{Key, ReadError, value};
+use crate::store::{KeyRange, Order, Precondition, Row, Store, View, Write};
+use crate::types::Time;
+
+/// Rows looked at in one go.
+const ROWS: usize = 64;
+
+/// One go for so many answers kept: two rows are looked at for each that is added, so a whole
+/// round takes no longer than it takes to keep half as many answers as there are.
+const ANSWERS_PER_GO: usize = ROWS / 2;
+
+/// What is swept.
+const PREFIXES: [&[u8]; 3] = [Key::ANSWERS, Key::ANSWER_COUNTS, Key::ATTEMPTS];
+
+/// Where the sweep stands.
+#[derive(Default)]
+pub(super) struct Sweep {
+    prefix: usize,
+    after: Option<Bytes>,
+    kept: usize,
+}
+
+impl Sweep {
+    /// Counts a commit; `kept`: one that keeps an answer.
+    pub(super) fn count(&mut self, kept: bool) {
+        self.kept += usize::from(kept);
+    }
+
+    /// Whether enough was added since the last go.
+    pub(super) const fn is_due(&self) -> bool {
+        self.kept >= ANSWERS_PER_GO
+    }
+
+    /// Looks at the next rows and says what to delete of them.
+    pub(super) fn page(
+        &mut self,
+        store: &dyn Store,
+        now: Time,
+    ) -> Result<(Vec<Precondition>, Vec<Write>), ReadError> {
+        self.kept = 0;
+        let mut range = KeyRange::prefix(PREFIXES[self.prefix]);
+        if let Some(after) = self.after.take() {
+            range.from = Bound::Excluded(after);
+        }
+        let page = store.scan(View::Staged, &range, Order::Ascending, ROWS)?;
+        self.after = page.next;
+        if self.after.is_none() {
+            self.prefix = (self.prefix + 1) % PREFIXES.len();
+        }
+        let (mut preconditions, mut writes) = (Vec::new(), Vec::new());
+        for row in page.rows {
+            let keys = too_old(&row, now)?;
+            if !keys.is_empty() {
+                preconditions.push(Precondition::Unchanged(row.key, row.revision));
+                writes.extend(keys.into_iter().map(|key| Write::delete(key.encode())));
+            }
+        }
+        Ok((preconditions, writes))
+    }
+}
+
+/// The keys to delete with this row; none: it stays.
+fn too_old(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
+    Ok(match Key::decode(&row.key) {
+        // The other parts go with the first.
+        Some(Key::Answer(scope, digest, 0)) if answers::is_forgotten(&row.value, now) => {
+            let parts = row.value.first().copied().unwrap_or(1);
+            (0..parts).map(|part| Key::Answer(scope, digest, part)).collect()
+        }
+        Some(key @ Key::AnswerCount(_)) if answers::is_count_over(&key, &row.value, now)? => {
+            vec![key]
+        }
+        Some(key @ Key::Attempts(digest)) => {
+            match value::decode(&Fact::Attempts(digest), &row.value)? {
+                Record::Attempts(attempts) if is_forgotten(&attempts, now) => vec![key],
+                _ => Vec::new(),
+            }
+        }
+        _ => Vec::new(),
+    })
+}

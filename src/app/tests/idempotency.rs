@@ -1,0 +1,206 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::json;
+
+use super::*;
+use crate::engine::DataChange;
+
+/// How a test's HTTP layer would write answers.
+fn render() -> Render {
+    Box::new(|result, revision| {
+        let body = match result {
+            Ok(outcome) => format!("{revision}: {outcome:?}"),
+            Err(refusal) => format!("{revision}: {}", refusal.code()),
+        };
+        let status = if result.is_ok() { 200 } else { 400 };
+        let headers = vec![("etag".to_owned(), format!("\"{revision}\""))];
+        Answer { status, headers, body: Bytes::from(body) }
+    })
+}
+
+fn envelope(house: &House, actor: &Actor, key: Option<&str>, body: &str) -> Envelope {
+    Envelope {
+        actor: actor.clone(),
+        client: Client::default(),
+        request: "req".into(),
+        idempotency: key.map(|key| Idempotency {
+            key: key.to_owned(),
+            fingerprint: house.app.fingerprint("PATCH", "/v1/x", "", body.as_bytes()),
+        }),
+        render: render(),
+    }
+}
+
+fn add(key: &str) -> Command {
+    let change = DataChange::Merge(json!({ key: 1 }));
+    Command::ChangeSessionData { change, if_match: None }
+}
+
+#[tokio::test]
+async fn the_same_request_gets_the_first_answer_byte_for_byte_and_takes_effect_once() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let actor = house.actor(&seat.token).await.unwrap();
+    let first = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
+    assert!(!first.replayed && first.answer.status == 200);
+    house.app.execute(add("b"), envelope(&house, &actor, None, "b")).await;
+    let before = house.store.durable();
+    let again = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
+    assert!(again.replayed);
+    assert_eq!(again.answer, first.answer);
+    assert_eq!(house.store.durable(), before);
+    // Over a restart too.
+    house.app.close().await;
+    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let again = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
+    assert!(again.replayed);
+    assert_eq!(again.answer, first.answer);
+}
+
+#[tokio::test]
+async fn another_request_under_the_same_key_is_refused() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let actor = house.actor(&seat.token).await.unwrap();
+    house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
+    let other = house.app.execute(add("b"), envelope(&house, &actor, Some("k"), "b")).await;
+    assert!(String::from_utf8_lossy(&other.answer.body).ends_with("idempotency-key-reused"));
+}
+
+#[tokio::test]
+async fn a_key_is_its_users_in_every_session_and_nobody_elses() {
+    let house = House::new().await;
+    let (first, second) = (house.join("alice").await, house.login("alice").await);
+    let mallory = house.join("mallory").await;
+    let phone = house.actor(&first.token).await.unwrap();
+    let desk = house.actor(&second.token).await.unwrap();
+    let mallory = house.actor(&mallory.token).await.unwrap();
+    house.app.execute(add("a"), envelope(&house, &phone, Some("k"), "a")).await;
+    assert!(house.app.execute(add("a"), envelope(&house, &desk, Some("k"), "a")).await.replayed);
+    assert!(
+        !house.app.execute(add("a"), envelope(&house, &mallory, Some("k"), "a")).await.replayed
+    );
+}
+
+#[tokio::test]
+async fn an_anonymous_sessions_answers_stay_its_own_when_it_is_upgraded() {
+    let house = House::new().await;
+    house.register("alice").await;
+    let open = Command::OpenAnonymous { profile: None };
+    let cart = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let anonymous = house.actor(&cart.token).await.unwrap();
+    let first = house.app.execute(add("a"), envelope(&house, &anonymous, Some("k"), "a")).await;
+    let seat = house.login_as(&anonymous, "alice", PASSWORD).await.unwrap();
+    let actor = house.actor(&seat.token).await.unwrap();
+    let again = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
+    assert!(again.replayed);
+    assert_eq!(again.answer, first.answer);
+    let other = house.login("alice").await;
+    let other = house.actor(&other.token).await.unwrap();
+    assert!(!house.app.execute(add("a"), envelope(&house, &other, Some("k"), "a")).await.replayed);
+}
+
+#[tokio::test]
+async fn fifty_duplicates_at_once_have_one_effect_and_one_answer() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let actor = house.actor(&seat.token).await.unwrap();
+    house.store.hold();
+    let before = house.store.durable();
+    let requests: Vec<_> = (0..50)
+        .map(|_| {
+            let app = Arc::clone(&house.app);
+            let envelope = envelope(&house, &actor, Some("k"), "a");
+            tokio::spawn(async move { app.execute(add("a"), envelope).await })
+        })
+        .collect();
+    while house
+        .store
+        .get(View::Staged, &Key::SessionData(seat.session.id, 0).encode())
+        .unwrap()
+        .is_none()
+    {
+        tokio::task::yield_now().await;
+    }
+    // A duplicate waits for the first one's sync.
+    assert!(requests.iter().all(|request| !request.is_finished()));
+    house.store.release();
+    let mut answers = Vec::new();
+    for request in requests {
+        answers.push(request.await.unwrap());
+    }
+    assert!(answers.iter().all(|answered| answered.answer == answers[0].answer));
+    assert_eq!(answers.iter().filter(|answered| !answered.replayed).count(), 1);
+    assert_eq!(house.store.durable(), before.next());
+}
+
+#[tokio::test]
+async fn a_refusal_by_the_state_is_kept_and_one_by_the_input_is_not() {
+    let house = House::new().await;
+    let admin = house.admin().await;
+    let register = |with: &str| Command::Register {
+        username: name("bob"),
+        password: password(with),
+        name: None,
+        roles: None,
+    };
+    let short = house.app.execute(register("short"), envelope(&house, &admin, Some("k"), "")).await;
+    assert!(!short.replayed);
+    let made = house.app.execute(register(PASSWORD), envelope(&house, &admin, Some("k"), "")).await;
+    assert!(!made.replayed && made.answer.status == 200);
+    let taken =
+        house.app.execute(register(PASSWORD), envelope(&house, &admin, Some("l"), "")).await;
+    assert!(String::from_utf8_lossy(&taken.answer.body).ends_with("username-taken"));
+    let again =
+        house.app.execute(register(PASSWORD), envelope(&house, &admin, Some("l"), "")).await;
+    assert!(again.replayed);
+    assert_eq!(again.answer, taken.answer);
+}
+
+#[tokio::test]
+async fn calls_with_a_secret_or_without_an_actor_take_no_key() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let actor = house.actor(&seat.token).await.unwrap();
+    let refused = |answered: Answered| {
+        String::from_utf8_lossy(&answered.answer.body).ends_with("idempotency-key-not-supported")
+    };
+    let rotate = envelope(&house, &actor, Some("k"), "");
+    assert!(refused(house.app.execute(Command::Rotate, rotate).await));
+    assert!(!house.is_dead(&seat.token).await);
+    let register = Command::Register {
+        username: name("bob"),
+        password: password(PASSWORD),
+        name: None,
+        roles: None,
+    };
+    let nobody = envelope(&house, &Actor::Nobody, Some("k"), "");
+    assert!(refused(house.app.execute(register, nobody).await));
+}
+
+#[tokio::test]
+async fn an_answer_is_forgotten_after_a_day_and_swept() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let actor = house.actor(&seat.token).await.unwrap();
+    for number in 0..40 {
+        let key = format!("k{number}");
+        house.app.execute(add("a"), envelope(&house, &actor, Some(&key), "a")).await;
+    }
+    let answers = |house: &House| {
+        let range = KeyRange::prefix(Key::ANSWERS);
+        house.store.scan(View::Committed, &range, Order::Ascending, 200).unwrap().rows.len()
+    };
+    assert_eq!(answers(&house), 40);
+    house.advance(Span::from_hours(24)).await;
+    let actor = house.actor(&house.login("alice").await.token).await.unwrap();
+    let late = house.app.execute(add("a"), envelope(&house, &actor, Some("k0"), "a")).await;
+    assert!(!late.replayed);
+    for number in 0..140 {
+        let key = format!("n{number}");
+        house.app.execute(add("a"), envelope(&house, &actor, Some(&key), "a")).await;
+    }
+    // The old ones are gone, and k0 is new.
+    assert_eq!(answers(&house), 141);
+}

@@ -1,0 +1,160 @@
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
+
+mod idempotency;
+mod order;
+mod sessions;
+mod users;
+
+use std::sync::Arc;
+
+use super::*;
+use crate::engine::{Actor, Command, Outcome, Refusal, Rules, SessionView};
+use crate::records::entry::EntryV1;
+use crate::records::{Key, value};
+use crate::store::memory::Memory;
+use crate::store::{Batch, KeyRange, LogEntry, Order, Store, View, Write};
+use crate::types::{Password, Revision, Role, Span, Token, Username};
+
+/// An application on a store in memory, and what a caller of it needs.
+struct House {
+    app: Arc<App>,
+    store: Arc<Memory>,
+}
+
+const PASSWORD: &str = "correct horse battery";
+const CHEAP: Cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+
+fn rules() -> Rules {
+    Rules { registration_open: true, anonymous_open: true, ..Rules::default() }
+}
+
+fn password(text: &str) -> Password {
+    Password::new(text.to_owned())
+}
+
+fn name(text: &str) -> Username {
+    text.parse().unwrap()
+}
+
+impl House {
+    async fn new() -> Self {
+        Self::with(rules()).await
+    }
+
+    async fn with(rules: Rules) -> Self {
+        Self::on(Arc::new(Memory::new()), rules).await
+    }
+
+    async fn on(store: Arc<Memory>, rules: Rules) -> Self {
+        let settings = Settings {
+            rules,
+            dev: true,
+            password_cost: CHEAP,
+            admin_password: Some(password(PASSWORD)),
+        };
+        let dynamic: Arc<dyn Store> = store.clone();
+        let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
+        assert!(opened.set_up.is_none());
+        Self { app: opened.app, store }
+    }
+
+    async fn run(&self, actor: &Actor, command: Command) -> Result<Outcome, Refusal> {
+        self.app.call(command, actor.clone()).await
+    }
+
+    async fn register(&self, who: &str) {
+        let command = Command::Register {
+            username: name(who),
+            password: password(PASSWORD),
+            name: None,
+            roles: None,
+        };
+        self.run(&Actor::Nobody, command).await.unwrap();
+    }
+
+    async fn login_as(&self, actor: &Actor, who: &str, with: &str) -> Result<Seat, Refusal> {
+        let command =
+            Command::Login { username: name(who), password: password(with), profile: None };
+        Ok(Seat::of(self.run(actor, command).await?))
+    }
+
+    async fn login(&self, who: &str) -> Seat {
+        self.login_as(&Actor::Nobody, who, PASSWORD).await.unwrap()
+    }
+
+    async fn join(&self, who: &str) -> Seat {
+        self.register(who).await;
+        self.login(who).await
+    }
+
+    async fn actor(&self, token: &Token) -> Result<Actor, Refusal> {
+        self.app.authenticate(Some(token)).await.map(|access| access.actor)
+    }
+
+    async fn is_dead(&self, token: &Token) -> bool {
+        self.app.authenticate(Some(token)).await == Err(Refusal::Unauthenticated)
+    }
+
+    async fn admin(&self) -> Actor {
+        let seat = self.login("admin").await;
+        self.actor(&seat.token).await.unwrap()
+    }
+
+    async fn key(&self, on_behalf: &[&str]) -> (Token, Actor) {
+        let admin = self.admin().await;
+        let command = Command::CreateKey {
+            name: "shop".to_owned(),
+            roles: Vec::new(),
+            on_behalf: on_behalf.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+        };
+        let Outcome::KeyCreated { token, .. } = self.run(&admin, command).await.unwrap() else {
+            panic!("a key was created")
+        };
+        let actor = self.actor(&token).await.unwrap();
+        (token, actor)
+    }
+
+    async fn advance(&self, by: Span) {
+        self.app.advance_clock(&Actor::System, by).await.unwrap();
+    }
+
+    /// The types of all events so far.
+    fn events(&self) -> Vec<String> {
+        let entries = self.store.read_log(Revision::ZERO, usize::MAX).unwrap();
+        entries.iter().flat_map(|entry| events_of(entry).events).map(|(kind, _)| kind).collect()
+    }
+
+    fn count(&self, kind: &str) -> usize {
+        self.events().iter().filter(|event| *event == kind).count()
+    }
+}
+
+fn events_of(entry: &LogEntry) -> EntryV1 {
+    EntryV1::decode(&entry.entry).unwrap_or_else(|_| EntryV1 {
+        actor: String::new(),
+        who: String::new(),
+        session: None,
+        via: None,
+        request: String::new(),
+        events: Vec::new(),
+    })
+}
+
+/// A session and the token to it.
+struct Seat {
+    session: SessionView,
+    token: Token,
+}
+
+impl Seat {
+    fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Session { session, token, .. } => Self { session, token },
+            other => panic!("no session: {other:?}"),
+        }
+    }
+}
+
+fn roles(names: &[&str]) -> Vec<Role> {
+    names.iter().map(|name| name.parse().unwrap()).collect()
+}

@@ -1,0 +1,280 @@
+//! What each event makes of the records: the one transition function, live and in replay.
+
+use super::draft::{Draft, Stop};
+use super::state::{
+    Attempts, Fact, Holder, Link, Opens, Record, Session, Stored, StoredId, Timer, TimerOf, User,
+};
+use super::{Event, UserChange, UserRef};
+use crate::types::{SessionId, Time, TokenHash, UserId};
+
+/// Failures are forgotten when none came for so long.
+const FAILURES_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Applies an event. An event about something that is not there changes nothing: it cannot come
+/// from a decision, only from a log that was cut.
+#[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
+pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
+    match event {
+        Event::SessionOpened { session, .. } => open_session(draft, session),
+        Event::SessionUpgraded { session, user, token, profile, idle, expires_at } => {
+            let now = draft.moment.now;
+            change_session(draft, *session, |session| {
+                session.user = Some(user.clone());
+                session.token = *token;
+                session.profile.clone_from(profile);
+                session.idle = *idle;
+                session.expires_at = *expires_at;
+                session.last_seen_at = now;
+                session.timer_at = session.idle_expires_at();
+            })?;
+            let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
+            list.push(*session);
+            draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
+            Ok(())
+        }
+        Event::SessionTouched { session } => {
+            let now = draft.moment.now;
+            change_session(draft, *session, |session| session.last_seen_at = now)
+        }
+        Event::SessionTokenReplaced { session, token } => {
+            let now = draft.moment.now;
+            change_session(draft, *session, |session| {
+                session.token = *token;
+                session.last_seen_at = now;
+            })
+        }
+        Event::SessionElevated { session, until } => {
+            change_session(draft, *session, |session| session.elevated_until = Some(*until))
+        }
+        Event::SessionRescheduled { session, due } => {
+            change_session(draft, *session, |session| session.timer_at = *due)
+        }
+        Event::SessionEnded { session, .. } => end_session(draft, *session),
+        Event::SessionDataWritten { session, json } => {
+            if draft.session(*session)?.is_some_and(|session| !session.has_data) {
+                change_session(draft, *session, |session| session.has_data = true)?;
+            }
+            draft.put(Fact::SessionData(*session), Record::Data(json.clone()));
+            Ok(())
+        }
+        Event::LoginFailed { account, origin, .. } => {
+            count_failure(draft, Fact::Attempts(*account))?;
+            match origin {
+                Some(origin) => count_failure(draft, Fact::Attempts(*origin)),
+                None => Ok(()),
+            }
+        }
+        Event::FailuresForgotten { account } => {
+            draft.delete(Fact::Attempts(*account));
+            Ok(())
+        }
+        Event::UserCreated { user } => {
+            draft.put(Fact::Name(user.username.clone()), Record::Name(Holder::User(user.id)));
+            draft.put(Fact::User(user.id), Record::User((**user).clone()));
+            Ok(())
+        }
+        Event::UserChanged { user, change } => change_user(draft, *user, |user| {
+            let UserChange { name, roles, attributes, disabled } = &**change;
+            if let Some(name) = name {
+                user.name = name.as_deref().map(Into::into);
+            }
+            if let Some(roles) = roles {
+                user.roles = roles.as_slice().into();
+            }
+            if let Some(attributes) = attributes {
+                user.attributes = super::data::text(attributes);
+            }
+            if let Some(disabled) = disabled {
+                user.disabled = *disabled;
+            }
+        }),
+        Event::PasswordSet { user, hash } => change_user(draft, *user, |user| {
+            user.password = Some(hash.clone());
+            user.credential += 1;
+        }),
+        Event::PasswordRehashed { user, hash } => {
+            change_user(draft, *user, |user| user.password = Some(hash.clone()))
+        }
+        Event::SessionsVoided { user } => change_user(draft, *user, |user| user.epoch += 1),
+        Event::UserDataWritten { user, json } => {
+            draft.put(Fact::UserData(*user), Record::Data(json.clone()));
+            Ok(())
+        }
+        Event::UserDeleted { user } => delete_user(draft, user),
+        Event::LinkMade { hash, link } => make_link(draft, *hash, *link),
+        Event::LinkEnded { hash } => end_link(draft, *hash),
+        Event::KeyCreated { key } => {
+            let count = draft.key_count()?;
+            draft.put(Fact::KeyCount, Record::Count(count + 1));
+            draft.put(Fact::Token(key.token), Record::Opens(Opens::Key(key.id)));
+            draft.put(Fact::Key(key.id), Record::Key((**key).clone()));
+            Ok(())
+        }
+        Event::KeyRevoked { key } => {
+            let count = draft.key_count()?;
+            draft.put(Fact::KeyCount, Record::Count(count.saturating_sub(1)));
+            draft.delete(Fact::Token(key.token));
+            draft.delete(Fact::Key(key.id));
+            Ok(())
+        }
+        Event::StoredWritten { id, stored } => {
+            if let Some(old) = draft.stored(*id)? {
+                let old = Timer { due: old.timer_at, what: TimerOf::Stored(*id) };
+                draft.disarm(old);
+            }
+            draft.arm(Timer { due: stored.timer_at, what: TimerOf::Stored(*id) });
+            draft.put(Fact::Stored(*id), Record::Stored((**stored).clone()));
+            Ok(())
+        }
+        Event::StoredTouched { id } => {
+            let now = draft.moment.now;
+            change_stored(draft, *id, |stored| stored.last_seen_at = now)
+        }
+        Event::StoredRescheduled { id, due } => {
+            change_stored(draft, *id, |stored| stored.timer_at = *due)
+        }
+        Event::StoredEnded { id } => {
+            if let Some(stored) = draft.stored(*id)? {
+                let timer = Timer { due: stored.timer_at, what: TimerOf::Stored(*id) };
+                draft.disarm(timer);
+                draft.delete(Fact::Stored(*id));
+            }
+            Ok(())
+        }
+        Event::Denied { .. } => Ok(()),
+    }
+}
+
+fn open_session(draft: &mut Draft<'_>, session: &Session) -> Result<(), Stop> {
+    if let Some(user) = &session.user {
+        let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
+        list.push(session.id);
+        draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
+    }
+    draft.put(Fact::Token(session.token), Record::Opens(Opens::Session(session.id)));
+    draft.arm(Timer { due: session.timer_at, what: TimerOf::Session(session.id) });
+    draft.put(Fact::Session(session.id), Record::Session(session.clone()));
+    Ok(())
+}
+
+/// Changes a session, and with it the token that reaches it and its timer.
+fn change_session(
+    draft: &mut Draft<'_>,
+    id: SessionId,
+    change: impl FnOnce(&mut Session),
+) -> Result<(), Stop> {
+    let Some(old) = draft.session(id)?.cloned() else { return Ok(()) };
+    let mut session = old.clone();
+    change(&mut session);
+    if session.token != old.token {
+        draft.delete(Fact::Token(old.token));
+        draft.put(Fact::Token(session.token), Record::Opens(Opens::Session(id)));
+    }
+    if session.timer_at != old.timer_at {
+        draft.disarm(Timer { due: old.timer_at, what: TimerOf::Session(id) });
+        draft.arm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
+    }
+    draft.put(Fact::Session(id), Record::Session(session));
+    Ok(())
+}
+
+fn end_session(draft: &mut Draft<'_>, id: SessionId) -> Result<(), Stop> {
+    let Some(session) = draft.session(id)?.cloned() else { return Ok(()) };
+    if session.has_data && draft.session_data(id)?.is_some() {
+        draft.delete(Fact::SessionData(id));
+    }
+    if let Some(user) = &session.user {
+        let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
+        list.retain(|other| *other != id);
+        if list.is_empty() {
+            draft.delete(Fact::UserSessions(user.id));
+        } else {
+            draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
+        }
+    }
+    draft.disarm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
+    draft.delete(Fact::Token(session.token));
+    draft.delete(Fact::Session(id));
+    Ok(())
+}
+
+fn count_failure(draft: &mut Draft<'_>, fact: Fact) -> Result<(), Stop> {
+    let Fact::Attempts(digest) = fact else { return Ok(()) };
+    let now = draft.moment.now;
+    let before = draft.attempts(digest)?.map_or(0, |attempts| failures(attempts, now));
+    let attempts = Attempts { failures: before.saturating_add(1), last_at: now };
+    draft.put(fact, Record::Attempts(attempts));
+    Ok(())
+}
+
+/// How many failures still count at this time.
+pub(super) const fn failures(attempts: &Attempts, now: Time) -> u32 {
+    if now.since(attempts.last_at).ms() >= FAILURES_KEPT_MS { 0 } else { attempts.failures }
+}
+
+/// Whether such a row says nothing any more and may go.
+#[must_use]
+pub const fn is_forgotten(attempts: &Attempts, now: Time) -> bool {
+    failures(attempts, now) == 0
+}
+
+fn change_user(
+    draft: &mut Draft<'_>,
+    id: UserId,
+    change: impl FnOnce(&mut User),
+) -> Result<(), Stop> {
+    if let Some(user) = draft.user(id)? {
+        let mut user = user.clone();
+        change(&mut user);
+        draft.put(Fact::User(id), Record::User(user));
+    }
+    Ok(())
+}
+
+fn delete_user(draft: &mut Draft<'_>, user: &UserRef) -> Result<(), Stop> {
+    if draft.user_data(user.id)?.is_some() {
+        draft.delete(Fact::UserData(user.id));
+    }
+    draft.put(Fact::Name(user.username.clone()), Record::Name(Holder::Gone));
+    draft.delete(Fact::User(user.id));
+    Ok(())
+}
+
+fn make_link(draft: &mut Draft<'_>, hash: TokenHash, link: Link) -> Result<(), Stop> {
+    if let Some(user) = link.user {
+        change_user(draft, user, |user| user.link = Some(hash))?;
+    }
+    draft.arm(Timer { due: link.expires_at, what: TimerOf::Link(hash) });
+    draft.put(Fact::Token(hash), Record::Opens(Opens::Link(link)));
+    Ok(())
+}
+
+fn end_link(draft: &mut Draft<'_>, hash: TokenHash) -> Result<(), Stop> {
+    let Some(Opens::Link(link)) = draft.opens(hash)?.copied() else { return Ok(()) };
+    if let Some(user) = link.user {
+        change_user(draft, user, |user| {
+            if user.link == Some(hash) {
+                user.link = None;
+            }
+        })?;
+    }
+    draft.disarm(Timer { due: link.expires_at, what: TimerOf::Link(hash) });
+    draft.delete(Fact::Token(hash));
+    Ok(())
+}
+
+fn change_stored(
+    draft: &mut Draft<'_>,
+    id: StoredId,
+    change: impl FnOnce(&mut Stored),
+) -> Result<(), Stop> {
+    let Some(old) = draft.stored(id)?.cloned() else { return Ok(()) };
+    let mut stored = old.clone();
+    change(&mut stored);
+    if stored.timer_at != old.timer_at {
+        draft.disarm(Timer { due: old.timer_at, what: TimerOf::Stored(id) });
+        draft.arm(Timer { due: stored.timer_at, what: TimerOf::Stored(id) });
+    }
+    draft.put(Fact::Stored(id), Record::Stored(stored));
+    Ok(())
+}

@@ -1,0 +1,184 @@
+//! Changes of JSON objects that clients keep: whole, by merge patch, by JSON patch.
+
+use std::sync::Arc;
+
+use json_patch::PatchOperation;
+use serde_json::{Map, Value};
+
+use super::{DataChange, Refusal};
+
+/// Most operations of one JSON patch: each may move a whole array.
+const PATCH_OPERATIONS_MAX: usize = 1000;
+
+/// An object without members, as it is stored.
+pub const EMPTY: &str = "{}";
+
+/// The compact text of an object.
+pub(super) fn text(object: &Map<String, Value>) -> Arc<str> {
+    // An object of JSON values always has a text: its keys are strings, its numbers finite.
+    serde_json::to_string(object).unwrap_or_else(|_| EMPTY.to_owned()).into()
+}
+
+fn parse(json: &str) -> Map<String, Value> {
+    // What is stored was an object when it was written.
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+/// What a change makes of an object; `what` names it in a refusal.
+///
+/// # Errors
+/// [`Refusal::TooLarge`], [`Refusal::PatchFailed`].
+pub(super) fn change(
+    current: &str,
+    change: &DataChange,
+    what: &'static str,
+    bytes_max: usize,
+) -> Result<Arc<str>, Refusal> {
+    let changed = match change {
+        DataChange::Replace(object) => text(object),
+        DataChange::Merge(Value::Object(patch)) => text(&merge(current, patch)),
+        // RFC 7396 lets such a patch replace the whole document; what is kept here is an object.
+        DataChange::Merge(_) => return Err(not_an_object()),
+        DataChange::Patch(patch) => {
+            let patched = apply_patch(parse(current), patch, bytes_max)
+                .map_err(|refusal| name_it(refusal, what))?;
+            text(&patched)
+        }
+    };
+    if changed.len() > bytes_max {
+        return Err(Refusal::TooLarge { what, bytes_max });
+    }
+    Ok(changed)
+}
+
+/// An object with a merge patch applied.
+pub(super) fn merge(current: &str, patch: &Map<String, Value>) -> Map<String, Value> {
+    let mut value = Value::Object(parse(current));
+    json_patch::merge(&mut value, &Value::Object(patch.clone()));
+    match value {
+        Value::Object(object) => object,
+        // An object merged with an object is an object.
+        _ => Map::new(),
+    }
+}
+
+fn apply_patch(
+    current: Map<String, Value>,
+    patch: &json_patch::Patch,
+    bytes_max: usize,
+) -> Result<Map<String, Value>, Refusal> {
+    if patch.0.len() > PATCH_OPERATIONS_MAX {
+        let message = format!("it has more than {PATCH_OPERATIONS_MAX} operations");
+        return Err(Refusal::PatchFailed(message));
+    }
+    let mut value = Value::Object(current);
+    for (index, operation) in patch.0.iter().enumerate() {
+        json_patch::patch(&mut value, std::slice::from_ref(operation)).map_err(|error| {
+            Refusal::PatchFailed(format!("operation {index}, {}: {}", error.path, error.kind))
+        })?;
+        // Copies of copies double what is there each time: stop them before memory does.
+        if matches!(operation, PatchOperation::Copy(_)) && is_larger(&value, bytes_max) {
+            return Err(Refusal::TooLarge { what: "", bytes_max });
+        }
+    }
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(not_an_object()),
+    }
+}
+
+fn not_an_object() -> Refusal {
+    Refusal::PatchFailed("the result must be a JSON object".to_owned())
+}
+
+fn name_it(refusal: Refusal, what: &'static str) -> Refusal {
+    match refusal {
+        Refusal::TooLarge { bytes_max, .. } => Refusal::TooLarge { what, bytes_max },
+        other => other,
+    }
+}
+
+/// Whether a value's text is longer than `bytes_max`; counts without building it.
+fn is_larger(value: &Value, bytes_max: usize) -> bool {
+    struct Count {
+        left: usize,
+    }
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            match self.left.checked_sub(bytes.len()) {
+                Some(left) => {
+                    self.left = left;
+                    Ok(bytes.len())
+                }
+                None => Err(std::io::ErrorKind::FileTooLarge.into()),
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    serde_json::to_writer(Count { left: bytes_max }, value).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn patched(current: &str, patch: Value) -> Result<Arc<str>, Refusal> {
+        let patch = serde_json::from_value(patch).unwrap();
+        change(current, &DataChange::Patch(patch), "the data", 1000)
+    }
+
+    #[test]
+    fn each_kind_of_change_makes_an_object() {
+        let replace = json!({"b": 1}).as_object().unwrap().clone();
+        let replaced = change(r#"{"a":1}"#, &DataChange::Replace(replace), "the data", 1000);
+        assert_eq!(&*replaced.unwrap(), r#"{"b":1}"#);
+        let merge = DataChange::Merge(json!({"a": null, "b": {"c": [null]}}));
+        let merged = change(r#"{"a":1,"d":2}"#, &merge, "the data", 1000).unwrap();
+        assert_eq!(&*merged, r#"{"b":{"c":[null]},"d":2}"#);
+        let added = patched(r#"{"a":[1]}"#, json!([{"op": "add", "path": "/a/-", "value": 2}]));
+        assert_eq!(&*added.unwrap(), r#"{"a":[1,2]}"#);
+    }
+
+    #[test]
+    fn the_result_must_be_an_object() {
+        let merge = DataChange::Merge(json!([1]));
+        let refused = change("{}", &merge, "the data", 1000).unwrap_err();
+        assert_eq!(refused.code(), "patch-failed");
+        let refused = patched("{}", json!([{"op": "replace", "path": "", "value": 1}]));
+        assert_eq!(refused.unwrap_err().code(), "patch-failed");
+    }
+
+    #[test]
+    fn a_patch_applies_whole_or_not_at_all() {
+        let patch = json!([
+            {"op": "add", "path": "/b", "value": 1},
+            {"op": "test", "path": "/a", "value": 2},
+        ]);
+        assert_eq!(patched(r#"{"a":1}"#, patch).unwrap_err().code(), "patch-failed");
+    }
+
+    #[test]
+    fn copies_of_copies_are_stopped() {
+        let copies: Vec<_> = (0..1000)
+            .map(|n| json!({"op": "copy", "from": "", "path": format!("/c{n}")}))
+            .collect();
+        assert_eq!(patched(r#"{"a":"xxxx"}"#, copies.into()).unwrap_err().code(), "too-large");
+        let many = vec![json!({"op": "test", "path": "/a", "value": 1}); 1001];
+        assert_eq!(patched(r#"{"a":1}"#, many.into()).unwrap_err().code(), "patch-failed");
+    }
+
+    #[test]
+    fn the_limit_is_exact() {
+        let object = json!({"a": "x".repeat(92)}).as_object().unwrap().clone();
+        assert!(change("{}", &DataChange::Replace(object.clone()), "the data", 100).is_ok());
+        let refused = change("{}", &DataChange::Replace(object), "the data", 99).unwrap_err();
+        assert_eq!(refused, Refusal::TooLarge { what: "the data", bytes_max: 99 });
+    }
+}

@@ -1,0 +1,413 @@
+//! From a command to what happens: the ladder of refusals, then the events.
+
+use std::sync::Arc;
+
+use super::draft::{Changes, Draft, Facts, Moment, Stop};
+use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, User};
+use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
+use super::{keys, password, sessions, stored, timers, users};
+use crate::types::{KeyId, Revision, Role, SessionId, Span, Token, UserId};
+
+/// Failures of an account that cost no waiting.
+const ACCOUNT_FAILURES_FREE: u32 = 5;
+
+/// Failures from an address that cost no waiting: many people may share one.
+const ADDRESS_FAILURES_FREE: u32 = 50;
+
+/// The longest wait. An attacker gets about a hundred attempts a day at an account; its user,
+/// locked out by the attacker, waits at most so long (and live sessions not at all).
+const WAIT_MAX: Span = Span::from_minutes(15);
+
+/// Whether a password was proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whose hash it was checked against; `None`: there was none, and a hash that nobody has was
+    /// checked, for the same work.
+    pub user: Option<UserId>,
+    /// That user's [`User::credential`].
+    pub credential: u64,
+    /// Whether it matched.
+    pub matched: bool,
+}
+
+/// What a command needs that only the world has: randomness, hashes, where it came from.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// The answer to the password of the command, if it was checked.
+    pub verdict: Option<Verdict>,
+    /// The hash of the command's new password, or of the proved one under stronger parameters.
+    pub hashed: Option<Arc<str>>,
+    /// A new session's id.
+    pub session: SessionId,
+    /// A new user's id.
+    pub user: UserId,
+    /// A new key's id.
+    pub key: KeyId,
+    /// A new token, of the kind that the command hands out ([`Command::hands_out`]).
+    pub token: Option<Token>,
+    /// Counts the account's failures, for commands with a password.
+    pub account: Digest,
+    /// Counts the address's failures.
+    pub origin: Option<Digest>,
+    /// The hash of the command's [`StoredKey`](super::StoredKey).
+    pub stored: Digest,
+    /// The address.
+    pub address: Option<Arc<str>>,
+    /// The `User-Agent`.
+    pub agent: Option<Arc<str>>,
+}
+
+impl Evidence {
+    /// The new token. It is there for each command that hands one out.
+    pub(super) fn token(&self) -> Result<&Token, Refusal> {
+        self.token.as_ref().ok_or(Refusal::Stopping)
+    }
+}
+
+/// What became of a command: the changes to commit, and what to answer. A refusal can have
+/// changes too: what the audit log keeps of it, and the count of failed logins.
+#[derive(Debug)]
+pub struct Decision {
+    /// What to commit.
+    pub changes: Changes,
+    /// What to answer.
+    pub result: Result<Outcome, Refusal>,
+}
+
+/// Decides a command.
+///
+/// # Errors
+/// The fact that must be loaded first; then decide again.
+pub fn decide(
+    facts: &Facts,
+    rules: &Rules,
+    moment: Moment,
+    actor: &Actor,
+    command: &Command,
+    evidence: &Evidence,
+) -> Result<Decision, super::Fact> {
+    let mut draft = Draft::new(facts, rules, moment);
+    let refusal = match run(&mut draft, actor, command, evidence) {
+        Ok(outcome) => {
+            return Ok(Decision { changes: draft.into_changes(), result: Ok(outcome) });
+        }
+        Err(Stop::Need(fact)) => return Err(fact),
+        Err(Stop::Refused(refusal)) => refusal,
+    };
+    let mut draft = Draft::new(facts, rules, moment);
+    match note_refusal(&mut draft, actor, command, evidence, &refusal) {
+        Err(Stop::Need(fact)) => Err(fact),
+        Ok(()) | Err(Stop::Refused(_)) => {
+            Ok(Decision { changes: draft.into_changes(), result: Err(refusal) })
+        }
+    }
+}
+
+/// Lets the timers fire that are due at this moment.
+///
+/// # Errors
+/// All facts that must be loaded first; then decide again.
+pub fn decide_timers(
+    facts: &Facts,
+    rules: &Rules,
+    moment: Moment,
+    due: &[Timer],
+) -> Result<Changes, Vec<super::Fact>> {
+    let mut draft = Draft::new(facts, rules, moment);
+    let mut needs = Vec::new();
+    for timer in due {
+        if let Err(Stop::Need(fact)) = timers::fire(&mut draft, *timer) {
+            needs.push(fact);
+        }
+    }
+    if needs.is_empty() { Ok(draft.into_changes()) } else { Err(needs) }
+}
+
+fn run(
+    draft: &mut Draft<'_>,
+    actor: &Actor,
+    command: &Command,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let acting = Acting::of(draft, actor)?;
+    match command {
+        Command::Login { username, profile, .. } => {
+            sessions::login(draft, &acting, username, profile.as_ref(), evidence)
+        }
+        Command::OpenAnonymous { profile } => {
+            sessions::open_anonymous(draft, profile.as_ref(), evidence)
+        }
+        Command::OpenOnBehalf { username, create, profile } => {
+            sessions::open_on_behalf(draft, &acting, username, *create, profile.as_ref(), evidence)
+        }
+        Command::Touch => sessions::touch(draft, &acting),
+        Command::Logout => sessions::logout(draft, &acting),
+        Command::Rotate => sessions::rotate(draft, &acting, evidence),
+        Command::Elevate { .. } => sessions::elevate(draft, &acting, evidence),
+        Command::EndSession { session } => sessions::end_one(draft, &acting, *session),
+        Command::EndSessions { username, except_current } => {
+            sessions::end_all(draft, &acting, username.as_ref(), *except_current)
+        }
+        Command::ChangeSessionData { change, if_match } => {
+            sessions::change_data(draft, &acting, change, if_match.as_ref())
+        }
+        Command::Register { username, password, name, roles } => {
+            let asked = users::Asked { username, password, name: name.as_deref() };
+            users::register(draft, &acting, &asked, roles.as_deref(), evidence)
+        }
+        Command::ChangePassword { new, .. } => {
+            users::change_password(draft, &acting, new, evidence)
+        }
+        Command::ChangeUserData { change, if_match } => {
+            users::change_data(draft, &acting, change, if_match.as_ref())
+        }
+        Command::ChangeUser { username, change, if_match } => {
+            users::change(draft, &acting, username, change, if_match.as_ref())
+        }
+        Command::DeleteUser { username, if_match } => {
+            users::delete(draft, &acting, username, if_match.as_ref())
+        }
+        Command::MakeResetLink { username } => {
+            users::make_reset_link(draft, &acting, username, evidence)
+        }
+        Command::MakeSetUpLink => users::make_set_up_link(draft, &acting, evidence),
+        Command::UseLink { link, password } => users::use_link(draft, link, password, evidence),
+        Command::CreateKey { name, roles, on_behalf } => {
+            keys::create(draft, &acting, name, roles, on_behalf, evidence)
+        }
+        Command::RevokeKey { key } => keys::revoke(draft, &acting, *key),
+        Command::PutStored { data, idle, user, .. } => {
+            stored::put(draft, &acting, data, *idle, user.as_ref(), evidence)
+        }
+        Command::TouchStored { .. } => stored::touch(draft, &acting, evidence),
+        Command::DeleteStored { .. } => stored::delete(draft, &acting, evidence),
+        Command::NoteDenial { what } => {
+            let what = Arc::from(*what);
+            draft.emit(Event::Denied { what, code: "not-allowed", user: None })?;
+            Ok(Outcome::Done)
+        }
+    }
+}
+
+/// What the log keeps of a refusal: each failed proof of a password, each denial.
+fn note_refusal(
+    draft: &mut Draft<'_>,
+    actor: &Actor,
+    command: &Command,
+    evidence: &Evidence,
+    refusal: &Refusal,
+) -> Result<(), Stop> {
+    let meant = match command {
+        Command::Login { username, .. } => draft.user_named(username)?.map(User::names),
+        Command::Elevate { .. } | Command::ChangePassword { .. } => actor.user().cloned(),
+        _ => None,
+    };
+    match refusal {
+        Refusal::InvalidCredentials => draft.emit(Event::LoginFailed {
+            user: meant,
+            account: evidence.account,
+            origin: evidence.origin,
+            address: evidence.address.clone(),
+        }),
+        Refusal::NotAllowed(_) | Refusal::ElevationNeeded | Refusal::TooManyAttempts { .. } => {
+            draft.emit(Event::Denied {
+                what: command.name().into(),
+                code: refusal.code(),
+                user: meant.map(|user| user.username),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The actor as it is at this moment, not as it was when its token was looked up.
+pub(super) struct Acting {
+    /// With its roles of now.
+    pub(super) actor: Actor,
+    /// Its session, alive.
+    pub(super) session: Option<Session>,
+    /// Its user, not disabled.
+    pub(super) user: Option<User>,
+    /// Its API key, not revoked.
+    pub(super) key: Option<ApiKey>,
+}
+
+impl Acting {
+    /// Looks the actor up again.
+    fn of(draft: &Draft<'_>, actor: &Actor) -> Result<Self, Stop> {
+        let nobody =
+            |actor: &Actor| Self { actor: actor.clone(), session: None, user: None, key: None };
+        match actor {
+            Actor::Nobody | Actor::System => Ok(nobody(actor)),
+            Actor::Key(known) => {
+                let key = draft.key(known.key.id)?.ok_or(Refusal::Unauthenticated)?;
+                Ok(Self { actor: key.actor(), key: Some(key.clone()), ..nobody(actor) })
+            }
+            Actor::Session(known) => {
+                let session = draft.session(known.session)?.ok_or(Refusal::Unauthenticated)?;
+                if !session.is_alive(draft.moment.now) || session.token != known.token {
+                    return Err(Refusal::Unauthenticated.into());
+                }
+                let user = match &session.user {
+                    None => None,
+                    Some(user) => Some(draft.user(user.id)?.ok_or(Refusal::Unauthenticated)?),
+                };
+                if user.is_some_and(|user| user.disabled) {
+                    return Err(Refusal::Unauthenticated.into());
+                }
+                let roles = user.map_or_else(|| [].into(), |user| user.roles.clone());
+                Ok(Self {
+                    actor: session.actor(roles),
+                    session: Some(session.clone()),
+                    user: user.cloned(),
+                    key: None,
+                })
+            }
+        }
+    }
+
+    /// Its session.
+    pub(super) fn session(&self) -> Result<&Session, Refusal> {
+        self.session.as_ref().ok_or(Refusal::NotAllowed("this needs a session"))
+    }
+
+    /// Its session and user.
+    pub(super) fn user(&self) -> Result<(&Session, &User), Refusal> {
+        match (&self.session, &self.user) {
+            (Some(session), Some(user)) => Ok((session, user)),
+            _ => Err(Refusal::NotAllowed("this needs the session of a user")),
+        }
+    }
+
+    /// Its API key.
+    pub(super) fn key(&self) -> Result<&ApiKey, Refusal> {
+        self.key.as_ref().ok_or(Refusal::NotAllowed("this needs an API key"))
+    }
+
+    /// Refuses whoever is no administrator.
+    pub(super) fn must_be_admin(&self) -> Result<(), Refusal> {
+        if self.actor.is_admin() {
+            Ok(())
+        } else {
+            Err(Refusal::NotAllowed("this needs the role abide:admin"))
+        }
+    }
+}
+
+impl ApiKey {
+    /// Refuses when this key may not act for a user: not one of its patterns, or one of Abide's
+    /// powers, which nobody reaches on behalf.
+    pub(super) fn must_reach(&self, user: &User) -> Result<(), Refusal> {
+        if user.has_power() {
+            return Err(Refusal::NotAllowed("a user with an abide role is never acted for"));
+        }
+        self.must_cover(&user.username)
+    }
+
+    /// Refuses when no pattern covers the name.
+    pub(super) fn must_cover(&self, name: &crate::types::Username) -> Result<(), Refusal> {
+        if self.on_behalf.iter().any(|pattern| pattern.matches(name)) {
+            Ok(())
+        } else {
+            Err(Refusal::NotAllowed("the API key may not act for this user"))
+        }
+    }
+}
+
+/// Refuses when the current revision is none of those that the caller has seen.
+pub(super) fn must_match(if_match: Option<&IfMatch>, current: Revision) -> Result<(), Refusal> {
+    match if_match {
+        Some(IfMatch(seen)) if !seen.contains(&current) => {
+            Err(Refusal::RevisionMismatch { current })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses while the account or the address has to wait after failures.
+pub(super) fn must_not_wait(draft: &Draft<'_>, evidence: &Evidence) -> Result<(), Stop> {
+    let now = draft.moment.now;
+    let of = |attempts: Option<&Attempts>, free| {
+        attempts.map_or(Span::ZERO, |attempts| wait(attempts, free, now))
+    };
+    let account = of(draft.attempts(evidence.account)?, ACCOUNT_FAILURES_FREE);
+    let origin = match evidence.origin {
+        Some(origin) => of(draft.attempts(origin)?, ADDRESS_FAILURES_FREE),
+        None => Span::ZERO,
+    };
+    match account.max(origin) {
+        Span::ZERO => Ok(()),
+        retry_after => Err(Refusal::TooManyAttempts { retry_after }.into()),
+    }
+}
+
+/// How long these failures have to wait from now on: a second after the last free one, and twice
+/// as long after each further one.
+fn wait(attempts: &Attempts, free: u32, now: crate::types::Time) -> Span {
+    let failures = super::apply::failures(attempts, now);
+    if failures < free {
+        return Span::ZERO;
+    }
+    let penalty = Span::from_seconds(1 << (failures - free).min(20)).min(WAIT_MAX);
+    attempts.last_at.plus(penalty).since(now)
+}
+
+/// Refuses when the password of the command was not proved to be this user's present one.
+pub(super) fn must_be_proved(user: &User, evidence: &Evidence) -> Result<(), Refusal> {
+    let proved = evidence.verdict.is_some_and(|verdict| {
+        verdict.matched && verdict.user == Some(user.id) && verdict.credential == user.credential
+    });
+    if proved { Ok(()) } else { Err(Refusal::InvalidCredentials) }
+}
+
+/// The hash that was made of the command's new password. It is missing only when the command
+/// would have been refused before its turn, so nothing was hashed, and now would not be.
+pub(super) fn hashed(evidence: &Evidence) -> Result<Arc<str>, Refusal> {
+    evidence.hashed.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
+}
+
+/// Refuses a new password that breaks the rules.
+pub(super) fn must_be_good(
+    rules: &Rules,
+    pointer: &str,
+    username: Option<&crate::types::Username>,
+    password: &crate::types::Password,
+) -> Result<(), Refusal> {
+    let errors = password::faults(rules, pointer, username, password);
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::InvalidInput(errors)) }
+}
+
+/// The user with a name.
+pub(super) fn user_or_not_found<'d>(
+    draft: &'d Draft<'_>,
+    name: &crate::types::Username,
+) -> Result<&'d User, Stop> {
+    draft.user_named(name)?.ok_or(Stop::Refused(Refusal::NotFound("user")))
+}
+
+/// Whether a name was ever given out.
+pub(super) fn is_taken(draft: &Draft<'_>, name: &crate::types::Username) -> Result<bool, Stop> {
+    Ok(matches!(draft.holder(name.clone())?, Some(Holder::User(_) | Holder::Gone)))
+}
+
+/// What the first administrator may do.
+pub(super) fn admin_roles() -> Arc<[Role]> {
+    [Role::admin()].into()
+}
+
+/// Ends all sessions of a user but one, those of other frameworks too; says how many.
+pub(super) fn end_sessions_of(
+    draft: &mut Draft<'_>,
+    user: &UserRef,
+    except: Option<SessionId>,
+    reason: super::EndReason,
+) -> Result<u32, Stop> {
+    let list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
+    let mut count = 0;
+    for session in list.into_iter().filter(|session| Some(*session) != except) {
+        draft.emit(Event::SessionEnded { session, reason })?;
+        count += 1;
+    }
+    draft.emit(Event::SessionsVoided { user: user.id })?;
+    Ok(count)
+}

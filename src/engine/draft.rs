@@ -1,0 +1,209 @@
+//! The table at which one command is decided: what was loaded, and what events made of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::state::{
+    ApiKey, Attempts, Digest, Fact, Holder, Opens, Record, Session, Stored, StoredId, Timer, User,
+};
+use super::{Event, Refusal, Rules};
+use crate::types::{KeyId, Revision, SessionId, Time, TokenHash, UserId, Username};
+
+/// When a command is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The time.
+    pub now: Time,
+    /// The revision that the commit will have.
+    pub revision: Revision,
+}
+
+/// Why deciding stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// This record must be loaded first; then decide again from the start.
+    Need(Fact),
+    /// The command is refused.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A record as it was loaded; `None`: there is none.
+pub type Loaded = Option<(Arc<Record>, Revision)>;
+
+/// The records that were loaded for a command.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    loaded: HashMap<Fact, Loaded>,
+}
+
+impl Facts {
+    /// Adds a record.
+    pub fn add(&mut self, fact: Fact, record: Loaded) {
+        self.loaded.insert(fact, record);
+    }
+
+    /// Everything that was loaded.
+    pub fn iter(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
+        self.loaded.iter()
+    }
+
+    /// A record, if it was loaded.
+    #[must_use]
+    pub fn get(&self, fact: &Fact) -> Option<&Loaded> {
+        self.loaded.get(fact)
+    }
+}
+
+/// What a command changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// The records that it made or changed; `None`: deleted.
+    pub records: BTreeMap<Fact, Option<Record>>,
+    /// The timers that it set (`true`) or took away.
+    pub timers: BTreeMap<Timer, bool>,
+}
+
+/// The table: facts and what became of them so far. Reading what was not loaded stops with
+/// [`Stop::Need`], so no rule can forget to say what it reads, and none can take "not loaded" for
+/// "not there".
+pub struct Draft<'a> {
+    facts: &'a Facts,
+    /// The rules of the configuration.
+    pub rules: &'a Rules,
+    /// When it is decided.
+    pub moment: Moment,
+    changes: Changes,
+}
+
+/// A typed reading of one kind of fact.
+macro_rules! readers {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $kind:ty) $fact:ident, $record:ident -> $value:ty;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// [`Stop::Need`] when it was not loaded.
+        pub fn $name(&self, $argument: $kind) -> Result<Option<&$value>, Stop> {
+            Ok(match self.read(&Fact::$fact($argument))? {
+                Some(Record::$record(value)) => Some(value),
+                _ => None,
+            })
+        }
+    )*};
+}
+
+impl<'a> Draft<'a> {
+    /// An empty table.
+    #[must_use]
+    pub fn new(facts: &'a Facts, rules: &'a Rules, moment: Moment) -> Self {
+        Self { facts, rules, moment, changes: Changes::default() }
+    }
+
+    /// What was changed.
+    #[must_use]
+    pub fn into_changes(self) -> Changes {
+        self.changes
+    }
+
+    /// Lets something happen: notes the event and changes the records by it.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when a record that it changes was not loaded.
+    pub fn emit(&mut self, event: Event) -> Result<(), Stop> {
+        super::apply::apply(self, &event)?;
+        self.changes.events.push(event);
+        Ok(())
+    }
+
+    fn read(&self, fact: &Fact) -> Result<Option<&Record>, Stop> {
+        if let Some(changed) = self.changes.records.get(fact) {
+            return Ok(changed.as_ref());
+        }
+        match self.facts.loaded.get(fact) {
+            Some(loaded) => Ok(loaded.as_ref().map(|(record, _)| &**record)),
+            None => Err(Stop::Need(fact.clone())),
+        }
+    }
+
+    /// The commit that last changed a record.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn revision(&self, fact: &Fact) -> Result<Option<Revision>, Stop> {
+        if let Some(changed) = self.changes.records.get(fact) {
+            return Ok(changed.as_ref().map(|_| self.moment.revision));
+        }
+        match self.facts.loaded.get(fact) {
+            Some(loaded) => Ok(loaded.as_ref().map(|(_, revision)| *revision)),
+            None => Err(Stop::Need(fact.clone())),
+        }
+    }
+
+    readers! {
+        /// A user.
+        user(id: UserId) User, User -> User;
+        /// Who has, or had, a name.
+        holder(name: Username) Name, Name -> Holder;
+        /// A user's data.
+        user_data(id: UserId) UserData, Data -> Arc<str>;
+        /// A user's live sessions, oldest first.
+        user_sessions(id: UserId) UserSessions, Sessions -> Vec<SessionId>;
+        /// A session, alive or not.
+        session(id: SessionId) Session, Session -> Session;
+        /// A session's data.
+        session_data(id: SessionId) SessionData, Data -> Arc<str>;
+        /// What a token opens.
+        opens(hash: TokenHash) Token, Opens -> Opens;
+        /// An API key.
+        key(id: KeyId) Key, Key -> ApiKey;
+        /// Another framework's session, alive or not.
+        stored(id: StoredId) Stored, Stored -> Stored;
+        /// Failed logins.
+        attempts(digest: Digest) Attempts, Attempts -> Attempts;
+    }
+
+    /// How many API keys there are.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn key_count(&self) -> Result<u64, Stop> {
+        Ok(match self.read(&Fact::KeyCount)? {
+            Some(Record::Count(count)) => *count,
+            _ => 0,
+        })
+    }
+
+    /// The user with a name, if one has it.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn user_named(&self, name: &Username) -> Result<Option<&User>, Stop> {
+        match self.holder(name.clone())? {
+            Some(Holder::User(id)) => self.user(*id),
+            Some(Holder::Gone) | None => Ok(None),
+        }
+    }
+
+    pub(super) fn put(&mut self, fact: Fact, record: Record) {
+        self.changes.records.insert(fact, Some(record));
+    }
+
+    pub(super) fn delete(&mut self, fact: Fact) {
+        self.changes.records.insert(fact, None);
+    }
+
+    pub(super) fn arm(&mut self, timer: Timer) {
+        self.changes.timers.insert(timer, true);
+    }
+
+    pub(super) fn disarm(&mut self, timer: Timer) {
+        self.changes.timers.insert(timer, false);
+    }
+}

@@ -1,0 +1,339 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User};
+use super::{UserChange, UserRef};
+use crate::types::{ProfileName, SessionId, Span, Time, TokenHash, UserId, Username};
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// Its bearer logged out.
+    Logout,
+    /// It was ended by its user from another session, or by an administrator.
+    Revoked,
+    /// It was not used for too long.
+    Idle,
+    /// It reached its absolute end.
+    Expired,
+    /// Its user opened more sessions than may be.
+    TooMany,
+    /// The password was changed.
+    PasswordChanged,
+    /// The user was disabled.
+    UserDisabled,
+    /// The user was deleted.
+    UserDeleted,
+}
+
+impl EndReason {
+    /// For the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logout => "logout",
+            Self::Revoked => "revoked",
+            Self::Idle => "idle",
+            Self::Expired => "expired",
+            Self::TooMany => "too-many",
+            Self::PasswordChanged => "password-changed",
+            Self::UserDisabled => "user-disabled",
+            Self::UserDeleted => "user-deleted",
+        }
+    }
+}
+
+/// How a session came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenedBy {
+    /// A password.
+    Login,
+    /// Nobody.
+    Anonymous,
+    /// A service.
+    OnBehalf,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A session was opened.
+    SessionOpened {
+        /// It.
+        session: Box<Session>,
+        /// How.
+        by: OpenedBy,
+    },
+    /// An anonymous session became a user's, under a new token.
+    SessionUpgraded {
+        /// Which.
+        session: SessionId,
+        /// Whose it is now.
+        user: UserRef,
+        /// Its new token.
+        token: TokenHash,
+        /// Its time-outs now.
+        profile: Option<ProfileName>,
+        /// How long it lives without use now.
+        idle: Span,
+        /// When it ends now.
+        expires_at: Time,
+    },
+    /// A session was noted to be in use.
+    SessionTouched {
+        /// Which.
+        session: SessionId,
+    },
+    /// A session has a new token.
+    SessionTokenReplaced {
+        /// Which.
+        session: SessionId,
+        /// Its new token.
+        token: TokenHash,
+    },
+    /// The password was proved again.
+    SessionElevated {
+        /// In which session.
+        session: SessionId,
+        /// Until when that counts.
+        until: Time,
+    },
+    /// A session's timer fired before its end, since it was in use.
+    SessionRescheduled {
+        /// Which.
+        session: SessionId,
+        /// When its timer fires now.
+        due: Time,
+    },
+    /// A session ended.
+    SessionEnded {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A session's data was written.
+    SessionDataWritten {
+        /// Whose.
+        session: SessionId,
+        /// All of it now.
+        json: Arc<str>,
+    },
+    /// Somebody did not prove a password.
+    LoginFailed {
+        /// The user that was meant, if there is one.
+        user: Option<UserRef>,
+        /// Counts for the account.
+        account: Digest,
+        /// Counts for the address.
+        origin: Option<Digest>,
+        /// The address.
+        address: Option<Arc<str>>,
+    },
+    /// An account's failures no longer count.
+    FailuresForgotten {
+        /// The account.
+        account: Digest,
+    },
+    /// A user was created.
+    UserCreated {
+        /// It.
+        user: Box<User>,
+    },
+    /// An administrator changed a user.
+    UserChanged {
+        /// Whom.
+        user: UserId,
+        /// What; attributes as they are now.
+        change: Box<UserChange>,
+    },
+    /// A user has a new password.
+    PasswordSet {
+        /// Who.
+        user: UserId,
+        /// Its hash.
+        hash: Arc<str>,
+    },
+    /// A user's password is hashed with stronger parameters now.
+    PasswordRehashed {
+        /// Who.
+        user: UserId,
+        /// Its hash.
+        hash: Arc<str>,
+    },
+    /// All sessions of a user ended, those of other frameworks too.
+    SessionsVoided {
+        /// Of whom.
+        user: UserId,
+    },
+    /// A user's data was written.
+    UserDataWritten {
+        /// Whose.
+        user: UserId,
+        /// All of it now.
+        json: Arc<str>,
+    },
+    /// A user was deleted.
+    UserDeleted {
+        /// Who.
+        user: UserRef,
+    },
+    /// A single-use link was made.
+    LinkMade {
+        /// Its hash.
+        hash: TokenHash,
+        /// What it is for.
+        link: Link,
+    },
+    /// A single-use link was used, replaced, or became too old.
+    LinkEnded {
+        /// Its hash.
+        hash: TokenHash,
+    },
+    /// An API key was created.
+    KeyCreated {
+        /// It.
+        key: Box<ApiKey>,
+    },
+    /// An API key was revoked.
+    KeyRevoked {
+        /// It.
+        key: Box<ApiKey>,
+    },
+    /// Another framework's session was stored.
+    StoredWritten {
+        /// Which.
+        id: StoredId,
+        /// It.
+        stored: Box<Stored>,
+    },
+    /// Another framework's session was noted to be in use.
+    StoredTouched {
+        /// Which.
+        id: StoredId,
+    },
+    /// The timer of another framework's session fired before its end, since it was in use.
+    StoredRescheduled {
+        /// Which.
+        id: StoredId,
+        /// When its timer fires now.
+        due: Time,
+    },
+    /// Another framework's session ended.
+    StoredEnded {
+        /// Which.
+        id: StoredId,
+    },
+    /// Somebody was refused what they may not do.
+    Denied {
+        /// What.
+        what: Arc<str>,
+        /// The refusal's code.
+        code: &'static str,
+        /// The user that it was about, if it was a login.
+        user: Option<Username>,
+    },
+}
+
+impl Event {
+    /// Its type, as the log and the feed have it.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SessionOpened { .. } => "abide.session.opened",
+            Self::SessionUpgraded { .. } => "abide.session.upgraded",
+            Self::SessionTouched { .. } => "abide.session.touched",
+            Self::SessionTokenReplaced { .. } => "abide.session.token_replaced",
+            Self::SessionElevated { .. } => "abide.session.elevated",
+            Self::SessionRescheduled { .. } => "abide.session.rescheduled",
+            Self::SessionEnded { .. } => "abide.session.ended",
+            Self::SessionDataWritten { .. } => "abide.session.data_written",
+            Self::LoginFailed { .. } => "abide.login.failed",
+            Self::FailuresForgotten { .. } => "abide.login.failures_forgotten",
+            Self::UserCreated { .. } => "abide.user.created",
+            Self::UserChanged { .. } => "abide.user.changed",
+            Self::PasswordSet { .. } => "abide.user.password_set",
+            Self::PasswordRehashed { .. } => "abide.user.password_rehashed",
+            Self::SessionsVoided { .. } => "abide.user.sessions_voided",
+            Self::UserDataWritten { .. } => "abide.user.data_written",
+            Self::UserDeleted { .. } => "abide.user.deleted",
+            Self::LinkMade { .. } => "abide.link.made",
+            Self::LinkEnded { .. } => "abide.link.ended",
+            Self::KeyCreated { .. } => "abide.key.created",
+            Self::KeyRevoked { .. } => "abide.key.revoked",
+            Self::StoredWritten { .. } => "abide.stored.written",
+            Self::StoredTouched { .. } => "abide.stored.touched",
+            Self::StoredRescheduled { .. } => "abide.stored.rescheduled",
+            Self::StoredEnded { .. } => "abide.stored.ended",
+            Self::Denied { .. } => "abide.denied",
+        }
+    }
+
+    /// What the log keeps of it: never a secret, a hash of one, or what people keep as data.
+    #[must_use]
+    pub fn log_data(&self) -> Value {
+        match self {
+            Self::SessionOpened { session, by } => json!({
+                "session": session.id,
+                "user": session.user.as_ref().map(|user| &user.username),
+                "by": match by {
+                    OpenedBy::Login => "login",
+                    OpenedBy::Anonymous => "anonymous",
+                    OpenedBy::OnBehalf => "on-behalf",
+                },
+                "via": session.via.as_ref().map(|key| key.id),
+                "address": session.address.as_deref(),
+                "expires_at": session.expires_at,
+            }),
+            Self::SessionUpgraded { session, user, expires_at, .. } => json!({
+                "session": session, "user": user.username, "expires_at": expires_at,
+            }),
+            Self::SessionTouched { session }
+            | Self::SessionTokenReplaced { session, .. }
+            | Self::SessionDataWritten { session, .. } => json!({ "session": session }),
+            Self::SessionElevated { session, until } => {
+                json!({ "session": session, "until": until })
+            }
+            Self::SessionRescheduled { session, due } => json!({ "session": session, "due": due }),
+            Self::SessionEnded { session, reason } => {
+                json!({ "session": session, "reason": reason.as_str() })
+            }
+            Self::LoginFailed { user, address, .. } => json!({
+                "user": user.as_ref().map(|user| &user.username), "address": address.as_deref(),
+            }),
+            Self::UserCreated { user } => json!({
+                "user": user.id, "username": user.username, "roles": &*user.roles,
+            }),
+            Self::UserChanged { user, change } => json!({
+                "user": user,
+                "roles": change.roles,
+                "disabled": change.disabled,
+                "name_changed": change.name.is_some(),
+                "attributes_changed": change.attributes.is_some(),
+            }),
+            Self::PasswordSet { user, .. }
+            | Self::PasswordRehashed { user, .. }
+            | Self::SessionsVoided { user }
+            | Self::UserDataWritten { user, .. } => json!({ "user": user }),
+            Self::UserDeleted { user } => json!({ "user": user.id, "username": user.username }),
+            Self::LinkMade { link, .. } => {
+                json!({ "user": link.user, "expires_at": link.expires_at })
+            }
+            Self::FailuresForgotten { .. } | Self::LinkEnded { .. } => json!({}),
+            Self::KeyCreated { key } | Self::KeyRevoked { key } => json!({
+                "key": key.id, "name": &*key.name, "roles": &*key.roles,
+                "on_behalf": &*key.on_behalf,
+            }),
+            Self::StoredWritten { id, stored } => json!({
+                "key": id.key, "user": stored.user.as_ref().map(|(user, _)| &user.username),
+            }),
+            Self::StoredTouched { id }
+            | Self::StoredRescheduled { id, .. }
+            | Self::StoredEnded { id } => json!({ "key": id.key }),
+            Self::Denied { what, code, user } => {
+                json!({ "what": &**what, "code": code, "user": user })
+            }
+        }
+    }
+}

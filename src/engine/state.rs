@@ -1,0 +1,386 @@
+//! What is remembered: the records that events make and change.
+
+use std::sync::Arc;
+
+use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
+use crate::types::{
+    KeyId, ProfileName, Revision, Role, SessionId, Span, Time, TokenHash, UserId, UserPattern,
+    Username,
+};
+
+/// A keyed hash of something that the store must not show.
+pub type Digest = [u8; 32];
+
+/// Names another framework's session: the API key that stores it, and a keyed hash of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoredId {
+    /// The API key.
+    pub key: KeyId,
+    /// The hash of the framework's key.
+    pub digest: Digest,
+}
+
+/// Names one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fact {
+    /// A [`User`].
+    User(UserId),
+    /// Who has, or had, a name: a [`Holder`].
+    Name(Username),
+    /// The data that belongs to a user.
+    UserData(UserId),
+    /// The live sessions of a user, oldest first.
+    UserSessions(UserId),
+    /// A [`Session`].
+    Session(SessionId),
+    /// The data of a session.
+    SessionData(SessionId),
+    /// What a token opens: [`Opens`].
+    Token(TokenHash),
+    /// An [`ApiKey`].
+    Key(KeyId),
+    /// How many API keys there are.
+    KeyCount,
+    /// A [`Stored`].
+    Stored(StoredId),
+    /// Failed logins for an account or from an address: [`Attempts`].
+    Attempts(Digest),
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Of [`Fact::User`].
+    User(User),
+    /// Of [`Fact::Name`].
+    Name(Holder),
+    /// Of [`Fact::UserData`] and [`Fact::SessionData`]: a JSON object as compact text.
+    Data(Arc<str>),
+    /// Of [`Fact::UserSessions`].
+    Sessions(Vec<SessionId>),
+    /// Of [`Fact::Session`].
+    Session(Session),
+    /// Of [`Fact::Token`].
+    Opens(Opens),
+    /// Of [`Fact::Key`].
+    Key(ApiKey),
+    /// Of [`Fact::KeyCount`].
+    Count(u64),
+    /// Of [`Fact::Stored`].
+    Stored(Stored),
+    /// Of [`Fact::Attempts`].
+    Attempts(Attempts),
+}
+
+/// Who has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// This user.
+    User(UserId),
+    /// A user who was deleted: nobody gets the name again.
+    Gone,
+}
+
+/// What a token opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// A session.
+    Session(SessionId),
+    /// What an API key may do.
+    Key(KeyId),
+    /// The setting of a password, once.
+    Link(Link),
+}
+
+/// A single-use link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Whose password it sets; `None`: that of the administrator, who does not exist yet.
+    pub user: Option<UserId>,
+    /// From when on it is void.
+    pub expires_at: Time,
+}
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The token that reaches it.
+    pub token: TokenHash,
+    /// Whose it is; `None`: an anonymous one.
+    pub user: Option<UserRef>,
+    /// Whether it began as an anonymous one: the answers to its Idempotency-Keys of that time
+    /// stay its own.
+    pub began_anonymous: bool,
+    /// The API key that opened it.
+    pub via: Option<KeyRef>,
+    /// Its time-outs, if not the default ones.
+    pub profile: Option<ProfileName>,
+    /// How long it lives without use.
+    pub idle: Span,
+    /// When it was opened.
+    pub created_at: Time,
+    /// The commit that opened it: the revision of its data until that is first written.
+    pub created_revision: Revision,
+    /// When it was last noted to be in use.
+    pub last_seen_at: Time,
+    /// When it ends whatever happens.
+    pub expires_at: Time,
+    /// Until when the password counts as freshly proved.
+    pub elevated_until: Option<Time>,
+    /// When its timer fires: at or before its end.
+    pub timer_at: Time,
+    /// Whether it has ever had data.
+    pub has_data: bool,
+    /// From where it was opened.
+    pub address: Option<Arc<str>>,
+    /// With what it was opened.
+    pub agent: Option<Arc<str>>,
+    /// What effects and services have noted: a JSON object as compact text.
+    pub facts: Arc<str>,
+}
+
+/// A user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// The name to log in with.
+    pub username: Username,
+    /// The name to show.
+    pub name: Option<Arc<str>>,
+    /// The hash of the password (PHC string); `None`: nobody can log in with one.
+    pub password: Option<Arc<str>>,
+    /// Counts the passwords: one that was proved against an older count proves nothing.
+    pub credential: u64,
+    /// Counts the times when all sessions were ended: another framework's session that was stored
+    /// under an older count is dead.
+    pub epoch: u64,
+    /// What it may do.
+    pub roles: Arc<[Role]>,
+    /// What administrators note: a JSON object as compact text.
+    pub attributes: Arc<str>,
+    /// Whether it may not log in.
+    pub disabled: bool,
+    /// When it was created.
+    pub created_at: Time,
+    /// The commit that created it: the revision of its data until that is first written.
+    pub created_revision: Revision,
+    /// The link that sets its password, if there is one.
+    pub link: Option<TokenHash>,
+}
+
+/// An API key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its id.
+    pub id: KeyId,
+    /// The token that is this key.
+    pub token: TokenHash,
+    /// A name for people.
+    pub name: Arc<str>,
+    /// What it may do.
+    pub roles: Arc<[Role]>,
+    /// For whom it may open sessions.
+    pub on_behalf: Arc<[UserPattern]>,
+    /// When it was created.
+    pub created_at: Time,
+}
+
+/// Another framework's session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The session: a JSON object as compact text.
+    pub data: Arc<str>,
+    /// How long it lives without use.
+    pub idle: Span,
+    /// Whose it is, and that user's [`User::epoch`] then.
+    pub user: Option<(UserRef, u64)>,
+    /// When it was last noted to be in use.
+    pub last_seen_at: Time,
+    /// When its timer fires: at or before its end.
+    pub timer_at: Time,
+}
+
+/// Failed logins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// How many, one after the other.
+    pub failures: u32,
+    /// When the last one was.
+    pub last_at: Time,
+}
+
+/// Something that happens at a time by itself. The order is the order in which they fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timer {
+    /// When.
+    pub due: Time,
+    /// What.
+    pub what: TimerOf,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerOf {
+    /// The end of a session.
+    Session(SessionId),
+    /// The end of another framework's session.
+    Stored(StoredId),
+    /// The end of a link.
+    Link(TokenHash),
+}
+
+impl Session {
+    /// When it ends if it is not used.
+    #[must_use]
+    pub fn idle_expires_at(&self) -> Time {
+        self.last_seen_at.plus(self.idle).min(self.expires_at)
+    }
+
+    /// Whether it is still there at this time. At the very moment of its end it is not.
+    #[must_use]
+    pub fn is_alive(&self, now: Time) -> bool {
+        now < self.idle_expires_at()
+    }
+
+    /// Whether activity at this time is worth a write.
+    #[must_use]
+    pub fn wants_touch(&self, now: Time) -> bool {
+        wants_touch(self.idle, self.last_seen_at, now)
+    }
+
+    /// As its bearer may see it.
+    #[must_use]
+    pub fn view(&self, roles: Arc<[Role]>, revision: Revision) -> SessionView {
+        SessionView {
+            id: self.id,
+            user: self.user.clone(),
+            roles,
+            created_at: self.created_at,
+            last_seen_at: self.last_seen_at,
+            idle_expires_at: self.idle_expires_at(),
+            expires_at: self.expires_at,
+            elevated_until: self.elevated_until,
+            profile: self.profile.clone(),
+            via: self.via.clone(),
+            address: self.address.clone(),
+            agent: self.agent.clone(),
+            facts: self.facts.clone(),
+            revision,
+        }
+    }
+
+    /// Its bearer.
+    #[must_use]
+    pub fn actor(&self, roles: Arc<[Role]>) -> Actor {
+        Actor::Session(super::SessionActor {
+            session: self.id,
+            token: self.token,
+            user: self.user.clone(),
+            roles,
+            via: self.via.clone(),
+        })
+    }
+}
+
+impl User {
+    /// Its names.
+    #[must_use]
+    pub fn names(&self) -> UserRef {
+        UserRef { id: self.id, username: self.username.clone() }
+    }
+
+    /// Whether it has one of Abide's powers.
+    #[must_use]
+    pub fn has_power(&self) -> bool {
+        self.roles.iter().any(Role::is_power)
+    }
+
+    /// As an administrator may see it.
+    #[must_use]
+    pub fn view(&self, revision: Revision) -> UserView {
+        UserView {
+            id: self.id,
+            username: self.username.clone(),
+            name: self.name.clone(),
+            roles: self.roles.clone(),
+            attributes: self.attributes.clone(),
+            disabled: self.disabled,
+            created_at: self.created_at,
+            revision,
+        }
+    }
+}
+
+impl ApiKey {
+    /// Its names.
+    #[must_use]
+    pub fn names(&self) -> KeyRef {
+        KeyRef { id: self.id, name: self.name.clone() }
+    }
+
+    /// Its bearer.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        Actor::Key(super::KeyActor {
+            key: self.names(),
+            roles: self.roles.clone(),
+            on_behalf: self.on_behalf.clone(),
+        })
+    }
+
+    /// Without its secret.
+    #[must_use]
+    pub fn view(&self, revision: Revision) -> KeyView {
+        KeyView {
+            id: self.id,
+            name: self.name.clone(),
+            roles: self.roles.clone(),
+            on_behalf: self.on_behalf.clone(),
+            created_at: self.created_at,
+            revision,
+        }
+    }
+}
+
+impl Stored {
+    /// When it ends if it is not used.
+    #[must_use]
+    pub const fn idle_expires_at(&self) -> Time {
+        self.last_seen_at.plus(self.idle)
+    }
+
+    /// Whether it is still there at this time; `user` is its user as it is now.
+    #[must_use]
+    pub fn is_alive(&self, user: Option<&User>, now: Time) -> bool {
+        let users_sessions_live = match &self.user {
+            None => true,
+            Some((_, epoch)) => user.is_some_and(|user| !user.disabled && user.epoch == *epoch),
+        };
+        users_sessions_live && now < self.idle_expires_at()
+    }
+
+    /// Whether activity at this time is worth a write.
+    #[must_use]
+    pub fn wants_touch(&self, now: Time) -> bool {
+        wants_touch(self.idle, self.last_seen_at, now)
+    }
+
+    /// As its framework may see it.
+    #[must_use]
+    pub fn view(&self, revision: Revision) -> StoredView {
+        StoredView {
+            data: super::Data { json: self.data.clone(), revision },
+            user: self.user.as_ref().map(|(user, _)| user.clone()),
+            idle_expires_at: self.idle_expires_at(),
+        }
+    }
+}
+
+/// Activity is written once in a twentieth of the idle time-out: a session in constant use costs
+/// 20 small writes in it, and lives at most a twentieth shorter than it should.
+fn wants_touch(idle: Span, last_seen_at: Time, now: Time) -> bool {
+    now.since(last_seen_at).ms() >= (idle.ms() / super::Rules::TOUCH_PARTS).max(1)
+}

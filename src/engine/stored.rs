@@ -1,0 +1,91 @@
+//! What may be done to the sessions that other frameworks store under their own keys.
+
+use serde_json::{Map, Value};
+
+use super::decide::{Acting, Evidence};
+use super::draft::{Draft, Stop};
+use super::state::{Stored, StoredId, User};
+use super::{Event, FieldError, Outcome, Refusal};
+use crate::types::{Span, Username};
+
+/// The least idle time-out: below it a session would be gone before its framework uses it.
+const IDLE_MIN: Span = Span::from_seconds(1);
+
+/// The longest idle time-out.
+const IDLE_MAX: Span = Span::from_hours(400 * 24);
+
+pub(super) fn put(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    data: &Map<String, Value>,
+    idle: Option<Span>,
+    username: Option<&Username>,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let key = acting.key()?;
+    let id = StoredId { key: key.id, digest: evidence.stored };
+    let idle = idle.unwrap_or(draft.rules.profile.idle);
+    if idle < IDLE_MIN || idle > IDLE_MAX {
+        let message = format!("must be from {IDLE_MIN} to {IDLE_MAX}");
+        let error = FieldError::new("/idle", "out-of-range", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    let json = super::data::text(data);
+    let bytes_max = draft.rules.data_bytes_max;
+    if json.len() > bytes_max {
+        return Err(Refusal::TooLarge { what: "the session data", bytes_max }.into());
+    }
+    let user = match username {
+        None => None,
+        Some(username) => {
+            key.must_cover(username)?;
+            let user = super::decide::user_or_not_found(draft, username)?;
+            key.must_reach(user)?;
+            if user.disabled {
+                return Err(Refusal::NotAllowed("the user is disabled").into());
+            }
+            Some((user.names(), user.epoch))
+        }
+    };
+    let created = alive(draft, id)?.is_none();
+    let now = draft.moment.now;
+    let timer_at = now.plus(idle);
+    let stored = Stored { data: json, idle, user, last_seen_at: now, timer_at };
+    let view = stored.view(draft.moment.revision);
+    draft.emit(Event::StoredWritten { id, stored: Box::new(stored) })?;
+    Ok(Outcome::Stored { stored: view, created })
+}
+
+pub(super) fn touch(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let id = StoredId { key: acting.key()?.id, digest: evidence.stored };
+    if alive(draft, id)?.is_some_and(|stored| stored.wants_touch(draft.moment.now)) {
+        draft.emit(Event::StoredTouched { id })?;
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) fn delete(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let id = StoredId { key: acting.key()?.id, digest: evidence.stored };
+    if draft.stored(id)?.is_some() {
+        draft.emit(Event::StoredEnded { id })?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// The session, if it has not ended.
+fn alive<'d>(draft: &'d Draft<'_>, id: StoredId) -> Result<Option<&'d Stored>, Stop> {
+    let Some(stored) = draft.stored(id)? else { return Ok(None) };
+    let user: Option<&User> = match &stored.user {
+        Some((user, _)) => draft.user(user.id)?,
+        None => None,
+    };
+    Ok(Some(stored).filter(|stored| stored.is_alive(user, draft.moment.now)))
+}

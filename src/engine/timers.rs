@@ -1,0 +1,40 @@
+//! What happens at its time by itself.
+
+use super::draft::{Draft, Stop};
+use super::state::{Timer, TimerOf};
+use super::{EndReason, Event};
+
+/// Lets one timer fire. What was used since the timer was set gets a new one instead: activity
+/// moves no timer, so it costs no write of one. A timer of what is gone already does nothing.
+pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
+    let now = draft.moment.now;
+    // Taken away in any case; setting it anew comes after.
+    draft.disarm(timer);
+    match timer.what {
+        TimerOf::Session(id) => {
+            let Some(session) = draft.session(id)? else { return Ok(()) };
+            if session.timer_at != timer.due {
+                return Ok(());
+            }
+            let due = session.idle_expires_at();
+            if now < due {
+                return draft.emit(Event::SessionRescheduled { session: id, due });
+            }
+            let reason =
+                if now < session.expires_at { EndReason::Idle } else { EndReason::Expired };
+            draft.emit(Event::SessionEnded { session: id, reason })
+        }
+        TimerOf::Stored(id) => {
+            let Some(stored) = draft.stored(id)? else { return Ok(()) };
+            if stored.timer_at != timer.due {
+                return Ok(());
+            }
+            let due = stored.idle_expires_at();
+            if now < due {
+                return draft.emit(Event::StoredRescheduled { id, due });
+            }
+            draft.emit(Event::StoredEnded { id })
+        }
+        TimerOf::Link(hash) => draft.emit(Event::LinkEnded { hash }),
+    }
+}

@@ -1,0 +1,261 @@
+//! What may be done to users.
+
+use super::decide::{
+    Acting, Evidence, admin_roles, end_sessions_of, hashed, is_taken, must_be_good, must_be_proved,
+    must_match, must_not_wait, user_or_not_found,
+};
+use super::draft::{Draft, Stop};
+use super::state::{Fact, Link, Opens, User};
+use super::{
+    Actor, Data, DataChange, EndReason, Event, FieldError, IfMatch, Outcome, Refusal, Rules,
+    UserChange, UserView,
+};
+use crate::types::{Password, Role, Token, UserId, Username};
+
+/// Most bytes of a user's attributes as compact JSON: they lie in the user's own record, which
+/// every login reads.
+pub const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
+
+/// The name of the first administrator.
+pub const FIRST_ADMIN: &str = "admin";
+
+/// Who wants to be a user.
+pub(super) struct Asked<'a> {
+    pub(super) username: &'a Username,
+    pub(super) password: &'a Password,
+    pub(super) name: Option<&'a str>,
+}
+
+pub(super) fn register(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    asked: &Asked<'_>,
+    roles: Option<&[Role]>,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let is_admin = acting.actor.is_admin();
+    if !is_admin && !draft.rules.registration_open {
+        return Err(Refusal::NotAllowed("only an administrator creates users here").into());
+    }
+    if !is_admin && roles.is_some() {
+        return Err(Refusal::NotAllowed("only an administrator gives roles").into());
+    }
+    must_fit(asked.name, roles)?;
+    must_be_good(draft.rules, "/password", Some(asked.username), asked.password)?;
+    if is_taken(draft, asked.username)? {
+        return Err(Refusal::UsernameTaken.into());
+    }
+    let mut user = new_user(draft, asked.username, evidence);
+    user.name = asked.name.map(Into::into);
+    user.password = Some(hashed(evidence)?);
+    user.roles = roles.unwrap_or_default().into();
+    let view = user.view(draft.moment.revision);
+    draft.emit(Event::UserCreated { user: Box::new(user) })?;
+    Ok(Outcome::UserCreated(view))
+}
+
+pub(super) fn new_user(draft: &Draft<'_>, username: &Username, evidence: &Evidence) -> User {
+    User {
+        id: evidence.user,
+        username: username.clone(),
+        name: None,
+        password: None,
+        credential: 0,
+        epoch: 0,
+        roles: [].into(),
+        attributes: super::data::EMPTY.into(),
+        disabled: false,
+        created_at: draft.moment.now,
+        created_revision: draft.moment.revision,
+        link: None,
+    }
+}
+
+pub(super) fn change_password(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    new: &Password,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let (session, user) = acting.user()?;
+    must_be_good(draft.rules, "/new", Some(&user.username), new)?;
+    must_not_wait(draft, evidence)?;
+    must_be_proved(user, evidence)?;
+    let (id, names) = (session.id, user.names());
+    set_password(draft, user, hashed(evidence)?)?;
+    end_sessions_of(draft, &names, Some(id), EndReason::PasswordChanged)?;
+    super::sessions::elevate_session(draft, id, user, evidence)?;
+    super::sessions::with_token(draft, id, user.roles.clone(), evidence, false)
+}
+
+fn set_password(draft: &mut Draft<'_>, user: &User, hash: std::sync::Arc<str>) -> Result<(), Stop> {
+    if let Some(link) = user.link {
+        draft.emit(Event::LinkEnded { hash: link })?;
+    }
+    draft.emit(Event::PasswordSet { user: user.id, hash })
+}
+
+pub(super) fn change_data(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    change: &DataChange,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, Stop> {
+    let (_, user) = acting.user()?;
+    let id = user.id;
+    let revision = draft.revision(&Fact::UserData(id))?.unwrap_or(user.created_revision);
+    must_match(if_match, revision)?;
+    let current = draft.user_data(id)?.cloned();
+    let current = current.unwrap_or_else(|| super::data::EMPTY.into());
+    let bytes_max = draft.rules.data_bytes_max;
+    let json = super::data::change(&current, change, "the user data", bytes_max)?;
+    if json == current {
+        return Ok(Outcome::Data(Data { json, revision }));
+    }
+    draft.emit(Event::UserDataWritten { user: id, json: json.clone() })?;
+    Ok(Outcome::Data(Data { json, revision: draft.moment.revision }))
+}
+
+pub(super) fn change(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    username: &Username,
+    change: &UserChange,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin()?;
+    let user = user_or_not_found(draft, username)?.clone();
+    let revision = draft.revision(&Fact::User(user.id))?.unwrap_or_default();
+    must_match(if_match, revision)?;
+    must_fit(change.name.as_ref().and_then(Option::as_deref), change.roles.as_deref())?;
+    let mut change = change.clone();
+    if let Some(patch) = &change.attributes {
+        let merged = super::data::merge(&user.attributes, patch);
+        if super::data::text(&merged).len() > ATTRIBUTES_BYTES_MAX {
+            let (what, bytes_max) = ("the attributes", ATTRIBUTES_BYTES_MAX);
+            return Err(Refusal::TooLarge { what, bytes_max }.into());
+        }
+        change.attributes = Some(merged);
+    }
+    let disables = change.disabled == Some(true) && !user.disabled;
+    draft.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
+    if disables {
+        end_sessions_of(draft, &user.names(), None, EndReason::UserDisabled)?;
+    }
+    Ok(Outcome::UserChanged(view(draft, user.id)?))
+}
+
+pub(super) fn delete(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    username: &Username,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin()?;
+    let user = user_or_not_found(draft, username)?.clone();
+    let revision = draft.revision(&Fact::User(user.id))?.unwrap_or_default();
+    must_match(if_match, revision)?;
+    end_sessions_of(draft, &user.names(), None, EndReason::UserDeleted)?;
+    if let Some(hash) = user.link {
+        draft.emit(Event::LinkEnded { hash })?;
+    }
+    draft.emit(Event::UserDeleted { user: user.names() })?;
+    Ok(Outcome::Done)
+}
+
+pub(super) fn make_reset_link(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    username: &Username,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    // A link is as good as a password: a service gets it only for those for whom it may act.
+    if !acting.actor.is_admin() {
+        acting.key()?.must_cover(username)?;
+    }
+    let user = user_or_not_found(draft, username)?.clone();
+    if !acting.actor.is_admin() {
+        acting.key()?.must_reach(&user)?;
+    }
+    if let Some(hash) = user.link {
+        draft.emit(Event::LinkEnded { hash })?;
+    }
+    let expires_at = draft.moment.now.plus(draft.rules.link_life);
+    let link = Link { user: Some(user.id), expires_at };
+    draft.emit(Event::LinkMade { hash: evidence.token()?.hash(), link })?;
+    Ok(Outcome::LinkMade { link: evidence.token()?.clone(), expires_at })
+}
+
+pub(super) fn make_set_up_link(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    if acting.actor != Actor::System {
+        return Err(Refusal::NotAllowed("only the server itself makes it").into());
+    }
+    let expires_at = draft.moment.now.plus(draft.rules.link_life);
+    let link = Link { user: None, expires_at };
+    draft.emit(Event::LinkMade { hash: evidence.token()?.hash(), link })?;
+    Ok(Outcome::LinkMade { link: evidence.token()?.clone(), expires_at })
+}
+
+pub(super) fn use_link(
+    draft: &mut Draft<'_>,
+    token: &Token,
+    password: &Password,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let hash = token.hash();
+    let link = match draft.opens(hash)? {
+        Some(Opens::Link(link)) if draft.moment.now < link.expires_at => *link,
+        _ => return Err(Refusal::LinkNotValid.into()),
+    };
+    let Some(user) = link.user else { return set_up(draft, token, password, evidence) };
+    let user = draft.user(user)?.filter(|user| !user.disabled);
+    let user = user.ok_or(Refusal::LinkNotValid)?.clone();
+    must_be_good(draft.rules, "/password", Some(&user.username), password)?;
+    set_password(draft, &user, hashed(evidence)?)?;
+    end_sessions_of(draft, &user.names(), None, EndReason::PasswordChanged)?;
+    Ok(Outcome::UserChanged(view(draft, user.id)?))
+}
+
+/// The first administrator chooses a password.
+fn set_up(
+    draft: &mut Draft<'_>,
+    token: &Token,
+    password: &Password,
+    evidence: &Evidence,
+) -> Result<Outcome, Stop> {
+    let username: Username = FIRST_ADMIN.parse().map_err(|_| Refusal::LinkNotValid)?;
+    must_be_good(draft.rules, "/password", Some(&username), password)?;
+    if is_taken(draft, &username)? {
+        return Err(Refusal::LinkNotValid.into());
+    }
+    let mut user = new_user(draft, &username, evidence);
+    user.password = Some(hashed(evidence)?);
+    user.roles = admin_roles();
+    let view = user.view(draft.moment.revision);
+    draft.emit(Event::LinkEnded { hash: token.hash() })?;
+    draft.emit(Event::UserCreated { user: Box::new(user) })?;
+    Ok(Outcome::UserCreated(view))
+}
+
+fn view(draft: &Draft<'_>, id: UserId) -> Result<UserView, Stop> {
+    let user = draft.user(id)?.ok_or(Refusal::NotFound("user"))?;
+    Ok(user.view(draft.moment.revision))
+}
+
+/// Refuses a name or a list of roles over its limit.
+pub(super) fn must_fit(name: Option<&str>, roles: Option<&[Role]>) -> Result<(), Refusal> {
+    let mut errors = Vec::new();
+    if name.is_some_and(|name| name.len() > Rules::NAME_BYTES_MAX) {
+        let message = format!("must have at most {} bytes", Rules::NAME_BYTES_MAX);
+        errors.push(FieldError::new("/name", "too-long", message));
+    }
+    if roles.is_some_and(|roles| roles.len() > Rules::ROLES_MAX) {
+        let message = format!("must have at most {} entries", Rules::ROLES_MAX);
+        errors.push(FieldError::new("/roles", "too-many", message));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::InvalidInput(errors)) }
+}

@@ -1,0 +1,34 @@
+//! What lies in the store: which key has what, and how it is written.
+//!
+//! - [`Key`] is every key there is, in the order in which the store has them;
+//! - [`value`] writes records as a version byte and the bincode of a struct that is frozen with
+//!   its version;
+//! - [`Reader`] loads the facts that a decision asks for, [`plan`] turns what it changed into one
+//!   batch;
+//! - [`entry`] is what the log keeps of a commit beside its writes.
+
+pub mod entry;
+mod key;
+mod parts;
+mod plan;
+mod read;
+pub mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use key::{Key, Scope};
+pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
+pub use plan::plan;
+pub use read::{ReadError, Reader, read_fact};
+
+/// Bytes in the store that no version of this program has written: the data is damaged, or of a
+/// newer version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record of {key} cannot be read: {what}; run abide verify")]
+pub struct DecodeError {
+    /// The record's key.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+}

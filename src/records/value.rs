@@ -1,0 +1,418 @@
+//! Records as bytes: a version byte, then the bincode of a struct that is frozen with its version.
+//!
+//! A new field means a new struct and a new version; the old one stays, with what it becomes.
+//! Texts and lists are plain here, ids their 128 bits: nothing of how the words are spelled
+//! outside can change what lies in the store.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bincode::Options as _;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::DecodeError;
+use crate::engine::{
+    ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Session, Stored, User, UserRef,
+};
+use crate::store::VALUE_BYTES_MAX;
+use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, UserId};
+
+/// Largest record that is read, in bytes: all parts together.
+const RECORD_BYTES_MAX: u64 = (super::PART_BYTES * super::PARTS_MAX) as u64;
+
+/// Whether a fact's record may be larger than one value and lies in parts.
+#[must_use]
+pub const fn is_in_parts(fact: &Fact) -> bool {
+    matches!(fact, Fact::UserData(_) | Fact::SessionData(_) | Fact::Stored(_))
+}
+
+#[derive(Serialize, Deserialize)]
+struct UserV1 {
+    id: u128,
+    username: String,
+    name: Option<String>,
+    password: Option<String>,
+    credential: u64,
+    epoch: u64,
+    roles: Vec<String>,
+    attributes: String,
+    disabled: bool,
+    created_at: u64,
+    created_revision: u64,
+    link: Option<[u8; 32]>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SessionV1 {
+    id: u128,
+    token: [u8; 32],
+    user: Option<(u128, String)>,
+    began_anonymous: bool,
+    via: Option<(u128, String)>,
+    profile: Option<String>,
+    idle: u64,
+    created_at: u64,
+    created_revision: u64,
+    last_seen_at: u64,
+    expires_at: u64,
+    elevated_until: Option<u64>,
+    timer_at: u64,
+    has_data: bool,
+    address: Option<String>,
+    agent: Option<String>,
+    facts: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ApiKeyV1 {
+    id: u128,
+    token: [u8; 32],
+    name: String,
+    roles: Vec<String>,
+    on_behalf: Vec<String>,
+    created_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredV1 {
+    data: String,
+    idle: u64,
+    user: Option<(u128, String, u64)>,
+    last_seen_at: u64,
+    timer_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+enum HolderV1 {
+    User(u128),
+    Gone,
+}
+
+#[derive(Serialize, Deserialize)]
+enum OpensV1 {
+    Session(u128),
+    Key(u128),
+    Link { user: Option<u128>, expires_at: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptsV1 {
+    failures: u32,
+    last_at: u64,
+}
+
+/// The clock's marks: no later commit has an earlier time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockV1 {
+    /// The latest time that was noted, in milliseconds since the Unix epoch.
+    pub high_ms: u64,
+    /// How far the clock was moved forward by hand, in milliseconds.
+    pub advanced_ms: u64,
+}
+
+/// The answer to an Idempotency-Key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerV1 {
+    /// The keyed hash of the request.
+    pub fingerprint: [u8; 32],
+    /// From when on it is forgotten.
+    pub expires_at_ms: u64,
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Live Idempotency-Keys by the hour in which they began: hours since the Unix epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerCountV1 {
+    /// The hours, oldest first, and how many keys began in each.
+    pub hours: Vec<(u32, u32)>,
+}
+
+fn options() -> impl bincode::Options {
+    bincode::DefaultOptions::new().with_limit(RECORD_BYTES_MAX)
+}
+
+/// Writes a value under its version.
+pub fn write<T: Serialize + ?Sized>(version: u8, value: &T) -> Vec<u8> {
+    let mut bytes = vec![version];
+    // Writing into memory fails for values over the limit only, and then nothing is committed:
+    // whoever reads less than what was written refuses it.
+    if options().with_no_limit().serialize_into(&mut bytes, value).is_err() {
+        bytes.truncate(1);
+    }
+    bytes
+}
+
+/// Reads a value of one version.
+///
+/// # Errors
+/// [`DecodeError`] for another version, for bytes that are no such value, and for more than
+/// `bytes_max`.
+pub fn read<T: DeserializeOwned>(
+    key: &dyn std::fmt::Debug,
+    version: u8,
+    bytes: &[u8],
+    bytes_max: u64,
+) -> Result<T, DecodeError> {
+    let fail = |what: String| DecodeError { key: format!("{key:?}"), what };
+    match bytes.split_first() {
+        Some((found, rest)) if *found == version => options()
+            .with_limit(bytes_max)
+            .deserialize(rest)
+            .map_err(|error| fail(error.to_string())),
+        Some((found, _)) => Err(fail(format!("version {found} is not known"))),
+        None => Err(fail("it is empty".to_owned())),
+    }
+}
+
+/// Reads one of the values that are no facts.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_plain<T: DeserializeOwned>(key: &super::Key, bytes: &[u8]) -> Result<T, DecodeError> {
+    read(key, 1, bytes, RECORD_BYTES_MAX)
+}
+
+/// Writes a record.
+#[must_use]
+pub fn encode(record: &Record) -> Vec<u8> {
+    match record {
+        Record::User(user) => write(1, &UserV1::from(user)),
+        Record::Name(Holder::User(id)) => write(1, &HolderV1::User(id.bits())),
+        Record::Name(Holder::Gone) => write(1, &HolderV1::Gone),
+        Record::Data(json) => write(1, &**json),
+        Record::Sessions(list) => write(1, &list.iter().map(|id| id.bits()).collect::<Vec<u128>>()),
+        Record::Session(session) => write(1, &SessionV1::from(session)),
+        Record::Opens(opens) => write(
+            1,
+            &match opens {
+                Opens::Session(id) => OpensV1::Session(id.bits()),
+                Opens::Key(id) => OpensV1::Key(id.bits()),
+                Opens::Link(link) => OpensV1::Link {
+                    user: link.user.map(UserId::bits),
+                    expires_at: link.expires_at.ms(),
+                },
+            },
+        ),
+        Record::Key(key) => write(1, &ApiKeyV1::from(key)),
+        Record::Count(count) => write(1, count),
+        Record::Stored(stored) => write(1, &StoredV1::from(stored)),
+        Record::Attempts(attempts) => {
+            write(1, &AttemptsV1 { failures: attempts.failures, last_at: attempts.last_at.ms() })
+        }
+    }
+}
+
+/// Reads the record of a fact.
+///
+/// # Errors
+/// [`DecodeError`]
+pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
+    fn v1<T: DeserializeOwned>(fact: &Fact, bytes: &[u8], max: u64) -> Result<T, DecodeError> {
+        read(fact, 1, bytes, max)
+    }
+    const SMALL: u64 = VALUE_BYTES_MAX as u64;
+    const LARGE: u64 = RECORD_BYTES_MAX;
+    Ok(match fact {
+        Fact::User(_) => Record::User(v1::<UserV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Name(_) => Record::Name(match v1(fact, bytes, SMALL)? {
+            HolderV1::User(id) => Holder::User(UserId::new(id)),
+            HolderV1::Gone => Holder::Gone,
+        }),
+        Fact::UserData(_) | Fact::SessionData(_) => {
+            Record::Data(v1::<String>(fact, bytes, LARGE)?.into())
+        }
+        Fact::UserSessions(_) => {
+            let list: Vec<u128> = v1(fact, bytes, SMALL)?;
+            Record::Sessions(list.into_iter().map(SessionId::new).collect())
+        }
+        Fact::Session(_) => Record::Session(v1::<SessionV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Token(_) => Record::Opens(match v1(fact, bytes, SMALL)? {
+            OpensV1::Session(id) => Opens::Session(SessionId::new(id)),
+            OpensV1::Key(id) => Opens::Key(KeyId::new(id)),
+            OpensV1::Link { user, expires_at } => Opens::Link(Link {
+                user: user.map(UserId::new),
+                expires_at: Time::from_ms(expires_at),
+            }),
+        }),
+        Fact::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::KeyCount => Record::Count(v1(fact, bytes, SMALL)?),
+        Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
+        Fact::Attempts(_) => {
+            let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
+            Record::Attempts(Attempts { failures, last_at: Time::from_ms(last_at) })
+        }
+    })
+}
+
+/// A word that was valid when it was written.
+fn word<T: FromStr>(fact: &Fact, text: &str) -> Result<T, DecodeError> {
+    text.parse().map_err(|_| DecodeError {
+        key: format!("{fact:?}"),
+        what: "it holds a name that is not valid".to_owned(),
+    })
+}
+
+fn words<T: FromStr>(fact: &Fact, texts: &[String]) -> Result<Arc<[T]>, DecodeError> {
+    texts.iter().map(|text| word(fact, text)).collect::<Result<Vec<_>, _>>().map(Into::into)
+}
+
+fn texts<T: ToString>(words: &[T]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+impl From<&User> for UserV1 {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id.bits(),
+            username: user.username.to_string(),
+            name: user.name.as_deref().map(str::to_owned),
+            password: user.password.as_deref().map(str::to_owned),
+            credential: user.credential,
+            epoch: user.epoch,
+            roles: texts(&user.roles),
+            attributes: user.attributes.to_string(),
+            disabled: user.disabled,
+            created_at: user.created_at.ms(),
+            created_revision: user.created_revision.get(),
+            link: user.link.map(|hash| *hash.bytes()),
+        }
+    }
+}
+
+impl UserV1 {
+    fn thaw(self, fact: &Fact) -> Result<User, DecodeError> {
+        Ok(User {
+            id: UserId::new(self.id),
+            username: word(fact, &self.username)?,
+            name: self.name.map(Into::into),
+            password: self.password.map(Into::into),
+            credential: self.credential,
+            epoch: self.epoch,
+            roles: words(fact, &self.roles)?,
+            attributes: self.attributes.into(),
+            disabled: self.disabled,
+            created_at: Time::from_ms(self.created_at),
+            created_revision: Revision::new(self.created_revision),
+            link: self.link.map(TokenHash::new),
+        })
+    }
+}
+
+impl From<&Session> for SessionV1 {
+    fn from(session: &Session) -> Self {
+        Self {
+            id: session.id.bits(),
+            token: *session.token.bytes(),
+            user: session.user.as_ref().map(|user| (user.id.bits(), user.username.to_string())),
+            began_anonymous: session.began_anonymous,
+            via: session.via.as_ref().map(|key| (key.id.bits(), key.name.to_string())),
+            profile: session.profile.as_ref().map(ToString::to_string),
+            idle: session.idle.ms(),
+            created_at: session.created_at.ms(),
+            created_revision: session.created_revision.get(),
+            last_seen_at: session.last_seen_at.ms(),
+            expires_at: session.expires_at.ms(),
+            elevated_until: session.elevated_until.map(Time::ms),
+            timer_at: session.timer_at.ms(),
+            has_data: session.has_data,
+            address: session.address.as_deref().map(str::to_owned),
+            agent: session.agent.as_deref().map(str::to_owned),
+            facts: session.facts.to_string(),
+        }
+    }
+}
+
+impl SessionV1 {
+    fn thaw(self, fact: &Fact) -> Result<Session, DecodeError> {
+        let user = match self.user {
+            Some((id, name)) => Some(UserRef { id: UserId::new(id), username: word(fact, &name)? }),
+            None => None,
+        };
+        let via = self.via.map(|(id, name)| KeyRef { id: KeyId::new(id), name: name.into() });
+        Ok(Session {
+            id: SessionId::new(self.id),
+            token: TokenHash::new(self.token),
+            user,
+            began_anonymous: self.began_anonymous,
+            via,
+            profile: self.profile.map(|name| word(fact, &name)).transpose()?,
+            idle: Span::from_ms(self.idle),
+            created_at: Time::from_ms(self.created_at),
+            created_revision: Revision::new(self.created_revision),
+            last_seen_at: Time::from_ms(self.last_seen_at),
+            expires_at: Time::from_ms(self.expires_at),
+            elevated_until: self.elevated_until.map(Time::from_ms),
+            timer_at: Time::from_ms(self.timer_at),
+            has_data: self.has_data,
+            address: self.address.map(Into::into),
+            agent: self.agent.map(Into::into),
+            facts: self.facts.into(),
+        })
+    }
+}
+
+impl From<&ApiKey> for ApiKeyV1 {
+    fn from(key: &ApiKey) -> Self {
+        Self {
+            id: key.id.bits(),
+            token: *key.token.bytes(),
+            name: key.name.to_string(),
+            roles: texts(&key.roles),
+            on_behalf: texts(&key.on_behalf),
+            created_at: key.created_at.ms(),
+        }
+    }
+}
+
+impl ApiKeyV1 {
+    fn thaw(self, fact: &Fact) -> Result<ApiKey, DecodeError> {
+        Ok(ApiKey {
+            id: KeyId::new(self.id),
+            token: TokenHash::new(self.token),
+            name: self.name.into(),
+            roles: words(fact, &self.roles)?,
+            on_behalf: words(fact, &self.on_behalf)?,
+            created_at: Time::from_ms(self.created_at),
+        })
+    }
+}
+
+impl From<&Stored> for StoredV1 {
+    fn from(stored: &Stored) -> Self {
+        Self {
+            data: stored.data.to_string(),
+            idle: stored.idle.ms(),
+            user: stored
+                .user
+                .as_ref()
+                .map(|(user, epoch)| (user.id.bits(), user.username.to_string(), *epoch)),
+            last_seen_at: stored.last_seen_at.ms(),
+            timer_at: stored.timer_at.ms(),
+        }
+    }
+}
+
+impl StoredV1 {
+    fn thaw(self, fact: &Fact) -> Result<Stored, DecodeError> {
+        let user = match self.user {
+            Some((id, name, epoch)) => {
+                let user = UserRef { id: UserId::new(id), username: word(fact, &name)? };
+                Some((user, epoch))
+            }
+            None => None,
+        };
+        Ok(Stored {
+            data: self.data.into(),
+            idle: Span::from_ms(self.idle),
+            user,
+            last_seen_at: Time::from_ms(self.last_seen_at),
+            timer_at: Time::from_ms(self.timer_at),
+        })
+    }
+}
