@@ -2,18 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::http::operations::{self, Readiness};
 use crate::http::server::{Drained, Entrance, Stop, Stopper, serve};
-use crate::store::Store;
-use crate::store::memory::Memory;
 
 use super::config::Config;
-use super::{Failure, log, print};
+use super::{Failure, data, log, print};
 
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -50,7 +47,8 @@ async fn run_server(config: &Config) -> Result<(), Failure> {
             Some(tokio::spawn(serve(listener, service, entrance, ops_stop)))
         }
     };
-    let store = open(config)?;
+    let store = data::open(config).await?;
+    let failed = store.failed();
     readiness.ready();
     let service = warp::service(operations::routes(readiness.clone()));
     let entrance = Entrance { limits: config.limits.clone(), proxies: config.proxies.clone() };
@@ -58,14 +56,17 @@ async fn run_server(config: &Config) -> Result<(), Failure> {
     print(&format!("abide listening on http://{address}\n"))?;
     tracing::info!(%address, data = %config.data.display(), "serving");
 
-    let signal = signals.wait().await;
-    tracing::info!(signal, "stopping");
+    tokio::select! {
+        signal = signals.wait() => tracing::info!(signal, "stopping"),
+        // Fail stop: nothing is acknowledged any more, and the restart decides.
+        error = failed => return Err(Failure::Failed(error.to_string())),
+    }
     readiness.not_ready("stopping");
     let drained = drain(serving, &stopper, &mut signals).await?;
     if drained.cut > 0 {
         tracing::warn!(connections = drained.cut, "cut, since they did not end in time");
     }
-    drop(store);
+    data::close(store).await?;
     ops_stopper.stop();
     if let Some(ops) = ops {
         joined(ops.await)?;
@@ -96,13 +97,6 @@ async fn drain(
 
 fn joined<T>(ended: Result<T, tokio::task::JoinError>) -> Result<T, Failure> {
     ended.map_err(|error| Failure::Failed(format!("the server ended: {error}")))
-}
-
-/// Opens the store.
-fn open(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    std::fs::create_dir_all(&config.data)
-        .map_err(|error| Failure::Failed(format!("{}: {error}", config.data.display())))?;
-    Ok(Arc::new(Memory::default()))
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

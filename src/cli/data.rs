@@ -1,0 +1,56 @@
+//! The data directory: opened with progress, closed with care.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::store::Durable;
+use crate::store::durable::{Options, Progress};
+
+use super::Failure;
+use super::config::Config;
+use super::verify::Bar;
+
+/// How often opening that takes long says in the log how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+/// Opens the store, off the runtime's threads: recovery may take a while.
+///
+/// # Errors
+/// One line that says which path, what is the matter, and what to do.
+pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, Failure> {
+    let options = Options::new(&config.data);
+    let opening = tokio::task::spawn_blocking(move || {
+        let bar = Bar::new();
+        let mut told = Instant::now();
+        let opened = Durable::open_with(options, &mut |progress| {
+            bar.show(progress);
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                let Progress { what, done, total } = progress;
+                tracing::info!(done, total, "{what}");
+            }
+        });
+        bar.end();
+        opened
+    });
+    let opened = opening.await;
+    let opened = opened.map_err(|error| Failure::Failed(format!("opening the store: {error}")))?;
+    opened.map(Arc::new).map_err(|error| Failure::Failed(error.to_string()))
+}
+
+/// Closes the store: what is staged becomes durable and the index is brought up to date, so that
+/// the next start has nothing to recover.
+///
+/// # Errors
+/// That the store had failed.
+pub(super) async fn close(store: Arc<Durable>) -> Result<(), Failure> {
+    let Some(store) = Arc::into_inner(store) else {
+        // Somebody still holds it: the next start recovers, as after a kill.
+        tracing::warn!("the store is still in use and is left as it is");
+        return Ok(());
+    };
+    let closing = tokio::task::spawn_blocking(move || store.close());
+    let closed = closing.await;
+    let closed = closed.map_err(|error| Failure::Failed(format!("closing the store: {error}")))?;
+    closed.map_err(|error| Failure::Failed(error.to_string()))
+}
