@@ -105,7 +105,7 @@ impl Committer {
         shared.counters.group(commits, header.padded(), started.elapsed());
         self.segment.note_frame(&header, at);
         self.position = Position { revision: last, link, ..self.position };
-        let active_bytes = shared.memory.publish(&writes, self.position);
+        let (active_bytes, replaced) = shared.memory.publish(&writes, self.position);
         shared.durable.store(last.get(), Ordering::Release);
         shared.writable.store(self.writable(), Ordering::Release);
         let waiters = shared.stage().settle(&writes, last);
@@ -114,6 +114,7 @@ impl Committer {
             // A receipt that nobody awaits any more is no failure.
             drop(waiter.send(Ok(())));
         }
+        drop(replaced);
         if active_bytes >= shared.options.apply_after_bytes {
             shared.want_apply();
         }

@@ -163,7 +163,7 @@ fn take_in(
     for LogEntry { revision, writes: of_entry, .. } in entries {
         writes.extend(of_entry.into_iter().map(|write| (revision, write)));
     }
-    if memory.publish(&writes, position) > options.apply_after_bytes {
+    if memory.publish(&writes, position).0 > options.apply_after_bytes {
         for (key, slot) in memory.freeze().table.iter() {
             index.apply(key, slot)?;
         }

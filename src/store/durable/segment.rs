@@ -225,6 +225,8 @@ fn zeroed(path: &Path, capacity: u64) -> Result<File, StoreError> {
             drop(fs::remove_file(path));
             return Err(error).io(path);
         }
+        // In small pieces, so that the sync of a group of commits never waits for all of it.
+        file.sync_data().io(path)?;
         at += bytes as u64;
     }
     Ok(file)

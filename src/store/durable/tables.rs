@@ -83,14 +83,21 @@ impl Memory {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows a durable group to readers; answers with the bytes of the active table.
-    pub(super) fn publish(&self, writes: &[(Revision, Write)], position: Position) -> usize {
+    /// Shows a durable group to readers. Answers with the bytes of the active table, and with the
+    /// values that were replaced: freeing them can wait until the receipts are resolved.
+    pub(super) fn publish(
+        &self,
+        writes: &[(Revision, Write)],
+        position: Position,
+    ) -> (usize, Vec<Slot>) {
+        let mut replaced = Vec::with_capacity(writes.len());
         let mut tables = self.write();
         for (revision, Write { key, value }) in writes {
-            tables.put(key.clone(), Slot { revision: *revision, value: value.clone() });
+            let slot = Slot { revision: *revision, value: value.clone() };
+            replaced.extend(tables.put(key.clone(), slot));
         }
         tables.position = position;
-        tables.active_bytes
+        (tables.active_bytes, replaced)
     }
 
     /// Takes the active table away to be applied; readers go on to see it.
@@ -117,16 +124,16 @@ impl Memory {
 }
 
 impl Tables {
-    fn put(&mut self, key: Bytes, slot: Slot) {
-        let new = key.len() + slot.value.as_ref().map_or(0, Bytes::len);
+    fn put(&mut self, key: Bytes, slot: Slot) -> Option<Slot> {
         let key_bytes = key.len();
-        match self.active.insert(key, slot) {
-            None => self.active_bytes += new + ENTRY_BYTES,
-            Some(old) => {
-                let old = key_bytes + old.value.as_ref().map_or(0, Bytes::len);
-                self.active_bytes = (self.active_bytes + new).saturating_sub(old);
-            }
+        let value_bytes = |slot: &Slot| slot.value.as_ref().map_or(0, Bytes::len);
+        self.active_bytes += value_bytes(&slot);
+        let replaced = self.active.insert(key, slot);
+        match &replaced {
+            None => self.active_bytes += key_bytes + ENTRY_BYTES,
+            Some(old) => self.active_bytes = self.active_bytes.saturating_sub(value_bytes(old)),
         }
+        replaced
     }
 
     /// The newest write of `key` here; `None`: sled knows.
