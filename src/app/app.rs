@@ -1,3 +1,5 @@
+//! The application as a whole: how it starts, what it answers, how it ends.
+
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;

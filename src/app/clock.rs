@@ -1,3 +1,5 @@
+//! The one place that reads the wall clock.
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 

@@ -1,3 +1,5 @@
+//! The key of all keyed hashes, in a file beside the store.
+
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};

@@ -1,6 +1,6 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::state::{
@@ -39,7 +39,7 @@ pub type Loaded = Option<(Arc<Record>, Revision)>;
 /// The records that were loaded for a command.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    loaded: HashMap<Fact, Loaded>,
+    loaded: BTreeMap<Fact, Loaded>,
 }
 
 impl Facts {

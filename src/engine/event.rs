@@ -1,3 +1,5 @@
+//! Events: what a commit did, in the past tense.
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

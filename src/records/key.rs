@@ -1,3 +1,5 @@
+//! Keys: one enum for everything that lies in the store, with prefixes that keep order.
+
 use crate::engine::{Actor, Digest, Fact, StoredId, Timer, TimerOf};
 use crate::types::{KeyId, SessionId, Time, TokenHash, UserId, Username};
 

@@ -1,3 +1,5 @@
+//! From a decision to a batch.
+
 use super::{Key, Reader, split, value};
 use crate::engine::Changes;
 use crate::store::{Precondition, StoreError, Write};

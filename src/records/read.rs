@@ -1,3 +1,5 @@
+//! From the store to the facts of a decision.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Idempotency-Key: one effect, one answer.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! The application on a store in memory, with a clock that the tests move.
+
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
 
 mod idempotency;

@@ -1,3 +1,5 @@
+//! Commands, timers and the clock, in the right order.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Sessions from login to logout.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Users, passwords and roles.
+
 use std::sync::Arc;
 
 use serde_json::json;

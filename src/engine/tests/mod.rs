@@ -1,1 +1,3 @@
+//! The rules, decided and replayed.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
