@@ -26,6 +26,7 @@ mod answer;
 mod body;
 mod caps;
 mod connection;
+mod guard;
 pub mod limits;
 mod pace;
 mod proxies;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderName, Request, Response};
+use http::header::UPGRADE;
+use http::{HeaderName, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -62,10 +63,14 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (under_way, refused) = self.watch.begin();
+        let asks_upgrade = request.headers().contains_key(UPGRADE);
         let id = RequestId::next();
         if let Some(refusal) = refused.or_else(|| self.check(&request)) {
-            let answer =
-                finish(refusal.answer(id).map(|body| Content::Own { body }), id, under_way);
+            if asks_upgrade {
+                under_way.upgrade_answered(false);
+            }
+            let answer = refusal.answer(id).map(|body| Content::Own { body });
+            let answer = finish(answer, id, under_way);
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let least = self.entrance.limits.transfer_time;
@@ -91,6 +96,9 @@ where
                     Refusal::Panicked.answer(id).map(|body| Content::Own { body })
                 }
             };
+            if asks_upgrade {
+                under_way.upgrade_answered(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+            }
             Ok(finish(answer, id, under_way))
         })
     }

@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::answer::Answering;
 use super::caps::Admission;
+use super::guard::Guard;
+use super::guard::head::HeadLimits;
 use super::limits::{HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
 use super::pace::Pace;
 use super::stream::Stream;
@@ -35,7 +37,11 @@ pub(super) async fn run<S, B>(
     let limits = &entrance.limits;
     let streams = Streams::default();
     let watch = Watch::new();
-    let io = TokioIo::new(Stream::new(socket, Pace::new(limits.transfer_time), admission));
+    let head_limits =
+        HeadLimits { head_bytes: limits.head_bytes, target_bytes: limits.target_bytes };
+    let guard = Guard::new(head_limits, limits.head_time, Arc::clone(&watch));
+    let pace = Pace::new(limits.transfer_time);
+    let io = TokioIo::new(Stream::new(socket, guard, pace, admission));
     let answering = Answering::new(service, Peer(peer), Arc::clone(&entrance), Arc::clone(&watch));
     let builder = builder(limits, streams.clone());
     let mut serving = pin!(builder.serve_connection_with_upgrades(io, answering));
@@ -78,7 +84,8 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
         .http1()
         .timer(TokioTimer::new())
         .max_headers(HEADER_FIELDS)
-        .header_read_timeout(limits.head_time)
+        // The guard gives a head whole or not at all, and has the timer.
+        .header_read_timeout(None)
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)

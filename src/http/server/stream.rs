@@ -1,27 +1,46 @@
 //! A connection's bytes, read and written.
 
+use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::caps::Admission;
+use super::guard::Guard;
 use super::pace::Pace;
+
+/// How long a connection is kept for a client that still sends what was refused, so that it finds
+/// its answer and not a reset.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// How much of it is read; an upload that was refused by its size should not come in whole.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The socket as hyper sees it: a client that takes its answers too slowly breaks it. Holds the
 /// connection's admission, since an upgraded connection outlives its task.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: TcpStream,
+    guard: Guard,
     pace: Pace,
+    lingering: Option<Linger>,
     _admission: Admission,
 }
 
 impl Stream {
-    pub(super) const fn new(socket: TcpStream, pace: Pace, admission: Admission) -> Self {
-        Self { socket, pace, _admission: admission }
+    pub(super) const fn new(
+        socket: TcpStream,
+        guard: Guard,
+        pace: Pace,
+        admission: Admission,
+    ) -> Self {
+        Self { socket, guard, pace, lingering: None, _admission: admission }
     }
 
     fn paced(
@@ -47,7 +66,8 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        let this = &mut *self;
+        this.guard.poll_read(&mut this.socket, cx, buf)
     }
 }
 
@@ -83,6 +103,42 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        let this = &mut *self;
+        if let Some(linger) = &mut this.lingering {
+            return linger.poll(&mut this.socket, cx).map(Ok);
+        }
+        ready!(Pin::new(&mut this.socket).poll_shutdown(cx))?;
+        if !this.guard.unread() {
+            return Poll::Ready(Ok(()));
+        }
+        this.lingering.insert(Linger::new()).poll(&mut this.socket, cx).map(Ok)
+    }
+}
+
+/// Reads and forgets, after our side was closed.
+#[derive(Debug)]
+struct Linger {
+    timer: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Linger {
+    fn new() -> Self {
+        Self { timer: Box::pin(sleep_until(Instant::now() + LINGER_TIME)), left: LINGER_BYTES }
+    }
+
+    /// Ready when the client has closed its side too, or has sent long or much enough.
+    fn poll(&mut self, socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+        let mut space = [MaybeUninit::uninit(); 4096];
+        while self.left > 0 && self.timer.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::uninit(&mut space);
+            match ready!(Pin::new(&mut *socket).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {
+                    self.left = self.left.saturating_sub(buf.filled().len());
+                }
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
 }
