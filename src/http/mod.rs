@@ -18,6 +18,7 @@ pub mod json;
 mod keys;
 pub mod links;
 mod lists;
+pub mod metrics;
 mod openapi;
 pub mod operations;
 mod ops;

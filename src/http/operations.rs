@@ -2,17 +2,25 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::Method;
 use tokio::sync::watch;
 use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::path::FullPath;
 use warp::reply::Response;
 
-use super::server::{Limits, RoutePattern};
+use super::browser;
+use super::metrics::Metrics;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::server::{Limits, RequestId, RoutePattern, Scheme};
 
 /// Connections to the operations port: a handful of scrapers and probes.
 const OPERATIONS_CONNECTIONS: usize = 64;
+
+/// The media type of the metrics.
+pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Whether requests can be served, and why not.
 #[derive(Clone, Debug)]
@@ -52,39 +60,35 @@ pub fn limits(of_the_api: &Limits) -> Limits {
     }
 }
 
-/// `GET /livez` and `GET /readyz`.
+/// What the operations port serves, without a login: `GET /livez`, `/readyz` and `/metrics`.
 #[must_use]
-pub fn routes(readiness: Readiness) -> BoxedFilter<(Response,)> {
-    let livez = warp::path!("livez").and(warp::get()).map(|| {
-        answer("/livez", StatusCode::OK, "application/json", r#"{"status":"ok"}"#.to_owned())
-    });
-    let readyz = warp::path!("readyz").and(warp::get()).map(move || match readiness.reason() {
-        None => answer(
-            "/readyz",
-            StatusCode::OK,
-            "application/json",
-            r#"{"status":"ready"}"#.to_owned(),
-        ),
-        Some(reason) => {
-            let problem = serde_json::json!({
-                "type": "/problems/not-ready",
-                "title": "Not ready",
-                "status": 503,
-                "code": "not-ready",
-                "detail": format!("The server is not ready: {reason}."),
-            });
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            answer("/readyz", status, "application/problem+json", problem.to_string())
-        }
-    });
-    livez.or(readyz).unify().boxed()
+pub fn routes(readiness: Readiness, metrics: Metrics) -> BoxedFilter<(Response,)> {
+    warp::method()
+        .and(warp::path::full())
+        .and(warp::ext::get::<RequestId>())
+        .map(move |method: Method, path: FullPath, id: RequestId| {
+            let get = method == Method::GET || method == Method::HEAD;
+            let (route, reply) = match path.as_str() {
+                "/livez" if get => ("/livez", Ok(Reply::json_bytes(&br#"{"status":"ok"}"#[..]))),
+                "/readyz" if get => ("/readyz", ready(&readiness)),
+                "/metrics" if get => {
+                    ("/metrics", Ok(Reply::text(METRICS_MEDIA_TYPE, metrics.text())))
+                }
+                _ => ("none", Err(Problem::plain(Code::NotFound))),
+            };
+            let mut reply =
+                reply.unwrap_or_else(|problem| Reply::problem(&problem, &id.to_string()));
+            browser::harden(&mut reply.headers, Scheme::Http);
+            let mut response = http::Response::<Bytes>::from(reply).map(Into::into);
+            response.extensions_mut().insert(RoutePattern(route));
+            response
+        })
+        .boxed()
 }
 
-fn answer(route: &'static str, status: StatusCode, kind: &'static str, body: String) -> Response {
-    let mut answer = Response::new(body.into());
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer.extensions_mut().insert(RoutePattern(route));
-    answer
+fn ready(readiness: &Readiness) -> Result<Reply, Problem> {
+    match readiness.reason() {
+        None => Ok(Reply::json_bytes(&br#"{"status":"ready"}"#[..])),
+        Some(reason) => Err(Problem::new(Code::NotReady, reason)),
+    }
 }

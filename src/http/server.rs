@@ -34,16 +34,19 @@ mod refusal;
 mod request_id;
 mod stop;
 mod stream;
+mod tls;
 mod watch;
 
 pub use body::{BodyError, RequestBody};
 pub use limits::Limits;
 pub use proxies::Proxies;
-pub use refusal::Refusal;
 pub use request_id::RequestId;
 pub use stop::{Stop, Stopper};
+pub use tls::{Tls, TlsError};
 
 use caps::Caps;
+
+use super::metrics::Metrics;
 
 /// How long the loop waits after the system refused to accept (no file descriptors left): long
 /// enough not to spin, short enough not to be felt.
@@ -65,6 +68,9 @@ pub enum Scheme {
     /// With TLS.
     Https,
 }
+
+/// What no route answered, in the log and in the metrics.
+const NO_ROUTE: RoutePattern = RoutePattern("none");
 
 /// A response extension: the route that answered, as written in the route table
 /// (`/v1/sessions/{id}`). Never the path that came, which may hold what is private.
@@ -118,6 +124,10 @@ pub struct Entrance {
     pub limits: Limits,
     /// Whose `X-Forwarded-*` headers count.
     pub proxies: Proxies,
+    /// Speak https.
+    pub tls: Option<Tls>,
+    /// Measure requests and connections.
+    pub metrics: Option<Metrics>,
 }
 
 /// How a drain ended.

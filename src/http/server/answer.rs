@@ -1,26 +1,30 @@
-//! What surrounds the service at every request: its name, its limits, its panics.
+//! What surrounds the service at every request: its name, its limits, its panics, its measures.
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::UPGRADE;
-use http::{HeaderName, Request, Response, StatusCode};
+use http::header::{HOST, UPGRADE};
+use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::refusal::Refusal;
-use super::watch::{UnderWay, Watch};
+use super::watch::{Taking, UnderWay, Watch};
 use super::{
-    AnswerBody, ClientAddress, Entrance, HttpService, Peer, RequestBody, RequestId, Scheme,
+    AnswerBody, ClientAddress, Entrance, HttpService, NO_ROUTE, Peer, RequestBody, RequestId,
+    RoutePattern, Scheme,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -34,6 +38,19 @@ pub(super) struct Answering<S, B> {
     answers: PhantomData<fn() -> B>,
 }
 
+/// What is known of a request from its beginning, until its answer goes out.
+struct Asked {
+    id: RequestId,
+    method: &'static str,
+    client: IpAddr,
+    scheme: Scheme,
+    start: Instant,
+    upgrade: bool,
+    http2: bool,
+    under_way: UnderWay,
+    entrance: Arc<Entrance>,
+}
+
 impl<S, B> Answering<S, B> {
     pub(super) const fn new(
         service: S,
@@ -44,11 +61,31 @@ impl<S, B> Answering<S, B> {
         Self { service, peer, entrance, watch, answers: PhantomData }
     }
 
-    /// What may be wrong with a request that hyper has parsed.
+    /// What may be wrong with a request that no guard has seen, of HTTP/2.
     fn check(&self, request: &Request<Incoming>) -> Option<Refusal> {
+        if request.version() != Version::HTTP_2 {
+            return None;
+        }
         let uri = request.uri();
         let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-        (target > self.entrance.limits.target_bytes).then_some(Refusal::TargetTooLong)
+        if target > self.entrance.limits.target_bytes {
+            return Some(Refusal::TargetTooLong);
+        }
+        match method_name(request.method()) {
+            "other" => return Some(Refusal::MethodUnknown),
+            "TRACE" | "CONNECT" => return Some(Refusal::MethodNotAllowed),
+            _ => {}
+        }
+        let mut hosts = request.headers().get_all(HOST).iter();
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        match (authority, hosts.next(), hosts.next()) {
+            (None, None, _) => Some(Refusal::NoHost),
+            (_, _, Some(_)) => Some(Refusal::TwoHosts),
+            (Some(authority), Some(host), None) if host.as_bytes() != authority.as_bytes() => {
+                Some(Refusal::BadHost)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -63,27 +100,38 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (under_way, refused) = self.watch.begin();
-        let asks_upgrade = request.headers().contains_key(UPGRADE);
-        let id = RequestId::next();
+        let scheme = if self.entrance.tls.is_some() { Scheme::Https } else { Scheme::Http };
+        let proxies = &self.entrance.proxies;
+        let (client, scheme) = proxies.client(self.peer.0.ip(), scheme, request.headers());
+        let asked = Asked {
+            id: RequestId::next(),
+            method: method_name(request.method()),
+            client,
+            scheme,
+            start: Instant::now(),
+            upgrade: request.headers().contains_key(UPGRADE),
+            http2: request.version() == Version::HTTP_2,
+            under_way,
+            entrance: Arc::clone(&self.entrance),
+        };
+        let span = tracing::info_span!("request", id = %asked.id);
         if let Some(refusal) = refused.or_else(|| self.check(&request)) {
-            if asks_upgrade {
-                under_way.upgrade_answered(false);
-            }
-            let answer = refusal.answer(id).map(|body| Content::Own { body });
-            let answer = finish(answer, id, under_way);
+            let answer = span.in_scope(|| {
+                tracing::debug!(client = %asked.client, ?refusal, "refused");
+                let answer = refusal.answer(asked.id, asked.scheme);
+                asked.finish(answer.map(|body| Content::Own { body }))
+            });
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let least = self.entrance.limits.transfer_time;
         let mut request = request.map(|incoming| RequestBody::new(incoming, least));
-        let proxies = &self.entrance.proxies;
-        let (client, scheme) = proxies.client(self.peer.0.ip(), Scheme::Http, request.headers());
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);
         extensions.insert(ClientAddress(client));
         extensions.insert(scheme);
-        extensions.insert(id);
+        extensions.insert(asked.id);
         let mut service = self.service.clone();
-        Box::pin(async move {
+        let answer = async move {
             let served = std::panic::catch_unwind(AssertUnwindSafe(|| service.call(request)));
             let served = match served {
                 Ok(future) => CatchPanic { future }.await,
@@ -91,41 +139,55 @@ where
             };
             let answer = match served {
                 Ok(Ok(answer)) => answer.map(|body| Content::Service { body }),
-                Err(panic) => {
-                    tracing::error!(request = %id, panic = panic_text(&*panic), "panic in a handler");
-                    Refusal::Panicked.answer(id).map(|body| Content::Own { body })
+                // The panic itself is in the log already, with its place.
+                Err(_) => {
+                    tracing::error!("the handler panicked");
+                    let answer = Refusal::Panicked.answer(asked.id, asked.scheme);
+                    answer.map(|body| Content::Own { body })
                 }
             };
-            if asks_upgrade {
-                under_way.upgrade_answered(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
-            }
-            Ok(finish(answer, id, under_way))
-        })
+            Ok(asked.finish(answer))
+        };
+        Box::pin(answer.instrument(span))
     }
 }
 
-fn finish<B>(
-    answer: Response<Content<B>>,
-    id: RequestId,
-    under_way: UnderWay,
-) -> Response<Tracked<B>>
-where
-    B: AnswerBody,
-{
-    let mut answer = answer.map(|content| Tracked { content, _under_way: under_way });
-    if let Some(value) = id.to_header() {
-        answer.headers_mut().insert(X_REQUEST_ID, value);
+impl Asked {
+    /// The answer as it goes out.
+    fn finish<B: AnswerBody>(self, answer: Response<Content<B>>) -> Response<Tracked<B>> {
+        if self.upgrade {
+            self.under_way.upgrade_answered(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+        }
+        let route = answer.extensions().get::<RoutePattern>().copied().unwrap_or(NO_ROUTE);
+        let (took, status) = (self.start.elapsed(), answer.status().as_u16());
+        if let Some(metrics) = &self.entrance.metrics {
+            metrics.answered(self.method, route, status, took);
+        }
+        let ms = took.as_secs_f64() * 1e3;
+        tracing::debug!(
+            target: "abide::access",
+            method = self.method,
+            route = route.0,
+            status,
+            ms,
+            client = %self.client,
+            "answered"
+        );
+        let Self { id, http2, under_way, .. } = self;
+        let taking = http2.then(|| under_way.follow());
+        let mut answer = answer.map(|content| Tracked { content, taking, under_way });
+        if let Some(value) = id.to_header() {
+            answer.headers_mut().insert(X_REQUEST_ID, value);
+        }
+        answer
     }
-    answer
 }
 
-/// The message of a panic, for the log only.
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&'static str>().copied())
-        .unwrap_or("without a message")
+/// A method by its name, or "other": what a client made up is no label.
+fn method_name(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] =
+        ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
 pin_project! {
@@ -153,7 +215,8 @@ pin_project! {
     pub(super) struct Tracked<B> {
         #[pin]
         content: Content<B>,
-        _under_way: UnderWay,
+        taking: Option<Arc<Taking>>,
+        under_way: UnderWay,
     }
 }
 
@@ -174,10 +237,15 @@ impl<B: AnswerBody> Body for Tracked<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.project().content.project() {
+        let this = self.project();
+        let polled = match this.content.project() {
             ContentProjection::Service { body } => body.poll_frame(cx).map_err(Into::into),
             ContentProjection::Own { body } => body.poll_frame(cx).map_err(Into::into),
+        };
+        if let Some(taking) = this.taking {
+            this.under_way.taken(taking, matches!(polled, Poll::Ready(Some(_))));
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

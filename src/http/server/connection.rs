@@ -10,7 +10,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::answer::Answering;
 use super::caps::Admission;
@@ -18,7 +19,8 @@ use super::guard::Guard;
 use super::guard::head::HeadLimits;
 use super::limits::{HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
 use super::pace::Pace;
-use super::stream::Stream;
+use super::super::metrics::Metrics;
+use super::stream::{Socket, Stream};
 use super::watch::Watch;
 use super::{AnswerBody, Entrance, HttpService, Limits, Peer, Stop};
 
@@ -35,6 +37,18 @@ pub(super) async fn run<S, B>(
     B: AnswerBody,
 {
     let limits = &entrance.limits;
+    let socket = match &entrance.tls {
+        None => Socket::Plain(socket),
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(tls.current()).accept(socket);
+            match timeout(limits.handshake_time, handshake).await {
+                Ok(Ok(secure)) => Socket::Secure(Box::new(secure)),
+                Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS handshake"),
+                Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
+            }
+        }
+    };
+    let _connected = entrance.metrics.as_ref().map(Metrics::connected);
     let streams = Streams::default();
     let watch = Watch::new();
     let head_limits =
@@ -49,7 +63,7 @@ pub(super) async fn run<S, B>(
     loop {
         let now = Instant::now();
         let idle_until = watch.idle_until(limits.idle_time);
-        let look_again = idle_until.unwrap_or_else(|| now + limits.idle_time);
+        let look_again = idle_until.unwrap_or_else(|| now + limits.transfer_time);
         tokio::select! {
             biased;
             ended = serving.as_mut() => {
@@ -66,6 +80,10 @@ pub(super) async fn run<S, B>(
                 let idle = watch.idle_until(limits.idle_time).is_some_and(|at| at <= Instant::now());
                 if idle && stopping {
                     // It was told to end and did not: the client does not close its side.
+                    break;
+                }
+                if watch.has_stalled(limits.transfer_time) {
+                    tracing::debug!(%peer, "the client takes its answers too slowly");
                     break;
                 }
                 if idle {

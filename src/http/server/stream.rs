@@ -9,11 +9,78 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::caps::Admission;
 use super::guard::Guard;
 use super::pace::Pace;
+
+/// The connection itself.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+/// Does the same to either kind of socket.
+macro_rules! either {
+    ($socket:expr, $pin:ident => $done:expr) => {
+        match &mut *$socket {
+            Socket::Plain(socket) => {
+                let $pin = Pin::new(socket);
+                $done
+            }
+            Socket::Secure(socket) => {
+                let $pin = Pin::new(socket);
+                $done
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        either!(self, socket => socket.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, socket => socket.poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, socket => socket.poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Secure(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, socket => socket.poll_flush(cx))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, socket => socket.poll_shutdown(cx))
+    }
+}
 
 /// How long a connection is kept for a client that still sends what was refused, so that it finds
 /// its answer and not a reset.
@@ -26,7 +93,7 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 /// connection's admission, since an upgraded connection outlives its task.
 #[derive(Debug)]
 pub(super) struct Stream {
-    socket: TcpStream,
+    socket: Socket,
     guard: Guard,
     pace: Pace,
     lingering: Option<Linger>,
@@ -35,7 +102,7 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) const fn new(
-        socket: TcpStream,
+        socket: Socket,
         guard: Guard,
         pace: Pace,
         admission: Admission,
@@ -128,7 +195,7 @@ impl Linger {
     }
 
     /// Ready when the client has closed its side too, or has sent long or much enough.
-    fn poll(&mut self, socket: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [MaybeUninit::uninit(); 4096];
         while self.left > 0 && self.timer.as_mut().poll(cx).is_pending() {
             let mut buf = ReadBuf::uninit(&mut space);

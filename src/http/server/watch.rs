@@ -1,7 +1,7 @@
 //! What a connection's parts know of each other.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -21,9 +21,17 @@ pub(super) struct Watch {
     calls: AtomicU64,
     /// The head that was refused: the number of its call, and why.
     refused: OnceLock<(u64, Refusal)>,
+    /// The answers on their way, of HTTP/2.
+    answers: Mutex<Vec<Weak<Taking>>>,
     /// The answer to the last request that asked for another protocol.
     upgrade: Mutex<Upgrade>,
 }
+
+/// Since when an answer waits for its client to take more of it; `NOT_WAITING`: it does not.
+#[derive(Debug)]
+pub(super) struct Taking(AtomicU64);
+
+const NOT_WAITING: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
 struct Upgrade {
@@ -48,6 +56,7 @@ impl Watch {
             quiet_since_ms: AtomicU64::new(0),
             calls: AtomicU64::new(0),
             refused: OnceLock::new(),
+            answers: Mutex::default(),
             upgrade: Mutex::default(),
         })
     }
@@ -64,6 +73,21 @@ impl Watch {
     pub(super) fn refuse(&self, passed: u64, refusal: Refusal) {
         // A connection ends with its first refusal, so there is no second one to lose.
         self.refused.get_or_init(|| (passed, refusal));
+    }
+
+    /// Whether an answer has waited for its client for `limit`. HTTP/1 has no need of this: its
+    /// socket stands still when its client does, while one stream of HTTP/2 can stand alone.
+    pub(super) fn has_stalled(&self, limit: Duration) -> bool {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        let latest = self.now_ms().saturating_sub(limit_ms);
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|answer| answer.strong_count() > 0);
+        let since = |answer: &Weak<Taking>| Some(answer.upgrade()?.0.load(Ordering::Relaxed));
+        answers.iter().filter_map(since).any(|since| since < latest)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NOT_WAITING - 1)
     }
 
     /// Waits for the answer to a request that asked for another protocol: whether it was granted.
@@ -89,6 +113,22 @@ impl Watch {
 }
 
 impl UnderWay {
+    /// Follows how the answer is taken.
+    pub(super) fn follow(&self) -> Arc<Taking> {
+        let taking = Arc::new(Taking(AtomicU64::new(self.watch.now_ms())));
+        let mut answers = self.watch.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that have ended leave with the next one that comes.
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.push(Arc::downgrade(&taking));
+        taking
+    }
+
+    /// The answer was asked for more: it waits for its client only if it had some.
+    pub(super) fn taken(&self, taking: &Taking, had_more: bool) {
+        let since = if had_more { self.watch.now_ms() } else { NOT_WAITING };
+        taking.0.store(since, Ordering::Relaxed);
+    }
+
     /// The request asked for another protocol, and has its answer.
     pub(super) fn upgrade_answered(&self, granted: bool) {
         let mut upgrade = self.watch.upgrade.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,8 +141,7 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let ms = u64::try_from(self.watch.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.watch.quiet_since_ms.store(ms, Ordering::Relaxed);
+        self.watch.quiet_since_ms.store(self.watch.now_ms(), Ordering::Relaxed);
         self.watch.under_way.fetch_sub(1, Ordering::Release);
     }
 }

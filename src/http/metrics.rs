@@ -1,0 +1,205 @@
+//! What the server measures, in the text format of Prometheus (`OpenMetrics` 1.0).
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::server::RoutePattern;
+use crate::store::durable::{SYNC_BOUNDS_US, Stats};
+
+/// Upper bounds of the latency's buckets, in seconds: from an answer out of memory, over a commit,
+/// to a password's hash and a client that waits.
+const LATENCY_BOUNDS_S: [f64; 12] =
+    [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0, 10.0];
+
+/// Figures that are looked up when somebody asks.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// The store's.
+    pub store: Stats,
+    /// Commands that wait for the executor.
+    pub queue_depth: usize,
+}
+
+/// Measures requests, and writes all there is.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    latency: Family<Route, Histogram>,
+    connections: Gauge,
+}
+
+/// All values of a label are from a list of the program, so that no client can make more of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    method: &'static str,
+    route: &'static str,
+    status: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
+impl Metrics {
+    /// Measures with these figures beside the requests.
+    #[must_use]
+    pub fn new(figures: impl Fn() -> Figures + Send + Sync + 'static) -> Self {
+        let mut registry = Registry::with_prefix("abide");
+        let requests = Family::default();
+        let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BOUNDS_S)) as fn() -> _);
+        let connections = Gauge::default();
+        registry.register("http_requests", "Requests answered", requests.clone());
+        registry.register_with_unit(
+            "http_request",
+            "From the last byte of the head to the first of the answer",
+            Unit::Seconds,
+            latency.clone(),
+        );
+        registry.register("http_connections", "Open connections to the API", connections.clone());
+        registry.register_collector(Box::new(LookedUp(Box::new(figures))));
+        Self(Arc::new(Families { registry, requests, latency, connections }))
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(
+        &self,
+        method: &'static str,
+        RoutePattern(route): RoutePattern,
+        status: u16,
+        took: Duration,
+    ) {
+        let request = Request { method, route, status: status.into() };
+        self.0.requests.get_or_create(&request).inc();
+        self.0.latency.get_or_create(&Route { route }).observe(took.as_secs_f64());
+    }
+
+    /// A connection was opened, until the guard is dropped.
+    pub(super) fn connected(&self) -> Connected {
+        self.0.connections.inc();
+        Connected(self.0.connections.clone())
+    }
+
+    /// The text that Prometheus reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = encode(&mut text, &self.0.registry) {
+            tracing::error!(%error, "the metrics could not be written");
+        }
+        text
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Connected(Gauge);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Figures that are looked up when they are asked for.
+struct LookedUp(Box<dyn Fn() -> Figures + Send + Sync>);
+
+impl fmt::Debug for LookedUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LookedUp")
+    }
+}
+
+impl Collector for LookedUp {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Figures { store, queue_depth } = (self.0)();
+        let counters = [
+            ("store_commits", "Commits made durable", store.commits),
+            ("store_groups", "Groups of commits: one write and one sync each", store.groups),
+            ("store_group_bytes", "Bytes of these groups in the journal", store.group_bytes),
+            ("store_applied_keys", "Keys merged into the index", store.applied_keys),
+            ("store_checkpoints", "Syncs of the index", store.checkpoints),
+            ("store_bases", "Bases written", store.bases),
+        ];
+        for (name, help, value) in counters {
+            let none = None::<&prometheus_client::metrics::exemplar::Exemplar<NoLabelSet, u64>>;
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter(&value, none)?;
+        }
+        let gauges = [
+            ("queue_depth", "Commands that wait for the executor", queue_depth as u64),
+            ("store_revision", "The last durable revision", store.durable.get()),
+            ("store_staged_bytes", "Bytes on their way to the journal", store.staged_bytes),
+            ("store_overlay_bytes", "Bytes that the index does not have yet", store.overlay_bytes),
+            ("store_journal_bytes", "Bytes of the journal's segments", store.journal_bytes),
+            ("store_base_bytes", "Bytes of the last base since the start", store.base_bytes),
+            ("store_index_bytes", "Bytes of the index at its last sync", store.sled_bytes),
+            ("store_free_bytes", "Bytes free on the disk", store.free_bytes),
+            ("store_short_of_room", "1: writes are refused for want of room", u64::from(store.short_of_room)),
+        ];
+        for (name, help, value) in gauges {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+        }
+        let bounds = SYNC_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let buckets: Vec<_> = bounds.zip(store.syncs).collect();
+        encoder
+            .encode_descriptor(
+                "store_sync",
+                "Write and sync of a group",
+                Some(&Unit::Seconds),
+                MetricType::Histogram,
+            )?
+            .encode_histogram::<NoLabelSet>(seconds(store.sync_us), store.groups, &buckets, None)
+    }
+}
+
+fn seconds(us: u64) -> f64 {
+    Duration::from_micros(us).as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_is_written() {
+        let store = Stats { commits: 7, sync_us: 1_500_000, syncs: [1; 13], ..Stats::default() };
+        let metrics = Metrics::new(move || Figures { store: store.clone(), queue_depth: 3 });
+        let route = RoutePattern("/v1/sessions/{id}");
+        metrics.answered("GET", route, 200, Duration::from_millis(3));
+        metrics.answered("GET", route, 200, Duration::from_millis(5));
+        let connection = metrics.connected();
+        let text = metrics.text();
+        for line in [
+            r#"abide_http_requests_total{method="GET",route="/v1/sessions/{id}",status="200"} 2"#,
+            r#"abide_http_request_seconds_bucket{le="0.004",route="/v1/sessions/{id}"} 1"#,
+            r#"abide_http_request_seconds_bucket{le="+Inf",route="/v1/sessions/{id}"} 2"#,
+            "abide_http_connections 1",
+            "abide_store_commits_total 7",
+            "abide_queue_depth 3",
+            "abide_store_sync_seconds_sum 1.5",
+            r#"abide_store_sync_seconds_bucket{le="0.0001"} 2"#,
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+        drop(connection);
+        assert!(metrics.text().contains("abide_http_connections 0"));
+    }
+}
