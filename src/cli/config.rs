@@ -1,28 +1,38 @@
 //! The checked configuration: when there is one, the server can be started with it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::engine::{Profile, Rules};
+use crate::http;
+use crate::http::rates::{Rate, RateSettings};
 use crate::http::server::{Limits, Proxies};
+use crate::types::{Password, ProfileName, Span};
 
 use super::log::{Format, LogConfig};
 use super::settings::{Given, Settings};
 
 /// The default database, relative to where the server is started.
-const DATA: &str = "data/db";
+pub(super) const DATA: &str = "data/db";
 
 /// The default address: this machine only.
-const LISTEN: &str = "127.0.0.1:8080";
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// The default log filter.
 const LOG: &str = "info";
 
-/// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+/// Shortest password in development, where people type `password`.
+const DEV_PASSWORD_CHARS: usize = 8;
+
+/// Largest body that may be allowed; what is larger is no request but an upload.
+const BODY_BYTES_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Longest drain that may be asked for, in seconds.
+const DRAIN_S_LIMIT: u64 = 3600;
 
 /// Where the certificate is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +63,11 @@ pub struct Config {
     /// The log.
     pub log: LogConfig,
     /// The first administrator's password, for a database that has none yet.
-    pub admin_password: Option<Secret>,
+    pub admin_password: Option<Password>,
+    /// The HTTP layer.
+    pub http: http::Settings,
+    /// The rules for sessions and users.
+    pub rules: Rules,
 }
 
 impl Config {
@@ -62,25 +76,28 @@ impl Config {
     /// # Errors
     /// One line: the setting, where it comes from, what is wrong and what would be right.
     pub(super) fn check(settings: &Settings) -> Result<Self, String> {
-        let listen = address(settings, "listen")?.map_or_else(
-            || LISTEN.parse().map_err(|_| "the default address is none".to_owned()),
-            Ok,
-        )?;
-        let dev = parse(settings, "dev", "true or false", boolean)?.unwrap_or(false);
+        let listen = address(settings, "listen")?.unwrap_or(LISTEN);
+        let dev = boolean(settings, "dev")?.unwrap_or(false);
         if dev && !listen.ip().to_canonical().is_loopback() {
             return Err(format!(
-                "dev is for this machine only, but listen is {listen}; listen on 127.0.0.1, or leave dev out"
+                "dev is for this machine only, but listen is {listen}; \
+                 listen on 127.0.0.1, or leave dev out"
             ));
         }
         let defaults = Limits::default();
         let limits = Limits {
-            connections: count(settings, "connections")?.unwrap_or(defaults.connections),
-            connections_per_address: count(settings, "connections_per_address")?
+            connections: count(settings, "connections", usize::MAX)?
+                .unwrap_or(defaults.connections),
+            connections_per_address: count(settings, "connections_per_address", usize::MAX)?
                 .unwrap_or(defaults.connections_per_address),
-            drain: parse(settings, "drain_s", "a number of seconds up to 3600", seconds)?
-                .unwrap_or(defaults.drain),
+            drain: parse(settings, "drain_s", "a number of seconds up to 3600", |text| {
+                let seconds = text.parse().ok().filter(|seconds| *seconds <= DRAIN_S_LIMIT);
+                seconds.map(Duration::from_secs)
+            })?
+            .unwrap_or(defaults.drain),
             ..defaults
         };
+        let rules = rules(settings, dev)?;
         Ok(Self {
             data: parse(settings, "data", "a directory", path)?.unwrap_or_else(|| DATA.into()),
             listen,
@@ -96,7 +113,9 @@ impl Config {
             .unwrap_or_default(),
             limits,
             log: log(settings)?,
-            admin_password: settings.get("admin_password").map(|given| Secret(given.text.clone())),
+            admin_password: admin_password(settings, &rules)?,
+            http: http(settings, dev)?,
+            rules,
         })
     }
 
@@ -104,6 +123,13 @@ impl Config {
     pub(super) fn effective(&self) -> Vec<(&'static str, Option<String>)> {
         let text =
             |text: &dyn fmt::Display| Some(toml::Value::String(text.to_string()).to_string());
+        let rate = |rate: fn(&RateSettings) -> Rate| {
+            let rate = rate(self.http.rates.as_ref()?);
+            text(&format_args!("{}/{}s", rate.requests, rate.window.as_secs()))
+        };
+        let profiles = self.rules.profiles.iter();
+        let profiles: Vec<_> =
+            profiles.map(|(name, at)| format!("{name}={}/{}", at.idle, at.absolute)).collect();
         let tls = self.tls.as_ref();
         vec![
             ("data", text(&self.data.display())),
@@ -118,22 +144,115 @@ impl Config {
             ("connections", Some(self.limits.connections.to_string())),
             ("connections_per_address", Some(self.limits.connections_per_address.to_string())),
             ("drain_s", Some(self.limits.drain.as_secs().to_string())),
+            ("body_bytes_max", Some(self.http.body_bytes_max.to_string())),
+            ("cors_origins", text(&self.http.cors_origins.join(","))),
+            ("rate_address", rate(|rates| rates.address)),
+            ("rate_actor", rate(|rates| rates.actor)),
+            ("rate_login", rate(|rates| rates.login)),
+            ("registration_open", Some(self.rules.registration_open.to_string())),
+            ("anonymous_open", Some(self.rules.anonymous_open.to_string())),
+            ("password_chars_min", Some(self.rules.password_chars_min.to_string())),
+            ("sessions_per_user_max", Some(self.rules.sessions_per_user_max.to_string())),
+            ("session_idle", text(&self.rules.profile.idle)),
+            ("session_absolute", text(&self.rules.profile.absolute)),
+            ("profiles", text(&profiles.join(","))),
         ]
     }
 }
 
-impl Secret {
-    /// The text; for the one place that needs it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
+fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {
+    let mut rules = Rules::default();
+    if dev {
+        rules.registration_open = true;
+        rules.anonymous_open = true;
+        rules.password_chars_min = DEV_PASSWORD_CHARS;
     }
+    let set = |value: &mut bool, name| -> Result<(), String> {
+        *value = boolean(settings, name)?.unwrap_or(*value);
+        Ok(())
+    };
+    set(&mut rules.registration_open, "registration_open")?;
+    set(&mut rules.anonymous_open, "anonymous_open")?;
+    if let Some(chars) = count(settings, "password_chars_min", Rules::PASSWORD_CHARS_MAX)? {
+        rules.password_chars_min = chars;
+    }
+    if let Some(most) = count(settings, "sessions_per_user_max", Rules::SESSIONS_PER_USER_MAX)? {
+        rules.sessions_per_user_max = most;
+    }
+    let time = |name| parse(settings, name, "a time, as 30m or 12h", time);
+    rules.profile.idle = time("session_idle")?.unwrap_or(rules.profile.idle);
+    rules.profile.absolute = time("session_absolute")?.unwrap_or(rules.profile.absolute);
+    let expected = "time-outs as NAME=IDLE/ABSOLUTE, separated by commas, as cart=30d/90d";
+    rules.profiles = parse(settings, "profiles", expected, profiles)?.unwrap_or_default();
+    Ok(rules)
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
+fn profiles(text: &str) -> Option<BTreeMap<ProfileName, Profile>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let profile = |part: &str| {
+        let (name, times) = part.split_once('=')?;
+        let (idle, absolute) = times.split_once('/')?;
+        let profile = Profile { idle: time(idle)?, absolute: time(absolute)? };
+        Some((name.trim().parse().ok()?, profile))
+    };
+    parts.map(profile).collect()
+}
+
+fn time(text: &str) -> Option<Span> {
+    text.trim().parse().ok().filter(|span: &Span| span.ms() > 0)
+}
+
+fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
+    let defaults = http::Settings::default();
+    let mut rates = (!dev).then(RateSettings::default);
+    let expected = "a rate as REQUESTS/TIME, as 120/60s";
+    for (name, place) in [
+        ("rate_address", (|rates| &mut rates.address) as fn(&mut RateSettings) -> &mut Rate),
+        ("rate_actor", |rates| &mut rates.actor),
+        ("rate_login", |rates| &mut rates.login),
+    ] {
+        if let Some(rate) = parse(settings, name, expected, rate)? {
+            *place(rates.get_or_insert_default()) = rate;
+        }
     }
+    let origins = |text: &str| {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        parts.map(|part| is_origin(part).then(|| part.to_owned())).collect()
+    };
+    let expected = "origins separated by commas, as https://app.example";
+    Ok(http::Settings {
+        body_bytes_max: count(settings, "body_bytes_max", BODY_BYTES_LIMIT)?
+            .unwrap_or(defaults.body_bytes_max),
+        cors_origins: parse(settings, "cors_origins", expected, origins)?.unwrap_or_default(),
+        rates,
+        dev,
+    })
+}
+
+fn rate(text: &str) -> Option<Rate> {
+    let (requests, window) = text.split_once('/')?;
+    let seconds = time(window)?.ms() / 1000;
+    let requests: u32 = requests.trim().parse().ok()?;
+    (requests > 0 && seconds > 0).then(|| Rate::new(requests, seconds))
+}
+
+/// Whether `text` is an origin as browsers write it (RFC 6454, 6.2).
+fn is_origin(text: &str) -> bool {
+    let Ok(uri) = text.parse::<::http::Uri>() else { return false };
+    let known = matches!(uri.scheme_str(), Some("http" | "https"));
+    known && uri.authority().is_some_and(|host| text.ends_with(host.as_str()))
+}
+
+fn admin_password(settings: &Settings, rules: &Rules) -> Result<Option<Password>, String> {
+    let Some(given) = settings.get("admin_password") else { return Ok(None) };
+    let chars = given.text.chars().count();
+    let (least, most) = (rules.password_chars_min, Rules::PASSWORD_CHARS_MAX);
+    if !(least..=most).contains(&chars) {
+        return Err(format!(
+            "ABIDE_ADMIN_PASSWORD has {chars} characters; it must have {least} to {most}"
+        ));
+    }
+    Ok(Some(Password::new(given.text.clone())))
 }
 
 /// What `name` was given, as `read` understands it.
@@ -154,35 +273,37 @@ fn wrong(name: &str, given: &Given, expected: &str) -> String {
     format!("{}: {given} is not {expected}", given.origin.describe(name))
 }
 
-fn boolean(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
+fn boolean(settings: &Settings, name: &str) -> Result<Option<bool>, String> {
+    parse(settings, name, "true or false", |text| match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
         "false" | "0" | "no" | "off" => Some(false),
         _ => None,
-    }
+    })
 }
 
 fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
-fn seconds(text: &str) -> Option<Duration> {
-    const MOST: u64 = 3600;
-    text.parse().ok().filter(|seconds| *seconds <= MOST).map(Duration::from_secs)
-}
-
-fn count(settings: &Settings, name: &str) -> Result<Option<usize>, String> {
-    parse(settings, name, "a number from 1 up", |text| text.parse().ok().filter(|count| *count > 0))
+fn count(settings: &Settings, name: &str, most: usize) -> Result<Option<usize>, String> {
+    let expected = match most {
+        usize::MAX => "a number from 1 up".to_owned(),
+        most => format!("a number from 1 to {most}"),
+    };
+    parse(settings, name, &expected, |text| {
+        text.parse().ok().filter(|count| (1..=most).contains(count))
+    })
 }
 
 /// An address with a port. Of names only `localhost` is known, so that starting never waits for a
 /// name server.
 fn address(settings: &Settings, name: &str) -> Result<Option<SocketAddr>, String> {
-    parse(settings, name, "an address with a port, as 127.0.0.1:8080 or [::1]:8080", |text| {
+    let expected = "an address with a port, as 127.0.0.1:8080 or [::1]:8080";
+    parse(settings, name, expected, |text| {
         let numeric = SocketAddr::from_str(text).ok();
         let local = || {
             let port = text.strip_prefix("localhost:")?.parse().ok()?;
-            Some(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port))
+            Some(SocketAddr::new(LISTEN.ip(), port))
         };
         numeric.or_else(local)
     })
@@ -200,10 +321,15 @@ fn tls(settings: &Settings) -> Result<Option<TlsFiles>, String> {
 }
 
 fn log(settings: &Settings) -> Result<LogConfig, String> {
-    let filter = settings.get("log").map_or(LOG, |given| &given.text);
-    if let (Some(given), false) = (settings.get("log"), LogConfig::is_filter(filter)) {
+    let given = settings.get("log");
+    let filter = given.map_or(LOG, |given| &given.text);
+    if let (Some(given), false) = (given, LogConfig::is_filter(filter)) {
         return Err(wrong("log", given, "a level or a filter, as info or warn,abide=debug"));
     }
     let format = parse(settings, "log_format", "human or json", Format::parse)?;
     Ok(LogConfig { filter: filter.to_owned(), format: format.unwrap_or_else(Format::for_stderr) })
 }
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

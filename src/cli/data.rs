@@ -1,23 +1,55 @@
 //! The data directory: opened with progress, closed with care.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::store::Durable;
 use crate::store::durable::{Options, Progress};
+use crate::store::{Durable, Store as _};
 
 use super::Failure;
-use super::config::Config;
+use super::config::{Config, DATA};
 use super::verify::Bar;
 
 /// How often opening that takes long says in the log how far it is.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
-/// Opens the store, off the runtime's threads: recovery may take a while.
+/// In the data directory of a server with `--dev`: its clock was moved and its users registered
+/// themselves, so it must never become a real one.
+const DEV_MARK: &str = "dev";
+
+/// Opens the store, and keeps apart what was made with `--dev` and what was not.
 ///
 /// # Errors
 /// One line that says which path, what is the matter, and what to do.
 pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, Failure> {
+    let dir = &config.data;
+    let mark = dir.join(DEV_MARK);
+    let marked = mark.exists();
+    if marked && !config.dev {
+        let what = "it was used with --dev and opens only with it; choose another directory";
+        return Err(Failure::Failed(format!("{}: {what}", dir.display())));
+    }
+    // The default is a directory in a directory that a first start may not find.
+    if let (true, Some(parent)) = (dir == Path::new(DATA), dir.parent()) {
+        let fail = |error| Failure::Failed(format!("{}: {error}", parent.display()));
+        fs::create_dir_all(parent).map_err(fail)?;
+    }
+    let store = open_store(config).await?;
+    if config.dev && !marked {
+        if store.durable().get() > 0 {
+            let what = "it was made without --dev; choose another directory to develop with";
+            return Err(Failure::Failed(format!("{}: {what}", dir.display())));
+        }
+        let fail = |error| Failure::Failed(format!("{}: {error}", mark.display()));
+        fs::write(&mark, "made by a server with --dev\n").map_err(fail)?;
+    }
+    Ok(store)
+}
+
+/// Opens the store, off the runtime's threads: recovery may take a while.
+async fn open_store(config: &Config) -> Result<Arc<Durable>, Failure> {
     let options = Options::new(&config.data);
     let opening = tokio::task::spawn_blocking(move || {
         let bar = Bar::new();

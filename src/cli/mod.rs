@@ -15,7 +15,7 @@ mod serve;
 mod settings;
 mod verify;
 
-pub use config::{Config, Secret, TlsFiles};
+pub use config::{Config, TlsFiles};
 pub use settings::Flags;
 
 use settings::Settings;

@@ -2,14 +2,20 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock, Weak};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
+use crate::app::{self, App, Opened, Stopped};
+use crate::http::metrics::{Figures, Metrics};
 use crate::http::operations::{self, Readiness};
-use crate::http::server::{Drained, Entrance, Stop, Stopper, serve};
+use crate::http::server::{Drained, Entrance, Stop, Stopper, Tls, serve};
+use crate::http::{self, Api, links};
+use crate::store::{Durable, Store};
 
-use super::config::Config;
+use super::config::{Config, TlsFiles};
 use super::{Failure, data, log, print};
 
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.
@@ -26,84 +32,203 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
-    runtime.block_on(run_server(config))
+    runtime.block_on(start(config))
 }
 
-async fn run_server(config: &Config) -> Result<(), Failure> {
-    let mut signals = Signals::new()
-        .map_err(|error| Failure::Failed(format!("signals cannot be caught: {error}")))?;
-    let (stopper, stop) = Stop::new();
-    let (ops_stopper, ops_stop) = Stop::new();
-    let readiness = Readiness::new("opening the store");
+/// What is measured beside requests, as soon as it is there.
+#[derive(Clone, Default)]
+struct Sources(Arc<OnceLock<(Weak<Durable>, Weak<App>)>>);
+
+impl Sources {
+    fn figures(&self) -> Figures {
+        let open = self.0.get().and_then(|(store, app)| store.upgrade().zip(app.upgrade()));
+        open.map(|(store, app)| Figures { store: store.stats(), queue_depth: app.queue_depth() })
+            .unwrap_or_default()
+    }
+}
+
+/// Binds, so that a port that is taken is known before anything is opened, then serves.
+async fn start(config: &Config) -> Result<(), Failure> {
+    let no_signals = |error| Failure::Failed(format!("signals cannot be caught: {error}"));
+    let signals = Signals::new().map_err(no_signals)?;
+    let reload = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let tls = config.tls.as_ref().map(|TlsFiles { cert, key }| Tls::load(cert, key));
+    let tls = tls.transpose().map_err(|error| Failure::Failed(error.to_string()))?;
     let (listener, address) = bind(config.listen)?;
+    let sources = Sources::default();
+    let figures = sources.clone();
+    let front = Front {
+        readiness: Readiness::new("it is opening the store"),
+        metrics: Metrics::new(move || figures.figures()),
+        tls,
+        signals,
+        reload,
+    };
+    let (ops_stopper, ops_stop) = Stop::new();
     let ops = match config.ops_listen {
         None => None,
-        Some(address) => {
-            let (listener, address) = bind(address)?;
-            tracing::info!(%address, "operations are served");
-            let service = warp::service(operations::routes(readiness.clone()));
-            let entrance =
-                Entrance { limits: operations::limits(&config.limits), ..Entrance::default() };
-            Some(tokio::spawn(serve(listener, service, entrance, ops_stop)))
-        }
+        Some(address) => Some(front.serve_operations(config, address, ops_stop)?),
     };
-    let store = data::open(config).await?;
-    let failed = store.failed();
-    readiness.ready();
-    let service = warp::service(operations::routes(readiness.clone()));
-    let entrance = Entrance { limits: config.limits.clone(), proxies: config.proxies.clone() };
-    let serving = tokio::spawn(serve(listener, service, entrance, stop));
-    print(&format!("abide listening on http://{address}\n"))?;
-    tracing::info!(%address, data = %config.data.display(), "serving");
-
-    tokio::select! {
-        signal = signals.wait() => tracing::info!(signal, "stopping"),
-        // Fail stop: nothing is acknowledged any more, and the restart decides.
-        error = failed => return Err(Failure::Failed(error.to_string())),
-    }
-    readiness.not_ready("stopping");
-    let drained = drain(serving, &stopper, &mut signals).await?;
-    if drained.cut > 0 {
-        tracing::warn!(connections = drained.cut, "cut, since they did not end in time");
-    }
-    data::close(store).await?;
+    let served = front.serve(config, listener, address, &sources).await;
     ops_stopper.stop();
     if let Some(ops) = ops {
-        joined(ops.await)?;
+        joined(ops).await?;
     }
-    tracing::info!("stopped");
-    Ok(())
+    served
 }
 
-/// Stops the server and waits for its end; a second signal does not wait.
-async fn drain(
-    mut serving: tokio::task::JoinHandle<Drained>,
-    stopper: &Stopper,
-    signals: &mut Signals,
-) -> Result<Drained, Failure> {
-    stopper.stop();
-    tokio::select! {
-        drained = &mut serving => joined(drained),
-        signal = signals.wait() => {
-            tracing::warn!(signal, "stopping at once");
-            serving.abort();
-            match serving.await {
-                Err(error) if error.is_cancelled() => Ok(Drained { cut: 0 }),
-                ended => joined(ended),
+/// What is there before the store is open.
+struct Front {
+    readiness: Readiness,
+    metrics: Metrics,
+    tls: Option<Tls>,
+    signals: Signals,
+    /// SIGHUP.
+    reload: Signal,
+}
+
+impl Front {
+    fn serve_operations(
+        &self,
+        config: &Config,
+        address: SocketAddr,
+        stop: Stop,
+    ) -> Result<JoinHandle<Drained>, Failure> {
+        let (listener, address) = bind(address)?;
+        let routes = operations::routes(self.readiness.clone(), self.metrics.clone());
+        let limits = operations::limits(&config.limits);
+        let entrance = Entrance { limits, ..Entrance::default() };
+        tracing::info!(%address, "operations are served");
+        Ok(tokio::spawn(serve(listener, warp::service(routes), entrance, stop)))
+    }
+
+    /// Opens everything, serves it until the end, and closes it.
+    async fn serve(
+        mut self,
+        config: &Config,
+        listener: TcpListener,
+        address: SocketAddr,
+        sources: &Sources,
+    ) -> Result<(), Failure> {
+        let store = data::open(config).await?;
+        let Opened { app, set_up, stopped } = open_app(config, store.clone()).await?;
+        sources.0.get_or_init(|| (Arc::downgrade(&store), Arc::downgrade(&app)));
+        let metrics = self.metrics.clone();
+        let text = Box::new(move || metrics.text());
+        let api = Api::new(Arc::clone(&app), config.http.clone(), self.readiness.clone(), text);
+        let entrance = Entrance {
+            limits: config.limits.clone(),
+            proxies: config.proxies.clone(),
+            tls: self.tls.clone(),
+            metrics: Some(self.metrics.clone()),
+        };
+        let (stopper, stop) = Stop::new();
+        let serving = tokio::spawn(serve(listener, http::service(api), entrance, stop));
+        self.readiness.ready();
+        self.announce(address, set_up.as_ref().map(links::address).as_deref());
+        tracing::info!(%address, data = %config.data.display(), dev = config.dev, "serving");
+
+        let ended = self.until_the_end(&store, stopped).await;
+        self.readiness.not_ready("it is stopping");
+        match &ended {
+            Ok(signal) => tracing::info!(signal, "stopping"),
+            Err(failure) => tracing::error!(%failure, "stopping"),
+        }
+        self.drain(serving, &stopper).await?;
+        app.close().await;
+        drop(app);
+        let closed = data::close(store).await;
+        ended?;
+        closed?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Tells that the server is ready; the first line is what scripts wait for.
+    fn announce(&self, address: SocketAddr, set_up: Option<&str>) {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let base = format!("{scheme}://{address}");
+        let set_up = set_up
+            .map(|path| format!("abide: choose the password of the user admin at {base}{path}\n"));
+        let text = format!("abide listening on {base}\n{}", set_up.unwrap_or_default());
+        // The server serves, whoever listens to it.
+        if let Err(failure) = print(&text) {
+            tracing::warn!(%failure, "nobody was told that the server is ready");
+        }
+    }
+
+    /// The signal that ends the server, or what went wrong. Meanwhile SIGHUP reads the
+    /// certificate again.
+    async fn until_the_end(
+        &mut self,
+        store: &Durable,
+        mut stopped: Stopped,
+    ) -> Result<&'static str, Failure> {
+        let mut store_failed = std::pin::pin!(store.failed());
+        loop {
+            tokio::select! {
+                signal = self.signals.stop() => return Ok(signal),
+                reason = &mut stopped => return Err(Failure::Failed(reason)),
+                reason = &mut store_failed => return Err(Failure::Failed(reason.to_string())),
+                _ = self.reload.recv() => match self.tls.as_ref().map(Tls::reload) {
+                    None => tracing::info!("SIGHUP: there is no certificate to read again"),
+                    Some(Ok(())) => tracing::info!("the certificate was read again"),
+                    Some(Err(error)) => tracing::error!(%error, "the certificate stays as it was"),
+                },
             }
         }
     }
+
+    /// Stops the server and waits for its end; a second signal does not wait.
+    async fn drain(
+        &mut self,
+        mut serving: JoinHandle<Drained>,
+        stopper: &Stopper,
+    ) -> Result<(), Failure> {
+        stopper.stop();
+        let drained = tokio::select! {
+            drained = &mut serving => drained,
+            signal = self.signals.stop() => {
+                tracing::warn!(signal, "stopping at once");
+                serving.abort();
+                serving.await
+            }
+        };
+        match drained {
+            Ok(Drained { cut: 0 }) => Ok(()),
+            Ok(Drained { cut }) => {
+                tracing::warn!(connections = cut, "cut, since they did not end in time");
+                Ok(())
+            }
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(Failure::Failed(format!("the server ended: {error}"))),
+        }
+    }
 }
 
-fn joined<T>(ended: Result<T, tokio::task::JoinError>) -> Result<T, Failure> {
-    ended.map_err(|error| Failure::Failed(format!("the server ended: {error}")))
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, Failure> {
+    task.await.map_err(|error| Failure::Failed(format!("a task ended: {error}")))
+}
+
+async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Failure> {
+    let settings = app::Settings {
+        rules: config.rules.clone(),
+        dev: config.dev,
+        admin_password: config.admin_password.clone(),
+        ..app::Settings::default()
+    };
+    let opened = match app::Secret::load_or_create(&config.data) {
+        Ok(secret) => App::open(store, secret, settings).await,
+        Err(error) => Err(error),
+    };
+    opened.map_err(|error| Failure::Failed(error.to_string()))
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
     let bound = || -> io::Result<_> {
         let socket = match address {
-            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
         // A restart must not wait for the last run's connections to be forgotten.
         socket.set_reuseaddr(true)?;
@@ -126,7 +251,7 @@ fn raise_descriptors() {
     }
 }
 
-/// The signals that a server listens to.
+/// The signals that end a server.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -141,7 +266,7 @@ impl Signals {
     }
 
     /// The name of the next signal to stop.
-    async fn wait(&mut self) -> &'static str {
+    async fn stop(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

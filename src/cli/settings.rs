@@ -57,6 +57,42 @@ pub struct Flags {
     /// How long a stop waits for requests under way
     #[arg(long, value_name = "SECONDS")]
     pub drain_s: Option<String>,
+    /// Most bytes of a body
+    #[arg(long, value_name = "BYTES")]
+    pub body_bytes_max: Option<String>,
+    /// Origins whose pages may call with a bearer token, separated by commas
+    #[arg(long, visible_alias = "cors-origin", value_name = "ORIGINS")]
+    pub cors_origins: Option<String>,
+    /// Requests of one address, as REQUESTS/TIME
+    #[arg(long, value_name = "RATE")]
+    pub rate_address: Option<String>,
+    /// Requests of one user, anonymous session or API key, as REQUESTS/TIME
+    #[arg(long, value_name = "RATE")]
+    pub rate_actor: Option<String>,
+    /// Logins and other calls that hash a password, of one address, as REQUESTS/TIME
+    #[arg(long, value_name = "RATE")]
+    pub rate_login: Option<String>,
+    /// Whether anybody may register [default: only with --dev]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub registration_open: Option<String>,
+    /// Whether anonymous sessions are given [default: only with --dev]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub anonymous_open: Option<String>,
+    /// Least characters of a password [default: 12, with --dev 8]
+    #[arg(long, value_name = "N")]
+    pub password_chars_min: Option<String>,
+    /// Most sessions of a user; the next one ends the oldest
+    #[arg(long, value_name = "N")]
+    pub sessions_per_user_max: Option<String>,
+    /// A session ends after so long without use
+    #[arg(long, value_name = "TIME")]
+    pub session_idle: Option<String>,
+    /// A session ends after so long whatever happens
+    #[arg(long, value_name = "TIME")]
+    pub session_absolute: Option<String>,
+    /// Time-outs that a login can name, as NAME=IDLE/ABSOLUTE, separated by commas
+    #[arg(long, value_name = "PROFILES")]
+    pub profiles: Option<String>,
 }
 
 /// Where a setting comes from.
@@ -80,7 +116,7 @@ pub(super) struct Settings(BTreeMap<&'static str, Given>);
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
-    fn entries(&self) -> [(&'static str, Option<&String>); 12] {
+    fn entries(&self) -> [(&'static str, Option<&String>); 24] {
         [
             ("data", self.data.as_ref()),
             ("listen", self.listen.as_ref()),
@@ -94,6 +130,18 @@ impl Flags {
             ("connections", self.connections.as_ref()),
             ("connections_per_address", self.connections_per_address.as_ref()),
             ("drain_s", self.drain_s.as_ref()),
+            ("body_bytes_max", self.body_bytes_max.as_ref()),
+            ("cors_origins", self.cors_origins.as_ref()),
+            ("rate_address", self.rate_address.as_ref()),
+            ("rate_actor", self.rate_actor.as_ref()),
+            ("rate_login", self.rate_login.as_ref()),
+            ("registration_open", self.registration_open.as_ref()),
+            ("anonymous_open", self.anonymous_open.as_ref()),
+            ("password_chars_min", self.password_chars_min.as_ref()),
+            ("sessions_per_user_max", self.sessions_per_user_max.as_ref()),
+            ("session_idle", self.session_idle.as_ref()),
+            ("session_absolute", self.session_absolute.as_ref()),
+            ("profiles", self.profiles.as_ref()),
         ]
     }
 }

@@ -62,7 +62,8 @@ impl Metrics {
     pub fn new(figures: impl Fn() -> Figures + Send + Sync + 'static) -> Self {
         let mut registry = Registry::with_prefix("abide");
         let requests = Family::default();
-        let latency = Family::new_with_constructor((|| Histogram::new(LATENCY_BOUNDS_S)) as fn() -> _);
+        let latency =
+            Family::new_with_constructor((|| Histogram::new(LATENCY_BOUNDS_S)) as fn() -> _);
         let connections = Gauge::default();
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register_with_unit(
@@ -151,7 +152,11 @@ impl Collector for LookedUp {
             ("store_base_bytes", "Bytes of the last base since the start", store.base_bytes),
             ("store_index_bytes", "Bytes of the index at its last sync", store.sled_bytes),
             ("store_free_bytes", "Bytes free on the disk", store.free_bytes),
-            ("store_short_of_room", "1: writes are refused for want of room", u64::from(store.short_of_room)),
+            (
+                "store_short_of_room",
+                "1: writes are refused for want of room",
+                u64::from(store.short_of_room),
+            ),
         ];
         for (name, help, value) in gauges {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;

@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
+use super::super::metrics::Metrics;
 use super::answer::Answering;
 use super::caps::Admission;
 use super::guard::Guard;
 use super::guard::head::HeadLimits;
 use super::limits::{HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
 use super::pace::Pace;
-use super::super::metrics::Metrics;
 use super::stream::{Socket, Stream};
 use super::watch::Watch;
 use super::{AnswerBody, Entrance, HttpService, Limits, Peer, Stop};

@@ -126,7 +126,7 @@ fn methods_and_targets_are_those_that_are_served() {
         assert_eq!(line(&format!("GET {good} HTTP/1.1")), None, "{good}");
     }
     assert_eq!(line("OPTIONS * HTTP/1.1"), None);
-    for bad in ["a", "a:80", "*", "/a#b", "ftp://a/", "//\\", "/<", "?a", "http:/a"] {
+    for bad in ["a", "a:80", "*", "/a#b", "ftp://a/", "?a", "http:/a"] {
         let line = line(&format!("GET {bad} HTTP/1.1"));
         assert!(matches!(line, Some(Refusal::Malformed | Refusal::BadHost)), "{bad}: {line:?}");
     }

@@ -1,0 +1,108 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::ffi::OsString;
+
+use super::super::settings::{Flags, Settings};
+use super::*;
+
+/// The configuration of these flags, these variables and this file.
+fn check(flags: Flags, variables: &[(&str, &str)], file: &str) -> Result<(Config, String), String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("abide.toml");
+    std::fs::write(&path, file).unwrap();
+    let flags = Flags { config: Some(path), ..flags };
+    let variable = |name: &str| {
+        let found = variables.iter().find(|(known, _)| *known == name);
+        found.map(|(_, text)| OsString::from(*text))
+    };
+    let settings = Settings::gather(&flags, variable)
+        .map_err(|error| error.replace(&dir.path().display().to_string(), "DIR"))?;
+    let config = Config::check(&settings)
+        .map_err(|error| error.replace(&dir.path().display().to_string(), "DIR"))?;
+    let shown = settings.show(&config.effective());
+    Ok((config, shown))
+}
+
+fn flags(listen: &str) -> Flags {
+    Flags { listen: Some(listen.into()), ..Flags::default() }
+}
+
+#[test]
+fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+    let file = "listen = \"127.0.0.1:1\"\nconnections = 7\n";
+    let listen = |given: Flags, variables: &[(&str, &str)]| {
+        check(given, variables, file).unwrap().0.listen.port()
+    };
+    assert_eq!(listen(Flags::default(), &[]), 1);
+    assert_eq!(listen(Flags::default(), &[("ABIDE_LISTEN", "127.0.0.1:2")]), 2);
+    assert_eq!(listen(flags("127.0.0.1:3"), &[("ABIDE_LISTEN", "127.0.0.1:2")]), 3);
+    assert_eq!(check(Flags::default(), &[], "").unwrap().0.listen, LISTEN);
+    assert_eq!(check(Flags::default(), &[], file).unwrap().0.limits.connections, 7);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line_with_its_place() {
+    let cases: [(&str, &[(&str, &str)], &str); 16] = [
+        (
+            "listen = \"nonsense\"",
+            &[],
+            "DIR/abide.toml: \"nonsense\" is not an address with a port",
+        ),
+        ("", &[("ABIDE_LISTEN", "127.0.0.1")], "ABIDE_LISTEN: \"127.0.0.1\" is not an address"),
+        ("lisen = 1", &[], "DIR/abide.toml: unknown setting \"lisen\"; settings are data, listen"),
+        ("admin_password = \"x\"", &[], "it is set by ABIDE_ADMIN_PASSWORD only"),
+        ("a = [", &[], "DIR/abide.toml: line 1: "),
+        ("dev = true\nlisten = \"0.0.0.0:0\"", &[], "dev is for this machine only"),
+        ("dev = \"maybe\"", &[], "is not true or false"),
+        ("tls_cert = \"a\"", &[], "tls_cert is set but tls_key is not"),
+        ("tls_key = \"a\"", &[], "tls_key is set but tls_cert is not"),
+        ("proxies = [\"10.0.0.0/8\", \"x\"]", &[], "is not addresses or networks"),
+        ("connections = 0", &[], "\"0\" is not a number from 1 up"),
+        ("drain_s = -1", &[], "is not a number of seconds up to 3600"),
+        ("log = \"a=b=c\"", &[], "is not a level or a filter"),
+        ("profiles = \"cart\"", &[], "is not time-outs as NAME=IDLE/ABSOLUTE"),
+        ("cors_origins = \"app.example/x\"", &[], "is not origins"),
+        (
+            "",
+            &[("ABIDE_ADMIN_PASSWORD", "short")],
+            "ABIDE_ADMIN_PASSWORD has 5 characters; it must have 12 to 128",
+        ),
+    ];
+    for (file, variables, expected) in cases {
+        let error = check(Flags::default(), variables, file).map(|_| ()).unwrap_err();
+        assert!(error.contains(expected), "{file} {variables:?}: {error}");
+        assert_eq!(error.lines().count(), 1, "{error}");
+        assert!(!error.contains("short"), "{error}");
+    }
+    assert!(check(flags("[::]:0"), &[("ABIDE_DEV", "1")], "").is_err(), "dev off loopback");
+    assert!(check(flags("[::1]:0"), &[("ABIDE_DEV", "1")], "").is_ok());
+    assert!(check(flags("localhost:0"), &[("ABIDE_DEV", "1")], "").is_ok());
+}
+
+#[test]
+fn what_is_shown_can_be_read_again_and_holds_no_secret() {
+    let file = "profiles = [\"cart=30d/90d\"]\nrate_login = \"5/60s\"\nproxies = \"10.0.0.0/8\"\ncors_origins = [\"https://a.example\"]\n";
+    let password = "a long enough password";
+    let (config, shown) =
+        check(flags("127.0.0.1:3"), &[("ABIDE_ADMIN_PASSWORD", password)], file).unwrap();
+    assert!(!shown.contains(password) && !format!("{config:?}").contains(password));
+    assert!(shown.contains("listen = \"127.0.0.1:3\" # --listen\n"), "{shown}");
+    assert!(shown.contains("dev = false # default\n"), "{shown}");
+    assert!(shown.contains("# tls_cert is not set\n"), "{shown}");
+    let (again, _) = check(Flags::default(), &[], &shown).unwrap();
+    assert_eq!(again.effective(), config.effective());
+    assert_eq!(again.rules.profiles.len(), 1);
+    assert_eq!(again.http.rates.unwrap().login, Rate::new(5, 60));
+}
+
+#[test]
+fn dev_opens_what_a_deployment_keeps_closed() {
+    let (config, _) = check(Flags::default(), &[("ABIDE_DEV", "true")], "").unwrap();
+    assert!(config.rules.registration_open && config.rules.anonymous_open && config.http.dev);
+    assert_eq!((config.rules.password_chars_min, config.http.rates), (8, None));
+    let (config, _) = check(Flags::default(), &[], "").unwrap();
+    assert!(!config.rules.registration_open && !config.rules.anonymous_open && !config.http.dev);
+    assert!(config.http.rates.is_some());
+    let file = "dev = true\nregistration_open = false\n";
+    assert!(!check(Flags::default(), &[], file).unwrap().0.rules.registration_open);
+}
