@@ -30,6 +30,14 @@ mod shared;
 mod stage;
 mod stats;
 mod tables;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::match_bool,
+    reason = "a test ends where it finds something wrong"
+)]
+mod tests;
 mod verify;
 
 use std::future::Future;

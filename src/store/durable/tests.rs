@@ -1,0 +1,183 @@
+//! The formats on the disk, held byte for byte, and what each checksum is there to catch. That the
+//! whole keeps its promises is the business of `tests/store`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::super::{Batch, StoreError, Write};
+use super::base::{Base, BaseWriter};
+use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER, Link};
+use super::index::Index;
+use super::note::{Note, NoteFile, Position};
+use super::roots::{self, Roots};
+use super::tables::Slot;
+use crate::types::Revision;
+
+const GENERATION: Generation = [7; 16];
+
+fn batch(number: u8) -> Batch {
+    let writes = vec![Write::put(vec![number], vec![number; 5]), Write::delete(vec![number, 1])];
+    Batch { at_ms: 1_000 + u64::from(number), writes, entry: "entry".into(), ..Batch::default() }
+}
+
+fn frame(commits: u8) -> (Bytes, Link) {
+    let mut builder = FrameBuilder::new(Revision::new(41), Link([9; 32]));
+    let mut link = Link([9; 32]);
+    for number in 0..commits {
+        link = builder.push(link, &[number; 16], &batch(number));
+    }
+    (builder.finish(&GENERATION).into(), link)
+}
+
+#[test]
+fn a_frame_reads_as_it_was_written() {
+    let (bytes, link) = frame(3);
+    assert_eq!(bytes.len() % ALIGN, 0);
+    let frame = Frame::check(&bytes, &GENERATION).unwrap();
+    assert_eq!(frame.header.last(), Revision::new(43));
+    let (entries, after) = frame.commits().unwrap();
+    assert_eq!(after, link, "the reader's chain is the writer's");
+    for (number, entry) in (0_u8..).zip(entries) {
+        assert_eq!(entry.revision, Revision::new(41 + u64::from(number)));
+        assert_eq!(entry.at_ms, batch(number).at_ms);
+        assert_eq!(entry.entry, batch(number).entry);
+        assert_eq!(entry.writes, batch(number).writes);
+    }
+}
+
+/// A change of these bytes is a change of the format: it needs a new `FORMAT` and a way from the
+/// old one.
+#[test]
+fn the_format_of_a_frame_is_this_one() {
+    let (bytes, link) = frame(2);
+    let digest = blake3::hash(&bytes).to_hex();
+    assert_eq!(&digest[..32], "2d8b67a80752ba12d348b10af46de1fc");
+    assert_eq!(&link.to_string()[..32], "90e3fb695bf351615b529cf26cdb89f1");
+}
+
+#[test]
+fn an_earlier_use_of_the_file_does_not_count() {
+    let (bytes, _) = frame(1);
+    assert!(Frame::check(&bytes, &[8; 16]).is_none());
+}
+
+proptest! {
+    #[test]
+    fn a_flipped_bit_in_a_frame_is_seen(bit in 0..(ALIGN * 8)) {
+        let (bytes, _) = frame(3);
+        let payload_bytes = Frame::check(&bytes, &GENERATION).unwrap().header.payload_bytes;
+        let covered = bit / 8 < HEADER + payload_bytes;
+        let mut flipped = bytes.to_vec();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        prop_assert_eq!(Frame::check(&flipped.into(), &GENERATION).is_none(), covered);
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        drop(Frame::check(&bytes.into(), &GENERATION));
+    }
+}
+
+fn position(revision: u64) -> Position {
+    Position { revision: Revision::new(revision), link: Link([3; 32]), segment: 2, offset: 8192 }
+}
+
+#[test]
+fn a_torn_slot_leaves_the_note_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("note");
+    let (mut file, note) = NoteFile::open(&path).unwrap();
+    assert_eq!(note, None);
+    let older = Note { index: [1; 16], position: position(10) };
+    let newer = Note { index: [1; 16], position: position(20) };
+    file.write(&older).unwrap();
+    file.write(&newer).unwrap();
+    drop(file);
+    assert_eq!(NoteFile::open(&path).unwrap().1, Some(newer));
+    // The second write went into the first slot.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[20] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    assert_eq!(NoteFile::open(&path).unwrap().1, Some(older));
+}
+
+#[test]
+fn roots_are_chained_and_an_edited_one_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("roots");
+    let mut file = Roots::open(&path).unwrap();
+    for sequence in 1..=3 {
+        file.append(sequence, Revision::new(sequence * 10), Link([5; 32])).unwrap();
+    }
+    // A crash between the root and the segment's end appends it once.
+    file.append(3, Revision::new(30), Link([5; 32])).unwrap();
+    assert_eq!(roots::read(&path).unwrap().len(), 3);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[128 + 8] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let offset = |error: StoreError| match error {
+        StoreError::Damaged { offset, .. } => offset,
+        other => panic!("{other}"),
+    };
+    assert_eq!(offset(roots::read(&path).unwrap_err()), 128);
+    // The last one may be torn: its segment is there still.
+    bytes[128 + 8] ^= 1;
+    bytes[256 + 8] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(roots::read(&path).unwrap().len(), 2);
+}
+
+#[test]
+fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
+    let dir = tempfile::tempdir().unwrap();
+    let index = Index::create(&dir.path().join("sled"), 1 << 20, |_| Ok(Revision::ZERO)).unwrap();
+    let slot = |revision, value: Option<&'static str>| Slot {
+        revision: Revision::new(revision),
+        value: value.map(Bytes::from),
+    };
+    let key = |number: u32| Bytes::copy_from_slice(&number.to_be_bytes());
+    let mut expected = BTreeMap::new();
+    for number in 0..1000 {
+        index.apply(&key(number), &slot(1, Some("old"))).unwrap();
+        expected.insert(key(number), "old");
+    }
+    let mut writer = BaseWriter::begin(dir.path()).unwrap();
+    assert!(!writer.walk(&index, 500).unwrap());
+    let merge =
+        [(10, None), (20, Some("new")), (700, None), (800, Some("new")), (2000, Some("new"))];
+    let mut table = super::tables::Table::new();
+    for (number, value) in merge {
+        table.insert(key(number), slot(2, value));
+        index.apply(&key(number), &slot(2, value)).unwrap();
+        match value {
+            Some(value) => expected.insert(key(number), value),
+            None => expected.remove(&key(number)),
+        };
+    }
+    writer.amend(&table).unwrap();
+    while !writer.walk(&index, 500).unwrap() {}
+    let base = writer.finish(position(2)).unwrap();
+    let read = |base: &Base| {
+        let mut rows = BTreeMap::new();
+        base.read(|row, deleted| {
+            match deleted {
+                true => rows.remove(&row.key),
+                false => rows.insert(row.key, row.value),
+            };
+            Ok(())
+        })
+        .map(|()| rows)
+    };
+    let rows = read(&Base::newest(dir.path()).unwrap().unwrap()).unwrap();
+    assert!(
+        rows.iter()
+            .map(|(key, value)| (key, value.as_ref()))
+            .eq(expected.iter().map(|(key, value)| (key, value.as_bytes())))
+    );
+    let mut bytes = std::fs::read(&base.path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&base.path, bytes).unwrap();
+    assert!(matches!(read(&base), Err(StoreError::Damaged { offset: 8, .. })));
+}
