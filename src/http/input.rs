@@ -335,7 +335,9 @@ pub fn media(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
-    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+    use http::header::{
+        CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    };
 
     use super::{Code, IDEMPOTENCY_KEY, Media, Query, Tags};
     use crate::types::Revision;
@@ -424,5 +426,8 @@ mod tests {
             assert_eq!(media(bad).unwrap_err().code, Code::UnsupportedMediaType, "{bad}");
         }
         assert!(super::media(&HeaderMap::new(), &[Media::Json].into_iter()).is_err());
+        let mut packed = with(CONTENT_TYPE, "application/json");
+        packed.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert!(super::media(&packed, &[Media::Json].into_iter()).is_err());
     }
 }
