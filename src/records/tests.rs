@@ -1,3 +1,314 @@
-//! Keys keep their order, values their meaning.
+//! Keys in their order, values as they have always been written.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::value::{AnswerCountV1, AnswerV1, ClockV1};
+use super::*;
+use crate::engine::{
+    ApiKey, Attempts, Changes, Fact, Holder, KeyRef, Link, Opens, Record, Session, Stored,
+    StoredId, Timer, TimerOf, User, UserRef,
+};
+use crate::store::memory::Memory;
+use crate::store::{Batch, KeyRange, Order, Store, View};
+use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, UserId};
+
+fn stored_id() -> impl Strategy<Value = StoredId> {
+    (any::<u128>(), any::<[u8; 32]>())
+        .prop_map(|(key, digest)| StoredId { key: KeyId::new(key), digest })
+}
+
+fn scope() -> impl Strategy<Value = Scope> {
+    prop_oneof![
+        any::<u128>().prop_map(|id| Scope::User(UserId::new(id))),
+        any::<u128>().prop_map(|id| Scope::Key(KeyId::new(id))),
+        any::<u128>().prop_map(|id| Scope::Session(SessionId::new(id))),
+    ]
+}
+
+fn timer() -> impl Strategy<Value = Timer> {
+    let what = prop_oneof![
+        any::<u128>().prop_map(|id| TimerOf::Session(SessionId::new(id))),
+        stored_id().prop_map(TimerOf::Stored),
+        any::<[u8; 32]>().prop_map(|hash| TimerOf::Link(TokenHash::new(hash))),
+    ];
+    (0..=Time::MAX.ms(), what).prop_map(|(due, what)| Timer { due: Time::from_ms(due), what })
+}
+
+fn key() -> impl Strategy<Value = Key> {
+    let part = any::<u8>;
+    prop_oneof![
+        Just(Key::Clock),
+        Just(Key::KeyCount),
+        any::<u128>().prop_map(|id| Key::User(UserId::new(id))),
+        "[a-z0-9][a-z0-9._@+-]{0,63}".prop_map(|name| Key::Name(name.parse().unwrap())),
+        (any::<u128>(), part()).prop_map(|(id, part)| Key::UserData(UserId::new(id), part)),
+        any::<u128>().prop_map(|id| Key::UserSessions(UserId::new(id))),
+        any::<u128>().prop_map(|id| Key::Session(SessionId::new(id))),
+        (any::<u128>(), part()).prop_map(|(id, part)| Key::SessionData(SessionId::new(id), part)),
+        any::<[u8; 32]>().prop_map(|hash| Key::Token(TokenHash::new(hash))),
+        any::<u128>().prop_map(|id| Key::ApiKey(KeyId::new(id))),
+        (stored_id(), part()).prop_map(|(id, part)| Key::Stored(id, part)),
+        any::<[u8; 32]>().prop_map(Key::Attempts),
+        timer().prop_map(Key::Timer),
+        (scope(), any::<[u8; 32]>(), part()).prop_map(|(of, key, part)| Key::Answer(of, key, part)),
+        scope().prop_map(Key::AnswerCount),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn keys_are_read_as_they_were_written_and_keep_their_order(a in key(), b in key()) {
+        prop_assert_eq!(Key::decode(&a.encode()), Some(a.clone()));
+        prop_assert_eq!(a.encode().cmp(&b.encode()), a.cmp(&b));
+        prop_assert!(a.encode().len() <= crate::store::KEY_BYTES_MAX);
+    }
+
+    #[test]
+    fn bytes_that_are_no_key_are_refused(bytes: Vec<u8>) {
+        if let Some(key) = Key::decode(&bytes) {
+            prop_assert_eq!(key.encode(), bytes);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_record_are_refused_and_never_read_past(bytes: Vec<u8>) {
+        for (fact, _) in samples() {
+            // What is accepted is what would be written, or a longer spelling of a number.
+            if let Ok(record) = value::decode(&fact, &bytes) {
+                prop_assert!(value::encode(&record).len() <= bytes.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_scan_of_one_kind_finds_no_other() {
+    for prefix in [Key::USERS, Key::SESSIONS, Key::API_KEYS, Key::TIMERS, Key::ANSWERS] {
+        assert_eq!(prefix.len(), 1);
+    }
+    let session = Key::Session(SessionId::new(1)).encode();
+    assert!(session.starts_with(Key::SESSIONS));
+    assert!(!Key::SessionData(SessionId::new(1), 0).encode().starts_with(Key::SESSIONS));
+}
+
+fn user_ref() -> UserRef {
+    UserRef { id: UserId::new(7), username: "alice".parse().unwrap() }
+}
+
+/// One record of each kind, with everything in it.
+fn samples() -> Vec<(Fact, Record)> {
+    let user = User {
+        id: UserId::new(7),
+        username: "alice".parse().unwrap(),
+        name: Some("Alice".into()),
+        password: Some("$argon2id$".into()),
+        credential: 2,
+        epoch: 3,
+        roles: ["teller".parse().unwrap(), "abide:admin".parse().unwrap()].into(),
+        attributes: r#"{"a":1}"#.into(),
+        disabled: true,
+        created_at: Time::from_ms(1_700_000_000_000),
+        created_revision: Revision::new(9),
+        link: Some(TokenHash::new([1; 32])),
+    };
+    let session = Session {
+        id: SessionId::new(u128::MAX - 1),
+        token: TokenHash::new([2; 32]),
+        user: Some(user_ref()),
+        began_anonymous: true,
+        via: Some(KeyRef { id: KeyId::new(5), name: "shop".into() }),
+        profile: Some("cart".parse().unwrap()),
+        idle: Span::from_minutes(30),
+        created_at: Time::from_ms(1_700_000_000_000),
+        created_revision: Revision::new(300),
+        last_seen_at: Time::from_ms(1_700_000_000_001),
+        expires_at: Time::from_ms(1_700_000_000_002),
+        elevated_until: Some(Time::from_ms(1_700_000_000_003)),
+        timer_at: Time::from_ms(1_700_000_000_004),
+        has_data: true,
+        address: Some("192.0.2.1".into()),
+        agent: Some("curl".into()),
+        facts: r#"{"kyc":true}"#.into(),
+    };
+    let key = ApiKey {
+        id: KeyId::new(5),
+        token: TokenHash::new([3; 32]),
+        name: "shop".into(),
+        roles: ["clerk".parse().unwrap()].into(),
+        on_behalf: ["*@shop".parse().unwrap()].into(),
+        created_at: Time::from_ms(1_700_000_000_000),
+    };
+    let stored = Stored {
+        data: r#"{"cart":[]}"#.into(),
+        idle: Span::from_hours(1),
+        user: Some((user_ref(), 4)),
+        last_seen_at: Time::from_ms(1_700_000_000_000),
+        timer_at: Time::from_ms(1_700_000_000_001),
+    };
+    let stored_id = StoredId { key: KeyId::new(5), digest: [4; 32] };
+    let link = Link { user: Some(UserId::new(7)), expires_at: Time::from_ms(1_700_000_000_000) };
+    vec![
+        (Fact::User(UserId::new(7)), Record::User(user)),
+        (Fact::Name("alice".parse().unwrap()), Record::Name(Holder::User(UserId::new(7)))),
+        (Fact::Name("gone".parse().unwrap()), Record::Name(Holder::Gone)),
+        (Fact::UserData(UserId::new(7)), Record::Data(r#"{"a":[1,2]}"#.into())),
+        (
+            Fact::UserSessions(UserId::new(7)),
+            Record::Sessions(vec![SessionId::new(1), SessionId::new(u128::MAX)]),
+        ),
+        (Fact::Session(session.id), Record::Session(session)),
+        (Fact::Token(TokenHash::new([2; 32])), Record::Opens(Opens::Session(SessionId::new(1)))),
+        (Fact::Token(TokenHash::new([3; 32])), Record::Opens(Opens::Key(KeyId::new(5)))),
+        (Fact::Token(TokenHash::new([1; 32])), Record::Opens(Opens::Link(link))),
+        (Fact::Key(KeyId::new(5)), Record::Key(key)),
+        (Fact::KeyCount, Record::Count(300)),
+        (Fact::Stored(stored_id), Record::Stored(stored)),
+        (
+            Fact::Attempts([5; 32]),
+            Record::Attempts(Attempts { failures: 6, last_at: Time::from_ms(1_700_000_000_000) }),
+        ),
+    ]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Version 1 of each record, as it lies in the stores of those who run this. A change here is a
+/// new version, with a new struct; these bytes must be read for ever.
+const GOLDEN: &[&str] = &[
+    "010705616c6963650105416c696365010a246172676f6e326964240203020674656c6c65720b61626964\
+     653a61646d696e077b2261223a317d01fd0068e5cf8b0100000901010101010101010101010101010101\
+     0101010101010101010101010101010101",
+    "010007",
+    "0101",
+    "010b7b2261223a5b312c325d7d",
+    "010201feffffffffffffffffffffffffffffffff",
+    "01fefeffffffffffffffffffffffffffffff020202020202020202020202020202020202020202020202\
+     0202020202020202010705616c6963650101050473686f70010463617274fc40771b00fd0068e5cf8b01\
+     0000fb2c01fd0168e5cf8b010000fd0268e5cf8b01000001fd0368e5cf8b010000fd0468e5cf8b010000\
+     0101093139322e302e322e3101046375726c0c7b226b7963223a747275657d",
+    "010001",
+    "010105",
+    "01020107fd0068e5cf8b010000",
+    "010503030303030303030303030303030303030303030303030303030303030303030473686f70010563\
+     6c65726b01062a4073686f70fd0068e5cf8b010000",
+    "01fb2c01",
+    "010b7b2263617274223a5b5d7dfc80ee3600010705616c69636504fd0068e5cf8b010000fd0168e5cf8b\
+     010000",
+    "0106fd0068e5cf8b010000",
+];
+
+#[test]
+fn records_are_written_as_they_always_were() {
+    let written: Vec<_> = samples().iter().map(|(_, record)| hex(&value::encode(record))).collect();
+    assert_eq!(written, GOLDEN);
+}
+
+#[test]
+fn records_are_read_as_they_were_written() {
+    for (fact, record) in samples() {
+        let bytes = value::encode(&record);
+        assert_eq!(value::decode(&fact, &bytes), Ok(record));
+        for cut in 0..bytes.len() {
+            assert!(value::decode(&fact, &bytes[..cut]).is_err(), "{fact:?} cut at {cut}");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(value::decode(&fact, &longer).is_err(), "{fact:?} with a byte more");
+        let newer = [&[2], &bytes[1..]].concat();
+        assert!(value::decode(&fact, &newer).unwrap_err().what.contains("version 2"));
+    }
+}
+
+#[test]
+fn what_are_no_facts_is_written_as_it_always_was() {
+    let clock = ClockV1 { high_ms: 1_700_000_000_000, advanced_ms: 60_000 };
+    assert_eq!(hex(&value::write(1, &clock)), "01fd0068e5cf8b010000fb60ea");
+    let answer = AnswerV1 {
+        fingerprint: [6; 32],
+        expires_at_ms: 1_700_000_000_000,
+        status: 201,
+        headers: vec![("etag".into(), "\"5\"".into())],
+        body: b"{}".to_vec(),
+    };
+    let written = format!("01{}fd0068e5cf8b010000c901046574616703223522027b7d", "06".repeat(32));
+    assert_eq!(hex(&value::write(1, &answer)), written);
+    let counts = AnswerCountV1 { hours: vec![(472_222, 3)] };
+    assert_eq!(hex(&value::write(1, &counts)), "0101fc9e34070003");
+}
+
+#[test]
+fn a_log_entry_is_read_as_it_was_written_and_names_no_secret() {
+    let events = [crate::engine::Event::SessionTokenReplaced {
+        session: SessionId::new(1),
+        token: TokenHash::new([7; 32]),
+    }];
+    let entry = entry::EntryV1::new(&crate::engine::Actor::System, "req-1", &events);
+    let bytes = entry.encode();
+    assert_eq!(entry::EntryV1::decode(&bytes).unwrap(), entry);
+    assert_eq!(entry.events[0].1, r#"{"session":"ses_00000000000000000000000001"}"#);
+    let golden = "010673797374656d0000000572657131";
+    assert!(hex(&bytes).starts_with(&golden[..18]));
+}
+
+proptest! {
+    #[test]
+    fn parts_are_put_together_as_they_were_split(length in 0..PART_BYTES * 3 + 10) {
+        let value: Vec<u8> = (0..length).map(|byte| (byte % 251) as u8).collect();
+        let parts = split(&value).unwrap();
+        prop_assert!(parts.iter().all(|part| part.len() <= crate::store::VALUE_BYTES_MAX));
+        prop_assert_eq!(join(&parts).unwrap(), Bytes::from(value));
+        prop_assert!(join(&parts[..parts.len() - 1]).is_none());
+    }
+}
+
+#[test]
+fn a_record_that_shrinks_or_goes_leaves_no_part_behind() {
+    let store = Memory::new();
+    let fact = Fact::SessionData(SessionId::new(1));
+    let write = |record: Option<Record>| {
+        let mut reader = Reader::new(&store, View::Staged);
+        reader.load(fact.clone()).unwrap();
+        let records = [(fact.clone(), record)].into();
+        let changes = Changes { records, ..Changes::default() };
+        let (preconditions, writes) = plan(&changes, &reader).unwrap();
+        let batch = Batch { preconditions, writes, ..Batch::default() };
+        drop(store.commit(batch).unwrap());
+        let rows = store.scan(View::Staged, &KeyRange::all(), Order::Ascending, 200).unwrap().rows;
+        let found = read_fact(&store, View::Committed, &fact).unwrap();
+        (rows.len(), found.map(|(record, _)| Arc::unwrap_or_clone(record)))
+    };
+    let of = |length: usize| Some(Record::Data("x".repeat(length).into()));
+    for (length, parts) in [(10, 1), (PART_BYTES * 2, 3), (PART_BYTES, 2), (10, 1)] {
+        assert_eq!(write(of(length)), (parts, of(length)));
+    }
+    write(of(PART_BYTES * 3));
+    assert_eq!(write(None), (0, None));
+    assert!(split(&vec![0; PART_BYTES * PARTS_MAX + 1]).is_none());
+}
+
+#[test]
+fn what_was_read_must_still_be_so_at_the_commit() {
+    let store = Memory::new();
+    let fact = Fact::KeyCount;
+    let plan_from = |reader: &Reader<'_>, count| {
+        let records = [(fact.clone(), Some(Record::Count(count)))].into();
+        let changes = Changes { records, ..Changes::default() };
+        let (preconditions, writes) = plan(&changes, reader).unwrap();
+        store.commit(Batch { preconditions, writes, ..Batch::default() }).map(drop)
+    };
+    let mut stale = Reader::new(&store, View::Staged);
+    stale.load(fact.clone()).unwrap();
+    plan_from(&stale, 1).unwrap();
+    assert!(plan_from(&stale, 2).is_err());
+    let mut fresh = Reader::new(&store, View::Staged);
+    fresh.load(fact.clone()).unwrap();
+    plan_from(&fresh, 2).unwrap();
+}
