@@ -415,3 +415,20 @@ async fn what_the_store_holds_shows_no_secret() {
         assert!(!raw.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_at_once_write_their_activity_once() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    house.advance(Span::from_seconds(91)).await;
+    let requests: Vec<_> = (0..50)
+        .map(|_| {
+            let (app, token) = (std::sync::Arc::clone(&house.app), seat.token.clone());
+            tokio::spawn(async move { app.authenticate(Some(&token)).await.map(drop) })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap().unwrap();
+    }
+    assert_eq!(house.count("abide.session.touched"), 1);
+}

@@ -1,0 +1,198 @@
+//! A store without room, without time, or without a disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use super::*;
+use crate::engine::DataChange;
+use crate::store::{Page, Receipt, StoreError, Urgency, Versioned};
+
+/// A store that refuses as it is told.
+struct Faulty {
+    inner: Memory,
+    fault: AtomicU8,
+}
+
+const SOUND: u8 = 0;
+/// Only reserved commits find room.
+const SHORT: u8 = 1;
+/// No commit finds room.
+const FULL: u8 = 2;
+const BUSY: u8 = 3;
+const FAILED: u8 = 4;
+const UNREADABLE: u8 = 5;
+
+impl Faulty {
+    fn set(&self, fault: u8) {
+        self.fault.store(fault, Ordering::Release);
+    }
+
+    fn readable(&self) -> Result<(), StoreError> {
+        match self.fault.load(Ordering::Acquire) {
+            UNREADABLE => Err(StoreError::Failed("the index cannot be read".into())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn get(&self, view: View, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        self.readable()?;
+        self.inner.get(view, key)
+    }
+
+    fn get_many(&self, keys: &[&[u8]]) -> Result<(Revision, Vec<Option<Versioned>>), StoreError> {
+        self.readable()?;
+        self.inner.get_many(keys)
+    }
+
+    fn scan(
+        &self,
+        view: View,
+        range: &KeyRange,
+        order: Order,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.readable()?;
+        self.inner.scan(view, range, order, limit)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
+        match (self.fault.load(Ordering::Acquire), batch.urgency) {
+            (SHORT, Urgency::Ordinary) | (FULL, _) => Err(StoreError::NoRoom),
+            (BUSY, _) => Err(StoreError::Busy),
+            (FAILED, _) => Err(StoreError::Failed("fdatasync: EIO".into())),
+            _ => self.inner.commit(batch),
+        }
+    }
+
+    fn durable_at(&self, revision: Revision) -> Receipt {
+        self.inner.durable_at(revision)
+    }
+
+    fn durable(&self) -> Revision {
+        self.inner.durable()
+    }
+
+    fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.inner.read_log(after, limit)
+    }
+}
+
+struct Shed {
+    app: Arc<App>,
+    store: Arc<Faulty>,
+    stopped: Stopped,
+}
+
+async fn shed() -> Shed {
+    let store = Arc::new(Faulty { inner: Memory::new(), fault: AtomicU8::new(SOUND) });
+    let settings = Settings {
+        rules: rules(),
+        dev: true,
+        password_cost: CHEAP,
+        admin_password: Some(password(PASSWORD)),
+    };
+    let dynamic: Arc<dyn Store> = store.clone();
+    let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
+    Shed { app: opened.app, store, stopped: opened.stopped }
+}
+
+impl Shed {
+    async fn open(&self) -> Seat {
+        let open = Command::OpenAnonymous { profile: None };
+        Seat::of(self.app.call(open, Actor::Nobody).await.unwrap())
+    }
+
+    async fn actor(&self, seat: &Seat) -> Actor {
+        self.app.authenticate(Some(&seat.token)).await.unwrap().actor
+    }
+}
+
+fn write() -> Command {
+    let change = DataChange::Merge(serde_json::json!({ "a": 1 }));
+    Command::ChangeSessionData { change, if_match: None }
+}
+
+#[tokio::test]
+async fn with_little_room_writes_are_refused_and_logout_activity_and_timers_go_on() {
+    let shed = shed().await;
+    let (first, second, third) = (shed.open().await, shed.open().await, shed.open().await);
+    let actor = shed.actor(&first).await;
+    shed.store.set(SHORT);
+    assert_eq!(shed.app.call(write(), actor.clone()).await.unwrap_err(), Refusal::NoRoom);
+    let login = |with: &str| Command::Login {
+        username: name("admin"),
+        password: password(with),
+        profile: None,
+    };
+    // Right or wrong: a guess that cannot be counted is not answered.
+    for with in [PASSWORD, "a wrong password"] {
+        let refused = shed.app.call(login(with), Actor::Nobody).await.unwrap_err();
+        assert_eq!(refused, Refusal::NoRoom);
+    }
+    // Activity that cannot be written is left out; the session lives.
+    shed.app.advance_clock(&Actor::System, Span::from_minutes(5)).await.unwrap();
+    assert!(shed.app.authenticate(Some(&second.token)).await.is_ok());
+    shed.app.call(Command::Logout, actor).await.unwrap();
+    assert!(shed.app.inspect(&first.token).is_err());
+    let actor = shed.actor(&third).await;
+    shed.app.advance_clock(&Actor::System, Span::from_minutes(26)).await.unwrap();
+    assert_eq!(shed.app.call(Command::Touch, actor).await.unwrap_err(), Refusal::Unauthenticated);
+    let row = Key::Session(third.session.id).encode();
+    assert!(shed.store.get(View::Committed, &row).unwrap().is_none());
+    shed.store.set(SOUND);
+    let fourth = shed.open().await;
+    let actor = shed.actor(&fourth).await;
+    shed.app.call(write(), actor).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_any_room_nothing_that_ended_comes_back_to_life() {
+    let shed = shed().await;
+    let seat = shed.open().await;
+    let actor = shed.actor(&seat).await;
+    shed.store.set(FULL);
+    assert_eq!(shed.app.call(Command::Logout, actor.clone()).await.unwrap_err(), Refusal::NoRoom);
+    shed.app.advance_clock(&Actor::System, Span::from_hours(1)).await.unwrap();
+    assert!(shed.app.inspect(&seat.token).is_err());
+    assert_eq!(shed.app.call(write(), actor).await.unwrap_err(), Refusal::Unauthenticated);
+    shed.store.set(SOUND);
+    shed.app.advance_clock(&Actor::System, Span::from_seconds(2)).await.unwrap();
+    let row = Key::Session(seat.session.id).encode();
+    assert!(shed.store.get(View::Committed, &row).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_store_that_lags_makes_callers_come_back() {
+    let shed = shed().await;
+    let seat = shed.open().await;
+    let actor = shed.actor(&seat).await;
+    shed.store.set(BUSY);
+    let refused = shed.app.call(write(), actor.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), "busy");
+    assert!(refused.retry_after().is_some());
+    shed.store.set(SOUND);
+    shed.app.call(write(), actor).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_failed_ends_the_process_and_acknowledges_nothing() {
+    let shed = shed().await;
+    let seat = shed.open().await;
+    let actor = shed.actor(&seat).await;
+    shed.store.set(FAILED);
+    assert_eq!(shed.app.call(write(), actor.clone()).await.unwrap_err(), Refusal::Stopping);
+    assert!(shed.stopped.await.contains("EIO"));
+    shed.store.set(SOUND);
+    assert_eq!(shed.app.call(write(), actor).await.unwrap_err(), Refusal::Stopping);
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_read_ends_the_process() {
+    let shed = shed().await;
+    let seat = shed.open().await;
+    shed.store.set(UNREADABLE);
+    assert_eq!(shed.app.inspect(&seat.token), Err(Refusal::Stopping));
+    assert!(shed.stopped.await.contains("cannot be read"));
+}
