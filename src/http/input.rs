@@ -246,7 +246,12 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak_too: bool) -> Result<Option
         || Problem::new(Code::BadRequest, format!("the header `{name}` is no list of entity tags"));
     let mut revisions = Vec::new();
     let mut rest = text;
-    loop {
+    // A list may be empty and have empty elements (RFC 9110, section 5.6.1.2).
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix(',') {
+            rest = after.trim_start();
+            continue;
+        }
         let (weak, tag) = rest.strip_prefix("W/").map_or((false, rest), |tag| (true, tag));
         let (opaque, after) = tag
             .strip_prefix('"')
@@ -258,12 +263,12 @@ fn tags(headers: &HeaderMap, name: &HeaderName, weak_too: bool) -> Result<Option
         {
             revisions.push(revision);
         }
-        let after = after.trim_start();
-        if after.is_empty() {
-            return Ok(Some(Tags::These(revisions)));
+        rest = after.trim_start();
+        if !rest.is_empty() && !rest.starts_with(',') {
+            return Err(malformed());
         }
-        rest = after.strip_prefix(',').ok_or_else(malformed)?.trim_start();
     }
+    Ok(Some(Tags::These(revisions)))
 }
 
 /// Exactly as we write it: no sign, no leading zero.
@@ -399,10 +404,11 @@ mod tests {
         assert_eq!(tags("*").unwrap().unwrap(), Tags::Any);
         assert_eq!(tags("\"7\"").unwrap().unwrap(), these(&[7]));
         assert_eq!(tags("\"7\" , \"8\"").unwrap().unwrap(), these(&[7, 8]));
-        for stale in ["W/\"7\"", "\"07\"", "\"+7\"", "\"x\"", "\"\""] {
+        for stale in ["W/\"7\"", "\"07\"", "\"+7\"", "\"x\"", "\"\"", "", ","] {
             assert_eq!(tags(stale).unwrap().unwrap(), these(&[]), "{stale}");
         }
-        for bad in ["7", "\"7", "\"7\" \"8\"", "\"7\",", ""] {
+        assert_eq!(tags("\"7\",").unwrap().unwrap(), these(&[7]));
+        for bad in ["7", "\"7", "\"7\" \"8\"", "*, \"7\""] {
             assert_eq!(tags(bad).unwrap_err().code, Code::BadRequest, "{bad}");
         }
         let weak = super::if_none_match(&with(IF_NONE_MATCH, "W/\"7\"")).unwrap().unwrap();

@@ -12,7 +12,7 @@ use super::pages;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
-use crate::engine::Command;
+use crate::engine::{Command, Rules};
 use crate::types::{Password, Token};
 
 /// The page of single-use links.
@@ -29,7 +29,6 @@ pub fn address(link: &Token) -> String {
 #[serde(deny_unknown_fields)]
 pub(super) struct Use {
     /// The secret: what stands behind the `#` of the link.
-    #[schemars(length(max = 128))]
     link: String,
     /// The new password.
     #[schemars(length(max = 128), extend("x-abide-new-password" = true))]
@@ -54,6 +53,12 @@ pub(super) const USE: Doc = Doc {
 pub(super) async fn use_link(call: Call) -> Result<Reply, Problem> {
     call.guard_login()?;
     let Use { link, password } = call.json()?;
+    // Before the link is looked at: a password that does not fit uses up no link.
+    let (chars, chars_min) = (password.chars().count(), call.api.app.rules().password_chars_min);
+    if chars < chars_min || chars > Rules::PASSWORD_CHARS_MAX {
+        let message = format!("must have {chars_min} to {} characters", Rules::PASSWORD_CHARS_MAX);
+        return Err(Problem::field("/password", "out-of-range", message));
+    }
     let link: Token = link.parse().map_err(|_| Problem::plain(Code::LinkNotValid))?;
     let command = Command::UseLink { link, password: Password::new(password) };
     Ok(call.execute_quietly(command).await)

@@ -12,7 +12,7 @@ use super::input::Media;
 use super::pages;
 use super::problem::{self, Code, ProblemDocument};
 use super::route::{AnswerDoc, Condition, Route, Who};
-use crate::engine::Rules;
+use crate::engine::{Rules, StoredKey};
 use crate::types::{KeyId, SessionId, Username};
 
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
@@ -215,8 +215,11 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
         ("api-keys", "id") => generator.subschema_for::<KeyId>(),
         (_, "username") => generator.subschema_for::<Username>(),
         (_, "code") => pages::codes(generator),
-        // A quarter of the bound, since it counts bytes of UTF-8.
-        _ => return json!({ "type": "string", "minLength": 1, "maxLength": 128 }),
+        // The bound counts bytes of UTF-8, which a schema cannot.
+        _ => {
+            let bytes_max = StoredKey::BYTES_MAX;
+            return json!({ "type": "string", "minLength": 1, "maxLength": bytes_max });
+        }
     };
     schema.to_value()
 }
@@ -331,6 +334,9 @@ fn headers() -> Value {
     })
 }
 
+/// What [`super::input::idempotency_key`] reads: visible ASCII, bare or as a quoted string.
+const IDEMPOTENCY_KEY: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
+
 fn parameters() -> Value {
     json!({
         "If-Match": {
@@ -350,7 +356,7 @@ fn parameters() -> Value {
             "in": "header",
             "description": "A key of the caller's choice, kept for 24 hours: the same request with \
                             it takes effect once and gets the first answer again.",
-            "schema": { "type": "string", "pattern": "^[0-9A-Za-z_-]{1,255}$" },
+            "schema": { "type": "string", "pattern": IDEMPOTENCY_KEY },
         },
     })
 }

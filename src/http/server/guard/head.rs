@@ -105,7 +105,7 @@ fn whole(
         return Err(Refusal::Malformed);
     }
     match method {
-        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => {}
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" | "QUERY" => {}
         "TRACE" | "CONNECT" => return Err(Refusal::MethodNotAllowed),
         _ => return Err(Refusal::MethodUnknown),
     }
