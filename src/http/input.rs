@@ -318,6 +318,10 @@ pub fn media(
             format!("Content-Type {found}; this call takes {}", names.join(" or ")),
         )
     };
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        let detail = "the body has a Content-Encoding; send it as it is";
+        return Err(Problem::new(Code::UnsupportedMediaType, detail));
+    }
     let Some(text) =
         single(headers, &header::CONTENT_TYPE).map_err(|_| refused("is unreadable"))?
     else {
