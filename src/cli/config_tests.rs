@@ -42,7 +42,8 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn what_is_wrong_is_said_in_one_line_with_its_place() {
-    let cases: [(&str, &[(&str, &str)], &str); 16] = [
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case<'_>; 16] = [
         (
             "listen = \"nonsense\"",
             &[],

@@ -21,6 +21,10 @@ const QUEUE_MAX: usize = 8192;
 /// How long the end of the program waits for the lines that are still queued.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
+/// Whoever asks for `trace` asks for ours: what these write at that level holds headers and
+/// bodies, and with them tokens.
+const QUIET: [&str; 4] = ["h2=info", "hyper=info", "rustls=info", "warp=info"];
+
 /// What is logged, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -93,7 +97,10 @@ pub(super) fn line(text: &str) {
 /// # Errors
 /// The filter is none, the thread cannot be started, or there is a log already.
 pub(super) fn start(config: &LogConfig) -> Result<Log, String> {
-    let filter = EnvFilter::try_new(&config.filter).map_err(|error| error.to_string())?;
+    let mut filter = EnvFilter::try_new(&config.filter).map_err(|error| error.to_string())?;
+    for quiet in QUIET {
+        filter = filter.add_directive(quiet.parse().map_err(|error| format!("{error}"))?);
+    }
     let (sender, receiver) = sync_channel(QUEUE_MAX);
     let lost = Arc::new(AtomicU64::new(0));
     let lines = Lines {

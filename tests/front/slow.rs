@@ -75,9 +75,8 @@ async fn a_slow_body_is_given_up() {
     for framing in
         ["Content-Length: 100\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhel"]
     {
-        let text =
-            server.exchange(format!("POST /echo HTTP/1.1\r\nHost: a\r\n{framing}").as_bytes());
-        let text = text.await;
+        let request = format!("POST /echo HTTP/1.1\r\nHost: a\r\n{framing}");
+        let text = server.exchange(request.as_bytes()).await;
         assert_eq!((status(&text), text.ends_with("slow")), (408, true), "{text}");
     }
     assert!(server.serves().await);

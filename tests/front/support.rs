@@ -82,7 +82,7 @@ impl Server {
 pub(crate) async fn rest(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     match timeout(LONG, socket.read_to_end(&mut bytes)).await {
-        Err(_) => panic!("not closed; until then: {}", bytes.escape_ascii()),
+        Err(elapsed) => panic!("not closed, {elapsed}; until then: {}", bytes.escape_ascii()),
         Ok(Err(error)) => panic!("{error}; until then: {}", bytes.escape_ascii()),
         Ok(Ok(_)) => String::from_utf8_lossy(&bytes).into_owned(),
     }
@@ -194,6 +194,6 @@ impl Body for Flood {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let Some(frames) = self.frames.checked_sub(1) else { return Poll::Ready(None) };
         self.frames = frames;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 1 << 16])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b'x'; 1 << 16])))))
     }
 }

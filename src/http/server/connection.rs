@@ -63,7 +63,9 @@ pub(super) async fn run<S, B>(
     loop {
         let now = Instant::now();
         let idle_until = watch.idle_until(limits.idle_time);
-        let look_again = idle_until.unwrap_or_else(|| now + limits.transfer_time);
+        // A request may begin meanwhile, and its answer stall.
+        let soon = now + limits.transfer_time;
+        let look_again = idle_until.map_or(soon, |idle_until| idle_until.min(soon));
         tokio::select! {
             biased;
             ended = serving.as_mut() => {

@@ -43,7 +43,8 @@ pub(super) struct Guard {
     passing: BytesMut,
     /// Runs while `held` is the beginning of a head.
     head_timer: Option<Pin<Box<Sleep>>>,
-    refused: bool,
+    /// Nothing more is read: a head was refused, or a body is malformed.
+    closed: bool,
     ended: bool,
 }
 
@@ -56,7 +57,7 @@ impl Guard {
             held: BytesMut::new(),
             passing: BytesMut::new(),
             head_timer: None,
-            refused: false,
+            closed: false,
             ended: false,
         }
     }
@@ -64,7 +65,7 @@ impl Guard {
     /// Whether the client may still be sending what nobody reads: then closing at once would
     /// reset the connection, and with it the answer that is on its way.
     pub(super) fn unread(&self) -> bool {
-        !self.ended && (self.refused || self.framing.inside_message() || !self.held.is_empty())
+        !self.ended && (self.closed || self.framing.inside_message() || !self.held.is_empty())
     }
 
     /// Reads from `socket` into `buf` what hyper may see.
@@ -84,7 +85,7 @@ impl Guard {
                 }
                 return Poll::Ready(Ok(()));
             }
-            if self.refused {
+            if self.closed {
                 // The answer closes the connection; an end of the stream would cancel it.
                 return Poll::Pending;
             }
@@ -93,7 +94,7 @@ impl Guard {
                 let granted = ready!(self.watch.poll_upgraded(call, cx));
                 self.framing.decided(granted);
                 let held = std::mem::take(&mut self.held);
-                self.pass(held)?;
+                self.pass(held);
                 continue;
             }
             let before = buf.filled().len();
@@ -115,7 +116,7 @@ impl Guard {
                     self.held.extend_from_slice(&buf.filled()[before + passed..]);
                     buf.set_filled(before + passed);
                 }
-                self.halt(halt)?;
+                self.halt(halt);
                 if passed > 0 {
                     return Poll::Ready(Ok(()));
                 }
@@ -123,22 +124,22 @@ impl Guard {
                 let mut held = std::mem::take(&mut self.held);
                 held.extend_from_slice(&buf.filled()[before..]);
                 buf.set_filled(before);
-                self.pass(held)?;
+                self.pass(held);
             }
         }
     }
 
     /// Passes what of `bytes` may pass and holds the rest.
-    fn pass(&mut self, mut bytes: BytesMut) -> io::Result<()> {
+    fn pass(&mut self, mut bytes: BytesMut) {
         let (passed, halt) = self.framing.advance(&bytes);
         let rest = bytes.split_off(passed);
         self.passing = bytes;
         self.held = rest;
-        self.halt(halt)
+        self.halt(halt);
     }
 
     /// What to do where the bytes could not all pass.
-    fn halt(&mut self, halt: Option<Halt>) -> io::Result<()> {
+    fn halt(&mut self, halt: Option<Halt>) {
         self.head_timer = match (halt, self.head_timer.take()) {
             (Some(Halt::Incomplete), None) => {
                 Some(Box::pin(sleep_until(Instant::now() + self.head_time)))
@@ -153,21 +154,20 @@ impl Guard {
         };
         match halt {
             Some(Halt::Refused(refusal)) => self.refuse(refusal),
+            // hyper stumbles over the same byte, and the service reads a body that did not arrive.
             Some(Halt::BrokenBody) => {
-                // The service reads this as a body that did not arrive.
-                let what = "a chunk of the body is malformed";
-                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                self.closed = true;
+                self.held = BytesMut::new();
             }
             Some(Halt::Incomplete | Halt::Undecided) | None => {}
         }
-        Ok(())
     }
 
     fn refuse(&mut self, refusal: Refusal) {
         let head = self.held.starts_with(b"HEAD ");
         self.passing.extend_from_slice(if head { REFUSED_HEAD } else { REFUSED });
         self.watch.refuse(self.framing.heads(), refusal);
-        self.refused = true;
+        self.closed = true;
         self.held = BytesMut::new();
         self.head_timer = None;
     }

@@ -38,7 +38,7 @@ pub(super) enum Halt {
     Incomplete,
     /// The rest begins with a head that may not pass.
     Refused(Refusal),
-    /// The body is malformed.
+    /// The body is malformed, at the last byte that passes.
     BrokenBody,
     /// What the rest is depends on the answer to the request before it.
     Undecided,
@@ -118,7 +118,7 @@ impl Framing {
                         at += here;
                         self.place = Place::Head { searched: 0 };
                     }
-                    Progress::Broken => return (at, Some(Halt::BrokenBody)),
+                    Progress::Broken(here) => return (at + here, Some(Halt::BrokenBody)),
                 },
                 Place::Undecided => return (at, Some(Halt::Undecided)),
                 Place::Through => at = bytes.len(),
