@@ -1,0 +1,298 @@
+//! The authorization matrix: every route of the served document against everybody.
+//!
+//! The routes come from `/openapi.json`. A route without a row here fails the test, and so does a
+//! row without a route: who may do what is decided by a person, once, in this table.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Call, Role, password_of};
+use crate::server::{Server, dev};
+
+/// What a cell of the table says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    /// Done.
+    Yes,
+    /// 401: whoever it is must say so first.
+    Who,
+    /// 403: not this one.
+    No,
+    /// 404: it is not even told that it exists.
+    Hidden,
+}
+use Cell::{Hidden, No, Who, Yes};
+
+/// The actors, in the order of the columns: nobody; another user; the user whose things they are;
+/// the administrator; a service with an API key and no roles.
+const COLUMNS: [&str; 5] = ["nobody", "mallory", "owner", "admin", "service"];
+
+type Row = (&'static str, &'static str, [Cell; 5]);
+
+const OPEN: [Cell; 5] = [Yes; 5];
+const ADMIN: [Cell; 5] = [Who, No, No, Yes, No];
+/// What belongs to whoever asks, with a session of a user.
+const OWN: [Cell; 5] = [Who, Yes, Yes, Yes, No];
+const SERVICE: [Cell; 5] = [Who, No, No, No, Yes];
+
+const ROWS: &[Row] = &[
+    ("GET", "/livez", OPEN),
+    ("GET", "/readyz", OPEN),
+    ("GET", "/openapi.json", OPEN),
+    ("GET", "/docs", OPEN),
+    ("GET", "/problems/{code}", OPEN),
+    ("GET", "/v1/capabilities", OPEN),
+    ("GET", "/metrics", ADMIN),
+    ("GET", "/v1/admin/status", ADMIN),
+    ("POST", "/v1/dev/clock", ADMIN),
+    ("POST", "/v1/users", OPEN),
+    ("GET", "/v1/users", ADMIN),
+    ("GET", "/v1/users/me", OWN),
+    ("GET", "/v1/users/me/data", OWN),
+    ("PUT", "/v1/users/me/data", OWN),
+    ("PATCH", "/v1/users/me/data", OWN),
+    ("PUT", "/v1/users/me/password", OWN),
+    ("GET", "/v1/users/{username}", ADMIN),
+    ("PATCH", "/v1/users/{username}", ADMIN),
+    ("DELETE", "/v1/users/{username}", ADMIN),
+    ("POST", "/v1/users/{username}/password-reset", [Who, No, No, Yes, Yes]),
+    ("POST", "/v1/sessions", OPEN),
+    ("GET", "/v1/sessions", OWN),
+    ("DELETE", "/v1/sessions", OWN),
+    ("DELETE", "/v1/sessions/{id}", [Who, Hidden, Yes, Yes, No]),
+    ("GET", "/v1/sessions/current", OWN),
+    ("DELETE", "/v1/sessions/current", OWN),
+    ("POST", "/v1/sessions/current/rotate", OWN),
+    ("POST", "/v1/sessions/current/elevate", OWN),
+    ("GET", "/v1/sessions/current/data", OWN),
+    ("PUT", "/v1/sessions/current/data", OWN),
+    ("PATCH", "/v1/sessions/current/data", OWN),
+    ("GET", "/v1/sessions/by-key/{key}", SERVICE),
+    ("PUT", "/v1/sessions/by-key/{key}", SERVICE),
+    ("DELETE", "/v1/sessions/by-key/{key}", SERVICE),
+    ("POST", "/v1/introspect", SERVICE),
+    ("GET", "/v1/auth/verify", OWN),
+    ("POST", "/v1/api-keys", ADMIN),
+    ("GET", "/v1/api-keys", ADMIN),
+    ("DELETE", "/v1/api-keys/{id}", ADMIN),
+];
+
+async fn routes(server: &Server) -> BTreeSet<(String, String)> {
+    let spec = server.nobody().get("/openapi.json").await.ok().json();
+    let mut routes = BTreeSet::new();
+    for (path, item) in spec["paths"].as_object().unwrap() {
+        for method in ["get", "put", "post", "delete", "options", "head", "patch", "trace"] {
+            if item.get(method).is_some() {
+                routes.insert((method.to_ascii_uppercase(), path.clone()));
+            }
+        }
+    }
+    routes
+}
+
+/// 8.2.1, API 5: a route that nobody has decided about fails here.
+#[tokio::test]
+async fn every_route_has_a_row_in_the_matrix() {
+    let server = dev().await;
+    let rows: BTreeSet<_> =
+        ROWS.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(rows.len(), ROWS.len(), "a row is there twice");
+    let routes = routes(&server).await;
+    let undecided: Vec<_> = routes.difference(&rows).collect();
+    let gone: Vec<_> = rows.difference(&routes).collect();
+    assert!(undecided.is_empty(), "routes without a row: {undecided:?}");
+    assert!(gone.is_empty(), "rows without a route: {gone:?}");
+}
+
+/// Things of one owner, made anew for every cell, since a cell may destroy them.
+struct Things {
+    owner: String,
+    owners_session: Role,
+    session_id: String,
+    api_key_id: String,
+}
+
+async fn things(server: &Server, admin: &Role, n: usize) -> Things {
+    let owner = format!("owner{n}");
+    server.user(&owner).await;
+    let owners_session = server.again(&owner).await;
+    let session_id = owners_session.session().await.json()["id"].as_str().unwrap().to_owned();
+    let key = admin.post("/v1/api-keys", json!({"name": format!("k{n}")})).await.is(201).json();
+    let api_key_id = key["id"].as_str().unwrap().to_owned();
+    Things { owner, owners_session, session_id, api_key_id }
+}
+
+fn request(
+    role: &Role,
+    username: &str,
+    method: &str,
+    path: &str,
+    n: usize,
+    things: &Things,
+) -> Call {
+    let password = password_of(username);
+    let password = if username == "admin" { crate::server::ADMIN_PASSWORD } else { &password };
+    let id = if path.contains("api-keys") { &things.api_key_id } else { &things.session_id };
+    let filled = path
+        .replace("{code}", "not-found")
+        .replace("{username}", &things.owner)
+        .replace("{id}", id)
+        .replace("{key}", "a-key");
+    let filled = if (method, path) == ("DELETE", "/v1/sessions") {
+        format!("{filled}?except=current")
+    } else {
+        filled
+    };
+    let call = role.call(method, &filled);
+    let json = |body: Value| call.clone().json(&body);
+    match (method, path) {
+        ("POST", "/v1/users") => {
+            json(json!({"username": format!("new{n}"), "password": password_of("new")}))
+        }
+        ("PATCH", "/v1/users/{username}") => json(json!({"roles": ["clerk"]})),
+        ("PUT", "/v1/users/me/password") => {
+            json(json!({"current": password, "new": format!("{password} and more")}))
+        }
+        ("POST", "/v1/sessions") => {
+            json(json!({"username": things.owner, "password": password_of(&things.owner)}))
+        }
+        ("POST", "/v1/sessions/current/elevate") => json(json!({"password": password})),
+        ("PUT", "/v1/sessions/by-key/{key}") => json(json!({"data": {}, "idle": "1h"})),
+        ("POST", "/v1/introspect") => call.body(
+            "application/x-www-form-urlencoded",
+            format!("token={}", things.owners_session.token()),
+        ),
+        ("POST", "/v1/api-keys") => json(json!({"name": format!("new{n}")})),
+        ("POST", "/v1/dev/clock") => json(json!({"advance": "1ms"})),
+        ("PATCH", _) => call.merge_patch(&json!({"n": n})),
+        ("PUT", _) => json(json!({"n": n})),
+        _ => call,
+    }
+}
+
+fn cell_of(answer: &Answer) -> Cell {
+    match answer.status {
+        200..=299 => Yes,
+        401 => Who,
+        403 => No,
+        404 => Hidden,
+        other => panic!("{other} is no answer to who may: {answer}"),
+    }
+}
+
+/// 8.2.1, 8.2.2, API 1, API 5: every route against nobody, another user, the owner, an
+/// administrator and a service.
+#[tokio::test]
+async fn everybody_may_exactly_what_the_matrix_says() {
+    let server = dev().await;
+    let setup = server.admin().await;
+    let service_key = server.api_key("service", json!({})).await.1;
+    let known = routes(&server).await;
+    let mut wrong = Vec::new();
+    let mut n = 0;
+    for (method, path, cells) in ROWS {
+        if !known.contains(&((*method).to_owned(), (*path).to_owned())) {
+            continue;
+        }
+        for (column, expected) in COLUMNS.into_iter().zip(cells) {
+            n += 1;
+            let things = things(&server, &setup, n).await;
+            let (role, username) = match column {
+                "nobody" => (server.nobody(), column.to_owned()),
+                "owner" => (server.again(&things.owner).await, things.owner.clone()),
+                "admin" => (server.admin().await, column.to_owned()),
+                "service" => (server.bearer(&service_key), column.to_owned()),
+                other => {
+                    let name = format!("{other}{n}");
+                    (server.user(&name).await, name)
+                }
+            };
+            let changes_the_admins_password = column == "admin" && path.ends_with("/password");
+            if changes_the_admins_password {
+                continue;
+            }
+            if (*method, *path) == ("GET", "/v1/sessions/by-key/{key}") && column == "service" {
+                role.put("/v1/sessions/by-key/a-key", json!({"data": {}, "idle": "1h"})).await.ok();
+            }
+            let answer = request(&role, &username, method, path, n, &things).await;
+            if cell_of(&answer) != *expected {
+                wrong.push(format!("{column}: {method} {path}: {expected:?} expected, {answer}"));
+            }
+            if *expected != Yes && *method != "GET" {
+                // And nothing was done: the owner's things are untouched.
+                assert!(things.owners_session.is_alive().await, "{column} {method} {path}");
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} cells differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// API 1: what one may not see answers exactly as an unknown id does.
+#[tokio::test]
+async fn a_foreign_id_answers_exactly_as_an_unknown_one() {
+    let server = dev().await;
+    let admin = server.admin().await;
+    let things = things(&server, &admin, 0).await;
+    let mallory = server.user("mallory").await;
+    let service = server.gateway().await;
+    let unknown_session = "ses_01jd0000000000000000000000";
+    let unknown_key = "key_01jd0000000000000000000000";
+    let pairs = [
+        ("DELETE", "/v1/sessions/", things.session_id.as_str(), unknown_session),
+        ("GET", "/v1/users/", things.owner.as_str(), "nobody-of-this-name"),
+        ("DELETE", "/v1/users/", things.owner.as_str(), "nobody-of-this-name"),
+        ("DELETE", "/v1/api-keys/", things.api_key_id.as_str(), unknown_key),
+        ("GET", "/v1/sessions?user=", things.owner.as_str(), "nobody-of-this-name"),
+    ];
+    for (method, path, existing, unknown) in pairs {
+        for role in [&server.nobody(), &mallory, &service] {
+            let shape = |answer: Answer, id: &str| {
+                let mut problem = answer.json();
+                problem["instance"] = json!("");
+                let names: Vec<_> = answer.headers.keys().map(ToString::to_string).collect();
+                (answer.status, names, problem.to_string().replace(id, "ID"))
+            };
+            let of_existing =
+                shape(role.call(method, &format!("{path}{existing}")).await, existing);
+            let of_unknown = shape(role.call(method, &format!("{path}{unknown}")).await, unknown);
+            assert_eq!(of_existing, of_unknown, "{method} {path}");
+        }
+    }
+    assert!(things.owners_session.is_alive().await);
+}
+
+/// 8.2.1: what no route has is refused, whoever asks, as if it were nothing.
+#[tokio::test]
+async fn what_is_not_listed_is_refused() {
+    let server = dev().await;
+    let admin = server.admin().await;
+    for path in [
+        "/v1",
+        "/v1/",
+        "/v1/admin",
+        "/v1/users/me/roles",
+        "/v1/debug",
+        "/admin",
+        "/v1/sessions/current/token",
+    ] {
+        for role in [&server.nobody(), &admin] {
+            role.get(path).await.problem(404, "not-found");
+        }
+    }
+}
+
+/// An auditor reads what an administrator reads and changes nothing.
+#[tokio::test]
+async fn an_auditor_reads_and_changes_nothing() {
+    let server = dev().await;
+    let auditor = server.user("auditor").await;
+    server.user("alice").await;
+    let admin = server.admin().await;
+    admin.patch("/v1/users/auditor", json!({"roles": ["abide:auditor"]})).await.ok();
+    auditor.get("/metrics").await.ok();
+    auditor.patch("/v1/users/alice", json!({"roles": []})).await.problem(403, "not-allowed");
+    auditor.delete("/v1/users/alice").await.problem(403, "not-allowed");
+    auditor.post("/v1/api-keys", json!({"name": "x"})).await.problem(403, "not-allowed");
+    auditor.post("/v1/dev/clock", json!({"advance": "1s"})).await.problem(403, "not-allowed");
+}

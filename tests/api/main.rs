@@ -1,0 +1,33 @@
+//! Black-box tests: the real binary, driven over sockets by roles (`alice`, `mallory`, `admin`,
+//! `gateway`), against what the documentation promises. Ids such as 7.4.1 are requirements of
+//! OWASP ASVS 5.0; `API n` is the OWASP API Security Top 10 of 2023.
+//!
+//! Time is moved with `POST /v1/dev/clock`; nothing here sleeps.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unused_async,
+    clippy::missing_panics_doc,
+    reason = "a test that cannot go on has failed, and says where"
+)]
+
+mod anonymous;
+mod authorization;
+mod browser;
+mod by_key;
+mod client;
+mod crash;
+mod http;
+mod idempotency;
+mod operations;
+mod passwords;
+mod raw;
+mod secrets;
+mod server;
+mod services;
+mod session_data;
+mod sessions;
+mod timeouts;
+mod users;

@@ -1,0 +1,48 @@
+//! Bytes on a socket, for what no well-behaved client sends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A server that keeps silent this long has not answered.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Sends the bytes on a new connection and reads until the server closes it.
+pub fn exchange(address: &str, request: &[u8]) -> String {
+    let mut socket = connect(address);
+    // The server may refuse, and close, before all of it is written.
+    socket.write_all(request).ok();
+    read_to_close(&mut socket)
+}
+
+pub fn connect(address: &str) -> TcpStream {
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(SILENCE_MAX)).unwrap();
+    socket.set_write_timeout(Some(SILENCE_MAX)).unwrap();
+    socket
+}
+
+/// All bytes until the server closes; a connection left open fails the test.
+pub fn read_to_close(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 4096];
+    loop {
+        match socket.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) => panic!(
+                "the server did not close ({error}); it sent: {}",
+                String::from_utf8_lossy(&bytes)
+            ),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The status of an answer's text.
+#[track_caller]
+pub fn status(answer: &str) -> u16 {
+    let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    status.unwrap_or_else(|| panic!("no status line in {answer:?}"))
+}
