@@ -8,7 +8,7 @@ use crate::server::dev;
 /// API.md: `{}` is an anonymous session, with data like any other and no user's rights.
 #[tokio::test]
 async fn an_anonymous_session_has_data_and_no_user() {
-    let server = dev().await;
+    let server = dev();
     let visitor = server.anonymous().await;
     let session = visitor.session().await.is(200).json();
     assert!(session["user"].is_null(), "{session}");
@@ -29,7 +29,7 @@ async fn an_anonymous_session_has_data_and_no_user() {
 /// kept, the old token dead at once.
 #[tokio::test]
 async fn a_login_upgrades_the_anonymous_session() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let visitor = server.anonymous().await;
     visitor.put_data(json!({"cart": ["book"]})).await.ok();
@@ -50,7 +50,7 @@ async fn a_login_upgrades_the_anonymous_session() {
 /// A failed login leaves the anonymous session as it was.
 #[tokio::test]
 async fn a_failed_login_leaves_the_anonymous_session_alone() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let visitor = server.anonymous().await;
     visitor.put_data(json!({"cart": 1})).await.ok();
@@ -62,7 +62,7 @@ async fn a_failed_login_leaves_the_anonymous_session_alone() {
 /// A user's session is never turned into another user's: the login makes a session of its own.
 #[tokio::test]
 async fn a_login_with_a_users_bearer_does_not_take_that_session_over() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"secret": 1})).await.ok();
     server.user("mallory").await;
@@ -79,7 +79,7 @@ async fn a_login_with_a_users_bearer_does_not_take_that_session_over() {
 /// Of racing upgrades of one visitor's session only one takes it.
 #[tokio::test]
 async fn an_anonymous_session_is_upgraded_once() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     server.user("bob").await;
     let visitor = server.anonymous().await;
@@ -108,7 +108,7 @@ async fn an_anonymous_session_is_upgraded_once() {
 /// An anonymous session is no user's: nobody but itself sees or ends it.
 #[tokio::test]
 async fn anonymous_sessions_do_not_see_each_other() {
-    let server = dev().await;
+    let server = dev();
     let one = server.anonymous().await;
     let two = server.anonymous().await;
     let id = two.session().await.json()["id"].as_str().unwrap().to_owned();

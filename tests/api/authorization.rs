@@ -94,7 +94,7 @@ async fn routes(server: &Server) -> BTreeSet<(String, String)> {
 /// 8.2.1, API 5: a route that nobody has decided about fails here.
 #[tokio::test]
 async fn every_route_has_a_row_in_the_matrix() {
-    let server = dev().await;
+    let server = dev();
     let rows: BTreeSet<_> =
         ROWS.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
     assert_eq!(rows.len(), ROWS.len(), "a row is there twice");
@@ -185,7 +185,7 @@ fn cell_of(answer: &Answer) -> Cell {
 /// administrator and a service.
 #[tokio::test]
 async fn everybody_may_exactly_what_the_matrix_says() {
-    let server = dev().await;
+    let server = dev();
     let setup = server.admin().await;
     let service_key = server.api_key("service", json!({})).await.1;
     let known = routes(&server).await;
@@ -231,7 +231,7 @@ async fn everybody_may_exactly_what_the_matrix_says() {
 /// API 1: what one may not see answers exactly as an unknown id does.
 #[tokio::test]
 async fn a_foreign_id_answers_exactly_as_an_unknown_one() {
-    let server = dev().await;
+    let server = dev();
     let admin = server.admin().await;
     let things = things(&server, &admin, 0).await;
     let mallory = server.user("mallory").await;
@@ -265,7 +265,7 @@ async fn a_foreign_id_answers_exactly_as_an_unknown_one() {
 /// 8.2.1: what no route has is refused, whoever asks, as if it were nothing.
 #[tokio::test]
 async fn what_is_not_listed_is_refused() {
-    let server = dev().await;
+    let server = dev();
     let admin = server.admin().await;
     for path in [
         "/v1",
@@ -285,7 +285,7 @@ async fn what_is_not_listed_is_refused() {
 /// An auditor reads what an administrator reads and changes nothing.
 #[tokio::test]
 async fn an_auditor_reads_and_changes_nothing() {
-    let server = dev().await;
+    let server = dev();
     let auditor = server.user("auditor").await;
     server.user("alice").await;
     let admin = server.admin().await;

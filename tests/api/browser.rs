@@ -25,7 +25,7 @@ fn by_cookie(nobody: &Role, cookie: &str, call: impl Fn(&Role) -> Call) -> Call 
 /// 3.3.1, 3.3.2, 3.3.4: the cookie and its attributes; the token is in the cookie only.
 #[tokio::test]
 async fn a_cookie_login_gives_the_token_only_as_a_cookie() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let (value, answer) = cookie_login(&server).await;
     assert!(value.starts_with("abs_"));
@@ -47,7 +47,7 @@ async fn a_cookie_login_gives_the_token_only_as_a_cookie() {
 /// 3.5.1: a change by cookie must come from the same origin; `Sec-Fetch-Site` says, else `Origin`.
 #[tokio::test]
 async fn cross_site_changes_by_cookie_are_refused() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let (cookie, _) = cookie_login(&server).await;
     let nobody = server.nobody();
@@ -100,7 +100,7 @@ async fn cross_site_changes_by_cookie_are_refused() {
 /// 3.5.1: a login that sets a cookie is a change too (login CSRF).
 #[tokio::test]
 async fn a_cross_site_login_by_cookie_is_refused() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let body = json!({"username": "alice", "password": password_of("alice"), "cookie": true});
     for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
@@ -113,7 +113,7 @@ async fn a_cross_site_login_by_cookie_is_refused() {
 /// 3.5.3: no GET changes anything: neither the data nor the session, by no path.
 #[tokio::test]
 async fn get_and_head_change_nothing() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let (cookie, _) = cookie_login(&server).await;
     let nobody = server.nobody();
@@ -133,7 +133,7 @@ async fn get_and_head_change_nothing() {
 /// 7.4.1, 14.3.1: a logout by cookie kills the token and has the browser forget the cookie.
 #[tokio::test]
 async fn a_logout_by_cookie_takes_the_cookie_back() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let (cookie, _) = cookie_login(&server).await;
     let nobody = server.nobody();
@@ -149,7 +149,7 @@ async fn a_logout_by_cookie_takes_the_cookie_back() {
 /// 7.2.4: rotation in a cookie session sets the new cookie, and shows the token nowhere else.
 #[tokio::test]
 async fn rotation_by_cookie_sets_the_new_cookie() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let (cookie, _) = cookie_login(&server).await;
     let nobody = server.nobody();
@@ -168,7 +168,7 @@ async fn rotation_by_cookie_sets_the_new_cookie() {
 /// Two credentials in one request, or two cookies of the name: nobody is guessed.
 #[tokio::test]
 async fn doubled_credentials_are_refused() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let mallory = server.user("mallory").await;
     let (a, m) = (alice.token(), mallory.token());
@@ -185,7 +185,7 @@ async fn doubled_credentials_are_refused() {
 /// 3.4.2: without configuration there is no CORS: no origin is answered.
 #[tokio::test]
 async fn cors_is_closed_by_default() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     for origin in ["https://evil.example", "null", "http://localhost:3000"] {
         for answer in [
@@ -207,7 +207,7 @@ async fn cors_is_closed_by_default() {
 #[tokio::test]
 async fn cors_answers_configured_origins_only() {
     let app = "https://app.example";
-    let server = Options::dev().arg("--cors-origin").arg(app).start().await;
+    let server = Options::dev().arg("--cors-origin").arg(app).start();
     let alice = server.user("alice").await;
     let answer = alice.session().header("origin", app).await.ok();
     assert_eq!(answer.header("access-control-allow-origin"), app);
@@ -245,7 +245,7 @@ async fn cors_answers_configured_origins_only() {
 /// 3.4.x: protective headers on every page and on every status.
 #[tokio::test]
 async fn pages_carry_protective_headers_on_every_status() {
-    let server = dev().await;
+    let server = dev();
     let nobody = server.nobody();
     for path in
         ["/docs", "/problems/not-found", "/problems/nothing", "/nothing", "/v1/nothing", "/livez"]
@@ -281,7 +281,7 @@ async fn pages_carry_protective_headers_on_every_status() {
 /// Personal data and secrets are kept in no cache.
 #[tokio::test]
 async fn answers_about_persons_are_not_cached() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     for path in [
         "/v1/sessions/current",

@@ -7,7 +7,7 @@ use crate::server::dev;
 /// API.md's row: put, get, delete; delete of what is absent is 204 too.
 #[tokio::test]
 async fn a_record_is_put_read_replaced_and_deleted() {
-    let server = dev().await;
+    let server = dev();
     let app = server.gateway().await;
     let path = "/v1/sessions/by-key/Zm9v-bar_baz.0";
     app.get(path).await.problem(404, "not-found");
@@ -25,7 +25,7 @@ async fn a_record_is_put_read_replaced_and_deleted() {
 /// Keys that a framework makes may be any text; each is its own.
 #[tokio::test]
 async fn any_key_that_a_path_can_carry_is_a_key() {
-    let server = dev().await;
+    let server = dev();
     let app = server.gateway().await;
     let keys = ["a", "A", "a%20b", "a%2Fb", "%C3%A9", "sess%3Aabc", "..%2f..%2fetc", "a+b", "%00"];
     for (n, key) in keys.iter().enumerate() {
@@ -41,7 +41,7 @@ async fn any_key_that_a_path_can_carry_is_a_key() {
 /// Idle: GET is activity, `?touch=false` is not; what ran out is absent.
 #[tokio::test]
 async fn a_record_lives_as_long_as_it_is_read() {
-    let server = dev().await;
+    let server = dev();
     let app = server.gateway().await;
     let body = json!({"data": {}, "idle": "1h"});
     for key in ["read", "peeked", "left"] {
@@ -62,7 +62,7 @@ async fn a_record_lives_as_long_as_it_is_read() {
 /// Apart per API key: one service neither reads, nor overwrites, nor deletes another's.
 #[tokio::test]
 async fn records_of_one_service_are_not_seen_by_another() {
-    let server = dev().await;
+    let server = dev();
     let shop = server.service("shop", json!({})).await;
     let blog = server.service("blog", json!({})).await;
     let path = "/v1/sessions/by-key/shared";
@@ -78,7 +78,7 @@ async fn records_of_one_service_are_not_seen_by_another() {
 /// It is for services: users, administrators in a session and nobody are refused.
 #[tokio::test]
 async fn only_services_use_the_store_by_key() {
-    let server = dev().await;
+    let server = dev();
     let path = "/v1/sessions/by-key/k";
     let body = json!({"data": {}, "idle": "1h"});
     for role in [server.user("alice").await, server.admin().await, server.anonymous().await] {
@@ -92,7 +92,7 @@ async fn only_services_use_the_store_by_key() {
 /// Keys are secrets of their framework's users: stored only hashed, never logged.
 #[tokio::test]
 async fn keys_are_stored_only_hashed_and_never_logged() {
-    let mut server = dev().await;
+    let mut server = dev();
     let app = server.gateway().await;
     let key = "s3cret-canary-key-0f9e8d7c6b5a";
     let path = format!("/v1/sessions/by-key/{key}");
@@ -110,7 +110,7 @@ async fn keys_are_stored_only_hashed_and_never_logged() {
 /// Bounds and fields are checked as everywhere.
 #[tokio::test]
 async fn malformed_records_are_refused() {
-    let server = dev().await;
+    let server = dev();
     let app = server.gateway().await;
     let path = "/v1/sessions/by-key/k";
     for body in [
@@ -125,7 +125,7 @@ async fn malformed_records_are_refused() {
         app.put(path, body).await.is(422);
     }
     let large = json!({"data": {"a": "x".repeat(66 * 1024)}, "idle": "1h"});
-    app.put(path, large).await.problem(413, "data-too-large");
+    app.put(path, large).await.problem(413, "too-large");
     let long = format!("/v1/sessions/by-key/{}", "k".repeat(2000));
     let answer = app.put(&long, json!({"data": {}, "idle": "1h"})).await;
     assert!([414, 422].contains(&answer.status), "{answer}");
@@ -137,7 +137,7 @@ async fn malformed_records_are_refused() {
 /// not bring it back either.
 #[tokio::test]
 async fn a_deleted_record_stays_deleted_over_kill_9() {
-    let mut server = dev().await;
+    let mut server = dev();
     let app = server.gateway().await;
     let path = "/v1/sessions/by-key/k";
     app.put(path, json!({"data": {"n": 1}, "idle": "1h"})).await.ok();
@@ -151,7 +151,7 @@ async fn a_deleted_record_stays_deleted_over_kill_9() {
 /// A record may name its user: disabling the user ends it in the same commit.
 #[tokio::test]
 async fn a_record_of_a_user_ends_with_the_users_sessions() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let app = server.gateway().await;
     let path = "/v1/sessions/by-key/of-alice";

@@ -9,34 +9,38 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 /// The password of a user of `Server::user`.
-pub fn password_of(username: &str) -> String {
+pub(crate) fn password_of(username: &str) -> String {
     format!("the long password of {username}")
 }
 
 /// One who asks: with a bearer token, with a cookie, or with nothing.
 #[derive(Clone)]
-pub struct Role {
+pub(crate) struct Role {
     http: reqwest::Client,
     base: Arc<RwLock<String>>,
     token: Option<String>,
 }
 
 impl Role {
-    pub fn new(http: reqwest::Client, base: Arc<RwLock<String>>, token: Option<String>) -> Self {
+    pub(crate) fn new(
+        http: reqwest::Client,
+        base: Arc<RwLock<String>>,
+        token: Option<String>,
+    ) -> Self {
         Self { http, base, token }
     }
 
     /// The token shown; for a role that has one.
-    pub fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         self.token.as_deref().unwrap()
     }
 
     /// The same client with another token.
-    pub fn with_token(&self, token: &str) -> Self {
+    pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.into()), ..self.clone() }
     }
 
-    pub fn call(&self, method: &str, path: &str) -> Call {
+    pub(crate) fn call(&self, method: &str, path: &str) -> Call {
         let mut headers = Vec::new();
         if let Some(token) = &self.token {
             headers.push(("authorization".into(), format!("Bearer {token}").into_bytes()));
@@ -51,60 +55,60 @@ impl Role {
         }
     }
 
-    pub fn get(&self, path: &str) -> Call {
+    pub(crate) fn get(&self, path: &str) -> Call {
         self.call("GET", path)
     }
 
-    pub fn post(&self, path: &str, body: Value) -> Call {
+    pub(crate) fn post(&self, path: &str, body: Value) -> Call {
         self.call("POST", path).json(&body)
     }
 
     /// A POST without a body.
-    pub fn post_empty(&self, path: &str) -> Call {
+    pub(crate) fn post_empty(&self, path: &str) -> Call {
         self.call("POST", path)
     }
 
-    pub fn put(&self, path: &str, body: Value) -> Call {
+    pub(crate) fn put(&self, path: &str, body: Value) -> Call {
         self.call("PUT", path).json(&body)
     }
 
-    pub fn patch(&self, path: &str, body: Value) -> Call {
+    pub(crate) fn patch(&self, path: &str, body: Value) -> Call {
         self.call("PATCH", path).json(&body)
     }
 
-    pub fn delete(&self, path: &str) -> Call {
+    pub(crate) fn delete(&self, path: &str) -> Call {
         self.call("DELETE", path)
     }
 
     /// The session in which this role acts.
-    pub fn session(&self) -> Call {
+    pub(crate) fn session(&self) -> Call {
         self.get("/v1/sessions/current")
     }
 
-    pub fn data(&self) -> Call {
+    pub(crate) fn data(&self) -> Call {
         self.get("/v1/sessions/current/data")
     }
 
-    pub fn put_data(&self, data: Value) -> Call {
+    pub(crate) fn put_data(&self, data: Value) -> Call {
         self.put("/v1/sessions/current/data", data)
     }
 
     /// A merge patch (RFC 7396) of the session's data.
-    pub fn patch_data(&self, patch: Value) -> Call {
+    pub(crate) fn patch_data(&self, patch: Value) -> Call {
         self.call("PATCH", "/v1/sessions/current/data").merge_patch(&patch)
     }
 
     /// A JSON patch (RFC 6902) of the session's data.
-    pub fn json_patch_data(&self, patch: Value) -> Call {
+    pub(crate) fn json_patch_data(&self, patch: Value) -> Call {
         self.call("PATCH", "/v1/sessions/current/data").json_patch(&patch)
     }
 
-    pub fn logout(&self) -> Call {
+    pub(crate) fn logout(&self) -> Call {
         self.delete("/v1/sessions/current")
     }
 
     /// Whether the token still names a living session (or key).
-    pub async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         match self.session().await.status {
             200 => true,
             401 => false,
@@ -113,14 +117,14 @@ impl Role {
     }
 
     /// Asserts that the token is dead, with the one answer for all dead tokens.
-    pub async fn is_dead(&self) {
+    pub(crate) async fn is_dead(&self) {
         self.session().await.problem(401, "unauthenticated");
     }
 }
 
 /// A request being made; await it.
 #[derive(Clone)]
-pub struct Call {
+pub(crate) struct Call {
     http: reqwest::Client,
     base: Arc<RwLock<String>>,
     method: String,
@@ -130,45 +134,45 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.headers.push((name.into(), value.as_ref().into()));
         self
     }
 
     /// `Idempotency-Key`
-    pub fn key(self, key: &str) -> Self {
+    pub(crate) fn key(self, key: &str) -> Self {
         self.header("idempotency-key", key)
     }
 
-    pub fn if_match(self, etag: &str) -> Self {
+    pub(crate) fn if_match(self, etag: &str) -> Self {
         self.header("if-match", etag)
     }
 
-    pub fn cookie(self, cookie: &str) -> Self {
+    pub(crate) fn cookie(self, cookie: &str) -> Self {
         self.header("cookie", cookie)
     }
 
-    pub fn body(mut self, content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, content_type: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.headers.retain(|(name, _)| name != "content-type");
         self.body = Some(bytes.into());
         self.header("content-type", content_type)
     }
 
-    pub fn body_without_type(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body_without_type(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.headers.retain(|(name, _)| name != "content-type");
         self.body = Some(bytes.into());
         self
     }
 
-    pub fn json(self, body: &Value) -> Self {
+    pub(crate) fn json(self, body: &Value) -> Self {
         self.body("application/json", body.to_string())
     }
 
-    pub fn merge_patch(self, body: &Value) -> Self {
+    pub(crate) fn merge_patch(self, body: &Value) -> Self {
         self.body("application/merge-patch+json", body.to_string())
     }
 
-    pub fn json_patch(self, body: &Value) -> Self {
+    pub(crate) fn json_patch(self, body: &Value) -> Self {
         self.body("application/json-patch+json", body.to_string())
     }
 
@@ -195,7 +199,7 @@ impl Call {
     }
 
     /// The answer, or nothing where the connection broke (the server was killed).
-    pub async fn attempt(self) -> Option<Answer> {
+    pub(crate) async fn attempt(self) -> Option<Answer> {
         self.send().await.ok()
     }
 }
@@ -215,11 +219,11 @@ impl IntoFuture for Call {
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     what: String,
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
@@ -257,28 +261,28 @@ impl Answer {
 
     /// Asserts a success.
     #[track_caller]
-    pub fn ok(self) -> Self {
+    pub(crate) fn ok(self) -> Self {
         assert!((200..300).contains(&self.status), "not a success: {self}");
         self
     }
 
     /// Asserts the status.
     #[track_caller]
-    pub fn is(self, status: u16) -> Self {
+    pub(crate) fn is(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self}");
         self
     }
 
     /// Asserts a problem document of this status and code.
     #[track_caller]
-    pub fn problem(self, status: u16, code: &str) -> Self {
+    pub(crate) fn problem(self, status: u16, code: &str) -> Self {
         assert_eq!((self.status, self.code().as_str()), (status, code), "{self}");
         self
     }
 
     /// Asserts that one of the problem's `errors` points at a member.
     #[track_caller]
-    pub fn points_at(self, pointer: &str) -> Self {
+    pub(crate) fn points_at(self, pointer: &str) -> Self {
         let errors = self.json()["errors"].clone();
         let found = errors.as_array().is_some_and(|errors| {
             errors.iter().any(|error| {
@@ -292,7 +296,7 @@ impl Answer {
     }
 
     /// The code of a problem document, else nothing.
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         serde_json::from_slice::<Value>(&self.body)
             .ok()
             .and_then(|body| Some(body["code"].as_str()?.to_owned()))
@@ -300,36 +304,36 @@ impl Answer {
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
     /// A header's text, empty when absent.
-    pub fn header(&self, name: &str) -> String {
+    pub(crate) fn header(&self, name: &str) -> String {
         let value = self.headers.get(name).map(|value| value.as_bytes().to_vec());
         String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
     }
 
     /// The ETag, which must be a strong one.
     #[track_caller]
-    pub fn etag(&self) -> String {
+    pub(crate) fn etag(&self) -> String {
         let etag = self.header("etag");
         assert!(etag.len() > 2 && etag.starts_with('"') && etag.ends_with('"'), "ETag: {self}");
         etag
     }
 
     /// The `Set-Cookie` lines.
-    pub fn set_cookies(&self) -> Vec<String> {
+    pub(crate) fn set_cookies(&self) -> Vec<String> {
         let lines = self.headers.get_all("set-cookie");
         lines.iter().map(|line| line.to_str().unwrap().to_owned()).collect()
     }
 
     /// Status, the headers that belong to the answer itself, and the body: what a replay repeats.
-    pub fn first_answer(&self) -> (u16, Vec<(String, String)>, Vec<u8>) {
+    pub(crate) fn first_answer(&self) -> (u16, Vec<(String, String)>, Vec<u8>) {
         let kept = ["content-type", "location", "etag"];
         let headers = kept.iter().map(|name| ((*name).to_owned(), self.header(name))).collect();
         (self.status, headers, self.body.clone())

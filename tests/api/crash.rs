@@ -8,7 +8,7 @@ use crate::server::dev;
 /// 7.4.1: kill -9 right after the logout's 204; the token is dead.
 #[tokio::test]
 async fn a_logout_survives_kill_9_right_after_its_204() {
-    let mut server = dev().await;
+    let mut server = dev();
     server.user("alice").await;
     for _ in 0..5 {
         let alice = server.again("alice").await;
@@ -24,7 +24,7 @@ async fn a_logout_survives_kill_9_right_after_its_204() {
 /// Contract 1: a session, its data and its user are there after kill -9.
 #[tokio::test]
 async fn what_was_acknowledged_is_there_after_kill_9() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     for n in 0..10 {
         alice.patch_data(json!({"n": n})).await.ok();
@@ -40,7 +40,7 @@ async fn what_was_acknowledged_is_there_after_kill_9() {
 /// answer.
 #[tokio::test]
 async fn every_end_of_a_session_survives_kill_9() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     let rotated = alice.post_empty("/v1/sessions/current/rotate").await.ok().json();
     server.crash_and_restart();
@@ -75,7 +75,7 @@ async fn every_end_of_a_session_survives_kill_9() {
 /// SIGTERM: a clean end, exit code 0, and everything is there afterwards.
 #[tokio::test]
 async fn sigterm_ends_cleanly_and_loses_nothing() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"n": 1})).await.ok();
     assert_eq!(server.terminate().code(), Some(0), "{}", server.log());
@@ -86,7 +86,7 @@ async fn sigterm_ends_cleanly_and_loses_nothing() {
 /// SIGTERM under load: every request that was answered with a success is there.
 #[tokio::test]
 async fn sigterm_under_load_loses_nothing_that_was_answered() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     let (answered, mut some_answered) = tokio::sync::mpsc::channel(300);
     let calls: Vec<_> = (0..200)

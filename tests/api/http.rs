@@ -10,7 +10,7 @@ const DATA: &str = "/v1/sessions/current/data";
 /// 4.2.1: framing that two parsers may read differently: 400 and close.
 #[tokio::test]
 async fn ambiguous_framing_is_refused_and_the_connection_closed() {
-    let server = dev().await;
+    let server = dev();
     let address = server.address();
     let host = format!("Host: {address}\r\n");
     let table = [
@@ -82,7 +82,7 @@ async fn ambiguous_framing_is_refused_and_the_connection_closed() {
 /// 4.1.4: methods that no route has.
 #[tokio::test]
 async fn unknown_methods_are_refused() {
-    let server = dev().await;
+    let server = dev();
     let address = server.address();
     for method in ["TRACE", "CONNECT", "BREW", "get", "PROPFIND"] {
         let target = if method == "CONNECT" { "127.0.0.1:1" } else { "/v1/sessions/current" };
@@ -101,7 +101,7 @@ async fn unknown_methods_are_refused() {
 /// An override header changes no method.
 #[tokio::test]
 async fn method_override_headers_are_ignored() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.session().header("x-http-method-override", "DELETE").await.ok();
     assert!(alice.is_alive().await);
@@ -110,7 +110,7 @@ async fn method_override_headers_are_ignored() {
 /// RFC 9110: HEAD is GET without the body; OPTIONS tells the methods.
 #[tokio::test]
 async fn head_and_options_do_what_the_standard_says() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let head = alice.call("HEAD", "/v1/sessions/current").await;
     if head.status != 405 {
@@ -127,7 +127,7 @@ async fn head_and_options_do_what_the_standard_says() {
 /// 3.5.2, 4.1.1: a body needs a JSON media type.
 #[tokio::test]
 async fn a_body_needs_a_json_media_type() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     for media_type in [
         "text/plain",
@@ -163,7 +163,7 @@ async fn a_body_needs_a_json_media_type() {
 /// 1.5.3: JSON that parsers disagree about.
 #[tokio::test]
 async fn json_that_parsers_disagree_about_is_refused() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let put = |body: Vec<u8>| alice.call("PUT", DATA).body("application/json", body);
     let nested = |depth: usize| {
@@ -209,7 +209,7 @@ async fn json_that_parsers_disagree_about_is_refused() {
 /// 15.3.7: a parameter given twice, or one that no route knows.
 #[tokio::test]
 async fn query_parameters_are_known_and_given_once() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     for path in [
         "/v1/sessions?limit=1&limit=2",
@@ -228,7 +228,7 @@ async fn query_parameters_are_known_and_given_once() {
 /// 15.3.5: a string is no number and a number is no string.
 #[tokio::test]
 async fn types_are_not_guessed() {
-    let server = dev().await;
+    let server = dev();
     let admin = server.admin().await;
     server.user("alice").await;
     for body in [
@@ -256,7 +256,7 @@ async fn types_are_not_guessed() {
 /// API 4: a body over its limit is refused by its length, and by its chunks, before it is read.
 #[tokio::test]
 async fn large_bodies_are_refused_by_length_and_by_chunk() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let address = server.address();
     let head = format!(
@@ -280,7 +280,7 @@ async fn large_bodies_are_refused_by_length_and_by_chunk() {
 /// API 4: headers over 16 KiB 431, long targets 414, and neither hurts the next request.
 #[tokio::test]
 async fn long_heads_are_refused() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let answer = alice.session().header("x-long", "x".repeat(20 * 1024)).attempt().await.unwrap();
     assert_eq!(answer.status, 431, "{answer}");
@@ -298,7 +298,7 @@ async fn long_heads_are_refused() {
 /// Paths are compared as they are: no dot segments, no doubled or trailing slashes, no case.
 #[tokio::test]
 async fn paths_that_only_resemble_a_route_are_not_it() {
-    let server = dev().await;
+    let server = dev();
     let admin = server.admin().await;
     for path in [
         "/v1/sessions/",
@@ -331,7 +331,7 @@ async fn paths_that_only_resemble_a_route_are_not_it() {
 /// as the shown address, nor to escape the back-off.
 #[tokio::test]
 async fn forwarded_headers_of_strangers_count_for_nothing() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let body = json!({"username": "alice", "password": crate::client::password_of("alice")});
     for (name, value) in [
@@ -348,7 +348,7 @@ async fn forwarded_headers_of_strangers_count_for_nothing() {
 /// 16.5.1: a request id that the client sends is not let into the log unchecked.
 #[tokio::test]
 async fn a_clients_request_id_cannot_forge_the_log() {
-    let server = dev().await;
+    let server = dev();
     for id in ["<script>alert(1)</script>", "a b", "\u{2028}x", &"x".repeat(5000)] {
         let answer = server.nobody().get("/livez").header("x-request-id", id).await;
         assert_ne!(answer.header("x-request-id"), id);
@@ -367,7 +367,7 @@ async fn a_clients_request_id_cannot_forge_the_log() {
 /// 16.4.1: CR, LF, ESC and U+2028 in a name or an agent are still one line of the log.
 #[tokio::test]
 async fn control_characters_do_not_break_the_log() {
-    let mut server = dev().await;
+    let mut server = dev();
     let nobody = server.nobody();
     for name in [
         "forged\r\nlevel=INFO forged-line",

@@ -33,7 +33,7 @@ fn is_first(answer: &Answer) {
 /// Contract 4: the first answer again, byte for byte, with Location and ETag.
 #[tokio::test]
 async fn a_retry_gets_the_first_answer_byte_for_byte() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     let first = append(&alice, 1).key("k-1").await.ok();
@@ -55,7 +55,7 @@ async fn a_retry_gets_the_first_answer_byte_for_byte() {
 /// The quotes of the structured field are not part of the key.
 #[tokio::test]
 async fn a_key_is_the_same_quoted_or_bare() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     let first = append(&alice, 1).key("\"a-key\"").await.ok();
@@ -65,7 +65,7 @@ async fn a_key_is_the_same_quoted_or_bare() {
 /// API.md: 1-255 visible ASCII characters; else 400, and nothing is done.
 #[tokio::test]
 async fn a_malformed_key_is_refused_and_nothing_is_done() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     let long = "k".repeat(256);
@@ -81,7 +81,7 @@ async fn a_malformed_key_is_refused_and_nothing_is_done() {
 /// Contract 4: the same key with another request is refused, whatever differs.
 #[tokio::test]
 async fn a_key_used_for_another_request_is_refused() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     append(&alice, 1).key("k").await.ok();
@@ -103,7 +103,7 @@ async fn a_key_used_for_another_request_is_refused() {
 /// Contract 4: fifty at once are one effect and fifty equal answers.
 #[tokio::test]
 async fn fifty_parallel_duplicates_are_one_effect_and_fifty_equal_answers() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     for round in 0..4 {
@@ -126,7 +126,7 @@ async fn fifty_parallel_duplicates_are_one_effect_and_fifty_equal_answers() {
 /// Contract 4, over a crash: kill -9 after the answer, and the retry replays it.
 #[tokio::test]
 async fn a_retry_after_kill_9_replays_the_answer() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     let first = append(&alice, 1).key("before-the-crash").await.ok();
@@ -140,7 +140,7 @@ async fn a_retry_after_kill_9_replays_the_answer() {
 /// make every change exactly once, and those acknowledged are replayed.
 #[tokio::test]
 async fn retries_over_kill_9_under_load_take_effect_exactly_once() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     for round in 0..3 {
@@ -182,7 +182,7 @@ async fn retries_over_kill_9_under_load_take_effect_exactly_once() {
 /// 8.4.1: a key belongs to its actor; another's use of it is a request of its own.
 #[tokio::test]
 async fn b_using_as_key_gets_nothing_of_as() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let mallory = server.user("mallory").await;
     for role in [&alice, &mallory] {
@@ -210,7 +210,7 @@ async fn b_using_as_key_gets_nothing_of_as() {
 /// The scope is the user: another session of the same user replays.
 #[tokio::test]
 async fn a_retry_from_another_session_of_the_user_replays() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     let first = append(&alice, 1).key("k").await.ok();
@@ -223,7 +223,7 @@ async fn a_retry_from_another_session_of_the_user_replays() {
 /// The scope moves with the upgrade of an anonymous session.
 #[tokio::test]
 async fn keys_of_an_anonymous_session_go_on_after_its_upgrade() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let visitor = server.anonymous().await;
     visitor.put_data(json!({"list": []})).await.ok();
@@ -240,7 +240,7 @@ async fn keys_of_an_anonymous_session_go_on_after_its_upgrade() {
 /// no.
 #[tokio::test]
 async fn a_refusal_by_the_state_is_the_answer_for_good() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let add = json!([{"op": "test", "path": "/open", "value": true}, {"op": "add", "path": "/n", "value": 1}]);
     let refused = alice.json_patch_data(add.clone()).key("k").await;
@@ -265,7 +265,7 @@ async fn a_refusal_by_the_state_is_the_answer_for_good() {
 /// the same key.
 #[tokio::test]
 async fn what_was_no_decision_is_not_stored() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let path = "/v1/sessions/current/data";
     let put = |body: &'static str| alice.call("PUT", path).body("application/json", body);
@@ -297,7 +297,7 @@ async fn what_was_no_decision_is_not_stored() {
 /// nothing is done.
 #[tokio::test]
 async fn calls_whose_answer_carries_a_secret_refuse_a_key() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let admin = server.admin().await;
     let password = password_of("alice");
@@ -329,7 +329,7 @@ async fn calls_whose_answer_carries_a_secret_refuse_a_key() {
 /// Kept for 24 hours, no matter how often it was used meanwhile; after that it is a new request.
 #[tokio::test]
 async fn a_key_is_kept_for_a_day() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     let first = append(&alice, 1).key("k").await.ok();
@@ -346,7 +346,7 @@ async fn a_key_is_kept_for_a_day() {
 /// first.
 #[tokio::test]
 async fn a_dead_token_gets_no_replay() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     with_empty_list(&alice).await;
     append(&alice, 1).key("k").await.ok();
@@ -357,7 +357,7 @@ async fn a_dead_token_gets_no_replay() {
 /// A key on a call that changes nothing is no error and stores nothing.
 #[tokio::test]
 async fn a_key_on_a_read_has_no_effect() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let first = alice.data().key("read").await.ok();
     alice.put_data(json!({"n": 1})).await.ok();
@@ -369,7 +369,7 @@ async fn a_key_on_a_read_has_no_effect() {
 /// As deployments run it as well.
 #[tokio::test]
 async fn replay_does_not_depend_on_dev() {
-    let mut server = Options::production().start().await;
+    let mut server = Options::production().start();
     let admin = server.admin().await;
     with_empty_list(&admin).await;
     let first = append(&admin, 1).key("k").await.ok();

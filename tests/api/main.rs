@@ -8,10 +8,9 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::unused_async,
-    clippy::missing_panics_doc,
     reason = "a test that cannot go on has failed, and says where"
 )]
+#![allow(clippy::needless_pass_by_value, reason = "`json!` is written where it is passed")]
 
 mod anonymous;
 mod authorization;

@@ -10,7 +10,7 @@ use crate::server::{Options, dev, program};
 /// API.md, Operations: what is open is open.
 #[tokio::test]
 async fn open_endpoints_need_no_login() {
-    let server = dev().await;
+    let server = dev();
     for path in
         ["/livez", "/readyz", "/openapi.json", "/docs", "/problems/not-found", "/v1/capabilities"]
     {
@@ -30,7 +30,7 @@ async fn open_endpoints_need_no_login() {
 /// in the document.
 #[tokio::test]
 async fn every_problem_code_has_a_page() {
-    let server = dev().await;
+    let server = dev();
     let spec = server.nobody().get("/openapi.json").await.ok().json();
     let mut codes = BTreeSet::new();
     collect_codes(&spec, &mut codes);
@@ -76,7 +76,7 @@ fn collect_codes(value: &Value, codes: &mut BTreeSet<String>) {
 /// `/metrics` is for auditors (and the operations port); users and strangers are refused.
 #[tokio::test]
 async fn metrics_are_for_auditors() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     server.nobody().get("/metrics").await.problem(401, "unauthenticated");
     alice.get("/metrics").await.problem(403, "not-allowed");
@@ -107,7 +107,7 @@ async fn the_operations_port_serves_operations_only() {
         probe.local_addr().unwrap().port()
     };
     let address = format!("127.0.0.1:{port}");
-    let server = Options::dev().arg("--ops-listen").arg(&address).start().await;
+    let server = Options::dev().arg("--ops-listen").arg(&address).start();
     server.user("alice").await;
     let get = |path: &str| {
         let request =
@@ -127,7 +127,7 @@ async fn the_operations_port_serves_operations_only() {
 /// 13.4.6: no version is told to strangers, by no header and no page they can read.
 #[tokio::test]
 async fn strangers_are_told_no_version() {
-    let server = dev().await;
+    let server = dev();
     for path in ["/livez", "/nothing", "/v1/sessions/current"] {
         let answer = server.nobody().get(path).await;
         assert_eq!(answer.header("server"), "", "{answer}");
@@ -138,7 +138,7 @@ async fn strangers_are_told_no_version() {
 /// The administrator's status tells what an operator asks first; others are refused.
 #[tokio::test]
 async fn the_status_is_for_admins() {
-    let server = dev().await;
+    let server = dev();
     server.admin().await.get("/v1/admin/status").await.is(200);
     server.user("alice").await.get("/v1/admin/status").await.problem(403, "not-allowed");
     server.nobody().get("/v1/admin/status").await.problem(401, "unauthenticated");
@@ -161,7 +161,7 @@ fn dev_is_refused_off_loopback() {
 /// A data directory used with `--dev` opens only with it, and the other way round stays safe.
 #[tokio::test]
 async fn a_dev_directory_is_not_served_without_dev() {
-    let mut server = dev().await;
+    let mut server = dev();
     server.terminate();
     let output = program(["serve", "--listen", "127.0.0.1:0", "--data"])
         .arg(server.data_dir())
@@ -177,7 +177,7 @@ async fn a_dev_directory_is_not_served_without_dev() {
 /// One directory, one server.
 #[tokio::test]
 async fn a_second_server_on_the_same_directory_is_refused() {
-    let server = dev().await;
+    let server = dev();
     let output = program(["serve", "--dev", "--listen", "127.0.0.1:0", "--data"])
         .arg(server.data_dir())
         .output()
@@ -246,7 +246,7 @@ fn a_weak_administrators_password_is_refused_at_the_start() {
 /// Only the first start takes `ABIDE_ADMIN_PASSWORD`: a restart with another one changes nothing.
 #[tokio::test]
 async fn the_administrators_password_is_taken_at_the_first_start_only() {
-    let mut server = dev().await;
+    let mut server = dev();
     server.admin().await;
     server.terminate();
     server.start_again_with(Options::dev().env("ABIDE_ADMIN_PASSWORD", "quite another password"));
@@ -258,7 +258,7 @@ async fn the_administrators_password_is_taken_at_the_first_start_only() {
 /// The rate limits of a deployment tell their state in headers, and end in a 429 with a time.
 #[tokio::test]
 async fn rate_limits_tell_their_state() {
-    let server = Options::production().start().await;
+    let server = Options::production().start();
     let admin = server.admin().await;
     let answer = admin.session().await.ok();
     assert!(!answer.header("ratelimit-policy").is_empty(), "{answer}");

@@ -17,7 +17,7 @@ async fn try_login(server: &Server, username: &str, password: &str) -> Answer {
 /// characters.
 #[tokio::test]
 async fn passwords_of_any_characters_are_taken_within_their_length() {
-    let server = dev().await;
+    let server = dev();
     let nobody = server.nobody();
     let good = [
         "zq9x7w2k".to_owned(),
@@ -35,24 +35,24 @@ async fn passwords_of_any_characters_are_taken_within_their_length() {
     }
     for bad in ["", "1234567", &"\u{1F511}".repeat(7), &"x".repeat(129), &"x".repeat(100_000)] {
         let answer = nobody.post("/v1/users", registration("mallory", bad)).await;
-        answer.problem(422, "weak-password").points_at("/password");
+        answer.problem(422, "invalid-input").points_at("/password");
     }
 }
 
 /// 6.2.1: the default minimum is 12 characters, for the administrator's users as well.
 #[tokio::test]
 async fn a_deployment_wants_twelve_characters() {
-    let server = Options::production().start().await;
+    let server = Options::production().start();
     let admin = server.admin().await;
     let answer = admin.post("/v1/users", registration("bob", "zq9x7w2kfp1")).await;
-    answer.problem(422, "weak-password").points_at("/password");
+    answer.problem(422, "invalid-input").points_at("/password");
     admin.post("/v1/users", registration("bob", "zq9x7w2kfp1v")).await.is(201);
 }
 
 /// 6.2.9: no truncation, also beyond the 72 bytes at which bcrypt stops.
 #[tokio::test]
 async fn passwords_that_differ_at_the_end_differ() {
-    let server = dev().await;
+    let server = dev();
     let start = "The same hundred characters, less the last one. ".repeat(2) + "xyz";
     let (one, other) = (format!("{start}1"), format!("{start}2"));
     assert_eq!(one.len(), 100);
@@ -67,7 +67,7 @@ async fn passwords_that_differ_at_the_end_differ() {
 /// 6.2.4: common passwords are refused, in any case of their letters.
 #[tokio::test]
 async fn common_passwords_are_refused() {
-    let server = dev().await;
+    let server = dev();
     let common = [
         "password1",
         "Password1",
@@ -81,17 +81,14 @@ async fn common_passwords_are_refused() {
     let mut refused = 0;
     for password in common {
         let answer = server.nobody().post("/v1/users", registration("mallory", password)).await;
-        if answer.status == 201 {
-            panic!("{password} was taken");
-        }
-        answer.problem(422, "weak-password").points_at("/password");
+        answer.problem(422, "invalid-input").points_at("/password");
         refused += 1;
     }
     assert_eq!(refused, common.len());
     // Also when a password is changed.
     let alice = server.user("alice").await;
     let body = json!({"current": password_of("alice"), "new": "1234567890"});
-    alice.put("/v1/users/me/password", body).await.problem(422, "weak-password").points_at("/new");
+    alice.put("/v1/users/me/password", body).await.problem(422, "invalid-input").points_at("/new");
     assert!(alice.is_alive().await);
 }
 
@@ -99,14 +96,14 @@ async fn common_passwords_are_refused() {
 /// ends all others.
 #[tokio::test]
 async fn a_new_password_needs_the_current_one_and_ends_other_sessions() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let other = server.again("alice").await;
     let path = "/v1/users/me/password";
     let new = "an entirely different one";
     alice.put(path, json!({"new": new})).await.is(422);
     let wrong = json!({"current": "not the current one", "new": new});
-    alice.put(path, wrong).await.problem(403, "wrong-password");
+    alice.put(path, wrong).await.problem(401, "invalid-credentials");
     assert!(alice.is_alive().await && other.is_alive().await);
 
     let body = json!({"current": password_of("alice"), "new": new});
@@ -124,7 +121,7 @@ async fn a_new_password_needs_the_current_one_and_ends_other_sessions() {
 /// 6.3.8: unknown, wrong and disabled are one answer: status, headers and body.
 #[tokio::test]
 async fn a_refused_login_does_not_tell_why() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     server.user("disabled").await;
     server.user("deleted").await;
@@ -151,7 +148,7 @@ async fn a_refused_login_does_not_tell_why() {
 /// than a request that is refused before.
 #[tokio::test]
 async fn a_login_for_an_unknown_user_costs_the_same_work() {
-    let server = dev().await;
+    let server = dev();
     for n in 0..6 {
         server.user(&format!("known{n}")).await;
     }
@@ -175,7 +172,7 @@ async fn a_login_for_an_unknown_user_costs_the_same_work() {
 /// because a hash must be somewhere, and the password is not.
 #[tokio::test]
 async fn stored_is_an_argon2id_hash_and_not_the_password() {
-    let mut server = dev().await;
+    let mut server = dev();
     server.user("alice").await;
     server.kill_9();
     assert!(server.files_with(password_of("alice").as_bytes()).is_empty());
@@ -217,7 +214,7 @@ async fn fail_until_backed_off(server: &Server, username: &str) -> u32 {
 /// time ends it. 6.1.1: a living session is not touched.
 #[tokio::test]
 async fn failed_logins_make_the_account_wait_also_over_a_restart() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     let attempts = fail_until_backed_off(&server, "alice").await;
     assert!(attempts > 3, "a person may mistype: {attempts}");
@@ -234,9 +231,9 @@ async fn failed_logins_make_the_account_wait_also_over_a_restart() {
 /// 6.3.1, 6.3.8: an unknown account waits as a known one does, from the same attempt on.
 #[tokio::test]
 async fn an_unknown_account_waits_like_a_known_one() {
-    let one = dev().await;
+    let one = dev();
     one.user("alice").await;
-    let other = dev().await;
+    let other = dev();
     other.user("alice").await;
     let known = fail_until_backed_off(&one, "alice").await;
     let unknown = fail_until_backed_off(&other, "nobody").await;
@@ -246,7 +243,7 @@ async fn an_unknown_account_waits_like_a_known_one() {
 /// 6.3.1: guesses spread over many accounts from one address are slowed down as well.
 #[tokio::test]
 async fn failures_over_many_accounts_make_the_address_wait() {
-    let server = dev().await;
+    let server = dev();
     let mut waited = false;
     for n in 0..300 {
         let answer = try_login(&server, &format!("guess{n}"), "a wrong password").await;
@@ -262,7 +259,7 @@ async fn failures_over_many_accounts_make_the_address_wait() {
 /// 6.3.1: guessing by elevation or by a change of password is counted like guessing by login.
 #[tokio::test]
 async fn guessing_in_a_stolen_session_is_slowed_down_too() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let guess = json!({"password": "a wrong password"});
     let mut waited = false;
@@ -272,7 +269,7 @@ async fn guessing_in_a_stolen_session_is_slowed_down_too() {
             waited = true;
             break;
         }
-        answer.problem(403, "wrong-password");
+        answer.problem(401, "invalid-credentials");
     }
     assert!(waited);
     let change = json!({"current": "a wrong password", "new": "a new long password"});
@@ -283,7 +280,7 @@ async fn guessing_in_a_stolen_session_is_slowed_down_too() {
 /// A success forgets the failures before it.
 #[tokio::test]
 async fn a_login_that_succeeds_clears_the_count() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     for _ in 0..6 {
         for _ in 0..2 {
@@ -299,7 +296,7 @@ async fn a_login_that_succeeds_clears_the_count() {
 /// others served; each is done or refused with 429 or 503.
 #[tokio::test]
 async fn five_hundred_parallel_logins_leave_memory_bounded_and_others_served() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let resident_kib = || -> u64 {
         let status =
@@ -335,7 +332,7 @@ async fn five_hundred_parallel_logins_leave_memory_bounded_and_others_served() {
 /// 6.3.2: there is no default account; the first start prints a single-use set-up link.
 #[tokio::test]
 async fn without_a_password_the_first_start_prints_a_set_up_link() {
-    let mut server = Options::production().without_admin().start().await;
+    let mut server = Options::production().without_admin().start();
     for password in ["admin", "password", "abide", ""] {
         let answer = try_login(&server, "admin", password).await;
         assert!([401, 422].contains(&answer.status), "{answer}");

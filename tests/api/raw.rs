@@ -8,14 +8,14 @@ use std::time::Duration;
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Sends the bytes on a new connection and reads until the server closes it.
-pub fn exchange(address: &str, request: &[u8]) -> String {
+pub(crate) fn exchange(address: &str, request: &[u8]) -> String {
     let mut socket = connect(address);
     // The server may refuse, and close, before all of it is written.
     socket.write_all(request).ok();
     read_to_close(&mut socket)
 }
 
-pub fn connect(address: &str) -> TcpStream {
+pub(crate) fn connect(address: &str) -> TcpStream {
     let socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(SILENCE_MAX)).unwrap();
     socket.set_write_timeout(Some(SILENCE_MAX)).unwrap();
@@ -23,7 +23,7 @@ pub fn connect(address: &str) -> TcpStream {
 }
 
 /// All bytes until the server closes; a connection left open fails the test.
-pub fn read_to_close(socket: &mut TcpStream) -> String {
+pub(crate) fn read_to_close(socket: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -42,7 +42,7 @@ pub fn read_to_close(socket: &mut TcpStream) -> String {
 
 /// The status of an answer's text.
 #[track_caller]
-pub fn status(answer: &str) -> u16 {
+pub(crate) fn status(answer: &str) -> u16 {
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
     status.unwrap_or_else(|| panic!("no status line in {answer:?}"))
 }

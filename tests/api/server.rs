@@ -14,14 +14,14 @@ use tempfile::TempDir;
 use crate::client::{Role, password_of};
 
 /// The administrator's password, set by the environment at the first start.
-pub const ADMIN_PASSWORD: &str = "the-administrator-of-these-tests";
+pub(crate) const ADMIN_PASSWORD: &str = "the-administrator-of-these-tests";
 
 /// A start must be over within this, on a machine that builds something else meanwhile.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 /// How the server is started; `Options::dev()` is what most tests want.
 #[derive(Clone)]
-pub struct Options {
+pub(crate) struct Options {
     dev: bool,
     args: Vec<String>,
     env: Vec<(String, String)>,
@@ -30,7 +30,7 @@ pub struct Options {
 
 impl Options {
     /// `--dev`: the clock can be moved, anyone may register, no rate limits.
-    pub fn dev() -> Self {
+    pub(crate) fn dev() -> Self {
         Self {
             dev: true,
             args: Vec::new(),
@@ -40,39 +40,39 @@ impl Options {
     }
 
     /// As a deployment runs it.
-    pub fn production() -> Self {
+    pub(crate) fn production() -> Self {
         Self { dev: false, ..Self::dev() }
     }
 
-    pub fn arg(mut self, arg: &str) -> Self {
+    pub(crate) fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
         self
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
         self
     }
 
     /// No `ABIDE_ADMIN_PASSWORD`.
-    pub fn without_admin(mut self) -> Self {
+    pub(crate) fn without_admin(mut self) -> Self {
         self.env.clear();
         self
     }
 
     /// The text of an `abide.toml`.
-    pub fn config(mut self, text: &str) -> Self {
+    pub(crate) fn config(mut self, text: &str) -> Self {
         self.config = Some(text.into());
         self
     }
 
-    pub async fn start(self) -> Server {
+    pub(crate) fn start(self) -> Server {
         Server::start(self)
     }
 }
 
 /// A running server. Dropped, it is killed and its data are removed.
-pub struct Server {
+pub(crate) struct Server {
     options: Options,
     data: TempDir,
     base: Arc<RwLock<String>>,
@@ -89,12 +89,12 @@ struct Running {
 }
 
 /// A server with `--dev`.
-pub async fn dev() -> Server {
-    Options::dev().start().await
+pub(crate) fn dev() -> Server {
+    Options::dev().start()
 }
 
 /// The program with the given arguments, none of the environment's `ABIDE_*`.
-pub fn program<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+pub(crate) fn program<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_abide"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ABIDE_") {
@@ -111,7 +111,7 @@ impl Server {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(Duration::from_secs(120))
+            .timeout(Duration::from_mins(2))
             .build()
             .unwrap();
         let mut server = Self {
@@ -154,7 +154,7 @@ impl Server {
                 }
             })
         };
-        let (sender, lines) = mpsc::channel();
+        let (sender, lines) = mpsc::sync_channel(16);
         let out = {
             let pipe = BufReader::new(child.stdout.take().unwrap());
             std::thread::spawn(move || {
@@ -167,19 +167,16 @@ impl Server {
         };
         let began = Instant::now();
         let address = loop {
-            match lines.recv_timeout(START_MAX.saturating_sub(began.elapsed())) {
-                Ok(line) => {
-                    if let Some(address) = line.strip_prefix("abide listening on ") {
-                        break address.to_owned();
-                    }
-                }
-                Err(_) => {
-                    child.kill().ok();
-                    child.wait().ok();
-                    log.join().ok();
-                    let log = String::from_utf8_lossy(&stderr.lock().unwrap()).into_owned();
-                    panic!("the server did not start; its standard error:\n{log}");
-                }
+            let line = lines.recv_timeout(START_MAX.saturating_sub(began.elapsed()));
+            let Ok(line) = line else {
+                child.kill().ok();
+                child.wait().ok();
+                log.join().ok();
+                let log = String::from_utf8_lossy(&stderr.lock().unwrap()).into_owned();
+                panic!("the server did not start; its standard error:\n{log}");
+            };
+            if let Some(address) = line.strip_prefix("abide listening on ") {
+                break address.to_owned();
             }
         };
         *self.base.write().unwrap() = address;
@@ -187,23 +184,23 @@ impl Server {
     }
 
     /// The directory given to `--data`.
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.data.path().join("db")
     }
 
     /// `http://ADDR`
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         self.base.read().unwrap().clone()
     }
 
     /// `IP:PORT`
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         let base = self.base();
         base.split_once("://").unwrap().1.to_owned()
     }
 
     /// Everything written to standard error, over all starts.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         let mut log = self.earlier_log.clone();
         if let Some(running) = &self.running {
             log.push_str(&String::from_utf8_lossy(&running.stderr.lock().unwrap()));
@@ -211,7 +208,7 @@ impl Server {
         log
     }
 
-    pub fn process_id(&self) -> u32 {
+    pub(crate) fn process_id(&self) -> u32 {
         self.running.as_ref().unwrap().child.id()
     }
 
@@ -226,47 +223,47 @@ impl Server {
     }
 
     /// SIGKILL, at once.
-    pub fn kill_9(&mut self) {
+    pub(crate) fn kill_9(&mut self) {
         self.running.as_mut().unwrap().child.kill().unwrap();
         self.ended();
     }
 
     /// SIGTERM, and waits until the process has ended.
-    pub fn terminate(&mut self) -> ExitStatus {
+    pub(crate) fn terminate(&mut self) -> ExitStatus {
         let id = self.process_id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.ended()
     }
 
     /// Starts again on the same data; roles go on with what they have.
-    pub fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         self.run();
     }
 
     /// Starts again on the same data in another way.
-    pub fn start_again_with(&mut self, options: Options) {
+    pub(crate) fn start_again_with(&mut self, options: Options) {
         self.options = options;
         self.run();
     }
 
     /// kill -9 and a start on the same data.
-    pub fn crash_and_restart(&mut self) {
+    pub(crate) fn crash_and_restart(&mut self) {
         self.kill_9();
         self.start_again();
     }
 
     /// One who shows nothing.
-    pub fn nobody(&self) -> Role {
+    pub(crate) fn nobody(&self) -> Role {
         Role::new(self.http.clone(), Arc::clone(&self.base), None)
     }
 
     /// One who shows a token, whatever it is.
-    pub fn bearer(&self, token: &str) -> Role {
+    pub(crate) fn bearer(&self, token: &str) -> Role {
         Role::new(self.http.clone(), Arc::clone(&self.base), Some(token.into()))
     }
 
     /// Logs in.
-    pub async fn login(&self, username: &str, password: &str) -> Role {
+    pub(crate) async fn login(&self, username: &str, password: &str) -> Role {
         let answer = self
             .nobody()
             .post("/v1/sessions", json!({"username": username, "password": password}))
@@ -276,7 +273,7 @@ impl Server {
     }
 
     /// Registers a user with `password_of` the name, and logs in.
-    pub async fn user(&self, username: &str) -> Role {
+    pub(crate) async fn user(&self, username: &str) -> Role {
         let password = password_of(username);
         self.nobody()
             .post("/v1/users", json!({"username": username, "password": password}))
@@ -286,48 +283,48 @@ impl Server {
     }
 
     /// Another session of a user of `Server::user`.
-    pub async fn again(&self, username: &str) -> Role {
+    pub(crate) async fn again(&self, username: &str) -> Role {
         self.login(username, &password_of(username)).await
     }
 
     /// The administrator.
-    pub async fn admin(&self) -> Role {
+    pub(crate) async fn admin(&self) -> Role {
         self.login("admin", ADMIN_PASSWORD).await
     }
 
     /// An anonymous session.
-    pub async fn anonymous(&self) -> Role {
+    pub(crate) async fn anonymous(&self) -> Role {
         let answer = self.nobody().post("/v1/sessions", json!({})).await.is(201);
         self.bearer(answer.json()["token"].as_str().unwrap())
     }
 
     /// A service with an API key. `more` is merged into the key's request.
-    pub async fn service(&self, name: &str, more: Value) -> Role {
+    pub(crate) async fn service(&self, name: &str, more: Value) -> Role {
         self.bearer(&self.api_key(name, more).await.1)
     }
 
     /// An API key's id and secret.
-    pub async fn api_key(&self, name: &str, more: Value) -> (String, String) {
+    pub(crate) async fn api_key(&self, name: &str, more: Value) -> (String, String) {
         let mut body = json!({"name": name});
         for (field, value) in more.as_object().unwrap() {
             body[field] = value.clone();
         }
         let key = self.admin().await.post("/v1/api-keys", body).await.is(201).json();
-        (key["id"].as_str().unwrap().into(), key["token"].as_str().unwrap().into())
+        (key["id"].as_str().unwrap().into(), key["key"].as_str().unwrap().into())
     }
 
     /// A service that may act for everyone.
-    pub async fn gateway(&self) -> Role {
+    pub(crate) async fn gateway(&self) -> Role {
         self.service("gateway", json!({"on_behalf": ["*"]})).await
     }
 
     /// Moves the clock forward; all that is due has fired when this returns.
-    pub async fn advance(&self, by: &str) {
+    pub(crate) async fn advance(&self, by: &str) {
         self.admin().await.post("/v1/dev/clock", json!({"advance": by})).await.ok();
     }
 
     /// Every file under the data directory that holds the bytes.
-    pub fn files_with(&self, needle: &[u8]) -> Vec<PathBuf> {
+    pub(crate) fn files_with(&self, needle: &[u8]) -> Vec<PathBuf> {
         let mut found = Vec::new();
         search(&self.data_dir(), needle, &mut found);
         found
@@ -346,7 +343,7 @@ fn search(dir: &Path, needle: &[u8], found: &mut Vec<PathBuf>) {
 }
 
 /// Whether the bytes occur.
-pub fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     let Some((&first, rest)) = needle.split_first() else { return true };
     let mut from = 0;
     while let Some(at) = haystack[from..].iter().position(|&byte| byte == first) {

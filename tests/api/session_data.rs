@@ -7,7 +7,7 @@ use crate::server::dev;
 /// API.md: an empty object at first; PUT replaces; GET gives back what was put.
 #[tokio::test]
 async fn data_begin_empty_and_are_replaced_whole() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     assert_eq!(alice.data().await.is(200).json(), json!({}));
     alice.put_data(json!({"a": {"b": [1, 2.5, null, "é"]}, "c": true})).await.ok();
@@ -23,7 +23,7 @@ async fn data_begin_empty_and_are_replaced_whole() {
 /// RFC 7396, appendix A: every example whose result is an object, as it stands there.
 #[tokio::test]
 async fn merge_patch_does_what_the_examples_of_rfc_7396_say() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let examples = [
         (r#"{"a":"b"}"#, r#"{"a":"c"}"#, r#"{"a":"c"}"#),
@@ -54,7 +54,7 @@ async fn merge_patch_does_what_the_examples_of_rfc_7396_say() {
 /// RFC 6902: all or nothing; `test` guards; a patch that cannot be applied changes nothing.
 #[tokio::test]
 async fn json_patch_is_all_or_nothing() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"list": [1], "n": 1})).await.ok();
     alice
@@ -71,7 +71,7 @@ async fn json_patch_is_all_or_nothing() {
         json!([{"op": "add", "path": "/x", "value": 1}, {"op": "remove", "path": "/nothing"}]),
     ] {
         let answer = alice.json_patch_data(patch).await;
-        answer.problem(409, "patch-conflict");
+        answer.problem(409, "patch-failed");
         assert_eq!(alice.data().await.json(), json!({"list": [1, 2], "m": 1}));
     }
     for patch in [
@@ -91,7 +91,7 @@ async fn json_patch_is_all_or_nothing() {
 /// 3.5.2: the media type says which patch it is; a bare JSON document is neither.
 #[tokio::test]
 async fn a_patch_must_say_of_which_kind_it_is() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let path = "/v1/sessions/current/data";
     for media_type in ["application/json", "text/plain", "application/xml"] {
@@ -107,7 +107,7 @@ async fn a_patch_must_say_of_which_kind_it_is() {
 /// API.md, Concurrency: ETag, `If-None-Match` 304, `If-Match` 412 with the current revision.
 #[tokio::test]
 async fn data_have_a_revision_that_guards_against_lost_updates() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let first = alice.put_data(json!({"n": 1})).await.ok();
     let etag = alice.data().await.etag();
@@ -139,7 +139,7 @@ async fn data_have_a_revision_that_guards_against_lost_updates() {
 /// API.md: the data's revision is unmoved by activity, rotation and elevation.
 #[tokio::test]
 async fn activity_does_not_move_the_revision_of_the_data() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"n": 1})).await.ok();
     let etag = alice.data().await.etag();
@@ -153,7 +153,7 @@ async fn activity_does_not_move_the_revision_of_the_data() {
 /// Two writers of different keys both win.
 #[tokio::test]
 async fn writers_of_different_keys_all_win() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let writes: Vec<_> = (0..40)
         .map(|n| {
@@ -177,7 +177,7 @@ async fn writers_of_different_keys_all_win() {
 /// A lost update is impossible: of writers with one `If-Match` exactly one wins.
 #[tokio::test]
 async fn of_racing_writers_with_one_etag_exactly_one_wins() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"n": 0})).await.ok();
     let etag = alice.data().await.etag();
@@ -201,7 +201,7 @@ async fn of_racing_writers_with_one_etag_exactly_one_wins() {
 /// A write to the data never brings back a session that was ended at the same time.
 #[tokio::test]
 async fn a_write_that_races_a_logout_never_revives_the_session() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     for round in 0..15 {
         let alice = server.again("alice").await;
@@ -232,25 +232,25 @@ async fn a_write_that_races_a_logout_never_revives_the_session() {
 /// API.md, Limits: 64 KiB of session data, refused whole; what was there stays.
 #[tokio::test]
 async fn data_over_their_limit_are_refused_and_change_nothing() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"a": "x".repeat(60 * 1024)})).await.ok();
     let answer = alice.put_data(json!({"a": "x".repeat(66 * 1024)})).await;
-    answer.problem(413, "data-too-large");
+    answer.problem(413, "too-large");
     // Also when each write is small and only the sum is too large.
     let answer = alice.patch_data(json!({"b": "x".repeat(6 * 1024)})).await;
-    answer.problem(413, "data-too-large");
+    answer.problem(413, "too-large");
     let copies = (0..20)
         .map(|n| json!({"op": "copy", "from": "/a", "path": format!("/c{n}")}))
         .collect::<Vec<_>>();
-    alice.json_patch_data(json!(copies)).await.problem(413, "data-too-large");
+    alice.json_patch_data(json!(copies)).await.problem(413, "too-large");
     assert_eq!(alice.data().await.json(), json!({"a": "x".repeat(60 * 1024)}));
 }
 
 /// JSON numbers keep their value; integers beyond 2^53 are not silently rounded.
 #[tokio::test]
 async fn numbers_come_back_as_they_went() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     for number in
         ["9007199254740993", "-9223372036854775808", "18446744073709551615", "0.1", "1e300"]
@@ -270,7 +270,7 @@ async fn numbers_come_back_as_they_went() {
 /// User data belong to the user, not to the device; session data to the session.
 #[tokio::test]
 async fn user_data_are_shared_by_sessions_and_session_data_are_not() {
-    let server = dev().await;
+    let server = dev();
     let phone = server.user("alice").await;
     let laptop = server.again("alice").await;
     phone.put_data(json!({"here": "phone"})).await.ok();
@@ -299,7 +299,7 @@ async fn user_data_are_shared_by_sessions_and_session_data_are_not() {
 /// `facts` are what only effects and services write: a client's write is no way in.
 #[tokio::test]
 async fn facts_are_not_the_clients_to_write() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put_data(json!({"facts": {"verified": true}})).await.ok();
     let session = alice.session().await.json();

@@ -8,7 +8,7 @@ use crate::server::dev;
 /// 7.3.1: 30 minutes without a request end a session.
 #[tokio::test]
 async fn an_idle_session_ends() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     server.advance("29m").await;
     assert!(alice.is_alive().await);
@@ -25,7 +25,7 @@ async fn an_idle_session_ends() {
 /// 7.3.1: the due time itself is too late (contract 6).
 #[tokio::test]
 async fn at_the_very_moment_it_is_due_the_session_is_over() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     server.advance("30m").await;
     alice.is_dead().await;
@@ -35,7 +35,7 @@ async fn at_the_very_moment_it_is_due_the_session_is_over() {
 /// checks are not.
 #[tokio::test]
 async fn only_the_sessions_own_requests_extend_it() {
-    let server = dev().await;
+    let server = dev();
     let busy = server.user("alice").await;
     let quiet = server.again("alice").await;
     server.user("mallory").await;
@@ -54,7 +54,7 @@ async fn only_the_sessions_own_requests_extend_it() {
 /// 7.3.2: nothing extends the absolute timeout of 12 hours.
 #[tokio::test]
 async fn activity_does_not_extend_the_absolute_timeout() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let expires = alice.session().await.json()["expires_at"].clone();
     let mut token = alice.token().to_owned();
@@ -88,7 +88,7 @@ async fn activity_does_not_extend_the_absolute_timeout() {
 /// at most once per twentieth of it.
 #[tokio::test]
 async fn the_shown_idle_time_is_the_truth() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     server.advance("1m").await;
     alice.session().await.ok();
@@ -103,7 +103,7 @@ async fn the_shown_idle_time_is_the_truth() {
 /// clock does not go back.
 #[tokio::test]
 async fn timeouts_hold_over_kill_9() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     server.advance("20m").await;
     let bob = server.user("bob").await;
@@ -119,7 +119,7 @@ async fn timeouts_hold_over_kill_9() {
 /// Activity survives a crash as far as it was written: within a twentieth of the idle time.
 #[tokio::test]
 async fn activity_survives_kill_9() {
-    let mut server = dev().await;
+    let mut server = dev();
     let alice = server.user("alice").await;
     server.advance("20m").await;
     alice.session().await.ok();
@@ -131,7 +131,7 @@ async fn activity_survives_kill_9() {
 /// 7.5.1: an elevation runs out by itself.
 #[tokio::test]
 async fn an_elevation_runs_out() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let body = json!({"password": password_of("alice")});
     let answer = alice.post("/v1/sessions/current/elevate", body).await.ok().json();
@@ -147,7 +147,7 @@ async fn an_elevation_runs_out() {
 /// `--dev`.
 #[tokio::test]
 async fn the_clock_is_moved_by_an_admin_forward_and_in_dev_only() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.post("/v1/dev/clock", json!({"advance": "1h"})).await.problem(403, "not-allowed");
     server
@@ -162,7 +162,7 @@ async fn the_clock_is_moved_by_an_admin_forward_and_in_dev_only() {
     admin.post("/v1/dev/clock", json!({})).await.is(422);
     admin.post("/v1/dev/clock", json!({"advance": "10s"})).await.ok();
 
-    let production = crate::server::Options::production().start().await;
+    let production = crate::server::Options::production().start();
     let admin = production.admin().await;
     let answer = admin.post("/v1/dev/clock", json!({"advance": "1h"})).await;
     answer.problem(404, "not-found");

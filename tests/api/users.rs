@@ -8,7 +8,7 @@ use crate::server::{Options, dev};
 /// API.md's row for `POST /v1/users`.
 #[tokio::test]
 async fn registration_makes_a_user_without_roles() {
-    let server = dev().await;
+    let server = dev();
     let body = json!({"username": "alice", "password": password_of("alice"), "name": "Alice A."});
     let answer = server.nobody().post("/v1/users", body.clone()).await.is(201);
     assert!(!answer.text().contains("argon2") && !answer.text().contains(&password_of("alice")));
@@ -26,7 +26,7 @@ async fn registration_makes_a_user_without_roles() {
 /// 8.2.3, 15.3.3, API 3: nobody gives themselves a role, or any other field of the server's.
 #[tokio::test]
 async fn registration_refuses_roles_and_unknown_fields() {
-    let server = dev().await;
+    let server = dev();
     let with = |field: &str| {
         let mut body = json!({"username": "mallory", "password": password_of("mallory")});
         body[field] = json!(["abide:admin"]);
@@ -54,7 +54,7 @@ async fn registration_refuses_roles_and_unknown_fields() {
 /// User names are one thing to a person: no case, no look of another, nothing invisible.
 #[tokio::test]
 async fn user_names_are_plain() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let bad = [
         "",
@@ -96,7 +96,7 @@ async fn user_names_are_plain() {
 /// Of racing registrations of one name exactly one wins, and its password is the one that works.
 #[tokio::test]
 async fn a_name_is_given_out_once_also_in_a_race() {
-    let server = dev().await;
+    let server = dev();
     let calls: Vec<_> = (0..12)
         .map(|n| {
             let body = json!({"username": "alice", "password": format!("the password number {n}")});
@@ -119,7 +119,7 @@ async fn a_name_is_given_out_once_also_in_a_race() {
 /// API.md: the administrator lists users, page by page.
 #[tokio::test]
 async fn users_are_listed_by_an_admin_only() {
-    let server = dev().await;
+    let server = dev();
     for name in ["alice", "bob", "carol"] {
         server.user(name).await;
     }
@@ -145,7 +145,7 @@ async fn users_are_listed_by_an_admin_only() {
 /// 8.3.2: a role given is there, and one taken away is gone, at the next request.
 #[tokio::test]
 async fn a_role_taken_away_is_gone_at_the_next_request() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let admin = server.admin().await;
     alice.get("/v1/users").await.problem(403, "not-allowed");
@@ -172,7 +172,7 @@ async fn a_role_taken_away_is_gone_at_the_next_request() {
 /// API.md: attributes belong to the administrator; the user's own data are another thing.
 #[tokio::test]
 async fn attributes_are_written_by_an_admin() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let admin = server.admin().await;
     let answer =
@@ -189,7 +189,7 @@ async fn attributes_are_written_by_an_admin() {
 /// again, the old sessions stay dead.
 #[tokio::test]
 async fn disabling_a_user_ends_every_session() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     let phone = server.again("alice").await;
     let admin = server.admin().await;
@@ -207,7 +207,7 @@ async fn disabling_a_user_ends_every_session() {
 /// 7.4.2: logins that race the disabling leave no living session behind.
 #[tokio::test]
 async fn a_login_that_races_the_disabling_leaves_no_session() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let admin = server.admin().await;
     for _ in 0..5 {
@@ -233,7 +233,7 @@ async fn a_login_that_races_the_disabling_leaves_no_session() {
 /// A deleted user is gone with all sessions and data, and the name is never given out again.
 #[tokio::test]
 async fn a_deleted_user_is_gone_and_the_name_is_not_given_out_again() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.put("/v1/users/me/data", json!({"n": 1})).await.ok();
     let admin = server.admin().await;
@@ -252,7 +252,7 @@ async fn a_deleted_user_is_gone_and_the_name_is_not_given_out_again() {
 /// The last administrator cannot be locked out by a slip.
 #[tokio::test]
 async fn the_last_administrator_stays() {
-    let server = dev().await;
+    let server = dev();
     let admin = server.admin().await;
     admin.patch("/v1/users/admin", json!({"roles": []})).await.problem(409, "last-admin");
     admin.patch("/v1/users/admin", json!({"disabled": true})).await.problem(409, "last-admin");
@@ -266,7 +266,7 @@ async fn the_last_administrator_stays() {
 /// If-Match guards an administrator's change of a user as well.
 #[tokio::test]
 async fn a_user_has_an_etag() {
-    let server = dev().await;
+    let server = dev();
     server.user("alice").await;
     let admin = server.admin().await;
     let etag = admin.get("/v1/users/alice").await.etag();
@@ -283,7 +283,7 @@ async fn a_user_has_an_etag() {
 /// A deployment with closed registration: the administrator makes users, with roles.
 #[tokio::test]
 async fn an_admin_makes_users_where_registration_is_closed() {
-    let server = Options::production().start().await;
+    let server = Options::production().start();
     let admin = server.admin().await;
     let body = json!({"username": "bob", "password": password_of("bob"), "roles": ["clerk"]});
     assert_eq!(admin.post("/v1/users", body).await.is(201).json()["roles"], json!(["clerk"]));
@@ -296,7 +296,7 @@ async fn an_admin_makes_users_where_registration_is_closed() {
 /// API.md: a password reset is a single-use link, made by an admin or a service.
 #[tokio::test]
 async fn a_password_reset_link_works_once_and_ends_all_sessions() {
-    let server = dev().await;
+    let server = dev();
     let alice = server.user("alice").await;
     alice.post_empty("/v1/users/alice/password-reset").await.is(403);
     let admin = server.admin().await;

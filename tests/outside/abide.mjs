@@ -98,7 +98,7 @@ export class Server {
   /** An API key's secret. */
   async service(name, more = {}) {
     const body = { name, ...more }
-    return (await this.json('POST', '/v1/api-keys', { token: await this.admin(), body })).token
+    return (await this.json('POST', '/v1/api-keys', { token: await this.admin(), body })).key
   }
 }
 
