@@ -304,7 +304,58 @@ async fn a_password_reset_link_works_once_and_ends_all_sessions() {
     let answer = admin.post_empty("/v1/users/alice/password-reset").await.ok();
     assert_eq!(answer.header("cache-control"), "no-store");
     assert!(alice.is_alive().await, "the link alone ends nothing");
-    let token = answer.json()["token"].as_str().unwrap().to_owned();
-    assert!(server.files_with(token.as_bytes()).is_empty());
-    assert!(!server.log().contains(&token));
+    let link = answer.json()["link"].as_str().unwrap().to_owned();
+    let (page, secret) = link.split_once('#').unwrap();
+    server.nobody().get(page).await.is(200);
+
+    // Not with a password that the rules refuse, and that does not use it up.
+    let use_link = |link: &str, password: &str| {
+        server.nobody().post("/v1/links", json!({"link": link, "password": password}))
+    };
+    use_link(secret, "short").await.is(422);
+    use_link(secret, "chosen by alice herself").await.is(204);
+    alice.is_dead().await;
+    server.login("alice", "chosen by alice herself").await;
+    let body = json!({"username": "alice", "password": password_of("alice")});
+    server.nobody().post("/v1/sessions", body).await.problem(401, "invalid-credentials");
+    use_link(secret, "chosen by somebody else").await.problem(410, "link-not-valid");
+    use_link("abl_made_up", "chosen by somebody else").await.problem(410, "link-not-valid");
+
+    // A newer link makes the older one void, and time makes each void.
+    let make = || async {
+        let link = admin.post_empty("/v1/users/alice/password-reset").await.ok().json();
+        link["link"].as_str().unwrap().split_once('#').unwrap().1.to_owned()
+    };
+    let (older, newer) = (make().await, make().await);
+    use_link(&older, "chosen with the older").await.problem(410, "link-not-valid");
+    server.advance("25h").await;
+    use_link(&newer, "chosen with the newer").await.problem(410, "link-not-valid");
+    server.login("alice", "chosen by alice herself").await;
+}
+
+/// Of racing uses of one link exactly one sets the password.
+#[tokio::test]
+async fn a_link_is_used_once_also_in_a_race() {
+    let server = dev();
+    server.user("alice").await;
+    let answer =
+        server.admin().await.post_empty("/v1/users/alice/password-reset").await.ok().json();
+    let secret = answer["link"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
+    let uses: Vec<_> = (0..8)
+        .map(|n| {
+            let body = json!({"link": secret, "password": format!("the chosen one of {n}")});
+            tokio::spawn(server.nobody().post("/v1/links", body).into_future())
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for (n, used) in uses.into_iter().enumerate() {
+        let answer = used.await.unwrap();
+        if answer.status == 204 {
+            winners.push(n);
+        } else {
+            answer.problem(410, "link-not-valid");
+        }
+    }
+    assert_eq!(winners.len(), 1, "{winners:?}");
+    server.login("alice", &format!("the chosen one of {}", winners[0])).await;
 }
