@@ -29,4 +29,5 @@ mod services;
 mod session_data;
 mod sessions;
 mod timeouts;
+mod tls;
 mod users;
