@@ -43,6 +43,10 @@ const ROWS: &[Row] = &[
     ("GET", "/docs", OPEN),
     ("GET", "/problems/{code}", OPEN),
     ("GET", "/v1/capabilities", OPEN),
+    ("GET", "/set-password", OPEN),
+    ("GET", "/assets/style.css", OPEN),
+    ("GET", "/assets/set-password.js", OPEN),
+    ("POST", "/v1/set-password", OPEN),
     ("GET", "/metrics", ADMIN),
     ("GET", "/v1/admin/status", ADMIN),
     ("POST", "/v1/dev/clock", ADMIN),
@@ -61,7 +65,9 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/sessions", OWN),
     ("DELETE", "/v1/sessions", OWN),
     ("DELETE", "/v1/sessions/{id}", [Who, Hidden, Yes, Yes, No]),
+    ("GET", "/v1/sessions/{id}", [Who, Hidden, Yes, Yes, No]),
     ("GET", "/v1/sessions/current", OWN),
+    ("GET", "/v1/sessions/current/facts", OWN),
     ("DELETE", "/v1/sessions/current", OWN),
     ("POST", "/v1/sessions/current/rotate", OWN),
     ("POST", "/v1/sessions/current/elevate", OWN),
@@ -72,7 +78,8 @@ const ROWS: &[Row] = &[
     ("PUT", "/v1/sessions/by-key/{key}", SERVICE),
     ("DELETE", "/v1/sessions/by-key/{key}", SERVICE),
     ("POST", "/v1/introspect", SERVICE),
-    ("GET", "/v1/auth/verify", OWN),
+    // A service is no user, so a gateway does not let it through.
+    ("GET", "/v1/auth/verify", [Who, Yes, Yes, Yes, Who]),
     ("POST", "/v1/api-keys", ADMIN),
     ("GET", "/v1/api-keys", ADMIN),
     ("DELETE", "/v1/api-keys/{id}", ADMIN),
@@ -111,6 +118,7 @@ struct Things {
     owners_session: Role,
     session_id: String,
     api_key_id: String,
+    link: String,
 }
 
 async fn things(server: &Server, admin: &Role, n: usize) -> Things {
@@ -120,7 +128,9 @@ async fn things(server: &Server, admin: &Role, n: usize) -> Things {
     let session_id = owners_session.session().await.json()["id"].as_str().unwrap().to_owned();
     let key = admin.post("/v1/api-keys", json!({"name": format!("k{n}")})).await.is(201).json();
     let api_key_id = key["id"].as_str().unwrap().to_owned();
-    Things { owner, owners_session, session_id, api_key_id }
+    let path = format!("/v1/users/{owner}/password-reset");
+    let link = admin.post_empty(&path).await.ok().json()["link"].as_str().unwrap().to_owned();
+    Things { owner, owners_session, session_id, api_key_id, link }
 }
 
 fn request(
@@ -156,6 +166,10 @@ fn request(
         }
         ("POST", "/v1/sessions") => {
             json(json!({"username": things.owner, "password": password_of(&things.owner)}))
+        }
+        ("POST", "/v1/set-password") => {
+            let secret = things.link.split_once('#').unwrap().1;
+            json(json!({"link": secret, "password": "chosen by whoever has it"}))
         }
         ("POST", "/v1/sessions/current/elevate") => json(json!({"password": password})),
         ("PUT", "/v1/sessions/by-key/{key}") => json(json!({"data": {}, "idle": "1h"})),

@@ -210,6 +210,23 @@ async fn fail_until_backed_off(server: &Server, username: &str) -> u32 {
     panic!("30 failed logins and no back-off");
 }
 
+/// Failures, and the clock moved on by what they have to wait, until that is more than a minute.
+async fn fail_until_a_minute_has_to_pass(server: &Server, username: &str) {
+    for _ in 0..40 {
+        let answer = try_login(server, username, "a wrong password").await;
+        if answer.status == 401 {
+            continue;
+        }
+        let after: u64 =
+            answer.problem(429, "too-many-attempts").header("retry-after").parse().unwrap();
+        if after > 60 {
+            return;
+        }
+        server.advance(&format!("{after}s")).await;
+    }
+    panic!("40 failed logins and the wait does not grow over a minute");
+}
+
 /// 6.3.1: repeated failures make an account wait, with the right password too, also after kill -9;
 /// time ends it. 6.1.1: a living session is not touched.
 #[tokio::test]
@@ -218,6 +235,7 @@ async fn failed_logins_make_the_account_wait_also_over_a_restart() {
     let alice = server.user("alice").await;
     let attempts = fail_until_backed_off(&server, "alice").await;
     assert!(attempts > 3, "a person may mistype: {attempts}");
+    fail_until_a_minute_has_to_pass(&server, "alice").await;
     try_login(&server, "alice", &password_of("alice")).await.problem(429, "too-many-attempts");
     assert!(alice.is_alive().await, "6.1.1");
     server.crash_and_restart();
