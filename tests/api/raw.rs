@@ -1,6 +1,6 @@
 //! Bytes on a socket, for what no well-behaved client sends.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -30,7 +30,8 @@ pub(crate) fn read_to_close(socket: &mut TcpStream) -> String {
         match socket.read(&mut chunk) {
             Ok(0) => break,
             Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => panic!(
                 "the server did not close ({error}); it sent: {}",
                 String::from_utf8_lossy(&bytes)
