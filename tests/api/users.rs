@@ -157,14 +157,7 @@ async fn a_role_taken_away_is_gone_at_the_next_request() {
     admin.patch("/v1/users/alice", json!({"roles": ["clerk"]})).await.ok();
     alice.get("/v1/users").await.problem(403, "not-allowed");
     assert_eq!(alice.session().await.json()["roles"], json!(["clerk"]));
-    for bad in [
-        json!(["abide:root"]),
-        json!([""]),
-        json!("clerk"),
-        json!([1]),
-        json!(["a b"]),
-        json!(null),
-    ] {
+    for bad in [json!(["abide:root"]), json!([""]), json!("clerk"), json!([1]), json!(["a b"])] {
         admin.patch("/v1/users/alice", json!({"roles": bad})).await.is(422);
     }
 }
