@@ -257,7 +257,7 @@ impl Session {
         SessionView {
             id: self.id,
             user: self.user.clone(),
-            roles,
+            roles: self.within_reach(roles),
             created_at: self.created_at,
             last_seen_at: self.last_seen_at,
             idle_expires_at: self.idle_expires_at(),
@@ -279,9 +279,18 @@ impl Session {
             session: self.id,
             token: self.token,
             user: self.user.clone(),
-            roles,
+            roles: self.within_reach(roles),
             via: self.via.clone(),
         })
+    }
+
+    /// The user's roles that count in this session: one that was opened on behalf never has one
+    /// of Abide's powers, not even one that the user was given afterwards.
+    fn within_reach(&self, roles: Arc<[Role]>) -> Arc<[Role]> {
+        if self.via.is_none() || !roles.iter().any(Role::is_power) {
+            return roles;
+        }
+        roles.iter().filter(|role| !role.is_power()).cloned().collect()
     }
 }
 
