@@ -200,7 +200,6 @@ fn cell_of(answer: &Answer) -> Cell {
 #[tokio::test]
 async fn everybody_may_exactly_what_the_matrix_says() {
     let server = dev();
-    let setup = server.admin().await;
     let service_key = server.api_key("service", json!({})).await.1;
     let known = routes(&server).await;
     let mut wrong = Vec::new();
@@ -211,7 +210,7 @@ async fn everybody_may_exactly_what_the_matrix_says() {
         }
         for (column, expected) in COLUMNS.into_iter().zip(cells) {
             n += 1;
-            let things = things(&server, &setup, n).await;
+            let things = things(&server, &server.admin().await, n).await;
             let (role, username) = match column {
                 "nobody" => (server.nobody(), column.to_owned()),
                 "owner" => (server.again(&things.owner).await, things.owner.clone()),

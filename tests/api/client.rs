@@ -247,7 +247,10 @@ impl Answer {
             let code = problem["code"].as_str().unwrap_or_else(|| panic!("no code: {self}"));
             assert_eq!(problem["status"], json!(self.status), "{self}");
             assert_eq!(problem["type"], json!(format!("/problems/{code}")), "{self}");
-            assert_eq!(problem["instance"], json!(request_id), "{self}");
+            // A replayed refusal is the first one, byte for byte, and so names the first request.
+            if self.header("idempotency-replayed").is_empty() {
+                assert_eq!(problem["instance"], json!(request_id), "{self}");
+            }
             for member in ["title", "detail"] {
                 assert!(problem[member].as_str().is_some_and(|text| !text.is_empty()), "{self}");
             }

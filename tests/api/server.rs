@@ -85,6 +85,7 @@ pub(crate) struct Server {
 struct Running {
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
+    stdout: Mutex<mpsc::Receiver<String>>,
     readers: Vec<JoinHandle<()>>,
 }
 
@@ -180,7 +181,8 @@ impl Server {
             }
         };
         *self.base.write().unwrap() = address;
-        self.running = Some(Running { child, stderr, readers: vec![log, out] });
+        self.running =
+            Some(Running { child, stderr, stdout: Mutex::new(lines), readers: vec![log, out] });
     }
 
     /// The directory given to `--data`.
@@ -213,13 +215,19 @@ impl Server {
     }
 
     fn ended(&mut self) -> ExitStatus {
-        let Running { mut child, stderr, readers } = self.running.take().unwrap();
+        let Running { mut child, stderr, stdout, readers } = self.running.take().unwrap();
         let status = child.wait().unwrap();
+        drop(stdout);
         for reader in readers {
             reader.join().unwrap();
         }
         self.earlier_log.push_str(&String::from_utf8_lossy(&stderr.lock().unwrap()));
         status
+    }
+
+    /// The next line on standard output after the one that says where the server listens.
+    pub(crate) fn next_line(&self) -> String {
+        self.running.as_ref().unwrap().stdout.lock().unwrap().recv_timeout(START_MAX).unwrap()
     }
 
     /// SIGKILL, at once.
@@ -361,6 +369,7 @@ impl Drop for Server {
         if let Some(mut running) = self.running.take() {
             running.child.kill().ok();
             running.child.wait().ok();
+            self.earlier_log.push_str(&String::from_utf8_lossy(&running.stderr.lock().unwrap()));
         }
         if std::thread::panicking() {
             let log = self.log();
