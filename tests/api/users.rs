@@ -338,3 +338,16 @@ async fn a_link_is_used_once_also_in_a_race() {
     assert_eq!(winners.len(), 1, "{winners:?}");
     server.login("alice", &format!("the chosen one of {}", winners[0])).await;
 }
+
+/// A service makes links only for those for whom its key says it may act, and never for powers.
+#[tokio::test]
+async fn a_service_resets_passwords_only_of_those_for_whom_it_may_act() {
+    let server = dev();
+    server.user("alice").await;
+    server.user("bob").await;
+    let service = server.service("desk", json!({"on_behalf": ["al*", "admin"]})).await;
+    let reset = |name: &str| service.post_empty(&format!("/v1/users/{name}/password-reset"));
+    reset("alice").await.is(201);
+    reset("bob").await.problem(403, "not-allowed");
+    reset("admin").await.problem(403, "not-allowed");
+}
