@@ -169,3 +169,40 @@ async fn the_clock_is_moved_by_an_admin_forward_and_in_dev_only() {
     let answer = admin.post("/v1/dev/clock", json!({"advance": "1h"})).await;
     answer.problem(404, "not-found");
 }
+
+/// API.md: what an operator configures holds: time-outs, named profiles, the cap, registration.
+#[tokio::test]
+async fn configured_times_and_caps_hold() {
+    let config = "session_idle = \"10m\"\nsession_absolute = \"1h\"\nsessions_per_user_max = 3\n\
+                  profiles = \"cart=20d/30d\"\n";
+    let server = crate::server::Options::dev().config(config).start();
+    let alice = server.user("alice").await;
+    let cart =
+        server.nobody().post("/v1/sessions", json!({"profile": "cart"})).await.is(201).json();
+    let cart = server.bearer(cart["token"].as_str().unwrap());
+    server
+        .nobody()
+        .post("/v1/sessions", json!({"profile": "other"}))
+        .await
+        .is(422)
+        .points_at("/profile");
+    server.advance("10m").await;
+    alice.is_dead().await;
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(server.again("alice").await);
+    }
+    sessions[0].is_dead().await;
+    for session in &sessions[1..] {
+        assert!(session.is_alive().await);
+    }
+    for _ in 0..7 {
+        server.advance("9m").await;
+        sessions[3].session().await;
+    }
+    sessions[3].is_dead().await;
+    server.advance("19d").await;
+    assert!(cart.is_alive().await);
+    server.advance("12d").await;
+    cart.is_dead().await;
+}
