@@ -240,3 +240,36 @@ fn self_test_a_stranger_at_the_top_is_found() {
     assert_eq!(undecided(&names(&["src", "target"]), "/data/db\n").len(), 1);
     assert_eq!(undecided(&names(&["notes.txt"]), "/target\n").len(), 1);
 }
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let documents = ["README.md", "ARCHITECTURE.md"].map(Path::new);
+    let exists = |target: &str| root().join(target).exists();
+    let text = |path: &Path| fs::read_to_string(root().join(path)).unwrap();
+    none(
+        &documents
+            .iter()
+            .flat_map(|path| dead_links(path, &text(path), exists))
+            .collect::<Vec<_>>(),
+    );
+}
+
+/// Links of a document at the root to files that are not there.
+fn dead_links(path: &Path, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("](") {
+        let target = text[at + 2..].split([')', '#']).next().unwrap_or_default();
+        if !target.is_empty() && !target.contains("://") && !exists(target) {
+            let what = format!("a link to `{target}`, which is not there");
+            found.push(Violation::new(path, source::line(text, at), what));
+        }
+    }
+    found
+}
+
+#[test]
+fn self_test_a_dead_link_is_found() {
+    let text = "[a](there.md) [b](https://example.org)\n[c](gone.md#part) [d](#part)\n";
+    let found = dead_links(Path::new("README.md"), text, |target| target == "there.md");
+    assert_eq!(found.iter().map(|one| one.line).collect::<Vec<_>>(), [2]);
+}
