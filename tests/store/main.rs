@@ -1,0 +1,78 @@
+//! Proofs of the store: the contract of every implementation, and of the durable one what power
+//! cuts, kills, faults, full disks and damage do to it.
+//!
+//! - `contract`, `interleaved`: the rules of `Store`, on both implementations, against a model;
+//! - `recorder`, `tape`, `disk`, `content`: the system calls of this process, recorded, and the
+//!   disks that a power cut may leave of them; `toy` proves these on protocols known right or wrong;
+//! - `power`: cuts of a recorded load, and cuts again while the image opens; `real_power`: a real
+//!   file system switched off;
+//! - `kill`, `faults`, `full`, `corruption`, `bad_input`: what their names say.
+//!
+//! A random run prints its seed when it fails; `ABIDE_TEST_SEED` sets it, and `ABIDE_TEST_KEEP`
+//! keeps the images that were wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panic")]
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::disk::Disk;
+use crate::recorder::Recording;
+
+mod bad_input;
+mod content;
+mod contract;
+mod corruption;
+mod disk;
+mod faults;
+mod full;
+mod interleaved;
+mod kill;
+mod load;
+mod memory;
+mod model;
+mod mount;
+mod power;
+mod random;
+mod real_power;
+mod recorder;
+mod subject;
+mod tape;
+mod toy;
+
+/// An empty directory, in memory where the machine allows it: the disk's part is the model's.
+fn room() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    TempDir::new_in(memory).or_else(|_| TempDir::new()).unwrap()
+}
+
+/// That nothing happened below `root` which the recording does not know: then the model would
+/// cut a different disk. `out` is an empty directory.
+fn assert_complete(recording: &Recording, root: &Path, out: &Path) {
+    {
+        let state = recording.tape.lock();
+        let mut disk = Disk::new(&recording.tape.start, &state.ops);
+        disk.advance(state.ops.len());
+        disk.everything(out);
+    }
+    assert_same(root, out);
+}
+
+fn assert_same(left: &Path, right: &Path) {
+    let names = |dir: &Path| -> Vec<_> {
+        let mut names: Vec<_> =
+            dir.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(left), names(right), "in {}", left.display());
+    for name in names(left) {
+        let (left, right) = (left.join(&name), right.join(&name));
+        if left.is_dir() {
+            assert_same(&left, &right);
+        } else if std::fs::read(&left).unwrap() != std::fs::read(&right).unwrap() {
+            panic!("{} is not as recorded", left.display());
+        }
+    }
+}
