@@ -10,6 +10,10 @@ use super::{DataChange, Refusal};
 /// Most operations of one JSON patch: each may move a whole array.
 const PATCH_OPERATIONS_MAX: usize = 1000;
 
+/// Deepest nesting of what is kept, the object itself counted: as deep as a request's body may be.
+/// Without it operations that build on each other would nest deeper than readers can follow.
+const DEPTH_MAX: usize = 64;
+
 /// An object without members, as it is stored.
 pub const EMPTY: &str = "{}";
 
@@ -73,6 +77,10 @@ fn apply_patch(
     }
     let mut value = Value::Object(current);
     for (index, operation) in patch.0.iter().enumerate() {
+        if nests_too_deep(&value, operation) {
+            let message = format!("operation {index} nests deeper than {DEPTH_MAX}");
+            return Err(Refusal::PatchFailed(message));
+        }
         json_patch::patch(&mut value, std::slice::from_ref(operation)).map_err(|error| {
             Refusal::PatchFailed(format!("operation {index}, {}: {}", error.path, error.kind))
         })?;
@@ -84,6 +92,27 @@ fn apply_patch(
     match value {
         Value::Object(object) => Ok(object),
         _ => Err(not_an_object()),
+    }
+}
+
+/// Whether an operation would put something deeper than [`DEPTH_MAX`].
+fn nests_too_deep(document: &Value, operation: &PatchOperation) -> bool {
+    let (path, value) = match operation {
+        PatchOperation::Add(add) => (&add.path, Some(&add.value)),
+        PatchOperation::Replace(replace) => (&replace.path, Some(&replace.value)),
+        PatchOperation::Copy(copy) => (&copy.path, document.pointer(copy.from.as_str())),
+        PatchOperation::Move(moved) => (&moved.path, document.pointer(moved.from.as_str())),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return false,
+    };
+    value.is_some_and(|value| path.count() + depth(value) > DEPTH_MAX)
+}
+
+/// Of a scalar 0. What is measured is within [`DEPTH_MAX`] itself, so the recursion is bounded.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
@@ -162,6 +191,26 @@ mod tests {
             {"op": "test", "path": "/a", "value": 2},
         ]);
         assert_eq!(patched(r#"{"a":1}"#, patch).unwrap_err().code(), "patch-failed");
+    }
+
+    #[test]
+    fn operations_that_build_on_each_other_nest_no_deeper_than_a_body() {
+        let deep = "/a".repeat(20);
+        let copy = |to: &str| json!({"op": "copy", "from": "/a", "path": format!("{deep}{to}")});
+        let mut nest: Vec<_> =
+            (1..=20).map(|n| json!({"op": "add", "path": "/a".repeat(n), "value": {}})).collect();
+        nest.extend([copy("/b"), copy("/b/c")]);
+        assert!(patched("{}", nest.clone().into()).is_ok());
+        nest.push(copy("/b/c/d"));
+        let refused = patched("{}", nest.into()).unwrap_err();
+        assert!(refused.to_string().contains("nests deeper than 64"), "{refused}");
+        // At the limit exactly: a scalar at the end of 64 names.
+        let wide =
+            format!(r#"{{"a":{}{}}}"#, r#"{"a":"#.repeat(62), "{}".to_owned() + &"}".repeat(62));
+        let deepest = json!([{"op": "add", "path": "/a".repeat(64), "value": 1}]);
+        assert!(patched(&wide, deepest).is_ok());
+        let deeper = json!([{"op": "add", "path": "/a".repeat(64), "value": []}]);
+        assert!(patched(&wide, deeper).is_err());
     }
 
     #[test]

@@ -117,6 +117,7 @@ impl Call {
         W: Fn(&Outcome, Revision) -> Result<Reply, Problem> + Send + Sync + 'static,
     {
         let client = self.client();
+        let told = is_told(&command).then(|| (command.name(), named(&self.access.actor)));
         let request: Arc<str> = self.id.to_string().into();
         let instance = Arc::clone(&request);
         let render = move |done: Result<&Outcome, &crate::engine::Refusal>, revision| {
@@ -126,11 +127,16 @@ impl Call {
         let envelope = Envelope {
             actor: self.access.actor,
             client,
-            request,
+            request: Arc::clone(&request),
             idempotency: self.idempotency,
             render: Box::new(render),
         };
-        self.api.app.execute(command, envelope).await.into()
+        let reply = Reply::from(self.api.app.execute(command, envelope).await);
+        if let Some((act, actor)) = told {
+            let status = reply.status.as_u16();
+            tracing::info!(%request, act, actor, address = %self.address, status, "security");
+        }
+        reply
     }
 
     /// The same for a command whose outcome is of no interest: 204.
@@ -145,6 +151,50 @@ impl Call {
     pub fn guard_login(&self) -> Result<(), Problem> {
         let allowed = self.api.origins.allowed(&self.headers).is_some();
         browser::guard_login(browser::origin(&self.headers, self.scheme), allowed)
+    }
+}
+
+/// Whether the log tells of it, besides the records (ASVS 5.0, 16.3.1 and 16.3.2): attempts to
+/// log in, denials, and what is done to credentials, users and others' sessions.
+const fn is_told(command: &Command) -> bool {
+    match command {
+        Command::Login { .. }
+        | Command::OpenOnBehalf { .. }
+        | Command::Elevate { .. }
+        | Command::EndSession { .. }
+        | Command::EndSessions { .. }
+        | Command::Register { .. }
+        | Command::ChangePassword { .. }
+        | Command::ChangeUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::MakeResetLink { .. }
+        | Command::MakeSetUpLink
+        | Command::UseLink { .. }
+        | Command::CreateKey { .. }
+        | Command::RevokeKey { .. }
+        | Command::NoteDenial { .. } => true,
+        Command::OpenAnonymous { .. }
+        | Command::Touch
+        | Command::Logout
+        | Command::Rotate
+        | Command::ChangeSessionData { .. }
+        | Command::ChangeUserData { .. }
+        | Command::PutStored { .. }
+        | Command::TouchStored { .. }
+        | Command::DeleteStored { .. } => false,
+    }
+}
+
+/// The actor as the log names it: names of a narrow alphabet and ids, never what a client wrote.
+fn named(actor: &Actor) -> String {
+    match actor {
+        Actor::Nobody => "nobody".to_owned(),
+        Actor::System => "system".to_owned(),
+        Actor::Key(key) => key.key.id.to_string(),
+        Actor::Session(session) => match &session.user {
+            Some(user) => user.username.to_string(),
+            None => session.session.to_string(),
+        },
     }
 }
 

@@ -140,10 +140,17 @@ fn fields(value: Value) -> Result<Map<String, Value>, Problem> {
 fn patch(value: Value) -> Result<json_patch::Patch, Problem> {
     let operations: Vec<Value> = shape::read(value)?;
     let operations = operations.into_iter().enumerate().map(|(at, operation)| {
-        serde_json::from_value(operation).map_err(|_| {
-            let message = "no operation of RFC 6902: check op, path, from and value";
-            Problem::field(&format!("/{at}"), "invalid-value", message)
-        })
+        let refused = |place: &str, message: &str| {
+            Problem::field(&format!("/{at}{place}"), "invalid-value", message)
+        };
+        // Whatever the data are now, this would leave no object.
+        let is_whole =
+            operation["path"] == "" && matches!(operation["op"].as_str(), Some("add" | "replace"));
+        if is_whole && !operation["value"].is_object() {
+            return Err(refused("/value", "the data is a JSON object"));
+        }
+        serde_json::from_value(operation)
+            .map_err(|_| refused("", "no operation of RFC 6902: check op, path, from and value"))
     });
     Ok(json_patch::Patch(operations.collect::<Result<_, Problem>>()?))
 }

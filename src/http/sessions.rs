@@ -150,7 +150,7 @@ pub(super) struct Listed<'a> {
 }
 
 impl<'a> Issued<'a> {
-    fn new(session: &'a SessionView, token: Option<&'a str>) -> Self {
+    fn new(session: &'a SessionView, token: Option<&'a str>, now: Time) -> Self {
         Self {
             id: session.id,
             token,
@@ -159,13 +159,13 @@ impl<'a> Issued<'a> {
             created_at: session.created_at,
             idle_expires_at: session.idle_expires_at,
             expires_at: session.expires_at,
-            elevated_until: session.elevated_until,
+            elevated_until: session.elevated_until.filter(|until| *until > now),
         }
     }
 }
 
 impl<'a> Shown<'a> {
-    fn new(session: &'a SessionView, current: Option<SessionId>) -> Self {
+    fn new(session: &'a SessionView, current: Option<SessionId>, now: Time) -> Self {
         Self {
             id: session.id,
             user: session.user.as_ref().map(|user| &user.username),
@@ -174,7 +174,7 @@ impl<'a> Shown<'a> {
             last_seen_at: session.last_seen_at,
             idle_expires_at: session.idle_expires_at,
             expires_at: session.expires_at,
-            elevated_until: session.elevated_until,
+            elevated_until: session.elevated_until.filter(|until| *until > now),
             profile: session.profile.as_ref(),
             via: session.via.as_ref().map(|key| &*key.name),
             device: session.agent.as_deref(),
@@ -257,8 +257,7 @@ async fn issue(call: Call, command: Command, cookie: bool) -> Reply {
     let (scheme, app) = (call.scheme, std::sync::Arc::clone(&call.api.app));
     call.execute(command, move |outcome, _| match outcome {
         Outcome::Session { session, token, created } => {
-            let seconds = session.expires_at.since(app.now()).seconds_up();
-            issued(session, token, *created, cookie.then_some((scheme, seconds)))
+            issued(session, token, *created, app.now(), cookie.then_some(scheme))
         }
         other => Err(unexpected(other)),
     })
@@ -269,12 +268,16 @@ fn issued(
     session: &SessionView,
     token: &Token,
     created: bool,
-    cookie: Option<(Scheme, u64)>,
+    now: Time,
+    cookie: Option<Scheme>,
 ) -> Result<Reply, Problem> {
     let mut reply = match cookie {
-        None => Reply::json(&Issued::new(session, Some(token.reveal())))?,
-        Some((scheme, seconds)) => Reply::json(&Issued::new(session, None))?
-            .with_text(header::SET_COOKIE, &browser::set_cookie(token.reveal(), seconds, scheme)),
+        None => Reply::json(&Issued::new(session, Some(token.reveal()), now))?,
+        Some(scheme) => {
+            let seconds = session.expires_at.since(now).seconds_up();
+            let cookie = browser::set_cookie(token.reveal(), seconds, scheme);
+            Reply::json(&Issued::new(session, None, now))?.with_text(header::SET_COOKIE, &cookie)
+        }
     };
     if created {
         reply = reply
@@ -305,7 +308,7 @@ pub(super) const CURRENT: Doc = Doc {
 
 pub(super) fn current(call: &Call) -> Result<Reply, Problem> {
     let session = call.session()?;
-    let mut shown = Shown::new(session, Some(session.id));
+    let mut shown = Shown::new(session, Some(session.id), call.api.app.now());
     if call.query.only("include", "data")? {
         shown.data = Some(JsonText(call.api.app.session_data(call.actor())?.json));
     }
@@ -421,7 +424,8 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let more = sessions.len() > page.limit;
     sessions.truncate(page.limit);
     let next = sessions.last().filter(|_| more).map(|session| session.id);
-    let items = sessions.iter().map(|session| Shown::new(session, current)).collect();
+    let now = call.api.app.now();
+    let items = sessions.iter().map(|session| Shown::new(session, current, now)).collect();
     Reply::json(&Listed { items, next_cursor: lists::cursor(next) })
 }
 
@@ -449,7 +453,7 @@ pub(super) const SHOW: Doc = Doc {
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let session = call.api.app.session(call.actor(), named(call)?)?;
-    Reply::json(&Shown::new(&session, call.actor().session()))
+    Reply::json(&Shown::new(&session, call.actor().session(), call.api.app.now()))
 }
 
 /// An id that is none names nothing.

@@ -64,7 +64,7 @@ impl Refusal {
 
     const fn detail(self) -> &'static str {
         match self {
-            Self::Malformed => "The request is not HTTP/1.1 as RFC 9112 defines it.",
+            Self::Malformed => "The request is none that RFC 9112 defines.",
             Self::NoHost => "The request has no Host; send exactly one.",
             Self::TwoHosts => "The request has more than one Host; send exactly one.",
             Self::BadHost => {
