@@ -10,6 +10,8 @@ mod users;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::engine::{Actor, Command, Outcome, Refusal, Rules, SessionView};
 use crate::records::entry::EntryV1;
@@ -119,6 +121,28 @@ impl House {
 
     async fn advance(&self, by: Span) {
         self.app.advance_clock(&Actor::System, by).await.unwrap();
+    }
+
+    /// Waits until the executor has done all that it was sent, and whoever can has gone on: a
+    /// commit after all of it is staged, and every task has had its turn many times.
+    async fn quiet(&self) {
+        let before = self.newest_session();
+        let (app, open) = (Arc::clone(&self.app), Command::OpenAnonymous { profile: None });
+        let last = tokio::spawn(async move { app.call(open, Actor::Nobody).await.map(drop) });
+        while self.newest_session() == before {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        drop(last);
+    }
+
+    /// The newest session, durable or not.
+    fn newest_session(&self) -> Option<Bytes> {
+        let range = KeyRange::prefix(Key::SESSIONS);
+        let page = self.store.scan(View::Staged, &range, Order::Descending, 200).unwrap();
+        page.rows.iter().max_by_key(|row| row.revision).map(|row| row.key.clone())
     }
 
     /// The types of all events so far.

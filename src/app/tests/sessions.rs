@@ -298,9 +298,7 @@ async fn what_is_not_durable_yet_is_seen_by_nobody() {
         tokio::task::yield_now().await;
     }
     let refused = tokio::spawn(async move { app.call(Command::Rotate, actor).await.map(drop) });
-    while house.app.queue_depth() > 0 {
-        tokio::task::yield_now().await;
-    }
+    house.quiet().await;
     assert!(house.app.inspect(&seat.token).is_ok());
     assert!(!logout.is_finished() && !refused.is_finished());
     house.store.release();
