@@ -120,3 +120,15 @@ async fn a_panic_on_the_executor_stops_the_process() {
     assert_eq!(answered.answer.status, 503);
     assert!(opened.stopped.await.contains("panicked"));
 }
+
+#[tokio::test]
+async fn what_is_due_fires_before_the_next_command_however_late_the_timers_are() {
+    let house = House::new().await;
+    house.join("alice").await;
+    // The clock moves under the executor, which waits for its next command.
+    house.app.clock.advance(Span::from_hours(1));
+    house.register("bob").await;
+    let events = house.events();
+    let ended = events.iter().position(|event| event == "abide.session.ended").unwrap();
+    assert!(ended < events.iter().rposition(|event| event == "abide.user.created").unwrap());
+}
