@@ -1,3 +1,4 @@
+//! Tests of the checked configuration: what is right, what is refused, and in which words.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ffi::OsString;

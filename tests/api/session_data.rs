@@ -85,7 +85,7 @@ async fn json_patch_is_all_or_nothing() {
         assert!([400, 422].contains(&answer.status), "{answer}");
     }
     let no_object = json!([{"op": "replace", "path": "", "value": [1]}]);
-    alice.json_patch_data(no_object).await.problem(409, "patch-failed");
+    alice.json_patch_data(no_object).await.problem(422, "invalid-input");
     assert_eq!(alice.data().await.json(), json!({"list": [1, 2], "m": 1}));
 }
 

@@ -31,7 +31,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// A server in this process.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
-    pub(crate) service: Service,
+    pub(crate) service: Paths,
     stopper: Stopper,
     running: JoinHandle<Drained>,
 }
@@ -45,7 +45,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stopper, stop) = Stop::new();
-        let service = Service { gate: Arc::new(Semaphore::new(0)) };
+        let service = Paths { gate: Arc::new(Semaphore::new(0)) };
         let running = tokio::spawn(serve(listener, service.clone(), entrance, stop));
         Self { address, service, stopper, running }
     }
@@ -115,13 +115,13 @@ pub(crate) fn status(answer: &str) -> u16 {
 /// one through, `/flood` more than any buffer holds, `/panic` not at all, `/who` who asks,
 /// `/upgrade` with an echo of another protocol; all else with `ok`.
 #[derive(Clone)]
-pub(crate) struct Service {
+pub(crate) struct Paths {
     pub(crate) gate: Arc<Semaphore>,
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-impl tower_service::Service<Request<RequestBody>> for Service {
+impl tower_service::Service<Request<RequestBody>> for Paths {
     type Response = Answer;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;

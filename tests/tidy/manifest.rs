@@ -12,10 +12,11 @@ fn dependencies(text: &str) -> Vec<(usize, &str, &str)> {
     for (index, line) in text.lines().enumerate() {
         if line.starts_with('[') {
             inside = line.trim_matches(['[', ']']).ends_with("dependencies");
-        } else if inside && !line.trim_start().starts_with('#') {
-            if let Some((name, _)) = line.split_once('=') {
-                found.push((index + 1, name.trim(), line));
-            }
+        } else if inside
+            && !line.trim_start().starts_with('#')
+            && let Some((name, _)) = line.split_once('=')
+        {
+            found.push((index + 1, name.trim(), line));
         }
     }
     found

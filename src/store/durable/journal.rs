@@ -242,7 +242,11 @@ impl Journal {
                 at += header.padded() as u64;
             }
         }
-        Ok(entries)
+        match (entries.is_empty(), segments.first()) {
+            // Durable commits are asked for, so nothing to answer with is never the answer.
+            (true, Some(segment)) => Err(self.unreadable(segment, FIRST_FRAME)),
+            _ => Ok(entries),
+        }
     }
 
     /// A frame that cannot be read: its segment was retired meanwhile, or it is damaged.

@@ -92,10 +92,14 @@ impl Segment {
             return Err(files::damaged(path, length, what));
         }
         let segment = Self::new(path.to_path_buf(), file, sequence, capacity, generation);
-        if let Some(frame) = segment.frame_at(FIRST_FRAME)?
-            && frame.header.commits > 0
-        {
-            segment.note_frame(&frame.header, FIRST_FRAME);
+        // Seals may stand before the first commit: one for each time the store was closed here.
+        let mut at = FIRST_FRAME;
+        while let Some(frame) = segment.frame_at(at)? {
+            if frame.header.commits > 0 {
+                segment.note_frame(&frame.header, at);
+                break;
+            }
+            at += frame.header.padded() as u64;
         }
         Ok(segment)
     }

@@ -1,3 +1,4 @@
+//! Tests of the framing: where a message ends, however its bytes are cut.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use proptest::prelude::*;
