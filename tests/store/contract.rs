@@ -23,6 +23,8 @@ pub(crate) trait Subject: Sync {
     fn store(&self) -> &dyn Store;
     /// From now on nothing becomes durable...
     fn hold(&self);
+    /// Waits until what was committed is at its sync, and held there.
+    fn await_held(&self);
     /// ... until now.
     fn release(&self);
     /// Closes and opens it again.
@@ -228,6 +230,7 @@ pub(crate) fn pending(subject: &impl Subject) {
     subject.hold();
     let writes = [put("changed", "new"), delete("deleted"), put("added", "new")];
     let mut receipt = store.commit(batch(writes)).unwrap();
+    subject.await_held();
     let committed = |store: &dyn Store| {
         scan_all(store, View::Committed, &KeyRange::all(), Order::Ascending, 10).unwrap()
     };

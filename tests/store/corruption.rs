@@ -8,13 +8,13 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use abide::store::{Store, StoreError};
+use abide::store::{Batch, Store, StoreError, Write};
 
 use crate::load::Load;
 use crate::model::{History, Model, check};
 use crate::random::Random;
 use crate::room;
-use crate::subject::open;
+use crate::subject::{open, verified};
 
 /// Something done to one file.
 #[derive(Clone, Copy, Debug)]
@@ -152,4 +152,33 @@ fn damage_is_repaired_or_refused_and_never_served() {
         println!("{name}: opened right {opened}, refused {refused}, failed at a read {failed}");
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// An edit that keeps every checksum right: only the chain shows it.
+#[test]
+fn an_edited_history_is_refused() {
+    let room = room();
+    let dir = room.path().join("data");
+    let store = open(&dir).unwrap();
+    for amount in ["100", "200", "300"] {
+        let writes = vec![Write::put("account", amount)];
+        store.commit(Batch { writes, ..Batch::default() }).unwrap().wait().unwrap();
+    }
+    store.close().unwrap();
+    verified(&dir).unwrap();
+    let segment = dir.join("journal/0000000000000001.seg");
+    let mut bytes = fs::read(&segment).unwrap();
+    let generation = bytes[24..40].to_vec();
+    let frame = &mut bytes[4096..];
+    let payload = u32::from_le_bytes(frame[8..12].try_into().unwrap());
+    let end = 64 + usize::try_from(payload).unwrap();
+    let at = frame.windows(3).position(|window| window == b"100").unwrap();
+    frame[at] = b'9';
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&generation), &frame[8..end]);
+    frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+    fs::write(&segment, bytes).unwrap();
+    match verified(&dir) {
+        Err(StoreError::Damaged { file, .. }) => assert_eq!(file, segment),
+        other => panic!("an edited history was verified: {other:?}"),
+    }
 }

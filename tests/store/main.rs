@@ -8,6 +8,18 @@
 //!   file system switched off;
 //! - `kill`, `faults`, `full`, `corruption`, `bad_input`: what their names say.
 //!
+//! Seen to fail, each promise of the code broken on purpose:
+//!
+//! | broken | red |
+//! |---|---|
+//! | the journal's fdatasync left out | `what_is_pending_...`, `a_failed_sync_...`, `real_power` |
+//! | a group shown to readers before its sync | `what_is_pending_is_for_the_committer_alone` |
+//! | generation not in the checksum: stale groups count | `no_cut_of_a_mixed_load_loses_anything` |
+//! | the chain's links not compared | `an_edited_history_is_refused` |
+//! | sled believed short of its note | 1 of 40 images of `a_sled_without_its_sync_...`, else 0 |
+//!
+//! A disk that lies to the journal is found out in every run: `a_journal_without_its_sync_...`.
+//!
 //! A random run prints its seed when it fails; `ABIDE_TEST_SEED` sets it, and `ABIDE_TEST_KEEP`
 //! keeps the images that were wrong.
 

@@ -15,6 +15,8 @@ impl Subject for Memory {
     fn hold(&self) {
         Self::hold(self);
     }
+    /// Nothing is on its way: it waits where it is.
+    fn await_held(&self) {}
     fn release(&self) {
         Self::release(self);
     }

@@ -88,6 +88,9 @@ impl Subject for Held {
     fn hold(&self) {
         self.recording.tape.hold_syncs(".seg");
     }
+    fn await_held(&self) {
+        self.recording.tape.await_held_sync();
+    }
     fn release(&self) {
         self.recording.tape.release_syncs();
     }
@@ -122,6 +125,9 @@ impl Subject for Merged {
     }
     fn hold(&self) {
         self.0.hold();
+    }
+    fn await_held(&self) {
+        self.0.await_held();
     }
     fn release(&self) {
         self.0.release();

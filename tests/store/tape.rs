@@ -8,8 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::content::Content;
+
+/// A sync that has not come by then will not come.
+const HELD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A file or a directory; the root of the tape is 0.
 pub(crate) type Node = usize;
@@ -169,7 +173,10 @@ impl Tape {
     pub(crate) fn await_held_sync(&self) {
         let mut state = self.lock();
         while state.waiting == 0 {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait_timeout(state, HELD_WITHIN);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            assert!(!timeout.timed_out() || state.waiting > 0, "nothing was ever synced");
         }
     }
 
