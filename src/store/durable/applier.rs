@@ -118,6 +118,10 @@ impl Applier {
             self.writing = None;
             self.base_not_before = Instant::now() + BASE_PAUSE;
         }
+        // At once, while there is room that was looked at: sled must have nothing left to write when
+        // somebody else fills the disk.
+        shared.index.set_applied(position.revision)?;
+        shared.index.sync()?;
         shared.counters.applied(table.len());
         shared.memory.applied();
         shared.work.notify_all();
@@ -137,11 +141,9 @@ impl Applier {
         Ok(!self.shared.is_abandoned())
     }
 
-    /// Puts sled on the disk and says so in the note.
+    /// Says in the note how far sled is on the disk; takes no new room.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
         let shared = &self.shared;
-        shared.index.set_applied(self.applied.revision)?;
-        shared.index.sync()?;
         self.note.write(&Note { index: shared.index.id(), position: self.applied })?;
         self.noted = self.applied;
         shared.counters.checkpoint();
