@@ -230,8 +230,9 @@ impl Executor {
                 TimerOf::Link(hash) => reader.load(Fact::Token(hash))?,
             }
         }
+        let moment = self.moment(now, seed()?);
         let changes = loop {
-            match decide_timers(&reader.facts, &self.rules, self.moment(now), due) {
+            match decide_timers(&reader.facts, &self.rules, moment, due) {
                 Ok(changes) => break changes,
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
@@ -257,8 +258,8 @@ impl Executor {
         }
     }
 
-    fn moment(&self, now: Time) -> Moment {
-        Moment { now, revision: self.last.next() }
+    fn moment(&self, now: Time, seed: u128) -> Moment {
+        Moment { now, revision: self.last.next(), seed }
     }
 
     fn execute(&mut self, job: Job) -> Result<(), Fatal> {
@@ -354,7 +355,7 @@ impl Executor {
         asked: &Asked<'_>,
         reader: &mut Reader<'_>,
     ) -> Result<Decision, Fatal> {
-        let moment = self.moment(now);
+        let moment = self.moment(now, asked.evidence.seed);
         loop {
             let Asked { command, actor, evidence } = asked;
             match decide(&reader.facts, &self.rules, moment, actor, command, evidence) {
@@ -428,6 +429,15 @@ impl Executor {
             tracing::warn!(%error, "what is too old stays for now");
         }
         Ok(())
+    }
+}
+
+/// Random bits for the ids of what timers create.
+fn seed() -> Result<u128, Fatal> {
+    let mut bytes = [0; 16];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => Ok(u128::from_be_bytes(bytes)),
+        Err(error) => Err(Fatal(format!("the system gives no random bytes: {error}"))),
     }
 }
 

@@ -13,8 +13,8 @@ use crate::records::{ReadError, read_fact};
 use crate::store::View;
 use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
 
-/// Random bytes for a token and three ids.
-const RANDOM_BYTES: usize = 32 + 3 * 10;
+/// Random bytes for a token, three ids, and the seed of the ids of what it creates.
+const RANDOM_BYTES: usize = 32 + 3 * 10 + 16;
 
 impl App {
     /// The evidence for a command. Where it would be refused for another reason than a wrong
@@ -122,7 +122,9 @@ impl App {
         actor: &Actor,
         evidence: &Evidence,
     ) -> Result<bool, Refusal> {
-        let moment = Moment { now: self.clock.now(), revision: self.store.durable().next() };
+        let seed = evidence.seed;
+        let revision = self.store.durable().next();
+        let moment = Moment { now: self.clock.now(), revision, seed };
         let mut facts = Facts::default();
         loop {
             match decide(&facts, &self.rules, moment, actor, command, evidence) {
@@ -172,6 +174,7 @@ impl App {
             Refusal::Stopping
         })?;
         let (secret, ids) = random.split_first_chunk::<32>().ok_or(Refusal::Stopping)?;
+        let (seed, ids) = ids.split_first_chunk::<16>().ok_or(Refusal::Stopping)?;
         let (ids, _) = ids.as_chunks::<10>();
         let now = self.clock.now();
         let id = |number: usize| uuid_v7(now, ids.get(number).copied().unwrap_or_default());
@@ -195,6 +198,7 @@ impl App {
             session: SessionId::new(id(0)),
             user: UserId::new(id(1)),
             key: KeyId::new(id(2)),
+            seed: u128::from_be_bytes(*seed),
             token: command.hands_out().map(|kind| Token::new(kind, secret)),
             account: self.secret.digest("login failures of", &[account.as_bytes()]),
             origin,

@@ -43,6 +43,8 @@ pub struct Evidence {
     pub user: UserId,
     /// A new key's id.
     pub key: KeyId,
+    /// For [`Moment::seed`].
+    pub seed: u128,
     /// A new token, of the kind that the command hands out ([`Command::hands_out`]).
     pub token: Option<Token>,
     /// Counts the account's failures, for commands with a password.

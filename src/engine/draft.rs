@@ -16,6 +16,8 @@ pub struct Moment {
     pub now: Time,
     /// The revision that the commit will have.
     pub revision: Revision,
+    /// 128 random bits, from which [`Draft::mint`] makes the ids of what the commit creates.
+    pub seed: u128,
 }
 
 /// Why deciding stopped.
@@ -81,6 +83,7 @@ pub struct Draft<'a> {
     /// When it is decided.
     pub moment: Moment,
     changes: Changes,
+    minted: u64,
 }
 
 /// A typed reading of one kind of fact.
@@ -103,7 +106,17 @@ impl<'a> Draft<'a> {
     /// An empty table.
     #[must_use]
     pub fn new(facts: &'a Facts, rules: &'a Rules, moment: Moment) -> Self {
-        Self { facts, rules, moment, changes: Changes::default() }
+        Self { facts, rules, moment, changes: Changes::default(), minted: 0 }
+    }
+
+    /// The bits of a new id: a `UUIDv7` of this moment (RFC 9562, section 5.7), larger than those
+    /// that were minted before in the same commit.
+    pub fn mint(&mut self) -> u128 {
+        // A quarter of the random range is left to count in, so that counting never wraps.
+        let random = (self.moment.seed >> 2 & ((1 << 72) - 1)) + u128::from(self.minted);
+        self.minted += 1;
+        let (high, low) = (random >> 62 & 0xfff, random & ((1 << 62) - 1));
+        u128::from(self.moment.now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
     }
 
     /// What was changed.

@@ -13,6 +13,7 @@ mod data;
 mod decide;
 mod draft;
 mod event;
+pub mod expr;
 mod keys;
 mod outcome;
 mod password;
@@ -23,6 +24,7 @@ mod state;
 mod stored;
 mod timers;
 mod users;
+pub mod workflow;
 
 #[cfg(test)]
 mod tests;

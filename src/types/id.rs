@@ -21,6 +21,15 @@ fn digits(number: u128) -> [u8; DIGITS] {
     text
 }
 
+/// A prefix and 128 bits in the spelling of all ids.
+pub(super) fn spelled(prefix: &str, bits: u128) -> String {
+    let digits = digits(bits);
+    let mut text = String::with_capacity(prefix.len() + digits.len());
+    text.push_str(prefix);
+    digits.iter().for_each(|digit| text.push(char::from(*digit)));
+    text
+}
+
 fn number(text: &str) -> Option<u128> {
     let text = text.as_bytes();
     // The first character carries three bits only; more would not fit into 128.
@@ -99,7 +108,11 @@ id! {
     /// Names an API key.
     KeyId, "key_"
 }
-serde_as_text!(SessionId UserId KeyId);
+id! {
+    /// Names a transaction.
+    TxId, "tx_"
+}
+serde_as_text!(SessionId UserId KeyId TxId);
 
 #[cfg(test)]
 mod tests {

@@ -1,13 +1,18 @@
 //! The words that every layer shares: newtypes with checked arithmetic, nothing that acts.
 
+mod decimal;
 mod id;
 mod name;
 mod revision;
 mod secret;
 mod time;
 
-pub use id::{KeyId, SessionId, UserId};
-pub use name::{ProfileName, Role, UserPattern, Username};
+pub use decimal::{Decimal, DecimalError, Rounding};
+pub use id::{KeyId, SessionId, TxId, UserId};
+pub use name::{
+    AccountId, AssetCode, HoldId, ProfileName, Role, StepName, TransferId, UserPattern, Username,
+    WorkflowName,
+};
 pub use revision::Revision;
 pub use secret::{Password, Token, TokenHash, TokenKind};
 pub use time::{Span, Time};

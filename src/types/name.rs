@@ -103,7 +103,78 @@ name! {
     |text| is_name(text, in_pattern, in_pattern),
     "must be 1 to 64 characters of a user name, where * stands for any characters"
 }
-serde_as_text!(Username Role ProfileName UserPattern);
+name! {
+    /// Names a workflow: `[a-z][a-z0-9-]{0,63}`.
+    WorkflowName,
+    |text| is_name(text, |byte| byte.is_ascii_lowercase(), |byte| lower_or_digit(byte) || byte == b'-'),
+    "must be 1 to 64 characters of a-z, 0-9 and -, the first one of a-z"
+}
+name! {
+    /// Names a step of a workflow: `[a-z][a-z0-9_-]{0,63}`; the words of targets are none.
+    StepName,
+    |text| is_name(text, |byte| byte.is_ascii_lowercase(), |byte| {
+        lower_or_digit(byte) || matches!(byte, b'_' | b'-')
+    }) && !matches!(text, "stay" | "end" | "cancel"),
+    "must be 1 to 64 characters of a-z, 0-9, _ and -, the first one of a-z; `stay`, `end` and \
+     `cancel` are no names of steps"
+}
+name! {
+    /// Names an account: `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
+    AccountId,
+    is_free,
+    "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
+}
+name! {
+    /// Names an asset: an ISO 4217 code, or one that was put: `[A-Z][A-Z0-9._-]{0,31}`.
+    AssetCode,
+    |text| text.len() <= 32 && is_name(text, |byte| byte.is_ascii_uppercase(), |byte| {
+        byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
+    }),
+    "must be 1 to 32 characters of A-Z, 0-9 and . _ -, the first one of A-Z"
+}
+name! {
+    /// Names a hold: `hold_` and 26 characters where the server made it, or what its caller chose,
+    /// `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
+    HoldId,
+    is_free,
+    "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
+}
+name! {
+    /// Names a transfer: `tr_` and 26 characters where the server made it, or what its caller
+    /// chose, `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
+    TransferId,
+    is_free,
+    "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
+}
+serde_as_text!(
+    Username Role ProfileName UserPattern WorkflowName StepName AccountId AssetCode HoldId
+    TransferId
+);
+
+/// A name that a caller chooses freely.
+fn is_free(text: &str) -> bool {
+    is_name(
+        text,
+        |byte| byte.is_ascii_alphanumeric(),
+        |byte| byte.is_ascii_alphanumeric() || matches!(byte, b':' | b'.' | b'_' | b'-'),
+    )
+}
+
+impl HoldId {
+    /// The one that the server makes of 128 bits; later ones are larger.
+    #[must_use]
+    pub fn made(bits: u128) -> Self {
+        Self(super::id::spelled("hold_", bits).into())
+    }
+}
+
+impl TransferId {
+    /// The one that the server makes of 128 bits; later ones are larger.
+    #[must_use]
+    pub fn made(bits: u128) -> Self {
+        Self(super::id::spelled("tr_", bits).into())
+    }
+}
 
 impl Role {
     /// Everything.

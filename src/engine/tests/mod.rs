@@ -249,7 +249,7 @@ impl Life {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.now, revision: self.revision.next() }
+        Moment { now: self.now, revision: self.revision.next(), seed: 7 }
     }
 
     fn take(&mut self, changes: &Changes) {
@@ -314,6 +314,7 @@ impl Life {
             session: SessionId::new(self.minted),
             user: UserId::new(self.minted),
             key: KeyId::new(self.minted),
+            seed: 7,
             token: command.hands_out().map(|kind| Token::new(kind, &random)),
             account: [account; 32],
             origin: None,

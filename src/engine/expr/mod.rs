@@ -1,0 +1,177 @@
+//! Expressions: CEL, with amounts that are exact, checked when a definition is published.
+//!
+//! [`Expr::compile`] parses and checks against a [`Scope`]; [`Expr::eval`] reads what it needs
+//! through [`Sight`] and nothing else: no clock, no randomness, no IO.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::Fact;
+use crate::types::{Decimal, Time};
+
+/// What is known of a value before there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Nothing is known.
+    Any,
+    /// `null`.
+    Null,
+    /// A truth value.
+    Bool,
+    /// A whole number.
+    Int,
+    /// Any number.
+    Number,
+    /// A text.
+    Text,
+    /// A text that is an amount (`format: amount`).
+    AmountText,
+    /// An amount: what the function `amount` makes.
+    Amount,
+    /// A point in time.
+    Time,
+    /// A length of time.
+    Duration,
+    /// A list of such elements.
+    List(Box<Type>),
+    /// An object with these keys; others only if `open`.
+    Object {
+        /// What is known of its values.
+        keys: BTreeMap<Arc<str>, Type>,
+        /// Whether it may have other keys.
+        open: bool,
+    },
+}
+
+/// The names that an expression may use, and what is known of them.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    /// By name: `input`, `data`, `tx`.
+    pub names: BTreeMap<Arc<str>, Type>,
+}
+
+/// What is wrong with an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExprFault {
+    /// Stable, for programs: `unknown-name`.
+    pub code: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// An expression that was parsed and checked.
+#[derive(Clone, Debug)]
+pub struct Expr {
+    source: Arc<str>,
+    kind: Type,
+}
+
+/// What an expression makes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Made {
+    /// Anything that JSON has.
+    Json(Value),
+    /// An amount.
+    Amount(Decimal),
+    /// A point in time.
+    Time(Time),
+}
+
+/// Why an expression could not be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvalStop {
+    /// This record must be loaded first.
+    Need(Fact),
+    /// It failed: a division by zero, a missing key, a wrong type. Never true.
+    Failed(String),
+}
+
+/// A value that a name stands for.
+#[derive(Clone, Debug)]
+pub enum Seen<'a> {
+    /// Something that lies in memory already.
+    Json(&'a Value),
+    /// Something that was made for this look.
+    Made(Value),
+    /// A point in time.
+    Time(Time),
+}
+
+/// What an account looks like to an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountSeen {
+    /// The owner's name; `None`: nobody's.
+    pub owner: Option<Arc<str>>,
+    /// The asset's code; empty: there is no such account.
+    pub asset: Arc<str>,
+    /// What was posted.
+    pub posted: Decimal,
+    /// What is held.
+    pub held: Decimal,
+    /// What is left: posted - held.
+    pub available: Decimal,
+    /// Whether nothing may leave it.
+    pub frozen: bool,
+    /// Whether it is closed.
+    pub closed: bool,
+    /// Whether there is such an account.
+    pub exists: bool,
+}
+
+/// Through what an expression sees the world.
+pub trait Sight {
+    /// What a name stands for; `None`: there is no such name.
+    fn name(&self, name: &str) -> Option<Seen<'_>>;
+    /// An account.
+    ///
+    /// # Errors
+    /// The record that must be loaded first.
+    fn account(&self, id: &str) -> Result<AccountSeen, Fact>;
+    /// A hold of this transaction: `{amount, status, account, exists}` as JSON, amounts as text.
+    ///
+    /// # Errors
+    /// The record that must be loaded first.
+    fn hold(&self, id: &str) -> Result<Value, Fact>;
+    /// A reference value; `None`: there is none.
+    ///
+    /// # Errors
+    /// The record that must be loaded first.
+    fn value(&self, set: &str, key: &str) -> Result<Option<Value>, Fact>;
+    /// The scale of an asset; `None`: there is no such asset.
+    ///
+    /// # Errors
+    /// The record that must be loaded first.
+    fn scale(&self, asset: &str) -> Result<Option<u8>, Fact>;
+}
+
+impl Expr {
+    /// Parses and checks an expression.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn compile(source: &str, _scope: &Scope) -> Result<Self, Vec<ExprFault>> {
+        Ok(Self { source: source.into(), kind: Type::Any })
+    }
+
+    /// As it was written, without the `=` before it.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// What is known of what it makes.
+    #[must_use]
+    pub const fn kind(&self) -> &Type {
+        &self.kind
+    }
+
+    /// What it makes of what it sees.
+    ///
+    /// # Errors
+    /// [`EvalStop`]
+    pub fn eval(&self, _sight: &dyn Sight) -> Result<Made, EvalStop> {
+        Err(EvalStop::Failed("expressions are not there yet".to_owned()))
+    }
+}

@@ -1,0 +1,365 @@
+//! A definition that was checked: nothing in it names a step, an expression or a role that is not
+//! there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::schema::InputSchema;
+use crate::engine::expr::Expr;
+use crate::types::{Role, Span, StepName, WorkflowName};
+
+/// A workflow, checked.
+#[derive(Debug)]
+pub struct Definition {
+    /// Its name.
+    pub name: WorkflowName,
+    /// One line for people.
+    pub title: Option<Arc<str>>,
+    /// More for people.
+    pub description: Option<Arc<str>>,
+    /// Who may start it; never empty.
+    pub start: Vec<By>,
+    /// Who may read it, besides all who may ever submit one of its steps.
+    pub see: Vec<By>,
+    /// Keys of the data that only these may read.
+    pub show: BTreeMap<Arc<str>, Vec<By>>,
+    /// Who may cancel it, besides operators.
+    pub cancel: Vec<By>,
+    /// From the start to its end, as long as the pivot has not passed.
+    pub deadline: Option<Span>,
+    /// At most one open transaction with what this makes.
+    pub one: Option<Expr>,
+    /// The input of the start request.
+    pub input: Option<InputSchema>,
+    /// The data at the start, beside the input.
+    pub data: Template,
+    /// What becomes of it when the session that started it ends.
+    pub session_end: SessionEnd,
+    /// Where it begins.
+    pub first: StepName,
+    /// The steps, in the order of the document.
+    pub steps: Vec<Step>,
+    /// The joined branches: [`Target::All`] names one by its place in this list.
+    pub alls: Vec<All>,
+    /// The number of each step in [`Definition::steps`].
+    pub index: BTreeMap<StepName, usize>,
+}
+
+/// What the end of the starting session does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// Nothing.
+    #[default]
+    Continue,
+    /// It is cancelled, before the pivot.
+    Cancel,
+}
+
+/// A step.
+#[derive(Debug)]
+pub struct Step {
+    /// Its name.
+    pub name: StepName,
+    /// One line for people.
+    pub title: Option<Arc<str>>,
+    /// More for people.
+    pub description: Option<Arc<str>>,
+    /// What it waits for.
+    pub kind: StepKind,
+    /// What must hold for it to be taken.
+    pub guard: Vec<Guard>,
+    /// What it does, in order.
+    pub effects: Vec<Effect>,
+    /// Where it goes; `None`: it is the last of its branch.
+    pub next: Option<Target>,
+    /// Where it goes by itself after a time.
+    pub timeout: Option<Timeout>,
+    /// What happens while it is open.
+    pub remind: Vec<Remind>,
+    /// Whether the transaction can only go forward once it was taken.
+    pub pivot: bool,
+    /// How many submissions by different users it takes.
+    pub quorum: Option<Quorum>,
+    /// How long a claim of it lasts; `None`: it cannot be claimed.
+    pub claim: Option<Span>,
+    /// How often it may be submitted in one transaction.
+    pub times: Option<u32>,
+    /// Where an automatic step goes when one of its guards or effects is refused.
+    pub refused: Option<Target>,
+    /// Where it goes when the last attempt at a code was wrong.
+    pub exhausted: Option<Target>,
+}
+
+/// What a step waits for.
+#[derive(Debug)]
+pub enum StepKind {
+    /// A client.
+    Client {
+        /// Whom it lets in; never empty.
+        by: Vec<By>,
+        /// What they send.
+        input: Option<InputSchema>,
+    },
+    /// A time.
+    Wait(Wait),
+    /// Nothing.
+    Automatic,
+}
+
+/// What a wait step waits for.
+#[derive(Debug)]
+pub enum Wait {
+    /// This long: a span as text, or what makes one.
+    For(Template),
+    /// Until then: a time as text, or what makes one.
+    Until(Template),
+}
+
+/// Whom a step, or a transaction, lets in.
+#[derive(Debug)]
+pub enum By {
+    /// Whoever it belongs to.
+    Owner,
+    /// Anybody with a session, an anonymous one too; no API keys.
+    Anyone,
+    /// Any user who is signed in (the default of `start`).
+    User,
+    /// Whoever has the role.
+    Role(Role),
+    /// The user with the name that this makes when the step opens.
+    Named(Expr),
+    /// Any API key.
+    ApiKey,
+}
+
+/// How many submissions by different users a step takes.
+#[derive(Debug)]
+pub enum Quorum {
+    /// So many.
+    Fixed(u32),
+    /// As many as this makes when the step opens.
+    Expr(Expr),
+}
+
+/// What must hold.
+#[derive(Debug)]
+pub enum Guard {
+    /// An expression.
+    That {
+        /// It.
+        that: Expr,
+        /// The refusal's code.
+        code: Arc<str>,
+        /// For people.
+        message: Arc<str>,
+    },
+    /// A one-time code.
+    Challenge {
+        /// The name that the challenge was issued under.
+        id: Arc<str>,
+        /// What makes the code that was given.
+        with: Template,
+    },
+}
+
+/// One effect.
+#[derive(Debug)]
+pub struct Effect {
+    /// Only then.
+    pub when: Option<Expr>,
+    /// What it does.
+    pub kind: EffectKind,
+}
+
+/// What an effect does.
+#[derive(Debug)]
+pub enum EffectKind {
+    /// Replaces these top-level keys of the data. The template makes an object.
+    Set(Template),
+    /// Merges (RFC 7396) into the data. The template makes an object.
+    Merge(Template),
+    /// Reserves an amount.
+    Hold {
+        /// The group that it belongs to, unique by `key` in the transaction.
+        id: Arc<str>,
+        /// Its place in the group.
+        key: Option<Template>,
+        /// The account.
+        from: Template,
+        /// How much.
+        amount: Template,
+        /// When it is released by itself: a span from now, or a time.
+        expires: Option<Template>,
+        /// Where the transaction goes then.
+        on_expiry: Option<Target>,
+        /// Whether accounts of others may be touched (`authority: workflow`).
+        authority: bool,
+    },
+    /// Posts what is held.
+    Capture {
+        /// The group.
+        hold: Arc<str>,
+        /// The place in the group; `None`: all of the group.
+        key: Option<Template>,
+        /// Where to.
+        to: Template,
+        /// How much; `None`: all that is left.
+        amount: Option<Template>,
+        /// Whether the rest stays held.
+        keep_rest: bool,
+        /// For the statement.
+        note: Option<Template>,
+    },
+    /// Releases what is left.
+    Void {
+        /// The group.
+        hold: Arc<str>,
+        /// The place in the group; `None`: all of the group.
+        key: Option<Template>,
+    },
+    /// Posts at once.
+    Transfer {
+        /// Where from.
+        from: Template,
+        /// Where to.
+        to: Template,
+        /// How much.
+        amount: Template,
+        /// For the statement.
+        note: Option<Template>,
+        /// Whether accounts of others may be touched (`authority: workflow`).
+        authority: bool,
+    },
+    /// Issues a one-time code.
+    Challenge {
+        /// Its name.
+        id: Arc<str>,
+        /// How many digits: 4 to 10.
+        digits: u8,
+        /// How long it is good.
+        expires: Span,
+        /// How many wrong codes there may be, over all its rounds.
+        attempts: u32,
+        /// How often a new code may be asked for.
+        resend: u32,
+        /// What it is bound to.
+        binds: Template,
+    },
+    /// Merges into the session that started the transaction, if it lives.
+    Session {
+        /// What only the server writes.
+        facts: Option<Template>,
+        /// What the client may write too.
+        data: Option<Template>,
+    },
+    /// An application event.
+    Emit {
+        /// Its type; never begins with `abide.`.
+        kind: Arc<str>,
+        /// Its data.
+        data: Option<Template>,
+    },
+    /// Opens an account.
+    Open {
+        /// Its id.
+        account: Template,
+        /// Its asset.
+        asset: Template,
+        /// The owner's name; null: nobody's.
+        owner: Template,
+        /// The least posted minus held; `None`: "0"; null: unlimited.
+        floor: Option<Template>,
+    },
+    /// Gives a user a role.
+    Grant {
+        /// The user's name.
+        user: Template,
+        /// The role.
+        role: Role,
+    },
+    /// Takes a role from a user.
+    Revoke {
+        /// The user's name.
+        user: Template,
+        /// The role.
+        role: Role,
+    },
+    /// Does the effects for each element.
+    Each {
+        /// The list, of at most 100.
+        list: Expr,
+        /// What an element is called.
+        name: Arc<str>,
+        /// The effects.
+        effects: Vec<Effect>,
+    },
+}
+
+/// A step's end by time.
+#[derive(Debug)]
+pub struct Timeout {
+    /// How long after it opened: a span as text, or what makes one.
+    pub after: Template,
+    /// Where to.
+    pub next: Target,
+}
+
+/// Effects while a step is open.
+#[derive(Debug)]
+pub struct Remind {
+    /// How long after it opened, in rising order.
+    pub after: Vec<Span>,
+    /// What happens.
+    pub effects: Vec<Effect>,
+}
+
+/// Where a transaction goes.
+#[derive(Debug)]
+pub enum Target {
+    /// To this step.
+    Step(StepName),
+    /// To whichever of these is taken first.
+    Any(Vec<StepName>),
+    /// To all of these at once: [`Definition::alls`] has them.
+    All(usize),
+    /// Nowhere: the step opens again.
+    Stay,
+    /// It is completed, with this outcome.
+    End(Arc<str>),
+    /// It is undone, with this outcome.
+    Cancel(Arc<str>),
+    /// To the first whose condition holds; the last has none.
+    When(Vec<(Option<Expr>, Target)>),
+}
+
+/// Branches that are joined.
+#[derive(Debug)]
+pub struct All {
+    /// The first step of each.
+    pub branches: Vec<StepName>,
+    /// Where to when all have ended; `None`: this was the last of an outer branch.
+    pub next: Option<Target>,
+}
+
+/// JSON in which some places are made by expressions.
+#[derive(Clone, Debug)]
+pub enum Template {
+    /// As it is.
+    Literal(Value),
+    /// What this makes.
+    Expr(Expr),
+    /// An object.
+    Object(Vec<(Arc<str>, Template)>),
+    /// A list.
+    List(Vec<Template>),
+}
+
+impl Definition {
+    /// A step by its name. Every name in a checked definition has one.
+    #[must_use]
+    pub fn step(&self, name: &StepName) -> Option<&Step> {
+        self.index.get(name).and_then(|number| self.steps.get(*number))
+    }
+}

@@ -1,0 +1,12 @@
+//! Workflows: from a document to a definition that can be run.
+
+mod definition;
+mod document;
+mod schema;
+
+pub use definition::{
+    All, By, Definition, Effect, EffectKind, Guard, Quorum, Remind, SessionEnd, Step, StepKind,
+    Target, Template, Timeout, Wait,
+};
+pub use document::{DefinitionFault, Read, read};
+pub use schema::InputSchema;
