@@ -337,19 +337,22 @@ fn headers() -> Value {
 /// What [`super::input::idempotency_key`] reads: visible ASCII, bare or as a quoted string.
 const IDEMPOTENCY_KEY: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
 
+/// What [`super::input::Tags`] reads: `*`, or a list that may be empty and have empty elements.
+const ENTITY_TAGS: &str = r#"^(\*|[\t ,]*((W/)?"[!#-~]*"[\t ]*(,[\t ,]*(W/)?"[!#-~]*"[\t ]*)*(,[\t ,]*)?)?)$"#;
+
 fn parameters() -> Value {
     json!({
         "If-Match": {
             "name": "If-Match",
             "in": "header",
             "description": "Only if the thing is still at this revision; else 412.",
-            "schema": { "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" },
+            "schema": { "type": "string", "pattern": ENTITY_TAGS },
         },
         "If-None-Match": {
             "name": "If-None-Match",
             "in": "header",
             "description": "304 if the thing is still at this revision.",
-            "schema": { "type": "string", "pattern": "^(\"[0-9]{1,18}\"|\\*)$" },
+            "schema": { "type": "string", "pattern": ENTITY_TAGS },
         },
         "Idempotency-Key": {
             "name": "Idempotency-Key",

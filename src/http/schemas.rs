@@ -121,15 +121,26 @@ pub(super) fn flag(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": ["true", "false"] })
 }
 
-/// A JSON Patch (RFC 6902).
+/// A JSON Patch (RFC 6902). What replaces the whole is an object, as all data are.
 pub(super) fn json_patch(_: &mut SchemaGenerator) -> Schema {
     let pointer = json_schema!({ "type": "string", "pattern": "^(/([^~/]|~[01])*)*$" });
+    let within = json_schema!({ "type": "string", "pattern": "^(/([^~/]|~[01])*)+$" });
     json_schema!({
         "type": "array",
         "items": { "oneOf": [
             {
                 "type": "object",
-                "properties": { "op": { "enum": ["add", "replace", "test"] }, "path": pointer, "value": {} },
+                "properties": { "op": { "enum": ["add", "replace"] }, "path": within, "value": {} },
+                "required": ["op", "path", "value"],
+            },
+            {
+                "type": "object",
+                "properties": { "op": { "enum": ["add", "replace"] }, "path": { "const": "" }, "value": { "type": "object" } },
+                "required": ["op", "path", "value"],
+            },
+            {
+                "type": "object",
+                "properties": { "op": { "const": "test" }, "path": pointer, "value": {} },
                 "required": ["op", "path", "value"],
             },
             {

@@ -162,10 +162,18 @@ impl<'de> Deserializer<'de> for Shape {
         }
     }
 
+    /// Null is no empty map, though `serde_json` reads it as one.
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.0 {
+            Value::Object(_) => self.deserialize_any(visitor),
+            other => Err(Fault::invalid_type(unexpected(&other), &"an object")),
+        }
+    }
+
     // Values that are free JSON (`serde_json::Value`, `Map`) ask for any; the rest is derived.
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map identifier ignored_any
+        unit_struct seq tuple tuple_struct identifier ignored_any
     }
 }
 
@@ -294,6 +302,12 @@ mod tests {
         free: Option<Map<String, Value>>,
     }
 
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Kept {
+        data: Map<String, Value>,
+    }
+
     fn fault(value: Value) -> (String, String) {
         let problem = read::<Outer>(value).unwrap_err();
         let error = problem.errors.into_iter().next().unwrap();
@@ -327,6 +341,16 @@ mod tests {
         assert_eq!(fault(list(json!({"m": 1}))), at("/list/1/m", "unknown-field"));
         assert_eq!(fault(list(json!(null))), at("/list/1", "wrong-type"));
         assert_eq!(fault(json!([])), at("", "wrong-type"));
+    }
+
+    #[test]
+    fn what_must_be_an_object_is_not_null() {
+        for other in [json!(null), json!([]), json!(1), json!("{}")] {
+            let problem = read::<Kept>(json!({ "data": other })).unwrap_err();
+            assert_eq!(problem.errors[0].pointer, "/data", "{problem:?}");
+            assert_eq!(problem.errors[0].code, "wrong-type", "{problem:?}");
+        }
+        assert_eq!(read::<Kept>(json!({"data": {}})).unwrap(), Kept { data: Map::new() });
     }
 
     #[test]

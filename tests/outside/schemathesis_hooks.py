@@ -1,87 +1,85 @@
 """Gives each request of schemathesis a living token: logouts, rotations and moved clocks, which
 are among the requests, end the one before."""
 
+import http.client
 import json
 import os
 import re
-import threading
-import urllib.error
-import urllib.request
+import urllib.parse
 import uuid
 
 import schemathesis
 
-URL = os.environ["ABIDE_URL"]
+URL = urllib.parse.urlsplit(os.environ["ABIDE_URL"])
 AS = os.environ["ABIDE_AS"]
-LOCK = threading.Lock()
-TOKEN = {}
+KEY = os.environ["ABIDE_KEY"]
+
+# Failed logins are among the requests, and have their address wait; these come from another one.
+OTHER_ADDRESS = ("127.0.0.2", 0)
 
 
-def post(path, body, token=None):
-    headers = {"content-type": "application/json"}
+def call(method, path, body=None, token=None):
+    """The status and the value of an answer."""
+    connection = http.client.HTTPConnection(URL.hostname, URL.port, source_address=OTHER_ADDRESS)
+    headers = {"content-type": "application/json"} if body is not None else {}
     if token:
         headers["authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(URL + path, json.dumps(body).encode(), headers, method="POST")
-    with urllib.request.urlopen(request) as answer:
-        return json.load(answer)
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    with connection.getresponse() as answer:
+        text = answer.read()
+        return answer.status, json.loads(text) if text else None
+
+
+def made(path, body, token=None):
+    status, value = call("POST", path, body, token)
+    if status != 201:
+        raise RuntimeError(f"POST {path}: {status} {value}")
+    return value
 
 
 def alive(token):
-    headers = {"authorization": f"Bearer {token}"}
-    request = urllib.request.Request(URL + "/v1/sessions/current", headers=headers)
-    try:
-        with urllib.request.urlopen(request):
-            return True
-    except urllib.error.HTTPError:
-        return False
+    return call("GET", "/v1/sessions/current", token=token)[0] == 200
 
 
 def login():
     if AS == "service":
-        return os.environ["ABIDE_KEY"]
+        return KEY
     if AS == "admin":
-        body = {"username": "admin", "password": os.environ["ABIDE_ADMIN"]}
-        return post("/v1/sessions", body)["token"]
-    # No password to hash, so it is quick.
-    body = {"user": "alice", "on_behalf": True}
-    return post("/v1/sessions", body, os.environ["ABIDE_KEY"])["token"]
-
-
-# Failed logins are among the requests, and make the address wait; these were made before.
-RESERVE = [login() for _ in range(12)] if AS != "service" else []
+        # One of its own each time: a wrong password in a request has the account wait.
+        body = {"username": f"admin-{uuid.uuid4()}", "password": "the password of an administrator"}
+        made("/v1/users", body | {"roles": ["abide:admin"]}, os.environ["ABIDE_ADMIN_KEY"])
+        return made("/v1/sessions", body)["token"]
+    return made("/v1/sessions", {"user": "alice", "on_behalf": True}, KEY)["token"]
 
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """A well-formed key gets a value of its own, since a used one is refused by right (422); a
-    condition that random revisions cannot meet is left out (412). An empty list of tags is none
-    (RFC 9110, section 5.6.1). Malformed ones stay as they are."""
+    condition that random revisions cannot meet is left out (412). Malformed ones stay as they
+    are."""
     for name in list(case.headers or {}):
         value = case.headers[name]
-        if name.lower() == "idempotency-key" and re.fullmatch(r"[!-~]{1,255}", value):
-            if not value.startswith('"'):
+        if name.lower() == "idempotency-key":
+            if re.fullmatch(r"[!#-~][!-~]{0,254}", value):
                 case.headers[name] = str(uuid.uuid4())
-        if name.lower() in ("if-match", "if-none-match") and re.fullmatch(r'\s*|(W/)?"[!-~]*".*', value):
+            elif re.fullmatch(r'"([!#-\[\]-~]|\\["\\]){1,255}"', value):
+                case.headers[name] = f'"{uuid.uuid4()}"'
+        if name.lower() == "if-match" and re.fullmatch(ENTITY_TAGS, value):
             del case.headers[name]
+
+
+# As the document has it.
+ENTITY_TAGS = r'[\t ,]*((W/)?"[!#-~]*"[\t ]*(,[\t ,]*(W/)?"[!#-~]*"[\t ]*)*(,[\t ,]*)?)?'
 
 
 @schemathesis.auth(refresh_interval=None)
 class LivingToken:
+    token = None
+
     def get(self, case, context):
-        if AS == "service":
-            return os.environ["ABIDE_KEY"]
-        # One for each thread: a logout in one must not pull the token from under another.
-        me = threading.get_ident()
-        with LOCK:
-            token = TOKEN.get(me)
-        if token is None or not alive(token):
-            with LOCK:
-                token = RESERVE.pop() if RESERVE else None
-            if token is None or not alive(token):
-                token = login()
-            with LOCK:
-                TOKEN[me] = token
-        return token
+        if self.token is None or (AS != "service" and not alive(self.token)):
+            self.token = login()
+        return self.token
 
     def set(self, case, data, context):
         case.headers = case.headers or {}
