@@ -338,7 +338,8 @@ fn headers() -> Value {
 const IDEMPOTENCY_KEY: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
 
 /// What [`super::input::Tags`] reads: `*`, or a list that may be empty and have empty elements.
-const ENTITY_TAGS: &str = r#"^(\*|[\t ,]*((W/)?"[!#-~]*"[\t ]*(,[\t ,]*(W/)?"[!#-~]*"[\t ]*)*(,[\t ,]*)?)?)$"#;
+const ENTITY_TAGS: &str =
+    r#"^(\*|[\t ,]*((W/)?"[!#-~]*"[\t ]*(,[\t ,]*(W/)?"[!#-~]*"[\t ]*)*(,[\t ,]*)?)?)$"#;
 
 fn parameters() -> Value {
     json!({
