@@ -18,7 +18,7 @@ use crate::engine::{
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
-use crate::records::{Key, ReadError, Reader, plan};
+use crate::records::{Key, PlanError, ReadError, Reader, plan};
 use crate::store::{
     Batch, KeyRange, Order, PAGE_ROWS_MAX, Receipt, Store, StoreError, Urgency, View, Write,
 };
@@ -86,6 +86,12 @@ pub(super) struct Fatal(pub(super) String);
 
 impl From<ReadError> for Fatal {
     fn from(error: ReadError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<PlanError> for Fatal {
+    fn from(error: PlanError) -> Self {
         Self(error.to_string())
     }
 }
@@ -206,7 +212,7 @@ impl Executor {
                 })
                 .collect::<Result<_, _>>()?;
             let due: Vec<Timer> =
-                timers.iter().copied().take_while(|timer| timer.due <= now).collect();
+                timers.iter().take_while(|timer| timer.due <= now).cloned().collect();
             if due.is_empty() {
                 self.next_due = timers.first().map_or(Time::MAX, |timer| timer.due);
                 continue;
@@ -224,10 +230,11 @@ impl Executor {
         let store = Arc::clone(&self.store);
         let mut reader = Reader::new(&*store, View::Staged);
         for timer in due {
-            match timer.what {
-                TimerOf::Session(id) => reader.load(Fact::Session(id))?,
-                TimerOf::Stored(id) => reader.load(Fact::Stored(id))?,
-                TimerOf::Link(hash) => reader.load(Fact::Token(hash))?,
+            match &timer.what {
+                TimerOf::Session(id) => reader.load(Fact::Session(*id))?,
+                TimerOf::Stored(id) => reader.load(Fact::Stored(*id))?,
+                TimerOf::Link(hash) => reader.load(Fact::Token(*hash))?,
+                TimerOf::Hold(id) => reader.load(Fact::Hold(id.clone()))?,
             }
         }
         let moment = self.moment(now, seed()?);

@@ -142,6 +142,15 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             Ok(())
         }
         Event::Denied { .. } => Ok(()),
+        Event::AssetPut { .. }
+        | Event::AccountOpened { .. }
+        | Event::AccountChanged { .. }
+        | Event::AccountClosed { .. }
+        | Event::TransferPosted { .. }
+        | Event::HoldPlaced { .. }
+        | Event::HoldCaptured { .. }
+        | Event::HoldVoided { .. }
+        | Event::HoldExpired { .. } => super::ledger::apply::apply(draft, event),
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::Asset;
 use crate::types::{
-    KeyId, Password, ProfileName, Revision, Role, SessionId, Span, Token, TokenKind, UserPattern,
-    Username,
+    AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role, SessionId,
+    Span, Token, TokenKind, TransferId, UserPattern, Username,
 };
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
@@ -66,6 +67,21 @@ pub struct UserChange {
     pub attributes: Option<Map<String, Value>>,
     /// Whether the user may not log in; `true` ends the sessions in the same commit.
     pub disabled: Option<bool>,
+}
+
+/// A transfer that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferAsk {
+    /// Its id; `None`: one is made.
+    pub id: Option<TransferId>,
+    /// Where from.
+    pub from: AccountId,
+    /// Where to.
+    pub to: AccountId,
+    /// How much.
+    pub amount: Decimal,
+    /// For the statement.
+    pub note: Option<Arc<str>>,
 }
 
 /// What somebody asks to be changed.
@@ -217,6 +233,83 @@ pub enum Command {
         /// The framework's key.
         key: StoredKey,
     },
+    /// Puts an asset.
+    PutAsset {
+        /// It.
+        asset: Asset,
+    },
+    /// Opens an account.
+    OpenAccount {
+        /// Its id.
+        id: AccountId,
+        /// What it is counted in.
+        asset: AssetCode,
+        /// Whose it is; `None`: nobody's.
+        owner: Option<Username>,
+        /// The least that may be available; `None`: no limit.
+        floor: Option<Decimal>,
+        /// Whether any session may read its balance.
+        read_anyone: bool,
+    },
+    /// Changes an account; what is `None` stays.
+    ChangeAccount {
+        /// Which.
+        id: AccountId,
+        /// The least that may be available; the inner `None`: no limit.
+        floor: Option<Option<Decimal>>,
+        /// Whether nothing more may leave it.
+        frozen: Option<bool>,
+        /// Whether any session may read its balance.
+        read_anyone: Option<bool>,
+        /// At which revision of the account.
+        if_match: Option<IfMatch>,
+    },
+    /// Closes an account that is empty.
+    CloseAccount {
+        /// Which.
+        id: AccountId,
+        /// At which revision of the account.
+        if_match: Option<IfMatch>,
+    },
+    /// Posts transfers, all or none.
+    PostTransfers {
+        /// They, in their order.
+        transfers: Vec<TransferAsk>,
+    },
+    /// Posts the opposite of a transfer.
+    ReverseTransfer {
+        /// Which.
+        id: TransferId,
+    },
+    /// Reserves an amount.
+    PlaceHold {
+        /// Its id; `None`: one is made.
+        id: Option<HoldId>,
+        /// The account.
+        from: AccountId,
+        /// How much.
+        amount: Decimal,
+        /// How long it lives; `None`: until it is resolved.
+        expires: Option<Span>,
+    },
+    /// Posts what a hold reserves.
+    CaptureHold {
+        /// Which.
+        id: HoldId,
+        /// Where to.
+        to: AccountId,
+        /// How much; `None`: all that is left.
+        amount: Option<Decimal>,
+        /// Whether the rest stays held.
+        keep_rest: bool,
+        /// For the statement.
+        note: Option<Arc<str>>,
+    },
+    /// Releases what is left of a hold.
+    VoidHold {
+        /// Which.
+        id: HoldId,
+    },
     /// Keeps in the audit log that an actor was refused a read.
     NoteDenial {
         /// What was asked for, in the words of the API: `GET /v1/users`.
@@ -252,6 +345,15 @@ impl Command {
             Self::PutStored { .. } => "put-stored",
             Self::TouchStored { .. } => "touch-stored",
             Self::DeleteStored { .. } => "delete-stored",
+            Self::PutAsset { .. } => "put-asset",
+            Self::OpenAccount { .. } => "open-account",
+            Self::ChangeAccount { .. } => "change-account",
+            Self::CloseAccount { .. } => "close-account",
+            Self::PostTransfers { .. } => "post-transfers",
+            Self::ReverseTransfer { .. } => "reverse-transfer",
+            Self::PlaceHold { .. } => "place-hold",
+            Self::CaptureHold { .. } => "capture-hold",
+            Self::VoidHold { .. } => "void-hold",
             Self::NoteDenial { .. } => "note-denial",
         }
     }
@@ -282,6 +384,7 @@ impl Command {
                 | Self::EndSessions { .. }
                 | Self::RevokeKey { .. }
                 | Self::DeleteStored { .. }
+                | Self::VoidHold { .. }
         )
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::draft::{Changes, Draft, Facts, Moment, Stop};
 use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, User};
 use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
-use super::{keys, password, sessions, stored, timers, users};
+use super::{keys, ledger, password, sessions, stored, timers, users};
 use crate::types::{KeyId, Revision, Role, SessionId, Span, Token, UserId};
 
 /// Failures of an account that cost no waiting.
@@ -118,7 +118,7 @@ pub fn decide_timers(
     let mut draft = Draft::new(facts, rules, moment);
     let mut needs = Vec::new();
     for timer in due {
-        if let Err(Stop::Need(fact)) = timers::fire(&mut draft, *timer) {
+        if let Err(Stop::Need(fact)) = timers::fire(&mut draft, timer.clone()) {
             needs.push(fact);
         }
     }
@@ -183,6 +183,15 @@ fn run(
         }
         Command::TouchStored { .. } => stored::touch(draft, &acting, evidence),
         Command::DeleteStored { .. } => stored::delete(draft, &acting, evidence),
+        Command::PutAsset { .. }
+        | Command::OpenAccount { .. }
+        | Command::ChangeAccount { .. }
+        | Command::CloseAccount { .. }
+        | Command::PostTransfers { .. }
+        | Command::ReverseTransfer { .. }
+        | Command::PlaceHold { .. }
+        | Command::CaptureHold { .. }
+        | Command::VoidHold { .. } => ledger::commands::run(draft, &acting, command),
         Command::NoteDenial { what } => {
             let what = Arc::from(*what);
             draft.emit(Event::Denied { what, code: "not-allowed", user: None })?;
@@ -284,6 +293,15 @@ impl Acting {
     /// Its API key.
     pub(super) fn key(&self) -> Result<&ApiKey, Refusal> {
         self.key.as_ref().ok_or(Refusal::NotAllowed("this needs an API key"))
+    }
+
+    /// Refuses whoever is neither an administrator nor a service.
+    pub(super) fn must_be_admin_or_service(&self) -> Result<(), Refusal> {
+        if self.key.is_some() || self.actor.is_admin() {
+            Ok(())
+        } else {
+            Err(Refusal::NotAllowed("this needs the role abide:admin or an API key"))
+        }
     }
 
     /// Refuses whoever is no administrator.

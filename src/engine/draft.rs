@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ledger::{Account, Asset, Hold, Row, Totals, Transfer};
 use super::state::{
     ApiKey, Attempts, Digest, Fact, Holder, Opens, Record, Session, Stored, StoredId, Timer, User,
 };
 use super::{Event, Refusal, Rules};
-use crate::types::{KeyId, Revision, SessionId, Time, TokenHash, UserId, Username};
+use crate::types::{
+    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, UserId,
+    Username,
+};
 
 /// When a command is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ pub struct Changes {
     pub records: BTreeMap<Fact, Option<Record>>,
     /// The timers that it set (`true`) or took away.
     pub timers: BTreeMap<Timer, bool>,
+    /// The rows that it adds.
+    pub rows: Vec<Row>,
 }
 
 /// The table: facts and what became of them so far. Reading what was not loaded stops with
@@ -180,6 +186,16 @@ impl<'a> Draft<'a> {
         stored(id: StoredId) Stored, Stored -> Stored;
         /// Failed logins.
         attempts(digest: Digest) Attempts, Attempts -> Attempts;
+        /// An asset that was put.
+        asset(code: AssetCode) Asset, Asset -> Asset;
+        /// An account, closed or not.
+        account(id: AccountId) Account, Account -> Account;
+        /// A hold outside of transactions, resolved or not.
+        hold(id: HoldId) Hold, Hold -> Hold;
+        /// A transfer.
+        transfer(id: TransferId) Transfer, Transfer -> Transfer;
+        /// What adds up over the accounts of an asset.
+        totals(code: AssetCode) Totals, Totals -> Totals;
     }
 
     /// How many API keys there are.
@@ -187,7 +203,12 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// [`Stop::Need`] when it was not loaded.
     pub fn key_count(&self) -> Result<u64, Stop> {
-        Ok(match self.read(&Fact::KeyCount)? {
+        self.count(Fact::KeyCount)
+    }
+
+    /// How many there are, by a fact that counts.
+    pub(super) fn count(&self, fact: Fact) -> Result<u64, Stop> {
+        Ok(match self.read(&fact)? {
             Some(Record::Count(count)) => *count,
             _ => 0,
         })
@@ -214,6 +235,16 @@ impl<'a> Draft<'a> {
 
     pub(super) fn arm(&mut self, timer: Timer) {
         self.changes.timers.insert(timer, true);
+    }
+
+    /// Adds a row that no decision reads.
+    pub(super) fn row(&mut self, row: Row) {
+        self.changes.rows.push(row);
+    }
+
+    /// The number of the row that would be added next.
+    pub(super) fn next_row(&self) -> u32 {
+        u32::try_from(self.changes.rows.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn disarm(&mut self, timer: Timer) {

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
 use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User};
 use super::{UserChange, UserRef};
-use crate::types::{ProfileName, SessionId, Span, Time, TokenHash, UserId, Username};
+use crate::types::{
+    AccountId, Decimal, ProfileName, SessionId, Span, Time, TokenHash, UserId, Username,
+};
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +239,63 @@ pub enum Event {
         /// The user that it was about, if it was a login.
         user: Option<Username>,
     },
+    /// An asset was put.
+    AssetPut {
+        /// It.
+        asset: Box<Asset>,
+    },
+    /// An account was opened.
+    AccountOpened {
+        /// It.
+        account: Box<Account>,
+    },
+    /// An account was changed.
+    AccountChanged {
+        /// Which.
+        account: AccountId,
+        /// Its asset's digits after the point.
+        scale: u8,
+        /// What.
+        change: Box<AccountChange>,
+    },
+    /// An account was closed.
+    AccountClosed {
+        /// Which.
+        account: AccountId,
+    },
+    /// A transfer was posted.
+    TransferPosted {
+        /// It.
+        transfer: Box<Transfer>,
+    },
+    /// An amount was reserved.
+    HoldPlaced {
+        /// The hold.
+        hold: Box<Hold>,
+    },
+    /// An amount that was reserved leaves the account: a [`Event::TransferPosted`] follows.
+    HoldCaptured {
+        /// The hold, as it is now.
+        hold: Box<Hold>,
+        /// What is posted, in minor units.
+        amount: i128,
+        /// What is released, in minor units.
+        released: i128,
+    },
+    /// What was left of a hold was released.
+    HoldVoided {
+        /// The hold, as it is now.
+        hold: Box<Hold>,
+        /// How much, in minor units.
+        released: i128,
+    },
+    /// What was left of a hold was released at its time.
+    HoldExpired {
+        /// The hold, as it is now.
+        hold: Box<Hold>,
+        /// How much, in minor units.
+        released: i128,
+    },
 }
 
 impl Event {
@@ -269,6 +329,15 @@ impl Event {
             Self::StoredRescheduled { .. } => "abide.stored.rescheduled",
             Self::StoredEnded { .. } => "abide.stored.ended",
             Self::Denied { .. } => "abide.denied",
+            Self::AssetPut { .. } => "abide.asset.put",
+            Self::AccountOpened { .. } => "abide.account.opened",
+            Self::AccountChanged { .. } => "abide.account.changed",
+            Self::AccountClosed { .. } => "abide.account.closed",
+            Self::TransferPosted { .. } => "abide.transfer.posted",
+            Self::HoldPlaced { .. } => "abide.hold.placed",
+            Self::HoldCaptured { .. } => "abide.hold.captured",
+            Self::HoldVoided { .. } => "abide.hold.voided",
+            Self::HoldExpired { .. } => "abide.hold.expired",
         }
     }
 
@@ -336,6 +405,63 @@ impl Event {
             Self::Denied { what, code, user } => {
                 json!({ "what": &**what, "code": code, "user": user })
             }
+            Self::AssetPut { asset } => json!({
+                "asset": asset.code, "scale": asset.scale, "name": asset.name.as_deref(),
+            }),
+            Self::AccountOpened { account } => json!({
+                "account": account.id,
+                "asset": account.asset,
+                "owner": account.owner.as_ref().map(|owner| &owner.username),
+                "floor": account.floor.map(|floor| account.amount(floor)),
+            }),
+            Self::AccountChanged { account, scale, change } => {
+                let AccountChange { floor, frozen, read_anyone } = **change;
+                let mut data = json!({ "account": account });
+                if let Some(floor) = floor {
+                    data["floor"] = json!(floor.map(|floor| Decimal::from_minor(floor, *scale)));
+                }
+                if let Some(frozen) = frozen {
+                    data["frozen"] = json!(frozen);
+                }
+                if let Some(anyone) = read_anyone {
+                    data["read"] = if anyone { json!(["anyone"]) } else { json!([]) };
+                }
+                data
+            }
+            Self::AccountClosed { account } => json!({ "account": account }),
+            Self::TransferPosted { transfer } => json!({
+                "transfer": transfer.id,
+                "from": transfer.from,
+                "to": transfer.to,
+                "asset": transfer.asset,
+                "amount": Decimal::from_minor(transfer.amount, transfer.scale),
+                "note": transfer.note.as_deref(),
+                "transaction": transfer.tx,
+                "hold": transfer.hold,
+                "reverses": transfer.reverses,
+            }),
+            Self::HoldPlaced { hold } => hold_data(hold, &[]),
+            Self::HoldCaptured { hold, amount, released } => {
+                hold_data(hold, &[("captured", *amount), ("released", *released)])
+            }
+            Self::HoldVoided { hold, released } | Self::HoldExpired { hold, released } => {
+                hold_data(hold, &[("released", *released)])
+            }
         }
     }
+}
+
+/// What the log keeps of a hold, with amounts that moved.
+fn hold_data(hold: &Hold, amounts: &[(&str, i128)]) -> Value {
+    let mut data = json!({
+        "hold": hold.id,
+        "account": hold.account,
+        "asset": hold.asset,
+        "amount": Decimal::from_minor(hold.amount, hold.scale),
+        "transaction": hold.tx,
+    });
+    for (name, units) in amounts {
+        data[*name] = json!(Decimal::from_minor(*units, hold.scale));
+    }
+    data
 }

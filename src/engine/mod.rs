@@ -15,6 +15,7 @@ mod draft;
 mod event;
 pub mod expr;
 mod keys;
+mod ledger;
 mod outcome;
 mod password;
 mod refusal;
@@ -23,6 +24,7 @@ mod sessions;
 mod state;
 mod stored;
 mod timers;
+mod tx;
 mod users;
 pub mod workflow;
 
@@ -31,11 +33,16 @@ mod tests;
 
 pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
 pub use apply::is_forgotten;
-pub use command::{Command, DataChange, IfMatch, StoredKey, UserChange};
+pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
 pub use data::EMPTY;
 pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
 pub use draft::{Changes, Draft, Facts, Loaded, Moment, Stop};
 pub use event::{EndReason, Event, OpenedBy};
+pub use ledger::check as check_conserved;
+pub use ledger::{
+    ASSETS_MAX, Account, AccountChange, Asset, BALANCE_MAX, Entry, Hold, HoldStatus, Imbalance,
+    NOTE_BYTES_MAX, Row, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer, iso_asset, iso_assets,
+};
 pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
 pub use refusal::{FieldError, Refusal};
 pub use rules::{Profile, Rules};

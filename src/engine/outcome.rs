@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyRef, UserRef};
+use super::{Account, Asset, Hold, KeyRef, Transfer, UserRef};
 use crate::types::{
     KeyId, ProfileName, Revision, Role, SessionId, Time, Token, UserId, UserPattern, Username,
 };
@@ -141,6 +141,42 @@ pub enum Outcome {
         stored: StoredView,
         /// Whether there was none under this key.
         created: bool,
+    },
+    /// An asset was put.
+    Asset {
+        /// It.
+        asset: Asset,
+        /// Whether there was none.
+        created: bool,
+    },
+    /// An account was opened, changed or closed.
+    Account {
+        /// As it is now.
+        account: Box<Account>,
+        /// The commit that last changed it.
+        revision: Revision,
+        /// Whether the command opened it.
+        created: bool,
+    },
+    /// Transfers were posted, or had been.
+    Transfers {
+        /// They, in the order in which they were asked for.
+        transfers: Vec<Transfer>,
+        /// The commit that last changed one of them.
+        revision: Revision,
+        /// Whether the command posted one of them.
+        created: bool,
+    },
+    /// A hold was placed, captured or voided.
+    Hold {
+        /// As it is now.
+        hold: Box<Hold>,
+        /// The commit that last changed it.
+        revision: Revision,
+        /// Whether the command placed it.
+        created: bool,
+        /// What was posted by the capture.
+        transfer: Option<Box<Transfer>>,
     },
     /// It is done, and there is nothing to say about it.
     Done,

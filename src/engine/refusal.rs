@@ -1,6 +1,6 @@
 //! Refusals: why a command was not done. Each has a name.
 
-use crate::types::{Revision, Span};
+use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, TransferId};
 
 /// One thing that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,6 +80,68 @@ pub enum Refusal {
         /// How many may exist.
         max: usize,
     },
+    /// Less is available on the account than would leave it.
+    #[error("the account {0} has less available than this takes")]
+    InsufficientFunds(AccountId),
+    /// Both sides must be of one asset.
+    #[error("both accounts must be of one asset")]
+    AssetMismatch,
+    /// Nothing enters or leaves a closed account.
+    #[error("the account {0} is closed")]
+    AccountClosed(AccountId),
+    /// Nothing leaves a frozen account.
+    #[error("the account {0} is frozen: nothing may leave it")]
+    AccountFrozen(AccountId),
+    /// A request names an account that is not there.
+    #[error("there is no account {0}")]
+    UnknownAccount(AccountId),
+    /// A request names an asset that is not there.
+    #[error("there is no asset {0}; put it first with PUT /v1/assets/{0}")]
+    UnknownAsset(AssetCode),
+    /// The hold was captured, voided or has expired.
+    #[error("the hold {0} is not open: it was captured, voided or has expired")]
+    HoldNotOpen(HoldId),
+    /// More than is left of the hold.
+    #[error("the amount is more than is left of the hold {0}")]
+    ExceedsHold(HoldId),
+    /// More digits than the asset has.
+    #[error("the amount has more digits after the point than its asset; send a decimal string")]
+    AmountNotExact,
+    /// Not above zero, or more than an account can have.
+    #[error("the amount must be above zero, and no balance may have more than 28 digits")]
+    AmountOutOfRange,
+    /// A transaction may touch its owner's accounts.
+    #[error("the account {0} belongs to somebody else")]
+    NotYourAccount(AccountId),
+    /// From an account to itself.
+    #[error("an account can send nothing to itself; choose two accounts")]
+    SameAccount,
+    /// The id is another account's.
+    #[error("there is an account {0} already; choose another id")]
+    AccountExists(AccountId),
+    /// Something is posted or held on it.
+    #[error("something is posted or held on the account {0}: empty it first")]
+    AccountNotEmpty(AccountId),
+    /// Its scale can not change.
+    #[error("the asset {asset} is in use with {scale} digits after the point, which stay")]
+    AssetInUse {
+        /// Which.
+        asset: AssetCode,
+        /// Its scale.
+        scale: u8,
+    },
+    /// The id is that of another transfer.
+    #[error("there is another transfer {0} already; choose another id")]
+    TransferIdTaken(TransferId),
+    /// The id is that of another hold.
+    #[error("there is another hold {0} already; choose another id")]
+    HoldIdTaken(HoldId),
+    /// It was undone before.
+    #[error("the transfer was reversed already, by {by}")]
+    AlreadyReversed {
+        /// By which transfer.
+        by: TransferId,
+    },
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new key")]
     IdempotencyKeyReused,
@@ -109,7 +171,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 19] = [
+    pub const CODES: [&'static str; 37] = [
         "unauthenticated",
         "invalid-credentials",
         "too-many-attempts",
@@ -123,6 +185,24 @@ impl Refusal {
         "patch-failed",
         "link-not-valid",
         "limit-reached",
+        "insufficient-funds",
+        "asset-mismatch",
+        "account-closed",
+        "account-frozen",
+        "unknown-account",
+        "unknown-asset",
+        "hold-not-open",
+        "exceeds-hold",
+        "amount-not-exact",
+        "amount-out-of-range",
+        "not-your-account",
+        "same-account",
+        "account-exists",
+        "account-not-empty",
+        "asset-in-use",
+        "transfer-id-taken",
+        "hold-id-taken",
+        "already-reversed",
         "idempotency-key-reused",
         "idempotency-key-not-supported",
         "too-many-idempotency-keys",
@@ -148,6 +228,24 @@ impl Refusal {
             Self::PatchFailed(_) => "patch-failed",
             Self::LinkNotValid => "link-not-valid",
             Self::LimitReached { .. } => "limit-reached",
+            Self::InsufficientFunds(_) => "insufficient-funds",
+            Self::AssetMismatch => "asset-mismatch",
+            Self::AccountClosed(_) => "account-closed",
+            Self::AccountFrozen(_) => "account-frozen",
+            Self::UnknownAccount(_) => "unknown-account",
+            Self::UnknownAsset(_) => "unknown-asset",
+            Self::HoldNotOpen(_) => "hold-not-open",
+            Self::ExceedsHold(_) => "exceeds-hold",
+            Self::AmountNotExact => "amount-not-exact",
+            Self::AmountOutOfRange => "amount-out-of-range",
+            Self::NotYourAccount(_) => "not-your-account",
+            Self::SameAccount => "same-account",
+            Self::AccountExists(_) => "account-exists",
+            Self::AccountNotEmpty(_) => "account-not-empty",
+            Self::AssetInUse { .. } => "asset-in-use",
+            Self::TransferIdTaken(_) => "transfer-id-taken",
+            Self::HoldIdTaken(_) => "hold-id-taken",
+            Self::AlreadyReversed { .. } => "already-reversed",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
             Self::TooManyIdempotencyKeys { .. } => "too-many-idempotency-keys",
@@ -167,6 +265,24 @@ impl Refusal {
                 | Self::PatchFailed(_)
                 | Self::LinkNotValid
                 | Self::LimitReached { .. }
+                | Self::InsufficientFunds(_)
+                | Self::AssetMismatch
+                | Self::AccountClosed(_)
+                | Self::AccountFrozen(_)
+                | Self::UnknownAccount(_)
+                | Self::UnknownAsset(_)
+                | Self::HoldNotOpen(_)
+                | Self::ExceedsHold(_)
+                | Self::AmountNotExact
+                | Self::AmountOutOfRange
+                | Self::NotYourAccount(_)
+                | Self::SameAccount
+                | Self::AccountExists(_)
+                | Self::AccountNotEmpty(_)
+                | Self::AssetInUse { .. }
+                | Self::TransferIdTaken(_)
+                | Self::HoldIdTaken(_)
+                | Self::AlreadyReversed { .. }
         )
     }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::ledger::{Account, Asset, Hold, Totals, Transfer};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
 use crate::types::{
-    KeyId, ProfileName, Revision, Role, SessionId, Span, Time, TokenHash, UserId, UserPattern,
-    Username,
+    AccountId, AssetCode, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span, Time,
+    TokenHash, TransferId, UserId, UserPattern, Username,
 };
 
 /// A keyed hash of something that the store must not show.
@@ -45,6 +46,18 @@ pub enum Fact {
     Stored(StoredId),
     /// Failed logins for an account or from an address: [`Attempts`].
     Attempts(Digest),
+    /// An [`Asset`] that was put.
+    Asset(AssetCode),
+    /// How many assets were put.
+    AssetCount,
+    /// An [`Account`].
+    Account(AccountId),
+    /// A [`Hold`] outside of transactions.
+    Hold(HoldId),
+    /// A [`Transfer`].
+    Transfer(TransferId),
+    /// The [`Totals`] of an asset.
+    Totals(AssetCode),
 }
 
 /// One record.
@@ -64,12 +77,22 @@ pub enum Record {
     Opens(Opens),
     /// Of [`Fact::Key`].
     Key(ApiKey),
-    /// Of [`Fact::KeyCount`].
+    /// Of [`Fact::KeyCount`] and [`Fact::AssetCount`].
     Count(u64),
     /// Of [`Fact::Stored`].
     Stored(Stored),
     /// Of [`Fact::Attempts`].
     Attempts(Attempts),
+    /// Of [`Fact::Asset`].
+    Asset(Asset),
+    /// Of [`Fact::Account`].
+    Account(Account),
+    /// Of [`Fact::Hold`].
+    Hold(Hold),
+    /// Of [`Fact::Transfer`].
+    Transfer(Transfer),
+    /// Of [`Fact::Totals`].
+    Totals(Totals),
 }
 
 /// Who has a name.
@@ -213,7 +236,7 @@ pub struct Attempts {
 }
 
 /// Something that happens at a time by itself. The order is the order in which they fire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timer {
     /// When.
     pub due: Time,
@@ -222,7 +245,7 @@ pub struct Timer {
 }
 
 /// What a timer is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerOf {
     /// The end of a session.
     Session(SessionId),
@@ -230,6 +253,8 @@ pub enum TimerOf {
     Stored(StoredId),
     /// The end of a link.
     Link(TokenHash),
+    /// The expiry of a hold outside of transactions.
+    Hold(HoldId),
 }
 
 impl Session {

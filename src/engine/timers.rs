@@ -9,7 +9,7 @@ use super::{EndReason, Event};
 pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
     let now = draft.moment.now;
     // Taken away in any case; setting it anew comes after.
-    draft.disarm(timer);
+    draft.disarm(timer.clone());
     match timer.what {
         TimerOf::Session(id) => {
             let Some(session) = draft.session(id)? else { return Ok(()) };
@@ -36,5 +36,12 @@ pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
             draft.emit(Event::StoredEnded { id })
         }
         TimerOf::Link(hash) => draft.emit(Event::LinkEnded { hash }),
+        TimerOf::Hold(id) => {
+            let Some(hold) = draft.hold(id)?.cloned() else { return Ok(()) };
+            if hold.expires_at == Some(timer.due) {
+                super::ledger::expire(draft, &hold)?;
+            }
+            Ok(())
+        }
     }
 }

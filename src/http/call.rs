@@ -181,7 +181,16 @@ const fn is_told(command: &Command) -> bool {
         | Command::ChangeUserData { .. }
         | Command::PutStored { .. }
         | Command::TouchStored { .. }
-        | Command::DeleteStored { .. } => false,
+        | Command::DeleteStored { .. }
+        | Command::PutAsset { .. }
+        | Command::OpenAccount { .. }
+        | Command::ChangeAccount { .. }
+        | Command::CloseAccount { .. }
+        | Command::PostTransfers { .. }
+        | Command::ReverseTransfer { .. }
+        | Command::PlaceHold { .. }
+        | Command::CaptureHold { .. }
+        | Command::VoidHold { .. } => false,
     }
 }
 

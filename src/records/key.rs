@@ -1,7 +1,12 @@
 //! Keys: one enum for everything that lies in the store, with prefixes that keep order.
 
+use std::str::FromStr;
+
 use crate::engine::{Actor, Digest, Fact, StoredId, Timer, TimerOf};
-use crate::types::{KeyId, SessionId, Time, TokenHash, UserId, Username};
+use crate::types::{
+    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, UserId,
+    Username,
+};
 
 /// Whose an Idempotency-Key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,6 +68,22 @@ pub enum Key {
     Answer(Scope, Digest, u8),
     /// How many live Idempotency-Keys somebody has, by the hour.
     AnswerCount(Scope),
+    /// [`Fact::AssetCount`].
+    AssetCount,
+    /// [`Fact::Asset`].
+    Asset(AssetCode),
+    /// [`Fact::Totals`].
+    Totals(AssetCode),
+    /// [`Fact::Account`].
+    Account(AccountId),
+    /// That an account is a user's; nothing lies there.
+    Owned(UserId, AccountId),
+    /// A line of an account's statement: the commit, and its place among the rows of that.
+    Entry(AccountId, Revision, u32),
+    /// [`Fact::Hold`].
+    Hold(HoldId),
+    /// [`Fact::Transfer`].
+    Transfer(TransferId),
 }
 
 /// The first byte of each kind: what is written once never changes its meaning.
@@ -82,6 +103,14 @@ mod tag {
     pub(super) const TIMER: u8 = 0x50;
     pub(super) const ANSWER: u8 = 0x60;
     pub(super) const ANSWER_COUNT: u8 = 0x61;
+    pub(super) const ASSET_COUNT: u8 = 0x70;
+    pub(super) const ASSET: u8 = 0x71;
+    pub(super) const TOTALS: u8 = 0x72;
+    pub(super) const ACCOUNT: u8 = 0x73;
+    pub(super) const OWNED: u8 = 0x74;
+    pub(super) const ENTRY: u8 = 0x75;
+    pub(super) const HOLD: u8 = 0x76;
+    pub(super) const TRANSFER: u8 = 0x77;
 }
 
 impl Key {
@@ -99,6 +128,30 @@ impl Key {
     pub const ANSWER_COUNTS: &'static [u8] = &[tag::ANSWER_COUNT];
     /// What all failed logins' keys begin with.
     pub const ATTEMPTS: &'static [u8] = &[tag::ATTEMPTS];
+    /// What the keys of all assets that were put begin with.
+    pub const ASSETS: &'static [u8] = &[tag::ASSET];
+    /// What all totals' keys begin with.
+    pub const TOTALS: &'static [u8] = &[tag::TOTALS];
+    /// What all accounts' keys begin with; the text of the id follows.
+    pub const ACCOUNTS: &'static [u8] = &[tag::ACCOUNT];
+    /// What all holds' keys begin with.
+    pub const HOLDS: &'static [u8] = &[tag::HOLD];
+
+    /// What the keys of an account's statement begin with.
+    #[must_use]
+    pub fn entries_of(account: &AccountId) -> Vec<u8> {
+        let mut prefix = vec![tag::ENTRY];
+        put_closed(&mut prefix, account.as_str());
+        prefix
+    }
+
+    /// What the keys of a user's accounts begin with; the text of the id follows.
+    #[must_use]
+    pub fn owned_by(user: UserId) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        put_id(&mut prefix, tag::OWNED, user.bits());
+        prefix
+    }
 
     /// The key of a fact; of one in parts, the first part's.
     #[must_use]
@@ -121,6 +174,12 @@ impl Key {
             Fact::KeyCount => Self::KeyCount,
             Fact::Stored(id) => Self::Stored(*id, part),
             Fact::Attempts(digest) => Self::Attempts(*digest),
+            Fact::AssetCount => Self::AssetCount,
+            Fact::Asset(code) => Self::Asset(code.clone()),
+            Fact::Totals(code) => Self::Totals(code.clone()),
+            Fact::Account(id) => Self::Account(id.clone()),
+            Fact::Hold(id) => Self::Hold(id.clone()),
+            Fact::Transfer(id) => Self::Transfer(id.clone()),
         }
     }
 
@@ -131,10 +190,7 @@ impl Key {
         match self {
             Self::Clock => out.push(tag::CLOCK),
             Self::User(id) => put_id(&mut out, tag::USER, id.bits()),
-            Self::Name(name) => {
-                out.push(tag::NAME);
-                out.extend_from_slice(name.as_str().as_bytes());
-            }
+            Self::Name(name) => put_text(&mut out, tag::NAME, name.as_str()),
             Self::UserData(id, part) => {
                 put_id(&mut out, tag::USER_DATA, id.bits());
                 out.push(*part);
@@ -171,6 +227,22 @@ impl Key {
                 out.push(tag::ANSWER_COUNT);
                 put_scope(&mut out, scope);
             }
+            Self::AssetCount => out.push(tag::ASSET_COUNT),
+            Self::Asset(code) => put_text(&mut out, tag::ASSET, code.as_str()),
+            Self::Totals(code) => put_text(&mut out, tag::TOTALS, code.as_str()),
+            Self::Account(id) => put_text(&mut out, tag::ACCOUNT, id.as_str()),
+            Self::Owned(user, id) => {
+                put_id(&mut out, tag::OWNED, user.bits());
+                out.extend_from_slice(id.as_str().as_bytes());
+            }
+            Self::Entry(id, revision, number) => {
+                out.push(tag::ENTRY);
+                put_closed(&mut out, id.as_str());
+                out.extend_from_slice(&revision.get().to_be_bytes());
+                out.extend_from_slice(&number.to_be_bytes());
+            }
+            Self::Hold(id) => put_text(&mut out, tag::HOLD, id.as_str()),
+            Self::Transfer(id) => put_text(&mut out, tag::TRANSFER, id.as_str()),
         }
         out
     }
@@ -183,10 +255,7 @@ impl Key {
         let key = match *tag {
             tag::CLOCK => Self::Clock,
             tag::USER => Self::User(UserId::new(rest.id()?)),
-            tag::NAME => {
-                let name = std::str::from_utf8(std::mem::take(&mut rest.0)).ok()?;
-                Self::Name(name.parse().ok()?)
-            }
+            tag::NAME => Self::Name(rest.text()?),
             tag::USER_DATA => Self::UserData(UserId::new(rest.id()?), rest.byte()?),
             tag::USER_SESSIONS => Self::UserSessions(UserId::new(rest.id()?)),
             tag::SESSION => Self::Session(SessionId::new(rest.id()?)),
@@ -199,6 +268,18 @@ impl Key {
             tag::TIMER => Self::Timer(rest.timer()?),
             tag::ANSWER => Self::Answer(rest.scope()?, rest.array()?, rest.byte()?),
             tag::ANSWER_COUNT => Self::AnswerCount(rest.scope()?),
+            tag::ASSET_COUNT => Self::AssetCount,
+            tag::ASSET => Self::Asset(rest.text()?),
+            tag::TOTALS => Self::Totals(rest.text()?),
+            tag::ACCOUNT => Self::Account(rest.text()?),
+            tag::OWNED => Self::Owned(UserId::new(rest.id()?), rest.text()?),
+            tag::ENTRY => {
+                let id = rest.closed()?;
+                let revision = Revision::new(u64::from_be_bytes(rest.array()?));
+                Self::Entry(id, revision, u32::from_be_bytes(rest.array()?))
+            }
+            tag::HOLD => Self::Hold(rest.text()?),
+            tag::TRANSFER => Self::Transfer(rest.text()?),
             _ => return None,
         };
         rest.0.is_empty().then_some(key)
@@ -208,6 +289,19 @@ impl Key {
 fn put_id(out: &mut Vec<u8>, tag: u8, bits: u128) {
     out.push(tag);
     out.extend_from_slice(&bits.to_be_bytes());
+}
+
+/// A name at the end of a key.
+fn put_text(out: &mut Vec<u8>, tag: u8, text: &str) {
+    out.push(tag);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// A name that more follows: closed by a byte that is smaller than any in a name, so that the
+/// order is that of the names.
+fn put_closed(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+    out.push(0);
 }
 
 fn put_stored(out: &mut Vec<u8>, id: &StoredId) {
@@ -236,6 +330,7 @@ fn put_timer(out: &mut Vec<u8>, timer: &Timer) {
             out.push(3);
             out.extend_from_slice(hash.bytes());
         }
+        TimerOf::Hold(id) => put_text(out, 4, id.as_str()),
     }
 }
 
@@ -257,6 +352,19 @@ impl Bytes<'_> {
         self.array().map(u128::from_be_bytes)
     }
 
+    /// All that is left, as a name.
+    fn text<T: FromStr>(&mut self) -> Option<T> {
+        std::str::from_utf8(std::mem::take(&mut self.0)).ok()?.parse().ok()
+    }
+
+    /// A name that more follows.
+    fn closed<T: FromStr>(&mut self) -> Option<T> {
+        let end = self.0.iter().position(|byte| *byte == 0)?;
+        let (text, rest) = self.0.split_at(end);
+        self.0 = &rest[1..];
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+
     fn stored(&mut self) -> Option<StoredId> {
         Some(StoredId { key: KeyId::new(self.id()?), digest: self.array()? })
     }
@@ -276,6 +384,7 @@ impl Bytes<'_> {
             1 => TimerOf::Session(SessionId::new(self.id()?)),
             2 => TimerOf::Stored(self.stored()?),
             3 => TimerOf::Link(TokenHash::new(self.array()?)),
+            4 => TimerOf::Hold(self.text()?),
             _ => return None,
         };
         Some(Timer { due, what })

@@ -9,6 +9,7 @@
 
 pub mod entry;
 mod key;
+mod ledger;
 mod parts;
 mod plan;
 mod read;
@@ -18,8 +19,9 @@ pub mod value;
 mod tests;
 
 pub use key::{Key, Scope};
+pub use ledger::{read_entry, row_key};
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
-pub use plan::plan;
+pub use plan::{PlanError, plan};
 pub use read::{ReadError, Reader, read_fact};
 
 /// Bytes in the store that no version of this program has written: the data is damaged, or of a

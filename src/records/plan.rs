@@ -1,18 +1,31 @@
 //! From a decision to a batch.
 
-use super::{Key, Reader, split, value};
-use crate::engine::Changes;
-use crate::store::{Precondition, StoreError, Write};
+use super::{Key, Reader, ledger, split, value};
+use crate::engine::{Changes, Imbalance, check_conserved};
+use crate::store::{Precondition, Write};
+
+/// Why a decision cannot become a batch. None of it can come from what somebody sends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A record is larger than any record can be.
+    #[error("a record is larger than all its parts")]
+    TooLarge,
+    /// It would make or lose money.
+    #[error(transparent)]
+    Imbalance(#[from] Imbalance),
+}
 
 /// Turns what a decision changed into preconditions and writes: everything that it read must still
-/// be as it was read, so every rule that it rests on holds at the commit.
+/// be as it was read, so every rule that it rests on holds at the commit. Rows that are only added
+/// have keys of their own commit and need no precondition.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] when a record is larger than any record can be.
+/// [`PlanError`]: a fault of the program, after which nothing may be committed any more.
 pub fn plan(
     changes: &Changes,
     reader: &Reader<'_>,
-) -> Result<(Vec<Precondition>, Vec<Write>), StoreError> {
+) -> Result<(Vec<Precondition>, Vec<Write>), PlanError> {
+    check_conserved(&reader.facts, changes)?;
     let mut preconditions = Vec::new();
     for (fact, loaded) in reader.facts.iter() {
         let key = Key::of(fact).encode().into();
@@ -34,9 +47,7 @@ pub fn plan(
         }
         let parts = match bytes {
             None => Vec::new(),
-            Some(bytes) => {
-                split(&bytes).ok_or(StoreError::Invalid("a record is larger than all its parts"))?
-            }
+            Some(bytes) => split(&bytes).ok_or(PlanError::TooLarge)?,
         };
         // Read before it is written or deleted, so the old number of parts is known.
         let was_there = matches!(reader.facts.get(fact), Some(Some(_)));
@@ -51,8 +62,11 @@ pub fn plan(
         }
     }
     for (timer, armed) in &changes.timers {
-        let key = Key::Timer(*timer).encode();
+        let key = Key::Timer(timer.clone()).encode();
         writes.push(if *armed { Write::put(key, Vec::new()) } else { Write::delete(key) });
+    }
+    for row in &changes.rows {
+        writes.push(Write::put(ledger::row_key(row).encode(), ledger::row_value(row)));
     }
     Ok((preconditions, writes))
 }

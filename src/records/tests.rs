@@ -10,12 +10,16 @@ use proptest::prelude::*;
 use super::value::{AnswerCountV1, AnswerV1, ClockV1};
 use super::*;
 use crate::engine::{
-    ApiKey, Attempts, Changes, Fact, Holder, KeyRef, Link, Opens, Record, Session, Stored,
-    StoredId, Timer, TimerOf, User, UserRef,
+    Account, ApiKey, Asset, Attempts, Changes, Entry, Fact, Hold, HoldStatus, Holder, KeyRef, Link,
+    Opens, Record, Row, Session, Stored, StoredId, Timer, TimerOf, Totals, Transfer, User, UserRef,
 };
 use crate::store::memory::Memory;
 use crate::store::{Batch, KeyRange, Order, Store, View};
-use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, UserId};
+use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, TxId, UserId};
+
+/// The names that callers choose freely.
+const FREE: &str = "[A-Za-z0-9][A-Za-z0-9:._-]{0,63}";
+const ASSET: &str = "[A-Z][A-Z0-9._-]{0,31}";
 
 fn stored_id() -> impl Strategy<Value = StoredId> {
     (any::<u128>(), any::<[u8; 32]>())
@@ -35,6 +39,7 @@ fn timer() -> impl Strategy<Value = Timer> {
         any::<u128>().prop_map(|id| TimerOf::Session(SessionId::new(id))),
         stored_id().prop_map(TimerOf::Stored),
         any::<[u8; 32]>().prop_map(|hash| TimerOf::Link(TokenHash::new(hash))),
+        FREE.prop_map(|id| TimerOf::Hold(id.parse().unwrap())),
     ];
     (0..=Time::MAX.ms(), what).prop_map(|(due, what)| Timer { due: Time::from_ms(due), what })
 }
@@ -57,6 +62,20 @@ fn key() -> impl Strategy<Value = Key> {
         timer().prop_map(Key::Timer),
         (scope(), any::<[u8; 32]>(), part()).prop_map(|(of, key, part)| Key::Answer(of, key, part)),
         scope().prop_map(Key::AnswerCount),
+        Just(Key::AssetCount),
+        ASSET.prop_map(|code| Key::Asset(code.parse().unwrap())),
+        ASSET.prop_map(|code| Key::Totals(code.parse().unwrap())),
+        FREE.prop_map(|id| Key::Account(id.parse().unwrap())),
+        (any::<u128>(), FREE)
+            .prop_map(|(user, id)| Key::Owned(UserId::new(user), id.parse().unwrap())),
+        ("[Aa]?[a:]{1,3}", any::<u64>(), any::<u32>()).prop_filter_map(
+            "ids that are prefixes of others",
+            |(id, revision, number)| {
+                Some(Key::Entry(id.parse().ok()?, Revision::new(revision), number))
+            }
+        ),
+        FREE.prop_map(|id| Key::Hold(id.parse().unwrap())),
+        FREE.prop_map(|id| Key::Transfer(id.parse().unwrap())),
     ]
 }
 
@@ -175,7 +194,95 @@ fn samples() -> Vec<(Fact, Record)> {
             Record::Attempts(Attempts { failures: 6, last_at: Time::from_ms(1_700_000_000_000) }),
         ),
     ]
+    .into_iter()
+    .chain(ledger_samples())
+    .collect()
 }
+
+fn ledger_samples() -> [(Fact, Record); 6] {
+    let asset = Asset { code: "GOLD".parse().unwrap(), scale: 3, name: Some("Fine gold".into()) };
+    let account = Account {
+        id: "alice:main".parse().unwrap(),
+        asset: "EUR".parse().unwrap(),
+        scale: 2,
+        owner: Some(user_ref()),
+        floor: Some(-50_000),
+        read_anyone: true,
+        frozen: true,
+        closed: false,
+        posted: 10_i128.pow(28),
+        held: 700,
+        holds: 2,
+        created_at: Time::from_ms(1_700_000_000_000),
+    };
+    let hold = Hold {
+        id: "h1".parse().unwrap(),
+        tx: Some(TxId::new(8)),
+        account: "alice:main".parse().unwrap(),
+        asset: "EUR".parse().unwrap(),
+        scale: 2,
+        amount: 700,
+        captured: 100,
+        left: 600,
+        status: HoldStatus::Expired,
+        expires_at: Some(Time::from_ms(1_700_000_000_001)),
+        created_at: Time::from_ms(1_700_000_000_000),
+    };
+    let transfer = Transfer {
+        id: "t1".parse().unwrap(),
+        from: "alice:main".parse().unwrap(),
+        to: "bob".parse().unwrap(),
+        asset: "EUR".parse().unwrap(),
+        scale: 2,
+        amount: 100,
+        note: Some("thanks".into()),
+        tx: Some(TxId::new(8)),
+        hold: Some("h1".parse().unwrap()),
+        reverses: Some("t0".parse().unwrap()),
+        reversed_by: Some("t2".parse().unwrap()),
+        at: Time::from_ms(1_700_000_000_000),
+        revision: Revision::new(300),
+    };
+    let totals = Totals { posted: 0, held: 700, accounts: 3, transfers: 300 };
+    [
+        (Fact::Asset(asset.code.clone()), Record::Asset(asset)),
+        (Fact::AssetCount, Record::Count(1)),
+        (Fact::Account(account.id.clone()), Record::Account(account)),
+        (Fact::Hold(hold.id.clone()), Record::Hold(hold)),
+        (Fact::Transfer(transfer.id.clone()), Record::Transfer(transfer)),
+        (Fact::Totals("EUR".parse().unwrap()), Record::Totals(totals)),
+    ]
+}
+
+#[test]
+fn a_statements_line_is_read_as_it_was_written() {
+    let entry = Entry {
+        account: "alice:main".parse().unwrap(),
+        revision: Revision::new(300),
+        number: 1,
+        transfer: "t1".parse().unwrap(),
+        counter: "bob".parse().unwrap(),
+        amount: -100,
+        balance: 900,
+        scale: 2,
+        note: Some("thanks".into()),
+        tx: Some(TxId::new(8)),
+        at: Time::from_ms(1_700_000_000_000),
+    };
+    let row = Row::Entry(Box::new(entry.clone()));
+    let key = row_key(&row);
+    assert!(key.encode().starts_with(&Key::entries_of(&entry.account)));
+    assert!(!key.encode().starts_with(&Key::entries_of(&"alice".parse().unwrap())));
+    let value = ledger::row_value(&row);
+    assert_eq!(hex(&value), ENTRY);
+    assert_eq!(read_entry(&key, &value).unwrap().as_ref(), Some(&entry));
+    let user = UserId::new(7);
+    let owned = row_key(&Row::Owned(user, entry.account)).encode();
+    assert!(owned.starts_with(&Key::owned_by(user)));
+}
+
+/// Version 1 of a statement's line.
+const ENTRY: &str = "0102743103626f62c7fb08070201067468616e6b730108fd0068e5cf8b010000";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
@@ -204,6 +311,15 @@ const GOLDEN: &[&str] = &[
     "010b7b2263617274223a5b5d7dfc80ee3600010705616c69636504fd0068e5cf8b010000fd0168e5cf8b\
      010000",
     "0106fd0068e5cf8b010000",
+    "0104474f4c4403010946696e6520676f6c64",
+    "0101",
+    "010a616c6963653a6d61696e0345555202010705616c69636501fc9f860100010100fe00000020c2044a\
+     7cbc9c9f4000000000fb780502fd0068e5cf8b010000",
+    "0102683101080a616c6963653a6d61696e0345555202fb7805c8fbb0040301fd0168e5cf8b010000fd00\
+     68e5cf8b010000",
+    "010274310a616c6963653a6d61696e03626f620345555202c801067468616e6b73010801026831010274\
+     3001027432fd0068e5cf8b010000fb2c01",
+    "0100fb780503fb2c01",
 ];
 
 #[test]

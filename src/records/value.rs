@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
+use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
 use crate::engine::{
     ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Session, Stored, User, UserRef,
 };
@@ -205,6 +206,11 @@ pub fn encode(record: &Record) -> Vec<u8> {
         Record::Attempts(attempts) => {
             write(1, &AttemptsV1 { failures: attempts.failures, last_at: attempts.last_at.ms() })
         }
+        Record::Asset(asset) => write(1, &AssetV1::from(asset)),
+        Record::Account(account) => write(1, &AccountV1::from(account)),
+        Record::Hold(hold) => write(1, &HoldV1::from(hold)),
+        Record::Transfer(transfer) => write(1, &TransferV1::from(transfer)),
+        Record::Totals(totals) => write(1, &TotalsV1::from(totals)),
     }
 }
 
@@ -241,17 +247,22 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             }),
         }),
         Fact::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::KeyCount => Record::Count(v1(fact, bytes, SMALL)?),
+        Fact::KeyCount | Fact::AssetCount => Record::Count(v1(fact, bytes, SMALL)?),
         Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
         Fact::Attempts(_) => {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
             Record::Attempts(Attempts { failures, last_at: Time::from_ms(last_at) })
         }
+        Fact::Asset(_) => Record::Asset(v1::<AssetV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),
     })
 }
 
 /// A word that was valid when it was written.
-fn word<T: FromStr>(fact: &Fact, text: &str) -> Result<T, DecodeError> {
+pub(super) fn word<T: FromStr>(fact: &dyn std::fmt::Debug, text: &str) -> Result<T, DecodeError> {
     text.parse().map_err(|_| DecodeError {
         key: format!("{fact:?}"),
         what: "it holds a name that is not valid".to_owned(),

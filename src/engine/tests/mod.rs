@@ -105,7 +105,7 @@ impl World {
         }
         for (timer, armed) in &changes.timers {
             if *armed {
-                self.timers.insert(*timer);
+                self.timers.insert(timer.clone());
             } else {
                 self.timers.remove(timer);
             }
@@ -278,8 +278,8 @@ impl Life {
                 .world
                 .timers
                 .iter()
-                .copied()
                 .take_while(|t| t.due <= self.now)
+                .cloned()
                 .take(2)
                 .collect();
             if due.is_empty() {

@@ -87,6 +87,27 @@ codes! {
     LimitReached "limit-reached" 409 "A configured number is reached",
         "The thing would be one more than the configuration allows.",
         "Remove one that is no longer needed, or have the limit raised.";
+    HoldNotOpen "hold-not-open" 409 "The hold is not open any more",
+        "The hold was captured, voided or has expired; a hold is resolved at most once.",
+        "Read it with GET /v1/holds/{id}; place a new one if the amount is still needed.";
+    AccountExists "account-exists" 409 "The account exists already",
+        "Another account, or a closed one, has this id. Ids are never given out again.",
+        "Choose another id, or use the account that is there.";
+    AccountNotEmpty "account-not-empty" 409 "The account is not empty",
+        "An account can be closed only when nothing is posted or held on it.",
+        "Transfer the balance away and resolve the open holds first.";
+    AssetInUse "asset-in-use" 409 "The digits of an asset in use stay",
+        "The asset has accounts, or is one of ISO 4217; all their amounts are counted in its digits after the point.",
+        "Put the asset with the scale that it has, or under another code.";
+    TransferIdTaken "transfer-id-taken" 409 "The id is that of another transfer",
+        "There is a transfer with this id and other content. With the same content the answer would be that transfer.",
+        "Choose a new id for a new transfer.";
+    HoldIdTaken "hold-id-taken" 409 "The id is that of another hold",
+        "There is a hold with this id and other content. With the same content the answer would be that hold.",
+        "Choose a new id for a new hold.";
+    AlreadyReversed "already-reversed" 409 "The transfer was reversed already",
+        "A transfer is reversed at most once; `detail` names the transfer that did it.",
+        "Nothing is left to do. Post a new transfer if more is to be moved.";
     LinkNotValid "link-not-valid" 410 "The link is not valid any more",
         "The single-use link is unknown, was used, was replaced by a newer one, or is too old.",
         "Ask for a new link.";
@@ -105,6 +126,39 @@ codes! {
     UnsupportedMediaType "unsupported-media-type" 415 "The body's media type is not taken here",
         "The Content-Type is missing or is not one that the route takes.",
         "Send `Content-Type: application/json`, or what the route documents.";
+    InsufficientFunds "insufficient-funds" 422 "Less is available than this takes",
+        "Available is what is posted minus what is held; it may not fall below the account's floor. What is on its way to an account cannot be spent yet.",
+        "Send a smaller amount, or wait until more is posted or a hold is released.";
+    AssetMismatch "asset-mismatch" 422 "The accounts are of different assets",
+        "Both sides of a transfer, and the target of a capture, must be of one asset.",
+        "Choose accounts of the same asset; exchange by two transfers through accounts of your own.";
+    AccountClosed "account-closed" 422 "The account is closed",
+        "Nothing enters or leaves a closed account ever again.",
+        "Choose another account.";
+    AccountFrozen "account-frozen" 422 "The account is frozen",
+        "Nothing more may be held on, or leave, a frozen account. What was held before can still be captured, and amounts may come in.",
+        "Have an administrator lift it: PATCH /v1/accounts/{id} with `frozen` false.";
+    UnknownAccount "unknown-account" 422 "There is no such account",
+        "The request names an account that was never opened.",
+        "Correct the id, or open the account with POST /v1/accounts.";
+    UnknownAsset "unknown-asset" 422 "There is no such asset",
+        "The code is none of ISO 4217 and was never put.",
+        "Correct the code, or put the asset with PUT /v1/assets/{code}.";
+    ExceedsHold "exceeds-hold" 422 "More than is left of the hold",
+        "A capture may post at most what the hold still reserves.",
+        "Capture at most `left`, or leave `amount` out to capture all of it.";
+    AmountNotExact "amount-not-exact" 422 "The amount is not exact",
+        "The amount is a JSON number with a fraction or an exponent, or has more digits after the point than its asset.",
+        "Send a decimal string with at most the asset's digits, like \"12.50\" for EUR.";
+    AmountOutOfRange "amount-out-of-range" 422 "The amount is out of range",
+        "An amount must be above zero, and no amount or balance may have more than 28 digits in minor units.",
+        "Send an amount above zero and within the bounds.";
+    NotYourAccount "not-your-account" 422 "The account belongs to somebody else",
+        "A transaction takes money only from accounts of its owner, unless its workflow says `authority: workflow`.",
+        "Use an account of the transaction's owner.";
+    SameAccount "same-account" 422 "Both accounts are the same",
+        "A transfer from an account to itself says nothing.",
+        "Choose two different accounts.";
     InvalidInput "invalid-input" 422 "The input does not fit",
         "The body or a parameter is well-formed, but a field is missing, unknown, of the wrong type or out of its bounds. `errors` lists each with a JSON Pointer.",
         "Correct the fields in `errors`.";

@@ -1,0 +1,169 @@
+//! Accounts: opening, changing, closing.
+
+use super::{Account, AccountChange, BALANCE_MAX};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::{Event, Refusal, UserRef};
+use crate::types::{AccountId, AssetCode, Decimal, DecimalError};
+
+/// An account to open.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Open {
+    /// Its id.
+    pub(in crate::engine) id: AccountId,
+    /// What it is counted in.
+    pub(in crate::engine) asset: AssetCode,
+    /// Whose it is.
+    pub(in crate::engine) owner: Option<UserRef>,
+    /// The least that may be available; `None`: no limit.
+    pub(in crate::engine) floor: Option<Decimal>,
+    /// Whether any session may read its balance.
+    pub(in crate::engine) read_anyone: bool,
+}
+
+/// What to change of an account; what is `None` stays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) struct Change {
+    /// The least that may be available; the inner `None`: no limit.
+    pub(in crate::engine) floor: Option<Option<Decimal>>,
+    /// Whether it is frozen.
+    pub(in crate::engine) frozen: Option<bool>,
+    /// Whether any session may read its balance.
+    pub(in crate::engine) read_anyone: Option<bool>,
+}
+
+/// Opens an account. Its id is never given out again.
+pub(in crate::engine) fn open_account(draft: &mut Draft<'_>, open: &Open) -> Result<Account, Stop> {
+    if draft.account(open.id.clone())?.is_some() {
+        return Err(Refusal::AccountExists(open.id.clone()).into());
+    }
+    let scale = super::assets::scale(draft, &open.asset)?;
+    let floor = open.floor.map(|floor| minor(floor, scale)).transpose()?;
+    if floor.is_some_and(|floor| floor > 0) {
+        return Err(Refusal::InsufficientFunds(open.id.clone()).into());
+    }
+    let account = Account {
+        id: open.id.clone(),
+        asset: open.asset.clone(),
+        scale,
+        owner: open.owner.clone(),
+        floor,
+        read_anyone: open.read_anyone,
+        frozen: false,
+        closed: false,
+        posted: 0,
+        held: 0,
+        holds: 0,
+        created_at: draft.moment.now,
+    };
+    draft.emit(Event::AccountOpened { account: Box::new(account.clone()) })?;
+    Ok(account)
+}
+
+/// Changes an account. A floor above what is available is refused, so no account ever lies below
+/// its floor.
+pub(in crate::engine) fn change_account(
+    draft: &mut Draft<'_>,
+    id: &AccountId,
+    change: &Change,
+) -> Result<(), Stop> {
+    let account = found(draft, id)?;
+    must_be_there(account)?;
+    let floor = match change.floor {
+        Some(Some(floor)) => Some(Some(minor(floor, account.scale)?)),
+        Some(None) => Some(None),
+        None => None,
+    };
+    if floor.flatten().is_some_and(|floor| floor > account.available()) {
+        return Err(Refusal::InsufficientFunds(id.clone()).into());
+    }
+    let Change { frozen, read_anyone, .. } = *change;
+    let change = AccountChange {
+        floor: floor.filter(|floor| *floor != account.floor),
+        frozen: frozen.filter(|frozen| *frozen != account.frozen),
+        read_anyone: read_anyone.filter(|anyone| *anyone != account.read_anyone),
+    };
+    if change == AccountChange::default() {
+        return Ok(());
+    }
+    let scale = account.scale;
+    draft.emit(Event::AccountChanged { account: id.clone(), scale, change: Box::new(change) })
+}
+
+/// Closes an account on which nothing is posted or held; one that is closed stays so.
+pub(in crate::engine) fn close_account(draft: &mut Draft<'_>, id: &AccountId) -> Result<(), Stop> {
+    let account = found(draft, id)?;
+    if account.closed {
+        return Ok(());
+    }
+    if account.posted != 0 || account.held != 0 || account.holds != 0 {
+        return Err(Refusal::AccountNotEmpty(id.clone()).into());
+    }
+    draft.emit(Event::AccountClosed { account: id.clone() })
+}
+
+/// Refuses an account that is not this user's.
+#[allow(dead_code, reason = "what the effects of transactions ask of the ledger")]
+pub(in crate::engine) fn must_belong_to(
+    draft: &Draft<'_>,
+    id: &AccountId,
+    user: Option<&UserRef>,
+) -> Result<(), Stop> {
+    let account = found(draft, id)?;
+    match (user, &account.owner) {
+        (Some(user), Some(owner)) if user.id == owner.id => Ok(()),
+        _ => Err(Refusal::NotYourAccount(id.clone()).into()),
+    }
+}
+
+/// The account with this id.
+pub(super) fn found<'d>(draft: &'d Draft<'_>, id: &AccountId) -> Result<&'d Account, Stop> {
+    draft.account(id.clone())?.ok_or_else(|| Refusal::UnknownAccount(id.clone()).into())
+}
+
+/// Refuses a closed account.
+pub(super) fn must_be_there(account: &Account) -> Result<(), Refusal> {
+    if account.closed { Err(Refusal::AccountClosed(account.id.clone())) } else { Ok(()) }
+}
+
+/// Refuses to let so much leave an account, by a hold or at once.
+pub(super) fn must_let_go(account: &Account, units: i128) -> Result<(), Refusal> {
+    must_be_there(account)?;
+    if account.frozen {
+        return Err(Refusal::AccountFrozen(account.id.clone()));
+    }
+    let left = account.available().checked_sub(units).ok_or(Refusal::AmountOutOfRange)?;
+    if account.floor.is_some_and(|floor| left < floor) {
+        return Err(Refusal::InsufficientFunds(account.id.clone()));
+    }
+    must_fit(left)
+}
+
+/// Refuses to let so much enter an account.
+pub(super) fn must_take_in(account: &Account, units: i128) -> Result<(), Refusal> {
+    must_be_there(account)?;
+    must_fit(account.posted.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)
+}
+
+fn must_fit(balance: i128) -> Result<(), Refusal> {
+    if (-BALANCE_MAX..=BALANCE_MAX).contains(&balance) {
+        Ok(())
+    } else {
+        Err(Refusal::AmountOutOfRange)
+    }
+}
+
+/// A number in minor units.
+pub(super) fn minor(number: Decimal, scale: u8) -> Result<i128, Refusal> {
+    number.to_minor(scale).map_err(|error| match error {
+        DecimalError::NotExact => Refusal::AmountNotExact,
+        DecimalError::OutOfRange => Refusal::AmountOutOfRange,
+    })
+}
+
+/// An amount in minor units: above zero.
+pub(super) fn amount(number: Decimal, scale: u8) -> Result<i128, Refusal> {
+    match minor(number, scale)? {
+        units if units > 0 => Ok(units),
+        _ => Err(Refusal::AmountOutOfRange),
+    }
+}

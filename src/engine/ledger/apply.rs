@@ -1,0 +1,162 @@
+//! What the ledger's events make of the records. All sums are within bounds that were checked
+//! before the event, so they saturate here only in a log that was tampered with.
+
+use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::{Event, Fact, Record, Timer, TimerOf};
+use crate::types::{AccountId, AssetCode};
+
+pub(in crate::engine) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
+    match event {
+        Event::AssetPut { asset } => put_asset(draft, asset),
+        Event::AccountOpened { account } => open_account(draft, account),
+        Event::AccountChanged { account, change, .. } => {
+            change_account(draft, account, |account| {
+                account.floor = change.floor.unwrap_or(account.floor);
+                account.frozen = change.frozen.unwrap_or(account.frozen);
+                account.read_anyone = change.read_anyone.unwrap_or(account.read_anyone);
+            })
+        }
+        Event::AccountClosed { account } => {
+            change_account(draft, account, |account| account.closed = true)
+        }
+        Event::TransferPosted { transfer } => post(draft, transfer),
+        Event::HoldPlaced { hold } => {
+            if let Some(timer) = timer(hold) {
+                draft.arm(timer);
+            }
+            change_account(draft, &hold.account, |account| {
+                account.held = account.held.saturating_add(hold.amount);
+                account.holds = account.holds.saturating_add(1);
+            })?;
+            change_totals(draft, &hold.asset, |totals| {
+                totals.held = totals.held.saturating_add(hold.amount);
+            })?;
+            put_hold(draft, hold)
+        }
+        Event::HoldCaptured { hold, amount, released } => {
+            release(draft, hold, amount.saturating_add(*released))
+        }
+        Event::HoldVoided { hold, released } | Event::HoldExpired { hold, released } => {
+            release(draft, hold, *released)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Result<(), Stop> {
+    let fact = Fact::Asset(asset.code.clone());
+    if draft.asset(asset.code.clone())?.is_none() {
+        let count = draft.count(Fact::AssetCount)?;
+        draft.put(Fact::AssetCount, Record::Count(count.saturating_add(1)));
+    }
+    draft.put(fact, Record::Asset(asset.clone()));
+    Ok(())
+}
+
+fn open_account(draft: &mut Draft<'_>, account: &Account) -> Result<(), Stop> {
+    change_totals(draft, &account.asset, |totals| {
+        totals.accounts = totals.accounts.saturating_add(1);
+    })?;
+    if let Some(owner) = &account.owner {
+        draft.row(Row::Owned(owner.id, account.id.clone()));
+    }
+    draft.put(Fact::Account(account.id.clone()), Record::Account(account.clone()));
+    Ok(())
+}
+
+fn post(draft: &mut Draft<'_>, transfer: &Transfer) -> Result<(), Stop> {
+    if let Some(reversed) = &transfer.reverses
+        && let Some(old) = draft.transfer(reversed.clone())?.cloned()
+    {
+        let old = Transfer { reversed_by: Some(transfer.id.clone()), ..old };
+        draft.put(Fact::Transfer(old.id.clone()), Record::Transfer(old));
+    }
+    enter(draft, transfer, &transfer.from, &transfer.to, -transfer.amount)?;
+    enter(draft, transfer, &transfer.to, &transfer.from, transfer.amount)?;
+    change_totals(draft, &transfer.asset, |totals| {
+        totals.transfers = totals.transfers.saturating_add(1);
+    })?;
+    draft.put(Fact::Transfer(transfer.id.clone()), Record::Transfer(transfer.clone()));
+    Ok(())
+}
+
+/// One side of a transfer.
+fn enter(
+    draft: &mut Draft<'_>,
+    transfer: &Transfer,
+    id: &AccountId,
+    counter: &AccountId,
+    amount: i128,
+) -> Result<(), Stop> {
+    change_account(draft, id, |account| account.posted = account.posted.saturating_add(amount))?;
+    change_totals(draft, &transfer.asset, |totals| {
+        totals.posted = totals.posted.saturating_add(amount);
+    })?;
+    let balance = draft.account(id.clone())?.map_or(0, |account| account.posted);
+    let entry = Entry {
+        account: id.clone(),
+        revision: draft.moment.revision,
+        number: draft.next_row(),
+        transfer: transfer.id.clone(),
+        counter: counter.clone(),
+        amount,
+        balance,
+        scale: transfer.scale,
+        note: transfer.note.clone(),
+        tx: transfer.tx,
+        at: transfer.at,
+    };
+    draft.row(Row::Entry(Box::new(entry)));
+    Ok(())
+}
+
+/// So much is no longer held; `hold` is as it is afterwards.
+fn release(draft: &mut Draft<'_>, hold: &Hold, units: i128) -> Result<(), Stop> {
+    let resolved = hold.status != HoldStatus::Held;
+    if let Some(timer) = timer(hold).filter(|_| resolved) {
+        draft.disarm(timer);
+    }
+    change_account(draft, &hold.account, |account| {
+        account.held = account.held.saturating_sub(units);
+        account.holds = account.holds.saturating_sub(u32::from(resolved));
+    })?;
+    change_totals(draft, &hold.asset, |totals| totals.held = totals.held.saturating_sub(units))?;
+    put_hold(draft, hold)
+}
+
+fn put_hold(draft: &mut Draft<'_>, hold: &Hold) -> Result<(), Stop> {
+    if let Some(tx) = hold.tx {
+        return crate::engine::tx::put_hold(draft, tx, hold);
+    }
+    draft.put(Fact::Hold(hold.id.clone()), Record::Hold(hold.clone()));
+    Ok(())
+}
+
+/// The timer of a hold outside of transactions.
+fn timer(hold: &Hold) -> Option<Timer> {
+    let due = hold.expires_at.filter(|_| hold.tx.is_none())?;
+    Some(Timer { due, what: TimerOf::Hold(hold.id.clone()) })
+}
+
+fn change_account(
+    draft: &mut Draft<'_>,
+    id: &AccountId,
+    change: impl FnOnce(&mut Account),
+) -> Result<(), Stop> {
+    let Some(mut account) = draft.account(id.clone())?.cloned() else { return Ok(()) };
+    change(&mut account);
+    draft.put(Fact::Account(id.clone()), Record::Account(account));
+    Ok(())
+}
+
+fn change_totals(
+    draft: &mut Draft<'_>,
+    asset: &AssetCode,
+    change: impl FnOnce(&mut Totals),
+) -> Result<(), Stop> {
+    let mut totals = draft.totals(asset.clone())?.copied().unwrap_or_default();
+    change(&mut totals);
+    draft.put(Fact::Totals(asset.clone()), Record::Totals(totals));
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Assets: those of ISO 4217, which exist already, and those that were put.
+
+use iso_currency::Currency;
+
+use super::{ASSETS_MAX, Asset, SCALE_MAX};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::{Event, Fact, FieldError, Refusal};
+use crate::types::AssetCode;
+
+/// The asset of an ISO 4217 code. Codes without minor units (gold, test codes) are none.
+#[must_use]
+pub fn iso_asset(code: &AssetCode) -> Option<Asset> {
+    Currency::from_code(code.as_str()).and_then(of_currency)
+}
+
+/// All assets of ISO 4217, by their codes.
+#[must_use]
+pub fn iso_assets() -> Vec<Asset> {
+    let currencies = (0..=999).filter_map(Currency::from_numeric);
+    let mut assets: Vec<_> = currencies.filter_map(of_currency).collect();
+    assets.sort_unstable_by(|a, b| a.code.cmp(&b.code));
+    assets
+}
+
+fn of_currency(currency: Currency) -> Option<Asset> {
+    let scale = u8::try_from(currency.exponent()?).ok()?;
+    let code = currency.code().parse().ok()?;
+    Some(Asset { code, scale, name: Some(currency.name().into()) })
+}
+
+/// How many digits after the point an asset has.
+pub(super) fn scale(draft: &Draft<'_>, code: &AssetCode) -> Result<u8, Stop> {
+    if let Some(asset) = iso_asset(code) {
+        return Ok(asset.scale);
+    }
+    match draft.asset(code.clone())? {
+        Some(asset) => Ok(asset.scale),
+        None => Err(Refusal::UnknownAsset(code.clone()).into()),
+    }
+}
+
+/// Puts an asset; says whether there was none. Its scale stays once it has accounts.
+pub(in crate::engine) fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Result<bool, Stop> {
+    if asset.scale > SCALE_MAX {
+        let message = format!("must be from 0 to {SCALE_MAX}");
+        let error = FieldError::new("/scale", "out-of-range", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    if let Some(known) = iso_asset(&asset.code) {
+        if known.scale == asset.scale {
+            return Ok(false);
+        }
+        return Err(Refusal::AssetInUse { asset: known.code, scale: known.scale }.into());
+    }
+    let old = draft.asset(asset.code.clone())?.cloned();
+    match &old {
+        Some(old) if old == asset => return Ok(false),
+        Some(old) if old.scale != asset.scale => {
+            if draft.totals(asset.code.clone())?.is_some_and(|totals| totals.accounts > 0) {
+                let Asset { code: asset, scale, .. } = old.clone();
+                return Err(Refusal::AssetInUse { asset, scale }.into());
+            }
+        }
+        Some(_) => {}
+        None => {
+            let max = ASSETS_MAX;
+            if draft.count(Fact::AssetCount)? >= max as u64 {
+                return Err(Refusal::LimitReached { what: "assets", max }.into());
+            }
+        }
+    }
+    draft.emit(Event::AssetPut { asset: Box::new(asset.clone()) })?;
+    Ok(old.is_none())
+}

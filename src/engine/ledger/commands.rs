@@ -1,0 +1,186 @@
+//! Who may ask the ledger for what, and what is answered.
+
+use super::{
+    Account, Asset, Capture, Change, NOTE_BYTES_MAX, Open, Place, Post, TRANSFERS_MAX, capture,
+    change_account, close_account, hold_of, open_account, place, post, put_asset, reverse, void,
+};
+use crate::engine::decide::{Acting, must_match};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::{Command, Fact, FieldError, IfMatch, Outcome, Refusal, TransferAsk, UserRef};
+use crate::types::{AccountId, HoldId, Span, TransferId, Username};
+
+/// The longest life of a hold: ten years. One without an end is one that nobody limits.
+const HOLD_LIFE_MAX: Span = Span::from_hours(24 * 3650);
+
+/// Decides a command of the ledger; others do nothing.
+pub(in crate::engine) fn run(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    command: &Command,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin_or_service()?;
+    match command {
+        Command::PutAsset { asset } => put(draft, asset),
+        Command::OpenAccount { id, asset, owner, floor, read_anyone } => {
+            let open = Open {
+                id: id.clone(),
+                asset: asset.clone(),
+                owner: None,
+                floor: *floor,
+                read_anyone: *read_anyone,
+            };
+            opened(draft, open, owner.as_ref())
+        }
+        Command::ChangeAccount { id, floor, frozen, read_anyone, if_match } => {
+            let change = Change { floor: *floor, frozen: *frozen, read_anyone: *read_anyone };
+            changed(draft, id, if_match.as_ref(), |draft| change_account(draft, id, &change))
+        }
+        Command::CloseAccount { id, if_match } => {
+            changed(draft, id, if_match.as_ref(), |draft| close_account(draft, id))
+        }
+        Command::PostTransfers { transfers } => posted(draft, transfers),
+        Command::ReverseTransfer { id } => reversed(draft, id),
+        Command::PlaceHold { id, from, amount, expires } => {
+            let id = id.clone().unwrap_or_else(|| HoldId::made(draft.mint()));
+            let expires_at = expires.map(|life| life_of(draft, life)).transpose()?;
+            let from = from.clone();
+            let asked = Place { id, tx: None, from, amount: *amount, expires_at };
+            let is_new = draft.hold(asked.id.clone())?.is_none();
+            let hold = place(draft, &asked)?;
+            held(draft, &hold.id, is_new, None)
+        }
+        Command::CaptureHold { id, to, amount, keep_rest, note } => {
+            must_be_short("/note", note.as_deref())?;
+            let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+            let (to, note) = (to.clone(), note.clone());
+            let transfer = TransferId::made(draft.mint());
+            let asked = Capture { to, amount: *amount, keep_rest: *keep_rest, note, transfer };
+            let transfer = capture(draft, &hold, &asked)?;
+            held(draft, id, false, Some(Box::new(transfer)))
+        }
+        Command::VoidHold { id } => {
+            let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+            void(draft, &hold)?;
+            held(draft, id, false, None)
+        }
+        _ => Ok(Outcome::Done),
+    }
+}
+
+fn put(draft: &mut Draft<'_>, asset: &Asset) -> Result<Outcome, Stop> {
+    if asset.name.as_deref().is_some_and(|name| name.len() > crate::engine::Rules::NAME_BYTES_MAX) {
+        let message = format!("must have at most {} bytes", crate::engine::Rules::NAME_BYTES_MAX);
+        let error = FieldError::new("/name", "too-long", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    let created = put_asset(draft, asset)?;
+    let asset = super::iso_asset(&asset.code).unwrap_or_else(|| asset.clone());
+    Ok(Outcome::Asset { asset, created })
+}
+
+fn opened(draft: &mut Draft<'_>, open: Open, owner: Option<&Username>) -> Result<Outcome, Stop> {
+    let owner = match owner {
+        Some(name) => Some(owner_named(draft, name)?),
+        None => None,
+    };
+    let account = Box::new(open_account(draft, &Open { owner, ..open })?);
+    Ok(Outcome::Account { account, revision: draft.moment.revision, created: true })
+}
+
+/// The user that an account is to belong to.
+fn owner_named(draft: &Draft<'_>, name: &Username) -> Result<UserRef, Stop> {
+    draft.user_named(name)?.map(crate::engine::User::names).ok_or_else(|| {
+        let error = FieldError::new("/owner", "unknown-user", "must be the name of a user");
+        Refusal::InvalidInput(vec![error]).into()
+    })
+}
+
+fn changed(
+    draft: &mut Draft<'_>,
+    id: &AccountId,
+    if_match: Option<&IfMatch>,
+    change: impl FnOnce(&mut Draft<'_>) -> Result<(), Stop>,
+) -> Result<Outcome, Stop> {
+    let fact = Fact::Account(id.clone());
+    let none = Refusal::NotFound("account");
+    let revision = draft.revision(&fact)?.ok_or(none.clone())?;
+    must_match(if_match, revision)?;
+    change(draft)?;
+    let account = draft.account(id.clone())?.cloned();
+    let account = Box::new(account.ok_or(none)?);
+    let revision = draft.revision(&fact)?.unwrap_or(revision);
+    Ok(Outcome::Account { account, revision, created: false })
+}
+
+fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop> {
+    if asked.is_empty() || asked.len() > TRANSFERS_MAX {
+        let message = format!("must have 1 to {TRANSFERS_MAX} entries");
+        let error = FieldError::new("/transfers", "out-of-range", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    let mut ids = Vec::with_capacity(asked.len());
+    let mut created = false;
+    for TransferAsk { id, from, to, amount, note } in asked {
+        must_be_short("/note", note.as_deref())?;
+        let id = id.clone().unwrap_or_else(|| TransferId::made(draft.mint()));
+        created |= draft.transfer(id.clone())?.is_none();
+        let (from, to, note) = (from.clone(), to.clone(), note.clone());
+        ids.push(post(draft, &Post { id, from, to, amount: *amount, note, tx: None })?.id);
+    }
+    let mut transfers = Vec::with_capacity(ids.len());
+    let mut revision = crate::types::Revision::ZERO;
+    for id in ids {
+        revision = revision.max(draft.revision(&Fact::Transfer(id.clone()))?.unwrap_or(revision));
+        transfers.extend(draft.transfer(id)?.cloned());
+    }
+    Ok(Outcome::Transfers { transfers, revision, created })
+}
+
+fn reversed(draft: &mut Draft<'_>, id: &TransferId) -> Result<Outcome, Stop> {
+    let none = Refusal::NotFound("transfer");
+    let transfer = draft.transfer(id.clone())?.ok_or(none)?.clone();
+    let opposite = TransferId::made(draft.mint());
+    let opposite = reverse(draft, &transfer, opposite)?;
+    let revision = draft.moment.revision;
+    Ok(Outcome::Transfers { transfers: vec![opposite], revision, created: true })
+}
+
+fn held(
+    draft: &Draft<'_>,
+    id: &HoldId,
+    created: bool,
+    transfer: Option<Box<super::Transfer>>,
+) -> Result<Outcome, Stop> {
+    let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+    let revision = draft.revision(&Fact::Hold(id.clone()))?.unwrap_or(draft.moment.revision);
+    Ok(Outcome::Hold { hold: Box::new(hold), revision, created, transfer })
+}
+
+fn life_of(draft: &Draft<'_>, life: Span) -> Result<crate::types::Time, Refusal> {
+    if life == Span::ZERO || life > HOLD_LIFE_MAX {
+        let message = format!("must be above zero and at most {HOLD_LIFE_MAX}");
+        let error = FieldError::new("/expires", "out-of-range", message);
+        return Err(Refusal::InvalidInput(vec![error]));
+    }
+    Ok(draft.moment.now.plus(life))
+}
+
+/// Refuses a note that is too long for a statement.
+pub(super) fn must_be_short(pointer: &str, note: Option<&str>) -> Result<(), Refusal> {
+    if note.is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
+        let message = format!("must have at most {NOTE_BYTES_MAX} bytes");
+        return Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "too-long", message)]));
+    }
+    Ok(())
+}
+
+impl Account {
+    /// Whether an actor may read it and its statement.
+    #[must_use]
+    pub fn is_visible_to(&self, actor: &crate::engine::Actor) -> bool {
+        use crate::engine::Actor;
+        use crate::types::Role;
+        let owns = self.owner.as_ref().zip(actor.user()).is_some_and(|(a, b)| a.id == b.id);
+        owns || matches!(actor, Actor::Key(_) | Actor::System) || actor.has(Role::AUDITOR)
+    }
+}

@@ -1,0 +1,119 @@
+//! What must be true of every commit that moves money, whatever made it. It looks at the records
+//! alone, so a rule that is wrong, or an event that is applied wrongly, can not lose a cent: the
+//! commit is not made.
+
+use std::collections::BTreeMap;
+
+use super::{Account, BALANCE_MAX, Totals};
+use crate::engine::{Changes, Fact, Facts, Record};
+use crate::types::AssetCode;
+
+/// A commit that would make money, lose some, or let more be spent than there is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a commit would break the ledger and was not made: {0}")]
+pub struct Imbalance(String);
+
+/// What changes of an asset.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Moved {
+    posted: i128,
+    held: i128,
+}
+
+/// Looks at what a decision changes: for each asset, what is posted changes by zero in sum over
+/// the accounts and in the totals, what is held changes by the same in both, and no account of
+/// which less is available lies below its floor.
+///
+/// # Errors
+/// [`Imbalance`]
+pub fn check(facts: &Facts, changes: &Changes) -> Result<(), Imbalance> {
+    let mut accounts = BTreeMap::<&AssetCode, Moved>::new();
+    let mut totals = BTreeMap::<&AssetCode, Moved>::new();
+    for (fact, record) in &changes.records {
+        match (fact, record) {
+            (Fact::Account(_), Some(Record::Account(new))) => {
+                let old = match before(facts, fact)? {
+                    Some(Record::Account(old)) => Some(old),
+                    _ => None,
+                };
+                must_hold(old, new)?;
+                let (posted, held) = old.map_or((0, 0), |old| (old.posted, old.held));
+                let (posted, held) = difference((new.posted, new.held), (posted, held))?;
+                add(&mut accounts, &new.asset, posted, held)?;
+            }
+            (Fact::Totals(asset), Some(Record::Totals(new))) => {
+                let old = match before(facts, fact)? {
+                    Some(Record::Totals(old)) => *old,
+                    _ => Totals::default(),
+                };
+                let (posted, held) = difference((new.posted, new.held), (old.posted, old.held))?;
+                add(&mut totals, asset, posted, held)?;
+            }
+            (Fact::Account(_) | Fact::Totals(_), _) => {
+                return Err(Imbalance(format!("{fact:?} would be deleted")));
+            }
+            _ => {}
+        }
+    }
+    let assets: Vec<_> = accounts.keys().chain(totals.keys()).copied().collect();
+    for asset in assets {
+        let by = |moved: &BTreeMap<_, _>| moved.get(asset).copied().unwrap_or_default();
+        let (accounts, totals): (Moved, Moved) = (by(&accounts), by(&totals));
+        if accounts.posted != 0 || accounts != totals {
+            return Err(Imbalance(format!(
+                "in {asset} the accounts would change by {} posted and {} held, the totals by {} \
+                 and {}",
+                accounts.posted, accounts.held, totals.posted, totals.held
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn must_hold(old: Option<&Account>, new: &Account) -> Result<(), Imbalance> {
+    let fits = |units: i128| (-BALANCE_MAX..=BALANCE_MAX).contains(&units);
+    if !fits(new.posted) || !fits(new.held) || new.held < 0 {
+        return Err(too_much());
+    }
+    if old.is_some_and(|old| old.asset != new.asset || old.scale != new.scale) {
+        return Err(Imbalance(format!("the account {} would change its asset", new.id)));
+    }
+    if new.floor.is_some_and(|floor| new.available() < floor) {
+        return Err(Imbalance(format!("the account {} would lie below its floor", new.id)));
+    }
+    let empty = new.posted == 0 && new.held == 0 && new.holds == 0;
+    if new.closed && !empty {
+        return Err(Imbalance(format!("something would be on the closed account {}", new.id)));
+    }
+    Ok(())
+}
+
+fn difference(new: (i128, i128), old: (i128, i128)) -> Result<(i128, i128), Imbalance> {
+    match (new.0.checked_sub(old.0), new.1.checked_sub(old.1)) {
+        (Some(posted), Some(held)) => Ok((posted, held)),
+        _ => Err(too_much()),
+    }
+}
+
+fn too_much() -> Imbalance {
+    Imbalance("a balance would be out of range".to_owned())
+}
+
+fn before<'f>(facts: &'f Facts, fact: &Fact) -> Result<Option<&'f Record>, Imbalance> {
+    match facts.get(fact) {
+        Some(loaded) => Ok(loaded.as_ref().map(|(record, _)| &**record)),
+        None => Err(Imbalance(format!("{fact:?} would be changed unread"))),
+    }
+}
+
+fn add<'a>(
+    moved: &mut BTreeMap<&'a AssetCode, Moved>,
+    asset: &'a AssetCode,
+    posted: i128,
+    held: i128,
+) -> Result<(), Imbalance> {
+    let moved = moved.entry(asset).or_default();
+    moved.posted = moved.posted.checked_add(posted).ok_or_else(too_much)?;
+    moved.held = moved.held.checked_add(held).ok_or_else(too_much)?;
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! Holds: placed once, resolved at most once.
+//!
+//! Freezing an account stops new holds and transfers, not the capture of what was reserved before:
+//! that was promised already, and keeping it back would break a promise to the other side.
+
+use std::sync::Arc;
+
+use super::accounts::{amount, found, must_be_there, must_let_go, must_take_in};
+use super::transfers::must_be_free;
+use super::{Hold, HoldStatus, Transfer};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::{Event, Refusal};
+use crate::types::{AccountId, Decimal, HoldId, Time, TransferId, TxId};
+
+/// A hold to place.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Place {
+    /// Its id.
+    pub(in crate::engine) id: HoldId,
+    /// The transaction that it belongs to.
+    pub(in crate::engine) tx: Option<TxId>,
+    /// The account.
+    pub(in crate::engine) from: AccountId,
+    /// How much.
+    pub(in crate::engine) amount: Decimal,
+    /// When it is released by itself.
+    pub(in crate::engine) expires_at: Option<Time>,
+}
+
+/// A capture.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Capture {
+    /// Where to.
+    pub(in crate::engine) to: AccountId,
+    /// How much; `None`: all that is left.
+    pub(in crate::engine) amount: Option<Decimal>,
+    /// Whether the rest stays held.
+    pub(in crate::engine) keep_rest: bool,
+    /// For the statement.
+    pub(in crate::engine) note: Option<Arc<str>>,
+    /// The transfer that it becomes.
+    pub(in crate::engine) transfer: TransferId,
+}
+
+/// A hold by its id: in its transaction's record, or in one of its own.
+pub(in crate::engine) fn hold_of(
+    draft: &Draft<'_>,
+    tx: Option<TxId>,
+    id: &HoldId,
+) -> Result<Option<Hold>, Stop> {
+    match tx {
+        Some(tx) => crate::engine::tx::find_hold(draft, tx, id),
+        None => Ok(draft.hold(id.clone())?.cloned()),
+    }
+}
+
+/// Reserves an amount. A hold outside of transactions that was placed already with the same
+/// content is given back as it is now.
+pub(in crate::engine) fn place(draft: &mut Draft<'_>, place: &Place) -> Result<Hold, Stop> {
+    if let Some(hold) = hold_of(draft, place.tx, &place.id)? {
+        let same = hold.tx.is_none()
+            && hold.account == place.from
+            && place.amount.to_minor(hold.scale) == Ok(hold.amount);
+        return if same { Ok(hold) } else { Err(Refusal::HoldIdTaken(place.id.clone()).into()) };
+    }
+    let account = found(draft, &place.from)?;
+    let units = amount(place.amount, account.scale)?;
+    must_let_go(account, units)?;
+    let hold = Hold {
+        id: place.id.clone(),
+        tx: place.tx,
+        account: account.id.clone(),
+        asset: account.asset.clone(),
+        scale: account.scale,
+        amount: units,
+        captured: 0,
+        left: units,
+        status: HoldStatus::Held,
+        expires_at: place.expires_at,
+        created_at: draft.moment.now,
+    };
+    draft.emit(Event::HoldPlaced { hold: Box::new(hold.clone()) })?;
+    Ok(hold)
+}
+
+/// Posts what is held, or a part of it; the rest is released, or stays held.
+pub(in crate::engine) fn capture(
+    draft: &mut Draft<'_>,
+    hold: &Hold,
+    capture: &Capture,
+) -> Result<Transfer, Stop> {
+    must_be_open(draft, hold)?;
+    let units = match capture.amount {
+        Some(number) => amount(number, hold.scale)?,
+        None => hold.left,
+    };
+    if units > hold.left {
+        return Err(Refusal::ExceedsHold(hold.id.clone()).into());
+    }
+    must_be_there(found(draft, &hold.account)?)?;
+    let to = found(draft, &capture.to)?;
+    if to.id == hold.account {
+        return Err(Refusal::SameAccount.into());
+    }
+    if to.asset != hold.asset {
+        return Err(Refusal::AssetMismatch.into());
+    }
+    must_take_in(to, units)?;
+    must_be_free(draft, &capture.transfer)?;
+    let rest = hold.left - units;
+    let keeps = capture.keep_rest && rest > 0;
+    let after = Hold {
+        captured: hold.captured + units,
+        left: if keeps { rest } else { 0 },
+        status: if keeps { HoldStatus::Held } else { HoldStatus::Captured },
+        ..hold.clone()
+    };
+    let transfer = Transfer {
+        id: capture.transfer.clone(),
+        from: hold.account.clone(),
+        to: capture.to.clone(),
+        asset: hold.asset.clone(),
+        scale: hold.scale,
+        amount: units,
+        note: capture.note.clone(),
+        tx: hold.tx,
+        hold: Some(hold.id.clone()),
+        reverses: None,
+        reversed_by: None,
+        at: draft.moment.now,
+        revision: draft.moment.revision,
+    };
+    let released = if keeps { 0 } else { rest };
+    draft.emit(Event::HoldCaptured { hold: Box::new(after), amount: units, released })?;
+    draft.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
+    Ok(transfer)
+}
+
+/// Releases what is left of a hold.
+pub(in crate::engine) fn void(draft: &mut Draft<'_>, hold: &Hold) -> Result<Hold, Stop> {
+    must_be_open(draft, hold)?;
+    let after = Hold { left: 0, status: HoldStatus::Voided, ..hold.clone() };
+    draft.emit(Event::HoldVoided { hold: Box::new(after.clone()), released: hold.left })?;
+    Ok(after)
+}
+
+/// Releases what is left of a hold at its time. One that is resolved stays as it is.
+pub(in crate::engine) fn expire(draft: &mut Draft<'_>, hold: &Hold) -> Result<Hold, Stop> {
+    if hold.status != HoldStatus::Held {
+        return Ok(hold.clone());
+    }
+    let after = Hold { left: 0, status: HoldStatus::Expired, ..hold.clone() };
+    draft.emit(Event::HoldExpired { hold: Box::new(after.clone()), released: hold.left })?;
+    Ok(after)
+}
+
+fn must_be_open(draft: &Draft<'_>, hold: &Hold) -> Result<(), Refusal> {
+    if hold.is_open(draft.moment.now) { Ok(()) } else { Err(Refusal::HoldNotOpen(hold.id.clone())) }
+}

@@ -1,0 +1,49 @@
+//! The ledger: accounts, holds and transfers, in double entry.
+//!
+//! - [`record`]: what is remembered;
+//! - [`assets`], [`accounts`], [`holds`], [`transfers`]: the rules, each a function that checks
+//!   everything before its first event, for commands and for the effects of transactions alike;
+//! - [`commands`]: who may ask for them, and what is answered;
+//! - [`apply`]: what its events make of the records;
+//! - [`conserve`]: what must be true of every commit that moves money, whatever made it.
+//!
+//! Amounts are integers of an asset's minor units. `available = posted - held`, and an account
+//! never has less available than its floor: that is checked when an amount is held and when one
+//! is posted without a hold, so posting what is held can never break it. What is on its way to an
+//! account can not be spent before it is posted.
+
+mod accounts;
+pub(super) mod apply;
+mod assets;
+pub(super) mod commands;
+mod conserve;
+mod holds;
+mod record;
+mod transfers;
+
+#[allow(unused_imports, reason = "what the effects of transactions ask of the ledger")]
+pub(super) use accounts::{
+    Change, Open, change_account, close_account, must_belong_to, open_account,
+};
+pub(super) use assets::put_asset;
+pub use assets::{iso_asset, iso_assets};
+pub use conserve::{Imbalance, check};
+pub(super) use holds::{Capture, Place, capture, expire, hold_of, place, void};
+pub use record::{Account, AccountChange, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
+pub(super) use transfers::{Post, post, reverse};
+
+/// Most minor units of a balance, on either side of zero: the largest amount that there is, so
+/// that the sum over ten thousand million accounts still fits.
+pub const BALANCE_MAX: i128 = 10_i128.pow(28);
+
+/// Most digits after the point of an asset.
+pub const SCALE_MAX: u8 = 18;
+
+/// Most assets besides those of ISO 4217.
+pub const ASSETS_MAX: usize = 1000;
+
+/// Longest note of a transfer, in bytes.
+pub const NOTE_BYTES_MAX: usize = 512;
+
+/// Most transfers of one request: all of them and their statement rows lie in one commit.
+pub const TRANSFERS_MAX: usize = 100;

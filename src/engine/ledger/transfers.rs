@@ -1,0 +1,112 @@
+//! Transfers: posted at once, undone only by their opposite.
+
+use std::sync::Arc;
+
+use super::Transfer;
+use super::accounts::{amount, found, must_let_go, must_take_in};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::{Event, Refusal};
+use crate::types::{AccountId, Decimal, TransferId, TxId};
+
+/// A transfer to post.
+#[derive(Clone, Debug)]
+pub(in crate::engine) struct Post {
+    /// Its id.
+    pub(in crate::engine) id: TransferId,
+    /// Where from.
+    pub(in crate::engine) from: AccountId,
+    /// Where to.
+    pub(in crate::engine) to: AccountId,
+    /// How much.
+    pub(in crate::engine) amount: Decimal,
+    /// For the statement.
+    pub(in crate::engine) note: Option<Arc<str>>,
+    /// The transaction that posts it.
+    pub(in crate::engine) tx: Option<TxId>,
+}
+
+/// Posts a transfer. One that was posted already with the same content is given back as it is now.
+pub(in crate::engine) fn post(draft: &mut Draft<'_>, post: &Post) -> Result<Transfer, Stop> {
+    if let Some(old) = draft.transfer(post.id.clone())? {
+        return if is_same(old, post) {
+            Ok(old.clone())
+        } else {
+            Err(Refusal::TransferIdTaken(post.id.clone()).into())
+        };
+    }
+    if post.from == post.to {
+        return Err(Refusal::SameAccount.into());
+    }
+    let from = found(draft, &post.from)?;
+    let to = found(draft, &post.to)?;
+    if from.asset != to.asset {
+        return Err(Refusal::AssetMismatch.into());
+    }
+    let units = amount(post.amount, from.scale)?;
+    must_take_in(to, units)?;
+    must_let_go(from, units)?;
+    let transfer = Transfer {
+        id: post.id.clone(),
+        from: from.id.clone(),
+        to: to.id.clone(),
+        asset: from.asset.clone(),
+        scale: from.scale,
+        amount: units,
+        note: post.note.clone(),
+        tx: post.tx,
+        hold: None,
+        reverses: None,
+        reversed_by: None,
+        at: draft.moment.now,
+        revision: draft.moment.revision,
+    };
+    draft.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
+    Ok(transfer)
+}
+
+/// Posts the opposite of a transfer, once. It must be possible like any transfer: the account
+/// that got the amount must still have it to give.
+pub(in crate::engine) fn reverse(
+    draft: &mut Draft<'_>,
+    transfer: &Transfer,
+    id: TransferId,
+) -> Result<Transfer, Stop> {
+    let now = draft.transfer(transfer.id.clone())?;
+    if let Some(by) = now.and_then(|now| now.reversed_by.as_ref()) {
+        return Err(Refusal::AlreadyReversed { by: by.clone() }.into());
+    }
+    must_be_free(draft, &id)?;
+    must_take_in(found(draft, &transfer.from)?, transfer.amount)?;
+    must_let_go(found(draft, &transfer.to)?, transfer.amount)?;
+    let opposite = Transfer {
+        id,
+        from: transfer.to.clone(),
+        to: transfer.from.clone(),
+        hold: None,
+        reverses: Some(transfer.id.clone()),
+        reversed_by: None,
+        at: draft.moment.now,
+        revision: draft.moment.revision,
+        ..transfer.clone()
+    };
+    draft.emit(Event::TransferPosted { transfer: Box::new(opposite.clone()) })?;
+    Ok(opposite)
+}
+
+/// Refuses an id that a transfer has already.
+pub(super) fn must_be_free(draft: &Draft<'_>, id: &TransferId) -> Result<(), Stop> {
+    match draft.transfer(id.clone())? {
+        Some(_) => Err(Refusal::TransferIdTaken(id.clone()).into()),
+        None => Ok(()),
+    }
+}
+
+fn is_same(old: &Transfer, post: &Post) -> bool {
+    old.from == post.from
+        && old.to == post.to
+        && old.note == post.note
+        && old.tx == post.tx
+        && old.hold.is_none()
+        && old.reverses.is_none()
+        && post.amount.to_minor(old.scale) == Ok(old.amount)
+}
