@@ -203,12 +203,12 @@ impl<'a> Draft<'a> {
     /// # Errors
     /// [`Stop::Need`] when it was not loaded.
     pub fn key_count(&self) -> Result<u64, Stop> {
-        self.count(Fact::KeyCount)
+        self.count(&Fact::KeyCount)
     }
 
     /// How many there are, by a fact that counts.
-    pub(super) fn count(&self, fact: Fact) -> Result<u64, Stop> {
-        Ok(match self.read(&fact)? {
+    pub(super) fn count(&self, fact: &Fact) -> Result<u64, Stop> {
+        Ok(match self.read(fact)? {
             Some(Record::Count(count)) => *count,
             _ => 0,
         })

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
 use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User};
 use super::{UserChange, UserRef};
-use crate::types::{
-    AccountId, Decimal, ProfileName, SessionId, Span, Time, TokenHash, UserId, Username,
-};
+use crate::types::{AccountId, ProfileName, SessionId, Span, Time, TokenHash, UserId, Username};
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,63 +403,15 @@ impl Event {
             Self::Denied { what, code, user } => {
                 json!({ "what": &**what, "code": code, "user": user })
             }
-            Self::AssetPut { asset } => json!({
-                "asset": asset.code, "scale": asset.scale, "name": asset.name.as_deref(),
-            }),
-            Self::AccountOpened { account } => json!({
-                "account": account.id,
-                "asset": account.asset,
-                "owner": account.owner.as_ref().map(|owner| &owner.username),
-                "floor": account.floor.map(|floor| account.amount(floor)),
-            }),
-            Self::AccountChanged { account, scale, change } => {
-                let AccountChange { floor, frozen, read_anyone } = **change;
-                let mut data = json!({ "account": account });
-                if let Some(floor) = floor {
-                    data["floor"] = json!(floor.map(|floor| Decimal::from_minor(floor, *scale)));
-                }
-                if let Some(frozen) = frozen {
-                    data["frozen"] = json!(frozen);
-                }
-                if let Some(anyone) = read_anyone {
-                    data["read"] = if anyone { json!(["anyone"]) } else { json!([]) };
-                }
-                data
-            }
-            Self::AccountClosed { account } => json!({ "account": account }),
-            Self::TransferPosted { transfer } => json!({
-                "transfer": transfer.id,
-                "from": transfer.from,
-                "to": transfer.to,
-                "asset": transfer.asset,
-                "amount": Decimal::from_minor(transfer.amount, transfer.scale),
-                "note": transfer.note.as_deref(),
-                "transaction": transfer.tx,
-                "hold": transfer.hold,
-                "reverses": transfer.reverses,
-            }),
-            Self::HoldPlaced { hold } => hold_data(hold, &[]),
-            Self::HoldCaptured { hold, amount, released } => {
-                hold_data(hold, &[("captured", *amount), ("released", *released)])
-            }
-            Self::HoldVoided { hold, released } | Self::HoldExpired { hold, released } => {
-                hold_data(hold, &[("released", *released)])
-            }
+            Self::AssetPut { .. }
+            | Self::AccountOpened { .. }
+            | Self::AccountChanged { .. }
+            | Self::AccountClosed { .. }
+            | Self::TransferPosted { .. }
+            | Self::HoldPlaced { .. }
+            | Self::HoldCaptured { .. }
+            | Self::HoldVoided { .. }
+            | Self::HoldExpired { .. } => super::ledger::log::data(self),
         }
     }
-}
-
-/// What the log keeps of a hold, with amounts that moved.
-fn hold_data(hold: &Hold, amounts: &[(&str, i128)]) -> Value {
-    let mut data = json!({
-        "hold": hold.id,
-        "account": hold.account,
-        "asset": hold.asset,
-        "amount": Decimal::from_minor(hold.amount, hold.scale),
-        "transaction": hold.tx,
-    });
-    for (name, units) in amounts {
-        data[*name] = json!(Decimal::from_minor(*units, hold.scale));
-    }
-    data
 }

@@ -24,6 +24,7 @@ pub(in crate::engine) struct Open {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Change {
     /// The least that may be available; the inner `None`: no limit.
+    #[expect(clippy::option_option, reason = "unchanged, no limit, a limit")]
     pub(in crate::engine) floor: Option<Option<Decimal>>,
     /// Whether it is frozen.
     pub(in crate::engine) frozen: Option<bool>,

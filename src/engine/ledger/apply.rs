@@ -47,7 +47,7 @@ pub(in crate::engine) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(
 fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Result<(), Stop> {
     let fact = Fact::Asset(asset.code.clone());
     if draft.asset(asset.code.clone())?.is_none() {
-        let count = draft.count(Fact::AssetCount)?;
+        let count = draft.count(&Fact::AssetCount)?;
         draft.put(Fact::AssetCount, Record::Count(count.saturating_add(1)));
     }
     draft.put(fact, Record::Asset(asset.clone()));

@@ -64,7 +64,7 @@ pub(in crate::engine) fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Resu
         Some(_) => {}
         None => {
             let max = ASSETS_MAX;
-            if draft.count(Fact::AssetCount)? >= max as u64 {
+            if draft.count(&Fact::AssetCount)? >= max as u64 {
                 return Err(Refusal::LimitReached { what: "assets", max }.into());
             }
         }

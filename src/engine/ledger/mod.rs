@@ -18,6 +18,7 @@ mod assets;
 pub(super) mod commands;
 mod conserve;
 mod holds;
+pub(super) mod log;
 mod record;
 mod transfers;
 
