@@ -3,6 +3,20 @@
 //! [`Expr::compile`] parses and checks against a [`Scope`]; [`Expr::eval`] reads what it needs
 //! through [`Sight`] and nothing else: no clock, no randomness, no IO.
 
+mod check;
+mod eval;
+mod functions;
+mod made;
+mod near;
+mod node;
+mod template;
+mod time;
+mod types;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,6 +59,35 @@ pub enum Type {
     },
 }
 
+impl Type {
+    /// What is known of a value that is there already.
+    #[must_use]
+    pub fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(_) => Self::Bool,
+            Value::Number(number) if number.is_f64() => Self::Number,
+            Value::Number(_) => Self::Int,
+            Value::String(_) => Self::Text,
+            Value::Array(elements) => {
+                let kinds = elements.iter().map(Self::of);
+                let of = kinds.reduce(|left, right| types::joined(&left, &right));
+                Self::List(Box::new(of.unwrap_or(Self::Any)))
+            }
+            Value::Object(entries) => Self::Object {
+                keys: entries.iter().map(|(key, of)| (key.as_str().into(), Self::of(of))).collect(),
+                open: false,
+            },
+        }
+    }
+
+    /// What is known of a value that is one or the other.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        types::joined(self, other)
+    }
+}
+
 /// The names that an expression may use, and what is known of them.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -66,6 +109,7 @@ pub struct ExprFault {
 pub struct Expr {
     source: Arc<str>,
     kind: Type,
+    node: Arc<node::Node>,
 }
 
 /// What an expression makes.
@@ -151,8 +195,9 @@ impl Expr {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn compile(source: &str, _scope: &Scope) -> Result<Self, Vec<ExprFault>> {
-        Ok(Self { source: source.into(), kind: Type::Any })
+    pub fn compile(source: &str, scope: &Scope) -> Result<Self, Vec<ExprFault>> {
+        let (node, kind) = check::check(source, scope)?;
+        Ok(Self { source: source.into(), kind, node: Arc::new(node) })
     }
 
     /// As it was written, without the `=` before it.
@@ -171,7 +216,14 @@ impl Expr {
     ///
     /// # Errors
     /// [`EvalStop`]
-    pub fn eval(&self, _sight: &dyn Sight) -> Result<Made, EvalStop> {
-        Err(EvalStop::Failed("expressions are not there yet".to_owned()))
+    pub fn eval(&self, sight: &dyn Sight) -> Result<Made, EvalStop> {
+        let value = eval::Evaluation::new(sight).value(&self.node);
+        value.and_then(value::Val::into_made).map_err(value::Halt::into_stop)
+    }
+
+    /// What it makes, as JSON of at most `left` bytes; takes those that it needs from `left`.
+    fn json(&self, sight: &dyn Sight, left: &mut usize) -> Result<Value, EvalStop> {
+        let value = eval::Evaluation::new(sight).value(&self.node);
+        value.and_then(|value| value.into_json(left)).map_err(value::Halt::into_stop)
     }
 }

@@ -1,0 +1,623 @@
+//! The functions of expressions: their names, what they take, what they make.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::civil::Weekday;
+
+use super::time::{
+    calendar_span, later, quoted, span_of, span_text, time_of, time_text, time_within, zone_of,
+    zoned,
+};
+use super::value::{Fuel, Halt, Text, Val, failed};
+use super::{Sight, Type};
+use crate::types::{Decimal, DecimalError, Rounding};
+
+/// Kinds of values, as bits: what a place takes, what a type may be.
+pub(super) mod kinds {
+    pub(in super::super) const NULL: u16 = 1;
+    pub(in super::super) const BOOL: u16 = 2;
+    pub(in super::super) const INT: u16 = 4;
+    pub(in super::super) const DOUBLE: u16 = 8;
+    pub(in super::super) const TEXT: u16 = 16;
+    pub(in super::super) const AMOUNT: u16 = 32;
+    pub(in super::super) const TIME: u16 = 64;
+    pub(in super::super) const SPAN: u16 = 128;
+    pub(in super::super) const LIST: u16 = 256;
+    pub(in super::super) const OBJECT: u16 = 512;
+    pub(in super::super) const ANY: u16 = 1023;
+}
+use kinds::{AMOUNT, ANY, BOOL, DOUBLE, INT, LIST, OBJECT, SPAN, TEXT, TIME};
+
+/// A part of a time by the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Year,
+    Month,
+    DayOfYear,
+    DayOfMonth,
+    Date,
+    DayOfWeek,
+    Hours,
+    Minutes,
+    Seconds,
+    Milliseconds,
+}
+
+/// A function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Function {
+    Size,
+    Contains,
+    StartsWith,
+    EndsWith,
+    Matches,
+    String,
+    Int,
+    Double,
+    Bool,
+    Dyn,
+    Timestamp,
+    Duration,
+    Get(Part),
+    Amount,
+    Percent,
+    /// Of amounts.
+    Sum,
+    /// Of whole numbers: an empty list makes 0 and not an amount.
+    SumInts,
+    Split,
+    Plus,
+    Account,
+    Hold,
+    Value,
+}
+
+/// How a function may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// `f(x)`
+    Plain,
+    /// `x.f()`
+    Member,
+    /// Both.
+    Both,
+}
+
+/// What is known of a function.
+pub(super) struct Signature {
+    pub(super) name: &'static str,
+    pub(super) function: Function,
+    pub(super) style: Style,
+    /// How many of the parameters must be there.
+    pub(super) least: usize,
+    /// What each takes, the one it is called on first.
+    pub(super) takes: &'static [u16],
+    /// How it is called, for messages.
+    pub(super) usage: &'static str,
+}
+
+const fn plain(
+    name: &'static str,
+    function: Function,
+    least: usize,
+    takes: &'static [u16],
+    usage: &'static str,
+) -> Signature {
+    Signature { name, function, style: Style::Plain, least, takes, usage }
+}
+
+const fn member(
+    name: &'static str,
+    function: Function,
+    takes: &'static [u16],
+    usage: &'static str,
+) -> Signature {
+    Signature { name, function, style: Style::Member, least: takes.len(), takes, usage }
+}
+
+const fn get(name: &'static str, part: Part, takes: &'static [u16]) -> Signature {
+    let usage = "of a time, with a time zone like \"Europe/Berlin\" or none (UTC)";
+    let function = Function::Get(part);
+    Signature { name, function, style: Style::Member, least: 1, takes, usage }
+}
+
+const OF_TIME: &[u16] = &[TIME, TEXT];
+const OF_TIME_OR_SPAN: &[u16] = &[TIME | SPAN, TEXT];
+
+/// All functions.
+pub(super) const SIGNATURES: &[Signature] = &[
+    Signature {
+        name: "size",
+        function: Function::Size,
+        style: Style::Both,
+        least: 1,
+        takes: &[TEXT | LIST | OBJECT],
+        usage: "size(text, list or object)",
+    },
+    member("contains", Function::Contains, &[TEXT, TEXT], "text.contains(text)"),
+    member("startsWith", Function::StartsWith, &[TEXT, TEXT], "text.startsWith(text)"),
+    member("endsWith", Function::EndsWith, &[TEXT, TEXT], "text.endsWith(text)"),
+    Signature {
+        name: "matches",
+        function: Function::Matches,
+        style: Style::Both,
+        least: 2,
+        takes: &[TEXT, TEXT],
+        usage: "text.matches(\"pattern\")",
+    },
+    plain(
+        "string",
+        Function::String,
+        1,
+        &[BOOL | INT | DOUBLE | TEXT | AMOUNT | TIME | SPAN],
+        "string(value)",
+    ),
+    plain("int", Function::Int, 1, &[INT | DOUBLE | TEXT | TIME], "int(number, text or time)"),
+    plain("double", Function::Double, 1, &[INT | DOUBLE | TEXT], "double(number or text)"),
+    plain("bool", Function::Bool, 1, &[BOOL | TEXT], "bool(text)"),
+    plain("dyn", Function::Dyn, 1, &[ANY], "dyn(value)"),
+    plain("timestamp", Function::Timestamp, 1, &[TEXT | TIME | INT], "timestamp(text)"),
+    plain("duration", Function::Duration, 1, &[TEXT | SPAN], "duration(text)"),
+    get("getFullYear", Part::Year, OF_TIME),
+    get("getMonth", Part::Month, OF_TIME),
+    get("getDayOfYear", Part::DayOfYear, OF_TIME),
+    get("getDayOfMonth", Part::DayOfMonth, OF_TIME),
+    get("getDate", Part::Date, OF_TIME),
+    get("getDayOfWeek", Part::DayOfWeek, OF_TIME),
+    get("getHours", Part::Hours, OF_TIME_OR_SPAN),
+    get("getMinutes", Part::Minutes, OF_TIME_OR_SPAN),
+    get("getSeconds", Part::Seconds, OF_TIME_OR_SPAN),
+    get("getMilliseconds", Part::Milliseconds, OF_TIME_OR_SPAN),
+    plain(
+        "amount",
+        Function::Amount,
+        1,
+        &[TEXT | INT | AMOUNT, TEXT],
+        "amount(text or whole number), amount(text or whole number, asset)",
+    ),
+    plain(
+        "percent",
+        Function::Percent,
+        3,
+        &[AMOUNT, TEXT | INT, TEXT],
+        "percent(amount, \"0.5\", \"half_even\")",
+    ),
+    plain("sum", Function::Sum, 1, &[LIST], "sum(list of amounts or of whole numbers)"),
+    plain(
+        "split",
+        Function::Split,
+        2,
+        &[AMOUNT, LIST, TEXT],
+        "split(amount, [1, 1, 1]), split(amount, [1, 1, 1], asset)",
+    ),
+    plain(
+        "plus",
+        Function::Plus,
+        2,
+        &[TIME | TEXT, TEXT, TEXT],
+        "plus(time, \"P1M\"), plus(time, \"P1M\", \"Europe/Berlin\")",
+    ),
+    plain("account", Function::Account, 1, &[TEXT], "account(id)"),
+    plain("hold", Function::Hold, 1, &[TEXT], "hold(id)"),
+    plain(
+        "value",
+        Function::Value,
+        2,
+        &[TEXT, TEXT, ANY],
+        "value(set, key), value(set, key, default)",
+    ),
+];
+
+impl Function {
+    /// What it is called.
+    pub(super) fn name(self) -> &'static str {
+        let same = |signature: &&Signature| {
+            signature.function == self || self == Self::SumInts && signature.function == Self::Sum
+        };
+        SIGNATURES.iter().find(same).map_or("", |signature| signature.name)
+    }
+
+    /// Whether it is called on something.
+    pub(super) fn is_member(self) -> bool {
+        matches!(self, Self::Contains | Self::StartsWith | Self::EndsWith | Self::Get(_))
+    }
+
+    /// Whether what it makes depends on its arguments alone.
+    pub(super) const fn is_pure(self, arguments: usize) -> bool {
+        match self {
+            Self::Account | Self::Hold | Self::Value => false,
+            Self::Amount => arguments == 1,
+            Self::Split => arguments == 2,
+            _ => true,
+        }
+    }
+
+    /// What is known of what it makes.
+    pub(super) fn makes(self, arguments: &[Type]) -> Type {
+        let object = |keys: &[(&str, Type)]| Type::Object {
+            keys: keys.iter().map(|(key, kind)| (Arc::from(*key), kind.clone())).collect(),
+            open: false,
+        };
+        match self {
+            Self::Size | Self::Int | Self::Get(_) | Self::SumInts => Type::Int,
+            Self::Contains | Self::StartsWith | Self::EndsWith | Self::Matches | Self::Bool => {
+                Type::Bool
+            }
+            Self::String => Type::Text,
+            Self::Double => Type::Number,
+            Self::Timestamp | Self::Plus => Type::Time,
+            Self::Duration => Type::Duration,
+            Self::Amount | Self::Percent => Type::Amount,
+            Self::Sum => match arguments.first() {
+                Some(Type::List(of)) if **of == Type::Amount => Type::Amount,
+                _ => Type::Any,
+            },
+            Self::Split => Type::List(Box::new(Type::Amount)),
+            Self::Dyn | Self::Value => Type::Any,
+            Self::Account => object(&[
+                ("owner", Type::Text),
+                ("asset", Type::Text),
+                ("posted", Type::Amount),
+                ("held", Type::Amount),
+                ("available", Type::Amount),
+                ("frozen", Type::Bool),
+                ("closed", Type::Bool),
+                ("exists", Type::Bool),
+            ]),
+            Self::Hold => object(&[
+                ("amount", Type::AmountText),
+                ("status", Type::Text),
+                ("account", Type::Text),
+                ("exists", Type::Bool),
+            ]),
+        }
+    }
+
+    /// Calls it.
+    pub(super) fn call<'v>(
+        self,
+        mut arguments: Vec<Val<'v>>,
+        sight: &dyn Sight,
+        fuel: &mut Fuel,
+    ) -> Result<Val<'v>, Halt> {
+        for argument in &arguments {
+            if let Val::Text(text) = argument {
+                fuel.burn_bytes(text.len())?;
+            }
+        }
+        // Arity was checked when the expression was; a missing argument is as good as null.
+        let third = if arguments.len() > 2 { Some(arguments.swap_remove(2)) } else { None };
+        let second = if arguments.len() > 1 { Some(arguments.swap_remove(1)) } else { None };
+        let first = arguments.pop().unwrap_or(Val::Null);
+        match self {
+            Self::Size => size(&first, fuel),
+            Self::Contains => two(&first, second, |text, part| text.contains(part)),
+            Self::StartsWith => two(&first, second, |text, part| text.starts_with(part)),
+            Self::EndsWith => two(&first, second, |text, part| text.ends_with(part)),
+            // Its pattern is compiled with the expression: Node::Matches.
+            Self::Matches => Err(failed("the pattern must be a literal text")),
+            Self::String => string(first),
+            Self::Int => int(&first),
+            Self::Double => double(&first),
+            Self::Bool => match &first {
+                Val::Bool(_) => Ok(first),
+                Val::Text(text) if &**text == "true" => Ok(Val::Bool(true)),
+                Val::Text(text) if &**text == "false" => Ok(Val::Bool(false)),
+                Val::Text(text) => {
+                    Err(failed(format!("{} is neither true nor false", quoted(text))))
+                }
+                other => Err(wrong(other, "a text")),
+            },
+            Self::Dyn => Ok(first),
+            Self::Timestamp => match &first {
+                Val::Time(_) => Ok(first),
+                Val::Int(seconds) => time_within(seconds.checked_mul(1000)).map(Val::Time),
+                Val::Text(text) => time_of(text).map(Val::Time),
+                other => Err(wrong(other, "a text")),
+            },
+            Self::Duration => match &first {
+                Val::Span(_) => Ok(first),
+                Val::Text(text) => span_of(text).map(Val::Span),
+                other => Err(wrong(other, "a text")),
+            },
+            Self::Get(part) => part_of(part, &first, second.as_ref()),
+            Self::Amount => amount(&first, second.as_ref(), sight),
+            Self::Percent => percent(&first, second, third),
+            Self::Sum | Self::SumInts => sum(self, &first, fuel),
+            Self::Split => split(&first, second, third.as_ref(), sight, fuel),
+            Self::Plus => {
+                let time = match &first {
+                    Val::Time(time) => *time,
+                    Val::Text(text) => time_of(text)?,
+                    other => return Err(wrong(other, "a time")),
+                };
+                let zone = third.as_ref().map(text).transpose()?;
+                later(time, text(&second.unwrap_or(Val::Null))?, zone).map(Val::Time)
+            }
+            Self::Account => account(text(&first)?, sight),
+            Self::Hold => Val::made(sight.hold(text(&first)?).map_err(Halt::need)?),
+            Self::Value => {
+                let key = second.unwrap_or(Val::Null);
+                let (set, key) = (text(&first)?, text(&key)?);
+                match sight.value(set, key).map_err(Halt::need)? {
+                    Some(value) => Val::made(value),
+                    None => third.ok_or_else(|| {
+                        failed(format!("there is no value {} in {}", quoted(key), quoted(set)))
+                    }),
+                }
+            }
+        }
+    }
+}
+
+/// Checks a literal argument that a function can only use if it is right; `None`: nothing to check.
+pub(super) fn literal(function: Function, place: usize, value: &Val<'_>) -> Result<(), Halt> {
+    match (function, place, value) {
+        (Function::Percent, 1, value) => percentage(value).map(drop),
+        (Function::Percent, 2, Val::Text(text)) => rounding(text).map(drop),
+        (Function::Plus, 1, Val::Text(text)) => calendar_span(text).map(drop),
+        (Function::Plus, 2, Val::Text(text)) | (Function::Get(_), 1, Val::Text(text)) => {
+            zone_of(text).map(drop)
+        }
+        (Function::Amount, 0, value) => decimal(value).map(drop),
+        _ => Ok(()),
+    }
+}
+
+fn wrong(value: &Val<'_>, expected: &str) -> Halt {
+    let hint = match (value, expected) {
+        (Val::Text(_) | Val::Int(_), "an amount") => "; make one of it with amount(...)",
+        (Val::Text(_), "a time") => "; make one of it with timestamp(...)",
+        _ => "",
+    };
+    failed(format!("{expected} was expected, this is {}{hint}", value.what()))
+}
+
+fn text<'t>(value: &'t Val<'_>) -> Result<&'t str, Halt> {
+    match value {
+        Val::Text(text) => Ok(text),
+        other => Err(wrong(other, "a text")),
+    }
+}
+
+fn two<'v>(
+    left: &Val<'_>,
+    right: Option<Val<'_>>,
+    test: fn(&str, &str) -> bool,
+) -> Result<Val<'v>, Halt> {
+    Ok(Val::Bool(test(text(left)?, text(&right.unwrap_or(Val::Null))?)))
+}
+
+fn size<'v>(value: &Val<'_>, fuel: &mut Fuel) -> Result<Val<'v>, Halt> {
+    let size = match value {
+        Val::Text(text) => {
+            fuel.burn_bytes(text.len())?;
+            text.chars().count()
+        }
+        other => other.len().ok_or_else(|| wrong(other, "a text, a list or an object"))?,
+    };
+    Ok(Val::Int(i64::try_from(size).unwrap_or(i64::MAX)))
+}
+
+fn string(value: Val<'_>) -> Result<Val<'_>, Halt> {
+    Ok(match value {
+        Val::Text(_) => value,
+        Val::Bool(truth) => Val::text(if truth { "true" } else { "false" }),
+        Val::Int(int) => Val::text(int.to_string()),
+        Val::Double(double) => Val::text(double.to_string()),
+        Val::Amount(amount) => Val::text(amount.settled().to_string()),
+        Val::Time(ms) => Val::text(time_text(ms)),
+        Val::Span(ms) => Val::text(span_text(ms)),
+        other => return Err(wrong(&other, "a text, a number, an amount or a time")),
+    })
+}
+
+fn int<'v>(value: &Val<'_>) -> Result<Val<'v>, Halt> {
+    /// 2^63: the first double that no `i64` reaches.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    Ok(Val::Int(match value {
+        Val::Int(int) => *int,
+        Val::Double(double) if *double > -BEYOND && *double < BEYOND => {
+            #[allow(clippy::cast_possible_truncation, reason = "within the range of i64")]
+            let whole = *double as i64;
+            whole
+        }
+        Val::Double(_) => return Err(failed("the number is too large for a whole number")),
+        Val::Text(text) => {
+            text.parse().map_err(|_| failed(format!("{} is not a whole number", quoted(text))))?
+        }
+        Val::Time(ms) => ms.div_euclid(1000),
+        other => return Err(wrong(other, "a number, a text or a time")),
+    }))
+}
+
+fn double<'v>(value: &Val<'_>) -> Result<Val<'v>, Halt> {
+    Ok(Val::Double(match value {
+        #[allow(clippy::cast_precision_loss, reason = "as CEL has it: to the nearest double")]
+        Val::Int(int) => *int as f64,
+        Val::Double(double) => *double,
+        Val::Text(text) => {
+            text.parse().map_err(|_| failed(format!("{} is not a number", quoted(text))))?
+        }
+        other => return Err(wrong(other, "a number or a text")),
+    }))
+}
+
+fn part_of<'v>(part: Part, value: &Val<'_>, zone: Option<&Val<'_>>) -> Result<Val<'v>, Halt> {
+    if let Val::Span(ms) = value {
+        return Ok(Val::Int(match part {
+            Part::Hours => ms / 3_600_000,
+            Part::Minutes => ms / 60_000,
+            Part::Seconds => ms / 1000,
+            Part::Milliseconds => *ms,
+            _ => return Err(wrong(value, "a time")),
+        }));
+    }
+    let Val::Time(ms) = value else { return Err(wrong(value, "a time")) };
+    let zoned = zoned(*ms, zone.map(text).transpose()?)?;
+    Ok(Val::Int(match part {
+        Part::Year => i64::from(zoned.year()),
+        Part::Month => i64::from(zoned.month()) - 1,
+        Part::DayOfYear => i64::from(zoned.day_of_year()) - 1,
+        Part::DayOfMonth => i64::from(zoned.day()) - 1,
+        Part::Date => i64::from(zoned.day()),
+        Part::DayOfWeek => match zoned.weekday() {
+            Weekday::Sunday => 0,
+            other => i64::from(other.to_monday_one_offset()),
+        },
+        Part::Hours => i64::from(zoned.hour()),
+        Part::Minutes => i64::from(zoned.minute()),
+        Part::Seconds => i64::from(zoned.second()),
+        Part::Milliseconds => i64::from(zoned.millisecond()),
+    }))
+}
+
+/// The amount that a text, a whole number or an amount is.
+pub(super) fn decimal(value: &Val<'_>) -> Result<Decimal, Halt> {
+    match value {
+        Val::Amount(amount) => Ok(*amount),
+        Val::Int(int) => Ok(Decimal::whole(*int)),
+        Val::Text(text) => text
+            .parse()
+            .map_err(|_| failed(format!("{} is not an amount like \"12.50\"", quoted(text)))),
+        Val::Double(_) => Err(failed(
+            "a number with a fraction is not exact; write the amount as a text like \"12.50\"",
+        )),
+        other => Err(wrong(other, "a text or a whole number")),
+    }
+}
+
+fn amount<'v>(
+    value: &Val<'_>,
+    asset: Option<&Val<'_>>,
+    sight: &dyn Sight,
+) -> Result<Val<'v>, Halt> {
+    let amount = decimal(value)?;
+    let Some(asset) = asset else { return Ok(Val::Amount(amount)) };
+    Ok(Val::Amount(amount.padded(scale(text(asset)?, sight)?)))
+}
+
+fn scale(asset: &str, sight: &dyn Sight) -> Result<u8, Halt> {
+    sight
+        .scale(asset)
+        .map_err(Halt::need)?
+        .ok_or_else(|| failed(format!("there is no asset {}", quoted(asset))))
+}
+
+fn percentage(value: &Val<'_>) -> Result<Decimal, Halt> {
+    match value {
+        Val::Text(_) | Val::Int(_) => decimal(value),
+        other => Err(wrong(other, "a percentage as a text like \"0.5\"")),
+    }
+}
+
+fn rounding(text: &str) -> Result<Rounding, Halt> {
+    text.parse().map_err(|_| {
+        failed(format!(
+            "{} is no rounding; it is one of {}",
+            quoted(text),
+            Rounding::NAMES.join(", ")
+        ))
+    })
+}
+
+/// What went wrong with an amount.
+pub(super) fn inexact(error: DecimalError) -> Halt {
+    failed(error.to_string())
+}
+
+fn percent<'v>(
+    of: &Val<'_>,
+    percent: Option<Val<'_>>,
+    mode: Option<Val<'_>>,
+) -> Result<Val<'v>, Halt> {
+    let Val::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
+    let percent = percentage(&percent.unwrap_or(Val::Null))?;
+    let mode = rounding(text(&mode.unwrap_or(Val::Null))?)?;
+    amount.percent(percent, mode).map(Val::Amount).map_err(inexact)
+}
+
+fn sum<'v>(function: Function, list: &Val<'_>, fuel: &mut Fuel) -> Result<Val<'v>, Halt> {
+    if !list.is_list() {
+        return Err(wrong(list, "a list"));
+    }
+    fuel.burn_elements(list.len().unwrap_or(0))?;
+    let mut total = None;
+    for element in list.parts()? {
+        total = Some(match (total, element) {
+            (None, Val::Int(int)) => Val::Int(int),
+            (None, Val::Amount(amount)) => Val::Amount(amount),
+            (Some(Val::Int(total)), Val::Int(int)) => {
+                let total = total.checked_add(int);
+                Val::Int(total.ok_or_else(|| failed("the sum is too large for a whole number"))?)
+            }
+            (Some(Val::Amount(total)), Val::Amount(amount)) => {
+                Val::Amount(total.plus(amount).map_err(inexact)?)
+            }
+            (Some(Val::Amount(_)), other) | (_, other @ Val::Text(_)) => {
+                return Err(wrong(&other, "an amount"));
+            }
+            (_, other) => return Err(wrong(&other, "a whole number")),
+        });
+    }
+    Ok(total.unwrap_or(match function {
+        Function::SumInts => Val::Int(0),
+        _ => Val::Amount(Decimal::ZERO),
+    }))
+}
+
+/// The most parts that an amount is split into: as many as `each` takes elements.
+const PARTS_MAX: usize = 100;
+
+fn split<'v>(
+    of: &Val<'_>,
+    weights: Option<Val<'_>>,
+    asset: Option<&Val<'_>>,
+    sight: &dyn Sight,
+    fuel: &mut Fuel,
+) -> Result<Val<'v>, Halt> {
+    let Val::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
+    let weights = weights.unwrap_or(Val::Null);
+    if !weights.is_list() {
+        return Err(wrong(&weights, "a list of whole numbers"));
+    }
+    if weights.len() > Some(PARTS_MAX) {
+        return Err(failed(format!("an amount is split into at most {PARTS_MAX} parts")));
+    }
+    fuel.burn_elements(weights.len().unwrap_or(0))?;
+    let weights: Result<Vec<i64>, Halt> = weights
+        .parts()?
+        .iter()
+        .map(|weight| match weight {
+            Val::Int(int) => Ok(*int),
+            other => Err(wrong(other, "a whole number")),
+        })
+        .collect();
+    let scale = asset.map(|asset| scale(text(asset)?, sight)).transpose()?;
+    let parts = amount.split(&weights?, scale).map_err(|_| {
+        failed(
+            "only an amount that is not negative and has no more digits than its asset is split, \
+             by weights that are not negative and not all zero",
+        )
+    })?;
+    Ok(Val::List(Arc::new(parts.into_iter().map(Val::Amount).collect())))
+}
+
+fn account<'v>(id: &str, sight: &dyn Sight) -> Result<Val<'v>, Halt> {
+    let seen = sight.account(id).map_err(Halt::need)?;
+    let owner = seen.owner.map_or(Val::Null, |owner| Val::Text(Text::Made(owner)));
+    let entries = [
+        ("owner", owner),
+        ("asset", Val::Text(Text::Made(seen.asset))),
+        ("posted", Val::Amount(seen.posted)),
+        ("held", Val::Amount(seen.held)),
+        ("available", Val::Amount(seen.available)),
+        ("frozen", Val::Bool(seen.frozen)),
+        ("closed", Val::Bool(seen.closed)),
+        ("exists", Val::Bool(seen.exists)),
+    ];
+    let entries: BTreeMap<_, _> =
+        entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect();
+    Ok(Val::Map(Arc::new(entries)))
+}

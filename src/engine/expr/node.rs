@@ -1,0 +1,225 @@
+//! Expressions after they were checked: a tree in which every name, function and pattern is known.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::functions::Function;
+use super::value::Val;
+
+/// One node of a checked expression.
+#[derive(Debug)]
+pub(super) enum Node {
+    /// A literal, or what a function makes of literals.
+    Const(Val<'static>, Arc<str>),
+    /// A name of the scope.
+    Name(Arc<str>),
+    /// The variable of a loop: its place, and what it is called.
+    Local(usize, Arc<str>),
+    /// `of.key`
+    Select(Box<Node>, Arc<str>),
+    /// `has(of.key)`
+    Has(Box<Node>, Arc<str>),
+    /// `of[index]`
+    Index(Box<Node>, Box<Node>),
+    /// `!of`
+    Not(Box<Node>),
+    /// `-of`
+    Negate(Box<Node>),
+    /// An operator whose two sides are always looked at.
+    Binary(Binary, Box<[Node; 2]>),
+    /// `left && right`
+    And(Box<[Node; 2]>),
+    /// `left || right`
+    Or(Box<[Node; 2]>),
+    /// `when ? then : otherwise`
+    Choose(Box<[Node; 3]>),
+    /// `[a, b]`
+    List(Vec<Node>),
+    /// `{"key": value}`
+    Object(Vec<(Node, Node)>),
+    /// A function, the one it is called on first.
+    Call(Function, Vec<Node>),
+    /// `of.matches("pattern")`
+    Matches(Box<Node>, Pattern),
+    /// A loop.
+    Loop(Box<Loop>),
+}
+
+/// A loop over a list, or over the keys of an object.
+#[derive(Debug)]
+pub(super) struct Loop {
+    /// What it makes.
+    pub(super) kind: LoopKind,
+    /// What it goes over.
+    pub(super) range: Node,
+    /// What an element is called.
+    pub(super) name: Arc<str>,
+    /// The condition; for `map`: which elements.
+    pub(super) test: Option<Node>,
+    /// For `map`: what becomes of an element.
+    pub(super) make: Option<Node>,
+}
+
+/// What a loop makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LoopKind {
+    All,
+    Exists,
+    ExistsOne,
+    /// `map` and `filter`.
+    Collect,
+}
+
+/// An operator with two sides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    In,
+}
+
+impl Binary {
+    /// As it is written.
+    pub(super) const fn sign(self) -> &'static str {
+        match self {
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+            Self::Equal => "==",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::LessEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterEqual => ">=",
+            Self::In => "in",
+        }
+    }
+}
+
+/// A regular expression as JSON Schema's `pattern` has it, matched in linear time.
+#[derive(Clone)]
+pub(super) struct Pattern {
+    text: Arc<str>,
+    validator: Arc<jsonschema::Validator>,
+}
+
+/// Memory that one compiled pattern may take: what a few hundred characters need, not what
+/// nested repetitions can grow to.
+pub(crate) const PATTERN_BYTES_MAX: usize = 256 * 1024;
+
+impl Pattern {
+    /// Reads one; `None`: it is none, or too large.
+    pub(super) fn new(text: &str) -> Option<Self> {
+        let options = jsonschema::PatternOptions::regex()
+            .size_limit(PATTERN_BYTES_MAX)
+            .dfa_size_limit(PATTERN_BYTES_MAX);
+        let schema = json!({ "type": "string", "pattern": text });
+        let validator = jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .with_pattern_options(options)
+            .build(&schema)
+            .ok()?;
+        Some(Self { text: text.into(), validator: Arc::new(validator) })
+    }
+
+    /// Whether it is found in a text.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        self.validator.is_valid(&Value::String(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text, f)
+    }
+}
+
+/// About as it was written, for messages.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Const(_, text) => f.write_str(text),
+            Self::Name(name) | Self::Local(_, name) => f.write_str(name),
+            Self::Select(of, key) => write!(f, "{of}.{key}"),
+            Self::Has(of, key) => write!(f, "has({of}.{key})"),
+            Self::Index(of, index) => write!(f, "{of}[{index}]"),
+            Self::Not(of) => write!(f, "!{of}"),
+            Self::Negate(of) => write!(f, "-{of}"),
+            Self::Binary(operator, sides) => {
+                write!(f, "{} {} {}", sides[0], operator.sign(), sides[1])
+            }
+            Self::And(sides) => write!(f, "{} && {}", sides[0], sides[1]),
+            Self::Or(sides) => write!(f, "{} || {}", sides[0], sides[1]),
+            Self::Choose(parts) => write!(f, "{} ? {} : {}", parts[0], parts[1], parts[2]),
+            Self::List(elements) => {
+                f.write_str("[")?;
+                listed(f, elements)?;
+                f.write_str("]")
+            }
+            Self::Object(entries) => {
+                f.write_str("{")?;
+                for (at, (key, value)) in entries.iter().enumerate() {
+                    write!(f, "{}{key}: {value}", if at == 0 { "" } else { ", " })?;
+                }
+                f.write_str("}")
+            }
+            Self::Call(function, arguments) => match arguments.split_first() {
+                Some((target, rest)) if function.is_member() => {
+                    write!(f, "{target}.{}(", function.name())?;
+                    listed(f, rest)?;
+                    f.write_str(")")
+                }
+                _ => {
+                    write!(f, "{}(", function.name())?;
+                    listed(f, arguments)?;
+                    f.write_str(")")
+                }
+            },
+            Self::Matches(of, pattern) => write!(f, "{of}.matches({pattern:?})"),
+            Self::Loop(each) => {
+                write!(f, "{}.{}({}, ...)", each.range, each.kind.name(), each.name)
+            }
+        }
+    }
+}
+
+impl LoopKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Exists => "exists",
+            Self::ExistsOne => "exists_one",
+            Self::Collect => "map",
+        }
+    }
+}
+
+fn listed(f: &mut fmt::Formatter<'_>, nodes: &[Node]) -> fmt::Result {
+    for (at, node) in nodes.iter().enumerate() {
+        write!(f, "{}{node}", if at == 0 { "" } else { ", " })?;
+    }
+    Ok(())
+}
+
+/// A node for a message, cut where it is long.
+pub(super) fn shown(node: &Node) -> String {
+    const SHOWN_MAX: usize = 60;
+    let text = node.to_string();
+    match text.char_indices().nth(SHOWN_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,131 @@
+//! JSON in which some places are made by expressions.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::value::RESULT_BYTES_MAX;
+use super::{EvalStop, Expr, Made, Scope, Sight, Type};
+use crate::engine::workflow::{DefinitionFault, Template};
+
+impl Template {
+    /// Reads a template: strings that begin with `=` are expressions, `==x` is the literal `=x`.
+    /// What is wrong is added to `faults`, by pointers that begin with `pointer`.
+    #[must_use]
+    pub fn read(
+        value: &Value,
+        scope: &Scope,
+        pointer: &str,
+        faults: &mut Vec<DefinitionFault>,
+    ) -> Self {
+        match value {
+            Value::String(text) => match text.strip_prefix('=') {
+                Some(literal) if literal.starts_with('=') => {
+                    Self::Literal(Value::String(literal.to_owned()))
+                }
+                Some(source) => match Expr::compile(source, scope) {
+                    Ok(expr) => Self::Expr(expr),
+                    Err(found) => {
+                        faults.extend(found.into_iter().map(|fault| DefinitionFault {
+                            pointer: pointer.to_owned(),
+                            code: fault.code,
+                            message: fault.message,
+                            at: None,
+                        }));
+                        Self::Literal(Value::Null)
+                    }
+                },
+                None => Self::Literal(value.clone()),
+            },
+            Value::Array(elements) => {
+                let elements: Vec<_> = elements
+                    .iter()
+                    .enumerate()
+                    .map(|(at, element)| {
+                        Self::read(element, scope, &format!("{pointer}/{at}"), faults)
+                    })
+                    .collect();
+                literal_or(elements, Self::List)
+            }
+            Value::Object(entries) => Self::Object(
+                entries
+                    .iter()
+                    .map(|(key, value)| {
+                        let escaped = key.replace('~', "~0").replace('/', "~1");
+                        let pointer = format!("{pointer}/{escaped}");
+                        (Arc::from(key.as_str()), Self::read(value, scope, &pointer, faults))
+                    })
+                    .collect(),
+            ),
+            other => Self::Literal(other.clone()),
+        }
+    }
+
+    /// What it makes of what its expressions see: an amount or a time where it is one expression
+    /// alone, JSON otherwise.
+    ///
+    /// # Errors
+    /// [`EvalStop`]
+    pub fn make(&self, sight: &dyn Sight) -> Result<Made, EvalStop> {
+        match self {
+            Self::Expr(expr) => expr.eval(sight),
+            Self::Literal(value) => Ok(Made::Json(value.clone())),
+            Self::Object(_) | Self::List(_) => {
+                let mut left = RESULT_BYTES_MAX;
+                self.json(sight, &mut left).map(Made::Json)
+            }
+        }
+    }
+
+    /// What is known of what it makes.
+    #[must_use]
+    pub fn kind(&self) -> Type {
+        match self {
+            Self::Expr(expr) => expr.kind().clone(),
+            Self::Literal(value) => Type::of(value),
+            Self::List(elements) => {
+                let kinds = elements.iter().map(Self::kind);
+                let of = kinds.reduce(|left, right| super::types::joined(&left, &right));
+                Type::List(Box::new(of.unwrap_or(Type::Any)))
+            }
+            Self::Object(entries) => Type::Object {
+                keys: entries.iter().map(|(key, of)| (Arc::clone(key), of.kind())).collect(),
+                open: false,
+            },
+        }
+    }
+
+    fn json(&self, sight: &dyn Sight, left: &mut usize) -> Result<Value, EvalStop> {
+        match self {
+            Self::Literal(value) => Ok(value.clone()),
+            Self::Expr(expr) => expr.json(sight, left),
+            Self::List(elements) => {
+                let made: Result<_, _> =
+                    elements.iter().map(|element| element.json(sight, left)).collect();
+                made.map(Value::Array)
+            }
+            Self::Object(entries) => {
+                let mut made = Map::new();
+                for (key, value) in entries {
+                    made.insert(key.to_string(), value.json(sight, left)?);
+                }
+                Ok(Value::Object(made))
+            }
+        }
+    }
+}
+
+/// A list, or the literal that it is when nothing in it is made.
+fn literal_or(elements: Vec<Template>, list: fn(Vec<Template>) -> Template) -> Template {
+    let literals: Option<Vec<Value>> = elements
+        .iter()
+        .map(|element| match element {
+            Template::Literal(value) => Some(value.clone()),
+            _ => None,
+        })
+        .collect();
+    match literals {
+        Some(literals) => Template::Literal(Value::Array(literals)),
+        None => list(elements),
+    }
+}

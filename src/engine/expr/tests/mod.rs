@@ -1,0 +1,110 @@
+//! Expressions: what they make, what is refused at publish, what no expression can do.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod faults;
+mod golden;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A small world to look at.
+pub(super) struct World {
+    names: BTreeMap<&'static str, Value>,
+    /// Whether records are there.
+    loaded: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        let data = json!({
+            "amount": "250.00", "fee": "1.5", "count": 3, "ratio": 0.5, "big": 18_446_744_073_709_551_615_u64,
+            "to": "alice:eur", "note": null, "flag": true, "born": "1961-02-28T00:00:00Z",
+            "items": [ { "price": "10.00", "pieces": 2 }, { "price": "0.05", "pieces": 3 } ],
+            "tags": ["a", "b", "é"], "numbers": [1, 2, 3], "nested": { "deep": { "er": 1 } },
+        });
+        let names = [
+            ("data", data),
+            ("input", json!({ "code": "123456", "note": null })),
+            ("actor", json!({ "user": "ann", "roles": ["manager", "auditor"] })),
+            ("tx", json!({ "id": "tx_1", "owner": "bob" })),
+        ];
+        Self { names: names.into_iter().collect(), loaded: true }
+    }
+}
+
+fn fact() -> Fact {
+    Fact::Name("ann".parse().unwrap())
+}
+
+impl Sight for World {
+    fn name(&self, name: &str) -> Option<Seen<'_>> {
+        match name {
+            "now" => Some(Seen::Time("2026-01-31T10:30:00.250Z".parse().unwrap())),
+            "actor" => Some(Seen::Made(self.names["actor"].clone())),
+            name => self.names.get(name).map(Seen::Json),
+        }
+    }
+
+    fn account(&self, id: &str) -> Result<AccountSeen, Fact> {
+        if !self.loaded {
+            return Err(fact());
+        }
+        let exists = id == "alice:eur";
+        Ok(AccountSeen {
+            owner: exists.then(|| "alice".into()),
+            asset: if exists { "EUR" } else { "" }.into(),
+            posted: Decimal::from_minor(if exists { 10_000 } else { 0 }, 2),
+            held: Decimal::from_minor(if exists { 2500 } else { 0 }, 2),
+            available: Decimal::from_minor(if exists { 7500 } else { 0 }, 2),
+            frozen: false,
+            closed: false,
+            exists,
+        })
+    }
+
+    fn hold(&self, id: &str) -> Result<Value, Fact> {
+        if !self.loaded {
+            return Err(fact());
+        }
+        Ok(
+            json!({ "amount": "25.00", "status": "held", "account": "alice:eur", "exists": id == "funds" }),
+        )
+    }
+
+    fn value(&self, set: &str, key: &str) -> Result<Option<Value>, Fact> {
+        if !self.loaded {
+            return Err(fact());
+        }
+        Ok((set == "limits" && key == "daily").then(|| json!({ "max": "5000.00" })))
+    }
+
+    fn scale(&self, asset: &str) -> Result<Option<u8>, Fact> {
+        if !self.loaded {
+            return Err(fact());
+        }
+        Ok(match asset {
+            "EUR" => Some(2),
+            "JPY" => Some(0),
+            _ => None,
+        })
+    }
+}
+
+/// A scope in which nothing is known but names.
+fn any_scope() -> Scope {
+    let names = ["data", "input", "actor", "tx", "now"];
+    Scope { names: names.map(|name| (Arc::from(name), Type::Any)).into_iter().collect() }
+}
+
+fn compile(source: &str) -> Expr {
+    Expr::compile(source, &any_scope()).unwrap_or_else(|faults| panic!("{source}: {faults:?}"))
+}
+
+fn eval(source: &str) -> Result<Made, EvalStop> {
+    compile(source).eval(&World::new())
+}

@@ -1,0 +1,67 @@
+//! Types: what is known of values before there are any.
+
+use super::Type;
+use super::functions::{Function, kinds};
+use super::node::{Node, shown};
+use super::value::Val;
+
+/// The kinds that a value of a type may be.
+fn of_type(kind: &Type) -> u16 {
+    match kind {
+        Type::Any => kinds::ANY,
+        Type::Null => kinds::NULL,
+        Type::Bool => kinds::BOOL,
+        Type::Int => kinds::INT,
+        Type::Number => kinds::INT | kinds::DOUBLE,
+        Type::Text | Type::AmountText => kinds::TEXT,
+        Type::Amount => kinds::AMOUNT,
+        Type::Time => kinds::TIME,
+        Type::Duration => kinds::SPAN,
+        Type::List(_) => kinds::LIST,
+        Type::Object { .. } => kinds::OBJECT,
+    }
+}
+
+/// The kinds that what a node makes may be.
+pub(super) fn mask(node: &Node, kind: &Type) -> u16 {
+    match node {
+        Node::Const(Val::Double(_), _) | Node::Call(Function::Double, _) => kinds::DOUBLE,
+        _ => of_type(kind),
+    }
+}
+
+/// What is known of a value that is one or the other.
+pub(super) fn joined(left: &Type, right: &Type) -> Type {
+    match (left, right) {
+        (left, right) if left == right => left.clone(),
+        // Whatever is known of a value, it may be null: an input that was not given is.
+        (Type::Null, other) | (other, Type::Null) => other.clone(),
+        (Type::Text | Type::AmountText, Type::Text | Type::AmountText) => Type::Text,
+        (Type::Int | Type::Number, Type::Int | Type::Number) => Type::Number,
+        (Type::List(left), Type::List(right)) => Type::List(Box::new(joined(left, right))),
+        _ => Type::Any,
+    }
+}
+
+/// A type for people.
+pub(super) const fn described(kind: &Type) -> &'static str {
+    match kind {
+        Type::Any => "anything",
+        Type::Null => "null",
+        Type::Bool => "a truth value",
+        Type::Int => "a whole number",
+        Type::Number => "a number",
+        Type::Text => "a text",
+        Type::AmountText => "a text (of an amount)",
+        Type::Amount => "an amount",
+        Type::Time => "a time",
+        Type::Duration => "a duration",
+        Type::List(_) => "a list",
+        Type::Object { .. } => "an object",
+    }
+}
+
+/// A node and its type for people.
+pub(super) fn named(node: &Node, kind: &Type) -> String {
+    format!("`{}`, which is {}", shown(node), described(kind))
+}

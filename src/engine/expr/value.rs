@@ -1,0 +1,453 @@
+//! What expressions count with: values that borrow the data they come from, and their operators.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde_json::{Map, Number, Value};
+
+use super::time;
+use super::{EvalStop, Made};
+use crate::engine::Fact;
+use crate::types::{Decimal, Time};
+
+/// Why evaluation stopped; boxed, because it is rare and results are passed through every node.
+#[derive(Debug)]
+pub(super) struct Halt(Box<EvalStop>);
+
+impl Halt {
+    /// This record must be loaded first.
+    pub(super) fn need(fact: Fact) -> Self {
+        Self(Box::new(EvalStop::Need(fact)))
+    }
+
+    /// Whether a record must be loaded first.
+    pub(super) fn is_need(&self) -> bool {
+        matches!(*self.0, EvalStop::Need(_))
+    }
+
+    /// Why it failed; `None`: it did not, a record is missing.
+    pub(super) fn message(&self) -> Option<&str> {
+        match &*self.0 {
+            EvalStop::Need(_) => None,
+            EvalStop::Failed(message) => Some(message),
+        }
+    }
+
+    /// For those outside.
+    pub(super) fn into_stop(self) -> EvalStop {
+        *self.0
+    }
+}
+
+/// The largest result of an expression, as JSON: as much as the data of a transaction may have.
+pub(super) const RESULT_BYTES_MAX: usize = 64 * 1024;
+
+/// It failed, for this reason.
+pub(super) fn failed(message: impl Into<String>) -> Halt {
+    Halt(Box::new(EvalStop::Failed(message.into())))
+}
+
+/// A text that lies elsewhere or was made.
+#[derive(Clone, Debug)]
+pub(super) enum Text<'v> {
+    /// It lies in the data.
+    Seen(&'v str),
+    /// It was made.
+    Made(Arc<str>),
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Seen(text) => text,
+            Self::Made(text) => text,
+        }
+    }
+}
+
+/// A value. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) enum Val<'v> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Double(f64),
+    Text(Text<'v>),
+    Amount(Decimal),
+    /// Milliseconds since the Unix epoch, from year 1 to 9999.
+    Time(i64),
+    /// Milliseconds.
+    Span(i64),
+    /// A list or an object of the data, not looked into yet.
+    Json(&'v Value),
+    List(Arc<Vec<Val<'v>>>),
+    Map(Arc<BTreeMap<Arc<str>, Val<'v>>>),
+}
+
+impl<'v> Val<'v> {
+    /// A text that was made.
+    pub(super) fn text(text: impl Into<Arc<str>>) -> Self {
+        Self::Text(Text::Made(text.into()))
+    }
+
+    /// Something of the data.
+    pub(super) fn seen(value: &'v Value) -> Result<Self, Halt> {
+        Ok(match value {
+            Value::Null => Self::Null,
+            Value::Bool(truth) => Self::Bool(*truth),
+            Value::Number(number) => Self::number(number)?,
+            Value::String(text) => Self::Text(Text::Seen(text)),
+            Value::Array(_) | Value::Object(_) => Self::Json(value),
+        })
+    }
+
+    /// Something that belongs to nobody else.
+    pub(super) fn made(value: Value) -> Result<Self, Halt> {
+        Ok(match value {
+            Value::Null => Self::Null,
+            Value::Bool(truth) => Self::Bool(truth),
+            Value::Number(number) => Self::number(&number)?,
+            Value::String(text) => Self::text(text),
+            Value::Array(elements) => {
+                let elements: Result<_, _> = elements.into_iter().map(Self::made).collect();
+                Self::List(Arc::new(elements?))
+            }
+            Value::Object(entries) => {
+                let entries: Result<_, Halt> = entries
+                    .into_iter()
+                    .map(|(key, value)| Ok((key.into(), Self::made(value)?)))
+                    .collect();
+                Self::Map(Arc::new(entries?))
+            }
+        })
+    }
+
+    fn number(number: &Number) -> Result<Self, Halt> {
+        if let Some(int) = number.as_i64() {
+            return Ok(Self::Int(int));
+        }
+        if number.is_u64() {
+            return Err(failed(format!(
+                "{number} is too large for a whole number, which goes up to 9223372036854775807"
+            )));
+        }
+        number.as_f64().map(Self::Double).ok_or_else(|| failed(format!("{number} is too large")))
+    }
+
+    /// What it is, for messages.
+    pub(super) fn what(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Bool(_) => "a truth value",
+            Self::Int(_) => "a whole number",
+            Self::Double(_) => "a number with a fraction",
+            Self::Text(_) => "a text",
+            Self::Amount(_) => "an amount",
+            Self::Time(_) => "a time",
+            Self::Span(_) => "a duration",
+            Self::Json(Value::Array(_)) | Self::List(_) => "a list",
+            Self::Json(_) | Self::Map(_) => "an object",
+        }
+    }
+
+    /// How many elements; `None`: it has none.
+    pub(super) fn len(&self) -> Option<usize> {
+        match self {
+            Self::Json(Value::Array(elements)) => Some(elements.len()),
+            Self::Json(Value::Object(entries)) => Some(entries.len()),
+            Self::List(elements) => Some(elements.len()),
+            Self::Map(entries) => Some(entries.len()),
+            _ => None,
+        }
+    }
+
+    /// An element of a list; `None`: it has none there.
+    pub(super) fn at(&self, index: usize) -> Result<Option<Self>, Halt> {
+        match self {
+            Self::Json(Value::Array(elements)) => elements.get(index).map(Val::seen).transpose(),
+            Self::List(elements) => Ok(elements.get(index).cloned()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The value of a key; `None`: it has no such key.
+    pub(super) fn key(&self, key: &str) -> Result<Option<Self>, Halt> {
+        match self {
+            Self::Json(Value::Object(entries)) => entries.get(key).map(Val::seen).transpose(),
+            Self::Map(entries) => Ok(entries.get(key).cloned()),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether it has keys.
+    pub(super) fn is_object(&self) -> bool {
+        matches!(self, Self::Json(Value::Object(_)) | Self::Map(_))
+    }
+
+    /// Whether it has elements.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::Json(Value::Array(_)) | Self::List(_))
+    }
+
+    /// What a loop over it sees: the elements of a list, the keys of an object.
+    pub(super) fn parts(&self) -> Result<Vec<Self>, Halt> {
+        match self {
+            Self::Json(Value::Array(elements)) => elements.iter().map(Val::seen).collect(),
+            Self::Json(Value::Object(entries)) => {
+                Ok(entries.keys().map(|key| Val::Text(Text::Seen(key))).collect())
+            }
+            Self::List(elements) => Ok(elements.as_ref().clone()),
+            Self::Map(entries) => {
+                Ok(entries.keys().map(|key| Val::text(Arc::clone(key))).collect())
+            }
+            other => Err(failed(format!("a list was expected, this is {}", other.what()))),
+        }
+    }
+
+    /// Whether both are the same. Numbers are the same by what they count; an amount or a time
+    /// beside something else is a mistake rather than a difference.
+    pub(super) fn same(&self, other: &Self, fuel: &mut Fuel) -> Result<bool, Halt> {
+        fuel.burn(1)?;
+        Ok(match (self, other) {
+            (Self::Null, Self::Null) => true,
+            (Self::Bool(left), Self::Bool(right)) => left == right,
+            (Self::Int(left), Self::Int(right))
+            | (Self::Time(left), Self::Time(right))
+            | (Self::Span(left), Self::Span(right)) => left == right,
+            (Self::Int(_) | Self::Double(_), Self::Int(_) | Self::Double(_)) => {
+                self.order(other, fuel).is_ok_and(|order| order == Ordering::Equal)
+            }
+            (Self::Text(left), Self::Text(right)) => {
+                fuel.burn_bytes(left.len().min(right.len()))?;
+                **left == **right
+            }
+            (Self::Amount(left), Self::Amount(right)) => left == right,
+            (Self::Amount(_) | Self::Time(_) | Self::Span(_), other) if other.is_scalar() => {
+                return Err(unlike(self, other));
+            }
+            (this, Self::Amount(_) | Self::Time(_) | Self::Span(_)) if this.is_scalar() => {
+                return Err(unlike(self, other));
+            }
+            (left, right) if left.is_list() && right.is_list() => {
+                if left.len() != right.len() {
+                    return Ok(false);
+                }
+                for (left, right) in left.parts()?.iter().zip(&right.parts()?) {
+                    if !left.same(right, fuel)? {
+                        return Ok(false);
+                    }
+                }
+                true
+            }
+            (left, right) if left.is_object() && right.is_object() => {
+                if left.len() != right.len() {
+                    return Ok(false);
+                }
+                for key in left.parts()? {
+                    let Self::Text(key) = key else { return Ok(false) };
+                    fuel.burn(1)?;
+                    match (left.key(&key)?, right.key(&key)?) {
+                        (Some(left), Some(right)) if left.same(&right, fuel)? => {}
+                        _ => return Ok(false),
+                    }
+                }
+                true
+            }
+            _ => false,
+        })
+    }
+
+    fn is_scalar(&self) -> bool {
+        !matches!(self, Self::Null | Self::Json(_) | Self::List(_) | Self::Map(_))
+    }
+
+    /// Which comes first.
+    pub(super) fn order(&self, other: &Self, fuel: &mut Fuel) -> Result<Ordering, Halt> {
+        Ok(match (self, other) {
+            (Self::Bool(left), Self::Bool(right)) => left.cmp(right),
+            (Self::Int(left), Self::Int(right))
+            | (Self::Time(left), Self::Time(right))
+            | (Self::Span(left), Self::Span(right)) => left.cmp(right),
+            (Self::Double(left), Self::Double(right)) => {
+                left.partial_cmp(right).ok_or_else(|| unlike(self, other))?
+            }
+            (Self::Int(left), Self::Double(right)) => {
+                int_double(*left, *right).ok_or_else(|| unlike(self, other))?
+            }
+            (Self::Double(left), Self::Int(right)) => {
+                int_double(*right, *left).ok_or_else(|| unlike(self, other))?.reverse()
+            }
+            (Self::Text(left), Self::Text(right)) => {
+                fuel.burn_bytes(left.len().min(right.len()))?;
+                (**left).cmp(&**right)
+            }
+            (Self::Amount(left), Self::Amount(right)) => left.cmp(right),
+            _ => return Err(unlike(self, other)),
+        })
+    }
+
+    /// As JSON: times and durations as text, amounts as they are written where no asset is known.
+    pub(super) fn into_json(self, left: &mut usize) -> Result<Value, Halt> {
+        Ok(match self {
+            Self::Null => Value::Null,
+            Self::Bool(truth) => Value::Bool(truth),
+            Self::Int(int) => int.into(),
+            Self::Double(double) => Number::from_f64(double)
+                .map(Value::Number)
+                .ok_or_else(|| failed("the result is not a finite number"))?,
+            Self::Text(text) => {
+                take(left, text.len())?;
+                Value::String((*text).to_owned())
+            }
+            Self::Amount(amount) => Value::String(amount.settled().to_string()),
+            Self::Time(ms) => Value::String(time::time_text(ms)),
+            Self::Span(ms) => Value::String(time::span_text(ms)),
+            Self::Json(value) => copied(value, left)?,
+            Self::List(elements) => {
+                let mut made = Vec::with_capacity(elements.len().min(*left));
+                for element in elements.iter() {
+                    take(left, ELEMENT_BYTES)?;
+                    made.push(element.clone().into_json(left)?);
+                }
+                Value::Array(made)
+            }
+            Self::Map(entries) => {
+                let mut made = Map::new();
+                for (key, value) in entries.iter() {
+                    take(left, ELEMENT_BYTES + key.len())?;
+                    made.insert(key.to_string(), value.clone().into_json(left)?);
+                }
+                Value::Object(made)
+            }
+        })
+    }
+
+    /// What an expression hands out.
+    pub(super) fn into_made(self) -> Result<Made, Halt> {
+        Ok(match self {
+            Self::Amount(amount) => Made::Amount(amount),
+            Self::Time(ms) if ms >= 0 => Made::Time(Time::from_ms(ms.cast_unsigned())),
+            other => {
+                let mut left = RESULT_BYTES_MAX;
+                Made::Json(other.into_json(&mut left)?)
+            }
+        })
+    }
+}
+
+/// What a list element or an object entry counts for, beside its text.
+const ELEMENT_BYTES: usize = 4;
+
+fn take(left: &mut usize, bytes: usize) -> Result<(), Halt> {
+    *left = left
+        .checked_sub(bytes)
+        .ok_or_else(|| failed("the result is larger than 64 KiB; make less of it at once"))?;
+    Ok(())
+}
+
+/// A copy that stops when it is too large.
+fn copied(value: &Value, left: &mut usize) -> Result<Value, Halt> {
+    Ok(match value {
+        Value::String(text) => {
+            take(left, text.len())?;
+            value.clone()
+        }
+        Value::Array(elements) => {
+            take(left, elements.len() * ELEMENT_BYTES)?;
+            Value::Array(
+                elements.iter().map(|value| copied(value, left)).collect::<Result<_, _>>()?,
+            )
+        }
+        Value::Object(entries) => {
+            let mut made = Map::new();
+            for (key, value) in entries {
+                take(left, ELEMENT_BYTES + key.len())?;
+                made.insert(key.clone(), copied(value, left)?);
+            }
+            Value::Object(made)
+        }
+        other => other.clone(),
+    })
+}
+
+fn unlike(left: &Val<'_>, right: &Val<'_>) -> Halt {
+    let hint = match (left, right) {
+        (Val::Amount(_), Val::Text(_) | Val::Int(_) | Val::Double(_))
+        | (Val::Text(_) | Val::Int(_) | Val::Double(_), Val::Amount(_)) => {
+            "; make an amount of it with amount(...)"
+        }
+        (Val::Time(_), Val::Text(_)) | (Val::Text(_), Val::Time(_)) => {
+            "; make a time of it with timestamp(...)"
+        }
+        (Val::Span(_), Val::Text(_)) | (Val::Text(_), Val::Span(_)) => {
+            "; make a duration of it with duration(...)"
+        }
+        _ => "",
+    };
+    failed(format!("{} and {} cannot be compared{hint}", left.what(), right.what()))
+}
+
+/// How an integer compares to a double, exactly; `None`: the double is not a number.
+fn int_double(int: i64, double: f64) -> Option<Ordering> {
+    /// 2^63: the first double that no `i64` reaches.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    if double.is_nan() {
+        return None;
+    }
+    if double >= BEYOND {
+        return Some(Ordering::Less);
+    }
+    if double < -BEYOND {
+        return Some(Ordering::Greater);
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "within the range of i64")]
+    let whole = double.trunc() as i64;
+    Some(int.cmp(&whole).then_with(|| 0.0_f64.total_cmp(&(double.fract() + 0.0))))
+}
+
+/// What an evaluation may still spend. A step is about as much work as one node.
+#[derive(Debug)]
+pub(super) struct Fuel(u32);
+
+/// Steps of one evaluation: some milliseconds.
+pub(super) const STEPS_MAX: u32 = 100_000;
+
+/// Bytes that are read or copied for one step.
+const BYTES_A_STEP: usize = 64;
+
+impl Fuel {
+    /// A full tank.
+    pub(super) const fn full() -> Self {
+        Self(STEPS_MAX)
+    }
+
+    /// So many steps.
+    pub(super) fn burn(&mut self, steps: u32) -> Result<(), Halt> {
+        let left = self.0.checked_sub(steps);
+        // An empty tank stays empty: what swallows errors gets no further.
+        self.0 = left.unwrap_or(0);
+        if left.is_some() {
+            return Ok(());
+        }
+        Err(failed(format!("it takes more than {STEPS_MAX} steps; look at fewer elements at once")))
+    }
+
+    /// Work on so many bytes.
+    pub(super) fn burn_bytes(&mut self, bytes: usize) -> Result<(), Halt> {
+        self.burn(u32::try_from(bytes / BYTES_A_STEP).unwrap_or(u32::MAX))
+    }
+
+    /// Work on so many elements.
+    pub(super) fn burn_elements(&mut self, elements: usize) -> Result<(), Halt> {
+        self.burn(u32::try_from(elements).unwrap_or(u32::MAX))
+    }
+
+    /// What is left.
+    pub(super) const fn left(&self) -> u32 {
+        self.0
+    }
+}
