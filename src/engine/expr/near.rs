@@ -1,5 +1,7 @@
 //! "Did you mean": the nearest of the words that there are.
 
+use std::cmp::Reverse;
+
 /// Longest word that is compared: longer ones are no slips of the finger.
 const WORD_BYTES_MAX: usize = 64;
 
@@ -18,7 +20,11 @@ pub(crate) fn nearest<'c>(
         .filter(|candidate| candidate.len().max(word.len()) <= WORD_BYTES_MAX)
         .map(|candidate| (distance(word, candidate), candidate))
         .filter(|(distance, candidate)| *distance < far.min(candidate.len()))
-        .min_by_key(|(distance, _)| *distance)
+        .min_by_key(|(distance, candidate)| {
+            let pairs = candidate.bytes().zip(word.bytes());
+            let same = pairs.take_while(|(left, right)| left == right).count();
+            (*distance, Reverse(same))
+        })
         .map(|(_, candidate)| candidate)
 }
 
