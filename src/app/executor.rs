@@ -1,5 +1,6 @@
 //! The single ordered path of everything that changes something.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -18,9 +19,10 @@ use crate::engine::{
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
-use crate::records::{Key, PlanError, ReadError, Reader, plan};
+use crate::records::{Key, PlanError, ReadError, Reader, plan, read_fact};
 use crate::store::{
-    Batch, KeyRange, Order, PAGE_ROWS_MAX, Receipt, Store, StoreError, Urgency, View, Write,
+    Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Row, Store, StoreError, Urgency,
+    View, Write,
 };
 use crate::types::{Revision, Span, Time};
 
@@ -166,6 +168,7 @@ impl Executor {
     }
 
     fn work(&mut self, queue: &Receiver<Work>) -> Result<(), Fatal> {
+        self.count_what_was_never_counted()?;
         loop {
             let wait = self.next_due.since(self.clock.now());
             let wait = Duration::from_millis(wait.ms()).min(LOOK_EVERY);
@@ -191,6 +194,43 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// A store that was written before there were these counts gets them, as if they had always
+    /// been kept, before anything else happens.
+    fn count_what_was_never_counted(&mut self) -> Result<(), Fatal> {
+        let store = Arc::clone(&self.store);
+        for (fact, prefix) in
+            [(Fact::AdministratorCount, Key::USERS), (Fact::SessionCount, Key::SESSIONS)]
+        {
+            if read_fact(&*store, View::Staged, &fact)?.is_some() {
+                continue;
+            }
+            let mut range = KeyRange::prefix(prefix);
+            let (mut rows, mut count) = (0, 0);
+            loop {
+                let page = store.scan(View::Staged, &range, Order::Ascending, PAGE_ROWS_MAX)?;
+                rows += page.rows.len();
+                for row in page.rows {
+                    count += u64::from(counts(&row)?);
+                }
+                let Some(next) = page.next else { break };
+                range.from = Bound::Excluded(next);
+            }
+            if rows == 0 {
+                continue;
+            }
+            let key = Key::of(&fact).encode();
+            let batch = Batch {
+                preconditions: vec![Precondition::Absent(key.clone().into())],
+                writes: vec![Write::put(key, value::encode(&Record::Count(count)))],
+                urgency: Urgency::Reserved,
+                ..Batch::default()
+            };
+            // What is counted from here on would be counted from nothing.
+            self.commit(self.clock.now(), Pieces { batch, ..Pieces::default() })??;
+        }
+        Ok(())
     }
 
     /// Lets everything fire that is due, and says what time it is now.
@@ -436,6 +476,18 @@ impl Executor {
             tracing::warn!(%error, "what is too old stays for now");
         }
         Ok(())
+    }
+}
+
+/// Whether a user's or a session's row is among those that are counted.
+fn counts(row: &Row) -> Result<bool, Fatal> {
+    match Key::decode(&row.key) {
+        Some(Key::User(id)) => {
+            let record = value::decode(&Fact::User(id), &row.value).map_err(ReadError::from)?;
+            Ok(matches!(record, Record::User(user) if user.is_administrator()))
+        }
+        Some(Key::Session(_)) => Ok(true),
+        _ => Err(Fatal("a key cannot be read; run abide verify".to_owned())),
     }
 }
 

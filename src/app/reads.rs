@@ -147,6 +147,16 @@ impl App {
         self.depth.load(Ordering::Acquire)
     }
 
+    /// Sessions that are open.
+    #[must_use]
+    pub fn live_sessions(&self) -> u64 {
+        let found = read_fact(&*self.store, View::Committed, &Fact::SessionCount);
+        match self.guard(found).ok().flatten().as_ref().map(|(record, _)| &**record) {
+            Some(Record::Count(count)) => *count,
+            _ => 0,
+        }
+    }
+
     /// Refuses who may not read everything, and lets the audit log know of it.
     fn must_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
         if *actor == Actor::System || actor.has(Role::AUDITOR) {

@@ -42,8 +42,12 @@ struct Sources(Arc<OnceLock<(Weak<Durable>, Weak<App>)>>);
 impl Sources {
     fn figures(&self) -> Figures {
         let open = self.0.get().and_then(|(store, app)| store.upgrade().zip(app.upgrade()));
-        open.map(|(store, app)| Figures { store: store.stats(), queue_depth: app.queue_depth() })
-            .unwrap_or_default()
+        open.map(|(store, app)| Figures {
+            store: store.stats(),
+            queue_depth: app.queue_depth(),
+            sessions: app.live_sessions(),
+        })
+        .unwrap_or_default()
     }
 }
 

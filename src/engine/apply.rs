@@ -68,7 +68,13 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             draft.delete(Fact::Attempts(*account));
             Ok(())
         }
+        Event::SessionFactsWritten { session, json } => {
+            change_session(draft, *session, |session| session.facts = json.clone())
+        }
         Event::UserCreated { user } => {
+            if user.is_administrator() {
+                draft.recount(Fact::AdministratorCount, true)?;
+            }
             draft.put(Fact::Name(user.username.clone()), Record::Name(Holder::User(user.id)));
             draft.put(Fact::User(user.id), Record::User((**user).clone()));
             Ok(())
@@ -104,15 +110,13 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
         Event::LinkMade { hash, link } => make_link(draft, *hash, *link),
         Event::LinkEnded { hash } => end_link(draft, *hash),
         Event::KeyCreated { key } => {
-            let count = draft.key_count()?;
-            draft.put(Fact::KeyCount, Record::Count(count + 1));
+            draft.recount(Fact::KeyCount, true)?;
             draft.put(Fact::Token(key.token), Record::Opens(Opens::Key(key.id)));
             draft.put(Fact::Key(key.id), Record::Key((**key).clone()));
             Ok(())
         }
         Event::KeyRevoked { key } => {
-            let count = draft.key_count()?;
-            draft.put(Fact::KeyCount, Record::Count(count.saturating_sub(1)));
+            draft.recount(Fact::KeyCount, false)?;
             draft.delete(Fact::Token(key.token));
             draft.delete(Fact::Key(key.id));
             Ok(())
@@ -155,6 +159,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
 }
 
 fn open_session(draft: &mut Draft<'_>, session: &Session) -> Result<(), Stop> {
+    draft.recount(Fact::SessionCount, true)?;
     if let Some(user) = &session.user {
         let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
         list.push(session.id);
@@ -201,6 +206,7 @@ fn end_session(draft: &mut Draft<'_>, id: SessionId) -> Result<(), Stop> {
             draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
         }
     }
+    draft.recount(Fact::SessionCount, false)?;
     draft.disarm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
     draft.delete(Fact::Token(session.token));
     draft.delete(Fact::Session(id));
@@ -232,17 +238,22 @@ fn change_user(
     id: UserId,
     change: impl FnOnce(&mut User),
 ) -> Result<(), Stop> {
-    if let Some(user) = draft.user(id)? {
-        let mut user = user.clone();
-        change(&mut user);
-        draft.put(Fact::User(id), Record::User(user));
+    let Some(old) = draft.user(id)?.cloned() else { return Ok(()) };
+    let mut user = old.clone();
+    change(&mut user);
+    if user.is_administrator() != old.is_administrator() {
+        draft.recount(Fact::AdministratorCount, user.is_administrator())?;
     }
+    draft.put(Fact::User(id), Record::User(user));
     Ok(())
 }
 
 fn delete_user(draft: &mut Draft<'_>, user: &UserRef) -> Result<(), Stop> {
     if draft.user_data(user.id)?.is_some() {
         draft.delete(Fact::UserData(user.id));
+    }
+    if draft.user(user.id)?.is_some_and(User::is_administrator) {
+        draft.recount(Fact::AdministratorCount, false)?;
     }
     draft.put(Fact::Name(user.username.clone()), Record::Name(Holder::Gone));
     draft.delete(Fact::User(user.id));

@@ -141,6 +141,13 @@ pub enum Command {
         /// At which revision of the data.
         if_match: Option<IfMatch>,
     },
+    /// Changes what is noted about a session, for a service that may act for its user.
+    ChangeFacts {
+        /// Of which.
+        session: SessionId,
+        /// A merge patch (RFC 7396).
+        patch: Map<String, Value>,
+    },
     /// Creates a user.
     Register {
         /// The name to log in with.
@@ -332,6 +339,7 @@ impl Command {
             Self::EndSession { .. } => "end-session",
             Self::EndSessions { .. } => "end-sessions",
             Self::ChangeSessionData { .. } => "change-session-data",
+            Self::ChangeFacts { .. } => "change-facts",
             Self::Register { .. } => "register",
             Self::ChangePassword { .. } => "change-password",
             Self::ChangeUserData { .. } => "change-user-data",

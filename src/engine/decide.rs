@@ -153,6 +153,9 @@ fn run(
         Command::ChangeSessionData { change, if_match } => {
             sessions::change_data(draft, &acting, change, if_match.as_ref())
         }
+        Command::ChangeFacts { session, patch } => {
+            sessions::change_facts(draft, &acting, *session, patch)
+        }
         Command::Register { username, password, name, roles } => {
             let asked = users::Asked { username, password, name: name.as_deref() };
             users::register(draft, &acting, &asked, roles.as_deref(), evidence)

@@ -206,12 +206,28 @@ impl<'a> Draft<'a> {
         self.count(&Fact::KeyCount)
     }
 
+    /// How many administrators there are.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn administrator_count(&self) -> Result<u64, Stop> {
+        self.count(&Fact::AdministratorCount)
+    }
+
     /// How many there are, by a fact that counts.
     pub(super) fn count(&self, fact: &Fact) -> Result<u64, Stop> {
         Ok(match self.read(fact)? {
             Some(Record::Count(count)) => *count,
             _ => 0,
         })
+    }
+
+    /// Counts one more, or one less, of something.
+    pub(super) fn recount(&mut self, fact: Fact, is_more: bool) -> Result<(), Stop> {
+        let count = self.count(&fact)?;
+        let count = if is_more { count.saturating_add(1) } else { count.saturating_sub(1) };
+        self.put(fact, Record::Count(count));
+        Ok(())
     }
 
     /// The user with a name, if one has it.

@@ -123,6 +123,13 @@ pub enum Event {
         /// All of it now.
         json: Arc<str>,
     },
+    /// What services and effects note about a session was changed.
+    SessionFactsWritten {
+        /// Of which.
+        session: SessionId,
+        /// All of it now.
+        json: Arc<str>,
+    },
     /// Somebody did not prove a password.
     LoginFailed {
         /// The user that was meant, if there is one.
@@ -309,6 +316,7 @@ impl Event {
             Self::SessionRescheduled { .. } => "abide.session.rescheduled",
             Self::SessionEnded { .. } => "abide.session.ended",
             Self::SessionDataWritten { .. } => "abide.session.data_written",
+            Self::SessionFactsWritten { .. } => "abide.session.facts_written",
             Self::LoginFailed { .. } => "abide.login.failed",
             Self::FailuresForgotten { .. } => "abide.login.failures_forgotten",
             Self::UserCreated { .. } => "abide.user.created",
@@ -360,7 +368,8 @@ impl Event {
             }),
             Self::SessionTouched { session }
             | Self::SessionTokenReplaced { session, .. }
-            | Self::SessionDataWritten { session, .. } => json!({ "session": session }),
+            | Self::SessionDataWritten { session, .. }
+            | Self::SessionFactsWritten { session, .. } => json!({ "session": session }),
             Self::SessionElevated { session, until } => {
                 json!({ "session": session, "until": until })
             }

@@ -142,6 +142,9 @@ pub enum Refusal {
         /// By which transfer.
         by: TransferId,
     },
+    /// Nobody would be left who can administrate.
+    #[error("this is the last administrator; give another user the role abide:admin first")]
+    LastAdministrator,
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new key")]
     IdempotencyKeyReused,
@@ -171,7 +174,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 37] = [
+    pub const CODES: [&'static str; 38] = [
         "unauthenticated",
         "invalid-credentials",
         "too-many-attempts",
@@ -203,6 +206,7 @@ impl Refusal {
         "transfer-id-taken",
         "hold-id-taken",
         "already-reversed",
+        "last-administrator",
         "idempotency-key-reused",
         "idempotency-key-not-supported",
         "too-many-idempotency-keys",
@@ -246,6 +250,7 @@ impl Refusal {
             Self::TransferIdTaken(_) => "transfer-id-taken",
             Self::HoldIdTaken(_) => "hold-id-taken",
             Self::AlreadyReversed { .. } => "already-reversed",
+            Self::LastAdministrator => "last-administrator",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
             Self::TooManyIdempotencyKeys { .. } => "too-many-idempotency-keys",
@@ -283,6 +288,7 @@ impl Refusal {
                 | Self::TransferIdTaken(_)
                 | Self::HoldIdTaken(_)
                 | Self::AlreadyReversed { .. }
+                | Self::LastAdministrator
         )
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::decide::{
     Acting, Evidence, end_sessions_of, must_be_proved, must_match, must_not_wait, user_or_not_found,
 };
@@ -12,6 +14,10 @@ use super::{
     Rules, UserRef,
 };
 use crate::types::{ProfileName, Role, SessionId, Username};
+
+/// Most bytes of a session's facts as compact JSON: they lie in the session's own record, which
+/// each note of activity writes anew.
+pub(super) const FACTS_BYTES_MAX: usize = 4 * 1024;
 
 pub(super) fn login(
     draft: &mut Draft<'_>,
@@ -215,6 +221,45 @@ pub(super) fn change_data(
     }
     draft.emit(Event::SessionDataWritten { session: id, json: json.clone() })?;
     Ok(Outcome::Data(Data { json, revision: draft.moment.revision }))
+}
+
+/// Changes what is noted about a session, for a service: of a user for whom it may act, or of an
+/// anonymous session.
+pub(super) fn change_facts(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: SessionId,
+    patch: &Map<String, Value>,
+) -> Result<Outcome, Stop> {
+    let key = acting.key()?;
+    let session = draft.session(id)?.filter(|session| session.is_alive(draft.moment.now));
+    let session = session.ok_or(Refusal::NotFound("session"))?;
+    if let Some(user) = &session.user {
+        // Of others' sessions a service is not even told that they exist.
+        let user = draft.user(user.id)?.filter(|user| key.must_reach(user).is_ok());
+        user.ok_or(Refusal::NotFound("session"))?;
+    }
+    let json = merge_facts(draft, id, patch)?;
+    let revision = draft.revision(&Fact::Session(id))?.unwrap_or_default();
+    Ok(Outcome::Data(Data { json, revision }))
+}
+
+/// Merges a patch (RFC 7396) into what is noted about a live session; gives all of it.
+pub(super) fn merge_facts(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    patch: &Map<String, Value>,
+) -> Result<Arc<str>, Stop> {
+    let current = draft.session(session)?.ok_or(Refusal::NotFound("session"))?.facts.clone();
+    let json = super::data::text(&super::data::merge(&current, patch));
+    if json.len() > FACTS_BYTES_MAX {
+        let (what, bytes_max) = ("the facts of a session", FACTS_BYTES_MAX);
+        return Err(Refusal::TooLarge { what, bytes_max }.into());
+    }
+    if json != current {
+        draft.emit(Event::SessionFactsWritten { session, json: json.clone() })?;
+    }
+    Ok(json)
 }
 
 /// Ends the oldest sessions of a user until there is room for one more.

@@ -42,6 +42,10 @@ pub enum Fact {
     Key(KeyId),
     /// How many API keys there are.
     KeyCount,
+    /// How many users there are for whom [`User::is_administrator`] holds.
+    AdministratorCount,
+    /// How many live sessions there are.
+    SessionCount,
     /// A [`Stored`].
     Stored(StoredId),
     /// Failed logins for an account or from an address: [`Attempts`].
@@ -77,7 +81,8 @@ pub enum Record {
     Opens(Opens),
     /// Of [`Fact::Key`].
     Key(ApiKey),
-    /// Of [`Fact::KeyCount`] and [`Fact::AssetCount`].
+    /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`] and
+    /// [`Fact::SessionCount`].
     Count(u64),
     /// Of [`Fact::Stored`].
     Stored(Stored),
@@ -330,6 +335,12 @@ impl User {
     #[must_use]
     pub fn has_power(&self) -> bool {
         self.roles.iter().any(Role::is_power)
+    }
+
+    /// Whether it can log in and then do everything.
+    #[must_use]
+    pub fn is_administrator(&self) -> bool {
+        !self.disabled && self.password.is_some() && self.roles.contains(&Role::admin())
     }
 
     /// As an administrator may see it.

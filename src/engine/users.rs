@@ -138,6 +138,10 @@ pub(super) fn change(
         change.attributes = Some(merged);
     }
     let disables = change.disabled == Some(true) && !user.disabled;
+    let demotes = change.roles.as_ref().is_some_and(|roles| !roles.contains(&Role::admin()));
+    if disables || demotes {
+        must_not_be_last(draft, &user)?;
+    }
     draft.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
     if disables {
         end_sessions_of(draft, &user.names(), None, EndReason::UserDisabled)?;
@@ -155,12 +159,21 @@ pub(super) fn delete(
     let user = user_or_not_found(draft, username)?.clone();
     let revision = draft.revision(&Fact::User(user.id))?.unwrap_or_default();
     must_match(if_match, revision)?;
+    must_not_be_last(draft, &user)?;
     end_sessions_of(draft, &user.names(), None, EndReason::UserDeleted)?;
     if let Some(hash) = user.link {
         draft.emit(Event::LinkEnded { hash })?;
     }
     draft.emit(Event::UserDeleted { user: user.names() })?;
     Ok(Outcome::Done)
+}
+
+/// Refuses to take away the only administrator: nobody could ever make another one.
+fn must_not_be_last(draft: &Draft<'_>, user: &User) -> Result<(), Stop> {
+    if user.is_administrator() && draft.administrator_count()? <= 1 {
+        return Err(Refusal::LastAdministrator.into());
+    }
+    Ok(())
 }
 
 pub(super) fn make_reset_link(

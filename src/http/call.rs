@@ -178,6 +178,7 @@ const fn is_told(command: &Command) -> bool {
         | Command::Logout
         | Command::Rotate
         | Command::ChangeSessionData { .. }
+        | Command::ChangeFacts { .. }
         | Command::ChangeUserData { .. }
         | Command::PutStored { .. }
         | Command::TouchStored { .. }

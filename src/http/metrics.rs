@@ -29,6 +29,8 @@ pub struct Figures {
     pub store: Stats,
     /// Commands that wait for the executor.
     pub queue_depth: usize,
+    /// Live sessions.
+    pub sessions: u64,
 }
 
 /// Measures requests, and writes all there is.
@@ -128,7 +130,7 @@ impl fmt::Debug for LookedUp {
 
 impl Collector for LookedUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Figures { store, queue_depth } = (self.0)();
+        let Figures { store, queue_depth, sessions } = (self.0)();
         let counters = [
             ("store_commits", "Commits made durable", store.commits),
             ("store_groups", "Groups of commits: one write and one sync each", store.groups),
@@ -145,6 +147,7 @@ impl Collector for LookedUp {
         }
         let gauges = [
             ("queue_depth", "Commands that wait for the executor", queue_depth as u64),
+            ("sessions", "Live sessions", sessions),
             ("store_revision", "The last durable revision", store.durable.get()),
             ("store_staged_bytes", "Bytes on their way to the journal", store.staged_bytes),
             ("store_overlay_bytes", "Bytes that the index does not have yet", store.overlay_bytes),
@@ -185,7 +188,8 @@ mod tests {
     #[test]
     fn what_was_measured_is_written() {
         let store = Stats { commits: 7, sync_us: 1_500_000, syncs: [1; 13], ..Stats::default() };
-        let metrics = Metrics::new(move || Figures { store: store.clone(), queue_depth: 3 });
+        let metrics =
+            Metrics::new(move || Figures { store: store.clone(), queue_depth: 3, sessions: 11 });
         let route = RoutePattern("/v1/sessions/{id}");
         metrics.answered("GET", route, 200, Duration::from_millis(3));
         metrics.answered("GET", route, 200, Duration::from_millis(5));
@@ -198,6 +202,7 @@ mod tests {
             "abide_http_connections 1",
             "abide_store_commits_total 7",
             "abide_queue_depth 3",
+            "abide_sessions 11",
             "abide_store_sync_seconds_sum 1.5",
             r#"abide_store_sync_seconds_bucket{le="0.0001"} 2"#,
             "# EOF",

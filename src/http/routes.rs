@@ -76,6 +76,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/sessions/current/facts"            Session        now   sessions::facts           FACTS;
     GET    "/v1/sessions/{id}"                     Session        now   sessions::show            SHOW;
     DELETE "/v1/sessions/{id}"                     Session        later sessions::end             END;
+    PATCH  "/v1/sessions/{id}/facts"               Service        later sessions::change_facts    CHANGE_FACTS;
     GET    "/v1/sessions/by-key/{key}"             Service        later by_key::get               GET;
     PUT    "/v1/sessions/by-key/{key}"             Service        later by_key::put               PUT;
     DELETE "/v1/sessions/by-key/{key}"             Service        later by_key::delete            DELETE;

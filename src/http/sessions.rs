@@ -533,3 +533,36 @@ pub(super) const FACTS: Doc = Doc {
 pub(super) fn facts(call: &Call) -> Result<Reply, Problem> {
     Ok(Reply::json_bytes(call.session()?.facts.as_bytes().to_vec()))
 }
+
+pub(super) const CHANGE_FACTS: Doc = Doc {
+    id: "changeSessionFacts",
+    tag: "sessions",
+    summary: "Notes something about a session that its client can read and not write",
+    text: "For a service, about a session of a user for whom its API key may act, or an anonymous \
+           one. A merge patch (RFC 7396); at most 4096 bytes together.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[
+            (Media::MergePatch, super::schemas::object),
+            (Media::Json, super::schemas::object),
+        ],
+        example: r#"{"kyc":"passed"}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        200,
+        "All facts now.",
+        super::schemas::object,
+        r#"{"kyc":"passed"}"#,
+    )],
+    problems: &[Code::NotFound, Code::TooLarge],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn change_facts(call: Call) -> Result<Reply, Problem> {
+    let (session, patch) = (named(&call)?, call.json()?);
+    let write = |outcome: &Outcome, _| match outcome {
+        Outcome::Data(data) => Ok(Reply::json_bytes(data.json.as_bytes().to_vec())),
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(Command::ChangeFacts { session, patch }, write).await)
+}

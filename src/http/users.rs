@@ -292,7 +292,7 @@ pub(super) const CHANGE: Doc = Doc {
         example: r#"{"roles":["teller","auditor"],"attributes":{"branch":"north"}}"#,
     }),
     answers: &[SHOWN],
-    problems: &[Code::NotFound, Code::TooLarge],
+    problems: &[Code::NotFound, Code::TooLarge, Code::LastAdministrator],
     ..Doc::PLAIN
 };
 
@@ -314,7 +314,7 @@ pub(super) const DELETE: Doc = Doc {
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "The user is gone.")],
-    problems: &[Code::NotFound],
+    problems: &[Code::NotFound, Code::LastAdministrator],
     ..Doc::PLAIN
 };
 

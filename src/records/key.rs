@@ -58,6 +58,10 @@ pub enum Key {
     ApiKey(KeyId),
     /// [`Fact::KeyCount`].
     KeyCount,
+    /// [`Fact::AdministratorCount`].
+    AdministratorCount,
+    /// [`Fact::SessionCount`].
+    SessionCount,
     /// A part of [`Fact::Stored`].
     Stored(StoredId, u8),
     /// [`Fact::Attempts`].
@@ -98,6 +102,8 @@ mod tag {
     pub(super) const TOKEN: u8 = 0x22;
     pub(super) const API_KEY: u8 = 0x30;
     pub(super) const KEY_COUNT: u8 = 0x31;
+    pub(super) const ADMINISTRATOR_COUNT: u8 = 0x32;
+    pub(super) const SESSION_COUNT: u8 = 0x33;
     pub(super) const STORED: u8 = 0x38;
     pub(super) const ATTEMPTS: u8 = 0x40;
     pub(super) const TIMER: u8 = 0x50;
@@ -172,6 +178,8 @@ impl Key {
             Fact::Token(hash) => Self::Token(*hash),
             Fact::Key(id) => Self::ApiKey(*id),
             Fact::KeyCount => Self::KeyCount,
+            Fact::AdministratorCount => Self::AdministratorCount,
+            Fact::SessionCount => Self::SessionCount,
             Fact::Stored(id) => Self::Stored(*id, part),
             Fact::Attempts(digest) => Self::Attempts(*digest),
             Fact::AssetCount => Self::AssetCount,
@@ -207,6 +215,8 @@ impl Key {
             }
             Self::ApiKey(id) => put_id(&mut out, tag::API_KEY, id.bits()),
             Self::KeyCount => out.push(tag::KEY_COUNT),
+            Self::AdministratorCount => out.push(tag::ADMINISTRATOR_COUNT),
+            Self::SessionCount => out.push(tag::SESSION_COUNT),
             Self::Stored(id, part) => {
                 out.push(tag::STORED);
                 put_stored(&mut out, id);
@@ -263,6 +273,8 @@ impl Key {
             tag::TOKEN => Self::Token(TokenHash::new(rest.array()?)),
             tag::API_KEY => Self::ApiKey(KeyId::new(rest.id()?)),
             tag::KEY_COUNT => Self::KeyCount,
+            tag::ADMINISTRATOR_COUNT => Self::AdministratorCount,
+            tag::SESSION_COUNT => Self::SessionCount,
             tag::STORED => Self::Stored(rest.stored()?, rest.byte()?),
             tag::ATTEMPTS => Self::Attempts(rest.array()?),
             tag::TIMER => Self::Timer(rest.timer()?),

@@ -49,6 +49,8 @@ fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
         Just(Key::Clock),
         Just(Key::KeyCount),
+        Just(Key::AdministratorCount),
+        Just(Key::SessionCount),
         any::<u128>().prop_map(|id| Key::User(UserId::new(id))),
         "[a-z0-9][a-z0-9._@+-]{0,63}".prop_map(|name| Key::Name(name.parse().unwrap())),
         (any::<u128>(), part()).prop_map(|(id, part)| Key::UserData(UserId::new(id), part)),

@@ -75,6 +75,8 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/sessions/current/data", OWN),
     ("PUT", "/v1/sessions/current/data", OWN),
     ("PATCH", "/v1/sessions/current/data", OWN),
+    // A service needs a pattern that covers the user.
+    ("PATCH", "/v1/sessions/{id}/facts", [Who, No, No, No, Hidden]),
     ("GET", "/v1/sessions/by-key/{key}", SERVICE),
     ("PUT", "/v1/sessions/by-key/{key}", SERVICE),
     ("DELETE", "/v1/sessions/by-key/{key}", SERVICE),

@@ -292,3 +292,41 @@ async fn forward_authentication_names_the_user_and_the_roles() {
     alice.logout().await.is(204);
     alice.get("/v1/auth/verify").await.problem(401, "unauthenticated");
 }
+
+/// API.md: facts are what only effects and services write; a session's bearer reads them.
+#[tokio::test]
+async fn a_service_notes_facts_that_the_bearer_can_only_read() {
+    let server = dev();
+    let alice = server.user("alice").await;
+    let id = alice.session().await.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/sessions/{id}/facts");
+    let service = server.service("kyc", json!({"on_behalf": ["a*"]})).await;
+    service.patch(&path, json!({"kyc": "passed", "score": {"n": 3}})).await.is(200);
+    let answer = service.patch(&path, json!({"score": null, "level": 2})).await.is(200);
+    let facts = json!({"kyc": "passed", "level": 2});
+    assert_eq!(answer.json(), facts);
+    assert_eq!(alice.get("/v1/sessions/current/facts").await.ok().json(), facts);
+    assert_eq!(alice.session().await.json()["facts"], facts);
+
+    // Not the bearer, not an administrator, not by way of the data.
+    alice.patch(&path, json!({"kyc": "mine"})).await.problem(403, "not-allowed");
+    server.admin().await.patch(&path, json!({"kyc": "x"})).await.problem(403, "not-allowed");
+    alice.put_data(json!({"facts": {"kyc": "mine"}})).await.ok();
+    // Nor a service that may not act for her, or for somebody with one of Abide's powers.
+    let other = server.service("other", json!({"on_behalf": ["b*"]})).await;
+    other.patch(&path, json!({"kyc": "x"})).await.problem(404, "not-found");
+    let admin = server.admin().await;
+    let admins = admin.session().await.json()["id"].as_str().unwrap().to_owned();
+    let admins = format!("/v1/sessions/{admins}/facts");
+    service.patch(&admins, json!({"kyc": "x"})).await.problem(404, "not-found");
+    for bad in [json!([]), json!(null), json!("x")] {
+        service.patch(&path, bad).await.problem(422, "invalid-input");
+    }
+    let large = json!({"kyc": "x".repeat(4096)});
+    service.patch(&path, large).await.problem(413, "too-large");
+    assert_eq!(alice.get("/v1/sessions/current/facts").await.ok().json(), facts);
+
+    // Of a session that has ended there is nothing to note.
+    alice.logout().await.is(204);
+    service.patch(&path, json!({"kyc": "x"})).await.problem(404, "not-found");
+}

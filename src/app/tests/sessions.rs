@@ -262,10 +262,12 @@ async fn data_up_to_the_limit_is_kept_and_goes_with_its_session() {
     house.run(&actor, Command::Logout).await.unwrap();
     let left = house.store.scan(View::Committed, &KeyRange::all(), Order::Ascending, 200).unwrap();
     assert!(left.rows.len() < rows.rows.len());
-    // What is left of it: the user, the name, the administrator's, and the clock.
+    // What is left of it: the user, the name, the administrator's, the counts and the clock.
     assert!(left.rows.iter().all(|row| matches!(
         Key::decode(&row.key),
-        Some(Key::User(_) | Key::Name(_) | Key::Clock)
+        Some(
+            Key::User(_) | Key::Name(_) | Key::AdministratorCount | Key::SessionCount | Key::Clock
+        )
     )));
 }
 

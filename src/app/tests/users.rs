@@ -385,3 +385,74 @@ async fn lists_go_on_where_they_stopped_newest_first() {
     assert_eq!(seen.len(), 8);
     assert!(seen.is_sorted_by(|newer, older| newer > older));
 }
+
+/// What takes a user's power away, in every way there is.
+fn ways_down(who: &str) -> [Command; 4] {
+    let roles = Some(roles(&["teller", "abide:auditor"]));
+    [
+        disable(who, true),
+        change(who, UserChange { roles: roles.clone(), ..UserChange::default() }),
+        change(who, UserChange { roles, disabled: Some(true), ..UserChange::default() }),
+        Command::DeleteUser { username: name(who), if_match: None },
+    ]
+}
+
+#[tokio::test]
+async fn the_last_administrator_stays() {
+    let house = House::new().await;
+    let admin = house.admin().await;
+    for actor in [&admin, &Actor::System] {
+        for way in ways_down("admin") {
+            let refused = house.run(actor, way.clone()).await.err();
+            assert_eq!(refused, Some(Refusal::LastAdministrator), "{way:?}");
+        }
+    }
+    // What takes no power away is done.
+    let renamed = UserChange { name: Some(Some("Root".to_owned())), ..UserChange::default() };
+    house.run(&admin, change("admin", renamed)).await.unwrap();
+    let more = UserChange { roles: Some(roles(&["x", "abide:admin"])), ..UserChange::default() };
+    house.run(&admin, change("admin", more.clone())).await.unwrap();
+
+    // One who is disabled, or who has no password, cannot take over.
+    house.register("bob").await;
+    house.run(&admin, change("bob", more.clone())).await.unwrap();
+    house.run(&admin, disable("bob", true)).await.unwrap();
+    let (_, key) = house.key(&["*"]).await;
+    let carol = Command::OpenOnBehalf { username: name("carol"), create: true, profile: None };
+    house.run(&key, carol).await.unwrap();
+    house.run(&admin, change("carol", more)).await.unwrap();
+    for way in ways_down("admin") {
+        assert_eq!(house.run(&admin, way).await.err(), Some(Refusal::LastAdministrator));
+    }
+
+    // One who can, can.
+    house.run(&admin, disable("bob", false)).await.unwrap();
+    house.run(&admin, disable("admin", true)).await.unwrap();
+    let bob = house.login("bob").await;
+    let bob = house.actor(&bob.token).await.unwrap();
+    for way in ways_down("bob") {
+        assert_eq!(house.run(&bob, way).await.err(), Some(Refusal::LastAdministrator));
+    }
+}
+
+#[tokio::test]
+async fn a_store_without_counts_gets_them_when_it_is_opened() {
+    let house = House::new().await;
+    let seats = [house.join("alice").await, house.login("alice").await];
+    house.app.close().await;
+    let counts = [Key::AdministratorCount, Key::SessionCount];
+    let writes = counts.iter().map(|key| Write::delete(key.encode())).collect();
+    drop(house.store.commit(Batch { writes, ..Batch::default() }).unwrap());
+
+    let house = House::on(house.store, rules()).await;
+    let admin = house.admin().await;
+    assert_eq!(house.app.live_sessions(), 3);
+    for way in ways_down("admin") {
+        assert_eq!(house.run(&admin, way).await.err(), Some(Refusal::LastAdministrator));
+    }
+    let alice = house.actor(&seats[0].token).await.unwrap();
+    house.run(&alice, Command::Logout).await.unwrap();
+    assert_eq!(house.app.live_sessions(), 2);
+    house.advance(Span::from_hours(24)).await;
+    assert_eq!(house.app.live_sessions(), 0);
+}

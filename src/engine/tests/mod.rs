@@ -35,6 +35,8 @@ enum Deed {
     Data { session: u8, value: u8, users: bool },
     ChangePassword(u8),
     Disable { who: u8, disabled: bool },
+    Empower { who: u8, admin: bool },
+    Facts { key: u8, session: u8, value: u8 },
     Delete(u8),
     Link(u8),
     UseLink(u8),
@@ -66,6 +68,10 @@ fn deed() -> impl Strategy<Value = Deed> {
             .prop_map(|(session, value, users)| Deed::Data { session, value, users }),
         1 => n().prop_map(Deed::ChangePassword),
         1 => (who(), any::<bool>()).prop_map(|(who, disabled)| Deed::Disable { who, disabled }),
+        2 => (who(), proptest::bool::weighted(0.6))
+            .prop_map(|(who, admin)| Deed::Empower { who, admin }),
+        1 => (n(), n(), n())
+            .prop_map(|(key, session, value)| Deed::Facts { key, session, value }),
         1 => who().prop_map(Deed::Delete),
         1 => who().prop_map(Deed::Link),
         1 => n().prop_map(Deed::UseLink),
@@ -134,6 +140,13 @@ impl World {
         sessions.collect()
     }
 
+    fn administrators(&self) -> usize {
+        let users = self.records.values();
+        users
+            .filter(|(record, _)| matches!(&**record, Record::User(u) if u.is_administrator()))
+            .count()
+    }
+
     fn get(&self, fact: &Fact) -> Option<&Record> {
         self.records.get(fact).map(|(record, _)| &**record)
     }
@@ -141,10 +154,11 @@ impl World {
     /// What is never so, at any revision.
     fn check(&self) {
         let mut expected = BTreeSet::new();
-        let mut keys = 0;
+        let (mut keys, mut administrators, mut sessions) = (0, 0, 0);
         for (fact, (record, _)) in &self.records {
             match (fact, &**record) {
                 (Fact::Session(id), Record::Session(session)) => {
+                    sessions += 1;
                     let opens = self.get(&Fact::Token(session.token));
                     assert_eq!(opens, Some(&Record::Opens(Opens::Session(*id))));
                     expected.insert(Timer { due: session.timer_at, what: TimerOf::Session(*id) });
@@ -191,6 +205,7 @@ impl World {
                     assert!(matches!(user, Some(Record::User(user)) if user.link == Some(*hash)));
                 }
                 (Fact::User(id), Record::User(user)) => {
+                    administrators += u64::from(user.is_administrator());
                     let holder = self.get(&Fact::Name(user.username.clone()));
                     assert_eq!(holder, Some(&Record::Name(Holder::User(*id))));
                 }
@@ -206,11 +221,17 @@ impl World {
             }
         }
         assert_eq!(self.timers, expected, "timers of what is there, and no others");
-        let count = match self.get(&Fact::KeyCount) {
-            Some(Record::Count(count)) => *count,
-            _ => 0,
-        };
-        assert_eq!(count, keys);
+        for (fact, found) in [
+            (Fact::KeyCount, keys),
+            (Fact::AdministratorCount, administrators),
+            (Fact::SessionCount, sessions),
+        ] {
+            let count = match self.get(&fact) {
+                Some(Record::Count(count)) => *count,
+                _ => 0,
+            };
+            assert_eq!(count, found, "{fact:?}");
+        }
     }
 }
 
@@ -435,11 +456,21 @@ impl Life {
                 (self.bearer(session), command)
             }
             Deed::Disable { who, disabled } => {
-                let roles = Some(vec!["teller".parse::<Role>().unwrap()]);
-                let change =
-                    UserChange { disabled: Some(disabled), roles, ..UserChange::default() };
+                let change = UserChange { disabled: Some(disabled), ..UserChange::default() };
                 let username = person(who);
                 (Actor::System, Command::ChangeUser { username, change, if_match: None })
+            }
+            Deed::Empower { who, admin } => {
+                let role = if admin { Role::ADMIN } else { "teller" };
+                let roles = Some(vec![role.parse::<Role>().unwrap()]);
+                let change = UserChange { roles, ..UserChange::default() };
+                let username = person(who);
+                (Actor::System, Command::ChangeUser { username, change, if_match: None })
+            }
+            Deed::Facts { key, session, value } => {
+                let Some(session) = self.bearer(session).session() else { return };
+                let patch = json!({ "value": value }).as_object().cloned().unwrap_or_default();
+                (self.service(key), Command::ChangeFacts { session, patch })
             }
             Deed::Delete(who) => {
                 (Actor::System, Command::DeleteUser { username: person(who), if_match: None })
@@ -494,9 +525,13 @@ proptest! {
         deeds in proptest::collection::vec(deed(), 1..120),
     ) {
         let mut life = Life::new();
+        let mut was_administrated = false;
         for deed in &deeds {
             life.do_it(deed);
             life.world.check();
+            let is_administrated = life.world.administrators() > 0;
+            prop_assert!(is_administrated || !was_administrated, "the last one went");
+            was_administrated = is_administrated;
         }
         prop_assert_eq!(&life.replayed, &life.world);
         // In the end everything that ends by itself has ended.

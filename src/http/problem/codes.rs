@@ -108,6 +108,9 @@ codes! {
     AlreadyReversed "already-reversed" 409 "The transfer was reversed already",
         "A transfer is reversed at most once; `detail` names the transfer that did it.",
         "Nothing is left to do. Post a new transfer if more is to be moved.";
+    LastAdministrator "last-administrator" 409 "Nobody would be left who can administrate",
+        "The user is the only one who has the role abide:admin, a password and is not disabled, so it stays as it is.",
+        "Give another user the role abide:admin first.";
     LinkNotValid "link-not-valid" 410 "The link is not valid any more",
         "The single-use link is unknown, was used, was replaced by a newer one, or is too old.",
         "Ask for a new link.";

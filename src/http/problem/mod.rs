@@ -208,6 +208,7 @@ impl From<&Refusal> for Problem {
             Refusal::HoldIdTaken(_) => Code::HoldIdTaken,
             Refusal::AlreadyReversed { .. } => Code::AlreadyReversed,
             Refusal::LimitReached { .. } => Code::LimitReached,
+            Refusal::LastAdministrator => Code::LastAdministrator,
             Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Refusal::IdempotencyKeyNotSupported => Code::IdempotencyKeyNotSupported,
             Refusal::TooManyIdempotencyKeys { .. } => Code::TooManyIdempotencyKeys,
