@@ -52,11 +52,25 @@ def login():
     return made("/v1/sessions", {"user": "alice", "on_behalf": True}, KEY)["token"]
 
 
+def own_keys():
+    if AS != "admin":
+        return set()
+    _, page = call("GET", "/v1/api-keys", token=os.environ["ABIDE_ADMIN_KEY"])
+    return {key["id"] for key in page["items"]}
+
+
+# A list shows them, and what a list shows is tried on: they are not to be revoked.
+OWN_KEYS = own_keys()
+NO_KEY = "key_01jd9x2k7m8n4p5q6r7s8t9v0w"
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """A well-formed key gets a value of its own, since a used one is refused by right (422); a
     condition that random revisions cannot meet is left out (412). Malformed ones stay as they
     are."""
+    if (case.path_parameters or {}).get("id") in OWN_KEYS:
+        case.path_parameters["id"] = NO_KEY
     for name in list(case.headers or {}):
         value = case.headers[name]
         if name.lower() == "idempotency-key":
