@@ -247,10 +247,9 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             }),
         }),
         Fact::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::KeyCount
-        | Fact::AssetCount
-        | Fact::AdministratorCount
-        | Fact::SessionCount => Record::Count(v1(fact, bytes, SMALL)?),
+        Fact::KeyCount | Fact::AssetCount | Fact::AdministratorCount | Fact::SessionCount => {
+            Record::Count(v1(fact, bytes, SMALL)?)
+        }
         Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
         Fact::Attempts(_) => {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
