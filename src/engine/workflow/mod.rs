@@ -1,5 +1,6 @@
 //! Workflows: from a document to a definition that can be run.
 
+mod check;
 mod definition;
 mod document;
 mod schema;
@@ -8,5 +9,5 @@ pub use definition::{
     All, By, Definition, Effect, EffectKind, Guard, Quorum, Remind, SessionEnd, Step, StepKind,
     Target, Template, Timeout, Wait,
 };
-pub use document::{DefinitionFault, Read, read};
+pub use document::{DOCUMENT_BYTES_MAX, DefinitionFault, Read, read};
 pub use schema::InputSchema;

@@ -1,0 +1,132 @@
+//! Checks of a definition as a whole: every way leads to an end, no way undoes what cannot be
+//! undone, and what a step uses was made before it.
+
+mod flow;
+mod shape;
+mod ways;
+
+use std::collections::BTreeSet;
+
+use super::definition::{Definition, Guard, Step, StepKind, Target};
+use super::document::DefinitionFault;
+use crate::types::StepName;
+
+use ways::{Leaf, Way, leaves, pointer_of, ways};
+
+/// What the checks found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What is wrong.
+    pub(super) faults: Vec<DefinitionFault>,
+    /// What may be meant otherwise.
+    pub(super) warnings: Vec<DefinitionFault>,
+}
+
+impl Found {
+    fn fault(&mut self, pointer: &str, code: &'static str, message: impl Into<String>) {
+        self.faults.push(told(pointer, code, message.into()));
+    }
+
+    fn warn(&mut self, pointer: &str, code: &'static str, message: impl Into<String>) {
+        self.warnings.push(told(pointer, code, message.into()));
+    }
+}
+
+fn told(pointer: &str, code: &'static str, message: String) -> DefinitionFault {
+    DefinitionFault { pointer: pointer.to_owned(), code, message, at: None }
+}
+
+/// Checks a definition. With `holes` in it (a target that could not be read) or steps that are
+/// `lost`, only what is there is judged, not what is missing.
+pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> Found {
+    let mut found = Found::default();
+    let mut whole = !holes && !lost;
+    if !definition.index.contains_key(&definition.first) {
+        if !holes && !lost {
+            unknown_step(&mut found, definition, "/first", &definition.first);
+        }
+        whole = false;
+    }
+    for step in &definition.steps {
+        single(&mut found, step);
+        for way in ways(step) {
+            for leaf in leaves(definition, way.target, &way.pointer) {
+                whole &= aim(&mut found, definition, step, &way, &leaf, lost);
+            }
+        }
+    }
+    if whole {
+        shape::check(&mut found, definition);
+        flow::check(&mut found, definition);
+    }
+    found
+}
+
+fn unknown_step(found: &mut Found, definition: &Definition, pointer: &str, name: &StepName) {
+    let known = definition.index.keys().map(StepName::as_str);
+    let hint = super::document::nearest(name.as_str(), known)
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    found.fault(pointer, "unknown-step", format!("there is no step `{name}`{hint}"));
+}
+
+/// One target by itself; false if it leads nowhere.
+fn aim(
+    found: &mut Found,
+    definition: &Definition,
+    step: &Step,
+    way: &Way<'_>,
+    leaf: &Leaf<'_>,
+    lost: bool,
+) -> bool {
+    let mut whole = true;
+    for (pointer, name) in leaf.steps(definition) {
+        let Some(aimed) = definition.step(name) else {
+            if !lost {
+                unknown_step(found, definition, &pointer, name);
+            }
+            whole = false;
+            continue;
+        };
+        if matches!(leaf.target, Target::Any(_)) && matches!(aimed.kind, StepKind::Automatic) {
+            let message = format!(
+                "`any` takes steps that wait for a client or a time; `{name}` waits for nobody"
+            );
+            found.fault(&pointer, "any-automatic", message);
+        }
+    }
+    if matches!(leaf.target, Target::Stay) && !way.may_stay(step) {
+        let message = "`stay` opens the step again: it makes sense where a step that waits was \
+                       submitted or ran out of time";
+        found.fault(&leaf.pointer, "misplaced-stay", message);
+    }
+    whole
+}
+
+/// What a step must and must not have, whatever is around it.
+fn single(found: &mut Found, step: &Step) {
+    let challenged =
+        step.guard.iter().any(|guard| matches!(guard, Guard::Challenge { .. }));
+    let pointer = pointer_of(step);
+    if step.exhausted.is_some() && !challenged {
+        let message = "`exhausted` is where too many wrong codes lead, and no guard of this step \
+                       asks for one (`challenge`)";
+        found.fault(&format!("{pointer}/exhausted"), "exhausted-without-challenge", message);
+    }
+    if challenged && !matches!(step.kind, StepKind::Client { .. }) {
+        let message = "only a client can give a code: a guard with `challenge` stands on a step \
+                       with `by`";
+        found.fault(&format!("{pointer}/guard"), "challenge-without-client", message);
+    }
+    let guarded: BTreeSet<_> = step
+        .guard
+        .iter()
+        .filter_map(|guard| match guard {
+            Guard::Challenge { id, .. } => Some(id),
+            Guard::That { .. } => None,
+        })
+        .collect();
+    if guarded.len() > 1 {
+        let message = "a step asks for at most one code";
+        found.fault(&format!("{pointer}/guard"), "several-challenges", message);
+    }
+}

@@ -1,0 +1,271 @@
+//! What was made before a step: holds that may be captured, challenges that may be asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use super::shape::{Around, around};
+use super::ways::{Out, each_effect, leaves, pointer_of, ways};
+use crate::engine::workflow::definition::{Definition, EffectKind, Guard, Step, Target};
+use crate::engine::workflow::document::nearest;
+
+/// What may have been, and what must have been, when a step opens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct State<'d> {
+    /// Holds that may have been placed.
+    placed: BTreeSet<&'d str>,
+    /// Holds that may be open.
+    open: BTreeSet<&'d str>,
+    /// Challenges that may have been issued.
+    issued: BTreeSet<&'d str>,
+    /// Challenges that were issued on every way.
+    sure: BTreeSet<&'d str>,
+}
+
+impl<'d> State<'d> {
+    /// What is known where two ways meet.
+    fn meet(&mut self, other: &Self) {
+        self.placed.extend(&other.placed);
+        self.open.extend(&other.open);
+        self.issued.extend(&other.issued);
+        self.sure.retain(|id| other.sure.contains(id));
+    }
+
+    /// What an effect makes of it.
+    fn after(&mut self, kind: &'d EffectKind, maybe: bool, repeated: bool) {
+        match kind {
+            EffectKind::Hold { id, .. } => {
+                self.placed.insert(id);
+                self.open.insert(id);
+            }
+            EffectKind::Capture { hold, keep_rest: false, .. } | EffectKind::Void { hold, .. }
+                if repeated || !maybe =>
+            {
+                self.open.remove(&**hold);
+            }
+            EffectKind::Challenge { id, .. } => {
+                self.issued.insert(id);
+                if !maybe {
+                    self.sure.insert(id);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+struct Flow<'d> {
+    definition: &'d Definition,
+    around: BTreeMap<&'d str, Around>,
+    /// What is known when a step opens.
+    states: BTreeMap<&'d str, State<'d>>,
+    /// What is known when an `all` opens, and when one of its branches has ended.
+    opened: BTreeMap<usize, State<'d>>,
+    ended: BTreeMap<(usize, usize), State<'d>>,
+}
+
+/// Checks what effects and guards name.
+pub(super) fn check(found: &mut Found, definition: &Definition) {
+    let mut flow = Flow {
+        definition,
+        around: around(definition),
+        states: BTreeMap::new(),
+        opened: BTreeMap::new(),
+        ended: BTreeMap::new(),
+    };
+    flow.states.insert(definition.first.as_str(), State::default());
+    // Each round carries what is known at least one step on, so that many are enough.
+    for _ in 0..=2 * (definition.steps.len() + definition.alls.len()) {
+        if !flow.carry() {
+            break;
+        }
+    }
+    flow.judge(found);
+}
+
+impl<'d> Flow<'d> {
+    /// Carries what is known along every way; whether that told anything new.
+    fn carry(&mut self) -> bool {
+        let before = (self.states.clone(), self.opened.clone(), self.ended.clone());
+        for step in &self.definition.steps {
+            let Some(state) = self.states.get(step.name.as_str()).cloned() else { continue };
+            let taken = taken(step, &state);
+            for way in ways(step) {
+                let state = match way.out {
+                    Out::Next | Out::Expiry => &taken,
+                    Out::Timeout | Out::Refused | Out::Exhausted => &state,
+                };
+                self.enter(way.target, state);
+            }
+            if step.next.is_none()
+                && let Some(branch) =
+                    self.around.get(step.name.as_str()).and_then(|around| around.last())
+            {
+                meet(&mut self.ended, *branch, &taken);
+            }
+        }
+        for number in 0..self.definition.alls.len() {
+            self.join(number);
+        }
+        before != (self.states.clone(), self.opened.clone(), self.ended.clone())
+    }
+
+    fn enter(&mut self, target: &'d Target, state: &State<'d>) {
+        match target {
+            Target::Step(name) => meet(&mut self.states, name.as_str(), state),
+            Target::Any(names) => {
+                for name in names {
+                    meet(&mut self.states, name.as_str(), state);
+                }
+            }
+            Target::All(number) => {
+                meet(&mut self.opened, *number, state);
+                let branches = self.definition.alls.get(*number).map(|all| &all.branches);
+                for name in branches.into_iter().flatten() {
+                    meet(&mut self.states, name.as_str(), state);
+                }
+            }
+            Target::When(choices) => {
+                for (_, target) in choices {
+                    self.enter(target, state);
+                }
+            }
+            Target::Stay | Target::End(_) | Target::Cancel(_) => {}
+        }
+    }
+
+    /// Goes on where all branches have ended.
+    fn join(&mut self, number: usize) {
+        let Some(state) = self.joined(number) else { return };
+        let Some(all) = self.definition.alls.get(number) else { return };
+        if let Some(next) = &all.next {
+            self.enter(next, &state);
+            return;
+        }
+        // It was the last of an outer branch.
+        let outer = all.branches.first().and_then(|name| {
+            let around = self.around.get(name.as_str())?;
+            around.iter().rev().nth(1).copied()
+        });
+        if let Some(branch) = outer {
+            meet(&mut self.ended, branch, &state);
+        }
+    }
+
+    fn joined(&self, number: usize) -> Option<State<'d>> {
+        let all = self.definition.alls.get(number)?;
+        let opened = self.opened.get(&number)?;
+        let ended = (0..all.branches.len())
+            .map(|branch| self.ended.get(&(number, branch)))
+            .collect::<Option<Vec<_>>>()?;
+        let mut state = State::default();
+        for branch in &ended {
+            state.placed.extend(&branch.placed);
+            state.issued.extend(&branch.issued);
+            state.sure.extend(&branch.sure);
+            // What one branch placed may be open; what was open before is, if no branch closed it.
+            state.open.extend(
+                branch.open.iter().filter(|id| {
+                    !opened.open.contains(*id)
+                        || ended.iter().all(|branch| branch.open.contains(*id))
+                }),
+            );
+        }
+        Some(state)
+    }
+
+    /// Judges each step by what is known before it.
+    fn judge(&self, found: &mut Found) {
+        let mut holds: BTreeSet<&str> = BTreeSet::new();
+        for step in &self.definition.steps {
+            each_effect(step, &mut |placed| {
+                if let EffectKind::Hold { id, .. } = &placed.effect.kind {
+                    holds.insert(id);
+                }
+            });
+        }
+        for step in &self.definition.steps {
+            let Some(state) = self.states.get(step.name.as_str()) else { continue };
+            challenges(found, step, state);
+            let mut now = state.clone();
+            each_effect(step, &mut |placed| {
+                if let Some((key, hold)) = used(&placed.effect.kind)
+                    && !now.placed.contains(hold)
+                {
+                    let message = if holds.contains(hold) {
+                        format!("no step before this one places the hold `{hold}`")
+                    } else {
+                        let hint = nearest(hold, holds.iter().copied())
+                            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                        format!("no step places a hold `{hold}`{hint}")
+                    };
+                    let pointer = format!("{}/{key}/hold", placed.pointer);
+                    found.fault(&pointer, "unknown-hold", message);
+                }
+                now.after(&placed.effect.kind, placed.maybe, placed.repeated);
+            });
+            self.ends(found, step, state, &now);
+        }
+    }
+
+    /// Holds that are open where the transaction is completed.
+    fn ends(&self, found: &mut Found, step: &Step, before: &State<'d>, after: &State<'d>) {
+        for way in ways(step) {
+            let state = if way.out == Out::Next { after } else { before };
+            for leaf in leaves(self.definition, way.target, &way.pointer) {
+                // What stands after `all` is judged by what its branches leave.
+                let is_joined = leaf.pointer.contains("/next/next")
+                    || leaf.pointer.trim_start_matches(&way.pointer).contains("/next")
+                        && !matches!(way.target, Target::When(_));
+                if is_joined || !matches!(leaf.target, Target::End(_)) {
+                    continue;
+                }
+                for hold in &state.open {
+                    let message = format!(
+                        "the hold `{hold}` may still be open here; it is released at the end"
+                    );
+                    found.warn(&leaf.pointer, "hold-left-open", message);
+                }
+            }
+        }
+    }
+}
+
+fn meet<'d, K: Ord>(states: &mut BTreeMap<K, State<'d>>, key: K, state: &State<'d>) {
+    match states.entry(key) {
+        std::collections::btree_map::Entry::Occupied(mut known) => known.get_mut().meet(state),
+        std::collections::btree_map::Entry::Vacant(free) => {
+            free.insert(state.clone());
+        }
+    }
+}
+
+fn taken<'d>(step: &'d Step, before: &State<'d>) -> State<'d> {
+    let mut state = before.clone();
+    each_effect(step, &mut |placed| {
+        state.after(&placed.effect.kind, placed.maybe || !placed.taken, placed.repeated);
+    });
+    state
+}
+
+/// The hold that an effect uses.
+fn used(kind: &EffectKind) -> Option<(&'static str, &str)> {
+    match kind {
+        EffectKind::Capture { hold, .. } => Some(("capture", hold)),
+        EffectKind::Void { hold, .. } => Some(("void", hold)),
+        _ => None,
+    }
+}
+
+fn challenges(found: &mut Found, step: &Step, state: &State<'_>) {
+    for (index, guard) in step.guard.iter().enumerate() {
+        let Guard::Challenge { id, .. } = guard else { continue };
+        let pointer = format!("{}/guard/{index}/challenge", pointer_of(step));
+        if !state.issued.contains(&**id) {
+            let message = format!("no step before this one issues the challenge `{id}`");
+            found.fault(&pointer, "unknown-challenge", message);
+        } else if !state.sure.contains(&**id) {
+            let message = format!("the challenge `{id}` is not issued on every way to this step");
+            found.warn(&pointer, "challenge-maybe-missing", message);
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! What expressions may be known to see: the types of the names in scope.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::engine::expr::{Scope, Type};
+use crate::engine::workflow::definition::Template;
+
+/// An object with these keys and no others.
+fn closed<const N: usize>(keys: [(&str, Type); N]) -> Type {
+    Type::Object {
+        keys: keys.into_iter().map(|(key, kind)| (Arc::from(key), kind)).collect(),
+        open: false,
+    }
+}
+
+/// An object of which nothing is known.
+pub(super) const fn open() -> Type {
+    Type::Object { keys: BTreeMap::new(), open: true }
+}
+
+/// What every expression sees.
+fn everywhere() -> [(&'static str, Type); 5] {
+    [
+        (
+            "tx",
+            closed([
+                ("id", Type::Text),
+                ("workflow", Type::Text),
+                ("version", Type::Int),
+                ("owner", Type::Any),
+                ("status", Type::Text),
+                ("started", Type::Time),
+                ("reference", Type::Any),
+            ]),
+        ),
+        ("actor", actor()),
+        (
+            "session",
+            closed([
+                ("id", Type::Any),
+                ("elevated", Type::Bool),
+                ("anonymous", Type::Bool),
+                ("data", open()),
+                ("facts", open()),
+            ]),
+        ),
+        ("user", closed([("data", open()), ("attributes", open())])),
+        ("now", Type::Time),
+    ]
+}
+
+fn actor() -> Type {
+    closed([
+        ("user", Type::Text),
+        ("roles", Type::List(Box::new(Type::Text))),
+        ("kind", Type::Text),
+        ("via", Type::Any),
+    ])
+}
+
+/// The scope of the initial data: the input of the start, if there is one.
+pub(super) fn at_start(input: Option<&Type>) -> Scope {
+    scope(input.map(|kind| ("input", kind.clone())))
+}
+
+/// The scope of what has no input.
+pub(super) fn with_data(data: &Type) -> Scope {
+    scope([("data", data.clone())])
+}
+
+/// The scope of what a submission of a step brings along.
+pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> Scope {
+    let mut scope = with_data(data);
+    if let Some(input) = input {
+        scope.names.insert("input".into(), input.clone());
+    }
+    if counted {
+        let one = closed([
+            ("actor", actor()),
+            ("input", input.cloned().unwrap_or(Type::Any)),
+            ("at", Type::Any),
+        ]);
+        scope.names.insert("submissions".into(), Type::List(Box::new(one)));
+    }
+    scope
+}
+
+fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> Scope {
+    Scope {
+        names: everywhere()
+            .into_iter()
+            .chain(more)
+            .map(|(name, kind)| (Arc::from(name), kind))
+            .collect(),
+    }
+}
+
+/// Names that no element of `each` may hide.
+pub(super) const TAKEN: [&str; 8] =
+    ["input", "data", "submissions", "tx", "actor", "session", "user", "now"];
+
+/// What is known of what a template makes. An object inside is open: what a later effect merges
+/// into it is not followed.
+pub(super) fn of_template(template: &Template) -> Type {
+    match template {
+        Template::Literal(value) => of_value(value),
+        Template::Expr(expr) => stored(expr.kind()),
+        Template::Object(entries) => Type::Object {
+            keys: entries.iter().map(|(key, value)| (key.clone(), of_template(value))).collect(),
+            open: true,
+        },
+        Template::List(items) => {
+            Type::List(Box::new(joined(items.iter().map(of_template)).unwrap_or(Type::Any)))
+        }
+    }
+}
+
+fn of_value(value: &Value) -> Type {
+    match value {
+        Value::Null => Type::Null,
+        Value::Bool(_) => Type::Bool,
+        Value::Number(number) if number.is_f64() => Type::Number,
+        Value::Number(_) => Type::Int,
+        Value::String(_) => Type::Text,
+        Value::Array(items) => {
+            Type::List(Box::new(joined(items.iter().map(of_value)).unwrap_or(Type::Any)))
+        }
+        Value::Object(entries) => Type::Object {
+            keys: entries
+                .iter()
+                .map(|(key, value)| (Arc::from(key.as_str()), of_value(value)))
+                .collect(),
+            open: true,
+        },
+    }
+}
+
+/// The type of a value once it is in the data, which are JSON: an amount and a time are text
+/// there.
+fn stored(kind: &Type) -> Type {
+    match kind {
+        Type::Amount => Type::AmountText,
+        Type::Time | Type::Duration => Type::Text,
+        Type::List(element) => Type::List(Box::new(stored(element))),
+        Type::Object { keys, open } => Type::Object {
+            keys: keys.iter().map(|(key, kind)| (key.clone(), stored(kind))).collect(),
+            open: *open,
+        },
+        other => other.clone(),
+    }
+}
+
+fn joined(kinds: impl IntoIterator<Item = Type>) -> Option<Type> {
+    kinds.into_iter().reduce(|one, other| join(&one, &other))
+}
+
+/// What is known of a value that is one or the other.
+pub(super) fn join(one: &Type, other: &Type) -> Type {
+    match (one, other) {
+        (one, other) if one == other => one.clone(),
+        (Type::Int | Type::Number, Type::Int | Type::Number) => Type::Number,
+        (Type::Text | Type::AmountText, Type::Text | Type::AmountText) => Type::Text,
+        (Type::List(one), Type::List(other)) => Type::List(Box::new(join(one, other))),
+        (Type::Object { keys, open }, Type::Object { keys: more, open: also }) => {
+            let mut keys = keys.clone();
+            for (key, kind) in more {
+                let kind = keys.get(key).map_or_else(|| kind.clone(), |known| join(known, kind));
+                keys.insert(key.clone(), kind);
+            }
+            Type::Object { keys, open: *open || *also }
+        }
+        _ => Type::Any,
+    }
+}

@@ -1,0 +1,522 @@
+//! The walk through a document's tree: what it collects on its way, and how it looks at a node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::DefinitionFault;
+use super::tree::{At, Key, Node, Tree};
+use crate::engine::expr::{Expr, Scope, Type};
+use crate::engine::workflow::definition::{All, Template};
+use crate::types::Span;
+
+/// A node, and the pointer to it.
+#[derive(Clone, Debug)]
+pub(super) struct Spot<'t> {
+    pub(super) tree: &'t Tree,
+    pub(super) pointer: String,
+}
+
+/// A mapping whose keys were looked at.
+pub(super) struct Fields<'t> {
+    pub(super) spot: Spot<'t>,
+    entries: BTreeMap<&'t str, Spot<'t>>,
+}
+
+/// What is collected on the way.
+pub(super) struct Reader {
+    pub(super) faults: Vec<DefinitionFault>,
+    /// What is known of the data while this walk goes on.
+    pub(super) data: Type,
+    /// What `set` and `merge` make of the data's keys.
+    pub(super) made: Vec<(Arc<str>, Type)>,
+    /// Whether keys may come in whose names are not known.
+    pub(super) opened: bool,
+    pub(super) alls: Vec<All>,
+    /// Whether a target could not be read, so that the graph has a hole.
+    pub(super) holes: bool,
+    /// Whether a step could not be read, so that its name is missed.
+    pub(super) lost: bool,
+    /// The effects of the step at hand.
+    pub(super) effects: usize,
+}
+
+/// Longest text that people read: a title, a description, a message.
+const TEXT_BYTES_MAX: usize = 4096;
+
+impl<'t> Spot<'t> {
+    pub(super) const fn root(tree: &'t Tree) -> Self {
+        Self { tree, pointer: String::new() }
+    }
+
+    fn below(&self, tree: &'t Tree, part: &dyn Display) -> Self {
+        Self { tree, pointer: format!("{}/{part}", self.pointer) }
+    }
+
+    /// The text, if it is one.
+    pub(super) const fn text(&self) -> Option<&'t str> {
+        match &self.tree.node {
+            Node::Text(text) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The elements, if it is a list.
+    pub(super) fn items(&self) -> Option<Vec<Self>> {
+        match &self.tree.node {
+            Node::List(items) => Some(
+                items.iter().enumerate().map(|(index, item)| self.below(item, &index)).collect(),
+            ),
+            _ => None,
+        }
+    }
+
+    const fn keys(&self) -> Option<&'t Vec<(Key, Tree)>> {
+        match &self.tree.node {
+            Node::Map(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn is_map(&self) -> bool {
+        self.keys().is_some()
+    }
+}
+
+/// A key as a part of a pointer (RFC 6901).
+pub(super) fn escaped(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+impl<'t> Fields<'t> {
+    pub(super) fn get(&self, key: &str) -> Option<&Spot<'t>> {
+        self.entries.get(key)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'t str> {
+        self.entries.keys().copied()
+    }
+}
+
+impl Reader {
+    pub(super) const fn new(data: Type) -> Self {
+        Self {
+            faults: Vec::new(),
+            data,
+            made: Vec::new(),
+            opened: false,
+            alls: Vec::new(),
+            holes: false,
+            lost: false,
+            effects: 0,
+        }
+    }
+
+    pub(super) fn fault(&mut self, pointer: &str, code: &'static str, message: impl Into<String>) {
+        self.push(pointer, code, message.into(), None);
+    }
+
+    fn push(&mut self, pointer: &str, code: &'static str, message: String, at: Option<At>) {
+        self.faults.push(DefinitionFault { pointer: pointer.to_owned(), code, message, at });
+    }
+
+    pub(super) fn wrong_type(&mut self, spot: &Spot<'_>, expected: &str) {
+        self.fault(
+            &spot.pointer,
+            "wrong-type",
+            format!("this must be {expected}, and is {}", spot.tree.kind()),
+        );
+    }
+
+    /// What belongs to a later version of the server.
+    pub(super) fn later(&mut self, pointer: &str, word: &str) {
+        self.fault(
+            pointer,
+            "not-supported-yet",
+            format!("`{word}` belongs to a later version of the server"),
+        );
+    }
+
+    /// The entries of a mapping, in their order, keys that are there twice told.
+    pub(super) fn entries<'t>(
+        &mut self,
+        spot: &Spot<'t>,
+        expected: &str,
+    ) -> Option<Vec<(&'t str, Spot<'t>)>> {
+        let Some(keys) = spot.keys() else {
+            self.wrong_type(spot, expected);
+            return None;
+        };
+        let mut seen = BTreeMap::new();
+        let mut entries = Vec::with_capacity(keys.len());
+        for (key, tree) in keys {
+            let below = spot.below(tree, &escaped(&key.text));
+            if let Some(first) = seen.insert(key.text.as_str(), key.at) {
+                self.push(
+                    &below.pointer,
+                    "duplicate-key",
+                    format!("the key `{}` is here already, in line {}", key.text, first.0),
+                    Some(key.at),
+                );
+            } else {
+                entries.push((key.text.as_str(), below));
+            }
+        }
+        Some(entries)
+    }
+
+    /// A mapping with some of these keys.
+    pub(super) fn fields<'t>(
+        &mut self,
+        spot: &Spot<'t>,
+        what: &str,
+        known: &[&str],
+        later: &[&str],
+    ) -> Option<Fields<'t>> {
+        let expected = format!("{what}: a mapping with the keys {}", listed(known));
+        let entries = self.entries(spot, &expected)?;
+        let mut fields = Fields { spot: spot.clone(), entries: BTreeMap::new() };
+        for (key, below) in entries {
+            if known.contains(&key) {
+                fields.entries.insert(key, below);
+            } else if later.contains(&key) {
+                self.later(&below.pointer, key);
+            } else {
+                self.unknown_key(spot, &below, key, what, known);
+            }
+        }
+        Some(fields)
+    }
+
+    fn unknown_key(
+        &mut self,
+        around: &Spot<'_>,
+        below: &Spot<'_>,
+        key: &str,
+        what: &str,
+        known: &[&str],
+    ) {
+        let at = around
+            .keys()
+            .and_then(|keys| keys.iter().find(|(found, _)| found.text == key))
+            .map(|(found, _)| found.at);
+        let hint = if is_split(key, below.tree) {
+            "; if it is the rest of an expression that a comma, a `: ` or a `#` split, put the \
+             whole expression in quotes"
+                .to_owned()
+        } else if key == "<<" {
+            "; keys are not merged from elsewhere: write them out".to_owned()
+        } else if let Some(near) = nearest(key, known.iter().copied()) {
+            format!("; did you mean `{near}`?")
+        } else {
+            format!("; its keys are {}", listed(known))
+        };
+        let message = format!("`{}` is no key of {what}{hint}", shortened(key));
+        self.push(&below.pointer, "unknown-key", message, at);
+    }
+
+    /// What must be there.
+    pub(super) fn required<'f, 't>(
+        &mut self,
+        fields: &'f Fields<'t>,
+        key: &str,
+        what: &str,
+    ) -> Option<&'f Spot<'t>> {
+        let found = fields.get(key);
+        if found.is_none() {
+            self.fault(&fields.spot.pointer, "missing-key", format!("{what} needs `{key}`"));
+        }
+        found
+    }
+
+    /// A text for people.
+    pub(super) fn prose(&mut self, spot: Option<&Spot<'_>>) -> Option<Arc<str>> {
+        let spot = spot?;
+        match spot.text() {
+            Some(text) if text.len() <= TEXT_BYTES_MAX => Some(text.into()),
+            Some(_) => {
+                let message = format!("a text here has at most {TEXT_BYTES_MAX} bytes");
+                self.fault(&spot.pointer, "too-long", message);
+                None
+            }
+            None => {
+                self.wrong_type(spot, "a text");
+                None
+            }
+        }
+    }
+
+    /// A literal text that is one of our words.
+    pub(super) fn word<T: FromStr>(&mut self, spot: &Spot<'_>, what: &str) -> Option<T>
+    where
+        T::Err: Display,
+    {
+        let Some(text) = spot.text() else {
+            self.wrong_type(spot, what);
+            return None;
+        };
+        match text.parse() {
+            Ok(word) => Some(word),
+            Err(error) => {
+                let message = format!("`{}` is not {what}: it {error}", shortened(text));
+                self.fault(&spot.pointer, "invalid-value", message);
+                None
+            }
+        }
+    }
+
+    /// A length of time that is more than none.
+    pub(super) fn span(&mut self, spot: &Spot<'_>) -> Option<Span> {
+        let span = self.word::<Span>(spot, "a length of time")?;
+        if span == Span::ZERO {
+            self.fault(&spot.pointer, "invalid-value", "a length of time here is more than zero");
+            return None;
+        }
+        Some(span)
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn whole(&mut self, spot: &Spot<'_>, least: u32, most: u32) -> Option<u32> {
+        if let Node::Number(number) = &spot.tree.node {
+            let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
+            if let Some(number) = number
+                && (least..=most).contains(&number)
+            {
+                return Some(number);
+            }
+            let message = format!("this must be a whole number from {least} to {most}");
+            self.fault(&spot.pointer, "invalid-value", message);
+        } else {
+            self.wrong_type(spot, &format!("a whole number from {least} to {most}"));
+        }
+        None
+    }
+
+    /// A name of the document's own: of an outcome, a code, a hold, a challenge.
+    pub(super) fn code(&mut self, spot: &Spot<'_>, what: &str) -> Option<Arc<str>> {
+        let text = self.text(spot, what)?;
+        if is_code(text) {
+            return Some(text.into());
+        }
+        let message = format!(
+            "`{}` is not {what}: it must be 1 to 64 characters of a-z, 0-9 and -, the first one \
+             of a-z",
+            shortened(text)
+        );
+        self.fault(&spot.pointer, "invalid-name", message);
+        None
+    }
+
+    /// A text.
+    pub(super) fn text<'t>(&mut self, spot: &Spot<'t>, what: &str) -> Option<&'t str> {
+        let text = spot.text();
+        if text.is_none() {
+            self.wrong_type(spot, &format!("{what}: a text"));
+        }
+        text
+    }
+
+    /// An expression, without the `=` before it.
+    pub(super) fn compile(&mut self, source: &str, pointer: &str, scope: &Scope) -> Option<Expr> {
+        match Expr::compile(source, scope) {
+            Ok(expr) => Some(expr),
+            Err(faults) => {
+                for fault in faults {
+                    self.fault(pointer, fault.code, fault.message);
+                }
+                None
+            }
+        }
+    }
+
+    /// A condition: always an expression.
+    pub(super) fn condition(&mut self, spot: &Spot<'_>, scope: &Scope) -> Option<Expr> {
+        if let Node::Bool(truth) = spot.tree.node {
+            return self.compile(if truth { "true" } else { "false" }, &spot.pointer, scope);
+        }
+        let text = self.text(spot, "a condition")?;
+        if let Some(rest) = text.strip_prefix('=')
+            && !rest.starts_with('=')
+        {
+            let message = "a condition is an expression without `=` before it";
+            self.fault(&spot.pointer, "invalid-value", message);
+            return None;
+        }
+        let expr = self.compile(text, &spot.pointer, scope)?;
+        self.expect(&spot.pointer, expr.kind(), &[Type::Bool], "a condition");
+        Some(expr)
+    }
+
+    /// An expression that must be one: `=EXPR`.
+    pub(super) fn expression(
+        &mut self,
+        spot: &Spot<'_>,
+        scope: &Scope,
+        what: &str,
+    ) -> Option<Expr> {
+        let Some(source) = spot.text().and_then(source_of) else {
+            self.wrong_type(spot, &format!("{what}: an expression that begins with `=`"));
+            return None;
+        };
+        self.compile(source, &spot.pointer, scope)
+    }
+
+    /// JSON in which texts that begin with `=` are expressions.
+    pub(super) fn template(&mut self, spot: &Spot<'_>, scope: &Scope) -> Template {
+        match &spot.tree.node {
+            Node::Text(text) => match source_of(text) {
+                Some(source) => self
+                    .compile(source, &spot.pointer, scope)
+                    .map_or(Template::Literal(Value::Null), Template::Expr),
+                None => Template::Literal(Value::String(
+                    text.strip_prefix('=').unwrap_or(text).to_owned(),
+                )),
+            },
+            Node::List(_) => {
+                let items: Vec<_> = spot
+                    .items()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|item| self.template(item, scope))
+                    .collect();
+                let literal = items.iter().map(literal_of).collect::<Option<Vec<_>>>();
+                literal.map_or(Template::List(items), |items| {
+                    Template::Literal(Value::Array(items))
+                })
+            }
+            Node::Map(_) => {
+                let entries: Vec<(Arc<str>, Template)> = self
+                    .entries(spot, "a mapping")
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(|(key, value)| (Arc::from(key), self.template(&value, scope)))
+                    .collect();
+                let literal = entries
+                    .iter()
+                    .map(|(key, value)| literal_of(value).map(|value| (key.to_string(), value)))
+                    .collect::<Option<serde_json::Map<_, _>>>();
+                literal.map_or(Template::Object(entries), |object| {
+                    Template::Literal(Value::Object(object))
+                })
+            }
+            _ => Template::Literal(spot.tree.json()),
+        }
+    }
+
+    /// Says so where a type that is known is none of those that fit.
+    pub(super) fn expect(&mut self, pointer: &str, kind: &Type, fitting: &[Type], what: &str) {
+        let fits = matches!(kind, Type::Any)
+            || fitting.iter().any(|fit| std::mem::discriminant(fit) == std::mem::discriminant(kind));
+        if !fits {
+            let message = format!("{what} is expected here, and this makes {}", called(kind));
+            self.fault(pointer, "wrong-type", message);
+        }
+    }
+}
+
+/// The source of an expression, if the text is one: `=EXPR`, but not `==literal`.
+pub(super) fn source_of(text: &str) -> Option<&str> {
+    text.strip_prefix('=').filter(|rest| !rest.starts_with('='))
+}
+
+fn literal_of(template: &Template) -> Option<Value> {
+    match template {
+        Template::Literal(value) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// Whether a text is an outcome or a code: `[a-z][a-z0-9-]{0,63}`.
+pub(super) fn is_code(text: &str) -> bool {
+    text.len() <= 64
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
+        })
+}
+
+/// A type, for people.
+fn called(kind: &Type) -> &'static str {
+    match kind {
+        Type::Any => "anything",
+        Type::Null => "null",
+        Type::Bool => "a truth value",
+        Type::Int => "a whole number",
+        Type::Number => "a number",
+        Type::Text | Type::AmountText => "a text",
+        Type::Amount => "an amount",
+        Type::Time => "a time",
+        Type::Duration => "a length of time",
+        Type::List(_) => "a list",
+        Type::Object { .. } => "an object",
+    }
+}
+
+/// Whether a key looks like what is left of an expression that YAML split.
+fn is_split(key: &str, value: &Tree) -> bool {
+    let odd = key.chars().any(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '<')));
+    odd && (matches!(value.node, Node::Null) || key.contains(['(', ')', '"', '\'', '=', '.']))
+}
+
+/// Words, for people.
+pub(super) fn listed(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// So much of a text that a message stays short.
+pub(super) fn shortened(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 60;
+    let mut characters = text.chars();
+    let start: String = characters.by_ref().take(CHARACTERS_MAX).collect();
+    if characters.next().is_some() { format!("{start}...") } else { start }
+}
+
+/// The word that was probably meant.
+pub(crate) fn nearest<'w>(
+    wrong: &str,
+    words: impl IntoIterator<Item = &'w str>,
+) -> Option<&'w str> {
+    // Two slips in a word of six letters, one in a short one; what is longer than any word of
+    // ours is not compared at all.
+    let most = match wrong.chars().count() {
+        0..=2 => return None,
+        3..=5 => 1,
+        6..=64 => 2,
+        _ => return None,
+    };
+    words
+        .into_iter()
+        .map(|word| (slips(wrong, word), word))
+        .filter(|(slips, _)| *slips <= most)
+        .min()
+        .map(|(_, word)| word)
+}
+
+/// How many letters must change, come, go or be swapped.
+fn slips(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let one: Vec<char> = one.chars().collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
+    for (i, a) in one.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in other.iter().enumerate() {
+            let mut least =
+                (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[one.len()][other.len()]
+}
+
+/// A name that is there twice.
+pub(super) fn twice<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let mut seen = BTreeSet::new();
+    names.into_iter().find(|name| !seen.insert(*name))
+}

@@ -1,0 +1,312 @@
+//! What stands at the top of a document.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::kinds;
+use super::reader::{Fields, Reader, Spot, escaped, listed, shortened};
+use super::tree::Node;
+use super::words;
+use crate::engine::expr::{Scope, Type};
+use crate::engine::workflow::InputSchema;
+use crate::engine::workflow::definition::{By, Definition, SessionEnd, Template};
+use crate::types::{Role, StepName, WorkflowName};
+
+/// Most steps of a document.
+const STEPS_MAX: usize = 200;
+
+/// Most names in one `by`, `see` or `cancel`.
+const WHO_MAX: usize = 32;
+
+/// Most keys of data that `show` may tell apart.
+const SHOWN_MAX: usize = 64;
+
+/// What stands for a name that could not be read; the document is refused then.
+const NAMELESS: &str = "nameless";
+
+/// Who stands where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Who {
+    /// At the start, when nobody owns it yet and there is no data.
+    Starts,
+    /// Whoever reads or cancels.
+    Sees,
+    /// Whoever submits a step.
+    Submits,
+}
+
+/// Reads a whole document. A definition comes out of one with faults too, so that what is right
+/// in it can be checked.
+pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definition> {
+    let fields = reader.fields(root, "a workflow", &words::TOP, &[])?;
+    language(reader, &fields);
+    let name = reader
+        .required(&fields, "workflow", "a workflow")
+        .cloned()
+        .and_then(|spot| reader.word::<WorkflowName>(&spot, "the name of a workflow"));
+    let input = fields.get("input").and_then(|spot| schema(reader, spot));
+    let input_kind = input.as_ref().map(InputSchema::kind);
+    let scope = kinds::at_start(input_kind.as_ref());
+    let data = initial(reader, fields.get("data"), &scope);
+    if let Some(Type::Object { keys, open }) = input_kind {
+        reader.made.extend(keys);
+        reader.opened |= open;
+    } else if input.is_some() {
+        reader.opened = true;
+    }
+    let data_scope = kinds::with_data(&reader.data);
+    let one = fields.get("one").and_then(|spot| {
+        reader.expression(spot, &data_scope, "what may be open only once")
+    });
+    let first = reader
+        .required(&fields, "first", "a workflow")
+        .cloned()
+        .and_then(|spot| reader.word::<StepName>(&spot, "the name of a step"));
+    let start = start(reader, fields.get("start"));
+    let see = who(reader, fields.get("see"), Who::Sees);
+    let cancel = fields.get("cancel").and_then(|spot| {
+        let fields = reader.fields(spot, "`cancel`", &words::WHO, &[])?;
+        let by = reader.required(&fields, "by", "`cancel`").cloned();
+        who(reader, by.as_ref(), Who::Sees)
+    });
+    let show = show(reader, fields.get("show"));
+    let steps = steps(reader, &fields);
+    let index = steps.iter().enumerate().map(|(at, step)| (step.name.clone(), at)).collect();
+    reader.holes |= name.is_none() || first.is_none();
+    Some(Definition {
+        name: name.or_else(|| NAMELESS.parse().ok())?,
+        title: reader.prose(fields.get("title")),
+        description: reader.prose(fields.get("description")),
+        start: start.unwrap_or_else(|| vec![By::User]),
+        see: see.unwrap_or_else(|| vec![By::Owner]),
+        show,
+        cancel: cancel.unwrap_or_else(|| vec![By::Owner]),
+        deadline: fields.get("deadline").and_then(|spot| reader.span(spot)),
+        one,
+        input,
+        data,
+        session_end: session_end(reader, fields.get("session_end")),
+        first: first.or_else(|| NAMELESS.parse().ok())?,
+        steps,
+        alls: std::mem::take(&mut reader.alls),
+        index,
+    })
+}
+
+fn language(reader: &mut Reader, fields: &Fields<'_>) {
+    let Some(spot) = reader.required(fields, "abide", "a workflow") else { return };
+    let is_one = matches!(&spot.tree.node, Node::Number(number) if number.as_u64() == Some(1));
+    if !is_one {
+        let message = "this server reads version 1 of the language: `abide: 1`";
+        reader.fault(&spot.pointer, "unknown-version", message);
+    }
+}
+
+/// The schema of an input.
+pub(super) fn schema(reader: &mut Reader, spot: &Spot<'_>) -> Option<InputSchema> {
+    if !spot.is_map() {
+        reader.wrong_type(spot, "a JSON Schema: a mapping");
+        return None;
+    }
+    // Keys that are there twice are told by the walk; the schema itself sees plain JSON.
+    reader.duplicates(spot);
+    match InputSchema::compile(&spot.tree.json()) {
+        Ok(schema) => Some(schema),
+        Err(faults) => {
+            for (pointer, message) in faults {
+                let pointer = format!("{}{pointer}", spot.pointer);
+                reader.fault(&pointer, "invalid-schema", message);
+            }
+            None
+        }
+    }
+}
+
+fn initial(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Template {
+    let empty = || Template::Literal(Value::Object(serde_json::Map::new()));
+    let Some(spot) = spot else { return empty() };
+    if !spot.is_map() {
+        reader.wrong_type(spot, "the data at the start: a mapping");
+        return empty();
+    }
+    let data = reader.template(spot, scope);
+    reader.declare(&data);
+    data
+}
+
+fn start(reader: &mut Reader, spot: Option<&Spot<'_>>) -> Option<Vec<By>> {
+    let fields = reader.fields(spot?, "`start`", &words::WHO, &[])?;
+    let by = reader.required(&fields, "by", "`start`").cloned();
+    who(reader, by.as_ref(), Who::Starts)
+}
+
+/// Whom something lets in.
+pub(super) fn who(reader: &mut Reader, spot: Option<&Spot<'_>>, place: Who) -> Option<Vec<By>> {
+    let spot = spot?;
+    let Some(items) = spot.items() else {
+        reader.wrong_type(spot, "a list like [owner, role:officer]");
+        return None;
+    };
+    if items.is_empty() {
+        reader.fault(&spot.pointer, "empty-list", "nobody is let in; name at least one");
+        return None;
+    }
+    if items.len() > WHO_MAX {
+        reader.fault(&spot.pointer, "too-many", format!("at most {WHO_MAX} may stand here"));
+        return None;
+    }
+    Some(items.iter().filter_map(|item| one(reader, item, place)).collect())
+}
+
+fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
+    let text = reader.text(spot, "somebody, like `owner` or `role:officer`")?;
+    let by = match text {
+        "anyone" => return Some(By::Anyone),
+        "service" => return Some(By::ApiKey),
+        "owner" if place == Who::Starts => {
+            let message = "nobody owns a transaction before it is started; leave `start` out to \
+                           let in every user who is signed in";
+            reader.fault(&spot.pointer, "invalid-value", message);
+            return None;
+        }
+        "owner" => return Some(By::Owner),
+        text => text,
+    };
+    if let Some(role) = by.strip_prefix("role:") {
+        return match role.parse::<Role>() {
+            Ok(role) => Some(By::Role(role)),
+            Err(error) => {
+                let message = format!("`{}` is no role: it {error}", shortened(role));
+                reader.fault(&spot.pointer, "invalid-name", message);
+                None
+            }
+        };
+    }
+    if let Some(source) = by.strip_prefix("user:=") {
+        if place != Who::Submits {
+            let message = "a single user can be named in the `by` of a step only";
+            reader.fault(&spot.pointer, "invalid-value", message);
+            return None;
+        }
+        let scope = kinds::with_data(&reader.data);
+        let expr = reader.compile(source, &spot.pointer, &scope)?;
+        reader.expect(&spot.pointer, expr.kind(), &[Type::Text], "the name of a user");
+        return Some(By::Named(expr));
+    }
+    if let Some(later) = words::LATER_BY.iter().find(|later| by.starts_with(**later)) {
+        reader.later(&spot.pointer, later);
+        return None;
+    }
+    let known = ["owner", "anyone", "service", "role:NAME", "user:=EXPR"];
+    let message = format!("`{}` is nobody; known are {}", shortened(by), listed(&known));
+    reader.fault(&spot.pointer, "invalid-value", message);
+    None
+}
+
+fn show(reader: &mut Reader, spot: Option<&Spot<'_>>) -> BTreeMap<Arc<str>, Vec<By>> {
+    let mut shown = BTreeMap::new();
+    let Some(spot) = spot else { return shown };
+    let entries = reader.entries(spot, "a mapping of keys of `data` to who may read them");
+    for (key, value) in entries.unwrap_or_default() {
+        if shown.len() == SHOWN_MAX {
+            let message = format!("at most {SHOWN_MAX} keys may stand here");
+            reader.fault(&spot.pointer, "too-many", message);
+            break;
+        }
+        if let Type::Object { keys, open: false } = &reader.data
+            && !keys.contains_key(key)
+        {
+            let message = format!("no step sets `data.{}`", shortened(key));
+            reader.fault(&value.pointer, "unknown-name", message);
+        }
+        if let Some(by) = who(reader, Some(&value), Who::Sees) {
+            shown.insert(Arc::from(key), by);
+        }
+    }
+    shown
+}
+
+fn session_end(reader: &mut Reader, spot: Option<&Spot<'_>>) -> SessionEnd {
+    let Some(spot) = spot else { return SessionEnd::default() };
+    match spot.text() {
+        Some("cancel") => SessionEnd::Cancel,
+        Some("continue") => SessionEnd::Continue,
+        _ => {
+            reader.fault(&spot.pointer, "invalid-value", "this must be `cancel` or `continue`");
+            SessionEnd::default()
+        }
+    }
+}
+
+fn steps(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::engine::workflow::Step> {
+    let mut steps = Vec::new();
+    let Some(spot) = reader.required(fields, "steps", "a workflow").cloned() else {
+        reader.lost = true;
+        return steps;
+    };
+    let entries = reader.entries(&spot, "a mapping of names to steps").unwrap_or_default();
+    if entries.is_empty() {
+        reader.lost = true;
+        reader.fault(&spot.pointer, "empty-list", "a workflow has at least one step");
+    }
+    if entries.len() > STEPS_MAX {
+        let message = format!("a workflow has at most {STEPS_MAX} steps, this one has {}", entries.len());
+        reader.fault(&spot.pointer, "too-many-steps", message);
+        reader.lost = true;
+        return steps;
+    }
+    for (name, spot) in entries {
+        match name.parse::<StepName>() {
+            Ok(name) => steps.extend(super::step::step(reader, name, &spot)),
+            Err(error) => {
+                reader.lost = true;
+                let message = format!("`{}` is no name of a step: it {error}", shortened(name));
+                reader.fault(&spot.pointer, "invalid-name", message);
+            }
+        }
+    }
+    steps
+}
+
+impl Reader {
+    /// Tells keys that are there twice, at every depth.
+    fn duplicates(&mut self, spot: &Spot<'_>) {
+        if spot.is_map() {
+            for (_, below) in self.entries(spot, "a mapping").unwrap_or_default() {
+                self.duplicates(&below);
+            }
+        }
+        for below in spot.items().unwrap_or_default() {
+            self.duplicates(&below);
+        }
+    }
+
+    /// Notes what a template that makes an object sets in the data.
+    pub(super) fn declare(&mut self, template: &Template) {
+        match kinds::of_template(template) {
+            Type::Object { keys, open } => {
+                self.made.extend(keys);
+                // An object that is written out is open only to what is merged into its values.
+                self.opened |= open && matches!(template, Template::Expr(_));
+            }
+            _ => self.opened = true,
+        }
+    }
+}
+
+/// What is known of the data, from all that makes a part of them.
+pub(super) fn data_kind(made: Vec<(Arc<str>, Type)>, open: bool) -> Type {
+    let mut keys: BTreeMap<Arc<str>, Type> = BTreeMap::new();
+    for (key, kind) in made {
+        let kind = keys.get(&key).map_or_else(|| kind.clone(), |known| kinds::join(known, &kind));
+        keys.insert(key, kind);
+    }
+    Type::Object { keys, open }
+}
+
+/// A part of a pointer.
+pub(super) fn pointed(pointer: &str, key: &str) -> String {
+    format!("{pointer}/{}", escaped(key))
+}

@@ -1,0 +1,278 @@
+//! A document as a tree in which every node and every key knows its line and column.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
+
+/// Deepest nesting of a document; a body of JSON nests no deeper either.
+const DEPTH_MAX: usize = 64;
+
+/// Most nodes of a document. One of 256 KiB that people write has some ten thousand; an empty
+/// list takes two bytes.
+const NODES_MAX: usize = 50_000;
+
+/// Line and column, from 1.
+pub(super) type At = (u32, u32);
+
+/// A node.
+#[derive(Clone, Debug)]
+pub(super) struct Tree {
+    pub(super) at: At,
+    pub(super) node: Node,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Tree>),
+    Map(Vec<(Key, Tree)>),
+}
+
+/// A key of a mapping.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
+    pub(super) at: At,
+    pub(super) text: String,
+}
+
+/// Why a text is no tree.
+#[derive(Debug)]
+pub(super) struct Unreadable {
+    pub(super) at: At,
+    pub(super) message: String,
+}
+
+/// Reads YAML 1.2, or JSON. `yes`, `no`, `on` and `off` are texts. Aliases are refused: what they
+/// stand for has no place of its own, and they can make much of little.
+pub(super) fn read(text: &str) -> Result<Tree, Unreadable> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH_MAX,
+            max_nodes: NODES_MAX,
+            max_events: NODES_MAX * 3,
+            max_aliases: 0,
+            max_anchors: 0,
+            max_documents: 1,
+        },
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        merge_keys: MergeKeyPolicy::AsOrdinary,
+        strict_booleans: true,
+    };
+    serde_saphyr::from_str_with_options::<Tree>(text, options).or_else(|error| {
+        // JSON has escapes that YAML has not (a surrogate pair): what is JSON is read as such.
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            return Ok(Tree::plain(&value));
+        }
+        let at = error.location().map_or((1, 1), |at| (narrow(at.line()), narrow(at.column())));
+        Err(Unreadable { at, message: told(&error) })
+    })
+}
+
+/// What the parser says, in one line and without its picture of the source.
+fn told(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let line = text.lines().next().unwrap_or("it cannot be read").trim();
+    if line.contains("alias") || line.contains("anchor") {
+        return "anchors and aliases (`&name`, `*name`) are not read; write it out".to_owned();
+    }
+    // The parser's own words end with the place, which is told apart.
+    line.split(" at line ").next().unwrap_or(line).to_owned()
+}
+
+fn narrow(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX).max(1)
+}
+
+impl Tree {
+    /// A tree of JSON whose places are not known.
+    fn plain(value: &Value) -> Self {
+        let at = (1, 1);
+        let node = match value {
+            Value::Null => Node::Null,
+            Value::Bool(truth) => Node::Bool(*truth),
+            Value::Number(number) => Node::Number(number.clone()),
+            Value::String(text) => Node::Text(text.clone()),
+            Value::Array(items) => Node::List(items.iter().map(Self::plain).collect()),
+            Value::Object(keys) => Node::Map(
+                keys.iter()
+                    .map(|(text, value)| (Key { at, text: text.clone() }, Self::plain(value)))
+                    .collect(),
+            ),
+        };
+        Self { at, node }
+    }
+
+    /// As JSON; of a key that is there twice the last counts.
+    pub(super) fn json(&self) -> Value {
+        match &self.node {
+            Node::Null => Value::Null,
+            Node::Bool(truth) => Value::Bool(*truth),
+            Node::Number(number) => Value::Number(number.clone()),
+            Node::Text(text) => Value::String(text.clone()),
+            Node::List(items) => Value::Array(items.iter().map(Self::json).collect()),
+            Node::Map(keys) => Value::Object(
+                keys.iter()
+                    .map(|(key, value)| (key.text.clone(), value.json()))
+                    .collect::<Map<_, _>>(),
+            ),
+        }
+    }
+
+    /// What it is, for people.
+    pub(super) const fn kind(&self) -> &'static str {
+        match &self.node {
+            Node::Null => "nothing",
+            Node::Bool(_) => "a truth value",
+            Node::Number(_) => "a number",
+            Node::Text(_) => "a text",
+            Node::List(_) => "a list",
+            Node::Map(_) => "a mapping",
+        }
+    }
+
+    /// The place of what a pointer names, or of the nearest thing around it.
+    pub(super) fn locate(&self, pointer: &str) -> At {
+        let mut here = self;
+        let mut at = self.at;
+        for part in pointer.split('/').skip(1) {
+            let part = part.replace("~1", "/").replace("~0", "~");
+            let next = match &here.node {
+                Node::Map(keys) => keys
+                    .iter()
+                    .find(|(key, _)| key.text == part)
+                    .map(|(key, value)| (key.at, value)),
+                Node::List(items) => part
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|index| items.get(index))
+                    .map(|value| (value.at, value)),
+                _ => None,
+            };
+            let Some((key, value)) = next else { return at };
+            // A block below its key begins on another line; the key says more.
+            at = if value.at.0 == key.0 { value.at } else { key };
+            here = value;
+        }
+        at
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Node>::deserialize(deserializer)?;
+        let at = (narrow(spanned.referenced.line()), narrow(spanned.referenced.column()));
+        Ok(Self { at, node: spanned.value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<KeyText>::deserialize(deserializer)?;
+        let at = (narrow(spanned.referenced.line()), narrow(spanned.referenced.column()));
+        Ok(Self { at, text: spanned.value.0 })
+    }
+}
+
+/// The text of a key, whatever it looks like.
+struct KeyText(String);
+
+impl<'de> Deserialize<'de> for KeyText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+        impl Visitor<'_> for Reading {
+            type Value = KeyText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key: a text")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<KeyText, E> {
+                Ok(KeyText(text.to_owned()))
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<KeyText, E> {
+                Ok(KeyText(truth.to_string()))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<KeyText, E> {
+                Ok(KeyText(number.to_string()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<KeyText, E> {
+                Ok(KeyText(number.to_string()))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<KeyText, E> {
+                Ok(KeyText(number.to_string()))
+            }
+
+            fn visit_unit<E>(self) -> Result<KeyText, E> {
+                Ok(KeyText("null".to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Reading)
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
+        impl<'de> Visitor<'de> for Reading {
+            type Value = Node;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping, a list, a text, a number, a truth value or nothing")
+            }
+
+            fn visit_unit<E>(self) -> Result<Node, E> {
+                Ok(Node::Null)
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
+                Ok(Node::Bool(truth))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
+                Ok(Node::Number(number.into()))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+                Ok(Node::Number(number.into()))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Node, E> {
+                Number::from_f64(number)
+                    .map(Node::Number)
+                    .ok_or_else(|| E::custom("a number must be finite"))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+                Ok(Node::Text(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = access.next_element()? {
+                    items.push(item);
+                }
+                Ok(Node::List(items))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+                let mut keys = Vec::new();
+                while let Some(entry) = access.next_entry()? {
+                    keys.push(entry);
+                }
+                Ok(Node::Map(keys))
+            }
+        }
+        deserializer.deserialize_any(Reading)
+    }
+}

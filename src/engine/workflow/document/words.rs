@@ -1,0 +1,91 @@
+//! The keys of the language: what the reader takes, and what the schema for editors lists.
+
+/// Of a document.
+pub(crate) const TOP: [&str; 15] = [
+    "abide",
+    "workflow",
+    "title",
+    "description",
+    "start",
+    "see",
+    "show",
+    "cancel",
+    "deadline",
+    "one",
+    "session_end",
+    "input",
+    "data",
+    "first",
+    "steps",
+];
+
+/// Of a step.
+pub(crate) const STEP: [&str; 16] = [
+    "title",
+    "description",
+    "by",
+    "wait",
+    "input",
+    "guard",
+    "do",
+    "next",
+    "timeout",
+    "remind",
+    "pivot",
+    "quorum",
+    "claim",
+    "times",
+    "refused",
+    "exhausted",
+];
+
+/// Of a guard.
+pub(crate) const GUARD: [&str; 5] = ["that", "code", "message", "challenge", "with"];
+
+/// Of a target that is a mapping.
+pub(crate) const TARGET: [&str; 5] = ["any", "all", "next", "end", "cancel"];
+
+/// Of one of several targets.
+pub(crate) const CHOICE: [&str; 2] = ["when", "next"];
+
+/// Of `timeout`.
+pub(crate) const TIMEOUT: [&str; 2] = ["after", "next"];
+
+/// Of a reminder.
+pub(crate) const REMIND: [&str; 2] = ["after", "do"];
+
+/// Of `wait`.
+pub(crate) const WAIT: [&str; 2] = ["for", "until"];
+
+/// Of `start` and `cancel`.
+pub(crate) const WHO: [&str; 1] = ["by"];
+
+/// What an effect is, and the keys that it has.
+pub(crate) const EFFECTS: [(&str, &[&str]); 13] = [
+    ("set", &[]),
+    ("merge", &[]),
+    ("hold", &["id", "key", "from", "amount", "expires", "on_expiry", "authority"]),
+    ("capture", &["hold", "key", "to", "amount", "keep", "note"]),
+    ("void", &["hold", "key"]),
+    ("transfer", &["from", "to", "amount", "note", "authority"]),
+    ("challenge", &["id", "digits", "expires", "attempts", "resend", "binds"]),
+    ("session", &["facts", "data"]),
+    ("emit", &["type", "data"]),
+    ("open", &["account", "asset", "owner", "floor"]),
+    ("grant", &["user", "role"]),
+    ("revoke", &["user", "role"]),
+    ("each", &[]),
+];
+
+/// What stands beside an effect's name.
+pub(crate) const BESIDE: [&str; 3] = ["when", "as", "do"];
+
+/// What belongs to a later version of the server: taking a word from here, and adding it above,
+/// is where support for it begins.
+pub(crate) const LATER_STEP: [&str; 3] = ["call", "compensate", "failed"];
+/// Effects of a later version.
+pub(crate) const LATER_EFFECT: [&str; 3] = ["send", "start", "submit"];
+/// Keys of `challenge` of a later version.
+pub(crate) const LATER_CHALLENGE: [&str; 1] = ["send"];
+/// What begins an entry of `by` of a later version.
+pub(crate) const LATER_BY: [&str; 2] = ["hook:", "workflow:"];

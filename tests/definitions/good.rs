@@ -1,0 +1,117 @@
+//! The definitions that come with the server.
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use abide::engine::workflow::read;
+
+use super::{documents, said};
+
+#[test]
+fn the_definitions_are_read_without_a_word() {
+    let documents = documents("data/workflows");
+    assert!(!documents.is_empty());
+    for (path, text) in documents {
+        assert_eq!(said(&text), "warnings only\n", "{}", path.display());
+        let name = read(&text).unwrap().definition.name;
+        assert_eq!(path.file_stem().unwrap().to_str().unwrap(), name.as_str());
+    }
+}
+
+#[test]
+fn a_definition_in_json_is_the_same() {
+    for (path, text) in documents("data/workflows") {
+        let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let json = serde_json::to_string_pretty(&value).unwrap();
+        assert_eq!(said(&json), "warnings only\n", "{}", path.display());
+        let (one, other) = (read(&text).unwrap(), read(&json).unwrap());
+        assert_eq!(one.definition.steps.len(), other.definition.steps.len());
+    }
+}
+
+/// One change of a document.
+#[derive(Clone, Debug)]
+enum Change {
+    Drop(Index),
+    Double(Index),
+    Swap(Index, Index),
+    Put(Index, &'static str),
+    Cut(Index, Index),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let bit = prop::sample::select(vec![
+        "=", ":", "- ", "{", "}", "[", "]", "'", "\"", "#", "&a ", "*a ", "\n", "\t", "null", "12.5", "\u{1f600}",
+        "stay", "end", "input.", "data.", "(", ")", "<<: ", "!!binary ", "|\n", "~", "?", ",", "%", "-1", "1e999",
+    ]);
+    prop_oneof![
+        any::<Index>().prop_map(Change::Drop),
+        any::<Index>().prop_map(Change::Double),
+        (any::<Index>(), any::<Index>()).prop_map(|(one, other)| Change::Swap(one, other)),
+        (any::<Index>(), bit).prop_map(|(at, bit)| Change::Put(at, bit)),
+        (any::<Index>(), any::<Index>()).prop_map(|(from, to)| Change::Cut(from, to)),
+    ]
+}
+
+fn changed(text: &str, change: &Change) -> String {
+    let mut lines: Vec<&str> = text.lines().collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    match change {
+        Change::Drop(at) => {
+            lines.remove(at.index(lines.len()));
+        }
+        Change::Double(at) => {
+            let at = at.index(lines.len());
+            lines.insert(at, lines[at]);
+        }
+        Change::Swap(one, other) => {
+            let (one, other) = (one.index(lines.len()), other.index(lines.len()));
+            lines.swap(one, other);
+        }
+        Change::Put(at, bit) => {
+            let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
+            let mut text = text.to_owned();
+            text.insert_str(places.get(at.index(places.len().max(1))).copied().unwrap_or(0), bit);
+            return text;
+        }
+        Change::Cut(from, to) => {
+            let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
+            let (from, to) = (places[from.index(places.len())], places[to.index(places.len())]);
+            let (from, to) = (from.min(to), from.max(to).min(from.min(to) + 40));
+            let to = (from..=to).rev().find(|place| text.is_char_boundary(*place)).unwrap_or(from);
+            return format!("{}{}", &text[..from], &text[to..]);
+        }
+    }
+    lines.join("\n")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// However a document is torn, the reader says where it is wrong and never falls over.
+    #[test]
+    fn torn_documents_are_read_or_told(
+        which in any::<Index>(),
+        changes in prop::collection::vec(change(), 1..6),
+    ) {
+        let documents = documents("data/workflows");
+        let mut text = which.get(&documents).1.clone();
+        for change in &changes {
+            text = changed(&text, change);
+        }
+        let lines = u32::try_from(text.lines().count()).unwrap().max(1);
+        match read(&text) {
+            Ok(read) => prop_assert!(read.warnings.iter().all(|warning| warning.at.is_some())),
+            Err(faults) => {
+                prop_assert!(!faults.is_empty());
+                for fault in faults {
+                    let (line, column) = fault.at.expect("a place");
+                    prop_assert!(line >= 1 && line <= lines + 1 && column >= 1, "{fault:?}");
+                    prop_assert!(fault.pointer.is_empty() || fault.pointer.starts_with('/'));
+                }
+            }
+        }
+    }
+}
