@@ -1,5 +1,7 @@
 //! Bad documents, and what is said of them.
 
+use std::fmt::Write as _;
+
 use abide::engine::workflow::{DOCUMENT_BYTES_MAX, read};
 
 use super::{documents, said};
@@ -34,7 +36,7 @@ fn a_document_is_bounded() {
 
     let mut many = String::from("abide: 1\nworkflow: many\nfirst: s0\nsteps:\n");
     for number in 0..201 {
-        many.push_str(&format!("  s{number}: {{ next: {{ end: done }} }}\n"));
+        writeln!(many, "  s{number}: {{ next: {{ end: done }} }}").unwrap();
     }
     let codes: Vec<_> = read(&many).unwrap_err().iter().map(|fault| fault.code).collect();
     assert_eq!(codes, ["too-many-steps"]);
@@ -51,7 +53,17 @@ fn a_document_is_bounded() {
 
 #[test]
 fn what_looks_like_an_anchor_or_holds_nothing_is_no_document() {
-    for text in ["", "---\n", "# nothing\n", "[]", "12", "a: &x 1\nb: *x\n", "a: 1\n---\nb: 2\n", "\u{0}", "{"] {
+    for text in [
+        "",
+        "---\n",
+        "# nothing\n",
+        "[]",
+        "12",
+        "a: &x 1\nb: *x\n",
+        "a: 1\n---\nb: 2\n",
+        "\u{0}",
+        "{",
+    ] {
         let faults = read(text).unwrap_err();
         assert!(faults.iter().all(|fault| fault.at.is_some()), "{text:?}: {faults:?}");
         assert!(!faults.is_empty(), "{text:?}");

@@ -17,6 +17,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use near::nearest;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use super::definition::{Definition, Guard, Step, StepKind, Target};
 use super::document::DefinitionFault;
+use crate::engine::expr::nearest;
 use crate::types::StepName;
 
 use ways::{Leaf, Way, leaves, pointer_of, ways};
@@ -64,7 +65,7 @@ pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> Found {
 
 fn unknown_step(found: &mut Found, definition: &Definition, pointer: &str, name: &StepName) {
     let known = definition.index.keys().map(StepName::as_str);
-    let hint = super::document::nearest(name.as_str(), known)
+    let hint = nearest(name.as_str(), known)
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     found.fault(pointer, "unknown-step", format!("there is no step `{name}`{hint}"));
 }
@@ -104,8 +105,7 @@ fn aim(
 
 /// What a step must and must not have, whatever is around it.
 fn single(found: &mut Found, step: &Step) {
-    let challenged =
-        step.guard.iter().any(|guard| matches!(guard, Guard::Challenge { .. }));
+    let challenged = step.guard.iter().any(|guard| matches!(guard, Guard::Challenge { .. }));
     let pointer = pointer_of(step);
     if step.exhausted.is_some() && !challenged {
         let message = "`exhausted` is where too many wrong codes lead, and no guard of this step \

@@ -15,7 +15,6 @@ mod tree;
 pub(super) mod words;
 
 use super::Definition;
-pub(super) use reader::nearest;
 use reader::{Reader, Spot};
 use tree::Tree;
 
@@ -53,14 +52,12 @@ pub struct Read {
 /// All that is wrong with it, in the order of the document.
 pub fn read(text: &str) -> Result<Read, Vec<DefinitionFault>> {
     if text.len() > DOCUMENT_BYTES_MAX {
-        let message = format!(
-            "the document has {} bytes; at most {DOCUMENT_BYTES_MAX} are read",
-            text.len()
-        );
+        let message =
+            format!("the document has {} bytes; at most {DOCUMENT_BYTES_MAX} are read", text.len());
         return Err(vec![alone("document-too-large", message, (1, 1))]);
     }
-    let tree = tree::read(text)
-        .map_err(|error| vec![alone("not-readable", error.message, error.at)])?;
+    let tree =
+        tree::read(text).map_err(|error| vec![alone("not-readable", error.message, error.at)])?;
     let root = Spot::root(&tree);
 
     let mut first = Reader::new(kinds::open());

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Found;
 use super::shape::{Around, around};
 use super::ways::{Out, each_effect, leaves, pointer_of, ways};
+use crate::engine::expr::nearest;
 use crate::engine::workflow::definition::{Definition, EffectKind, Guard, Step, Target};
-use crate::engine::workflow::document::nearest;
 
 /// What may have been, and what must have been, when a step opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,12 +163,9 @@ impl<'d> Flow<'d> {
             state.issued.extend(&branch.issued);
             state.sure.extend(&branch.sure);
             // What one branch placed may be open; what was open before is, if no branch closed it.
-            state.open.extend(
-                branch.open.iter().filter(|id| {
-                    !opened.open.contains(*id)
-                        || ended.iter().all(|branch| branch.open.contains(*id))
-                }),
-            );
+            state.open.extend(branch.open.iter().filter(|id| {
+                !opened.open.contains(*id) || ended.iter().all(|branch| branch.open.contains(*id))
+            }));
         }
         Some(state)
     }

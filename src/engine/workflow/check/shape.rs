@@ -1,5 +1,6 @@
 //! The graph of the steps: branches, ways to an end, loops, the pivot.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Found;
@@ -135,15 +136,17 @@ impl<'d> Branches<'_, 'd> {
 }
 
 fn left(name: &str, known: &Around, around: &Around) -> String {
-    if known.len() > around.len() {
-        format!("`{name}` is inside a branch of `all`, and this leads into it from outside")
-    } else if known.len() < around.len() {
-        format!(
+    match known.len().cmp(&around.len()) {
+        Ordering::Greater => {
+            format!("`{name}` is inside a branch of `all`, and this leads into it from outside")
+        }
+        Ordering::Less => format!(
             "`{name}` is outside this branch of `all`: a branch goes on inside itself, and ends \
              with a step without `next`"
-        )
-    } else {
-        format!("`{name}` is in another branch of `all`; a step is in one branch only")
+        ),
+        Ordering::Equal => {
+            format!("`{name}` is in another branch of `all`; a step is in one branch only")
+        }
     }
 }
 

@@ -115,13 +115,16 @@ pub(super) fn leaves<'d>(
     while let Some((pointer, target)) = rest.pop() {
         match target {
             Target::When(choices) => {
-                rest.extend(choices.iter().enumerate().rev().map(|(index, (_, target))| {
-                    (format!("{pointer}/{index}/next"), target)
-                }));
+                rest.extend(
+                    choices
+                        .iter()
+                        .enumerate()
+                        .rev()
+                        .map(|(index, (_, target))| (format!("{pointer}/{index}/next"), target)),
+                );
             }
             Target::All(number) => {
-                if let Some(next) = definition.alls.get(*number).and_then(|all| all.next.as_ref())
-                {
+                if let Some(next) = definition.alls.get(*number).and_then(|all| all.next.as_ref()) {
                     rest.push((format!("{pointer}/next"), next));
                 }
                 found.push(Leaf { pointer, target });

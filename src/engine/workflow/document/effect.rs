@@ -119,8 +119,7 @@ fn effect(
         }
         "each" => each(reader, at, &fields, scope, setting, depth)?,
         _ => {
-            let later: &[&str] =
-                if *name == "challenge" { &words::LATER_CHALLENGE } else { &[] };
+            let later: &[&str] = if *name == "challenge" { &words::LATER_CHALLENGE } else { &[] };
             let what = name;
             let fields = reader.fields(at, &format!("`{what}`"), keys, later)?;
             let place = Place { spot: at, fields, scope, what };
@@ -271,7 +270,8 @@ fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
             let from = place.account(reader, "from");
             place.needed(reader, "amount");
             let amount = place.amount(reader, "amount");
-            let expires = place.fields.get("expires").map(|spot| expires(reader, spot, place.scope));
+            let expires =
+                place.fields.get("expires").map(|spot| expires(reader, spot, place.scope));
             let on_expiry =
                 place.fields.get("on_expiry").map(|spot| target(reader, spot, place.scope));
             if let (Some(spot), None) = (place.fields.get("on_expiry"), &expires) {
@@ -356,8 +356,7 @@ fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
     let expires = place.needed(reader, "expires").and_then(|spot| reader.span(&spot));
     let attempts =
         place.needed(reader, "attempts").and_then(|spot| reader.whole(&spot, 1, TRIES_MAX));
-    let resend =
-        place.needed(reader, "resend").and_then(|spot| reader.whole(&spot, 0, TRIES_MAX));
+    let resend = place.needed(reader, "resend").and_then(|spot| reader.whole(&spot, 0, TRIES_MAX));
     let binds = place
         .needed(reader, "binds")
         .map(|spot| object(reader, &spot, place.scope, "what the code is bound to"));

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::DefinitionFault;
 use super::tree::{At, Key, Node, Tree};
-use crate::engine::expr::{Expr, Scope, Type};
+use crate::engine::expr::{Expr, Scope, Type, nearest};
 use crate::engine::workflow::definition::{All, Template};
 use crate::types::Span;
 
@@ -383,9 +383,8 @@ impl Reader {
                     .map(|item| self.template(item, scope))
                     .collect();
                 let literal = items.iter().map(literal_of).collect::<Option<Vec<_>>>();
-                literal.map_or(Template::List(items), |items| {
-                    Template::Literal(Value::Array(items))
-                })
+                literal
+                    .map_or(Template::List(items), |items| Template::Literal(Value::Array(items)))
             }
             Node::Map(_) => {
                 let entries: Vec<(Arc<str>, Template)> = self
@@ -409,7 +408,9 @@ impl Reader {
     /// Says so where a type that is known is none of those that fit.
     pub(super) fn expect(&mut self, pointer: &str, kind: &Type, fitting: &[Type], what: &str) {
         let fits = matches!(kind, Type::Any)
-            || fitting.iter().any(|fit| std::mem::discriminant(fit) == std::mem::discriminant(kind));
+            || fitting
+                .iter()
+                .any(|fit| std::mem::discriminant(fit) == std::mem::discriminant(kind));
         if !fits {
             let message = format!("{what} is expected here, and this makes {}", called(kind));
             self.fault(pointer, "wrong-type", message);
@@ -433,9 +434,9 @@ fn literal_of(template: &Template) -> Option<Value> {
 pub(super) fn is_code(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
-        })
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 /// A type, for people.
@@ -472,47 +473,6 @@ pub(super) fn shortened(text: &str) -> String {
     let mut characters = text.chars();
     let start: String = characters.by_ref().take(CHARACTERS_MAX).collect();
     if characters.next().is_some() { format!("{start}...") } else { start }
-}
-
-/// The word that was probably meant.
-pub(crate) fn nearest<'w>(
-    wrong: &str,
-    words: impl IntoIterator<Item = &'w str>,
-) -> Option<&'w str> {
-    // Two slips in a word of six letters, one in a short one; what is longer than any word of
-    // ours is not compared at all.
-    let most = match wrong.chars().count() {
-        0..=2 => return None,
-        3..=5 => 1,
-        6..=64 => 2,
-        _ => return None,
-    };
-    words
-        .into_iter()
-        .map(|word| (slips(wrong, word), word))
-        .filter(|(slips, _)| *slips <= most)
-        .min()
-        .map(|(_, word)| word)
-}
-
-/// How many letters must change, come, go or be swapped.
-fn slips(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let one: Vec<char> = one.chars().collect();
-    let mut rows: Vec<Vec<usize>> = vec![(0..=other.len()).collect()];
-    for (i, a) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, b) in other.iter().enumerate() {
-            let mut least =
-                (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
-            if i > 0 && j > 0 && *a == other[j - 1] && one[i - 1] == *b {
-                least = least.min(rows[i - 1][j - 1] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[one.len()][other.len()]
 }
 
 /// A name that is there twice.

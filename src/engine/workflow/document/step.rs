@@ -50,8 +50,7 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
     // An input that cannot be read is still one: what uses it is not wrong too.
     let input_kind = input_kind.or_else(|| fields.get("input").map(|_| Type::Any));
     let plain = kinds::with_data(&reader.data);
-    let scope =
-        kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some());
+    let scope = kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some());
     let setting = Setting::Step;
     let kind = match waits {
         Waits::Client => StepKind::Client {
@@ -239,7 +238,11 @@ fn reminder(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Remin
     for spot in &times {
         let Some(span) = reader.span(spot) else { continue };
         if after.last().is_some_and(|last: &Span| *last >= span) {
-            reader.fault(&spot.pointer, "invalid-value", "each time must be later than the one before");
+            reader.fault(
+                &spot.pointer,
+                "invalid-value",
+                "each time must be later than the one before",
+            );
         }
         after.push(span);
     }
@@ -404,12 +407,11 @@ fn choices(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, depth: usize) ->
             None => None,
         };
         let next = reader.required(&fields, "next", "one of several targets").cloned();
-        match next.and_then(|next| read_target(reader, &next, scope, depth + 1)) {
-            Some(next) => choices.push((when, next)),
-            None => {
-                reader.holes = true;
-                whole = false;
-            }
+        if let Some(next) = next.and_then(|next| read_target(reader, &next, scope, depth + 1)) {
+            choices.push((when, next));
+        } else {
+            reader.holes = true;
+            whole = false;
         }
     }
     // A condition that is wrong is told already; the targets are there all the same.

@@ -57,9 +57,9 @@ pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definit
         reader.opened = true;
     }
     let data_scope = kinds::with_data(&reader.data);
-    let one = fields.get("one").and_then(|spot| {
-        reader.expression(spot, &data_scope, "what may be open only once")
-    });
+    let one = fields
+        .get("one")
+        .and_then(|spot| reader.expression(spot, &data_scope, "what may be open only once"));
     let first = reader
         .required(&fields, "first", "a workflow")
         .cloned()
@@ -252,7 +252,8 @@ fn steps(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::engine::workflo
         reader.fault(&spot.pointer, "empty-list", "a workflow has at least one step");
     }
     if entries.len() > STEPS_MAX {
-        let message = format!("a workflow has at most {STEPS_MAX} steps, this one has {}", entries.len());
+        let message =
+            format!("a workflow has at most {STEPS_MAX} steps, this one has {}", entries.len());
         reader.fault(&spot.pointer, "too-many-steps", message);
         reader.lost = true;
         return steps;
