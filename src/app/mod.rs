@@ -31,6 +31,7 @@ mod app;
 mod cache;
 mod clock;
 mod executor;
+mod ledger;
 mod passwords;
 mod prepare;
 mod reads;
@@ -45,6 +46,7 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
+pub use ledger::{EntryMark, LedgerCheck};
 pub use passwords::Cost;
 pub use secret::Secret;
 

@@ -158,7 +158,7 @@ impl App {
     }
 
     /// Refuses who may not read everything, and lets the audit log know of it.
-    fn must_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
+    pub(super) fn must_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
         if *actor == Actor::System || actor.has(Role::AUDITOR) {
             return Ok(());
         }
@@ -221,7 +221,7 @@ impl App {
         })
     }
 
-    fn fact(&self, fact: &Fact) -> Result<Option<(Record, Revision)>, Refusal> {
+    pub(super) fn fact(&self, fact: &Fact) -> Result<Option<(Record, Revision)>, Refusal> {
         let loaded = self.guard(read_fact(&*self.store, View::Committed, fact))?;
         Ok(loaded.map(|(record, revision)| {
             let record = std::sync::Arc::unwrap_or_clone(record);

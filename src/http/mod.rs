@@ -8,11 +8,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod accounts;
+mod amounts;
+mod assets;
 pub mod browser;
 mod by_key;
 pub mod call;
 mod data;
 mod dispatch;
+mod holds;
 pub mod input;
 pub mod json;
 mod keys;
@@ -33,6 +37,7 @@ pub mod server;
 mod sessions;
 pub mod shape;
 mod tokens;
+mod transfers;
 pub mod trie;
 mod users;
 

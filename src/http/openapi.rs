@@ -13,7 +13,7 @@ use super::pages;
 use super::problem::{self, Code, ProblemDocument};
 use super::route::{AnswerDoc, Condition, Route, Who};
 use crate::engine::{Rules, StoredKey};
-use crate::types::{KeyId, SessionId, Username};
+use crate::types::{AccountId, AssetCode, HoldId, KeyId, SessionId, TransferId, Username};
 
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
     Each operation says in `x-abide-who` who may call it. Every refusal is a problem document \
@@ -213,6 +213,10 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
     let schema = match (route.doc.tag, name) {
         ("sessions", "id") => generator.subschema_for::<SessionId>(),
         ("api-keys", "id") => generator.subschema_for::<KeyId>(),
+        ("accounts", "id") => generator.subschema_for::<AccountId>(),
+        ("transfers", "id") => generator.subschema_for::<TransferId>(),
+        ("holds", "id") => generator.subschema_for::<HoldId>(),
+        ("assets", "code") => generator.subschema_for::<AssetCode>(),
         (_, "username") => generator.subschema_for::<Username>(),
         (_, "code") => pages::codes(generator),
         // The bound counts bytes of UTF-8, which a schema cannot.
@@ -447,6 +451,8 @@ mod tests {
         let mut sent: Vec<Code> = vec![Code::NotFound, Code::MethodNotAllowed];
         sent.push(Code::MethodNotImplemented);
         sent.push(Code::ElevationNeeded);
+        // What a workflow's effects are refused with.
+        sent.push(Code::NotYourAccount);
         for route in ROUTES.iter().chain(DEV_ROUTES) {
             sent.extend(problems(route));
         }

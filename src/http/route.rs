@@ -122,11 +122,13 @@ pub enum Who {
     AdminOrService,
     /// Whoever has `abide:auditor` or `abide:admin`.
     Auditor,
+    /// A service, or whoever has `abide:auditor` or `abide:admin`.
+    AuditorOrService,
 }
 
 impl Who {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Anyone,
         Self::Caller,
         Self::Actor,
@@ -136,6 +138,7 @@ impl Who {
         Self::Admin,
         Self::AdminOrService,
         Self::Auditor,
+        Self::AuditorOrService,
     ];
 
     /// Its name, as `x-abide-who` of the OpenAPI document.
@@ -151,6 +154,7 @@ impl Who {
             Self::Admin => "admin",
             Self::AdminOrService => "admin-or-service",
             Self::Auditor => "auditor",
+            Self::AuditorOrService => "auditor-or-service",
         }
     }
 
@@ -169,6 +173,10 @@ impl Who {
                 "For a service, by its API key, and for whoever has the role abide:admin."
             }
             Self::Auditor => "For whoever has the role abide:auditor or abide:admin.",
+            Self::AuditorOrService => {
+                "For a service, by its API key, and for whoever has the role abide:auditor or \
+                 abide:admin."
+            }
         }
     }
 
@@ -207,6 +215,7 @@ impl Who {
             Self::Admin => actor.is_admin(),
             Self::AdminOrService => key || actor.is_admin(),
             Self::Auditor => actor.has(Role::AUDITOR),
+            Self::AuditorOrService => key || actor.has(Role::AUDITOR),
         };
         if may { Ok(()) } else { Err(Problem::new(Code::NotAllowed, self.words())) }
     }

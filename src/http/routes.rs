@@ -4,6 +4,7 @@
 //! who may call what and the names in the metrics are made from this table.
 
 use super::route::{Handler, Route, Verb, Who};
+use super::{accounts, assets, holds, transfers};
 use super::{by_key, data, keys, links, ops, pages, sessions, tokens, users};
 
 macro_rules! routes {
@@ -98,6 +99,24 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/api-keys"                          Auditor        now   keys::list                LIST;
     DELETE "/v1/api-keys/{id}"                     Admin          later keys::revoke              REVOKE;
     POST   "/v1/introspect"                        Service        now   tokens::introspect        INTROSPECT;
+    PUT    "/v1/assets/{code}"                     AdminOrService later assets::put               PUT;
+    GET    "/v1/assets"                            Actor          now   assets::list              LIST;
+    GET    "/v1/assets/{code}"                     Actor          now   assets::show              SHOW;
+    GET    "/v1/ledger/check"                      AuditorOrService now assets::check             CHECK;
+    POST   "/v1/accounts"                          AdminOrService later accounts::open            OPEN;
+    GET    "/v1/accounts"                          Actor          now   accounts::list            LIST;
+    GET    "/v1/accounts/{id}"                     Actor          now   accounts::show            SHOW;
+    PATCH  "/v1/accounts/{id}"                     AdminOrService later accounts::change          CHANGE;
+    POST   "/v1/accounts/{id}/close"               AdminOrService later accounts::close           CLOSE;
+    GET    "/v1/accounts/{id}/entries"             Actor          now   accounts::entries         ENTRIES;
+    POST   "/v1/transfers"                         AdminOrService later transfers::post           POST;
+    GET    "/v1/transfers/{id}"                    Actor          now   transfers::show           SHOW;
+    POST   "/v1/transfers/{id}/reverse"            AdminOrService later transfers::reverse        REVERSE;
+    POST   "/v1/holds"                             AdminOrService later holds::place              PLACE;
+    GET    "/v1/holds/{id}"                        Actor          now   holds::show               SHOW;
+    POST   "/v1/holds/{id}/capture"                AdminOrService later holds::capture            CAPTURE;
+    POST   "/v1/holds/{id}/void"                   AdminOrService later holds::void               VOID;
+
     GET    "/v1/auth/verify"                       Actor          now   tokens::verify            VERIFY;
 };
 

@@ -8,7 +8,8 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::types::{
-    KeyId, ProfileName, Revision, Role, SessionId, Span, Time, UserId, UserPattern, Username,
+    AccountId, AssetCode, Decimal, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span,
+    Time, TransferId, TxId, UserId, UserPattern, Username,
 };
 
 macro_rules! described {
@@ -60,6 +61,36 @@ described! {
         "type": "string",
         "pattern": "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names an API key.",
+    }
+    TxId {
+        "type": "string",
+        "pattern": "^tx_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names a transaction.",
+    }
+    AccountId {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
+        "description": "Names an account. Never given out again.",
+    }
+    AssetCode {
+        "type": "string",
+        "pattern": "^[A-Z][A-Z0-9._-]{0,31}$",
+        "description": "Names an asset: a code of ISO 4217, or one that was put.",
+    }
+    HoldId {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
+        "description": "Names a hold.",
+    }
+    TransferId {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
+        "description": "Names a transfer.",
+    }
+    Decimal {
+        "type": "string",
+        "pattern": "^-?[0-9]+(\\.[0-9]+)?$",
+        "description": "An amount, with the digits of its asset.",
     }
     Time {
         "type": "string",

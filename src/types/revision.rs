@@ -6,7 +6,7 @@ use std::fmt;
 ///
 /// A later commit has a larger revision and revisions have no gap; callers outside read nothing
 /// else into the number. [`Revision::ZERO`] is the empty store, before any commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Revision(u64);
 
 impl Revision {

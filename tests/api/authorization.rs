@@ -36,6 +36,13 @@ const ADMIN: [Cell; 5] = [Who, No, No, Yes, No];
 const OWN: [Cell; 5] = [Who, Yes, Yes, Yes, No];
 const SERVICE: [Cell; 5] = [Who, No, No, No, Yes];
 
+/// Who keeps the ledger.
+const KEEPER: [Cell; 5] = [Who, No, No, Yes, Yes];
+/// Whoever is known.
+const KNOWN: [Cell; 5] = [Who, Yes, Yes, Yes, Yes];
+/// A thing of the ledger that belongs to a user.
+const OWNED: [Cell; 5] = [Who, Hidden, Yes, Yes, Yes];
+
 const ROWS: &[Row] = &[
     ("GET", "/livez", OPEN),
     ("GET", "/readyz", OPEN),
@@ -83,6 +90,24 @@ const ROWS: &[Row] = &[
     ("POST", "/v1/introspect", SERVICE),
     // A service is no user, so a gateway does not let it through.
     ("GET", "/v1/auth/verify", [Who, Yes, Yes, Yes, Who]),
+    ("PUT", "/v1/assets/{code}", KEEPER),
+    ("GET", "/v1/assets", KNOWN),
+    ("GET", "/v1/assets/{code}", KNOWN),
+    ("GET", "/v1/ledger/check", KEEPER),
+    ("POST", "/v1/accounts", KEEPER),
+    // Each sees what is theirs: for a user without accounts the list is empty.
+    ("GET", "/v1/accounts", KNOWN),
+    ("GET", "/v1/accounts/{id}", OWNED),
+    ("PATCH", "/v1/accounts/{id}", KEEPER),
+    ("POST", "/v1/accounts/{id}/close", KEEPER),
+    ("GET", "/v1/accounts/{id}/entries", OWNED),
+    ("POST", "/v1/transfers", KEEPER),
+    ("GET", "/v1/transfers/{id}", OWNED),
+    ("POST", "/v1/transfers/{id}/reverse", KEEPER),
+    ("POST", "/v1/holds", KEEPER),
+    ("GET", "/v1/holds/{id}", OWNED),
+    ("POST", "/v1/holds/{id}/capture", KEEPER),
+    ("POST", "/v1/holds/{id}/void", KEEPER),
     ("POST", "/v1/api-keys", ADMIN),
     ("GET", "/v1/api-keys", ADMIN),
     ("DELETE", "/v1/api-keys/{id}", ADMIN),
@@ -129,6 +154,22 @@ async fn things(server: &Server, admin: &Role, n: usize) -> Things {
     server.user(&owner).await;
     let owners_session = server.again(&owner).await;
     let session_id = owners_session.session().await.json()["id"].as_str().unwrap().to_owned();
+    let account = format!("{owner}:main");
+    let accounts = [
+        json!({"id": account, "asset": "EUR", "owner": owner}),
+        json!({"id": format!("{owner}:empty"), "asset": "EUR", "owner": owner}),
+        json!({"id": format!("world{n}"), "asset": "EUR", "floor": null}),
+    ];
+    for body in accounts {
+        admin.post("/v1/accounts", body).await.is(201);
+    }
+    let world = format!("world{n}");
+    let funds = json!({"from": world, "to": account, "amount": 10});
+    admin.post("/v1/transfers", funds).await.is(201);
+    let transfer = json!({"id": account, "from": world, "to": account, "amount": 10});
+    admin.post("/v1/transfers", transfer).await.is(201);
+    let hold = json!({"id": account, "from": account, "amount": 1});
+    admin.post("/v1/holds", hold).await.is(201);
     let key = admin.post("/v1/api-keys", json!({"name": format!("k{n}")})).await.is(201).json();
     let api_key_id = key["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/users/{owner}/password-reset");
@@ -146,9 +187,17 @@ fn request(
 ) -> Call {
     let password = password_of(username);
     let password = if username == "admin" { crate::server::ADMIN_PASSWORD } else { &password };
-    let id = if path.contains("api-keys") { &things.api_key_id } else { &things.session_id };
+    let account = format!("{}:main", things.owner);
+    let empty = format!("{}:empty", things.owner);
+    let id = match path {
+        "/v1/accounts/{id}/close" => &empty,
+        path if path.contains("api-keys") => &things.api_key_id,
+        path if path.contains("sessions") => &things.session_id,
+        _ => &account,
+    };
+    let code = if path.contains("assets") { "SKU-1" } else { "not-found" };
     let filled = path
-        .replace("{code}", "not-found")
+        .replace("{code}", code)
         .replace("{username}", &things.owner)
         .replace("{id}", id)
         .replace("{key}", "a-key");
@@ -181,6 +230,14 @@ fn request(
             format!("token={}", things.owners_session.token()),
         ),
         ("POST", "/v1/api-keys") => json(json!({"name": format!("new{n}")})),
+        ("PUT", "/v1/assets/{code}") => json(json!({"scale": 0})),
+        ("POST", "/v1/accounts") => json(json!({"id": format!("new{n}"), "asset": "EUR"})),
+        ("PATCH", "/v1/accounts/{id}") => json(json!({"frozen": true})),
+        ("POST", "/v1/transfers") => {
+            json(json!({"from": format!("world{n}"), "to": account, "amount": "0.01"}))
+        }
+        ("POST", "/v1/holds") => json(json!({"from": account, "amount": "0.01"})),
+        ("POST", "/v1/holds/{id}/capture") => json(json!({"to": empty})),
         ("POST", "/v1/dev/clock") => json(json!({"advance": "1ms"})),
         ("PATCH", _) => call.merge_patch(&json!({"n": n})),
         ("PUT", _) => json(json!({"n": n})),

@@ -1,0 +1,386 @@
+//! `/v1/accounts`: balances and statements.
+
+use http::StatusCode;
+use http::header;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::amounts::{self, Amount};
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::lists;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::schemas::{limit, text};
+use crate::engine::{Account, Command, Entry, Outcome, Refusal};
+use crate::types::{AccountId, AssetCode, Decimal, Revision, Time, TransferId, TxId, Username};
+
+/// Who else may read a balance.
+#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reader {
+    /// The bearer of any session.
+    Anyone,
+}
+
+/// A new account.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewAccount {
+    /// Its id; never given out again.
+    id: AccountId,
+    /// What it is counted in.
+    asset: AssetCode,
+    /// Whose it is.
+    #[serde(default)]
+    owner: Option<Username>,
+    /// The least that may be available, default `"0"`; `null`: no limit.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(schema_with = "amounts::floor")]
+    #[expect(clippy::option_option, reason = "absent, null and an amount are three things")]
+    floor: Option<Option<Amount>>,
+    /// Who else may read the balance.
+    #[serde(default)]
+    #[schemars(length(max = 1))]
+    read: Vec<Reader>,
+}
+
+/// What is to be changed of an account; what is absent stays.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChangedAccount {
+    /// The least that may be available; `null`: no limit.
+    #[serde(default, deserialize_with = "given")]
+    #[schemars(schema_with = "amounts::floor")]
+    #[expect(clippy::option_option, reason = "absent, null and an amount are three things")]
+    floor: Option<Option<Amount>>,
+    /// Whether nothing more may leave it.
+    #[serde(default)]
+    frozen: Option<bool>,
+    /// Who else may read the balance.
+    #[serde(default)]
+    #[schemars(length(max = 1))]
+    read: Option<Vec<Reader>>,
+}
+
+/// Tells a `null` from an absent field.
+#[expect(clippy::option_option, reason = "absent, null and an amount are three things")]
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
+    Option::<Amount>::deserialize(deserializer).map(Some)
+}
+
+/// An account.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Account")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: &'a AccountId,
+    /// What it is counted in.
+    asset: &'a AssetCode,
+    /// What only its owner, administrators, auditors and services see.
+    #[serde(flatten)]
+    inner: Option<Inner<'a>>,
+    /// The sum of all that was posted to it.
+    posted: Decimal,
+    /// What its open holds reserve.
+    held: Decimal,
+    /// Posted minus held.
+    available: Decimal,
+    /// Whether nothing more may leave it.
+    frozen: bool,
+    /// Whether nothing may enter or leave it ever again.
+    closed: bool,
+    /// When it was opened.
+    created_at: Time,
+    /// The commit that last changed it.
+    revision: Revision,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Inner<'a> {
+    /// Whose it is; `null`: nobody's.
+    owner: Option<&'a Username>,
+    /// The least that may be available; `null`: no limit.
+    floor: Option<Decimal>,
+    /// Who else may read the balance.
+    read: &'a [Reader],
+}
+
+/// A page of accounts.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Accounts")]
+pub(super) struct Page<'a> {
+    /// By their ids.
+    items: Vec<Shown<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(account: &'a Account, revision: Revision, in_full: bool) -> Self {
+        let inner = in_full.then(|| Inner {
+            owner: account.owner.as_ref().map(|owner| &owner.username),
+            floor: account.floor.map(|floor| account.amount(floor)),
+            read: if account.read_anyone { &[Reader::Anyone] } else { &[] },
+        });
+        Self {
+            id: &account.id,
+            asset: &account.asset,
+            inner,
+            posted: account.amount(account.posted),
+            held: account.amount(account.held),
+            available: account.amount(account.available()),
+            frozen: account.frozen,
+            closed: account.closed,
+            created_at: account.created_at,
+            revision,
+        }
+    }
+}
+
+const EXAMPLE: &str = r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0.00","read":[],"posted":"1000.00","held":"251.25","available":"748.75","frozen":false,"closed":false,"created_at":"2026-11-24T10:00:00.000Z","revision":1042}"#;
+
+const SHOWN: AnswerDoc =
+    AnswerDoc::json(200, "The account.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
+        .with(&["ETag"]);
+
+fn shown(account: &Account, revision: Revision, in_full: bool) -> Result<Reply, Problem> {
+    Ok(Reply::json(&Shown::new(account, revision, in_full))?.at(revision))
+}
+
+/// The account that the path names; what is no id names none.
+fn named(call: &Call) -> Result<AccountId, Problem> {
+    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("account").into())
+}
+
+fn written(outcome: &Outcome) -> Result<Reply, Problem> {
+    match outcome {
+        Outcome::Account { account, revision, created: false } => shown(account, *revision, true),
+        Outcome::Account { account, revision, created: true } => {
+            let location = format!("/v1/accounts/{}", account.id);
+            let reply = shown(account, *revision, true)?.status(StatusCode::CREATED);
+            Ok(reply.with_text(header::LOCATION, &location))
+        }
+        other => Err(unexpected(other)),
+    }
+}
+
+pub(super) const OPEN: Doc = Doc {
+    id: "openAccount",
+    tag: "accounts",
+    summary: "Opens an account",
+    text: "`floor` is the least that may be available, by default `\"0\"`; `null` is no limit: a \
+           world account, where money comes from.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewAccount>)],
+        example: r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0"}"#,
+    }),
+    answers: &[AnswerDoc { status: 201, text: "The account. `Location` names it.", ..SHOWN }
+        .with(&["ETag", "Location"])
+        .then(&[
+            ("getAccount", "id", "$response.body#/id"),
+            ("changeAccount", "id", "$response.body#/id"),
+            ("listEntries", "id", "$response.body#/id"),
+            ("closeAccount", "id", "$response.body#/id"),
+        ])],
+    problems: &[
+        Code::AccountExists,
+        Code::UnknownAsset,
+        Code::AmountNotExact,
+        Code::AmountOutOfRange,
+        Code::InsufficientFunds,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn open(call: Call) -> Result<Reply, Problem> {
+    let NewAccount { id, asset, owner, floor, read } = call.json()?;
+    let floor = match floor {
+        None => Some(Decimal::ZERO),
+        Some(None) => None,
+        Some(Some(amount)) => Some(amount.exact("/floor")?),
+    };
+    let read_anyone = !read.is_empty();
+    let command = Command::OpenAccount { id, asset, owner, floor, read_anyone };
+    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+}
+
+pub(super) const CHANGE: Doc = Doc {
+    id: "changeAccount",
+    tag: "accounts",
+    summary: "Changes an account: its floor, whether it is frozen, who else reads the balance",
+    text: "A floor above what is available is refused. Freezing stops new holds and transfers \
+           from the account; what is held already can still be captured, and amounts come in.",
+    condition: Condition::IfMatch,
+    idempotency: true,
+    body: Some(Body {
+        content: &[
+            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangedAccount>),
+            (Media::Json, SchemaGenerator::subschema_for::<ChangedAccount>),
+        ],
+        example: r#"{"floor":"-500.00","frozen":false,"read":["anyone"]}"#,
+    }),
+    answers: &[SHOWN],
+    problems: &[
+        Code::NotFound,
+        Code::AccountClosed,
+        Code::InsufficientFunds,
+        Code::AmountNotExact,
+        Code::AmountOutOfRange,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn change(call: Call) -> Result<Reply, Problem> {
+    let (id, if_match) = (named(&call)?, call.if_match()?);
+    let ChangedAccount { floor, frozen, read } = call.json()?;
+    let floor = match floor {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(amount)) => Some(Some(amount.exact("/floor")?)),
+    };
+    let read_anyone = read.map(|read| !read.is_empty());
+    let command = Command::ChangeAccount { id, floor, frozen, read_anyone, if_match };
+    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+}
+
+pub(super) const CLOSE: Doc = Doc {
+    id: "closeAccount",
+    tag: "accounts",
+    summary: "Closes an account on which nothing is posted or held; its statement stays",
+    condition: Condition::IfMatch,
+    idempotency: true,
+    answers: &[SHOWN],
+    problems: &[Code::NotFound, Code::AccountNotEmpty],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn close(call: Call) -> Result<Reply, Problem> {
+    let (id, if_match) = (named(&call)?, call.if_match()?);
+    let command = Command::CloseAccount { id, if_match };
+    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listAccounts",
+    tag: "accounts",
+    summary: "The accounts by their ids: for a user the own ones",
+    text: "Administrators, auditors and services see all.",
+    query: &[
+        Parameter { name: "limit", text: "At most so many.", schema: limit },
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<AccountId>,
+        },
+        Parameter { name: "prefix", text: "Only ids that begin so.", schema: text },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of accounts.",
+        SchemaGenerator::subschema_for::<Page<'_>>,
+        "",
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    let prefix = call.query.get("prefix").unwrap_or_default();
+    let page = call.api.app.accounts(call.actor(), prefix, &lists::ask(&call.query)?)?;
+    let items = page.items.iter().map(|(account, revision)| Shown::new(account, *revision, true));
+    Reply::json(&Page { items: items.collect(), next_cursor: lists::cursor(page.next) })
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getAccount",
+    tag: "accounts",
+    summary: "An account",
+    text: "For its owner, administrators, auditors and services; with `read: [\"anyone\"]` the \
+           balance for any session, without owner and floor.",
+    condition: Condition::IfNoneMatch,
+    answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let (account, revision, in_full) = call.api.app.account(call.actor(), &named(call)?)?;
+    match call.not_modified(revision)? {
+        Some(reply) => Ok(reply),
+        None => shown(&account, revision, in_full),
+    }
+}
+
+/// A line of a statement.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Entry")]
+pub(super) struct Line<'a> {
+    /// The transfer.
+    transfer: &'a TransferId,
+    /// The other account.
+    counter: &'a AccountId,
+    /// What came in, or below zero went out.
+    amount: Decimal,
+    /// What was posted on the account with it.
+    balance: Decimal,
+    /// For people.
+    note: Option<&'a str>,
+    /// The transaction that posted it.
+    transaction: Option<TxId>,
+    /// When it was posted.
+    posted_at: Time,
+    /// The commit that posted it.
+    revision: Revision,
+}
+
+/// A page of a statement.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Entries")]
+pub(super) struct Statement<'a> {
+    /// Newest first.
+    items: Vec<Line<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Line<'a> {
+    fn new(entry: &'a Entry) -> Self {
+        Self {
+            transfer: &entry.transfer,
+            counter: &entry.counter,
+            amount: Decimal::from_minor(entry.amount, entry.scale),
+            balance: Decimal::from_minor(entry.balance, entry.scale),
+            note: entry.note.as_deref(),
+            transaction: entry.tx,
+            posted_at: entry.at,
+            revision: entry.revision,
+        }
+    }
+}
+
+pub(super) const ENTRIES: Doc = Doc {
+    id: "listEntries",
+    tag: "accounts",
+    summary: "The statement of an account: its postings with the running balance, newest first",
+    query: &[
+        Parameter { name: "limit", text: "At most so many.", schema: limit },
+        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: text },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of the statement.",
+        SchemaGenerator::subschema_for::<Statement<'_>>,
+        r#"{"items":[{"transfer":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","counter":"bob:main","amount":"-250.00","balance":"750.00","note":"rent","transaction":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}],"next_cursor":null}"#,
+    )],
+    problems: &[Code::NotFound, Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn entries(call: &Call) -> Result<Reply, Problem> {
+    let page = call.api.app.entries(call.actor(), &named(call)?, lists::ask(&call.query)?)?;
+    let items = page.items.iter().map(Line::new).collect();
+    Reply::json(&Statement { items, next_cursor: lists::cursor(page.next) })
+}

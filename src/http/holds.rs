@@ -1,0 +1,245 @@
+//! `/v1/holds`: amounts that are reserved first and posted or released later, without a workflow.
+
+use http::StatusCode;
+use http::header;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::amounts::Amount;
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::transfers;
+use crate::engine::{Command, Hold, Outcome, Refusal, Transfer};
+use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, Time};
+
+/// A new hold.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewHold {
+    /// Its id; absent: one is made.
+    #[serde(default)]
+    id: Option<HoldId>,
+    /// The account.
+    from: AccountId,
+    /// How much.
+    amount: Amount,
+    /// After how long it is released by itself, up to ten years; absent: never.
+    #[serde(default)]
+    #[schemars(schema_with = "life")]
+    expires: Option<Span>,
+}
+
+fn life(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "null"],
+        "pattern": "^([1-9][0-9]{0,4}(ms|s|m|h)|[1-9][0-9]{0,2}d)$",
+        "description": "After how long it is released by itself; absent: never.",
+    })
+}
+
+/// What of a hold is posted, and where to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewCapture {
+    /// Where to.
+    to: AccountId,
+    /// How much; absent: all that is left.
+    #[serde(default)]
+    amount: Option<Amount>,
+    /// `rest`: what is not posted stays held; absent: it is released.
+    #[serde(default)]
+    keep: Option<Keep>,
+    /// For the statements of both accounts.
+    #[serde(default)]
+    #[schemars(length(max = 512))]
+    note: Option<String>,
+}
+
+/// What stays held.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Keep {
+    /// What is not posted.
+    Rest,
+}
+
+/// A hold.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Hold")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: &'a HoldId,
+    /// The account.
+    account: &'a AccountId,
+    /// The account's asset.
+    asset: &'a AssetCode,
+    /// What was reserved at first.
+    amount: Decimal,
+    /// What was posted of it.
+    captured: Decimal,
+    /// What it still reserves.
+    left: Decimal,
+    /// `held`, `captured`, `voided` or `expired`.
+    status: &'static str,
+    /// When it is released by itself; `null`: never.
+    expires_at: Option<Time>,
+    /// When it was placed.
+    created_at: Time,
+    /// What was posted; only in the answer to a capture.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "transfers::Shown<'_>", default)]
+    transfer: Option<transfers::Shown<'a>>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(hold: &'a Hold, transfer: Option<&'a Transfer>) -> Self {
+        let amount = |units| Decimal::from_minor(units, hold.scale);
+        Self {
+            id: &hold.id,
+            account: &hold.account,
+            asset: &hold.asset,
+            amount: amount(hold.amount),
+            captured: amount(hold.captured),
+            left: amount(hold.left),
+            status: hold.status.as_str(),
+            expires_at: hold.expires_at,
+            created_at: hold.created_at,
+            transfer: transfer.map(transfers::Shown::new),
+        }
+    }
+}
+
+const EXAMPLE: &str = r#"{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","account":"alice:main","asset":"EUR","amount":"251.25","captured":"0.00","left":"251.25","status":"held","expires_at":"2026-11-24T10:15:00.000Z","created_at":"2026-11-24T10:00:00.000Z"}"#;
+
+const SHOWN: AnswerDoc =
+    AnswerDoc::json(200, "The hold.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
+        .with(&["ETag"]);
+
+fn named(call: &Call) -> Result<HoldId, Problem> {
+    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("hold").into())
+}
+
+fn written(outcome: &Outcome) -> Result<Reply, Problem> {
+    let Outcome::Hold { hold, revision, created, transfer } = outcome else {
+        return Err(unexpected(outcome));
+    };
+    let reply = Reply::json(&Shown::new(hold, transfer.as_deref()))?.at(*revision);
+    if !created {
+        return Ok(reply);
+    }
+    let location = format!("/v1/holds/{}", hold.id);
+    Ok(reply.status(StatusCode::CREATED).with_text(header::LOCATION, &location))
+}
+
+pub(super) const PLACE: Doc = Doc {
+    id: "placeHold",
+    tag: "holds",
+    summary: "Reserves an amount on an account",
+    text: "An id with the same account and amount as before answers 200 with that hold as it is \
+           now; with others `hold-id-taken`.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewHold>)],
+        example: r#"{"from":"alice:main","amount":"251.25","expires":"15m"}"#,
+    }),
+    answers: &[
+        SHOWN,
+        AnswerDoc { status: 201, text: "The hold. `Location` names it.", ..SHOWN }
+            .with(&["ETag", "Location"])
+            .then(&[
+                ("getHold", "id", "$response.body#/id"),
+                ("captureHold", "id", "$response.body#/id"),
+                ("voidHold", "id", "$response.body#/id"),
+            ]),
+    ],
+    problems: &[
+        Code::InsufficientFunds,
+        Code::AccountClosed,
+        Code::AccountFrozen,
+        Code::UnknownAccount,
+        Code::AmountNotExact,
+        Code::AmountOutOfRange,
+        Code::HoldIdTaken,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn place(call: Call) -> Result<Reply, Problem> {
+    let NewHold { id, from, amount, expires } = call.json()?;
+    let amount = amount.exact("/amount")?;
+    let command = Command::PlaceHold { id, from, amount, expires };
+    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getHold",
+    tag: "holds",
+    summary: "A hold that was placed without a workflow",
+    text: "For the owner of its account, administrators, auditors and services. Those of \
+           transactions are shown with them.",
+    condition: Condition::IfNoneMatch,
+    answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let (hold, revision) = call.api.app.hold(call.actor(), &named(call)?)?;
+    match call.not_modified(revision)? {
+        Some(reply) => Ok(reply),
+        None => Ok(Reply::json(&Shown::new(&hold, None))?.at(revision)),
+    }
+}
+
+pub(super) const CAPTURE: Doc = Doc {
+    id: "captureHold",
+    tag: "holds",
+    summary: "Posts what a hold reserves, or a part of it",
+    text: "What is not posted is released, or with `keep: rest` stays held.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewCapture>)],
+        example: r#"{"to":"bob:main","amount":"250.00","keep":"rest"}"#,
+    }),
+    answers: &[AnswerDoc { text: "The hold as it is now, with its transfer.", ..SHOWN }],
+    problems: &[
+        Code::NotFound,
+        Code::HoldNotOpen,
+        Code::ExceedsHold,
+        Code::AssetMismatch,
+        Code::AccountClosed,
+        Code::UnknownAccount,
+        Code::AmountNotExact,
+        Code::AmountOutOfRange,
+        Code::SameAccount,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn capture(call: Call) -> Result<Reply, Problem> {
+    let id = named(&call)?;
+    let NewCapture { to, amount, keep, note } = call.json()?;
+    let amount = amount.map(|amount| amount.exact("/amount")).transpose()?;
+    let keep_rest = matches!(keep, Some(Keep::Rest));
+    let note = note.map(Into::into);
+    let command = Command::CaptureHold { id, to, amount, keep_rest, note };
+    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+}
+
+pub(super) const VOID: Doc = Doc {
+    id: "voidHold",
+    tag: "holds",
+    summary: "Releases what is left of a hold",
+    idempotency: true,
+    answers: &[SHOWN],
+    problems: &[Code::NotFound, Code::HoldNotOpen],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn void(call: Call) -> Result<Reply, Problem> {
+    let id = named(&call)?;
+    Ok(call.execute(Command::VoidHold { id }, |outcome, _| written(outcome)).await)
+}

@@ -1,0 +1,246 @@
+//! `/v1/transfers`: movements between two accounts.
+
+use http::StatusCode;
+use http::header;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+use super::amounts::Amount;
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc};
+use super::shape;
+use crate::engine::{Command, Outcome, Refusal, TRANSFERS_MAX, Transfer, TransferAsk};
+use crate::types::{AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId};
+
+/// A new transfer.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTransfer {
+    /// Its id; absent: one is made.
+    #[serde(default)]
+    id: Option<TransferId>,
+    /// Where from.
+    from: AccountId,
+    /// Where to.
+    to: AccountId,
+    /// How much.
+    amount: Amount,
+    /// For the statements of both accounts.
+    #[serde(default)]
+    #[schemars(length(max = 512))]
+    note: Option<String>,
+}
+
+/// New transfers, all or none.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewTransfers {
+    /// 1 to 100, posted in this order in one commit.
+    #[schemars(length(min = 1, max = 100))]
+    transfers: Vec<NewTransfer>,
+}
+
+fn one_or_many(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<NewTransfer>();
+    let many = generator.subschema_for::<NewTransfers>();
+    json_schema!({ "anyOf": [one, many] })
+}
+
+impl NewTransfer {
+    fn ask(self, within: &str) -> Result<TransferAsk, Problem> {
+        let Self { id, from, to, amount, note } = self;
+        let amount = amount.exact(&format!("{within}/amount"))?;
+        Ok(TransferAsk { id, from, to, amount, note: note.map(Into::into) })
+    }
+}
+
+/// A transfer.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Transfer")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: &'a TransferId,
+    /// The account that it left.
+    from: &'a AccountId,
+    /// The account that it went to.
+    to: &'a AccountId,
+    /// The asset of both.
+    asset: &'a AssetCode,
+    /// How much.
+    amount: Decimal,
+    /// For the statements of both accounts.
+    note: Option<&'a str>,
+    /// The transaction that posted it.
+    transaction: Option<TxId>,
+    /// The hold that it was captured from.
+    hold: Option<&'a HoldId>,
+    /// The transfer that it undoes.
+    reverses: Option<&'a TransferId>,
+    /// The transfer that undid it.
+    reversed_by: Option<&'a TransferId>,
+    /// When it was posted.
+    posted_at: Time,
+    /// The commit that posted it.
+    revision: Revision,
+}
+
+/// Transfers that were posted together.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Transfers")]
+pub(super) struct All<'a> {
+    /// In the order in which they were asked for.
+    transfers: Vec<Shown<'a>>,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(transfer: &'a Transfer) -> Self {
+        Self {
+            id: &transfer.id,
+            from: &transfer.from,
+            to: &transfer.to,
+            asset: &transfer.asset,
+            amount: Decimal::from_minor(transfer.amount, transfer.scale),
+            note: transfer.note.as_deref(),
+            transaction: transfer.tx,
+            hold: transfer.hold.as_ref(),
+            reverses: transfer.reverses.as_ref(),
+            reversed_by: transfer.reversed_by.as_ref(),
+            posted_at: transfer.at,
+            revision: transfer.revision,
+        }
+    }
+}
+
+fn shown_or_all(generator: &mut SchemaGenerator) -> Schema {
+    let one = generator.subschema_for::<Shown<'_>>();
+    let many = generator.subschema_for::<All<'_>>();
+    json_schema!({ "anyOf": [one, many] })
+}
+
+const EXAMPLE: &str = r#"{"id":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","from":"alice:main","to":"bob:main","asset":"EUR","amount":"250.00","note":"rent","transaction":null,"hold":null,"reverses":null,"reversed_by":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}"#;
+
+const SHOWN: AnswerDoc =
+    AnswerDoc::json(200, "The transfer.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
+        .with(&["ETag"]);
+
+fn named(call: &Call) -> Result<TransferId, Problem> {
+    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("transfer").into())
+}
+
+fn written(outcome: &Outcome, in_list: bool) -> Result<Reply, Problem> {
+    let Outcome::Transfers { transfers, revision, created } = outcome else {
+        return Err(unexpected(outcome));
+    };
+    let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
+    match transfers.as_slice() {
+        [only] if !in_list => {
+            let location = format!("/v1/transfers/{}", only.id);
+            let reply = Reply::json(&Shown::new(only))?.at(*revision).status(status);
+            Ok(reply.with_text(header::LOCATION, &location))
+        }
+        all => {
+            let transfers = all.iter().map(Shown::new).collect();
+            Ok(Reply::json(&All { transfers })?.status(status))
+        }
+    }
+}
+
+pub(super) const POST: Doc = Doc {
+    id: "postTransfers",
+    tag: "transfers",
+    summary: "Posts a transfer, or several, all or none",
+    text: "An id with the same content as before answers 200 with the transfer that was posted \
+           then; with other content `transfer-id-taken`.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, one_or_many)],
+        example: r#"{"id":"rent-2026-11","from":"alice:main","to":"bob:main","amount":"250.00","note":"rent"}"#,
+    }),
+    answers: &[
+        AnswerDoc::json(200, "All of them were posted before.", shown_or_all, EXAMPLE),
+        AnswerDoc::json(
+            201,
+            "The transfer, with `ETag` and `Location`; or all.",
+            shown_or_all,
+            EXAMPLE,
+        )
+        .then(&[
+            ("getTransfer", "id", "$response.body#/id"),
+            ("reverseTransfer", "id", "$response.body#/id"),
+        ]),
+    ],
+    problems: &[
+        Code::InsufficientFunds,
+        Code::AssetMismatch,
+        Code::AccountClosed,
+        Code::AccountFrozen,
+        Code::UnknownAccount,
+        Code::AmountNotExact,
+        Code::AmountOutOfRange,
+        Code::SameAccount,
+        Code::TransferIdTaken,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn post(call: Call) -> Result<Reply, Problem> {
+    let body = call.json_value()?;
+    let in_list = body.get("transfers").is_some();
+    let mut transfers = Vec::new();
+    if in_list {
+        let NewTransfers { transfers: many } = shape::read(body)?;
+        if many.is_empty() || many.len() > TRANSFERS_MAX {
+            let message = format!("must have 1 to {TRANSFERS_MAX} entries");
+            return Err(Problem::field("/transfers", "out-of-range", message));
+        }
+        for (number, one) in many.into_iter().enumerate() {
+            transfers.push(one.ask(&format!("/transfers/{number}"))?);
+        }
+    } else {
+        transfers.push(shape::read::<NewTransfer>(body)?.ask("")?);
+    }
+    let command = Command::PostTransfers { transfers };
+    Ok(call.execute(command, move |outcome, _| written(outcome, in_list)).await)
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getTransfer",
+    tag: "transfers",
+    summary: "A transfer",
+    text: "For the owners of its accounts, administrators, auditors and services.",
+    answers: &[SHOWN],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let (transfer, revision) = call.api.app.transfer(call.actor(), &named(call)?)?;
+    Ok(Reply::json(&Shown::new(&transfer))?.at(revision))
+}
+
+pub(super) const REVERSE: Doc = Doc {
+    id: "reverseTransfer",
+    tag: "transfers",
+    summary: "Posts the opposite of a transfer, once",
+    text: "It must be possible like any transfer: what was received must still be there.",
+    idempotency: true,
+    answers: &[AnswerDoc { status: 201, text: "The opposite transfer.", ..SHOWN }
+        .with(&["ETag", "Location"])],
+    problems: &[
+        Code::NotFound,
+        Code::AlreadyReversed,
+        Code::InsufficientFunds,
+        Code::AccountClosed,
+        Code::AccountFrozen,
+        Code::AmountOutOfRange,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn reverse(call: Call) -> Result<Reply, Problem> {
+    let id = named(&call)?;
+    Ok(call.execute(Command::ReverseTransfer { id }, |outcome, _| written(outcome, false)).await)
+}
