@@ -48,6 +48,8 @@ pub struct App {
     closing: AtomicBool,
     executor: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<Option<String>>,
+    #[cfg(debug_assertions)]
+    mishap: Option<super::Mishap>,
 }
 
 impl App {
@@ -61,7 +63,9 @@ impl App {
         secret: Secret,
         settings: Settings,
     ) -> Result<Opened, OpenError> {
-        let Settings { rules, dev, password_cost, admin_password } = settings;
+        #[cfg(debug_assertions)]
+        let mishap = settings.mishap.clone();
+        let Settings { rules, dev, password_cost, admin_password, .. } = settings;
         let clock = Arc::new(open_clock(&*store)?);
         let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
         let depth = Arc::new(AtomicUsize::new(0));
@@ -74,6 +78,8 @@ impl App {
             Arc::clone(&caches),
             Arc::clone(&depth),
             stop.clone(),
+            #[cfg(debug_assertions)]
+            mishap.clone(),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
         let executor = std::thread::Builder::new()
@@ -94,6 +100,8 @@ impl App {
             closing: AtomicBool::new(false),
             executor: Mutex::new(Some(executor)),
             stop,
+            #[cfg(debug_assertions)]
+            mishap,
         });
         let set_up = app.set_up(admin_password).await?;
         Ok(Opened { app, set_up, stopped: stopped_by(stopped) })
@@ -160,6 +168,8 @@ impl App {
             Some(_) => (Some(render), None),
             None => (None, Some(render)),
         };
+        #[cfg(debug_assertions)]
+        let name = command.name();
         let job = Job { command, actor, evidence, request, keyed, render, reply };
         if let Err((job, refusal)) = self.enqueue(job) {
             let render = spare.or(job.render);
@@ -168,6 +178,10 @@ impl App {
             });
         }
         let done = self.settle(done).await;
+        #[cfg(debug_assertions)]
+        if let Some(mishap) = &self.mishap {
+            mishap.at_answer(name);
+        }
         match done {
             Ok(Done { end: End::Kept(answer), .. }) => fresh(answer),
             Ok(Done { end: End::Replayed(answer), .. }) => Answered { answer, replayed: true },

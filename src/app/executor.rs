@@ -118,6 +118,8 @@ pub(super) struct Executor {
     next_due: Time,
     clock_noted_at: Time,
     sweep: Sweep,
+    #[cfg(debug_assertions)]
+    mishap: Option<super::Mishap>,
 }
 
 /// What one commit is made of, beside the time.
@@ -138,6 +140,7 @@ impl Executor {
         caches: Arc<Caches>,
         depth: Arc<AtomicUsize>,
         stop: watch::Sender<Option<String>>,
+        #[cfg(debug_assertions)] mishap: Option<super::Mishap>,
     ) -> Self {
         let last = store.durable();
         Self {
@@ -151,6 +154,8 @@ impl Executor {
             next_due: Time::ZERO,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
+            #[cfg(debug_assertions)]
+            mishap,
         }
     }
 
@@ -312,6 +317,10 @@ impl Executor {
     fn execute(&mut self, job: Job) -> Result<(), Fatal> {
         let now = self.fire_due()?;
         let Job { command, actor, evidence, request, keyed, render, reply } = job;
+        #[cfg(debug_assertions)]
+        if let Some(mishap) = &self.mishap {
+            mishap.at_turn(&command);
+        }
         let asked = Asked { command: &command, actor: &actor, evidence: &evidence };
         let (end, receipt) = match self.attempt(now, &asked, &request, keyed, render.as_ref())? {
             Ok((end, receipt)) => (end, receipt),

@@ -32,6 +32,8 @@ mod cache;
 mod clock;
 mod executor;
 mod ledger;
+#[cfg(debug_assertions)]
+mod mishap;
 mod passwords;
 mod prepare;
 mod reads;
@@ -47,6 +49,8 @@ pub use api::{
 };
 pub use app::App;
 pub use ledger::{EntryMark, LedgerCheck};
+#[cfg(debug_assertions)]
+pub use mishap::Mishap;
 pub use passwords::Cost;
 pub use secret::Secret;
 
