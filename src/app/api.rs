@@ -113,9 +113,6 @@ pub struct Settings {
     pub password_cost: Cost,
     /// The password of the user `admin`, created at the first start.
     pub admin_password: Option<Password>,
-    /// What is to go wrong.
-    #[cfg(debug_assertions)]
-    pub mishap: Option<super::Mishap>,
 }
 
 /// Why the application could not be opened.

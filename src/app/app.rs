@@ -15,9 +15,11 @@ use super::{
     Answered, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened, Secret, Settings,
     Stopped,
 };
-use crate::engine::{Actor, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor};
+use crate::engine::{
+    Actor, ChallengeKey, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor,
+};
 use crate::records::value::{self, ClockV1};
-use crate::records::{Key, ReadError, Scope, read_fact};
+use crate::records::{Definitions, Key, ReadError, Scope, read_fact};
 use crate::store::{Receipt, Store, View};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
@@ -37,6 +39,7 @@ const ADVANCE_MAX: Span = Span::from_hours(10 * 366 * 24);
 /// The application: everything that the HTTP layer and the command line can ask for.
 pub struct App {
     pub(super) store: Arc<dyn Store>,
+    pub(super) definitions: Arc<Definitions>,
     pub(super) rules: Arc<Rules>,
     pub(super) secret: Secret,
     pub(super) clock: Arc<Clock>,
@@ -48,8 +51,6 @@ pub struct App {
     closing: AtomicBool,
     executor: Mutex<Option<JoinHandle<()>>>,
     stop: watch::Sender<Option<String>>,
-    #[cfg(debug_assertions)]
-    mishap: Option<super::Mishap>,
 }
 
 impl App {
@@ -63,23 +64,24 @@ impl App {
         secret: Secret,
         settings: Settings,
     ) -> Result<Opened, OpenError> {
-        #[cfg(debug_assertions)]
-        let mishap = settings.mishap.clone();
-        let Settings { rules, dev, password_cost, admin_password, .. } = settings;
+        let Settings { rules, dev, password_cost, admin_password } = settings;
         let clock = Arc::new(open_clock(&*store)?);
+        // From the secret that lies beside the store, so that no backup of the store makes codes.
+        let challenge_key = ChallengeKey::new(secret.digest("one-time codes", &[]));
+        let rules = Rules { challenge_key, ..rules };
         let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
+        let definitions = Arc::new(Definitions::default());
         let depth = Arc::new(AtomicUsize::new(0));
         let (stop, stopped) = watch::channel(None);
         let (queue, work) = mpsc::sync_channel(QUEUE_MAX);
         let executor = Executor::new(
             Arc::clone(&store),
+            Arc::clone(&definitions),
             Arc::clone(&rules),
             Arc::clone(&clock),
             Arc::clone(&caches),
             Arc::clone(&depth),
             stop.clone(),
-            #[cfg(debug_assertions)]
-            mishap.clone(),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
         let executor = std::thread::Builder::new()
@@ -89,6 +91,7 @@ impl App {
         let passwords = Passwords::start(password_cost).map_err(no_thread)?;
         let app = Arc::new(Self {
             store,
+            definitions,
             rules,
             secret,
             clock,
@@ -100,8 +103,6 @@ impl App {
             closing: AtomicBool::new(false),
             executor: Mutex::new(Some(executor)),
             stop,
-            #[cfg(debug_assertions)]
-            mishap,
         });
         let set_up = app.set_up(admin_password).await?;
         Ok(Opened { app, set_up, stopped: stopped_by(stopped) })
@@ -168,8 +169,6 @@ impl App {
             Some(_) => (Some(render), None),
             None => (None, Some(render)),
         };
-        #[cfg(debug_assertions)]
-        let name = command.name();
         let job = Job { command, actor, evidence, request, keyed, render, reply };
         if let Err((job, refusal)) = self.enqueue(job) {
             let render = spare.or(job.render);
@@ -178,10 +177,6 @@ impl App {
             });
         }
         let done = self.settle(done).await;
-        #[cfg(debug_assertions)]
-        if let Some(mishap) = &self.mishap {
-            mishap.at_answer(name);
-        }
         match done {
             Ok(Done { end: End::Kept(answer), .. }) => fresh(answer),
             Ok(Done { end: End::Replayed(answer), .. }) => Answered { answer, replayed: true },

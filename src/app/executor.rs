@@ -19,7 +19,7 @@ use crate::engine::{
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
-use crate::records::{Key, PlanError, ReadError, Reader, plan, read_fact};
+use crate::records::{Definitions, Key, PlanError, ReadError, Reader, plan, read_fact};
 use crate::store::{
     Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Row, Store, StoreError, Urgency,
     View, Write,
@@ -107,6 +107,7 @@ impl From<StoreError> for Fatal {
 /// The executor: it alone commits.
 pub(super) struct Executor {
     pub(super) store: Arc<dyn Store>,
+    pub(super) definitions: Arc<Definitions>,
     pub(super) rules: Arc<Rules>,
     pub(super) clock: Arc<Clock>,
     pub(super) caches: Arc<Caches>,
@@ -118,8 +119,6 @@ pub(super) struct Executor {
     next_due: Time,
     clock_noted_at: Time,
     sweep: Sweep,
-    #[cfg(debug_assertions)]
-    mishap: Option<super::Mishap>,
 }
 
 /// What one commit is made of, beside the time.
@@ -135,16 +134,17 @@ struct Pieces {
 impl Executor {
     pub(super) fn new(
         store: Arc<dyn Store>,
+        definitions: Arc<Definitions>,
         rules: Arc<Rules>,
         clock: Arc<Clock>,
         caches: Arc<Caches>,
         depth: Arc<AtomicUsize>,
         stop: watch::Sender<Option<String>>,
-        #[cfg(debug_assertions)] mishap: Option<super::Mishap>,
     ) -> Self {
         let last = store.durable();
         Self {
             store,
+            definitions,
             rules,
             clock,
             caches,
@@ -154,8 +154,6 @@ impl Executor {
             next_due: Time::ZERO,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
-            #[cfg(debug_assertions)]
-            mishap,
         }
     }
 
@@ -186,9 +184,8 @@ impl Executor {
                     }
                 }
                 Ok(Work::Advance { by, reply }) => {
-                    self.clock.advance(by);
+                    self.advance(by)?;
                     self.note_clock()?;
-                    self.fire_due()?;
                     // Whoever asked may be gone; the clock has moved all the same.
                     drop(reply.send(self.store.durable_at(self.last)));
                 }
@@ -238,6 +235,19 @@ impl Executor {
         Ok(())
     }
 
+    /// Moves the clock from one due time to the next, so that what a firing sets anew and is due
+    /// on the way happens at its time, as it would have.
+    fn advance(&mut self, by: Span) -> Result<(), Fatal> {
+        let target = self.clock.now().plus(by);
+        loop {
+            let now = self.fire_due()?;
+            if now >= target {
+                return Ok(());
+            }
+            self.clock.advance(self.next_due.min(target).since(now).max(Span::from_ms(1)));
+        }
+    }
+
     /// Lets everything fire that is due, and says what time it is now.
     fn fire_due(&mut self) -> Result<Time, Fatal> {
         loop {
@@ -262,7 +272,12 @@ impl Executor {
                 self.next_due = timers.first().map_or(Time::MAX, |timer| timer.due);
                 continue;
             }
-            if !self.fire(now, &due)? {
+            let knows_all = due.len() < timers.len() || page.next.is_none();
+            let horizon = match due.last() {
+                Some(last) if !knows_all => last.due,
+                _ => now,
+            };
+            if !self.fire(now, &due, horizon)? {
                 self.next_due = now.plus(RETRY_AFTER);
                 return Ok(now);
             }
@@ -271,20 +286,22 @@ impl Executor {
 
     /// Lets these timers fire in one commit; `false`: there is no room for it now. Whatever is
     /// decided looks at the time itself, so nothing that has ended comes back to life meanwhile.
-    fn fire(&mut self, now: Time, due: &[Timer]) -> Result<bool, Fatal> {
-        let store = Arc::clone(&self.store);
-        let mut reader = Reader::new(&*store, View::Staged);
+    fn fire(&mut self, now: Time, due: &[Timer], horizon: Time) -> Result<bool, Fatal> {
+        let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
+        let mut reader = Reader::new(&*store, View::Staged, &definitions);
         for timer in due {
             match &timer.what {
                 TimerOf::Session(id) => reader.load(Fact::Session(*id))?,
                 TimerOf::Stored(id) => reader.load(Fact::Stored(*id))?,
                 TimerOf::Link(hash) => reader.load(Fact::Token(*hash))?,
                 TimerOf::Hold(id) => reader.load(Fact::Hold(id.clone()))?,
+                TimerOf::Tx(id) => reader.load(Fact::Tx(*id))?,
+                TimerOf::Orphans(..) | TimerOf::Adopt(..) => {}
             }
         }
         let moment = self.moment(now, seed()?);
         let changes = loop {
-            match decide_timers(&reader.facts, &self.rules, moment, due) {
+            match decide_timers(&reader.facts, &self.rules, moment, due, horizon) {
                 Ok(changes) => break changes,
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
@@ -303,6 +320,12 @@ impl Executor {
         };
         match self.commit(now, pieces)? {
             Ok(_) => Ok(true),
+            // Together they are too much for one commit.
+            Err(StoreError::Invalid(_)) if due.len() > 1 => {
+                let first = &due[..due.len() / 2];
+                let horizon = first.last().map_or(horizon, |timer| timer.due);
+                self.fire(now, first, horizon)
+            }
             Err(error) => {
                 tracing::warn!(%error, "timers are late");
                 Ok(false)
@@ -317,10 +340,6 @@ impl Executor {
     fn execute(&mut self, job: Job) -> Result<(), Fatal> {
         let now = self.fire_due()?;
         let Job { command, actor, evidence, request, keyed, render, reply } = job;
-        #[cfg(debug_assertions)]
-        if let Some(mishap) = &self.mishap {
-            mishap.at_turn(&command);
-        }
         let asked = Asked { command: &command, actor: &actor, evidence: &evidence };
         let (end, receipt) = match self.attempt(now, &asked, &request, keyed, render.as_ref())? {
             Ok((end, receipt)) => (end, receipt),
@@ -360,8 +379,8 @@ impl Executor {
             }
         }
         for _ in 0..CONFLICTS_MAX {
-            let store = Arc::clone(&self.store);
-            let mut facts = Reader::new(&*store, View::Staged);
+            let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
+            let mut facts = Reader::new(&*store, View::Staged, &definitions);
             let decision = self.decide(now, asked, &mut facts)?;
             let Decision { changes, result } = decision;
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);

@@ -32,13 +32,12 @@ mod cache;
 mod clock;
 mod executor;
 mod ledger;
-#[cfg(debug_assertions)]
-mod mishap;
 mod passwords;
 mod prepare;
 mod reads;
 mod secret;
 mod sweep;
+mod transactions;
 
 #[cfg(test)]
 mod tests;
@@ -49,9 +48,8 @@ pub use api::{
 };
 pub use app::App;
 pub use ledger::{EntryMark, LedgerCheck};
-#[cfg(debug_assertions)]
-pub use mishap::Mishap;
 pub use passwords::Cost;
 pub use secret::Secret;
+pub use transactions::TxFilter;
 
 use executor::{Done, End};

@@ -219,8 +219,6 @@ async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Fail
         rules: config.rules.clone(),
         dev: config.dev,
         admin_password: config.admin_password.clone(),
-        #[cfg(debug_assertions)]
-        mishap: mishap(),
         ..app::Settings::default()
     };
     let opened = match app::Secret::load_or_create(&config.data) {
@@ -228,12 +226,6 @@ async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Fail
         Err(error) => Err(error),
     };
     opened.map_err(|error| Failure::Failed(error.to_string()))
-}
-
-/// What a test wants to go wrong; builds for production do not ask.
-#[cfg(debug_assertions)]
-fn mishap() -> Option<app::Mishap> {
-    std::env::var("ABIDE_MISHAP").ok().as_deref().and_then(app::Mishap::parse)
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {

@@ -1,9 +1,12 @@
 //! What each event makes of the records: the one transition function, live and in replay.
 
+use std::sync::Arc;
+
 use super::draft::{Draft, Stop};
 use super::state::{
     Attempts, Fact, Holder, Link, Opens, Record, Session, Stored, StoredId, Timer, TimerOf, User,
 };
+use super::tx::{OwnerId, WorkflowHead};
 use super::{Event, UserChange, UserRef};
 use crate::types::{SessionId, Time, TokenHash, UserId};
 
@@ -79,21 +82,26 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             draft.put(Fact::User(user.id), Record::User((**user).clone()));
             Ok(())
         }
-        Event::UserChanged { user, change } => change_user(draft, *user, |user| {
-            let UserChange { name, roles, attributes, disabled } = &**change;
-            if let Some(name) = name {
-                user.name = name.as_deref().map(Into::into);
+        Event::UserChanged { user, change } => {
+            if change.disabled == Some(true) {
+                super::tx::orphan(draft, OwnerId::User(*user))?;
             }
-            if let Some(roles) = roles {
-                user.roles = roles.as_slice().into();
-            }
-            if let Some(attributes) = attributes {
-                user.attributes = super::data::text(attributes);
-            }
-            if let Some(disabled) = disabled {
-                user.disabled = *disabled;
-            }
-        }),
+            change_user(draft, *user, |user| {
+                let UserChange { name, roles, attributes, disabled } = &**change;
+                if let Some(name) = name {
+                    user.name = name.as_deref().map(Into::into);
+                }
+                if let Some(roles) = roles {
+                    user.roles = roles.as_slice().into();
+                }
+                if let Some(attributes) = attributes {
+                    user.attributes = super::data::text(attributes);
+                }
+                if let Some(disabled) = disabled {
+                    user.disabled = *disabled;
+                }
+            })
+        }
         Event::PasswordSet { user, hash } => change_user(draft, *user, |user| {
             user.password = Some(hash.clone());
             user.credential += 1;
@@ -143,6 +151,34 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
                 draft.disarm(timer);
                 draft.delete(Fact::Stored(*id));
             }
+            Ok(())
+        }
+        Event::Tx { tx, event } => super::tx::apply(draft, *tx, event),
+        Event::WorkflowPublished { published } => {
+            let (name, version) = (published.name.clone(), published.version);
+            if draft.workflow(name.clone())?.is_none() {
+                let count = draft.count(&Fact::WorkflowCount)?;
+                draft.put(Fact::WorkflowCount, Record::Count(count + 1));
+            }
+            let head = WorkflowHead { latest: version, retired: false };
+            draft.put(Fact::Workflow(name.clone()), Record::Workflow(head));
+            let record = Record::Definition(Arc::new((**published).clone()));
+            draft.put(Fact::Definition(name, version), record);
+            Ok(())
+        }
+        Event::WorkflowRetired { name } => {
+            if let Some(head) = draft.workflow(name.clone())?.copied() {
+                let head = WorkflowHead { retired: true, ..head };
+                draft.put(Fact::Workflow(name.clone()), Record::Workflow(head));
+            }
+            Ok(())
+        }
+        Event::ValuePut { id, json } => {
+            draft.put(Fact::Value(id.clone()), Record::Data(json.clone()));
+            Ok(())
+        }
+        Event::ValueDeleted { id } => {
+            draft.delete(Fact::Value(id.clone()));
             Ok(())
         }
         Event::Denied { .. } => Ok(()),
@@ -207,6 +243,7 @@ fn end_session(draft: &mut Draft<'_>, id: SessionId) -> Result<(), Stop> {
         }
     }
     draft.recount(Fact::SessionCount, false)?;
+    super::tx::orphan(draft, OwnerId::Session(id))?;
     draft.disarm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
     draft.delete(Fact::Token(session.token));
     draft.delete(Fact::Session(id));
@@ -249,6 +286,7 @@ fn change_user(
 }
 
 fn delete_user(draft: &mut Draft<'_>, user: &UserRef) -> Result<(), Stop> {
+    super::tx::orphan(draft, OwnerId::User(user.id))?;
     if draft.user_data(user.id)?.is_some() {
         draft.delete(Fact::UserData(user.id));
     }

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Asset;
+use super::state::ValueKey;
+use super::tx::{Repair, StartAsk};
+use super::workflow::Definition;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role, SessionId,
-    Span, Token, TokenKind, TransferId, UserPattern, Username,
+    Span, Token, TokenKind, TransferId, TxId, UserPattern, Username, WorkflowName,
 };
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
@@ -317,6 +320,82 @@ pub enum Command {
         /// Which.
         id: HoldId,
     },
+    /// Starts a transaction.
+    Start(Box<StartAsk>),
+    /// Submits a step of a transaction.
+    Submit {
+        /// Which.
+        tx: TxId,
+        /// The step, as it was named.
+        step: Arc<str>,
+        /// The input.
+        input: Value,
+        /// At which revision of the transaction.
+        if_match: Option<IfMatch>,
+    },
+    /// Claims an open step and its siblings.
+    Claim {
+        /// Which.
+        tx: TxId,
+        /// The step, as it was named.
+        step: Arc<str>,
+    },
+    /// Gives a claim up.
+    Release {
+        /// Which.
+        tx: TxId,
+        /// The step, as it was named.
+        step: Arc<str>,
+    },
+    /// Has a new one-time code sent.
+    Resend {
+        /// Which.
+        tx: TxId,
+        /// The challenge's name.
+        challenge: Arc<str>,
+    },
+    /// Cancels a transaction: what was done is undone.
+    Cancel {
+        /// Which.
+        tx: TxId,
+        /// Why, for the history.
+        reason: Option<String>,
+        /// At which revision of the transaction.
+        if_match: Option<IfMatch>,
+    },
+    /// Has a stuck transaction go on, for an operator.
+    Repair {
+        /// Which.
+        tx: TxId,
+        /// How.
+        repair: Repair,
+    },
+    /// Publishes a version of a workflow.
+    Publish {
+        /// The document.
+        source: Arc<str>,
+        /// What it says.
+        definition: Arc<Definition>,
+    },
+    /// Takes a workflow out of service.
+    Retire {
+        /// Which.
+        name: WorkflowName,
+    },
+    /// Writes a reference value.
+    PutValue {
+        /// Which.
+        id: ValueKey,
+        /// The value.
+        value: Value,
+        /// At which revision of it.
+        if_match: Option<IfMatch>,
+    },
+    /// Forgets a reference value.
+    DeleteValue {
+        /// Which.
+        id: ValueKey,
+    },
     /// Keeps in the audit log that an actor was refused a read.
     NoteDenial {
         /// What was asked for, in the words of the API: `GET /v1/users`.
@@ -362,6 +441,17 @@ impl Command {
             Self::PlaceHold { .. } => "place-hold",
             Self::CaptureHold { .. } => "capture-hold",
             Self::VoidHold { .. } => "void-hold",
+            Self::Start(_) => "start-transaction",
+            Self::Submit { .. } => "submit-step",
+            Self::Claim { .. } => "claim-step",
+            Self::Release { .. } => "release-step",
+            Self::Resend { .. } => "resend-code",
+            Self::Cancel { .. } => "cancel-transaction",
+            Self::Repair { .. } => "repair-transaction",
+            Self::Publish { .. } => "publish-workflow",
+            Self::Retire { .. } => "retire-workflow",
+            Self::PutValue { .. } => "put-value",
+            Self::DeleteValue { .. } => "delete-value",
             Self::NoteDenial { .. } => "note-denial",
         }
     }
@@ -393,6 +483,7 @@ impl Command {
                 | Self::RevokeKey { .. }
                 | Self::DeleteStored { .. }
                 | Self::VoidHold { .. }
+                | Self::Cancel { .. }
         )
     }
 

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use super::draft::{Changes, Draft, Facts, Moment, Stop};
 use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, User};
 use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
-use super::{keys, ledger, password, sessions, stored, timers, users};
-use crate::types::{KeyId, Revision, Role, SessionId, Span, Token, UserId};
+use super::{keys, ledger, password, sessions, stored, timers, tx, users};
+use crate::types::{KeyId, Revision, Role, SessionId, Span, Time, Token, UserId};
 
 /// Failures of an account that cost no waiting.
 const ACCOUNT_FAILURES_FREE: u32 = 5;
 
 /// Failures from an address that cost no waiting: many people may share one.
 const ADDRESS_FAILURES_FREE: u32 = 50;
+
+/// Most firings of one commit: what is left stays due.
+const FIRINGS_MAX: usize = 400;
 
 /// The longest wait. An attacker gets about a hundred attempts a day at an account; its user,
 /// locked out by the attacker, waits at most so long (and live sessions not at all).
@@ -105,7 +108,9 @@ pub fn decide(
     }
 }
 
-/// Lets the timers fire that are due at this moment.
+/// Lets the timers fire that are due at this moment, in the order of their times; those that they
+/// set anew too, as far as they are due by the `horizon`: up to there the caller knows all that
+/// are due.
 ///
 /// # Errors
 /// All facts that must be loaded first; then decide again.
@@ -114,11 +119,25 @@ pub fn decide_timers(
     rules: &Rules,
     moment: Moment,
     due: &[Timer],
+    horizon: Time,
 ) -> Result<Changes, Vec<super::Fact>> {
     let mut draft = Draft::new(facts, rules, moment);
     let mut needs = Vec::new();
-    for timer in due {
-        if let Err(Stop::Need(fact)) = timers::fire(&mut draft, timer.clone()) {
+    let mut due = due.iter();
+    let mut next = due.next();
+    for _ in 0..FIRINGS_MAX {
+        // What a firing sets anew and is due too takes its place in the order.
+        let set = draft.armed().next().filter(|timer| timer.due <= horizon).cloned();
+        let timer = match (next, set) {
+            (Some(timer), Some(set)) if set < *timer => set,
+            (Some(timer), _) => {
+                next = due.next();
+                timer.clone()
+            }
+            (None, Some(set)) => set,
+            (None, None) => break,
+        };
+        if let Err(Stop::Need(fact)) = timers::fire(&mut draft, timer) {
             needs.push(fact);
         }
     }
@@ -195,6 +214,23 @@ fn run(
         | Command::PlaceHold { .. }
         | Command::CaptureHold { .. }
         | Command::VoidHold { .. } => ledger::commands::run(draft, &acting, command),
+        Command::Start(ask) => tx::start(draft, &acting, ask),
+        Command::Submit { tx, step, input, if_match } => {
+            tx::submit(draft, &acting, *tx, step, input, if_match.as_ref())
+        }
+        Command::Claim { tx, step } => tx::claim(draft, &acting, *tx, step),
+        Command::Release { tx, step } => tx::release(draft, &acting, *tx, step),
+        Command::Resend { tx, challenge } => tx::resend(draft, &acting, *tx, challenge),
+        Command::Cancel { tx, reason, if_match } => {
+            tx::cancel(draft, &acting, *tx, reason.as_deref(), if_match.as_ref())
+        }
+        Command::Repair { tx, repair } => tx::repair(draft, &acting, *tx, repair),
+        Command::Publish { source, definition } => tx::publish(draft, &acting, source, definition),
+        Command::Retire { name } => tx::retire(draft, &acting, name),
+        Command::PutValue { id, value, if_match } => {
+            tx::put_value(draft, &acting, id, value, if_match.as_ref())
+        }
+        Command::DeleteValue { id } => tx::delete_value(draft, &acting, id),
         Command::NoteDenial { what } => {
             let what = Arc::from(*what);
             draft.emit(Event::Denied { what, code: "not-allowed", user: None })?;
@@ -217,6 +253,11 @@ fn note_refusal(
         _ => None,
     };
     match refusal {
+        Refusal::WrongCode { challenge, .. } | Refusal::CodeExpired { challenge, .. } => {
+            let Command::Submit { tx, step, .. } = command else { return Ok(()) };
+            let acting = Acting::of(draft, actor)?;
+            tx::note_wrong_code(draft, &acting, *tx, step, challenge)
+        }
         Refusal::InvalidCredentials => draft.emit(Event::LoginFailed {
             user: meant,
             account: evidence.account,
@@ -366,7 +407,7 @@ pub(super) fn must_not_wait(draft: &Draft<'_>, evidence: &Evidence) -> Result<()
 
 /// How long these failures have to wait from now on: a second after the last free one, and twice
 /// as long after each further one.
-fn wait(attempts: &Attempts, free: u32, now: crate::types::Time) -> Span {
+fn wait(attempts: &Attempts, free: u32, now: Time) -> Span {
     let failures = super::apply::failures(attempts, now);
     if failures < free {
         return Span::ZERO;

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Row, Totals, Transfer};
 use super::state::{
-    ApiKey, Attempts, Digest, Fact, Holder, Opens, Record, Session, Stored, StoredId, Timer, User,
+    ApiKey, Attempts, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored,
+    StoredId, Timer, User, ValueKey,
 };
+use super::tx::{Published, Tx, WorkflowHead};
+use super::workflow::Definition;
 use super::{Event, Refusal, Rules};
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, UserId,
-    Username,
+    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, TxId,
+    UserId, Username, WorkflowName,
 };
 
 /// When a command is decided.
@@ -77,6 +80,8 @@ pub struct Changes {
     pub timers: BTreeMap<Timer, bool>,
     /// The rows that it adds.
     pub rows: Vec<Row>,
+    /// The marks that it sets (`true`) or takes away.
+    pub marks: BTreeMap<Mark, bool>,
 }
 
 /// The table: facts and what became of them so far. Reading what was not loaded stops with
@@ -196,6 +201,10 @@ impl<'a> Draft<'a> {
         transfer(id: TransferId) Transfer, Transfer -> Transfer;
         /// What adds up over the accounts of an asset.
         totals(code: AssetCode) Totals, Totals -> Totals;
+        /// Where a workflow stands.
+        workflow(name: WorkflowName) Workflow, Workflow -> WorkflowHead;
+        /// A reference value, as JSON text.
+        value(id: ValueKey) Value, Data -> Arc<str>;
     }
 
     /// How many API keys there are.
@@ -251,6 +260,115 @@ impl<'a> Draft<'a> {
 
     pub(super) fn arm(&mut self, timer: Timer) {
         self.changes.timers.insert(timer, true);
+    }
+
+    /// A transaction.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn tx(&self, id: TxId) -> Result<Option<&Tx>, Stop> {
+        Ok(match self.read(&Fact::Tx(id))? {
+            Some(Record::Tx(tx)) => Some(tx),
+            _ => None,
+        })
+    }
+
+    /// Changes a transaction's record in place.
+    pub(super) fn change_tx(&mut self, id: TxId, change: impl FnOnce(&mut Tx)) -> Result<(), Stop> {
+        let fact = Fact::Tx(id);
+        if !self.changes.records.contains_key(&fact) {
+            let Some(record) = self.read(&fact)?.cloned() else { return Ok(()) };
+            self.changes.records.insert(fact.clone(), Some(record));
+        }
+        if let Some(Some(Record::Tx(tx))) = self.changes.records.get_mut(&fact) {
+            change(tx);
+        }
+        Ok(())
+    }
+
+    /// A version of a workflow that is there: transactions name no other.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn published(&self, name: WorkflowName, version: u32) -> Result<Arc<Published>, Stop> {
+        match self.read(&Fact::Definition(name, version))? {
+            Some(Record::Definition(published)) => Ok(Arc::clone(published)),
+            _ => Err(Refusal::NotFound("workflow").into()),
+        }
+    }
+
+    /// What a version of a workflow says.
+    ///
+    /// # Errors
+    /// As [`Draft::published`].
+    pub fn definition(&self, name: WorkflowName, version: u32) -> Result<Arc<Definition>, Stop> {
+        Ok(Arc::clone(&self.published(name, version)?.definition))
+    }
+
+    /// What has a reference.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn reference(&self, fact: &Fact) -> Result<Option<Reference>, Stop> {
+        Ok(match self.read(fact)? {
+            Some(Record::Reference(reference)) => Some(*reference),
+            _ => None,
+        })
+    }
+
+    /// The open transaction with a value of `one`.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn one(&self, name: WorkflowName, digest: Digest) -> Result<Option<TxId>, Stop> {
+        Ok(match self.read(&Fact::One(name, digest))? {
+            Some(Record::One(id)) => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// Whether a step of a transaction was ever fixed to this user.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn was_asked(&self, name: Username, id: TxId) -> Result<bool, Stop> {
+        Ok(self.read(&Fact::Asked(name, id))?.is_some())
+    }
+
+    /// A look into a list of transactions.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn transactions(&self, look: &Fact) -> Result<&[TxId], Stop> {
+        Ok(match self.read(look)? {
+            Some(Record::Transactions(list)) => list,
+            _ => &[],
+        })
+    }
+
+    /// What is changed so far, to come back to.
+    pub(super) fn savepoint(&self) -> Changes {
+        self.changes.clone()
+    }
+
+    /// Back to what was changed then.
+    pub(super) fn back_to(&mut self, savepoint: Changes) {
+        self.changes = savepoint;
+    }
+
+    /// The timers that were set so far and not taken away.
+    pub(super) fn armed(&self) -> impl Iterator<Item = &Timer> {
+        self.changes.timers.iter().filter(|(_, armed)| **armed).map(|(timer, _)| timer)
+    }
+
+    /// Sets a mark.
+    pub(super) fn mark(&mut self, mark: Mark) {
+        self.changes.marks.insert(mark, true);
+    }
+
+    /// Takes a mark away.
+    pub(super) fn unmark(&mut self, mark: Mark) {
+        self.changes.marks.insert(mark, false);
     }
 
     /// Adds a row that no decision reads.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
-use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User};
+use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User, ValueKey};
+use super::tx::{Published, TxEvent};
 use super::{UserChange, UserRef};
-use crate::types::{AccountId, ProfileName, SessionId, Span, Time, TokenHash, UserId, Username};
+use crate::types::{
+    AccountId, ProfileName, SessionId, Span, Time, TokenHash, TxId, UserId, Username, WorkflowName,
+};
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +238,35 @@ pub enum Event {
         /// Which.
         id: StoredId,
     },
+    /// Something happened in a transaction.
+    Tx {
+        /// In which.
+        tx: TxId,
+        /// What.
+        event: Box<TxEvent>,
+    },
+    /// A version of a workflow was published.
+    WorkflowPublished {
+        /// It.
+        published: Box<Published>,
+    },
+    /// A workflow takes no new starts.
+    WorkflowRetired {
+        /// Which.
+        name: WorkflowName,
+    },
+    /// A reference value was written.
+    ValuePut {
+        /// Which.
+        id: ValueKey,
+        /// The value, as JSON text.
+        json: Arc<str>,
+    },
+    /// A reference value was forgotten.
+    ValueDeleted {
+        /// Which.
+        id: ValueKey,
+    },
     /// Somebody was refused what they may not do.
     Denied {
         /// What.
@@ -306,7 +338,7 @@ pub enum Event {
 impl Event {
     /// Its type, as the log and the feed have it.
     #[must_use]
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         match self {
             Self::SessionOpened { .. } => "abide.session.opened",
             Self::SessionUpgraded { .. } => "abide.session.upgraded",
@@ -334,6 +366,11 @@ impl Event {
             Self::StoredTouched { .. } => "abide.stored.touched",
             Self::StoredRescheduled { .. } => "abide.stored.rescheduled",
             Self::StoredEnded { .. } => "abide.stored.ended",
+            Self::Tx { event, .. } => event.kind(),
+            Self::WorkflowPublished { .. } => "abide.workflow.published",
+            Self::WorkflowRetired { .. } => "abide.workflow.retired",
+            Self::ValuePut { .. } => "abide.value.put",
+            Self::ValueDeleted { .. } => "abide.value.deleted",
             Self::Denied { .. } => "abide.denied",
             Self::AssetPut { .. } => "abide.asset.put",
             Self::AccountOpened { .. } => "abide.account.opened",
@@ -344,6 +381,15 @@ impl Event {
             Self::HoldCaptured { .. } => "abide.hold.captured",
             Self::HoldVoided { .. } => "abide.hold.voided",
             Self::HoldExpired { .. } => "abide.hold.expired",
+        }
+    }
+
+    /// Whether the log keeps it.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        match self {
+            Self::Tx { event, .. } => event.is_told(),
+            _ => true,
         }
     }
 
@@ -409,6 +455,24 @@ impl Event {
             Self::StoredTouched { id }
             | Self::StoredRescheduled { id, .. }
             | Self::StoredEnded { id } => json!({ "key": id.key }),
+            Self::Tx { tx, event } => {
+                let mut data = event.log_data();
+                // An application's own event has its data below, whatever shape they are.
+                if let TxEvent::Emitted { .. } = **event {
+                    return json!({ "transaction": tx, "data": data });
+                }
+                if let Value::Object(data) = &mut data {
+                    data.insert("transaction".to_owned(), json!(tx));
+                }
+                data
+            }
+            Self::WorkflowPublished { published } => json!({
+                "workflow": published.name, "version": published.version,
+            }),
+            Self::WorkflowRetired { name } => json!({ "workflow": name }),
+            Self::ValuePut { id, .. } | Self::ValueDeleted { id } => {
+                json!({ "set": id.set, "key": id.key })
+            }
             Self::Denied { what, code, user } => {
                 json!({ "what": &**what, "code": code, "user": user })
             }

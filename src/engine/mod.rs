@@ -47,7 +47,14 @@ pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
 pub use refusal::{FieldError, Refusal};
 pub use rules::{Profile, Rules};
 pub use state::{
-    ApiKey, Attempts, Digest, Fact, Holder, Link, Opens, Record, Session, Stored, StoredId, Timer,
-    TimerOf, User,
+    ApiKey, Attempts, Digest, Fact, Holder, Link, Mark, Opens, Record, Reference, Session, Stored,
+    StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
+};
+pub use tx::{
+    Challenge, ChallengeKey, ChallengeState, Claim, DATA_BYTES_MAX, Done, Ending, Join, Open,
+    Owner, OwnerId, Published, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
+    Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo, VALUE_BYTES_MAX, Who, WhoId,
+    WorkflowHead, WorkflowView, code as challenge_code, may_see, may_submit, open_codes,
+    reference_fact, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

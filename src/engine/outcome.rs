@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tx::{TxView, WorkflowView};
 use super::{Account, Asset, Hold, KeyRef, Transfer, UserRef};
 use crate::types::{
     KeyId, ProfileName, Revision, Role, SessionId, Time, Token, UserId, UserPattern, Username,
@@ -177,6 +178,29 @@ pub enum Outcome {
         created: bool,
         /// What was posted by the capture.
         transfer: Option<Box<Transfer>>,
+    },
+    /// A transaction was started or changed, or had been.
+    Transaction {
+        /// As the actor may see it now.
+        view: Box<TxView>,
+        /// Whether the command started it.
+        created: bool,
+    },
+    /// A version of a workflow was published, or had been.
+    Workflow {
+        /// It.
+        view: Box<WorkflowView>,
+        /// Whether the command published it.
+        created: bool,
+    },
+    /// A reference value was written.
+    Value {
+        /// The value, as JSON text.
+        json: Arc<str>,
+        /// The commit that last changed it.
+        revision: Revision,
+        /// Whether there was none.
+        created: bool,
     },
     /// It is done, and there is nothing to say about it.
     Done,

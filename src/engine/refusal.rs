@@ -1,6 +1,8 @@
 //! Refusals: why a command was not done. Each has a name.
 
-use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, TransferId};
+use std::sync::Arc;
+
+use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, StepName, Time, TransferId};
 
 /// One thing that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +147,104 @@ pub enum Refusal {
     /// Nobody would be left who can administrate.
     #[error("this is the last administrator; give another user the role abide:admin first")]
     LastAdministrator,
+    /// An expression could not be evaluated: what it needs is not there, or of another kind.
+    #[error("an expression of the workflow failed: {0}")]
+    ExpressionFailed(String),
+    /// A guard of the workflow does not hold.
+    #[error("{message}")]
+    Guard {
+        /// The definition's own code.
+        code: Arc<str>,
+        /// The definition's own words.
+        message: Arc<str>,
+    },
+    /// The step does not wait for anybody.
+    #[error("the step is not open")]
+    StepNotOpen {
+        /// Those that are.
+        open_steps: Vec<StepName>,
+    },
+    /// Somebody else has claimed the step.
+    #[error("{by} has claimed this step until {until}")]
+    Claimed {
+        /// Who.
+        by: Arc<str>,
+        /// Until when.
+        until: Time,
+    },
+    /// The step cannot be claimed.
+    #[error("this step cannot be claimed")]
+    NotClaimable,
+    /// The step was submitted as often as it may be.
+    #[error("the step {step} was submitted as often as it may be")]
+    StepUsedUp {
+        /// Which.
+        step: StepName,
+    },
+    /// The actor's submission counts already.
+    #[error("your submission of this step counts already; others must submit it too")]
+    AlreadyCounted,
+    /// A wrong one-time code.
+    #[error("the code is wrong; {attempts_left} attempts are left")]
+    WrongCode {
+        /// The challenge.
+        challenge: Arc<str>,
+        /// How many wrong codes may still be given.
+        attempts_left: u32,
+    },
+    /// A one-time code that is too old.
+    #[error("the code has expired; ask for a new one ({attempts_left} attempts are left)")]
+    CodeExpired {
+        /// The challenge.
+        challenge: Arc<str>,
+        /// How many wrong codes may still be given.
+        attempts_left: u32,
+    },
+    /// No code waits to be given.
+    #[error("no code is waited for: it was used, withdrawn, or never issued")]
+    ChallengeNotOpen,
+    /// As many codes were sent as may be.
+    #[error("no further code can be sent")]
+    NoResendsLeft,
+    /// It has ended.
+    #[error("the transaction has ended")]
+    AlreadyEnded,
+    /// It is being undone.
+    #[error("the transaction is being cancelled already")]
+    AlreadyCancelled,
+    /// It can only go forward.
+    #[error("the transaction has passed the point from which it can only go forward")]
+    PastPivot,
+    /// It goes on by itself.
+    #[error("the transaction is not stuck")]
+    NotStuck,
+    /// Another transaction has the same value of `one`.
+    #[error("there is an open transaction of this kind already")]
+    AlreadyOpen,
+    /// The reference belongs to another transaction.
+    #[error("the reference was used for another transaction of this workflow")]
+    ReferenceTaken,
+    /// The workflow takes no new starts.
+    #[error("the workflow is retired: it takes no new starts")]
+    WorkflowRetired,
+    /// Automatic steps run on and on.
+    #[error("more than {max} automatic steps follow each other")]
+    TooManySteps {
+        /// How many may.
+        max: u32,
+    },
+    /// Steps were opened again and again.
+    #[error("the transaction has opened as many steps as it may: {max}")]
+    TooManyRounds {
+        /// How many may be.
+        max: u32,
+    },
+    /// The workflow names an account that cannot be one.
+    #[error("there is no account {0}")]
+    NoSuchAccount(String),
+    /// The workflow names a hold that is not open.
+    #[error("the transaction has no open hold {0}")]
+    NoSuchHold(Arc<str>),
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new key")]
     IdempotencyKeyReused,
@@ -174,7 +274,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 38] = [
+    pub const CODES: [&'static str; 58] = [
         "unauthenticated",
         "invalid-credentials",
         "too-many-attempts",
@@ -207,6 +307,26 @@ impl Refusal {
         "hold-id-taken",
         "already-reversed",
         "last-administrator",
+        "expression-failed",
+        "refused-by-guard",
+        "step-not-open",
+        "claimed",
+        "not-claimable",
+        "step-used-up",
+        "already-counted",
+        "wrong-code",
+        "code-expired",
+        "challenge-not-open",
+        "no-resends-left",
+        "already-ended",
+        "already-cancelled",
+        "past-pivot",
+        "not-stuck",
+        "already-open",
+        "reference-taken",
+        "workflow-retired",
+        "too-many-steps",
+        "too-many-rounds",
         "idempotency-key-reused",
         "idempotency-key-not-supported",
         "too-many-idempotency-keys",
@@ -236,9 +356,9 @@ impl Refusal {
             Self::AssetMismatch => "asset-mismatch",
             Self::AccountClosed(_) => "account-closed",
             Self::AccountFrozen(_) => "account-frozen",
-            Self::UnknownAccount(_) => "unknown-account",
+            Self::UnknownAccount(_) | Self::NoSuchAccount(_) => "unknown-account",
             Self::UnknownAsset(_) => "unknown-asset",
-            Self::HoldNotOpen(_) => "hold-not-open",
+            Self::HoldNotOpen(_) | Self::NoSuchHold(_) => "hold-not-open",
             Self::ExceedsHold(_) => "exceeds-hold",
             Self::AmountNotExact => "amount-not-exact",
             Self::AmountOutOfRange => "amount-out-of-range",
@@ -251,12 +371,41 @@ impl Refusal {
             Self::HoldIdTaken(_) => "hold-id-taken",
             Self::AlreadyReversed { .. } => "already-reversed",
             Self::LastAdministrator => "last-administrator",
+            Self::ExpressionFailed(_) => "expression-failed",
+            Self::Guard { .. } => "refused-by-guard",
+            Self::StepNotOpen { .. } => "step-not-open",
+            Self::Claimed { .. } => "claimed",
+            Self::NotClaimable => "not-claimable",
+            Self::StepUsedUp { .. } => "step-used-up",
+            Self::AlreadyCounted => "already-counted",
+            Self::WrongCode { .. } => "wrong-code",
+            Self::CodeExpired { .. } => "code-expired",
+            Self::ChallengeNotOpen => "challenge-not-open",
+            Self::NoResendsLeft => "no-resends-left",
+            Self::AlreadyEnded => "already-ended",
+            Self::AlreadyCancelled => "already-cancelled",
+            Self::PastPivot => "past-pivot",
+            Self::NotStuck => "not-stuck",
+            Self::AlreadyOpen => "already-open",
+            Self::ReferenceTaken => "reference-taken",
+            Self::WorkflowRetired => "workflow-retired",
+            Self::TooManySteps { .. } => "too-many-steps",
+            Self::TooManyRounds { .. } => "too-many-rounds",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
             Self::TooManyIdempotencyKeys { .. } => "too-many-idempotency-keys",
             Self::Busy { .. } => "busy",
             Self::NoRoom => "no-room",
             Self::Stopping => "stopping",
+        }
+    }
+
+    /// What it is called: its code, or for a guard the definition's own.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Guard { code, .. } => code,
+            _ => self.code(),
         }
     }
 
@@ -270,6 +419,28 @@ impl Refusal {
                 | Self::PatchFailed(_)
                 | Self::LinkNotValid
                 | Self::LimitReached { .. }
+                | Self::ExpressionFailed(_)
+                | Self::Guard { .. }
+                | Self::StepNotOpen { .. }
+                | Self::Claimed { .. }
+                | Self::NotClaimable
+                | Self::StepUsedUp { .. }
+                | Self::AlreadyCounted
+                | Self::WrongCode { .. }
+                | Self::CodeExpired { .. }
+                | Self::ChallengeNotOpen
+                | Self::NoResendsLeft
+                | Self::AlreadyEnded
+                | Self::AlreadyCancelled
+                | Self::PastPivot
+                | Self::NotStuck
+                | Self::AlreadyOpen
+                | Self::ReferenceTaken
+                | Self::WorkflowRetired
+                | Self::TooManySteps { .. }
+                | Self::TooManyRounds { .. }
+                | Self::NoSuchAccount(_)
+                | Self::NoSuchHold(_)
                 | Self::InsufficientFunds(_)
                 | Self::AssetMismatch
                 | Self::AccountClosed(_)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tx::ChallengeKey;
 use crate::types::{ProfileName, Span};
 
 /// The time-outs of a session.
@@ -35,6 +36,8 @@ pub struct Rules {
     /// Most bytes of a session's data as compact JSON; the same for a user's data and
     /// attributes, and for another framework's session.
     pub data_bytes_max: usize,
+    /// The key that one-time codes are derived with: from outside the store.
+    pub challenge_key: ChallengeKey,
 }
 
 impl Rules {
@@ -66,6 +69,7 @@ impl Default for Rules {
             elevation: Span::from_minutes(10),
             link_life: Span::from_hours(24),
             data_bytes_max: 64 * 1024,
+            challenge_key: ChallengeKey::new([0; 32]),
         }
     }
 }

@@ -54,6 +54,7 @@ pub(super) fn login(
         idle: times.idle,
         expires_at: draft.moment.now.plus(times.absolute),
     })?;
+    super::tx::adopt(draft, id, &user.names(), crate::types::TxId::new(0))?;
     with_token(draft, id, user.roles, evidence, true)
 }
 
@@ -345,4 +346,21 @@ pub(super) fn with_token(
 
 fn roles(acting: &Acting) -> Arc<[Role]> {
     acting.user.as_ref().map_or_else(|| [].into(), |user| user.roles.clone())
+}
+
+/// Merges (RFC 7396) into a session's data, for an effect of a workflow.
+pub(super) fn merge_data(
+    draft: &mut Draft<'_>,
+    id: SessionId,
+    patch: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(), Stop> {
+    let current = draft.session_data(id)?.cloned();
+    let current = current.unwrap_or_else(|| super::data::EMPTY.into());
+    let change = DataChange::Merge(serde_json::Value::Object(patch.clone()));
+    let bytes_max = draft.rules.data_bytes_max;
+    let json = super::data::change(&current, &change, "the session data", bytes_max)?;
+    if json == current {
+        return Ok(());
+    }
+    draft.emit(Event::SessionDataWritten { session: id, json })
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Totals, Transfer};
+use super::tx::{OwnerId, Published, Tx, WorkflowHead};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
 use crate::types::{
     AccountId, AssetCode, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span, Time,
-    TokenHash, TransferId, UserId, UserPattern, Username,
+    TokenHash, TransferId, TxId, UserId, UserPattern, Username, ValueName, WorkflowName,
 };
 
 /// A keyed hash of something that the store must not show.
@@ -19,6 +20,52 @@ pub struct StoredId {
     pub key: KeyId,
     /// The hash of the framework's key.
     pub digest: Digest,
+}
+
+/// Most transactions that one look into a list of them shows.
+pub const TX_PAGE: usize = 50;
+
+/// Names a reference value: what a publisher writes for expressions to read.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ValueKey {
+    /// The set: `prices`.
+    pub set: ValueName,
+    /// The key in it: `SKU-42`.
+    pub key: ValueName,
+}
+
+impl ValueKey {
+    /// The value with these names; `None`: no value has such a name.
+    #[must_use]
+    pub fn new(set: &str, key: &str) -> Option<Self> {
+        Some(Self { set: set.parse().ok()?, key: key.parse().ok()? })
+    }
+}
+
+/// What has a reference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The transaction.
+    pub tx: TxId,
+    /// A hash of the input that it was started with.
+    pub input: Digest,
+}
+
+/// A key by which lists find a transaction; nothing lies there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mark {
+    /// It is somebody's.
+    TxOf(OwnerId, TxId),
+    /// It is somebody's, and open.
+    OpenOf(OwnerId, TxId),
+    /// It is open, and ends with a session.
+    EndWith(SessionId, TxId),
+    /// It waits for somebody with a role.
+    RoleInbox(Role, TxId),
+    /// A step of it waits, or waited, for a user by name.
+    UserInbox(Username, TxId),
+    /// An operator must look at it.
+    Stuck(TxId),
 }
 
 /// Names one record.
@@ -62,6 +109,30 @@ pub enum Fact {
     Transfer(TransferId),
     /// The [`Totals`] of an asset.
     Totals(AssetCode),
+    /// A transaction.
+    Tx(TxId),
+    /// The next open transactions of somebody after one: a look into a list.
+    OpenOf(OwnerId, TxId),
+    /// The next transactions of somebody after one, ended ones too: a look into a list.
+    TxsOf(OwnerId, TxId),
+    /// The next transactions after one that end with a session: a look into a list.
+    EndWith(SessionId, TxId),
+    /// Whether a step of a transaction was ever fixed to a user.
+    Asked(Username, TxId),
+    /// What has a reference.
+    Reference(WorkflowName, Digest),
+    /// The open transaction with a value of `one`.
+    One(WorkflowName, Digest),
+    /// How many transactions of a version are open.
+    OpenCount(WorkflowName, u32),
+    /// Where a workflow stands.
+    Workflow(WorkflowName),
+    /// How many workflows there are.
+    WorkflowCount,
+    /// A version of a workflow.
+    Definition(WorkflowName, u32),
+    /// A reference value.
+    Value(ValueKey),
 }
 
 /// One record.
@@ -71,7 +142,8 @@ pub enum Record {
     User(User),
     /// Of [`Fact::Name`].
     Name(Holder),
-    /// Of [`Fact::UserData`] and [`Fact::SessionData`]: a JSON object as compact text.
+    /// Of [`Fact::UserData`] and [`Fact::SessionData`]: a JSON object as compact text; of
+    /// [`Fact::Value`]: any JSON.
     Data(Arc<str>),
     /// Of [`Fact::UserSessions`].
     Sessions(Vec<SessionId>),
@@ -81,8 +153,8 @@ pub enum Record {
     Opens(Opens),
     /// Of [`Fact::Key`].
     Key(ApiKey),
-    /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`] and
-    /// [`Fact::SessionCount`].
+    /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`],
+    /// [`Fact::SessionCount`], [`Fact::OpenCount`] and [`Fact::WorkflowCount`].
     Count(u64),
     /// Of [`Fact::Stored`].
     Stored(Stored),
@@ -98,6 +170,20 @@ pub enum Record {
     Transfer(Transfer),
     /// Of [`Fact::Totals`].
     Totals(Totals),
+    /// Of [`Fact::Tx`].
+    Tx(Box<Tx>),
+    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`] and [`Fact::EndWith`]: at most [`TX_PAGE`].
+    Transactions(Vec<TxId>),
+    /// Of [`Fact::Asked`].
+    Asked,
+    /// Of [`Fact::Reference`].
+    Reference(Reference),
+    /// Of [`Fact::One`].
+    One(TxId),
+    /// Of [`Fact::Workflow`].
+    Workflow(WorkflowHead),
+    /// Of [`Fact::Definition`].
+    Definition(Arc<Published>),
 }
 
 /// Who has a name.
@@ -260,6 +346,12 @@ pub enum TimerOf {
     Link(TokenHash),
     /// The expiry of a hold outside of transactions.
     Hold(HoldId),
+    /// What is due next in a transaction.
+    Tx(TxId),
+    /// The end of transactions whose owner or session is gone, after one.
+    Orphans(OwnerId, TxId),
+    /// That the transactions of a session become its user's, after one.
+    Adopt(SessionId, TxId),
 }
 
 impl Session {
@@ -428,4 +520,13 @@ impl Stored {
 /// 20 small writes in it, and lives at most a twentieth shorter than it should.
 fn wants_touch(idle: Span, last_seen_at: Time, now: Time) -> bool {
     now.since(last_seen_at).ms() >= (idle.ms() / super::Rules::TOUCH_PARTS).max(1)
+}
+
+impl Fact {
+    /// Whether it is a look into a list, which nothing keeps as it is until the commit: the one
+    /// who commits is the only one who could change it.
+    #[must_use]
+    pub const fn is_look(&self) -> bool {
+        matches!(self, Self::OpenOf(..) | Self::TxsOf(..) | Self::EndWith(..))
+    }
 }

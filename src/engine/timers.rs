@@ -36,6 +36,9 @@ pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
             draft.emit(Event::StoredEnded { id })
         }
         TimerOf::Link(hash) => draft.emit(Event::LinkEnded { hash }),
+        TimerOf::Tx(id) => super::tx::fire(draft, id, timer.due),
+        TimerOf::Orphans(who, after) => super::tx::cancel_orphans(draft, who, after),
+        TimerOf::Adopt(session, after) => super::tx::adopt_more(draft, session, after),
         TimerOf::Hold(id) => {
             let Some(hold) = draft.hold(id)?.cloned() else { return Ok(()) };
             if hold.expires_at == Some(timer.due) {

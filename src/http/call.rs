@@ -66,7 +66,8 @@ impl Call {
     /// # Errors
     /// [`Code::InvalidJson`].
     pub fn json_value(&self) -> Result<serde_json::Value, Problem> {
-        json::parse(self.body.as_ref().map_or(&[], |(_, bytes)| bytes))
+        // A body that may be left out, and was, is an empty object.
+        json::parse(self.body.as_ref().map_or(b"{}", |(_, bytes)| bytes))
     }
 
     /// The condition of a change. `*` is none: everything that it can be sent for exists.
@@ -172,8 +173,19 @@ const fn is_told(command: &Command) -> bool {
         | Command::UseLink { .. }
         | Command::CreateKey { .. }
         | Command::RevokeKey { .. }
+        | Command::Publish { .. }
+        | Command::Retire { .. }
+        | Command::Repair { .. }
         | Command::NoteDenial { .. } => true,
         Command::OpenAnonymous { .. }
+        | Command::Start(_)
+        | Command::Submit { .. }
+        | Command::Claim { .. }
+        | Command::Release { .. }
+        | Command::Resend { .. }
+        | Command::Cancel { .. }
+        | Command::PutValue { .. }
+        | Command::DeleteValue { .. }
         | Command::Touch
         | Command::Logout
         | Command::Rotate

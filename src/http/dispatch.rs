@@ -182,6 +182,7 @@ where
         return Err(Code::IdempotencyKeyNotSupported.into());
     }
     call.body = match doc.body {
+        Some(_) if doc.body_optional && !has_body(&call.headers) => None,
         Some(taken) => Some(read_body(&call, taken.content, body).await?),
         None if has_body(&call.headers) => {
             call.body = Some(read_body(&call, NO_FIELDS, body).await?);

@@ -288,6 +288,8 @@ pub enum Media {
     JsonPatch,
     /// `application/x-www-form-urlencoded`
     Form,
+    /// `application/yaml` (RFC 9512)
+    Yaml,
 }
 
 impl Media {
@@ -299,6 +301,7 @@ impl Media {
             Self::MergePatch => "application/merge-patch+json",
             Self::JsonPatch => "application/json-patch+json",
             Self::Form => "application/x-www-form-urlencoded",
+            Self::Yaml => "application/yaml",
         }
     }
 }

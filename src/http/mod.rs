@@ -37,9 +37,12 @@ pub mod server;
 mod sessions;
 pub mod shape;
 mod tokens;
+mod transactions;
 mod transfers;
 pub mod trie;
 mod users;
+mod values;
+mod workflows;
 
 pub use dispatch::service;
 

@@ -124,11 +124,17 @@ pub enum Who {
     Auditor,
     /// A service, or whoever has `abide:auditor` or `abide:admin`.
     AuditorOrService,
+    /// Whoever has `abide:publisher` or `abide:admin`.
+    Publisher,
+    /// A service, or whoever has `abide:publisher` or `abide:admin`.
+    PublisherOrService,
+    /// Whoever has `abide:operator` or `abide:admin`.
+    Operator,
 }
 
 impl Who {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Anyone,
         Self::Caller,
         Self::Actor,
@@ -139,6 +145,9 @@ impl Who {
         Self::AdminOrService,
         Self::Auditor,
         Self::AuditorOrService,
+        Self::Publisher,
+        Self::PublisherOrService,
+        Self::Operator,
     ];
 
     /// Its name, as `x-abide-who` of the OpenAPI document.
@@ -155,6 +164,9 @@ impl Who {
             Self::AdminOrService => "admin-or-service",
             Self::Auditor => "auditor",
             Self::AuditorOrService => "auditor-or-service",
+            Self::Publisher => "publisher",
+            Self::PublisherOrService => "publisher-or-service",
+            Self::Operator => "operator",
         }
     }
 
@@ -177,6 +189,12 @@ impl Who {
                 "For a service, by its API key, and for whoever has the role abide:auditor or \
                  abide:admin."
             }
+            Self::Publisher => "For whoever has the role abide:publisher or abide:admin.",
+            Self::PublisherOrService => {
+                "For a service, by its API key, and for whoever has the role abide:publisher or \
+                 abide:admin."
+            }
+            Self::Operator => "For whoever has the role abide:operator or abide:admin.",
         }
     }
 
@@ -216,12 +234,16 @@ impl Who {
             Self::AdminOrService => key || actor.is_admin(),
             Self::Auditor => actor.has(Role::AUDITOR),
             Self::AuditorOrService => key || actor.has(Role::AUDITOR),
+            Self::Publisher => actor.has(Role::PUBLISHER),
+            Self::PublisherOrService => key || actor.has(Role::PUBLISHER),
+            Self::Operator => actor.has(Role::OPERATOR),
         };
         if may { Ok(()) } else { Err(Problem::new(Code::NotAllowed, self.words())) }
     }
 }
 
 /// What a route takes and answers, in words and types.
+#[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own, named at each use")]
 #[derive(Clone, Copy, Debug)]
 pub struct Doc {
     /// The operation's id, unique.
@@ -244,6 +266,8 @@ pub struct Doc {
     pub basic: bool,
     /// The body; `None`: it takes none.
     pub body: Option<Body>,
+    /// Whether the body may be left out, which is the same as `{}`.
+    pub body_optional: bool,
     /// Its answers.
     pub answers: &'static [AnswerDoc],
     /// The problems that do not follow from the rest.
@@ -263,6 +287,7 @@ impl Doc {
         hashes: false,
         basic: false,
         body: None,
+        body_optional: false,
         answers: &[],
         problems: &[],
     };

@@ -4,7 +4,7 @@
 //! who may call what and the names in the metrics are made from this table.
 
 use super::route::{Handler, Route, Verb, Who};
-use super::{accounts, assets, holds, transfers};
+use super::{accounts, assets, holds, transactions, transfers, values, workflows};
 use super::{by_key, data, keys, links, ops, pages, sessions, tokens, users};
 
 macro_rules! routes {
@@ -98,6 +98,28 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/api-keys"                          Admin          later keys::create              CREATE;
     GET    "/v1/api-keys"                          Auditor        now   keys::list                LIST;
     DELETE "/v1/api-keys/{id}"                     Admin          later keys::revoke              REVOKE;
+    PUT    "/v1/workflows/{name}"                  Publisher      later workflows::publish        PUBLISH;
+    POST   "/v1/workflows/check"                   Publisher      later workflows::check          CHECK;
+    GET    "/v1/workflows"                         Actor          now   workflows::list           LIST;
+    GET    "/v1/workflows/{name}"                  Actor          now   workflows::show           SHOW;
+    GET    "/v1/workflows/{name}/versions/{n}"     Actor          now   workflows::show_version   SHOW_VERSION;
+    DELETE "/v1/workflows/{name}"                  Publisher      later workflows::retire         RETIRE;
+    PUT    "/v1/values/{set}/{key}"                PublisherOrService later values::put           PUT;
+    GET    "/v1/values/{set}"                      PublisherOrService now values::list            LIST;
+    GET    "/v1/values/{set}/{key}"                PublisherOrService now values::get             GET;
+    DELETE "/v1/values/{set}/{key}"                PublisherOrService later values::delete        DELETE;
+
+    POST   "/v1/workflows/{name}/transactions"     Actor          later transactions::start       START;
+    GET    "/v1/transactions"                      Actor          now   transactions::list        LIST;
+    GET    "/v1/transactions/{id}"                 Actor          now   transactions::show        SHOW;
+    POST   "/v1/transactions/{id}/steps/{step}"    Actor          later transactions::submit      SUBMIT;
+    POST   "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::claim       CLAIM;
+    DELETE "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::release     RELEASE;
+    POST   "/v1/transactions/{id}/challenges/{name}/resend" Actor later transactions::resend      RESEND;
+    POST   "/v1/transactions/{id}/cancel"          Actor          later transactions::cancel      CANCEL;
+    POST   "/v1/transactions/{id}/retry"           Operator       later transactions::retry       RETRY;
+    POST   "/v1/transactions/{id}/skip"            Operator       later transactions::skip        SKIP;
+
     POST   "/v1/introspect"                        Service        now   tokens::introspect        INTROSPECT;
     PUT    "/v1/assets/{code}"                     AdminOrService later assets::put               PUT;
     GET    "/v1/assets"                            Actor          now   assets::list              LIST;
@@ -123,6 +145,7 @@ pub(super) static ROUTES: &[Route] = routes! {
 /// The routes that are there for development only.
 pub(super) static DEV_ROUTES: &[Route] = routes! {
     POST   "/v1/dev/clock"                         Admin          later ops::clock                CLOCK;
+    GET    "/v1/dev/challenges/{id}"               Admin          now   transactions::codes       CODES;
 };
 
 #[cfg(test)]

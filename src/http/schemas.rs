@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span,
-    Time, TransferId, TxId, UserId, UserPattern, Username,
+    StepName, Time, TransferId, TxId, UserId, UserPattern, Username, WorkflowName,
 };
 
 macro_rules! described {
@@ -46,6 +46,16 @@ described! {
         "type": "string",
         "pattern": "^[a-z0-9._@+*-]{1,64}$",
         "description": "A user name in which `*` stands for any characters.",
+    }
+    WorkflowName {
+        "type": "string",
+        "pattern": "^[a-z][a-z0-9-]{0,63}$",
+        "description": "Names a workflow.",
+    }
+    StepName {
+        "type": "string",
+        "pattern": "^[a-z][a-z0-9_-]{0,63}$",
+        "description": "Names a step of a workflow.",
     }
     SessionId {
         "type": "string",

@@ -50,6 +50,7 @@ impl EntryV1 {
             request: request.to_owned(),
             events: events
                 .iter()
+                .filter(|event| event.is_told())
                 .map(|event| (event.kind().to_owned(), event.log_data().to_string()))
                 .collect(),
         }

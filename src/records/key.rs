@@ -2,10 +2,10 @@
 
 use std::str::FromStr;
 
-use crate::engine::{Actor, Digest, Fact, StoredId, Timer, TimerOf};
+use crate::engine::{Actor, Digest, Fact, Mark, OwnerId, StoredId, Timer, TimerOf, ValueKey};
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, UserId,
-    Username,
+    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, TxId,
+    UserId, Username, ValueName, WorkflowName,
 };
 
 /// Whose an Idempotency-Key is.
@@ -88,6 +88,24 @@ pub enum Key {
     Hold(HoldId),
     /// [`Fact::Transfer`].
     Transfer(TransferId),
+    /// A part of [`Fact::Tx`].
+    Tx(TxId, u8),
+    /// By which lists find a transaction; nothing lies there.
+    Mark(Mark),
+    /// [`Fact::Reference`].
+    Reference(WorkflowName, Digest),
+    /// [`Fact::One`].
+    One(WorkflowName, Digest),
+    /// [`Fact::OpenCount`].
+    OpenCount(WorkflowName, u32),
+    /// [`Fact::Workflow`].
+    Workflow(WorkflowName),
+    /// [`Fact::WorkflowCount`].
+    WorkflowCount,
+    /// A part of [`Fact::Definition`].
+    Definition(WorkflowName, u32, u8),
+    /// [`Fact::Value`].
+    Value(ValueKey),
 }
 
 /// The first byte of each kind: what is written once never changes its meaning.
@@ -117,6 +135,20 @@ mod tag {
     pub(super) const ENTRY: u8 = 0x75;
     pub(super) const HOLD: u8 = 0x76;
     pub(super) const TRANSFER: u8 = 0x77;
+    pub(super) const TX: u8 = 0x80;
+    pub(super) const TX_OF: u8 = 0x81;
+    pub(super) const OPEN_OF: u8 = 0x82;
+    pub(super) const END_WITH: u8 = 0x83;
+    pub(super) const ROLE_INBOX: u8 = 0x84;
+    pub(super) const USER_INBOX: u8 = 0x85;
+    pub(super) const STUCK: u8 = 0x86;
+    pub(super) const REFERENCE: u8 = 0x87;
+    pub(super) const ONE: u8 = 0x88;
+    pub(super) const OPEN_COUNT: u8 = 0x89;
+    pub(super) const WORKFLOW: u8 = 0x90;
+    pub(super) const WORKFLOW_COUNT: u8 = 0x91;
+    pub(super) const DEFINITION: u8 = 0x92;
+    pub(super) const VALUE: u8 = 0x93;
 }
 
 impl Key {
@@ -142,6 +174,19 @@ impl Key {
     pub const ACCOUNTS: &'static [u8] = &[tag::ACCOUNT];
     /// What all holds' keys begin with.
     pub const HOLDS: &'static [u8] = &[tag::HOLD];
+
+    /// What all transactions' keys begin with; the id and the part follow.
+    pub const TXS: &'static [u8] = &[tag::TX];
+    /// What the keys of all workflows begin with; the text of the name follows.
+    pub const WORKFLOWS: &'static [u8] = &[tag::WORKFLOW];
+
+    /// What the keys of a set of reference values begin with; the text of the key follows.
+    #[must_use]
+    pub fn values_of(set: &ValueName) -> Vec<u8> {
+        let mut prefix = vec![tag::VALUE];
+        put_closed(&mut prefix, set.as_str());
+        prefix
+    }
 
     /// What the keys of an account's statement begin with.
     #[must_use]
@@ -188,6 +233,18 @@ impl Key {
             Fact::Account(id) => Self::Account(id.clone()),
             Fact::Hold(id) => Self::Hold(id.clone()),
             Fact::Transfer(id) => Self::Transfer(id.clone()),
+            Fact::Tx(id) => Self::Tx(*id, part),
+            Fact::OpenOf(who, after) => Self::Mark(Mark::OpenOf(*who, *after)),
+            Fact::TxsOf(who, after) => Self::Mark(Mark::TxOf(*who, *after)),
+            Fact::EndWith(session, after) => Self::Mark(Mark::EndWith(*session, *after)),
+            Fact::Asked(user, id) => Self::Mark(Mark::UserInbox(user.clone(), *id)),
+            Fact::Reference(name, digest) => Self::Reference(name.clone(), *digest),
+            Fact::One(name, digest) => Self::One(name.clone(), *digest),
+            Fact::OpenCount(name, version) => Self::OpenCount(name.clone(), *version),
+            Fact::Workflow(name) => Self::Workflow(name.clone()),
+            Fact::WorkflowCount => Self::WorkflowCount,
+            Fact::Definition(name, version) => Self::Definition(name.clone(), *version, part),
+            Fact::Value(id) => Self::Value(id.clone()),
         }
     }
 
@@ -253,6 +310,29 @@ impl Key {
             }
             Self::Hold(id) => put_text(&mut out, tag::HOLD, id.as_str()),
             Self::Transfer(id) => put_text(&mut out, tag::TRANSFER, id.as_str()),
+            Self::Tx(id, part) => {
+                put_id(&mut out, tag::TX, id.bits());
+                out.push(*part);
+            }
+            Self::Mark(mark) => put_mark(&mut out, mark),
+            Self::Reference(name, digest) => {
+                put_named(&mut out, tag::REFERENCE, name, digest);
+            }
+            Self::One(name, digest) => put_named(&mut out, tag::ONE, name, digest),
+            Self::OpenCount(name, version) => {
+                put_named(&mut out, tag::OPEN_COUNT, name, &version.to_be_bytes());
+            }
+            Self::Workflow(name) => put_text(&mut out, tag::WORKFLOW, name.as_str()),
+            Self::WorkflowCount => out.push(tag::WORKFLOW_COUNT),
+            Self::Definition(name, version, part) => {
+                put_named(&mut out, tag::DEFINITION, name, &version.to_be_bytes());
+                out.push(*part);
+            }
+            Self::Value(id) => {
+                out.push(tag::VALUE);
+                put_closed(&mut out, id.set.as_str());
+                out.extend_from_slice(id.key.as_str().as_bytes());
+            }
         }
         out
     }
@@ -292,6 +372,26 @@ impl Key {
             }
             tag::HOLD => Self::Hold(rest.text()?),
             tag::TRANSFER => Self::Transfer(rest.text()?),
+            tag::TX => Self::Tx(rest.tx()?, rest.byte()?),
+            tag::TX_OF => Self::Mark(Mark::TxOf(rest.owner()?, rest.tx()?)),
+            tag::OPEN_OF => Self::Mark(Mark::OpenOf(rest.owner()?, rest.tx()?)),
+            tag::END_WITH => Self::Mark(Mark::EndWith(SessionId::new(rest.id()?), rest.tx()?)),
+            tag::ROLE_INBOX => Self::Mark(Mark::RoleInbox(rest.closed()?, rest.tx()?)),
+            tag::USER_INBOX => Self::Mark(Mark::UserInbox(rest.closed()?, rest.tx()?)),
+            tag::STUCK => Self::Mark(Mark::Stuck(rest.tx()?)),
+            tag::REFERENCE => Self::Reference(rest.closed()?, rest.array()?),
+            tag::ONE => Self::One(rest.closed()?, rest.array()?),
+            tag::OPEN_COUNT => Self::OpenCount(rest.closed()?, u32::from_be_bytes(rest.array()?)),
+            tag::WORKFLOW => Self::Workflow(rest.text()?),
+            tag::WORKFLOW_COUNT => Self::WorkflowCount,
+            tag::DEFINITION => {
+                let name = rest.closed()?;
+                Self::Definition(name, u32::from_be_bytes(rest.array()?), rest.byte()?)
+            }
+            tag::VALUE => {
+                let set = rest.closed()?;
+                Self::Value(ValueKey { set, key: rest.text()? })
+            }
             _ => return None,
         };
         rest.0.is_empty().then_some(key)
@@ -301,6 +401,55 @@ impl Key {
 fn put_id(out: &mut Vec<u8>, tag: u8, bits: u128) {
     out.push(tag);
     out.extend_from_slice(&bits.to_be_bytes());
+}
+
+/// A workflow's name and what follows it.
+fn put_named(out: &mut Vec<u8>, tag: u8, name: &WorkflowName, rest: &[u8]) {
+    out.push(tag);
+    put_closed(out, name.as_str());
+    out.extend_from_slice(rest);
+}
+
+fn put_owner(out: &mut Vec<u8>, tag: u8, owner: OwnerId) {
+    out.push(tag);
+    match owner {
+        OwnerId::User(id) => put_id(out, 1, id.bits()),
+        OwnerId::Session(id) => put_id(out, 2, id.bits()),
+        OwnerId::Key(id) => put_id(out, 3, id.bits()),
+    }
+}
+
+/// The transaction comes last in each, so that a list is in the order of their starts.
+fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
+    let id = match mark {
+        Mark::TxOf(owner, id) => {
+            put_owner(out, tag::TX_OF, *owner);
+            id
+        }
+        Mark::OpenOf(owner, id) => {
+            put_owner(out, tag::OPEN_OF, *owner);
+            id
+        }
+        Mark::EndWith(session, id) => {
+            put_id(out, tag::END_WITH, session.bits());
+            id
+        }
+        Mark::RoleInbox(role, id) => {
+            out.push(tag::ROLE_INBOX);
+            put_closed(out, role.as_str());
+            id
+        }
+        Mark::UserInbox(user, id) => {
+            out.push(tag::USER_INBOX);
+            put_closed(out, user.as_str());
+            id
+        }
+        Mark::Stuck(id) => {
+            out.push(tag::STUCK);
+            id
+        }
+    };
+    out.extend_from_slice(&id.bits().to_be_bytes());
 }
 
 /// A name at the end of a key.
@@ -343,6 +492,15 @@ fn put_timer(out: &mut Vec<u8>, timer: &Timer) {
             out.extend_from_slice(hash.bytes());
         }
         TimerOf::Hold(id) => put_text(out, 4, id.as_str()),
+        TimerOf::Tx(id) => put_id(out, 5, id.bits()),
+        TimerOf::Orphans(owner, after) => {
+            put_owner(out, 6, *owner);
+            out.extend_from_slice(&after.bits().to_be_bytes());
+        }
+        TimerOf::Adopt(session, after) => {
+            put_id(out, 7, session.bits());
+            out.extend_from_slice(&after.bits().to_be_bytes());
+        }
     }
 }
 
@@ -362,6 +520,19 @@ impl Bytes<'_> {
 
     fn id(&mut self) -> Option<u128> {
         self.array().map(u128::from_be_bytes)
+    }
+
+    fn tx(&mut self) -> Option<TxId> {
+        self.id().map(TxId::new)
+    }
+
+    fn owner(&mut self) -> Option<OwnerId> {
+        Some(match self.byte()? {
+            1 => OwnerId::User(UserId::new(self.id()?)),
+            2 => OwnerId::Session(SessionId::new(self.id()?)),
+            3 => OwnerId::Key(KeyId::new(self.id()?)),
+            _ => return None,
+        })
     }
 
     /// All that is left, as a name.
@@ -397,6 +568,9 @@ impl Bytes<'_> {
             2 => TimerOf::Stored(self.stored()?),
             3 => TimerOf::Link(TokenHash::new(self.array()?)),
             4 => TimerOf::Hold(self.text()?),
+            5 => TimerOf::Tx(self.tx()?),
+            6 => TimerOf::Orphans(self.owner()?, self.tx()?),
+            7 => TimerOf::Adopt(SessionId::new(self.id()?), self.tx()?),
             _ => return None,
         };
         Some(Timer { due, what })

@@ -13,6 +13,7 @@ mod ledger;
 mod parts;
 mod plan;
 mod read;
+mod tx;
 pub mod value;
 
 #[cfg(test)]
@@ -22,7 +23,7 @@ pub use key::{Key, Scope};
 pub use ledger::{read_entry, row_key};
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, plan};
-pub use read::{ReadError, Reader, read_fact};
+pub use read::{Definitions, ReadError, Reader, read_fact};
 
 /// Bytes in the store that no version of this program has written: the data is damaged, or of a
 /// newer version.

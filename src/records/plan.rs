@@ -27,7 +27,7 @@ pub fn plan(
 ) -> Result<(Vec<Precondition>, Vec<Write>), PlanError> {
     check_conserved(&reader.facts, changes)?;
     let mut preconditions = Vec::new();
-    for (fact, loaded) in reader.facts.iter() {
+    for (fact, loaded) in reader.facts.iter().filter(|(fact, _)| !fact.is_look()) {
         let key = Key::of(fact).encode().into();
         preconditions.push(match loaded {
             Some((_, revision)) => Precondition::Unchanged(key, *revision),
@@ -64,6 +64,10 @@ pub fn plan(
     for (timer, armed) in &changes.timers {
         let key = Key::Timer(timer.clone()).encode();
         writes.push(if *armed { Write::put(key, Vec::new()) } else { Write::delete(key) });
+    }
+    for (mark, set) in &changes.marks {
+        let key = Key::Mark(mark.clone()).encode();
+        writes.push(if *set { Write::put(key, Vec::new()) } else { Write::delete(key) });
     }
     for row in &changes.rows {
         writes.push(Write::put(ledger::row_key(row).encode(), ledger::row_value(row)));

@@ -1,11 +1,12 @@
 //! From the store to the facts of a decision.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DecodeError, Key, read_parts, value};
-use crate::engine::{Fact, Facts, Loaded};
-use crate::store::{Store, StoreError, View};
+use crate::engine::{Fact, Facts, Loaded, Mark, Record, TX_PAGE};
+use crate::store::{KeyRange, Order, Store, StoreError, View};
+use crate::types::Revision;
 
 /// Why a record could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,10 +19,43 @@ pub enum ReadError {
     Decode(#[from] DecodeError),
 }
 
+/// Versions of workflows, read once: they never change, and reading one compiles it.
+#[derive(Debug, Default)]
+pub struct Definitions(Mutex<HashMap<Fact, (Arc<Record>, Revision)>>);
+
+impl Definitions {
+    /// Most versions that are kept; beyond it all are forgotten and read again.
+    const KEPT_MAX: usize = 1000;
+
+    /// The version, as it was read before or as it is read now.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn read(&self, store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, ReadError> {
+        if let Some(found) = self.kept().get(fact) {
+            return Ok(Some(found.clone()));
+        }
+        let loaded = read_fact(store, view, fact)?;
+        if let Some(found) = &loaded {
+            let mut kept = self.kept();
+            if kept.len() >= Self::KEPT_MAX {
+                kept.clear();
+            }
+            kept.insert(fact.clone(), found.clone());
+        }
+        Ok(loaded)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<Fact, (Arc<Record>, Revision)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Loads facts for one decision, and remembers in how many parts they lie.
 pub struct Reader<'a> {
     store: &'a dyn Store,
     view: View,
+    definitions: &'a Definitions,
     /// What was loaded.
     pub facts: Facts,
     pub(super) parts: HashMap<Fact, u8>,
@@ -30,8 +64,8 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Nothing loaded yet.
     #[must_use]
-    pub fn new(store: &'a dyn Store, view: View) -> Self {
-        Self { store, view, facts: Facts::default(), parts: HashMap::new() }
+    pub fn new(store: &'a dyn Store, view: View, definitions: &'a Definitions) -> Self {
+        Self { store, view, definitions, facts: Facts::default(), parts: HashMap::new() }
     }
 
     /// Loads a fact.
@@ -39,6 +73,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ReadError`]
     pub fn load(&mut self, fact: Fact) -> Result<(), ReadError> {
+        if let Fact::Definition(..) = fact {
+            let loaded = self.definitions.read(self.store, self.view, &fact)?;
+            self.facts.add(fact, loaded);
+            return Ok(());
+        }
         let (loaded, parts) = read(self.store, self.view, &fact)?;
         if parts > 1 {
             self.parts.insert(fact.clone(), parts);
@@ -57,6 +96,9 @@ pub fn read_fact(store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, R
 }
 
 fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), ReadError> {
+    if fact.is_look() {
+        return Ok((Some((Arc::new(look(store, view, fact)?), Revision::ZERO)), 0));
+    }
     let (found, parts) = if value::is_in_parts(fact) {
         match read_parts(store, view, |part| Key::part(fact, part))? {
             Some((found, parts)) => (Some(found), parts),
@@ -68,4 +110,20 @@ fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), Read
     let Some(found) = found else { return Ok((None, 0)) };
     let record = value::decode(fact, &found.value)?;
     Ok((Some((Arc::new(record), found.revision)), parts))
+}
+
+/// The next transactions of a list.
+fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError> {
+    let after = Key::of(fact).encode();
+    let prefix = &after[..after.len() - size_of::<u128>()];
+    let range = KeyRange::prefix(prefix).after(after.clone().into());
+    let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
+    let ids = page.rows.iter().map(|row| match Key::decode(&row.key) {
+        Some(Key::Mark(Mark::OpenOf(_, id) | Mark::TxOf(_, id) | Mark::EndWith(_, id))) => Ok(id),
+        _ => Err(DecodeError {
+            key: format!("{:?}", row.key),
+            what: "no such key is written".to_owned(),
+        }),
+    });
+    Ok(Record::Transactions(ids.collect::<Result<_, _>>()?))
 }

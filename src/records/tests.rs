@@ -387,12 +387,15 @@ proptest! {
     }
 }
 
+static DEFINITIONS: std::sync::LazyLock<Definitions> =
+    std::sync::LazyLock::new(Definitions::default);
+
 #[test]
 fn a_record_that_shrinks_or_goes_leaves_no_part_behind() {
     let store = Memory::new();
     let fact = Fact::SessionData(SessionId::new(1));
     let write = |record: Option<Record>| {
-        let mut reader = Reader::new(&store, View::Staged);
+        let mut reader = Reader::new(&store, View::Staged, &DEFINITIONS);
         reader.load(fact.clone()).unwrap();
         let records = [(fact.clone(), record)].into();
         let changes = Changes { records, ..Changes::default() };
@@ -422,11 +425,11 @@ fn what_was_read_must_still_be_so_at_the_commit() {
         let (preconditions, writes) = plan(&changes, reader).unwrap();
         store.commit(Batch { preconditions, writes, ..Batch::default() }).map(drop)
     };
-    let mut stale = Reader::new(&store, View::Staged);
+    let mut stale = Reader::new(&store, View::Staged, &DEFINITIONS);
     stale.load(fact.clone()).unwrap();
     plan_from(&stale, 1).unwrap();
     assert!(plan_from(&stale, 2).is_err());
-    let mut fresh = Reader::new(&store, View::Staged);
+    let mut fresh = Reader::new(&store, View::Staged, &DEFINITIONS);
     fresh.load(fact.clone()).unwrap();
     plan_from(&fresh, 2).unwrap();
 }

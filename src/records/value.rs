@@ -13,11 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
 use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
+use super::tx::{DefinitionV1, TxV1};
 use crate::engine::{
-    ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Session, Stored, User, UserRef,
+    ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, Session, Stored, User,
+    UserRef, WorkflowHead,
 };
 use crate::store::VALUE_BYTES_MAX;
-use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, UserId};
+use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, TxId, UserId};
 
 /// Largest record that is read, in bytes: all parts together.
 const RECORD_BYTES_MAX: u64 = (super::PART_BYTES * super::PARTS_MAX) as u64;
@@ -25,7 +27,14 @@ const RECORD_BYTES_MAX: u64 = (super::PART_BYTES * super::PARTS_MAX) as u64;
 /// Whether a fact's record may be larger than one value and lies in parts.
 #[must_use]
 pub const fn is_in_parts(fact: &Fact) -> bool {
-    matches!(fact, Fact::UserData(_) | Fact::SessionData(_) | Fact::Stored(_))
+    matches!(
+        fact,
+        Fact::UserData(_)
+            | Fact::SessionData(_)
+            | Fact::Stored(_)
+            | Fact::Tx(_)
+            | Fact::Definition(..)
+    )
 }
 
 #[derive(Serialize, Deserialize)]
@@ -211,6 +220,13 @@ pub fn encode(record: &Record) -> Vec<u8> {
         Record::Hold(hold) => write(1, &HoldV1::from(hold)),
         Record::Transfer(transfer) => write(1, &TransferV1::from(transfer)),
         Record::Totals(totals) => write(1, &TotalsV1::from(totals)),
+        Record::Tx(tx) => write(1, &TxV1::from(&**tx)),
+        // Neither is ever written: one is a look into a list, the other a mark.
+        Record::Transactions(_) | Record::Asked => Vec::new(),
+        Record::Reference(reference) => write(1, &(reference.tx.bits(), reference.input)),
+        Record::One(id) => write(1, &id.bits()),
+        Record::Workflow(head) => write(1, &(head.latest, head.retired)),
+        Record::Definition(published) => write(1, &DefinitionV1::from(&**published)),
     }
 }
 
@@ -247,9 +263,12 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             }),
         }),
         Fact::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::KeyCount | Fact::AssetCount | Fact::AdministratorCount | Fact::SessionCount => {
-            Record::Count(v1(fact, bytes, SMALL)?)
-        }
+        Fact::KeyCount
+        | Fact::AssetCount
+        | Fact::AdministratorCount
+        | Fact::SessionCount
+        | Fact::OpenCount(..)
+        | Fact::WorkflowCount => Record::Count(v1(fact, bytes, SMALL)?),
         Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
         Fact::Attempts(_) => {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
@@ -259,6 +278,23 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Tx(_) => Record::Tx(Box::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
+        Fact::OpenOf(..) | Fact::TxsOf(..) | Fact::EndWith(..) => Record::Transactions(Vec::new()),
+        Fact::Asked(..) => Record::Asked,
+        Fact::Reference(..) => {
+            let (tx, input) = v1(fact, bytes, SMALL)?;
+            Record::Reference(Reference { tx: TxId::new(tx), input })
+        }
+        Fact::One(..) => Record::One(TxId::new(v1(fact, bytes, SMALL)?)),
+        Fact::Workflow(_) => {
+            let (latest, retired) = v1(fact, bytes, SMALL)?;
+            Record::Workflow(WorkflowHead { latest, retired })
+        }
+        Fact::Definition(name, version) => {
+            let definition = v1::<DefinitionV1>(fact, bytes, LARGE)?;
+            Record::Definition(Arc::new(definition.thaw(fact, name, *version)?))
+        }
+        Fact::Value(_) => Record::Data(v1::<String>(fact, bytes, SMALL)?.into()),
         Fact::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),
     })
 }

@@ -293,14 +293,12 @@ impl PartialOrd for Decimal {
 impl Ord for Decimal {
     /// By the number alone, however it is written.
     fn cmp(&self, other: &Self) -> Ordering {
-        match self.aligned(*other) {
-            Ok((left, right, _)) => left.cmp(&right),
-            // One of them is so large that it does not fit with the other's digits.
-            Err(_) => {
-                let whole = |number: &Self| number.units / 10_i128.pow(number.scale);
-                whole(self).cmp(&whole(other))
-            }
+        if let Ok((left, right, _)) = self.aligned(*other) {
+            return left.cmp(&right);
         }
+        // One of them is so large that it does not fit with the other's digits.
+        let whole = |number: &Self| number.units / 10_i128.pow(number.scale);
+        whole(self).cmp(&whole(other))
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) fn spelled(prefix: &str, bits: u128) -> String {
     let digits = digits(bits);
     let mut text = String::with_capacity(prefix.len() + digits.len());
     text.push_str(prefix);
-    digits.iter().for_each(|digit| text.push(char::from(*digit)));
+    for digit in digits {
+        text.push(char::from(digit));
+    }
     text
 }
 

@@ -11,7 +11,7 @@ pub use decimal::{Decimal, DecimalError, Rounding};
 pub use id::{KeyId, SessionId, TxId, UserId};
 pub use name::{
     AccountId, AssetCode, HoldId, ProfileName, Role, StepName, TransferId, UserPattern, Username,
-    WorkflowName,
+    ValueName, WorkflowName,
 };
 pub use revision::Revision;
 pub use secret::{Password, Token, TokenHash, TokenKind};

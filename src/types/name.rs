@@ -146,9 +146,15 @@ name! {
     is_free,
     "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
 }
+name! {
+    /// Names a set of reference values, or a value in it: `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
+    ValueName,
+    is_free,
+    "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
+}
 serde_as_text!(
     Username Role ProfileName UserPattern WorkflowName StepName AccountId AssetCode HoldId
-    TransferId
+    TransferId ValueName
 );
 
 /// A name that a caller chooses freely.

@@ -3,8 +3,6 @@
 use serde_json::json;
 
 use crate::client::password_of;
-#[cfg(debug_assertions)]
-use crate::server::Options;
 use crate::server::dev;
 
 /// 7.4.1: kill -9 right after the logout's 204; the token is dead.
@@ -113,24 +111,4 @@ async fn sigterm_under_load_loses_nothing_that_was_answered() {
             assert_eq!(data[format!("k{n}")], n);
         }
     }
-}
-
-/// 16.5.3: after a panic in the executor nothing is known of what it held, so the process ends
-/// with an error; what was acknowledged before is there at the next start.
-#[cfg(debug_assertions)]
-#[tokio::test]
-async fn a_panic_in_the_executor_ends_the_process_with_an_error() {
-    let panics = Options::dev().env("ABIDE_MISHAP", "panic:change-user-data");
-    let mut server = panics.start();
-    let alice = server.user("alice").await;
-    alice.put_data(json!({"n": 1})).await.ok();
-    let answer = alice.put("/v1/users/me/data", json!({"n": 2})).attempt().await;
-    assert!(answer.is_none_or(|answer| answer.status == 503));
-    assert_eq!(server.end().code(), Some(1), "{}", server.log());
-    assert!(server.log().contains("the executor panicked"), "{}", server.log());
-
-    server.start_again_with(Options::dev());
-    assert_eq!(alice.data().await.json(), json!({"n": 1}));
-    assert_eq!(alice.get("/v1/users/me/data").await.json(), json!({}));
-    alice.put("/v1/users/me/data", json!({"n": 2})).await.ok();
 }

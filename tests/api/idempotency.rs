@@ -377,36 +377,3 @@ async fn replay_does_not_depend_on_dev() {
     replays(&append(&admin, 1).key("k").await, &first);
     assert_eq!(list_of(&admin).await, [1]);
 }
-
-/// Contract 4: the process dies when the commit is durable and its caller has not been told. The
-/// retry gets the answer that was lost, and nothing is done twice.
-#[cfg(debug_assertions)]
-#[tokio::test]
-async fn a_retry_after_a_crash_between_commit_and_answer_gets_the_lost_answer() {
-    let mut server = dev();
-    let alice = server.user("alice").await;
-    with_empty_list(&alice).await;
-    server.terminate();
-    let dies = Options::dev().env("ABIDE_MISHAP", "die:change-user-data");
-    for item in 1..=3 {
-        server.start_again_with(dies.clone());
-        let key = format!("k-{item}");
-        let lost = append(&alice, item).key(&key).attempt().await;
-        assert!(lost.is_none(), "it was answered: {}", lost.unwrap());
-        assert_eq!(server.end().code(), None, "{}", server.log());
-
-        server.start_again_with(Options::dev());
-        let all: Vec<_> = (1..=item).collect();
-        let data = alice.get("/v1/users/me/data").await.ok();
-        assert_eq!(data.json(), json!({"list": all}));
-        for _ in 0..2 {
-            let again = append(&alice, item).key(&key).await.ok();
-            assert_eq!(again.header("idempotency-replayed"), "true", "{again}");
-            assert_eq!((again.text(), again.etag()), (data.text(), data.etag()));
-        }
-        assert_eq!(list_of(&alice).await, all);
-        let other = append(&alice, "other").key(&key).await;
-        other.problem(422, "idempotency-key-reused");
-        server.terminate();
-    }
-}

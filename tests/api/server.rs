@@ -236,12 +236,6 @@ impl Server {
         self.ended();
     }
 
-    /// Waits for the end that the process comes to by itself.
-    #[cfg(debug_assertions)]
-    pub(crate) fn end(&mut self) -> ExitStatus {
-        self.ended()
-    }
-
     /// SIGTERM, and waits until the process has ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         let id = self.process_id().to_string();

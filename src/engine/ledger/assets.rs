@@ -29,7 +29,7 @@ fn of_currency(currency: Currency) -> Option<Asset> {
 }
 
 /// How many digits after the point an asset has.
-pub(super) fn scale(draft: &Draft<'_>, code: &AssetCode) -> Result<u8, Stop> {
+pub(in crate::engine) fn scale(draft: &Draft<'_>, code: &AssetCode) -> Result<u8, Stop> {
     if let Some(asset) = iso_asset(code) {
         return Ok(asset.scale);
     }

@@ -26,8 +26,8 @@ mod transfers;
 pub(super) use accounts::{
     Change, Open, change_account, close_account, must_belong_to, open_account,
 };
-pub(super) use assets::put_asset;
 pub use assets::{iso_asset, iso_assets};
+pub(super) use assets::{put_asset, scale};
 pub use conserve::{Imbalance, check};
 pub(super) use holds::{Capture, Place, capture, expire, hold_of, place, void};
 pub use record::{Account, AccountChange, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};

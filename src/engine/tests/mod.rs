@@ -300,15 +300,15 @@ impl Life {
                 .timers
                 .iter()
                 .take_while(|t| t.due <= self.now)
-                .cloned()
                 .take(2)
+                .cloned()
                 .collect();
             if due.is_empty() {
                 return;
             }
             let mut facts = Facts::default();
             let changes = loop {
-                match decide_timers(&facts, &self.rules, self.moment(), &due) {
+                match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
                     Ok(changes) => break changes,
                     Err(needs) => {
                         for fact in needs {

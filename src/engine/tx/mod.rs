@@ -1,27 +1,40 @@
-//! Transactions: running instances of workflows. So far only where their holds lie.
+//! Transactions: what a definition makes of requests and times.
+//!
+//! [`walk`] is the way through a definition within one commit; `effects` what a step does and what
+//! undoes it; `scene` what expressions see; `submit`, `start`, `timers` and `gone` are the doors
+//! through which something comes to a transaction.
 
-use super::draft::{Draft, Stop};
-use super::ledger::Hold;
-use crate::types::{HoldId, TxId};
+mod access;
+mod apply;
+mod bounds;
+mod challenge;
+mod effects;
+mod event;
+mod gone;
+mod publish;
+mod record;
+mod scene;
+mod start;
+mod submit;
+mod timers;
+mod view;
+mod walk;
 
-/// A hold of a transaction; it lies in the transaction's own record.
-///
-/// # Errors
-/// [`Stop::Need`] when the transaction was not loaded.
-#[expect(clippy::unnecessary_wraps, reason = "the transaction's record may have to be loaded")]
-pub(super) const fn find_hold(
-    _draft: &Draft<'_>,
-    _tx: TxId,
-    _id: &HoldId,
-) -> Result<Option<Hold>, Stop> {
-    Ok(None)
-}
-
-/// Writes a hold into the record of its transaction ([`Hold::tx`]).
-///
-/// # Errors
-/// [`Stop::Need`] when the transaction was not loaded.
-#[expect(clippy::unnecessary_wraps, reason = "the transaction's record may have to be loaded")]
-pub(super) const fn put_hold(_draft: &mut Draft<'_>, _tx: TxId, _hold: &Hold) -> Result<(), Stop> {
-    Ok(())
-}
+pub use access::{may_see, may_submit, sees_workflow};
+pub(super) use apply::{apply, find_hold, put_hold};
+pub use bounds::DATA_BYTES_MAX;
+pub use challenge::{ChallengeKey, code, open_codes};
+pub use event::TxEvent;
+pub(super) use gone::{adopt, adopt_more, cancel_orphans, orphan};
+pub use publish::{Published, VALUE_BYTES_MAX, WorkflowHead, WorkflowView};
+pub(super) use publish::{delete_value, publish, put_value, retire};
+pub use record::{
+    Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner, OwnerId, Status, Stuck,
+    Submission, Tx, TxHold, Undo, Who, WhoId,
+};
+pub(super) use start::start;
+pub use start::{REFERENCE_BYTES_MAX, StartAsk, reference_fact};
+pub use submit::{REASON_BYTES_MAX, Repair};
+pub(super) use submit::{cancel, claim, note_wrong_code, release, repair, resend, submit};
+pub(super) use timers::fire;
+pub use view::TxView;

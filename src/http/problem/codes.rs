@@ -165,6 +165,69 @@ codes! {
     InvalidInput "invalid-input" 422 "The input does not fit",
         "The body or a parameter is well-formed, but a field is missing, unknown, of the wrong type or out of its bounds. `errors` lists each with a JSON Pointer.",
         "Correct the fields in `errors`.";
+    AlreadyCounted "already-counted" 409 "The submission counts already",
+        "The step needs submissions by several users, and the actor has made one.",
+        "Somebody else must submit it too.";
+    AlreadyCancelled "already-cancelled" 409 "The transaction is being cancelled",
+        "It is being undone, or waits for an operator to undo it.",
+        "Wait for its end, or look at `stuck`.";
+    AlreadyEnded "already-ended" 409 "The transaction has ended",
+        "Nothing more can happen to it.",
+        "Start a new one.";
+    AlreadyOpen "already-open" 409 "One is open already",
+        "The workflow allows one open transaction with this value, and there is one.",
+        "Finish or cancel that one first.";
+    ChallengeNotOpen "challenge-not-open" 409 "No code is waited for",
+        "The one-time code was used or withdrawn, or none was issued.",
+        "Take the step that issues a code.";
+    Claimed "claimed" 409 "Somebody else has claimed the step",
+        "The step and its siblings are claimed until the time that `detail` names.",
+        "Wait, or ask for the claim to be given up.";
+    NoResendsLeft "no-resends-left" 409 "No further code can be sent",
+        "As many codes were sent as the workflow allows.",
+        "Use the last one, or start again.";
+    NotClaimable "not-claimable" 409 "The step cannot be claimed",
+        "The workflow says nothing of claims for it.",
+        "Submit it.";
+    NotStuck "not-stuck" 409 "The transaction is not stuck",
+        "It goes on by itself.",
+        "There is nothing to repair.";
+    PastPivot "past-pivot" 409 "The transaction can only go forward",
+        "It has passed the step after which nothing is undone.",
+        "Go on with it; what went wrong is made good by another one.";
+    ReferenceTaken "reference-taken" 409 "The reference was used",
+        "A transaction of this workflow was started with this reference and another input, or may not be seen by the actor.",
+        "Take a new reference, or find that transaction.";
+    StepNotOpen "step-not-open" 409 "The step is not open",
+        "The transaction does not wait for this step now: it was taken, is not yet reached, or the time is up. `open_steps` names those that are open.",
+        "Read the transaction and submit one of its open steps.";
+    StepUsedUp "step-used-up" 409 "The step was submitted as often as it may be",
+        "The workflow limits how often it may be submitted.",
+        "Take another way, or start again.";
+    TooManyRounds "too-many-rounds" 409 "The transaction has gone on for too long",
+        "As many steps were opened in it as may be.",
+        "Cancel it and start a new one.";
+    TooManySteps "too-many-steps" 409 "Automatic steps run on and on",
+        "More automatic steps follow each other than one commit takes.",
+        "Correct the workflow: a loop must pass a step that waits.";
+    WorkflowRetired "workflow-retired" 409 "The workflow is retired",
+        "It takes no new starts; open transactions go on.",
+        "Use the workflow that took its place.";
+    CodeExpired "code-expired" 422 "The code has expired",
+        "The one-time code was given after its time. The attempt counts.",
+        "Have a new one sent: POST .../challenges/{id}/resend.";
+    WrongCode "wrong-code" 422 "The code is wrong",
+        "The one-time code is not the one that was issued. The attempt counts, and after the last one the transaction goes another way.",
+        "Give the code that was sent last.";
+    ExpressionFailed "expression-failed" 422 "An expression of the workflow failed",
+        "Something that the workflow reads is not there or is of another kind: a missing reference value, a text where a number is due. Nothing was changed.",
+        "Correct the input; if that is right, the workflow or its reference values need a correction.";
+    RefusedByGuard "refused-by-guard" 422 "A guard of the workflow refuses this",
+        "The workflow has a rule of its own for this step, and it does not hold. `code` is the one that the workflow gives, `detail` its words.",
+        "Do what `detail` says.";
+    InvalidWorkflow "invalid-workflow" 422 "The definition is not valid",
+        "The document is no workflow in version 1 of the language. `errors` lists everything that is wrong, each with a JSON Pointer, line and column.",
+        "Correct what `errors` lists; `abide workflow check FILE` prints the same.";
     IdempotencyKeyReused "idempotency-key-reused" 422 "The Idempotency-Key belongs to another request",
         "The key was used with another method, path, query or body.",
         "Take a new key for a new request.";

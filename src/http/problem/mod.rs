@@ -6,6 +6,7 @@
 mod codes;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,7 +14,7 @@ use serde::Serialize;
 pub use codes::Code;
 
 use crate::engine::{self, Refusal};
-use crate::types::Revision;
+use crate::types::{Revision, StepName};
 
 /// A restart takes about this long.
 const STOPPING_RETRY_S: u32 = 2;
@@ -36,6 +37,17 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// The methods that the path takes, for 405.
     pub allow: Option<String>,
+    /// What a workflow says about it.
+    pub workflow: Option<Box<OfWorkflow>>,
+}
+
+/// What a workflow adds to a problem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfWorkflow {
+    /// The code that it gives to its own refusal.
+    pub code: Option<Arc<str>>,
+    /// The steps that are open instead.
+    pub open_steps: Option<Vec<StepName>>,
 }
 
 /// One wrong field of the input.
@@ -76,7 +88,8 @@ pub struct ProblemDocument<'a> {
     pub status: u16,
     /// What was wrong this time, and what to do about it.
     pub detail: &'a str,
-    /// Names the problem for programs; one code has one status.
+    /// Names the problem for programs; one code has one status. A workflow's own codes all have
+    /// the `type` `/problems/refused-by-guard`.
     pub code: &'a str,
     /// The request's id, as in `X-Request-Id` and in the server's log.
     pub instance: &'a str,
@@ -84,6 +97,10 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(default)]
     pub errors: &'a [FieldError],
+    /// The steps of the transaction that are open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<String>", default)]
+    pub open_steps: Option<&'a [StepName]>,
     /// The current revision of the thing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64", default)]
@@ -105,6 +122,7 @@ impl Problem {
             revision: None,
             retry_after_s: None,
             allow: None,
+            workflow: None,
         }
     }
 
@@ -152,14 +170,16 @@ impl Problem {
     /// The document for the request with this id, as bytes of JSON.
     #[must_use]
     pub fn document(&self, request_id: &str) -> Vec<u8> {
+        let said = self.workflow.as_deref();
         let document = ProblemDocument {
             kind: format!("/problems/{}", self.code.as_str()),
             title: self.code.title(),
             status: self.code.status().as_u16(),
             detail: &self.detail,
-            code: self.code.as_str(),
+            code: said.and_then(|said| said.code.as_deref()).unwrap_or(self.code.as_str()),
             instance: request_id,
             errors: &self.errors,
+            open_steps: said.and_then(|said| said.open_steps.as_deref()),
             revision: self.revision.map(Revision::get),
             retry_after_s: self.retry_after_s,
         };
@@ -193,9 +213,9 @@ impl From<&Refusal> for Problem {
             Refusal::AssetMismatch => Code::AssetMismatch,
             Refusal::AccountClosed(_) => Code::AccountClosed,
             Refusal::AccountFrozen(_) => Code::AccountFrozen,
-            Refusal::UnknownAccount(_) => Code::UnknownAccount,
+            Refusal::UnknownAccount(_) | Refusal::NoSuchAccount(_) => Code::UnknownAccount,
             Refusal::UnknownAsset(_) => Code::UnknownAsset,
-            Refusal::HoldNotOpen(_) => Code::HoldNotOpen,
+            Refusal::HoldNotOpen(_) | Refusal::NoSuchHold(_) => Code::HoldNotOpen,
             Refusal::ExceedsHold(_) => Code::ExceedsHold,
             Refusal::AmountNotExact => Code::AmountNotExact,
             Refusal::AmountOutOfRange => Code::AmountOutOfRange,
@@ -209,6 +229,26 @@ impl From<&Refusal> for Problem {
             Refusal::AlreadyReversed { .. } => Code::AlreadyReversed,
             Refusal::LimitReached { .. } => Code::LimitReached,
             Refusal::LastAdministrator => Code::LastAdministrator,
+            Refusal::ExpressionFailed(_) => Code::ExpressionFailed,
+            Refusal::Guard { .. } => Code::RefusedByGuard,
+            Refusal::StepNotOpen { .. } => Code::StepNotOpen,
+            Refusal::Claimed { .. } => Code::Claimed,
+            Refusal::NotClaimable => Code::NotClaimable,
+            Refusal::StepUsedUp { .. } => Code::StepUsedUp,
+            Refusal::AlreadyCounted => Code::AlreadyCounted,
+            Refusal::WrongCode { .. } => Code::WrongCode,
+            Refusal::CodeExpired { .. } => Code::CodeExpired,
+            Refusal::ChallengeNotOpen => Code::ChallengeNotOpen,
+            Refusal::NoResendsLeft => Code::NoResendsLeft,
+            Refusal::AlreadyEnded => Code::AlreadyEnded,
+            Refusal::AlreadyCancelled => Code::AlreadyCancelled,
+            Refusal::PastPivot => Code::PastPivot,
+            Refusal::NotStuck => Code::NotStuck,
+            Refusal::AlreadyOpen => Code::AlreadyOpen,
+            Refusal::ReferenceTaken => Code::ReferenceTaken,
+            Refusal::WorkflowRetired => Code::WorkflowRetired,
+            Refusal::TooManySteps { .. } => Code::TooManySteps,
+            Refusal::TooManyRounds { .. } => Code::TooManyRounds,
             Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Refusal::IdempotencyKeyNotSupported => Code::IdempotencyKeyNotSupported,
             Refusal::TooManyIdempotencyKeys { .. } => Code::TooManyIdempotencyKeys,
@@ -225,6 +265,14 @@ impl From<&Refusal> for Problem {
             }
             Refusal::RevisionMismatch { current } => {
                 Self::new(code, refusal.to_string()).at_revision(*current)
+            }
+            Refusal::Guard { code: name, .. } => {
+                let said = OfWorkflow { code: Some(name.clone()), open_steps: None };
+                Self { workflow: Some(said.into()), ..Self::new(code, refusal.to_string()) }
+            }
+            Refusal::StepNotOpen { open_steps } => {
+                let said = OfWorkflow { code: None, open_steps: Some(open_steps.clone()) };
+                Self { workflow: Some(said.into()), ..Self::new(code, refusal.to_string()) }
             }
             _ => Self::new(code, refusal.to_string()),
         };

@@ -1,0 +1,103 @@
+//! Who may start, see, submit and cancel.
+
+use super::record::{Owner, Tx};
+use crate::engine::Actor;
+use crate::engine::workflow::{By, Definition, StepKind};
+use crate::types::{Role, Username};
+
+/// Whether it is the actor's own.
+pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
+    match (&tx.owner, actor) {
+        (Owner::User(owner), _) => actor.user().is_some_and(|user| user.id == owner.id),
+        // A session keeps its id when it becomes a user's.
+        (Owner::Anonymous(session), _) => actor.session() == Some(*session),
+        (Owner::Key(key), Actor::Key(actor)) => actor.key.id == key.id,
+        (Owner::Key(_), _) => false,
+    }
+}
+
+/// Whether one of the list lets the actor in. `users` are those that `user:=` was fixed to.
+pub(in crate::engine) fn lets_in(
+    by: &[By],
+    actor: &Actor,
+    tx: Option<&Tx>,
+    users: &[Username],
+) -> bool {
+    by.iter().any(|by| match by {
+        By::Owner => tx.is_some_and(|tx| is_owner(tx, actor)),
+        By::Anyone => matches!(actor, Actor::Session(_)),
+        By::User => actor.user().is_some(),
+        By::Role(role) => actor.has(role.as_str()),
+        By::Named(_) => actor.user().is_some_and(|user| users.contains(&user.username)),
+        By::ApiKey => matches!(actor, Actor::Key(_)),
+    })
+}
+
+/// Whether the actor reads every transaction.
+pub(in crate::engine) fn sees_all(actor: &Actor) -> bool {
+    *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR)
+}
+
+/// Whether the actor may know of the transaction: its owner, `see`, whoever may ever submit one of
+/// its steps, operators and auditors. `was_asked`: whether a step was ever fixed to this user.
+#[must_use]
+pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool) -> bool {
+    let of_step = |kind: &StepKind| match kind {
+        StepKind::Client { by, .. } => lets_in(by, actor, Some(tx), &[]),
+        StepKind::Wait(_) | StepKind::Automatic => false,
+    };
+    sees_all(actor)
+        || is_owner(tx, actor)
+        || was_asked
+        || names_now(tx, actor)
+        || lets_in(&definition.see, actor, Some(tx), &[])
+        || definition.steps.iter().any(|step| of_step(&step.kind))
+}
+
+/// Whether the actor may see every transaction of a workflow, whosever it is.
+#[must_use]
+pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
+    let of_step = |kind: &StepKind| match kind {
+        StepKind::Client { by, .. } => lets_in(by, actor, None, &[]),
+        StepKind::Wait(_) | StepKind::Automatic => false,
+    };
+    sees_all(actor)
+        || lets_in(&definition.see, actor, None, &[])
+        || definition.steps.iter().any(|step| of_step(&step.kind))
+}
+
+fn names_now(tx: &Tx, actor: &Actor) -> bool {
+    actor.user().is_some_and(|user| tx.open.iter().any(|open| open.users.contains(&user.username)))
+}
+
+/// Whether the actor may submit an open step, as far as that depends on who it is.
+#[must_use]
+pub fn may_submit(
+    tx: &Tx,
+    definition: &Definition,
+    open: &super::record::Open,
+    actor: &Actor,
+) -> bool {
+    match definition.step(&open.step).map(|step| &step.kind) {
+        Some(StepKind::Client { by, .. }) => lets_in(by, actor, Some(tx), &open.users),
+        _ => false,
+    }
+}
+
+/// The top-level keys of the data that the actor may not read.
+pub(super) fn hidden_keys<'a>(
+    tx: &'a Tx,
+    definition: &'a Definition,
+    actor: &'a Actor,
+) -> impl Iterator<Item = &'a str> {
+    definition
+        .show
+        .iter()
+        .filter(move |(_, by)| !sees_all(actor) && !lets_in(by, actor, Some(tx), &[]))
+        .map(|(key, _)| &**key)
+}
+
+/// Whether the actor is an operator of transactions.
+pub(in crate::engine) fn is_operator(actor: &Actor) -> bool {
+    *actor == Actor::System || actor.has(Role::OPERATOR)
+}

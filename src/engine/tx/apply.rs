@@ -1,0 +1,301 @@
+//! What each event makes of a transaction's record.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::event::TxEvent;
+use super::record::{ChallengeState, Open, Owner, Status, Tx, TxHold};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::ledger::Hold;
+use crate::engine::state::{Fact, Mark, Record, Timer, TimerOf};
+use crate::types::{HoldId, TxId};
+
+/// Applies an event to a transaction.
+pub(in crate::engine) fn apply(
+    draft: &mut Draft<'_>,
+    id: TxId,
+    event: &TxEvent,
+) -> Result<(), Stop> {
+    if let TxEvent::Started(tx) = event {
+        return start(draft, tx);
+    }
+    let now = draft.moment.now;
+    match event {
+        TxEvent::StepOpened(open) => inbox(draft, id, open, true),
+        TxEvent::StepClosed { place, .. }
+        | TxEvent::StepTimedOut { place, .. }
+        | TxEvent::StepTaken { place: Some(place), .. } => {
+            let open = draft.tx(id)?.and_then(|tx| tx.at(*place)).cloned();
+            if let Some(open) = open {
+                inbox(draft, id, &open, false);
+            }
+        }
+        TxEvent::CompensationBegan(_) => {
+            for open in draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default() {
+                inbox(draft, id, &open, false);
+            }
+        }
+        TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
+        TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
+        TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
+        TxEvent::Ended { .. } => end(draft, id)?,
+        _ => {}
+    }
+    draft.change_tx(id, |tx| {
+        tx.updated_at = now;
+        change(tx, event);
+    })
+}
+
+/// What an event changes in the record alone.
+#[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
+fn change(tx: &mut Tx, event: &TxEvent) {
+    match event {
+        TxEvent::Started(_)
+        | TxEvent::Emitted { .. }
+        | TxEvent::CancelAsked { .. }
+        | TxEvent::Retried { .. } => {}
+        // It is told once.
+        TxEvent::DeadlinePassed => tx.deadline = None,
+        TxEvent::DataSet { set, removed } => {
+            if let Value::Object(data) = Arc::make_mut(&mut tx.data) {
+                for (key, value) in &**set {
+                    data.insert(key.clone(), value.clone());
+                }
+                for key in removed {
+                    data.remove(key);
+                }
+            }
+        }
+        TxEvent::StepOpened(open) => {
+            tx.next_place = tx.next_place.max(open.place + 1).max(open.group + 1);
+            tx.rounds += 1;
+            tx.open.push((**open).clone());
+        }
+        TxEvent::StepClosed { place, .. } | TxEvent::StepTimedOut { place, .. } => {
+            tx.open.retain(|open| open.place != *place);
+        }
+        TxEvent::StepCounted { place, step, submission } => {
+            if let Some(open) = at(tx, *place) {
+                open.submissions.push(submission.clone());
+            }
+            *tx.taken.entry(step.clone()).or_default() += 1;
+        }
+        TxEvent::StepTaken { place, done, counts, .. } => {
+            match place {
+                Some(place) => tx.open.retain(|open| open.place != *place),
+                None => tx.rounds += 1,
+            }
+            if *counts {
+                *tx.taken.entry(done.step.clone()).or_default() += 1;
+            }
+            if !done.undo.is_empty() {
+                tx.done.push(done.clone());
+            }
+        }
+        TxEvent::Reminded { place, .. } => {
+            if let Some(open) = at(tx, *place) {
+                open.reminded += 1;
+            }
+        }
+        TxEvent::Claimed { group, claim } => {
+            tx.open
+                .iter_mut()
+                .filter(|open| open.group == *group)
+                .for_each(|open| open.claim = Some(claim.clone()));
+        }
+        TxEvent::Released { group } => {
+            tx.open
+                .iter_mut()
+                .filter(|open| open.group == *group)
+                .for_each(|open| open.claim = None);
+        }
+        TxEvent::Forked(join) => {
+            tx.next_place = tx.next_place.max(join.id + 1);
+            tx.joins.push(join.clone());
+        }
+        TxEvent::Joined { join } => {
+            if let Some(found) = tx.joins.iter_mut().find(|other| other.id == *join) {
+                found.left = found.left.saturating_sub(1);
+            }
+            tx.joins.retain(|join| join.left > 0);
+        }
+        TxEvent::PivotPassed => tx.pivot = true,
+        TxEvent::HoldNamed { hold, name, key } => {
+            if let Some(held) = tx.holds.iter_mut().find(|held| held.hold.id == *hold) {
+                held.name = name.clone();
+                held.key.clone_from(key);
+            }
+        }
+        TxEvent::ChallengeIssued(challenge) => {
+            tx.challenges.retain(|other| other.id != challenge.id);
+            tx.challenges.push(challenge.clone());
+        }
+        TxEvent::ChallengeFailed { id } => {
+            if let Some(challenge) = tx.challenges.iter_mut().find(|other| other.id == *id) {
+                challenge.attempts_left = challenge.attempts_left.saturating_sub(1);
+            }
+        }
+        TxEvent::ChallengePassed { id } => set_challenge(tx, id, ChallengeState::Passed),
+        TxEvent::ChallengeWithdrawn { id } => set_challenge(tx, id, ChallengeState::Withdrawn),
+        TxEvent::CompensationBegan(ending) => {
+            tx.open.clear();
+            tx.joins.clear();
+            tx.stuck = None;
+            tx.status = Status::Compensating;
+            tx.ending = Some(ending.clone());
+        }
+        TxEvent::StepUndone { .. } => {
+            tx.done.pop();
+        }
+        TxEvent::Stuck(stuck) => {
+            tx.status = Status::Stuck;
+            tx.stuck = Some(stuck.clone());
+        }
+        TxEvent::OwnerChanged(owner) => tx.owner = owner.clone(),
+        TxEvent::Ended { status, outcome } => {
+            tx.status = *status;
+            tx.outcome = Some(outcome.clone());
+            tx.open.clear();
+            tx.joins.clear();
+            tx.done.clear();
+            tx.ending = None;
+            tx.stuck = None;
+            tx.one = None;
+        }
+        TxEvent::Settled { status, timer_at } => {
+            tx.status = *status;
+            tx.timer_at = *timer_at;
+        }
+    }
+}
+
+fn at(tx: &mut Tx, place: u32) -> Option<&mut Open> {
+    tx.open.iter_mut().find(|open| open.place == place)
+}
+
+fn set_challenge(tx: &mut Tx, id: &str, state: ChallengeState) {
+    if let Some(challenge) = tx.challenges.iter_mut().find(|other| *other.id == *id) {
+        challenge.state = state;
+    }
+}
+
+fn start(draft: &mut Draft<'_>, tx: &Tx) -> Result<(), Stop> {
+    draft.mark(Mark::TxOf((&tx.owner).into(), tx.id));
+    draft.mark(Mark::OpenOf((&tx.owner).into(), tx.id));
+    if let Some(session) = tx.session
+        && (tx.ends_with_session || matches!(tx.owner, Owner::Anonymous(_)))
+    {
+        draft.mark(Mark::EndWith(session, tx.id));
+    }
+    if let Some(digest) = tx.one {
+        let fact = Fact::One(tx.workflow.clone(), digest);
+        draft.put(fact, Record::One(tx.id));
+    }
+    count(draft, tx, 1)?;
+    draft.put(Fact::Tx(tx.id), Record::Tx(Box::new(tx.clone())));
+    Ok(())
+}
+
+fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
+    let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
+    for open in &tx.open {
+        inbox(draft, id, open, false);
+    }
+    draft.unmark(Mark::OpenOf((&tx.owner).into(), id));
+    if let Some(session) = tx.session {
+        draft.unmark(Mark::EndWith(session, id));
+    }
+    if tx.stuck.is_some() || tx.status == Status::Stuck {
+        draft.unmark(Mark::Stuck(id));
+    }
+    if let Some(digest) = tx.one {
+        draft.delete(Fact::One(tx.workflow.clone(), digest));
+    }
+    count(draft, &tx, -1)
+}
+
+/// Counts the open transactions of a version.
+fn count(draft: &mut Draft<'_>, tx: &Tx, by: i64) -> Result<(), Stop> {
+    let fact = Fact::OpenCount(tx.workflow.clone(), tx.version);
+    let count = draft.count(&fact)?.saturating_add_signed(by);
+    draft.put(fact, Record::Count(count));
+    Ok(())
+}
+
+fn move_timer(draft: &mut Draft<'_>, id: TxId, to: Option<crate::types::Time>) -> Result<(), Stop> {
+    let from = draft.tx(id)?.and_then(|tx| tx.timer_at);
+    if from != to {
+        if let Some(due) = from {
+            draft.disarm(Timer { due, what: TimerOf::Tx(id) });
+        }
+        if let Some(due) = to {
+            draft.arm(Timer { due, what: TimerOf::Tx(id) });
+        }
+    }
+    Ok(())
+}
+
+fn change_owner(draft: &mut Draft<'_>, id: TxId, owner: &Owner) -> Result<(), Stop> {
+    let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
+    draft.unmark(Mark::TxOf((&tx.owner).into(), id));
+    draft.mark(Mark::TxOf(owner.into(), id));
+    if !tx.status.is_ended() {
+        draft.unmark(Mark::OpenOf((&tx.owner).into(), id));
+        draft.mark(Mark::OpenOf(owner.into(), id));
+        if let Owner::Anonymous(session) = tx.owner
+            && !tx.ends_with_session
+        {
+            draft.unmark(Mark::EndWith(session, id));
+        }
+    }
+    Ok(())
+}
+
+/// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that
+/// waits in the same one keeps it there.
+fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) {
+    let others: Vec<Open> = match draft.tx(id) {
+        Ok(Some(tx)) if !put => {
+            tx.open.iter().filter(|other| other.place != open.place).cloned().collect()
+        }
+        _ => Vec::new(),
+    };
+    for role in &open.roles {
+        let row = Mark::RoleInbox(role.clone(), id);
+        if put {
+            draft.mark(row);
+        } else if !others.iter().any(|other| other.roles.contains(role)) {
+            draft.unmark(row);
+        }
+    }
+    for user in &open.users {
+        // It stays when the step is closed: whoever was asked may see what became of it.
+        if put {
+            draft.mark(Mark::UserInbox(user.clone(), id));
+        }
+    }
+}
+
+/// A hold of a transaction.
+pub(in crate::engine) fn find_hold(
+    draft: &Draft<'_>,
+    tx: TxId,
+    id: &HoldId,
+) -> Result<Option<Hold>, Stop> {
+    let held = draft.tx(tx)?.and_then(|tx| tx.holds.iter().find(|held| held.hold.id == *id));
+    Ok(held.map(|held| held.hold.clone()))
+}
+
+/// Puts a hold into its transaction's record.
+pub(in crate::engine) fn put_hold(
+    draft: &mut Draft<'_>,
+    tx: TxId,
+    hold: &Hold,
+) -> Result<(), Stop> {
+    draft.change_tx(tx, |tx| match tx.holds.iter_mut().find(|held| held.hold.id == hold.id) {
+        Some(known) => known.hold = hold.clone(),
+        None => tx.holds.push(TxHold { name: "".into(), key: None, hold: hold.clone() }),
+    })
+}

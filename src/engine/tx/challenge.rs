@@ -1,0 +1,140 @@
+//! One-time codes: derived when they are needed, never stored.
+//!
+//! A code is a keyed hash of the transaction, the challenge's name, its round and what it is bound
+//! to. The key lies outside of the store, so whoever reads a backup cannot make codes; a code of
+//! another amount or payee is another code.
+
+use std::fmt;
+use std::sync::Arc;
+
+use subtle::ConstantTimeEq as _;
+
+use super::event::TxEvent;
+use super::record::{Challenge, ChallengeState, Tx};
+use super::walk::Walk;
+use crate::engine::Refusal;
+use crate::engine::draft::Stop;
+use crate::types::{Span, TxId};
+
+/// The key that codes are derived with. `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChallengeKey([u8; 32]);
+
+impl ChallengeKey {
+    /// The key with these bytes.
+    #[must_use]
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for ChallengeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChallengeKey")
+    }
+}
+
+/// What a definition says of a challenge.
+pub(super) struct Terms {
+    pub(super) digits: u8,
+    pub(super) life: Span,
+    pub(super) attempts: u32,
+    pub(super) resends: u32,
+}
+
+/// The code of a challenge as it is now.
+#[must_use]
+pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
+    let mut hasher = blake3::Hasher::new_keyed(&key.0);
+    let parts: [&[u8]; 4] = [
+        &tx.bits().to_be_bytes(),
+        challenge.id.as_bytes(),
+        &challenge.round.to_be_bytes(),
+        challenge.binds.as_bytes(),
+    ];
+    hasher.update(b"abide one-time code 1");
+    for part in parts {
+        // Each part with its length, so that no two lists of parts are the same bytes.
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    let mut wide = [0; 16];
+    hasher.finalize_xof().fill(&mut wide);
+    let digits = usize::from(challenge.digits);
+    // 128 bits over at most 10^10 codes: no code is noticeably likelier than another.
+    let number = u128::from_be_bytes(wide) % 10_u128.pow(u32::from(challenge.digits));
+    format!("{number:0digits$}")
+}
+
+/// Issues a code; one of the same name that is still good is void from now on.
+pub(super) fn issue(
+    walk: &mut Walk<'_, '_>,
+    id: &Arc<str>,
+    terms: &Terms,
+    binds: Arc<str>,
+) -> Result<(), Stop> {
+    let round = walk.tx()?.challenge(id).map_or(0, |old| old.round + 1);
+    let challenge = Challenge {
+        id: id.clone(),
+        round,
+        digits: terms.digits,
+        binds,
+        expires_at: walk.draft.moment.now.plus(terms.life),
+        life_ms: terms.life.ms(),
+        attempts_left: terms.attempts,
+        resends_left: terms.resends,
+        state: ChallengeState::Issued,
+    };
+    walk.emit(TxEvent::ChallengeIssued(challenge))
+}
+
+/// Issues a new code in place of the last one; wrong codes given so far count on.
+pub(super) fn resend(walk: &mut Walk<'_, '_>, id: &str) -> Result<(), Stop> {
+    let tx = walk.tx()?;
+    let challenge = tx.challenge(id).ok_or(Refusal::NotFound("challenge"))?.clone();
+    if challenge.state != ChallengeState::Issued || tx.status.is_ended() || tx.ending.is_some() {
+        return Err(Refusal::ChallengeNotOpen.into());
+    }
+    if challenge.resends_left == 0 {
+        return Err(Refusal::NoResendsLeft.into());
+    }
+    let expires_at = walk.draft.moment.now.plus(Span::from_ms(challenge.life_ms));
+    let (round, resends_left) = (challenge.round + 1, challenge.resends_left - 1);
+    let again = Challenge { round, expires_at, resends_left, ..challenge };
+    walk.emit(TxEvent::ChallengeIssued(again))
+}
+
+/// Withdraws a code that was not used.
+pub(super) fn withdraw(walk: &mut Walk<'_, '_>, id: &Arc<str>) -> Result<(), Stop> {
+    let state = walk.tx()?.challenge(id).map(|challenge| challenge.state);
+    if state == Some(ChallengeState::Issued) {
+        return walk.emit(TxEvent::ChallengeWithdrawn { id: id.clone() });
+    }
+    Ok(())
+}
+
+/// Checks a code: right, and it is used; wrong or too old, and the attempt counts.
+pub(super) fn check(walk: &mut Walk<'_, '_>, id: &Arc<str>, given: &str) -> Result<(), Stop> {
+    let tx = walk.tx()?;
+    let open = tx.challenge(id).filter(|found| found.state == ChallengeState::Issued);
+    let challenge = open.ok_or(Refusal::ChallengeNotOpen)?;
+    let attempts_left = challenge.attempts_left.saturating_sub(1);
+    if walk.draft.moment.now >= challenge.expires_at {
+        return Err(Refusal::CodeExpired { challenge: id.clone(), attempts_left }.into());
+    }
+    let right = code(&walk.draft.rules.challenge_key, tx.id, challenge);
+    if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
+        return Err(Refusal::WrongCode { challenge: id.clone(), attempts_left }.into());
+    }
+    walk.emit(TxEvent::ChallengePassed { id: id.clone() })
+}
+
+/// The codes that a transaction waits for, for whoever develops against the server.
+#[must_use]
+pub fn open_codes(key: &ChallengeKey, tx: &Tx) -> Vec<(Arc<str>, String)> {
+    tx.challenges
+        .iter()
+        .filter(|challenge| challenge.state == ChallengeState::Issued)
+        .map(|challenge| (challenge.id.clone(), code(key, tx.id, challenge)))
+        .collect()
+}

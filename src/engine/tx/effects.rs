@@ -1,0 +1,491 @@
+//! What each effect does, and what undoes it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::event::TxEvent;
+use super::record::{Owner, Undo};
+use super::scene::{Frame, failed};
+use super::walk::{Walk, amount_of};
+use crate::engine::draft::Stop;
+use crate::engine::expr::Made;
+use crate::engine::ledger::{self, HoldStatus};
+use crate::engine::workflow::{Effect, EffectKind, Target, Template};
+use crate::engine::{Event, Refusal, UserChange, UserRef};
+use crate::types::{AccountId, HoldId, Role, TransferId, Username};
+
+/// Most holds of one transaction that are open at the same time.
+const HOLDS_MAX: usize = 100;
+
+/// Most elements of an `each`.
+const EACH_MAX: usize = 100;
+
+/// Most one-time codes of one transaction.
+const CHALLENGES_MAX: usize = 20;
+
+/// Longest key of a hold in its group, in bytes.
+const KEY_BYTES_MAX: usize = 128;
+
+/// Largest data of an application event, in bytes of compact JSON.
+const EMIT_BYTES_MAX: usize = 16 * 1024;
+
+/// A hold to place, with its names.
+struct Placing<'e> {
+    id: &'e Arc<str>,
+    key: Option<&'e Template>,
+    from: &'e Template,
+    amount: &'e Template,
+    expires: Option<&'e Template>,
+    on_expiry: Option<&'e Target>,
+    authority: bool,
+}
+
+impl Walk<'_, '_> {
+    /// Does the effects, in order; each sees those before it.
+    pub(super) fn effects(
+        &mut self,
+        effects: &[Effect],
+        frame: &Frame,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        for effect in effects {
+            if let Some(when) = &effect.when
+                && !self.look(frame, |scene| scene.holds(when))?
+            {
+                continue;
+            }
+            self.effect(&effect.kind, frame, undo)?;
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_lines, reason = "one arm for each effect")]
+    fn effect(
+        &mut self,
+        kind: &EffectKind,
+        frame: &Frame,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        match kind {
+            EffectKind::Set(template) => {
+                let set = self.object(template, frame, "set")?;
+                self.set(set, Vec::new())
+            }
+            EffectKind::Merge(template) => self.merge(template, frame),
+            EffectKind::Hold { id, key, from, amount, expires, on_expiry, authority } => {
+                let placing = Placing {
+                    id,
+                    key: key.as_ref(),
+                    from,
+                    amount,
+                    expires: expires.as_ref(),
+                    on_expiry: on_expiry.as_ref(),
+                    authority: *authority,
+                };
+                self.hold(&placing, frame, undo)
+            }
+            EffectKind::Capture { hold, key, to, amount, keep_rest, note } => {
+                let amount = match amount {
+                    Some(amount) => Some(amount_of(&self.made(amount, frame)?)?),
+                    None => None,
+                };
+                let capture = ledger::Capture {
+                    to: self.account(to, frame)?,
+                    amount,
+                    keep_rest: *keep_rest,
+                    note: self.note(note.as_ref(), frame)?,
+                    transfer: TransferId::made(0),
+                };
+                let key = self.key(key.as_ref(), frame)?;
+                self.capture(hold, key.as_deref(), &capture, undo)
+            }
+            EffectKind::Void { hold, key } => {
+                let key = self.key(key.as_ref(), frame)?;
+                for id in self.held(hold, key.as_deref())? {
+                    self.void(&id)?;
+                }
+                Ok(())
+            }
+            EffectKind::Transfer { from, to, amount, note, authority } => {
+                let from = self.account(from, frame)?;
+                self.must_be_mine(&from, *authority)?;
+                let post = ledger::Post {
+                    id: TransferId::made(self.draft.mint()),
+                    from,
+                    to: self.account(to, frame)?,
+                    amount: amount_of(&self.made(amount, frame)?)?,
+                    note: self.note(note.as_ref(), frame)?,
+                    tx: Some(self.id),
+                };
+                let transfer = ledger::post(self.draft, &post)?;
+                undo.push(Undo::Reverse(transfer.id));
+                Ok(())
+            }
+            EffectKind::Challenge { id, digits, expires, attempts, resend, binds } => {
+                let binds = self.made(binds, frame)?.into_json().to_string();
+                if self.tx()?.challenge(id).is_none()
+                    && self.tx()?.challenges.len() >= CHALLENGES_MAX
+                {
+                    return Err(Refusal::LimitReached {
+                        what: "one-time codes of a transaction",
+                        max: CHALLENGES_MAX,
+                    }
+                    .into());
+                }
+                let terms = super::challenge::Terms {
+                    digits: *digits,
+                    life: *expires,
+                    attempts: *attempts,
+                    resends: *resend,
+                };
+                super::challenge::issue(self, id, &terms, binds.into())?;
+                undo.push(Undo::Withdraw(id.clone()));
+                Ok(())
+            }
+            EffectKind::Session { facts, data } => {
+                self.session(facts.as_ref(), data.as_ref(), frame)
+            }
+            EffectKind::Emit { kind, data } => {
+                let data = match data {
+                    Some(data) => self.made(data, frame)?.into_json(),
+                    None => Value::Object(Map::new()),
+                };
+                if data.to_string().len() > EMIT_BYTES_MAX {
+                    let what = "the data of an event";
+                    return Err(Refusal::TooLarge { what, bytes_max: EMIT_BYTES_MAX }.into());
+                }
+                self.emit(TxEvent::Emitted { kind: kind.clone(), data: data.into() })
+            }
+            EffectKind::Open { account, asset, owner, floor } => {
+                self.open_account([account, asset, owner], floor.as_ref(), frame, undo)
+            }
+            EffectKind::Grant { user, role } => self.role(user, role, true, frame, undo),
+            EffectKind::Revoke { user, role } => self.role(user, role, false, frame, undo),
+            EffectKind::Each { list, name, effects } => {
+                let made = self.look(frame, |scene| scene.eval(list))?;
+                let Value::Array(lines) = made.into_json() else {
+                    return Err(failed(format!("`{}` is no list", list.source())));
+                };
+                if lines.len() > EACH_MAX {
+                    let what = "elements of an `each`";
+                    return Err(Refusal::LimitReached { what, max: EACH_MAX }.into());
+                }
+                let mut inner = frame.clone();
+                for line in lines {
+                    inner.lines.push((name.clone(), line));
+                    self.effects(effects, &inner, undo)?;
+                    inner.lines.pop();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn made(&self, template: &Template, frame: &Frame) -> Result<Made, Stop> {
+        self.look(frame, |scene| scene.make(template))
+    }
+
+    fn text(&self, template: &Template, frame: &Frame, what: &str) -> Result<String, Stop> {
+        let made = self.made(template, frame)?;
+        made.to_text().map(str::to_owned).map_err(|error| failed(format!("{what}: {error}")))
+    }
+
+    fn object(
+        &self,
+        template: &Template,
+        frame: &Frame,
+        what: &str,
+    ) -> Result<Map<String, Value>, Stop> {
+        match self.made(template, frame)?.into_json() {
+            Value::Object(object) => Ok(object),
+            _ => Err(failed(format!("what `{what}` writes must be an object"))),
+        }
+    }
+
+    /// An account by a name that a template makes; no account has a name that cannot be one.
+    fn account(&self, template: &Template, frame: &Frame) -> Result<AccountId, Stop> {
+        let text = self.text(template, frame, "the name of an account")?;
+        text.parse().map_err(|_| Refusal::NoSuchAccount(text.chars().take(64).collect()).into())
+    }
+
+    fn note(&self, note: Option<&Template>, frame: &Frame) -> Result<Option<Arc<str>>, Stop> {
+        let Some(note) = note else { return Ok(None) };
+        let made = self.made(note, frame)?;
+        let text = made.to_text().ok().filter(|text| !text.is_empty());
+        Ok(text.map(|text| {
+            let mut end = text.len().min(ledger::NOTE_BYTES_MAX);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text[..end].into()
+        }))
+    }
+
+    fn key(&self, key: Option<&Template>, frame: &Frame) -> Result<Option<Arc<str>>, Stop> {
+        let Some(key) = key else { return Ok(None) };
+        let made = self.made(key, frame)?;
+        let text = made.to_text().map(str::to_owned);
+        let text = text.or_else(|_| made.to_int().map(|number| number.to_string()));
+        match text {
+            Ok(text) if text.len() <= KEY_BYTES_MAX => Ok(Some(text.into())),
+            _ => Err(failed(format!(
+                "the key of a hold must be a text of at most {KEY_BYTES_MAX} bytes, or a number"
+            ))),
+        }
+    }
+
+    fn set(&mut self, set: Map<String, Value>, removed: Vec<String>) -> Result<(), Stop> {
+        if set.is_empty() && removed.is_empty() {
+            return Ok(());
+        }
+        self.emit(TxEvent::DataSet { set: Arc::new(set), removed })
+    }
+
+    fn merge(&mut self, template: &Template, frame: &Frame) -> Result<(), Stop> {
+        let patch = self.object(template, frame, "merge")?;
+        let keys: Vec<String> = patch.keys().cloned().collect();
+        let mut data = (*self.tx()?.data).clone();
+        json_patch::merge(&mut data, &Value::Object(patch));
+        let (mut set, mut removed) = (Map::new(), Vec::new());
+        for key in keys {
+            match data.get(&key) {
+                Some(value) => drop(set.insert(key, value.clone())),
+                None => removed.push(key),
+            }
+        }
+        self.set(set, removed)
+    }
+
+    /// Refuses to take money from somebody else's account, unless the definition claims to.
+    fn must_be_mine(&self, account: &AccountId, authority: bool) -> Result<(), Stop> {
+        if authority {
+            return Ok(());
+        }
+        let owner = match &self.tx()?.owner {
+            Owner::User(user) => Some(user.clone()),
+            Owner::Anonymous(_) | Owner::Key(_) => None,
+        };
+        ledger::must_belong_to(self.draft, account, owner.as_ref())
+    }
+
+    fn hold(
+        &mut self,
+        placing: &Placing<'_>,
+        frame: &Frame,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        let key = self.key(placing.key, frame)?;
+        if !self.held(placing.id, key.as_deref())?.is_empty() {
+            let id = placing.id;
+            return Err(failed(format!("the hold `{id}` is open already; give each one a key")));
+        }
+        let open = |held: &&super::record::TxHold| held.hold.status == HoldStatus::Held;
+        if self.tx()?.holds.iter().filter(open).count() >= HOLDS_MAX {
+            let what = "open holds of a transaction";
+            return Err(Refusal::LimitReached { what, max: HOLDS_MAX }.into());
+        }
+        let from = self.account(placing.from, frame)?;
+        self.must_be_mine(&from, placing.authority)?;
+        let expires_at = match placing.expires {
+            Some(expires) => Some(self.when(expires, frame)?),
+            None => None,
+        };
+        let place = ledger::Place {
+            id: HoldId::made(self.draft.mint()),
+            tx: Some(self.id),
+            from,
+            amount: amount_of(&self.made(placing.amount, frame)?)?,
+            expires_at,
+        };
+        let hold = ledger::place(self.draft, &place)?;
+        let name = placing.id.clone();
+        debug_assert!(placing.on_expiry.is_none() || expires_at.is_some(), "checked at publish");
+        self.emit(TxEvent::HoldNamed { hold: hold.id.clone(), name, key })?;
+        undo.push(Undo::Void(hold.id));
+        Ok(())
+    }
+
+    /// The holds of a group that still reserve something.
+    fn held(&self, name: &str, key: Option<&str>) -> Result<Vec<HoldId>, Stop> {
+        let group = self.tx()?.group(name, key);
+        let open = group.filter(|held| held.hold.status == HoldStatus::Held);
+        Ok(open.map(|held| held.hold.id.clone()).collect())
+    }
+
+    fn capture(
+        &mut self,
+        name: &str,
+        key: Option<&str>,
+        capture: &ledger::Capture,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        let ids = self.held(name, key)?;
+        let Some(first) = ids.first() else {
+            return Err(Refusal::NoSuchHold(name.into()).into());
+        };
+        if capture.amount.is_some() && ids.len() > 1 {
+            let count = ids.len();
+            return Err(failed(format!(
+                "`{name}` has {count} holds: an amount needs the key of one of them"
+            )));
+        }
+        // What is posted of a hold is left to say only once for each of the group.
+        let ids = if capture.amount.is_some() { vec![first.clone()] } else { ids };
+        for id in ids {
+            let Some(hold) = super::apply::find_hold(self.draft, self.id, &id)? else { continue };
+            let transfer = TransferId::made(self.draft.mint());
+            let capture = ledger::Capture { transfer, ..capture.clone() };
+            let transfer = ledger::capture(self.draft, &hold, &capture)?;
+            undo.push(Undo::Reverse(transfer.id));
+        }
+        Ok(())
+    }
+
+    fn void(&mut self, id: &HoldId) -> Result<(), Stop> {
+        if let Some(hold) = super::apply::find_hold(self.draft, self.id, id)?
+            && hold.status == HoldStatus::Held
+        {
+            ledger::void(self.draft, &hold)?;
+        }
+        Ok(())
+    }
+
+    /// Releases all that is still held.
+    pub(super) fn release_holds(&mut self) -> Result<(), Stop> {
+        let holds = &self.tx()?.holds;
+        let open = holds.iter().filter(|held| held.hold.status == HoldStatus::Held);
+        let ids: Vec<_> = open.map(|held| held.hold.id.clone()).collect();
+        ids.iter().try_for_each(|id| self.void(id))
+    }
+
+    fn session(
+        &mut self,
+        facts: Option<&Template>,
+        data: Option<&Template>,
+        frame: &Frame,
+    ) -> Result<(), Stop> {
+        let facts = facts.map(|facts| self.object(facts, frame, "session")).transpose()?;
+        let data = data.map(|data| self.object(data, frame, "session")).transpose()?;
+        let Some(id) = self.tx()?.session else { return Ok(()) };
+        let now = self.draft.moment.now;
+        if self.draft.session(id)?.is_none_or(|session| !session.is_alive(now)) {
+            return Ok(());
+        }
+        if let Some(facts) = facts {
+            crate::engine::sessions::merge_facts(self.draft, id, &facts)?;
+        }
+        if let Some(data) = data {
+            crate::engine::sessions::merge_data(self.draft, id, &data)?;
+        }
+        Ok(())
+    }
+
+    fn open_account(
+        &mut self,
+        [account, asset, owner]: [&Template; 3],
+        floor: Option<&Template>,
+        frame: &Frame,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        let owner = match self.made(owner, frame)?.into_json() {
+            Value::Null => None,
+            Value::String(name) => Some(self.user(&name)?),
+            _ => return Err(failed("the owner of an account must be a user's name".to_owned())),
+        };
+        let floor = match floor {
+            None => Some(crate::types::Decimal::ZERO),
+            Some(floor) => match self.made(floor, frame)? {
+                Made::Json(Value::Null) => None,
+                made => Some(amount_of(&made)?),
+            },
+        };
+        let asset = self.text(asset, frame, "an asset")?;
+        let open = ledger::Open {
+            id: self.account(account, frame)?,
+            asset: asset.parse().map_err(|_| Stop::Refused(Refusal::NotFound("asset")))?,
+            owner,
+            floor,
+            read_anyone: false,
+        };
+        let account = ledger::open_account(self.draft, &open)?;
+        undo.push(Undo::Close(account.id));
+        Ok(())
+    }
+
+    fn user(&self, name: &str) -> Result<UserRef, Stop> {
+        let unknown = || Stop::Refused(Refusal::NotFound("user"));
+        let name: Username = name.parse().map_err(|_| unknown())?;
+        self.draft.user_named(&name)?.map(crate::engine::User::names).ok_or_else(unknown)
+    }
+
+    fn role(
+        &mut self,
+        user: &Template,
+        role: &Role,
+        give: bool,
+        frame: &Frame,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        let name = self.text(user, frame, "a user's name")?;
+        let user = self.user(&name)?;
+        if self.change_role(user.id, role, give)? {
+            undo.push(if give {
+                Undo::Revoke(user.id, role.clone())
+            } else {
+                Undo::Grant(user.id, role.clone())
+            });
+        }
+        Ok(())
+    }
+
+    /// Gives or takes a role; whether that changed anything.
+    fn change_role(
+        &mut self,
+        user: crate::types::UserId,
+        role: &Role,
+        give: bool,
+    ) -> Result<bool, Stop> {
+        // Checked at publish too; nothing hands out a power, whatever a record says.
+        if role.is_power() {
+            return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
+        }
+        let Some(record) = self.draft.user(user)? else {
+            return Err(Refusal::NotFound("user").into());
+        };
+        if record.roles.contains(role) == give {
+            return Ok(false);
+        }
+        let mut roles = record.roles.to_vec();
+        if give {
+            if roles.len() >= crate::engine::Rules::ROLES_MAX {
+                let max = crate::engine::Rules::ROLES_MAX;
+                return Err(Refusal::LimitReached { what: "roles of a user", max }.into());
+            }
+            roles.push(role.clone());
+        } else {
+            roles.retain(|other| other != role);
+        }
+        let change = UserChange { roles: Some(roles), ..UserChange::default() };
+        self.draft.emit(Event::UserChanged { user, change: Box::new(change) })?;
+        Ok(true)
+    }
+
+    /// Undoes one effect.
+    pub(super) fn undo(&mut self, undo: &Undo) -> Result<(), Stop> {
+        match undo {
+            Undo::Void(id) => self.void(id),
+            Undo::Reverse(id) => {
+                let Some(transfer) = self.draft.transfer(id.clone())?.cloned() else {
+                    return Ok(());
+                };
+                let opposite = TransferId::made(self.draft.mint());
+                ledger::reverse(self.draft, &transfer, opposite).map(|_| ())
+            }
+            Undo::Withdraw(id) => super::challenge::withdraw(self, id),
+            Undo::Close(id) => ledger::close_account(self.draft, id),
+            Undo::Revoke(user, role) => self.change_role(*user, role, false).map(|_| ()),
+            Undo::Grant(user, role) => self.change_role(*user, role, true).map(|_| ()),
+        }
+    }
+}

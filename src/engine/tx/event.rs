@@ -1,0 +1,257 @@
+//! What happens in a transaction, in the past tense.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::record::{
+    Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck, Submission, Tx,
+};
+use crate::types::{HoldId, StepName, Time};
+
+/// Something that happened in a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TxEvent {
+    /// It was started.
+    Started(Box<Tx>),
+    /// Keys of its data were set; `Null` in `removed` names those that are gone.
+    DataSet {
+        /// The new values.
+        set: Arc<Map<String, Value>>,
+        /// The keys that are gone.
+        removed: Vec<String>,
+    },
+    /// A step waits from now on.
+    StepOpened(Box<Open>),
+    /// A step waits no more, because another one was taken or the time was up.
+    StepClosed {
+        /// Its place.
+        place: u32,
+        /// The step.
+        step: StepName,
+    },
+    /// A step waits no more because its time was up.
+    StepTimedOut {
+        /// Its place.
+        place: u32,
+        /// The step.
+        step: StepName,
+    },
+    /// A step was submitted and needs more submissions.
+    StepCounted {
+        /// Its place.
+        place: u32,
+        /// The step.
+        step: StepName,
+        /// The submission.
+        submission: Submission,
+    },
+    /// A step was taken.
+    StepTaken {
+        /// Where it was open; `None`: an automatic one.
+        place: Option<u32>,
+        /// What it did.
+        done: Done,
+        /// What was sent, without what may not be stored.
+        input: Option<Arc<Value>>,
+        /// Whether it counts as a submission.
+        counts: bool,
+    },
+    /// A reminder fired.
+    Reminded {
+        /// The open step's place.
+        place: u32,
+        /// The step.
+        step: StepName,
+    },
+    /// A step was claimed.
+    Claimed {
+        /// The group of the steps.
+        group: u32,
+        /// The claim.
+        claim: Claim,
+    },
+    /// A claim was given up.
+    Released {
+        /// The group of the steps.
+        group: u32,
+    },
+    /// Branches began.
+    Forked(Join),
+    /// A branch came to its end.
+    Joined {
+        /// The join.
+        join: u32,
+    },
+    /// The pivot has passed.
+    PivotPassed,
+    /// A hold was given its name.
+    HoldNamed {
+        /// The hold.
+        hold: HoldId,
+        /// The group's name.
+        name: Arc<str>,
+        /// Its place in the group.
+        key: Option<Arc<str>>,
+    },
+    /// A one-time code was issued, or a new one.
+    ChallengeIssued(Challenge),
+    /// A wrong code was given, or one that is too old.
+    ChallengeFailed {
+        /// The code's name.
+        id: Arc<str>,
+    },
+    /// The right code was given.
+    ChallengePassed {
+        /// The code's name.
+        id: Arc<str>,
+    },
+    /// A code was withdrawn.
+    ChallengeWithdrawn {
+        /// The code's name.
+        id: Arc<str>,
+    },
+    /// An application event.
+    Emitted {
+        /// Its type.
+        kind: Arc<str>,
+        /// Its data.
+        data: Arc<Value>,
+    },
+    /// It is being undone from now on.
+    CompensationBegan(Ending),
+    /// The last step that was done is undone.
+    StepUndone {
+        /// The step.
+        step: StepName,
+    },
+    /// It cannot go on.
+    Stuck(Stuck),
+    /// Its deadline passed after the pivot: nothing happens but this.
+    DeadlinePassed,
+    /// Somebody asked for its end.
+    CancelAsked {
+        /// Why.
+        reason: Option<Arc<str>>,
+    },
+    /// An operator had it go on.
+    Retried {
+        /// The step that was left out, and why; `None`: it was tried again.
+        skipped: Option<(StepName, Arc<str>)>,
+    },
+    /// It belongs to somebody else now.
+    OwnerChanged(Owner),
+    /// It ended.
+    Ended {
+        /// Its status.
+        status: Status,
+        /// Its outcome.
+        outcome: Arc<str>,
+    },
+    /// What a commit left of it: its status and when its timer fires.
+    Settled {
+        /// The status.
+        status: Status,
+        /// When its timer fires.
+        timer_at: Option<Time>,
+    },
+}
+
+impl TxEvent {
+    /// Its type, as the log and the feed have it.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Started(_) => "abide.transaction.started",
+            Self::DataSet { .. } => "abide.transaction.data_set",
+            Self::StepOpened(_) => "abide.step.opened",
+            Self::StepClosed { .. } => "abide.step.closed",
+            Self::StepTimedOut { .. } => "abide.step.timed_out",
+            Self::StepCounted { .. } => "abide.step.counted",
+            Self::StepTaken { .. } => "abide.step.taken",
+            Self::Reminded { .. } => "abide.step.reminded",
+            Self::Claimed { .. } => "abide.step.claimed",
+            Self::Released { .. } => "abide.step.released",
+            Self::Forked(_) => "abide.transaction.forked",
+            Self::Joined { .. } => "abide.transaction.joined",
+            Self::PivotPassed => "abide.transaction.pivot_passed",
+            Self::HoldNamed { .. } => "abide.hold.named",
+            Self::ChallengeIssued(_) => "abide.challenge.issued",
+            Self::ChallengeFailed { .. } => "abide.challenge.failed",
+            Self::ChallengePassed { .. } => "abide.challenge.passed",
+            Self::ChallengeWithdrawn { .. } => "abide.challenge.withdrawn",
+            Self::Emitted { kind, .. } => kind,
+            Self::CompensationBegan(_) => "abide.transaction.compensation_began",
+            Self::StepUndone { .. } => "abide.step.undone",
+            Self::Stuck(_) => "abide.transaction.stuck",
+            Self::DeadlinePassed => "abide.transaction.deadline_passed",
+            Self::CancelAsked { .. } => "abide.transaction.cancel_asked",
+            Self::Retried { .. } => "abide.transaction.retried",
+            Self::OwnerChanged(_) => "abide.transaction.owner_changed",
+            Self::Ended { .. } => "abide.transaction.ended",
+            Self::Settled { .. } => "abide.transaction.settled",
+        }
+    }
+
+    /// Whether the log keeps it: what only moves a timer tells nobody anything.
+    #[must_use]
+    pub const fn is_told(&self) -> bool {
+        !matches!(self, Self::Settled { .. } | Self::HoldNamed { .. })
+    }
+
+    /// What the log keeps of it.
+    #[must_use]
+    pub fn log_data(&self) -> Value {
+        match self {
+            Self::Started(tx) => json!({
+                "workflow": tx.workflow, "version": tx.version, "owner": tx.owner.name(),
+                "reference": tx.reference.as_deref(), "data": *tx.data,
+            }),
+            Self::DataSet { set, removed } => json!({ "set": **set, "removed": removed }),
+            Self::StepOpened(open) => json!({ "step": open.step, "due": open.due }),
+            Self::StepClosed { step, .. }
+            | Self::StepTimedOut { step, .. }
+            | Self::Reminded { step, .. }
+            | Self::StepUndone { step } => json!({ "step": step }),
+            Self::StepCounted { step, submission, .. } => json!({
+                "step": step, "by": &*submission.by.name, "input": *submission.input,
+            }),
+            Self::StepTaken { done, input, .. } => {
+                json!({ "step": done.step, "input": input.as_deref() })
+            }
+            Self::Claimed { claim, .. } => json!({ "by": &*claim.by.name, "until": claim.until }),
+            Self::HoldNamed { hold, name, key } => {
+                json!({ "hold": hold, "name": &**name, "key": key.as_deref() })
+            }
+            Self::ChallengeIssued(challenge) => json!({
+                "challenge": &*challenge.id, "round": challenge.round,
+                "expires_at": challenge.expires_at,
+            }),
+            Self::ChallengeFailed { id }
+            | Self::ChallengePassed { id }
+            | Self::ChallengeWithdrawn { id } => json!({ "challenge": &**id }),
+            Self::Emitted { data, .. } => (**data).clone(),
+            Self::CompensationBegan(ending) => {
+                json!({ "status": ending.status.as_str(), "outcome": &*ending.outcome })
+            }
+            Self::Stuck(stuck) => {
+                json!({ "step": stuck.step, "code": &*stuck.code, "message": &*stuck.message })
+            }
+            Self::CancelAsked { reason } => json!({ "reason": reason.as_deref() }),
+            Self::Retried { skipped } => json!({
+                "skipped": skipped.as_ref().map(|(step, _)| step),
+                "reason": skipped.as_ref().map(|(_, reason)| &**reason),
+            }),
+            Self::OwnerChanged(owner) => json!({ "owner": owner.name() }),
+            Self::Ended { status, outcome } => {
+                json!({ "status": status.as_str(), "outcome": &**outcome })
+            }
+            Self::Released { .. }
+            | Self::Forked(_)
+            | Self::Joined { .. }
+            | Self::PivotPassed
+            | Self::DeadlinePassed
+            | Self::Settled { .. } => json!({}),
+        }
+    }
+}

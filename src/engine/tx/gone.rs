@@ -1,0 +1,100 @@
+//! What becomes of transactions when a session or a user ends, and when an anonymous session
+//! becomes a user's.
+
+use std::sync::Arc;
+
+use super::event::TxEvent;
+use super::record::{Owner, OwnerId, Status};
+use super::scene::Asker;
+use super::walk::{Trigger, Walk};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::{Fact, TX_PAGE, Timer, TimerOf};
+use crate::engine::{Event, UserRef};
+use crate::types::{SessionId, TxId};
+
+/// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
+pub(in crate::engine) fn orphan(draft: &mut Draft<'_>, who: OwnerId) -> Result<(), Stop> {
+    if !draft.transactions(&page(who, TxId::new(0)))?.is_empty() {
+        let due = draft.moment.now;
+        draft.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
+    }
+    Ok(())
+}
+
+/// The next transactions that end with somebody.
+fn page(who: OwnerId, after: TxId) -> Fact {
+    match who {
+        OwnerId::Session(session) => Fact::EndWith(session, after),
+        OwnerId::User(_) | OwnerId::Key(_) => Fact::OpenOf(who, after),
+    }
+}
+
+/// Cancels transactions of somebody who is gone, before their pivot; the others go on.
+pub(in crate::engine) fn cancel_orphans(
+    draft: &mut Draft<'_>,
+    who: OwnerId,
+    after: TxId,
+) -> Result<(), Stop> {
+    let list = draft.transactions(&page(who, after))?.to_vec();
+    for id in &list {
+        let Some(tx) = draft.tx(*id)? else { continue };
+        let is_over = tx.status.is_ended() || tx.ending.is_some() || tx.pivot;
+        let code = match who {
+            OwnerId::Session(session) => {
+                let own = tx.owner == Owner::Anonymous(session);
+                let ends = tx.ends_with_session && tx.session == Some(session);
+                if is_over || !(own || ends) {
+                    continue;
+                }
+                "session-ended"
+            }
+            OwnerId::User(_) | OwnerId::Key(_) if is_over => continue,
+            OwnerId::User(_) | OwnerId::Key(_) => "owner-gone",
+        };
+        let (workflow, version) = (tx.workflow.clone(), tx.version);
+        let definition = draft.definition(workflow, version)?;
+        let mut walk =
+            Walk::new(draft, *id, Arc::clone(&definition), Asker::system(), Trigger::Time);
+        walk.compensate(Status::Cancelled, code.into())?;
+        walk.settle()?;
+    }
+    if let Some(last) = list.last().filter(|_| list.len() >= TX_PAGE) {
+        let due = draft.moment.now;
+        draft.arm(Timer { due, what: TimerOf::Orphans(who, *last) });
+    }
+    Ok(())
+}
+
+/// Gives the transactions of an anonymous session to the user that it becomes.
+pub(in crate::engine) fn adopt(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    user: &UserRef,
+    after: TxId,
+) -> Result<(), Stop> {
+    let list = draft.transactions(&Fact::TxsOf(OwnerId::Session(session), after))?.to_vec();
+    for id in &list {
+        if draft.tx(*id)?.is_none_or(|tx| tx.owner != Owner::Anonymous(session)) {
+            continue;
+        }
+        let event = TxEvent::OwnerChanged(Owner::User(user.clone()));
+        draft.emit(Event::Tx { tx: *id, event: Box::new(event) })?;
+    }
+    if let Some(last) = list.last().filter(|_| list.len() >= TX_PAGE) {
+        let due = draft.moment.now;
+        draft.arm(Timer { due, what: TimerOf::Adopt(session, *last) });
+    }
+    Ok(())
+}
+
+/// Goes on giving the transactions of a session to its user, if it still is there.
+pub(in crate::engine) fn adopt_more(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    after: TxId,
+) -> Result<(), Stop> {
+    match draft.session(session)?.and_then(|session| session.user.clone()) {
+        Some(user) => adopt(draft, session, &user, after),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,199 @@
+//! Publishing workflows and reference values.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::engine::decide::{Acting, must_match};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::{Fact, ValueKey};
+use crate::engine::workflow::{Definition, Effect, EffectKind};
+use crate::engine::{Actor, Event, IfMatch, Outcome, Refusal};
+use crate::types::{Revision, Role, Time, WorkflowName};
+
+/// Most workflows.
+const WORKFLOWS_MAX: u64 = 1000;
+
+/// Most bytes of a reference value as compact JSON.
+pub const VALUE_BYTES_MAX: usize = 16 * 1024;
+
+/// A version of a workflow.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its name.
+    pub name: WorkflowName,
+    /// Its version, from 1.
+    pub version: u32,
+    /// The document as it was sent.
+    pub source: Arc<str>,
+    /// What it says.
+    pub definition: Arc<Definition>,
+    /// When it was published.
+    pub published_at: Time,
+    /// By whom.
+    pub published_by: Arc<str>,
+}
+
+impl PartialEq for Published {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.version == other.version && self.source == other.source
+    }
+}
+
+impl Eq for Published {}
+
+/// Where a workflow stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkflowHead {
+    /// The latest version.
+    pub latest: u32,
+    /// Whether it takes no new starts.
+    pub retired: bool,
+}
+
+/// A version of a workflow, as publishers may see it.
+#[derive(Clone, Debug)]
+pub struct WorkflowView {
+    /// The version.
+    pub published: Published,
+    /// Where the workflow stands.
+    pub head: WorkflowHead,
+    /// The commit that last changed it.
+    pub revision: Revision,
+}
+
+/// Publishes a version; what the latest one says already changes nothing.
+pub(in crate::engine) fn publish(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    source: &Arc<str>,
+    definition: &Arc<Definition>,
+) -> Result<Outcome, Stop> {
+    must_publish(&acting.actor)?;
+    must_hand_out(definition, &acting.actor)?;
+    let name = definition.name.clone();
+    let head = draft.workflow(name.clone())?.copied();
+    if let Some(head) = head {
+        let latest = draft.published(name.clone(), head.latest)?;
+        if latest.source == *source && !head.retired {
+            let fact = Fact::Workflow(name);
+            let revision = draft.revision(&fact)?.unwrap_or(draft.moment.revision);
+            let view = WorkflowView { published: (*latest).clone(), head, revision };
+            return Ok(Outcome::Workflow { view: Box::new(view), created: false });
+        }
+    } else if draft.count(&Fact::WorkflowCount)? >= WORKFLOWS_MAX {
+        let max = usize::try_from(WORKFLOWS_MAX).unwrap_or(usize::MAX);
+        return Err(Refusal::LimitReached { what: "workflows", max }.into());
+    }
+    let version = head.map_or(1, |head| head.latest + 1);
+    let published = Published {
+        name,
+        version,
+        source: source.clone(),
+        definition: Arc::clone(definition),
+        published_at: draft.moment.now,
+        published_by: super::record::Who::of(&acting.actor).name,
+    };
+    draft.emit(Event::WorkflowPublished { published: Box::new(published.clone()) })?;
+    let head = WorkflowHead { latest: version, retired: false };
+    let view = WorkflowView { published, head, revision: draft.moment.revision };
+    Ok(Outcome::Workflow { view: Box::new(view), created: true })
+}
+
+/// Takes a workflow out of service: no new starts; open transactions go on.
+pub(in crate::engine) fn retire(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    name: &WorkflowName,
+) -> Result<Outcome, Stop> {
+    must_publish(&acting.actor)?;
+    let none = || Stop::Refused(Refusal::NotFound("workflow"));
+    let head = draft.workflow(name.clone())?.copied().ok_or_else(none)?;
+    if !head.retired {
+        draft.emit(Event::WorkflowRetired { name: name.clone() })?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Writes a reference value.
+pub(in crate::engine) fn put_value(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: &ValueKey,
+    value: &Value,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, Stop> {
+    must_write_values(&acting.actor)?;
+    let fact = Fact::Value(id.clone());
+    let current = draft.value(id.clone())?.cloned();
+    let revision = draft.revision(&fact)?;
+    must_match(if_match, revision.unwrap_or(Revision::ZERO))?;
+    let json: Arc<str> = value.to_string().into();
+    if json.len() > VALUE_BYTES_MAX {
+        let what = "a reference value";
+        return Err(Refusal::TooLarge { what, bytes_max: VALUE_BYTES_MAX }.into());
+    }
+    let created = current.is_none();
+    let revision = match (current, revision) {
+        (Some(current), Some(revision)) if current == json => revision,
+        _ => {
+            draft.emit(Event::ValuePut { id: id.clone(), json: json.clone() })?;
+            draft.moment.revision
+        }
+    };
+    Ok(Outcome::Value { json, revision, created })
+}
+
+/// Forgets a reference value.
+pub(in crate::engine) fn delete_value(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: &ValueKey,
+) -> Result<Outcome, Stop> {
+    must_write_values(&acting.actor)?;
+    if draft.value(id.clone())?.is_none() {
+        return Err(Refusal::NotFound("value").into());
+    }
+    draft.emit(Event::ValueDeleted { id: id.clone() })?;
+    Ok(Outcome::Done)
+}
+
+fn must_publish(actor: &Actor) -> Result<(), Refusal> {
+    if *actor == Actor::System || actor.has(Role::PUBLISHER) {
+        Ok(())
+    } else {
+        Err(Refusal::NotAllowed("this needs the role abide:publisher"))
+    }
+}
+
+fn must_write_values(actor: &Actor) -> Result<(), Refusal> {
+    if matches!(actor, Actor::Key(_)) { Ok(()) } else { must_publish(actor) }
+}
+
+/// A workflow hands out no role that its publisher could not: an administrator any but Abide's
+/// powers, others those that they have.
+fn must_hand_out(definition: &Definition, actor: &Actor) -> Result<(), Refusal> {
+    fn roles<'e>(effects: &'e [Effect], found: &mut Vec<&'e Role>) {
+        for effect in effects {
+            match &effect.kind {
+                EffectKind::Grant { role, .. } | EffectKind::Revoke { role, .. } => {
+                    found.push(role);
+                }
+                EffectKind::Each { effects, .. } => roles(effects, found),
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for step in &definition.steps {
+        roles(&step.effects, &mut found);
+        step.remind.iter().for_each(|remind| roles(&remind.effects, &mut found));
+    }
+    if actor.is_admin() || found.iter().all(|role| actor.has(role.as_str())) {
+        Ok(())
+    } else {
+        Err(Refusal::NotAllowed(
+            "the workflow gives or takes a role that its publisher does not have",
+        ))
+    }
+}

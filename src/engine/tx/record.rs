@@ -1,0 +1,416 @@
+//! What is remembered of a transaction: one record, with all that is open in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::engine::ledger::Hold;
+use crate::engine::{Actor, Digest, KeyRef, UserRef};
+use crate::types::{
+    AccountId, KeyId, Role, SessionId, StepName, Time, TransferId, TxId, UserId, Username,
+    WorkflowName,
+};
+
+/// A transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tx {
+    /// Its id.
+    pub id: TxId,
+    /// The workflow that it runs.
+    pub workflow: WorkflowName,
+    /// The version of it; it keeps that one.
+    pub version: u32,
+    /// The caller's own key for it.
+    pub reference: Option<Arc<str>>,
+    /// Whose it is.
+    pub owner: Owner,
+    /// The session that started it.
+    pub session: Option<SessionId>,
+    /// Whether it is cancelled when that session ends, before the pivot.
+    pub ends_with_session: bool,
+    /// Where it stands.
+    pub status: Status,
+    /// The end's name, the cancel's code, `deadline`; `None` as long as it is open.
+    pub outcome: Option<Arc<str>>,
+    /// Its data: a JSON object.
+    pub data: Arc<Value>,
+    /// The steps that wait, in the order in which they opened.
+    pub open: Vec<Open>,
+    /// The joins that wait for branches.
+    pub joins: Vec<Join>,
+    /// Its holds, resolved ones too as long as it is open.
+    pub holds: Vec<TxHold>,
+    /// Its one-time codes.
+    pub challenges: Vec<Challenge>,
+    /// The steps that were taken and can be undone, in order.
+    pub done: Vec<Done>,
+    /// How often each step was submitted.
+    pub taken: BTreeMap<StepName, u32>,
+    /// How often any step was opened.
+    pub rounds: u32,
+    /// Whether its pivot has passed.
+    pub pivot: bool,
+    /// The row that keeps others with the same `one` out.
+    pub one: Option<Digest>,
+    /// When it was started.
+    pub started_at: Time,
+    /// When it was last changed.
+    pub updated_at: Time,
+    /// When it expires.
+    pub deadline: Option<Time>,
+    /// When its timer fires.
+    pub timer_at: Option<Time>,
+    /// The next number for an open step, a group or a join.
+    pub next_place: u32,
+    /// Where it is going while it is being undone.
+    pub ending: Option<Ending>,
+    /// Why it cannot go on.
+    pub stuck: Option<Stuck>,
+}
+
+/// Whose a transaction is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A user's.
+    User(UserRef),
+    /// An anonymous session's.
+    Anonymous(SessionId),
+    /// A service's.
+    Key(KeyRef),
+}
+
+impl Owner {
+    /// As expressions and answers name it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::User(user) => user.username.to_string(),
+            Self::Anonymous(session) => session.to_string(),
+            Self::Key(key) => key.id.to_string(),
+        }
+    }
+
+    /// The user, if it is one.
+    #[must_use]
+    pub const fn user(&self) -> Option<&UserRef> {
+        match self {
+            Self::User(user) => Some(user),
+            Self::Anonymous(_) | Self::Key(_) => None,
+        }
+    }
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// A client step is open.
+    Waiting,
+    /// Only times are due.
+    Running,
+    /// It is being undone.
+    Compensating,
+    /// It cannot go on; an operator must look.
+    Stuck,
+    /// It came to its end.
+    Completed,
+    /// It was cancelled and undone.
+    Cancelled,
+    /// Its deadline passed and it was undone.
+    Expired,
+}
+
+impl Status {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Waiting,
+        Self::Running,
+        Self::Compensating,
+        Self::Stuck,
+        Self::Completed,
+        Self::Cancelled,
+        Self::Expired,
+    ];
+
+    /// Its name in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::Stuck => "stuck",
+            Self::Completed => "completed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The status with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == name)
+    }
+
+    /// Whether nothing more can happen to it.
+    #[must_use]
+    pub const fn is_ended(self) -> bool {
+        matches!(self, Self::Completed | Self::Cancelled | Self::Expired)
+    }
+}
+
+/// Where a transaction goes once it is undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Its status then.
+    pub status: Status,
+    /// Its outcome then.
+    pub outcome: Arc<str>,
+}
+
+/// Why a transaction cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// The step that could not be undone, or done after the pivot.
+    pub step: StepName,
+    /// The refusal's code.
+    pub code: Arc<str>,
+    /// The refusal in words.
+    pub message: Arc<str>,
+}
+
+/// A step that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Its number in the transaction.
+    pub place: u32,
+    /// The step.
+    pub step: StepName,
+    /// Steps of one group close each other.
+    pub group: u32,
+    /// The join that its branch belongs to.
+    pub join: Option<u32>,
+    /// Since when.
+    pub opened_at: Time,
+    /// Until when it waits: its time-out, or the end of a wait.
+    pub due: Option<Time>,
+    /// How many of its reminders have fired.
+    pub reminded: u32,
+    /// Whether it waits for a client.
+    pub is_client: bool,
+    /// How many submissions it takes.
+    pub quorum: u32,
+    /// The submissions before the last.
+    pub submissions: Vec<Submission>,
+    /// Who has claimed it.
+    pub claim: Option<Claim>,
+    /// The users that it was fixed to when it opened.
+    pub users: Vec<Username>,
+    /// The roles that find it in their inbox.
+    pub roles: Vec<Role>,
+}
+
+/// One of several submissions of a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// By whom.
+    pub by: Who,
+    /// What was sent, without what may not be stored.
+    pub input: Arc<Value>,
+    /// When.
+    pub at: Time,
+}
+
+/// A claim on a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Whose.
+    pub by: Who,
+    /// From then on it counts no more.
+    pub until: Time,
+}
+
+/// Somebody, as a record remembers them: comparable by id, showable by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// Whom.
+    pub id: WhoId,
+    /// As expressions and answers name them.
+    pub name: Arc<str>,
+}
+
+/// Somebody's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhoId {
+    /// A user.
+    User(UserId),
+    /// An anonymous session.
+    Session(SessionId),
+    /// A service.
+    Key(KeyId),
+    /// The server itself.
+    System,
+}
+
+impl Who {
+    /// The actor.
+    #[must_use]
+    pub fn of(actor: &Actor) -> Self {
+        match actor {
+            Actor::Session(session) => {
+                if let Some(user) = &session.user {
+                    return Self { id: WhoId::User(user.id), name: user.username.as_str().into() };
+                }
+                let name = session.session.to_string().into();
+                Self { id: WhoId::Session(session.session), name }
+            }
+            Actor::Key(key) => {
+                Self { id: WhoId::Key(key.key.id), name: key.key.id.to_string().into() }
+            }
+            Actor::Nobody | Actor::System => Self { id: WhoId::System, name: "system".into() },
+        }
+    }
+}
+
+/// Branches that wait for each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// Its number in the transaction.
+    pub id: u32,
+    /// Its place in the definition's list.
+    pub all: u32,
+    /// The join that its own branch belongs to.
+    pub parent: Option<u32>,
+    /// How many branches are still on their way.
+    pub left: u32,
+}
+
+/// A hold of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxHold {
+    /// The group's name in the definition.
+    pub name: Arc<str>,
+    /// Its place in the group.
+    pub key: Option<Arc<str>>,
+    /// The hold.
+    pub hold: Hold,
+}
+
+/// A one-time code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Challenge {
+    /// Its name in the definition.
+    pub id: Arc<str>,
+    /// Which code it is: each issue and each resend counts on.
+    pub round: u32,
+    /// How many digits.
+    pub digits: u8,
+    /// What it is bound to, as compact JSON.
+    pub binds: Arc<str>,
+    /// From then on it is void.
+    pub expires_at: Time,
+    /// How long a resent one is good, in milliseconds.
+    pub life_ms: u64,
+    /// How many wrong codes may still be given.
+    pub attempts_left: u32,
+    /// How often a new code may still be asked for.
+    pub resends_left: u32,
+    /// Whether it can be used.
+    pub state: ChallengeState,
+}
+
+/// Whether a one-time code can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChallengeState {
+    /// Once more.
+    Issued,
+    /// It was.
+    Passed,
+    /// It was withdrawn.
+    Withdrawn,
+}
+
+/// A step that was taken, and what it did that can be undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The step.
+    pub step: StepName,
+    /// What undoes it, in the order in which it was done.
+    pub undo: Vec<Undo>,
+}
+
+/// What undoes an effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// Void what is left of this hold.
+    Void(crate::types::HoldId),
+    /// Post the opposite.
+    Reverse(TransferId),
+    /// Withdraw the code.
+    Withdraw(Arc<str>),
+    /// Close the account if it is empty.
+    Close(AccountId),
+    /// Take the role again.
+    Revoke(UserId, Role),
+    /// Give the role again.
+    Grant(UserId, Role),
+}
+
+impl Tx {
+    /// The open step with this name; of several the one that opened first.
+    #[must_use]
+    pub fn open_step(&self, step: &StepName) -> Option<&Open> {
+        self.open.iter().find(|open| open.step == *step)
+    }
+
+    /// The open step at this place.
+    #[must_use]
+    pub fn at(&self, place: u32) -> Option<&Open> {
+        self.open.iter().find(|open| open.place == place)
+    }
+
+    /// The holds of a group, or the one of them with this key.
+    pub fn group<'a>(
+        &'a self,
+        name: &'a str,
+        key: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a TxHold> {
+        self.holds
+            .iter()
+            .filter(move |held| *held.name == *name)
+            .filter(move |held| key.is_none() || held.key.as_deref() == key)
+    }
+
+    /// A one-time code by its name.
+    #[must_use]
+    pub fn challenge(&self, id: &str) -> Option<&Challenge> {
+        self.challenges.iter().find(|challenge| *challenge.id == *id)
+    }
+
+    /// What status it has by what is open in it.
+    #[must_use]
+    pub fn moving_status(&self) -> Status {
+        if self.open.iter().any(|open| open.is_client) { Status::Waiting } else { Status::Running }
+    }
+}
+
+/// An owner's id: what lists are kept by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OwnerId {
+    /// A user.
+    User(UserId),
+    /// An anonymous session.
+    Session(SessionId),
+    /// A service.
+    Key(KeyId),
+}
+
+impl From<&Owner> for OwnerId {
+    fn from(owner: &Owner) -> Self {
+        match owner {
+            Owner::User(user) => Self::User(user.id),
+            Owner::Anonymous(session) => Self::Session(*session),
+            Owner::Key(key) => Self::Key(key.id),
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! What expressions of a transaction see.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::record::{Tx, Who, WhoId};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::expr::{AccountSeen, EvalStop, Expr, Made, Seen, Sight};
+use crate::engine::state::{Fact, ValueKey};
+use crate::engine::workflow::Template;
+use crate::engine::{Actor, Refusal};
+use crate::types::{AccountId, AssetCode, Decimal, Time};
+
+/// Who takes a step, as expressions see it.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    /// The actor, as it is now.
+    pub(super) actor: Actor,
+    /// Until when its session counts as elevated.
+    pub(super) elevated_until: Option<Time>,
+    /// What effects and services have noted about its session.
+    pub(super) facts: Arc<str>,
+}
+
+impl Asker {
+    /// The server itself: a timer.
+    pub(super) fn system() -> Self {
+        Self { actor: Actor::System, elevated_until: None, facts: "{}".into() }
+    }
+}
+
+/// What is in scope beside the transaction.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Frame {
+    /// The input of the step, absent properties null.
+    pub(super) input: Option<Value>,
+    /// The submissions of a quorum.
+    pub(super) submissions: Option<Value>,
+    /// The elements of each `each` around, the innermost last.
+    pub(super) lines: Vec<(Arc<str>, Value)>,
+}
+
+/// What one expression sees.
+pub(super) struct Scene<'s, 'd> {
+    pub(super) draft: &'s Draft<'d>,
+    pub(super) tx: &'s Tx,
+    pub(super) asker: &'s Asker,
+    pub(super) frame: &'s Frame,
+    /// What a name would have needed.
+    need: RefCell<Option<Fact>>,
+}
+
+impl<'s, 'd> Scene<'s, 'd> {
+    pub(super) const fn new(
+        draft: &'s Draft<'d>,
+        tx: &'s Tx,
+        asker: &'s Asker,
+        frame: &'s Frame,
+    ) -> Self {
+        Self { draft, tx, asker, frame, need: RefCell::new(None) }
+    }
+
+    /// What an expression makes here.
+    pub(super) fn eval(&self, expr: &Expr) -> Result<Made, Stop> {
+        self.settle(expr.eval(self))
+    }
+
+    /// What a template makes here.
+    pub(super) fn make(&self, template: &Template) -> Result<Made, Stop> {
+        self.settle(template.make(self))
+    }
+
+    /// Whether a condition holds here. What is not a truth value is a refusal, never true.
+    pub(super) fn holds(&self, expr: &Expr) -> Result<bool, Stop> {
+        let made = self.eval(expr)?;
+        made.as_bool().map_err(|what| failed(format!("`{}`: {what}", expr.source())))
+    }
+
+    fn settle(&self, made: Result<Made, EvalStop>) -> Result<Made, Stop> {
+        if let Some(fact) = self.need.borrow_mut().take() {
+            return Err(Stop::Need(fact));
+        }
+        made.map_err(|stop| match stop {
+            EvalStop::Need(fact) => Stop::Need(fact),
+            EvalStop::Failed(message) => failed(message),
+        })
+    }
+
+    /// What a reading answers, or a note of what it needs.
+    fn noted<T>(&self, read: Result<T, Stop>) -> Option<T> {
+        match read {
+            Ok(value) => Some(value),
+            Err(Stop::Need(fact)) => {
+                self.need.borrow_mut().get_or_insert(fact);
+                None
+            }
+            Err(Stop::Refused(_)) => None,
+        }
+    }
+
+    fn session(&self) -> Value {
+        let actor = &self.asker.actor;
+        let now = self.draft.moment.now;
+        let data = match actor.session() {
+            Some(id) => self.noted(self.draft.session_data(id)).flatten().map(|data| parsed(data)),
+            None => None,
+        };
+        json!({
+            "id": actor.session().map_or_else(String::new, |id| id.to_string()),
+            "elevated": self.asker.elevated_until.is_some_and(|until| now < until),
+            "anonymous": actor.session().is_some() && actor.user().is_none(),
+            "data": data.unwrap_or_else(|| json!({})),
+            "facts": parsed(&self.asker.facts),
+        })
+    }
+
+    fn owner(&self) -> Value {
+        let none = || json!({ "data": {}, "attributes": {} });
+        let Some(owner) = self.tx.owner.user() else { return none() };
+        let user = self.noted(self.draft.user(owner.id)).flatten();
+        let data = self.noted(self.draft.user_data(owner.id)).flatten();
+        json!({
+            "data": data.map_or_else(|| json!({}), |data| parsed(data)),
+            "attributes": user.map_or_else(|| json!({}), |user| parsed(&user.attributes)),
+        })
+    }
+}
+
+/// A refusal of an expression that failed.
+pub(super) fn failed(message: String) -> Stop {
+    Stop::Refused(Refusal::ExpressionFailed(message))
+}
+
+fn parsed(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or_else(|_| json!({}))
+}
+
+/// An actor as expressions see it.
+fn actor(actor: &Actor) -> Value {
+    let who = Who::of(actor);
+    let kind = match who.id {
+        WhoId::User(_) => "user",
+        WhoId::Session(_) => "anonymous",
+        WhoId::Key(_) => "key",
+        WhoId::System => "system",
+    };
+    let via = match actor {
+        Actor::Session(session) => session.via.as_ref().map(|key| key.id),
+        _ => None,
+    };
+    json!({ "user": &*who.name, "roles": actor.roles(), "kind": kind, "via": via })
+}
+
+impl Sight for Scene<'_, '_> {
+    fn name(&self, name: &str) -> Option<Seen<'_>> {
+        let null = || Seen::Made(Value::Null);
+        Some(match name {
+            "data" => Seen::Json(&self.tx.data),
+            "input" => self.frame.input.as_ref().map_or_else(null, Seen::Json),
+            "submissions" => self.frame.submissions.as_ref().map_or_else(null, Seen::Json),
+            "now" => Seen::Time(self.draft.moment.now),
+            "tx.started" => Seen::Time(self.tx.started_at),
+            "tx" => Seen::Made(json!({
+                "id": self.tx.id, "workflow": self.tx.workflow, "version": self.tx.version,
+                "owner": self.tx.owner.name(), "status": self.tx.status.as_str(),
+                "started": self.tx.started_at, "reference": self.tx.reference.as_deref(),
+            })),
+            "actor" => Seen::Made(actor(&self.asker.actor)),
+            "session" => Seen::Made(self.session()),
+            "user" => Seen::Made(self.owner()),
+            name => {
+                let line = self.frame.lines.iter().rev().find(|(line, _)| **line == *name);
+                return line.map(|(_, value)| Seen::Json(value));
+            }
+        })
+    }
+
+    fn account(&self, id: &str) -> Result<AccountSeen, Fact> {
+        let none = || AccountSeen {
+            owner: None,
+            asset: "".into(),
+            posted: Decimal::ZERO,
+            held: Decimal::ZERO,
+            available: Decimal::ZERO,
+            frozen: false,
+            closed: false,
+            exists: false,
+        };
+        let Ok(id) = id.parse::<AccountId>() else { return Ok(none()) };
+        let account = match self.draft.account(id) {
+            Ok(Some(account)) => account,
+            Ok(None) | Err(Stop::Refused(_)) => return Ok(none()),
+            Err(Stop::Need(fact)) => return Err(fact),
+        };
+        let amount = |units| Decimal::from_minor(units, account.scale);
+        Ok(AccountSeen {
+            owner: account.owner.as_ref().map(|owner| owner.username.as_str().into()),
+            asset: account.asset.as_str().into(),
+            posted: amount(account.posted),
+            held: amount(account.held),
+            available: amount(account.posted - account.held),
+            frozen: account.frozen,
+            closed: account.closed,
+            exists: true,
+        })
+    }
+
+    fn hold(&self, id: &str) -> Result<Value, Fact> {
+        let mut left = Decimal::ZERO;
+        let mut seen = None;
+        for held in self.tx.group(id, None) {
+            let hold = &held.hold;
+            left = left.plus(Decimal::from_minor(hold.left, hold.scale)).unwrap_or(left);
+            seen = Some(hold);
+        }
+        Ok(match seen {
+            None => json!({ "exists": false, "amount": "0", "status": null, "account": null }),
+            Some(hold) => json!({
+                "exists": true, "amount": left, "status": hold.status.as_str(),
+                "account": hold.account,
+            }),
+        })
+    }
+
+    fn value(&self, set: &str, key: &str) -> Result<Option<Value>, Fact> {
+        let Some(id) = ValueKey::new(set, key) else { return Ok(None) };
+        match self.draft.value(id) {
+            Ok(value) => Ok(value.map(|json| parsed(json))),
+            Err(Stop::Need(fact)) => Err(fact),
+            Err(Stop::Refused(_)) => Ok(None),
+        }
+    }
+
+    fn scale(&self, asset: &str) -> Result<Option<u8>, Fact> {
+        let Ok(code) = asset.parse::<AssetCode>() else { return Ok(None) };
+        match crate::engine::ledger::scale(self.draft, &code) {
+            Ok(scale) => Ok(Some(scale)),
+            Err(Stop::Need(fact)) => Err(fact),
+            Err(Stop::Refused(_)) => Ok(None),
+        }
+    }
+}

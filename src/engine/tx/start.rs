@@ -1,0 +1,232 @@
+//! Starting a transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::access::{lets_in, may_see};
+use super::event::TxEvent;
+use super::record::{Owner, Status, Tx};
+use super::scene::{Frame, Scene, failed};
+use super::view::{TxView, view};
+use super::walk::{Trigger, Walk};
+use crate::engine::decide::Acting;
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::expr::Made;
+use crate::engine::state::{Fact, Record, Reference};
+use crate::engine::workflow::{Definition, SessionEnd, Target};
+use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
+use crate::types::{TxId, WorkflowName};
+
+/// Longest reference, in bytes.
+pub const REFERENCE_BYTES_MAX: usize = 256;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartAsk {
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// The input; absent and `{}` are the same.
+    pub input: Map<String, Value>,
+    /// The caller's own key for it.
+    pub reference: Option<String>,
+}
+
+pub(in crate::engine) fn start(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    ask: &StartAsk,
+) -> Result<Outcome, Stop> {
+    let none = || Refusal::NotFound("workflow");
+    let head = draft.workflow(ask.workflow.clone())?.ok_or_else(none)?;
+    let (version, retired) = (head.latest, head.retired);
+    let definition = draft.definition(ask.workflow.clone(), version)?;
+    let owner = owner(&acting.actor)?;
+    if !lets_in(&definition.start, &acting.actor, None, &[]) {
+        return Err(Refusal::NotAllowed("this workflow lets others start it").into());
+    }
+    let input = Value::Object(ask.input.clone());
+    let reference = match &ask.reference {
+        Some(reference) => match referred(draft, acting, ask, reference, &input)? {
+            Referred::Known(view) => {
+                return Ok(Outcome::Transaction { view, created: false });
+            }
+            Referred::New(fact, record) => Some((fact, record)),
+        },
+        None => None,
+    };
+    if retired {
+        return Err(Refusal::WorkflowRetired.into());
+    }
+    let input = checked_input(&definition, input)?;
+    let id = TxId::new(draft.mint());
+    let now = draft.moment.now;
+    let mut tx = Tx {
+        id,
+        workflow: ask.workflow.clone(),
+        version,
+        reference: ask.reference.as_deref().map(Into::into),
+        owner,
+        session: acting.session.as_ref().map(|session| session.id),
+        ends_with_session: definition.session_end == SessionEnd::Cancel,
+        status: Status::Running,
+        outcome: None,
+        data: Arc::new(Value::Object(Map::new())),
+        open: Vec::new(),
+        joins: Vec::new(),
+        holds: Vec::new(),
+        challenges: Vec::new(),
+        done: Vec::new(),
+        taken: BTreeMap::new(),
+        rounds: 0,
+        pivot: false,
+        one: None,
+        started_at: now,
+        updated_at: now,
+        deadline: definition.deadline.map(|span| now.plus(span)),
+        timer_at: None,
+        next_place: 0,
+        ending: None,
+        stuck: None,
+    };
+    let asker = super::submit::asker(acting);
+    tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
+    tx.one = one(draft, &definition, &tx, &asker)?;
+    draft.emit(crate::engine::Event::Tx {
+        tx: id,
+        event: Box::new(TxEvent::Started(Box::new(tx))),
+    })?;
+    if let Some((fact, record)) = reference {
+        draft.put(fact, Record::Reference(Reference { tx: id, ..record }));
+    }
+    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
+    let first = Target::Step(definition.first.clone());
+    walk.go(&first, None, None, &Frame::default())?;
+    walk.settle()?;
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: true })
+}
+
+fn owner(actor: &Actor) -> Result<Owner, Refusal> {
+    match actor {
+        Actor::Session(session) => Ok(match &session.user {
+            Some(user) => Owner::User(user.clone()),
+            None => Owner::Anonymous(session.session),
+        }),
+        Actor::Key(key) => Ok(Owner::Key(key.key.clone())),
+        Actor::Nobody | Actor::System => Err(Refusal::Unauthenticated),
+    }
+}
+
+enum Referred {
+    Known(Box<TxView>),
+    New(Fact, Reference),
+}
+
+/// What has the reference already. The row is there for ever: a reference is never given out again.
+fn referred(
+    draft: &Draft<'_>,
+    acting: &Acting,
+    ask: &StartAsk,
+    reference: &str,
+    input: &Value,
+) -> Result<Referred, Stop> {
+    if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
+        let message = format!("must have 1 to {REFERENCE_BYTES_MAX} bytes");
+        let error = FieldError::new("/reference", "out-of-range", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    let fact = reference_fact(&ask.workflow, reference);
+    let input = digest(&[&input.to_string()]);
+    let Some(known) = draft.reference(&fact)? else {
+        return Ok(Referred::New(fact, Reference { tx: TxId::new(0), input }));
+    };
+    let Some(tx) = draft.tx(known.tx)? else { return Err(Refusal::ReferenceTaken.into()) };
+    let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+    if known.input != input || !may_see(tx, &definition, &acting.actor, false) {
+        return Err(Refusal::ReferenceTaken.into());
+    }
+    Ok(Referred::Known(view(draft, &acting.actor, known.tx)?))
+}
+
+/// The record that keeps a reference.
+#[must_use]
+pub fn reference_fact(workflow: &WorkflowName, reference: &str) -> Fact {
+    Fact::Reference(workflow.clone(), digest(&[reference]))
+}
+
+fn checked_input(definition: &Definition, input: Value) -> Result<Map<String, Value>, Refusal> {
+    let stored = match &definition.input {
+        Some(schema) => {
+            let errors = schema.check(&input).err().unwrap_or_default();
+            if !errors.is_empty() {
+                return Err(Refusal::InvalidInput(below("/input", errors)));
+            }
+            schema.storable(&input)
+        }
+        None => input,
+    };
+    match stored {
+        Value::Object(input) if definition.input.is_some() || input.is_empty() => Ok(input),
+        _ => {
+            let message = "this workflow takes no input at its start";
+            let error = FieldError::new("/input", "unknown-field", message);
+            Err(Refusal::InvalidInput(vec![error]))
+        }
+    }
+}
+
+/// The same errors, below a pointer.
+pub(super) fn below(pointer: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
+    let moved =
+        |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
+    errors.into_iter().map(moved).collect()
+}
+
+/// The data of the definition, and the input over it.
+fn first_data(
+    draft: &Draft<'_>,
+    definition: &Definition,
+    tx: &Tx,
+    asker: &super::scene::Asker,
+    input: Map<String, Value>,
+) -> Result<Value, Stop> {
+    let frame = Frame { input: Some(Value::Object(input.clone())), ..Frame::default() };
+    let made = Scene::new(draft, tx, asker, &frame).make(&definition.data)?;
+    let Value::Object(mut data) = made.into_json() else {
+        return Err(failed("the data at the start must be an object".to_owned()));
+    };
+    data.extend(input);
+    Ok(Value::Object(data))
+}
+
+/// The row that keeps others with the same value out.
+fn one(
+    draft: &Draft<'_>,
+    definition: &Definition,
+    tx: &Tx,
+    asker: &super::scene::Asker,
+) -> Result<Option<Digest>, Stop> {
+    let Some(expr) = &definition.one else { return Ok(None) };
+    let frame = Frame::default();
+    let value = match Scene::new(draft, tx, asker, &frame).eval(expr)? {
+        Made::Json(Value::Null) => return Ok(None),
+        made => made.into_json().to_string(),
+    };
+    let digest = digest(&[&value]);
+    if draft.one(tx.workflow.clone(), digest)?.is_some() {
+        return Err(Refusal::AlreadyOpen.into());
+    }
+    Ok(Some(digest))
+}
+
+/// Names a text of any length.
+fn digest(parts: &[&str]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,368 @@
+//! What clients do to a transaction that is open.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::access::{is_operator, is_owner, lets_in, may_see, may_submit};
+use super::event::TxEvent;
+use super::record::{Claim, Open, Status, Submission, Tx, Who};
+use super::scene::{Asker, Frame};
+use super::view::view;
+use super::walk::{Trigger, Walk, submissions};
+use crate::engine::decide::{Acting, must_match};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::Fact;
+use crate::engine::workflow::{Definition, Step, StepKind, Target};
+use crate::engine::{FieldError, IfMatch, Outcome, Refusal};
+use crate::types::{StepName, TxId};
+
+/// Longest reason of a cancel, in bytes.
+pub const REASON_BYTES_MAX: usize = 1024;
+
+/// Who acts, as expressions see them.
+pub(super) fn asker(acting: &Acting) -> Asker {
+    Asker {
+        actor: acting.actor.clone(),
+        elevated_until: acting.session.as_ref().and_then(|session| session.elevated_until),
+        facts: acting.session.as_ref().map_or_else(|| "{}".into(), |session| session.facts.clone()),
+    }
+}
+
+/// The transaction, if the actor may know of it, and its definition.
+fn seen(
+    draft: &Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    if_match: Option<&IfMatch>,
+) -> Result<(Tx, Arc<Definition>), Stop> {
+    let none = || Stop::Refused(Refusal::NotFound("transaction"));
+    let tx = draft.tx(id)?.ok_or_else(none)?.clone();
+    let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+    let was_asked = match acting.actor.user() {
+        Some(user) => draft.was_asked(user.username.clone(), id)?,
+        None => false,
+    };
+    if !may_see(&tx, &definition, &acting.actor, was_asked) {
+        return Err(none());
+    }
+    let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
+    must_match(if_match, revision)?;
+    Ok((tx, definition))
+}
+
+/// The step, where it is open.
+fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t Open, Refusal> {
+    let named = |open: &&Open| open.is_client && open.step.as_str() == step;
+    tx.open.iter().find(named).ok_or_else(|| {
+        let client = tx.open.iter().filter(|open| open.is_client);
+        Refusal::StepNotOpen { open_steps: client.map(|open| open.step.clone()).collect() }
+    })
+}
+
+fn must_be_free(open: &Open, acting: &Acting, draft: &Draft<'_>) -> Result<(), Refusal> {
+    match &open.claim {
+        Some(claim)
+            if draft.moment.now < claim.until && claim.by.id != Who::of(&acting.actor).id =>
+        {
+            Err(Refusal::Claimed { by: claim.by.name.clone(), until: claim.until })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Submits a step.
+pub(in crate::engine) fn submit(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    name: &str,
+    input: &Value,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, if_match)?;
+    let open = open_step(&tx, name)?;
+    if !may_submit(&tx, &definition, open, &acting.actor) {
+        return Err(Refusal::NotAllowed("this step waits for somebody else").into());
+    }
+    must_be_free(open, acting, draft)?;
+    let number = Walk::step(&definition, &open.step)?;
+    let step = &definition.steps[number];
+    let taken = tx.taken.get(&step.name).copied().unwrap_or(0);
+    if step.times.is_some_and(|times| taken >= times) {
+        return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
+    }
+    let who = Who::of(&acting.actor);
+    if open.submissions.iter().any(|submission| submission.by.id == who.id) {
+        return Err(Refusal::AlreadyCounted.into());
+    }
+    let (input, stored) = checked(step, input)?;
+    let mut counted = open.clone();
+    let submission = Submission { by: who, input: stored.clone(), at: draft.moment.now };
+    counted.submissions.push(submission.clone());
+    let frame =
+        Frame { input: Some(input), submissions: Some(submissions(&counted)), ..Frame::default() };
+    let asker = asker(acting);
+    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
+    walk.must_hold(step, &frame)?;
+    let collected = u32::try_from(counted.submissions.len()).unwrap_or(u32::MAX);
+    if collected < open.quorum {
+        walk.emit(TxEvent::StepCounted { place: open.place, step: step.name.clone(), submission })?;
+    } else {
+        walk.attempt(step, Some(open), &frame, Some(stored))?;
+        if leads_back(step) {
+            follow(&mut walk, step, open, &frame)?;
+        } else {
+            walk.close_siblings(open)?;
+            walk.proceed(step.next.as_ref(), Some(open), open.join, &frame)?;
+        }
+    }
+    walk.settle()?;
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: false })
+}
+
+/// Whether a step may open again and leave its siblings as they are.
+fn leads_back(step: &Step) -> bool {
+    fn stays(target: &Target) -> bool {
+        match target {
+            Target::Stay => true,
+            Target::When(cases) => cases.iter().any(|(_, target)| stays(target)),
+            _ => false,
+        }
+    }
+    step.next.as_ref().is_some_and(stays)
+}
+
+/// Goes where a step leads that may lead back: only if it does not, its siblings close.
+fn follow(walk: &mut Walk<'_, '_>, step: &Step, open: &Open, frame: &Frame) -> Result<(), Stop> {
+    let mut target = step.next.as_ref();
+    while let Some(Target::When(cases)) = target {
+        let mut found = None;
+        for (when, next) in cases {
+            let holds = match when {
+                Some(when) => walk.look(frame, |scene| scene.holds(when))?,
+                None => true,
+            };
+            if holds {
+                found = Some(next);
+                break;
+            }
+        }
+        target = found;
+    }
+    if !matches!(target, Some(Target::Stay)) {
+        walk.close_siblings(open)?;
+    }
+    walk.proceed(target, Some(open), open.join, frame)
+}
+
+/// The input of a step: complete for expressions, and without secrets for the record.
+fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>), Refusal> {
+    let StepKind::Client { input: schema, .. } = &step.kind else {
+        return Err(Refusal::StepNotOpen { open_steps: Vec::new() });
+    };
+    match schema {
+        Some(schema) => {
+            schema.check(input).map_err(Refusal::InvalidInput)?;
+            Ok((schema.completed(input), Arc::new(schema.storable(input))))
+        }
+        None if input.as_object().is_some_and(serde_json::Map::is_empty) || input.is_null() => {
+            let nothing = Value::Object(serde_json::Map::new());
+            Ok((nothing.clone(), Arc::new(nothing)))
+        }
+        None => {
+            let message = "this step takes no input";
+            Err(Refusal::InvalidInput(vec![FieldError::new("", "unknown-field", message)]))
+        }
+    }
+}
+
+/// What a wrong code leaves: the attempt, and after the last one the way out.
+pub(in crate::engine) fn note_wrong_code(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    step: &str,
+    challenge: &Arc<str>,
+) -> Result<(), Stop> {
+    let (tx, definition) = seen(draft, acting, id, None)?;
+    let open = open_step(&tx, step)?.clone();
+    let number = Walk::step(&definition, &open.step)?;
+    let step = &definition.steps[number];
+    let asker = asker(acting);
+    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    walk.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
+    if walk.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0) {
+        super::challenge::withdraw(&mut walk, challenge)?;
+        let default = Target::Cancel("code-exhausted".into());
+        let target = step.exhausted.as_ref().unwrap_or(&default);
+        super::timers::leave(&mut walk, &open, target)?;
+    }
+    walk.settle()
+}
+
+/// Claims an open step and its siblings.
+pub(in crate::engine) fn claim(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    name: &str,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, None)?;
+    let open = open_step(&tx, name)?;
+    if !may_submit(&tx, &definition, open, &acting.actor) {
+        return Err(Refusal::NotAllowed("this step waits for somebody else").into());
+    }
+    must_be_free(open, acting, draft)?;
+    // A claim of one step covers its siblings, so the longest of theirs is what counts.
+    let siblings = tx.open.iter().filter(|other| other.group == open.group);
+    let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
+    let Some(span) = spans.max() else { return Err(Refusal::NotClaimable.into()) };
+    let until = draft.moment.now.plus(span);
+    let claim = Claim { by: Who::of(&acting.actor), until };
+    let asker = asker(acting);
+    let group = open.group;
+    let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+    walk.emit(TxEvent::Claimed { group, claim })?;
+    walk.settle()?;
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: false })
+}
+
+/// Gives a claim up: one's own, or for an operator anybody's. Without a claim nothing happens.
+pub(in crate::engine) fn release(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    name: &str,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, None)?;
+    let open = open_step(&tx, name)?;
+    if !is_operator(&acting.actor) {
+        if !may_submit(&tx, &definition, open, &acting.actor) {
+            return Err(Refusal::NotAllowed("this step waits for somebody else").into());
+        }
+        must_be_free(open, acting, draft)?;
+    }
+    if open.claim.is_some() {
+        let (group, asker) = (open.group, asker(acting));
+        let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+        walk.emit(TxEvent::Released { group })?;
+    }
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: false })
+}
+
+/// Has a new code sent, for whoever may submit a step that waits for one.
+pub(in crate::engine) fn resend(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    challenge: &str,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, None)?;
+    let submits = |open: &Open| open.is_client && may_submit(&tx, &definition, open, &acting.actor);
+    if !is_owner(&tx, &acting.actor) && !tx.open.iter().any(submits) {
+        return Err(Refusal::NotAllowed("the code is for somebody else").into());
+    }
+    let asker = asker(acting);
+    let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+    super::challenge::resend(&mut walk, challenge)?;
+    walk.settle()?;
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: false })
+}
+
+/// Cancels a transaction.
+pub(in crate::engine) fn cancel(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    reason: Option<&str>,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, if_match)?;
+    let may =
+        is_operator(&acting.actor) || lets_in(&definition.cancel, &acting.actor, Some(&tx), &[]);
+    if !may {
+        return Err(Refusal::NotAllowed("only others may cancel this transaction").into());
+    }
+    if reason.is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
+        let message = format!("must have at most {REASON_BYTES_MAX} bytes");
+        let error = FieldError::new("/reason", "too-long", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    if tx.status.is_ended() {
+        return Err(Refusal::AlreadyEnded.into());
+    }
+    if tx.ending.is_some() {
+        return Err(Refusal::AlreadyCancelled.into());
+    }
+    if tx.pivot {
+        return Err(Refusal::PastPivot.into());
+    }
+    let asker = asker(acting);
+    let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+    walk.emit(TxEvent::CancelAsked { reason: reason.map(Into::into) })?;
+    walk.compensate(Status::Cancelled, "cancelled".into())?;
+    walk.settle()?;
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: false })
+}
+
+/// How an operator has a stuck transaction go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// The step is tried again.
+    Retry,
+    /// The step is left out.
+    Skip {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Has a stuck transaction go on.
+pub(in crate::engine) fn repair(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    repair: &Repair,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, None)?;
+    if !is_operator(&acting.actor) {
+        return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
+    }
+    let Some(stuck) = tx.stuck.clone() else { return Err(Refusal::NotStuck.into()) };
+    let skipped = match repair {
+        Repair::Retry => None,
+        Repair::Skip { reason } => Some((stuck.step.clone(), Arc::from(reason.as_str()))),
+    };
+    let asker = asker(acting);
+    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let skips = skipped.is_some();
+    walk.emit(TxEvent::Retried { skipped })?;
+    if tx.ending.is_some() {
+        if skips && let Some(done) = tx.done.last() {
+            walk.emit(TxEvent::StepUndone { step: done.step.clone() })?;
+        }
+        walk.undo_all()?;
+    } else {
+        go_on(&mut walk, &stuck.step, skips)?;
+    }
+    walk.settle()?;
+    let view = view(draft, &acting.actor, id)?;
+    Ok(Outcome::Transaction { view, created: false })
+}
+
+/// Goes on at a step that was refused after the pivot.
+fn go_on(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> Result<(), Stop> {
+    let definition = Arc::clone(&walk.definition);
+    let number = Walk::step(&definition, step)?;
+    let step = &definition.steps[number];
+    if skips {
+        return walk.proceed(step.next.as_ref(), None, None, &Frame::default());
+    }
+    walk.go(&Target::Step(step.name.clone()), None, None, &Frame::default())
+}

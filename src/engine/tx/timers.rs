@@ -1,0 +1,184 @@
+//! What happens in a transaction when a time has come.
+
+use std::sync::Arc;
+
+use super::event::TxEvent;
+use super::record::{Open, Status, Tx};
+use super::scene::{Asker, Frame};
+use super::walk::{Trigger, Walk};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::ledger::{self, HoldStatus};
+use crate::engine::state::{Timer, TimerOf};
+use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
+use crate::types::{HoldId, Span, Time, TxId};
+
+/// Something that is due.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    /// The transaction's deadline.
+    Deadline,
+    /// The end of a hold.
+    Hold(HoldId),
+    /// A reminder of the step at this place.
+    Reminder(u32),
+    /// The end of the step at this place.
+    Step(u32),
+}
+
+/// When its timer must fire next.
+pub(super) fn next_due(tx: &Tx, definition: &Definition) -> Option<Time> {
+    earliest(tx, definition).map(|(at, _)| at)
+}
+
+/// What is due first. Of what is due at the same time: the deadline, holds, reminders, steps, each
+/// in the order in which it came to be.
+fn earliest(tx: &Tx, definition: &Definition) -> Option<(Time, Due)> {
+    if tx.status.is_ended() || tx.ending.is_some() || tx.status == Status::Stuck {
+        return None;
+    }
+    let deadline = tx.deadline.map(|at| (at, Due::Deadline));
+    let holds = tx.holds.iter().filter(|held| held.hold.status == HoldStatus::Held && !tx.pivot);
+    let holds = holds
+        .filter_map(|held| held.hold.expires_at.map(|at| (at, Due::Hold(held.hold.id.clone()))));
+    let reminders = tx.open.iter().filter_map(|open| {
+        let (after, _) = reminder(definition.step(&open.step)?, open.reminded)?;
+        Some((open.opened_at.plus(after), Due::Reminder(open.place)))
+    });
+    let steps = tx.open.iter().filter_map(|open| Some((open.due?, Due::Step(open.place))));
+    deadline.into_iter().chain(holds).chain(reminders).chain(steps).min()
+}
+
+/// The reminder of a step with this number, all its reminders in the order of their times.
+fn reminder(step: &Step, number: u32) -> Option<(Span, &Remind)> {
+    let mut all: Vec<_> = step
+        .remind
+        .iter()
+        .flat_map(|remind| remind.after.iter().map(move |after| (*after, remind)))
+        .collect();
+    all.sort_by_key(|(after, _)| *after);
+    all.get(usize::try_from(number).ok()?).copied()
+}
+
+/// Lets a transaction's timer fire: one thing that is due at that time, and then its timer is set
+/// to the next, which may be due already.
+pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Result<(), Stop> {
+    let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    if tx.timer_at != Some(due) {
+        return Ok(());
+    }
+    let (workflow, version) = (tx.workflow.clone(), tx.version);
+    let definition = draft.definition(workflow, version)?;
+    let asker = Asker::system();
+    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let Some((at, what)) = earliest(walk.tx()?, &definition) else { return walk.settle() };
+    if at <= walk.draft.moment.now {
+        let before = walk.draft.savepoint();
+        match happen(&mut walk, &what).and_then(|()| walk.settle()) {
+            Ok(()) => {}
+            Err(Stop::Refused(refusal)) => {
+                // What cannot go on ends, or waits for an operator; it never fires for ever.
+                walk.draft.back_to(before.clone());
+                let step = stage(walk.tx()?, &what);
+                let step = step.unwrap_or_else(|| definition.first.clone());
+                let ended = match what {
+                    Due::Reminder(place) => {
+                        walk.emit(TxEvent::Reminded { place, step: step.clone() })
+                    }
+                    _ => walk.give_up(&step, &refusal),
+                };
+                match ended.and_then(|()| walk.settle()) {
+                    Err(Stop::Refused(_)) => {
+                        walk.draft.back_to(before);
+                        walk.stick(&step, &refusal)?;
+                        let (status, timer_at) = (Status::Stuck, None);
+                        walk.emit(TxEvent::Settled { status, timer_at })?;
+                    }
+                    settled => settled?,
+                }
+            }
+            Err(need) => return Err(need),
+        }
+    } else {
+        walk.settle()?;
+    }
+    // Something else may be due at the very same time.
+    if walk.tx()?.timer_at == Some(due) {
+        walk.draft.arm(Timer { due, what: TimerOf::Tx(id) });
+    }
+    Ok(())
+}
+
+fn stage(tx: &Tx, what: &Due) -> Option<crate::types::StepName> {
+    match what {
+        Due::Reminder(place) | Due::Step(place) => tx.at(*place).map(|open| open.step.clone()),
+        Due::Deadline | Due::Hold(_) => tx.open.first().map(|open| open.step.clone()),
+    }
+}
+
+fn happen(walk: &mut Walk<'_, '_>, what: &Due) -> Result<(), Stop> {
+    match what {
+        Due::Deadline if walk.tx()?.pivot => walk.emit(TxEvent::DeadlinePassed),
+        Due::Deadline => walk.compensate(Status::Expired, "deadline".into()),
+        Due::Hold(id) => expire(walk, id),
+        Due::Reminder(place) => remind(walk, *place),
+        Due::Step(place) => time_out(walk, *place),
+    }
+}
+
+fn expire(walk: &mut Walk<'_, '_>, id: &HoldId) -> Result<(), Stop> {
+    let tx = walk.tx()?;
+    let Some(held) = tx.holds.iter().find(|held| held.hold.id == *id).cloned() else {
+        return Ok(());
+    };
+    ledger::expire(walk.draft, &held.hold)?;
+    let definition = Arc::clone(&walk.definition);
+    let mut effects = definition.steps.iter().flat_map(|step| step.effects.iter());
+    let target = effects.find_map(|effect| on_expiry(effect, &held.name));
+    if let Some(target) = target {
+        walk.close_all()?;
+        walk.go(target, None, None, &Frame::default())?;
+    }
+    Ok(())
+}
+
+/// Where the holds of a group lead when they expire.
+fn on_expiry<'e>(effect: &'e Effect, name: &str) -> Option<&'e Target> {
+    match &effect.kind {
+        EffectKind::Hold { id, on_expiry, .. } if **id == *name => on_expiry.as_ref(),
+        EffectKind::Each { effects, .. } => {
+            effects.iter().find_map(|effect| on_expiry(effect, name))
+        }
+        _ => None,
+    }
+}
+
+fn remind(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
+    let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
+    let definition = Arc::clone(&walk.definition);
+    let Some(step) = definition.step(&open.step) else { return Ok(()) };
+    walk.emit(TxEvent::Reminded { place, step: open.step.clone() })?;
+    let Some((_, remind)) = reminder(step, open.reminded) else { return Ok(()) };
+    // What a reminder does is told, not undone: its place is in no step that was taken.
+    walk.effects(&remind.effects, &Frame::default(), &mut Vec::new())
+}
+
+fn time_out(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
+    let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
+    let definition = Arc::clone(&walk.definition);
+    let Some(step) = definition.step(&open.step) else { return Ok(()) };
+    if matches!(step.kind, StepKind::Wait(_)) {
+        return walk.take_by_time(&open, step);
+    }
+    let Some(timeout) = &step.timeout else { return Ok(()) };
+    leave(walk, &open, &timeout.next)
+}
+
+/// Leaves an open step for a target without taking it.
+pub(super) fn leave(walk: &mut Walk<'_, '_>, open: &Open, target: &Target) -> Result<(), Stop> {
+    let event = TxEvent::StepTimedOut { place: open.place, step: open.step.clone() };
+    walk.emit(event)?;
+    if !matches!(target, Target::Stay) {
+        walk.close_siblings(open)?;
+    }
+    walk.go(target, Some(open), open.join, &Frame::default())
+}

@@ -1,0 +1,50 @@
+//! A transaction as one actor may see it.
+
+use std::sync::Arc;
+
+use super::access::{hidden_keys, may_submit};
+use super::record::Tx;
+use crate::engine::Actor;
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::Fact;
+use crate::engine::workflow::Definition;
+use crate::types::Revision;
+
+/// A transaction as one actor may see it.
+#[derive(Clone, Debug)]
+pub struct TxView {
+    /// The record.
+    pub tx: Tx,
+    /// The commit that last changed it.
+    pub revision: Revision,
+    /// What it runs.
+    pub definition: Arc<Definition>,
+    /// The top-level keys of the data that the actor may not read.
+    pub hidden: Vec<String>,
+    /// Whether the actor may submit each of the open steps.
+    pub allowed: Vec<bool>,
+}
+
+impl TxView {
+    /// What an actor may see of it; that the actor may see it at all was decided before.
+    #[must_use]
+    pub fn new(tx: Tx, revision: Revision, definition: Arc<Definition>, actor: &Actor) -> Self {
+        let hidden = hidden_keys(&tx, &definition, actor).map(str::to_owned).collect();
+        let allowed =
+            tx.open.iter().map(|open| may_submit(&tx, &definition, open, actor)).collect();
+        Self { tx, revision, definition, hidden, allowed }
+    }
+}
+
+/// The view of a transaction that was read or changed.
+pub(super) fn view(
+    draft: &Draft<'_>,
+    actor: &Actor,
+    id: crate::types::TxId,
+) -> Result<Box<TxView>, Stop> {
+    let none = || Stop::Refused(crate::engine::Refusal::NotFound("transaction"));
+    let tx = draft.tx(id)?.ok_or_else(none)?.clone();
+    let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+    let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
+    Ok(Box::new(TxView::new(tx, revision, definition, actor)))
+}

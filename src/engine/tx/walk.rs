@@ -1,0 +1,504 @@
+//! The way of a transaction through its definition, within one commit.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::event::TxEvent;
+use super::record::{Done, Ending, Join, Open, Status, Tx, Undo};
+use super::scene::{Asker, Frame, Scene};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::expr::Made;
+use crate::engine::workflow::{
+    By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
+};
+use crate::engine::{Event, Refusal};
+use crate::types::{Role, Span, StepName, Time, TxId, Username};
+
+/// Most automatic steps of one commit: a definition whose automatic steps run on for ever must not
+/// take the executor with it.
+const CHAIN_MAX: u32 = 64;
+
+/// Most steps that are opened in the life of one transaction.
+const ROUNDS_MAX: u32 = 1000;
+
+/// Longest wait: what is due later than that is a mistake.
+const WAIT_MAX: Span = Span::from_hours(24 * 366 * 10);
+
+/// What set a transaction in motion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trigger {
+    /// A request: what is refused on its way refuses it.
+    Request,
+    /// A time: it commits, and what is refused on its way ends the transaction.
+    Time,
+}
+
+/// A transaction on its way.
+pub(super) struct Walk<'a, 'd> {
+    pub(super) draft: &'a mut Draft<'d>,
+    pub(super) id: TxId,
+    pub(super) definition: Arc<Definition>,
+    pub(super) asker: Asker,
+    pub(super) trigger: Trigger,
+    chain: u32,
+}
+
+impl<'a, 'd> Walk<'a, 'd> {
+    pub(super) const fn new(
+        draft: &'a mut Draft<'d>,
+        id: TxId,
+        definition: Arc<Definition>,
+        asker: Asker,
+        trigger: Trigger,
+    ) -> Self {
+        Self { draft, id, definition, asker, trigger, chain: 0 }
+    }
+
+    /// The record as it is now.
+    pub(super) fn tx(&self) -> Result<&Tx, Stop> {
+        self.draft.tx(self.id)?.ok_or(Stop::Refused(Refusal::NotFound("transaction")))
+    }
+
+    pub(super) fn emit(&mut self, event: TxEvent) -> Result<(), Stop> {
+        self.draft.emit(Event::Tx { tx: self.id, event: Box::new(event) })
+    }
+
+    /// A definition of the walk's own: steps are read from it while the walk changes things.
+    pub(super) fn step(definition: &Definition, name: &StepName) -> Result<usize, Stop> {
+        // A checked definition names no step that it does not have.
+        let number = definition.index.get(name).copied();
+        number.ok_or_else(|| Refusal::StepNotOpen { open_steps: Vec::new() }.into())
+    }
+
+    /// Looks at something through the eyes of an expression.
+    pub(super) fn look<T>(
+        &self,
+        frame: &Frame,
+        look: impl FnOnce(&Scene<'_, 'd>) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let scene = Scene::new(self.draft, self.tx()?, &self.asker, frame);
+        look(&scene)
+    }
+
+    /// Goes to a target. `from` is the step that it was reached from, when it was open; `join` the
+    /// branch that it lies in.
+    pub(super) fn go(
+        &mut self,
+        target: &Target,
+        from: Option<&Open>,
+        join: Option<u32>,
+        frame: &Frame,
+    ) -> Result<(), Stop> {
+        match target {
+            Target::Step(step) => self.open_group(std::slice::from_ref(step), join),
+            Target::Any(steps) => self.open_group(steps, join),
+            Target::All(number) => self.fork(*number, join),
+            Target::Stay => match from {
+                Some(open) => {
+                    let open = open.clone();
+                    self.open(&open.step, open.group, open.join)
+                }
+                None => Ok(()),
+            },
+            Target::End(outcome) => self.end(Status::Completed, outcome.clone()),
+            Target::Cancel(code) => self.compensate(Status::Cancelled, code.clone()),
+            Target::When(cases) => {
+                for (when, target) in cases {
+                    let holds = match when {
+                        Some(when) => self.look(frame, |scene| scene.holds(when))?,
+                        None => true,
+                    };
+                    if holds {
+                        return self.go(target, from, join, frame);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Goes on after a step was taken: to its target, or to the join of its branch.
+    pub(super) fn proceed(
+        &mut self,
+        next: Option<&Target>,
+        from: Option<&Open>,
+        join: Option<u32>,
+        frame: &Frame,
+    ) -> Result<(), Stop> {
+        match (next, join) {
+            (Some(target), join) => self.go(target, from, join, frame),
+            (None, Some(join)) => self.join(join, frame),
+            // A checked definition has no such step; to end is the safe thing.
+            (None, None) => self.end(Status::Completed, "done".into()),
+        }
+    }
+
+    fn fork(&mut self, number: usize, parent: Option<u32>) -> Result<(), Stop> {
+        let definition = Arc::clone(&self.definition);
+        let Some(all) = definition.alls.get(number) else { return Ok(()) };
+        let id = self.tx()?.next_place;
+        let left = u32::try_from(all.branches.len()).unwrap_or(u32::MAX);
+        let all_number = u32::try_from(number).unwrap_or(u32::MAX);
+        self.emit(TxEvent::Forked(Join { id, all: all_number, parent, left }))?;
+        for branch in &all.branches {
+            // A branch that cancels ends the others before they began.
+            if self.tx()?.ending.is_some() || self.tx()?.status.is_ended() {
+                return Ok(());
+            }
+            self.open_group(std::slice::from_ref(branch), Some(id))?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, id: u32, frame: &Frame) -> Result<(), Stop> {
+        let Some(join) = self.tx()?.joins.iter().find(|join| join.id == id).cloned() else {
+            return Ok(());
+        };
+        self.emit(TxEvent::Joined { join: id })?;
+        if join.left > 1 {
+            return Ok(());
+        }
+        let definition = Arc::clone(&self.definition);
+        let number = usize::try_from(join.all).unwrap_or(usize::MAX);
+        let next = definition.alls.get(number).and_then(|all| all.next.as_ref());
+        self.proceed(next, None, join.parent, frame)
+    }
+
+    fn open_group(&mut self, steps: &[StepName], join: Option<u32>) -> Result<(), Stop> {
+        let group = self.tx()?.next_place;
+        for step in steps {
+            self.open(step, group, join)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a step; an automatic one is taken at once.
+    fn open(&mut self, name: &StepName, group: u32, join: Option<u32>) -> Result<(), Stop> {
+        if self.tx()?.rounds >= ROUNDS_MAX {
+            return Err(Refusal::TooManyRounds { max: ROUNDS_MAX }.into());
+        }
+        let definition = Arc::clone(&self.definition);
+        let step = &definition.steps[Self::step(&definition, name)?];
+        let (by, due) = match &step.kind {
+            StepKind::Automatic => return self.take_automatic(step, join),
+            StepKind::Client { by, .. } => {
+                let after = match &step.timeout {
+                    Some(timeout) => Some(self.after(&timeout.after)?),
+                    None => None,
+                };
+                (by.as_slice(), after)
+            }
+            StepKind::Wait(Wait::For(span)) => (&[][..], Some(self.after(span)?)),
+            StepKind::Wait(Wait::Until(time)) => (&[][..], Some(self.until(time)?)),
+        };
+        let is_client = matches!(step.kind, StepKind::Client { .. });
+        let place = self.tx()?.next_place.max(group + 1);
+        let open = Open {
+            place,
+            step: name.clone(),
+            group,
+            join,
+            opened_at: self.draft.moment.now,
+            due,
+            reminded: 0,
+            is_client,
+            quorum: self.quorum(step)?,
+            submissions: Vec::new(),
+            claim: None,
+            users: self.users(by)?,
+            roles: inbox_roles(by),
+        };
+        self.emit(TxEvent::StepOpened(Box::new(open)))
+    }
+
+    fn quorum(&self, step: &Step) -> Result<u32, Stop> {
+        match &step.quorum {
+            None => Ok(1),
+            Some(Quorum::Fixed(number)) => Ok(*number),
+            Some(Quorum::Expr(expr)) => {
+                let made = self.look(&Frame::default(), |scene| scene.eval(expr))?;
+                match made.to_int().ok().and_then(|number| u32::try_from(number).ok()) {
+                    Some(number @ 1..=100) => Ok(number),
+                    _ => Err(super::scene::failed(format!(
+                        "the quorum of `{}` must be a whole number from 1 to 100",
+                        step.name
+                    ))),
+                }
+            }
+        }
+    }
+
+    fn users(&self, by: &[By]) -> Result<Vec<Username>, Stop> {
+        let mut users = Vec::new();
+        for by in by {
+            if let By::Named(expr) = by {
+                let made = self.look(&Frame::default(), |scene| scene.eval(expr))?;
+                // Whoever has no such name cannot come; that is no reason to fail.
+                users.extend(made.to_text().ok().and_then(|name| name.parse().ok()));
+            }
+        }
+        Ok(users)
+    }
+
+    /// The time after a span that a template makes.
+    fn after(&self, span: &Template) -> Result<Time, Stop> {
+        let made = self.look(&Frame::default(), |scene| scene.make(span))?;
+        let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
+        match span {
+            Some(span) if span <= WAIT_MAX => Ok(self.draft.moment.now.plus(span)),
+            _ => Err(super::scene::failed(format!(
+                "a span of time must be like 30m and at most {WAIT_MAX}"
+            ))),
+        }
+    }
+
+    fn until(&self, time: &Template) -> Result<Time, Stop> {
+        let made = self.look(&Frame::default(), |scene| scene.make(time))?;
+        let latest = self.draft.moment.now.plus(WAIT_MAX);
+        match made.to_time() {
+            Ok(time) if time <= latest => Ok(time),
+            _ => Err(super::scene::failed(format!(
+                "a time must be like 2026-11-24T10:35:00.000Z and not after {latest}"
+            ))),
+        }
+    }
+
+    /// A time, from a span or a time that a template makes.
+    pub(super) fn when(&self, template: &Template, frame: &Frame) -> Result<Time, Stop> {
+        let made = self.look(frame, |scene| scene.make(template))?;
+        let now = self.draft.moment.now;
+        let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
+        let at = span.map(|span| now.plus(span)).or_else(|| made.to_time().ok());
+        match at {
+            Some(at) if at <= now.plus(WAIT_MAX) => Ok(at),
+            _ => Err(super::scene::failed(
+                "it must be a span like 30m or a time like 2026-11-24T10:35:00.000Z".to_owned(),
+            )),
+        }
+    }
+
+    /// Takes an automatic step. What is refused in it leaves nothing of it behind.
+    fn take_automatic(&mut self, step: &Step, join: Option<u32>) -> Result<(), Stop> {
+        self.chain += 1;
+        if self.chain > CHAIN_MAX {
+            return Err(Refusal::TooManySteps { max: CHAIN_MAX }.into());
+        }
+        let before = self.draft.savepoint();
+        let frame = Frame::default();
+        match self.attempt(step, None, &frame, None) {
+            Ok(()) => {}
+            Err(Stop::Refused(refusal)) => {
+                return match (&step.refused, self.trigger) {
+                    (Some(target), _) => {
+                        self.draft.back_to(before);
+                        self.go(target, None, join, &frame)
+                    }
+                    (None, Trigger::Request) => Err(refusal.into()),
+                    (None, Trigger::Time) => {
+                        self.draft.back_to(before);
+                        self.give_up(&step.name, &refusal)
+                    }
+                };
+            }
+            Err(need) => return Err(need),
+        }
+        self.proceed(step.next.as_ref(), None, join, &frame)
+    }
+
+    /// What a step that waits for a time does when the time has come.
+    pub(super) fn take_by_time(&mut self, open: &Open, step: &Step) -> Result<(), Stop> {
+        let frame = Frame::default();
+        let before = self.draft.savepoint();
+        match self.attempt(step, Some(open), &frame, None) {
+            Ok(()) => {
+                self.close_siblings(open)?;
+                self.proceed(step.next.as_ref(), Some(open), open.join, &frame)
+            }
+            Err(Stop::Refused(refusal)) => {
+                self.draft.back_to(before);
+                self.give_up(&step.name, &refusal)
+            }
+            Err(need) => Err(need),
+        }
+    }
+
+    /// Guards and effects of a step, and that it was taken.
+    pub(super) fn attempt(
+        &mut self,
+        step: &Step,
+        open: Option<&Open>,
+        frame: &Frame,
+        stored_input: Option<Arc<Value>>,
+    ) -> Result<(), Stop> {
+        if open.is_none_or(|open| !open.is_client) {
+            // A client's guards were looked at before.
+            self.must_hold(step, frame)?;
+        }
+        let mut undo = Vec::new();
+        self.effects(&step.effects, frame, &mut undo)?;
+        self.taken(step, open, stored_input, undo)
+    }
+
+    fn taken(
+        &mut self,
+        step: &Step,
+        open: Option<&Open>,
+        input: Option<Arc<Value>>,
+        undo: Vec<Undo>,
+    ) -> Result<(), Stop> {
+        let done = Done { step: step.name.clone(), undo };
+        let place = open.map(|open| open.place);
+        let counts = open.is_some_and(|open| open.is_client);
+        self.emit(TxEvent::StepTaken { place, done, input, counts })?;
+        if step.pivot && !self.tx()?.pivot {
+            self.emit(TxEvent::PivotPassed)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses when a guard does not hold.
+    pub(super) fn must_hold(&mut self, step: &Step, frame: &Frame) -> Result<(), Stop> {
+        for guard in &step.guard {
+            match guard {
+                Guard::That { that, code, message } => {
+                    if !self.look(frame, |scene| scene.holds(that))? {
+                        let (code, message) = (code.clone(), message.clone());
+                        return Err(Refusal::Guard { code, message }.into());
+                    }
+                }
+                Guard::Challenge { id, with } => {
+                    let made = self.look(frame, |scene| scene.make(with))?;
+                    let given = made.to_text().unwrap_or_default();
+                    super::challenge::check(self, id, given)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the steps that wait beside one that was taken.
+    pub(super) fn close_siblings(&mut self, open: &Open) -> Result<(), Stop> {
+        let siblings: Vec<_> = self
+            .tx()?
+            .open
+            .iter()
+            .filter(|other| other.group == open.group && other.place != open.place)
+            .map(|other| (other.place, other.step.clone()))
+            .collect();
+        for (place, step) in siblings {
+            self.emit(TxEvent::StepClosed { place, step })?;
+        }
+        Ok(())
+    }
+
+    /// Closes every step that waits.
+    pub(super) fn close_all(&mut self) -> Result<(), Stop> {
+        let open: Vec<_> =
+            self.tx()?.open.iter().map(|open| (open.place, open.step.clone())).collect();
+        for (place, step) in open {
+            self.emit(TxEvent::StepClosed { place, step })?;
+        }
+        Ok(())
+    }
+
+    /// What a step that was reached by a time and refused makes of the transaction.
+    pub(super) fn give_up(&mut self, step: &StepName, refusal: &Refusal) -> Result<(), Stop> {
+        let code: Arc<str> = refusal.name().into();
+        if self.tx()?.pivot {
+            return self.stick(step, refusal);
+        }
+        self.compensate(Status::Cancelled, code)
+    }
+
+    /// Leaves it to an operator.
+    pub(super) fn stick(&mut self, step: &StepName, refusal: &Refusal) -> Result<(), Stop> {
+        self.emit(TxEvent::Stuck(super::record::Stuck {
+            step: step.clone(),
+            code: refusal.name().into(),
+            message: refusal.to_string().into(),
+        }))
+    }
+
+    /// Ends it well: what is still held is released.
+    fn end(&mut self, status: Status, outcome: Arc<str>) -> Result<(), Stop> {
+        self.release_holds()?;
+        self.emit(TxEvent::Ended { status, outcome })
+    }
+
+    /// Undoes what was done, last first, and ends it. Begun once, however many ask for it.
+    pub(super) fn compensate(&mut self, status: Status, outcome: Arc<str>) -> Result<(), Stop> {
+        let tx = self.tx()?;
+        if tx.status.is_ended() || tx.ending.is_some() {
+            return Ok(());
+        }
+        if tx.pivot {
+            return Err(Refusal::PastPivot.into());
+        }
+        self.emit(TxEvent::CompensationBegan(Ending { status, outcome }))?;
+        self.undo_all()
+    }
+
+    /// Goes on undoing until nothing is left, or something cannot be undone.
+    pub(super) fn undo_all(&mut self) -> Result<(), Stop> {
+        while let Some(done) = self.tx()?.done.last().cloned() {
+            let before = self.draft.savepoint();
+            let undone = done.undo.iter().rev().try_for_each(|undo| self.undo(undo));
+            match undone {
+                Ok(()) => self.emit(TxEvent::StepUndone { step: done.step })?,
+                Err(Stop::Refused(refusal)) => {
+                    self.draft.back_to(before);
+                    return self.stick(&done.step, &refusal);
+                }
+                Err(need) => return Err(need),
+            }
+        }
+        let ending = self.tx()?.ending.clone();
+        let Some(Ending { status, outcome }) = ending else { return Ok(()) };
+        self.release_holds()?;
+        self.emit(TxEvent::Ended { status, outcome })
+    }
+
+    /// Notes what a commit leaves of it: its status, and when its timer fires next.
+    pub(super) fn settle(&mut self) -> Result<(), Stop> {
+        let tx = self.tx()?;
+        super::bounds::must_fit(tx)?;
+        let status = match tx.status {
+            Status::Waiting | Status::Running => tx.moving_status(),
+            status => status,
+        };
+        let timer_at = super::timers::next_due(tx, &self.definition);
+        if status == tx.status && timer_at == tx.timer_at {
+            return Ok(());
+        }
+        self.emit(TxEvent::Settled { status, timer_at })
+    }
+}
+
+/// The roles in whose inbox a step lies.
+fn inbox_roles(by: &[By]) -> Vec<Role> {
+    by.iter()
+        .filter_map(|by| match by {
+            By::Role(role) => Some(role.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The submissions of a quorum as expressions see them.
+pub(super) fn submissions(open: &Open) -> Value {
+    let of = |submission: &super::record::Submission| {
+        json!({
+            "actor": &*submission.by.name, "input": *submission.input, "at": submission.at,
+        })
+    };
+    Value::Array(open.submissions.iter().map(of).collect())
+}
+
+/// What a template makes, as an amount.
+pub(super) fn amount_of(made: &Made) -> Result<crate::types::Decimal, Refusal> {
+    made.to_decimal().map_err(|what| match made {
+        Made::Json(Value::Number(_)) => Refusal::AmountNotExact,
+        _ => Refusal::ExpressionFailed(what),
+    })
+}

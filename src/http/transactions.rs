@@ -1,0 +1,610 @@
+//! `/v1/transactions`: what was started, what it waits for, and what is done to it.
+
+use http::{StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::call::{Call, unexpected};
+use super::input::{Media, parameter};
+use super::lists;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::schemas::{flag, object};
+use super::users;
+use crate::app::TxFilter;
+use crate::engine::{
+    Command, HoldStatus, Open, Outcome, Refusal, Repair, StartAsk, Status, TxView,
+};
+use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName};
+
+/// What is asked for at a start.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Start {
+    /// The input that the workflow takes at its start.
+    #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    input: Option<Map<String, Value>>,
+    /// The caller's own key for it, unique in the workflow.
+    #[serde(default)]
+    #[schemars(length(min = 1, max = 256))]
+    reference: Option<String>,
+}
+
+/// Why a transaction is cancelled.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CancelBody {
+    /// For the history.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    reason: Option<String>,
+}
+
+/// Why a step is left out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SkipBody {
+    /// For the history.
+    #[schemars(length(min = 1, max = 1024))]
+    reason: String,
+}
+
+/// A step that waits for a client.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OpenStep")]
+struct ShownStep<'a> {
+    /// Its name.
+    step: &'a StepName,
+    /// One line for people.
+    title: Option<&'a str>,
+    /// The JSON Schema of its input; `null`: it takes none.
+    #[schemars(with = "Option<Map<String, Value>>")]
+    input: Option<&'a Value>,
+    /// Whether the one who asks may submit it.
+    allowed: bool,
+    /// Who has claimed it.
+    claimed_by: Option<&'a str>,
+    /// How many submissions it takes.
+    quorum: u32,
+    /// How many it has.
+    submitted: usize,
+    /// When it ends by itself.
+    expires_at: Option<Time>,
+    /// Where to submit it.
+    submit: String,
+}
+
+/// A hold of a transaction.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TransactionHold")]
+struct ShownHold<'a> {
+    /// Its id.
+    #[schemars(with = "String")]
+    id: &'a HoldId,
+    /// Its name in the workflow.
+    name: &'a str,
+    /// Its place among those with this name.
+    key: Option<&'a str>,
+    /// The account.
+    #[schemars(with = "String")]
+    account: String,
+    /// What it reserves, or where it is resolved, what it reserved.
+    #[schemars(with = "String")]
+    amount: Decimal,
+    /// `held`, `captured`, `voided` or `expired`.
+    status: &'a str,
+    /// When it is released by itself.
+    expires_at: Option<Time>,
+}
+
+/// A one-time code that is waited for.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TransactionChallenge")]
+struct ShownChallenge<'a> {
+    /// Its name in the workflow.
+    id: &'a str,
+    /// How many digits it has.
+    digits: u8,
+    /// When it is void.
+    expires_at: Time,
+    /// How many wrong codes may still be given.
+    attempts_left: u32,
+    /// How often a new one may still be sent.
+    resends_left: u32,
+}
+
+/// Why a transaction cannot go on.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StuckTransaction")]
+struct ShownStuck<'a> {
+    /// The step that could not be done or undone.
+    step: &'a StepName,
+    /// The refusal's code.
+    code: &'a str,
+    /// The refusal in words.
+    message: &'a str,
+}
+
+/// A transaction.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Transaction")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: TxId,
+    /// The workflow that it runs.
+    workflow: &'a WorkflowName,
+    /// The version of it.
+    version: u32,
+    /// The caller's own key for it.
+    reference: Option<&'a str>,
+    /// `waiting`, `running`, `compensating`, `stuck`, `completed`, `cancelled` or `expired`.
+    status: &'a str,
+    /// The end's name, the cancel's code, `deadline`; `null` as long as it is open.
+    outcome: Option<&'a str>,
+    /// The commit that last changed it.
+    revision: u64,
+    /// Whose it is: a user's name, or the id of an anonymous session or an API key.
+    owner: String,
+    /// Its data, without what is not for the one who asks.
+    #[schemars(with = "Map<String, Value>")]
+    data: Value,
+    /// The steps that wait for a client.
+    open_steps: Vec<ShownStep<'a>>,
+    /// Its holds.
+    holds: Vec<ShownHold<'a>>,
+    /// The one-time codes that are waited for.
+    challenges: Vec<ShownChallenge<'a>>,
+    /// Calls to other services.
+    calls: Vec<Value>,
+    /// Why it cannot go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    stuck: Option<ShownStuck<'a>>,
+    /// When it was started.
+    started_at: Time,
+    /// When it was last changed.
+    updated_at: Time,
+    /// When it expires.
+    deadline: Option<Time>,
+}
+
+/// A page of transactions.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Transactions")]
+pub(super) struct Page<'a> {
+    /// Newest first.
+    items: Vec<Shown<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(view: &'a TxView) -> Self {
+        let tx = &view.tx;
+        let mut data = (*tx.data).clone();
+        if let Value::Object(data) = &mut data {
+            for key in &view.hidden {
+                data.remove(key);
+            }
+        }
+        let steps = tx.open.iter().zip(&view.allowed).filter(|(open, _)| open.is_client);
+        let holds = tx.holds.iter().map(|held| {
+            let hold = &held.hold;
+            let units = if hold.status == HoldStatus::Held { hold.left } else { hold.amount };
+            ShownHold {
+                id: &hold.id,
+                name: &held.name,
+                key: held.key.as_deref(),
+                account: hold.account.to_string(),
+                amount: Decimal::from_minor(units, hold.scale),
+                status: hold.status.as_str(),
+                expires_at: hold.expires_at,
+            }
+        });
+        let waited_for = tx
+            .challenges
+            .iter()
+            .filter(|challenge| challenge.state == crate::engine::ChallengeState::Issued);
+        Self {
+            id: tx.id,
+            workflow: &tx.workflow,
+            version: tx.version,
+            reference: tx.reference.as_deref(),
+            status: tx.status.as_str(),
+            outcome: tx.outcome.as_deref(),
+            revision: view.revision.get(),
+            owner: tx.owner.name(),
+            data,
+            open_steps: steps.map(|(open, allowed)| shown_step(view, open, *allowed)).collect(),
+            holds: holds.collect(),
+            challenges: waited_for
+                .filter(|_| !tx.status.is_ended())
+                .map(|challenge| ShownChallenge {
+                    id: &challenge.id,
+                    digits: challenge.digits,
+                    expires_at: challenge.expires_at,
+                    attempts_left: challenge.attempts_left,
+                    resends_left: challenge.resends_left,
+                })
+                .collect(),
+            calls: Vec::new(),
+            stuck: tx.stuck.as_ref().map(|stuck| ShownStuck {
+                step: &stuck.step,
+                code: &stuck.code,
+                message: &stuck.message,
+            }),
+            started_at: tx.started_at,
+            updated_at: tx.updated_at,
+            deadline: tx.deadline,
+        }
+    }
+}
+
+fn shown_step<'a>(view: &'a TxView, open: &'a Open, allowed: bool) -> ShownStep<'a> {
+    let step = view.definition.step(&open.step);
+    let input = step.and_then(|step| match &step.kind {
+        crate::engine::workflow::StepKind::Client { input, .. } => input.as_ref(),
+        _ => None,
+    });
+    ShownStep {
+        step: &open.step,
+        title: step.and_then(|step| step.title.as_deref()),
+        input: input.map(crate::engine::workflow::InputSchema::shown),
+        allowed,
+        claimed_by: open.claim.as_ref().map(|claim| &*claim.by.name),
+        quorum: open.quorum,
+        submitted: open.submissions.len(),
+        expires_at: open.due,
+        submit: format!("/v1/transactions/{}/steps/{}", view.tx.id, open.step),
+    }
+}
+
+const EXAMPLE: &str = r#"{"id":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","workflow":"transfer","version":3,"reference":null,"status":"waiting","outcome":null,"revision":1042,"owner":"alice","data":{"from":"alice:main","to":"bob:main","amount":"250.00"},"open_steps":[{"step":"confirm","title":"Confirm with the code","input":{"type":"object"},"allowed":true,"claimed_by":null,"quorum":1,"submitted":0,"expires_at":"2026-11-24T10:35:00.000Z","submit":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w/steps/confirm"}],"holds":[{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"funds","key":null,"account":"alice:main","amount":"251.25","status":"held","expires_at":null}],"challenges":[],"calls":[],"started_at":"2026-11-24T10:00:00.000Z","updated_at":"2026-11-24T10:05:00.000Z","deadline":"2026-11-27T10:00:00.000Z"}"#;
+
+const NOW: AnswerDoc = AnswerDoc::json(
+    200,
+    "The transaction as it is now.",
+    SchemaGenerator::subschema_for::<Shown<'_>>,
+    EXAMPLE,
+)
+.with(&["ETag"]);
+
+fn written(view: &TxView, created: bool) -> Result<Reply, Problem> {
+    let reply = Reply::json(&Shown::new(view))?.at(view.revision);
+    if created {
+        let location = format!("/v1/transactions/{}", view.tx.id);
+        return Ok(reply.status(StatusCode::CREATED).with_text(header::LOCATION, &location));
+    }
+    Ok(reply)
+}
+
+async fn execute(call: Call, command: Command) -> Reply {
+    call.execute(command, |outcome, _| match outcome {
+        Outcome::Transaction { view, created } => written(view, *created),
+        other => Err(unexpected(other)),
+    })
+    .await
+}
+
+/// The transaction that the path names; what cannot be one is none.
+fn id(call: &Call) -> Result<TxId, Problem> {
+    let id = call.parameters.at(0).parse();
+    id.map_err(|_| Problem::from(Refusal::NotFound("transaction")))
+}
+
+pub(super) const START: Doc = Doc {
+    id: "startTransaction",
+    tag: "transactions",
+    summary: "Starts a transaction",
+    text: "With a `reference` that was used before for the same input, the answer is the \
+           transaction that was started then.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Start>)],
+        example: r#"{"reference":"order-4711"}"#,
+    }),
+    body_optional: true,
+    answers: &[
+        AnswerDoc::json(
+            201,
+            "The transaction.",
+            SchemaGenerator::subschema_for::<Shown<'_>>,
+            EXAMPLE,
+        )
+        .with(&["Location", "ETag"])
+        .then(&[("getTransaction", "id", "$response.body#/id")]),
+        NOW,
+    ],
+    problems: REFUSALS,
+    ..Doc::PLAIN
+};
+
+/// What a workflow's own rules, effects and expressions can refuse.
+const REFUSALS: &[Code] = &[
+    Code::NotFound,
+    Code::NotAllowed,
+    Code::InvalidInput,
+    Code::TooLarge,
+    Code::LimitReached,
+    Code::StepNotOpen,
+    Code::Claimed,
+    Code::StepUsedUp,
+    Code::AlreadyCounted,
+    Code::AlreadyOpen,
+    Code::ReferenceTaken,
+    Code::WorkflowRetired,
+    Code::RefusedByGuard,
+    Code::ExpressionFailed,
+    Code::WrongCode,
+    Code::CodeExpired,
+    Code::ChallengeNotOpen,
+    Code::PastPivot,
+    Code::TooManySteps,
+    Code::TooManyRounds,
+    Code::InsufficientFunds,
+    Code::UnknownAccount,
+    Code::UnknownAsset,
+    Code::AssetMismatch,
+    Code::AccountClosed,
+    Code::AccountFrozen,
+    Code::AccountExists,
+    Code::NotYourAccount,
+    Code::SameAccount,
+    Code::HoldNotOpen,
+    Code::ExceedsHold,
+    Code::AmountNotExact,
+    Code::AmountOutOfRange,
+];
+
+pub(super) async fn start(call: Call) -> Result<Reply, Problem> {
+    let Start { input, reference } = call.json()?;
+    let workflow = call.parameters.at(0).parse();
+    let workflow = workflow.map_err(|_| Problem::from(Refusal::NotFound("workflow")))?;
+    let ask = StartAsk { workflow, input: input.unwrap_or_default(), reference };
+    Ok(execute(call, Command::Start(Box::new(ask))).await)
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getTransaction",
+    tag: "transactions",
+    summary: "A transaction",
+    condition: Condition::IfNoneMatch,
+    answers: &[NOW, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let view = call.api.app.transaction(call.actor(), id(call)?)?;
+    match call.not_modified(view.revision)? {
+        Some(reply) => Ok(reply),
+        None => written(&view, false),
+    }
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listTransactions",
+    tag: "transactions",
+    summary: "The transactions that the actor may see, newest first",
+    text: "A page looks at a bounded number of transactions: it may hold fewer than `limit`, even \
+           none, and still have a `next_cursor`.",
+    query: &[
+        users::LIST.query[0],
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<TxId>,
+        },
+        Parameter {
+            name: "workflow",
+            text: "Only of this workflow.",
+            schema: SchemaGenerator::subschema_for::<WorkflowName>,
+        },
+        Parameter { name: "status", text: "Only with this status.", schema: status_schema },
+        Parameter {
+            name: "owner",
+            text: "Only of this user.",
+            schema: SchemaGenerator::subschema_for::<Username>,
+        },
+        Parameter {
+            name: "reference",
+            text: "Only with this reference.",
+            schema: SchemaGenerator::subschema_for::<String>,
+        },
+        Parameter {
+            name: "step",
+            text: "Only those in which this step is open.",
+            schema: SchemaGenerator::subschema_for::<StepName>,
+        },
+        Parameter { name: "inbox", text: "Only what waits for the actor.", schema: flag },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of transactions.",
+        SchemaGenerator::subschema_for::<Page<'_>>,
+        "",
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+fn status_schema(_: &mut SchemaGenerator) -> schemars::Schema {
+    let names = Status::ALL.map(Status::as_str);
+    schemars::json_schema!({ "type": "string", "enum": names })
+}
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    fn read<T: std::str::FromStr>(call: &Call, name: &'static str) -> Result<Option<T>, Problem> {
+        let read = call.query.get(name).map(str::parse::<T>);
+        read.transpose().map_err(|_| parameter(name, "is no such name"))
+    }
+    let status = call.query.get("status").map(|name| {
+        let status = Status::named(name);
+        status.ok_or_else(|| parameter("status", "is no status of a transaction"))
+    });
+    let filter = TxFilter {
+        workflow: read(call, "workflow")?,
+        status: status.transpose()?,
+        owner: read(call, "owner")?,
+        reference: call.query.get("reference").map(str::to_owned),
+        step: read(call, "step")?,
+        inbox: call.query.flag("inbox")?.unwrap_or(false),
+    };
+    let page = lists::ask(&call.query)?;
+    let page = call.api.app.transactions(call.actor(), &filter, page)?;
+    let items = page.items.iter().map(Shown::new).collect();
+    Reply::json(&Page { items, next_cursor: lists::cursor(page.next) })
+}
+
+pub(super) const SUBMIT: Doc = Doc {
+    id: "submitStep",
+    tag: "transactions",
+    summary: "Submits an open step",
+    text: "The body is the step's input, by the schema in `open_steps`. What is refused changes \
+           nothing, but for a wrong one-time code, whose attempt counts.",
+    condition: Condition::IfMatch,
+    idempotency: true,
+    body: Some(Body { content: &[(Media::Json, any)], example: r#"{"code":"123456"}"# }),
+    body_optional: true,
+    answers: &[NOW],
+    problems: REFUSALS,
+    ..Doc::PLAIN
+};
+
+fn any(_: &mut SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!(true)
+}
+
+pub(super) async fn submit(call: Call) -> Result<Reply, Problem> {
+    let (tx, if_match) = (id(&call)?, call.if_match()?);
+    let step = call.parameters.at(1).into();
+    let input = call.json_value()?;
+    Ok(execute(call, Command::Submit { tx, step, input, if_match }).await)
+}
+
+pub(super) const CLAIM: Doc = Doc {
+    id: "claimStep",
+    tag: "transactions",
+    summary: "Claims an open step and its siblings for a time",
+    idempotency: true,
+    answers: &[NOW],
+    problems: &[
+        Code::NotFound,
+        Code::NotAllowed,
+        Code::StepNotOpen,
+        Code::Claimed,
+        Code::NotClaimable,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn claim(call: Call) -> Result<Reply, Problem> {
+    let (tx, step) = (id(&call)?, call.parameters.at(1).into());
+    Ok(execute(call, Command::Claim { tx, step }).await)
+}
+
+pub(super) const RELEASE: Doc = Doc {
+    id: "releaseStep",
+    summary: "Gives a claim up",
+    problems: &[Code::NotFound, Code::NotAllowed, Code::StepNotOpen, Code::Claimed],
+    ..CLAIM
+};
+
+pub(super) async fn release(call: Call) -> Result<Reply, Problem> {
+    let (tx, step) = (id(&call)?, call.parameters.at(1).into());
+    Ok(execute(call, Command::Release { tx, step }).await)
+}
+
+pub(super) const RESEND: Doc = Doc {
+    id: "resendCode",
+    summary: "Has a new one-time code sent; the one before is void",
+    problems: &[Code::NotFound, Code::NotAllowed, Code::ChallengeNotOpen, Code::NoResendsLeft],
+    ..CLAIM
+};
+
+pub(super) async fn resend(call: Call) -> Result<Reply, Problem> {
+    let (tx, challenge) = (id(&call)?, call.parameters.at(1).into());
+    Ok(execute(call, Command::Resend { tx, challenge }).await)
+}
+
+pub(super) const CANCEL: Doc = Doc {
+    id: "cancelTransaction",
+    tag: "transactions",
+    summary: "Cancels a transaction: what was done is undone, last first",
+    condition: Condition::IfMatch,
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<CancelBody>)],
+        example: r#"{"reason":"ordered twice"}"#,
+    }),
+    body_optional: true,
+    answers: &[NOW],
+    problems: &[
+        Code::NotFound,
+        Code::NotAllowed,
+        Code::AlreadyEnded,
+        Code::AlreadyCancelled,
+        Code::PastPivot,
+        Code::InvalidInput,
+    ],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn cancel(call: Call) -> Result<Reply, Problem> {
+    let (tx, if_match) = (id(&call)?, call.if_match()?);
+    let CancelBody { reason } = call.json()?;
+    Ok(execute(call, Command::Cancel { tx, reason, if_match }).await)
+}
+
+pub(super) const RETRY: Doc = Doc {
+    id: "retryTransaction",
+    summary: "Has a stuck transaction try its step again",
+    problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck],
+    ..CLAIM
+};
+
+pub(super) async fn retry(call: Call) -> Result<Reply, Problem> {
+    let tx = id(&call)?;
+    Ok(execute(call, Command::Repair { tx, repair: Repair::Retry }).await)
+}
+
+pub(super) const SKIP: Doc = Doc {
+    id: "skipStep",
+    summary: "Has a stuck transaction leave its step out",
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<SkipBody>)],
+        example: r#"{"reason":"refunded by hand"}"#,
+    }),
+    problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck, Code::InvalidInput],
+    ..CLAIM
+};
+
+pub(super) async fn skip(call: Call) -> Result<Reply, Problem> {
+    let tx = id(&call)?;
+    let SkipBody { reason } = call.json()?;
+    if reason.is_empty() || reason.len() > crate::engine::REASON_BYTES_MAX {
+        let message = format!("must have 1 to {} bytes", crate::engine::REASON_BYTES_MAX);
+        return Err(Problem::field("/reason", "out-of-range", message));
+    }
+    Ok(execute(call, Command::Repair { tx, repair: Repair::Skip { reason } }).await)
+}
+
+pub(super) const CODES: Doc = Doc {
+    id: "getCodes",
+    tag: "development",
+    summary: "The one-time codes that a transaction waits for",
+    text: "Only with `--dev`.",
+    answers: &[AnswerDoc::json(200, "By the challenge's name.", object, r#"{"otp":"123456"}"#)],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn codes(call: &Call) -> Result<Reply, Problem> {
+    let codes = call.api.app.codes(call.actor(), id(call)?)?;
+    let codes: Map<String, Value> =
+        codes.into_iter().map(|(id, code)| (id.to_string(), json!(code))).collect();
+    Reply::json(&codes)
+}

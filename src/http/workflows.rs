@@ -1,0 +1,345 @@
+//! `/v1/workflows`: definitions, published and read.
+
+use std::sync::Arc;
+
+use http::{StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+
+use super::call::{Call, unexpected};
+use super::input::{Media, parameter};
+use super::problem::{Code, FieldError, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::schemas::object;
+use super::users;
+use crate::engine::workflow::{DefinitionFault, Read, read};
+use crate::engine::{Command, Outcome, Refusal, WorkflowView};
+use crate::types::{Time, WorkflowName};
+
+/// A version of a workflow.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Workflow")]
+pub(super) struct Shown<'a> {
+    /// Its name.
+    name: &'a WorkflowName,
+    /// Its version, from 1.
+    version: u32,
+    /// The latest version.
+    latest: u32,
+    /// One line for people.
+    title: Option<&'a str>,
+    /// More for people.
+    description: Option<&'a str>,
+    /// Whether it takes no new starts.
+    retired: bool,
+    /// When this version was published.
+    published_at: Time,
+    /// By whom.
+    published_by: &'a str,
+    /// The names of its steps.
+    steps: Vec<&'a str>,
+    /// What may be meant otherwise; only in the answer that publishes it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    warnings: Vec<ShownFault>,
+    /// How many transactions of each version are open; only in the answer that publishes it and
+    /// for one workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    open: Option<Vec<OpenOf>>,
+}
+
+/// How many transactions of a version are open.
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "OpenTransactions")]
+pub(super) struct OpenOf {
+    /// The version.
+    version: u32,
+    /// How many.
+    transactions: u64,
+}
+
+/// Something in a document that is wrong, or may be meant otherwise.
+#[derive(Clone, Serialize, JsonSchema)]
+#[schemars(rename = "DefinitionFault")]
+pub(super) struct ShownFault {
+    /// Where: a JSON Pointer (RFC 6901).
+    pointer: String,
+    /// What kind of fault, in kebab case.
+    code: String,
+    /// The fault in words.
+    message: String,
+    /// The line in the document, from 1.
+    line: Option<u32>,
+    /// The column in the line, from 1.
+    column: Option<u32>,
+}
+
+/// A page of workflows.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Workflows")]
+pub(super) struct Page<'a> {
+    /// By name.
+    items: Vec<Shown<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+/// What a check found.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WorkflowCheck")]
+pub(super) struct Checked {
+    /// Whether it can be published.
+    valid: bool,
+    /// What is wrong.
+    errors: Vec<ShownFault>,
+    /// What may be meant otherwise.
+    warnings: Vec<ShownFault>,
+}
+
+impl From<&DefinitionFault> for ShownFault {
+    fn from(fault: &DefinitionFault) -> Self {
+        Self {
+            pointer: fault.pointer.clone(),
+            code: fault.code.to_owned(),
+            message: fault.message.clone(),
+            line: fault.at.map(|(line, _)| line),
+            column: fault.at.map(|(_, column)| column),
+        }
+    }
+}
+
+impl<'a> Shown<'a> {
+    fn new(view: &'a WorkflowView) -> Self {
+        let published = &view.published;
+        let definition = &published.definition;
+        Self {
+            name: &published.name,
+            version: published.version,
+            latest: view.head.latest,
+            title: definition.title.as_deref(),
+            description: definition.description.as_deref(),
+            retired: view.head.retired,
+            published_at: published.published_at,
+            published_by: &published.published_by,
+            steps: definition.steps.iter().map(|step| step.name.as_str()).collect(),
+            warnings: Vec::new(),
+            open: None,
+        }
+    }
+}
+
+/// All that is wrong with a document as one problem; line and column stand in the message too.
+fn invalid(faults: &[DefinitionFault]) -> Problem {
+    let count = faults.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let detail = format!("the definition has {count} error{plural}; `errors` lists each");
+    let errors = faults.iter().map(|fault| {
+        let place = fault.at.map(|(line, column)| format!("line {line}, column {column}: "));
+        let message = format!("{}{}", place.unwrap_or_default(), fault.message);
+        FieldError::new(fault.pointer.clone(), fault.code, message)
+    });
+    Problem::new(Code::InvalidWorkflow, detail).with_errors(errors.collect())
+}
+
+/// Reads a document beside the runtime: it may take a tenth of a second.
+async fn read_document(
+    call: &Call,
+) -> Result<(Arc<str>, Result<Read, Vec<DefinitionFault>>), Problem> {
+    let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Problem::field("", "invalid-encoding", "a definition is a text in UTF-8"))?;
+    let source: Arc<str> = text.into();
+    let document = Arc::clone(&source);
+    let read = tokio::task::spawn_blocking(move || read(&document)).await;
+    let read = read.map_err(|error| {
+        tracing::error!(%error, "a definition could not be read");
+        Problem::from(Code::Internal)
+    })?;
+    Ok((source, read))
+}
+
+const DOCUMENT: Body = Body {
+    content: &[(Media::Yaml, text), (Media::Json, object)],
+    example: "\"abide: 1\\nworkflow: hello\\nfirst: greet\\nsteps:\\n  greet:\\n    by: [owner]\\n    next: { end: done }\\n\"",
+};
+
+fn text(_: &mut SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string" })
+}
+
+const VERSION: AnswerDoc =
+    AnswerDoc::json(200, "The version.", SchemaGenerator::subschema_for::<Shown<'_>>, "");
+
+pub(super) const PUBLISH: Doc = Doc {
+    id: "publishWorkflow",
+    tag: "workflows",
+    summary: "Publishes a version of a workflow",
+    text: "What the latest version says already changes nothing and answers 200. Open transactions \
+           keep their version.",
+    idempotency: true,
+    body: Some(DOCUMENT),
+    answers: &[
+        AnswerDoc::json(201, "The new version.", SchemaGenerator::subschema_for::<Shown<'_>>, ""),
+        VERSION,
+    ],
+    problems: &[Code::InvalidWorkflow, Code::InvalidInput, Code::LimitReached],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
+    let (source, document) = read_document(&call).await?;
+    let Read { definition, warnings, .. } = document.map_err(|faults| invalid(&faults))?;
+    if definition.name.as_str() != call.parameters.at(0) {
+        let message = format!("the document is of the workflow {}", definition.name);
+        return Err(invalid(&[DefinitionFault {
+            pointer: "/workflow".to_owned(),
+            code: "wrong-name",
+            message,
+            at: None,
+        }]));
+    }
+    let warnings: Vec<_> = warnings.iter().map(ShownFault::from).collect();
+    let before = call.api.app.workflow(&definition.name, None).ok();
+    let latest = before.map_or(0, |view| view.head.latest);
+    let open = open_of(&call, &definition.name, latest)?;
+    let command = Command::Publish { source, definition: Arc::new(definition) };
+    let write = move |outcome: &Outcome, _| match outcome {
+        Outcome::Workflow { view, created } => {
+            let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
+            let warnings = warnings.clone();
+            let shown = Shown { warnings, open: Some(open.clone()), ..Shown::new(view) };
+            let location = format!(
+                "/v1/workflows/{}/versions/{}",
+                view.published.name, view.published.version
+            );
+            Ok(Reply::json(&shown)?.status(status).with_text(header::LOCATION, &location))
+        }
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(command, write).await)
+}
+
+fn open_of(call: &Call, name: &WorkflowName, latest: u32) -> Result<Vec<OpenOf>, Problem> {
+    let open = call.api.app.open_by_version(name, latest)?;
+    let of = |(version, transactions)| OpenOf { version, transactions };
+    Ok(open.into_iter().map(of).collect())
+}
+
+pub(super) const CHECK: Doc = Doc {
+    id: "checkWorkflow",
+    tag: "workflows",
+    summary: "Checks a definition without publishing it",
+    body: Some(DOCUMENT),
+    answers: &[AnswerDoc::json(
+        200,
+        "What was found.",
+        SchemaGenerator::subschema_for::<Checked>,
+        r#"{"valid":true,"errors":[],"warnings":[]}"#,
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn check(call: Call) -> Result<Reply, Problem> {
+    let (_, document) = read_document(&call).await?;
+    let shown = |faults: &[DefinitionFault]| faults.iter().map(ShownFault::from).collect();
+    Reply::json(&match document {
+        Ok(read) => Checked { valid: true, errors: Vec::new(), warnings: shown(&read.warnings) },
+        Err(faults) => Checked { valid: false, errors: shown(&faults), warnings: Vec::new() },
+    })
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listWorkflows",
+    tag: "workflows",
+    summary: "The latest version of each workflow, by name",
+    query: &[
+        users::LIST.query[0],
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<WorkflowName>,
+        },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of workflows.",
+        SchemaGenerator::subschema_for::<Page<'_>>,
+        "",
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    let after = call.query.get("cursor").map(|text| {
+        text.parse::<WorkflowName>()
+            .map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))
+    });
+    let (views, next) = call.api.app.workflows(call.query.limit()?, after.transpose()?.as_ref())?;
+    let items = views.iter().map(Shown::new).collect();
+    Reply::json(&Page { items, next_cursor: next.map(|name| name.to_string()) })
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getWorkflow",
+    tag: "workflows",
+    summary: "The latest version of a workflow; with `Accept: application/yaml` its document",
+    answers: &[VERSION],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) const SHOW_VERSION: Doc = Doc {
+    id: "getWorkflowVersion",
+    summary: "A version of a workflow; with `Accept: application/yaml` its document",
+    ..SHOW
+};
+
+fn name(call: &Call) -> Result<WorkflowName, Problem> {
+    let name = call.parameters.at(0).parse();
+    name.map_err(|_| Problem::from(Refusal::NotFound("workflow")))
+}
+
+fn accepts(call: &Call, media: &str) -> bool {
+    let accept = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| {
+        accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim() == media))
+    })
+}
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let view = call.api.app.workflow(&name(call)?, None)?;
+    if accepts(call, "application/yaml") {
+        return Ok(Reply::text("application/yaml", view.published.source.to_string()));
+    }
+    let open = open_of(call, &view.published.name, view.head.latest)?;
+    Reply::json(&Shown { open: Some(open), ..Shown::new(&view) })
+}
+
+pub(super) fn show_version(call: &Call) -> Result<Reply, Problem> {
+    let none = || Problem::from(Refusal::NotFound("workflow"));
+    let version = call.parameters.at(1).parse().map_err(|_| none())?;
+    let view = call.api.app.workflow(&name(call)?, Some(version))?;
+    if accepts(call, "application/yaml") {
+        return Ok(Reply::text("application/yaml", view.published.source.to_string()));
+    }
+    Reply::json(&Shown::new(&view))
+}
+
+pub(super) const RETIRE: Doc = Doc {
+    id: "retireWorkflow",
+    tag: "workflows",
+    summary: "Retires a workflow: it takes no new starts, open transactions go on",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "It takes no new starts.")],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn retire(call: Call) -> Result<Reply, Problem> {
+    let name = name(&call)?;
+    Ok(call.execute_quietly(Command::Retire { name }).await)
+}

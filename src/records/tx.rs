@@ -1,0 +1,528 @@
+//! Transactions, workflows and values as bytes: structs that are frozen with their version.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::DecodeError;
+use super::ledger::HoldV1;
+use super::value::word;
+use crate::engine::{
+    Challenge, ChallengeState, Claim, Done, Ending, Fact, Join, KeyRef, Open, Owner, Published,
+    Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId, workflow,
+};
+use crate::types::{KeyId, SessionId, Time, TxId, UserId, WorkflowName};
+
+#[derive(Serialize, Deserialize)]
+enum OwnerV1 {
+    User(u128, String),
+    Anonymous(u128),
+    Key(u128, String),
+}
+
+#[derive(Serialize, Deserialize)]
+enum WhoIdV1 {
+    User(u128),
+    Session(u128),
+    Key(u128),
+    System,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WhoV1 {
+    id: WhoIdV1,
+    name: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SubmissionV1 {
+    by: WhoV1,
+    input: String,
+    at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ClaimV1 {
+    by: WhoV1,
+    until: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OpenV1 {
+    place: u32,
+    step: String,
+    group: u32,
+    join: Option<u32>,
+    opened_at: u64,
+    due: Option<u64>,
+    reminded: u32,
+    is_client: bool,
+    quorum: u32,
+    submissions: Vec<SubmissionV1>,
+    claim: Option<ClaimV1>,
+    users: Vec<String>,
+    roles: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct JoinV1 {
+    id: u32,
+    all: u32,
+    parent: Option<u32>,
+    left: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TxHoldV1 {
+    name: String,
+    key: Option<String>,
+    hold: HoldV1,
+}
+
+#[derive(Serialize, Deserialize)]
+enum ChallengeStateV1 {
+    Issued,
+    Passed,
+    Withdrawn,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChallengeV1 {
+    id: String,
+    round: u32,
+    digits: u8,
+    binds: String,
+    expires_at: u64,
+    life_ms: u64,
+    attempts_left: u32,
+    resends_left: u32,
+    state: ChallengeStateV1,
+}
+
+#[derive(Serialize, Deserialize)]
+enum UndoV1 {
+    Void(String),
+    Reverse(String),
+    Withdraw(String),
+    Close(String),
+    Revoke(u128, String),
+    Grant(u128, String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct DoneV1 {
+    step: String,
+    undo: Vec<UndoV1>,
+}
+
+/// Written by its place in this list, for ever.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+enum StatusV1 {
+    Waiting,
+    Running,
+    Compensating,
+    Stuck,
+    Completed,
+    Cancelled,
+    Expired,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StuckV1 {
+    step: String,
+    code: String,
+    message: String,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct TxV1 {
+    id: u128,
+    workflow: String,
+    version: u32,
+    reference: Option<String>,
+    owner: OwnerV1,
+    session: Option<u128>,
+    ends_with_session: bool,
+    status: StatusV1,
+    outcome: Option<String>,
+    data: String,
+    open: Vec<OpenV1>,
+    joins: Vec<JoinV1>,
+    holds: Vec<TxHoldV1>,
+    challenges: Vec<ChallengeV1>,
+    done: Vec<DoneV1>,
+    taken: Vec<(String, u32)>,
+    rounds: u32,
+    pivot: bool,
+    one: Option<[u8; 32]>,
+    started_at: u64,
+    updated_at: u64,
+    deadline: Option<u64>,
+    timer_at: Option<u64>,
+    next_place: u32,
+    ending: Option<(StatusV1, String)>,
+    stuck: Option<StuckV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct DefinitionV1 {
+    source: String,
+    published_at: u64,
+    published_by: String,
+}
+
+impl From<Status> for StatusV1 {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Waiting => Self::Waiting,
+            Status::Running => Self::Running,
+            Status::Compensating => Self::Compensating,
+            Status::Stuck => Self::Stuck,
+            Status::Completed => Self::Completed,
+            Status::Cancelled => Self::Cancelled,
+            Status::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<StatusV1> for Status {
+    fn from(status: StatusV1) -> Self {
+        match status {
+            StatusV1::Waiting => Self::Waiting,
+            StatusV1::Running => Self::Running,
+            StatusV1::Compensating => Self::Compensating,
+            StatusV1::Stuck => Self::Stuck,
+            StatusV1::Completed => Self::Completed,
+            StatusV1::Cancelled => Self::Cancelled,
+            StatusV1::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<&Who> for WhoV1 {
+    fn from(who: &Who) -> Self {
+        let id = match who.id {
+            WhoId::User(id) => WhoIdV1::User(id.bits()),
+            WhoId::Session(id) => WhoIdV1::Session(id.bits()),
+            WhoId::Key(id) => WhoIdV1::Key(id.bits()),
+            WhoId::System => WhoIdV1::System,
+        };
+        Self { id, name: who.name.to_string() }
+    }
+}
+
+impl From<WhoV1> for Who {
+    fn from(who: WhoV1) -> Self {
+        let id = match who.id {
+            WhoIdV1::User(id) => WhoId::User(UserId::new(id)),
+            WhoIdV1::Session(id) => WhoId::Session(SessionId::new(id)),
+            WhoIdV1::Key(id) => WhoId::Key(KeyId::new(id)),
+            WhoIdV1::System => WhoId::System,
+        };
+        Self { id, name: who.name.into() }
+    }
+}
+
+impl From<&Open> for OpenV1 {
+    fn from(open: &Open) -> Self {
+        let submission = |submission: &Submission| SubmissionV1 {
+            by: (&submission.by).into(),
+            input: submission.input.to_string(),
+            at: submission.at.ms(),
+        };
+        Self {
+            place: open.place,
+            step: open.step.to_string(),
+            group: open.group,
+            join: open.join,
+            opened_at: open.opened_at.ms(),
+            due: open.due.map(Time::ms),
+            reminded: open.reminded,
+            is_client: open.is_client,
+            quorum: open.quorum,
+            submissions: open.submissions.iter().map(submission).collect(),
+            claim: open
+                .claim
+                .as_ref()
+                .map(|claim| ClaimV1 { by: (&claim.by).into(), until: claim.until.ms() }),
+            users: open.users.iter().map(ToString::to_string).collect(),
+            roles: open.roles.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl OpenV1 {
+    fn thaw(self, fact: &Fact) -> Result<Open, DecodeError> {
+        let mut submissions = Vec::with_capacity(self.submissions.len());
+        for submission in self.submissions {
+            submissions.push(Submission {
+                by: submission.by.into(),
+                input: json(fact, &submission.input)?,
+                at: Time::from_ms(submission.at),
+            });
+        }
+        Ok(Open {
+            place: self.place,
+            step: word(fact, &self.step)?,
+            group: self.group,
+            join: self.join,
+            opened_at: Time::from_ms(self.opened_at),
+            due: self.due.map(Time::from_ms),
+            reminded: self.reminded,
+            is_client: self.is_client,
+            quorum: self.quorum,
+            submissions,
+            claim: self
+                .claim
+                .map(|claim| Claim { by: claim.by.into(), until: Time::from_ms(claim.until) }),
+            users: self.users.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
+            roles: self.roles.iter().map(|role| word(fact, role)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<&Challenge> for ChallengeV1 {
+    fn from(challenge: &Challenge) -> Self {
+        Self {
+            id: challenge.id.to_string(),
+            round: challenge.round,
+            digits: challenge.digits,
+            binds: challenge.binds.to_string(),
+            expires_at: challenge.expires_at.ms(),
+            life_ms: challenge.life_ms,
+            attempts_left: challenge.attempts_left,
+            resends_left: challenge.resends_left,
+            state: match challenge.state {
+                ChallengeState::Issued => ChallengeStateV1::Issued,
+                ChallengeState::Passed => ChallengeStateV1::Passed,
+                ChallengeState::Withdrawn => ChallengeStateV1::Withdrawn,
+            },
+        }
+    }
+}
+
+impl From<ChallengeV1> for Challenge {
+    fn from(challenge: ChallengeV1) -> Self {
+        Self {
+            id: challenge.id.into(),
+            round: challenge.round,
+            digits: challenge.digits,
+            binds: challenge.binds.into(),
+            expires_at: Time::from_ms(challenge.expires_at),
+            life_ms: challenge.life_ms,
+            attempts_left: challenge.attempts_left,
+            resends_left: challenge.resends_left,
+            state: match challenge.state {
+                ChallengeStateV1::Issued => ChallengeState::Issued,
+                ChallengeStateV1::Passed => ChallengeState::Passed,
+                ChallengeStateV1::Withdrawn => ChallengeState::Withdrawn,
+            },
+        }
+    }
+}
+
+impl From<&Undo> for UndoV1 {
+    fn from(undo: &Undo) -> Self {
+        match undo {
+            Undo::Void(id) => Self::Void(id.to_string()),
+            Undo::Reverse(id) => Self::Reverse(id.to_string()),
+            Undo::Withdraw(id) => Self::Withdraw(id.to_string()),
+            Undo::Close(id) => Self::Close(id.to_string()),
+            Undo::Revoke(user, role) => Self::Revoke(user.bits(), role.to_string()),
+            Undo::Grant(user, role) => Self::Grant(user.bits(), role.to_string()),
+        }
+    }
+}
+
+impl UndoV1 {
+    fn thaw(self, fact: &Fact) -> Result<Undo, DecodeError> {
+        Ok(match self {
+            Self::Void(id) => Undo::Void(word(fact, &id)?),
+            Self::Reverse(id) => Undo::Reverse(word(fact, &id)?),
+            Self::Withdraw(id) => Undo::Withdraw(id.into()),
+            Self::Close(id) => Undo::Close(word(fact, &id)?),
+            Self::Revoke(user, role) => Undo::Revoke(UserId::new(user), word(fact, &role)?),
+            Self::Grant(user, role) => Undo::Grant(UserId::new(user), word(fact, &role)?),
+        })
+    }
+}
+
+impl From<&Tx> for TxV1 {
+    fn from(tx: &Tx) -> Self {
+        let hold = |held: &TxHold| TxHoldV1 {
+            name: held.name.to_string(),
+            key: held.key.as_deref().map(str::to_owned),
+            hold: (&held.hold).into(),
+        };
+        let done = |done: &Done| DoneV1 {
+            step: done.step.to_string(),
+            undo: done.undo.iter().map(Into::into).collect(),
+        };
+        let join = |join: &Join| JoinV1 {
+            id: join.id,
+            all: join.all,
+            parent: join.parent,
+            left: join.left,
+        };
+        Self {
+            id: tx.id.bits(),
+            workflow: tx.workflow.to_string(),
+            version: tx.version,
+            reference: tx.reference.as_deref().map(str::to_owned),
+            owner: match &tx.owner {
+                Owner::User(user) => OwnerV1::User(user.id.bits(), user.username.to_string()),
+                Owner::Anonymous(session) => OwnerV1::Anonymous(session.bits()),
+                Owner::Key(key) => OwnerV1::Key(key.id.bits(), key.name.to_string()),
+            },
+            session: tx.session.map(SessionId::bits),
+            ends_with_session: tx.ends_with_session,
+            status: tx.status.into(),
+            outcome: tx.outcome.as_deref().map(str::to_owned),
+            data: tx.data.to_string(),
+            open: tx.open.iter().map(Into::into).collect(),
+            joins: tx.joins.iter().map(join).collect(),
+            holds: tx.holds.iter().map(hold).collect(),
+            challenges: tx.challenges.iter().map(Into::into).collect(),
+            done: tx.done.iter().map(done).collect(),
+            taken: tx.taken.iter().map(|(step, count)| (step.to_string(), *count)).collect(),
+            rounds: tx.rounds,
+            pivot: tx.pivot,
+            one: tx.one,
+            started_at: tx.started_at.ms(),
+            updated_at: tx.updated_at.ms(),
+            deadline: tx.deadline.map(Time::ms),
+            timer_at: tx.timer_at.map(Time::ms),
+            next_place: tx.next_place,
+            ending: tx
+                .ending
+                .as_ref()
+                .map(|ending| (ending.status.into(), ending.outcome.to_string())),
+            stuck: tx.stuck.as_ref().map(|stuck| StuckV1 {
+                step: stuck.step.to_string(),
+                code: stuck.code.to_string(),
+                message: stuck.message.to_string(),
+            }),
+        }
+    }
+}
+
+impl TxV1 {
+    pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
+        let mut holds = Vec::with_capacity(self.holds.len());
+        for held in self.holds {
+            holds.push(TxHold {
+                name: held.name.into(),
+                key: held.key.map(Into::into),
+                hold: held.hold.thaw(fact)?,
+            });
+        }
+        let mut done = Vec::with_capacity(self.done.len());
+        for step in self.done {
+            let undo = step.undo.into_iter().map(|undo| undo.thaw(fact));
+            let undo = undo.collect::<Result<_, _>>()?;
+            done.push(Done { step: word(fact, &step.step)?, undo });
+        }
+        let mut taken = BTreeMap::new();
+        for (step, count) in self.taken {
+            taken.insert(word(fact, &step)?, count);
+        }
+        let join = |join: JoinV1| Join {
+            id: join.id,
+            all: join.all,
+            parent: join.parent,
+            left: join.left,
+        };
+        Ok(Tx {
+            id: TxId::new(self.id),
+            workflow: word(fact, &self.workflow)?,
+            version: self.version,
+            reference: self.reference.map(Into::into),
+            owner: match self.owner {
+                OwnerV1::User(id, name) => {
+                    Owner::User(UserRef { id: UserId::new(id), username: word(fact, &name)? })
+                }
+                OwnerV1::Anonymous(session) => Owner::Anonymous(SessionId::new(session)),
+                OwnerV1::Key(id, name) => {
+                    Owner::Key(KeyRef { id: KeyId::new(id), name: name.into() })
+                }
+            },
+            session: self.session.map(SessionId::new),
+            ends_with_session: self.ends_with_session,
+            status: self.status.into(),
+            outcome: self.outcome.map(Into::into),
+            data: json(fact, &self.data)?,
+            open: self.open.into_iter().map(|open| open.thaw(fact)).collect::<Result<_, _>>()?,
+            joins: self.joins.into_iter().map(join).collect(),
+            holds,
+            challenges: self.challenges.into_iter().map(Into::into).collect(),
+            done,
+            taken,
+            rounds: self.rounds,
+            pivot: self.pivot,
+            one: self.one,
+            started_at: Time::from_ms(self.started_at),
+            updated_at: Time::from_ms(self.updated_at),
+            deadline: self.deadline.map(Time::from_ms),
+            timer_at: self.timer_at.map(Time::from_ms),
+            next_place: self.next_place,
+            ending: self
+                .ending
+                .map(|(status, outcome)| Ending { status: status.into(), outcome: outcome.into() }),
+            stuck: match self.stuck {
+                None => None,
+                Some(stuck) => Some(Stuck {
+                    step: word(fact, &stuck.step)?,
+                    code: stuck.code.into(),
+                    message: stuck.message.into(),
+                }),
+            },
+        })
+    }
+}
+
+impl From<&Published> for DefinitionV1 {
+    fn from(published: &Published) -> Self {
+        Self {
+            source: published.source.to_string(),
+            published_at: published.published_at.ms(),
+            published_by: published.published_by.to_string(),
+        }
+    }
+}
+
+impl DefinitionV1 {
+    /// Reads the document again: what was published once is read by every later version of the
+    /// program.
+    pub(super) fn thaw(
+        self,
+        fact: &Fact,
+        name: &WorkflowName,
+        version: u32,
+    ) -> Result<Published, DecodeError> {
+        let read = workflow::read(&self.source).map_err(|faults| {
+            let first = faults.first();
+            let what = first.map_or_else(String::new, |fault| fault.message.clone());
+            DecodeError {
+                key: format!("{fact:?}"),
+                what: format!("this program no longer reads the definition: {what}"),
+            }
+        })?;
+        Ok(Published {
+            name: name.clone(),
+            version,
+            source: self.source.into(),
+            definition: Arc::new(read.definition),
+            published_at: Time::from_ms(self.published_at),
+            published_by: self.published_by.into(),
+        })
+    }
+}
+
+fn json(fact: &Fact, text: &str) -> Result<Arc<Value>, DecodeError> {
+    serde_json::from_str(text).map(Arc::new).map_err(|_| DecodeError {
+        key: format!("{fact:?}"),
+        what: "it holds data that is no JSON".to_owned(),
+    })
+}
