@@ -1,7 +1,7 @@
 //! A definition that was checked: nothing in it names a step, an expression or a role that is not
 //! there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -361,5 +361,71 @@ impl Definition {
     #[must_use]
     pub fn step(&self, name: &StepName) -> Option<&Step> {
         self.index.get(name).and_then(|number| self.steps.get(*number))
+    }
+
+    /// The accounts that effects name without an expression, and that must exist when they run.
+    #[must_use]
+    pub fn literal_accounts(&self) -> BTreeSet<&str> {
+        let mut found = BTreeSet::new();
+        self.each_effect(&mut |kind| {
+            let accounts = match kind {
+                EffectKind::Hold { from, .. } => [Some(from), None],
+                EffectKind::Capture { to, .. } => [Some(to), None],
+                EffectKind::Transfer { from, to, .. } => [Some(from), Some(to)],
+                _ => [None, None],
+            };
+            for account in accounts.into_iter().flatten() {
+                if let Template::Literal(Value::String(account)) = account {
+                    found.insert(account.as_str());
+                }
+            }
+        });
+        found
+    }
+
+    /// The roles that it lets in.
+    #[must_use]
+    pub fn roles(&self) -> BTreeSet<&Role> {
+        let steps = self.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Client { by, .. } => Some(by),
+            _ => None,
+        });
+        [&self.start, &self.see, &self.cancel]
+            .into_iter()
+            .chain(self.show.values())
+            .chain(steps)
+            .flatten()
+            .filter_map(|by| match by {
+                By::Role(role) => Some(role),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The roles that its effects give and take.
+    #[must_use]
+    pub fn granted_roles(&self) -> BTreeSet<&Role> {
+        let mut found = BTreeSet::new();
+        self.each_effect(&mut |kind| {
+            if let EffectKind::Grant { role, .. } | EffectKind::Revoke { role, .. } = kind {
+                found.insert(role);
+            }
+        });
+        found
+    }
+
+    fn each_effect<'d>(&'d self, show: &mut impl FnMut(&'d EffectKind)) {
+        let mut rest: Vec<&Effect> = self
+            .steps
+            .iter()
+            .flat_map(|step| step.remind.iter().flat_map(|r| &r.effects).chain(&step.effects))
+            .collect();
+        while let Some(effect) = rest.pop() {
+            if let EffectKind::Each { effects, .. } = &effect.kind {
+                rest.extend(effects);
+            } else {
+                show(&effect.kind);
+            }
+        }
     }
 }

@@ -156,8 +156,11 @@ fn ends(found: &mut Found, definition: &Definition) {
     loop {
         let before = ending.len();
         for step in &definition.steps {
+            // A step that stays is left by way of those beside it.
             let ends = step.next.is_none()
-                || ways(step).iter().any(|way| can_end(definition, way.target, &ending));
+                || ways(step).iter().any(|way| can_end(definition, way.target, &ending))
+                || stays(definition, step)
+                    && beside(definition, step).iter().any(|name| ending.contains(name));
             if ends {
                 ending.insert(step.name.as_str());
             }
@@ -354,6 +357,9 @@ fn after<'d>(definition: &'d Definition, pivot: &'d Step) -> BTreeSet<&'d str> {
     };
     if let Some(next) = &pivot.next {
         enter(next, &mut rest);
+        if stays(definition, pivot) {
+            rest.extend(beside(definition, pivot));
+        }
     }
     while let Some(name) = rest.pop() {
         if after.insert(name)
@@ -365,4 +371,29 @@ fn after<'d>(definition: &'d Definition, pivot: &'d Step) -> BTreeSet<&'d str> {
         }
     }
     after
+}
+
+/// Whether a step may open again where it was.
+fn stays(definition: &Definition, step: &Step) -> bool {
+    ways(step)
+        .iter()
+        .flat_map(|way| leaves(definition, way.target, ""))
+        .any(|leaf| matches!(leaf.target, Target::Stay))
+}
+
+/// A step, and those that are open beside it.
+fn beside<'d>(definition: &'d Definition, step: &'d Step) -> Vec<&'d str> {
+    let mut found = vec![step.name.as_str()];
+    for other in &definition.steps {
+        for way in ways(other) {
+            for leaf in leaves(definition, way.target, "") {
+                if let Target::Any(names) = leaf.target
+                    && names.contains(&step.name)
+                {
+                    found.extend(names.iter().map(crate::types::StepName::as_str));
+                }
+            }
+        }
+    }
+    found
 }
