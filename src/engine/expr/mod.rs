@@ -18,6 +18,7 @@ mod value;
 mod tests;
 
 pub(crate) use near::nearest;
+pub(crate) use node::PATTERN_BYTES_MAX;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
