@@ -28,6 +28,9 @@ const NODES_MAX: usize = 1000;
 /// Loops inside one another: what two lists need to be compared.
 const LOOPS_MAX: usize = 2;
 
+/// Patterns in one expression, because each takes memory for as long as its definition is there.
+const PATTERNS_MAX: usize = 4;
+
 /// Most faults that are told of one expression.
 const FAULTS_MAX: usize = 20;
 
@@ -46,6 +49,7 @@ pub(super) fn check(source: &str, scope: &Scope) -> Result<(Node, Type), Vec<Exp
         nodes: 0,
         depth: 0,
         loops: 0,
+        patterns: 0,
         stopped: false,
     };
     let (node, kind) = checker.node(&ast);
@@ -85,6 +89,7 @@ struct Checker<'s> {
     nodes: usize,
     depth: usize,
     loops: usize,
+    patterns: usize,
     /// Whether a bound was passed: what follows is not looked at.
     stopped: bool,
 }
@@ -523,6 +528,11 @@ impl Checker<'_> {
             self.fault("not-supported", message);
             return nothing().0;
         };
+        self.patterns += 1;
+        if self.patterns > PATTERNS_MAX {
+            self.stop(format!("an expression has at most {PATTERNS_MAX} patterns"));
+            return nothing().0;
+        }
         if let Some(pattern) = Pattern::new(&text) {
             return Node::Matches(Box::new(of), pattern);
         }

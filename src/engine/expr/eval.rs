@@ -81,10 +81,10 @@ impl<'v> Evaluation<'v> {
         }
     }
 
-    fn name(&self, name: &Arc<str>) -> Result<Val<'v>, Halt> {
+    fn name(&mut self, name: &Arc<str>) -> Result<Val<'v>, Halt> {
         match self.sight.name(name) {
             Some(Seen::Json(value)) => Val::seen(value),
-            Some(Seen::Made(value)) => Val::made(value),
+            Some(Seen::Made(value)) => Val::made(value, &mut self.fuel),
             Some(Seen::Time(time)) => Ok(Val::Time(time.ms().cast_signed())),
             None => Err(failed(format!("there is no `{name}` here"))),
         }

@@ -223,10 +223,21 @@ impl Function {
         matches!(self, Self::Contains | Self::StartsWith | Self::EndsWith | Self::Get(_))
     }
 
+    /// How much dearer than a step it is.
+    const fn steps(self) -> u32 {
+        match self {
+            // Calendars and zones; a look at a record and what is made of it.
+            Self::Plus | Self::Get(_) | Self::Account | Self::Hold | Self::Value => 10,
+            Self::Timestamp | Self::Duration => 2,
+            _ => 0,
+        }
+    }
+
     /// Whether what it makes depends on its arguments alone.
     pub(super) const fn is_pure(self, arguments: usize) -> bool {
         match self {
-            Self::Account | Self::Hold | Self::Value => false,
+            // What hides behind `dyn` is not looked at before it is evaluated.
+            Self::Account | Self::Hold | Self::Value | Self::Dyn => false,
             Self::Amount => arguments == 1,
             Self::Split => arguments == 2,
             _ => true,
@@ -286,6 +297,7 @@ impl Function {
                 fuel.burn_bytes(text.len())?;
             }
         }
+        fuel.burn(self.steps())?;
         // Arity was checked when the expression was; a missing argument is as good as null.
         let third = if arguments.len() > 2 { Some(arguments.swap_remove(2)) } else { None };
         let second = if arguments.len() > 1 { Some(arguments.swap_remove(1)) } else { None };
@@ -336,12 +348,12 @@ impl Function {
                 later(time, text(&second.unwrap_or(Val::Null))?, zone).map(Val::Time)
             }
             Self::Account => account(text(&first)?, sight),
-            Self::Hold => Val::made(sight.hold(text(&first)?).map_err(Halt::need)?),
+            Self::Hold => Val::made(sight.hold(text(&first)?).map_err(Halt::need)?, fuel),
             Self::Value => {
                 let key = second.unwrap_or(Val::Null);
                 let (set, key) = (text(&first)?, text(&key)?);
                 match sight.value(set, key).map_err(Halt::need)? {
-                    Some(value) => Val::made(value),
+                    Some(value) => Val::made(value, fuel),
                     None => third.ok_or_else(|| {
                         failed(format!("there is no value {} in {}", quoted(key), quoted(set)))
                     }),

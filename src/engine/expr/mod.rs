@@ -1,7 +1,20 @@
 //! Expressions: CEL, with amounts that are exact, checked when a definition is published.
 //!
 //! [`Expr::compile`] parses and checks against a [`Scope`]; [`Expr::eval`] reads what it needs
-//! through [`Sight`] and nothing else: no clock, no randomness, no IO.
+//! through [`Sight`] and nothing else: no clock, no randomness, no IO. The parser and its macros
+//! are those of the crate `cel`; the tree that it makes is checked and evaluated here, because
+//! amounts, missing records and bounds reach into every node. What is standard CEL makes what the
+//! crate's own evaluator makes (a test holds them together), but for this:
+//!
+//! - `has(x.key)` is false for null too: an input that was not given is null;
+//! - an amount, a time or a duration compared with another kind of value is an error, not `false`;
+//! - durations are written as the definitions write them (`90m`), times have milliseconds;
+//! - there are no bytes, unsigned numbers, optional values and type values; the pattern of
+//!   `matches` is a literal, in the dialect of JSON Schema.
+//!
+//! Bounds: 4 KiB of text, 1000 nodes, 64 deep, two loops inside one another; an evaluation spends
+//! at most 100 000 steps and makes at most 64 KiB. A comparison of two amounts takes 0.3 us, the
+//! worst that a hostile expression was seen to take 8 ms.
 
 mod check;
 mod eval;

@@ -116,7 +116,7 @@ pub(super) struct Pattern {
     validator: Arc<jsonschema::Validator>,
 }
 
-/// Memory that one compiled pattern may take: what a few hundred characters need, not what
+/// Memory that one compiled pattern may take: what seventy letters of any alphabet need, not what
 /// nested repetitions can grow to.
 pub(crate) const PATTERN_BYTES_MAX: usize = 256 * 1024;
 

@@ -106,20 +106,25 @@ impl<'v> Val<'v> {
     }
 
     /// Something that belongs to nobody else.
-    pub(super) fn made(value: Value) -> Result<Self, Halt> {
+    pub(super) fn made(value: Value, fuel: &mut Fuel) -> Result<Self, Halt> {
+        fuel.burn(1)?;
         Ok(match value {
             Value::Null => Self::Null,
             Value::Bool(truth) => Self::Bool(truth),
             Value::Number(number) => Self::number(&number)?,
-            Value::String(text) => Self::text(text),
+            Value::String(text) => {
+                fuel.burn_bytes(text.len())?;
+                Self::text(text)
+            }
             Value::Array(elements) => {
-                let elements: Result<_, _> = elements.into_iter().map(Self::made).collect();
+                let elements: Result<_, _> =
+                    elements.into_iter().map(|value| Self::made(value, fuel)).collect();
                 Self::List(Arc::new(elements?))
             }
             Value::Object(entries) => {
                 let entries: Result<_, Halt> = entries
                     .into_iter()
-                    .map(|(key, value)| Ok((key.into(), Self::made(value)?)))
+                    .map(|(key, value)| Ok((key.into(), Self::made(value, fuel)?)))
                     .collect();
                 Self::Map(Arc::new(entries?))
             }
@@ -236,6 +241,7 @@ impl<'v> Val<'v> {
                 if left.len() != right.len() {
                     return Ok(false);
                 }
+                fuel.burn_elements(left.len().unwrap_or(0))?;
                 for (left, right) in left.parts()?.iter().zip(&right.parts()?) {
                     if !left.same(right, fuel)? {
                         return Ok(false);
@@ -247,6 +253,7 @@ impl<'v> Val<'v> {
                 if left.len() != right.len() {
                     return Ok(false);
                 }
+                fuel.burn_elements(left.len().unwrap_or(0))?;
                 for key in left.parts()? {
                     let Self::Text(key) = key else { return Ok(false) };
                     fuel.burn(1)?;

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod attacks;
+mod cost;
 mod faults;
 mod golden;
+mod standard;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +49,7 @@ impl Sight for World {
         match name {
             "now" => Some(Seen::Time("2026-01-31T10:30:00.250Z".parse().unwrap())),
             "actor" => Some(Seen::Made(self.names["actor"].clone())),
+            "big" => Some(Seen::Made(json!(vec![1; 10_000]))),
             name => self.names.get(name).map(Seen::Json),
         }
     }
@@ -81,6 +84,9 @@ impl Sight for World {
         if !self.loaded {
             return Err(fact());
         }
+        if set == "big" {
+            return Ok(Some(json!(vec![1; 10_000])));
+        }
         Ok((set == "limits" && key == "daily").then(|| json!({ "max": "5000.00" })))
     }
 
@@ -98,7 +104,7 @@ impl Sight for World {
 
 /// A scope in which nothing is known but names.
 fn any_scope() -> Scope {
-    let names = ["data", "input", "actor", "tx", "now"];
+    let names = ["data", "input", "actor", "tx", "now", "big"];
     Scope { names: names.map(|name| (Arc::from(name), Type::Any)).into_iter().collect() }
 }
 
