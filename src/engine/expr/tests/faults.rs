@@ -1,5 +1,7 @@
 //! What is refused when a definition is published.
 
+#![allow(clippy::too_many_lines, reason = "tables of cases")]
+
 use super::*;
 
 /// A scope in which types are known.

@@ -191,6 +191,8 @@ fn a_missing_record_wins_over_any_result() {
         "1 / (3 - data.count) == 1 || account('a').exists",
         "[1].exists(x, account('a').exists) || true",
         "[1, 2].all(x, x > 0 && hold('h').exists)",
+        "[1, 2].exists(x, x == 1 ? account('a').exists : true)",
+        "[1, 2].all(x, x == 1 && account('a').exists)",
         "value('a', 'b', 1) == 1",
         "amount(1, 'EUR') > amount(0)",
         "split(amount(1), [1], 'EUR')",

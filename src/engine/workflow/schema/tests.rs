@@ -1,6 +1,7 @@
 //! Schemas: what they close, refuse, tell and keep back.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::needless_pass_by_value, clippy::too_many_lines, reason = "tables of cases")]
 
 use proptest::prelude::*;
 use serde_json::json;
