@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::records::audit::Audit;
+use crate::store::Row;
 use crate::store::durable::{self, Progress};
 
 use super::{Failure, print};
@@ -22,14 +24,29 @@ pub(super) struct Verify {
 /// The place of the first damage, or why nothing could be verified.
 pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
     let bar = Bar::new();
-    let report = durable::verify(&verify.dir, &mut |progress| bar.show(progress))
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut audit = Audit::default();
+    let mut fault = None;
+    let mut each = |row: &Row| {
+        if fault.is_none() {
+            fault = audit.row(&row.key, &row.value).err();
+        }
+    };
+    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let report = durable::verify_rows(&verify.dir, &mut |progress| bar.show(progress), &mut each)
+        .map_err(|error| failed(&error))?;
     bar.end();
+    let ledger = match fault {
+        Some(fault) => Err(fault),
+        None => audit.finish(),
+    };
+    let ledger = ledger.map_err(|error| failed(&error))?;
     print(&format!(
         "{dir}: in order\n\
          revision {revision}, chain {link}\n\
          journal: {commits} commits after revision {after}; base: {rows} rows; \
-         index: {keys} keys as of revision {index_at}\n",
+         index: {keys} keys as of revision {index_at}\n\
+         ledger: {accounts} accounts in {assets} assets, {transfers} transfers and {holds} open \
+         holds add up\n",
         dir = Path::display(&verify.dir),
         revision = report.revision,
         link = report.link,
@@ -38,6 +55,10 @@ pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
         rows = report.base_rows,
         keys = report.keys,
         index_at = report.index_at,
+        accounts = ledger.accounts,
+        assets = ledger.assets,
+        transfers = ledger.transfers,
+        holds = ledger.holds,
     ))
 }
 

@@ -5,8 +5,10 @@
 //!   its version;
 //! - [`Reader`] loads the facts that a decision asks for, [`plan`] turns what it changed into one
 //!   batch;
-//! - [`entry`] is what the log keeps of a commit beside its writes.
+//! - [`entry`] is what the log keeps of a commit beside its writes;
+//! - [`audit`] computes the ledger anew from all records.
 
+pub mod audit;
 pub mod entry;
 mod key;
 mod ledger;

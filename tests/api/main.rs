@@ -20,6 +20,7 @@ mod client;
 mod crash;
 mod http;
 mod idempotency;
+mod ledger;
 mod operations;
 mod passwords;
 mod raw;

@@ -22,6 +22,9 @@ pub(super) mod log;
 mod record;
 mod transfers;
 
+#[cfg(test)]
+mod tests;
+
 #[allow(unused_imports, reason = "what the effects of transactions ask of the ledger")]
 pub(super) use accounts::{
     Change, Open, change_account, close_account, must_belong_to, open_account,

@@ -51,7 +51,7 @@ pub use self::options::Options;
 pub use self::recovery::{OnProgress, Progress};
 pub use self::room::RoomOptions;
 pub use self::stats::{SYNC_BOUNDS_US, Stats};
-pub use self::verify::{Report, verify};
+pub use self::verify::{Report, verify, verify_rows};
 
 use self::applier::Applier;
 use self::committer::Committer;

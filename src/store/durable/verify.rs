@@ -1,12 +1,12 @@
 //! Checks a data directory that no server has open: every checksum, the chain, the revisions, and
 //! that base and journal give exactly what sled holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use bytes::Bytes;
 
-use super::super::{KeyRange, Order, StoreError};
+use super::super::{KeyRange, Order, Row, StoreError};
 use super::base::Base;
 use super::files;
 use super::frame::Link;
@@ -45,12 +45,63 @@ pub struct Report {
 /// The newest write of a key that base and journal know: its revision and a hash of its value.
 type Known = HashMap<Bytes, (Revision, Option<u64>)>;
 
+/// What was written after the revision of the index; `None`: deleted.
+type Newer = BTreeMap<Bytes, (Revision, Option<Bytes>)>;
+
+/// The rows of the index and those written since, in the order of their keys.
+struct Merged<'a> {
+    newer: Newer,
+    each: &'a mut dyn FnMut(&Row),
+}
+
+impl Merged<'_> {
+    /// The next row of the index.
+    fn take(&mut self, row: &Row) {
+        while let Some(next) = self.newer.first_entry()
+            && *next.key() <= row.key
+        {
+            let is_same = *next.key() == row.key;
+            self.give();
+            if is_same {
+                return;
+            }
+        }
+        (self.each)(row);
+    }
+
+    /// What comes after the last row of the index.
+    fn rest(&mut self) {
+        while !self.newer.is_empty() {
+            self.give();
+        }
+    }
+
+    fn give(&mut self) {
+        if let Some((key, (revision, Some(value)))) = self.newer.pop_first() {
+            (self.each)(&Row { key, revision, value });
+        }
+    }
+}
+
 /// Verifies the data directory `dir`.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] with the place of the first damage; [`StoreError::Open`] when the
 /// directory is in use or is none.
 pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Report, StoreError> {
+    verify_rows(dir, progress, &mut |_| {})
+}
+
+/// The same, and gives all rows that a server would see, in the order of their keys. They are only
+/// worth something when it ends well.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_rows(
+    dir: &Path,
+    progress: OnProgress<'_>,
+    each: &mut dyn FnMut(&Row),
+) -> Result<Report, StoreError> {
     let layout = Layout::open(dir)?;
     let roots = roots::read(&layout.journal().join("roots"))?;
     let journal = Journal::open_for_reading(layout.journal())?;
@@ -69,13 +120,17 @@ pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Report, StoreError
     let applied = index.applied()?;
     let index_at = noted.map_or(applied, |note| note.position.revision.max(applied));
     let mut known = Known::new();
-    let base_rows = read_base(base.as_ref(), &mut known, progress)?;
+    let mut newer = Newer::new();
+    let base_rows = read_base(base.as_ref(), &mut known, &mut newer, index_at, progress)?;
     let mut commits = 0;
     let tail = recovery::replay(&journal, first, &mut |entries, position| {
         for entry in entries {
             commits += 1;
             for write in entry.writes {
                 learn(&mut known, &write.key, entry.revision, write.value.as_ref());
+                if entry.revision > index_at {
+                    newer.insert(write.key, (entry.revision, write.value));
+                }
             }
         }
         if commits % TELL_EVERY < 100 {
@@ -88,7 +143,9 @@ pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Report, StoreError
         let what = format!("the journal ends at {}, the index holds {index_at}", tail.end.revision);
         return Err(files::damaged(&tail.segment.path, tail.end.offset, what));
     }
-    let keys = compare(&layout.sled(), &index, &known, index_at, progress)?;
+    let mut merged = Merged { newer, each };
+    let keys = compare(&layout.sled(), &index, &known, index_at, &mut merged, progress)?;
+    merged.rest();
     Ok(Report {
         revision: tail.end.revision,
         link: tail.end.link,
@@ -137,12 +194,17 @@ fn learn(known: &mut Known, key: &Bytes, revision: Revision, value: Option<&Byte
 fn read_base(
     base: Option<&Base>,
     known: &mut Known,
+    newer: &mut Newer,
+    index_at: Revision,
     progress: OnProgress<'_>,
 ) -> Result<u64, StoreError> {
     let Some(base) = base else { return Ok(0) };
     let mut done = 0;
     base.read(|row, deleted| {
         learn(known, &row.key, row.revision, (!deleted).then_some(&row.value));
+        if row.revision > index_at {
+            newer.insert(row.key, (row.revision, (!deleted).then_some(row.value)));
+        }
         done += 1;
         if done % TELL_EVERY == 0 {
             progress(Progress { what: "reading the base", done, total: base.rows });
@@ -158,6 +220,7 @@ fn compare(
     index: &Index,
     known: &Known,
     at: Revision,
+    merged: &mut Merged<'_>,
     progress: OnProgress<'_>,
 ) -> Result<u64, StoreError> {
     let damaged = |key: &[u8], what: &str| {
@@ -168,6 +231,7 @@ fn compare(
     for row in index.rows(&KeyRange::all(), Order::Ascending) {
         let row = row?;
         keys += 1;
+        merged.take(&row);
         if keys % TELL_EVERY == 0 {
             progress(Progress {
                 what: "comparing the index",
