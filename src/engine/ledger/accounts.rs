@@ -145,7 +145,8 @@ pub(super) fn must_take_in(account: &Account, units: i128) -> Result<(), Refusal
     must_fit(account.posted.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)
 }
 
-fn must_fit(balance: i128) -> Result<(), Refusal> {
+/// Refuses a balance, or a sum of holds, that is out of range.
+pub(super) fn must_fit(balance: i128) -> Result<(), Refusal> {
     if (-BALANCE_MAX..=BALANCE_MAX).contains(&balance) {
         Ok(())
     } else {

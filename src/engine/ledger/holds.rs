@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::accounts::{amount, found, must_be_there, must_let_go, must_take_in};
+use super::accounts::{amount, found, must_be_there, must_fit, must_let_go, must_take_in};
 use super::transfers::must_be_free;
 use super::{Hold, HoldStatus, Transfer};
 use crate::engine::draft::{Draft, Stop};
@@ -66,6 +66,7 @@ pub(in crate::engine) fn place(draft: &mut Draft<'_>, place: &Place) -> Result<H
     let account = found(draft, &place.from)?;
     let units = amount(place.amount, account.scale)?;
     must_let_go(account, units)?;
+    must_fit(account.held.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)?;
     let hold = Hold {
         id: place.id.clone(),
         tx: place.tx,

@@ -567,6 +567,28 @@ fn amounts_are_above_zero_exact_and_of_one_asset() {
     assert_eq!(code(post(&mut life, &[huge])), "amount-out-of-range");
 }
 
+/// An account without a floor that has something could hold more than any balance may be.
+#[test]
+fn what_is_held_stays_in_range_too() {
+    let mut life = rich();
+    let open = |name: &str| Command::OpenAccount {
+        id: id(name),
+        asset: id("EUR"),
+        owner: None,
+        floor: None,
+        read_anyone: false,
+    };
+    life.ask(&open("other")).unwrap();
+    let filled = TransferAsk { to: id("other"), ..ask("a", 30) };
+    post(&mut life, &[filled]).unwrap();
+    let mut place = |name: &str, units| {
+        let (from, amount) = (id("other"), Decimal::from_minor(units, 2));
+        life.ask(&Command::PlaceHold { id: Some(id(name)), from, amount, expires: None })
+    };
+    place("h1", BALANCE_MAX).unwrap();
+    assert_eq!(code(place("h2", 1)), "amount-out-of-range");
+}
+
 #[test]
 fn the_digits_of_an_asset_in_use_stay() {
     let mut life = Life::new();
