@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{DecodeError, Key, read_entry, value};
+use bytes::Bytes;
+
+use super::{DecodeError, Key, join, read_entry, value};
 use crate::engine::{Account, Entry, Fact, Hold, HoldStatus, Record, Totals};
 use crate::types::{AccountId, AssetCode};
 
@@ -47,6 +49,8 @@ pub struct Audit {
     totals: BTreeMap<AssetCode, Totals>,
     transfers: BTreeMap<AssetCode, u64>,
     audited: Audited,
+    /// The parts so far of a transaction's record.
+    parts: Vec<Bytes>,
 }
 
 impl Audit {
@@ -67,6 +71,7 @@ impl Audit {
             Key::Entry(..) => {
                 return read_entry(&key, bytes)?.map_or(Ok(()), |entry| self.entry(&entry));
             }
+            Key::Tx(id, part) => return self.part(&Fact::Tx(id), part, bytes),
             _ => return Ok(()),
         };
         match (&fact, value::decode(&fact, bytes)?) {
@@ -83,6 +88,21 @@ impl Audit {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A part of a transaction's record, in which its holds lie.
+    fn part(&mut self, fact: &Fact, number: u8, bytes: &[u8]) -> Result<(), AuditError> {
+        if number == 0 {
+            self.parts.clear();
+        }
+        self.parts.push(Bytes::copy_from_slice(bytes));
+        let Some(whole) = join(&self.parts) else { return Ok(()) };
+        if let Record::Tx(tx) = value::decode(fact, &whole)? {
+            for held in &tx.holds {
+                self.hold(&held.hold)?;
+            }
+        }
+        Ok(())
     }
 
     fn account(&mut self, account: Account) -> Result<(), AuditError> {
@@ -117,7 +137,7 @@ impl Audit {
     }
 
     /// A hold, wherever it lies.
-    pub(super) fn hold(&mut self, hold: &Hold) -> Result<(), AuditError> {
+    fn hold(&mut self, hold: &Hold) -> Result<(), AuditError> {
         if hold.status != HoldStatus::Held {
             return Ok(());
         }

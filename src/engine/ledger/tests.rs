@@ -315,7 +315,7 @@ impl Life {
             self.world.timers.iter().take_while(|timer| timer.due <= self.now).cloned().collect();
         let mut facts = Facts::default();
         let changes = loop {
-            match decide_timers(&facts, &self.rules, self.moment(), &due) {
+            match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
                 Ok(changes) => break changes,
                 Err(needs) => {
                     needs.into_iter().for_each(|fact| self.world.load(&mut facts, fact));
