@@ -16,7 +16,7 @@
 //! | a group shown to readers before its sync | `what_is_pending_is_for_the_committer_alone` |
 //! | generation not in the checksum: stale groups count | `no_cut_of_a_mixed_load_loses_anything` |
 //! | the chain's links not compared | `an_edited_history_is_refused` |
-//! | sled believed short of its note | 1 of 40 images of `a_sled_without_its_sync_...`, else 0 |
+//! | sled believed short of its note | each run of `a_sled_without_its_sync_...`, 3 to 13 images |
 //!
 //! A disk that lies to the journal is found out in every run: `a_journal_without_its_sync_...`.
 //!
