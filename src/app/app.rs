@@ -20,7 +20,7 @@ use crate::engine::{
 };
 use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, Scope, read_fact};
-use crate::store::{Receipt, Store, View};
+use crate::store::{Receipt, Store, StoreError, View};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
 /// Most commands that wait for the executor: at some ten microseconds each, the last one waits
@@ -151,7 +151,9 @@ impl App {
             Ok(keyed) => keyed,
             Err(refusal) => return fresh((render)(Err(&refusal), self.store.durable())),
         };
-        if let Some(keyed) = &keyed {
+        if let Some(keyed) = &keyed
+            && command.hashes()
+        {
             // The executor looks again, in order; this spares the work of hashing a password for
             // a request that was answered long ago.
             let known = answers::look_up(&*self.store, View::Committed, keyed, self.clock.now());
@@ -269,13 +271,18 @@ impl App {
     /// Waits until a command is done and all that it rests on is durable.
     async fn settle(&self, done: oneshot::Receiver<Done>) -> Result<Done, Refusal> {
         let mut done = done.await.map_err(|_| Refusal::Stopping)?;
-        let receipt = std::mem::replace(&mut done.receipt, Receipt::ready(Revision::ZERO));
-        self.wait(receipt).await?;
+        let durable = std::mem::replace(&mut done.durable, Ok(Revision::ZERO));
+        self.known(durable)?;
         Ok(done)
     }
 
     async fn wait(&self, receipt: Receipt) -> Result<(), Refusal> {
-        match receipt.await {
+        self.known(receipt.await)
+    }
+
+    /// What is known of a commit: durable, or the end of the process.
+    fn known(&self, durable: Result<Revision, StoreError>) -> Result<(), Refusal> {
+        match durable {
             Ok(_) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "a commit was not made durable: the server stops");
@@ -301,7 +308,14 @@ impl App {
             }
             _ => None,
         };
-        let digest = self.secret.digest("idempotency key", &[key.as_bytes()]);
+        // Under a transaction a key is that transaction's: the same one may be used in another.
+        let digest = match command.transaction() {
+            None => self.secret.digest("idempotency key", &[key.as_bytes()]),
+            Some(tx) => {
+                let parts: [&[u8]; 2] = [&tx.bits().to_be_bytes(), key.as_bytes()];
+                self.secret.digest("idempotency key of a transaction", &parts)
+            }
+        };
         Ok(Some(Keyed { scope, before, digest, fingerprint: fingerprint.0 }))
     }
 

@@ -14,12 +14,12 @@ use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Evidence, Fact, Moment, Outcome, Record, Refusal, Rules, Timer,
+    Actor, Command, Decision, Evidence, Fact, Hot, Loaded, Moment, Outcome, Record, Refusal, Rules, Timer,
     TimerOf, decide, decide_timers,
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
-use crate::records::{Definitions, Key, PlanError, ReadError, Reader, plan, read_fact};
+use crate::records::{Definitions, Key, PlanError, Planned, ReadError, Reader, plan, read_fact};
 use crate::store::{
     Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Row, Store, StoreError, Urgency,
     View, Write,
@@ -39,6 +39,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// After a write that found no room, timers and sweeps wait so long.
 const RETRY_AFTER: Span = Span::from_seconds(1);
+
+/// Most records that are at hand; beyond it all are forgotten. At about 2 KiB each in the mean
+/// (a transaction with its data) some 60 MiB, and never more than one part of a record each.
+const HOT_MAX: usize = 30_000;
 
 /// A conflict needs another writer, and there is none: more than one is a fault.
 const CONFLICTS_MAX: usize = 3;
@@ -65,10 +69,11 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Done>,
 }
 
-/// What became of a command. It may be told once the receipt has resolved.
+/// What became of a command.
 pub(super) struct Done {
     pub(super) end: End,
-    pub(super) receipt: Receipt,
+    /// Whether all that it rests on is durable.
+    pub(super) durable: Result<Revision, StoreError>,
     /// The renderer, back to where it came from.
     pub(super) render: Option<Render>,
 }
@@ -119,6 +124,8 @@ pub(super) struct Executor {
     next_due: Time,
     clock_noted_at: Time,
     sweep: Sweep,
+    /// Records as they are now.
+    hot: Arc<Hot>,
 }
 
 /// What one commit is made of, beside the time.
@@ -127,6 +134,10 @@ struct Pieces {
     batch: Batch,
     /// What the caches must forget.
     records: std::collections::BTreeMap<Fact, Option<Record>>,
+    /// What was loaded for it.
+    loaded: Vec<(Fact, Loaded)>,
+    /// What is too large to have at hand.
+    large: Vec<Fact>,
     /// The earliest timer that it sets.
     armed: Option<Time>,
 }
@@ -154,6 +165,7 @@ impl Executor {
             next_due: Time::ZERO,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
+            hot: Arc::default(),
         }
     }
 
@@ -288,7 +300,8 @@ impl Executor {
     /// decided looks at the time itself, so nothing that has ended comes back to life meanwhile.
     fn fire(&mut self, now: Time, due: &[Timer], horizon: Time) -> Result<bool, Fatal> {
         let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
-        let mut reader = Reader::new(&*store, View::Staged, &definitions);
+        let mut reader =
+            Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
         for timer in due {
             match &timer.what {
                 TimerOf::Session(id) => reader.load(Fact::Session(*id))?,
@@ -306,7 +319,9 @@ impl Executor {
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
         };
-        let (preconditions, writes) = plan(&changes, &reader)?;
+        let Planned { preconditions, writes, large } = plan(&changes, &reader)?;
+        let loaded: Vec<_> = reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
+        drop(reader);
         let pieces = Pieces {
             batch: Batch {
                 preconditions,
@@ -317,6 +332,8 @@ impl Executor {
             },
             armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
             records: changes.records,
+            loaded,
+            large,
         };
         match self.commit(now, pieces)? {
             Ok(_) => Ok(true),
@@ -348,8 +365,8 @@ impl Executor {
                 (End::Fresh(Box::new(Err(refusal)), self.last), self.store.durable_at(self.last))
             }
         };
-        // Whoever asked may be gone: what was taken happens all the same.
-        drop(reply.send(Done { end, receipt, render }));
+        // Told when it is durable. Whoever asked may be gone: what was taken happens all the same.
+        receipt.then(move |durable| drop(reply.send(Done { end, durable, render })));
         Ok(())
     }
 
@@ -380,7 +397,8 @@ impl Executor {
         }
         for _ in 0..CONFLICTS_MAX {
             let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
-            let mut facts = Reader::new(&*store, View::Staged, &definitions);
+            let mut facts =
+                Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
             let decision = self.decide(now, asked, &mut facts)?;
             let Decision { changes, result } = decision;
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
@@ -390,7 +408,9 @@ impl Executor {
                 return Ok(Ok((end, self.store.durable_at(self.last))));
             }
             let revision = self.last.next();
-            let (preconditions, mut writes) = plan(&changes, &facts)?;
+            let Planned { preconditions, mut writes, large } = plan(&changes, &facts)?;
+            let loaded: Vec<_> = facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
+            drop(facts);
             let mut answer = None;
             if let Some((keyed, renderer)) = kept {
                 let words = renderer(result.as_ref(), revision);
@@ -409,6 +429,8 @@ impl Executor {
                 batch: Batch { preconditions, writes, entry, urgency, ..Batch::default() },
                 armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
                 records: changes.records,
+                loaded,
+                large,
             };
             match self.commit(now, pieces)? {
                 Ok(receipt) => {
@@ -442,7 +464,7 @@ impl Executor {
 
     /// Stages a commit; the inner error is one after which nothing has changed.
     fn commit(&mut self, now: Time, pieces: Pieces) -> Result<Result<Receipt, StoreError>, Fatal> {
-        let Pieces { mut batch, records, armed } = pieces;
+        let Pieces { mut batch, records, loaded, large, armed } = pieces;
         let revision = self.last.next();
         batch.at_ms = now.ms();
         let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
@@ -459,6 +481,7 @@ impl Executor {
                 if let Some(due) = armed {
                     self.next_due = self.next_due.min(due);
                 }
+                self.have_at_hand(loaded, records, &large, revision);
                 Ok(Ok(receipt))
             }
             Ok(receipt) => Err(Fatal(format!(
@@ -472,6 +495,31 @@ impl Executor {
                 | StoreError::Invalid(_)),
             ) => Ok(Err(error)),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Remembers what a commit read and what it made of it.
+    fn have_at_hand(
+        &mut self,
+        loaded: Vec<(Fact, Loaded)>,
+        records: std::collections::BTreeMap<Fact, Option<Record>>,
+        large: &[Fact],
+        revision: Revision,
+    ) {
+        if self.hot.len() > HOT_MAX || Arc::get_mut(&mut self.hot).is_none() {
+            self.hot = Arc::default();
+        }
+        let Some(hot) = Arc::get_mut(&mut self.hot) else { return };
+        for (fact, loaded) in loaded {
+            hot.put(fact, loaded);
+        }
+        for (fact, record) in records {
+            match record {
+                Some(_) if large.contains(&fact) || !may_be_hot(&fact) => hot.forget(&fact),
+                Some(Record::Tx(tx)) if tx.status.is_ended() => hot.forget(&fact),
+                Some(record) => hot.put(fact, Some((Arc::new(record), revision))),
+                None => hot.put(fact, None),
+            }
         }
     }
 
@@ -526,6 +574,24 @@ fn seed() -> Result<u128, Fatal> {
         Ok(()) => Ok(u128::from_be_bytes(bytes)),
         Err(error) => Err(Fatal(format!("the system gives no random bytes: {error}"))),
     }
+}
+
+/// Whether a record may be at hand: nothing but commits of decisions changes it. The sweep
+/// forgets failed logins, and what large things people keep is not for memory.
+const fn may_be_hot(fact: &Fact) -> bool {
+    !matches!(
+        fact,
+        Fact::Attempts(_)
+            | Fact::UserData(_)
+            | Fact::SessionData(_)
+            | Fact::Stored(_)
+            | Fact::Definition(..)
+            | Fact::Transfer(_)
+    ) && !fact.is_look()
+}
+
+fn kept_fact((fact, loaded): (&Fact, &Loaded)) -> (Fact, Loaded) {
+    (fact.clone(), loaded.clone())
 }
 
 /// Who asks for what, with what.

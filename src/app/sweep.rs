@@ -8,7 +8,7 @@ use super::answers;
 use crate::engine::{Fact, Record, is_forgotten};
 use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, Precondition, Row, Store, View, Write};
-use crate::types::Time;
+use crate::types::{Span, Time};
 
 /// Rows looked at in one go.
 const ROWS: usize = 64;
@@ -16,6 +16,9 @@ const ROWS: usize = 64;
 /// One go for so many answers kept: two rows are looked at for each that is added, so a whole
 /// round takes no longer than it takes to keep half as many answers as there are.
 const ANSWERS_PER_GO: usize = ROWS / 2;
+
+/// After a whole round that found nothing too old it rests: what is there lives for hours more.
+const REST: Span = Span::from_minutes(10);
 
 /// What is swept.
 const PREFIXES: [&[u8]; 3] = [Key::ANSWERS, Key::ANSWER_COUNTS, Key::ATTEMPTS];
@@ -26,6 +29,10 @@ pub(super) struct Sweep {
     prefix: usize,
     after: Option<Bytes>,
     kept: usize,
+    /// Whether this round has found something.
+    found: bool,
+    /// Until when it rests.
+    rests_until: Time,
 }
 
 impl Sweep {
@@ -46,6 +53,9 @@ impl Sweep {
         now: Time,
     ) -> Result<(Vec<Precondition>, Vec<Write>), ReadError> {
         self.kept = 0;
+        if now < self.rests_until {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let mut range = KeyRange::prefix(PREFIXES[self.prefix]);
         if let Some(after) = self.after.take() {
             range.from = Bound::Excluded(after);
@@ -55,6 +65,7 @@ impl Sweep {
         if self.after.is_none() {
             self.prefix = (self.prefix + 1) % PREFIXES.len();
         }
+        let ends_round = self.prefix == 0 && self.after.is_none();
         let (mut preconditions, mut writes) = (Vec::new(), Vec::new());
         for row in page.rows {
             let keys = too_old(&row, now)?;
@@ -62,6 +73,13 @@ impl Sweep {
                 preconditions.push(Precondition::Unchanged(row.key, row.revision));
                 writes.extend(keys.into_iter().map(|key| Write::delete(key.encode())));
             }
+        }
+        self.found |= !writes.is_empty();
+        if ends_round {
+            if !self.found {
+                self.rests_until = now.plus(REST);
+            }
+            self.found = false;
         }
         Ok((preconditions, writes))
     }

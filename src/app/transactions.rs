@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::app::App;
 use super::{PageAsk, PageOf};
+use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, Fact, Mark, Owner, OwnerId, Published, Record, Refusal, Status, Tx, TxView, ValueKey,
+    Actor, Command, Fact, Mark, Outcome, Owner, OwnerId, Published, Record, Refusal, Status, Tx, TxView, ValueKey,
     WorkflowView, may_see, may_submit, open_codes, reference_fact, sees_workflow,
 };
 use crate::records::{DecodeError, Key, ReadError, read_fact};
@@ -80,6 +81,23 @@ impl App {
             if !more {
                 return Ok(PageOf { items, next: None });
             }
+        }
+    }
+
+    /// Publishes a workflow for the server itself; its version, and whether it is a new one.
+    ///
+    /// # Errors
+    /// [`Refusal::LimitReached`], [`Refusal::Busy`], [`Refusal::NoRoom`], [`Refusal::Stopping`].
+    pub async fn publish(
+        &self,
+        source: String,
+        definition: Definition,
+    ) -> Result<(u32, bool), Refusal> {
+        let definition = Arc::new(definition);
+        let command = Command::Publish { source: source.into(), definition };
+        match self.call(command, Actor::System).await? {
+            Outcome::Workflow { view, created } => Ok((view.published.version, created)),
+            _ => Err(Refusal::Stopping),
         }
     }
 
@@ -222,7 +240,7 @@ impl App {
         let Some(published) = self.published(&tx.workflow, tx.version)? else { return Ok(None) };
         let definition = &published.definition;
         let sees = may_see(&tx, definition, actor, false) || self.was_asked(actor, id)?;
-        Ok(sees.then(|| TxView::new(*tx, revision, Arc::clone(definition), actor)))
+        Ok(sees.then(|| TxView::new(*tx, revision, Arc::clone(definition), actor, &self.rules)))
     }
 
     fn was_asked(&self, actor: &Actor, id: TxId) -> Result<bool, Refusal> {

@@ -54,6 +54,8 @@ pub struct Config {
     pub ops_listen: Option<SocketAddr>,
     /// For development: what makes trying things out easy, and nothing safe.
     pub dev: bool,
+    /// Whose workflows are published at the start.
+    pub workflows: Option<PathBuf>,
     /// Serve https with this.
     pub tls: Option<TlsFiles>,
     /// Whose `X-Forwarded-*` headers count.
@@ -103,6 +105,7 @@ impl Config {
             listen,
             ops_listen: address(settings, "ops_listen")?,
             dev,
+            workflows: parse(settings, "workflows", "a directory", path)?,
             tls: tls(settings)?,
             proxies: parse(
                 settings,
@@ -136,6 +139,7 @@ impl Config {
             ("listen", text(&self.listen)),
             ("ops_listen", self.ops_listen.as_ref().and_then(|address| text(address))),
             ("dev", Some(self.dev.to_string())),
+            ("workflows", self.workflows.as_ref().and_then(|dir| text(&dir.display()))),
             ("tls_cert", tls.and_then(|tls| text(&tls.cert.display()))),
             ("tls_key", tls.and_then(|tls| text(&tls.key.display()))),
             ("proxies", text(&self.proxies)),
@@ -166,6 +170,7 @@ fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {
         rules.registration_open = true;
         rules.anonymous_open = true;
         rules.password_chars_min = DEV_PASSWORD_CHARS;
+        rules.codes_shown = true;
     }
     let set = |value: &mut bool, name| -> Result<(), String> {
         *value = boolean(settings, name)?.unwrap_or(*value);

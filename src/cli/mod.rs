@@ -8,12 +8,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod bench;
 mod config;
 mod data;
 mod log;
 mod serve;
 mod settings;
 mod verify;
+mod workflows;
 
 pub use config::{Config, TlsFiles};
 pub use settings::Flags;
@@ -43,6 +45,8 @@ enum Command {
     Serve(Flags),
     /// Check the configuration, or show what it comes to.
     Config(ConfigCommand),
+    /// Measure a running server against what it does without work.
+    Bench(bench::Bench),
     /// Check that the data directory of a server that does not run holds what was written.
     Verify(verify::Verify),
 }
@@ -87,6 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None => serve_command(&cli.flags),
         Some(Command::Serve(flags)) => serve_command(&flags),
         Some(Command::Config(ConfigCommand { action })) => config_command(&action),
+        Some(Command::Bench(what)) => bench::run(&what),
         Some(Command::Verify(what)) => verify::run(&what),
     };
     match done {

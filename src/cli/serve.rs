@@ -16,7 +16,7 @@ use crate::http::{self, Api, links};
 use crate::store::{Durable, Store};
 
 use super::config::{Config, TlsFiles};
-use super::{Failure, data, log, print};
+use super::{Failure, data, log, print, workflows};
 
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -117,6 +117,10 @@ impl Front {
         let store = data::open(config).await?;
         let Opened { app, set_up, stopped } = open_app(config, store.clone()).await?;
         sources.0.get_or_init(|| (Arc::downgrade(&store), Arc::downgrade(&app)));
+        let published = match &config.workflows {
+            Some(dir) => Some(workflows::publish(&app, dir).await?),
+            None => None,
+        };
         let metrics = self.metrics.clone();
         let text = Box::new(move || metrics.text());
         let api = Api::new(Arc::clone(&app), config.http.clone(), self.readiness.clone(), text);
@@ -132,7 +136,16 @@ impl Front {
         self.announce(address, set_up.as_ref().map(links::address).as_deref());
         tracing::info!(%address, data = %config.data.display(), dev = config.dev, "serving");
 
+        let watching = match (&config.workflows, published) {
+            (Some(dir), Some(published)) if config.dev => {
+                Some(tokio::spawn(workflows::watch(Arc::clone(&app), dir.clone(), published)))
+            }
+            _ => None,
+        };
         let ended = self.until_the_end(&store, stopped).await;
+        if let Some(watching) = watching {
+            watching.abort();
+        }
         self.readiness.not_ready("it is stopping");
         match &ended {
             Ok(signal) => tracing::info!(signal, "stopping"),

@@ -33,6 +33,10 @@ pub struct Flags {
     /// For development: open registration, a movable clock; only on a loopback address
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub dev: Option<String>,
+    /// Directory whose workflows (*.yaml, *.yml, *.json) are published at the start; with --dev
+    /// also when one changes
+    #[arg(long, value_name = "DIR")]
+    pub workflows: Option<String>,
     /// Certificate chain (PEM) to serve https with; read again on SIGHUP
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<String>,
@@ -116,12 +120,13 @@ pub(super) struct Settings(BTreeMap<&'static str, Given>);
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
-    fn entries(&self) -> [(&'static str, Option<&String>); 24] {
+    fn entries(&self) -> [(&'static str, Option<&String>); 25] {
         [
             ("data", self.data.as_ref()),
             ("listen", self.listen.as_ref()),
             ("ops_listen", self.ops_listen.as_ref()),
             ("dev", self.dev.as_ref()),
+            ("workflows", self.workflows.as_ref()),
             ("tls_cert", self.tls_cert.as_ref()),
             ("tls_key", self.tls_key.as_ref()),
             ("proxies", self.proxies.as_ref()),

@@ -456,6 +456,33 @@ impl Command {
         }
     }
 
+    /// Whether a password is checked or hashed for it.
+    #[must_use]
+    pub const fn hashes(&self) -> bool {
+        matches!(
+            self,
+            Self::Login { .. }
+                | Self::Elevate { .. }
+                | Self::Register { .. }
+                | Self::ChangePassword { .. }
+                | Self::UseLink { .. }
+        )
+    }
+
+    /// The transaction that it is about.
+    #[must_use]
+    pub const fn transaction(&self) -> Option<TxId> {
+        match self {
+            Self::Submit { tx, .. }
+            | Self::Claim { tx, .. }
+            | Self::Release { tx, .. }
+            | Self::Resend { tx, .. }
+            | Self::Cancel { tx, .. }
+            | Self::Repair { tx, .. } => Some(*tx),
+            _ => None,
+        }
+    }
+
     /// The kind of the token that its answer hands out; `None`: none.
     #[must_use]
     pub const fn hands_out(&self) -> Option<TokenKind> {

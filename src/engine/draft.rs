@@ -1,6 +1,6 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Row, Totals, Transfer};
@@ -45,27 +45,66 @@ impl From<Refusal> for Stop {
 /// A record as it was loaded; `None`: there is none.
 pub type Loaded = Option<(Arc<Record>, Revision)>;
 
+/// Records that the only one who commits has at hand, as they are now: what is found here needs
+/// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
+#[derive(Debug, Default)]
+pub struct Hot {
+    records: HashMap<Fact, Loaded>,
+}
+
+impl Hot {
+    /// Puts in a record as it is from now on; `None`: there is none.
+    pub fn put(&mut self, fact: Fact, record: Loaded) {
+        self.records.insert(fact, record);
+    }
+
+    /// Forgets a record: it is loaded when it is needed again.
+    pub fn forget(&mut self, fact: &Fact) {
+        self.records.remove(fact);
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
 /// The records that were loaded for a command.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     loaded: BTreeMap<Fact, Loaded>,
+    hot: Option<Arc<Hot>>,
 }
 
 impl Facts {
+    /// Nothing loaded, but what is at hand.
+    #[must_use]
+    pub fn with(hot: Arc<Hot>) -> Self {
+        Self { loaded: BTreeMap::new(), hot: Some(hot) }
+    }
+
     /// Adds a record.
     pub fn add(&mut self, fact: Fact, record: Loaded) {
         self.loaded.insert(fact, record);
     }
 
-    /// Everything that was loaded.
+    /// Everything that was loaded for this command.
     pub fn iter(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
         self.loaded.iter()
     }
 
-    /// A record, if it was loaded.
+    /// A record, if it was loaded or is at hand.
     #[must_use]
     pub fn get(&self, fact: &Fact) -> Option<&Loaded> {
-        self.loaded.get(fact)
+        let at_hand = || self.hot.as_ref().and_then(|hot| hot.records.get(fact));
+        self.loaded.get(fact).or_else(at_hand)
     }
 }
 
@@ -150,7 +189,7 @@ impl<'a> Draft<'a> {
         if let Some(changed) = self.changes.records.get(fact) {
             return Ok(changed.as_ref());
         }
-        match self.facts.loaded.get(fact) {
+        match self.facts.get(fact) {
             Some(loaded) => Ok(loaded.as_ref().map(|(record, _)| &**record)),
             None => Err(Stop::Need(fact.clone())),
         }
@@ -164,7 +203,7 @@ impl<'a> Draft<'a> {
         if let Some(changed) = self.changes.records.get(fact) {
             return Ok(changed.as_ref().map(|_| self.moment.revision));
         }
-        match self.facts.loaded.get(fact) {
+        match self.facts.get(fact) {
             Some(loaded) => Ok(loaded.as_ref().map(|(_, revision)| *revision)),
             None => Err(Stop::Need(fact.clone())),
         }

@@ -36,7 +36,7 @@ pub use apply::is_forgotten;
 pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
 pub use data::EMPTY;
 pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
-pub use draft::{Changes, Draft, Facts, Loaded, Moment, Stop};
+pub use draft::{Changes, Draft, Facts, Hot, Loaded, Moment, Stop};
 pub use event::{EndReason, Event, OpenedBy};
 pub use ledger::check as check_conserved;
 pub use ledger::{

@@ -36,6 +36,8 @@ pub struct Rules {
     /// Most bytes of a session's data as compact JSON; the same for a user's data and
     /// attributes, and for another framework's session.
     pub data_bytes_max: usize,
+    /// Whether transactions show the one-time codes that they wait for: for development only.
+    pub codes_shown: bool,
     /// The key that one-time codes are derived with: from outside the store.
     pub challenge_key: ChallengeKey,
 }
@@ -69,6 +71,7 @@ impl Default for Rules {
             elevation: Span::from_minutes(10),
             link_life: Span::from_hours(24),
             data_bytes_max: 64 * 1024,
+            codes_shown: false,
             challenge_key: ChallengeKey::new([0; 32]),
         }
     }

@@ -114,6 +114,10 @@ struct ShownChallenge<'a> {
     attempts_left: u32,
     /// How often a new one may still be sent.
     resends_left: u32,
+    /// The code itself; only with `--dev`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    code: Option<&'a str>,
 }
 
 /// Why a transaction cannot go on.
@@ -228,6 +232,11 @@ impl<'a> Shown<'a> {
                     expires_at: challenge.expires_at,
                     attempts_left: challenge.attempts_left,
                     resends_left: challenge.resends_left,
+                    code: view
+                        .codes
+                        .iter()
+                        .find(|(id, _)| *id == challenge.id)
+                        .map(|(_, code)| code.as_str()),
                 })
                 .collect(),
             calls: Vec::new(),

@@ -1,7 +1,7 @@
 //! From a decision to a batch.
 
 use super::{Key, Reader, ledger, split, value};
-use crate::engine::{Changes, Imbalance, check_conserved};
+use crate::engine::{Changes, Fact, Imbalance, check_conserved};
 use crate::store::{Precondition, Write};
 
 /// Why a decision cannot become a batch. None of it can come from what somebody sends.
@@ -15,6 +15,17 @@ pub enum PlanError {
     Imbalance(#[from] Imbalance),
 }
 
+/// What becomes of a decision.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// What must still be as it was loaded.
+    pub preconditions: Vec<Precondition>,
+    /// What changes.
+    pub writes: Vec<Write>,
+    /// The records that lie in more than one part now.
+    pub large: Vec<Fact>,
+}
+
 /// Turns what a decision changed into preconditions and writes: everything that it read must still
 /// be as it was read, so every rule that it rests on holds at the commit. Rows that are only added
 /// have keys of their own commit and need no precondition.
@@ -24,7 +35,7 @@ pub enum PlanError {
 pub fn plan(
     changes: &Changes,
     reader: &Reader<'_>,
-) -> Result<(Vec<Precondition>, Vec<Write>), PlanError> {
+) -> Result<Planned, PlanError> {
     check_conserved(&reader.facts, changes)?;
     let mut preconditions = Vec::new();
     for (fact, loaded) in reader.facts.iter().filter(|(fact, _)| !fact.is_look()) {
@@ -34,7 +45,7 @@ pub fn plan(
             None => Precondition::Absent(key),
         });
     }
-    let mut writes = Vec::new();
+    let (mut writes, mut large) = (Vec::new(), Vec::new());
     for (fact, record) in &changes.records {
         let bytes = record.as_ref().map(value::encode);
         if !value::is_in_parts(fact) {
@@ -53,6 +64,9 @@ pub fn plan(
         let was_there = matches!(reader.facts.get(fact), Some(Some(_)));
         let before = reader.parts.get(fact).copied().unwrap_or(u8::from(was_there));
         let mut number = 0;
+        if parts.len() > 1 {
+            large.push(fact.clone());
+        }
         for part in parts {
             writes.push(Write::put(Key::part(fact, number).encode(), part));
             number += 1;
@@ -72,5 +86,5 @@ pub fn plan(
     for row in &changes.rows {
         writes.push(Write::put(ledger::row_key(row).encode(), ledger::row_value(row)));
     }
-    Ok((preconditions, writes))
+    Ok(Planned { preconditions, writes, large })
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DecodeError, Key, read_parts, value};
-use crate::engine::{Fact, Facts, Loaded, Mark, Record, TX_PAGE};
+use crate::engine::{Fact, Facts, Hot, Loaded, Mark, Record, TX_PAGE};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
 use crate::types::Revision;
 
@@ -66,6 +66,17 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub fn new(store: &'a dyn Store, view: View, definitions: &'a Definitions) -> Self {
         Self { store, view, definitions, facts: Facts::default(), parts: HashMap::new() }
+    }
+
+    /// The same, with what is at hand.
+    #[must_use]
+    pub fn with(self, hot: Arc<Hot>) -> Self {
+        Self { facts: Facts::with(hot), ..self }
+    }
+
+    /// What was loaded and lies in one part, as far as it may be at hand from now on.
+    pub fn small(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
+        self.facts.iter().filter(|(fact, _)| !fact.is_look() && !self.parts.contains_key(fact))
     }
 
     /// Loads a fact.

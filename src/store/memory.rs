@@ -5,15 +5,13 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
-
 use super::{
-    Batch, KeyRange, LogEntry, Order, Page, Receipt, Row, Store, StoreError, Versioned, View,
+    Batch, KeyRange, LogEntry, Order, Page, Promise, Receipt, Row, Store, StoreError, Versioned, View,
 };
 use crate::types::Revision;
 
 type Rows = BTreeMap<Bytes, Versioned>;
-type Waiting = (Revision, oneshot::Sender<Result<(), StoreError>>);
+type Waiting = (Revision, Promise);
 
 /// The store in memory. Commits are "durable" at once, or, between [`Memory::hold`] and
 /// [`Memory::release`], when they are let go.
@@ -73,7 +71,7 @@ impl State {
         self.committed = self.staged.clone();
         for (_, sender) in self.waiting.drain(..) {
             // A receipt that nobody awaits any more is no failure.
-            drop(sender.send(Ok(())));
+            sender.tell(Ok(()));
         }
     }
 }

@@ -16,23 +16,22 @@
 //! 4. A page of a scan, and the rows of one [`Store::get_many`], are of one revision.
 //! 5. After a failed sync nothing is acknowledged any more ([`StoreError::Failed`]).
 
-use std::future::Future;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use crate::types::Revision;
 
 pub mod durable;
 pub mod memory;
+mod receipt;
 mod sync;
 
 pub use self::durable::Durable;
+pub use self::receipt::Receipt;
+pub(crate) use self::receipt::Promise;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;
@@ -231,64 +230,6 @@ pub struct LogEntry {
     pub entry: Bytes,
     /// The batch's writes.
     pub writes: Vec<Write>,
-}
-
-/// The promise that a commit will be durable. Awaiting it answers with the commit's revision once
-/// it is on stable storage, or with [`StoreError::Failed`]: then the outcome is unknown.
-#[derive(Debug)]
-pub struct Receipt {
-    revision: Revision,
-    /// `None`: durable already.
-    durable: Option<oneshot::Receiver<Result<(), StoreError>>>,
-}
-
-impl Receipt {
-    /// A receipt for what is durable already.
-    #[must_use]
-    pub const fn ready(revision: Revision) -> Self {
-        Self { revision, durable: None }
-    }
-
-    /// A receipt and what resolves it.
-    pub(crate) fn pending(revision: Revision) -> (oneshot::Sender<Result<(), StoreError>>, Self) {
-        let (sender, receiver) = oneshot::channel();
-        (sender, Self { revision, durable: Some(receiver) })
-    }
-
-    /// The revision that the commit has, or will have once it is durable.
-    #[must_use]
-    pub const fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    /// Waits on this thread; for threads that run no async code.
-    ///
-    /// # Errors
-    /// [`StoreError::Failed`] when the store stopped before the commit was known to be durable.
-    pub fn wait(self) -> Result<Revision, StoreError> {
-        match self.durable {
-            None => Ok(self.revision),
-            Some(receiver) => match receiver.blocking_recv() {
-                Ok(outcome) => outcome.map(|()| self.revision),
-                Err(_) => Err(StoreError::stopped()),
-            },
-        }
-    }
-}
-
-impl Future for Receipt {
-    type Output = Result<Revision, StoreError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let revision = self.revision;
-        match &mut self.durable {
-            None => Poll::Ready(Ok(revision)),
-            Some(receiver) => Pin::new(receiver).poll(cx).map(|outcome| match outcome {
-                Ok(outcome) => outcome.map(|()| revision),
-                Err(_) => Err(StoreError::stopped()),
-            }),
-        }
-    }
 }
 
 /// Why the store did not do what was asked.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::access::{hidden_keys, may_submit};
 use super::record::Tx;
-use crate::engine::Actor;
+use crate::engine::{Actor, Rules};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::Fact;
 use crate::engine::workflow::Definition;
@@ -23,16 +23,29 @@ pub struct TxView {
     pub hidden: Vec<String>,
     /// Whether the actor may submit each of the open steps.
     pub allowed: Vec<bool>,
+    /// The one-time codes that it waits for, where the configuration shows them.
+    pub codes: Vec<(Arc<str>, String)>,
 }
 
 impl TxView {
     /// What an actor may see of it; that the actor may see it at all was decided before.
     #[must_use]
-    pub fn new(tx: Tx, revision: Revision, definition: Arc<Definition>, actor: &Actor) -> Self {
+    pub fn new(
+        tx: Tx,
+        revision: Revision,
+        definition: Arc<Definition>,
+        actor: &Actor,
+        rules: &Rules,
+    ) -> Self {
+        let codes = if rules.codes_shown {
+            super::challenge::open_codes(&rules.challenge_key, &tx)
+        } else {
+            Vec::new()
+        };
         let hidden = hidden_keys(&tx, &definition, actor).map(str::to_owned).collect();
         let allowed =
             tx.open.iter().map(|open| may_submit(&tx, &definition, open, actor)).collect();
-        Self { tx, revision, definition, hidden, allowed }
+        Self { tx, revision, definition, hidden, allowed, codes }
     }
 }
 
@@ -46,5 +59,5 @@ pub(super) fn view(
     let tx = draft.tx(id)?.ok_or_else(none)?.clone();
     let definition = draft.definition(tx.workflow.clone(), tx.version)?;
     let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
-    Ok(Box::new(TxView::new(tx, revision, definition, actor)))
+    Ok(Box::new(TxView::new(tx, revision, definition, actor, draft.rules)))
 }

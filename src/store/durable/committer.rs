@@ -113,7 +113,7 @@ impl Committer {
         shared.admitted.notify_all();
         for waiter in waiters {
             // A receipt that nobody awaits any more is no failure.
-            drop(waiter.send(Ok(())));
+            waiter.tell(Ok(()));
         }
         drop(replaced);
         if active_bytes >= shared.options.apply_after_bytes {

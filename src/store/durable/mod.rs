@@ -344,7 +344,7 @@ impl Store for Durable {
             Some(stopped) => {
                 let (sender, receipt) = Receipt::pending(revision);
                 // The receipt is right here to receive it.
-                drop(sender.send(Err(stopped)));
+                sender.tell(Err(stopped));
                 receipt
             }
         }

@@ -135,7 +135,7 @@ impl Shared {
         let waiters = self.stage().stop(why);
         for waiter in waiters {
             // A receipt that nobody awaits any more is no failure.
-            drop(waiter.send(Err(why.clone())));
+            waiter.tell(Err(why.clone()));
         }
         self.wake_all();
     }

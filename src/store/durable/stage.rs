@@ -6,15 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
-
-use super::super::{Batch, Receipt, StoreError, Write};
+use super::super::{Batch, Promise, Receipt, StoreError, Write};
 use super::frame::{FrameBuilder, Link, encoded_bytes, padded};
 use super::note::Position;
 use super::tables::Slot;
 use crate::types::Revision;
 
-type Waiter = oneshot::Sender<Result<(), StoreError>>;
+type Waiter = Promise;
 
 /// Commits that will be one frame.
 #[derive(Debug)]

@@ -1,0 +1,246 @@
+//! What the clients of a run do, and how long it takes them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use super::client::Client;
+
+/// Digits of a latency that are kept.
+const DIGITS: u8 = 3;
+
+const JSON: &str = "application/json";
+
+/// What a client does over and over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Asks for the route that does nothing.
+    Noop,
+    /// Asks for the current session.
+    Check,
+    /// Takes a workflow of four client steps, each with a guard and a `set`.
+    Steps,
+    /// Takes whole transfers, each client from an account of its own.
+    Transfers,
+    /// Takes whole transfers, all clients from one account.
+    OneAccount,
+}
+
+impl Work {
+    /// Its name in the table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Noop => "no-op",
+            Self::Check => "session check",
+            Self::Steps => "four steps",
+            Self::Transfers => "transfers",
+            Self::OneAccount => "transfers, one account",
+        }
+    }
+
+    /// Whether each request is a durable commit.
+    pub(super) const fn is_durable(self) -> bool {
+        !matches!(self, Self::Noop | Self::Check)
+    }
+}
+
+/// A client: its token and the accounts that it sends money between.
+#[derive(Clone, Debug)]
+pub(super) struct Payer {
+    pub(super) token: String,
+    pub(super) from: String,
+    pub(super) to: String,
+}
+
+/// What a run came to.
+pub(super) struct Ran {
+    pub(super) requests: u64,
+    pub(super) seconds: f64,
+    /// In microseconds.
+    pub(super) latency: Histogram<u64>,
+    /// The first answer that was not what it should be.
+    pub(super) fault: Option<String>,
+}
+
+impl Ran {
+    /// Requests a second.
+    pub(super) fn rate(&self) -> f64 {
+        // Counts are far below 2^52.
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests of one run")]
+        let requests = self.requests as f64;
+        requests / self.seconds
+    }
+
+    /// A quantile of the latency, in milliseconds.
+    pub(super) fn quantile(&self, quantile: f64) -> f64 {
+        let us = self.latency.value_at_quantile(quantile);
+        Duration::from_micros(us).as_secs_f64() * 1000.0
+    }
+}
+
+/// What all clients of a run share.
+struct Shared {
+    stop: AtomicBool,
+    count: AtomicU64,
+}
+
+/// Has each payer work on a connection of its own for so long. `progress` is told the number of
+/// requests so far, now and then.
+pub(super) async fn run(
+    address: SocketAddr,
+    work: Work,
+    payers: &[Payer],
+    length: Duration,
+    progress: impl Fn(u64),
+) -> Result<Ran, String> {
+    let shared =
+        Arc::new(Shared { stop: AtomicBool::new(false), count: AtomicU64::new(0) });
+    let mut clients = Vec::with_capacity(payers.len());
+    for payer in payers {
+        clients.push((Client::connect(address, Some(&payer.token)).await?, payer.clone()));
+    }
+    let began = Instant::now();
+    // Keys of this run and client: what an earlier run did is not to be replayed.
+    let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let tasks: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|(number, (client, payer))| {
+            let name = format!("{run}-{number}");
+            tokio::spawn(one(client, payer, work, name, Arc::clone(&shared)))
+        })
+        .collect();
+    let mut tick = tokio::time::interval(Duration::from_millis(200));
+    while began.elapsed() < length {
+        tick.tick().await;
+        progress(shared.count.load(Ordering::Relaxed));
+    }
+    shared.stop.store(true, Ordering::Release);
+    let mut latency = Histogram::new(DIGITS).map_err(|error| error.to_string())?;
+    let mut fault = None;
+    let mut requests = 0;
+    for task in tasks {
+        let (mine, broken) = task.await.map_err(|error| error.to_string())?;
+        requests += mine.len();
+        latency.add(mine).map_err(|error| error.to_string())?;
+        fault = fault.or(broken);
+    }
+    Ok(Ran { requests, seconds: began.elapsed().as_secs_f64(), latency, fault })
+}
+
+async fn one(
+    mut client: Client,
+    payer: Payer,
+    work: Work,
+    name: String,
+    shared: Arc<Shared>,
+) -> (Histogram<u64>, Option<String>) {
+    let mut clock = Clock { shared, latency: None };
+    let mut round = 0_u64;
+    let mut fault = None;
+    while !clock.shared.stop.load(Ordering::Acquire) {
+        round += 1;
+        let key = format!("{name}-{round}");
+        let done = match work {
+            Work::Noop => clock.timed(&mut client, "GET", "/livez", None, None).await.map(drop),
+            Work::Check => {
+                let path = "/v1/sessions/current";
+                clock.timed(&mut client, "GET", path, None, None).await.map(drop)
+            }
+            Work::Steps => steps(&mut clock, &mut client, &key).await,
+            Work::Transfers | Work::OneAccount => {
+                transfer(&mut clock, &mut client, &payer, &key).await
+            }
+        };
+        if let Err(broken) = done {
+            fault = Some(broken);
+            break;
+        }
+    }
+    (clock.into_latency(), fault)
+}
+
+struct Clock {
+    shared: Arc<Shared>,
+    latency: Option<Histogram<u64>>,
+}
+
+impl Clock {
+    /// A request whose time counts; what its answer must hold is asked for by name.
+    async fn timed(
+        &mut self,
+        client: &mut Client,
+        method: &str,
+        path: &str,
+        body: Option<&str>,
+        key: Option<&str>,
+    ) -> Result<Told, String> {
+        let began = Instant::now();
+        let body = body.map(|body| (JSON, body));
+        let answer = client.call(method, path, body, key).await?;
+        let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if !(200..300).contains(&answer.status) {
+            return Err(format!("{method} {path}: {} {}", answer.status, answer.body));
+        }
+        let told = Told { id: answer.text("id"), code: answer.text("code") };
+        if self.latency.is_none() {
+            self.latency = Histogram::new(DIGITS).ok();
+        }
+        if let Some(latency) = &mut self.latency {
+            // A histogram of three digits grows to hold any time that a run can take.
+            latency.record(us).map_err(|error| error.to_string())?;
+        }
+        self.shared.count.fetch_add(1, Ordering::Relaxed);
+        Ok(told)
+    }
+
+    fn into_latency(self) -> Histogram<u64> {
+        self.latency.unwrap_or_else(|| Histogram::new_from(&empty()))
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    // Three digits are within what a histogram can have.
+    Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("three digits are allowed"))
+}
+
+/// What an answer told.
+struct Told {
+    id: Option<String>,
+    code: Option<String>,
+}
+
+/// A workflow of four client steps.
+async fn steps(clock: &mut Clock, client: &mut Client, key: &str) -> Result<(), String> {
+    let start = "/v1/workflows/bench-steps/transactions";
+    let told = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
+    let id = told.id.ok_or("a start without an id")?;
+    for step in ["one", "two", "three", "four"] {
+        let path = format!("/v1/transactions/{id}/steps/{step}");
+        clock.timed(client, "POST", &path, Some(r#"{"value":"a value"}"#), Some(step)).await?;
+    }
+    Ok(())
+}
+
+/// A whole transfer: start, details, code.
+async fn transfer(
+    clock: &mut Clock,
+    client: &mut Client,
+    payer: &Payer,
+    key: &str,
+) -> Result<(), String> {
+    let start = "/v1/workflows/bench-transfer/transactions";
+    let told = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
+    let id = told.id.ok_or("a start without an id")?;
+    let details =
+        format!(r#"{{"from":"{}","to":"{}","amount":"2.00"}}"#, payer.from, payer.to);
+    let path = format!("/v1/transactions/{id}/steps/details");
+    let told = clock.timed(client, "POST", &path, Some(&details), Some("details")).await?;
+    let code = told.code.ok_or("no code in the answer: is the server started with --dev?")?;
+    let path = format!("/v1/transactions/{id}/steps/confirm");
+    let code = format!(r#"{{"code":"{code}"}}"#);
+    clock.timed(client, "POST", &path, Some(&code), Some("confirm")).await.map(drop)
+}

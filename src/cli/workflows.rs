@@ -1,0 +1,90 @@
+//! `--workflows DIR`: what lies there is published at the start, and in development again when it
+//! changes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::app::App;
+use crate::engine::workflow::{DefinitionFault, read};
+
+use super::Failure;
+
+/// How often a change is looked for: a person who saves a file looks up within a second.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Most faults of one document that are told.
+const FAULTS_TOLD_MAX: usize = 20;
+
+/// The files of a directory and when each was last written.
+pub(super) type Files = BTreeMap<PathBuf, SystemTime>;
+
+/// Publishes all workflows of a directory; what the latest versions say already changes nothing.
+///
+/// # Errors
+/// The directory or a file that cannot be read, a document with all that is wrong with it.
+pub(super) async fn publish(app: &App, dir: &Path) -> Result<Files, Failure> {
+    let files = files(dir).map_err(|error| {
+        Failure::Failed(format!("{}: cannot be read: {error}", dir.display()))
+    })?;
+    for file in files.keys() {
+        publish_one(app, file).await.map_err(Failure::Failed)?;
+    }
+    Ok(files)
+}
+
+/// Publishes whatever changes, until it is stopped. What is wrong with a document is told in the
+/// log, and the version before stays.
+pub(super) async fn watch(app: Arc<App>, dir: PathBuf, mut known: Files) {
+    let mut tick = tokio::time::interval(LOOK_EVERY);
+    loop {
+        tick.tick().await;
+        let Ok(found) = files(&dir) else { continue };
+        let changed = found.iter().filter(|(file, at)| known.get(*file) != Some(at));
+        let changed: Vec<_> = changed.map(|(file, _)| file.clone()).collect();
+        known = found;
+        for file in changed {
+            if let Err(what) = publish_one(&app, &file).await {
+                tracing::warn!("{what}");
+            }
+        }
+    }
+}
+
+/// The definitions of a directory; `NAME.scenarios.yaml` beside one is none.
+fn files(dir: &Path) -> std::io::Result<Files> {
+    let mut files = Files::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        let is_document = matches!(kind, Some("yaml" | "yml" | "json"));
+        if is_document && !name.contains(".scenarios.") && entry.file_type()?.is_file() {
+            files.insert(path, entry.metadata()?.modified()?);
+        }
+    }
+    Ok(files)
+}
+
+async fn publish_one(app: &App, file: &Path) -> Result<(), String> {
+    let told = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
+    let source = std::fs::read_to_string(file).map_err(|error| told(&error))?;
+    let document = read(&source).map_err(|faults| {
+        let lines: Vec<_> = faults.iter().take(FAULTS_TOLD_MAX).map(|fault| line(file, fault)).collect();
+        lines.join("\n")
+    })?;
+    let name = document.definition.name.clone();
+    let (version, created) =
+        app.publish(source, document.definition).await.map_err(|refusal| told(&refusal))?;
+    if created {
+        tracing::info!(workflow = %name, version, "published");
+    }
+    Ok(())
+}
+
+fn line(file: &Path, fault: &DefinitionFault) -> String {
+    let (line, column) = fault.at.unwrap_or((1, 1));
+    format!("{}:{line}:{column}: {} ({})", file.display(), fault.message, fault.pointer)
+}
