@@ -14,6 +14,7 @@ mod log;
 mod serve;
 mod settings;
 mod verify;
+mod workflow;
 
 pub use config::{Config, TlsFiles};
 pub use settings::Flags;
@@ -45,6 +46,8 @@ enum Command {
     Config(ConfigCommand),
     /// Check that the data directory of a server that does not run holds what was written.
     Verify(verify::Verify),
+    /// Check and draw definitions of workflows, without a server.
+    Workflow(workflow::Workflow),
 }
 
 #[derive(Debug, Args)]
@@ -88,6 +91,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Serve(flags)) => serve_command(&flags),
         Some(Command::Config(ConfigCommand { action })) => config_command(&action),
         Some(Command::Verify(what)) => verify::run(&what),
+        Some(Command::Workflow(what)) => workflow::run(&what),
     };
     match done {
         Ok(()) => ExitCode::from(DONE),
