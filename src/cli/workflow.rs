@@ -107,10 +107,9 @@ fn told(file: &Path, text: &str, what: &str, faults: &[DefinitionFault]) -> Stri
     for DefinitionFault { pointer, code, message, at } in faults {
         let (line, column) = at.unwrap_or((1, 1));
         let pointer = if pointer.is_empty() { "/" } else { pointer };
-        out.push_str(&format!(
-            "{}:{line}:{column}: {what}: {message} [{code}]\n  at {pointer}\n",
-            file.display()
-        ));
+        let path = file.display();
+        out.push_str(&path.to_string());
+        out += &format!(":{line}:{column}: {what}: {message} [{code}]\n  at {pointer}\n");
         let index = usize::try_from(line).unwrap_or(usize::MAX) - 1;
         let before = usize::try_from(column).unwrap_or(1) - 1;
         if let Some(source) = lines.get(index)
@@ -124,7 +123,7 @@ fn told(file: &Path, text: &str, what: &str, faults: &[DefinitionFault]) -> Stri
             let number = line.to_string();
             let indent = " ".repeat(number.len());
             let pad = " ".repeat(before);
-            out.push_str(&format!(" {number} | {shown}\n {indent} | {pad}^\n"));
+            out += &format!(" {number} | {shown}\n {indent} | {pad}^\n");
         }
     }
     out

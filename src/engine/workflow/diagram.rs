@@ -120,10 +120,10 @@ impl<'d> Graph<'d> {
 
     fn follow(&mut self, from: usize, target: &'d Target, label: &str, out: Out) {
         match target {
-            Target::Step(name) => self.to_step(from, name, label, out),
+            Target::Step(name) => self.lead(from, name, label, out),
             Target::Any(names) => {
                 for name in names {
-                    self.to_step(from, name, label, out);
+                    self.lead(from, name, label, out);
                 }
             }
             Target::All(number) => {
@@ -132,7 +132,7 @@ impl<'d> Graph<'d> {
                 let branches =
                     self.definition.alls.get(*number).map_or(&[][..], |all| &all.branches);
                 for name in branches {
-                    self.to_step(fork, name, "", Out::Next);
+                    self.lead(fork, name, "", Out::Next);
                 }
             }
             Target::Stay => self.stays.push((from, out)),
@@ -162,7 +162,7 @@ impl<'d> Graph<'d> {
         }
     }
 
-    fn to_step(&mut self, from: usize, name: &crate::types::StepName, label: &str, out: Out) {
+    fn lead(&mut self, from: usize, name: &crate::types::StepName, label: &str, out: Out) {
         if let Some(number) = self.definition.index.get(name) {
             let to = self.number(Drawn::Step(*number));
             self.arrow(from, to, label.to_owned(), out);
@@ -203,20 +203,17 @@ fn told(template: &Template) -> String {
 
 /// What a step waits for, in one line.
 fn waits_for(step: &Step) -> String {
-    let mut line = match &step.kind {
+    let line = match &step.kind {
         StepKind::Automatic => "automatic".to_owned(),
         StepKind::Wait(Wait::For(span)) => format!("waits {}", told(span)),
         StepKind::Wait(Wait::Until(time)) => format!("waits until {}", told(time)),
         StepKind::Client { by, .. } => by.iter().map(called).collect::<Vec<_>>().join(", "),
     };
     match &step.quorum {
-        Some(Quorum::Fixed(count)) if *count > 1 => {
-            line.push_str(&format!(", {count} of them"));
-        }
-        Some(Quorum::Expr(_)) => line.push_str(", several of them"),
-        _ => {}
+        Some(Quorum::Fixed(count)) if *count > 1 => format!("{line}, {count} of them"),
+        Some(Quorum::Expr(_)) => format!("{line}, one or more of them"),
+        _ => line,
     }
-    line
 }
 
 fn called(by: &By) -> String {
@@ -306,15 +303,12 @@ pub fn mermaid(definition: &Definition) -> String {
 /// Text as it stands in a quoted label of Mermaid: what could mean anything there is written as
 /// an entity.
 fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_alphanumeric() || " .,:;()[]+-*/=_!?…·@{}".contains(character) {
-            out.push(character);
-        } else {
-            out.push_str(&format!("#{};", u32::from(character)));
-        }
-    }
-    out
+    text.chars()
+        .map(|c| {
+            let plain = c.is_alphanumeric() || " .,:;()[]+-*/=_!?…·@{}".contains(c);
+            if plain { c.to_string() } else { format!("#{};", u32::from(c)) }
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -29,10 +29,13 @@ pub(super) struct Laid {
     pub(super) width: f64,
     pub(super) height: f64,
     /// The middle of each box.
-    pub(super) boxes: Vec<(f64, f64)>,
+    pub(super) boxes: Vec<Point>,
     /// The way of each arrow, from its beginning to its end, and the middle of what stands on it.
-    pub(super) arrows: Vec<(Vec<(f64, f64)>, Option<(f64, f64)>)>,
+    pub(super) arrows: Vec<(Vec<Point>, Option<Point>)>,
 }
+
+/// From the left, from the top.
+pub(super) type Point = (f64, f64);
 
 /// A box, or a bend of an arrow.
 struct Item {
