@@ -14,8 +14,8 @@ use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Evidence, Fact, Hot, Loaded, Moment, Outcome, Record, Refusal, Rules, Timer,
-    TimerOf, decide, decide_timers,
+    Actor, Command, Decision, Evidence, Fact, Hot, Loaded, Moment, Outcome, Record, Refusal, Rules,
+    Timer, TimerOf, decide, decide_timers,
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
@@ -320,7 +320,8 @@ impl Executor {
             }
         };
         let Planned { preconditions, writes, large } = plan(&changes, &reader)?;
-        let loaded: Vec<_> = reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
+        let loaded: Vec<_> =
+            reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
         drop(reader);
         let pieces = Pieces {
             batch: Batch {
@@ -409,7 +410,8 @@ impl Executor {
             }
             let revision = self.last.next();
             let Planned { preconditions, mut writes, large } = plan(&changes, &facts)?;
-            let loaded: Vec<_> = facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
+            let loaded: Vec<_> =
+                facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
             drop(facts);
             let mut answer = None;
             if let Some((keyed, renderer)) = kept {

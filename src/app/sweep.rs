@@ -31,6 +31,8 @@ pub(super) struct Sweep {
     kept: usize,
     /// Whether this round has found something.
     found: bool,
+    /// When this round began.
+    began: Time,
     /// Until when it rests.
     rests_until: Time,
 }
@@ -60,6 +62,9 @@ impl Sweep {
         if let Some(after) = self.after.take() {
             range.from = Bound::Excluded(after);
         }
+        if self.prefix == 0 && matches!(range.from, Bound::Included(_)) {
+            self.began = now;
+        }
         let page = store.scan(View::Staged, &range, Order::Ascending, ROWS)?;
         self.after = page.next;
         if self.after.is_none() {
@@ -77,7 +82,8 @@ impl Sweep {
         self.found |= !writes.is_empty();
         if ends_round {
             if !self.found {
-                self.rests_until = now.plus(REST);
+                // From its beginning: what has become too old since is for the next round.
+                self.rests_until = self.began.plus(REST);
             }
             self.found = false;
         }

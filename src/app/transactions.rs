@@ -7,8 +7,8 @@ use super::app::App;
 use super::{PageAsk, PageOf};
 use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, Command, Fact, Mark, Outcome, Owner, OwnerId, Published, Record, Refusal, Status, Tx, TxView, ValueKey,
-    WorkflowView, may_see, may_submit, open_codes, reference_fact, sees_workflow,
+    Actor, Command, Fact, Mark, Outcome, Owner, OwnerId, Published, Record, Refusal, Status, Tx,
+    TxView, ValueKey, WorkflowView, may_see, may_submit, open_codes, reference_fact, sees_workflow,
 };
 use crate::records::{DecodeError, Key, ReadError, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};

@@ -15,6 +15,7 @@ mod log;
 mod serve;
 mod settings;
 mod verify;
+mod workflow;
 mod workflows;
 
 pub use config::{Config, TlsFiles};
@@ -49,6 +50,8 @@ enum Command {
     Bench(bench::Bench),
     /// Check that the data directory of a server that does not run holds what was written.
     Verify(verify::Verify),
+    /// Check and draw definitions of workflows, without a server.
+    Workflow(workflow::Workflow),
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +96,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Config(ConfigCommand { action })) => config_command(&action),
         Some(Command::Bench(what)) => bench::run(&what),
         Some(Command::Verify(what)) => verify::run(&what),
+        Some(Command::Workflow(what)) => workflow::run(&what),
     };
     match done {
         Ok(()) => ExitCode::from(DONE),

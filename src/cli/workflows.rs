@@ -25,9 +25,8 @@ pub(super) type Files = BTreeMap<PathBuf, SystemTime>;
 /// # Errors
 /// The directory or a file that cannot be read, a document with all that is wrong with it.
 pub(super) async fn publish(app: &App, dir: &Path) -> Result<Files, Failure> {
-    let files = files(dir).map_err(|error| {
-        Failure::Failed(format!("{}: cannot be read: {error}", dir.display()))
-    })?;
+    let files = files(dir)
+        .map_err(|error| Failure::Failed(format!("{}: cannot be read: {error}", dir.display())))?;
     for file in files.keys() {
         publish_one(app, file).await.map_err(Failure::Failed)?;
     }
@@ -72,7 +71,8 @@ async fn publish_one(app: &App, file: &Path) -> Result<(), String> {
     let told = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
     let source = std::fs::read_to_string(file).map_err(|error| told(&error))?;
     let document = read(&source).map_err(|faults| {
-        let lines: Vec<_> = faults.iter().take(FAULTS_TOLD_MAX).map(|fault| line(file, fault)).collect();
+        let lines: Vec<_> =
+            faults.iter().take(FAULTS_TOLD_MAX).map(|fault| line(file, fault)).collect();
         lines.join("\n")
     })?;
     let name = document.definition.name.clone();

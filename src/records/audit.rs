@@ -302,7 +302,8 @@ mod tests {
 
     #[test]
     fn each_thing_that_does_not_agree_is_found() {
-        let faults: [(&str, fn(&mut Rows)); 9] = [
+        type Damage = fn(&mut Rows);
+        let faults: [(&str, Damage); 9] = [
             ("posted", |rows| rows.to.posted += 1),
             ("held", |rows| rows.to.held += 1),
             ("holds", |rows| rows.to.holds = 2),

@@ -32,10 +32,7 @@ pub struct Planned {
 ///
 /// # Errors
 /// [`PlanError`]: a fault of the program, after which nothing may be committed any more.
-pub fn plan(
-    changes: &Changes,
-    reader: &Reader<'_>,
-) -> Result<Planned, PlanError> {
+pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError> {
     check_conserved(&reader.facts, changes)?;
     let mut preconditions = Vec::new();
     for (fact, loaded) in reader.facts.iter().filter(|(fact, _)| !fact.is_look()) {

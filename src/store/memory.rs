@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use super::{
-    Batch, KeyRange, LogEntry, Order, Page, Promise, Receipt, Row, Store, StoreError, Versioned, View,
+    Batch, KeyRange, LogEntry, Order, Page, Promise, Receipt, Row, Store, StoreError, Versioned,
+    View,
 };
 use crate::types::Revision;
+use bytes::Bytes;
 
 type Rows = BTreeMap<Bytes, Versioned>;
 type Waiting = (Revision, Promise);

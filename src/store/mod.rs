@@ -30,8 +30,8 @@ mod receipt;
 mod sync;
 
 pub use self::durable::Durable;
-pub use self::receipt::Receipt;
 pub(crate) use self::receipt::Promise;
+pub use self::receipt::Receipt;
 
 /// Longest key, in bytes.
 pub const KEY_BYTES_MAX: usize = 512;

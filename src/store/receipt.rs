@@ -174,7 +174,7 @@ mod tests {
         promise.tell(Ok(()));
         assert_eq!(waiting.join().unwrap(), Ok(at));
 
-        let (told, heard) = mpsc::channel();
+        let (told, heard) = mpsc::sync_channel(2);
         let (promise, receipt) = Receipt::pending(at);
         let early = told.clone();
         receipt.then(move |outcome| early.send(outcome).unwrap());

@@ -29,6 +29,27 @@ fn a_definition_in_json_is_the_same() {
     }
 }
 
+#[test]
+fn the_definitions_are_of_the_schema_for_editors() {
+    let schema = abide::engine::workflow::language_schema();
+    assert!(jsonschema::meta::is_valid(&schema));
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    for (path, text) in documents("data/workflows") {
+        assert!(text.starts_with("# yaml-language-server: $schema="), "{}", path.display());
+        let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let wrong: Vec<String> = schema
+            .iter_errors(&value)
+            .map(|error| format!("{} {error}", error.instance_path()))
+            .collect();
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", path.display());
+        for (key, wrong) in [("nonsense", "1"), ("first", "3"), ("steps", "{}")] {
+            let mut value = value.clone();
+            value[key] = serde_json::from_str(wrong).unwrap();
+            assert!(!schema.is_valid(&value), "{key}: {wrong}");
+        }
+    }
+}
+
 /// One change of a document.
 #[derive(Clone, Debug)]
 enum Change {

@@ -57,7 +57,8 @@ async fn thousands_of_timers_fire_in_bounded_commits_in_order() {
         .map(|entry| events_of(entry).events.len())
         .filter(|events| *events > 0)
         .collect();
-    assert_eq!(ended, [200, 200, 50]);
+    assert!(ended.iter().all(|events| *events <= 200), "{ended:?}");
+    assert_eq!(ended.iter().sum::<usize>(), 450);
     let timers =
         house.store.scan(View::Committed, &KeyRange::prefix(Key::TIMERS), Order::Ascending, 200);
     assert!(timers.unwrap().rows.is_empty());

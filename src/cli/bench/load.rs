@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
@@ -96,15 +96,16 @@ pub(super) async fn run(
     length: Duration,
     progress: impl Fn(u64),
 ) -> Result<Ran, String> {
-    let shared =
-        Arc::new(Shared { stop: AtomicBool::new(false), count: AtomicU64::new(0) });
+    let shared = Arc::new(Shared { stop: AtomicBool::new(false), count: AtomicU64::new(0) });
     let mut clients = Vec::with_capacity(payers.len());
     for payer in payers {
         clients.push((Client::connect(address, Some(&payer.token)).await?, payer.clone()));
     }
     let began = Instant::now();
     // Keys of this run and client: what an earlier run did is not to be replayed.
-    let run = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    let run = u64::from_ne_bytes(random);
     let tasks: Vec<_> = clients
         .into_iter()
         .enumerate()
@@ -235,8 +236,7 @@ async fn transfer(
     let start = "/v1/workflows/bench-transfer/transactions";
     let told = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
     let id = told.id.ok_or("a start without an id")?;
-    let details =
-        format!(r#"{{"from":"{}","to":"{}","amount":"2.00"}}"#, payer.from, payer.to);
+    let details = format!(r#"{{"from":"{}","to":"{}","amount":"2.00"}}"#, payer.from, payer.to);
     let path = format!("/v1/transactions/{id}/steps/details");
     let told = clock.timed(client, "POST", &path, Some(&details), Some("details")).await?;
     let code = told.code.ok_or("no code in the answer: is the server started with --dev?")?;

@@ -28,7 +28,7 @@ const DISK_WRITES: u32 = 500;
 /// What to measure.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
-    /// The server: http://127.0.0.1:8080, started with --dev and the administrator's password in
+    /// The server, as `http://127.0.0.1:8080`, started with --dev and the administrator's password in
     /// `ABIDE_ADMIN_PASSWORD`, which is read here too
     #[arg(value_name = "URL")]
     url: String,
@@ -85,13 +85,11 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
     }
     for connections in &bench.connections {
         let mut ceiling = None;
-        for work in
-            [Work::Noop, Work::Check, Work::Steps, Work::Transfers, Work::OneAccount]
-        {
+        for work in [Work::Noop, Work::Check, Work::Steps, Work::Transfers, Work::OneAccount] {
             let mut payers = payers[..(*connections).min(payers.len())].to_vec();
             if work == Work::OneAccount {
                 let one = payers[0].clone();
-                payers.iter_mut().for_each(|payer| *payer = one.clone());
+                payers.fill(one);
             }
             let length = Duration::from_secs(bench.seconds);
             let bar = bar(bench, work, *connections);
@@ -172,8 +170,11 @@ async fn prepare(address: SocketAddr, clients: usize) -> Result<Vec<Payer>, Stri
     let answer = nobody.must("POST", "/v1/sessions", Some((JSON, &login))).await?;
     let admin = answer.text("token").ok_or("a login without a token")?;
     let mut admin = Client::connect(address, Some(&admin)).await?;
-    let transfer = include_str!("../../../data/workflows/transfer.yaml")
-        .replacen("workflow: transfer", "workflow: bench-transfer", 1);
+    let transfer = include_str!("../../../data/workflows/transfer.yaml").replacen(
+        "workflow: transfer",
+        "workflow: bench-transfer",
+        1,
+    );
     for (name, document) in
         [("bench-steps", include_str!("steps.yaml")), ("bench-transfer", transfer.as_str())]
     {
@@ -189,8 +190,7 @@ async fn prepare(address: SocketAddr, clients: usize) -> Result<Vec<Payer>, Stri
     let mut payers = Vec::with_capacity(clients);
     for number in 0..clients {
         let user = format!("bench-{number}");
-        let session =
-            json!({ "user": user, "on_behalf": true, "create": true }).to_string();
+        let session = json!({ "user": user, "on_behalf": true, "create": true }).to_string();
         let answer = service.must("POST", "/v1/sessions", Some((JSON, &session))).await?;
         let token = answer.text("token").ok_or("a session without a token")?;
         let roles = json!({ "roles": ["customer"] }).to_string();
@@ -223,7 +223,7 @@ async fn open(
 
 /// Starts transactions that nobody goes on with.
 async fn fill(address: SocketAddr, payers: &[Payer], count: u64) -> Result<(), String> {
-    let clients = payers.len().min(64).max(1);
+    let clients = payers.len().clamp(1, 64);
     let mut tasks = Vec::new();
     for (number, payer) in payers.iter().take(clients).enumerate() {
         let mut client = Client::connect(address, Some(&payer.token)).await?;

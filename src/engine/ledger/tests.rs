@@ -318,7 +318,9 @@ impl Life {
             match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
                 Ok(changes) => break changes,
                 Err(needs) => {
-                    needs.into_iter().for_each(|fact| self.world.load(&mut facts, fact));
+                    for fact in needs {
+                        self.world.load(&mut facts, fact);
+                    }
                 }
             }
         };

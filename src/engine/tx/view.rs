@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::access::{hidden_keys, may_submit};
 use super::record::Tx;
-use crate::engine::{Actor, Rules};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::Fact;
 use crate::engine::workflow::Definition;
+use crate::engine::{Actor, Rules};
 use crate::types::Revision;
 
 /// A transaction as one actor may see it.

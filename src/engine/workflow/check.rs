@@ -12,7 +12,9 @@ use super::document::DefinitionFault;
 use crate::engine::expr::nearest;
 use crate::types::StepName;
 
-use ways::{Leaf, Way, leaves, pointer_of, ways};
+pub(super) use shape::around;
+use ways::{Leaf, leaves, pointer_of};
+pub(super) use ways::{Out, Way, ways};
 
 /// What the checks found.
 #[derive(Debug, Default)]

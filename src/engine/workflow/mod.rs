@@ -2,12 +2,16 @@
 
 mod check;
 mod definition;
+mod diagram;
 mod document;
+mod language;
 mod schema;
 
 pub use definition::{
     All, By, Definition, Effect, EffectKind, Guard, Quorum, Remind, SessionEnd, Step, StepKind,
     Target, Template, Timeout, Wait,
 };
+pub use diagram::{mermaid, svg};
 pub use document::{DOCUMENT_BYTES_MAX, DefinitionFault, Read, read};
+pub use language::language_schema;
 pub use schema::InputSchema;

@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::Bytes;
 use super::super::{Batch, Promise, Receipt, StoreError, Write};
 use super::frame::{FrameBuilder, Link, encoded_bytes, padded};
 use super::note::Position;
 use super::tables::Slot;
 use crate::types::Revision;
+use bytes::Bytes;
 
 type Waiter = Promise;
 

@@ -9,7 +9,7 @@ use crate::engine::workflow::definition::{Definition, Guard, Step, StepKind, Tar
 
 /// The branches around a step, from the outside: the number of an `all`, and which of its
 /// branches.
-pub(super) type Around = Vec<(usize, usize)>;
+pub(in crate::engine::workflow) type Around = Vec<(usize, usize)>;
 
 /// Checks the graph. Every target is known to lead somewhere.
 pub(super) fn check(found: &mut Found, definition: &Definition) {
@@ -32,7 +32,7 @@ pub(super) fn check(found: &mut Found, definition: &Definition) {
 }
 
 /// The branches around each step that a way leads to.
-pub(super) fn around(definition: &Definition) -> BTreeMap<&str, Around> {
+pub(in crate::engine::workflow) fn around(definition: &Definition) -> BTreeMap<&str, Around> {
     let mut found = Found::default();
     let mut branches = Branches { found: &mut found, definition, around: BTreeMap::new() };
     branches.visit_from(definition.first.as_str());

@@ -5,7 +5,7 @@ use crate::types::StepName;
 
 /// What leads out of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Out {
+pub(in crate::engine::workflow) enum Out {
     /// It was taken.
     Next,
     /// Its time ran out.
@@ -20,10 +20,10 @@ pub(super) enum Out {
 
 /// One way out of a step.
 #[derive(Debug)]
-pub(super) struct Way<'d> {
-    pub(super) out: Out,
-    pub(super) pointer: String,
-    pub(super) target: &'d Target,
+pub(in crate::engine::workflow) struct Way<'d> {
+    pub(in crate::engine::workflow) out: Out,
+    pub(in crate::engine::workflow) pointer: String,
+    pub(in crate::engine::workflow) target: &'d Target,
 }
 
 /// A target that chooses no more.
@@ -39,7 +39,7 @@ pub(super) fn pointer_of(step: &Step) -> String {
 }
 
 /// All ways out of a step.
-pub(super) fn ways(step: &Step) -> Vec<Way<'_>> {
+pub(in crate::engine::workflow) fn ways(step: &Step) -> Vec<Way<'_>> {
     let at = pointer_of(step);
     let mut ways = Vec::new();
     let mut add = |out, pointer: String, target| ways.push(Way { out, pointer, target });

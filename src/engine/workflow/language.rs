@@ -1,0 +1,424 @@
+//! The language of definitions as a JSON Schema (2020-12), for editors.
+//!
+//! It describes the form of a document; what a form cannot say (that a step exists, that a way
+//! ends) the reader says. A test holds that it knows the keys that the reader knows, and no others.
+
+use serde_json::{Value, json};
+
+use super::document::words;
+
+/// The JSON Schema of the language.
+#[must_use]
+pub fn language_schema() -> Value {
+    let mut effects = serde_json::Map::new();
+    for (name, of) in effect_schemas() {
+        effects.insert(name.to_owned(), of);
+    }
+    let names: Vec<Value> =
+        words::EFFECTS.iter().map(|(name, _)| json!({ "required": [name] })).collect();
+    for (name, of) in [
+        ("when", json!({ "$ref": "#/$defs/condition", "description": "Only then." })),
+        (
+            "as",
+            json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$", "description": "Beside `each`: what an element is called." }),
+        ),
+        (
+            "do",
+            json!({ "$ref": "#/$defs/effects", "description": "Beside `each`: what is done for each element." }),
+        ),
+    ] {
+        effects.insert(name.to_owned(), of);
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "/schemas/workflow.json",
+        "title": "A workflow of Abide",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["abide", "workflow", "first", "steps"],
+        "properties": top(),
+        "$defs": {
+            "text": { "type": "string", "maxLength": 4096 },
+            "code": { "type": "string", "pattern": "^[a-z][a-z0-9-]{0,63}$" },
+            "step-name": {
+                "type": "string",
+                "pattern": "^[a-z][a-z0-9_-]{0,63}$",
+                "not": { "enum": ["stay", "end", "cancel"] },
+            },
+            "expression": {
+                "type": "string",
+                "pattern": "^=[^=]",
+                "description": "`=EXPR` in CEL. Quote it where it has more than names, dots and ==.",
+            },
+            "condition": {
+                "type": ["string", "boolean"],
+                "description": "A CEL expression without `=` before it.",
+            },
+            "span": {
+                "type": "string",
+                "pattern": "^[0-9]+(ms|s|m|h|d)$",
+                "description": "A whole number and a unit: 500ms, 30s, 15m, 12h, 3d.",
+            },
+            "length": { "anyOf": [{ "$ref": "#/$defs/span" }, { "$ref": "#/$defs/expression" }] },
+            "moment": {
+                "anyOf": [
+                    { "$ref": "#/$defs/expression" },
+                    { "type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]" },
+                ],
+                "description": "A time like 2026-11-24T10:35:00.000Z, or `=EXPR`.",
+            },
+            "template": {
+                "description": "Any JSON; texts that begin with `=` are expressions, `==x` is the \
+                                text `=x`.",
+            },
+            "object": {
+                "anyOf": [{ "type": "object" }, { "$ref": "#/$defs/expression" }],
+                "description": "Keys and their values, each of which may be `=EXPR`; or one \
+                                expression that makes an object.",
+            },
+            "account": {
+                "anyOf": [
+                    { "$ref": "#/$defs/expression" },
+                    { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$" },
+                ],
+            },
+            "amount": {
+                "anyOf": [
+                    { "$ref": "#/$defs/expression" },
+                    { "type": "string", "pattern": "^-?[0-9]+([.][0-9]+)?$" },
+                    { "type": "integer" },
+                ],
+                "description": "\"12.50\", a whole number, or `=EXPR`. Never a number with a \
+                                fraction.",
+            },
+            "role": { "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$" },
+            "input": {
+                "type": "object",
+                "description": "JSON Schema 2020-12. Object schemas are closed unless they say \
+                                otherwise. `format: amount` is an amount; what is `writeOnly` is \
+                                stored nowhere.",
+            },
+            "who": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 32,
+                "items": {
+                    "anyOf": [
+                        { "enum": ["owner", "anyone", "service"] },
+                        { "type": "string", "pattern": "^role:." },
+                        { "type": "string", "pattern": "^user:=." },
+                    ],
+                },
+            },
+            "target": target(),
+            "guard": guard(),
+            "step": step(),
+            "effects": { "type": "array", "maxItems": 64, "items": { "$ref": "#/$defs/effect" } },
+            "effect": {
+                "type": "object",
+                "additionalProperties": false,
+                "oneOf": names,
+                "properties": effects,
+            },
+        },
+    })
+}
+
+fn top() -> Value {
+    json!({
+        "abide": { "const": 1, "description": "The version of the language." },
+        "workflow": { "type": "string", "pattern": "^[a-z][a-z0-9-]{0,63}$", "description": "The name; the same as in the URL." },
+        "title": { "$ref": "#/$defs/text" },
+        "description": { "$ref": "#/$defs/text" },
+        "start": { "type": "object", "additionalProperties": false, "required": ["by"], "properties": { "by": { "$ref": "#/$defs/who" } }, "description": "Who may start it; default any user who is signed in." },
+        "see": { "$ref": "#/$defs/who", "description": "Who may read it, besides all who may ever submit one of its steps; default [owner]." },
+        "show": { "type": "object", "additionalProperties": { "$ref": "#/$defs/who" }, "description": "Keys of the data that only these may read." },
+        "cancel": { "type": "object", "additionalProperties": false, "required": ["by"], "properties": { "by": { "$ref": "#/$defs/who" } }, "description": "Who may cancel it, besides operators; default [owner]." },
+        "deadline": { "$ref": "#/$defs/span", "description": "Of the whole transaction, before the pivot." },
+        "one": { "$ref": "#/$defs/expression", "description": "At most one open transaction with this value." },
+        "session_end": { "enum": ["continue", "cancel"], "description": "What the end of the session that started it does." },
+        "input": { "$ref": "#/$defs/input", "description": "Of the start request; becomes part of `data`." },
+        "data": { "type": "object", "description": "Initial values." },
+        "first": { "$ref": "#/$defs/step-name" },
+        "steps": { "type": "object", "minProperties": 1, "maxProperties": 200, "propertyNames": { "$ref": "#/$defs/step-name" }, "additionalProperties": { "$ref": "#/$defs/step" } },
+    })
+}
+
+fn step() -> Value {
+    let reminder = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["after", "do"],
+        "properties": {
+            "after": { "type": "array", "items": { "$ref": "#/$defs/span" } },
+            "do": { "$ref": "#/$defs/effects" },
+        },
+    });
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "not": { "required": ["by", "wait"] },
+        "properties": {
+            "title": { "$ref": "#/$defs/text" },
+            "description": { "$ref": "#/$defs/text" },
+            "by": { "$ref": "#/$defs/who", "description": "Whom it lets in; this makes it a client step." },
+            "wait": {
+                "type": "object",
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+                "properties": { "for": { "$ref": "#/$defs/length" }, "until": { "$ref": "#/$defs/moment" } },
+                "description": "What it waits for; this makes it a wait step.",
+            },
+            "input": { "$ref": "#/$defs/input" },
+            "guard": { "type": "array", "maxItems": 32, "items": { "$ref": "#/$defs/guard" }, "description": "What must hold." },
+            "do": { "$ref": "#/$defs/effects", "description": "What it does, in order, all or nothing." },
+            "next": { "$ref": "#/$defs/target", "description": "Where it goes. Only the last step of a branch of `all` has none." },
+            "timeout": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["after", "next"],
+                "properties": { "after": { "$ref": "#/$defs/length" }, "next": { "$ref": "#/$defs/target" } },
+                "description": "Where it goes by itself after a time.",
+            },
+            "remind": { "type": "array", "maxItems": 16, "items": reminder, "description": "Effects at these times after it opened, interrupting nothing." },
+            "pivot": { "type": "boolean", "description": "After it the transaction only goes forward." },
+            "quorum": { "anyOf": [{ "type": "integer", "minimum": 1, "maximum": 100 }, { "$ref": "#/$defs/expression" }], "description": "So many submissions by different users." },
+            "claim": { "$ref": "#/$defs/span", "description": "How long a submitter keeps it, and its siblings, from others." },
+            "times": { "type": "integer", "minimum": 1, "maximum": 1000, "description": "How often it may be submitted in one transaction." },
+            "refused": { "$ref": "#/$defs/target", "description": "Of an automatic step: where it goes when a guard or an effect is refused." },
+            "exhausted": { "$ref": "#/$defs/target", "description": "Where too many wrong codes lead; default { cancel: code-exhausted }." },
+        },
+    })
+}
+
+fn guard() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "oneOf": [
+            { "required": ["that", "code", "message"], "not": { "anyOf": [{ "required": ["challenge"] }, { "required": ["with"] }] } },
+            { "required": ["challenge", "with"], "not": { "anyOf": [{ "required": ["that"] }, { "required": ["code"] }, { "required": ["message"] }] } },
+        ],
+        "properties": {
+            "that": { "$ref": "#/$defs/condition" },
+            "code": { "$ref": "#/$defs/code", "description": "The refusal's code." },
+            "message": { "$ref": "#/$defs/text", "description": "The refusal, for people." },
+            "challenge": { "$ref": "#/$defs/code", "description": "The one-time code that is asked for." },
+            "with": { "$ref": "#/$defs/template", "description": "The code that was given, like `=input.code`." },
+        },
+    })
+}
+
+fn target() -> Value {
+    let several = json!({
+        "type": "array",
+        "minItems": 2,
+        "maxItems": 32,
+        "uniqueItems": true,
+        "items": { "$ref": "#/$defs/step-name" },
+    });
+    json!({
+        "description": "A step, `stay`, { any: [...] }, { all: [...], next }, { end: NAME }, { cancel: CODE }, or a list of { when, next }.",
+        "anyOf": [
+            { "$ref": "#/$defs/step-name" },
+            { "const": "stay" },
+            {
+                "type": "object",
+                "additionalProperties": false,
+                "oneOf": [{ "required": ["any"] }, { "required": ["all"] }, { "required": ["end"] }, { "required": ["cancel"] }],
+                "dependentRequired": { "next": ["all"] },
+                "properties": {
+                    "any": several,
+                    "all": several,
+                    "next": { "$ref": "#/$defs/target" },
+                    "end": { "$ref": "#/$defs/code" },
+                    "cancel": { "$ref": "#/$defs/code" },
+                },
+            },
+            {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 32,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["next"],
+                    "properties": {
+                        "when": { "$ref": "#/$defs/condition" },
+                        "next": { "$ref": "#/$defs/target" },
+                    },
+                },
+            },
+        ],
+    })
+}
+
+/// An effect that is a mapping of these keys.
+fn mapping(description: &str, required: &[&str], properties: &Value) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+        "description": description,
+    })
+}
+
+fn effect_schemas() -> Vec<(&'static str, Value)> {
+    let template = json!({ "$ref": "#/$defs/template" });
+    let amount = json!({ "$ref": "#/$defs/amount" });
+    let account = json!({ "$ref": "#/$defs/account" });
+    let object = json!({ "$ref": "#/$defs/object" });
+    let group = json!({ "$ref": "#/$defs/code" });
+    let authority =
+        json!({ "const": "workflow", "description": "Accounts of others may be touched." });
+    let user_and_role = json!({ "user": template, "role": { "$ref": "#/$defs/role" } });
+    vec![
+        (
+            "set",
+            json!({ "$ref": "#/$defs/object", "description": "Replaces these keys of the data." }),
+        ),
+        (
+            "merge",
+            json!({ "$ref": "#/$defs/object", "description": "Merges into the data (RFC 7396)." }),
+        ),
+        (
+            "hold",
+            mapping(
+                "Reserves an amount.",
+                &["id", "from", "amount"],
+                &json!({
+                    "id": group, "key": template, "from": account, "amount": amount,
+                    "expires": template, "on_expiry": { "$ref": "#/$defs/target" },
+                    "authority": authority,
+                }),
+            ),
+        ),
+        (
+            "capture",
+            mapping(
+                "Posts what is held.",
+                &["hold", "to"],
+                &json!({
+                    "hold": group, "key": template, "to": account, "amount": amount,
+                    "keep": { "const": "rest" }, "note": template,
+                }),
+            ),
+        ),
+        (
+            "void",
+            mapping(
+                "Releases what is left.",
+                &["hold"],
+                &json!({ "hold": group, "key": template }),
+            ),
+        ),
+        (
+            "transfer",
+            mapping(
+                "Posts at once.",
+                &["from", "to", "amount"],
+                &json!({
+                    "from": account, "to": account, "amount": amount, "note": template,
+                    "authority": authority,
+                }),
+            ),
+        ),
+        (
+            "challenge",
+            mapping(
+                "Issues a one-time code.",
+                &["id", "digits", "expires", "attempts", "resend", "binds"],
+                &json!({
+                    "id": group,
+                    "digits": { "type": "integer", "minimum": 4, "maximum": 10 },
+                    "expires": { "$ref": "#/$defs/span" },
+                    "attempts": { "type": "integer", "minimum": 1, "maximum": 20 },
+                    "resend": { "type": "integer", "minimum": 0, "maximum": 20 },
+                    "binds": object,
+                }),
+            ),
+        ),
+        (
+            "session",
+            mapping(
+                "Merges into the session that started the transaction, if it lives.",
+                &[],
+                &json!({ "facts": object, "data": object }),
+            ),
+        ),
+        (
+            "emit",
+            mapping(
+                "An event of the application.",
+                &["type"],
+                &json!({
+                    "type": { "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9._-]{0,127}$", "not": { "pattern": "^abide[.]" } },
+                    "data": template,
+                }),
+            ),
+        ),
+        (
+            "open",
+            mapping(
+                "Opens an account.",
+                &["account", "asset", "owner"],
+                &json!({
+                    "account": account, "asset": { "type": "string" }, "owner": template,
+                    "floor": { "anyOf": [{ "$ref": "#/$defs/amount" }, { "type": "null" }] },
+                }),
+            ),
+        ),
+        ("grant", mapping("Gives a user a role.", &["user", "role"], &user_and_role)),
+        ("revoke", mapping("Takes a role from a user.", &["user", "role"], &user_and_role)),
+        (
+            "each",
+            json!({ "$ref": "#/$defs/expression", "description": "A list of up to 100: `do` is done for each of its elements, which is called what `as` says." }),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn keys(schema: &Value, pointer: &str) -> BTreeSet<String> {
+        let at = schema.pointer(pointer).and_then(Value::as_object);
+        at.unwrap_or_else(|| panic!("nothing at {pointer}")).keys().cloned().collect()
+    }
+
+    fn known<'w>(words: impl IntoIterator<Item = &'w str>) -> BTreeSet<String> {
+        words.into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn it_has_the_keys_that_the_reader_knows_and_no_others() {
+        let schema = language_schema();
+        let same = |pointer: &str, words: &[&str]| {
+            assert_eq!(keys(&schema, pointer), known(words.iter().copied()), "{pointer}");
+        };
+        same("/properties", &words::TOP);
+        same("/properties/start/properties", &words::WHO);
+        same("/properties/cancel/properties", &words::WHO);
+        let step = "/$defs/step/properties";
+        same(step, &words::STEP);
+        same(&format!("{step}/timeout/properties"), &words::TIMEOUT);
+        same(&format!("{step}/remind/items/properties"), &words::REMIND);
+        same(&format!("{step}/wait/properties"), &words::WAIT);
+        same("/$defs/guard/properties", &words::GUARD);
+        same("/$defs/target/anyOf/2/properties", &words::TARGET);
+        same("/$defs/target/anyOf/3/items/properties", &words::CHOICE);
+        let effects = words::EFFECTS.iter().map(|(name, _)| *name).chain(words::BESIDE);
+        assert_eq!(keys(&schema, "/$defs/effect/properties"), known(effects));
+        for (name, words) in words::EFFECTS {
+            if !words.is_empty() {
+                same(&format!("/$defs/effect/properties/{name}/properties"), words);
+            }
+        }
+    }
+}
