@@ -109,7 +109,8 @@ fn told(file: &Path, text: &str, what: &str, faults: &[DefinitionFault]) -> Stri
         let pointer = if pointer.is_empty() { "/" } else { pointer };
         let path = file.display();
         out.push_str(&path.to_string());
-        out += &format!(":{line}:{column}: {what}: {message} [{code}]\n  at {pointer}\n");
+        let told = format!(":{line}:{column}: {what}: {message} [{code}]\n  at {pointer}\n");
+        out.push_str(&told);
         let index = usize::try_from(line).unwrap_or(usize::MAX) - 1;
         let before = usize::try_from(column).unwrap_or(1) - 1;
         if let Some(source) = lines.get(index)
@@ -123,7 +124,8 @@ fn told(file: &Path, text: &str, what: &str, faults: &[DefinitionFault]) -> Stri
             let number = line.to_string();
             let indent = " ".repeat(number.len());
             let pad = " ".repeat(before);
-            out += &format!(" {number} | {shown}\n {indent} | {pad}^\n");
+            let told = format!(" {number} | {shown}\n {indent} | {pad}^\n");
+            out.push_str(&told);
         }
     }
     out

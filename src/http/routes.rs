@@ -103,6 +103,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/workflows"                         Actor          now   workflows::list           LIST;
     GET    "/v1/workflows/{name}"                  Actor          now   workflows::show           SHOW;
     GET    "/v1/workflows/{name}/versions/{n}"     Actor          now   workflows::show_version   SHOW_VERSION;
+    GET    "/v1/workflows/{name}/diagram"          Actor          now   workflows::diagram        DIAGRAM;
+    GET    "/schemas/workflow.json"                Anyone         now   workflows::language       LANGUAGE;
     DELETE "/v1/workflows/{name}"                  Publisher      later workflows::retire         RETIRE;
     PUT    "/v1/values/{set}/{key}"                PublisherOrService later values::put           PUT;
     GET    "/v1/values/{set}"                      PublisherOrService now values::list            LIST;

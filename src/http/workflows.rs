@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
 use super::schemas::object;
 use super::users;
-use crate::engine::workflow::{DefinitionFault, Read, read};
+use crate::engine::workflow::{DefinitionFault, Read, language_schema, mermaid, read, svg};
 use crate::engine::{Command, Outcome, Refusal, WorkflowView};
 use crate::types::{Time, WorkflowName};
 
@@ -327,6 +327,39 @@ pub(super) fn show_version(call: &Call) -> Result<Reply, Problem> {
         return Ok(Reply::text("application/yaml", view.published.source.to_string()));
     }
     Reply::json(&Shown::new(&view))
+}
+
+pub(super) const DIAGRAM: Doc = Doc {
+    id: "getWorkflowDiagram",
+    tag: "workflows",
+    summary: "The latest version as a picture; with `Accept: text/vnd.mermaid` as a flow chart",
+    answers: &[AnswerDoc {
+        body: Some(("image/svg+xml", text, "")),
+        ..AnswerDoc::empty(200, "It.")
+    }],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn diagram(call: &Call) -> Result<Reply, Problem> {
+    let view = call.api.app.workflow(&name(call)?, None)?;
+    let definition = &view.published.definition;
+    if accepts(call, "text/vnd.mermaid") {
+        return Ok(Reply::text("text/vnd.mermaid", mermaid(definition)));
+    }
+    Ok(Reply::text("image/svg+xml", svg(definition)))
+}
+
+pub(super) const LANGUAGE: Doc = Doc {
+    id: "getWorkflowLanguage",
+    tag: "workflows",
+    summary: "The JSON Schema of the workflow language, for editors",
+    answers: &[AnswerDoc::json(200, "The schema.", object, "")],
+    ..Doc::PLAIN
+};
+
+pub(super) fn language(_: &Call) -> Result<Reply, Problem> {
+    Reply::json(&language_schema())
 }
 
 pub(super) const RETIRE: Doc = Doc {

@@ -108,6 +108,30 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/holds/{id}", OWNED),
     ("POST", "/v1/holds/{id}/capture", KEEPER),
     ("POST", "/v1/holds/{id}/void", KEEPER),
+    ("GET", "/schemas/workflow.json", OPEN),
+    ("PUT", "/v1/workflows/{name}", ADMIN),
+    ("POST", "/v1/workflows/check", ADMIN),
+    ("GET", "/v1/workflows", KNOWN),
+    ("GET", "/v1/workflows/{name}", KNOWN),
+    ("GET", "/v1/workflows/{name}/versions/{n}", KNOWN),
+    ("GET", "/v1/workflows/{name}/diagram", KNOWN),
+    ("DELETE", "/v1/workflows/{name}", ADMIN),
+    ("PUT", "/v1/values/{set}/{key}", KEEPER),
+    ("GET", "/v1/values/{set}", KEEPER),
+    ("GET", "/v1/values/{set}/{key}", KEEPER),
+    ("DELETE", "/v1/values/{set}/{key}", KEEPER),
+    ("POST", "/v1/workflows/{name}/transactions", [Who, Yes, Yes, Yes, No]),
+    ("GET", "/v1/transactions", KNOWN),
+    ("GET", "/v1/transactions/{id}", [Who, Hidden, Yes, Yes, Hidden]),
+    ("POST", "/v1/transactions/{id}/steps/{step}", [Who, Hidden, Yes, No, Hidden]),
+    ("POST", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, No, Hidden]),
+    ("DELETE", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, Yes, Hidden]),
+    ("POST", "/v1/transactions/{id}/challenges/{name}/resend", [Who, Hidden, Yes, No, Hidden]),
+    ("POST", "/v1/transactions/{id}/cancel", [Who, Hidden, Yes, Yes, Hidden]),
+    // Who may is told first: that it is not stuck comes after.
+    ("POST", "/v1/transactions/{id}/retry", ADMIN),
+    ("POST", "/v1/transactions/{id}/skip", ADMIN),
+    ("GET", "/v1/dev/challenges/{id}", ADMIN),
     ("POST", "/v1/api-keys", ADMIN),
     ("GET", "/v1/api-keys", ADMIN),
     ("DELETE", "/v1/api-keys/{id}", ADMIN),
@@ -147,6 +171,16 @@ struct Things {
     session_id: String,
     api_key_id: String,
     link: String,
+    transaction: String,
+}
+
+/// A workflow with a step to claim and a code to send again.
+fn matrix(n: usize) -> String {
+    format!(
+        "abide: 1\nworkflow: matrix{n}\nfirst: begin\nsteps:\n  begin:\n    do:\n      \
+         - challenge: {{ id: otp, digits: 6, expires: 5m, attempts: 3, resend: 3, binds: {{}} }}\n    \
+         next: ask\n  ask:\n    by: [owner]\n    claim: 1h\n    next: {{ end: done }}\n"
+    )
 }
 
 async fn things(server: &Server, admin: &Role, n: usize) -> Things {
@@ -170,11 +204,17 @@ async fn things(server: &Server, admin: &Role, n: usize) -> Things {
     admin.post("/v1/transfers", transfer).await.is(201);
     let hold = json!({"id": account, "from": account, "amount": 1});
     admin.post("/v1/holds", hold).await.is(201);
+    let path = format!("/v1/workflows/matrix{n}");
+    admin.call("PUT", &path).body("application/yaml", matrix(n)).await.is(201);
+    admin.put("/v1/values/prices/a-key", json!({"n": n})).await;
+    let path = format!("{path}/transactions");
+    let transaction = owners_session.post_empty(&path).await.is(201).json();
+    let transaction = transaction["id"].as_str().unwrap().to_owned();
     let key = admin.post("/v1/api-keys", json!({"name": format!("k{n}")})).await.is(201).json();
     let api_key_id = key["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/users/{owner}/password-reset");
     let link = admin.post_empty(&path).await.ok().json()["link"].as_str().unwrap().to_owned();
-    Things { owner, owners_session, session_id, api_key_id, link }
+    Things { owner, owners_session, session_id, api_key_id, link, transaction }
 }
 
 fn request(
@@ -191,6 +231,9 @@ fn request(
     let empty = format!("{}:empty", things.owner);
     let id = match path {
         "/v1/accounts/{id}/close" => &empty,
+        path if path.contains("/transactions/{id}") || path.contains("challenges") => {
+            &things.transaction
+        }
         path if path.contains("api-keys") => &things.api_key_id,
         path if path.contains("sessions") => &things.session_id,
         _ => &account,
@@ -200,7 +243,12 @@ fn request(
         .replace("{code}", code)
         .replace("{username}", &things.owner)
         .replace("{id}", id)
-        .replace("{key}", "a-key");
+        .replace("{key}", "a-key")
+        .replace("{set}", "prices")
+        .replace("{step}", "ask")
+        .replace("{n}", "1")
+        .replace("challenges/{name}", "challenges/otp")
+        .replace("{name}", &format!("matrix{n}"));
     let filled = if (method, path) == ("DELETE", "/v1/sessions") {
         format!("{filled}?except=current")
     } else {
@@ -209,6 +257,10 @@ fn request(
     let call = role.call(method, &filled);
     let json = |body: Value| call.clone().json(&body);
     match (method, path) {
+        ("PUT", "/v1/workflows/{name}") | ("POST", "/v1/workflows/check") => {
+            call.body("application/yaml", matrix(n))
+        }
+        ("POST", "/v1/transactions/{id}/skip") => json(json!({"reason": "by hand"})),
         ("POST", "/v1/users") => {
             json(json!({"username": format!("new{n}"), "password": password_of("new")}))
         }
@@ -251,6 +303,7 @@ fn cell_of(answer: &Answer) -> Cell {
         401 => Who,
         403 => No,
         404 => Hidden,
+        409 if answer.json()["code"] == "not-stuck" => Yes,
         other => panic!("{other} is no answer to who may: {answer}"),
     }
 }

@@ -246,7 +246,10 @@ impl Answer {
             let problem = self.json();
             let code = problem["code"].as_str().unwrap_or_else(|| panic!("no code: {self}"));
             assert_eq!(problem["status"], json!(self.status), "{self}");
-            assert_eq!(problem["type"], json!(format!("/problems/{code}")), "{self}");
+            // A workflow's own codes share one page.
+            if problem["type"] != "/problems/refused-by-guard" {
+                assert_eq!(problem["type"], json!(format!("/problems/{code}")), "{self}");
+            }
             // A replayed refusal is the first one, byte for byte, and so names the first request.
             if self.header("idempotency-replayed").is_empty() {
                 assert_eq!(problem["instance"], json!(request_id), "{self}");

@@ -368,10 +368,24 @@ async fn a_hold_expires_by_itself_and_beats_what_comes_late() {
     shop.post("/v1/holds/short/capture", to_bob.clone()).await.problem(409, "hold-not-open");
     shop.post("/v1/holds/long/capture", to_bob).await.ok();
     server.advance("3h").await;
-    assert_eq!(balance(&alice, "alice:main").await, ["60.00", "0.00", "60.00"]);
+    assert_eq!(balance(&shop, "alice:main").await, ["60.00", "0.00", "60.00"]);
     let body = json!({"from": "alice:main", "amount": "1", "expires": "0s"});
     shop.post("/v1/holds", body).await.points_at("/expires");
     must_add_up(&shop).await;
+}
+
+async fn ids(role: &Role, query: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = role.get(&format!("/v1/accounts?limit=3{query}{cursor}")).await.ok().json();
+        let items = page["items"].as_array().unwrap();
+        ids.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return ids,
+        }
+    }
 }
 
 #[tokio::test]
@@ -381,19 +395,6 @@ async fn a_list_of_accounts_is_by_id_and_shows_a_user_the_own_ones() {
     for n in 0..7 {
         let body = json!({"id": format!("alice:pot{n}"), "asset": "EUR", "owner": "alice"});
         shop.post("/v1/accounts", body).await.is(201);
-    }
-    async fn ids(role: &Role, query: &str) -> Vec<String> {
-        let mut ids = Vec::new();
-        let mut cursor = String::new();
-        loop {
-            let page = role.get(&format!("/v1/accounts?limit=3{query}{cursor}")).await.ok().json();
-            let items = page["items"].as_array().unwrap();
-            ids.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
-            match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return ids,
-            }
-        }
     }
     let pots: Vec<_> = (0..7).map(|n| format!("alice:pot{n}")).collect();
     assert_eq!(ids(&shop, "&prefix=alice:pot").await, pots);

@@ -31,4 +31,5 @@ mod session_data;
 mod sessions;
 mod timeouts;
 mod tls;
+mod transactions;
 mod users;

@@ -210,7 +210,9 @@ fn cut_all(recorded: &Recorded, images: usize) -> Cuts {
         .collect();
     let mut cuts: Vec<usize> =
         (0..images).map(|_| moment(&state.ops, &special, &mut random)).collect();
-    cuts.iter_mut().for_each(|at| *at = (*at).max(recorded.sabotaged_at));
+    for at in &mut cuts {
+        *at = (*at).max(recorded.sabotaged_at);
+    }
     cuts.sort_unstable();
     let mut disk = Disk::new(&recorded.recording.tape.start, &state.ops);
     let mut model = Model::default();
@@ -226,8 +228,11 @@ fn cut_all(recorded: &Recorded, images: usize) -> Cuts {
         let outcome = cut(image.path(), &recorded.history, &mut model, promised, &mut random);
         found.disbelieved += usize::from(before.is_some() && before != inode(&sled));
         if let Err(what) = outcome {
-            let seed = recorded.seed;
-            found.wrong.push(format!("seed {seed}, cut at {at} of {}: {what}", state.ops.len()));
+            found.wrong.push(format!(
+                "seed {}, cut at {at} of {}: {what}",
+                recorded.seed,
+                state.ops.len()
+            ));
             if std::env::var_os("ABIDE_TEST_KEEP").is_some() {
                 println!("{}: kept in {}", found.wrong.last().unwrap(), image.keep().display());
             }

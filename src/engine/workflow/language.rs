@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::document::words;
 
 /// The JSON Schema of the language.
+#[expect(clippy::too_many_lines, reason = "one document, and the table is the point")]
 #[must_use]
 pub fn language_schema() -> Value {
     let mut effects = serde_json::Map::new();
@@ -265,6 +266,7 @@ fn mapping(description: &str, required: &[&str], properties: &Value) -> Value {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one document, and the table is the point")]
 fn effect_schemas() -> Vec<(&'static str, Value)> {
     let template = json!({ "$ref": "#/$defs/template" });
     let amount = json!({ "$ref": "#/$defs/amount" });
@@ -381,7 +383,7 @@ fn effect_schemas() -> Vec<(&'static str, Value)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
     use std::collections::BTreeSet;
 
