@@ -65,6 +65,8 @@ impl Promise {
                 *state = State::Known(outcome);
                 drop(state);
                 waker.wake();
+                // A task may have looked, and a thread waits now.
+                slot.known.notify_all();
             }
             _ => {
                 *state = State::Known(outcome);
@@ -170,6 +172,13 @@ mod tests {
     fn whoever_waits_is_told_once_however_they_wait() {
         let at = Revision::new(7);
         let (promise, receipt) = Receipt::pending(at);
+        let waiting = std::thread::spawn(|| receipt.wait());
+        promise.tell(Ok(()));
+        assert_eq!(waiting.join().unwrap(), Ok(at));
+
+        let (promise, mut receipt) = Receipt::pending(at);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut receipt).poll(&mut cx).is_pending());
         let waiting = std::thread::spawn(|| receipt.wait());
         promise.tell(Ok(()));
         assert_eq!(waiting.join().unwrap(), Ok(at));
