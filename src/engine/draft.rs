@@ -1,6 +1,6 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Row, Totals, Transfer};
@@ -49,7 +49,7 @@ pub type Loaded = Option<(Arc<Record>, Revision)>;
 /// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
 #[derive(Debug, Default)]
 pub struct Hot {
-    records: HashMap<Fact, Loaded>,
+    records: BTreeMap<Fact, Loaded>,
 }
 
 impl Hot {

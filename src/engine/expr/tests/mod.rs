@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod attacks;
-mod cost;
 mod faults;
 mod golden;
 mod standard;
