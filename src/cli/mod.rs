@@ -12,7 +12,6 @@ mod bench;
 mod config;
 mod data;
 mod log;
-mod scenarios;
 mod serve;
 mod settings;
 mod verify;

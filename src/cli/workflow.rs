@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::engine::workflow::{self, DefinitionFault, Read};
 
-use super::{Failure, log, print, scenarios};
+use super::{Failure, log, print};
 
 /// Longest line of a document that is shown below a fault.
 const SHOWN_CHARACTERS_MAX: usize = 160;
@@ -36,8 +36,6 @@ enum Action {
     },
     /// Print the JSON Schema of the language, for editors.
     Schema,
-    /// Play scenarios in memory, with a clock that is moved.
-    Test(scenarios::Test),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,7 +64,6 @@ pub(super) fn run(workflow: &Workflow) -> Result<(), Failure> {
                 Format::Svg => workflow::svg(&read.definition),
             })
         }
-        Action::Test(test) => scenarios::run(test),
         Action::Schema => print(&format!("{:#}\n", workflow::language_schema())),
     }
 }
