@@ -367,6 +367,7 @@ async fn a_hold_expires_by_itself_and_beats_what_comes_late() {
     let to_bob = json!({"to": "bob:main"});
     shop.post("/v1/holds/short/capture", to_bob.clone()).await.problem(409, "hold-not-open");
     shop.post("/v1/holds/long/capture", to_bob).await.ok();
+    // By now alice's session has ended too.
     server.advance("3h").await;
     assert_eq!(balance(&shop, "alice:main").await, ["60.00", "0.00", "60.00"]);
     let body = json!({"from": "alice:main", "amount": "1", "expires": "0s"});
