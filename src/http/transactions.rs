@@ -476,7 +476,10 @@ pub(super) const SUBMIT: Doc = Doc {
            nothing, but for a wrong one-time code, whose attempt counts.",
     condition: Condition::IfMatch,
     idempotency: true,
-    body: Some(Body { content: &[(Media::Json, any)], example: r#"{"from":"alice:main","to":"bob:main","amount":"250.00"}"# }),
+    body: Some(Body {
+        content: &[(Media::Json, any)],
+        example: r#"{"from":"alice:main","to":"bob:main","amount":"250.00"}"#,
+    }),
     body_optional: true,
     answers: &[NOW],
     problems: REFUSALS,
