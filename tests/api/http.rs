@@ -269,6 +269,7 @@ async fn large_bodies_are_refused_by_length_and_by_chunk() {
     let answer =
         exchange(&address, format!("{head}Content-Length: 1000000000\r\n\r\n{{").as_bytes());
     assert_eq!(status(&answer), 413, "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
     let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
     for _ in 0..8 {
         chunked.extend_from_slice(b"10000\r\n");
@@ -277,6 +278,7 @@ async fn large_bodies_are_refused_by_length_and_by_chunk() {
     }
     let answer = exchange(&address, &chunked);
     assert_eq!(status(&answer), 413, "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
     assert!(alice.is_alive().await);
 }
 

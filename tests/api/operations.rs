@@ -52,14 +52,17 @@ async fn every_problem_code_has_a_page() {
     server.nobody().get("/problems/no-such-code").await.problem(404, "not-found");
 }
 
-/// Every `enum` or `const` of a member called `code`, and every example's.
+/// Every `enum` or `const` of a member called `code`, and every example's of a problem (an asset
+/// has a `code` too).
 fn collect_codes(value: &Value, codes: &mut BTreeSet<String>) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
                 if name == "code" {
                     let listed = member["enum"].as_array().cloned().unwrap_or_default();
-                    for code in listed.iter().chain([&member["const"], member]) {
+                    let is_asset = members.contains_key("scale");
+                    let example = (!is_asset).then_some(member);
+                    for code in listed.iter().chain([&member["const"]]).chain(example) {
                         if let Some(code) = code.as_str() {
                             codes.insert(code.to_owned());
                         }

@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{HOST, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
 use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -28,6 +29,10 @@ use super::{
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Largest body that hyper may be left to read to its end by itself, so that the connection lives
+/// on: it does so only with what has arrived already.
+const LEFT_BYTES_MAX: u64 = 8 * 1024;
 
 /// The service of one connection, as hyper calls it.
 pub(super) struct Answering<S, B> {
@@ -47,6 +52,8 @@ struct Asked {
     start: Instant,
     upgrade: bool,
     http2: bool,
+    /// Whether the body was read to its end, where it matters.
+    read: Option<Arc<AtomicBool>>,
     under_way: UnderWay,
     entrance: Arc<Entrance>,
 }
@@ -103,6 +110,10 @@ where
         let scheme = if self.entrance.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let proxies = &self.entrance.proxies;
         let (client, scheme) = proxies.client(self.peer.0.ip(), scheme, request.headers());
+        let http2 = request.version() == Version::HTTP_2;
+        let body = request.body();
+        let is_small = body.size_hint().exact().is_some_and(|bytes| bytes <= LEFT_BYTES_MAX);
+        let read = (!http2 && !is_small).then(Arc::<AtomicBool>::default);
         let asked = Asked {
             id: RequestId::next(),
             method: method_name(request.method()),
@@ -110,7 +121,8 @@ where
             scheme,
             start: Instant::now(),
             upgrade: request.headers().contains_key(UPGRADE),
-            http2: request.version() == Version::HTTP_2,
+            http2,
+            read: read.clone(),
             under_way,
             entrance: Arc::clone(&self.entrance),
         };
@@ -124,7 +136,7 @@ where
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let least = self.entrance.limits.transfer_time;
-        let mut request = request.map(|incoming| RequestBody::new(incoming, least));
+        let mut request = request.map(|incoming| RequestBody::new(incoming, least).telling(read));
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);
         extensions.insert(ClientAddress(client));
@@ -173,9 +185,14 @@ impl Asked {
             client = %self.client,
             "answered"
         );
-        let Self { id, http2, under_way, .. } = self;
+        let Self { id, http2, read, under_way, .. } = self;
         let taking = http2.then(|| under_way.follow());
         let mut answer = answer.map(|content| Tracked { content, taking, under_way });
+        // Whoever still sends what nobody reads must not find out by a request that is lost on a
+        // connection which is about to close.
+        if read.is_some_and(|read| !read.load(Ordering::Acquire)) {
+            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(value) = id.to_header() {
             answer.headers_mut().insert(X_REQUEST_ID, value);
         }

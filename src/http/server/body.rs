@@ -1,6 +1,8 @@
 //! A request's body, which must arrive in time.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use super::pace::Pace;
 pub struct RequestBody {
     incoming: Incoming,
     pace: Pace,
+    /// Set when it was read to its end; `None`: nobody asks.
+    read: Option<Arc<AtomicBool>>,
 }
 
 /// Why a body did not arrive.
@@ -30,7 +34,12 @@ pub enum BodyError {
 
 impl RequestBody {
     pub(super) const fn new(incoming: Incoming, least: Duration) -> Self {
-        Self { incoming, pace: Pace::new(least) }
+        Self { incoming, pace: Pace::new(least), read: None }
+    }
+
+    /// The same, telling when it was read to its end.
+    pub(super) fn telling(self, read: Option<Arc<AtomicBool>>) -> Self {
+        Self { read, ..self }
     }
 }
 
@@ -47,7 +56,13 @@ impl Body for RequestBody {
         if polled.is_pending() && this.pace.too_slow(cx) {
             return Poll::Ready(Some(Err(BodyError::Slow)));
         }
-        let Some(frame) = ready!(polled) else { return Poll::Ready(None) };
+        let frame = ready!(polled);
+        if (frame.is_none() || this.incoming.is_end_stream())
+            && let Some(read) = &this.read
+        {
+            read.store(true, Ordering::Release);
+        }
+        let Some(frame) = frame else { return Poll::Ready(None) };
         if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
             this.pace.moved(data.len());
         }
