@@ -32,9 +32,8 @@ pub(in crate::engine) fn apply(
             }
         }
         TxEvent::CompensationBegan(_) => {
-            for open in draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default() {
-                inbox(draft, id, &open, false);
-            }
+            let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
+            empty_inboxes(draft, id, &open);
         }
         TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
         TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
@@ -200,9 +199,7 @@ fn start(draft: &mut Draft<'_>, tx: &Tx) -> Result<(), Stop> {
 
 fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
     let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
-    for open in &tx.open {
-        inbox(draft, id, open, false);
-    }
+    empty_inboxes(draft, id, &tx.open);
     draft.unmark(Mark::OpenOf((&tx.owner).into(), id));
     if let Some(session) = tx.session {
         draft.unmark(Mark::EndWith(session, id));
@@ -251,6 +248,13 @@ fn change_owner(draft: &mut Draft<'_>, id: TxId, owner: &Owner) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// Takes all steps that wait out of the inboxes of roles at once.
+fn empty_inboxes(draft: &mut Draft<'_>, id: TxId, open: &[Open]) {
+    for role in open.iter().flat_map(|open| &open.roles) {
+        draft.unmark(Mark::RoleInbox(role.clone(), id));
+    }
 }
 
 /// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that

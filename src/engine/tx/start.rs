@@ -163,7 +163,8 @@ fn checked_input(definition: &Definition, input: Value) -> Result<Map<String, Va
             if !errors.is_empty() {
                 return Err(Refusal::InvalidInput(below("/input", errors)));
             }
-            schema.storable(&input)
+            // Data like input: what is declared and absent is null, not an error to read.
+            schema.storable(&schema.completed(&input))
         }
         None => input,
     };
