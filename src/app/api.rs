@@ -11,7 +11,7 @@ use super::{App, Cost};
 use crate::engine::{Actor, Outcome, Refusal, Rules, SessionView};
 use crate::records::ReadError;
 use crate::store::StoreError;
-use crate::types::{Password, Revision, Token};
+use crate::types::{Password, Revision, Time, Token};
 
 /// An answer as the HTTP layer sends it, and as it is stored under an Idempotency-Key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,9 @@ pub struct Settings {
     pub password_cost: Cost,
     /// The password of the user `admin`, created at the first start.
     pub admin_password: Option<Password>,
+    /// The clock stands at this time and moves only when it is advanced: for scenarios of
+    /// workflows, in which a minute is a minute however busy the machine is.
+    pub stands_at: Option<Time>,
 }
 
 /// Why the application could not be opened.

@@ -64,8 +64,11 @@ impl App {
         secret: Secret,
         settings: Settings,
     ) -> Result<Opened, OpenError> {
-        let Settings { rules, dev, password_cost, admin_password } = settings;
-        let clock = Arc::new(open_clock(&*store)?);
+        let Settings { rules, dev, password_cost, admin_password, stands_at } = settings;
+        let clock = Arc::new(match stands_at {
+            Some(at) => Clock::standing(at),
+            None => open_clock(&*store)?,
+        });
         // From the secret that lies beside the store, so that no backup of the store makes codes.
         let challenge_key = ChallengeKey::new(secret.digest("one-time codes", &[]));
         let rules = Rules { challenge_key, ..rules };
@@ -217,8 +220,12 @@ impl App {
         Ok(self.clock.now())
     }
 
-    /// Does a command for the server itself or without an answer of its own.
-    pub(super) async fn call(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
+    /// Does a command for the server itself or without an answer of its own: with no
+    /// Idempotency-Key and nothing to render.
+    ///
+    /// # Errors
+    /// Whatever refuses it.
+    pub async fn call(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
         let evidence = self.prepare(&command, &actor, &Client::default()).await?;
         let (reply, done) = oneshot::channel();
         let request = "".into();

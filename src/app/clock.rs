@@ -14,9 +14,22 @@ pub(super) struct Clock {
     base_ms: AtomicU64,
     advanced_ms: AtomicU64,
     latest_ms: AtomicU64,
+    /// Whether it moves only when it is advanced.
+    stands: bool,
 }
 
 impl Clock {
+    /// A clock that stands at `at` and moves only when it is advanced.
+    pub(super) fn standing(at: Time) -> Self {
+        Self {
+            started: started(),
+            base_ms: AtomicU64::new(at.ms()),
+            advanced_ms: AtomicU64::new(0),
+            latest_ms: AtomicU64::new(at.ms()),
+            stands: true,
+        }
+    }
+
     /// A clock that goes on after `high` and was advanced by `advanced` before. Also says how far
     /// it jumped: time that passed while the server was down looks the same as a wall clock that
     /// was set forward.
@@ -26,6 +39,7 @@ impl Clock {
             base_ms: AtomicU64::new(high.ms()),
             advanced_ms: AtomicU64::new(advanced.ms()),
             latest_ms: AtomicU64::new(high.ms()),
+            stands: false,
         };
         let jump = if high == Time::ZERO { Span::ZERO } else { clock.now().since(high) };
         (clock, jump)
@@ -33,6 +47,9 @@ impl Clock {
 
     /// The time now.
     pub(super) fn now(&self) -> Time {
+        if self.stands {
+            return Time::from_ms(self.base_ms.load(Ordering::Acquire));
+        }
         let wall = wall_ms().saturating_add(self.advanced_ms.load(Ordering::Acquire));
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let steady = self.base_ms.load(Ordering::Acquire).saturating_add(elapsed);
@@ -85,6 +102,16 @@ mod tests {
         let behind = Time::from_ms(wall_ms() - Span::from_hours(5).ms());
         let (_, jump) = Clock::new(behind, Span::ZERO);
         assert!(jump >= Span::from_hours(5));
+    }
+
+    #[test]
+    fn a_standing_clock_moves_only_when_it_is_advanced() {
+        let at = Time::from_ms(1_000_000);
+        let clock = Clock::standing(at);
+        assert_eq!(clock.now(), at);
+        clock.advance(Span::from_minutes(31));
+        assert_eq!(clock.now(), at.plus(Span::from_minutes(31)));
+        assert_eq!(clock.advanced(), Span::from_minutes(31));
     }
 
     #[test]

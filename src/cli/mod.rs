@@ -12,6 +12,7 @@ mod bench;
 mod config;
 mod data;
 mod log;
+mod scenarios;
 mod serve;
 mod settings;
 mod verify;

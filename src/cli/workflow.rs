@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::engine::workflow::{self, DefinitionFault, Read};
 
-use super::{Failure, log, print};
+use super::{Failure, log, print, scenarios};
 
 /// Longest line of a document that is shown below a fault.
 const SHOWN_CHARACTERS_MAX: usize = 160;
@@ -36,6 +36,8 @@ enum Action {
     },
     /// Print the JSON Schema of the language, for editors.
     Schema,
+    /// Play scenarios in memory, with a clock that is moved.
+    Test(scenarios::Test),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -64,6 +66,7 @@ pub(super) fn run(workflow: &Workflow) -> Result<(), Failure> {
                 Format::Svg => workflow::svg(&read.definition),
             })
         }
+        Action::Test(test) => scenarios::run(test),
         Action::Schema => print(&format!("{:#}\n", workflow::language_schema())),
     }
 }

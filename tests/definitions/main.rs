@@ -18,6 +18,7 @@ fn documents(directory: &str) -> Vec<(PathBuf, String)> {
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .filter(|path| !path.to_string_lossy().ends_with(".scenarios.yaml"))
         .collect();
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()

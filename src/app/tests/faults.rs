@@ -92,6 +92,7 @@ async fn shed() -> Shed {
         dev: true,
         password_cost: CHEAP,
         admin_password: Some(password(PASSWORD)),
+        stands_at: None,
     };
     let dynamic: Arc<dyn Store> = store.clone();
     let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();

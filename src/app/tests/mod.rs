@@ -56,6 +56,7 @@ impl House {
             dev: true,
             password_cost: CHEAP,
             admin_password: Some(password(PASSWORD)),
+            stands_at: None,
         };
         let dynamic: Arc<dyn Store> = store.clone();
         let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
