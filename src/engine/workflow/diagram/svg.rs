@@ -33,7 +33,7 @@ font-size:11.5px;fill:#4b5563;text-anchor:middle;dominant-baseline:central}\
 .way{fill:none;stroke:#6b7280;stroke-width:1.4}\
 .dashed{stroke-dasharray:5 4}\
 .head{fill:#6b7280;stroke:none}\
-.label{fill:#374151}\
+.label{fill:#374151;stroke:#fff;stroke-width:4px;paint-order:stroke}\
 .no{fill:#b91c1c}\
 @media (prefers-color-scheme:dark){\
 text{fill:#9ca3af}.t{fill:#f3f4f6}\
@@ -45,7 +45,7 @@ text{fill:#9ca3af}.t{fill:#f3f4f6}\
 .cancelled{fill:#450a0a;stroke:#f87171}\
 .bar{fill:#d1d5db}\
 .way{stroke:#9ca3af}.head{fill:#9ca3af}\
-.label{fill:#d1d5db}.no{fill:#fca5a5}\
+.label{fill:#d1d5db;stroke:#0d1117}.no{fill:#fca5a5}\
 }";
 
 /// One line in a box.
