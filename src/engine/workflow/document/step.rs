@@ -177,6 +177,8 @@ fn moment(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
 pub(super) fn kind_of(template: &Template) -> Type {
     match template {
         Template::Expr(expr) => expr.kind().clone(),
+        // What stands for an expression that is wrong, which is told already.
+        Template::Literal(Value::Null) => Type::Any,
         other => kinds::of_template(other),
     }
 }
