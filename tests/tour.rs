@@ -22,16 +22,19 @@ fn run(script: &str) -> Output {
     let release = dir.path().join("target/release");
     std::fs::create_dir_all(&release).unwrap();
     symlink(env!("CARGO_BIN_EXE_abide"), release.join("abide")).unwrap();
+    let workflows = concat!(env!("CARGO_MANIFEST_DIR"), "/data/workflows");
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    symlink(workflows, dir.path().join("data/workflows")).unwrap();
     let bin = dir.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::fs::write(bin.join("cargo"), "#!/bin/sh\n[ \"$*\" = 'build --release' ]\n").unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(bin.join("cargo"), executable).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    // As at a prompt: job control, so that `%1` and `wait` mean what they say.
-    let mut bash = Command::new("bash");
-    bash.args(["-m", "-c", script]).current_dir(dir.path()).env("PATH", path);
-    bash.output().unwrap()
+    // In a group of its own with an end: a tour that is stuck leaves no server behind.
+    let mut bash = Command::new("timeout");
+    bash.args(["--kill-after=5", "50", "bash", "-c", script]).current_dir(dir.path());
+    bash.env("PATH", path).output().unwrap()
 }
 
 #[test]
@@ -44,11 +47,17 @@ fn the_readme_does_what_it_says() {
     let once = |what: &str, times: usize| {
         assert_eq!(said.matches(what).count(), times, "{what}\n{said}\n{complaint}");
     };
-    once("abide listening on http://127.0.0.1:8080", 2);
-    once("\"token\":\"abs_", 1);
-    once("HTTP/1.1 200 OK", 2);
-    once("idempotency-replayed: true", 1);
-    // Before the kill, replayed behind it, and read.
-    once("{\"cart\":[\"tea\",\"milk\"]}", 3);
+    once("abide listening on http://127.0.0.1:8080", 3);
+    // Money is held before the kill, and still held behind it.
+    let held = "\"account\":\"alice:main\",\"amount\":\"12060.00\",\"status\":\"held\"";
+    once(held, 4);
+    once("\"step\":\"confirm\"", 2);
+    // The code's answer, and the same again behind the second kill.
+    once("\"step\":\"approve\"", 2);
+    let answers: Vec<_> = said.lines().filter(|line| line.contains("\"approve\",")).collect();
+    assert_eq!(answers[answers.len() - 2], answers[answers.len() - 1]);
+    once("\"status\":\"completed\",\"outcome\":\"settled\"", 1);
+    once("\"posted\":\"7940.00\",\"held\":\"0.00\"", 1);
+    once("\"asset\":\"EUR\",\"posted\":\"0.00\",\"held\":\"0.00\"", 1);
     once("data/tour: in order", 1);
 }
