@@ -1,0 +1,257 @@
+//! One request over one connection.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HOST, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::egress::{Egress, EgressError, Target};
+
+/// Most bytes of an answer's body that are read: an answer becomes part of a commit.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Most headers of an answer.
+const HEADERS_MAX: usize = 100;
+
+/// Longest wait for one address of several.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Most addresses of a name that are tried.
+const ADDRESSES_MAX: usize = 4;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// Where to; absolute.
+    pub uri: Uri,
+    /// The headers; `Host` and `Content-Length` are added.
+    pub headers: HeaderMap,
+    /// The body; empty: none.
+    pub body: Bytes,
+    /// From the look-up of the name to the last byte of the answer.
+    pub timeout: Duration,
+}
+
+/// An answer, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// It was not sent.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// Nobody was reached; it was not sent.
+    #[error("{target} cannot be reached: {what}")]
+    Unreachable {
+        /// Who.
+        target: String,
+        /// What happened.
+        what: String,
+    },
+    /// The connection broke; whether it was done is not known.
+    #[error("the connection to {target} broke: {what}")]
+    Broken {
+        /// To whom.
+        target: String,
+        /// What happened.
+        what: String,
+    },
+    /// The time is up; whether it was done is not known.
+    #[error("no whole answer within {0:?}")]
+    TimedOut(Duration),
+    /// The answer is too large.
+    #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
+    TooLarge,
+}
+
+impl Failure {
+    /// Whether the request certainly did not reach anybody.
+    #[must_use]
+    pub const fn is_unsent(&self) -> bool {
+        matches!(self, Self::Egress(_) | Self::Unreachable { .. })
+    }
+}
+
+/// Sends requests.
+#[derive(Clone)]
+pub struct Client {
+    egress: Arc<Egress>,
+    tls: TlsConnector,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("egress", &self.egress).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client that sends where these rules let it, and trusts the authorities that browsers do.
+    ///
+    /// # Errors
+    /// What the TLS library says of its own versions: none in practice.
+    pub fn new(egress: Egress) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        Self::trusting(egress, roots)
+    }
+
+    /// As [`Client::new`], trusting these authorities.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn trusting(egress: Egress, roots: RootCertStore) -> Result<Self, String> {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { egress: Arc::new(egress), tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Where it may send to.
+    #[must_use]
+    pub fn egress(&self) -> &Egress {
+        &self.egress
+    }
+
+    /// Sends a request and waits for its answer.
+    ///
+    /// # Errors
+    /// [`Failure`]
+    pub async fn send(&self, request: Request) -> Result<Reply, Failure> {
+        let timeout = request.timeout;
+        let sent = tokio::time::timeout(timeout, self.exchange(request)).await;
+        sent.unwrap_or(Err(Failure::TimedOut(timeout)))
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
+        let target = Target::of(&request.uri)?;
+        self.egress.must_allow(&target)?;
+        let stream = self.connect(&target).await?;
+        if !target.is_tls {
+            return exchange_on(stream, request, &target).await;
+        }
+        let unreachable = |what: String| Failure::Unreachable { target: target.to_string(), what };
+        let name = ServerName::try_from(target.host.clone())
+            .map_err(|error| unreachable(error.to_string()))?;
+        let stream = self.tls.connect(name, stream).await;
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
+        exchange_on(stream, request, &target).await
+    }
+
+    /// Connects to an address that was looked at, not to a name that could change.
+    async fn connect(&self, target: &Target) -> Result<TcpStream, Failure> {
+        let unreachable = |what: String| Failure::Unreachable { target: target.to_string(), what };
+        let literal = target.host.parse::<IpAddr>().ok();
+        let addresses: Vec<SocketAddr> = match literal {
+            Some(address) => vec![SocketAddr::new(address, target.port)],
+            None => tokio::net::lookup_host((target.host.as_str(), target.port))
+                .await
+                .map_err(|error| unreachable(error.to_string()))?
+                .collect(),
+        };
+        let mut failure = unreachable("its name has no address".to_owned());
+        for address in addresses.into_iter().take(ADDRESSES_MAX) {
+            if let Err(error) =
+                self.egress.must_allow_address(target, address.ip(), literal.is_some())
+            {
+                failure = error.into();
+                continue;
+            }
+            match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => {
+                    // A small request must not wait for another to fill its packet.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection's packets may wait");
+                    }
+                    return Ok(stream);
+                }
+                Ok(Err(error)) => failure = unreachable(error.to_string()),
+                Err(_) => failure = unreachable(format!("{address} does not answer")),
+            }
+        }
+        Err(failure)
+    }
+}
+
+async fn exchange_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request,
+    target: &Target,
+) -> Result<Reply, Failure> {
+    let broken = |error: hyper::Error| Failure::Broken {
+        target: target.to_string(),
+        what: std::error::Error::source(&error)
+            .map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
+    };
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let message = message(request)
+        .map_err(|_| Failure::Egress(EgressError::NotAnAddress(target.to_string())))?;
+    let exchange = async {
+        let answer = sender.send_request(message).await.map_err(broken)?;
+        let (head, mut body) = answer.into_parts();
+        let mut bytes = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+            if bytes.len() + data.len() > ANSWER_BYTES_MAX {
+                return Err(Failure::TooLarge);
+            }
+            bytes.extend_from_slice(&data);
+        }
+        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: bytes.freeze() })
+    };
+    let mut exchange = std::pin::pin!(exchange);
+    let mut connection = std::pin::pin!(connection);
+    // The connection is driven here and not in a task: with the future it is gone.
+    tokio::select! {
+        biased;
+        reply = &mut exchange => reply,
+        ended = &mut connection => {
+            if let Err(error) = ended {
+                return Err(broken(error));
+            }
+            exchange.await
+        }
+    }
+}
+
+fn message(request: Request) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    let Request { method, uri, mut headers, body, .. } = request;
+    let authority = uri.authority().map(|authority| authority.as_str().to_owned());
+    let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+    headers.insert(HOST, HeaderValue::try_from(authority.unwrap_or_default())?);
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static("abide"));
+    let mut message = http::Request::builder().method(method).uri(path).body(Full::new(body))?;
+    *message.headers_mut() = headers;
+    Ok(message)
+}
