@@ -36,6 +36,7 @@ mod passwords;
 mod prepare;
 mod reads;
 mod secret;
+pub mod signature;
 mod sweep;
 mod transactions;
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Asset;
 use super::state::ValueKey;
-use super::tx::{Repair, StartAsk};
+use super::tx::{QueueAsk, Repair, StartAsk};
 use super::workflow::Definition;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role, SessionId,
@@ -340,6 +340,8 @@ pub enum Command {
         /// The step, as it was named.
         step: Arc<str>,
     },
+    /// Claims steps from the queue of a workflow.
+    ClaimQueued(QueueAsk),
     /// Gives a claim up.
     Release {
         /// Which.
@@ -444,6 +446,7 @@ impl Command {
             Self::Start(_) => "start-transaction",
             Self::Submit { .. } => "submit-step",
             Self::Claim { .. } => "claim-step",
+            Self::ClaimQueued(_) => "claim-queued-steps",
             Self::Release { .. } => "release-step",
             Self::Resend { .. } => "resend-code",
             Self::Cancel { .. } => "cancel-transaction",

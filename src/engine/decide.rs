@@ -219,6 +219,7 @@ fn run(
             tx::submit(draft, &acting, *tx, step, input, if_match.as_ref())
         }
         Command::Claim { tx, step } => tx::claim(draft, &acting, *tx, step),
+        Command::ClaimQueued(ask) => tx::claim_queued(draft, &acting, ask),
         Command::Release { tx, step } => tx::release(draft, &acting, *tx, step),
         Command::Resend { tx, challenge } => tx::resend(draft, &acting, *tx, challenge),
         Command::Cancel { tx, reason, if_match } => {

@@ -9,6 +9,7 @@
 mod actor;
 mod apply;
 mod command;
+mod cron;
 mod data;
 mod decide;
 mod draft;
@@ -34,6 +35,7 @@ mod tests;
 pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
 pub use apply::is_forgotten;
 pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
+pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
 pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
 pub use draft::{Changes, Draft, Facts, Hot, Loaded, Moment, Stop};
@@ -52,9 +54,9 @@ pub use state::{
 };
 pub use tx::{
     Challenge, ChallengeKey, ChallengeState, Claim, DATA_BYTES_MAX, Done, Ending, Join, Open,
-    Owner, OwnerId, Published, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
-    Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo, VALUE_BYTES_MAX, Who, WhoId,
-    WorkflowHead, WorkflowView, code as challenge_code, may_see, may_submit, open_codes,
-    reference_fact, sees_workflow,
+    Owner, OwnerId, Published, QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX,
+    Repair, StartAsk, Status, Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo,
+    VALUE_BYTES_MAX, Who, WhoId, WorkflowHead, WorkflowView, code as challenge_code, may_see,
+    may_submit, open_codes, reference_fact, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

@@ -186,6 +186,11 @@ pub enum Outcome {
         /// Whether the command started it.
         created: bool,
     },
+    /// Transactions were claimed from a queue.
+    Claimed {
+        /// They, in the order of the queue.
+        views: Vec<TxView>,
+    },
     /// A version of a workflow was published, or had been.
     Workflow {
         /// It.

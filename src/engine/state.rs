@@ -6,8 +6,8 @@ use super::ledger::{Account, Asset, Hold, Totals, Transfer};
 use super::tx::{OwnerId, Published, Tx, WorkflowHead};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span, Time,
-    TokenHash, TransferId, TxId, UserId, UserPattern, Username, ValueName, WorkflowName,
+    AccountId, AssetCode, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span, StepName,
+    Time, TokenHash, TransferId, TxId, UserId, UserPattern, Username, ValueName, WorkflowName,
 };
 
 /// A keyed hash of something that the store must not show.
@@ -66,6 +66,8 @@ pub enum Mark {
     UserInbox(Username, TxId),
     /// An operator must look at it.
     Stuck(TxId),
+    /// A step of a workflow waits for workers, from this time on.
+    Queued(WorkflowName, StepName, Time, TxId),
 }
 
 /// Names one record.
@@ -117,6 +119,9 @@ pub enum Fact {
     TxsOf(OwnerId, TxId),
     /// The next transactions after one that end with a session: a look into a list.
     EndWith(SessionId, TxId),
+    /// The next transactions of a workflow in which a step waits for workers, after a time and one
+    /// of them: a look into a list. What is free first comes first.
+    Queued(WorkflowName, StepName, Time, TxId),
     /// Whether a step of a transaction was ever fixed to a user.
     Asked(Username, TxId),
     /// What has a reference.
@@ -172,7 +177,7 @@ pub enum Record {
     Totals(Totals),
     /// Of [`Fact::Tx`].
     Tx(Box<Tx>),
-    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`] and [`Fact::EndWith`]: at most [`TX_PAGE`].
+    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`] and [`Fact::Queued`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),
     /// Of [`Fact::Asked`].
     Asked,
@@ -527,6 +532,6 @@ impl Fact {
     /// who commits is the only one who could change it.
     #[must_use]
     pub const fn is_look(&self) -> bool {
-        matches!(self, Self::OpenOf(..) | Self::TxsOf(..) | Self::EndWith(..))
+        matches!(self, Self::OpenOf(..) | Self::TxsOf(..) | Self::EndWith(..) | Self::Queued(..))
     }
 }

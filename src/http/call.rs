@@ -181,6 +181,7 @@ const fn is_told(command: &Command) -> bool {
         | Command::Start(_)
         | Command::Submit { .. }
         | Command::Claim { .. }
+        | Command::ClaimQueued(_)
         | Command::Release { .. }
         | Command::Resend { .. }
         | Command::Cancel { .. }

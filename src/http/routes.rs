@@ -5,7 +5,7 @@
 
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, transactions, transfers, values, workflows};
-use super::{by_key, data, keys, links, ops, pages, sessions, tokens, users};
+use super::{by_key, data, inbox, keys, links, ops, pages, sessions, tokens, users};
 
 macro_rules! routes {
     ($($method:ident $pattern:literal $who:ident $when:ident $room:ident::$handler:ident $doc:ident;)+) => {
@@ -118,6 +118,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::claim       CLAIM;
     DELETE "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::release     RELEASE;
     POST   "/v1/transactions/{id}/challenges/{name}/resend" Actor later transactions::resend      RESEND;
+    POST   "/v1/inbox/claim"                       Actor          later inbox::claim              CLAIM;
     POST   "/v1/transactions/{id}/cancel"          Actor          later transactions::cancel      CANCEL;
     POST   "/v1/transactions/{id}/retry"           Operator       later transactions::retry       RETRY;
     POST   "/v1/transactions/{id}/skip"            Operator       later transactions::skip        SKIP;

@@ -145,6 +145,7 @@ mod tag {
     pub(super) const REFERENCE: u8 = 0x87;
     pub(super) const ONE: u8 = 0x88;
     pub(super) const OPEN_COUNT: u8 = 0x89;
+    pub(super) const QUEUED: u8 = 0x8a;
     pub(super) const WORKFLOW: u8 = 0x90;
     pub(super) const WORKFLOW_COUNT: u8 = 0x91;
     pub(super) const DEFINITION: u8 = 0x92;
@@ -237,6 +238,9 @@ impl Key {
             Fact::OpenOf(who, after) => Self::Mark(Mark::OpenOf(*who, *after)),
             Fact::TxsOf(who, after) => Self::Mark(Mark::TxOf(*who, *after)),
             Fact::EndWith(session, after) => Self::Mark(Mark::EndWith(*session, *after)),
+            Fact::Queued(name, step, at, after) => {
+                Self::Mark(Mark::Queued(name.clone(), step.clone(), *at, *after))
+            }
             Fact::Asked(user, id) => Self::Mark(Mark::UserInbox(user.clone(), *id)),
             Fact::Reference(name, digest) => Self::Reference(name.clone(), *digest),
             Fact::One(name, digest) => Self::One(name.clone(), *digest),
@@ -379,6 +383,11 @@ impl Key {
             tag::ROLE_INBOX => Self::Mark(Mark::RoleInbox(rest.closed()?, rest.tx()?)),
             tag::USER_INBOX => Self::Mark(Mark::UserInbox(rest.closed()?, rest.tx()?)),
             tag::STUCK => Self::Mark(Mark::Stuck(rest.tx()?)),
+            tag::QUEUED => {
+                let (name, step) = (rest.closed()?, rest.closed()?);
+                let at = Time::from_ms(u64::from_be_bytes(rest.array()?));
+                Self::Mark(Mark::Queued(name, step, at, rest.tx()?))
+            }
             tag::REFERENCE => Self::Reference(rest.closed()?, rest.array()?),
             tag::ONE => Self::One(rest.closed()?, rest.array()?),
             tag::OPEN_COUNT => Self::OpenCount(rest.closed()?, u32::from_be_bytes(rest.array()?)),
@@ -446,6 +455,12 @@ fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
         }
         Mark::Stuck(id) => {
             out.push(tag::STUCK);
+            id
+        }
+        Mark::Queued(name, step, at, id) => {
+            put_named(out, tag::QUEUED, name, &[]);
+            put_closed(out, step.as_str());
+            out.extend_from_slice(&at.ms().to_be_bytes());
             id
         }
     };

@@ -126,11 +126,18 @@ fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), Read
 /// The next transactions of a list.
 fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError> {
     let after = Key::of(fact).encode();
-    let prefix = &after[..after.len() - size_of::<u128>()];
+    // The id comes last, in a queue behind a time.
+    let of = if let Fact::Queued(..) = fact { size_of::<u64>() } else { 0 } + size_of::<u128>();
+    let prefix = &after[..after.len() - of];
     let range = KeyRange::prefix(prefix).after(after.clone().into());
     let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
     let ids = page.rows.iter().map(|row| match Key::decode(&row.key) {
-        Some(Key::Mark(Mark::OpenOf(_, id) | Mark::TxOf(_, id) | Mark::EndWith(_, id))) => Ok(id),
+        Some(Key::Mark(
+            Mark::OpenOf(_, id)
+            | Mark::TxOf(_, id)
+            | Mark::EndWith(_, id)
+            | Mark::Queued(_, _, _, id),
+        )) => Ok(id),
         _ => Err(DecodeError {
             key: format!("{:?}", row.key),
             what: "no such key is written".to_owned(),

@@ -64,6 +64,7 @@ struct OpenV1 {
     claim: Option<ClaimV1>,
     users: Vec<String>,
     roles: Vec<String>,
+    queued: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -249,6 +250,7 @@ impl From<&Open> for OpenV1 {
                 .map(|claim| ClaimV1 { by: (&claim.by).into(), until: claim.until.ms() }),
             users: open.users.iter().map(ToString::to_string).collect(),
             roles: open.roles.iter().map(ToString::to_string).collect(),
+            queued: open.queued,
         }
     }
 }
@@ -279,6 +281,7 @@ impl OpenV1 {
                 .map(|claim| Claim { by: claim.by.into(), until: Time::from_ms(claim.until) }),
             users: self.users.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
             roles: self.roles.iter().map(|role| word(fact, role)).collect::<Result<_, _>>()?,
+            queued: self.queued,
         })
     }
 }

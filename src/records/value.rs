@@ -279,7 +279,9 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Tx(_) => Record::Tx(Box::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
-        Fact::OpenOf(..) | Fact::TxsOf(..) | Fact::EndWith(..) => Record::Transactions(Vec::new()),
+        Fact::OpenOf(..) | Fact::TxsOf(..) | Fact::EndWith(..) | Fact::Queued(..) => {
+            Record::Transactions(Vec::new())
+        }
         Fact::Asked(..) => Record::Asked,
         Fact::Reference(..) => {
             let (tx, input) = v1(fact, bytes, SMALL)?;

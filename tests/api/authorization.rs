@@ -127,6 +127,7 @@ const ROWS: &[Row] = &[
     ("POST", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, No, Hidden]),
     ("DELETE", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, Yes, Hidden]),
     ("POST", "/v1/transactions/{id}/challenges/{name}/resend", [Who, Hidden, Yes, No, Hidden]),
+    ("POST", "/v1/inbox/claim", KNOWN),
     ("POST", "/v1/transactions/{id}/cancel", [Who, Hidden, Yes, Yes, Hidden]),
     // Who may is told first: that it is not stuck comes after.
     ("POST", "/v1/transactions/{id}/retry", ADMIN),
@@ -261,6 +262,9 @@ fn request(
             call.body("application/yaml", matrix(n))
         }
         ("POST", "/v1/transactions/{id}/skip") => json(json!({"reason": "by hand"})),
+        ("POST", "/v1/inbox/claim") => {
+            json(json!({"workflow": format!("matrix{n}"), "step": "ask", "limit": 1}))
+        }
         ("POST", "/v1/users") => {
             json(json!({"username": format!("new{n}"), "password": password_of("new")}))
         }

@@ -23,6 +23,7 @@ mod idempotency;
 mod ledger;
 mod operations;
 mod passwords;
+mod queue;
 mod raw;
 mod secrets;
 mod server;

@@ -32,6 +32,7 @@ pub(super) fn check(world: &World) -> Result<(), String> {
             Key::Mark(Mark::OpenOf(_, id)) => marks.push((id, "its mark as open")),
             Key::Mark(Mark::EndWith(_, id)) => marks.push((id, "its mark to end with a session")),
             Key::Mark(Mark::RoleInbox(_, id)) => marks.push((id, "its place in an inbox")),
+            Key::Mark(Mark::Queued(.., id)) => marks.push((id, "its place in a queue")),
             Key::Mark(Mark::Stuck(id)) => marks.push((id, "its mark as stuck")),
             _ => {}
         }

@@ -24,6 +24,7 @@ mod near;
 mod node;
 mod template;
 mod time;
+pub(in crate::engine) use time::zone_named;
 mod types;
 mod value;
 

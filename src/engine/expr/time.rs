@@ -119,6 +119,11 @@ pub(super) fn zoned(ms: i64, zone: Option<&str>) -> Result<ZonedDateTime, Halt> 
     Ok(stamp(ms)?.to_zoned_datetime(zone.map_or(Ok(TimeZone::UTC), zone_of)?))
 }
 
+/// Whether this names a zone; and which one.
+pub(in crate::engine) fn zone_named(name: &str) -> Option<TimeZone> {
+    zone_of(name).ok()
+}
+
 /// A zone by its name, or by its distance from UTC: `Europe/Berlin`, `+02:00`.
 pub(super) fn zone_of(name: &str) -> Result<TimeZone, Halt> {
     let unknown = || failed(format!("{} is not a time zone like Europe/Berlin", quoted(name)));

@@ -22,19 +22,23 @@ pub(in crate::engine) fn apply(
     }
     let now = draft.moment.now;
     match event {
-        TxEvent::StepOpened(open) => inbox(draft, id, open, true),
+        TxEvent::StepOpened(open) => inbox(draft, id, open, true)?,
         TxEvent::StepClosed { place, .. }
         | TxEvent::StepTimedOut { place, .. }
         | TxEvent::StepTaken { place: Some(place), .. } => {
             let open = draft.tx(id)?.and_then(|tx| tx.at(*place)).cloned();
             if let Some(open) = open {
-                inbox(draft, id, &open, false);
+                inbox(draft, id, &open, false)?;
             }
         }
         TxEvent::CompensationBegan(_) => {
             let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
-            empty_inboxes(draft, id, &open);
+            empty_inboxes(draft, id, &open)?;
         }
+        TxEvent::Claimed { group, claim } => {
+            super::queue::move_group(draft, id, *group, Some(claim))?;
+        }
+        TxEvent::Released { group } => super::queue::move_group(draft, id, *group, None)?,
         TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
         TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
         TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
@@ -199,7 +203,7 @@ fn start(draft: &mut Draft<'_>, tx: &Tx) -> Result<(), Stop> {
 
 fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
     let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
-    empty_inboxes(draft, id, &tx.open);
+    empty_inboxes(draft, id, &tx.open)?;
     draft.unmark(Mark::OpenOf((&tx.owner).into(), id));
     if let Some(session) = tx.session {
         draft.unmark(Mark::EndWith(session, id));
@@ -251,15 +255,18 @@ fn change_owner(draft: &mut Draft<'_>, id: TxId, owner: &Owner) -> Result<(), St
 }
 
 /// Takes all steps that wait out of the inboxes of roles at once.
-fn empty_inboxes(draft: &mut Draft<'_>, id: TxId, open: &[Open]) {
+fn empty_inboxes(draft: &mut Draft<'_>, id: TxId, open: &[Open]) -> Result<(), Stop> {
+    open.iter().try_for_each(|open| super::queue::put(draft, id, open, false))?;
     for role in open.iter().flat_map(|open| &open.roles) {
         draft.unmark(Mark::RoleInbox(role.clone(), id));
     }
+    Ok(())
 }
 
 /// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that
 /// waits in the same one keeps it there.
-fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) {
+fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), Stop> {
+    super::queue::put(draft, id, open, put)?;
     let others: Vec<Open> = match draft.tx(id) {
         Ok(Some(tx)) if !put => {
             tx.open.iter().filter(|other| other.place != open.place).cloned().collect()
@@ -280,6 +287,7 @@ fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) {
             draft.mark(Mark::UserInbox(user.clone(), id));
         }
     }
+    Ok(())
 }
 
 /// A hold of a transaction.

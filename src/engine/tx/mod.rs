@@ -12,6 +12,7 @@ mod effects;
 mod event;
 mod gone;
 mod publish;
+mod queue;
 mod record;
 mod scene;
 mod start;
@@ -28,6 +29,8 @@ pub use event::TxEvent;
 pub(super) use gone::{adopt, adopt_more, cancel_orphans, orphan};
 pub use publish::{Published, VALUE_BYTES_MAX, WorkflowHead, WorkflowView};
 pub(super) use publish::{delete_value, publish, put_value, retire};
+pub(super) use queue::claim_queued;
+pub use queue::{QUEUE_CLAIMS_MAX, QueueAsk};
 pub use record::{
     Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner, OwnerId, Status, Stuck,
     Submission, Tx, TxHold, Undo, Who, WhoId,

@@ -208,6 +208,16 @@ pub struct Open {
     pub users: Vec<Username>,
     /// The roles that find it in their inbox.
     pub roles: Vec<Role>,
+    /// Whether it lies in the queue of its workflow, from which workers claim.
+    pub queued: bool,
+}
+
+impl Open {
+    /// From when on a worker may claim it from the queue.
+    #[must_use]
+    pub fn free_at(&self) -> Time {
+        self.claim.as_ref().map_or(self.opened_at, |claim| claim.until)
+    }
 }
 
 /// One of several submissions of a step.

@@ -208,6 +208,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             claim: None,
             users: self.users(by)?,
             roles: inbox_roles(by),
+            queued: is_client && step.claim.is_some(),
         };
         self.emit(TxEvent::StepOpened(Box::new(open)))
     }

@@ -1,0 +1,154 @@
+//! A work queue: steps that may be claimed wait in the order in which they are free.
+//!
+//! A step lies in its queue under the time from which on it may be claimed. A claim moves it to
+//! the time at which the claim lapses, so that what is claimed lies behind what is free, and comes
+//! back by itself without anything that happens.
+
+use super::access::may_submit;
+use super::event::TxEvent;
+use super::record::{Claim, Open, Who};
+use super::submit::asker;
+use super::view::view;
+use super::walk::{Trigger, Walk};
+use crate::engine::decide::Acting;
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::{Fact, Mark, TX_PAGE};
+use crate::engine::{FieldError, Outcome, Refusal};
+use crate::types::{Span, StepName, Time, TxId, WorkflowName};
+
+/// Most steps of one claim: so many transactions are in one answer.
+pub const QUEUE_CLAIMS_MAX: usize = 50;
+
+/// Most transactions that one claim looks at: those that the actor may not submit are passed over.
+const EXAMINED_MAX: usize = 500;
+
+/// What a worker asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueAsk {
+    /// The workflow.
+    pub workflow: WorkflowName,
+    /// The step.
+    pub step: StepName,
+    /// At most so many.
+    pub limit: usize,
+    /// For how long; `None`, or longer than the step allows: as long as it allows.
+    pub span: Option<Span>,
+}
+
+/// Puts an open step into its queue, or takes it out.
+pub(super) fn put(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), Stop> {
+    if !open.queued {
+        return Ok(());
+    }
+    let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    let mark = Mark::Queued(tx.workflow.clone(), open.step.clone(), open.free_at(), id);
+    if put {
+        draft.mark(mark);
+    } else {
+        draft.unmark(mark);
+    }
+    Ok(())
+}
+
+/// Moves the steps of a group to where a claim, or its end, puts them.
+pub(super) fn move_group(
+    draft: &mut Draft<'_>,
+    id: TxId,
+    group: u32,
+    claim: Option<&Claim>,
+) -> Result<(), Stop> {
+    let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    let steps: Vec<Open> = tx.open.iter().filter(|open| open.group == group).cloned().collect();
+    for open in steps {
+        put(draft, id, &open, false)?;
+        put(draft, id, &Open { claim: claim.cloned(), ..open }, true)?;
+    }
+    Ok(())
+}
+
+/// Claims steps that wait, those that are free longest first. Nobody else gets them until the
+/// claim lapses.
+pub(in crate::engine) fn claim_queued(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    ask: &QueueAsk,
+) -> Result<Outcome, Stop> {
+    if ask.limit == 0 || ask.limit > QUEUE_CLAIMS_MAX {
+        let message = format!("must be from 1 to {QUEUE_CLAIMS_MAX}");
+        let error = FieldError::new("/limit", "out-of-range", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    if ask.span == Some(Span::ZERO) {
+        let error = FieldError::new("/for", "out-of-range", "must be longer than nothing");
+        return Err(Refusal::InvalidInput(vec![error]).into());
+    }
+    let none = || Refusal::NotFound("workflow");
+    let latest = draft.workflow(ask.workflow.clone())?.ok_or_else(none)?.latest;
+    let definition = draft.definition(ask.workflow.clone(), latest)?;
+    let step = definition.step(&ask.step).ok_or(Refusal::NotFound("step"))?;
+    if step.claim.is_none() {
+        return Err(Refusal::NotClaimable.into());
+    }
+    // Everything is found before anything is claimed: a record that must be loaded has the
+    // decision begin again, and finding is cheap.
+    let found = find(draft, acting, ask)?;
+    let mut views = Vec::with_capacity(found.len());
+    for (id, group, until) in found {
+        let definition = {
+            let Some(tx) = draft.tx(id)? else { continue };
+            let (workflow, version) = (tx.workflow.clone(), tx.version);
+            draft.definition(workflow, version)?
+        };
+        let claim = Claim { by: Who::of(&acting.actor), until };
+        let mut walk = Walk::new(draft, id, definition, asker(acting), Trigger::Request);
+        walk.emit(TxEvent::Claimed { group, claim })?;
+        walk.settle()?;
+        views.push(*view(draft, &acting.actor, id)?);
+    }
+    Ok(Outcome::Claimed { views })
+}
+
+/// The transactions, the groups of their steps, and until when a claim would last.
+fn find(
+    draft: &Draft<'_>,
+    acting: &Acting,
+    ask: &QueueAsk,
+) -> Result<Vec<(TxId, u32, Time)>, Stop> {
+    let now = draft.moment.now;
+    let me = Who::of(&acting.actor).id;
+    let (mut found, mut examined) = (Vec::new(), 0);
+    let mut after = (Time::ZERO, TxId::new(0));
+    loop {
+        let look = Fact::Queued(ask.workflow.clone(), ask.step.clone(), after.0, after.1);
+        let page = draft.transactions(&look)?;
+        for id in page {
+            let Some(tx) = draft.tx(*id)? else { continue };
+            let waits = |open: &&Open| open.step == ask.step && open.queued;
+            let Some(open) = tx.open.iter().filter(waits).min_by_key(|open| open.free_at()) else {
+                continue;
+            };
+            after = (open.free_at(), *id);
+            // From here on all are claimed.
+            if open.free_at() > now || examined == EXAMINED_MAX {
+                return Ok(found);
+            }
+            examined += 1;
+            let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+            let counted = open.submissions.iter().any(|submission| submission.by.id == me);
+            if counted || !may_submit(tx, &definition, open, &acting.actor) {
+                continue;
+            }
+            let Some(most) = definition.step(&open.step).and_then(|step| step.claim) else {
+                continue;
+            };
+            let until = now.plus(ask.span.unwrap_or(most).min(most));
+            found.push((*id, open.group, until));
+            if found.len() == ask.limit {
+                return Ok(found);
+            }
+        }
+        if page.len() < TX_PAGE {
+            return Ok(found);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `/v1/inbox`: work that is claimed from a queue.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc};
+use super::transactions::Shown;
+use crate::engine::{Command, Outcome, QueueAsk};
+use crate::types::{Span, StepName, WorkflowName};
+
+/// What a worker asks for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Claim {
+    /// The workflow.
+    workflow: WorkflowName,
+    /// The step of it.
+    step: StepName,
+    /// At most so many.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 50))]
+    limit: Option<usize>,
+    /// For how long, at most as long as the workflow lets a claim last; `null`: so long.
+    #[serde(default)]
+    r#for: Option<Span>,
+}
+
+/// What was claimed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ClaimedTransactions")]
+pub(super) struct Claimed<'a> {
+    /// Those that waited longest come first; none: nothing waits.
+    items: Vec<Shown<'a>>,
+}
+
+pub(super) const CLAIM: Doc = Doc {
+    id: "claimWork",
+    tag: "transactions",
+    summary: "Claims transactions in which a step waits, those that waited longest first",
+    text: "For workers: whoever asks, nobody gets what somebody else has claimed. A claim lapses by \
+           itself; then the step can be claimed again.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Claim>)],
+        example: r#"{"workflow":"order","step":"pack","limit":10,"for":"5m"}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        200,
+        "What was claimed.",
+        SchemaGenerator::subschema_for::<Claimed<'_>>,
+        "",
+    )],
+    problems: &[Code::NotFound, Code::InvalidInput, Code::NotClaimable, Code::TooLarge],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn claim(call: Call) -> Result<Reply, Problem> {
+    let Claim { workflow, step, limit, r#for } = call.json()?;
+    let ask = QueueAsk { workflow, step, limit: limit.unwrap_or(1), span: r#for };
+    let write = |outcome: &Outcome, _| match outcome {
+        Outcome::Claimed { views } => {
+            Reply::json(&Claimed { items: views.iter().map(Shown::new).collect() })
+        }
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(Command::ClaimQueued(ask), write).await)
+}
