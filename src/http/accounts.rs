@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::amounts::{self, Amount};
@@ -361,13 +361,18 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Where a page of a statement ended.
+fn line(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$" })
+}
+
 pub(super) const ENTRIES: Doc = Doc {
     id: "listEntries",
     tag: "accounts",
     summary: "The statement of an account: its postings with the running balance, newest first",
     query: &[
         Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: text },
+        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: line },
     ],
     answers: &[AnswerDoc::json(
         200,

@@ -13,7 +13,10 @@ use super::pages;
 use super::problem::{self, Code, ProblemDocument};
 use super::route::{AnswerDoc, Condition, Route, Who};
 use crate::engine::{Rules, StoredKey};
-use crate::types::{AccountId, AssetCode, HoldId, KeyId, SessionId, TransferId, Username};
+use crate::types::{
+    AccountId, AssetCode, HoldId, KeyId, SessionId, StepName, TransferId, TxId, Username,
+    ValueName, WorkflowName,
+};
 
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
     Each operation says in `x-abide-who` who may call it. Every refusal is a problem document \
@@ -216,6 +219,10 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
         ("accounts", "id") => generator.subschema_for::<AccountId>(),
         ("transfers", "id") => generator.subschema_for::<TransferId>(),
         ("holds", "id") => generator.subschema_for::<HoldId>(),
+        ("transactions", "id") => generator.subschema_for::<TxId>(),
+        ("values", _) => generator.subschema_for::<ValueName>(),
+        ("workflows", "name") => generator.subschema_for::<WorkflowName>(),
+        (_, "step") => generator.subschema_for::<StepName>(),
         ("assets", "code") => generator.subschema_for::<AssetCode>(),
         (_, "username") => generator.subschema_for::<Username>(),
         (_, "code") => pages::codes(generator),

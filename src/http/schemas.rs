@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span,
-    StepName, Time, TransferId, TxId, UserId, UserPattern, Username, WorkflowName,
+    StepName, Time, TransferId, TxId, UserId, UserPattern, Username, ValueName, WorkflowName,
 };
 
 macro_rules! described {
@@ -96,6 +96,11 @@ described! {
         "type": "string",
         "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
         "description": "Names a transfer.",
+    }
+    ValueName {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
+        "description": "Names a set of reference values, or one in it.",
     }
     Decimal {
         "type": "string",

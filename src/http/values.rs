@@ -103,7 +103,7 @@ pub(super) const LIST: Doc = Doc {
         Parameter {
             name: "cursor",
             text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<String>,
+            schema: SchemaGenerator::subschema_for::<ValueName>,
         },
     ],
     answers: &[AnswerDoc::json(

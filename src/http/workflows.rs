@@ -161,8 +161,8 @@ async fn read_document(
 }
 
 const DOCUMENT: Body = Body {
-    content: &[(Media::Yaml, text), (Media::Json, object)],
-    example: "\"abide: 1\\nworkflow: hello\\nfirst: greet\\nsteps:\\n  greet:\\n    by: [owner]\\n    next: { end: done }\\n\"",
+    content: &[(Media::Yaml, object), (Media::Json, object)],
+    example: r#"{"abide":1,"workflow":"hello","first":"greet","steps":{"greet":{"by":["owner"],"next":{"end":"done"}}}}"#,
 };
 
 fn text(_: &mut SchemaGenerator) -> schemars::Schema {
