@@ -39,6 +39,7 @@ mod secret;
 pub mod signature;
 mod sweep;
 mod transactions;
+mod unknowns;
 
 #[cfg(test)]
 mod tests;
@@ -52,5 +53,6 @@ pub use ledger::{EntryMark, LedgerCheck};
 pub use passwords::Cost;
 pub use secret::Secret;
 pub use transactions::TxFilter;
+pub use unknowns::Unknown;
 
 use executor::{Done, End};

@@ -54,7 +54,9 @@ impl SigningKey {
     fn mac(&self, parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
         // A key of any length is taken, so this never fails; if it did, nothing would be signed.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
-        parts.iter().for_each(|part| mac.update(part));
+        for part in parts {
+            mac.update(part);
+        }
         Some(mac)
     }
 

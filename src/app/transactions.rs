@@ -280,7 +280,7 @@ impl App {
                 None => OwnerId::Session(session.session),
             }),
             Actor::Key(key) => Some(OwnerId::Key(key.key.id)),
-            Actor::Nobody | Actor::System => None,
+            Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => None,
         };
         let asked = actor.user().map(|user| Mark::UserInbox(user.username.clone(), first));
         if filter.inbox {

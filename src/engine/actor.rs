@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::types::{KeyId, Role, SessionId, TokenHash, UserId, UserPattern, Username};
+use crate::types::{
+    HookName, KeyId, Role, SessionId, TokenHash, TxId, UserId, UserPattern, Username, WorkflowName,
+};
 
 /// A user, by both names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +34,10 @@ pub enum Actor {
     Session(SessionActor),
     /// A service with an API key.
     Key(KeyActor),
+    /// Another service, by a message whose signature was checked.
+    Hook(HookName),
+    /// A transaction, by an effect of a step.
+    Workflow(WorkflowName, TxId),
     /// The server itself: timers, the command line.
     System,
 }
@@ -67,7 +73,7 @@ impl Actor {
     #[must_use]
     pub fn roles(&self) -> &[Role] {
         match self {
-            Self::Nobody | Self::System => &[],
+            Self::Nobody | Self::Hook(_) | Self::Workflow(..) | Self::System => &[],
             Self::Session(session) => &session.roles,
             Self::Key(key) => &key.roles,
         }
@@ -91,7 +97,7 @@ impl Actor {
     pub const fn user(&self) -> Option<&UserRef> {
         match self {
             Self::Session(session) => session.user.as_ref(),
-            Self::Nobody | Self::Key(_) | Self::System => None,
+            Self::Nobody | Self::Key(_) | Self::Hook(_) | Self::Workflow(..) | Self::System => None,
         }
     }
 
@@ -100,7 +106,7 @@ impl Actor {
     pub const fn session(&self) -> Option<SessionId> {
         match self {
             Self::Session(session) => Some(session.session),
-            Self::Nobody | Self::Key(_) | Self::System => None,
+            Self::Nobody | Self::Key(_) | Self::Hook(_) | Self::Workflow(..) | Self::System => None,
         }
     }
 }

@@ -6,7 +6,9 @@ use super::draft::{Changes, Draft, Facts, Moment, Stop};
 use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, User};
 use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
 use super::{keys, ledger, password, sessions, stored, timers, tx, users};
-use crate::types::{KeyId, Revision, Role, SessionId, Span, Time, Token, UserId};
+use crate::types::{
+    KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
+};
 
 /// Failures of an account that cost no waiting.
 const ACCOUNT_FAILURES_FREE: u32 = 5;
@@ -294,7 +296,9 @@ impl Acting {
         let nobody =
             |actor: &Actor| Self { actor: actor.clone(), session: None, user: None, key: None };
         match actor {
-            Actor::Nobody | Actor::System => Ok(nobody(actor)),
+            Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => {
+                Ok(nobody(actor))
+            }
             Actor::Key(known) => {
                 let key = draft.key(known.key.id)?.ok_or(Refusal::Unauthenticated)?;
                 Ok(Self { actor: key.actor(), key: Some(key.clone()), ..nobody(actor) })
@@ -320,6 +324,11 @@ impl Acting {
                 })
             }
         }
+    }
+
+    /// A transaction that acts by an effect.
+    pub(super) const fn of_workflow(name: WorkflowName, tx: TxId) -> Self {
+        Self { actor: Actor::Workflow(name, tx), session: None, user: None, key: None }
     }
 
     /// Its session.

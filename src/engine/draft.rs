@@ -134,6 +134,10 @@ pub struct Draft<'a> {
     pub moment: Moment,
     changes: Changes,
     minted: u64,
+    /// The transactions that lead to each other now, the outermost first.
+    linked: Vec<TxId>,
+    /// How many transactions were started or submitted by others so far.
+    links: u32,
 }
 
 /// A typed reading of one kind of fact.
@@ -156,7 +160,15 @@ impl<'a> Draft<'a> {
     /// An empty table.
     #[must_use]
     pub fn new(facts: &'a Facts, rules: &'a Rules, moment: Moment) -> Self {
-        Self { facts, rules, moment, changes: Changes::default(), minted: 0 }
+        Self {
+            facts,
+            rules,
+            moment,
+            changes: Changes::default(),
+            minted: 0,
+            linked: Vec::new(),
+            links: 0,
+        }
     }
 
     /// The bits of a new id: a `UUIDv7` of this moment (RFC 9562, section 5.7), larger than those
@@ -383,6 +395,29 @@ impl<'a> Draft<'a> {
             Some(Record::Transactions(list)) => list,
             _ => &[],
         })
+    }
+
+    /// The transactions that lead to each other now, the outermost first.
+    pub(super) fn linked(&self) -> &[TxId] {
+        &self.linked
+    }
+
+    /// A transaction leads to another one; how many did so far.
+    pub(super) fn link(&mut self, from: TxId) -> u32 {
+        self.linked.push(from);
+        self.links += 1;
+        self.links
+    }
+
+    /// Back from where the last one led.
+    pub(super) fn unlink(&mut self) {
+        self.linked.pop();
+    }
+
+    /// Something begins that nothing before it led to.
+    pub(super) fn begin_links(&mut self) {
+        self.linked.clear();
+        self.links = 0;
     }
 
     /// What is changed so far, to come back to.

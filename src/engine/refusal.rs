@@ -233,6 +233,12 @@ pub enum Refusal {
         /// How many may.
         max: u32,
     },
+    /// Transactions lead to each other further than one commit goes.
+    #[error("transactions start and submit each other too far in one commit: at most {max}")]
+    LinkedTooFar {
+        /// How far they may.
+        max: u32,
+    },
     /// Steps were opened again and again.
     #[error("the transaction has opened as many steps as it may: {max}")]
     TooManyRounds {
@@ -274,7 +280,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 58] = [
+    pub const CODES: [&'static str; 59] = [
         "unauthenticated",
         "invalid-credentials",
         "too-many-attempts",
@@ -327,6 +333,7 @@ impl Refusal {
         "workflow-retired",
         "too-many-steps",
         "too-many-rounds",
+        "linked-too-far",
         "idempotency-key-reused",
         "idempotency-key-not-supported",
         "too-many-idempotency-keys",
@@ -391,6 +398,7 @@ impl Refusal {
             Self::WorkflowRetired => "workflow-retired",
             Self::TooManySteps { .. } => "too-many-steps",
             Self::TooManyRounds { .. } => "too-many-rounds",
+            Self::LinkedTooFar { .. } => "linked-too-far",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
             Self::TooManyIdempotencyKeys { .. } => "too-many-idempotency-keys",
@@ -439,6 +447,7 @@ impl Refusal {
                 | Self::WorkflowRetired
                 | Self::TooManySteps { .. }
                 | Self::TooManyRounds { .. }
+                | Self::LinkedTooFar { .. }
                 | Self::NoSuchAccount(_)
                 | Self::NoSuchHold(_)
                 | Self::InsufficientFunds(_)

@@ -10,6 +10,7 @@ pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
     let now = draft.moment.now;
     // Taken away in any case; setting it anew comes after.
     draft.disarm(timer.clone());
+    draft.begin_links();
     match timer.what {
         TimerOf::Session(id) => {
             let Some(session) = draft.session(id)? else { return Ok(()) };

@@ -213,6 +213,8 @@ fn named(actor: &Actor) -> String {
     match actor {
         Actor::Nobody => "nobody".to_owned(),
         Actor::System => "system".to_owned(),
+        Actor::Hook(name) => format!("hook:{name}"),
+        Actor::Workflow(name, _) => format!("workflow:{name}"),
         Actor::Key(key) => key.key.id.to_string(),
         Actor::Session(session) => match &session.user {
             Some(user) => user.username.to_string(),

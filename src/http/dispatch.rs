@@ -300,7 +300,7 @@ enum Named {
 impl Named {
     fn of(actor: &Actor) -> Option<Self> {
         match actor {
-            Actor::Nobody | Actor::System => None,
+            Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => None,
             Actor::Key(key) => Some(Self::Key(key.key.id.bits())),
             Actor::Session(session) => Some(match session.user.as_ref().map(|user| user.id) {
                 Some(user) => Self::User(UserId::bits(user)),

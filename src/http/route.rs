@@ -223,7 +223,7 @@ impl Who {
             Actor::Nobody => return Err(Code::Unauthenticated.into()),
             Actor::Session(_) => (true, false),
             Actor::Key(_) => (false, true),
-            Actor::System => (false, false),
+            Actor::Hook(_) | Actor::Workflow(..) | Actor::System => (false, false),
         };
         let may = match self {
             Self::Anyone | Self::Caller | Self::Actor => true,

@@ -354,6 +354,7 @@ const REFUSALS: &[Code] = &[
     Code::PastPivot,
     Code::TooManySteps,
     Code::TooManyRounds,
+    Code::LinkedTooFar,
     Code::InsufficientFunds,
     Code::UnknownAccount,
     Code::UnknownAsset,

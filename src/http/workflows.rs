@@ -13,7 +13,9 @@ use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
 use super::schemas::object;
 use super::users;
-use crate::engine::workflow::{DefinitionFault, Read, language_schema, mermaid, read, svg};
+use crate::engine::workflow::{
+    Definition, DefinitionFault, Read, language_schema, mermaid, read, svg,
+};
 use crate::engine::{Command, Outcome, Refusal, WorkflowView};
 use crate::types::{Time, WorkflowName};
 
@@ -200,7 +202,8 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
             at: None,
         }]));
     }
-    let warnings: Vec<_> = warnings.iter().map(ShownFault::from).collect();
+    let mut warnings: Vec<_> = warnings.iter().map(ShownFault::from).collect();
+    warnings.extend(unknowns(&call, &definition)?);
     let before = call.api.app.workflow(&definition.name, None).ok();
     let latest = before.map_or(0, |view| view.head.latest);
     let open = open_of(&call, &definition.name, latest)?;
@@ -219,6 +222,19 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
         other => Err(unexpected(other)),
     };
     Ok(call.execute(command, write).await)
+}
+
+/// What the definition names and is not there yet.
+fn unknowns(call: &Call, definition: &Definition) -> Result<Vec<ShownFault>, Problem> {
+    let unknown = call.api.app.unknowns(definition)?.into_iter();
+    let shown = unknown.map(|unknown| ShownFault {
+        pointer: String::new(),
+        code: unknown.code.to_owned(),
+        message: unknown.message,
+        line: None,
+        column: None,
+    });
+    Ok(shown.collect())
 }
 
 fn open_of(call: &Call, name: &WorkflowName, latest: u32) -> Result<Vec<OpenOf>, Problem> {
@@ -244,9 +260,14 @@ pub(super) const CHECK: Doc = Doc {
 
 pub(super) async fn check(call: Call) -> Result<Reply, Problem> {
     let (_, document) = read_document(&call).await?;
-    let shown = |faults: &[DefinitionFault]| faults.iter().map(ShownFault::from).collect();
+    let shown =
+        |faults: &[DefinitionFault]| -> Vec<_> { faults.iter().map(ShownFault::from).collect() };
     Reply::json(&match document {
-        Ok(read) => Checked { valid: true, errors: Vec::new(), warnings: shown(&read.warnings) },
+        Ok(read) => {
+            let mut warnings: Vec<_> = shown(&read.warnings);
+            warnings.extend(unknowns(&call, &read.definition)?);
+            Checked { valid: true, errors: Vec::new(), warnings }
+        }
         Err(faults) => Checked { valid: false, errors: shown(&faults), warnings: Vec::new() },
     })
 }

@@ -11,9 +11,9 @@ const ENTRY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Who asked and what happened, in a form that outlives the program: names and JSON text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryV1 {
-    /// `nobody`, `user`, `anonymous`, `key` or `system`.
+    /// `nobody`, `user`, `anonymous`, `key`, `hook`, `workflow` or `system`.
     pub actor: String,
-    /// The user name or the key's id; empty for the others.
+    /// The user name, the key's id, the hook's or the workflow's name; empty for the others.
     pub who: String,
     /// The session, if it came with one.
     pub session: Option<String>,
@@ -32,6 +32,8 @@ impl EntryV1 {
         let (kind, who) = match actor {
             Actor::Nobody => ("nobody", String::new()),
             Actor::System => ("system", String::new()),
+            Actor::Hook(name) => ("hook", name.to_string()),
+            Actor::Workflow(name, _) => ("workflow", name.to_string()),
             Actor::Key(key) => ("key", key.key.id.to_string()),
             Actor::Session(session) => match &session.user {
                 Some(user) => ("user", user.username.to_string()),

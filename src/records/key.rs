@@ -29,7 +29,7 @@ impl Scope {
                 None => Self::Session(session.session),
             }),
             Actor::Key(key) => Some(Self::Key(key.key.id)),
-            Actor::Nobody | Actor::System => None,
+            Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => None,
         }
     }
 }

@@ -28,6 +28,8 @@ enum WhoIdV1 {
     Session(u128),
     Key(u128),
     System,
+    Hook(u128),
+    Workflow(u128),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +112,7 @@ enum UndoV1 {
     Close(String),
     Revoke(u128, String),
     Grant(u128, String),
+    Cancel(u128),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -208,6 +211,8 @@ impl From<&Who> for WhoV1 {
             WhoId::User(id) => WhoIdV1::User(id.bits()),
             WhoId::Session(id) => WhoIdV1::Session(id.bits()),
             WhoId::Key(id) => WhoIdV1::Key(id.bits()),
+            WhoId::Hook(id) => WhoIdV1::Hook(id),
+            WhoId::Workflow(id) => WhoIdV1::Workflow(id.bits()),
             WhoId::System => WhoIdV1::System,
         };
         Self { id, name: who.name.to_string() }
@@ -220,6 +225,8 @@ impl From<WhoV1> for Who {
             WhoIdV1::User(id) => WhoId::User(UserId::new(id)),
             WhoIdV1::Session(id) => WhoId::Session(SessionId::new(id)),
             WhoIdV1::Key(id) => WhoId::Key(KeyId::new(id)),
+            WhoIdV1::Hook(id) => WhoId::Hook(id),
+            WhoIdV1::Workflow(id) => WhoId::Workflow(TxId::new(id)),
             WhoIdV1::System => WhoId::System,
         };
         Self { id, name: who.name.into() }
@@ -335,6 +342,7 @@ impl From<&Undo> for UndoV1 {
             Undo::Close(id) => Self::Close(id.to_string()),
             Undo::Revoke(user, role) => Self::Revoke(user.bits(), role.to_string()),
             Undo::Grant(user, role) => Self::Grant(user.bits(), role.to_string()),
+            Undo::Cancel(id) => Self::Cancel(id.bits()),
         }
     }
 }
@@ -348,6 +356,7 @@ impl UndoV1 {
             Self::Close(id) => Undo::Close(word(fact, &id)?),
             Self::Revoke(user, role) => Undo::Revoke(UserId::new(user), word(fact, &role)?),
             Self::Grant(user, role) => Undo::Grant(UserId::new(user), word(fact, &role)?),
+            Self::Cancel(id) => Undo::Cancel(TxId::new(id)),
         })
     }
 }

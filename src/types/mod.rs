@@ -10,8 +10,8 @@ mod time;
 pub use decimal::{Decimal, DecimalError, Rounding};
 pub use id::{KeyId, SessionId, TxId, UserId};
 pub use name::{
-    AccountId, AssetCode, HoldId, ProfileName, Role, StepName, TransferId, UserPattern, Username,
-    ValueName, WorkflowName,
+    AccountId, AssetCode, HoldId, HookName, ProfileName, Role, StepName, TransferId, UserPattern,
+    Username, ValueName, WorkflowName,
 };
 pub use revision::Revision;
 pub use secret::{Password, Token, TokenHash, TokenKind};

@@ -152,8 +152,14 @@ name! {
     is_free,
     "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
 }
+name! {
+    /// Names a hook: where another service's messages come in. As those of workflows.
+    HookName,
+    |text| is_name(text, |byte| byte.is_ascii_lowercase(), |byte| lower_or_digit(byte) || byte == b'-'),
+    "must be 1 to 64 characters of a-z, 0-9 and -, the first one of a-z"
+}
 serde_as_text!(
-    Username Role ProfileName UserPattern WorkflowName StepName AccountId AssetCode HoldId
+    HookName Username Role ProfileName UserPattern WorkflowName StepName AccountId AssetCode HoldId
     TransferId ValueName
 );
 

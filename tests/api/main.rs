@@ -21,6 +21,7 @@ mod crash;
 mod http;
 mod idempotency;
 mod ledger;
+mod links;
 mod operations;
 mod passwords;
 mod queue;

@@ -173,6 +173,7 @@ fn read(path: &Path) -> Result<(scenario::File, Vec<Document>), String> {
     let beside = match (&file.workflows, &file.definition) {
         (Some(named), _) => named.clone(),
         (None, Some(_)) => Vec::new(),
+        (None, None) if !file.definitions.is_empty() => Vec::new(),
         (None, None) => vec![name.replace(SCENARIOS, ".yaml")],
     };
     let mut documents = Vec::new();
@@ -182,7 +183,7 @@ fn read(path: &Path) -> Result<(scenario::File, Vec<Document>), String> {
         let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
         documents.push(document(&path.display().to_string(), &text)?);
     }
-    if let Some(text) = &file.definition {
+    for text in file.definition.iter().chain(&file.definitions) {
         documents.push(document("the definition in this file", text)?);
     }
     Ok((file, documents))

@@ -6,6 +6,7 @@ use super::expect;
 use super::scenario::{Given, Scenario, Step, span};
 use super::sound;
 use super::world::{Document, Stop, World, parse};
+use crate::app::{PageAsk, TxFilter};
 use crate::engine::{Actor, Command, Outcome, Refusal, Repair, StartAsk, UserChange, open_codes};
 use crate::http::problem::Problem;
 use crate::records::entry::EntryV1;
@@ -111,6 +112,7 @@ enum Action<'s> {
     Resend(&'s str),
     Cancel(&'s str),
     Read(&'s str),
+    Find(&'s str),
     Retry(&'s str),
     Skip(&'s str),
     Login(&'s str),
@@ -133,6 +135,7 @@ fn action(step: &Step) -> Result<Option<Action<'_>>, Stop> {
         step.resend.as_deref().map(Action::Resend),
         step.cancel.as_deref().map(Action::Cancel),
         step.read.as_deref().map(Action::Read),
+        step.find.as_deref().map(Action::Find),
         step.retry.as_deref().map(Action::Retry),
         step.skip.as_deref().map(Action::Skip),
         step.login.as_deref().map(Action::Login),
@@ -189,6 +192,7 @@ async fn act(world: &mut World, step: &Step) -> Result<(), Stop> {
             world.app.transaction(&actor, tx)?;
             Ok(())
         }
+        Action::Find(workflow) => find(world, step, workflow),
         Action::Retry(name) => {
             let (tx, repair) = (world.tx(Some(name))?, Repair::Retry);
             by(world, step, Command::Repair { tx, repair }).await
@@ -305,6 +309,21 @@ async fn start(world: &mut World, step: &Step, workflow: &str) -> Result<(), Sto
         let name = step.named.as_deref().unwrap_or(workflow);
         world.txs.push((name.to_owned(), view.tx.id));
     }
+    Ok(())
+}
+
+/// Gives a name to a transaction that another one started.
+fn find(world: &mut World, step: &Step, workflow: &str) -> Result<(), Stop> {
+    let filter = TxFilter {
+        workflow: Some(parse(workflow)?),
+        reference: Some(step.reference.clone().unwrap_or_default()),
+        ..TxFilter::default()
+    };
+    let page = PageAsk { limit: 1, after: None };
+    let found = world.app.transactions(&Actor::System, &filter, page)?.items.pop();
+    let found = found.ok_or_else(|| Stop::Wrong("no transaction has this reference".to_owned()))?;
+    let name = step.named.as_deref().unwrap_or(workflow);
+    world.txs.push((name.to_owned(), found.tx.id));
     Ok(())
 }
 

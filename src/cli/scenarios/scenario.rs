@@ -20,6 +20,9 @@ pub(super) struct File {
     pub(super) workflows: Option<Vec<String>>,
     /// A document, right here.
     pub(super) definition: Option<String>,
+    /// Documents, right here, that belong together.
+    #[serde(default)]
+    pub(super) definitions: Vec<String>,
     /// What is given in every scenario.
     #[serde(default)]
     pub(super) given: Given,
@@ -118,6 +121,8 @@ pub(super) struct Step {
     pub(super) cancel: Option<String>,
     /// Reads this transaction.
     pub(super) read: Option<String>,
+    /// Finds the transaction of this workflow with the `reference`, whoever started it.
+    pub(super) find: Option<String>,
     /// An operator has this stuck transaction try again.
     pub(super) retry: Option<String>,
     /// An operator has this stuck transaction leave the step out.

@@ -30,6 +30,8 @@ pub(in crate::engine) fn lets_in(
         By::Role(role) => actor.has(role.as_str()),
         By::Named(_) => actor.user().is_some_and(|user| users.contains(&user.username)),
         By::ApiKey => matches!(actor, Actor::Key(_)),
+        By::Hook(hook) => matches!(actor, Actor::Hook(name) if name == hook),
+        By::Workflow(workflow) => matches!(actor, Actor::Workflow(name, _) if name == workflow),
     })
 }
 

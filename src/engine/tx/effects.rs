@@ -162,6 +162,18 @@ impl Walk<'_, '_> {
             }
             EffectKind::Grant { user, role } => self.role(user, role, true, frame, undo),
             EffectKind::Revoke { user, role } => self.role(user, role, false, frame, undo),
+            EffectKind::Start { workflow, reference, input, owner } => {
+                let ask = super::links::Start {
+                    workflow,
+                    reference,
+                    input: input.as_ref(),
+                    owner: owner.as_ref(),
+                };
+                self.start_other(&ask, frame, undo)
+            }
+            EffectKind::Submit { transaction, step, input } => {
+                self.submit_other(transaction, step, input.as_ref(), frame)
+            }
             EffectKind::Each { list, name, effects } => {
                 let made = self.look(frame, |scene| scene.eval(list))?;
                 let Value::Array(lines) = made.into_json() else {
@@ -182,16 +194,21 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn made(&self, template: &Template, frame: &Frame) -> Result<Made, Stop> {
+    pub(super) fn made(&self, template: &Template, frame: &Frame) -> Result<Made, Stop> {
         self.look(frame, |scene| scene.make(template))
     }
 
-    fn text(&self, template: &Template, frame: &Frame, what: &str) -> Result<String, Stop> {
+    pub(super) fn text(
+        &self,
+        template: &Template,
+        frame: &Frame,
+        what: &str,
+    ) -> Result<String, Stop> {
         let made = self.made(template, frame)?;
         made.to_text().map(str::to_owned).map_err(|error| failed(format!("{what}: {error}")))
     }
 
-    fn object(
+    pub(super) fn object(
         &self,
         template: &Template,
         frame: &Frame,
@@ -413,7 +430,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn user(&self, name: &str) -> Result<UserRef, Stop> {
+    pub(super) fn user(&self, name: &str) -> Result<UserRef, Stop> {
         let unknown = || Stop::Refused(Refusal::NotFound("user"));
         let name: Username = name.parse().map_err(|_| unknown())?;
         self.draft.user_named(&name)?.map(crate::engine::User::names).ok_or_else(unknown)
@@ -486,6 +503,7 @@ impl Walk<'_, '_> {
             Undo::Close(id) => ledger::close_account(self.draft, id),
             Undo::Revoke(user, role) => self.change_role(*user, role, false).map(|_| ()),
             Undo::Grant(user, role) => self.change_role(*user, role, true).map(|_| ()),
+            Undo::Cancel(id) => self.cancel_other(*id),
         }
     }
 }

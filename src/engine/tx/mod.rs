@@ -11,6 +11,7 @@ mod challenge;
 mod effects;
 mod event;
 mod gone;
+mod links;
 mod publish;
 mod queue;
 mod record;

@@ -258,6 +258,10 @@ pub enum WhoId {
     Session(SessionId),
     /// A service.
     Key(KeyId),
+    /// A hook, by a hash of its name.
+    Hook(u128),
+    /// A transaction.
+    Workflow(TxId),
     /// The server itself.
     System,
 }
@@ -276,6 +280,15 @@ impl Who {
             }
             Actor::Key(key) => {
                 Self { id: WhoId::Key(key.key.id), name: key.key.id.to_string().into() }
+            }
+            Actor::Hook(hook) => {
+                let hash = blake3::hash(hook.as_str().as_bytes());
+                let (id, _) = hash.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
+                let id = WhoId::Hook(u128::from_be_bytes(*id));
+                Self { id, name: format!("hook:{hook}").into() }
+            }
+            Actor::Workflow(workflow, tx) => {
+                Self { id: WhoId::Workflow(*tx), name: format!("workflow:{workflow}").into() }
             }
             Actor::Nobody | Actor::System => Self { id: WhoId::System, name: "system".into() },
         }
@@ -364,6 +377,8 @@ pub enum Undo {
     Revoke(UserId, Role),
     /// Give the role again.
     Grant(UserId, Role),
+    /// Cancel the transaction that was started, if its pivot has not passed.
+    Cancel(TxId),
 }
 
 impl Tx {

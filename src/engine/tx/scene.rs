@@ -144,7 +144,9 @@ fn actor(actor: &Actor) -> Value {
         WhoId::User(_) => "user",
         WhoId::Session(_) => "anonymous",
         WhoId::Key(_) => "key",
-        WhoId::System => "system",
+        WhoId::Hook(_) => "hook",
+        // The server does it, for the step that says so.
+        WhoId::Workflow(_) | WhoId::System => "system",
     };
     let via = match actor {
         Actor::Session(session) => session.via.as_ref().map(|key| key.id),

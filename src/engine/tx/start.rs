@@ -9,7 +9,7 @@ use super::access::{lets_in, may_see};
 use super::event::TxEvent;
 use super::record::{Owner, Status, Tx};
 use super::scene::{Frame, Scene, failed};
-use super::view::{TxView, view};
+use super::view::view;
 use super::walk::{Trigger, Walk};
 use crate::engine::decide::Acting;
 use crate::engine::draft::{Draft, Stop};
@@ -17,7 +17,7 @@ use crate::engine::expr::Made;
 use crate::engine::state::{Fact, Record, Reference};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
 use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
-use crate::types::{TxId, WorkflowName};
+use crate::types::{SessionId, TxId, WorkflowName};
 
 /// Longest reference, in bytes.
 pub const REFERENCE_BYTES_MAX: usize = 256;
@@ -48,8 +48,14 @@ pub(in crate::engine) fn start(
     }
     let input = Value::Object(ask.input.clone());
     let reference = match &ask.reference {
-        Some(reference) => match referred(draft, acting, ask, reference, &input)? {
-            Referred::Known(view) => {
+        Some(reference) => match referred(draft, &ask.workflow, reference, &input)? {
+            Referred::Known(id) => {
+                let tx = draft.tx(id)?.ok_or(Refusal::ReferenceTaken)?;
+                let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+                if !may_see(tx, &definition, &acting.actor, false) {
+                    return Err(Refusal::ReferenceTaken.into());
+                }
+                let view = view(draft, &acting.actor, id)?;
                 return Ok(Outcome::Transaction { view, created: false });
             }
             Referred::New(fact, record) => Some((fact, record)),
@@ -59,53 +65,86 @@ pub(in crate::engine) fn start(
     if retired {
         return Err(Refusal::WorkflowRetired.into());
     }
-    let input = checked_input(&definition, input)?;
-    let id = TxId::new(draft.mint());
-    let now = draft.moment.now;
-    let mut tx = Tx {
-        id,
+    let begin = Begin {
         workflow: ask.workflow.clone(),
         version,
+        definition,
         reference: ask.reference.as_deref().map(Into::into),
         owner,
         session: acting.session.as_ref().map(|session| session.id),
-        ends_with_session: definition.session_end == SessionEnd::Cancel,
-        status: Status::Running,
-        outcome: None,
-        data: Arc::new(Value::Object(Map::new())),
-        open: Vec::new(),
-        joins: Vec::new(),
-        holds: Vec::new(),
-        challenges: Vec::new(),
-        done: Vec::new(),
-        taken: BTreeMap::new(),
-        rounds: 0,
-        pivot: false,
-        one: None,
-        started_at: now,
-        updated_at: now,
-        deadline: definition.deadline.map(|span| now.plus(span)),
-        timer_at: None,
-        next_place: 0,
-        ending: None,
-        stuck: None,
+        asker: super::submit::asker(acting),
     };
-    let asker = super::submit::asker(acting);
-    tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
-    tx.one = one(draft, &definition, &tx, &asker)?;
-    draft.emit(crate::engine::Event::Tx {
-        tx: id,
-        event: Box::new(TxEvent::Started(Box::new(tx))),
-    })?;
-    if let Some((fact, record)) = reference {
-        draft.put(fact, Record::Reference(Reference { tx: id, ..record }));
-    }
-    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
-    let first = Target::Step(definition.first.clone());
-    walk.go(&first, None, None, &Frame::default())?;
-    walk.settle()?;
+    let id = begin.begin(draft, input, reference)?;
     let view = view(draft, &acting.actor, id)?;
     Ok(Outcome::Transaction { view, created: true })
+}
+
+/// A transaction that is to begin.
+pub(super) struct Begin {
+    pub(super) workflow: WorkflowName,
+    pub(super) version: u32,
+    pub(super) definition: Arc<Definition>,
+    pub(super) reference: Option<Arc<str>>,
+    pub(super) owner: Owner,
+    pub(super) session: Option<SessionId>,
+    pub(super) asker: super::scene::Asker,
+}
+
+impl Begin {
+    /// Begins it, and goes as far as nothing waits.
+    pub(super) fn begin(
+        self,
+        draft: &mut Draft<'_>,
+        input: Value,
+        reference: Option<(Fact, Reference)>,
+    ) -> Result<TxId, Stop> {
+        let Self { workflow, version, definition, reference: text, owner, session, asker } = self;
+        let input = checked_input(&definition, input)?;
+        let id = TxId::new(draft.mint());
+        let now = draft.moment.now;
+        let mut tx = Tx {
+            id,
+            workflow,
+            version,
+            reference: text,
+            owner,
+            session,
+            ends_with_session: definition.session_end == SessionEnd::Cancel,
+            status: Status::Running,
+            outcome: None,
+            data: Arc::new(Value::Object(Map::new())),
+            open: Vec::new(),
+            joins: Vec::new(),
+            holds: Vec::new(),
+            challenges: Vec::new(),
+            done: Vec::new(),
+            taken: BTreeMap::new(),
+            rounds: 0,
+            pivot: false,
+            one: None,
+            started_at: now,
+            updated_at: now,
+            deadline: definition.deadline.map(|span| now.plus(span)),
+            timer_at: None,
+            next_place: 0,
+            ending: None,
+            stuck: None,
+        };
+        tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
+        tx.one = one(draft, &definition, &tx, &asker)?;
+        draft.emit(crate::engine::Event::Tx {
+            tx: id,
+            event: Box::new(TxEvent::Started(Box::new(tx))),
+        })?;
+        if let Some((fact, record)) = reference {
+            draft.put(fact, Record::Reference(Reference { tx: id, ..record }));
+        }
+        let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
+        let first = Target::Step(definition.first.clone());
+        walk.go(&first, None, None, &Frame::default())?;
+        walk.settle()?;
+        Ok(id)
+    }
 }
 
 fn owner(actor: &Actor) -> Result<Owner, Refusal> {
@@ -115,20 +154,22 @@ fn owner(actor: &Actor) -> Result<Owner, Refusal> {
             None => Owner::Anonymous(session.session),
         }),
         Actor::Key(key) => Ok(Owner::Key(key.key.clone())),
-        Actor::Nobody | Actor::System => Err(Refusal::Unauthenticated),
+        Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => {
+            Err(Refusal::Unauthenticated)
+        }
     }
 }
 
-enum Referred {
-    Known(Box<TxView>),
+pub(super) enum Referred {
+    /// It belongs to this transaction, which was started with the same input.
+    Known(TxId),
     New(Fact, Reference),
 }
 
 /// What has the reference already. The row is there for ever: a reference is never given out again.
-fn referred(
+pub(super) fn referred(
     draft: &Draft<'_>,
-    acting: &Acting,
-    ask: &StartAsk,
+    workflow: &WorkflowName,
     reference: &str,
     input: &Value,
 ) -> Result<Referred, Stop> {
@@ -137,17 +178,13 @@ fn referred(
         let error = FieldError::new("/reference", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
-    let fact = reference_fact(&ask.workflow, reference);
+    let fact = reference_fact(workflow, reference);
     let input = digest(&[&input.to_string()]);
-    let Some(known) = draft.reference(&fact)? else {
-        return Ok(Referred::New(fact, Reference { tx: TxId::new(0), input }));
-    };
-    let Some(tx) = draft.tx(known.tx)? else { return Err(Refusal::ReferenceTaken.into()) };
-    let definition = draft.definition(tx.workflow.clone(), tx.version)?;
-    if known.input != input || !may_see(tx, &definition, &acting.actor, false) {
-        return Err(Refusal::ReferenceTaken.into());
+    match draft.reference(&fact)? {
+        None => Ok(Referred::New(fact, Reference { tx: TxId::new(0), input })),
+        Some(known) if known.input == input => Ok(Referred::Known(known.tx)),
+        Some(_) => Err(Refusal::ReferenceTaken.into()),
     }
-    Ok(Referred::Known(view(draft, &acting.actor, known.tx)?))
 }
 
 /// The record that keeps a reference.

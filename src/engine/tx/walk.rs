@@ -447,6 +447,12 @@ impl<'a, 'd> Walk<'a, 'd> {
             let undone = done.undo.iter().rev().try_for_each(|undo| self.undo(undo));
             match undone {
                 Ok(()) => self.emit(TxEvent::StepUndone { step: done.step })?,
+                // Another transaction of this commit is on its way: not now, but not never.
+                Err(Stop::Refused(refusal @ Refusal::LinkedTooFar { .. }))
+                    if self.trigger == Trigger::Request =>
+                {
+                    return Err(refusal.into());
+                }
                 Err(Stop::Refused(refusal)) => {
                     self.draft.back_to(before);
                     return self.stick(&done.step, &refusal);

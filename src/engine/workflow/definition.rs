@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::schema::InputSchema;
 use crate::engine::expr::Expr;
-use crate::types::{Role, Span, StepName, WorkflowName};
+use crate::types::{HookName, Role, Span, StepName, WorkflowName};
 
 /// A workflow, checked.
 #[derive(Debug)]
@@ -132,6 +132,10 @@ pub enum By {
     Named(Expr),
     /// Any API key.
     ApiKey,
+    /// Another service, by a signed message to this hook.
+    Hook(HookName),
+    /// A transaction of this workflow, by an effect.
+    Workflow(WorkflowName),
 }
 
 /// How many submissions by different users a step takes.
@@ -286,6 +290,26 @@ pub enum EffectKind {
         /// The role.
         role: Role,
     },
+    /// Starts another transaction.
+    Start {
+        /// Its workflow.
+        workflow: Template,
+        /// The key under which it is started once.
+        reference: Template,
+        /// The input of its start; `None`: none.
+        input: Option<Template>,
+        /// Whose it is, by name; `None` or null: whose this one is.
+        owner: Option<Template>,
+    },
+    /// Submits a step of another transaction.
+    Submit {
+        /// Its id.
+        transaction: Template,
+        /// The step.
+        step: Template,
+        /// The input; `None`: none.
+        input: Option<Template>,
+    },
     /// Does the effects for each element.
     Each {
         /// The list, of at most 100.
@@ -409,6 +433,19 @@ impl Definition {
         self.each_effect(&mut |kind| {
             if let EffectKind::Grant { role, .. } | EffectKind::Revoke { role, .. } = kind {
                 found.insert(role);
+            }
+        });
+        found
+    }
+
+    /// The workflows that effects start and that are named without an expression.
+    #[must_use]
+    pub fn literal_workflows(&self) -> BTreeSet<&str> {
+        let mut found = BTreeSet::new();
+        self.each_effect(&mut |kind| {
+            if let EffectKind::Start { workflow: Template::Literal(Value::String(name)), .. } = kind
+            {
+                found.insert(name.as_str());
             }
         });
         found

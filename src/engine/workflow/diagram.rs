@@ -224,6 +224,8 @@ fn called(by: &By) -> String {
         By::Role(role) => role.to_string(),
         By::Named(expr) => shortened(expr.source(), LABEL_CHARACTERS_MAX),
         By::ApiKey => "service".to_owned(),
+        By::Hook(name) => format!("hook {name}"),
+        By::Workflow(name) => format!("workflow {name}"),
     }
 }
 

@@ -108,6 +108,7 @@ pub fn language_schema() -> Value {
                         { "enum": ["owner", "anyone", "service"] },
                         { "type": "string", "pattern": "^role:." },
                         { "type": "string", "pattern": "^user:=." },
+                        { "type": "string", "pattern": "^(hook|workflow):[a-z][a-z0-9-]{0,63}$" },
                     ],
                 },
             },
@@ -374,6 +375,25 @@ fn effect_schemas() -> Vec<(&'static str, Value)> {
         ),
         ("grant", mapping("Gives a user a role.", &["user", "role"], &user_and_role)),
         ("revoke", mapping("Takes a role from a user.", &["user", "role"], &user_and_role)),
+        (
+            "start",
+            mapping(
+                "Starts another transaction, in this commit; it is cancelled when this one is undone.",
+                &["workflow", "reference"],
+                &json!({
+                    "workflow": template, "reference": template, "input": object,
+                    "owner": template,
+                }),
+            ),
+        ),
+        (
+            "submit",
+            mapping(
+                "Submits a step of another transaction that lets this workflow in.",
+                &["transaction", "step"],
+                &json!({ "transaction": template, "step": template, "input": object }),
+            ),
+        ),
         (
             "each",
             json!({ "$ref": "#/$defs/expression", "description": "A list of up to 100: `do` is done for each of its elements, which is called what `as` says." }),

@@ -249,6 +249,7 @@ impl From<&Refusal> for Problem {
             Refusal::WorkflowRetired => Code::WorkflowRetired,
             Refusal::TooManySteps { .. } => Code::TooManySteps,
             Refusal::TooManyRounds { .. } => Code::TooManyRounds,
+            Refusal::LinkedTooFar { .. } => Code::LinkedTooFar,
             Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Refusal::IdempotencyKeyNotSupported => Code::IdempotencyKeyNotSupported,
             Refusal::TooManyIdempotencyKeys { .. } => Code::TooManyIdempotencyKeys,

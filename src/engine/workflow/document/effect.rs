@@ -10,7 +10,7 @@ use super::step::{kind_of, list, target};
 use super::words;
 use crate::engine::expr::{Expr, Scope, Type};
 use crate::engine::workflow::definition::{Effect, EffectKind, Template};
-use crate::types::{AccountId, AssetCode, Decimal, Role, Span, Time};
+use crate::types::{AccountId, AssetCode, Decimal, Role, Span, StepName, Time, TxId, WorkflowName};
 
 /// Most effects of a step, its reminders and what stands inside `each` included.
 const EFFECTS_MAX: usize = 64;
@@ -228,6 +228,20 @@ impl Place<'_, '_> {
         Some(note)
     }
 
+    /// What must make a text.
+    fn text(&self, reader: &mut Reader, key: &str, what: &str) -> Option<Template> {
+        let spot = self.fields.get(key)?;
+        let made = reader.template(spot, self.scope);
+        let fits = [Type::Text, Type::AmountText];
+        reader.expect(&spot.pointer, &kind_of(&made), &fits, what);
+        Some(made)
+    }
+
+    /// What must make an object, if it is there.
+    fn object(&self, reader: &mut Reader, key: &str) -> Option<Template> {
+        self.fields.get(key).map(|spot| object(reader, spot, self.scope, "the input"))
+    }
+
     fn authority(&self, reader: &mut Reader) -> bool {
         let Some(spot) = self.fields.get("authority") else { return false };
         if spot.text() == Some("workflow") {
@@ -339,6 +353,20 @@ fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
         "grant" => {
             let (user, role) = (place.user(reader), place.role(reader));
             EffectKind::Grant { user: user?, role: role? }
+        }
+        "start" => {
+            let workflow = place.textual::<WorkflowName>(reader, "workflow", "a workflow");
+            place.needed(reader, "reference");
+            let reference = place.text(reader, "reference", "a reference");
+            let input = place.object(reader, "input");
+            let owner = place.template(reader, "owner");
+            EffectKind::Start { workflow: workflow?, reference: reference?, input, owner }
+        }
+        "submit" => {
+            let transaction = place.textual::<TxId>(reader, "transaction", "a transaction's id");
+            let step = place.textual::<StepName>(reader, "step", "a step");
+            let input = place.object(reader, "input");
+            EffectKind::Submit { transaction: transaction?, step: step?, input }
         }
         _ => {
             let (user, role) = (place.user(reader), place.role(reader));

@@ -195,11 +195,24 @@ fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
         reader.expect(&spot.pointer, expr.kind(), &[Type::Text], "the name of a user");
         return Some(By::Named(expr));
     }
-    if let Some(later) = words::LATER_BY.iter().find(|later| by.starts_with(**later)) {
-        reader.later(&spot.pointer, later);
-        return None;
+    for (before, what) in [("hook:", "a hook"), ("workflow:", "a workflow")] {
+        let Some(name) = by.strip_prefix(before) else { continue };
+        let parsed = if before == "hook:" {
+            name.parse().map(By::Hook)
+        } else {
+            name.parse().map(By::Workflow)
+        };
+        let told = |error| format!("`{}` is no name of {what}: it {error}", shortened(name));
+        return match parsed {
+            Ok(by) => Some(by),
+            Err(error) => {
+                reader.fault(&spot.pointer, "invalid-name", told(error));
+                None
+            }
+        };
     }
-    let known = ["owner", "anyone", "service", "role:NAME", "user:=EXPR"];
+    let known =
+        ["owner", "anyone", "service", "role:NAME", "user:=EXPR", "hook:NAME", "workflow:NAME"];
     let message = format!("`{}` is nobody; known are {}", shortened(by), listed(&known));
     reader.fault(&spot.pointer, "invalid-value", message);
     None

@@ -61,7 +61,7 @@ pub(crate) const WAIT: [&str; 2] = ["for", "until"];
 pub(crate) const WHO: [&str; 1] = ["by"];
 
 /// What an effect is, and the keys that it has.
-pub(crate) const EFFECTS: [(&str, &[&str]); 13] = [
+pub(crate) const EFFECTS: [(&str, &[&str]); 15] = [
     ("set", &[]),
     ("merge", &[]),
     ("hold", &["id", "key", "from", "amount", "expires", "on_expiry", "authority"]),
@@ -74,6 +74,8 @@ pub(crate) const EFFECTS: [(&str, &[&str]); 13] = [
     ("open", &["account", "asset", "owner", "floor"]),
     ("grant", &["user", "role"]),
     ("revoke", &["user", "role"]),
+    ("start", &["workflow", "reference", "input", "owner"]),
+    ("submit", &["transaction", "step", "input"]),
     ("each", &[]),
 ];
 
@@ -84,8 +86,6 @@ pub(crate) const BESIDE: [&str; 3] = ["when", "as", "do"];
 /// is where support for it begins.
 pub(crate) const LATER_STEP: [&str; 3] = ["call", "compensate", "failed"];
 /// Effects of a later version.
-pub(crate) const LATER_EFFECT: [&str; 3] = ["send", "start", "submit"];
+pub(crate) const LATER_EFFECT: [&str; 1] = ["send"];
 /// Keys of `challenge` of a later version.
 pub(crate) const LATER_CHALLENGE: [&str; 1] = ["send"];
-/// What begins an entry of `by` of a later version.
-pub(crate) const LATER_BY: [&str; 2] = ["hook:", "workflow:"];

@@ -1,0 +1,99 @@
+//! What a definition names and is not there yet: no fault, but perhaps a slip.
+
+use std::collections::BTreeSet;
+
+use super::app::App;
+use crate::engine::workflow::Definition;
+use crate::engine::{Fact, Record, Refusal};
+use crate::records::{Key, ReadError, read_fact};
+use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
+use crate::types::{AccountId, Role, WorkflowName};
+
+/// Most users and API keys that are looked at for a role: where there are more, nothing is said.
+const EXAMINED_MAX: usize = 2000;
+
+/// Something that a definition names and is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// `unknown-account`, `unknown-role` or `unknown-workflow`.
+    pub code: &'static str,
+    /// In words.
+    pub message: String,
+}
+
+impl App {
+    /// The accounts, roles and workflows that a definition names and that are not there yet.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn unknowns(&self, definition: &Definition) -> Result<Vec<Unknown>, Refusal> {
+        let mut found = Vec::new();
+        for name in definition.literal_accounts() {
+            let Ok(id) = name.parse::<AccountId>() else { continue };
+            if self.is_absent(&Fact::Account(id))? {
+                let message =
+                    format!("there is no account `{name}` yet; until there is, it is refused");
+                found.push(Unknown { code: "unknown-account", message });
+            }
+        }
+        for name in definition.literal_workflows() {
+            let Ok(workflow) = name.parse::<WorkflowName>() else { continue };
+            if workflow != definition.name && self.is_absent(&Fact::Workflow(workflow))? {
+                let message =
+                    format!("there is no workflow `{name}` yet; until there is, it is refused");
+                found.push(Unknown { code: "unknown-workflow", message });
+            }
+        }
+        for role in self.roles_of_nobody(definition)? {
+            let message = format!("nobody has the role `{role}` yet");
+            found.push(Unknown { code: "unknown-role", message });
+        }
+        Ok(found)
+    }
+
+    fn is_absent(&self, fact: &Fact) -> Result<bool, Refusal> {
+        Ok(self.guard(read_fact(&*self.store, View::Committed, fact))?.is_none())
+    }
+
+    fn roles_of_nobody<'d>(
+        &self,
+        definition: &'d Definition,
+    ) -> Result<BTreeSet<&'d Role>, Refusal> {
+        let given = definition.granted_roles();
+        let mut missing: BTreeSet<&Role> = definition.roles();
+        missing.retain(|role| !role.is_power() && !given.contains(*role));
+        let mut examined = 0;
+        for prefix in [Key::USERS, Key::API_KEYS] {
+            let mut range = KeyRange::prefix(prefix);
+            loop {
+                if missing.is_empty() {
+                    return Ok(missing);
+                }
+                let page =
+                    self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
+                let page = self.guard(page.map_err(ReadError::from))?;
+                for row in &page.rows {
+                    let fact = match Key::decode(&row.key) {
+                        Some(Key::User(id)) => Fact::User(id),
+                        Some(Key::ApiKey(id)) => Fact::Key(id),
+                        _ => continue,
+                    };
+                    let loaded = self.guard(read_fact(&*self.store, View::Committed, &fact))?;
+                    let roles = match loaded.as_ref().map(|(record, _)| &**record) {
+                        Some(Record::User(user)) => user.roles.clone(),
+                        Some(Record::Key(key)) => key.roles.clone(),
+                        _ => continue,
+                    };
+                    missing.retain(|role| !roles.contains(role));
+                }
+                examined += page.rows.len();
+                if examined > EXAMINED_MAX {
+                    return Ok(BTreeSet::new());
+                }
+                let Some(next) = page.next else { break };
+                range = range.after(next);
+            }
+        }
+        Ok(missing)
+    }
+}

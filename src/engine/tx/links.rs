@@ -1,0 +1,212 @@
+//! Transactions that start, submit and cancel each other, within one commit.
+//!
+//! What is refused in the other one refuses the effect, and with it the step that it stands in. A
+//! transaction that is on its way is not led back to: its record would change under it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::event::TxEvent;
+use super::record::{Owner, Status, Undo};
+use super::scene::{Asker, Frame, failed};
+use super::start::{Begin, Referred, referred};
+use super::walk::{Trigger, Walk};
+use crate::engine::decide::Acting;
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::workflow::{By, Definition, Guard, Template};
+use crate::engine::{Actor, Refusal};
+use crate::types::{SessionId, TxId, WorkflowName};
+
+/// Deepest chain of transactions that lead to each other in one commit.
+const DEPTH_MAX: u32 = 8;
+
+/// Most transactions that others start, submit or cancel in one commit: each is as much work as a
+/// request, and the executor does nothing else meanwhile.
+const LINKS_MAX: u32 = 32;
+
+/// What `start` says.
+pub(super) struct Start<'e> {
+    pub(super) workflow: &'e Template,
+    pub(super) reference: &'e Template,
+    pub(super) input: Option<&'e Template>,
+    pub(super) owner: Option<&'e Template>,
+}
+
+impl<'d> Walk<'_, 'd> {
+    /// Leads to other transactions.
+    fn lead<T>(
+        &mut self,
+        there: impl FnOnce(&mut Draft<'d>, &Acting) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
+        let acting = Acting::of_workflow(self.tx()?.workflow.clone(), self.id);
+        let links = self.draft.link(self.id);
+        let depth = u32::try_from(self.draft.linked().len()).unwrap_or(u32::MAX);
+        let led = if depth > DEPTH_MAX {
+            Err(Refusal::LinkedTooFar { max: DEPTH_MAX }.into())
+        } else if links > LINKS_MAX {
+            Err(Refusal::LinkedTooFar { max: LINKS_MAX }.into())
+        } else {
+            there(self.draft, &acting)
+        };
+        self.draft.unlink();
+        led
+    }
+
+    /// Refuses to lead back to what is on its way.
+    fn must_rest(&self, id: TxId) -> Result<(), Refusal> {
+        if id == self.id || self.draft.linked().contains(&id) {
+            return Err(Refusal::LinkedTooFar { max: DEPTH_MAX });
+        }
+        Ok(())
+    }
+
+    fn input_of(
+        &self,
+        input: Option<&Template>,
+        frame: &Frame,
+        what: &str,
+    ) -> Result<Map<String, Value>, Stop> {
+        input.map_or_else(|| Ok(Map::new()), |input| self.object(input, frame, what))
+    }
+
+    /// Starts another transaction, once for its reference.
+    pub(super) fn start_other(
+        &mut self,
+        start: &Start<'_>,
+        frame: &Frame,
+        undo: &mut Vec<Undo>,
+    ) -> Result<(), Stop> {
+        let workflow = self.text(start.workflow, frame, "the name of a workflow")?;
+        let workflow: WorkflowName =
+            workflow.parse().map_err(|_| Stop::Refused(Refusal::NotFound("workflow")))?;
+        let reference = self.text(start.reference, frame, "a reference")?;
+        let input = Value::Object(self.input_of(start.input, frame, "start")?);
+        let owner = match start.owner {
+            None => self.tx()?.owner.clone(),
+            Some(owner) => match self.made(owner, frame)?.into_json() {
+                Value::Null => self.tx()?.owner.clone(),
+                Value::String(name) => Owner::User(self.user(&name)?),
+                _ => return Err(failed("the owner must be a user's name".to_owned())),
+            },
+        };
+        let session = self.tx()?.session;
+        let started = self.lead(|draft, acting| {
+            begin(draft, acting, (workflow, &reference), input, owner, session)
+        })?;
+        undo.extend(started.map(Undo::Cancel));
+        Ok(())
+    }
+
+    /// Submits a step of another transaction.
+    pub(super) fn submit_other(
+        &mut self,
+        transaction: &Template,
+        step: &Template,
+        input: Option<&Template>,
+        frame: &Frame,
+    ) -> Result<(), Stop> {
+        let none = || Stop::Refused(Refusal::NotFound("transaction"));
+        let id = self.text(transaction, frame, "the id of a transaction")?;
+        let id: TxId = id.parse().map_err(|_| none())?;
+        let step = self.text(step, frame, "the name of a step")?;
+        let input = Value::Object(self.input_of(input, frame, "submit")?);
+        self.must_rest(id)?;
+        let tx = self.draft.tx(id)?.ok_or_else(none)?;
+        let definition = self.draft.definition(tx.workflow.clone(), tx.version)?;
+        let asks = definition.steps.iter().find(|one| one.name.as_str() == step);
+        let code = |guard: &Guard| matches!(guard, Guard::Challenge { .. });
+        if asks.is_some_and(|step| step.guard.iter().any(code)) {
+            // Attempts are counted where a person makes them.
+            return Err(Refusal::NotAllowed("a step with a one-time code is a person's").into());
+        }
+        self.lead(|draft, acting| super::submit::submit(draft, acting, id, &step, &input, None))
+            .map(drop)
+    }
+
+    /// Cancels a transaction that was started by this one. What can only go forward goes on.
+    pub(super) fn cancel_other(&mut self, id: TxId) -> Result<(), Stop> {
+        let Some(tx) = self.draft.tx(id)? else { return Ok(()) };
+        if tx.status.is_ended() || tx.ending.is_some() || tx.pivot {
+            return Ok(());
+        }
+        self.must_rest(id)?;
+        let (workflow, version) = (tx.workflow.clone(), tx.version);
+        self.lead(|draft, _| {
+            let definition = draft.definition(workflow, version)?;
+            let mut walk = Walk::new(draft, id, definition, Asker::system(), Trigger::Time);
+            let reason = Some("the transaction that started it was undone".into());
+            walk.emit(TxEvent::CancelAsked { reason })?;
+            walk.compensate(Status::Cancelled, "cancelled".into())?;
+            walk.settle()
+        })
+    }
+}
+
+/// Begins a transaction for a workflow; `None`: it was started before.
+fn begin(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    (workflow, reference): (WorkflowName, &str),
+    input: Value,
+    owner: Owner,
+    session: Option<SessionId>,
+) -> Result<Option<TxId>, Stop> {
+    let none = || Refusal::NotFound("workflow");
+    let head = draft.workflow(workflow.clone())?.copied().ok_or_else(none)?;
+    let definition = draft.definition(workflow.clone(), head.latest)?;
+    if !lets_start(draft, &definition, &acting.actor, &owner)? {
+        return Err(Refusal::NotAllowed("this workflow lets others start it").into());
+    }
+    let (fact, record) = match referred(draft, &workflow, reference, &input)? {
+        Referred::Known(id) => {
+            let own = draft.tx(id)?.is_some_and(|tx| tx.owner == owner);
+            return if own { Ok(None) } else { Err(Refusal::ReferenceTaken.into()) };
+        }
+        Referred::New(fact, record) => (fact, record),
+    };
+    if head.retired {
+        return Err(Refusal::WorkflowRetired.into());
+    }
+    let begin = Begin {
+        workflow,
+        version: head.latest,
+        definition,
+        reference: Some(reference.into()),
+        owner,
+        session,
+        asker: super::submit::asker(acting),
+    };
+    begin.begin(draft, input, Some((fact, record))).map(Some)
+}
+
+/// Whether a workflow may be started for an owner: by the workflow that starts it, or because the
+/// owner could. Nobody who is gone owns anything new.
+fn lets_start(
+    draft: &Draft<'_>,
+    definition: &Definition,
+    actor: &Actor,
+    owner: &Owner,
+) -> Result<bool, Stop> {
+    let gone = || Stop::Refused(Refusal::NotFound("owner"));
+    let roles: Arc<[_]> = match owner {
+        Owner::User(user) => {
+            let user = draft.user(user.id)?.filter(|user| !user.disabled).ok_or_else(gone)?;
+            user.roles.clone()
+        }
+        Owner::Anonymous(session) => {
+            let now = draft.moment.now;
+            draft.session(*session)?.filter(|session| session.is_alive(now)).ok_or_else(gone)?;
+            [].into()
+        }
+        Owner::Key(key) => draft.key(key.id)?.ok_or_else(gone)?.roles.clone(),
+    };
+    Ok(definition.start.iter().any(|by| match by {
+        By::Workflow(_) => super::access::lets_in(std::slice::from_ref(by), actor, None, &[]),
+        By::User => owner.user().is_some(),
+        By::Anyone => !matches!(owner, Owner::Key(_)),
+        By::ApiKey => matches!(owner, Owner::Key(_)),
+        By::Role(role) => roles.contains(role),
+        By::Owner | By::Named(_) | By::Hook(_) => false,
+    }))
+}
