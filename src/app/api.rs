@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{App, Cost};
+use super::{App, Cost, Hook};
 use crate::engine::{Actor, Outcome, Refusal, Rules, SessionView};
 use crate::records::ReadError;
 use crate::store::StoreError;
@@ -113,6 +113,8 @@ pub struct Settings {
     pub password_cost: Cost,
     /// The password of the user `admin`, created at the first start.
     pub admin_password: Option<Password>,
+    /// Where messages of other services come in.
+    pub hooks: Vec<Hook>,
     /// The clock stands at this time and moves only when it is advanced: for scenarios of
     /// workflows, in which a minute is a minute however busy the machine is.
     pub stands_at: Option<Time>,

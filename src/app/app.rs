@@ -12,8 +12,8 @@ use super::clock::Clock;
 use super::executor::{Done, End, Executor, Job, Work};
 use super::passwords::Passwords;
 use super::{
-    Answered, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened, Secret, Settings,
-    Stopped,
+    Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Secret,
+    Settings, Stopped,
 };
 use crate::engine::{
     Actor, ChallengeKey, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor,
@@ -46,6 +46,7 @@ pub struct App {
     pub(super) caches: Arc<Caches>,
     pub(super) passwords: Passwords,
     pub(super) depth: Arc<AtomicUsize>,
+    pub(super) hooks: Vec<Hook>,
     dev: bool,
     queue: mpsc::SyncSender<Work>,
     closing: AtomicBool,
@@ -64,7 +65,7 @@ impl App {
         secret: Secret,
         settings: Settings,
     ) -> Result<Opened, OpenError> {
-        let Settings { rules, dev, password_cost, admin_password, stands_at } = settings;
+        let Settings { rules, dev, password_cost, admin_password, hooks, stands_at } = settings;
         let clock = Arc::new(match stands_at {
             Some(at) => Clock::standing(at),
             None => open_clock(&*store)?,
@@ -101,6 +102,7 @@ impl App {
             caches,
             passwords,
             depth,
+            hooks,
             dev,
             queue,
             closing: AtomicBool::new(false),

@@ -31,6 +31,7 @@ mod app;
 mod cache;
 mod clock;
 mod executor;
+mod hooks;
 mod ledger;
 mod passwords;
 mod prepare;
@@ -49,6 +50,7 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
+pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use passwords::Cost;
 pub use secret::Secret;

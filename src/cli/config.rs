@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::app::Hook;
 use crate::engine::{Profile, Rules};
 use crate::http;
 use crate::http::rates::{Rate, RateSettings};
@@ -70,6 +71,8 @@ pub struct Config {
     pub http: http::Settings,
     /// The rules for sessions and users.
     pub rules: Rules,
+    /// Where messages of other services come in.
+    pub hooks: Vec<Hook>,
 }
 
 impl Config {
@@ -119,6 +122,7 @@ impl Config {
             admin_password: admin_password(settings, &rules)?,
             http: http(settings, dev)?,
             rules,
+            hooks: settings.hooks().to_vec(),
         })
     }
 

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 mod bench;
 mod config;
 mod data;
+mod hooks;
 mod log;
 mod scenarios;
 mod serve;

@@ -232,6 +232,7 @@ async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Fail
         rules: config.rules.clone(),
         dev: config.dev,
         admin_password: config.admin_password.clone(),
+        hooks: config.hooks.clone(),
         ..app::Settings::default()
     };
     let opened = match app::Secret::load_or_create(&config.data) {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::app::Hook;
+
 /// The file that is read when no other is named, if it is there.
 const DEFAULT_FILE: &str = "abide.toml";
 
@@ -116,7 +118,7 @@ pub(super) struct Given {
 
 /// All that was given, by the settings' names.
 #[derive(Debug, Default)]
-pub(super) struct Settings(BTreeMap<&'static str, Given>);
+pub(super) struct Settings(BTreeMap<&'static str, Given>, Vec<Hook>);
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
@@ -173,9 +175,15 @@ impl Settings {
             None => variable("config")?.map(|given| PathBuf::from(given.text)),
         };
         let mut settings = Self::default();
-        let file = match named {
-            Some(file) => read_file(&file)?,
-            None if Path::new(DEFAULT_FILE).exists() => read_file(Path::new(DEFAULT_FILE))?,
+        let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
+        let file = match named.or_else(default) {
+            Some(file) => {
+                let (given, hooks) = read_file(&file)?;
+                if let Some(hooks) = hooks {
+                    settings.1 = super::hooks::read(&hooks, &file, &environment)?;
+                }
+                given
+            }
             None => BTreeMap::new(),
         };
         for (name, flag) in flags.entries() {
@@ -190,6 +198,11 @@ impl Settings {
             settings.0.insert("admin_password", given);
         }
         Ok(settings)
+    }
+
+    /// The hooks of the file.
+    pub(super) fn hooks(&self) -> &[Hook] {
+        &self.1
     }
 
     /// What was given for `name`.
@@ -239,14 +252,15 @@ fn variable_name(name: &str) -> String {
     format!("ABIDE_{}", name.to_ascii_uppercase())
 }
 
-/// The settings of a file, by name, as text.
-fn read_file(file: &Path) -> Result<BTreeMap<String, Given>, String> {
+/// The settings of a file, by name, as text; and what it says of hooks.
+fn read_file(file: &Path) -> Result<(BTreeMap<String, Given>, Option<toml::Value>), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+    let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         format!("{}: line {line}: {}", file.display(), error.message())
     })?;
+    let hooks = table.remove("hooks");
     let none = Flags::default();
     let known = none.entries();
     let mut settings = BTreeMap::new();
@@ -265,7 +279,7 @@ fn read_file(file: &Path) -> Result<BTreeMap<String, Given>, String> {
         };
         settings.insert(name, Given { text, origin: Origin::File(file.to_owned()) });
     }
-    Ok(settings)
+    Ok((settings, hooks))
 }
 
 /// A value as it would be written on the command line.

@@ -333,6 +333,13 @@ pub enum Command {
         /// At which revision of the transaction.
         if_match: Option<IfMatch>,
     },
+    /// Submits the open step that lets a hook in.
+    Deliver {
+        /// Of which.
+        tx: TxId,
+        /// The input.
+        input: Value,
+    },
     /// Claims an open step and its siblings.
     Claim {
         /// Which.
@@ -445,6 +452,7 @@ impl Command {
             Self::VoidHold { .. } => "void-hold",
             Self::Start(_) => "start-transaction",
             Self::Submit { .. } => "submit-step",
+            Self::Deliver { .. } => "deliver-message",
             Self::Claim { .. } => "claim-step",
             Self::ClaimQueued(_) => "claim-queued-steps",
             Self::Release { .. } => "release-step",

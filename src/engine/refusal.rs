@@ -33,6 +33,9 @@ pub enum Refusal {
     /// Unknown user, wrong password, disabled user: one answer for all.
     #[error("the user name or the password is wrong")]
     InvalidCredentials,
+    /// A message is not signed by whom it should be.
+    #[error("the signature is not valid: {0}")]
+    InvalidSignature(&'static str),
     /// Too many failed attempts for this account or from this address.
     #[error("too many failed attempts; wait before the next one")]
     TooManyAttempts {
@@ -280,9 +283,10 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 59] = [
+    pub const CODES: [&'static str; 60] = [
         "unauthenticated",
         "invalid-credentials",
+        "invalid-signature",
         "too-many-attempts",
         "not-allowed",
         "elevation-needed",
@@ -348,6 +352,7 @@ impl Refusal {
         match self {
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid-credentials",
+            Self::InvalidSignature(_) => "invalid-signature",
             Self::TooManyAttempts { .. } => "too-many-attempts",
             Self::NotAllowed(_) => "not-allowed",
             Self::ElevationNeeded => "elevation-needed",

@@ -180,6 +180,7 @@ const fn is_told(command: &Command) -> bool {
         Command::OpenAnonymous { .. }
         | Command::Start(_)
         | Command::Submit { .. }
+        | Command::Deliver { .. }
         | Command::Claim { .. }
         | Command::ClaimQueued(_)
         | Command::Release { .. }

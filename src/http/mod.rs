@@ -17,6 +17,7 @@ pub mod call;
 mod data;
 mod dispatch;
 mod holds;
+mod hooks;
 mod inbox;
 pub mod input;
 pub mod json;

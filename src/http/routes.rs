@@ -5,7 +5,7 @@
 
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, transactions, transfers, values, workflows};
-use super::{by_key, data, inbox, keys, links, ops, pages, sessions, tokens, users};
+use super::{by_key, data, hooks, inbox, keys, links, ops, pages, sessions, tokens, users};
 
 macro_rules! routes {
     ($($method:ident $pattern:literal $who:ident $when:ident $room:ident::$handler:ident $doc:ident;)+) => {
@@ -122,6 +122,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/transactions/{id}/cancel"          Actor          later transactions::cancel      CANCEL;
     POST   "/v1/transactions/{id}/retry"           Operator       later transactions::retry       RETRY;
     POST   "/v1/transactions/{id}/skip"            Operator       later transactions::skip        SKIP;
+
+    POST   "/v1/hooks/{name}"                      Anyone         later hooks::deliver            DELIVER;
 
     POST   "/v1/introspect"                        Service        now   tokens::introspect        INTROSPECT;
     PUT    "/v1/assets/{code}"                     AdminOrService later assets::put               PUT;

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use crate::engine::{Actor, Digest, Fact, Mark, OwnerId, StoredId, Timer, TimerOf, ValueKey};
+use crate::engine::{
+    Actor, Digest, Fact, Mark, OwnerId, StoredId, Timer, TimerOf, ValueKey, Who, WhoId,
+};
 use crate::types::{
     AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, TxId,
     UserId, Username, ValueName, WorkflowName,
@@ -17,6 +19,8 @@ pub enum Scope {
     Key(KeyId),
     /// An anonymous session's.
     Session(SessionId),
+    /// A hook's, by a hash of its name.
+    Hook(u128),
 }
 
 impl Scope {
@@ -29,7 +33,11 @@ impl Scope {
                 None => Self::Session(session.session),
             }),
             Actor::Key(key) => Some(Self::Key(key.key.id)),
-            Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => None,
+            Actor::Hook(_) => match Who::of(actor).id {
+                WhoId::Hook(id) => Some(Self::Hook(id)),
+                _ => None,
+            },
+            Actor::Nobody | Actor::Workflow(..) | Actor::System => None,
         }
     }
 }
@@ -490,6 +498,7 @@ fn put_scope(out: &mut Vec<u8>, scope: &Scope) {
         Scope::User(id) => put_id(out, 1, id.bits()),
         Scope::Key(id) => put_id(out, 2, id.bits()),
         Scope::Session(id) => put_id(out, 3, id.bits()),
+        Scope::Hook(id) => put_id(out, 4, *id),
     }
 }
 
@@ -572,6 +581,7 @@ impl Bytes<'_> {
             1 => Scope::User(UserId::new(self.id()?)),
             2 => Scope::Key(KeyId::new(self.id()?)),
             3 => Scope::Session(SessionId::new(self.id()?)),
+            4 => Scope::Hook(self.id()?),
             _ => return None,
         })
     }

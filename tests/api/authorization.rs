@@ -128,6 +128,8 @@ const ROWS: &[Row] = &[
     ("DELETE", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, Yes, Hidden]),
     ("POST", "/v1/transactions/{id}/challenges/{name}/resend", [Who, Hidden, Yes, No, Hidden]),
     ("POST", "/v1/inbox/claim", KNOWN),
+    // Let in by its signature, whoever brings it; here there is no hook.
+    ("POST", "/v1/hooks/{name}", [Hidden; 5]),
     ("POST", "/v1/transactions/{id}/cancel", [Who, Hidden, Yes, Yes, Hidden]),
     // Who may is told first: that it is not stuck comes after.
     ("POST", "/v1/transactions/{id}/retry", ADMIN),
@@ -265,6 +267,7 @@ fn request(
         ("POST", "/v1/inbox/claim") => {
             json(json!({"workflow": format!("matrix{n}"), "step": "ask", "limit": 1}))
         }
+        ("POST", "/v1/hooks/{name}") => json(json!({})),
         ("POST", "/v1/users") => {
             json(json!({"username": format!("new{n}"), "password": password_of("new")}))
         }

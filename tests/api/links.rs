@@ -31,13 +31,15 @@ async fn shop(server: &Server) -> (Role, Role) {
 #[tokio::test]
 async fn a_subscription_is_renewed_once_a_month_over_crashes() {
     let mut server = dev();
-    let (admin, alice) = shop(&server).await;
+    let (_, alice) = shop(&server).await;
     let input = json!({"input": {"plan": "basic", "account": "alice:main"}});
     alice.post("/v1/workflows/subscription/transactions", input).await.is(201);
     for _ in 0..3 {
-        admin.post("/v1/dev/clock", json!({"advance": "31d"})).await.ok();
+        server.admin().await.post("/v1/dev/clock", json!({"advance": "31d"})).await.ok();
         server.crash_and_restart();
     }
+    // The sessions of a month ago have ended.
+    let (admin, alice) = (server.admin().await, server.again("alice").await);
     let list = alice.get("/v1/transactions?workflow=subscription").await.ok().json();
     let months = list["items"].as_array().unwrap();
     assert_eq!(months.len(), 4, "{list}");

@@ -18,6 +18,7 @@ mod browser;
 mod by_key;
 mod client;
 mod crash;
+mod hooks;
 mod http;
 mod idempotency;
 mod ledger;

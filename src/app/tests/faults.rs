@@ -92,6 +92,7 @@ async fn shed() -> Shed {
         dev: true,
         password_cost: CHEAP,
         admin_password: Some(password(PASSWORD)),
+        hooks: Vec::new(),
         stands_at: None,
     };
     let dynamic: Arc<dyn Store> = store.clone();

@@ -56,6 +56,7 @@ impl House {
             dev: true,
             password_cost: CHEAP,
             admin_password: Some(password(PASSWORD)),
+            hooks: Vec::new(),
             stands_at: None,
         };
         let dynamic: Arc<dyn Store> = store.clone();

@@ -73,6 +73,7 @@ impl World {
             dev: true,
             password_cost: CHEAP,
             admin_password: None,
+            hooks: Vec::new(),
             stands_at: Some(begin),
         };
         let secret = Secret::new([7; 32]);

@@ -39,6 +39,6 @@ pub use record::{
 pub(super) use start::start;
 pub use start::{REFERENCE_BYTES_MAX, StartAsk, reference_fact};
 pub use submit::{REASON_BYTES_MAX, Repair};
-pub(super) use submit::{cancel, claim, note_wrong_code, release, repair, resend, submit};
+pub(super) use submit::{cancel, claim, deliver, note_wrong_code, release, repair, resend, submit};
 pub(super) use timers::fire;
 pub use view::TxView;

@@ -122,6 +122,20 @@ pub(in crate::engine) fn submit(
     Ok(Outcome::Transaction { view, created: false })
 }
 
+/// Submits the open step that lets a hook in; of several the one that opened first.
+pub(in crate::engine) fn deliver(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    input: &Value,
+) -> Result<Outcome, Stop> {
+    let (tx, definition) = seen(draft, acting, id, None)?;
+    let waits = |open: &&Open| open.is_client && may_submit(&tx, &definition, open, &acting.actor);
+    let step = tx.open.iter().find(waits).map(|open| open.step.clone());
+    let step = step.ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })?;
+    submit(draft, acting, id, step.as_str(), input, None)
+}
+
 /// Whether a step may open again and leave its siblings as they are.
 fn leads_back(step: &Step) -> bool {
     fn stays(target: &Target) -> bool {

@@ -57,6 +57,9 @@ codes! {
     Unauthenticated "unauthenticated" 401 "A live session or API key is needed",
         "There is no token, or the session or key that it names is unknown, expired or ended.",
         "Log in with POST /v1/sessions and send `Authorization: Bearer TOKEN` or the cookie.";
+    InvalidSignature "invalid-signature" 401 "The message is not signed as it should be",
+        "The signature is missing, of another secret or of another body, or the time of the message is too far from the server's.",
+        "Sign the bytes that are sent with the secret of this hook, and look at the clock.";
     InvalidCredentials "invalid-credentials" 401 "The name or the password is wrong",
         "The user is unknown or disabled, or the password is not the user's. Which of them is not told.",
         "Correct them and try again; repeated failures make further attempts wait.";

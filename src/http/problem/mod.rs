@@ -199,6 +199,7 @@ impl From<&Refusal> for Problem {
         let code = match refusal {
             Refusal::Unauthenticated => Code::Unauthenticated,
             Refusal::InvalidCredentials => Code::InvalidCredentials,
+            Refusal::InvalidSignature(_) => Code::InvalidSignature,
             Refusal::TooManyAttempts { .. } => Code::TooManyAttempts,
             Refusal::NotAllowed(_) => Code::NotAllowed,
             Refusal::ElevationNeeded => Code::ElevationNeeded,

@@ -1,0 +1,104 @@
+//! Hooks in the file of settings: `[hooks.NAME]`.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::app::signature::SigningKey;
+use crate::app::{Hook, Scheme};
+use crate::engine::expr::Expr;
+
+/// What a hook may say.
+const KEYS: [&str; 7] = ["scheme", "secret", "header", "workflow", "transaction", "id", "input"];
+
+/// What the variable that holds a secret begins with; its name follows in upper case.
+const SECRET: &str = "ABIDE_SECRET_";
+
+/// Reads all hooks of a file.
+///
+/// # Errors
+/// One line: the file, the hook, what is wrong and what would be right.
+pub(super) fn read(
+    value: &toml::Value,
+    file: &Path,
+    environment: &impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<Hook>, String> {
+    let file = file.display();
+    let table = value.as_table().ok_or_else(|| format!("{file}: hooks are [hooks.NAME]"))?;
+    let hook = |(name, value): (&String, &toml::Value)| {
+        one(name, value, environment).map_err(|what| format!("{file}: hooks.{name}: {what}"))
+    };
+    table.iter().map(hook).collect()
+}
+
+fn one(
+    name: &str,
+    value: &toml::Value,
+    environment: &impl Fn(&str) -> Option<OsString>,
+) -> Result<Hook, String> {
+    let table = value.as_table().ok_or("must be a table")?;
+    if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(format!("unknown key {unknown:?}; keys are {}", KEYS.join(", ")));
+    }
+    let get = |key: &str| match table.get(key) {
+        None => Ok(None),
+        Some(value) => value.as_str().map(Some).ok_or(format!("{key} must be a text")),
+    };
+    let expr = |key: &str| -> Result<Option<Expr>, String> {
+        let Some(text) = get(key)? else { return Ok(None) };
+        let source = text.strip_prefix('=').ok_or(format!(
+            "{key} must be an expression that begins with =, as \"=body.order.id\""
+        ))?;
+        let compiled = Expr::compile(source, &Hook::scope()).map_err(|faults| {
+            let faults: Vec<_> = faults.into_iter().map(|fault| fault.message).collect();
+            format!("{key}: {}", faults.join("; "))
+        })?;
+        Ok(Some(compiled))
+    };
+    let scheme = match get("scheme")? {
+        Some("standard") => Scheme::Standard,
+        Some("sha256") => {
+            let header = get("header")?.unwrap_or("x-hub-signature-256").to_ascii_lowercase();
+            Scheme::Sha256 { header }
+        }
+        _ => {
+            return Err("scheme must be \"standard\" (Standard Webhooks) or \"sha256\" (a header \
+                        with sha256=HEX)"
+                .to_owned());
+        }
+    };
+    if scheme == Scheme::Standard && table.contains_key("header") {
+        return Err("header belongs to the scheme \"sha256\"".to_owned());
+    }
+    let id = expr("id")?;
+    if scheme != Scheme::Standard && id.is_none() {
+        return Err("id is missing: the expression that makes a message's id, by which it counts \
+                    once"
+            .to_owned());
+    }
+    let named = get("secret")?.ok_or("secret is missing: the name of its secret")?;
+    let variable = format!("{SECRET}{}", named.to_ascii_uppercase().replace('-', "_"));
+    let secrets = environment(&variable).and_then(|text| text.into_string().ok());
+    let secrets = secrets.ok_or(format!("the variable {variable} with its secret is not set"))?;
+    let keys = secrets.split_ascii_whitespace().map(|secret| match &scheme {
+        Scheme::Standard => SigningKey::standard(secret)
+            .ok_or(format!("the secret in {variable} must be whsec_ and base64")),
+        Scheme::Sha256 { .. } => Ok(SigningKey::new(secret.as_bytes())),
+    });
+    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    if keys.is_empty() {
+        return Err(format!("the variable {variable} is empty"));
+    }
+    Ok(Hook {
+        name: name.parse().map_err(|error| format!("the name {error}"))?,
+        scheme,
+        keys,
+        workflow: match get("workflow")? {
+            None => None,
+            Some(workflow) => Some(workflow.parse().map_err(|error| format!("workflow {error}"))?),
+        },
+        transaction: expr("transaction")?
+            .ok_or("transaction is missing: the expression that makes a transaction's id")?,
+        id,
+        input: expr("input")?,
+    })
+}

@@ -1,0 +1,162 @@
+//! Signed messages of other services, as those services.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use abide::app::signature::{SigningKey, sign_hex, sign_standard};
+use serde_json::{Value, json};
+
+use crate::client::{Answer, Role};
+use crate::server::{Options, Server};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const OLD: &str = "whsec_c29tZSBvbGRlciBzZWNyZXQ=";
+const PLAIN: &str = "a shared secret";
+
+const CONFIG: &str = r#"
+[hooks.payments]
+scheme = "standard"
+secret = "PAYMENTS"
+workflow = "invoice"
+transaction = "=body.invoice"
+
+[hooks.couriers]
+scheme = "sha256"
+secret = "couriers"
+header = "X-Courier-Signature"
+transaction = "=body.parcel.tx"
+id = "=body.id"
+input = "={'state': body.parcel.state}"
+"#;
+
+const WORKFLOW: &str = "abide: 1
+workflow: invoice
+first: send
+data: { paid: null }
+steps:
+  send: { next: { any: [paid, delivered] } }
+  paid:
+    by: [hook:payments]
+    input: { type: object, required: [amount], properties: { amount: { type: string, format: amount }, invoice: { type: string } } }
+    guard: [ { that: 'amount(input.amount) > amount(\"0\")', code: nothing-paid, message: Nothing was paid. } ]
+    do:
+      - set: { paid: =input.amount, who: =actor.user, kind: =actor.kind }
+      - emit: { type: invoice.paid }
+    next: { end: paid }
+  delivered:
+    by: [hook:couriers]
+    times: 3
+    input: { type: object, required: [state], properties: { state: { type: string } } }
+    next: stay
+";
+
+fn options() -> Options {
+    Options::dev()
+        .env("ABIDE_SECRET_PAYMENTS", &format!("{SECRET} {OLD}"))
+        .env("ABIDE_SECRET_COURIERS", PLAIN)
+        .config(CONFIG)
+}
+
+async fn invoice(server: &Server, reference: &str) -> (Role, String) {
+    let admin = server.admin().await;
+    let publish = admin.call("PUT", "/v1/workflows/invoice");
+    publish.body("application/yaml", WORKFLOW.to_owned()).await;
+    let path = "/v1/workflows/invoice/transactions";
+    let started = admin.post(path, json!({"reference": reference})).await.is(201).json();
+    (admin, started["id"].as_str().unwrap().to_owned())
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+async fn pay(server: &Server, secret: &str, id: &str, at: u64, body: &Value) -> Answer {
+    let key = SigningKey::standard(secret).unwrap();
+    let bytes = body.to_string();
+    server
+        .nobody()
+        .call("POST", "/v1/hooks/payments")
+        .header("webhook-id", id)
+        .header("webhook-timestamp", at.to_string())
+        .header("webhook-signature", sign_standard(&[key], id, at, bytes.as_bytes()))
+        .body("application/json", bytes)
+        .await
+}
+
+/// A message counts once under its id, also after a crash; both secrets are good.
+#[tokio::test]
+async fn a_signed_message_takes_a_step_and_counts_once() {
+    let mut server = options().start();
+    let (admin, id) = invoice(&server, "4711").await;
+    let body = json!({"invoice": "4711", "amount": "12.50"});
+    pay(&server, OLD, "msg_1", seconds(), &body).await.is(204);
+    let path = format!("/v1/transactions/{id}");
+    let paid = admin.get(&path).await.ok().json();
+    assert_eq!((&paid["status"], &paid["data"]["paid"]), (&json!("completed"), &json!("12.50")));
+    assert_eq!(paid["data"]["who"], "hook:payments");
+    assert_eq!(paid["data"]["kind"], "hook");
+    server.start_again_with(options());
+    // Sent again, at a later time, it is answered as before; another message is told.
+    let again = pay(&server, SECRET, "msg_1", seconds(), &body).await.is(204);
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    pay(&server, SECRET, "msg_2", seconds(), &body).await.problem(409, "step-not-open");
+    let other = json!({"invoice": "4711", "amount": "1.00"});
+    pay(&server, SECRET, "msg_1", seconds(), &other).await.problem(422, "idempotency-key-reused");
+    assert_eq!(admin.get(&path).await.ok().json()["revision"], paid["revision"]);
+}
+
+/// What nobody has signed, or signed long ago, or for another body, changes nothing.
+#[tokio::test]
+async fn what_is_not_signed_changes_nothing() {
+    let server = options().start();
+    let (admin, id) = invoice(&server, "4711").await;
+    let body = json!({"invoice": "4711", "amount": "12.50"});
+    for (secret, at) in [
+        ("whsec_c29tZWJvZHkgZWxzZQ==", seconds()),
+        (SECRET, seconds() - 400),
+        (SECRET, seconds() + 400),
+    ] {
+        pay(&server, secret, "msg_1", at, &body).await.problem(401, "invalid-signature");
+    }
+    let plain = server.nobody().post("/v1/hooks/payments", body.clone()).await;
+    plain.problem(401, "invalid-signature");
+    admin.post("/v1/hooks/payments", body.clone()).await.problem(401, "invalid-signature");
+    admin.post("/v1/hooks/nothing", body.clone()).await.problem(404, "not-found");
+    // Not even an administrator submits the step of a hook.
+    let step = format!("/v1/transactions/{id}/steps/paid");
+    admin.post(&step, json!({"amount": "1.00"})).await.problem(403, "not-allowed");
+    pay(&server, SECRET, "msg_1", seconds(), &json!({"invoice": "no"}))
+        .await
+        .problem(404, "not-found");
+    pay(&server, SECRET, "msg_1", seconds(), &json!({})).await.problem(422, "expression-failed");
+    let nothing = json!({"invoice": "4711", "amount": "0.00"});
+    let refused = pay(&server, SECRET, "msg_3", seconds(), &nothing).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("nothing-paid")));
+    pay(&server, SECRET, "msg_4", seconds(), &body).await.is(204);
+}
+
+/// The header with `sha256=`: the id and the input are made of the body.
+#[tokio::test]
+async fn the_plain_header_is_taken_where_the_hook_says_so() {
+    let server = options().start();
+    let (admin, id) = invoice(&server, "4711").await;
+    let send = |number: u32, secret: &str| {
+        let body = json!({"id": format!("c{number}"), "parcel": {"tx": id, "state": "on its way"}});
+        let bytes = body.to_string();
+        let signature = sign_hex(&SigningKey::new(secret.as_bytes()), bytes.as_bytes());
+        let call = server.nobody().call("POST", "/v1/hooks/couriers");
+        call.header("x-courier-signature", signature).body("application/json", bytes)
+    };
+    send(1, PLAIN).await.is(204);
+    send(1, PLAIN).await.is(204);
+    send(2, PLAIN).await.is(204);
+    send(3, "another secret").await.problem(401, "invalid-signature");
+    send(3, PLAIN).await.is(204);
+    send(4, PLAIN).await.problem(409, "step-used-up");
+    let status = admin.get(&format!("/v1/transactions/{id}")).await.ok().json();
+    assert_eq!(status["status"], "waiting");
+    // No secret is in any file or in the log.
+    for secret in [&SECRET[6..], PLAIN] {
+        assert!(server.files_with(secret.as_bytes()).is_empty());
+        assert!(!server.log().contains(secret));
+    }
+}
