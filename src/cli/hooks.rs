@@ -79,7 +79,9 @@ fn one(
     let variable = format!("{SECRET}{}", named.to_ascii_uppercase().replace('-', "_"));
     let secrets = environment(&variable).and_then(|text| text.into_string().ok());
     let secrets = secrets.ok_or(format!("the variable {variable} with its secret is not set"))?;
-    let keys = secrets.split_ascii_whitespace().map(|secret| match &scheme {
+    // One a line, while secrets change: a shared secret may have spaces.
+    let lines = secrets.lines().map(str::trim).filter(|secret| !secret.is_empty());
+    let keys = lines.map(|secret| match &scheme {
         Scheme::Standard => SigningKey::standard(secret)
             .ok_or(format!("the secret in {variable} must be whsec_ and base64")),
         Scheme::Sha256 { .. } => Ok(SigningKey::new(secret.as_bytes())),

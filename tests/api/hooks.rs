@@ -51,7 +51,7 @@ steps:
 
 fn options() -> Options {
     Options::dev()
-        .env("ABIDE_SECRET_PAYMENTS", &format!("{SECRET} {OLD}"))
+        .env("ABIDE_SECRET_PAYMENTS", &format!("{SECRET}\n{OLD}"))
         .env("ABIDE_SECRET_COURIERS", PLAIN)
         .config(CONFIG)
 }
@@ -94,6 +94,7 @@ async fn a_signed_message_takes_a_step_and_counts_once() {
     assert_eq!((&paid["status"], &paid["data"]["paid"]), (&json!("completed"), &json!("12.50")));
     assert_eq!(paid["data"]["who"], "hook:payments");
     assert_eq!(paid["data"]["kind"], "hook");
+    server.kill_9();
     server.start_again_with(options());
     // Sent again, at a later time, it is answered as before; another message is told.
     let again = pay(&server, SECRET, "msg_1", seconds(), &body).await.is(204);
