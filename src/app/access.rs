@@ -111,8 +111,28 @@ impl App {
         self.look_up(token).map(|known| known.access.clone())
     }
 
+    /// The actor as it is now: with the roles it has now.
+    ///
+    /// # Errors
+    /// As [`App::authenticate`]; also when the token with which it came was replaced.
+    pub fn current(&self, actor: &Actor) -> Result<Actor, Refusal> {
+        match actor {
+            Actor::Nobody | Actor::System => Ok(actor.clone()),
+            Actor::Session(session) => {
+                self.look_up_hash(session.token).map(|known| known.access.actor.clone())
+            }
+            Actor::Key(key) => match self.fact(&Fact::Key(key.key.id))? {
+                Some((Record::Key(key), _)) => Ok(key.actor()),
+                _ => Err(Refusal::Unauthenticated),
+            },
+        }
+    }
+
     fn look_up(&self, token: &Token) -> Result<Arc<Known>, Refusal> {
-        let hash = token.hash();
+        self.look_up_hash(token.hash())
+    }
+
+    fn look_up_hash(&self, hash: TokenHash) -> Result<Arc<Known>, Refusal> {
         let known = match self.caches.tokens.get(&hash) {
             Some(known) if self.is_current(&known)? => Some(known),
             _ => self.guard(self.read_known(hash))?,

@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::access::Caches;
 use super::answers::{self, Keyed, Known};
 use super::clock::Clock;
 use super::executor::{Done, End, Executor, Job, Work};
+use super::feed::Feed;
 use super::passwords::Passwords;
 use super::{
     Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Secret,
@@ -30,6 +33,9 @@ const QUEUE_MAX: usize = 4096;
 /// How long a caller who found the queue full should wait.
 const BUSY: Refusal = Refusal::Busy { retry_after: Span::from_seconds(1) };
 
+/// How long those who follow the feed have to notice its end.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
+
 /// A jump of the clock at the start that is worth a word.
 const JUMP: Span = Span::from_hours(1);
 
@@ -47,10 +53,13 @@ pub struct App {
     pub(super) passwords: Passwords,
     pub(super) depth: Arc<AtomicUsize>,
     pub(super) hooks: Vec<Hook>,
+    pub(super) feed: Arc<Feed>,
     dev: bool,
     queue: mpsc::SyncSender<Work>,
     closing: AtomicBool,
     executor: Mutex<Option<JoinHandle<()>>>,
+    /// The reader of the log's end.
+    tail: Mutex<Option<tokio::task::JoinHandle<()>>>,
     stop: watch::Sender<Option<String>>,
 }
 
@@ -93,6 +102,8 @@ impl App {
             .spawn(move || executor.run(&work))
             .map_err(no_thread)?;
         let passwords = Passwords::start(password_cost).map_err(no_thread)?;
+        let feed = Arc::new(Feed::new(Arc::clone(&store), Arc::clone(&definitions)));
+        let tail = tokio::spawn(Arc::clone(&feed).run());
         let app = Arc::new(Self {
             store,
             definitions,
@@ -103,10 +114,12 @@ impl App {
             passwords,
             depth,
             hooks,
+            feed,
             dev,
             queue,
             closing: AtomicBool::new(false),
             executor: Mutex::new(Some(executor)),
+            tail: Mutex::new(Some(tail)),
             stop,
         });
         let set_up = app.set_up(admin_password).await?;
@@ -125,6 +138,16 @@ impl App {
             && tokio::task::spawn_blocking(move || executor.join()).await.is_err()
         {
             tracing::error!("the executor could not be waited for");
+        }
+        self.feed.close();
+        if timeout(LEAVE_TIME, self.feed.emptied()).await.is_err() {
+            tracing::warn!("somebody still follows the feed");
+        }
+        let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tail) = tail {
+            tail.abort();
+            // Cancelled is what it shall be.
+            drop(tail.await);
         }
     }
 

@@ -319,7 +319,9 @@ impl Executor {
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
         };
-        let Planned { preconditions, writes, large } = plan(&changes, &reader)?;
+        let Planned { preconditions, mut writes, large } = plan(&changes, &reader)?;
+        let entry = EntryV1::new(&Actor::System, "", &changes, &reader.facts);
+        writes.extend(entry.rows(moment.revision));
         let loaded: Vec<_> =
             reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
         drop(reader);
@@ -327,7 +329,7 @@ impl Executor {
             batch: Batch {
                 preconditions,
                 writes,
-                entry: EntryV1::new(&Actor::System, "", &changes.events).encode().into(),
+                entry: entry.encode().into(),
                 urgency: Urgency::Reserved,
                 ..Batch::default()
             },
@@ -410,6 +412,8 @@ impl Executor {
             }
             let revision = self.last.next();
             let Planned { preconditions, mut writes, large } = plan(&changes, &facts)?;
+            let entry = EntryV1::new(asked.actor, request, &changes, &facts.facts);
+            writes.extend(entry.rows(revision));
             let loaded: Vec<_> =
                 facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
             drop(facts);
@@ -426,9 +430,14 @@ impl Executor {
             }
             let urgency =
                 if asked.command.is_reserved() { Urgency::Reserved } else { Urgency::Ordinary };
-            let entry = EntryV1::new(asked.actor, request, &changes.events).encode().into();
             let pieces = Pieces {
-                batch: Batch { preconditions, writes, entry, urgency, ..Batch::default() },
+                batch: Batch {
+                    preconditions,
+                    writes,
+                    entry: entry.encode().into(),
+                    urgency,
+                    ..Batch::default()
+                },
                 armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
                 records: changes.records,
                 loaded,

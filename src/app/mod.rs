@@ -32,6 +32,7 @@ mod cache;
 mod clock;
 mod executor;
 mod hooks;
+mod feed;
 mod ledger;
 mod passwords;
 mod prepare;
@@ -51,6 +52,7 @@ pub use api::{
 };
 pub use app::App;
 pub use hooks::{Delivery, Hook, Message, Scheme};
+pub use feed::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope, Teller};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use passwords::Cost;
 pub use secret::Secret;

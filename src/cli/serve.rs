@@ -151,6 +151,8 @@ impl Front {
             Ok(signal) => tracing::info!(signal, "stopping"),
             Err(failure) => tracing::error!(%failure, "stopping"),
         }
+        // Streams have no end of their own.
+        app.end_feed();
         self.drain(serving, &stopper).await?;
         app.close().await;
         drop(app);

@@ -25,6 +25,7 @@ use warp::{Filter, Rejection};
 use super::Api;
 use super::browser;
 use super::call::Call;
+use super::flow::Flow;
 use super::input::{self, Media, Query};
 use super::problem::{Code, Problem};
 use super::rates::Standing;
@@ -89,7 +90,13 @@ async fn recovered(rejection: Rejection) -> Result<warp::reply::Response, Infall
 }
 
 fn on_wire(answer: Response<Bytes>) -> warp::reply::Response {
-    answer.map(Into::into)
+    match answer.extensions().get::<Flow>().cloned() {
+        None => answer.map(Into::into),
+        Some(flow) => {
+            let body = flow.body().into_body();
+            answer.map(|_| body)
+        }
+    }
 }
 
 async fn answer<S, B>(api: Arc<Api>, head: Head, body: S) -> Response<Bytes>

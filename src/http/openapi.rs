@@ -238,7 +238,16 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut all = Map::new();
     for answer in route.doc.answers {
-        all.insert(answer.status.to_string(), response(answer, schemas));
+        let mut one = response(answer, schemas);
+        // The same answer in another media type.
+        if let Some(Value::Object(other)) = all.get_mut(&answer.status.to_string())
+            && let Some(Value::Object(content)) = one.get_mut("content")
+            && let Some(Value::Object(contents)) = other.get_mut("content")
+        {
+            contents.append(content);
+            continue;
+        }
+        all.insert(answer.status.to_string(), one);
     }
     let mut by_status: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
     for code in problems(route) {

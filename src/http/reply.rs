@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::flow::Flow;
 use super::problem::{self, Code, Problem};
 use crate::app::{Answer, Answered};
 use crate::types::Revision;
@@ -23,13 +24,15 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// The body that comes bit by bit, in place of `body`.
+    pub flow: Option<Flow>,
 }
 
 impl Reply {
     /// An answer without a body.
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new() }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), flow: None }
     }
 
     /// A body of this media type.
@@ -151,6 +154,9 @@ impl From<Reply> for Response<Bytes> {
         let mut response = Self::new(reply.body);
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
+        if let Some(flow) = reply.flow {
+            response.extensions_mut().insert(flow);
+        }
         response
     }
 }

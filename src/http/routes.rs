@@ -4,7 +4,7 @@
 //! who may call what and the names in the metrics are made from this table.
 
 use super::route::{Handler, Route, Verb, Who};
-use super::{accounts, assets, holds, transactions, transfers, values, workflows};
+use super::{accounts, assets, holds, live, transactions, transfers, values, workflows};
 use super::{by_key, data, hooks, inbox, keys, links, ops, pages, sessions, tokens, users};
 
 macro_rules! routes {
@@ -114,6 +114,9 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/workflows/{name}/transactions"     Actor          later transactions::start       START;
     GET    "/v1/transactions"                      Actor          now   transactions::list        LIST;
     GET    "/v1/transactions/{id}"                 Actor          now   transactions::show        SHOW;
+    GET    "/v1/transactions/{id}/history"         Actor          now   live::history             HISTORY;
+    GET    "/v1/transactions/{id}/events"          Actor          later live::of_transaction      OF_TRANSACTION;
+    GET    "/v1/events"                            Actor          later live::events              EVENTS;
     POST   "/v1/transactions/{id}/steps/{step}"    Actor          later transactions::submit      SUBMIT;
     POST   "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::claim       CLAIM;
     DELETE "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::release     RELEASE;

@@ -2,14 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, value};
-use crate::engine::{Actor, Event};
+use super::{DecodeError, Key, value};
+use crate::engine::{Actor, Changes, Event, Fact, Facts, Owner, OwnerId, Record, Session, Tx};
+use crate::store::Write;
+use crate::types::{AccountId, KeyId, Revision, SessionId, TxId, UserId};
 
 /// Largest entry that is read, in bytes: the store's limit for a batch.
 const ENTRY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Who asked and what happened, in a form that outlives the program: names and JSON text.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Who asked and what happened, in a form that outlives the program: names and JSON text. It holds
+/// all that decides who may know of it, so reading the log needs no record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryV1 {
     /// `nobody`, `user`, `anonymous`, `key`, `hook`, `workflow` or `system`.
     pub actor: String,
@@ -21,14 +24,140 @@ pub struct EntryV1 {
     pub via: Option<String>,
     /// The `X-Request-Id`; empty for what no request asked for.
     pub request: String,
-    /// The events: type, and data as JSON text.
-    pub events: Vec<(String, String)>,
+    /// The transactions that its events are of, as they were after it.
+    pub txs: Vec<TxMarkV1>,
+    /// The events.
+    pub events: Vec<EventV1>,
+}
+
+/// What of a transaction decides who may know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TxMarkV1 {
+    id: u128,
+    /// The workflow that it runs.
+    pub workflow: String,
+    /// The version of that.
+    pub version: u32,
+    owner: OwnerMarkV1,
+    /// The users to whom a step was ever fixed.
+    pub asked: Vec<String>,
+}
+
+/// Whose something is; written by its place in this list, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum OwnerMarkV1 {
+    User(u128),
+    Session(u128),
+    Key(u128),
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventV1 {
+    /// Its type.
+    pub kind: String,
+    /// Its data, as JSON text.
+    pub data: String,
+    about: AboutV1,
+}
+
+/// What an event is about; written by its place in this list, for ever.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum AboutV1 {
+    Server,
+    Tx(u32),
+    Session(u128, Option<u128>),
+    User(u128),
+    Key(u128),
+    Accounts { accounts: Vec<(String, Option<u128>)>, tx: Option<u32> },
+}
+
+/// What an event is about, which decides who may know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The server: for auditors.
+    Server,
+    /// The transaction at this place of the entry's.
+    Tx(usize),
+    /// A session, and whose it is.
+    Session(SessionId, Option<UserId>),
+    /// A user.
+    User(UserId),
+    /// An API key.
+    Key(KeyId),
+    /// Accounts of the ledger.
+    Accounts(Vec<AccountMark>, Option<usize>),
+}
+
+/// An account that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountMark {
+    /// Whose it is.
+    pub owner: Option<UserId>,
+    /// Its id, as text.
+    pub id: String,
+}
+
+impl TxMarkV1 {
+    fn new(tx: &Tx) -> Self {
+        Self {
+            id: tx.id.bits(),
+            workflow: tx.workflow.to_string(),
+            version: tx.version,
+            owner: match &tx.owner {
+                Owner::User(user) => OwnerMarkV1::User(user.id.bits()),
+                Owner::Anonymous(session) => OwnerMarkV1::Session(session.bits()),
+                Owner::Key(key) => OwnerMarkV1::Key(key.id.bits()),
+            },
+            asked: tx.asked.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// The transaction.
+    #[must_use]
+    pub const fn id(&self) -> TxId {
+        TxId::new(self.id)
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn owner(&self) -> OwnerId {
+        match self.owner {
+            OwnerMarkV1::User(id) => OwnerId::User(UserId::new(id)),
+            OwnerMarkV1::Session(id) => OwnerId::Session(SessionId::new(id)),
+            OwnerMarkV1::Key(id) => OwnerId::Key(KeyId::new(id)),
+        }
+    }
+}
+
+impl EventV1 {
+    /// What it is about.
+    #[must_use]
+    pub fn about(&self) -> About {
+        let place = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
+        match &self.about {
+            AboutV1::Server => About::Server,
+            AboutV1::Tx(tx) => About::Tx(place(*tx)),
+            AboutV1::Session(session, user) => {
+                About::Session(SessionId::new(*session), user.map(UserId::new))
+            }
+            AboutV1::User(user) => About::User(UserId::new(*user)),
+            AboutV1::Key(key) => About::Key(KeyId::new(*key)),
+            AboutV1::Accounts { accounts, tx } => {
+                let mark = |(id, owner): &(String, Option<u128>)| AccountMark {
+                    owner: owner.map(UserId::new),
+                    id: id.clone(),
+                };
+                About::Accounts(accounts.iter().map(mark).collect(), tx.map(place))
+            }
+        }
+    }
 }
 
 impl EntryV1 {
     /// What the log keeps of a commit.
     #[must_use]
-    pub fn new(actor: &Actor, request: &str, events: &[Event]) -> Self {
+    pub fn new(actor: &Actor, request: &str, changes: &Changes, facts: &Facts) -> Self {
         let (kind, who) = match actor {
             Actor::Nobody => ("nobody", String::new()),
             Actor::System => ("system", String::new()),
@@ -44,18 +173,31 @@ impl EntryV1 {
             Actor::Session(session) => session.via.as_ref().map(|key| key.id.to_string()),
             _ => None,
         };
+        let mut marking = Marking { changes, facts, txs: Vec::new() };
+        let told = changes.events.iter().filter(|event| event.is_told());
+        let events = told
+            .map(|event| EventV1 {
+                kind: event.kind().to_owned(),
+                data: event.log_data().to_string(),
+                about: marking.about(event),
+            })
+            .collect();
         Self {
             actor: kind.to_owned(),
             who,
             session: actor.session().map(|session| session.to_string()),
             via,
             request: request.to_owned(),
-            events: events
-                .iter()
-                .filter(|event| event.is_told())
-                .map(|event| (event.kind().to_owned(), event.log_data().to_string()))
-                .collect(),
+            txs: marking.txs,
+            events,
         }
+    }
+
+    /// The rows by which the history of each transaction finds the commit.
+    pub fn rows(&self, revision: Revision) -> impl Iterator<Item = Write> {
+        self.txs
+            .iter()
+            .map(move |tx| Write::put(Key::TxLog(tx.id(), revision).encode(), Vec::new()))
     }
 
     /// Its bytes.
@@ -70,5 +212,105 @@ impl EntryV1 {
     /// [`DecodeError`]
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         value::read(&"a log entry", 1, bytes, ENTRY_BYTES_MAX)
+    }
+}
+
+/// Finds what the events of one commit are about.
+struct Marking<'a> {
+    changes: &'a Changes,
+    facts: &'a Facts,
+    txs: Vec<TxMarkV1>,
+}
+
+impl Marking<'_> {
+    /// A record as the commit leaves it; of one that it deletes, as it was.
+    fn record(&self, fact: &Fact) -> Option<&Record> {
+        match self.changes.records.get(fact) {
+            Some(Some(record)) => Some(record),
+            _ => self.facts.get(fact)?.as_ref().map(|(record, _)| &**record),
+        }
+    }
+
+    fn tx(&mut self, id: TxId) -> Option<u32> {
+        let place = self.txs.iter().position(|tx| tx.id == id.bits());
+        let place = match place {
+            Some(place) => place,
+            None => match self.record(&Fact::Tx(id)) {
+                Some(Record::Tx(tx)) => {
+                    let mark = TxMarkV1::new(tx);
+                    self.txs.push(mark);
+                    self.txs.len() - 1
+                }
+                _ => return None,
+            },
+        };
+        u32::try_from(place).ok()
+    }
+
+    fn session(&self, id: SessionId) -> AboutV1 {
+        let user = match self.record(&Fact::Session(id)) {
+            Some(Record::Session(Session { user, .. })) => user.as_ref().map(|user| user.id.bits()),
+            _ => None,
+        };
+        AboutV1::Session(id.bits(), user)
+    }
+
+    fn accounts(&mut self, accounts: &[&AccountId], tx: Option<TxId>) -> AboutV1 {
+        let mark = |id: &&AccountId| match self.record(&Fact::Account((*id).clone())) {
+            Some(Record::Account(account)) => {
+                let owner = account.owner.as_ref().map(|owner| owner.id.bits());
+                (id.to_string(), owner)
+            }
+            _ => (id.to_string(), None),
+        };
+        let accounts = accounts.iter().map(mark).collect();
+        AboutV1::Accounts { accounts, tx: tx.and_then(|tx| self.tx(tx)) }
+    }
+
+    /// An event of which this does not speak is for auditors.
+    fn about(&mut self, event: &Event) -> AboutV1 {
+        match event {
+            Event::SessionOpened { session, .. } => {
+                let user = session.user.as_ref().map(|user| user.id.bits());
+                AboutV1::Session(session.id.bits(), user)
+            }
+            Event::SessionUpgraded { session, .. }
+            | Event::SessionTokenReplaced { session, .. }
+            | Event::SessionDataWritten { session, .. }
+            | Event::SessionFactsWritten { session, .. }
+            | Event::SessionElevated { session, .. }
+            | Event::SessionEnded { session, .. } => self.session(*session),
+            Event::UserCreated { user } => AboutV1::User(user.id.bits()),
+            Event::LoginFailed { user: Some(user), .. } | Event::UserDeleted { user } => {
+                AboutV1::User(user.id.bits())
+            }
+            Event::UserChanged { user, .. }
+            | Event::PasswordSet { user, .. }
+            | Event::SessionsVoided { user }
+            | Event::UserDataWritten { user, .. } => AboutV1::User(user.bits()),
+            Event::KeyCreated { key } | Event::KeyRevoked { key } => AboutV1::Key(key.id.bits()),
+            Event::StoredWritten { id, .. } | Event::StoredEnded { id } => {
+                AboutV1::Key(id.key.bits())
+            }
+            Event::Tx { tx, .. } => self.tx(*tx).map_or(AboutV1::Server, AboutV1::Tx),
+            Event::AccountOpened { account } => AboutV1::Accounts {
+                accounts: vec![(
+                    account.id.to_string(),
+                    account.owner.as_ref().map(|owner| owner.id.bits()),
+                )],
+                tx: None,
+            },
+            Event::AccountChanged { account, .. } | Event::AccountClosed { account } => {
+                self.accounts(&[account], None)
+            }
+            Event::TransferPosted { transfer } => {
+                self.accounts(&[&transfer.from, &transfer.to], transfer.tx)
+            }
+            Event::HoldPlaced { hold }
+            | Event::HoldCaptured { hold, .. }
+            | Event::HoldVoided { hold, .. }
+            | Event::HoldExpired { hold, .. } => self.accounts(&[&hold.account], hold.tx),
+            _ => AboutV1::Server,
+        }
     }
 }

@@ -100,6 +100,8 @@ pub enum Key {
     Tx(TxId, u8),
     /// By which lists find a transaction; nothing lies there.
     Mark(Mark),
+    /// That a commit tells of a transaction; nothing lies there.
+    TxLog(TxId, Revision),
     /// [`Fact::Reference`].
     Reference(WorkflowName, Digest),
     /// [`Fact::One`].
@@ -154,6 +156,7 @@ mod tag {
     pub(super) const ONE: u8 = 0x88;
     pub(super) const OPEN_COUNT: u8 = 0x89;
     pub(super) const QUEUED: u8 = 0x8a;
+    pub(super) const TX_LOG: u8 = 0x8f;
     pub(super) const WORKFLOW: u8 = 0x90;
     pub(super) const WORKFLOW_COUNT: u8 = 0x91;
     pub(super) const DEFINITION: u8 = 0x92;
@@ -188,6 +191,14 @@ impl Key {
     pub const TXS: &'static [u8] = &[tag::TX];
     /// What the keys of all workflows begin with; the text of the name follows.
     pub const WORKFLOWS: &'static [u8] = &[tag::WORKFLOW];
+
+    /// What the keys of the commits that tell of a transaction begin with; the revision follows.
+    #[must_use]
+    pub fn log_of(tx: TxId) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        put_id(&mut prefix, tag::TX_LOG, tx.bits());
+        prefix
+    }
 
     /// What the keys of a set of reference values begin with; the text of the key follows.
     #[must_use]
@@ -327,6 +338,10 @@ impl Key {
                 out.push(*part);
             }
             Self::Mark(mark) => put_mark(&mut out, mark),
+            Self::TxLog(id, revision) => {
+                put_id(&mut out, tag::TX_LOG, id.bits());
+                out.extend_from_slice(&revision.get().to_be_bytes());
+            }
             Self::Reference(name, digest) => {
                 put_named(&mut out, tag::REFERENCE, name, digest);
             }
@@ -395,6 +410,9 @@ impl Key {
                 let (name, step) = (rest.closed()?, rest.closed()?);
                 let at = Time::from_ms(u64::from_be_bytes(rest.array()?));
                 Self::Mark(Mark::Queued(name, step, at, rest.tx()?))
+            }
+            tag::TX_LOG => {
+                Self::TxLog(rest.tx()?, Revision::new(u64::from_be_bytes(rest.array()?)))
             }
             tag::REFERENCE => Self::Reference(rest.closed()?, rest.array()?),
             tag::ONE => Self::One(rest.closed()?, rest.array()?),

@@ -368,10 +368,12 @@ fn a_log_entry_is_read_as_it_was_written_and_names_no_secret() {
         session: SessionId::new(1),
         token: TokenHash::new([7; 32]),
     }];
-    let entry = entry::EntryV1::new(&crate::engine::Actor::System, "req-1", &events);
+    let changes = Changes { events: events.into(), ..Changes::default() };
+    let (system, facts) = (crate::engine::Actor::System, crate::engine::Facts::default());
+    let entry = entry::EntryV1::new(&system, "req-1", &changes, &facts);
     let bytes = entry.encode();
     assert_eq!(entry::EntryV1::decode(&bytes).unwrap(), entry);
-    assert_eq!(entry.events[0].1, r#"{"session":"ses_00000000000000000000000001"}"#);
+    assert_eq!(entry.events[0].data, r#"{"session":"ses_00000000000000000000000001"}"#);
     let golden = "010673797374656d0000000572657131";
     assert!(hex(&bytes).starts_with(&golden[..18]));
 }

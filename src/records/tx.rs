@@ -168,6 +168,7 @@ pub(super) struct TxV1 {
     next_place: u32,
     ending: Option<(StatusV1, String)>,
     stuck: Option<StuckV1>,
+    asked: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -416,6 +417,7 @@ impl From<&Tx> for TxV1 {
                 code: stuck.code.to_string(),
                 message: stuck.message.to_string(),
             }),
+            asked: tx.asked.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -490,6 +492,7 @@ impl TxV1 {
                     message: stuck.message.into(),
                 }),
             },
+            asked: self.asked.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -87,6 +87,9 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/sessions/by-key/{key}", SERVICE),
     ("PUT", "/v1/sessions/by-key/{key}", SERVICE),
     ("DELETE", "/v1/sessions/by-key/{key}", SERVICE),
+    ("GET", "/v1/events", KNOWN),
+    ("GET", "/v1/transactions/{id}/history", [Who, Hidden, Yes, Yes, Hidden]),
+    ("GET", "/v1/transactions/{id}/events", [Who, Hidden, Yes, Yes, Hidden]),
     ("POST", "/v1/introspect", SERVICE),
     // A service is no user, so a gateway does not let it through.
     ("GET", "/v1/auth/verify", [Who, Yes, Yes, Yes, Who]),
@@ -260,6 +263,7 @@ fn request(
     let call = role.call(method, &filled);
     let json = |body: Value| call.clone().json(&body);
     match (method, path) {
+        ("GET", path) if path.ends_with("/events") => call.header("accept", "application/json"),
         ("PUT", "/v1/workflows/{name}") | ("POST", "/v1/workflows/check") => {
             call.body("application/yaml", matrix(n))
         }

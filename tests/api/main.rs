@@ -23,6 +23,7 @@ mod http;
 mod idempotency;
 mod ledger;
 mod links;
+mod live;
 mod operations;
 mod passwords;
 mod queue;

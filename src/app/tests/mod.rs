@@ -150,7 +150,7 @@ impl House {
     /// The types of all events so far.
     fn events(&self) -> Vec<String> {
         let entries = self.store.read_log(Revision::ZERO, usize::MAX).unwrap();
-        entries.iter().flat_map(|entry| events_of(entry).events).map(|(kind, _)| kind).collect()
+        entries.iter().flat_map(|entry| events_of(entry).events).map(|event| event.kind).collect()
     }
 
     fn count(&self, kind: &str) -> usize {
@@ -159,14 +159,7 @@ impl House {
 }
 
 fn events_of(entry: &LogEntry) -> EntryV1 {
-    EntryV1::decode(&entry.entry).unwrap_or_else(|_| EntryV1 {
-        actor: String::new(),
-        who: String::new(),
-        session: None,
-        via: None,
-        request: String::new(),
-        events: Vec::new(),
-    })
+    EntryV1::decode(&entry.entry).unwrap_or_default()
 }
 
 /// A session and the token to it.

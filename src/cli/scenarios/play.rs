@@ -80,7 +80,7 @@ async fn one(world: &mut World, step: &Step) -> Result<(), String> {
     // That the clock was moved is a commit without events.
     for entry in news.iter().filter(|entry| !entry.entry.is_empty()) {
         let entry = EntryV1::decode(&entry.entry).map_err(|error| error.to_string())?;
-        events.extend(entry.events.into_iter().map(|(kind, _)| kind));
+        events.extend(entry.events.into_iter().map(|event| event.kind));
     }
     sound::check(world).map_err(|what| format!("what must always hold does not: {what}"))?;
     match &step.expect {

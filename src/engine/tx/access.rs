@@ -1,6 +1,6 @@
 //! Who may start, see, submit and cancel.
 
-use super::record::{Owner, Tx};
+use super::record::{Owner, OwnerId, Tx};
 use crate::engine::Actor;
 use crate::engine::workflow::{By, Definition, StepKind};
 use crate::types::{Role, Username};
@@ -36,7 +36,8 @@ pub(in crate::engine) fn lets_in(
 }
 
 /// Whether the actor reads every transaction.
-pub(in crate::engine) fn sees_all(actor: &Actor) -> bool {
+#[must_use]
+pub fn sees_all(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR)
 }
 
@@ -88,15 +89,37 @@ pub fn may_submit(
 
 /// The top-level keys of the data that the actor may not read.
 pub(super) fn hidden_keys<'a>(
-    tx: &'a Tx,
+    tx: &Tx,
     definition: &'a Definition,
     actor: &'a Actor,
 ) -> impl Iterator<Item = &'a str> {
+    hidden(definition, actor, is_owner(tx, actor))
+}
+
+/// The top-level keys of the data that the actor may not read; `owns`: whether it is the actor's.
+pub fn hidden<'d>(
+    definition: &'d Definition,
+    actor: &Actor,
+    owns: bool,
+) -> impl Iterator<Item = &'d str> {
+    let is_let_in = move |by: &[By]| {
+        lets_in(by, actor, None, &[]) || (owns && by.iter().any(|by| matches!(by, By::Owner)))
+    };
     definition
         .show
         .iter()
-        .filter(move |(_, by)| !sees_all(actor) && !lets_in(by, actor, Some(tx), &[]))
+        .filter(move |(_, by)| !sees_all(actor) && !is_let_in(by))
         .map(|(key, _)| &**key)
+}
+
+/// Whether what has this owner is the actor's own.
+#[must_use]
+pub fn owns(owner: OwnerId, actor: &Actor) -> bool {
+    match owner {
+        OwnerId::User(id) => actor.user().is_some_and(|user| user.id == id),
+        OwnerId::Session(id) => actor.session() == Some(id),
+        OwnerId::Key(id) => matches!(actor, Actor::Key(key) if key.key.id == id),
+    }
 }
 
 /// Whether the actor is an operator of transactions.

@@ -74,6 +74,11 @@ fn change(tx: &mut Tx, event: &TxEvent) {
         TxEvent::StepOpened(open) => {
             tx.next_place = tx.next_place.max(open.place + 1).max(open.group + 1);
             tx.rounds += 1;
+            for user in &open.users {
+                if !tx.asked.contains(user) {
+                    tx.asked.push(user.clone());
+                }
+            }
             tx.open.push((**open).clone());
         }
         TxEvent::StepClosed { place, .. } | TxEvent::StepTimedOut { place, .. } => {

@@ -22,7 +22,7 @@ mod timers;
 mod view;
 mod walk;
 
-pub use access::{may_see, may_submit, sees_workflow};
+pub use access::{hidden, may_see, may_submit, owns, sees_all, sees_workflow};
 pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;
 pub use challenge::{ChallengeKey, code, open_codes};

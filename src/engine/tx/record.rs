@@ -67,6 +67,8 @@ pub struct Tx {
     pub ending: Option<Ending>,
     /// Why it cannot go on.
     pub stuck: Option<Stuck>,
+    /// The users to whom a step was ever fixed, each once: they may know of it for ever.
+    pub asked: Vec<Username>,
 }
 
 /// Whose a transaction is.

@@ -127,6 +127,7 @@ impl Begin {
             deadline: definition.deadline.map(|span| now.plus(span)),
             timer_at: None,
             next_place: 0,
+            asked: Vec::new(),
             ending: None,
             stuck: None,
         };

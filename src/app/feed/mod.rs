@@ -1,0 +1,223 @@
+//! The log as a feed: what happened, in order, as far as the one who asks may know of it.
+//!
+//! - `told`: a commit of the log, read, and what of it somebody may see;
+//! - `tail`: the one reader of the log's end, and the inboxes that it fills;
+//! - `follow`: one who follows, from any place in the log on, without a gap or a double.
+//!
+//! An event's id is its commit and its place in that, so whoever knows the last one it has seen
+//! goes on behind it, also after a restart.
+
+mod follow;
+mod tail;
+mod told;
+
+pub use follow::{Followed, Follower};
+pub(super) use tail::Feed;
+pub use told::{EventId, FeedEvent, Scope, Teller};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::app::App;
+use crate::engine::{Actor, Refusal, TxView};
+use crate::records::{DecodeError, Key, ReadError};
+use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, StoreError, View};
+use crate::types::{Revision, TxId};
+use told::Told;
+
+/// Most commits that are looked at for one page of events: some milliseconds of reading.
+const EXAMINED_MAX: usize = 1000;
+
+/// Most commits that are read at once, so that a page which is full early has not read much more.
+const READ_MAX: usize = 64;
+
+/// A page of events, oldest first.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events.
+    pub items: Vec<FeedEvent>,
+    /// After what to go on, also where nothing was found.
+    pub next_after: EventId,
+    /// Whether events between what was asked for and the page are in the log no more.
+    pub resync: bool,
+    /// Whether there is more already.
+    pub more: bool,
+}
+
+/// A page of a transaction's history, oldest first.
+#[derive(Clone, Debug)]
+pub struct HistoryPage {
+    /// The events.
+    pub items: Vec<FeedEvent>,
+    /// After what to go on; `None`: nothing is left.
+    pub next: Option<EventId>,
+    /// Whether events before the page's are in the log no more.
+    pub retired: bool,
+}
+
+impl App {
+    /// The events after `after` that the actor may see, at most `limit`. A page looks at a bounded
+    /// part of the log.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn events(
+        &self,
+        actor: &Actor,
+        after: EventId,
+        limit: usize,
+    ) -> Result<EventPage, Refusal> {
+        let mut page =
+            EventPage { items: Vec::new(), next_after: after, resync: false, more: true };
+        let mut examined = 0;
+        while examined < EXAMINED_MAX {
+            let read = match self.told_after(page.next_after.read_after(), READ_MAX)? {
+                Ok(read) => read,
+                Err(oldest) => {
+                    page.resync = true;
+                    page.next_after = EventId::end_of(oldest);
+                    continue;
+                }
+            };
+            if read.is_empty() {
+                page.more = false;
+                return Ok(page);
+            }
+            for told in read {
+                examined += 1;
+                told.for_actor(actor, Scope::All, page.next_after, &mut page.items);
+                if page.items.len() > limit {
+                    page.items.truncate(limit);
+                    page.next_after = page.items.last().map_or(page.next_after, |last| last.id);
+                    return Ok(page);
+                }
+                page.next_after = page.next_after.max(EventId::end_of(told.revision));
+            }
+        }
+        Ok(page)
+    }
+
+    /// What happened in a transaction, after `after`, at most `limit` events.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Stopping`].
+    pub fn history(
+        &self,
+        actor: &Actor,
+        tx: TxId,
+        after: EventId,
+        limit: usize,
+    ) -> Result<HistoryPage, Refusal> {
+        self.transaction(actor, tx)?;
+        let mut page = HistoryPage { items: Vec::new(), next: None, retired: false };
+        let mut from = after.read_after();
+        loop {
+            let (revisions, more) = self.guard(self.told_of(tx, from))?;
+            for revision in revisions {
+                from = revision;
+                let before = Revision::new(revision.get().saturating_sub(1));
+                let Ok(read) = self.told_after(before, 1)? else {
+                    page.retired = true;
+                    continue;
+                };
+                for told in read {
+                    told.for_actor(actor, Scope::Transaction(tx), after, &mut page.items);
+                }
+                if page.items.len() > limit {
+                    page.items.truncate(limit);
+                    page.next = page.items.last().map(|last| last.id);
+                    return Ok(page);
+                }
+            }
+            if !more {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Follows what happens after `after`; `None`: from now on. Take it before reading what it
+    /// shall keep up to date.
+    pub fn follow(
+        self: &Arc<Self>,
+        actor: Actor,
+        scope: Scope,
+        after: Option<EventId>,
+    ) -> Follower {
+        Follower::new(Arc::clone(self), actor, scope, after)
+    }
+
+    /// A transaction, as soon as `is_news` says so of its revision, or when the time is up.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Unauthenticated`] when the
+    /// session ends meanwhile, [`Refusal::Stopping`].
+    pub async fn transaction_when(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tx: TxId,
+        wait: Duration,
+        is_news: impl Fn(Revision) -> bool + Send,
+    ) -> Result<TxView, Refusal> {
+        let until = Instant::now() + wait;
+        let view = self.transaction(actor, tx)?;
+        if is_news(view.revision) {
+            return Ok(view);
+        }
+        let mut follower = self.follow(actor.clone(), Scope::Transaction(tx), None);
+        loop {
+            // After the seat was taken: what was committed before that is seen here.
+            let view = self.transaction(follower.actor(), tx)?;
+            if is_news(view.revision) {
+                return Ok(view);
+            }
+            match timeout_at(until, follower.changed()).await {
+                Ok(changed) => changed?,
+                Err(_) => return Ok(view),
+            }
+        }
+    }
+
+    /// Ends all that is followed: before the server stops.
+    pub fn end_feed(&self) {
+        self.feed.close();
+    }
+
+    /// How many follow the feed.
+    #[must_use]
+    pub fn followers(&self) -> usize {
+        self.feed.seated()
+    }
+
+    /// Commits of the log, read; the inner error: the log begins after this one.
+    fn told_after(
+        &self,
+        after: Revision,
+        limit: usize,
+    ) -> Result<Result<Vec<Told>, Revision>, Refusal> {
+        let entries = match self.store.read_log(after, limit) {
+            Ok(entries) => entries,
+            Err(StoreError::Gone { oldest }) => return Ok(Err(oldest)),
+            Err(error) => return self.guard(Err(error.into())),
+        };
+        let told = |entry| Told::read(&*self.store, &self.definitions, entry);
+        self.guard(entries.iter().map(told).collect()).map(Ok)
+    }
+
+    /// The next commits after `from` that tell of a transaction, and whether there are more.
+    fn told_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
+        let range = KeyRange::prefix(&Key::log_of(tx));
+        let range = range.after(Key::TxLog(tx, from).encode().into());
+        let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX)?;
+        let revision = |row: &crate::store::Row| match Key::decode(&row.key) {
+            Some(Key::TxLog(_, revision)) => Ok(revision),
+            _ => Err(DecodeError {
+                key: format!("{:?}", row.key),
+                what: "no such key is written".to_owned(),
+            }),
+        };
+        let revisions = page.rows.iter().map(revision).collect::<Result<_, _>>()?;
+        Ok((revisions, page.next.is_some()))
+    }
+}

@@ -1,0 +1,310 @@
+//! What a commit tells, and to whom.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::engine::workflow::Definition;
+use crate::engine::{Actor, Fact, OwnerId, Record, hidden, owns, sees_all, sees_workflow};
+use crate::records::entry::{About, AccountMark, EntryV1, TxMarkV1};
+use crate::records::{DecodeError, Definitions, ReadError};
+use crate::store::{LogEntry, Store, View};
+use crate::types::{Revision, Role, Time, TxId};
+
+/// Names an event: its commit and its place in that. Opaque outside, and ordered as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    pub(super) revision: Revision,
+    pub(super) place: u16,
+}
+
+impl EventId {
+    /// Before every event.
+    pub const START: Self = Self { revision: Revision::ZERO, place: u16::MAX };
+
+    /// After every event of this commit and before those of the next.
+    #[must_use]
+    pub const fn end_of(revision: Revision) -> Self {
+        Self { revision, place: u16::MAX }
+    }
+
+    /// The commit after which the log is read for what comes after this event.
+    pub(super) const fn read_after(self) -> Revision {
+        if self.place == u16::MAX {
+            return self.revision;
+        }
+        Revision::new(self.revision.get().saturating_sub(1))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:04x}", self.revision.get(), self.place)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = crate::types::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = crate::types::ParseError::new("must be the id of an event");
+        let plain = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() != 20 || !text.bytes().all(plain) {
+            return Err(wrong);
+        }
+        let revision = u64::from_str_radix(&text[..16], 16).map_err(|_| wrong)?;
+        let place = u16::from_str_radix(&text[16..], 16).map_err(|_| wrong)?;
+        Ok(Self { revision: Revision::new(revision), place })
+    }
+}
+
+/// Who did something, as it is told to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// `nobody`, `user`, `anonymous`, `key` or `system`.
+    pub kind: String,
+    /// The user name or the key's id.
+    pub name: Option<String>,
+    /// The API key that acted on the user's behalf.
+    pub via: Option<String>,
+}
+
+/// An event as one actor may see it.
+#[derive(Clone, Debug)]
+pub struct FeedEvent {
+    /// Its id.
+    pub id: EventId,
+    /// When it happened.
+    pub at: Time,
+    /// Its type.
+    pub kind: Arc<str>,
+    /// Who did it.
+    pub teller: Arc<Teller>,
+    /// What it is about: an id.
+    pub subject: Option<String>,
+    /// The transaction that it is of.
+    pub transaction: Option<TxId>,
+    /// Its data, as JSON text.
+    pub data: Arc<str>,
+}
+
+/// Which events are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All that may be seen.
+    All,
+    /// Those of one transaction.
+    Transaction(TxId),
+    /// None: only the end of the session is of interest.
+    Nothing,
+}
+
+/// A commit, read.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) revision: Revision,
+    at: Time,
+    teller: Arc<Teller>,
+    pub(super) txs: Vec<ToldTx>,
+    pub(super) events: Vec<ToldEvent>,
+}
+
+/// What of a transaction decides who may know of it.
+#[derive(Debug)]
+pub(super) struct ToldTx {
+    pub(super) id: TxId,
+    pub(super) owner: OwnerId,
+    pub(super) asked: Vec<String>,
+    pub(super) definition: Arc<Definition>,
+}
+
+#[derive(Debug)]
+pub(super) struct ToldEvent {
+    pub(super) kind: Arc<str>,
+    data: Arc<str>,
+    pub(super) about: About,
+}
+
+impl Told {
+    /// Reads a commit of the log.
+    pub(super) fn read(
+        store: &dyn Store,
+        definitions: &Definitions,
+        entry: &LogEntry,
+    ) -> Result<Self, ReadError> {
+        // A commit of the server's own, which tells nothing.
+        let read = if entry.entry.is_empty() {
+            EntryV1::default()
+        } else {
+            EntryV1::decode(&entry.entry)?
+        };
+        let EntryV1 { actor, who, via, txs, events, .. } = read;
+        let name = (!who.is_empty()).then_some(who);
+        let tx = |tx: TxMarkV1| ToldTx::read(store, definitions, tx);
+        let event = |event: crate::records::entry::EventV1| ToldEvent {
+            about: event.about(),
+            kind: event.kind.into(),
+            data: event.data.into(),
+        };
+        Ok(Self {
+            revision: entry.revision,
+            at: Time::from_ms(entry.at_ms),
+            teller: Arc::new(Teller { kind: actor, name, via }),
+            txs: txs.into_iter().map(tx).collect::<Result<_, _>>()?,
+            events: events.into_iter().map(event).collect(),
+        })
+    }
+
+    /// The events after `after` that the actor may see.
+    pub(super) fn for_actor(
+        &self,
+        actor: &Actor,
+        scope: Scope,
+        after: EventId,
+        into: &mut Vec<FeedEvent>,
+    ) {
+        if EventId::end_of(self.revision) <= after {
+            return;
+        }
+        // What is hidden of each transaction; `None`: all of it is.
+        let rights: Vec<_> = self.txs.iter().map(|tx| tx.hidden_from(actor)).collect();
+        for (place, event) in self.events.iter().enumerate() {
+            let place = u16::try_from(place).unwrap_or(u16::MAX - 1);
+            let id = EventId { revision: self.revision, place };
+            let tx = event.tx();
+            let wanted = match scope {
+                Scope::All => true,
+                Scope::Transaction(id) => {
+                    tx.and_then(|tx| self.txs.get(tx)).is_some_and(|tx| tx.id == id)
+                }
+                Scope::Nothing => false,
+            };
+            if !wanted || id <= after {
+                continue;
+            }
+            let hidden = match (&event.about, tx.and_then(|tx| rights.get(tx))) {
+                (About::Tx(_), Some(Some(hidden))) => hidden.as_slice(),
+                (About::Tx(_), _) => continue,
+                (about, _) if sees(actor, about) => &[],
+                _ => continue,
+            };
+            into.push(FeedEvent {
+                id,
+                at: self.at,
+                kind: Arc::clone(&event.kind),
+                teller: Arc::clone(&self.teller),
+                subject: self.subject(&event.about),
+                transaction: tx.and_then(|tx| self.txs.get(tx)).map(|tx| tx.id),
+                data: event.without(hidden),
+            });
+        }
+    }
+
+    fn subject(&self, about: &About) -> Option<String> {
+        match about {
+            About::Server => None,
+            About::Tx(tx) => self.txs.get(*tx).map(|tx| tx.id.to_string()),
+            About::Session(id, _) => Some(id.to_string()),
+            About::User(id) => Some(id.to_string()),
+            About::Key(id) => Some(id.to_string()),
+            About::Accounts(accounts, _) => accounts.first().map(|account| account.id.clone()),
+        }
+    }
+}
+
+impl ToldTx {
+    fn read(
+        store: &dyn Store,
+        definitions: &Definitions,
+        mark: TxMarkV1,
+    ) -> Result<Self, ReadError> {
+        let wrong = |what: &str| DecodeError {
+            key: format!("the log entry of {}", mark.id()),
+            what: what.to_owned(),
+        };
+        let name = mark.workflow.parse().map_err(|_| wrong("it names no workflow"))?;
+        let fact = Fact::Definition(name, mark.version);
+        let loaded = definitions.read(store, View::Committed, &fact)?;
+        let Some(Record::Definition(published)) = loaded.as_ref().map(|(record, _)| &**record)
+        else {
+            return Err(wrong("its workflow is not there").into());
+        };
+        let definition = Arc::clone(&published.definition);
+        Ok(Self { id: mark.id(), owner: mark.owner(), asked: mark.asked, definition })
+    }
+
+    /// What the actor may not read of its data; `None`: it may not even know of it. The rule of
+    /// [`may_see`](crate::engine::may_see), on what the log keeps.
+    fn hidden_from(&self, actor: &Actor) -> Option<Vec<&str>> {
+        let is_asked = || {
+            let user = actor.user().map(|user| user.username.as_str());
+            user.is_some_and(|user| self.asked.iter().any(|asked| asked == user))
+        };
+        let owns = owns(self.owner, actor);
+        let sees = owns || sees_workflow(&self.definition, actor) || is_asked();
+        sees.then(|| hidden(&self.definition, actor, owns).collect())
+    }
+}
+
+impl ToldEvent {
+    fn tx(&self) -> Option<usize> {
+        match self.about {
+            About::Tx(tx) | About::Accounts(_, Some(tx)) => Some(tx),
+            _ => None,
+        }
+    }
+
+    /// Its data without what is hidden. What somebody sent to a step may say what the data must
+    /// not, so from whom something is hidden, all inputs are.
+    fn without(&self, hidden: &[&str]) -> Arc<str> {
+        if hidden.is_empty() {
+            return Arc::clone(&self.data);
+        }
+        let Ok(Value::Object(mut data)) = serde_json::from_str(&self.data) else {
+            return "{}".into();
+        };
+        data.remove("input");
+        let strip = |data: &mut Map<String, Value>| {
+            data.retain(|key, _| !hidden.contains(&key.as_str()));
+        };
+        for part in ["data", "set"] {
+            if let Some(Value::Object(part)) = data.get_mut(part) {
+                strip(part);
+            }
+        }
+        if let Some(Value::Array(removed)) = data.get_mut("removed") {
+            removed.retain(|key| key.as_str().is_none_or(|key| !hidden.contains(&key)));
+        }
+        Value::Object(data).to_string().into()
+    }
+}
+
+/// Whether the actor may know of an event that is of no transaction.
+fn sees(actor: &Actor, about: &About) -> bool {
+    let is_user = |id| actor.user().is_some_and(|user| user.id == id);
+    if audits(actor) {
+        return true;
+    }
+    match about {
+        About::Server | About::Tx(_) => false,
+        About::Session(id, user) => actor.session() == Some(*id) || user.is_some_and(is_user),
+        About::User(id) => is_user(*id),
+        About::Key(id) => matches!(actor, Actor::Key(key) if key.key.id == *id),
+        About::Accounts(accounts, _) => {
+            let owns = |account: &AccountMark| account.owner.is_some_and(is_user);
+            matches!(actor, Actor::Key(_)) || accounts.iter().any(owns)
+        }
+    }
+}
+
+/// Whether the actor may know of everything.
+pub(super) fn audits(actor: &Actor) -> bool {
+    *actor == Actor::System || actor.has(Role::AUDITOR)
+}
+
+/// Whether the actor may know of every event of this transaction's workflow.
+pub(super) fn sees_every(actor: &Actor, tx: &ToldTx) -> bool {
+    sees_all(actor) || sees_workflow(&tx.definition, actor)
+}

@@ -1,0 +1,401 @@
+//! What happens, as it happens: `/v1/events` and the events of one transaction, as pages and as
+//! Server-Sent Events; and a transaction's history.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::{self, HeaderName, HeaderValue};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::call::Call;
+use super::flow::Flow;
+use super::input::parameter;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Doc, Parameter};
+use super::schemas::text;
+use super::users;
+use crate::app::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope};
+use crate::engine::Refusal;
+use crate::types::{Time, TxId};
+
+/// A comment is sent after so long a silence: less than proxies cut silent connections after.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How long a reader may leave what it is sent; then the stream ends and it can resume.
+const SLOW_TIME: Duration = Duration::from_secs(20);
+
+/// What waits for a reader: so many pieces of about [`PIECE_BYTES`].
+const PIECES_MAX: usize = 8;
+
+/// Bytes after which a piece goes out.
+const PIECE_BYTES: usize = 16 * 1024;
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+const EVENT_STREAM: &str = "text/event-stream";
+
+/// A `CloudEvent` (1.0, JSON format), without its data.
+#[derive(Serialize)]
+struct Attributes<'a> {
+    specversion: &'static str,
+    id: String,
+    source: String,
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a str>,
+    time: Time,
+    datacontenttype: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a str>,
+    actorkind: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actorvia: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction: Option<TxId>,
+}
+
+/// An event as a `CloudEvent`, as JSON text.
+pub(super) fn cloud_event(event: &FeedEvent) -> String {
+    let source = match event.transaction {
+        Some(tx) => format!("/v1/transactions/{tx}"),
+        None => "/v1".to_owned(),
+    };
+    let attributes = Attributes {
+        specversion: "1.0",
+        id: event.id.to_string(),
+        source,
+        kind: &event.kind,
+        subject: event.subject.as_deref(),
+        time: event.at,
+        datacontenttype: "application/json",
+        actor: event.teller.name.as_deref(),
+        actorkind: &event.teller.kind,
+        actorvia: event.teller.via.as_deref(),
+        transaction: event.transaction,
+    };
+    // Of texts and times: it can be written.
+    let mut text = serde_json::to_string(&attributes).unwrap_or_default();
+    text.pop();
+    text.push_str(",\"data\":");
+    text.push_str(&event.data);
+    text.push('}');
+    text
+}
+
+/// A page of events.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventPage")]
+struct ShownPage {
+    /// `CloudEvents` 1.0, oldest first.
+    #[schemars(with = "Vec<Map<String, Value>>")]
+    items: Vec<Value>,
+    /// Where to go on: `after` of the next page. A page looks at a bounded part of the log, so it
+    /// may hold nothing and still move on.
+    #[schemars(with = "String")]
+    next_after: String,
+    /// Whether there is more already.
+    more: bool,
+    /// Whether events after the one that was asked for are in the log no more: what is known of
+    /// them must be read anew.
+    resync: bool,
+}
+
+/// An event of a transaction's history.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HistoryEvent")]
+struct ShownEvent<'a> {
+    /// Its id.
+    id: String,
+    /// When it happened.
+    time: Time,
+    /// Who did it.
+    actor: ShownActor<'a>,
+    /// Its type.
+    #[serde(rename = "type")]
+    kind: &'a str,
+    /// The step that it is about.
+    step: Option<String>,
+    /// Its data.
+    #[schemars(with = "Map<String, Value>")]
+    data: Value,
+}
+
+/// Who did something.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HistoryActor")]
+struct ShownActor<'a> {
+    /// `user`, `anonymous`, `key`, `system` or `nobody`.
+    kind: &'a str,
+    /// The user name or the key's id.
+    name: Option<&'a str>,
+    /// The API key that acted on the user's behalf.
+    via: Option<&'a str>,
+}
+
+/// A page of a transaction's history.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "HistoryPage")]
+struct ShownHistory<'a> {
+    /// What happened, oldest first.
+    items: Vec<ShownEvent<'a>>,
+    /// `cursor` of the next page; `null`: there is none.
+    next_cursor: Option<String>,
+    /// Whether it is whole; `false`: events before this page's are kept no more.
+    complete: bool,
+}
+
+const AFTER: Parameter = Parameter {
+    name: "after",
+    text: "Only what comes after this event; without it a page begins with the oldest event that \
+           is kept, and a stream with the next one that happens.",
+    schema: text,
+};
+
+const PAGE_EXAMPLE: &str = r#"{"items":[{"specversion":"1.0","id":"00000000000004120001","source":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w","type":"abide.step.opened","subject":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","time":"2026-11-24T10:05:00.000Z","datacontenttype":"application/json","actor":"alice","actorkind":"user","transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","data":{"step":"confirm","due":null,"transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w"}}],"next_after":"00000000000004120001","more":false,"resync":false}"#;
+
+pub(super) const EVENTS: Doc = Doc {
+    id: "listEvents",
+    tag: "live",
+    summary: "What happens, as far as the actor may see it",
+    text: "Server-Sent Events, or with `Accept: application/json` a page. A stream resumes after \
+           `Last-Event-ID` (or `after`) without a gap or a double, also over restarts; an event \
+           named `resync` says that events in between are kept no more. It ends with the session, \
+           and when its reader is too slow.",
+    query: &[users::LIST.query[0], AFTER],
+    answers: &[
+        AnswerDoc::json(
+            200,
+            "A page of events, or a stream of them.",
+            SchemaGenerator::subschema_for::<ShownPage>,
+            PAGE_EXAMPLE,
+        ),
+        AnswerDoc { body: Some((EVENT_STREAM, text, "")), ..AnswerDoc::empty(200, "A stream.") },
+    ],
+    problems: &[Code::InvalidParameter, Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn events(call: Call) -> Result<Reply, Problem> {
+    let after = after(&call)?;
+    if !wants_page(&call) {
+        let follower = call.api.app.follow(call.access.actor, Scope::All, after);
+        return Ok(stream(follower));
+    }
+    let after = after.unwrap_or(EventId::START);
+    let page = call.api.app.events(call.actor(), after, call.query.limit()?)?;
+    let EventPage { items, next_after, resync, more } = page;
+    shown_page(&items, next_after, resync, more)
+}
+
+fn shown_page(
+    items: &[FeedEvent],
+    next_after: EventId,
+    resync: bool,
+    more: bool,
+) -> Result<Reply, Problem> {
+    let value = |event| serde_json::from_str(&cloud_event(event)).unwrap_or_default();
+    Reply::json(&ShownPage {
+        items: items.iter().map(value).collect(),
+        next_after: next_after.to_string(),
+        more,
+        resync,
+    })
+}
+
+pub(super) const OF_TRANSACTION: Doc = Doc {
+    id: "listTransactionEvents",
+    summary: "What happens in a transaction, from its start on",
+    text: "As `/v1/events`, but only of this transaction, and from its first event on.",
+    problems: &[Code::NotFound, Code::InvalidParameter, Code::InvalidInput],
+    ..EVENTS
+};
+
+pub(super) async fn of_transaction(call: Call) -> Result<Reply, Problem> {
+    let tx = transaction(&call)?;
+    let after = after(&call)?.unwrap_or(EventId::START);
+    let limit = call.query.limit()?;
+    if wants_page(&call) {
+        let page = call.api.app.history(call.actor(), tx, after, limit)?;
+        let last = page.items.last().map_or(after, |event| event.id);
+        return shown_page(&page.items, last, page.retired, page.next.is_some());
+    }
+    call.api.app.transaction(call.actor(), tx)?;
+    // The seat first, so that nothing falls between what is read and what comes.
+    let follower = call.api.app.follow(call.access.actor.clone(), Scope::Transaction(tx), None);
+    let (sender, bits) = mpsc::channel(PIECES_MAX);
+    let app = std::sync::Arc::clone(&call.api.app);
+    tokio::spawn(async move {
+        let mut after = after;
+        let up_to = follower.begins();
+        loop {
+            let Ok(page) = app.history(follower.actor(), tx, after, HISTORY_PAGE) else { return };
+            let HistoryPage { items, next, retired } = page;
+            let known = items.iter().filter(|event| event.id <= up_to);
+            let mut text = String::new();
+            if retired {
+                put_resync(&mut text, after);
+            }
+            known.for_each(|event| put_event(&mut text, event));
+            if !text.is_empty() && send(&sender, text).await.is_err() {
+                return;
+            }
+            match next {
+                Some(next) if next < up_to => after = next,
+                _ => break,
+            }
+        }
+        run(follower, sender).await;
+    });
+    Ok(flowing(bits))
+}
+
+/// Events of a transaction that are read at once for a stream.
+const HISTORY_PAGE: usize = 100;
+
+pub(super) const HISTORY: Doc = Doc {
+    id: "getTransactionHistory",
+    tag: "transactions",
+    summary: "What happened in a transaction, oldest first",
+    query: &[
+        users::LIST.query[0],
+        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: text },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of its history.",
+        SchemaGenerator::subschema_for::<ShownHistory<'_>>,
+        "",
+    )],
+    problems: &[Code::NotFound, Code::InvalidParameter, Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn history(call: &Call) -> Result<Reply, Problem> {
+    let tx = transaction(call)?;
+    let cursor = read_id(call.query.get("cursor"), "cursor")?;
+    let after = cursor.unwrap_or(EventId::START);
+    let page = call.api.app.history(call.actor(), tx, after, call.query.limit()?)?;
+    Reply::json(&ShownHistory {
+        items: page.items.iter().map(shown_event).collect(),
+        next_cursor: page.next.map(|id| id.to_string()),
+        complete: !page.retired,
+    })
+}
+
+fn shown_event(event: &FeedEvent) -> ShownEvent<'_> {
+    let FeedEvent { id, at, kind, teller, data, .. } = event;
+    let data: Value = serde_json::from_str(data).unwrap_or_default();
+    ShownEvent {
+        id: id.to_string(),
+        time: *at,
+        actor: ShownActor {
+            kind: &teller.kind,
+            name: teller.name.as_deref(),
+            via: teller.via.as_deref(),
+        },
+        kind,
+        step: data.get("step").and_then(Value::as_str).map(str::to_owned),
+        data,
+    }
+}
+
+fn transaction(call: &Call) -> Result<TxId, Problem> {
+    let id = call.parameters.at(0).parse();
+    id.map_err(|_| Problem::from(Refusal::NotFound("transaction")))
+}
+
+fn read_id(text: Option<&str>, name: &'static str) -> Result<Option<EventId>, Problem> {
+    let read = text.map(|text| text.parse().map_err(|_| parameter(name, "is no event's id")));
+    read.transpose()
+}
+
+/// After what the caller asks for. What a client has seen since goes before the address that it
+/// began with.
+fn after(call: &Call) -> Result<Option<EventId>, Problem> {
+    let header = super::input::single(&call.headers, &LAST_EVENT_ID)?;
+    match header.filter(|id| !id.is_empty()) {
+        Some(id) => read_id(Some(id), "Last-Event-ID"),
+        None => read_id(call.query.get("after"), "after"),
+    }
+}
+
+/// Whether JSON is asked for and no stream.
+fn wants_page(call: &Call) -> bool {
+    let accept = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("json") && !accept.contains(EVENT_STREAM))
+}
+
+fn flowing(bits: mpsc::Receiver<Bytes>) -> Reply {
+    let reply = Reply { flow: Some(Flow::new(bits)), ..Reply::empty(StatusCode::OK) };
+    reply
+        .with(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM))
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+        // For nginx, which would keep what it is sent.
+        .with(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))
+}
+
+fn stream(follower: Follower) -> Reply {
+    let (sender, bits) = mpsc::channel(PIECES_MAX);
+    tokio::spawn(run(follower, sender));
+    flowing(bits)
+}
+
+/// The reader is gone or too slow.
+struct Left;
+
+async fn send(sender: &mpsc::Sender<Bytes>, text: String) -> Result<(), Left> {
+    match timeout(SLOW_TIME, sender.send(text.into())).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Left),
+    }
+}
+
+/// Sends what is followed, until the reader leaves or the session ends.
+async fn run(mut follower: Follower, sender: mpsc::Sender<Bytes>) {
+    // The place from which a client resumes that has not seen any event yet.
+    let mut text = format!("retry: 1000\nid: {}\n\n", follower.seen());
+    loop {
+        if !text.is_empty() && send(&sender, std::mem::take(&mut text)).await.is_err() {
+            return;
+        }
+        let next = tokio::select! {
+            () = sender.closed() => return,
+            next = timeout(KEEP_ALIVE, follower.next()) => next,
+        };
+        match next {
+            Ok(Ok(Followed::Events(events))) => {
+                for event in &events {
+                    put_event(&mut text, event);
+                    if text.len() >= PIECE_BYTES
+                        && send(&sender, std::mem::take(&mut text)).await.is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+            Ok(Ok(Followed::Resync(id))) => put_resync(&mut text, id),
+            Ok(Err(_)) => return,
+            Err(_) => text = format!(": still here\nid: {}\n\n", follower.seen()),
+        }
+    }
+}
+
+fn put_event(text: &mut String, event: &FeedEvent) {
+    // Of one line: JSON text has no line breaks but escaped ones.
+    let written = write!(text, "id: {}\ndata: {}\n\n", event.id, cloud_event(event));
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+fn put_resync(text: &mut String, id: EventId) {
+    let data = "{\"reason\":\"events up to this one are kept no more; read anew what you know\"}";
+    let written = write!(text, "event: resync\nid: {id}\ndata: {data}\n\n");
+    debug_assert!(written.is_ok(), "a String takes everything");
+}

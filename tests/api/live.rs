@@ -1,0 +1,334 @@
+//! What happens, as it happens: pages, streams and histories, as roles.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::Role;
+use crate::server::{Server, dev};
+
+/// No event comes later than this, on a machine that builds something else meanwhile.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A stream of Server-Sent Events, read block by block.
+pub(crate) struct Stream {
+    response: reqwest::Response,
+    text: String,
+    pub(crate) last: String,
+}
+
+/// One block of a stream.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) id: String,
+    pub(crate) event: String,
+    pub(crate) data: Option<Value>,
+}
+
+impl Stream {
+    pub(crate) async fn open(
+        server: &Server,
+        role: &Role,
+        path: &str,
+        after: Option<&str>,
+    ) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let mut request = http
+            .get(format!("{}{path}", server.base()))
+            .header("accept", "text/event-stream")
+            .bearer_auth(role.token());
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let last = after.unwrap_or_default().to_owned();
+        Self { response, text: String::new(), last }
+    }
+
+    /// The next block; `None`: the stream has ended.
+    pub(crate) async fn block(&mut self) -> Option<Block> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let block: String = self.text.drain(..end + 2).collect();
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|line| line.strip_prefix(name));
+                    line.map(|text| text.trim_start().to_owned())
+                };
+                let id = field("id:").unwrap_or_default();
+                if !id.is_empty() {
+                    self.last.clone_from(&id);
+                }
+                let event = field("event:").unwrap_or_default();
+                let data = field("data:").map(|data| serde_json::from_str(&data).unwrap());
+                return Some(Block { id, event, data });
+            }
+            let chunk = tokio::time::timeout(SOON, self.response.chunk()).await.unwrap();
+            match chunk {
+                Ok(Some(chunk)) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next event; `None`: the stream has ended.
+    pub(crate) async fn event(&mut self) -> Option<Value> {
+        loop {
+            let block = self.block().await?;
+            if let Some(data) = block.data {
+                assert_eq!(block.event, "", "{data}");
+                assert_eq!(data["id"], json!(block.id));
+                return Some(data);
+            }
+        }
+    }
+
+    /// The next event of this type.
+    pub(crate) async fn of(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.event().await.unwrap_or_else(|| panic!("ended before {kind}"));
+            if event["type"] == kind {
+                return event;
+            }
+        }
+    }
+}
+
+const SECRET: &str = r"
+abide: 1
+workflow: secret
+data: { note: null, risk: high }
+show: { risk: [role:officer] }
+first: ask
+steps:
+  ask:
+    by: [owner]
+    input: { type: object, properties: { note: { type: string } }, required: [note] }
+    do:
+      - set: { note: =input.note }
+      - emit: { type: secret.noted, data: { note: =input.note } }
+    next: look
+  look:
+    by: [role:officer]
+    do:
+      - set: { risk: low }
+    next: { end: done }
+";
+
+async fn publish(admin: &Role, name: &str, document: &str) {
+    let publish = admin.call("PUT", &format!("/v1/workflows/{name}"));
+    publish.body("application/yaml", document.to_owned()).await.is(201);
+}
+
+async fn start(role: &Role) -> String {
+    let started = role.post_empty("/v1/workflows/secret/transactions").await.is(201).json();
+    started["id"].as_str().unwrap().to_owned()
+}
+
+fn step(id: &str, step: &str) -> String {
+    format!("/v1/transactions/{id}/steps/{step}")
+}
+
+async fn grant(admin: &Role, user: &str, roles: Value) {
+    let roles = json!({ "roles": roles });
+    admin.call("PATCH", &format!("/v1/users/{user}")).json(&roles).await.ok();
+}
+
+async fn page(role: &Role, after: &str) -> Value {
+    let path = format!("/v1/events?limit=200&after={after}");
+    role.get(&path).header("accept", "application/json").await.ok().json()
+}
+
+/// Every event that the role sees from the beginning on.
+async fn all(role: &Role) -> Vec<Value> {
+    let mut events = Vec::new();
+    let mut after = "0".repeat(20);
+    loop {
+        let page = page(role, &after).await;
+        events.extend(page["items"].as_array().unwrap().iter().cloned());
+        after = page["next_after"].as_str().unwrap().to_owned();
+        if page["more"] == false {
+            return events;
+        }
+    }
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().unwrap()).collect()
+}
+
+/// The history tells in order what happened and who did it, to whoever may see the transaction,
+/// without what is hidden from them; also after kill -9.
+#[tokio::test]
+async fn a_history_tells_all_that_one_may_know() {
+    let mut server = dev();
+    let admin = server.admin().await;
+    let (alice, olga, mallory) =
+        (server.user("alice").await, server.user("olga").await, server.user("mallory").await);
+    publish(&admin, "secret", SECRET).await;
+    grant(&admin, "olga", json!(["officer"])).await;
+    let id = start(&alice).await;
+    alice.post(&step(&id, "ask"), json!({"note": "hello"})).await.ok();
+    olga.post_empty(&step(&id, "look")).await.ok();
+    server.crash_and_restart();
+    let path = format!("/v1/transactions/{id}/history");
+    let history = alice.get(&path).await.ok().json();
+    assert_eq!(history["complete"], true);
+    let items = history["items"].as_array().unwrap();
+    let taken: Vec<_> = items.iter().filter(|event| event["type"] == "abide.step.taken").collect();
+    assert_eq!(taken[0]["actor"]["name"], "alice");
+    assert_eq!(taken[0]["step"], "ask");
+    assert_eq!(taken[1]["actor"]["name"], "olga");
+    assert_eq!(items.first().unwrap()["type"], "abide.transaction.started");
+    assert_eq!(items.last().unwrap()["type"], "abide.transaction.ended");
+    let ids: Vec<_> = items.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert!(ids.is_sorted());
+    let text = history.to_string();
+    assert!(!text.contains("risk"), "hidden from the owner: {text}");
+    assert!(olga.get(&path).await.ok().text().contains("risk"));
+    mallory.get(&path).await.problem(404, "not-found");
+    // Page by page it is the same.
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = alice.get(&format!("{path}?limit=2{cursor}")).await.ok().json();
+        paged.extend(page["items"].as_array().unwrap().iter().cloned());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(&paged, items);
+}
+
+/// Each sees exactly what they may: own sessions and transactions, nobody else's, auditors all.
+#[tokio::test]
+async fn a_page_holds_what_the_actor_may_see() {
+    let server = dev();
+    let admin = server.admin().await;
+    let (alice, mallory) = (server.user("alice").await, server.user("mallory").await);
+    publish(&admin, "secret", SECRET).await;
+    let id = start(&alice).await;
+    alice.post(&step(&id, "ask"), json!({"note": "hello"})).await.ok();
+    alice.put_data(json!({"n": 1})).await.ok();
+    let own = all(&alice).await;
+    for kind in [
+        "abide.user.created",
+        "abide.session.opened",
+        "abide.transaction.started",
+        "secret.noted",
+        "abide.session.data_written",
+    ] {
+        assert!(kinds(&own).contains(&kind), "{kind} is missing: {own:?}");
+    }
+    assert!(!own.iter().any(|event| event.to_string().contains("risk")), "{own:?}");
+    for event in &own {
+        assert_eq!(event["specversion"], "1.0");
+        assert!(event["source"].is_string() && event["time"].is_string(), "{event}");
+    }
+    let others = all(&mallory).await;
+    assert!(others.iter().all(|event| !event.to_string().contains("alice")), "{others:?}");
+    assert!(!kinds(&others).iter().any(|kind| kind.contains("transaction")), "{others:?}");
+    let everything = all(&admin).await;
+    assert!(own.iter().all(|event| everything.iter().any(|other| other["id"] == event["id"])));
+    alice.get("/v1/events?after=xyz").await.problem(400, "invalid-parameter");
+}
+
+/// A stream brings what happens as it happens, and resumes over kill -9 without gap or double.
+#[tokio::test]
+async fn a_stream_resumes_without_a_gap_or_a_double() {
+    let mut server = dev();
+    let admin = server.admin().await;
+    let alice = server.user("alice").await;
+    publish(&admin, "secret", SECRET).await;
+    let mut stream = Stream::open(&server, &alice, "/v1/events", None).await;
+    let greeting = stream.block().await.unwrap();
+    assert!(greeting.data.is_none() && !greeting.id.is_empty());
+    let mut seen = Vec::new();
+    for round in 0..3 {
+        let id = start(&alice).await;
+        alice.post(&step(&id, "ask"), json!({"note": round.to_string()})).await.ok();
+        loop {
+            let event = stream.event().await.unwrap();
+            let done = event["type"] == "secret.noted";
+            seen.push(event);
+            if done {
+                break;
+            }
+        }
+        server.kill_9();
+        while stream.block().await.is_some() {}
+        server.start_again();
+        // What happens while nobody listens.
+        let last = stream.last.clone();
+        start(&alice).await;
+        stream = Stream::open(&server, &alice, "/v1/events", Some(&last)).await;
+    }
+    let id = start(&alice).await;
+    alice.post(&step(&id, "ask"), json!({"note": "last"})).await.ok();
+    loop {
+        let event = stream.event().await.unwrap();
+        let done = event["data"]["data"]["note"] == "last";
+        seen.push(event);
+        if done {
+            break;
+        }
+    }
+    let mut logged = all(&alice).await;
+    logged.retain(|event| event["id"].as_str() > Some(greeting.id.as_str()));
+    logged.retain(|event| event["id"].as_str() <= seen.last().unwrap()["id"].as_str());
+    assert_eq!(seen, logged);
+}
+
+/// A role that is granted or taken away counts from the next event on; the end of the session ends
+/// the stream.
+#[tokio::test]
+async fn a_role_taken_away_and_the_end_of_a_session_count_at_once() {
+    let server = dev();
+    let admin = server.admin().await;
+    let (alice, olga) = (server.user("alice").await, server.user("olga").await);
+    publish(&admin, "secret", SECRET).await;
+    let mut stream = Stream::open(&server, &olga, "/v1/events", None).await;
+    start(&alice).await;
+    grant(&admin, "olga", json!(["officer"])).await;
+    assert_eq!(stream.event().await.unwrap()["type"], "abide.user.changed");
+    let seen = start(&alice).await;
+    assert_eq!(stream.of("abide.transaction.started").await["transaction"], json!(seen));
+    grant(&admin, "olga", json!([])).await;
+    start(&alice).await;
+    olga.put_data(json!({"n": 1})).await.ok();
+    stream.of("abide.user.changed").await;
+    let next = stream.event().await.unwrap();
+    assert_eq!(next["type"], "abide.session.data_written", "nothing of a transaction: {next}");
+    olga.logout().await.ok();
+    while stream.block().await.is_some() {}
+    // A stream of a session that has ended is not opened.
+    olga.get("/v1/events").await.problem(401, "unauthenticated");
+}
+
+/// One transaction's stream begins with its first event and goes on with what happens.
+#[tokio::test]
+async fn a_transactions_stream_is_its_history_and_goes_on() {
+    let server = dev();
+    let admin = server.admin().await;
+    let alice = server.user("alice").await;
+    publish(&admin, "secret", SECRET).await;
+    let (id, other) = (start(&alice).await, start(&alice).await);
+    let path = format!("/v1/transactions/{id}/events");
+    let mut stream = Stream::open(&server, &alice, &path, None).await;
+    assert_eq!(stream.event().await.unwrap()["type"], "abide.transaction.started");
+    alice.post(&step(&other, "ask"), json!({"note": "other"})).await.ok();
+    alice.post(&step(&id, "ask"), json!({"note": "mine"})).await.ok();
+    assert_eq!(stream.of("secret.noted").await["data"]["data"]["note"], "mine");
+    let page = alice.get(&path).header("accept", "application/json").await.ok().json();
+    assert_eq!(page["items"][0]["type"], "abide.transaction.started");
+}
+
+/// A server that stops ends its streams and does not wait for them.
+#[tokio::test]
+async fn a_stop_ends_the_streams() {
+    let mut server = dev();
+    let alice = server.user("alice").await;
+    let mut stream = Stream::open(&server, &alice, "/v1/events", None).await;
+    stream.block().await.unwrap();
+    assert!(server.terminate().success());
+    while stream.block().await.is_some() {}
+}
