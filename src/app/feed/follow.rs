@@ -146,6 +146,11 @@ impl Follower {
         let is_own = |about: &About| matches!(about, About::User(id) if own == Some(*id));
         let changed = told.iter().any(|told| told.events.iter().any(|event| is_own(&event.about)));
         if missed || changed {
+            // What came before and is not here did not concern the actor as it was then.
+            if let Some(first) = told.front().filter(|_| !missed) {
+                let before = Revision::new(first.revision.get().saturating_sub(1));
+                self.after = self.after.max(EventId::end_of(before));
+            }
             // What is in the inbox comes again, out of the log.
             self.read_to = self.app.feed.sit_anew(self.seat, &self.actor, self.scope);
             return Ok(VecDeque::new());
