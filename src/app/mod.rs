@@ -31,8 +31,8 @@ mod app;
 mod cache;
 mod clock;
 mod executor;
-mod hooks;
 mod feed;
+mod hooks;
 mod ledger;
 mod passwords;
 mod prepare;
@@ -51,8 +51,8 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
-pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use feed::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope, Teller};
+pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use passwords::Cost;
 pub use secret::Secret;

@@ -112,6 +112,7 @@ impl Kind {
             Actor::Key(_) => 2,
             Actor::Session(session) if session.user.is_some() => 3,
             Actor::Session(_) => 4,
+            Actor::Hook(_) | Actor::Workflow(..) => 5,
         };
         let mut roles = actor.roles().to_vec();
         roles.sort_unstable();
@@ -307,7 +308,7 @@ impl Seats {
                 }
             }
             Actor::Key(key) => topics.push(Topic::Key(key.key.id)),
-            Actor::Nobody | Actor::System => {}
+            Actor::Nobody | Actor::System | Actor::Hook(_) | Actor::Workflow(..) => {}
         }
         if let Scope::Transaction(tx) = scope {
             topics.push(Topic::Tx(tx));
