@@ -54,6 +54,7 @@ pub struct App {
     pub(super) depth: Arc<AtomicUsize>,
     pub(super) hooks: Vec<Hook>,
     pub(super) feed: Arc<Feed>,
+    pub(super) bell: Arc<super::calls::Bell>,
     dev: bool,
     queue: mpsc::SyncSender<Work>,
     closing: AtomicBool,
@@ -85,6 +86,7 @@ impl App {
         let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
         let definitions = Arc::new(Definitions::default());
         let depth = Arc::new(AtomicUsize::new(0));
+        let bell = Arc::new(super::calls::Bell::new());
         let (stop, stopped) = watch::channel(None);
         let (queue, work) = mpsc::sync_channel(QUEUE_MAX);
         let executor = Executor::new(
@@ -94,6 +96,7 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&caches),
             Arc::clone(&depth),
+            Arc::clone(&bell),
             stop.clone(),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
@@ -115,6 +118,7 @@ impl App {
             depth,
             hooks,
             feed,
+            bell,
             dev,
             queue,
             closing: AtomicBool::new(false),

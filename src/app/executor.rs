@@ -10,12 +10,13 @@ use tokio::sync::{oneshot, watch};
 
 use super::access::Caches;
 use super::answers::{self, Keyed, Known};
+use super::calls::Bell;
 use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Evidence, Fact, Hot, Loaded, Moment, Outcome, Record, Refusal, Rules,
-    Timer, TimerOf, decide, decide_timers,
+    Actor, Command, Decision, Evidence, Fact, Hot, Loaded, Mark, Moment, Outcome, Record, Refusal,
+    Rules, Timer, TimerOf, decide, decide_timers,
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
@@ -117,6 +118,7 @@ pub(super) struct Executor {
     pub(super) clock: Arc<Clock>,
     pub(super) caches: Arc<Caches>,
     pub(super) depth: Arc<AtomicUsize>,
+    pub(super) bell: Arc<Bell>,
     pub(super) stop: watch::Sender<Option<String>>,
     /// The last commit that was staged.
     last: Revision,
@@ -140,6 +142,8 @@ struct Pieces {
     large: Vec<Fact>,
     /// The earliest timer that it sets.
     armed: Option<Time>,
+    /// The earliest call that it sets due.
+    calling: Option<Time>,
 }
 
 impl Executor {
@@ -150,6 +154,7 @@ impl Executor {
         clock: Arc<Clock>,
         caches: Arc<Caches>,
         depth: Arc<AtomicUsize>,
+        bell: Arc<Bell>,
         stop: watch::Sender<Option<String>>,
     ) -> Self {
         let last = store.durable();
@@ -160,6 +165,7 @@ impl Executor {
             clock,
             caches,
             depth,
+            bell,
             stop,
             last,
             next_due: Time::ZERO,
@@ -198,6 +204,8 @@ impl Executor {
                 Ok(Work::Advance { by, reply }) => {
                     self.advance(by)?;
                     self.note_clock()?;
+                    // What became due meanwhile is looked for.
+                    self.bell.ring(Time::MAX, self.last);
                     // Whoever asked may be gone; the clock has moved all the same.
                     drop(reply.send(self.store.durable_at(self.last)));
                 }
@@ -334,6 +342,7 @@ impl Executor {
                 ..Batch::default()
             },
             armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
+            calling: calling(&changes.marks),
             records: changes.records,
             loaded,
             large,
@@ -439,6 +448,7 @@ impl Executor {
                     ..Batch::default()
                 },
                 armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
+                calling: calling(&changes.marks),
                 records: changes.records,
                 loaded,
                 large,
@@ -475,7 +485,7 @@ impl Executor {
 
     /// Stages a commit; the inner error is one after which nothing has changed.
     fn commit(&mut self, now: Time, pieces: Pieces) -> Result<Result<Receipt, StoreError>, Fatal> {
-        let Pieces { mut batch, records, loaded, large, armed } = pieces;
+        let Pieces { mut batch, records, loaded, large, armed, calling } = pieces;
         let revision = self.last.next();
         batch.at_ms = now.ms();
         let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
@@ -491,6 +501,9 @@ impl Executor {
                 }
                 if let Some(due) = armed {
                     self.next_due = self.next_due.min(due);
+                }
+                if let Some(due) = calling {
+                    self.bell.ring(due, revision);
                 }
                 self.have_at_hand(loaded, records, &large, revision);
                 Ok(Ok(receipt))
@@ -576,6 +589,15 @@ fn counts(row: &Row) -> Result<bool, Fatal> {
         Some(Key::Session(_)) => Ok(true),
         _ => Err(Fatal("a key cannot be read; run abide verify".to_owned())),
     }
+}
+
+/// The earliest call that is due by these marks.
+fn calling(marks: &std::collections::BTreeMap<Mark, bool>) -> Option<Time> {
+    let due = marks.iter().filter_map(|(mark, is_set)| match mark {
+        Mark::CallDue(due, ..) if *is_set => Some(*due),
+        _ => None,
+    });
+    due.min()
 }
 
 /// Random bits for the ids of what timers create.

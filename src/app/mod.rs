@@ -29,6 +29,7 @@ mod api;
 #[allow(clippy::module_inception, reason = "the application itself")]
 mod app;
 mod cache;
+mod calls;
 mod clock;
 mod executor;
 mod feed;
@@ -51,6 +52,7 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
+pub use calls::{CallFigures, CallSettings, Calls};
 pub use feed::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope, Teller};
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};

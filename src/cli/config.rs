@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::app::CallSettings;
 use crate::app::Hook;
 use crate::engine::{Profile, Rules};
 use crate::http;
 use crate::http::rates::{Rate, RateSettings};
 use crate::http::server::{Limits, Proxies};
+use crate::outbound::Egress;
 use crate::types::{Password, ProfileName, Span};
 
 use super::log::{Format, LogConfig};
@@ -31,6 +33,9 @@ const DEV_PASSWORD_CHARS: usize = 8;
 
 /// Largest body that may be allowed; what is larger is no request but an upload.
 const BODY_BYTES_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Most calls at once, or a second, that may be allowed: each is a connection.
+const CALLS_LIMIT: usize = 50_000;
 
 /// Longest drain that may be asked for, in seconds.
 const DRAIN_S_LIMIT: u64 = 3600;
@@ -73,6 +78,10 @@ pub struct Config {
     pub rules: Rules,
     /// Where messages of other services come in.
     pub hooks: Vec<Hook>,
+    /// Where calls may go.
+    pub egress: Egress,
+    /// What calls may cost, and what they carry.
+    pub calls: CallSettings,
 }
 
 impl Config {
@@ -123,6 +132,8 @@ impl Config {
             http: http(settings, dev)?,
             rules,
             hooks: settings.hooks().to_vec(),
+            egress: egress(settings, dev)?,
+            calls: calls(settings, listen)?,
         })
     }
 
@@ -164,8 +175,38 @@ impl Config {
             ("session_idle", text(&self.rules.profile.idle)),
             ("session_absolute", text(&self.rules.profile.absolute)),
             ("profiles", text(&profiles.join(","))),
+            ("egress", text(&self.egress)),
+            ("public_url", text(&self.calls.public_url)),
+            ("calls_max", Some(self.calls.in_flight_max.to_string())),
+            ("calls_per_destination", Some(self.calls.per_destination_max.to_string())),
+            ("calls_per_second", self.calls.per_second.map(|rate| rate.to_string())),
         ]
     }
+}
+
+fn egress(settings: &Settings, dev: bool) -> Result<Egress, String> {
+    let expected = "hosts and networks separated by commas, as https://api.example.com,10.1.0.0/16";
+    let egress = parse(settings, "egress", expected, Egress::parse)?.unwrap_or_default();
+    Ok(if dev { egress.and_loopback() } else { egress })
+}
+
+fn calls(settings: &Settings, listen: SocketAddr) -> Result<CallSettings, String> {
+    let defaults = CallSettings::default();
+    let scheme = if settings.get("tls_cert").is_some() { "https" } else { "http" };
+    let expected = "an address without a path, as https://abide.example.com";
+    let public_url = parse(settings, "public_url", expected, |text| {
+        let text = text.trim_end_matches('/');
+        is_origin(text).then(|| text.to_owned())
+    })?;
+    let number = |name| count(settings, name, CALLS_LIMIT);
+    Ok(CallSettings {
+        public_url: public_url.unwrap_or_else(|| format!("{scheme}://{listen}")),
+        secrets: settings.secrets().0.clone(),
+        in_flight_max: number("calls_max")?.unwrap_or(defaults.in_flight_max),
+        per_destination_max: number("calls_per_destination")?
+            .unwrap_or(defaults.per_destination_max),
+        per_second: number("calls_per_second")?.and_then(|rate| u32::try_from(rate).ok()),
+    })
 }
 
 fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {

@@ -13,6 +13,7 @@ mod config;
 mod data;
 mod hooks;
 mod log;
+mod participant;
 mod scenarios;
 mod serve;
 mod settings;
@@ -52,6 +53,8 @@ enum Command {
     Bench(bench::Bench),
     /// Check that the data directory of a server that does not run holds what was written.
     Verify(verify::Verify),
+    /// Play the services that the example travel.yaml calls, with their bad habits.
+    DemoParticipant(participant::Participant),
     /// Check and draw definitions of workflows, without a server.
     Workflow(workflow::Workflow),
 }
@@ -98,6 +101,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Config(ConfigCommand { action })) => config_command(&action),
         Some(Command::Bench(what)) => bench::run(&what),
         Some(Command::Verify(what)) => verify::run(&what),
+        Some(Command::DemoParticipant(what)) => participant::run(&what),
         Some(Command::Workflow(what)) => workflow::run(&what),
     };
     match done {
@@ -134,6 +138,7 @@ fn config_command(action: &ConfigAction) -> Result<(), Failure> {
 fn checked(flags: &Flags) -> Result<(Settings, Config), Failure> {
     let settings =
         Settings::gather(flags, |name| std::env::var_os(name)).map_err(Failure::Usage)?;
+    let settings = settings.with_secrets(std::env::vars_os()).map_err(Failure::Usage)?;
     let config = Config::check(&settings).map_err(Failure::Usage)?;
     Ok((settings, config))
 }

@@ -13,6 +13,7 @@ use crate::http::metrics::{Figures, Metrics};
 use crate::http::operations::{self, Readiness};
 use crate::http::server::{Drained, Entrance, Stop, Stopper, Tls, serve};
 use crate::http::{self, Api, links};
+use crate::outbound::Client;
 use crate::store::{Durable, Store};
 
 use super::config::{Config, TlsFiles};
@@ -46,6 +47,7 @@ impl Sources {
             store: store.stats(),
             queue_depth: app.queue_depth(),
             sessions: app.live_sessions(),
+            calls: app.call_figures(),
         })
         .unwrap_or_default()
     }
@@ -136,6 +138,14 @@ impl Front {
         self.announce(address, set_up.as_ref().map(links::address).as_deref());
         tracing::info!(%address, data = %config.data.display(), dev = config.dev, "serving");
 
+        let client = Client::new(config.egress.clone()).map_err(Failure::Failed)?;
+        let mut calls = config.calls.clone();
+        if config.listen.port() == 0 {
+            // Where it listens is known only now.
+            calls.public_url =
+                calls.public_url.replace(&config.listen.to_string(), &address.to_string());
+        }
+        let calls = app.start_calls(client, calls);
         let watching = match (&config.workflows, published) {
             (Some(dir), Some(published)) if config.dev => {
                 Some(tokio::spawn(workflows::watch(Arc::clone(&app), dir.clone(), published)))
@@ -154,6 +164,7 @@ impl Front {
         // Streams have no end of their own.
         app.end_feed();
         self.drain(serving, &stopper).await?;
+        calls.stop().await;
         app.close().await;
         drop(app);
         let closed = data::close(store).await;

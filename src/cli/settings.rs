@@ -96,6 +96,23 @@ pub struct Flags {
     /// A session ends after so long whatever happens
     #[arg(long, value_name = "TIME")]
     pub session_absolute: Option<String>,
+    /// Where calls may go: hosts and networks, separated by commas [default: nowhere; with --dev
+    /// this machine]
+    #[arg(long, value_name = "TARGETS")]
+    pub egress: Option<String>,
+    /// Where others reach this server: what callbacks' addresses begin with [default: where it
+    /// listens]
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Most calls to other services at once
+    #[arg(long, value_name = "N")]
+    pub calls_max: Option<String>,
+    /// Most calls at once to one destination
+    #[arg(long, value_name = "N")]
+    pub calls_per_destination: Option<String>,
+    /// Most calls a second to one destination [default: no limit]
+    #[arg(long, value_name = "N")]
+    pub calls_per_second: Option<String>,
     /// Time-outs that a login can name, as NAME=IDLE/ABSOLUTE, separated by commas
     #[arg(long, value_name = "PROFILES")]
     pub profiles: Option<String>,
@@ -118,11 +135,27 @@ pub(super) struct Given {
 
 /// All that was given, by the settings' names.
 #[derive(Debug, Default)]
-pub(super) struct Settings(BTreeMap<&'static str, Given>, Vec<Hook>);
+pub(super) struct Settings(BTreeMap<&'static str, Given>, Vec<Hook>, Secrets);
+
+/// Secrets by name; `Debug` shows nothing of them.
+#[derive(Clone, Default)]
+pub(super) struct Secrets(pub(super) BTreeMap<String, String>);
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.keys()).finish()
+    }
+}
+
+/// What the variables of secrets begin with.
+const SECRET_VARIABLE: &str = "ABIDE_SECRET_";
+
+/// The table of secrets in the file.
+const SECRET_TABLE: &str = "secrets";
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
-    fn entries(&self) -> [(&'static str, Option<&String>); 25] {
+    fn entries(&self) -> [(&'static str, Option<&String>); 30] {
         [
             ("data", self.data.as_ref()),
             ("listen", self.listen.as_ref()),
@@ -149,6 +182,11 @@ impl Flags {
             ("session_idle", self.session_idle.as_ref()),
             ("session_absolute", self.session_absolute.as_ref()),
             ("profiles", self.profiles.as_ref()),
+            ("egress", self.egress.as_ref()),
+            ("public_url", self.public_url.as_ref()),
+            ("calls_max", self.calls_max.as_ref()),
+            ("calls_per_destination", self.calls_per_destination.as_ref()),
+            ("calls_per_second", self.calls_per_second.as_ref()),
         ]
     }
 }
@@ -178,7 +216,8 @@ impl Settings {
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
         let file = match named.or_else(default) {
             Some(file) => {
-                let (given, hooks) = read_file(&file)?;
+                let (given, hooks, secrets) = read_file(&file)?;
+                settings.2 = secrets;
                 if let Some(hooks) = hooks {
                     settings.1 = super::hooks::read(&hooks, &file, &environment)?;
                 }
@@ -203,6 +242,32 @@ impl Settings {
     /// The hooks of the file.
     pub(super) fn hooks(&self) -> &[Hook] {
         &self.1
+    }
+
+    /// Takes the secrets of the environment; they count before those of the file.
+    ///
+    /// # Errors
+    /// One line on a secret that is no text.
+    pub(super) fn with_secrets(
+        mut self,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, String> {
+        for (name, value) in variables {
+            let Some(name) = name.to_str().and_then(|name| name.strip_prefix(SECRET_VARIABLE))
+            else {
+                continue;
+            };
+            let Ok(value) = value.into_string() else {
+                return Err(format!("{SECRET_VARIABLE}{name} is not UTF-8 text"));
+            };
+            self.2.0.insert(name.to_owned(), value);
+        }
+        Ok(self)
+    }
+
+    /// The secrets by name.
+    pub(super) const fn secrets(&self) -> &Secrets {
+        &self.2
     }
 
     /// What was given for `name`.
@@ -252,8 +317,11 @@ fn variable_name(name: &str) -> String {
     format!("ABIDE_{}", name.to_ascii_uppercase())
 }
 
-/// The settings of a file, by name, as text; and what it says of hooks.
-fn read_file(file: &Path) -> Result<(BTreeMap<String, Given>, Option<toml::Value>), String> {
+/// The settings of a file, by name, as text; what it says of hooks, and its secrets.
+#[expect(clippy::type_complexity, reason = "three parts of one file")]
+fn read_file(
+    file: &Path,
+) -> Result<(BTreeMap<String, Given>, Option<toml::Value>, Secrets), String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
     let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
@@ -264,7 +332,21 @@ fn read_file(file: &Path) -> Result<(BTreeMap<String, Given>, Option<toml::Value
     let none = Flags::default();
     let known = none.entries();
     let mut settings = BTreeMap::new();
+    let mut secrets = Secrets::default();
     for (name, value) in table {
+        if name == SECRET_TABLE {
+            let texts = value.as_table().map(|table| {
+                let text = |(name, value): (&String, &toml::Value)| {
+                    Some((name.clone(), value.as_str()?.to_owned()))
+                };
+                table.iter().map(text).collect::<Option<BTreeMap<_, _>>>()
+            });
+            let Some(Some(texts)) = texts else {
+                return Err(format!("{}: secrets must be a table of texts", file.display()));
+            };
+            secrets = Secrets(texts);
+            continue;
+        }
         if !known.iter().any(|(known, _)| *known == name) {
             let hint = if ENVIRONMENT_ONLY.contains(&name.as_str()) {
                 format!("it is set by {} only", variable_name(&name))
@@ -279,7 +361,7 @@ fn read_file(file: &Path) -> Result<(BTreeMap<String, Given>, Option<toml::Value
         };
         settings.insert(name, Given { text, origin: Origin::File(file.to_owned()) });
     }
-    Ok((settings, hooks))
+    Ok((settings, hooks, secrets))
 }
 
 /// A value as it would be written on the command line.

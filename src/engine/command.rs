@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Asset;
 use super::state::ValueKey;
-use super::tx::{QueueAsk, Repair, StartAsk};
+use super::tx::{CallResult, QueueAsk, Repair, StartAsk};
 use super::workflow::Definition;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role, SessionId,
@@ -379,6 +379,31 @@ pub enum Command {
         /// How.
         repair: Repair,
     },
+    /// Begins an attempt at a call that is due; for the server itself.
+    BeginCall {
+        /// The transaction.
+        tx: TxId,
+        /// The call's number.
+        number: u32,
+    },
+    /// What an attempt came to; for the server itself.
+    EndCall {
+        /// The transaction.
+        tx: TxId,
+        /// The call's number.
+        number: u32,
+        /// Which attempt it was.
+        attempt: u32,
+        /// What it came to.
+        result: Box<CallResult>,
+    },
+    /// A called service's late answer.
+    CallBack {
+        /// What the address ends with: the proof.
+        token: Arc<str>,
+        /// The answer.
+        body: Value,
+    },
     /// Publishes a version of a workflow.
     Publish {
         /// The document.
@@ -459,6 +484,9 @@ impl Command {
             Self::Resend { .. } => "resend-code",
             Self::Cancel { .. } => "cancel-transaction",
             Self::Repair { .. } => "repair-transaction",
+            Self::BeginCall { .. } => "begin-call",
+            Self::EndCall { .. } => "end-call",
+            Self::CallBack { .. } => "call-back",
             Self::Publish { .. } => "publish-workflow",
             Self::Retire { .. } => "retire-workflow",
             Self::PutValue { .. } => "put-value",
@@ -522,6 +550,8 @@ impl Command {
                 | Self::DeleteStored { .. }
                 | Self::VoidHold { .. }
                 | Self::Cancel { .. }
+                | Self::EndCall { .. }
+                | Self::CallBack { .. }
         )
     }
 

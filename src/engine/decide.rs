@@ -229,6 +229,14 @@ fn run(
             tx::cancel(draft, &acting, *tx, reason.as_deref(), if_match.as_ref())
         }
         Command::Repair { tx, repair } => tx::repair(draft, &acting, *tx, repair),
+        Command::BeginCall { .. } | Command::EndCall { .. } if *actor != Actor::System => {
+            Err(Refusal::NotAllowed("the server itself makes calls").into())
+        }
+        Command::BeginCall { tx, number } => tx::begin_call(draft, *tx, *number),
+        Command::EndCall { tx, number, attempt, result } => {
+            tx::end_call(draft, *tx, *number, *attempt, result)
+        }
+        Command::CallBack { token, body } => tx::call_back(draft, token, body),
         Command::Publish { source, definition } => tx::publish(draft, &acting, source, definition),
         Command::Retire { name } => tx::retire(draft, &acting, name),
         Command::PutValue { id, value, if_match } => {

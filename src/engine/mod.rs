@@ -53,10 +53,11 @@ pub use state::{
     StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
 };
 pub use tx::{
-    Challenge, ChallengeKey, ChallengeState, Claim, DATA_BYTES_MAX, Done, Ending, Join, Open,
-    Owner, OwnerId, Published, QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX,
-    Repair, StartAsk, Status, Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo,
-    VALUE_BYTES_MAX, Who, WhoId, WorkflowHead, WorkflowView, code as challenge_code, hidden,
-    may_see, may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
+    Ask, Call, CallResult, CallState, Challenge, ChallengeKey, ChallengeState, Claim,
+    DATA_BYTES_MAX, Done, Ending, Join, Open, Order, Owner, OwnerId, Published, Purpose,
+    QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
+    Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo, VALUE_BYTES_MAX, Who, WhoId,
+    WorkflowHead, WorkflowView, code as challenge_code, filled as filled_ask, hidden, may_see,
+    may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

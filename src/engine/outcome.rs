@@ -207,6 +207,8 @@ pub enum Outcome {
         /// Whether there was none.
         created: bool,
     },
+    /// An attempt at a call begins.
+    CallBegun(Box<super::tx::Order>),
     /// It is done, and there is nothing to say about it.
     Done,
 }

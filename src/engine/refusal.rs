@@ -221,6 +221,9 @@ pub enum Refusal {
     /// It goes on by itself.
     #[error("the transaction is not stuck")]
     NotStuck,
+    /// A callback that nobody waits for any more.
+    #[error("this callback was used, or its time is up")]
+    CallbackLate,
     /// Another transaction has the same value of `one`.
     #[error("there is an open transaction of this kind already")]
     AlreadyOpen,
@@ -283,7 +286,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 60] = [
+    pub const CODES: [&'static str; 61] = [
         "unauthenticated",
         "invalid-credentials",
         "invalid-signature",
@@ -332,6 +335,7 @@ impl Refusal {
         "already-cancelled",
         "past-pivot",
         "not-stuck",
+        "callback-late",
         "already-open",
         "reference-taken",
         "workflow-retired",
@@ -398,6 +402,7 @@ impl Refusal {
             Self::AlreadyCancelled => "already-cancelled",
             Self::PastPivot => "past-pivot",
             Self::NotStuck => "not-stuck",
+            Self::CallbackLate => "callback-late",
             Self::AlreadyOpen => "already-open",
             Self::ReferenceTaken => "reference-taken",
             Self::WorkflowRetired => "workflow-retired",

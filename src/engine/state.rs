@@ -68,6 +68,10 @@ pub enum Mark {
     Stuck(TxId),
     /// A step of a workflow waits for workers, from this time on.
     Queued(WorkflowName, StepName, Time, TxId),
+    /// A call of it is due.
+    CallDue(Time, TxId, u32),
+    /// An attempt at a call of it is on its way.
+    CallOut(TxId, u32),
 }
 
 /// Names one record.

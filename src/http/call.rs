@@ -186,6 +186,9 @@ const fn is_told(command: &Command) -> bool {
         | Command::Release { .. }
         | Command::Resend { .. }
         | Command::Cancel { .. }
+        | Command::BeginCall { .. }
+        | Command::EndCall { .. }
+        | Command::CallBack { .. }
         | Command::PutValue { .. }
         | Command::DeleteValue { .. }
         | Command::Touch

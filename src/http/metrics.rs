@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::server::RoutePattern;
+use crate::app::CallFigures;
 use crate::store::durable::{SYNC_BOUNDS_US, Stats};
 
 /// Upper bounds of the latency's buckets, in seconds: from an answer out of memory, over a commit,
@@ -31,6 +32,8 @@ pub struct Figures {
     pub queue_depth: usize,
     /// Live sessions.
     pub sessions: u64,
+    /// Calls to other services.
+    pub calls: CallFigures,
 }
 
 /// Measures requests, and writes all there is.
@@ -130,7 +133,7 @@ impl fmt::Debug for LookedUp {
 
 impl Collector for LookedUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Figures { store, queue_depth, sessions } = (self.0)();
+        let Figures { store, queue_depth, sessions, calls } = (self.0)();
         let counters = [
             ("store_commits", "Commits made durable", store.commits),
             ("store_groups", "Groups of commits: one write and one sync each", store.groups),
@@ -138,6 +141,9 @@ impl Collector for LookedUp {
             ("store_applied_keys", "Keys merged into the index", store.applied_keys),
             ("store_checkpoints", "Syncs of the index", store.checkpoints),
             ("store_bases", "Bases written", store.bases),
+            ("calls_succeeded", "Attempts at calls answered with success", calls.succeeded),
+            ("calls_refused", "Attempts at calls answered otherwise", calls.refused),
+            ("calls_lost", "Attempts at calls without an answer", calls.lost),
         ];
         for (name, help, value) in counters {
             let none = None::<&prometheus_client::metrics::exemplar::Exemplar<NoLabelSet, u64>>;
@@ -148,6 +154,9 @@ impl Collector for LookedUp {
         let gauges = [
             ("queue_depth", "Commands that wait for the executor", queue_depth as u64),
             ("sessions", "Live sessions", sessions),
+            ("calls_in_flight", "Attempts at calls on their way", calls.in_flight),
+            ("calls_waiting", "Calls that are due and wait for their turn", calls.waiting),
+            ("calls_breakers_open", "Destinations that are left alone", calls.breakers_open),
             ("store_revision", "The last durable revision", store.durable.get()),
             ("store_staged_bytes", "Bytes on their way to the journal", store.staged_bytes),
             ("store_overlay_bytes", "Bytes that the index does not have yet", store.overlay_bytes),
@@ -188,8 +197,12 @@ mod tests {
     #[test]
     fn what_was_measured_is_written() {
         let store = Stats { commits: 7, sync_us: 1_500_000, syncs: [1; 13], ..Stats::default() };
-        let metrics =
-            Metrics::new(move || Figures { store: store.clone(), queue_depth: 3, sessions: 11 });
+        let metrics = Metrics::new(move || Figures {
+            store: store.clone(),
+            queue_depth: 3,
+            sessions: 11,
+            calls: CallFigures::default(),
+        });
         let route = RoutePattern("/v1/sessions/{id}");
         metrics.answered("GET", route, 200, Duration::from_millis(3));
         metrics.answered("GET", route, 200, Duration::from_millis(5));

@@ -14,6 +14,7 @@ mod assets;
 pub mod browser;
 mod by_key;
 pub mod call;
+mod callbacks;
 mod data;
 mod dispatch;
 mod flow;

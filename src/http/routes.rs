@@ -5,7 +5,9 @@
 
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, live, transactions, transfers, values, workflows};
-use super::{by_key, data, hooks, inbox, keys, links, ops, pages, sessions, tokens, users};
+use super::{
+    by_key, callbacks, data, hooks, inbox, keys, links, ops, pages, sessions, tokens, users,
+};
 
 macro_rules! routes {
     ($($method:ident $pattern:literal $who:ident $when:ident $room:ident::$handler:ident $doc:ident;)+) => {
@@ -124,6 +126,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/inbox/claim"                       Actor          later inbox::claim              CLAIM;
     POST   "/v1/transactions/{id}/cancel"          Actor          later transactions::cancel      CANCEL;
     POST   "/v1/transactions/{id}/retry"           Operator       later transactions::retry       RETRY;
+    POST   "/v1/callbacks/{token}"                 Anyone         later callbacks::answer        ANSWER;
     POST   "/v1/transactions/{id}/skip"            Operator       later transactions::skip        SKIP;
 
     POST   "/v1/hooks/{name}"                      Anyone         later hooks::deliver            DELIVER;

@@ -15,7 +15,7 @@ use super::schemas::{flag, object};
 use super::users;
 use crate::app::TxFilter;
 use crate::engine::{
-    Command, HoldStatus, Open, Outcome, Refusal, Repair, StartAsk, Status, TxView,
+    CallState, Command, HoldStatus, Open, Outcome, Refusal, Repair, StartAsk, Status, TxView,
 };
 use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName};
 
@@ -132,6 +132,46 @@ struct ShownStuck<'a> {
     message: &'a str,
 }
 
+/// A call to another service.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TransactionCall")]
+struct ShownCall<'a> {
+    /// Its number in the transaction.
+    number: u32,
+    /// The step that it belongs to.
+    step: &'a StepName,
+    /// `do`: a step waits for it; `undo`: it undoes a step; `send`: nobody waits for it.
+    op: &'a str,
+    /// `due`, `in-flight`, `awaiting-callback`, `answered`, `done`, `refused`, `unknown`, `dropped`.
+    status: &'a str,
+    /// The `Idempotency-Key` of every attempt.
+    key: &'a str,
+    /// How many attempts were begun.
+    attempts: u32,
+    /// What the last attempt came to: a status, or what happened.
+    last: Option<&'a str>,
+    /// When the next attempt is due, or the callback at the latest.
+    due_at: Option<Time>,
+}
+
+impl<'a> ShownCall<'a> {
+    fn new(call: &'a crate::engine::Call) -> Self {
+        Self {
+            number: call.number,
+            step: &call.step,
+            op: call.purpose.as_str(),
+            status: call.state.as_str(),
+            key: &call.key,
+            attempts: call.attempts,
+            last: call.last.as_deref(),
+            due_at: match call.state {
+                CallState::Due(at) | CallState::Later(at) => Some(at),
+                _ => None,
+            },
+        }
+    }
+}
+
 /// A transaction.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Transaction")]
@@ -144,7 +184,7 @@ pub(super) struct Shown<'a> {
     version: u32,
     /// The caller's own key for it.
     reference: Option<&'a str>,
-    /// `waiting`, `running`, `compensating`, `stuck`, `completed`, `cancelled` or `expired`.
+    /// `waiting`, `running`, `compensating`, `stuck`, `completed`, `cancelled`, `expired` or `failed`.
     status: &'a str,
     /// The end's name, the cancel's code, `deadline`; `null` as long as it is open.
     outcome: Option<&'a str>,
@@ -162,7 +202,7 @@ pub(super) struct Shown<'a> {
     /// The one-time codes that are waited for.
     challenges: Vec<ShownChallenge<'a>>,
     /// Calls to other services.
-    calls: Vec<Value>,
+    calls: Vec<ShownCall<'a>>,
     /// Why it cannot go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
@@ -240,7 +280,7 @@ impl<'a> Shown<'a> {
                         .map(|(_, code)| code.as_str()),
                 })
                 .collect(),
-            calls: Vec::new(),
+            calls: tx.calls.iter().map(ShownCall::new).collect(),
             stuck: tx.stuck.as_ref().map(|stuck| ShownStuck {
                 step: &stuck.step,
                 code: &stuck.code,

@@ -283,7 +283,7 @@ fn class_v4(address: Ipv4Addr) -> Class {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
         // "This network", link-local (where clouds keep credentials), multicast, reserved.
-        (0, ..) | (169, 254, _) | (224..=255, ..) => Class::Never,
+        (0 | 224..=255, ..) | (169, 254, _) => Class::Never,
         (10 | 127, ..)
         | (100, 64..=127, _)
         | (172, 16..=31, _)

@@ -157,6 +157,8 @@ mod tag {
     pub(super) const OPEN_COUNT: u8 = 0x89;
     pub(super) const QUEUED: u8 = 0x8a;
     pub(super) const TX_LOG: u8 = 0x8f;
+    pub(super) const CALL_DUE: u8 = 0x8c;
+    pub(super) const CALL_OUT: u8 = 0x8d;
     pub(super) const WORKFLOW: u8 = 0x90;
     pub(super) const WORKFLOW_COUNT: u8 = 0x91;
     pub(super) const DEFINITION: u8 = 0x92;
@@ -189,6 +191,10 @@ impl Key {
 
     /// What all transactions' keys begin with; the id and the part follow.
     pub const TXS: &'static [u8] = &[tag::TX];
+    /// What the marks of calls that are due begin with; in their order they are sent.
+    pub const CALLS_DUE: &'static [u8] = &[tag::CALL_DUE];
+    /// What the marks of calls that are on their way begin with.
+    pub const CALLS_OUT: &'static [u8] = &[tag::CALL_OUT];
     /// What the keys of all workflows begin with; the text of the name follows.
     pub const WORKFLOWS: &'static [u8] = &[tag::WORKFLOW];
 
@@ -414,6 +420,13 @@ impl Key {
             tag::TX_LOG => {
                 Self::TxLog(rest.tx()?, Revision::new(u64::from_be_bytes(rest.array()?)))
             }
+            tag::CALL_DUE => {
+                let due = Time::from_ms(u64::from_be_bytes(rest.array()?));
+                Self::Mark(Mark::CallDue(due, rest.tx()?, u32::from_be_bytes(rest.array()?)))
+            }
+            tag::CALL_OUT => {
+                Self::Mark(Mark::CallOut(rest.tx()?, u32::from_be_bytes(rest.array()?)))
+            }
             tag::REFERENCE => Self::Reference(rest.closed()?, rest.array()?),
             tag::ONE => Self::One(rest.closed()?, rest.array()?),
             tag::OPEN_COUNT => Self::OpenCount(rest.closed()?, u32::from_be_bytes(rest.array()?)),
@@ -454,7 +467,8 @@ fn put_owner(out: &mut Vec<u8>, tag: u8, owner: OwnerId) {
     }
 }
 
-/// The transaction comes last in each, so that a list is in the order of their starts.
+/// The transaction comes last in each list of transactions, so that it is in the order of their
+/// starts.
 fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
     let id = match mark {
         Mark::TxOf(owner, id) => {
@@ -488,6 +502,16 @@ fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
             put_closed(out, step.as_str());
             out.extend_from_slice(&at.ms().to_be_bytes());
             id
+        }
+        Mark::CallDue(due, id, number) => {
+            out.push(tag::CALL_DUE);
+            out.extend_from_slice(&due.ms().to_be_bytes());
+            out.extend_from_slice(&id.bits().to_be_bytes());
+            return out.extend_from_slice(&number.to_be_bytes());
+        }
+        Mark::CallOut(id, number) => {
+            put_id(out, tag::CALL_OUT, id.bits());
+            return out.extend_from_slice(&number.to_be_bytes());
         }
     };
     out.extend_from_slice(&id.bits().to_be_bytes());

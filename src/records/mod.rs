@@ -9,6 +9,7 @@
 //! - [`audit`] computes the ledger anew from all records.
 
 pub mod audit;
+mod calls;
 pub mod entry;
 mod key;
 mod ledger;

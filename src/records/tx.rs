@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::DecodeError;
+use super::calls::{AskV1, CallV1};
 use super::ledger::HoldV1;
 use super::value::word;
 use crate::engine::{
@@ -102,6 +103,7 @@ struct ChallengeV1 {
     attempts_left: u32,
     resends_left: u32,
     state: ChallengeStateV1,
+    send: Option<(String, AskV1)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -119,6 +121,8 @@ enum UndoV1 {
 struct DoneV1 {
     step: String,
     undo: Vec<UndoV1>,
+    calls: Vec<AskV1>,
+    key: String,
 }
 
 /// Written by its place in this list, for ever.
@@ -131,6 +135,7 @@ enum StatusV1 {
     Completed,
     Cancelled,
     Expired,
+    Failed,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -169,6 +174,8 @@ pub(super) struct TxV1 {
     ending: Option<(StatusV1, String)>,
     stuck: Option<StuckV1>,
     asked: Vec<String>,
+    calls: Vec<CallV1>,
+    next_call: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -188,6 +195,7 @@ impl From<Status> for StatusV1 {
             Status::Completed => Self::Completed,
             Status::Cancelled => Self::Cancelled,
             Status::Expired => Self::Expired,
+            Status::Failed => Self::Failed,
         }
     }
 }
@@ -202,6 +210,7 @@ impl From<StatusV1> for Status {
             StatusV1::Completed => Self::Completed,
             StatusV1::Cancelled => Self::Cancelled,
             StatusV1::Expired => Self::Expired,
+            StatusV1::Failed => Self::Failed,
         }
     }
 }
@@ -310,13 +319,20 @@ impl From<&Challenge> for ChallengeV1 {
                 ChallengeState::Passed => ChallengeStateV1::Passed,
                 ChallengeState::Withdrawn => ChallengeStateV1::Withdrawn,
             },
+            send: challenge.send.as_ref().map(|send| (send.0.to_string(), (&send.1).into())),
         }
     }
 }
 
-impl From<ChallengeV1> for Challenge {
-    fn from(challenge: ChallengeV1) -> Self {
-        Self {
+impl ChallengeV1 {
+    fn thaw(self, fact: &Fact) -> Result<Challenge, DecodeError> {
+        let challenge = self;
+        let send = match challenge.send {
+            Some((step, ask)) => Some(Box::new((word(fact, &step)?, ask.into()))),
+            None => None,
+        };
+        Ok(Challenge {
+            send,
             id: challenge.id.into(),
             round: challenge.round,
             digits: challenge.digits,
@@ -330,7 +346,7 @@ impl From<ChallengeV1> for Challenge {
                 ChallengeStateV1::Passed => ChallengeState::Passed,
                 ChallengeStateV1::Withdrawn => ChallengeState::Withdrawn,
             },
-        }
+        })
     }
 }
 
@@ -372,6 +388,8 @@ impl From<&Tx> for TxV1 {
         let done = |done: &Done| DoneV1 {
             step: done.step.to_string(),
             undo: done.undo.iter().map(Into::into).collect(),
+            calls: done.calls.iter().map(Into::into).collect(),
+            key: done.key.to_string(),
         };
         let join = |join: &Join| JoinV1 {
             id: join.id,
@@ -418,6 +436,8 @@ impl From<&Tx> for TxV1 {
                 message: stuck.message.to_string(),
             }),
             asked: tx.asked.iter().map(ToString::to_string).collect(),
+            calls: tx.calls.iter().map(Into::into).collect(),
+            next_call: tx.next_call,
         }
     }
 }
@@ -436,7 +456,12 @@ impl TxV1 {
         for step in self.done {
             let undo = step.undo.into_iter().map(|undo| undo.thaw(fact));
             let undo = undo.collect::<Result<_, _>>()?;
-            done.push(Done { step: word(fact, &step.step)?, undo });
+            done.push(Done {
+                step: word(fact, &step.step)?,
+                undo,
+                calls: step.calls.into_iter().map(Into::into).collect(),
+                key: step.key.into(),
+            });
         }
         let mut taken = BTreeMap::new();
         for (step, count) in self.taken {
@@ -470,7 +495,13 @@ impl TxV1 {
             open: self.open.into_iter().map(|open| open.thaw(fact)).collect::<Result<_, _>>()?,
             joins: self.joins.into_iter().map(join).collect(),
             holds,
-            challenges: self.challenges.into_iter().map(Into::into).collect(),
+            challenges: self
+                .challenges
+                .into_iter()
+                .map(|challenge| challenge.thaw(fact))
+                .collect::<Result<_, _>>()?,
+            calls: self.calls.into_iter().map(|call| call.thaw(fact)).collect::<Result<_, _>>()?,
+            next_call: self.next_call,
             done,
             taken,
             rounds: self.rounds,
@@ -535,7 +566,7 @@ impl DefinitionV1 {
     }
 }
 
-fn json(fact: &Fact, text: &str) -> Result<Arc<Value>, DecodeError> {
+pub(super) fn json(fact: &Fact, text: &str) -> Result<Arc<Value>, DecodeError> {
     serde_json::from_str(text).map(Arc::new).map_err(|_| DecodeError {
         key: format!("{fact:?}"),
         what: "it holds data that is no JSON".to_owned(),

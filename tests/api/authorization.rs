@@ -54,6 +54,8 @@ const ROWS: &[Row] = &[
     ("GET", "/assets/style.css", OPEN),
     ("GET", "/assets/set-password.js", OPEN),
     ("POST", "/v1/set-password", OPEN),
+    // The last part of the address is the proof; this one is made up.
+    ("POST", "/v1/callbacks/{token}", [Hidden; 5]),
     ("GET", "/metrics", ADMIN),
     ("GET", "/v1/admin/status", ADMIN),
     ("POST", "/v1/dev/clock", ADMIN),
@@ -250,6 +252,7 @@ fn request(
         .replace("{username}", &things.owner)
         .replace("{id}", id)
         .replace("{key}", "a-key")
+        .replace("{token}", "tx_00000000000000000000000000.0.00")
         .replace("{set}", "prices")
         .replace("{step}", "ask")
         .replace("{n}", "1")

@@ -24,7 +24,8 @@ pub(super) async fn check(
     expected: &Expect,
     events: &[String],
 ) -> Result<(), String> {
-    let of_tx = Expect { events: None, no_events: None, balances: None, ..expected.clone() };
+    let of_tx =
+        Expect { events: None, no_events: None, balances: None, asked: None, ..expected.clone() };
     if of_tx.is_about_a_transaction() {
         let id = world.tx(of).map_err(said)?;
         let view = world.view(id).map_err(said)?;
@@ -45,6 +46,11 @@ pub(super) async fn check(
     for (id, wanted) in expected.balances.iter().flatten() {
         let account = world.account(id).map_err(said)?;
         balance(id, wanted, account.as_ref())?;
+    }
+    if let Some(asked) = &expected.asked
+        && *asked != world.calls.asked
+    {
+        return Err(differs("asked", &format!("{asked:?}"), &format!("{:?}", world.calls.asked)));
     }
     in_order(expected.events.as_deref().unwrap_or_default(), events)?;
     for kind in expected.no_events.iter().flatten() {

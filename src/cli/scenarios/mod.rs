@@ -13,6 +13,7 @@ use clap::Args;
 use super::{Failure, print};
 use crate::engine::workflow::read as read_definition;
 
+mod calls;
 mod expect;
 mod play;
 mod scenario;

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::calls::pass;
 use super::expect;
 use super::scenario::{Given, Scenario, Step, span};
 use super::sound;
@@ -62,7 +63,14 @@ fn told(stop: &Stop) -> String {
 
 /// One step, with all that is expected of it.
 async fn one(world: &mut World, step: &Step) -> Result<(), String> {
-    let done = act(world, step).await;
+    if let Some(answers) = &step.answers {
+        world.calls.answer_so(answers);
+    }
+    world.calls.asked.clear();
+    let mut done = act(world, step).await;
+    if done.is_ok() {
+        done = super::calls::make(world).await;
+    }
     match (&step.refused, &done) {
         (_, Err(Stop::Wrong(what))) => return Err(what.clone()),
         (None, Err(refused)) => {
@@ -123,6 +131,8 @@ enum Action<'s> {
     Close(&'s str),
     Disable(&'s str),
     Delete(&'s str),
+    Answer(&'s str),
+    CallBack(&'s str),
 }
 
 /// The action that is a single word, if there is one.
@@ -147,6 +157,8 @@ fn action(step: &Step) -> Result<Option<Action<'_>>, Stop> {
         step.close.as_deref().map(Action::Close),
         step.disable.as_deref().map(Action::Disable),
         step.delete.as_deref().map(Action::Delete),
+        step.answer.as_deref().map(Action::Answer),
+        step.callback.as_deref().map(Action::CallBack),
     ];
     let mut found = all.into_iter().flatten();
     let first = found.next();
@@ -225,6 +237,11 @@ async fn act(world: &mut World, step: &Step) -> Result<(), Stop> {
             }
             pass(world, to.since(now)).await
         }
+        Action::Answer(name) => super::calls::answer(world, name).await,
+        Action::CallBack(name) => {
+            let body = step.input.clone().unwrap_or_default();
+            super::calls::call_back(world, name, body).await
+        }
         Action::Freeze(account, frozen) => {
             let change = Command::ChangeAccount {
                 id: parse(account)?,
@@ -253,7 +270,7 @@ async fn act(world: &mut World, step: &Step) -> Result<(), Stop> {
 }
 
 /// What the world does by itself.
-async fn arrange(world: &World, step: &Step) -> Result<(), Stop> {
+async fn arrange(world: &mut World, step: &Step) -> Result<(), Stop> {
     if let Some(pay) = &step.pay {
         world.pay(&pay.from, &pay.to, &pay.amount).await?;
     }
@@ -268,18 +285,13 @@ async fn arrange(world: &World, step: &Step) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn change_user(world: &World, user: &str, change: UserChange) -> Result<(), Stop> {
+async fn change_user(world: &mut World, user: &str, change: UserChange) -> Result<(), Stop> {
     let username = parse(user)?;
     world.rule(Command::ChangeUser { username, change, if_match: None }).await?;
     pass(world, Span::ZERO).await
 }
 
 /// Lets time pass, and everything happen that is due on the way.
-async fn pass(world: &World, by: Span) -> Result<(), Stop> {
-    world.app.advance_clock(&Actor::System, by).await?;
-    Ok(())
-}
-
 async fn actor(world: &mut World, step: &Step) -> Result<Actor, Stop> {
     match step.by.as_deref() {
         Some("system") => Ok(Actor::System),

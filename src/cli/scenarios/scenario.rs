@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::calls::Answers;
 use crate::types::{Span, Time};
 
 /// When scenarios begin that do not say when: a Monday.
@@ -67,6 +68,9 @@ pub(super) struct Given {
     /// Reference values: sets of keys and values.
     #[serde(default)]
     pub(super) values: BTreeMap<String, BTreeMap<String, Value>>,
+    /// What other services answer.
+    #[serde(default)]
+    pub(super) answers: Answers,
 }
 
 /// A user that is given.
@@ -147,6 +151,12 @@ pub(super) struct Step {
     pub(super) put: Option<BTreeMap<String, BTreeMap<String, Value>>>,
     /// Roles of users change.
     pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
+    /// The attempt at this call that hangs is answered.
+    pub(super) answer: Option<String>,
+    /// The service that this step called answers at the callback, with `input`.
+    pub(super) callback: Option<String>,
+    /// What other services answer from now on.
+    pub(super) answers: Option<Answers>,
     /// This user may not log in from now on.
     pub(super) disable: Option<String>,
     /// This user is deleted.
@@ -211,6 +221,8 @@ pub(super) struct Expect {
     pub(super) inbox: Option<BTreeMap<String, Vec<String>>>,
     /// Roles of users.
     pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
+    /// The keys that services were asked with in this step, in order: `do pay/1`.
+    pub(super) asked: Option<Vec<String>>,
     /// How long after the beginning the transaction's timer fires next, or `none`.
     pub(super) timer: Option<String>,
 }
@@ -236,6 +248,7 @@ impl Given {
             assets: join(&self.assets, &more.assets),
             accounts: join(&self.accounts, &more.accounts),
             values,
+            answers: join(&self.answers, &more.answers),
         }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::calls::Calls;
 use super::scenario::{AccountGiven, Given};
 use crate::app::{App, Cost, Secret, Settings};
 use crate::engine::workflow::Definition;
@@ -53,6 +54,8 @@ pub(super) struct World {
     pub(super) txs: Vec<(String, TxId)>,
     /// Up to where the log was looked at.
     seen: Revision,
+    /// Calls to other services.
+    pub(super) calls: Calls,
 }
 
 /// Reads what a name must be.
@@ -88,7 +91,9 @@ impl World {
             tokens: BTreeMap::new(),
             txs: Vec::new(),
             seen: Revision::ZERO,
+            calls: Calls::default(),
         };
+        world.calls.answer_so(&given.answers);
         world.fill(given).await?;
         for Document { source, definition } in documents {
             let (source, definition) = (source.clone(), definition.clone());

@@ -209,15 +209,25 @@ impl Checker<'_> {
         if let Some((name, kind)) = self.scope.names.get_key_value(name) {
             return (Node::Name(Arc::clone(name)), kind.clone());
         }
-        let names = self.scope.names.keys().chain(self.locals.iter().map(|(name, _)| name));
+        let names = self
+            .scope
+            .names
+            .keys()
+            .filter(|name| ***name != *super::SECRETS)
+            .chain(self.locals.iter().map(|(name, _)| name));
         let hint = match nearest(name, names.map(|name| &**name)) {
             Some(near) => format!("; did you mean `{near}`?"),
             None if SIGNATURES.iter().any(|signature| signature.name == name) => {
                 "; it is a function: write its arguments in parentheses".to_owned()
             }
             None => {
-                let names: Vec<_> =
-                    self.scope.names.keys().map(|name| format!("`{name}`")).collect();
+                let names: Vec<_> = self
+                    .scope
+                    .names
+                    .keys()
+                    .filter(|name| ***name != *super::SECRETS)
+                    .map(|name| format!("`{name}`"))
+                    .collect();
                 format!("; there are {}", names.join(", "))
             }
         };
@@ -440,6 +450,12 @@ impl Checker<'_> {
             self.unknown_function(name);
             return nothing();
         };
+        if signature.function == Function::Secret && !self.scope.names.contains_key(super::SECRETS)
+        {
+            let message = "`secret` may be used in the headers of a call and nowhere else";
+            self.fault("secret-out-of-place", message.to_owned());
+            return (nothing().0, Type::Text);
+        }
         let styled = match signature.style {
             Style::Plain => !is_member,
             Style::Member => is_member,

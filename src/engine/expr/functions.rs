@@ -71,6 +71,7 @@ pub(super) enum Function {
     Account,
     Hold,
     Value,
+    Secret,
 }
 
 /// How a function may be called.
@@ -200,6 +201,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
     ),
     plain("account", Function::Account, 1, &[TEXT], "account(id)"),
     plain("hold", Function::Hold, 1, &[TEXT], "hold(id)"),
+    plain("secret", Function::Secret, 1, &[TEXT], "secret(\"NAME\")"),
     plain(
         "value",
         Function::Value,
@@ -227,7 +229,9 @@ impl Function {
     const fn steps(self) -> u32 {
         match self {
             // Calendars and zones; a look at a record and what is made of it.
-            Self::Plus | Self::Get(_) | Self::Account | Self::Hold | Self::Value => 10,
+            Self::Plus | Self::Get(_) | Self::Account | Self::Hold | Self::Value | Self::Secret => {
+                10
+            }
             Self::Timestamp | Self::Duration => 2,
             _ => 0,
         }
@@ -237,7 +241,7 @@ impl Function {
     pub(super) const fn is_pure(self, arguments: usize) -> bool {
         match self {
             // What hides behind `dyn` is not looked at before it is evaluated.
-            Self::Account | Self::Hold | Self::Value | Self::Dyn => false,
+            Self::Account | Self::Hold | Self::Value | Self::Secret | Self::Dyn => false,
             Self::Amount => arguments == 1,
             Self::Split => arguments == 2,
             _ => true,
@@ -255,7 +259,7 @@ impl Function {
             Self::Contains | Self::StartsWith | Self::EndsWith | Self::Matches | Self::Bool => {
                 Type::Bool
             }
-            Self::String => Type::Text,
+            Self::String | Self::Secret => Type::Text,
             Self::Double => Type::Number,
             Self::Timestamp | Self::Plus => Type::Time,
             Self::Duration => Type::Duration,
@@ -349,6 +353,10 @@ impl Function {
             }
             Self::Account => account(text(&first)?, sight),
             Self::Hold => Val::made(sight.hold(text(&first)?).map_err(Halt::need)?, fuel),
+            Self::Secret => match sight.secret(text(&first)?) {
+                Some(stands_for) => Ok(Val::text(stands_for)),
+                None => Err(failed("a secret goes into the headers of a call and nowhere else")),
+            },
             Self::Value => {
                 let key = second.unwrap_or(Val::Null);
                 let (set, key) = (text(&first)?, text(&key)?);

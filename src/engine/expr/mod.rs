@@ -105,6 +105,9 @@ impl Type {
     }
 }
 
+/// The name that a scope has in which secrets may be used; no expression can spell it.
+pub(crate) const SECRETS: &str = "(secrets)";
+
 /// The names that an expression may use, and what is known of them.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
@@ -205,6 +208,11 @@ pub trait Sight {
     /// # Errors
     /// The record that must be loaded first.
     fn scale(&self, asset: &str) -> Result<Option<u8>, Fact>;
+    /// What stands for a secret until a request is sent; `None`: none may stand here.
+    fn secret(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
 }
 
 impl Expr {

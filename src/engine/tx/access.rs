@@ -47,7 +47,7 @@ pub fn sees_all(actor: &Actor) -> bool {
 pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool) -> bool {
     let of_step = |kind: &StepKind| match kind {
         StepKind::Client { by, .. } => lets_in(by, actor, Some(tx), &[]),
-        StepKind::Wait(_) | StepKind::Automatic => false,
+        StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => false,
     };
     sees_all(actor)
         || is_owner(tx, actor)
@@ -62,7 +62,7 @@ pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool)
 pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
     let of_step = |kind: &StepKind| match kind {
         StepKind::Client { by, .. } => lets_in(by, actor, None, &[]),
-        StepKind::Wait(_) | StepKind::Automatic => false,
+        StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => false,
     };
     sees_all(actor)
         || lets_in(&definition.see, actor, None, &[])

@@ -5,11 +5,16 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::event::TxEvent;
-use super::record::{ChallengeState, Open, Owner, Status, Tx, TxHold};
+use super::record::{
+    Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold,
+};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::ledger::Hold;
 use crate::engine::state::{Fact, Mark, Record, Timer, TimerOf};
 use crate::types::{HoldId, TxId};
+
+/// So many calls that are over are shown; older ones are in the history.
+const OVER_KEPT: usize = 20;
 
 /// Applies an event to a transaction.
 pub(in crate::engine) fn apply(
@@ -25,6 +30,7 @@ pub(in crate::engine) fn apply(
         TxEvent::StepOpened(open) => inbox(draft, id, open, true)?,
         TxEvent::StepClosed { place, .. }
         | TxEvent::StepTimedOut { place, .. }
+        | TxEvent::StepFailed { place, .. }
         | TxEvent::StepTaken { place: Some(place), .. } => {
             let open = draft.tx(id)?.and_then(|tx| tx.at(*place)).cloned();
             if let Some(open) = open {
@@ -42,23 +48,95 @@ pub(in crate::engine) fn apply(
         TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
         TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
         TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
+        TxEvent::Retried { .. } => draft.unmark(Mark::Stuck(id)),
         TxEvent::Ended { .. } => end(draft, id)?,
         _ => {}
     }
+    let call = event.call();
+    let before = mark_of(draft, id, call)?;
     draft.change_tx(id, |tx| {
         tx.updated_at = now;
-        change(tx, event);
-    })
+        change(tx, event, now);
+    })?;
+    let after = mark_of(draft, id, call)?;
+    if before != after {
+        if let Some(mark) = before {
+            draft.unmark(mark);
+        }
+        if let Some(mark) = after {
+            draft.mark(mark);
+        }
+    }
+    Ok(())
+}
+
+/// By which a call is found: while it is due, and while an attempt is on its way.
+fn mark_of(draft: &Draft<'_>, id: TxId, number: Option<u32>) -> Result<Option<Mark>, Stop> {
+    let Some(number) = number else { return Ok(None) };
+    let call = draft.tx(id)?.and_then(|tx| tx.call(number));
+    Ok(call.and_then(|call| match call.state {
+        CallState::Due(at) => Some(Mark::CallDue(at, id, number)),
+        CallState::Out(_) => Some(Mark::CallOut(id, number)),
+        _ => None,
+    }))
 }
 
 /// What an event changes in the record alone.
 #[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
-fn change(tx: &mut Tx, event: &TxEvent) {
+fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     match event {
-        TxEvent::Started(_)
-        | TxEvent::Emitted { .. }
-        | TxEvent::CancelAsked { .. }
-        | TxEvent::Retried { .. } => {}
+        TxEvent::Started(_) | TxEvent::Emitted { .. } | TxEvent::CancelAsked { .. } => {}
+        TxEvent::Retried { .. } => {
+            tx.stuck = None;
+            tx.status = if tx.ending.is_some() { Status::Compensating } else { tx.moving_status() };
+        }
+        TxEvent::CallMade(call) => {
+            tx.next_call = tx.next_call.max(call.number + 1);
+            if matches!(call.purpose, Purpose::Do { .. }) {
+                *tx.taken.entry(call.step.clone()).or_default() += 1;
+            }
+            tx.calls.push((**call).clone());
+        }
+        TxEvent::CallBegan { number } => {
+            if let Some(call) = call(tx, *number) {
+                call.attempts += 1;
+                call.state = CallState::Out(now);
+            }
+        }
+        TxEvent::CallRetried { number, due, last } => {
+            if let Some(call) = call(tx, *number) {
+                call.state = CallState::Due(*due);
+                call.last = Some(last.clone());
+                call.unknown = true;
+            }
+        }
+        TxEvent::CallAccepted { number, until } => {
+            if let Some(call) = call(tx, *number) {
+                call.state = CallState::Later(*until);
+                call.last = Some("202".into());
+                call.unknown = true;
+            }
+        }
+        TxEvent::CallKept { number, response } => {
+            if let Some(call) = call(tx, *number) {
+                call.state = CallState::Kept(response.clone());
+            }
+        }
+        TxEvent::CallEnded { number, state, last, undo } => {
+            end_call(tx, *number, state, last, undo)
+        }
+        TxEvent::EffectsUndone { .. } => {
+            if let Some(done) = tx.done.last_mut() {
+                done.undo.clear();
+            }
+        }
+        TxEvent::CallUndone { .. } => {
+            if let Some(done) = tx.done.last_mut()
+                && !done.calls.is_empty()
+            {
+                done.calls.remove(0);
+            }
+        }
         // It is told once.
         TxEvent::DeadlinePassed => tx.deadline = None,
         TxEvent::DataSet { set, removed } => {
@@ -81,7 +159,9 @@ fn change(tx: &mut Tx, event: &TxEvent) {
             }
             tx.open.push((**open).clone());
         }
-        TxEvent::StepClosed { place, .. } | TxEvent::StepTimedOut { place, .. } => {
+        TxEvent::StepClosed { place, .. }
+        | TxEvent::StepTimedOut { place, .. }
+        | TxEvent::StepFailed { place, .. } => {
             tx.open.retain(|open| open.place != *place);
         }
         TxEvent::StepCounted { place, step, submission } => {
@@ -98,7 +178,7 @@ fn change(tx: &mut Tx, event: &TxEvent) {
             if *counts {
                 *tx.taken.entry(done.step.clone()).or_default() += 1;
             }
-            if !done.undo.is_empty() {
+            if !done.undo.is_empty() || !done.calls.is_empty() {
                 tx.done.push(done.clone());
             }
         }
@@ -177,6 +257,36 @@ fn change(tx: &mut Tx, event: &TxEvent) {
             tx.timer_at = *timer_at;
         }
     }
+}
+
+fn call(tx: &mut Tx, number: u32) -> Option<&mut Call> {
+    tx.calls.iter_mut().find(|call| call.number == number)
+}
+
+fn end_call(
+    tx: &mut Tx,
+    number: u32,
+    state: &CallState,
+    last: &Option<Arc<str>>,
+    undo: &Option<Done>,
+) {
+    if let Some(call) = call(tx, number) {
+        call.state = state.clone();
+        call.ask = call.ask.emptied();
+        if last.is_some() {
+            call.last.clone_from(last);
+        }
+    }
+    if !tx.status.is_ended() {
+        tx.done.extend(undo.clone());
+    }
+    let over = tx.calls.iter().filter(|call| call.state.is_over()).count();
+    let mut surplus = over.saturating_sub(OVER_KEPT);
+    tx.calls.retain(|call| {
+        let goes = surplus > 0 && call.state.is_over();
+        surplus -= usize::from(goes);
+        !goes
+    });
 }
 
 fn at(tx: &mut Tx, place: u32) -> Option<&mut Open> {

@@ -50,7 +50,11 @@ pub(super) fn must_fit(tx: &Tx) -> Result<(), Refusal> {
     let submissions = tx.open.iter().flat_map(|open| &open.submissions);
     let submissions: usize = submissions.map(|submission| size(&submission.input)).sum();
     let binds: usize = tx.challenges.iter().map(|challenge| challenge.binds.len()).sum();
-    if submissions + binds > REST_BYTES_MAX {
+    let asks = tx.calls.iter().map(|call| &call.ask);
+    let asks = asks.chain(tx.done.iter().flat_map(|done| &done.calls));
+    let sends = tx.challenges.iter().filter_map(|challenge| challenge.send.as_ref());
+    let asks: usize = asks.chain(sends.map(|send| &send.1)).map(super::record::Ask::bytes).sum();
+    if submissions + binds + asks > REST_BYTES_MAX {
         let what = "what a transaction keeps beside its data";
         return Err(Refusal::TooLarge { what, bytes_max: REST_BYTES_MAX });
     }

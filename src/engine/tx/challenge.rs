@@ -10,11 +10,11 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 use super::event::TxEvent;
-use super::record::{Challenge, ChallengeState, Tx};
+use super::record::{Ask, Challenge, ChallengeState, Tx};
 use super::walk::Walk;
 use crate::engine::Refusal;
 use crate::engine::draft::Stop;
-use crate::types::{Span, TxId};
+use crate::types::{Span, StepName, TxId};
 
 /// The key that codes are derived with. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +25,10 @@ impl ChallengeKey {
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    pub(super) const fn bytes(&self) -> &[u8; 32] {
+        &self.0
     }
 }
 
@@ -72,6 +76,7 @@ pub(super) fn issue(
     id: &Arc<str>,
     terms: &Terms,
     binds: Arc<str>,
+    send: Option<(StepName, Ask)>,
 ) -> Result<(), Stop> {
     let round = walk.tx()?.challenge(id).map_or(0, |old| old.round + 1);
     let challenge = Challenge {
@@ -84,8 +89,9 @@ pub(super) fn issue(
         attempts_left: terms.attempts,
         resends_left: terms.resends,
         state: ChallengeState::Issued,
+        send: send.map(Box::new),
     };
-    walk.emit(TxEvent::ChallengeIssued(challenge))
+    issued(walk, challenge)
 }
 
 /// Issues a new code in place of the last one; wrong codes given so far count on.
@@ -100,8 +106,18 @@ pub(super) fn resend(walk: &mut Walk<'_, '_>, id: &str) -> Result<(), Stop> {
     }
     let expires_at = walk.draft.moment.now.plus(Span::from_ms(challenge.life_ms));
     let (round, resends_left) = (challenge.round + 1, challenge.resends_left - 1);
-    let again = Challenge { round, expires_at, resends_left, ..challenge };
-    walk.emit(TxEvent::ChallengeIssued(again))
+    issued(walk, Challenge { round, expires_at, resends_left, ..challenge })
+}
+
+/// Notes a new code and has it sent. Of an older one that waits to be sent nothing is sent.
+fn issued(walk: &mut Walk<'_, '_>, challenge: Challenge) -> Result<(), Stop> {
+    let (id, send) = (challenge.id.clone(), challenge.send.clone());
+    walk.drop_codes(&id)?;
+    walk.emit(TxEvent::ChallengeIssued(challenge))?;
+    match send {
+        Some(send) => walk.send(&send.0, Some(id), send.1),
+        None => Ok(()),
+    }
 }
 
 /// Withdraws a code that was not used.

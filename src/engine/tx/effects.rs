@@ -122,7 +122,7 @@ impl Walk<'_, '_> {
                 undo.push(Undo::Reverse(transfer.id));
                 Ok(())
             }
-            EffectKind::Challenge { id, digits, expires, attempts, resend, binds } => {
+            EffectKind::Challenge { id, digits, expires, attempts, resend, binds, send } => {
                 let binds = self.made(binds, frame)?.into_json().to_string();
                 if self.tx()?.challenge(id).is_none()
                     && self.tx()?.challenges.len() >= CHALLENGES_MAX
@@ -139,7 +139,14 @@ impl Walk<'_, '_> {
                     attempts: *attempts,
                     resends: *resend,
                 };
-                super::challenge::issue(self, id, &terms, binds.into())?;
+                let send = match send {
+                    Some(request) => {
+                        let frame = Frame { code: Some(id.clone()), ..frame.clone() };
+                        Some((self.at.clone(), self.ask(request, &frame)?))
+                    }
+                    None => None,
+                };
+                super::challenge::issue(self, id, &terms, binds.into(), send)?;
                 undo.push(Undo::Withdraw(id.clone()));
                 Ok(())
             }
@@ -156,6 +163,11 @@ impl Walk<'_, '_> {
                     return Err(Refusal::TooLarge { what, bytes_max: EMIT_BYTES_MAX }.into());
                 }
                 self.emit(TxEvent::Emitted { kind: kind.clone(), data: data.into() })
+            }
+            EffectKind::Send(request) => {
+                let ask = self.ask(request, frame)?;
+                let step = self.at.clone();
+                self.send(&step, None, ask)
             }
             EffectKind::Open { account, asset, owner, floor } => {
                 self.open_account([account, asset, owner], floor.as_ref(), frame, undo)

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::record::{
-    Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck, Submission, Tx,
+    Call, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck, Submission,
+    Tx,
 };
 use crate::types::{HoldId, StepName, Time};
 
@@ -118,6 +119,66 @@ pub enum TxEvent {
         /// Its data.
         data: Arc<Value>,
     },
+    /// A call to another service is to be made.
+    CallMade(Box<Call>),
+    /// An attempt at a call begins.
+    CallBegan {
+        /// The call.
+        number: u32,
+    },
+    /// An attempt came to nothing; there is another one.
+    CallRetried {
+        /// The call.
+        number: u32,
+        /// When.
+        due: Time,
+        /// What the last one came to.
+        last: Arc<str>,
+    },
+    /// The service answers later.
+    CallAccepted {
+        /// The call.
+        number: u32,
+        /// At the latest then.
+        until: Time,
+    },
+    /// It was answered, and what follows cannot be done.
+    CallKept {
+        /// The call.
+        number: u32,
+        /// The answer.
+        response: Arc<Value>,
+    },
+    /// A call is over.
+    CallEnded {
+        /// The call.
+        number: u32,
+        /// How.
+        state: CallState,
+        /// What the last attempt came to.
+        last: Option<Arc<str>>,
+        /// What undoes what it did, or may have done.
+        undo: Option<Done>,
+    },
+    /// A step's call came to nothing.
+    StepFailed {
+        /// Its place.
+        place: u32,
+        /// The step.
+        step: StepName,
+        /// Why.
+        code: Arc<str>,
+    },
+    /// What the last step did here is undone; what it did elsewhere is not yet.
+    EffectsUndone {
+        /// The step.
+        step: StepName,
+    },
+    /// One of the calls that undo the last step is done.
+    CallUndone {
+        /// The step.
+        step: StepName,
+    },
     /// It is being undone from now on.
     CompensationBegan(Ending),
     /// The last step that was done is undone.
@@ -158,6 +219,19 @@ pub enum TxEvent {
 }
 
 impl TxEvent {
+    /// The call that it changes.
+    pub(super) fn call(&self) -> Option<u32> {
+        match self {
+            Self::CallMade(call) => Some(call.number),
+            Self::CallBegan { number }
+            | Self::CallRetried { number, .. }
+            | Self::CallAccepted { number, .. }
+            | Self::CallKept { number, .. }
+            | Self::CallEnded { number, .. } => Some(*number),
+            _ => None,
+        }
+    }
+
     /// Its type, as the log and the feed have it.
     #[must_use]
     pub fn kind(&self) -> &str {
@@ -181,6 +255,15 @@ impl TxEvent {
             Self::ChallengePassed { .. } => "abide.challenge.passed",
             Self::ChallengeWithdrawn { .. } => "abide.challenge.withdrawn",
             Self::Emitted { kind, .. } => kind,
+            Self::CallMade(_) => "abide.call.made",
+            Self::CallBegan { .. } => "abide.call.began",
+            Self::CallRetried { .. } => "abide.call.retried",
+            Self::CallAccepted { .. } => "abide.call.accepted",
+            Self::CallKept { .. } => "abide.call.kept",
+            Self::CallEnded { .. } => "abide.call.ended",
+            Self::StepFailed { .. } => "abide.step.failed",
+            Self::EffectsUndone { .. } => "abide.step.effects_undone",
+            Self::CallUndone { .. } => "abide.step.call_undone",
             Self::CompensationBegan(_) => "abide.transaction.compensation_began",
             Self::StepUndone { .. } => "abide.step.undone",
             Self::Stuck(_) => "abide.transaction.stuck",
@@ -212,6 +295,8 @@ impl TxEvent {
             Self::StepClosed { step, .. }
             | Self::StepTimedOut { step, .. }
             | Self::Reminded { step, .. }
+            | Self::EffectsUndone { step }
+            | Self::CallUndone { step }
             | Self::StepUndone { step } => json!({ "step": step }),
             Self::StepCounted { step, submission, .. } => json!({
                 "step": step, "by": &*submission.by.name, "input": *submission.input,
@@ -231,6 +316,18 @@ impl TxEvent {
             | Self::ChallengePassed { id }
             | Self::ChallengeWithdrawn { id } => json!({ "challenge": &**id }),
             Self::Emitted { data, .. } => (**data).clone(),
+            Self::CallMade(call) => json!({
+                "call": call.number, "step": call.step, "op": call.purpose.as_str(),
+            }),
+            Self::CallBegan { number } | Self::CallKept { number, .. } => json!({ "call": number }),
+            Self::CallRetried { number, due, last } => {
+                json!({ "call": number, "due": due, "last": &**last })
+            }
+            Self::CallAccepted { number, until } => json!({ "call": number, "until": until }),
+            Self::CallEnded { number, state, last, .. } => {
+                json!({ "call": number, "state": state.as_str(), "last": last.as_deref() })
+            }
+            Self::StepFailed { step, code, .. } => json!({ "step": step, "code": &**code }),
             Self::CompensationBegan(ending) => {
                 json!({ "status": ending.status.as_str(), "outcome": &*ending.outcome })
             }

@@ -7,6 +7,7 @@
 mod access;
 mod apply;
 mod bounds;
+mod call;
 mod challenge;
 mod effects;
 mod event;
@@ -25,6 +26,8 @@ mod walk;
 pub use access::{hidden, may_see, may_submit, owns, sees_all, sees_workflow};
 pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;
+pub use call::{CallResult, Order, filled};
+pub(super) use call::{begin as begin_call, call_back, end as end_call};
 pub use challenge::{ChallengeKey, code, open_codes};
 pub use event::TxEvent;
 pub(super) use gone::{adopt, adopt_more, cancel_orphans, orphan};
@@ -33,8 +36,8 @@ pub(super) use publish::{delete_value, publish, put_value, retire};
 pub(super) use queue::claim_queued;
 pub use queue::{QUEUE_CLAIMS_MAX, QueueAsk};
 pub use record::{
-    Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner, OwnerId, Status, Stuck,
-    Submission, Tx, TxHold, Undo, Who, WhoId,
+    Ask, Call, CallState, Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner,
+    OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,
 };
 pub(super) use start::start;
 pub use start::{REFERENCE_BYTES_MAX, StartAsk, reference_fact};

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::engine::ledger::Hold;
 use crate::engine::{Actor, Digest, KeyRef, UserRef};
 use crate::types::{
-    AccountId, KeyId, Role, SessionId, StepName, Time, TransferId, TxId, UserId, Username,
+    AccountId, KeyId, Role, SessionId, Span, StepName, Time, TransferId, TxId, UserId, Username,
     WorkflowName,
 };
 
@@ -69,6 +69,133 @@ pub struct Tx {
     pub stuck: Option<Stuck>,
     /// The users to whom a step was ever fixed, each once: they may know of it for ever.
     pub asked: Vec<Username>,
+    /// Its calls to other services, in the order in which they were made; of those that are over
+    /// the last ones.
+    pub calls: Vec<Call>,
+    /// The number of its next call.
+    pub next_call: u32,
+}
+
+/// A request to another service, as it will be sent: evaluated, but for what stands for secrets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// The method.
+    pub method: Arc<str>,
+    /// Where to.
+    pub url: Arc<str>,
+    /// The headers, names in lower case.
+    pub headers: Vec<(Arc<str>, Arc<str>)>,
+    /// The body as JSON text; `None`: none.
+    pub body: Option<Arc<str>>,
+    /// How long an attempt may take.
+    pub timeout: Span,
+    /// Most attempts.
+    pub attempts: u32,
+    /// The longest wait after the first attempt.
+    pub first: Span,
+    /// How much longer it may be after each further one.
+    pub factor: u32,
+    /// The longest wait after any.
+    pub max: Span,
+    /// The statuses that are a definite no.
+    pub refused: Vec<u16>,
+    /// How long the service may take to answer at the callback.
+    pub callback: Option<Span>,
+}
+
+/// What a call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// What a step waits for: the one that is open at this place.
+    Do {
+        /// The place.
+        place: u32,
+    },
+    /// The undoing of a step.
+    Undo,
+    /// Beside the way.
+    Send,
+}
+
+impl Purpose {
+    /// As headers and answers name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Do { .. } => "do",
+            Self::Undo => "undo",
+            Self::Send => "send",
+        }
+    }
+}
+
+/// A call to another service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its number in the transaction.
+    pub number: u32,
+    /// The step that it belongs to.
+    pub step: StepName,
+    /// Its key for the service, the same for every attempt.
+    pub key: Arc<str>,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The one-time code that it carries.
+    pub challenge: Option<Arc<str>>,
+    /// What is asked; empty when it is over.
+    pub ask: Ask,
+    /// How many attempts were begun.
+    pub attempts: u32,
+    /// Whether an attempt may have been done without our knowing.
+    pub unknown: bool,
+    /// Where it stands.
+    pub state: CallState,
+    /// What the last attempt came to.
+    pub last: Option<Arc<str>>,
+}
+
+/// Where a call stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallState {
+    /// The next attempt is due then.
+    Due(Time),
+    /// An attempt is on its way since then.
+    Out(Time),
+    /// The service answers later, at the latest then.
+    Later(Time),
+    /// It was answered, and what follows was refused: the answer is kept for an operator.
+    Kept(Arc<Value>),
+    /// It was done.
+    Done,
+    /// It was refused.
+    Refused,
+    /// Nobody knows whether it was done.
+    Unknown,
+    /// It is not needed any more, and was never sent.
+    Dropped,
+}
+
+impl CallState {
+    /// Its name in answers.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Due(_) => "due",
+            Self::Out(_) => "in-flight",
+            Self::Later(_) => "awaiting-callback",
+            Self::Kept(_) => "answered",
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+            Self::Dropped => "dropped",
+        }
+    }
+
+    /// Whether nothing more can happen to it.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        matches!(self, Self::Done | Self::Refused | Self::Unknown | Self::Dropped)
+    }
 }
 
 /// Whose a transaction is.
@@ -108,7 +235,7 @@ impl Owner {
 pub enum Status {
     /// A client step is open.
     Waiting,
-    /// Only times are due.
+    /// Only calls or times are due.
     Running,
     /// It is being undone.
     Compensating,
@@ -120,11 +247,13 @@ pub enum Status {
     Cancelled,
     /// Its deadline passed and it was undone.
     Expired,
+    /// A call failed and it was undone.
+    Failed,
 }
 
 impl Status {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Waiting,
         Self::Running,
         Self::Compensating,
@@ -132,6 +261,7 @@ impl Status {
         Self::Completed,
         Self::Cancelled,
         Self::Expired,
+        Self::Failed,
     ];
 
     /// Its name in answers.
@@ -145,6 +275,7 @@ impl Status {
             Self::Completed => "completed",
             Self::Cancelled => "cancelled",
             Self::Expired => "expired",
+            Self::Failed => "failed",
         }
     }
 
@@ -157,7 +288,7 @@ impl Status {
     /// Whether nothing more can happen to it.
     #[must_use]
     pub const fn is_ended(self) -> bool {
-        matches!(self, Self::Completed | Self::Cancelled | Self::Expired)
+        matches!(self, Self::Completed | Self::Cancelled | Self::Expired | Self::Failed)
     }
 }
 
@@ -342,6 +473,8 @@ pub struct Challenge {
     pub resends_left: u32,
     /// Whether it can be used.
     pub state: ChallengeState,
+    /// How each code of it gets to whom it is for.
+    pub send: Option<Box<(StepName, Ask)>>,
 }
 
 /// Whether a one-time code can be used.
@@ -360,8 +493,12 @@ pub enum ChallengeState {
 pub struct Done {
     /// The step.
     pub step: StepName,
-    /// What undoes it, in the order in which it was done.
+    /// What undoes it here, in the order in which it was done.
     pub undo: Vec<Undo>,
+    /// What undoes it at other services, in order.
+    pub calls: Vec<Ask>,
+    /// The key of these calls.
+    pub key: Arc<str>,
 }
 
 /// What undoes an effect.
@@ -406,6 +543,12 @@ impl Tx {
             .iter()
             .filter(move |held| *held.name == *name)
             .filter(move |held| key.is_none() || held.key.as_deref() == key)
+    }
+
+    /// A call by its number.
+    #[must_use]
+    pub fn call(&self, number: u32) -> Option<&Call> {
+        self.calls.iter().find(|call| call.number == number)
     }
 
     /// A one-time code by its name.

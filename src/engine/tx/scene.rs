@@ -38,6 +38,14 @@ pub(super) struct Frame {
     pub(super) input: Option<Value>,
     /// The submissions of a quorum.
     pub(super) submissions: Option<Value>,
+    /// What a call was answered.
+    pub(super) response: Option<Value>,
+    /// The key of the call that was answered.
+    pub(super) key: Option<Arc<str>>,
+    /// Whether a request is made: what stands for secrets may be named.
+    pub(super) sends: bool,
+    /// The challenge whose code may be named.
+    pub(super) code: Option<Arc<str>>,
     /// The elements of each `each` around, the innermost last.
     pub(super) lines: Vec<(Arc<str>, Value)>,
 }
@@ -155,12 +163,31 @@ fn actor(actor: &Actor) -> Value {
     json!({ "user": &*who.name, "roles": actor.roles(), "kind": kind, "via": via })
 }
 
+impl Scene<'_, '_> {
+    /// What stands in a stored request for something that is known only when it is sent.
+    fn stands_for(&self, what: &str) -> String {
+        super::call::marker(&self.draft.rules.challenge_key, self.tx.id, what)
+    }
+}
+
 impl Sight for Scene<'_, '_> {
+    fn secret(&self, name: &str) -> Option<String> {
+        self.frame.sends.then(|| self.stands_for(&format!("secret:{name}")))
+    }
+
     fn name(&self, name: &str) -> Option<Seen<'_>> {
         let null = || Seen::Made(Value::Null);
         Some(match name {
             "data" => Seen::Json(&self.tx.data),
             "input" => self.frame.input.as_ref().map_or_else(null, Seen::Json),
+            "response" => self.frame.response.as_ref().map_or_else(null, Seen::Json),
+            "callback" if self.frame.sends => {
+                Seen::Made(json!({ "url": self.stands_for("callback") }))
+            }
+            "code" if self.frame.code.is_some() => {
+                let id = self.frame.code.as_deref().unwrap_or_default();
+                Seen::Made(Value::String(self.stands_for(&format!("code:{id}"))))
+            }
             "submissions" => self.frame.submissions.as_ref().map_or_else(null, Seen::Json),
             "now" => Seen::Time(self.draft.moment.now),
             "tx.started" => Seen::Time(self.tx.started_at),

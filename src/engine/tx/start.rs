@@ -130,6 +130,8 @@ impl Begin {
             asked: Vec::new(),
             ending: None,
             stuck: None,
+            calls: Vec::new(),
+            next_call: 0,
         };
         tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
         tx.one = one(draft, &definition, &tx, &asker)?;

@@ -363,7 +363,9 @@ pub(in crate::engine) fn repair(
         }
         walk.undo_all()?;
     } else {
-        go_on(&mut walk, &stuck.step, skips)?;
+        if !super::call::retake(&mut walk, &stuck.step, skips)? {
+            go_on(&mut walk, &stuck.step, skips)?;
+        }
     }
     walk.settle()?;
     let view = view(draft, &acting.actor, id)?;

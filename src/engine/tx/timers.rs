@@ -23,6 +23,8 @@ enum Due {
     Reminder(u32),
     /// The end of the step at this place.
     Step(u32),
+    /// The end of the wait for a callback.
+    Callback(u32),
 }
 
 /// When its timer must fire next.
@@ -45,7 +47,9 @@ fn earliest(tx: &Tx, definition: &Definition) -> Option<(Time, Due)> {
         Some((open.opened_at.plus(after), Due::Reminder(open.place)))
     });
     let steps = tx.open.iter().filter_map(|open| Some((open.due?, Due::Step(open.place))));
-    deadline.into_iter().chain(holds).chain(reminders).chain(steps).min()
+    let callbacks =
+        super::call::callbacks_due(tx).map(|(until, number)| (until, Due::Callback(number)));
+    deadline.into_iter().chain(holds).chain(reminders).chain(steps).chain(callbacks).min()
 }
 
 /// The reminder of a step with this number, all its reminders in the order of their times.
@@ -111,6 +115,7 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
 fn stage(tx: &Tx, what: &Due) -> Option<crate::types::StepName> {
     match what {
         Due::Reminder(place) | Due::Step(place) => tx.at(*place).map(|open| open.step.clone()),
+        Due::Callback(number) => tx.call(*number).map(|call| call.step.clone()),
         Due::Deadline | Due::Hold(_) => tx.open.first().map(|open| open.step.clone()),
     }
 }
@@ -122,6 +127,7 @@ fn happen(walk: &mut Walk<'_, '_>, what: &Due) -> Result<(), Stop> {
         Due::Hold(id) => expire(walk, id),
         Due::Reminder(place) => remind(walk, *place),
         Due::Step(place) => time_out(walk, *place),
+        Due::Callback(number) => super::call::callback_late(walk, *number),
     }
 }
 
@@ -158,6 +164,7 @@ fn remind(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
     let Some(step) = definition.step(&open.step) else { return Ok(()) };
     walk.emit(TxEvent::Reminded { place, step: open.step.clone() })?;
     let Some((_, remind)) = reminder(step, open.reminded) else { return Ok(()) };
+    walk.at = open.step.clone();
     // What a reminder does is told, not undone: its place is in no step that was taken.
     walk.effects(&remind.effects, &Frame::default(), &mut Vec::new())
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::event::TxEvent;
-use super::record::{Done, Ending, Join, Open, Status, Tx, Undo};
+use super::record::{Done, Ending, Join, Open, Status, Tx};
 use super::scene::{Asker, Frame, Scene};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::expr::Made;
@@ -41,18 +41,21 @@ pub(super) struct Walk<'a, 'd> {
     pub(super) definition: Arc<Definition>,
     pub(super) asker: Asker,
     pub(super) trigger: Trigger,
+    /// The step whose effects are at work.
+    pub(super) at: StepName,
     chain: u32,
 }
 
 impl<'a, 'd> Walk<'a, 'd> {
-    pub(super) const fn new(
+    pub(super) fn new(
         draft: &'a mut Draft<'d>,
         id: TxId,
         definition: Arc<Definition>,
         asker: Asker,
         trigger: Trigger,
     ) -> Self {
-        Self { draft, id, definition, asker, trigger, chain: 0 }
+        let at = definition.first.clone();
+        Self { draft, id, definition, asker, trigger, at, chain: 0 }
     }
 
     /// The record as it is now.
@@ -189,6 +192,7 @@ impl<'a, 'd> Walk<'a, 'd> {
                 };
                 (by.as_slice(), after)
             }
+            StepKind::Call(_) => (&[][..], None),
             StepKind::Wait(Wait::For(span)) => (&[][..], Some(self.after(span)?)),
             StepKind::Wait(Wait::Until(time)) => (&[][..], Some(self.until(time)?)),
         };
@@ -210,7 +214,18 @@ impl<'a, 'd> Walk<'a, 'd> {
             roles: inbox_roles(by),
             queued: is_client && step.claim.is_some(),
         };
-        self.emit(TxEvent::StepOpened(Box::new(open)))
+        self.emit(TxEvent::StepOpened(Box::new(open)))?;
+        if let StepKind::Call(request) = &step.kind {
+            let before = self.draft.savepoint();
+            match self.open_call(step, request, place) {
+                Err(Stop::Refused(refusal)) if self.trigger == Trigger::Time => {
+                    self.draft.back_to(before);
+                    return self.give_up(&step.name, &refusal);
+                }
+                made => return made,
+            }
+        }
+        Ok(())
     }
 
     fn quorum(&self, step: &Step) -> Result<u32, Stop> {
@@ -336,9 +351,17 @@ impl<'a, 'd> Walk<'a, 'd> {
             // A client's guards were looked at before.
             self.must_hold(step, frame)?;
         }
+        self.at = step.name.clone();
         let mut undo = Vec::new();
         self.effects(&step.effects, frame, &mut undo)?;
-        self.taken(step, open, stored_input, undo)
+        // After the pivot nothing is undone any more.
+        let is_final = step.pivot || self.tx()?.pivot;
+        let calls = if is_final { Vec::new() } else { self.undoing(step, frame)? };
+        let tx = self.tx()?;
+        let key = frame.key.clone();
+        let key = key.unwrap_or_else(|| format!("{}/{}/{}", tx.id, step.name, tx.rounds).into());
+        let done = Done { step: step.name.clone(), undo, calls, key };
+        self.taken(step, open, stored_input, done)
     }
 
     fn taken(
@@ -346,9 +369,8 @@ impl<'a, 'd> Walk<'a, 'd> {
         step: &Step,
         open: Option<&Open>,
         input: Option<Arc<Value>>,
-        undo: Vec<Undo>,
+        done: Done,
     ) -> Result<(), Stop> {
-        let done = Done { step: step.name.clone(), undo };
         let place = open.map(|open| open.place);
         let counts = open.is_some_and(|open| open.is_client);
         self.emit(TxEvent::StepTaken { place, done, input, counts })?;
@@ -388,6 +410,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             .map(|other| (other.place, other.step.clone()))
             .collect();
         for (place, step) in siblings {
+            self.leave_calls(Some(place))?;
             self.emit(TxEvent::StepClosed { place, step })?;
         }
         Ok(())
@@ -398,6 +421,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         let open: Vec<_> =
             self.tx()?.open.iter().map(|open| (open.place, open.step.clone())).collect();
         for (place, step) in open {
+            self.leave_calls(Some(place))?;
             self.emit(TxEvent::StepClosed { place, step })?;
         }
         Ok(())
@@ -437,16 +461,29 @@ impl<'a, 'd> Walk<'a, 'd> {
             return Err(Refusal::PastPivot.into());
         }
         self.emit(TxEvent::CompensationBegan(Ending { status, outcome }))?;
+        self.leave_calls(None)?;
         self.undo_all()
     }
 
     /// Goes on undoing until nothing is left, or something cannot be undone.
     pub(super) fn undo_all(&mut self) -> Result<(), Stop> {
+        if self.waits_for_call()? {
+            return Ok(());
+        }
         while let Some(done) = self.tx()?.done.last().cloned() {
             let before = self.draft.savepoint();
             let undone = done.undo.iter().rev().try_for_each(|undo| self.undo(undo));
             match undone {
-                Ok(()) => self.emit(TxEvent::StepUndone { step: done.step })?,
+                Ok(()) => match done.calls.first() {
+                    None => self.emit(TxEvent::StepUndone { step: done.step })?,
+                    Some(ask) => {
+                        if !done.undo.is_empty() {
+                            let step = done.step.clone();
+                            self.emit(TxEvent::EffectsUndone { step })?;
+                        }
+                        return self.undo_by_call(&done, ask);
+                    }
+                },
                 // Another transaction of this commit is on its way: not now, but not never.
                 Err(Stop::Refused(refusal @ Refusal::LinkedTooFar { .. }))
                     if self.trigger == Trigger::Request =>

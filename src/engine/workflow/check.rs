@@ -90,9 +90,11 @@ fn aim(
             whole = false;
             continue;
         };
-        if matches!(leaf.target, Target::Any(_)) && matches!(aimed.kind, StepKind::Automatic) {
+        if matches!(leaf.target, Target::Any(_))
+            && matches!(aimed.kind, StepKind::Automatic | StepKind::Call(_))
+        {
             let message = format!(
-                "`any` takes steps that wait for a client or a time; `{name}` waits for nobody"
+                "`any` takes steps that wait for a client or a time; `{name}` waits for neither"
             );
             found.fault(&pointer, "any-automatic", message);
         }

@@ -90,6 +90,10 @@ pub struct Step {
     pub refused: Option<Target>,
     /// Where it goes when the last attempt at a code was wrong.
     pub exhausted: Option<Target>,
+    /// What undoes it at other services, in order.
+    pub compensate: Vec<Request>,
+    /// Where a call step goes when its call was refused, or its attempts are used up.
+    pub failed: Option<Target>,
 }
 
 /// What a step waits for.
@@ -104,8 +108,52 @@ pub enum StepKind {
     },
     /// A time.
     Wait(Wait),
+    /// Another service.
+    Call(Request),
     /// Nothing.
     Automatic,
+}
+
+/// A request to another service, made at least once.
+#[derive(Debug)]
+pub struct Request {
+    /// The method, in capitals.
+    pub method: Arc<str>,
+    /// Where to.
+    pub url: Template,
+    /// The headers, names in lower case.
+    pub headers: Vec<(Arc<str>, Template)>,
+    /// The body; `None`: none.
+    pub body: Option<Template>,
+    /// How long an attempt may take.
+    pub timeout: Span,
+    /// Most attempts.
+    pub attempts: u32,
+    /// The longest wait after the first attempt.
+    pub first: Span,
+    /// How much longer it may be after each further one.
+    pub factor: u32,
+    /// The longest wait after any.
+    pub max: Span,
+    /// The statuses that are a definite no.
+    pub refused: Vec<u16>,
+    /// How long the service may take to answer at the callback, once it has said 202.
+    pub callback: Option<Span>,
+}
+
+impl Request {
+    /// How long an attempt takes, where the document says nothing.
+    pub const TIMEOUT: Span = Span::from_seconds(10);
+    /// How many attempts there are, where the document says nothing.
+    pub const ATTEMPTS: u32 = 8;
+    /// The longest wait after the first attempt, where the document says nothing.
+    pub const FIRST: Span = Span::from_seconds(1);
+    /// How the waits grow, where the document says nothing.
+    pub const FACTOR: u32 = 2;
+    /// The longest wait, where the document says nothing.
+    pub const MAX: Span = Span::from_minutes(5);
+    /// The definite refusals, where the document says nothing.
+    pub const REFUSED: [u16; 5] = [400, 404, 409, 410, 422];
 }
 
 /// What a wait step waits for.
@@ -250,6 +298,8 @@ pub enum EffectKind {
         resend: u32,
         /// What it is bound to.
         binds: Template,
+        /// How it gets to whom it is for; `None`: by other ways.
+        send: Option<Request>,
     },
     /// Merges into the session that started the transaction, if it lives.
     Session {
@@ -265,6 +315,8 @@ pub enum EffectKind {
         /// Its data.
         data: Option<Template>,
     },
+    /// Tells another service, beside the way.
+    Send(Request),
     /// Opens an account.
     Open {
         /// Its id.

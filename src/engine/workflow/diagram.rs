@@ -188,6 +188,7 @@ fn label(step: &Step, way: &Way<'_>) -> String {
         Out::Refused => "refused".to_owned(),
         Out::Exhausted => "wrong codes".to_owned(),
         Out::Expiry => "hold expired".to_owned(),
+        Out::Failed => "failed".to_owned(),
     }
 }
 
@@ -207,6 +208,7 @@ fn waits_for(step: &Step) -> String {
         StepKind::Automatic => "automatic".to_owned(),
         StepKind::Wait(Wait::For(span)) => format!("waits {}", told(span)),
         StepKind::Wait(Wait::Until(time)) => format!("waits until {}", told(time)),
+        StepKind::Call(request) => format!("{} {}", request.method, told(&request.url)),
         StepKind::Client { by, .. } => by.iter().map(called).collect::<Vec<_>>().join(", "),
     };
     match &step.quorum {
@@ -260,6 +262,7 @@ pub fn mermaid(definition: &Definition) -> String {
                 match (&step.kind, step.pivot) {
                     (StepKind::Automatic, false) => ("([", text, "])", "automatic"),
                     (StepKind::Automatic, true) => ("([", text, "])", "pivot"),
+                    (StepKind::Call(_), false) => ("[[", text, "]]", "waits"),
                     (StepKind::Wait(_), _) => ("{{", text, "}}", "waits"),
                     (_, true) => ("[", text, "]", "pivot"),
                     (_, false) => ("[", text, "]", "client"),

@@ -6,6 +6,7 @@
 //!    that read them can be checked.
 //! 3. `check` looks at the whole: does every way lead to an end, is what is captured ever held?
 
+mod call;
 mod effect;
 mod kinds;
 mod reader;

@@ -113,6 +113,21 @@ pub fn language_schema() -> Value {
                 },
             },
             "target": target(),
+            "call": request(
+                "A request to another service, made until it is answered.",
+                &["method", "url", "headers", "body", "timeout", "retry", "refused", "callback"],
+            ),
+            "undo": {
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["call"],
+                "properties": {
+                    "call": request(
+                        "The request that undoes it; 404 and 410 count as done.",
+                        &["method", "url", "headers", "body", "timeout", "retry", "refused"],
+                    ),
+                },
+            },
             "guard": guard(),
             "step": step(),
             "effects": { "type": "array", "maxItems": 64, "items": { "$ref": "#/$defs/effect" } },
@@ -159,7 +174,11 @@ fn step() -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "not": { "required": ["by", "wait"] },
+        "not": { "anyOf": [
+            { "required": ["by", "wait"] },
+            { "required": ["by", "call"] },
+            { "required": ["wait", "call"] },
+        ] },
         "properties": {
             "title": { "$ref": "#/$defs/text" },
             "description": { "$ref": "#/$defs/text" },
@@ -172,6 +191,7 @@ fn step() -> Value {
                 "properties": { "for": { "$ref": "#/$defs/length" }, "until": { "$ref": "#/$defs/moment" } },
                 "description": "What it waits for; this makes it a wait step.",
             },
+            "call": { "$ref": "#/$defs/call" },
             "input": { "$ref": "#/$defs/input" },
             "guard": { "type": "array", "maxItems": 32, "items": { "$ref": "#/$defs/guard" }, "description": "What must hold." },
             "do": { "$ref": "#/$defs/effects", "description": "What it does, in order, all or nothing." },
@@ -189,9 +209,39 @@ fn step() -> Value {
             "claim": { "$ref": "#/$defs/span", "description": "How long a submitter keeps it, and its siblings, from others." },
             "times": { "type": "integer", "minimum": 1, "maximum": 1000, "description": "How often it may be submitted in one transaction." },
             "refused": { "$ref": "#/$defs/target", "description": "Of an automatic step: where it goes when a guard or an effect is refused." },
+            "compensate": { "type": "array", "maxItems": 8, "items": { "$ref": "#/$defs/undo" }, "description": "What undoes it at other services, in order." },
+            "failed": { "$ref": "#/$defs/target", "description": "Where a call leads that was refused or has no attempts left; without it the transaction is undone and has failed." },
             "exhausted": { "$ref": "#/$defs/target", "description": "Where too many wrong codes lead; default { cancel: code-exhausted }." },
         },
     })
+}
+
+/// A request to another service, with these of all its keys.
+fn request(description: &str, keys: &[&str]) -> Value {
+    let mut properties = json!({
+        "method": { "enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "description": "Default POST." },
+        "url": { "type": "string", "pattern": "^(https?://|=)", "description": "Allowed by the configuration (egress)." },
+        "headers": { "type": "object", "maxProperties": 32, "additionalProperties": { "type": "string" }, "description": "`=secret(\"NAME\")` is a secret of the configuration." },
+        "body": { "$ref": "#/$defs/template" },
+        "timeout": { "$ref": "#/$defs/span", "description": "Of an attempt; default 10s." },
+        "retry": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "attempts": { "type": "integer", "minimum": 1, "maximum": 100 },
+                "first": { "$ref": "#/$defs/span" },
+                "factor": { "type": "integer", "minimum": 1, "maximum": 10 },
+                "max": { "$ref": "#/$defs/span" },
+            },
+            "description": "Waits are drawn up to `first`, times `factor` after each attempt, at most `max`.",
+        },
+        "refused": { "type": "array", "items": { "type": "integer", "minimum": 300, "maximum": 599 }, "description": "Statuses that are a definite no; default [400, 404, 409, 410, 422]." },
+        "callback": { "$ref": "#/$defs/span", "description": "How long the service may take to answer at `callback.url`, once it has said 202." },
+    });
+    if let Some(properties) = properties.as_object_mut() {
+        properties.retain(|key, _| keys.contains(&key.as_str()));
+    }
+    mapping(description, &["url"], &properties)
 }
 
 fn guard() -> Value {
@@ -340,6 +390,7 @@ fn effect_schemas() -> Vec<(&'static str, Value)> {
                     "attempts": { "type": "integer", "minimum": 1, "maximum": 20 },
                     "resend": { "type": "integer", "minimum": 0, "maximum": 20 },
                     "binds": object,
+                    "send": request("How the code gets there; in scope as `code`.", &["url", "body", "headers"]),
                 }),
             ),
         ),
@@ -362,6 +413,7 @@ fn effect_schemas() -> Vec<(&'static str, Value)> {
                 }),
             ),
         ),
+        ("send", request("Tells another service, never waited for.", &["url", "body", "headers"])),
         (
             "open",
             mapping(
@@ -433,6 +485,10 @@ mod tests {
         same(&format!("{step}/remind/items/properties"), &words::REMIND);
         same(&format!("{step}/wait/properties"), &words::WAIT);
         same("/$defs/guard/properties", &words::GUARD);
+        same("/$defs/call/properties", &words::CALL);
+        same("/$defs/call/properties/retry/properties", &words::RETRY);
+        same("/$defs/undo/properties", &words::UNDO);
+        same("/$defs/undo/properties/call/properties", &words::UNDO_CALL);
         same("/$defs/target/anyOf/2/properties", &words::TARGET);
         same("/$defs/target/anyOf/3/items/properties", &words::CHOICE);
         let effects = words::EFFECTS.iter().map(|(name, _)| *name).chain(words::BESIDE);

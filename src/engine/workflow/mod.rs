@@ -8,8 +8,8 @@ mod language;
 mod schema;
 
 pub use definition::{
-    All, By, Definition, Effect, EffectKind, Guard, Quorum, Remind, SessionEnd, Step, StepKind,
-    Target, Template, Timeout, Wait,
+    All, By, Definition, Effect, EffectKind, Guard, Quorum, Remind, Request, SessionEnd, Step,
+    StepKind, Target, Template, Timeout, Wait,
 };
 pub use diagram::{mermaid, svg};
 pub use document::{DOCUMENT_BYTES_MAX, DefinitionFault, Read, read};

@@ -195,6 +195,9 @@ codes! {
     NotStuck "not-stuck" 409 "The transaction is not stuck",
         "It goes on by itself.",
         "There is nothing to repair.";
+    CallbackLate "callback-late" 410 "Nobody waits for this callback any more",
+        "The callback was used already, its time is up, or the transaction went another way.",
+        "Nothing needs to be done; the transaction goes on without it.";
     PastPivot "past-pivot" 409 "The transaction can only go forward",
         "It has passed the step after which nothing is undone.",
         "Go on with it; what went wrong is made good by another one.";

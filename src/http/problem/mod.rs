@@ -245,6 +245,7 @@ impl From<&Refusal> for Problem {
             Refusal::AlreadyCancelled => Code::AlreadyCancelled,
             Refusal::PastPivot => Code::PastPivot,
             Refusal::NotStuck => Code::NotStuck,
+            Refusal::CallbackLate => Code::CallbackLate,
             Refusal::AlreadyOpen => Code::AlreadyOpen,
             Refusal::ReferenceTaken => Code::ReferenceTaken,
             Refusal::WorkflowRetired => Code::WorkflowRetired,

@@ -92,7 +92,7 @@ impl<'d> Flow<'d> {
             for way in ways(step) {
                 let state = match way.out {
                     Out::Next | Out::Expiry => &taken,
-                    Out::Timeout | Out::Refused | Out::Exhausted => &state,
+                    Out::Timeout | Out::Refused | Out::Exhausted | Out::Failed => &state,
                 };
                 self.enter(way.target, state);
             }

@@ -305,6 +305,14 @@ fn pivots(found: &mut Found, definition: &Definition, around: &BTreeMap<&str, Ar
             }
             let challenged =
                 step.guard.iter().any(|guard| matches!(guard, Guard::Challenge { .. }));
+            if is_after && matches!(step.kind, StepKind::Call(_)) && step.failed.is_none() {
+                let message = "after the pivot nothing is cancelled: `failed` must say where a \
+                               call leads that was refused or has no attempts left";
+                let pointer = pointer_of(step);
+                if judged.insert(format!("{pointer}/call")) {
+                    found.fault(&format!("{pointer}/call"), "failed-needed", message);
+                }
+            }
             if is_after && challenged && step.exhausted.is_none() {
                 let message = "after the pivot nothing is cancelled: `exhausted` must say where \
                                too many wrong codes lead";

@@ -16,6 +16,8 @@ pub(in crate::engine::workflow) enum Out {
     Exhausted,
     /// A hold that it placed expired.
     Expiry,
+    /// Its call was refused, or its attempts are used up.
+    Failed,
 }
 
 /// One way out of a step.
@@ -54,6 +56,9 @@ pub(in crate::engine::workflow) fn ways(step: &Step) -> Vec<Way<'_>> {
     }
     if let Some(target) = &step.exhausted {
         add(Out::Exhausted, format!("{at}/exhausted"), target);
+    }
+    if let Some(target) = &step.failed {
+        add(Out::Failed, format!("{at}/failed"), target);
     }
     each_effect(step, &mut |placed| {
         if let EffectKind::Hold { on_expiry: Some(target), .. } = &placed.effect.kind {
@@ -163,6 +168,7 @@ impl Way<'_> {
     pub(super) const fn may_stay(&self, step: &Step) -> bool {
         match self.out {
             Out::Next | Out::Timeout | Out::Exhausted => !matches!(step.kind, StepKind::Automatic),
+            Out::Failed => matches!(step.kind, StepKind::Call(_)),
             Out::Refused | Out::Expiry => false,
         }
     }

@@ -172,7 +172,8 @@ fn card(graph: &Graph<'_>, node: usize, noted: &dyn Fn(usize, usize, Out) -> boo
                 match (&step.kind, step.pivot) {
                     (StepKind::Automatic, false) => ("box automatic", 14.0),
                     (StepKind::Automatic, true) => ("box automatic pivot", 14.0),
-                    (StepKind::Wait(_), _) => ("box waits", 14.0),
+                    (StepKind::Wait(_), _) | (StepKind::Call(_), false) => ("box waits", 14.0),
+                    (StepKind::Call(_), true) => ("box pivot", 14.0),
                     (StepKind::Client { .. }, true) => ("box pivot", 6.0),
                     (StepKind::Client { .. }, false) => ("box", 6.0),
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::call::{Purpose, request};
 use super::kinds;
 use super::reader::{Fields, Reader, Spot, listed, shortened, source_of};
 use super::step::{kind_of, list, target};
@@ -75,7 +76,7 @@ fn effect(
     let known: Vec<&str> =
         words::EFFECTS.iter().map(|(name, _)| *name).chain(words::BESIDE).collect();
     let later_before = reader.faults.len();
-    let fields = reader.fields(spot, "an effect", &known, &words::LATER_EFFECT)?;
+    let fields = reader.fields(spot, "an effect", &known, &[])?;
     let told = reader.faults.len() > later_before;
     let kinds: Vec<_> = words::EFFECTS
         .iter()
@@ -118,10 +119,10 @@ fn effect(
             }
         }
         "each" => each(reader, at, &fields, scope, setting, depth)?,
+        "send" => EffectKind::Send(request(reader, at, scope, Purpose::Send)?),
         _ => {
-            let later: &[&str] = if *name == "challenge" { &words::LATER_CHALLENGE } else { &[] };
             let what = name;
-            let fields = reader.fields(at, &format!("`{what}`"), keys, later)?;
+            let fields = reader.fields(at, &format!("`{what}`"), keys, &[])?;
             let place = Place { spot: at, fields, scope, what };
             simple(reader, &place)?
         }
@@ -388,6 +389,11 @@ fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
     let binds = place
         .needed(reader, "binds")
         .map(|spot| object(reader, &spot, place.scope, "what the code is bound to"));
+    let send = place.fields.get("send").and_then(|spot| {
+        let mut scope = place.scope.clone();
+        scope.names.insert("code".into(), Type::Text);
+        request(reader, spot, &scope, Purpose::Send)
+    });
     Some(EffectKind::Challenge {
         id: id?,
         digits: digits?,
@@ -395,6 +401,7 @@ fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
         attempts: attempts?,
         resend: resend?,
         binds: binds?,
+        send,
     })
 }
 

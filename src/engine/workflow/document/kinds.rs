@@ -88,6 +88,19 @@ pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> Sco
     scope
 }
 
+/// The scope of what a call was answered.
+pub(super) fn answered(data: &Type) -> Scope {
+    let mut scope = with_data(data);
+    let response = closed([("status", Type::Int), ("headers", open()), ("body", Type::Any)]);
+    scope.names.insert("response".into(), response);
+    scope
+}
+
+/// Where a called service answers later.
+pub(super) fn callback() -> Type {
+    closed([("url", Type::Text)])
+}
+
 fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> Scope {
     Scope {
         names: everywhere()
@@ -99,8 +112,19 @@ fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> Scope {
 }
 
 /// Names that no element of `each` may hide.
-pub(super) const TAKEN: [&str; 8] =
-    ["input", "data", "submissions", "tx", "actor", "session", "user", "now"];
+pub(super) const TAKEN: [&str; 11] = [
+    "input",
+    "data",
+    "submissions",
+    "tx",
+    "actor",
+    "session",
+    "user",
+    "now",
+    "response",
+    "callback",
+    "code",
+];
 
 /// What is known of what a template makes. An object inside is open: what a later effect merges
 /// into it is not followed.

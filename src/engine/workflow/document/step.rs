@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::call::{Purpose, compensate, request};
 use super::effect::{Setting, effects};
 use super::kinds;
 use super::reader::{Fields, Reader, Spot, listed, source_of, twice};
@@ -33,12 +34,13 @@ const TIMES_MAX: u32 = 1000;
 enum Waits {
     Client,
     Time,
+    Answer,
     Nothing,
 }
 
 /// Reads a step.
 pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Option<Step> {
-    let Some(fields) = reader.fields(spot, "a step", &words::STEP, &words::LATER_STEP) else {
+    let Some(fields) = reader.fields(spot, "a step", &words::STEP, &[]) else {
         reader.lost = true;
         return None;
     };
@@ -50,7 +52,10 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
     // An input that cannot be read is still one: what uses it is not wrong too.
     let input_kind = input_kind.or_else(|| fields.get("input").map(|_| Type::Any));
     let plain = kinds::with_data(&reader.data);
-    let scope = kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some());
+    let scope = match waits {
+        Waits::Answer => kinds::answered(&reader.data),
+        _ => kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some()),
+    };
     let setting = Setting::Step;
     let kind = match waits {
         Waits::Client => StepKind::Client {
@@ -58,6 +63,14 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
             input,
         },
         Waits::Time => StepKind::Wait(wait(reader, fields.get("wait"), &plain)),
+        Waits::Answer => {
+            let call = fields.get("call");
+            match call.and_then(|spot| request(reader, spot, &plain, Purpose::Call)) {
+                Some(call) => StepKind::Call(call),
+                // What is wrong with it is told.
+                None => StepKind::Automatic,
+            }
+        }
         Waits::Nothing => StepKind::Automatic,
     };
     Some(Step {
@@ -76,10 +89,20 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
         times: fields.get("times").and_then(|spot| reader.whole(spot, 1, TIMES_MAX)),
         refused: fields.get("refused").map(|spot| target(reader, spot, &plain)),
         exhausted: fields.get("exhausted").map(|spot| target(reader, spot, &scope)),
+        compensate: compensate(reader, fields.get("compensate"), &scope),
+        failed: fields.get("failed").map(|spot| target(reader, spot, &scope)),
     })
 }
 
 fn waits(reader: &mut Reader, fields: &Fields<'_>) -> Waits {
+    if let Some(call) = fields.get("call") {
+        if fields.get("by").is_some() || fields.get("wait").is_some() {
+            let message = "a step waits for a client (`by`), a time (`wait`) or another service \
+                           (`call`), for one of them";
+            reader.fault(&call.pointer, "step-kind", message);
+        }
+        return Waits::Answer;
+    }
     match (fields.get("by"), fields.get("wait")) {
         (Some(_), Some(wait)) => {
             let message = "a step waits for a client (`by`) or for a time (`wait`), not for both; \
@@ -104,6 +127,15 @@ fn misplaced(reader: &mut Reader, fields: &Fields<'_>, waits: Waits) {
             }
             Waits::Time if key == "refused" || client.contains(&key) => {
                 "this says nothing on a step that waits for a time"
+            }
+            Waits::Answer
+                if key == "refused" || client.contains(&key) || waiting.contains(&key) =>
+            {
+                "this says nothing on a step that waits for another service; its times, and what \
+                 counts as a refusal, stand in `call`"
+            }
+            Waits::Client | Waits::Time | Waits::Nothing if key == "failed" => {
+                "only a call fails so: `failed` stands on a step with `call`"
             }
             Waits::Nothing if client.contains(&key) || waiting.contains(&key) => {
                 "this says nothing on an automatic step, which waits for nobody; a step that a \

@@ -20,10 +20,11 @@ pub(crate) const TOP: [&str; 15] = [
 ];
 
 /// Of a step.
-pub(crate) const STEP: [&str; 16] = [
+pub(crate) const STEP: [&str; 19] = [
     "title",
     "description",
     "by",
+    "call",
     "wait",
     "input",
     "guard",
@@ -37,6 +38,8 @@ pub(crate) const STEP: [&str; 16] = [
     "times",
     "refused",
     "exhausted",
+    "compensate",
+    "failed",
 ];
 
 /// Of a guard.
@@ -57,20 +60,38 @@ pub(crate) const REMIND: [&str; 2] = ["after", "do"];
 /// Of `wait`.
 pub(crate) const WAIT: [&str; 2] = ["for", "until"];
 
+/// Of `call`.
+pub(crate) const CALL: [&str; 8] =
+    ["method", "url", "headers", "body", "timeout", "retry", "refused", "callback"];
+
+/// Of `call` in `compensate`.
+pub(crate) const UNDO_CALL: [&str; 7] =
+    ["method", "url", "headers", "body", "timeout", "retry", "refused"];
+
+/// Of `send`.
+pub(crate) const SEND: [&str; 3] = ["url", "body", "headers"];
+
+/// Of `retry`.
+pub(crate) const RETRY: [&str; 4] = ["attempts", "first", "factor", "max"];
+
+/// Of an entry of `compensate`.
+pub(crate) const UNDO: [&str; 1] = ["call"];
+
 /// Of `start` and `cancel`.
 pub(crate) const WHO: [&str; 1] = ["by"];
 
 /// What an effect is, and the keys that it has.
-pub(crate) const EFFECTS: [(&str, &[&str]); 15] = [
+pub(crate) const EFFECTS: [(&str, &[&str]); 16] = [
     ("set", &[]),
     ("merge", &[]),
     ("hold", &["id", "key", "from", "amount", "expires", "on_expiry", "authority"]),
     ("capture", &["hold", "key", "to", "amount", "keep", "note"]),
     ("void", &["hold", "key"]),
     ("transfer", &["from", "to", "amount", "note", "authority"]),
-    ("challenge", &["id", "digits", "expires", "attempts", "resend", "binds"]),
+    ("challenge", &["id", "digits", "expires", "attempts", "resend", "binds", "send"]),
     ("session", &["facts", "data"]),
     ("emit", &["type", "data"]),
+    ("send", &SEND),
     ("open", &["account", "asset", "owner", "floor"]),
     ("grant", &["user", "role"]),
     ("revoke", &["user", "role"]),
@@ -81,11 +102,3 @@ pub(crate) const EFFECTS: [(&str, &[&str]); 15] = [
 
 /// What stands beside an effect's name.
 pub(crate) const BESIDE: [&str; 3] = ["when", "as", "do"];
-
-/// What belongs to a later version of the server: taking a word from here, and adding it above,
-/// is where support for it begins.
-pub(crate) const LATER_STEP: [&str; 3] = ["call", "compensate", "failed"];
-/// Effects of a later version.
-pub(crate) const LATER_EFFECT: [&str; 1] = ["send"];
-/// Keys of `challenge` of a later version.
-pub(crate) const LATER_CHALLENGE: [&str; 1] = ["send"];

@@ -1,0 +1,665 @@
+//! Calls to other services on their way: what is due is read from the store, begun, sent, and what
+//! came of it handed to the executor.
+//!
+//! Nothing here is needed after a crash: what is due and what was on its way lies in the store. The
+//! executor never waits for a call. Each destination has its own queue, so many attempts at once,
+//! a rate, and a breaker: one that fails time after time is left alone for a while and then asked
+//! once.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::fmt;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use super::app::App;
+use crate::engine::{
+    Actor, CallResult, CallState, Command, Fact, Mark, Order, Outcome, Record, Refusal, filled_ask,
+};
+use crate::outbound::{Client, Failure, Reply, Request, Target};
+use crate::records::{Key, read_fact};
+use crate::store::{KeyRange, Order as Direction, PAGE_ROWS_MAX, View};
+use crate::types::{Revision, Span, Time, TxId};
+
+/// Calls that wait in memory for their turn; what is due beyond that waits in the store.
+const WAITING_MAX: usize = 50_000;
+
+/// How long the dispatcher sleeps at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// So many failures one after the other open a destination's breaker.
+const FAILURES_MAX: u32 = 5;
+
+/// How long a breaker stays open at first, and at most.
+const OPEN_FIRST: Duration = Duration::from_millis(500);
+const OPEN_MAX: Duration = Duration::from_secs(30);
+
+/// How long to wait before a command that found the queue full is tried again.
+const BUSY_FOR: Duration = Duration::from_millis(20);
+
+/// What calls may cost, and what they carry.
+#[derive(Clone)]
+pub struct CallSettings {
+    /// Where this server is reached by others: what a callback's address begins with.
+    pub public_url: String,
+    /// Secrets by name.
+    pub secrets: BTreeMap<String, String>,
+    /// Most attempts at once.
+    pub in_flight_max: usize,
+    /// Most attempts at once at one destination.
+    pub per_destination_max: usize,
+    /// Most attempts a second at one destination; `None`: no limit.
+    pub per_second: Option<u32>,
+}
+
+impl Default for CallSettings {
+    fn default() -> Self {
+        Self {
+            public_url: "http://127.0.0.1:8080".to_owned(),
+            secrets: BTreeMap::new(),
+            in_flight_max: 2048,
+            per_destination_max: 256,
+            per_second: None,
+        }
+    }
+}
+
+impl fmt::Debug for CallSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallSettings")
+            .field("public_url", &self.public_url)
+            .field("secrets", &self.secrets.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is measured of calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallFigures {
+    /// Attempts on their way.
+    pub in_flight: u64,
+    /// Calls that are due and wait for their turn.
+    pub waiting: u64,
+    /// Destinations that are left alone for now.
+    pub breakers_open: u64,
+    /// Attempts that were answered with success.
+    pub succeeded: u64,
+    /// Attempts that were answered otherwise.
+    pub refused: u64,
+    /// Attempts without an answer.
+    pub lost: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    in_flight: AtomicU64,
+    waiting: AtomicU64,
+    breakers_open: AtomicU64,
+    succeeded: AtomicU64,
+    refused: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// Tells the dispatcher that something is due, and counts what it does.
+#[derive(Debug)]
+pub(super) struct Bell {
+    /// The earliest due time that was staged since the dispatcher last looked.
+    from: AtomicU64,
+    /// The commit that staged the last of them.
+    staged: watch::Sender<Revision>,
+    counters: Counters,
+}
+
+impl Bell {
+    pub(super) fn new() -> Self {
+        let staged = watch::Sender::new(Revision::ZERO);
+        Self { from: AtomicU64::new(u64::MAX), staged, counters: Counters::default() }
+    }
+
+    /// A commit set a call due.
+    pub(super) fn ring(&self, due: Time, revision: Revision) {
+        self.from.fetch_min(due.ms(), Ordering::AcqRel);
+        self.staged.send_replace(revision);
+    }
+
+    pub(super) fn figures(&self) -> CallFigures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        CallFigures {
+            in_flight: read(&counters.in_flight),
+            waiting: read(&counters.waiting),
+            breakers_open: read(&counters.breakers_open),
+            succeeded: read(&counters.succeeded),
+            refused: read(&counters.refused),
+            lost: read(&counters.lost),
+        }
+    }
+}
+
+/// Calls that are being made, until this is stopped.
+pub struct Calls(JoinHandle<()>);
+
+impl Calls {
+    /// Makes no more. Attempts on their way are cut: they count as unknown.
+    pub async fn stop(self) {
+        self.0.abort();
+        // It was aborted, or has ended by itself.
+        drop(self.0.await);
+    }
+}
+
+impl App {
+    /// Begins to make the calls that are due.
+    #[must_use]
+    pub fn start_calls(self: &Arc<Self>, client: Client, settings: CallSettings) -> Calls {
+        let sender = Arc::new(Sender { app: Arc::clone(self), client, settings });
+        Calls(tokio::spawn(async move {
+            let mut dispatcher = Dispatcher::new(sender);
+            dispatcher.run().await;
+        }))
+    }
+
+    /// What is measured of calls.
+    #[must_use]
+    pub fn call_figures(&self) -> CallFigures {
+        self.bell.figures()
+    }
+
+    /// The calls that are due by now, first the one that was due first, and when the next one is.
+    /// For whoever makes calls by hand: scenarios of workflows.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn calls_due(&self) -> Result<(Vec<(TxId, u32)>, Option<Time>), Refusal> {
+        let (found, next) = self.due_calls(Time::ZERO, self.now(), PAGE_ROWS_MAX)?;
+        Ok((found.into_iter().map(|(_, tx, number)| (tx, number)).collect(), next))
+    }
+
+    /// Calls that are due from one time to another; when there are no more, the next one's time.
+    fn due_calls(
+        &self,
+        from: Time,
+        to: Time,
+        most: usize,
+    ) -> Result<(Vec<Due>, Option<Time>), Refusal> {
+        let first = Key::Mark(Mark::CallDue(from, TxId::new(0), 0)).encode();
+        let mut range = KeyRange::prefix(Key::CALLS_DUE);
+        range.from = Bound::Included(first.into());
+        let mut found = Vec::new();
+        loop {
+            let page =
+                self.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = self.guard(page.map_err(Into::into))?;
+            for row in &page.rows {
+                let Some(Key::Mark(Mark::CallDue(due, tx, number))) = Key::decode(&row.key) else {
+                    continue;
+                };
+                if due > to {
+                    return Ok((found, Some(due)));
+                }
+                found.push((due, tx, number));
+                if found.len() >= most {
+                    return Ok((found, Some(due)));
+                }
+            }
+            let Some(next) = page.next else { return Ok((found, None)) };
+            range.from = Bound::Excluded(next);
+        }
+    }
+
+    /// Does a command for the server itself, however busy it is.
+    async fn insist(&self, command: Command) -> Result<Outcome, Refusal> {
+        loop {
+            match self.call(command.clone(), Actor::System).await {
+                Err(Refusal::Busy { .. }) => tokio::time::sleep(BUSY_FOR).await,
+                Err(Refusal::NoRoom) => tokio::time::sleep(LOOK_EVERY).await,
+                done => return done,
+            }
+        }
+    }
+}
+
+type Due = (Time, TxId, u32);
+
+/// What an attempt says of its destination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// It answers.
+    Fine,
+    /// It does not, or says that it cannot.
+    Ailing,
+    /// Nothing was sent.
+    Nothing,
+}
+
+/// A destination and what waits for it.
+#[derive(Default)]
+struct Destination {
+    queue: VecDeque<(TxId, u32)>,
+    out: usize,
+    failures: u32,
+    /// Nothing is sent before.
+    not_before: Option<Instant>,
+}
+
+struct Dispatcher {
+    sender: Arc<Sender>,
+    attempts: JoinSet<(Arc<str>, TxId, u32, Verdict)>,
+    destinations: BTreeMap<Arc<str>, Destination>,
+    /// What waits for its turn.
+    queued: HashSet<(TxId, u32)>,
+    /// What is on its way.
+    out: HashSet<(TxId, u32)>,
+    /// What was on its way and due again already when it was read: it is read again.
+    again_from: Time,
+    waiting: usize,
+    /// Up to here everything that is durable was read.
+    read_to: Time,
+    next_due: Option<Time>,
+}
+
+impl Dispatcher {
+    fn new(sender: Arc<Sender>) -> Self {
+        Self {
+            sender,
+            attempts: JoinSet::new(),
+            destinations: BTreeMap::new(),
+            queued: HashSet::new(),
+            out: HashSet::new(),
+            again_from: Time::MAX,
+            waiting: 0,
+            read_to: Time::ZERO,
+            next_due: None,
+        }
+    }
+
+    async fn run(&mut self) {
+        let app = Arc::clone(&self.sender.app);
+        if self.sender.forget_lost().await.is_err() {
+            return;
+        }
+        let mut bell = app.bell.staged.subscribe();
+        let mut from = Time::ZERO;
+        loop {
+            // What was staged by now is durable before it is looked for.
+            let staged = *bell.borrow_and_update();
+            if app.store.durable_at(staged).await.is_err() {
+                return;
+            }
+            let rung = Time::from_ms(app.bell.from.swap(u64::MAX, Ordering::AcqRel));
+            from = from.min(rung);
+            if self.read(from.min(self.read_to)).is_err() {
+                return;
+            }
+            if *bell.borrow() == staged {
+                from = Time::MAX;
+            }
+            let wake = self.start(&app);
+            self.note(&app);
+            tokio::select! {
+                changed = bell.changed() => if changed.is_err() { return },
+                Some(done) = self.attempts.join_next() => {
+                    self.done(done);
+                    while let Some(done) = self.attempts.try_join_next() {
+                        self.done(done);
+                    }
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+        }
+    }
+
+    /// Reads what is due into the queues.
+    fn read(&mut self, from: Time) -> Result<(), Refusal> {
+        let app = Arc::clone(&self.sender.app);
+        let room = WAITING_MAX.saturating_sub(self.waiting);
+        if room == 0 {
+            self.read_to = self.read_to.min(from);
+            return Ok(());
+        }
+        let now = app.now();
+        // What is known already takes no room.
+        let (found, next) = app.due_calls(from, now, room + self.queued.len() + self.out.len())?;
+        self.next_due = next;
+        self.read_to = match next {
+            Some(next) if next <= now => next,
+            _ => now,
+        };
+        for (due, tx, number) in found {
+            if self.out.contains(&(tx, number)) {
+                self.again_from = self.again_from.min(due);
+                continue;
+            }
+            if self.queued.contains(&(tx, number)) {
+                continue;
+            }
+            let read = read_fact(&*app.store, View::Committed, &Fact::Tx(tx));
+            let url = match app.guard(read)?.map(|(record, _)| record) {
+                Some(record) => match &*record {
+                    Record::Tx(tx) => tx.call(number).map(|call| call.ask.url.clone()),
+                    _ => None,
+                },
+                None => None,
+            };
+            let Some(url) = url else { continue };
+            let destination: Arc<str> = destination(&url).into();
+            self.queued.insert((tx, number));
+            self.waiting += 1;
+            self.destinations.entry(destination).or_default().queue.push_back((tx, number));
+        }
+        Ok(())
+    }
+
+    /// Starts what may be started; when to look again.
+    fn start(&mut self, app: &App) -> Instant {
+        let now = Instant::now();
+        let mut wake = now + LOOK_EVERY;
+        if let Some(due) = self.next_due {
+            wake = wake.min(now + Duration::from_millis(due.since(app.now()).ms().max(1)));
+        }
+        let settings = &self.sender.settings;
+        let pause = settings.per_second.map(|rate| Duration::from_secs(1) / rate.max(1));
+        for (name, destination) in &mut self.destinations {
+            while !destination.queue.is_empty() {
+                if self.attempts.len() >= settings.in_flight_max {
+                    return wake;
+                }
+                let most = if destination.failures >= FAILURES_MAX {
+                    1
+                } else {
+                    settings.per_destination_max
+                };
+                if destination.out >= most {
+                    break;
+                }
+                if let Some(not_before) = destination.not_before
+                    && now < not_before
+                {
+                    wake = wake.min(not_before);
+                    break;
+                }
+                let Some((tx, number)) = destination.queue.pop_front() else { break };
+                if let Some(pause) = pause {
+                    destination.not_before = Some(now + pause);
+                }
+                destination.out += 1;
+                self.waiting -= 1;
+                self.queued.remove(&(tx, number));
+                self.out.insert((tx, number));
+                let (sender, name) = (Arc::clone(&self.sender), Arc::clone(name));
+                self.attempts.spawn(async move {
+                    let verdict = sender.attempt(tx, number).await;
+                    (name, tx, number, verdict)
+                });
+            }
+        }
+        wake
+    }
+
+    fn done(&mut self, done: Result<(Arc<str>, TxId, u32, Verdict), tokio::task::JoinError>) {
+        let Ok((name, tx, number, verdict)) = done else {
+            tracing::error!("an attempt at a call ended in a panic; see the log above");
+            return;
+        };
+        self.out.remove(&(tx, number));
+        self.read_to = self.read_to.min(std::mem::replace(&mut self.again_from, Time::MAX));
+        let Some(destination) = self.destinations.get_mut(&name) else { return };
+        destination.out = destination.out.saturating_sub(1);
+        match verdict {
+            Verdict::Fine => {
+                if destination.failures >= FAILURES_MAX {
+                    tracing::info!(destination = &*name, "it answers again");
+                }
+                destination.failures = 0;
+            }
+            Verdict::Ailing => {
+                destination.failures = destination.failures.saturating_add(1);
+                if destination.failures >= FAILURES_MAX {
+                    let doublings = (destination.failures - FAILURES_MAX).min(10);
+                    let pause = OPEN_FIRST.saturating_mul(1 << doublings).min(OPEN_MAX);
+                    destination.not_before = Some(Instant::now() + pause);
+                    if destination.failures == FAILURES_MAX {
+                        tracing::warn!(
+                            destination = &*name,
+                            "it fails time after time: it is left alone for a while"
+                        );
+                    }
+                }
+            }
+            Verdict::Nothing => {}
+        }
+        if destination.queue.is_empty() && destination.out == 0 && destination.failures == 0 {
+            self.destinations.remove(&name);
+        }
+    }
+
+    fn note(&self, app: &App) {
+        let counters = &app.bell.counters;
+        let open = self.destinations.values().filter(|at| at.failures >= FAILURES_MAX).count();
+        counters.in_flight.store(self.attempts.len() as u64, Ordering::Relaxed);
+        counters.waiting.store(self.waiting as u64, Ordering::Relaxed);
+        counters.breakers_open.store(open as u64, Ordering::Relaxed);
+    }
+}
+
+/// The server that an address means, without what is asked of it.
+fn destination(url: &str) -> String {
+    let target = url.parse::<Uri>().ok().and_then(|uri| Target::of(&uri).ok());
+    target.map_or_else(String::new, |target| target.to_string())
+}
+
+/// Makes single attempts.
+struct Sender {
+    app: Arc<App>,
+    client: Client,
+    settings: CallSettings,
+}
+
+impl Sender {
+    /// Attempts that were on their way when the server ended are on no way now.
+    async fn forget_lost(&self) -> Result<(), Refusal> {
+        let mut range = KeyRange::prefix(Key::CALLS_OUT);
+        let count = AtomicUsize::new(0);
+        loop {
+            let page =
+                self.app.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = self.app.guard(page.map_err(Into::into))?;
+            let mut ends = JoinSet::new();
+            for row in &page.rows {
+                let Some(Key::Mark(Mark::CallOut(tx, number))) = Key::decode(&row.key) else {
+                    continue;
+                };
+                let read = read_fact(&*self.app.store, View::Committed, &Fact::Tx(tx));
+                let attempt = match self.app.guard(read)?.map(|(record, _)| record) {
+                    Some(record) => match &*record {
+                        Record::Tx(tx) => tx
+                            .call(number)
+                            .filter(|call| matches!(call.state, CallState::Out(_)))
+                            .map(|call| call.attempts),
+                        _ => None,
+                    },
+                    None => None,
+                };
+                let Some(attempt) = attempt else { continue };
+                count.fetch_add(1, Ordering::Relaxed);
+                let what = "the server ended before the answer".to_owned();
+                let result = Box::new(CallResult::Lost { what });
+                let command = Command::EndCall { tx, number, attempt, result };
+                let app = Arc::clone(&self.app);
+                ends.spawn(async move { app.insist(command).await });
+            }
+            while let Some(ended) = ends.join_next().await {
+                if let Ok(Err(Refusal::Stopping)) = ended {
+                    return Err(Refusal::Stopping);
+                }
+            }
+            let Some(next) = page.next else { break };
+            range.from = Bound::Excluded(next);
+        }
+        match count.into_inner() {
+            0 => {}
+            count => tracing::info!(count, "calls were on their way at the last end"),
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, tx: TxId, number: u32) -> Verdict {
+        let order = match self.app.insist(Command::BeginCall { tx, number }).await {
+            Ok(Outcome::CallBegun(order)) => order,
+            Ok(_) => return Verdict::Nothing,
+            Err(error) => {
+                tracing::warn!(%tx, number, %error, "a call could not be begun");
+                return Verdict::Nothing;
+            }
+        };
+        let (result, verdict) = match self.request(&order) {
+            Err(what) => (CallResult::NotSent { what }, Verdict::Nothing),
+            Ok(request) => self.exchange(&order, request).await,
+        };
+        let attempt = order.attempt;
+        let command = Command::EndCall { tx, number, attempt, result: Box::new(result) };
+        if let Err(error) = self.app.insist(command).await {
+            // It stays marked as on its way, and is lost at the next start.
+            tracing::error!(%tx, number, %error, "the answer to a call could not be noted");
+        }
+        verdict
+    }
+
+    async fn exchange(&self, order: &Order, request: Request) -> (CallResult, Verdict) {
+        let counters = &self.app.bell.counters;
+        match self.client.send(request).await {
+            Ok(reply) => {
+                let status = reply.status;
+                let counter = if (200..300).contains(&status) {
+                    &counters.succeeded
+                } else {
+                    &counters.refused
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+                if matches!(status, 401 | 403) {
+                    tracing::error!(
+                        tx = %order.tx, call = order.number, status,
+                        "a called service does not let the server in"
+                    );
+                }
+                let ailing = status >= 500 || status == 429;
+                let verdict = if ailing { Verdict::Ailing } else { Verdict::Fine };
+                (answered(reply, self.app.now()), verdict)
+            }
+            Err(Failure::Egress(error)) => {
+                tracing::error!(tx = %order.tx, call = order.number, %error, "a call is not allowed");
+                (CallResult::NotSent { what: error.to_string() }, Verdict::Nothing)
+            }
+            Err(failure) => {
+                counters.lost.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(tx = %order.tx, call = order.number, %failure, "no answer");
+                (CallResult::Lost { what: failure.to_string() }, Verdict::Ailing)
+            }
+        }
+    }
+
+    /// The request of an order, with all that is not stored in its place.
+    fn request(&self, order: &Order) -> Result<Request, String> {
+        let settings = &self.settings;
+        let known = |what: &str| match what.split_once(':') {
+            Some(("secret", name)) => settings.secrets.get(name).cloned(),
+            Some(("code", _)) => order.code.clone(),
+            None if what == "callback" => {
+                Some(format!("{}/v1/callbacks/{}", settings.public_url, order.callback))
+            }
+            _ => None,
+        };
+        let key = &self.app.rules.challenge_key;
+        let fill = |text: &str| {
+            let missing = || {
+                "a secret that it names is not in the configuration (ABIDE_SECRET_NAME)".to_owned()
+            };
+            filled_ask(key, order.tx, text, &known).ok_or_else(missing)
+        };
+        let ask = &order.ask;
+        let uri = fill(&ask.url)?;
+        let uri: Uri = uri.parse().map_err(|_| "its address is none".to_owned())?;
+        let method: Method = ask.method.parse().map_err(|_| "its method is none".to_owned())?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &ask.headers {
+            let name = HeaderName::try_from(&**name).map_err(|_| format!("no header: {name}"))?;
+            let mut value = HeaderValue::try_from(fill(value)?)
+                .map_err(|_| format!("the header {name} has characters that none may have"))?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let mut own = |name: &'static str, text: &str| -> Result<(), String> {
+            let value = HeaderValue::try_from(text).map_err(|_| format!("no header: {name}"))?;
+            headers.insert(name, value);
+            Ok(())
+        };
+        own("idempotency-key", &order.key)?;
+        let op = if order.purpose.as_str() == "undo" { "undo" } else { "do" };
+        own("abide-op", op)?;
+        let span = u64::from(order.number) << 32 | u64::from(order.attempt);
+        own("traceparent", &format!("00-{:032x}-{span:016x}-01", order.tx.bits()))?;
+        let body = match &ask.body {
+            None => Bytes::new(),
+            Some(text) => {
+                let body = serde_json::from_str(text).map_err(|error| error.to_string())?;
+                if !headers.contains_key(http::header::CONTENT_TYPE) {
+                    let json = HeaderValue::from_static("application/json");
+                    headers.insert(http::header::CONTENT_TYPE, json);
+                }
+                filled_body(body, &fill)?.to_string().into()
+            }
+        };
+        let timeout = Duration::from_millis(ask.timeout.ms());
+        Ok(Request { method, uri, headers, body, timeout })
+    }
+}
+
+/// A body with what its markers stand for. It was a body before, so it nests as deep as one may.
+fn filled_body(
+    body: Value,
+    fill: &impl Fn(&str) -> Result<String, String>,
+) -> Result<Value, String> {
+    Ok(match body {
+        Value::String(text) => Value::String(fill(&text)?),
+        Value::Array(items) => Value::Array(
+            items.into_iter().map(|item| filled_body(item, fill)).collect::<Result<_, _>>()?,
+        ),
+        Value::Object(entries) => Value::Object(
+            entries
+                .into_iter()
+                .map(|(key, value)| Ok((key, filled_body(value, fill)?)))
+                .collect::<Result<_, String>>()?,
+        ),
+        other => other,
+    })
+}
+
+fn answered(reply: Reply, now: Time) -> CallResult {
+    let Reply { status, headers, body } = reply;
+    let retry_after = headers.get(http::header::RETRY_AFTER).and_then(|value| {
+        let text = value.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse::<u64>() {
+            return Some(Span::from_seconds(seconds));
+        }
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        let at = u64::try_from(date.timestamp().as_millisecond()).ok()?;
+        Some(Time::from_ms(at).since(now))
+    });
+    let texts = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().to_owned(), json!(value.to_str().ok()?))));
+    let headers = Value::Object(texts.collect());
+    let body = serde_json::from_slice(&body).unwrap_or_else(|_| match std::str::from_utf8(&body) {
+        Ok(text) if !text.is_empty() => json!(text),
+        _ => Value::Null,
+    });
+    CallResult::Answered { status, headers, body, retry_after }
+}

@@ -1,0 +1,161 @@
+//! Calls of workflows in scenarios: nothing is sent; what services answer is written down.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::world::{Stop, World};
+use crate::engine::{Actor, CallResult, Command, Order, Outcome};
+use crate::types::{Span, Time};
+
+/// Most attempts at calls between two steps: more are a workflow that calls for ever.
+const ATTEMPTS_MAX: usize = 10_000;
+
+/// What a service answers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Reply {
+    /// With this status and no body.
+    Status(u16),
+    /// `lost`: not at all; `hang`: not before a step says `answer`; `not-allowed`: it may not be
+    /// called.
+    Word(String),
+    /// In full.
+    Full(FullReply),
+}
+
+/// An answer in full.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct FullReply {
+    status: u16,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default)]
+    body: Value,
+    retry_after: Option<String>,
+}
+
+/// What services answer: by step and `do`, `undo` or `send` (`pay do`); of several answers each
+/// counts once, the last one from then on. What is not named is answered with 200.
+pub(super) type Answers = BTreeMap<String, Vec<Reply>>;
+
+/// What a scenario knows of calls.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    answers: Answers,
+    /// The attempts that are on their way, by step and purpose.
+    hanging: BTreeMap<String, Order>,
+    /// What the addresses of callbacks end with, by step.
+    callbacks: BTreeMap<String, String>,
+    /// The keys that a service was asked with, by step and purpose, in order.
+    pub(super) asked: Vec<String>,
+}
+
+impl Calls {
+    /// From now on services answer so.
+    pub(super) fn answer_so(&mut self, answers: &Answers) {
+        self.answers.extend(answers.clone());
+    }
+
+    fn next(&mut self, name: &str) -> Reply {
+        match self.answers.get_mut(name) {
+            Some(replies) if replies.len() > 1 => replies.remove(0),
+            Some(replies) => replies.first().cloned().unwrap_or(Reply::Status(200)),
+            None => Reply::Status(200),
+        }
+    }
+}
+
+/// What came of an attempt; `None`: nothing yet.
+fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
+    Ok(Some(match reply {
+        Reply::Status(status) => CallResult::Answered {
+            status: *status,
+            headers: json!({}),
+            body: Value::Null,
+            retry_after: None,
+        },
+        Reply::Full(full) => CallResult::Answered {
+            status: full.status,
+            headers: json!(full.headers),
+            body: full.body.clone(),
+            retry_after: match &full.retry_after {
+                Some(text) => Some(super::scenario::span(text).map_err(Stop::Wrong)?),
+                None => None,
+            },
+        },
+        Reply::Word(word) => match word.as_str() {
+            "lost" => CallResult::Lost { what: "no answer".to_owned() },
+            "not-allowed" => CallResult::NotSent { what: "not allowed".to_owned() },
+            "hang" => return Ok(None),
+            other => return Err(Stop::Wrong(format!("`{other}` is no answer of a service"))),
+        },
+    }))
+}
+
+/// Makes all calls that are due by now, and those that they lead to.
+pub(super) async fn make(world: &mut World) -> Result<(), Stop> {
+    for _ in 0..ATTEMPTS_MAX {
+        let Some((tx, number)) = world.app.calls_due()?.0.first().copied() else { return Ok(()) };
+        let begun = world.app.call(Command::BeginCall { tx, number }, Actor::System).await?;
+        let Outcome::CallBegun(order) = begun else { continue };
+        let tx_view = world.view(tx)?;
+        let step = tx_view.tx.call(number).map(|call| call.step.to_string()).unwrap_or_default();
+        let name = format!("{step} {}", order.purpose.as_str());
+        world.calls.callbacks.insert(step, order.callback.clone());
+        let key = order.key.split_once('/').map_or("", |(_, key)| key);
+        world.calls.asked.push(format!("{} {key}", order.purpose.as_str()));
+        let reply = world.calls.next(&name);
+        match result(&reply)? {
+            Some(result) => end(world, &order, result).await?,
+            None => drop(world.calls.hanging.insert(name, *order)),
+        }
+    }
+    Err(Stop::Wrong(format!("more than {ATTEMPTS_MAX} attempts at calls")))
+}
+
+async fn end(world: &World, order: &Order, result: CallResult) -> Result<(), Stop> {
+    let Order { tx, number, attempt, .. } = *order;
+    let command = Command::EndCall { tx, number, attempt, result: Box::new(result) };
+    world.app.call(command, Actor::System).await?;
+    Ok(())
+}
+
+/// An attempt that hangs is answered.
+pub(super) async fn answer(world: &mut World, name: &str) -> Result<(), Stop> {
+    let Some(order) = world.calls.hanging.remove(name) else {
+        return Err(Stop::Wrong(format!("no attempt at `{name}` is on its way")));
+    };
+    let reply = world.calls.next(name);
+    match result(&reply)? {
+        Some(result) => end(world, &order, result).await,
+        None => Err(Stop::Wrong(format!("`{name}` is to be answered, and its answer is `hang`"))),
+    }
+}
+
+/// A service answers at the callback of a step's last call.
+pub(super) async fn call_back(world: &World, step: &str, body: Value) -> Result<(), Stop> {
+    let Some(token) = world.calls.callbacks.get(step) else {
+        return Err(Stop::Wrong(format!("the step `{step}` has called nobody")));
+    };
+    let command = Command::CallBack { token: token.as_str().into(), body };
+    world.app.call(command, Actor::Nobody).await?;
+    Ok(())
+}
+
+/// Lets time pass, and calls be made in it at their times.
+pub(super) async fn pass(world: &mut World, by: Span) -> Result<(), Stop> {
+    let target = world.app.now().plus(by);
+    loop {
+        make(world).await?;
+        let now = world.app.now();
+        let next: Option<Time> = world.app.calls_due()?.1.filter(|next| *next <= target);
+        let to = next.unwrap_or(target);
+        world.app.advance_clock(&Actor::System, to.since(now)).await?;
+        if next.is_none() {
+            return make(world).await;
+        }
+    }
+}

@@ -1,0 +1,711 @@
+//! Calls to other services: intents that lie in the transaction's record, and what their answers
+//! lead to.
+//!
+//! A call is due, then out, then due again, awaiting a callback, or over. That an attempt begins
+//! is a commit before anything is sent, so that whoever undoes knows what may be on its way; an
+//! attempt that nobody heard of again counts as unknown.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq as _;
+
+use super::challenge::ChallengeKey;
+use super::event::TxEvent;
+use super::record::{Ask, Call, CallState, ChallengeState, Done, Open, Purpose, Status, Tx};
+use super::scene::{Asker, Frame, failed};
+use super::walk::{Trigger, Walk};
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::workflow::{Request, Step, Template};
+use crate::engine::{Outcome, Refusal};
+use crate::types::{Span, StepName, Time, TxId};
+
+/// Most calls of one transaction that are not over.
+const CALLS_MAX: usize = 100;
+
+/// Most bytes of a request's body.
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// Most bytes of an address, and of a header.
+const TEXT_BYTES_MAX: usize = 4096;
+
+/// The longest that a service may ask to be left alone.
+const RETRY_AFTER_MAX: Span = Span::from_hours(24);
+
+/// Longest note of what an attempt came to, in characters.
+const NOTE_MAX: usize = 200;
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallResult {
+    /// There is an answer.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// What expressions see of its headers: an object of texts.
+        headers: Value,
+        /// Its body: JSON, or else the text, or null.
+        body: Value,
+        /// How long the service asks to be left alone.
+        retry_after: Option<Span>,
+    },
+    /// There is none: whether it was done is not known.
+    Lost {
+        /// What happened.
+        what: String,
+    },
+    /// It may not be sent, and no further attempt would change that.
+    NotSent {
+        /// Why.
+        what: String,
+    },
+}
+
+/// An attempt that was begun: what to send.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The transaction.
+    pub tx: TxId,
+    /// The call's number.
+    pub number: u32,
+    /// Which attempt it is, from 1.
+    pub attempt: u32,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The key for the service.
+    pub key: Arc<str>,
+    /// What is asked.
+    pub ask: Ask,
+    /// The one-time code that it carries.
+    pub code: Option<String>,
+    /// What the callback's address ends with.
+    pub callback: String,
+}
+
+/// What stands in a stored request for something that is not stored: in delimiters that nobody
+/// types, and with a keyed hash that nobody can make, so that no input of a client becomes one.
+pub(super) fn marker(key: &ChallengeKey, tx: TxId, what: &str) -> String {
+    let mac = mac(key, b"abide marker 1", &[&tx.bits().to_be_bytes(), what.as_bytes()]);
+    format!("\u{2}{what}\u{2}{}\u{3}", hex(&mac[..16]))
+}
+
+/// A text of a stored request with what its markers stand for; `None`: nothing is known of one.
+pub fn filled(
+    key: &ChallengeKey,
+    tx: TxId,
+    text: &str,
+    known: &dyn Fn(&str) -> Option<String>,
+) -> Option<String> {
+    let mut rest = text;
+    let mut made = String::with_capacity(text.len());
+    while let Some(start) = rest.find('\u{2}') {
+        let (before, from) = rest.split_at(start);
+        made.push_str(before);
+        let end = from.find('\u{3}').map_or(from.len(), |end| end + 1);
+        let (found, after) = from.split_at(end);
+        let what = found[1..].split('\u{2}').next().unwrap_or_default();
+        let right = marker(key, tx, what);
+        if bool::from(right.as_bytes().ct_eq(found.as_bytes())) {
+            made.push_str(&known(what)?);
+            rest = after;
+        } else {
+            made.push('\u{2}');
+            rest = &from[1..];
+        }
+    }
+    made.push_str(rest);
+    Some(made)
+}
+
+fn mac(key: &ChallengeKey, context: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_keyed(key.bytes());
+    hasher.update(context);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// What a callback's address ends with: derived when it is needed, never stored.
+fn callback_token(key: &ChallengeKey, tx: TxId, number: u32) -> String {
+    let parts: [&[u8]; 2] = [&tx.bits().to_be_bytes(), &number.to_be_bytes()];
+    let mac = mac(key, b"abide callback 1", &parts);
+    format!("{tx}.{number}.{}", hex(&mac[..16]))
+}
+
+/// The call that a callback's address means, if the address is one that was given out.
+fn called_back(key: &ChallengeKey, token: &str) -> Option<(TxId, u32)> {
+    let mut parts = token.split('.');
+    let tx: TxId = parts.next()?.parse().ok()?;
+    let number: u32 = parts.next()?.parse().ok()?;
+    let right = callback_token(key, tx, number);
+    bool::from(right.as_bytes().ct_eq(token.as_bytes())).then_some((tx, number))
+}
+
+/// An answer as expressions see it.
+fn response(status: u16, headers: &Value, body: &Value) -> Value {
+    json!({ "status": status, "headers": headers, "body": body })
+}
+
+fn noted(text: &str) -> Arc<str> {
+    text.chars().filter(|c| !c.is_control()).take(NOTE_MAX).collect::<String>().into()
+}
+
+impl Ask {
+    /// What is left of a request that is over: nobody needs the rest.
+    pub(super) fn emptied(&self) -> Self {
+        Self { headers: Vec::new(), body: None, ..self.clone() }
+    }
+
+    /// Its size in a record.
+    pub(super) fn bytes(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
+        self.url.len() + headers + self.body.as_ref().map_or(0, |body| body.len())
+    }
+}
+
+impl Walk<'_, '_> {
+    /// What a request is in this scene.
+    pub(super) fn ask(&self, request: &Request, frame: &Frame) -> Result<Ask, Stop> {
+        let frame = Frame { sends: true, ..frame.clone() };
+        let text = |template: &Template, what: &str| -> Result<Arc<str>, Stop> {
+            let made = self.look(&frame, |scene| scene.make(template))?;
+            let text = made.to_text().map_err(|error| failed(format!("{what}: {error}")))?;
+            if text.len() > TEXT_BYTES_MAX {
+                return Err(failed(format!("{what} has more than {TEXT_BYTES_MAX} bytes")));
+            }
+            Ok(text.into())
+        };
+        let url = text(&request.url, "the address of a call")?;
+        let mut headers = Vec::with_capacity(request.headers.len());
+        for (name, value) in &request.headers {
+            headers.push((name.clone(), text(value, "a header of a call")?));
+        }
+        let body = match &request.body {
+            Some(body) => {
+                let made = self.look(&frame, |scene| scene.make(body))?;
+                let body = made.into_json().to_string();
+                if body.len() > BODY_BYTES_MAX {
+                    let what = "the body of a call";
+                    return Err(Refusal::TooLarge { what, bytes_max: BODY_BYTES_MAX }.into());
+                }
+                Some(body.into())
+            }
+            None => None,
+        };
+        Ok(Ask {
+            method: request.method.clone(),
+            url,
+            headers,
+            body,
+            timeout: request.timeout,
+            attempts: request.attempts,
+            first: request.first,
+            factor: request.factor,
+            max: request.max,
+            refused: request.refused.clone(),
+            callback: request.callback,
+        })
+    }
+
+    /// Makes a call: an intent that is due at once.
+    pub(super) fn make_call(
+        &mut self,
+        step: &StepName,
+        key: Arc<str>,
+        purpose: Purpose,
+        challenge: Option<Arc<str>>,
+        ask: Ask,
+    ) -> Result<(), Stop> {
+        let tx = self.tx()?;
+        if tx.calls.iter().filter(|call| !call.state.is_over()).count() >= CALLS_MAX {
+            let what = "calls of a transaction that are not over";
+            return Err(Refusal::LimitReached { what, max: CALLS_MAX }.into());
+        }
+        let call = Call {
+            number: tx.next_call,
+            step: step.clone(),
+            key,
+            purpose,
+            challenge,
+            ask,
+            attempts: 0,
+            unknown: false,
+            state: CallState::Due(self.draft.moment.now),
+            last: None,
+        };
+        self.emit(TxEvent::CallMade(Box::new(call)))
+    }
+
+    /// Makes the call that a step at this place waits for.
+    pub(super) fn open_call(
+        &mut self,
+        step: &Step,
+        request: &Request,
+        place: u32,
+    ) -> Result<(), Stop> {
+        let frame = Frame::default();
+        let ask = self.ask(request, &frame)?;
+        let tx = self.tx()?;
+        let round = tx.taken.get(&step.name).copied().unwrap_or(0) + 1;
+        let key = format!("{}/{}/{round}", tx.id, step.name).into();
+        self.make_call(&step.name, key, Purpose::Do { place }, None, ask)
+    }
+
+    /// A call beside the way.
+    pub(super) fn send(
+        &mut self,
+        step: &StepName,
+        challenge: Option<Arc<str>>,
+        ask: Ask,
+    ) -> Result<(), Stop> {
+        let tx = self.tx()?;
+        let key = format!("{}/{step}/{}/send-{}", tx.id, tx.rounds, tx.next_call).into();
+        self.make_call(step, key, Purpose::Send, challenge, ask)
+    }
+
+    /// Codes of a challenge that were not sent yet are not sent any more.
+    pub(super) fn drop_codes(&mut self, challenge: &str) -> Result<(), Stop> {
+        let calls = self.tx()?.calls.iter();
+        let waiting = calls.filter(|call| {
+            call.challenge.as_deref() == Some(challenge) && matches!(call.state, CallState::Due(_))
+        });
+        let numbers: Vec<_> = waiting.map(|call| call.number).collect();
+        numbers
+            .into_iter()
+            .try_for_each(|number| self.end_call(number, CallState::Dropped, None, None))
+    }
+
+    fn end_call(
+        &mut self,
+        number: u32,
+        state: CallState,
+        last: Option<Arc<str>>,
+        undo: Option<Done>,
+    ) -> Result<(), Stop> {
+        self.emit(TxEvent::CallEnded { number, state, last, undo })
+    }
+
+    /// What undoes a step at other services, evaluated now.
+    pub(super) fn undoing(&self, step: &Step, frame: &Frame) -> Result<Vec<Ask>, Stop> {
+        step.compensate.iter().map(|request| self.ask(request, frame)).collect()
+    }
+
+    /// What undoes a call that was done, or may have been.
+    fn undo_of(&self, call: &Call, response: Value) -> Result<Option<Done>, Stop> {
+        let Some(step) = self.definition.step(&call.step) else { return Ok(None) };
+        let frame = Frame { response: Some(response), ..Frame::default() };
+        let mut calls = Vec::with_capacity(step.compensate.len());
+        for request in &step.compensate {
+            calls.push(match self.ask(request, &frame) {
+                Ok(ask) => ask,
+                // Of an answer that never came nothing can be told: the attempt to undo fails
+                // where an operator sees it.
+                Err(Stop::Refused(_)) => {
+                    Ask { url: "".into(), headers: Vec::new(), body: None, ..self.bare(request) }
+                }
+                Err(need) => return Err(need),
+            });
+        }
+        if calls.is_empty() {
+            return Ok(None);
+        }
+        let key = call.key.clone();
+        Ok(Some(Done { step: step.name.clone(), undo: Vec::new(), calls, key }))
+    }
+
+    fn bare(&self, request: &Request) -> Ask {
+        Ask {
+            method: request.method.clone(),
+            url: "".into(),
+            headers: Vec::new(),
+            body: None,
+            timeout: request.timeout,
+            attempts: request.attempts,
+            first: request.first,
+            factor: request.factor,
+            max: request.max,
+            refused: request.refused.clone(),
+            callback: request.callback,
+        }
+    }
+
+    /// Calls that steps wait for no more, as undoing begins or the steps are closed: what was never
+    /// sent is dropped, what may have been done is undone, what is on its way is waited for.
+    pub(super) fn leave_calls(&mut self, of: Option<u32>) -> Result<(), Stop> {
+        let calls: Vec<Call> = self.tx()?.calls.clone();
+        for call in calls.iter().filter(|call| !call.state.is_over()) {
+            let Purpose::Do { place } = call.purpose else { continue };
+            if of.is_some_and(|of| of != place) {
+                continue;
+            }
+            match &call.state {
+                CallState::Out(_) => {}
+                CallState::Due(_) if !call.unknown => {
+                    self.end_call(call.number, CallState::Dropped, None, None)?;
+                }
+                CallState::Kept(response) => {
+                    let undo = self.undo_of(call, (**response).clone())?;
+                    self.end_call(call.number, CallState::Done, None, undo)?;
+                }
+                _ => {
+                    let undo = self.undo_of(call, Value::Null)?;
+                    self.end_call(call.number, CallState::Unknown, None, undo)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether undoing must wait for a call.
+    pub(super) fn waits_for_call(&self) -> Result<bool, Stop> {
+        Ok(self.tx()?.calls.iter().any(|call| match call.purpose {
+            Purpose::Do { .. } => matches!(call.state, CallState::Out(_)),
+            Purpose::Undo => !call.state.is_over(),
+            Purpose::Send => false,
+        }))
+    }
+
+    /// Makes the call that undoes the next part of a step.
+    pub(super) fn undo_by_call(&mut self, done: &Done, ask: &Ask) -> Result<(), Stop> {
+        let all = self.definition.step(&done.step).map_or(0, |step| step.compensate.len());
+        let key = match all.saturating_sub(done.calls.len()) {
+            0 => done.key.clone(),
+            more => format!("{}/{}", done.key, more + 1).into(),
+        };
+        self.make_call(&done.step, key, Purpose::Undo, None, ask.clone())
+    }
+
+    /// A call was answered: the service has done it.
+    fn succeed(&mut self, call: &Call, response: Value) -> Result<(), Stop> {
+        let note = response["status"].as_u64().map(|status| Arc::from(status.to_string()));
+        let note = note.or_else(|| call.last.clone());
+        let Purpose::Do { place } = call.purpose else {
+            self.end_call(call.number, CallState::Done, note, None)?;
+            if call.purpose == Purpose::Undo {
+                self.emit(TxEvent::CallUndone { step: call.step.clone() })?;
+                return self.undo_all();
+            }
+            return Ok(());
+        };
+        let definition = Arc::clone(&self.definition);
+        let open = self.tx()?.at(place).cloned();
+        let (Some(open), Some(step)) = (open, definition.step(&call.step)) else {
+            // Nobody waits for it any more.
+            let undo = self.undo_of(call, response)?;
+            self.end_call(call.number, CallState::Done, note, undo)?;
+            return self.go_on_undoing();
+        };
+        let frame = Frame {
+            response: Some(response.clone()),
+            key: Some(call.key.clone()),
+            ..Frame::default()
+        };
+        let before = self.draft.savepoint();
+        self.end_call(call.number, CallState::Done, note.clone(), None)?;
+        match self.attempt(step, Some(&open), &frame, None) {
+            Ok(()) => self.proceed(step.next.as_ref(), Some(&open), open.join, &frame),
+            Err(Stop::Refused(refusal)) => {
+                self.draft.back_to(before);
+                if self.tx()?.pivot {
+                    let response = Arc::new(response);
+                    self.emit(TxEvent::CallKept { number: call.number, response })?;
+                    return self.stick(&step.name, &refusal);
+                }
+                let undo = self.undo_of(call, response)?;
+                self.end_call(call.number, CallState::Done, note, undo)?;
+                self.give_up(&step.name, &refusal)
+            }
+            Err(need) => Err(need),
+        }
+    }
+
+    fn go_on_undoing(&mut self) -> Result<(), Stop> {
+        if self.tx()?.ending.is_some() { self.undo_all() } else { Ok(()) }
+    }
+
+    /// A call is over and was not done, or nobody knows.
+    fn fail(
+        &mut self,
+        call: &Call,
+        code: &'static str,
+        refused: Option<Value>,
+    ) -> Result<(), Stop> {
+        let unknown = refused.is_none() || call.unknown && code != REFUSED;
+        let state = if unknown { CallState::Unknown } else { CallState::Refused };
+        let last = call.last.clone();
+        let refusal = Refusal::Guard {
+            code: code.into(),
+            message: format!(
+                "a call of the step {} came to nothing: {}",
+                call.step,
+                last.as_deref().unwrap_or("no answer")
+            )
+            .into(),
+        };
+        match call.purpose {
+            Purpose::Send => self.end_call(call.number, state, last, None),
+            Purpose::Undo => {
+                self.end_call(call.number, state, last, None)?;
+                self.stick(&call.step, &refusal)
+            }
+            Purpose::Do { place } => {
+                let undo = if unknown { self.undo_of(call, Value::Null)? } else { None };
+                self.end_call(call.number, state, last, undo)?;
+                let definition = Arc::clone(&self.definition);
+                let open = self.tx()?.at(place).cloned();
+                let (Some(open), Some(step)) = (open, definition.step(&call.step)) else {
+                    return self.go_on_undoing();
+                };
+                self.step_failed(step, &open, code, refused, &refusal)
+            }
+        }
+    }
+
+    fn step_failed(
+        &mut self,
+        step: &Step,
+        open: &Open,
+        code: &'static str,
+        response: Option<Value>,
+        refusal: &Refusal,
+    ) -> Result<(), Stop> {
+        let event =
+            TxEvent::StepFailed { place: open.place, step: step.name.clone(), code: code.into() };
+        self.emit(event)?;
+        let frame = Frame { response: Some(response.unwrap_or(Value::Null)), ..Frame::default() };
+        match &step.failed {
+            Some(target) => self.go(target, Some(open), open.join, &frame),
+            None if self.tx()?.pivot => self.stick(&step.name, refusal),
+            None => self.compensate(Status::Failed, code.into()),
+        }
+    }
+
+    fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), Stop> {
+        let now = self.draft.moment.now;
+        let (note, retry_after) = match result {
+            CallResult::Answered { status, headers, body, retry_after } => {
+                let gone = call.purpose == Purpose::Undo && matches!(status, 404 | 410);
+                let call = &Call { last: Some(status.to_string().into()), ..call.clone() };
+                match (status, call.ask.callback, call.purpose) {
+                    (202, Some(within), Purpose::Do { .. }) => {
+                        let until = now.plus(within);
+                        return self.emit(TxEvent::CallAccepted { number: call.number, until });
+                    }
+                    (200..=299, ..) => return self.succeed(call, response(*status, headers, body)),
+                    _ if gone => return self.succeed(call, response(*status, headers, body)),
+                    (status, ..) if call.ask.refused.contains(status) => {
+                        let response = response(*status, headers, body);
+                        return self.fail(call, REFUSED, Some(response));
+                    }
+                    _ => (noted(&status.to_string()), *retry_after),
+                }
+            }
+            CallResult::Lost { what } => (noted(what), None),
+            CallResult::NotSent { what } => {
+                let call = Call { last: Some(noted(what)), ..call.clone() };
+                return self.fail(&call, NOT_SENT, Some(Value::Null));
+            }
+        };
+        // What nobody waits for any more is not tried again, but taken back.
+        let is_waited_for = match call.purpose {
+            Purpose::Do { place } => self.tx()?.at(place).is_some(),
+            Purpose::Undo | Purpose::Send => true,
+        };
+        if is_waited_for && call.attempts < call.ask.attempts {
+            let wait = wait(&call.ask, call.attempts, self.draft.moment.seed);
+            let wait = wait.max(retry_after.unwrap_or(Span::ZERO).min(RETRY_AFTER_MAX));
+            let due = now.plus(wait);
+            return self.emit(TxEvent::CallRetried { number: call.number, due, last: note });
+        }
+        self.fail(&Call { last: Some(note), ..call.clone() }, FAILED, None)
+    }
+}
+
+/// The code of a call that was refused.
+const REFUSED: &str = "call-refused";
+/// The code of a call that has no attempts left, or whose callback did not come.
+const FAILED: &str = "call-failed";
+/// The code of a call that may not be sent.
+const NOT_SENT: &str = "call-not-allowed";
+
+/// How long to wait after an attempt: full jitter.
+fn wait(ask: &Ask, attempts: u32, seed: u128) -> Span {
+    let factor = u64::from(ask.factor).saturating_pow(attempts.saturating_sub(1));
+    let most = ask.first.ms().saturating_mul(factor).min(ask.max.ms());
+    // The ids that a commit makes take other bits of the seed.
+    let random = u64::try_from(seed >> 64).unwrap_or(0) ^ u64::from(attempts).rotate_left(40);
+    let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+    Span::from_ms(random % most.saturating_add(1))
+}
+
+/// The call as it is now, if there is one.
+fn call_of(draft: &Draft<'_>, id: TxId, number: u32) -> Result<Option<Call>, Stop> {
+    Ok(draft.tx(id)?.and_then(|tx| tx.call(number)).cloned())
+}
+
+fn walk<'a, 'd>(draft: &'a mut Draft<'d>, id: TxId) -> Result<Walk<'a, 'd>, Stop> {
+    let none = || Stop::Refused(Refusal::NotFound("transaction"));
+    let tx = draft.tx(id)?.ok_or_else(none)?;
+    let (workflow, version) = (tx.workflow.clone(), tx.version);
+    let definition = draft.definition(workflow, version)?;
+    Ok(Walk::new(draft, id, definition, Asker::system(), Trigger::Time))
+}
+
+/// Begins an attempt at a call that is due.
+pub(in crate::engine) fn begin(
+    draft: &mut Draft<'_>,
+    id: TxId,
+    number: u32,
+) -> Result<Outcome, Stop> {
+    let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
+    let now = draft.moment.now;
+    if !matches!(call.state, CallState::Due(at) if at <= now) {
+        return Ok(Outcome::Done);
+    }
+    let mut walk = walk(draft, id)?;
+    let mut code = None;
+    if let Some(challenge) = &call.challenge {
+        let tx = walk.tx()?;
+        let issued = tx.challenge(challenge).filter(|found| found.state == ChallengeState::Issued);
+        let key = &walk.draft.rules.challenge_key;
+        code = issued.map(|found| super::challenge::code(key, tx.id, found));
+        if code.is_none() {
+            walk.end_call(number, CallState::Dropped, None, None)?;
+            walk.settle()?;
+            return Ok(Outcome::Done);
+        }
+    }
+    walk.emit(TxEvent::CallBegan { number })?;
+    let callback = callback_token(&walk.draft.rules.challenge_key, id, number);
+    Ok(Outcome::CallBegun(Box::new(Order {
+        tx: id,
+        number,
+        attempt: call.attempts + 1,
+        purpose: call.purpose,
+        key: call.key,
+        ask: call.ask,
+        code,
+        callback,
+    })))
+}
+
+/// What an attempt came to. One that is not on its way any more changes nothing.
+pub(in crate::engine) fn end(
+    draft: &mut Draft<'_>,
+    id: TxId,
+    number: u32,
+    attempt: u32,
+    result: &CallResult,
+) -> Result<Outcome, Stop> {
+    let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
+    if !matches!(call.state, CallState::Out(_)) || call.attempts != attempt {
+        return Ok(Outcome::Done);
+    }
+    let mut walk = walk(draft, id)?;
+    settled(&mut walk, &call, |walk| walk.answered(&call, result))?;
+    Ok(Outcome::Done)
+}
+
+/// A called service's late answer.
+pub(in crate::engine) fn call_back(
+    draft: &mut Draft<'_>,
+    token: &str,
+    body: &Value,
+) -> Result<Outcome, Stop> {
+    let none = || Stop::Refused(Refusal::NotFound("callback"));
+    let (id, number) = called_back(&draft.rules.challenge_key, token).ok_or_else(none)?;
+    let Some(call) = call_of(draft, id, number)? else {
+        return Err(if draft.tx(id)?.is_some() { Refusal::CallbackLate.into() } else { none() });
+    };
+    // A quick service answers before what it said first is noted.
+    let waits = match call.state {
+        CallState::Later(until) => draft.moment.now < until,
+        CallState::Out(_) => call.ask.callback.is_some(),
+        _ => false,
+    };
+    if !waits {
+        return Err(Refusal::CallbackLate.into());
+    }
+    let mut walk = walk(draft, id)?;
+    let response = response(200, &json!({}), body);
+    settled(&mut walk, &call, |walk| walk.succeed(&call, response))?;
+    Ok(Outcome::Done)
+}
+
+/// The time for a callback is up.
+pub(super) fn callback_late(walk: &mut Walk<'_, '_>, number: u32) -> Result<(), Stop> {
+    let Some(mut call) = walk.tx()?.call(number).cloned() else { return Ok(()) };
+    call.last = Some("no callback in time".into());
+    walk.fail(&call, FAILED, None)
+}
+
+/// An operator has a step go on whose call was answered and whose effects were refused; whether
+/// there was one.
+pub(super) fn retake(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> Result<bool, Stop> {
+    let kept = walk.tx()?.calls.iter().find_map(|call| match &call.state {
+        CallState::Kept(response) if call.step == *step => {
+            Some((call.clone(), Arc::clone(response)))
+        }
+        _ => None,
+    });
+    let Some((call, response)) = kept else { return Ok(false) };
+    if !skips {
+        walk.succeed(&call, (*response).clone())?;
+        return Ok(true);
+    }
+    walk.end_call(call.number, CallState::Done, call.last.clone(), None)?;
+    let definition = Arc::clone(&walk.definition);
+    let Purpose::Do { place } = call.purpose else { return Ok(true) };
+    if let (Some(open), Some(step)) = (walk.tx()?.at(place).cloned(), definition.step(step)) {
+        walk.emit(TxEvent::StepClosed { place, step: step.name.clone() })?;
+        let frame = Frame { response: Some((*response).clone()), ..Frame::default() };
+        walk.proceed(step.next.as_ref(), Some(&open), open.join, &frame)?;
+    }
+    Ok(true)
+}
+
+/// Lets something happen to a call and settles the transaction; what cannot go on ends, or waits
+/// for an operator: an answer that was given is not asked for again.
+fn settled(
+    walk: &mut Walk<'_, '_>,
+    call: &Call,
+    happen: impl FnOnce(&mut Walk<'_, '_>) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let before = walk.draft.savepoint();
+    match happen(walk).and_then(|()| walk.settle()) {
+        Err(Stop::Refused(refusal)) => {
+            walk.draft.back_to(before.clone());
+            let undo = match call.purpose {
+                Purpose::Do { .. } => walk.undo_of(call, Value::Null)?,
+                Purpose::Undo | Purpose::Send => None,
+            };
+            walk.end_call(call.number, CallState::Unknown, call.last.clone(), undo)?;
+            let ended = walk.give_up(&call.step, &refusal).and_then(|()| walk.settle());
+            match ended {
+                Err(Stop::Refused(_)) => {
+                    walk.draft.back_to(before);
+                    walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
+                    walk.stick(&call.step, &refusal)?;
+                    walk.emit(TxEvent::Settled { status: Status::Stuck, timer_at: None })
+                }
+                ended => ended,
+            }
+        }
+        happened => happened,
+    }
+}
+
+/// When a callback is late.
+pub(super) fn callbacks_due(tx: &Tx) -> impl Iterator<Item = (Time, u32)> {
+    tx.calls.iter().filter_map(|call| match call.state {
+        CallState::Later(until) => Some((until, call.number)),
+        _ => None,
+    })
+}

@@ -1,0 +1,387 @@
+//! Calls to other services over real sockets: what becomes of them when a service refuses, fails,
+//! hangs, loses its answers, and when both sides are killed.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::client::Role;
+use crate::server::{Options, Server, dev, program};
+use crate::wait::until;
+
+/// Long enough for a machine that builds something else meanwhile.
+const PATIENCE: Duration = Duration::from_mins(4);
+
+/// The service that is called.
+struct Participant {
+    child: Child,
+    address: String,
+    dir: TempDir,
+    http: reqwest::Client,
+}
+
+impl Participant {
+    fn start(behaviour: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (child, address) = spawn(&dir, "127.0.0.1:0", &behaviour);
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { child, address, dir, http }
+    }
+
+    /// SIGKILL, and a start on the same memory and port.
+    fn crash_and_restart(&mut self, behaviour: &Value) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = spawn(&self.dir, &self.address, behaviour).0;
+    }
+
+    async fn behave(&self, behaviour: Value) {
+        let url = format!("http://{}/behaviour", self.address);
+        let answer = self.http.put(url).body(behaviour.to_string()).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 204);
+    }
+
+    /// What was done and undone, by path and in order.
+    async fn effects(&self) -> BTreeMap<String, Vec<String>> {
+        let url = format!("http://{}/effects", self.address);
+        let effects: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();
+        let mut by_path: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for effect in effects.as_array().unwrap() {
+            let text = |name: &str| effect[name].as_str().unwrap().to_owned();
+            by_path.entry(text("path")).or_default().push(text("op"));
+        }
+        by_path
+    }
+}
+
+impl Drop for Participant {
+    fn drop(&mut self) {
+        // It may have been killed before.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn spawn(dir: &TempDir, address: &str, behaviour: &Value) -> (Child, String) {
+    let log = dir.path().join("participant.log");
+    let log = log.to_str().unwrap();
+    let behaviour = behaviour.to_string();
+    let arguments =
+        ["demo-participant", "--listen", address, "--log", log, "--behaviour", &behaviour];
+    let mut child = program(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit("http://").next().unwrap().to_owned();
+    (child, address)
+}
+
+/// The example, for anybody, with the services at this address.
+fn travel(address: &str) -> String {
+    include_str!("../../data/workflows/travel.yaml")
+        .replace("127.0.0.1:9000", address)
+        .replace("start: { by: [role:customer] }\n", "")
+}
+
+async fn publish(server: &Server, name: &str, document: String) {
+    let admin = server.admin().await;
+    let call = admin.call("PUT", &format!("/v1/workflows/{name}"));
+    call.body("application/yaml", document).await.ok();
+}
+
+async fn statuses(admin: &Role, ids: &[String]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for id in ids {
+        if let Some(answer) = admin.get(&format!("/v1/transactions/{id}")).attempt().await
+            && answer.status == 200
+        {
+            found.insert(id.clone(), answer.json()["status"].as_str().unwrap().to_owned());
+        }
+    }
+    found
+}
+
+const ENDED: [&str; 4] = ["completed", "cancelled", "failed", "expired"];
+
+/// Participant and server are killed again and again while sagas are on their way: every one ends
+/// booked or taken back, and each thing was done at most once. `ABIDE_SAGAS` says how many.
+#[tokio::test]
+async fn sagas_survive_kills_of_both_sides() {
+    let count = std::env::var("ABIDE_SAGAS").ok().and_then(|count| count.parse().ok());
+    let count: usize = count.unwrap_or(40);
+    let bad = json!({
+        "slow": 10, "slow_ms": 100, "refuse": 4, "error": 8, "hang": 1, "lose": 10,
+    });
+    let mut server = dev();
+    let mut participant = Participant::start(bad.clone());
+    publish(&server, "travel", travel(&participant.address)).await;
+    let alice = server.user("alice").await;
+    let admin = server.admin().await;
+    let mut ids = Vec::new();
+    for n in 0..count {
+        let start = json!({"input": {"to": "Oslo", "nights": 2}, "reference": format!("r{n}")});
+        let answer = alice.post("/v1/workflows/travel/transactions", start).await.ok();
+        ids.push(answer.json()["id"].as_str().unwrap().to_owned());
+        // At moments that have nothing to do with what is on its way.
+        if n % 13 == 7 {
+            server.crash_and_restart();
+        }
+        if n % 11 == 5 {
+            participant.crash_and_restart(&bad);
+        }
+    }
+    participant.behave(json!({"lose": 5})).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = statuses(&admin, &ids).await;
+        let stuck = found.values().filter(|status| *status == "stuck").count();
+        assert_eq!(stuck, 0, "{found:?}");
+        if found.len() == count && found.values().all(|status| ENDED.contains(&status.as_str())) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "some hang: {found:?}\n{}", server.log());
+        crate::wait::a_little().await;
+    }
+    let effects = participant.effects().await;
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for (id, status) in statuses(&admin, &ids).await {
+        *outcomes.entry(status.clone()).or_default() += 1;
+        for kind in ["flights", "hotels", "cars"] {
+            let done = effects.get(&format!("/{kind}/{id}")).cloned().unwrap_or_default();
+            let done: Vec<_> = done.iter().map(String::as_str).collect();
+            if status == "completed" {
+                assert_eq!(done, ["do"], "{kind} of {id}, {status}");
+            } else {
+                let right = matches!(done.as_slice(), [] | ["do", "undo"] | ["never"]);
+                assert!(right, "{kind} of {id}, {status}: {done:?}");
+            }
+        }
+    }
+    assert!(outcomes.contains_key("completed"), "none was booked: {outcomes:?}");
+}
+
+/// An operator finds what is stuck, has it done, and leaves another one out.
+#[tokio::test]
+async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
+    let server = dev();
+    let participant = Participant::start(json!({}));
+    let once = travel(&participant.address)
+        .replace("attempts: 8", "attempts: 1")
+        .replace("attempts: 20", "attempts: 1")
+        .replace("/hotels/", "/no hotels/");
+    publish(&server, "travel", once).await;
+    let alice = server.user("alice").await;
+    let admin = server.admin().await;
+    let start = || async {
+        let input = json!({"input": {"to": "Oslo", "nights": 2}});
+        let answer = alice.post("/v1/workflows/travel/transactions", input).await.ok();
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    // The address of the hotel is none, so it is never asked; the flight is taken back.
+    let first = start().await;
+    until("it has failed", PATIENCE, || async { status(&admin, &first).await == "failed" }).await;
+    let effects = participant.effects().await;
+    assert_eq!(effects[&format!("/flights/{first}")], ["do", "undo"]);
+
+    let unkind = travel(&participant.address)
+        .replace("attempts: 8", "attempts: 1")
+        .replace("attempts: 20", "attempts: 1")
+        .replace(
+            "DELETE, url: '=data.services + \"/flights/\"",
+            "DELETE, url: '=\"http://10.0.0.1/\"",
+        )
+        .replace("/hotels/", "/no hotels/");
+    publish(&server, "travel", unkind).await;
+    let (second, third) = (start().await, start().await);
+    for id in [&second, &third] {
+        until("it is stuck", PATIENCE, || async { status(&admin, id).await == "stuck" }).await;
+    }
+    let listed = admin.get("/v1/transactions?status=stuck").await.ok().json();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed}");
+    let shown = admin.get(&format!("/v1/transactions/{second}")).await.ok().json();
+    assert_eq!(shown["stuck"]["step"], "flight", "{shown}");
+    assert_eq!(shown["stuck"]["code"], "call-not-allowed", "{shown}");
+    // Tried again it is stuck again; left out, with a reason, it ends.
+    admin.post_empty(&format!("/v1/transactions/{second}/retry")).await.ok();
+    until("it is stuck again", PATIENCE, || async { status(&admin, &second).await == "stuck" })
+        .await;
+    for id in [&second, &third] {
+        let reason = json!({"reason": "cancelled by telephone"});
+        let ended = admin.post(&format!("/v1/transactions/{id}/skip"), reason).await.ok().json();
+        assert_eq!(ended["status"], "failed", "{ended}");
+        assert_eq!(ended["outcome"], "call-not-allowed", "{ended}");
+    }
+    let listed = admin.get("/v1/transactions?status=stuck").await.ok().json();
+    assert_eq!(listed["items"], json!([]));
+}
+
+async fn status(admin: &Role, id: &str) -> String {
+    let shown = admin.get(&format!("/v1/transactions/{id}")).await.ok().json();
+    shown["status"].as_str().unwrap().to_owned()
+}
+
+/// Hears every request and answers each with this.
+async fn listening(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let all = Arc::clone(&heard);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let all = Arc::clone(&all);
+            tokio::spawn(async move {
+                let mut bytes = Vec::new();
+                let whole = |bytes: &[u8]| {
+                    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+                    let length = head.split("content-length: ").nth(1);
+                    let length = length.and_then(|rest| rest.lines().next()?.parse().ok());
+                    body.len() >= length.unwrap_or(0)
+                };
+                while !whole(&bytes) {
+                    let mut more = [0; 4096];
+                    match stream.read(&mut more).await {
+                        Ok(count) if count > 0 => bytes.extend_from_slice(&more[..count]),
+                        _ => return,
+                    }
+                }
+                all.lock().unwrap().push(String::from_utf8(bytes).unwrap());
+                drop(stream.write_all(answer.as_bytes()).await);
+            });
+        }
+    });
+    (address, heard)
+}
+
+/// A service that answers later: its address is the proof, good once; secrets go out in headers
+/// and lie nowhere (16.2.5).
+#[tokio::test]
+async fn a_late_answer_comes_by_the_callback() {
+    let (address, heard) =
+        listening("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let secret = "canary-9f8e7d6c5b4a";
+    let server = Options::dev().env("ABIDE_SECRET_SCREENING", secret).start();
+    let document = format!(
+        "abide: 1\nworkflow: screening\nfirst: screen\nsteps:\n  screen:\n    call:\n      \
+         url: 'http://{address}/screen'\n      headers: {{ authorization: '=\"Bearer \" + \
+         secret(\"SCREENING\")' }}\n      body: {{ answer_to: =callback.url }}\n      \
+         callback: 15m\n    do: [ {{ set: {{ risk: =response.body.risk }} }} ]\n    \
+         next: {{ end: screened }}\n"
+    );
+    publish(&server, "screening", document).await;
+    let alice = server.user("alice").await;
+    let started = alice.post_empty("/v1/workflows/screening/transactions").await.ok().json();
+    let id = started["id"].as_str().unwrap().to_owned();
+    let url = format!("/v1/transactions/{id}");
+    until("the service has said 202", PATIENCE, || async {
+        alice.get(&url).await.ok().json()["calls"][0]["status"] == "awaiting-callback"
+    })
+    .await;
+    let request = heard.lock().unwrap()[0].clone();
+    let lower = request.to_ascii_lowercase();
+    assert!(lower.contains(&format!("authorization: bearer {secret}\r\n")), "{request}");
+    assert!(lower.contains(&format!("idempotency-key: {id}/screen/1\r\n")), "{request}");
+    assert!(lower.contains("abide-op: do\r\n"), "{request}");
+    assert!(lower.contains("traceparent: 00-"), "{request}");
+    let body: Value = serde_json::from_str(request.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let callback = body["answer_to"].as_str().unwrap();
+    let path = callback.strip_prefix(&server.base()).unwrap().to_owned();
+    let forged = format!("{}0", &path[..path.len() - 1]);
+    let forged = if forged == path { format!("{}1", &path[..path.len() - 1]) } else { forged };
+    server.nobody().post(&forged, json!({"risk": "low"})).await.problem(404, "not-found");
+    server.nobody().post(&path, json!({"risk": "low"})).await.is(204);
+    let ended = alice.get(&url).await.ok().json();
+    assert_eq!(ended["status"], "completed", "{ended}");
+    assert_eq!(ended["data"]["risk"], "low", "{ended}");
+    server.nobody().post(&path, json!({"risk": "high"})).await.problem(410, "callback-late");
+    assert_eq!(server.files_with(secret.as_bytes()), Vec::<std::path::PathBuf>::new());
+    let token = path.rsplit('.').next().unwrap();
+    assert_eq!(server.files_with(token.as_bytes()), Vec::<std::path::PathBuf>::new());
+    assert!(!server.log().contains(secret) && !ended.to_string().contains(secret));
+}
+
+/// Calls that wait for their times survive kill -9 and are made in the order of these.
+/// `ABIDE_WAITING` says how many.
+#[tokio::test]
+async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
+    let count = std::env::var("ABIDE_WAITING").ok().and_then(|count| count.parse().ok());
+    let count: usize = count.unwrap_or(200);
+    let (address, heard) =
+        listening("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let mut server = Options::dev().arg("--calls-per-destination=1").start();
+    let document = format!(
+        "abide: 1\nworkflow: later\ninput: {{ type: object, required: [after], properties: {{ \
+         after: {{ type: string }} }} }}\nfirst: wait\nsteps:\n  wait:\n    wait: {{ for: \
+         =data.after }}\n    next: call\n  call:\n    call: {{ url: '=\"http://{address}/\" + \
+         data.after' }}\n    next: {{ end: called }}\n"
+    );
+    publish(&server, "later", document).await;
+    let alice = server.user("alice").await;
+    for n in 0..count {
+        // In another order than that in which they are due.
+        let after = 3600 + (n * 7919) % count;
+        let input = json!({"input": {"after": format!("{after}s")}});
+        alice.post("/v1/workflows/later/transactions", input).await.ok();
+        if n == count / 2 {
+            server.crash_and_restart();
+        }
+    }
+    server.crash_and_restart();
+    server.advance("3h").await;
+    until("all were made", PATIENCE, || async { heard.lock().unwrap().len() >= count }).await;
+    let times: Vec<u64> = heard
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|request| {
+            let path = request.split(' ').nth(1).unwrap();
+            path.trim_start_matches('/').trim_end_matches('s').parse().unwrap()
+        })
+        .collect();
+    assert_eq!(times.len(), count, "each once");
+    assert!(times.is_sorted(), "{times:?}");
+}
+
+/// A thousand calls that are on their way and slow leave steps of others as fast as before.
+#[tokio::test]
+#[ignore = "it measures: run it alone, on a machine that does nothing else"]
+async fn slow_calls_leave_other_steps_alone() {
+    let participant = Participant::start(json!({"slow": 100, "slow_ms": 60_000}));
+    let server = Options::dev().arg("--calls-per-destination=2000").start();
+    let slow = travel(&participant.address).replace("timeout: 2s", "timeout: 2m");
+    publish(&server, "travel", slow).await;
+    let steps =
+        "abide: 1\nworkflow: steps\nfirst: a\nsteps:\n  a: { by: [owner], next: { end: b } }\n";
+    publish(&server, "steps", steps.to_owned()).await;
+    let alice = server.user("alice").await;
+    let rate = || async {
+        let begin = Instant::now();
+        let count = 400;
+        for _ in 0..count {
+            let started = alice.post_empty("/v1/workflows/steps/transactions").await.ok().json();
+            let id = started["id"].as_str().unwrap();
+            alice.post(&format!("/v1/transactions/{id}/steps/a"), json!({})).await.ok();
+        }
+        f64::from(count) / begin.elapsed().as_secs_f64()
+    };
+    rate().await;
+    let before = rate().await;
+    for _ in 0..1000 {
+        let input = json!({"input": {"to": "Oslo", "nights": 2}});
+        alice.post("/v1/workflows/travel/transactions", input).await.ok();
+    }
+    let admin = server.admin().await;
+    until("a thousand are on their way", PATIENCE, || async {
+        admin.get("/metrics").await.ok().text().contains("abide_calls_in_flight 1000")
+    })
+    .await;
+    let beside = rate().await;
+    let ratio = beside / before;
+    assert!(ratio >= 0.8, "{beside:.0} beside {before:.0} a second: {ratio:.2}");
+}
