@@ -57,6 +57,12 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
         _ => kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some()),
     };
     let setting = Setting::Step;
+    if waits != Waits::Answer
+        && let Some(spot) = fields.get("call")
+    {
+        // That it stands here is told; what is wrong in it too.
+        drop(request(reader, spot, &plain, Purpose::Call));
+    }
     let kind = match waits {
         Waits::Client => StepKind::Client {
             by: who(reader, fields.get("by"), Who::Submits).unwrap_or_default(),
@@ -100,8 +106,9 @@ fn waits(reader: &mut Reader, fields: &Fields<'_>) -> Waits {
             let message = "a step waits for a client (`by`), a time (`wait`) or another service \
                            (`call`), for one of them";
             reader.fault(&call.pointer, "step-kind", message);
+        } else {
+            return Waits::Answer;
         }
-        return Waits::Answer;
     }
     match (fields.get("by"), fields.get("wait")) {
         (Some(_), Some(wait)) => {
