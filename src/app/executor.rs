@@ -317,6 +317,8 @@ impl Executor {
                 TimerOf::Link(hash) => reader.load(Fact::Token(*hash))?,
                 TimerOf::Hold(id) => reader.load(Fact::Hold(id.clone()))?,
                 TimerOf::Tx(id) => reader.load(Fact::Tx(*id))?,
+                TimerOf::Schedule(id) => reader.load(Fact::Schedule(*id))?,
+                TimerOf::Job(id) => reader.load(Fact::Job(*id))?,
                 TimerOf::Orphans(..) | TimerOf::Adopt(..) => {}
             }
         }

@@ -41,6 +41,7 @@ mod reads;
 mod secret;
 pub mod signature;
 mod sweep;
+mod tasks;
 mod transactions;
 mod unknowns;
 

@@ -153,6 +153,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             }
             Ok(())
         }
+        Event::Told { .. } => Ok(()),
         Event::Tx { tx, event } => super::tx::apply(draft, *tx, event),
         Event::WorkflowPublished { published } => {
             let (name, version) = (published.name.clone(), published.version);

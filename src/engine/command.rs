@@ -7,11 +7,13 @@ use serde_json::{Map, Value};
 
 use super::Asset;
 use super::state::ValueKey;
-use super::tx::{CallResult, QueueAsk, Repair, StartAsk};
+use super::tasks::{BulkAsk, ScheduleAsk};
+use super::tx::{CallResult, MigrateAsk, QueueAsk, Repair, StartAsk};
 use super::workflow::Definition;
 use crate::types::{
-    AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role, SessionId,
-    Span, Token, TokenKind, TransferId, TxId, UserPattern, Username, WorkflowName,
+    AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role,
+    ScheduleId, SessionId, Span, Token, TokenKind, TransferId, TxId, UserPattern, Username,
+    WorkflowName,
 };
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
@@ -404,6 +406,29 @@ pub enum Command {
         /// The answer.
         body: Value,
     },
+    /// Stops a transaction, or has it go on, for an operator.
+    Pause {
+        /// Which.
+        tx: TxId,
+        /// Whether it stops.
+        pause: bool,
+    },
+    /// Moves a transaction to another version of its workflow, for an operator.
+    Migrate {
+        /// Which.
+        tx: TxId,
+        /// To where.
+        ask: MigrateAsk,
+    },
+    /// Does something to many transactions, for an operator.
+    Bulk(Box<BulkAsk>),
+    /// Makes a schedule.
+    CreateSchedule(Box<ScheduleAsk>),
+    /// Forgets a schedule.
+    DeleteSchedule {
+        /// Which.
+        id: ScheduleId,
+    },
     /// Publishes a version of a workflow.
     Publish {
         /// The document.
@@ -487,6 +512,12 @@ impl Command {
             Self::BeginCall { .. } => "begin-call",
             Self::EndCall { .. } => "end-call",
             Self::CallBack { .. } => "call-back",
+            Self::Pause { pause: true, .. } => "pause-transaction",
+            Self::Pause { .. } => "resume-transaction",
+            Self::Migrate { .. } => "migrate-transaction",
+            Self::Bulk(_) => "bulk-transactions",
+            Self::CreateSchedule(_) => "create-schedule",
+            Self::DeleteSchedule { .. } => "delete-schedule",
             Self::Publish { .. } => "publish-workflow",
             Self::Retire { .. } => "retire-workflow",
             Self::PutValue { .. } => "put-value",
@@ -517,7 +548,9 @@ impl Command {
             | Self::Release { tx, .. }
             | Self::Resend { tx, .. }
             | Self::Cancel { tx, .. }
-            | Self::Repair { tx, .. } => Some(*tx),
+            | Self::Repair { tx, .. }
+            | Self::Pause { tx, .. }
+            | Self::Migrate { tx, .. } => Some(*tx),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::draft::{Changes, Draft, Facts, Moment, Stop};
 use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, User};
 use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
-use super::{keys, ledger, password, sessions, stored, timers, tx, users};
+use super::{keys, ledger, password, sessions, stored, tasks, timers, tx, users};
 use crate::types::{
     KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
 };
@@ -237,6 +237,11 @@ fn run(
             tx::end_call(draft, *tx, *number, *attempt, result)
         }
         Command::CallBack { token, body } => tx::call_back(draft, token, body),
+        Command::Pause { tx, pause } => tx::pause(draft, &acting, *tx, *pause),
+        Command::Migrate { tx, ask } => tx::migrate(draft, &acting, *tx, ask),
+        Command::Bulk(ask) => tasks::begin_bulk(draft, &acting, ask),
+        Command::CreateSchedule(ask) => tasks::create_schedule(draft, &acting, ask),
+        Command::DeleteSchedule { id } => tasks::delete_schedule(draft, &acting, *id),
         Command::Publish { source, definition } => tx::publish(draft, &acting, source, definition),
         Command::Retire { name } => tx::retire(draft, &acting, name),
         Command::PutValue { id, value, if_match } => {
@@ -333,6 +338,11 @@ impl Acting {
                 })
             }
         }
+    }
+
+    /// The server itself.
+    pub(super) const fn of_system() -> Self {
+        Self { actor: Actor::System, session: None, user: None, key: None }
     }
 
     /// A transaction that acts by an effect.

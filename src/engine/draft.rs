@@ -8,12 +8,13 @@ use super::state::{
     ApiKey, Attempts, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored,
     StoredId, Timer, User, ValueKey,
 };
+use super::tasks::{Job, Schedule};
 use super::tx::{Published, Tx, WorkflowHead};
 use super::workflow::Definition;
 use super::{Event, Refusal, Rules};
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, TxId,
-    UserId, Username, WorkflowName,
+    AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
+    TransferId, TxId, UserId, Username, WorkflowName,
 };
 
 /// When a command is decided.
@@ -254,6 +255,10 @@ impl<'a> Draft<'a> {
         totals(code: AssetCode) Totals, Totals -> Totals;
         /// Where a workflow stands.
         workflow(name: WorkflowName) Workflow, Workflow -> WorkflowHead;
+        /// A schedule.
+        schedule(id: ScheduleId) Schedule, Schedule -> Box<Schedule>;
+        /// What is done to many transactions.
+        job(id: JobId) Job, Job -> Box<Job>;
         /// A reference value, as JSON text.
         value(id: ValueKey) Value, Data -> Arc<str>;
     }

@@ -245,6 +245,13 @@ pub enum Event {
         /// What.
         event: Box<TxEvent>,
     },
+    /// Something that is told and changes no record by itself.
+    Told {
+        /// Its type.
+        kind: &'static str,
+        /// What the log keeps of it.
+        data: Value,
+    },
     /// A version of a workflow was published.
     WorkflowPublished {
         /// It.
@@ -367,6 +374,7 @@ impl Event {
             Self::StoredRescheduled { .. } => "abide.stored.rescheduled",
             Self::StoredEnded { .. } => "abide.stored.ended",
             Self::Tx { event, .. } => event.kind(),
+            Self::Told { kind, .. } => kind,
             Self::WorkflowPublished { .. } => "abide.workflow.published",
             Self::WorkflowRetired { .. } => "abide.workflow.retired",
             Self::ValuePut { .. } => "abide.value.put",
@@ -455,6 +463,7 @@ impl Event {
             Self::StoredTouched { id }
             | Self::StoredRescheduled { id, .. }
             | Self::StoredEnded { id } => json!({ "key": id.key }),
+            Self::Told { data, .. } => data.clone(),
             Self::Tx { tx, event } => {
                 let mut data = event.log_data();
                 // An application's own event has its data below, whatever shape they are.

@@ -24,6 +24,7 @@ mod rules;
 mod sessions;
 mod state;
 mod stored;
+mod tasks;
 mod timers;
 mod tx;
 mod users;
@@ -52,9 +53,13 @@ pub use state::{
     ApiKey, Attempts, Digest, Fact, Holder, Link, Mark, Opens, Record, Reference, Session, Stored,
     StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
 };
+pub use tasks::{
+    BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, Firing, Job, Overlap, Schedule,
+    ScheduleAsk, ScheduleOwner,
+};
 pub use tx::{
     Ask, Call, CallResult, CallState, Challenge, ChallengeKey, ChallengeState, Claim,
-    DATA_BYTES_MAX, Done, Ending, Join, Open, Order, Owner, OwnerId, Published, Purpose,
+    DATA_BYTES_MAX, Done, Ending, Join, MigrateAsk, Open, Order, Owner, OwnerId, Published, Purpose,
     QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
     Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo, VALUE_BYTES_MAX, Who, WhoId,
     WorkflowHead, WorkflowView, code as challenge_code, filled as filled_ask, hidden, may_see,

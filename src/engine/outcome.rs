@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tasks::{Job, Schedule};
 use super::tx::{TxView, WorkflowView};
 use super::{Account, Asset, Hold, KeyRef, Transfer, UserRef};
 use crate::types::{
@@ -191,6 +192,10 @@ pub enum Outcome {
         /// They, in the order of the queue.
         views: Vec<TxView>,
     },
+    /// A schedule was made.
+    Schedule(Box<Schedule>),
+    /// Something is done to many transactions.
+    Job(Box<Job>),
     /// A version of a workflow was published, or had been.
     Workflow {
         /// It.

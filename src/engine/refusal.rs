@@ -218,6 +218,12 @@ pub enum Refusal {
     /// It can only go forward.
     #[error("the transaction has passed the point from which it can only go forward")]
     PastPivot,
+    /// An operator has stopped it.
+    #[error("the transaction is paused: an operator has it go on")]
+    Paused,
+    /// It does not fit into the other version.
+    #[error("it cannot be moved: {0}")]
+    CannotMigrate(String),
     /// It goes on by itself.
     #[error("the transaction is not stuck")]
     NotStuck,
@@ -286,7 +292,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 61] = [
+    pub const CODES: [&'static str; 63] = [
         "unauthenticated",
         "invalid-credentials",
         "invalid-signature",
@@ -336,6 +342,8 @@ impl Refusal {
         "past-pivot",
         "not-stuck",
         "callback-late",
+        "paused",
+        "cannot-migrate",
         "already-open",
         "reference-taken",
         "workflow-retired",
@@ -403,6 +411,8 @@ impl Refusal {
             Self::PastPivot => "past-pivot",
             Self::NotStuck => "not-stuck",
             Self::CallbackLate => "callback-late",
+            Self::Paused => "paused",
+            Self::CannotMigrate(_) => "cannot-migrate",
             Self::AlreadyOpen => "already-open",
             Self::ReferenceTaken => "reference-taken",
             Self::WorkflowRetired => "workflow-retired",
@@ -452,6 +462,8 @@ impl Refusal {
                 | Self::AlreadyCancelled
                 | Self::PastPivot
                 | Self::NotStuck
+                | Self::Paused
+                | Self::CannotMigrate(_)
                 | Self::AlreadyOpen
                 | Self::ReferenceTaken
                 | Self::WorkflowRetired

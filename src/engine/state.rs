@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Totals, Transfer};
+use super::tasks::{Job, Schedule};
 use super::tx::{OwnerId, Published, Tx, WorkflowHead};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span, StepName,
-    Time, TokenHash, TransferId, TxId, UserId, UserPattern, Username, ValueName, WorkflowName,
+    AccountId, AssetCode, HoldId, JobId, KeyId, ProfileName, Revision, Role, ScheduleId, SessionId,
+    Span, StepName, Time, TokenHash, TransferId, TxId, UserId, UserPattern, Username, ValueName,
+    WorkflowName,
 };
 
 /// A keyed hash of something that the store must not show.
@@ -142,6 +144,14 @@ pub enum Fact {
     Definition(WorkflowName, u32),
     /// A reference value.
     Value(ValueKey),
+    /// The next transactions of all after one, oldest first: a look into a list.
+    Txs(TxId),
+    /// A [`Schedule`].
+    Schedule(ScheduleId),
+    /// How many schedules there are.
+    ScheduleCount,
+    /// A [`Job`].
+    Job(JobId),
 }
 
 /// One record.
@@ -163,7 +173,8 @@ pub enum Record {
     /// Of [`Fact::Key`].
     Key(ApiKey),
     /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`],
-    /// [`Fact::SessionCount`], [`Fact::OpenCount`] and [`Fact::WorkflowCount`].
+    /// [`Fact::SessionCount`], [`Fact::OpenCount`], [`Fact::WorkflowCount`] and
+    /// [`Fact::ScheduleCount`].
     Count(u64),
     /// Of [`Fact::Stored`].
     Stored(Stored),
@@ -181,7 +192,8 @@ pub enum Record {
     Totals(Totals),
     /// Of [`Fact::Tx`].
     Tx(Box<Tx>),
-    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`] and [`Fact::Queued`]: at most [`TX_PAGE`].
+    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`], [`Fact::Queued`]
+    /// and [`Fact::Txs`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),
     /// Of [`Fact::Asked`].
     Asked,
@@ -193,6 +205,10 @@ pub enum Record {
     Workflow(WorkflowHead),
     /// Of [`Fact::Definition`].
     Definition(Arc<Published>),
+    /// Of [`Fact::Schedule`].
+    Schedule(Box<Schedule>),
+    /// Of [`Fact::Job`].
+    Job(Box<Job>),
 }
 
 /// Who has a name.
@@ -359,6 +375,10 @@ pub enum TimerOf {
     Tx(TxId),
     /// The end of transactions whose owner or session is gone, after one.
     Orphans(OwnerId, TxId),
+    /// When a schedule starts a transaction, or one that it has started ends.
+    Schedule(ScheduleId),
+    /// The next slice of what is done to many transactions.
+    Job(JobId),
     /// That the transactions of a session become its user's, after one.
     Adopt(SessionId, TxId),
 }
@@ -536,6 +556,13 @@ impl Fact {
     /// who commits is the only one who could change it.
     #[must_use]
     pub const fn is_look(&self) -> bool {
-        matches!(self, Self::OpenOf(..) | Self::TxsOf(..) | Self::EndWith(..) | Self::Queued(..))
+        matches!(
+            self,
+            Self::OpenOf(..)
+                | Self::TxsOf(..)
+                | Self::EndWith(..)
+                | Self::Queued(..)
+                | Self::Txs(_)
+        )
     }
 }

@@ -38,6 +38,8 @@ pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
         }
         TimerOf::Link(hash) => draft.emit(Event::LinkEnded { hash }),
         TimerOf::Tx(id) => super::tx::fire(draft, id, timer.due),
+        TimerOf::Schedule(id) => super::tasks::fire_schedule(draft, id, timer.due),
+        TimerOf::Job(id) => super::tasks::fire_job(draft, id),
         TimerOf::Orphans(who, after) => super::tx::cancel_orphans(draft, who, after),
         TimerOf::Adopt(session, after) => super::tx::adopt_more(draft, session, after),
         TimerOf::Hold(id) => {

@@ -176,6 +176,11 @@ const fn is_told(command: &Command) -> bool {
         | Command::Publish { .. }
         | Command::Retire { .. }
         | Command::Repair { .. }
+        | Command::Pause { .. }
+        | Command::Bulk(_)
+        | Command::CreateSchedule(_)
+        | Command::DeleteSchedule { .. }
+        | Command::Migrate { .. }
         | Command::NoteDenial { .. } => true,
         Command::OpenAnonymous { .. }
         | Command::Start(_)

@@ -14,8 +14,8 @@ use super::problem::{self, Code, ProblemDocument};
 use super::route::{AnswerDoc, Condition, Route, Who};
 use crate::engine::{Rules, StoredKey};
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, SessionId, StepName, TransferId, TxId, Username,
-    ValueName, WorkflowName,
+    AccountId, AssetCode, HoldId, HookName, JobId, KeyId, ScheduleId, SessionId, StepName,
+    TransferId, TxId, Username, ValueName, WorkflowName,
 };
 
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
@@ -219,6 +219,9 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
         ("accounts", "id") => generator.subschema_for::<AccountId>(),
         ("transfers", "id") => generator.subschema_for::<TransferId>(),
         ("holds", "id") => generator.subschema_for::<HoldId>(),
+        ("bulk", "id") => generator.subschema_for::<JobId>(),
+        ("schedules", "id") => generator.subschema_for::<ScheduleId>(),
+        ("hooks", "name") => generator.subschema_for::<HookName>(),
         ("transactions", "id") => generator.subschema_for::<TxId>(),
         ("values", _) => generator.subschema_for::<ValueName>(),
         ("workflows", "name") => generator.subschema_for::<WorkflowName>(),

@@ -6,7 +6,8 @@
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, live, transactions, transfers, values, workflows};
 use super::{
-    by_key, callbacks, data, hooks, inbox, keys, links, ops, pages, sessions, tokens, users,
+    bulk, by_key, callbacks, data, hooks, inbox, keys, links, operators, ops, pages, schedules, sessions,
+    tokens, users,
 };
 
 macro_rules! routes {
@@ -128,6 +129,17 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/transactions/{id}/retry"           Operator       later transactions::retry       RETRY;
     POST   "/v1/callbacks/{token}"                 Anyone         later callbacks::answer        ANSWER;
     POST   "/v1/transactions/{id}/skip"            Operator       later transactions::skip        SKIP;
+    POST   "/v1/transactions/{id}/replace"         Operator       later operators::replace        REPLACE;
+    POST   "/v1/transactions/{id}/pause"           Operator       later operators::pause          PAUSE;
+    POST   "/v1/transactions/{id}/resume"          Operator       later operators::resume         RESUME;
+    POST   "/v1/transactions/{id}/migrate"         Operator       later operators::migrate        MIGRATE;
+    POST   "/v1/transactions/bulk"                 Operator       later bulk::begin               BEGIN;
+    GET    "/v1/transactions/bulk/{id}"            Operator       now   bulk::show                SHOW;
+
+    POST   "/v1/schedules"                         Admin          later schedules::create         CREATE;
+    GET    "/v1/schedules"                         Auditor        now   schedules::list           LIST;
+    GET    "/v1/schedules/{id}"                    Auditor        now   schedules::show           SHOW;
+    DELETE "/v1/schedules/{id}"                    Admin          later schedules::delete         DELETE;
 
     POST   "/v1/hooks/{name}"                      Anyone         later hooks::deliver            DELIVER;
 

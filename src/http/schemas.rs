@@ -8,8 +8,9 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::types::{
-    AccountId, AssetCode, Decimal, HoldId, KeyId, ProfileName, Revision, Role, SessionId, Span,
-    StepName, Time, TransferId, TxId, UserId, UserPattern, Username, ValueName, WorkflowName,
+    AccountId, AssetCode, Decimal, HoldId, HookName, JobId, KeyId, ProfileName, Revision, Role,
+    ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId, UserPattern, Username,
+    ValueName, WorkflowName,
 };
 
 macro_rules! described {
@@ -76,6 +77,21 @@ described! {
         "type": "string",
         "pattern": "^tx_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a transaction.",
+    }
+    JobId {
+        "type": "string",
+        "pattern": "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names what is done to many transactions.",
+    }
+    ScheduleId {
+        "type": "string",
+        "pattern": "^sch_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names a schedule.",
+    }
+    HookName {
+        "type": "string",
+        "pattern": "^[a-z][a-z0-9-]{0,63}$",
+        "description": "Names a hook.",
     }
     AccountId {
         "type": "string",

@@ -207,6 +207,10 @@ pub(super) struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     stuck: Option<ShownStuck<'a>>,
+    /// Whether an operator has stopped it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schemars(default)]
+    paused: bool,
     /// When it was started.
     started_at: Time,
     /// When it was last changed.
@@ -286,6 +290,7 @@ impl<'a> Shown<'a> {
                 code: &stuck.code,
                 message: &stuck.message,
             }),
+            paused: tx.paused,
             started_at: tx.started_at,
             updated_at: tx.updated_at,
             deadline: tx.deadline,
@@ -314,7 +319,7 @@ fn shown_step<'a>(view: &'a TxView, open: &'a Open, allowed: bool) -> ShownStep<
 
 pub(super) const EXAMPLE: &str = r#"{"id":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","workflow":"transfer","version":3,"reference":null,"status":"waiting","outcome":null,"revision":1042,"owner":"alice","data":{"from":"alice:main","to":"bob:main","amount":"250.00"},"open_steps":[{"step":"confirm","title":"Confirm with the code","input":{"type":"object"},"allowed":true,"claimed_by":null,"quorum":1,"submitted":0,"expires_at":"2026-11-24T10:35:00.000Z","submit":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w/steps/confirm"}],"holds":[{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"funds","key":null,"account":"alice:main","amount":"251.25","status":"held","expires_at":null}],"challenges":[],"calls":[],"started_at":"2026-11-24T10:00:00.000Z","updated_at":"2026-11-24T10:05:00.000Z","deadline":"2026-11-27T10:00:00.000Z"}"#;
 
-const NOW: AnswerDoc = AnswerDoc::json(
+pub(super) const NOW: AnswerDoc = AnswerDoc::json(
     200,
     "The transaction as it is now.",
     SchemaGenerator::subschema_for::<Shown<'_>>,
@@ -331,7 +336,7 @@ fn written(view: &TxView, created: bool) -> Result<Reply, Problem> {
     Ok(reply)
 }
 
-async fn execute(call: Call, command: Command) -> Reply {
+pub(super) async fn execute(call: Call, command: Command) -> Reply {
     call.execute(command, |outcome, _| match outcome {
         Outcome::Transaction { view, created } => written(view, *created),
         other => Err(unexpected(other)),
@@ -340,7 +345,7 @@ async fn execute(call: Call, command: Command) -> Reply {
 }
 
 /// The transaction that the path names; what cannot be one is none.
-fn id(call: &Call) -> Result<TxId, Problem> {
+pub(super) fn id(call: &Call) -> Result<TxId, Problem> {
     let id = call.parameters.at(0).parse();
     id.map_err(|_| Problem::from(Refusal::NotFound("transaction")))
 }
@@ -380,6 +385,7 @@ const REFUSALS: &[Code] = &[
     Code::TooLarge,
     Code::LimitReached,
     Code::StepNotOpen,
+    Code::Paused,
     Code::Claimed,
     Code::StepUsedUp,
     Code::AlreadyCounted,

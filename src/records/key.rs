@@ -6,8 +6,8 @@ use crate::engine::{
     Actor, Digest, Fact, Mark, OwnerId, StoredId, Timer, TimerOf, ValueKey, Who, WhoId,
 };
 use crate::types::{
-    AccountId, AssetCode, HoldId, KeyId, Revision, SessionId, Time, TokenHash, TransferId, TxId,
-    UserId, Username, ValueName, WorkflowName,
+    AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
+    TransferId, TxId, UserId, Username, ValueName, WorkflowName,
 };
 
 /// Whose an Idempotency-Key is.
@@ -116,6 +116,12 @@ pub enum Key {
     Definition(WorkflowName, u32, u8),
     /// [`Fact::Value`].
     Value(ValueKey),
+    /// [`Fact::Job`].
+    Job(JobId),
+    /// [`Fact::Schedule`].
+    Schedule(ScheduleId),
+    /// [`Fact::ScheduleCount`].
+    ScheduleCount,
 }
 
 /// The first byte of each kind: what is written once never changes its meaning.
@@ -163,6 +169,9 @@ mod tag {
     pub(super) const WORKFLOW_COUNT: u8 = 0x91;
     pub(super) const DEFINITION: u8 = 0x92;
     pub(super) const VALUE: u8 = 0x93;
+    pub(super) const JOB: u8 = 0xb0;
+    pub(super) const SCHEDULE: u8 = 0xb1;
+    pub(super) const SCHEDULE_COUNT: u8 = 0xb2;
 }
 
 impl Key {
@@ -205,6 +214,8 @@ impl Key {
         put_id(&mut prefix, tag::TX_LOG, tx.bits());
         prefix
     }
+    /// What the keys of all schedules begin with.
+    pub const SCHEDULES: &'static [u8] = &[tag::SCHEDULE];
 
     /// What the keys of a set of reference values begin with; the text of the key follows.
     #[must_use]
@@ -274,6 +285,11 @@ impl Key {
             Fact::WorkflowCount => Self::WorkflowCount,
             Fact::Definition(name, version) => Self::Definition(name.clone(), *version, part),
             Fact::Value(id) => Self::Value(id.clone()),
+            // Behind the last part of it.
+            Fact::Txs(after) => Self::Tx(*after, u8::MAX),
+            Fact::Job(id) => Self::Job(*id),
+            Fact::Schedule(id) => Self::Schedule(*id),
+            Fact::ScheduleCount => Self::ScheduleCount,
         }
     }
 
@@ -357,6 +373,9 @@ impl Key {
             }
             Self::Workflow(name) => put_text(&mut out, tag::WORKFLOW, name.as_str()),
             Self::WorkflowCount => out.push(tag::WORKFLOW_COUNT),
+            Self::Job(id) => put_id(&mut out, tag::JOB, id.bits()),
+            Self::Schedule(id) => put_id(&mut out, tag::SCHEDULE, id.bits()),
+            Self::ScheduleCount => out.push(tag::SCHEDULE_COUNT),
             Self::Definition(name, version, part) => {
                 put_named(&mut out, tag::DEFINITION, name, &version.to_be_bytes());
                 out.push(*part);
@@ -432,6 +451,9 @@ impl Key {
             tag::OPEN_COUNT => Self::OpenCount(rest.closed()?, u32::from_be_bytes(rest.array()?)),
             tag::WORKFLOW => Self::Workflow(rest.text()?),
             tag::WORKFLOW_COUNT => Self::WorkflowCount,
+            tag::JOB => Self::Job(JobId::new(rest.id()?)),
+            tag::SCHEDULE => Self::Schedule(ScheduleId::new(rest.id()?)),
+            tag::SCHEDULE_COUNT => Self::ScheduleCount,
             tag::DEFINITION => {
                 let name = rest.closed()?;
                 Self::Definition(name, u32::from_be_bytes(rest.array()?), rest.byte()?)
@@ -563,6 +585,8 @@ fn put_timer(out: &mut Vec<u8>, timer: &Timer) {
             put_owner(out, 6, *owner);
             out.extend_from_slice(&after.bits().to_be_bytes());
         }
+        TimerOf::Schedule(id) => put_id(out, 20, id.bits()),
+        TimerOf::Job(id) => put_id(out, 21, id.bits()),
         TimerOf::Adopt(session, after) => {
             put_id(out, 7, session.bits());
             out.extend_from_slice(&after.bits().to_be_bytes());
@@ -637,6 +661,8 @@ impl Bytes<'_> {
             4 => TimerOf::Hold(self.text()?),
             5 => TimerOf::Tx(self.tx()?),
             6 => TimerOf::Orphans(self.owner()?, self.tx()?),
+            20 => TimerOf::Schedule(ScheduleId::new(self.id()?)),
+            21 => TimerOf::Job(JobId::new(self.id()?)),
             7 => TimerOf::Adopt(SessionId::new(self.id()?), self.tx()?),
             _ => return None,
         };

@@ -126,6 +126,15 @@ fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), Read
 /// The next transactions of a list.
 fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError> {
     let after = Key::of(fact).encode();
+    if let Fact::Txs(_) = fact {
+        let range = KeyRange::prefix(Key::TXS).after(after.into());
+        let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
+        let first = |row: &crate::store::Row| match Key::decode(&row.key) {
+            Some(Key::Tx(id, 0)) => Some(id),
+            _ => None,
+        };
+        return Ok(Record::Transactions(page.rows.iter().filter_map(first).collect()));
+    }
     // The id comes last, in a queue behind a time.
     let of = if let Fact::Queued(..) = fact { size_of::<u64>() } else { 0 } + size_of::<u128>();
     let prefix = &after[..after.len() - of];

@@ -14,7 +14,7 @@ use crate::engine::{
     Challenge, ChallengeState, Claim, Done, Ending, Fact, Join, KeyRef, Open, Owner, Published,
     Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId, workflow,
 };
-use crate::types::{KeyId, SessionId, Time, TxId, UserId, WorkflowName};
+use crate::types::{KeyId, ScheduleId, SessionId, Time, TxId, UserId, WorkflowName};
 
 #[derive(Serialize, Deserialize)]
 enum OwnerV1 {
@@ -176,6 +176,8 @@ pub(super) struct TxV1 {
     asked: Vec<String>,
     calls: Vec<CallV1>,
     next_call: u32,
+    paused: bool,
+    schedule: Option<u128>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -438,6 +440,8 @@ impl From<&Tx> for TxV1 {
             asked: tx.asked.iter().map(ToString::to_string).collect(),
             calls: tx.calls.iter().map(Into::into).collect(),
             next_call: tx.next_call,
+            paused: tx.paused,
+            schedule: tx.schedule.map(ScheduleId::bits),
         }
     }
 }
@@ -524,6 +528,8 @@ impl TxV1 {
                 }),
             },
             asked: self.asked.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
+            paused: self.paused,
+            schedule: self.schedule.map(ScheduleId::new),
         })
     }
 }

@@ -34,6 +34,8 @@ pub const fn is_in_parts(fact: &Fact) -> bool {
             | Fact::Stored(_)
             | Fact::Tx(_)
             | Fact::Definition(..)
+            | Fact::Schedule(_)
+            | Fact::Job(_)
     )
 }
 
@@ -226,6 +228,8 @@ pub fn encode(record: &Record) -> Vec<u8> {
         Record::Reference(reference) => write(1, &(reference.tx.bits(), reference.input)),
         Record::One(id) => write(1, &id.bits()),
         Record::Workflow(head) => write(1, &(head.latest, head.retired)),
+        Record::Schedule(schedule) => write(1, &json(schedule)),
+        Record::Job(job) => write(1, &json(job)),
         Record::Definition(published) => write(1, &DefinitionV1::from(&**published)),
     }
 }
@@ -268,7 +272,8 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         | Fact::AdministratorCount
         | Fact::SessionCount
         | Fact::OpenCount(..)
-        | Fact::WorkflowCount => Record::Count(v1(fact, bytes, SMALL)?),
+        | Fact::WorkflowCount
+        | Fact::ScheduleCount => Record::Count(v1(fact, bytes, SMALL)?),
         Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
         Fact::Attempts(_) => {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
@@ -279,9 +284,13 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Tx(_) => Record::Tx(Box::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
-        Fact::OpenOf(..) | Fact::TxsOf(..) | Fact::EndWith(..) | Fact::Queued(..) => {
-            Record::Transactions(Vec::new())
-        }
+        Fact::OpenOf(..)
+        | Fact::TxsOf(..)
+        | Fact::EndWith(..)
+        | Fact::Queued(..)
+        | Fact::Txs(_) => Record::Transactions(Vec::new()),
+        Fact::Schedule(_) => Record::Schedule(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
+        Fact::Job(_) => Record::Job(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
         Fact::Asked(..) => Record::Asked,
         Fact::Reference(..) => {
             let (tx, input) = v1(fact, bytes, SMALL)?;
@@ -298,6 +307,19 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         }
         Fact::Value(_) => Record::Data(v1::<String>(fact, bytes, SMALL)?.into()),
         Fact::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),
+    })
+}
+
+/// What is seldom written and never large, as JSON: a field that is added has a default there.
+fn json<T: Serialize>(record: &T) -> String {
+    // Texts, numbers and lists of them are always JSON.
+    serde_json::to_string(record).unwrap_or_default()
+}
+
+fn of_json<T: DeserializeOwned>(fact: &Fact, text: &str) -> Result<T, DecodeError> {
+    serde_json::from_str(text).map_err(|_| DecodeError {
+        key: format!("{fact:?}"),
+        what: "it holds JSON of another shape".to_owned(),
     })
 }
 

@@ -114,7 +114,15 @@ id! {
     /// Names a transaction.
     TxId, "tx_"
 }
-serde_as_text!(SessionId UserId KeyId TxId);
+id! {
+    /// Names what is done to many transactions.
+    JobId, "job_"
+}
+id! {
+    /// Names a schedule.
+    ScheduleId, "sch_"
+}
+serde_as_text!(SessionId UserId KeyId TxId JobId ScheduleId);
 
 #[cfg(test)]
 mod tests {

@@ -139,6 +139,16 @@ const ROWS: &[Row] = &[
     // Who may is told first: that it is not stuck comes after.
     ("POST", "/v1/transactions/{id}/retry", ADMIN),
     ("POST", "/v1/transactions/{id}/skip", ADMIN),
+    ("POST", "/v1/transactions/{id}/replace", ADMIN),
+    ("POST", "/v1/transactions/{id}/pause", ADMIN),
+    ("POST", "/v1/transactions/{id}/resume", ADMIN),
+    ("POST", "/v1/transactions/{id}/migrate", ADMIN),
+    ("POST", "/v1/transactions/bulk", ADMIN),
+    ("GET", "/v1/transactions/bulk/{id}", ADMIN),
+    ("POST", "/v1/schedules", ADMIN),
+    ("GET", "/v1/schedules", ADMIN),
+    ("GET", "/v1/schedules/{id}", ADMIN),
+    ("DELETE", "/v1/schedules/{id}", ADMIN),
     ("GET", "/v1/dev/challenges/{id}", ADMIN),
     ("POST", "/v1/api-keys", ADMIN),
     ("GET", "/v1/api-keys", ADMIN),
@@ -180,6 +190,8 @@ struct Things {
     api_key_id: String,
     link: String,
     transaction: String,
+    schedule: String,
+    job: String,
 }
 
 /// A workflow with a step to claim and a code to send again.
@@ -222,7 +234,13 @@ async fn things(server: &Server, admin: &Role, n: usize) -> Things {
     let api_key_id = key["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/users/{owner}/password-reset");
     let link = admin.post_empty(&path).await.ok().json()["link"].as_str().unwrap().to_owned();
-    Things { owner, owners_session, session_id, api_key_id, link, transaction }
+    let schedule = json!({"workflow": format!("matrix{n}"), "cron": "0 0 1 1 *"});
+    let schedule = admin.post("/v1/schedules", schedule).await.is(201).json();
+    let schedule = schedule["id"].as_str().unwrap().to_owned();
+    let job = json!({"filter": {"workflow": "nothing"}, "action": "pause", "dry_run": true});
+    let job = admin.post("/v1/transactions/bulk", job).await.is(202).json();
+    let job = job["id"].as_str().unwrap().to_owned();
+    Things { owner, owners_session, session_id, api_key_id, link, transaction, schedule, job }
 }
 
 fn request(
@@ -239,6 +257,8 @@ fn request(
     let empty = format!("{}:empty", things.owner);
     let id = match path {
         "/v1/accounts/{id}/close" => &empty,
+        path if path.contains("/schedules/") => &things.schedule,
+        path if path.contains("/bulk/") => &things.job,
         path if path.contains("/transactions/{id}") || path.contains("challenges") => {
             &things.transaction
         }
@@ -271,6 +291,14 @@ fn request(
             call.body("application/yaml", matrix(n))
         }
         ("POST", "/v1/transactions/{id}/skip") => json(json!({"reason": "by hand"})),
+        ("POST", "/v1/transactions/{id}/replace") => json(json!({"data": {}})),
+        ("POST", "/v1/transactions/{id}/migrate") => json(json!({})),
+        ("POST", "/v1/transactions/bulk") => {
+            json(json!({"filter": {"workflow": "nothing"}, "action": "retry"}))
+        }
+        ("POST", "/v1/schedules") => {
+            json(json!({"workflow": format!("matrix{n}"), "cron": "0 0 1 1 *"}))
+        }
         ("POST", "/v1/inbox/claim") => {
             json(json!({"workflow": format!("matrix{n}"), "step": "ask", "limit": 1}))
         }

@@ -45,6 +45,7 @@ pub(in crate::engine) fn apply(
             super::queue::move_group(draft, id, *group, Some(claim))?;
         }
         TxEvent::Released { group } => super::queue::move_group(draft, id, *group, None)?,
+        TxEvent::Migrated { version, open, .. } => migrate(draft, id, *version, open)?,
         TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
         TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
         TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
@@ -85,6 +86,17 @@ fn mark_of(draft: &Draft<'_>, id: TxId, number: Option<u32>) -> Result<Option<Ma
 #[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
 fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     match event {
+        TxEvent::Paused => tx.paused = true,
+        TxEvent::Resumed => tx.paused = false,
+        TxEvent::Migrated { version, open, taken, stuck, added } => {
+            tx.version = *version;
+            tx.open.clone_from(open);
+            tx.taken.clone_from(taken);
+            tx.stuck.clone_from(stuck);
+            if let Value::Object(data) = Arc::make_mut(&mut tx.data) {
+                data.extend((**added).clone());
+            }
+        }
         TxEvent::Started(_) | TxEvent::Emitted { .. } | TxEvent::CancelAsked { .. } => {}
         TxEvent::Retried { .. } => {
             tx.stuck = None;
@@ -231,6 +243,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.open.clear();
             tx.joins.clear();
             tx.stuck = None;
+            tx.paused = false;
             tx.status = Status::Compensating;
             tx.ending = Some(ending.clone());
         }
@@ -326,10 +339,24 @@ fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
     if tx.stuck.is_some() || tx.status == Status::Stuck {
         draft.unmark(Mark::Stuck(id));
     }
+    if let Some(schedule) = tx.schedule {
+        // Another start may wait for this end.
+        let due = draft.moment.now;
+        draft.arm(Timer { due, what: TimerOf::Schedule(schedule) });
+    }
     if let Some(digest) = tx.one {
         draft.delete(Fact::One(tx.workflow.clone(), digest));
     }
     count(draft, &tx, -1)
+}
+
+/// Moves what finds a transaction to where it is in another version.
+fn migrate(draft: &mut Draft<'_>, id: TxId, version: u32, open: &[Open]) -> Result<(), Stop> {
+    let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
+    empty_inboxes(draft, id, &tx.open)?;
+    count(draft, &tx, -1)?;
+    count(draft, &Tx { version, ..tx }, 1)?;
+    open.iter().try_for_each(|open| inbox(draft, id, open, true))
 }
 
 /// Counts the open transactions of a version.

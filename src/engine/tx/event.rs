@@ -1,5 +1,6 @@
 //! What happens in a transaction, in the past tense.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -195,6 +196,23 @@ pub enum TxEvent {
         /// Why.
         reason: Option<Arc<str>>,
     },
+    /// An operator stopped it.
+    Paused,
+    /// An operator has it go on.
+    Resumed,
+    /// An operator moved it to another version of its workflow.
+    Migrated {
+        /// Which.
+        version: u32,
+        /// The steps that wait, as they are called there.
+        open: Vec<Open>,
+        /// How often each step was submitted.
+        taken: BTreeMap<StepName, u32>,
+        /// Why it cannot go on.
+        stuck: Option<Stuck>,
+        /// Keys that the data has there.
+        added: Arc<Map<String, Value>>,
+    },
     /// An operator had it go on.
     Retried {
         /// The step that was left out, and why; `None`: it was tried again.
@@ -269,6 +287,9 @@ impl TxEvent {
             Self::Stuck(_) => "abide.transaction.stuck",
             Self::DeadlinePassed => "abide.transaction.deadline_passed",
             Self::CancelAsked { .. } => "abide.transaction.cancel_asked",
+            Self::Paused => "abide.transaction.paused",
+            Self::Resumed => "abide.transaction.resumed",
+            Self::Migrated { .. } => "abide.transaction.migrated",
             Self::Retried { .. } => "abide.transaction.retried",
             Self::OwnerChanged(_) => "abide.transaction.owner_changed",
             Self::Ended { .. } => "abide.transaction.ended",
@@ -339,6 +360,10 @@ impl TxEvent {
                 "skipped": skipped.as_ref().map(|(step, _)| step),
                 "reason": skipped.as_ref().map(|(_, reason)| &**reason),
             }),
+            Self::Migrated { version, open, added, .. } => json!({
+                "version": version, "open": open.iter().map(|open| &open.step).collect::<Vec<_>>(),
+                "added": **added,
+            }),
             Self::OwnerChanged(owner) => json!({ "owner": owner.name() }),
             Self::Ended { status, outcome } => {
                 json!({ "status": status.as_str(), "outcome": &**outcome })
@@ -347,6 +372,8 @@ impl TxEvent {
             | Self::Forked(_)
             | Self::Joined { .. }
             | Self::PivotPassed
+            | Self::Paused
+            | Self::Resumed
             | Self::DeadlinePassed
             | Self::Settled { .. } => json!({}),
         }

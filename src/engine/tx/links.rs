@@ -16,7 +16,7 @@ use crate::engine::decide::Acting;
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::workflow::{By, Definition, Guard, Template};
 use crate::engine::{Actor, Refusal};
-use crate::types::{SessionId, TxId, WorkflowName};
+use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
 /// Deepest chain of transactions that lead to each other in one commit.
 const DEPTH_MAX: u32 = 8;
@@ -176,8 +176,43 @@ fn begin(
         owner,
         session,
         asker: super::submit::asker(acting),
+        schedule: None,
     };
     begin.begin(draft, input, Some((fact, record))).map(Some)
+}
+
+/// Begins a transaction because it is time for it.
+pub(in crate::engine) fn begin_scheduled(
+    draft: &mut Draft<'_>,
+    workflow: &WorkflowName,
+    reference: &str,
+    input: Value,
+    owner: Owner,
+    schedule: ScheduleId,
+) -> Result<TxId, Stop> {
+    let none = || Refusal::NotFound("workflow");
+    let head = draft.workflow(workflow.clone())?.copied().ok_or_else(none)?;
+    if head.retired {
+        return Err(Refusal::WorkflowRetired.into());
+    }
+    let definition = draft.definition(workflow.clone(), head.latest)?;
+    if !lets_start(draft, &definition, &Actor::System, &owner)? {
+        return Err(Refusal::NotAllowed("this workflow lets others start it").into());
+    }
+    let Referred::New(fact, record) = referred(draft, workflow, reference, &input)? else {
+        return Err(Refusal::ReferenceTaken.into());
+    };
+    let begin = Begin {
+        workflow: workflow.clone(),
+        version: head.latest,
+        definition,
+        reference: Some(reference.into()),
+        owner,
+        session: None,
+        asker: Asker::system(),
+        schedule: Some(schedule),
+    };
+    begin.begin(draft, input, Some((fact, record)))
 }
 
 /// Whether a workflow may be started for an owner: by the workflow that starts it, or because the

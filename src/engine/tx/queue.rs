@@ -123,6 +123,10 @@ fn find(
         let page = draft.transactions(&look)?;
         for id in page {
             let Some(tx) = draft.tx(*id)? else { continue };
+            if tx.paused {
+                after = (after.0, *id);
+                continue;
+            }
             let waits = |open: &&Open| open.step == ask.step && open.queued;
             let Some(open) = tx.open.iter().filter(waits).min_by_key(|open| open.free_at()) else {
                 continue;

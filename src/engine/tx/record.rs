@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::engine::ledger::Hold;
 use crate::engine::{Actor, Digest, KeyRef, UserRef};
 use crate::types::{
-    AccountId, KeyId, Role, SessionId, Span, StepName, Time, TransferId, TxId, UserId, Username,
+    AccountId, KeyId, Role, ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId, Username,
     WorkflowName,
 };
 
@@ -69,6 +69,10 @@ pub struct Tx {
     pub stuck: Option<Stuck>,
     /// The users to whom a step was ever fixed, each once: they may know of it for ever.
     pub asked: Vec<Username>,
+    /// Whether an operator has stopped it.
+    pub paused: bool,
+    /// The schedule that started it.
+    pub schedule: Option<ScheduleId>,
     /// Its calls to other services, in the order in which they were made; of those that are over
     /// the last ones.
     pub calls: Vec<Call>,

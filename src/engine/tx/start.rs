@@ -17,7 +17,7 @@ use crate::engine::expr::Made;
 use crate::engine::state::{Fact, Record, Reference};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
 use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
-use crate::types::{SessionId, TxId, WorkflowName};
+use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
 /// Longest reference, in bytes.
 pub const REFERENCE_BYTES_MAX: usize = 256;
@@ -73,6 +73,7 @@ pub(in crate::engine) fn start(
         owner,
         session: acting.session.as_ref().map(|session| session.id),
         asker: super::submit::asker(acting),
+        schedule: None,
     };
     let id = begin.begin(draft, input, reference)?;
     let view = view(draft, &acting.actor, id)?;
@@ -88,6 +89,7 @@ pub(super) struct Begin {
     pub(super) owner: Owner,
     pub(super) session: Option<SessionId>,
     pub(super) asker: super::scene::Asker,
+    pub(super) schedule: Option<ScheduleId>,
 }
 
 impl Begin {
@@ -98,7 +100,16 @@ impl Begin {
         input: Value,
         reference: Option<(Fact, Reference)>,
     ) -> Result<TxId, Stop> {
-        let Self { workflow, version, definition, reference: text, owner, session, asker } = self;
+        let Self {
+            workflow,
+            version,
+            definition,
+            reference: text,
+            owner,
+            session,
+            asker,
+            schedule,
+        } = self;
         let input = checked_input(&definition, input)?;
         let id = TxId::new(draft.mint());
         let now = draft.moment.now;
@@ -132,6 +143,8 @@ impl Begin {
             stuck: None,
             calls: Vec::new(),
             next_call: 0,
+            paused: false,
+            schedule,
         };
         tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
         tx.one = one(draft, &definition, &tx, &asker)?;

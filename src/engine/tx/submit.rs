@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::access::{is_operator, is_owner, lets_in, may_see, may_submit};
 use super::event::TxEvent;
@@ -30,7 +30,7 @@ pub(super) fn asker(acting: &Acting) -> Asker {
 }
 
 /// The transaction, if the actor may know of it, and its definition.
-fn seen(
+pub(super) fn seen(
     draft: &Draft<'_>,
     acting: &Acting,
     id: TxId,
@@ -53,6 +53,9 @@ fn seen(
 
 /// The step, where it is open.
 fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t Open, Refusal> {
+    if tx.paused {
+        return Err(Refusal::Paused);
+    }
     let named = |open: &&Open| open.is_client && open.step.as_str() == step;
     tx.open.iter().find(named).ok_or_else(|| {
         let client = tx.open.iter().filter(|open| open.is_client);
@@ -335,6 +338,11 @@ pub enum Repair {
         /// Why.
         reason: String,
     },
+    /// The data are others, and the step is tried again.
+    Replace {
+        /// All of the data from now on.
+        data: Map<String, Value>,
+    },
 }
 
 /// Has a stuck transaction go on.
@@ -348,14 +356,25 @@ pub(in crate::engine) fn repair(
     if !is_operator(&acting.actor) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }
+    if tx.paused {
+        return Err(Refusal::Paused.into());
+    }
     let Some(stuck) = tx.stuck.clone() else { return Err(Refusal::NotStuck.into()) };
     let skipped = match repair {
-        Repair::Retry => None,
+        Repair::Retry | Repair::Replace { .. } => None,
         Repair::Skip { reason } => Some((stuck.step.clone(), Arc::from(reason.as_str()))),
     };
     let asker = asker(acting);
     let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
     let skips = skipped.is_some();
+    if let Repair::Replace { data } = repair {
+        let removed = match &*tx.data {
+            Value::Object(old) => old.keys().filter(|key| !data.contains_key(*key)).cloned(),
+            _ => return Err(Refusal::NotFound("data").into()),
+        };
+        let removed = removed.collect();
+        walk.emit(TxEvent::DataSet { set: Arc::new(data.clone()), removed })?;
+    }
     walk.emit(TxEvent::Retried { skipped })?;
     if tx.ending.is_some() {
         if skips && let Some(done) = tx.done.last() {

@@ -35,7 +35,7 @@ pub(super) fn next_due(tx: &Tx, definition: &Definition) -> Option<Time> {
 /// What is due first. Of what is due at the same time: the deadline, holds, reminders, steps, each
 /// in the order in which it came to be.
 fn earliest(tx: &Tx, definition: &Definition) -> Option<(Time, Due)> {
-    if tx.status.is_ended() || tx.ending.is_some() || tx.status == Status::Stuck {
+    if tx.status.is_ended() || tx.ending.is_some() || tx.status == Status::Stuck || tx.paused {
         return None;
     }
     let deadline = tx.deadline.map(|at| (at, Due::Deadline));

@@ -245,7 +245,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
     }
 
-    fn users(&self, by: &[By]) -> Result<Vec<Username>, Stop> {
+    pub(super) fn users(&self, by: &[By]) -> Result<Vec<Username>, Stop> {
         let mut users = Vec::new();
         for by in by {
             if let By::Named(expr) = by {
@@ -520,7 +520,7 @@ impl<'a, 'd> Walk<'a, 'd> {
 }
 
 /// The roles in whose inbox a step lies.
-fn inbox_roles(by: &[By]) -> Vec<Role> {
+pub(super) fn inbox_roles(by: &[By]) -> Vec<Role> {
     by.iter()
         .filter_map(|by| match by {
             By::Role(role) => Some(role.clone()),

@@ -198,6 +198,12 @@ codes! {
     CallbackLate "callback-late" 410 "Nobody waits for this callback any more",
         "The callback was used already, its time is up, or the transaction went another way.",
         "Nothing needs to be done; the transaction goes on without it.";
+    Paused "paused" 409 "The transaction is paused",
+        "An operator has stopped it: nobody takes a step of it, and no time is due in it.",
+        "Wait until an operator has it go on.";
+    CannotMigrate "cannot-migrate" 409 "The transaction does not fit into the version",
+        "A step that waits in it is missing there, or waits for something else, or its open branches are others. `detail` says which.",
+        "Map its steps with `steps`, or leave it in its version.";
     PastPivot "past-pivot" 409 "The transaction can only go forward",
         "It has passed the step after which nothing is undone.",
         "Go on with it; what went wrong is made good by another one.";

@@ -246,6 +246,8 @@ impl From<&Refusal> for Problem {
             Refusal::PastPivot => Code::PastPivot,
             Refusal::NotStuck => Code::NotStuck,
             Refusal::CallbackLate => Code::CallbackLate,
+            Refusal::Paused => Code::Paused,
+            Refusal::CannotMigrate(_) => Code::CannotMigrate,
             Refusal::AlreadyOpen => Code::AlreadyOpen,
             Refusal::ReferenceTaken => Code::ReferenceTaken,
             Refusal::WorkflowRetired => Code::WorkflowRetired,

@@ -1,0 +1,242 @@
+//! Something that is done to many transactions: in slices, each a commit of its own, so that
+//! whoever else wants something waits for one slice at most.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::engine::decide::Acting;
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::{Fact, Record, Timer, TimerOf};
+use crate::engine::tx::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
+use crate::engine::{Actor, Event, Outcome, Refusal};
+use crate::types::{JobId, Role, Span, StepName, Time, TxId, Username, WorkflowName};
+
+/// Transactions of one slice: their commit takes some milliseconds.
+const SLICE: usize = 20;
+
+/// Failures that are kept with their reasons; the others are counted.
+const FAILURES_MAX: usize = 20;
+
+/// How long a job that has ended can be looked at.
+const KEPT: Span = Span::from_hours(7 * 24);
+
+/// From one slice to the next: others get their turn in between.
+const PAUSE: Span = Span::from_ms(1);
+
+/// To which transactions something is done; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFilter {
+    /// Of this workflow.
+    pub workflow: Option<WorkflowName>,
+    /// In this version of it.
+    pub version: Option<u32>,
+    /// With this status.
+    pub status: Option<String>,
+    /// Of this user.
+    pub owner: Option<Username>,
+    /// In which this step is open.
+    pub step: Option<StepName>,
+}
+
+/// What is done to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum BulkAction {
+    /// Stuck ones try again.
+    Retry,
+    /// They are cancelled.
+    Cancel {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// They stop.
+    Pause,
+    /// They go on.
+    Resume,
+    /// They are moved to another version.
+    Migrate {
+        /// Which; `None`: the latest.
+        version: Option<u32>,
+        /// Steps that are called otherwise there.
+        steps: BTreeMap<StepName, StepName>,
+    },
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkAsk {
+    /// To which.
+    pub filter: BulkFilter,
+    /// What.
+    pub action: BulkAction,
+    /// Whether only to look to how many it would be done.
+    pub dry_run: bool,
+}
+
+/// A transaction to which it could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFailure {
+    /// Which.
+    pub transaction: TxId,
+    /// The refusal's code.
+    pub code: String,
+    /// The refusal in words.
+    pub message: String,
+}
+
+/// What is done to many transactions, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// To which.
+    pub filter: BulkFilter,
+    /// What.
+    pub action: BulkAction,
+    /// Whether nothing is done but counted.
+    pub dry_run: bool,
+    /// Who asked for it.
+    pub by: String,
+    /// The last transaction that was looked at.
+    pub after: TxId,
+    /// Later ones are left alone: they were not there when it began.
+    pub until: TxId,
+    /// How many were looked at.
+    pub examined: u64,
+    /// How many of them are meant.
+    pub matched: u64,
+    /// To how many it was done, or could be.
+    pub done: u64,
+    /// To how many it could not be done.
+    pub failed: u64,
+    /// The first of those.
+    pub failures: Vec<BulkFailure>,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended; `None`: it goes on.
+    pub ended_at: Option<Time>,
+}
+
+impl BulkFilter {
+    fn means(&self, tx: &Tx) -> bool {
+        let owned =
+            |name: &Username| matches!(&tx.owner, Owner::User(user) if user.username == *name);
+        self.workflow.as_ref().is_none_or(|workflow| tx.workflow == *workflow)
+            && self.version.is_none_or(|version| tx.version == version)
+            && self.status.as_deref().is_none_or(|status| Status::named(status) == Some(tx.status))
+            && self.owner.as_ref().is_none_or(owned)
+            && self.step.as_ref().is_none_or(|step| tx.open.iter().any(|open| open.step == *step))
+    }
+}
+
+/// Begins it; its first slice is in the same commit.
+pub(in crate::engine) fn begin(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    ask: &BulkAsk,
+) -> Result<Outcome, Stop> {
+    if acting.actor != Actor::System && !acting.actor.has(Role::OPERATOR) {
+        return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
+    }
+    let (id, until) = (JobId::new(draft.mint()), TxId::new(draft.mint()));
+    let job = Box::new(Job {
+        id,
+        filter: ask.filter.clone(),
+        action: ask.action.clone(),
+        dry_run: ask.dry_run,
+        by: Who::of(&acting.actor).name.to_string(),
+        after: TxId::new(0),
+        until,
+        examined: 0,
+        matched: 0,
+        done: 0,
+        failed: 0,
+        failures: Vec::new(),
+        started_at: draft.moment.now,
+        ended_at: None,
+    });
+    let data = json!({ "job": id, "action": job.action, "dry_run": job.dry_run });
+    draft.emit(Event::Told { kind: "abide.bulk.began", data })?;
+    let job = slice(draft, job)?;
+    Ok(Outcome::Job(job))
+}
+
+/// The next slice of a job, or the end of what is kept of it.
+pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: JobId) -> Result<(), Stop> {
+    let Some(job) = draft.job(id)?.cloned() else { return Ok(()) };
+    if job.ended_at.is_some() {
+        draft.delete(Fact::Job(id));
+        return Ok(());
+    }
+    slice(draft, job).map(drop)
+}
+
+fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
+    let page = draft.transactions(&Fact::Txs(job.after))?.to_vec();
+    let page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).take(SLICE).collect();
+    // All are read before anything is done: a record that must be loaded has the decision begin
+    // again, and reading is cheap.
+    let mut meant = Vec::new();
+    for id in &page {
+        if draft.tx(*id)?.is_some_and(|tx| job.filter.means(tx)) {
+            meant.push(*id);
+        }
+    }
+    let acting = Acting::of_system();
+    for id in &meant {
+        let before = draft.savepoint();
+        match act(draft, &acting, *id, &job.action) {
+            Ok(_) => job.done += 1,
+            Err(Stop::Refused(refusal)) => {
+                draft.back_to(before.clone());
+                job.failed += 1;
+                if job.failures.len() < FAILURES_MAX {
+                    let (code, message) = (refusal.name().to_owned(), refusal.to_string());
+                    job.failures.push(BulkFailure { transaction: *id, code, message });
+                }
+            }
+            Err(need) => return Err(need),
+        }
+        if job.dry_run {
+            draft.back_to(before);
+        }
+    }
+    let count = |list: &[TxId]| u64::try_from(list.len()).unwrap_or(u64::MAX);
+    job.examined += count(&page);
+    job.matched += count(&meant);
+    let now = draft.moment.now;
+    let due = if let Some(last) = page.last() {
+        job.after = *last;
+        now.plus(PAUSE)
+    } else {
+        job.ended_at = Some(now);
+        let data = json!({
+            "job": job.id, "matched": job.matched, "done": job.done, "failed": job.failed,
+        });
+        draft.emit(Event::Told { kind: "abide.bulk.ended", data })?;
+        now.plus(KEPT)
+    };
+    draft.arm(Timer { due, what: TimerOf::Job(job.id) });
+    draft.put(Fact::Job(job.id), Record::Job(job.clone()));
+    Ok(job)
+}
+
+fn act(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: TxId,
+    action: &BulkAction,
+) -> Result<Outcome, Stop> {
+    match action {
+        BulkAction::Retry => tx::repair(draft, acting, id, &Repair::Retry),
+        BulkAction::Cancel { reason } => tx::cancel(draft, acting, id, reason.as_deref(), None),
+        BulkAction::Pause => tx::pause(draft, acting, id, true),
+        BulkAction::Resume => tx::pause(draft, acting, id, false),
+        BulkAction::Migrate { version, steps } => {
+            let ask = MigrateAsk { version: *version, steps: steps.clone(), dry_run: false };
+            tx::migrate(draft, acting, id, &ask)
+        }
+    }
+}

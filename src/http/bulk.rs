@@ -1,0 +1,246 @@
+//! `/v1/transactions/bulk`: something that is done to many transactions, and how far it is.
+
+use std::collections::BTreeMap;
+
+use http::{StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc};
+use crate::engine::{
+    BulkAction, BulkAsk, BulkFilter, Command, Job, Outcome, REASON_BYTES_MAX, Refusal, Status,
+};
+use crate::types::{JobId, StepName, Time, TxId, Username, WorkflowName};
+
+/// To which transactions; what is left out does not matter.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filter {
+    /// Of this workflow.
+    #[serde(default)]
+    workflow: Option<WorkflowName>,
+    /// In this version of it.
+    #[serde(default)]
+    version: Option<u32>,
+    /// With this status.
+    #[serde(default)]
+    status: Option<String>,
+    /// Of this user.
+    #[serde(default)]
+    owner: Option<Username>,
+    /// In which this step is open.
+    #[serde(default)]
+    step: Option<StepName>,
+}
+
+/// What is done to them, with what it needs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Act {
+    /// `retry`, `cancel`, `pause`, `resume` or `migrate`.
+    r#type: String,
+    /// Of `cancel`: why.
+    #[serde(default)]
+    reason: Option<String>,
+    /// Of `migrate`: to which version; `null`: the latest.
+    #[serde(default)]
+    version: Option<u32>,
+    /// Of `migrate`: steps that are called otherwise there.
+    #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    steps: BTreeMap<StepName, StepName>,
+}
+
+/// What is asked for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bulk {
+    /// To which transactions.
+    filter: Filter,
+    /// What: a word, or an object with the word as its `type`.
+    #[schemars(with = "Value")]
+    action: Value,
+    /// Whether only to count.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// A transaction to which it could not be done.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BulkFailure")]
+struct ShownFailure<'a> {
+    /// Which.
+    transaction: TxId,
+    /// The refusal's code.
+    code: &'a str,
+    /// The refusal in words.
+    message: &'a str,
+}
+
+/// What is done to many transactions.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BulkJob")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: JobId,
+    /// `running` or `done`.
+    status: &'static str,
+    /// Whether nothing is done but counted.
+    dry_run: bool,
+    /// What is done.
+    #[schemars(with = "Map<String, Value>")]
+    action: &'a BulkAction,
+    /// To which.
+    #[schemars(with = "Map<String, Value>")]
+    filter: &'a BulkFilter,
+    /// Who asked for it.
+    by: &'a str,
+    /// How many were looked at.
+    examined: u64,
+    /// How many of them are meant.
+    matched: u64,
+    /// To how many it was done, or could be.
+    done: u64,
+    /// To how many it could not be done.
+    failed: u64,
+    /// The first of those.
+    failures: Vec<ShownFailure<'a>>,
+    /// When it began.
+    started_at: Time,
+    /// When it ended.
+    ended_at: Option<Time>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(job: &'a Job) -> Self {
+        let failures = job.failures.iter().map(|failure| ShownFailure {
+            transaction: failure.transaction,
+            code: &failure.code,
+            message: &failure.message,
+        });
+        Self {
+            id: job.id,
+            status: if job.ended_at.is_some() { "done" } else { "running" },
+            dry_run: job.dry_run,
+            action: &job.action,
+            filter: &job.filter,
+            by: &job.by,
+            examined: job.examined,
+            matched: job.matched,
+            done: job.done,
+            failed: job.failed,
+            failures: failures.collect(),
+            started_at: job.started_at,
+            ended_at: job.ended_at,
+        }
+    }
+}
+
+pub(super) const BEGIN: Doc = Doc {
+    id: "bulkTransactions",
+    tag: "bulk",
+    summary: "Does something to all transactions that a filter means",
+    text: "It goes on by itself, in slices, and over restarts; GET tells how far it is. \
+           Transactions that are started later are left alone. With `dry_run` it is tried on each, \
+           and nothing is changed.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Bulk>)],
+        example: r#"{"filter":{"workflow":"order","status":"stuck"},"action":"retry","dry_run":true}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        202,
+        "It has begun.",
+        SchemaGenerator::subschema_for::<Shown<'_>>,
+        "",
+    )
+    .with(&["Location"])],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+fn action(value: Value) -> Result<BulkAction, Problem> {
+    let act: Act = match value {
+        Value::String(name) => {
+            Act { r#type: name, reason: None, version: None, steps: BTreeMap::new() }
+        }
+        other => serde_json::from_value(other)
+            .map_err(|error| Problem::field("/action", "invalid-value", error.to_string()))?,
+    };
+    let Act { r#type, reason, version, steps } = act;
+    let migrates = version.is_some() || !steps.is_empty();
+    match r#type.as_str() {
+        "cancel" | "migrate" => {}
+        _ if reason.is_some() || migrates => {
+            let message = "this action takes nothing beside its `type`";
+            return Err(Problem::field("/action", "unknown-field", message));
+        }
+        _ => {}
+    }
+    Ok(match r#type.as_str() {
+        "retry" => BulkAction::Retry,
+        "cancel" if !migrates => {
+            if reason.as_ref().is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
+                let message = format!("must have at most {REASON_BYTES_MAX} bytes");
+                return Err(Problem::field("/action/reason", "too-long", message));
+            }
+            BulkAction::Cancel { reason }
+        }
+        "pause" => BulkAction::Pause,
+        "resume" => BulkAction::Resume,
+        "migrate" if reason.is_none() => BulkAction::Migrate { version, steps },
+        "cancel" | "migrate" => {
+            let message = "`reason` belongs to cancel, `version` and `steps` to migrate";
+            return Err(Problem::field("/action", "unknown-field", message));
+        }
+        _ => {
+            let message = "must be retry, cancel, pause, resume or migrate";
+            return Err(Problem::field("/action", "invalid-value", message));
+        }
+    })
+}
+
+pub(super) async fn begin(call: Call) -> Result<Reply, Problem> {
+    let Bulk { filter, action: act, dry_run } = call.json()?;
+    let Filter { workflow, version, status, owner, step } = filter;
+    if status.as_deref().is_some_and(|status| Status::named(status).is_none()) {
+        let message = "is no status of a transaction";
+        return Err(Problem::field("/filter/status", "invalid-value", message));
+    }
+    let filter = BulkFilter { workflow, version, status, owner, step };
+    let ask = BulkAsk { filter, action: action(act)?, dry_run };
+    let write = |outcome: &Outcome, _| match outcome {
+        Outcome::Job(job) => {
+            let location = format!("/v1/transactions/bulk/{}", job.id);
+            let reply = Reply::json(&Shown::new(job))?.status(StatusCode::ACCEPTED);
+            Ok(reply.with_text(header::LOCATION, &location))
+        }
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(Command::Bulk(Box::new(ask)), write).await)
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getBulkJob",
+    tag: "bulk",
+    summary: "How far it is, what is done to many transactions",
+    answers: &[AnswerDoc::json(
+        200,
+        "It as it is now; for a week after its end.",
+        SchemaGenerator::subschema_for::<Shown<'_>>,
+        "",
+    )],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    let id = call.parameters.at(0).parse();
+    let id = id.map_err(|_| Problem::from(Refusal::NotFound("job")))?;
+    Reply::json(&Shown::new(&call.api.app.job(call.actor(), id)?))
+}

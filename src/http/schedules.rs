@@ -1,0 +1,240 @@
+//! `/v1/schedules`: transactions that the calendar starts.
+
+use http::{StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::call::{Call, unexpected};
+use super::input::Media;
+use super::lists;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::users;
+use crate::engine::{
+    CatchUp, Command, Firing, Outcome, Overlap, Refusal, Schedule, ScheduleAsk, ScheduleOwner,
+};
+use crate::types::{ScheduleId, Time, TxId, Username, WorkflowName};
+
+/// A schedule to make.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Create {
+    /// The workflow that is started.
+    workflow: WorkflowName,
+    /// When: minute, hour, day of month, month, day of week.
+    #[schemars(length(max = 256))]
+    cron: String,
+    /// By the calendar of this time zone; `null`: UTC.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    zone: Option<String>,
+    /// The input of each start.
+    #[serde(default)]
+    #[schemars(with = "Option<Map<String, Value>>")]
+    input: Option<Map<String, Value>>,
+    /// Whose the transactions are; `null`: whoever makes the schedule.
+    #[serde(default)]
+    owner: Option<Username>,
+    /// What happens when the last one is still open: `skip` (default), `queue` or `allow`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    overlap: Option<Overlap>,
+    /// What happens with times that passed while the server was down: `none`, `one` (default: one
+    /// start stands for all of them) or `all` (each, as far as it is not older than a day).
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    catch_up: Option<CatchUp>,
+}
+
+/// What became of the last time.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ScheduleFiring")]
+struct ShownFiring<'a> {
+    /// Which time.
+    at: Time,
+    /// The transaction that was started.
+    transaction: Option<TxId>,
+    /// `skipped`, `queued`, `missed`, or the code of the refusal; `null`: it was started.
+    why_not: Option<&'a str>,
+}
+
+/// A schedule.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Schedule")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: ScheduleId,
+    /// The workflow that is started.
+    workflow: &'a WorkflowName,
+    /// When.
+    cron: &'a str,
+    /// By the calendar of this time zone.
+    zone: &'a str,
+    /// The input of each start.
+    input: &'a Map<String, Value>,
+    /// Whose the transactions are.
+    owner: String,
+    /// What happens when the last one is still open.
+    #[schemars(with = "String")]
+    overlap: Overlap,
+    /// What happens with times that passed while the server was down.
+    #[schemars(with = "String")]
+    catch_up: CatchUp,
+    /// The next time.
+    next_at: Option<Time>,
+    /// What became of the last time.
+    last: Option<ShownFiring<'a>>,
+    /// How many starts wait for the end of the last one.
+    queued: u32,
+    /// When it was made.
+    created_at: Time,
+}
+
+/// A page of schedules.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Schedules")]
+pub(super) struct Page<'a> {
+    /// Newest first.
+    items: Vec<Shown<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(schedule: &'a Schedule) -> Self {
+        let firing = |firing: &'a Firing| ShownFiring {
+            at: firing.at,
+            transaction: firing.started,
+            why_not: firing.why_not.as_deref(),
+        };
+        Self {
+            id: schedule.id,
+            workflow: &schedule.workflow,
+            cron: &schedule.cron,
+            zone: &schedule.zone,
+            input: &schedule.input,
+            owner: match &schedule.owner {
+                ScheduleOwner::User(name) => name.to_string(),
+                ScheduleOwner::Key(id) => id.to_string(),
+            },
+            overlap: schedule.overlap,
+            catch_up: schedule.catch_up,
+            next_at: schedule.next_at,
+            last: schedule.last.as_ref().map(firing),
+            queued: schedule.queued,
+            created_at: schedule.created_at,
+        }
+    }
+}
+
+pub(super) const CREATE: Doc = Doc {
+    id: "createSchedule",
+    tag: "schedules",
+    summary: "Has the calendar start transactions of a workflow",
+    text: "Each time counts once, over restarts too. A time that the zone leaves out comes as much \
+           later; one that comes twice counts at its first.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],
+        example: r#"{"workflow":"report","cron":"0 6 * * MON","zone":"Europe/Berlin","overlap":"skip"}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        201,
+        "The schedule.",
+        SchemaGenerator::subschema_for::<Shown<'_>>,
+        "",
+    )
+    .with(&["Location"])],
+    problems: &[Code::NotFound, Code::InvalidInput, Code::WorkflowRetired, Code::LimitReached],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
+    let Create { workflow, cron, zone, input, owner, overlap, catch_up } = call.json()?;
+    let ask = ScheduleAsk {
+        workflow,
+        cron,
+        zone: zone.unwrap_or_else(|| "UTC".to_owned()),
+        input: input.unwrap_or_default(),
+        owner,
+        overlap: overlap.unwrap_or_default(),
+        catch_up: catch_up.unwrap_or_default(),
+    };
+    let write = |outcome: &Outcome, _| match outcome {
+        Outcome::Schedule(schedule) => {
+            let location = format!("/v1/schedules/{}", schedule.id);
+            let reply = Reply::json(&Shown::new(schedule))?.status(StatusCode::CREATED);
+            Ok(reply.with_text(header::LOCATION, &location))
+        }
+        other => Err(unexpected(other)),
+    };
+    Ok(call.execute(Command::CreateSchedule(Box::new(ask)), write).await)
+}
+
+fn id(call: &Call) -> Result<ScheduleId, Problem> {
+    let id = call.parameters.at(0).parse();
+    id.map_err(|_| Problem::from(Refusal::NotFound("schedule")))
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getSchedule",
+    tag: "schedules",
+    summary: "A schedule",
+    answers: &[AnswerDoc::json(
+        200,
+        "The schedule.",
+        SchemaGenerator::subschema_for::<Shown<'_>>,
+        "",
+    )],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    Reply::json(&Shown::new(&call.api.app.schedule(id(call)?)?))
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listSchedules",
+    tag: "schedules",
+    summary: "The schedules, newest first",
+    query: &[
+        users::LIST.query[0],
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<ScheduleId>,
+        },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of schedules.",
+        SchemaGenerator::subschema_for::<Page<'_>>,
+        "",
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    let page = call.api.app.schedules(lists::ask(&call.query)?)?;
+    let items = page.items.iter().map(Shown::new).collect();
+    Reply::json(&Page { items, next_cursor: lists::cursor(page.next) })
+}
+
+pub(super) const DELETE: Doc = Doc {
+    id: "deleteSchedule",
+    tag: "schedules",
+    summary: "Forgets a schedule; what it has started goes on",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "It starts nothing more.")],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn delete(call: Call) -> Result<Reply, Problem> {
+    let id = id(&call)?;
+    Ok(call.execute_quietly(Command::DeleteSchedule { id }).await)
+}
