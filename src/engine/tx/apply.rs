@@ -93,6 +93,11 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.open.clone_from(open);
             tx.taken.clone_from(taken);
             tx.stuck.clone_from(stuck);
+            for user in open.iter().flat_map(|open| &open.users) {
+                if !tx.asked.contains(user) {
+                    tx.asked.push(user.clone());
+                }
+            }
             if let Value::Object(data) = Arc::make_mut(&mut tx.data) {
                 data.extend((**added).clone());
             }
