@@ -6,8 +6,8 @@
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, live, transactions, transfers, values, workflows};
 use super::{
-    bulk, by_key, callbacks, data, hooks, inbox, keys, links, operators, ops, pages, schedules, sessions,
-    tokens, users,
+    bulk, by_key, callbacks, data, hooks, inbox, keys, links, operators, ops, pages, schedules,
+    sessions, tokens, users,
 };
 
 macro_rules! routes {

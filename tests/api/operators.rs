@@ -14,6 +14,8 @@ steps:
   begin: { pivot: true, next: lease }
   lease:
     wait: { for: 10m }
+    next: pay
+  pay:
     do: [ { transfer: { from: \"world\", to: =data.to, amount: 5, authority: workflow } } ]
     next: hand-over
   hand-over:

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::engine::ledger::Hold;
 use crate::engine::{Actor, Digest, KeyRef, UserRef};
 use crate::types::{
-    AccountId, KeyId, Role, ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId, Username,
-    WorkflowName,
+    AccountId, KeyId, Role, ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId,
+    Username, WorkflowName,
 };
 
 /// A transaction.
