@@ -17,6 +17,7 @@ mod participant;
 mod scenarios;
 mod serve;
 mod settings;
+mod tail;
 mod verify;
 mod workflow;
 mod workflows;
@@ -55,6 +56,8 @@ enum Command {
     Verify(verify::Verify),
     /// Play the services that the example travel.yaml calls, with their bad habits.
     DemoParticipant(participant::Participant),
+    /// Follow what happens on a running server.
+    Tail(tail::Tail),
     /// Check and draw definitions of workflows, without a server.
     Workflow(workflow::Workflow),
 }
@@ -102,6 +105,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Bench(what)) => bench::run(&what),
         Some(Command::Verify(what)) => verify::run(&what),
         Some(Command::DemoParticipant(what)) => participant::run(&what),
+        Some(Command::Tail(what)) => tail::run(&what),
         Some(Command::Workflow(what)) => workflow::run(&what),
     };
     match done {

@@ -50,6 +50,8 @@ pub struct Call {
     pub idempotency: Option<Idempotency>,
     /// The body and its media type; `None`: the route takes none.
     pub body: Option<(Media, Bytes)>,
+    /// The connection, for who asked for another protocol.
+    pub upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
 
 impl Call {

@@ -18,6 +18,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
 use http::header::{self, HeaderMap};
 use http::{Method, Request, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
 use serde::Deserialize;
 use warp::path::FullPath;
 use warp::{Filter, Rejection};
@@ -44,12 +45,41 @@ const NO_ROUTE: RoutePattern = RoutePattern("none");
 /// What warp's filter has taken from a request.
 struct Head {
     method: Method,
-    path: FullPath,
+    path: String,
     query: String,
     headers: HeaderMap,
     address: IpAddr,
     scheme: Scheme,
     id: RequestId,
+    upgrade: Option<OnUpgrade>,
+}
+
+/// A request that came in another way than over HTTP.
+pub(super) struct Inner {
+    /// Its method.
+    pub(super) method: Method,
+    /// Its path.
+    pub(super) path: String,
+    /// Its headers.
+    pub(super) headers: HeaderMap,
+    /// From where it comes.
+    pub(super) address: IpAddr,
+    /// How it comes.
+    pub(super) scheme: Scheme,
+    /// Its body.
+    pub(super) body: Bytes,
+}
+
+/// Answers it as if it had come over HTTP.
+pub(super) async fn inner(api: Arc<Api>, inner: Inner) -> Reply {
+    let Inner { method, path, headers, address, scheme, body } = inner;
+    let (query, id, upgrade) = (String::new(), RequestId::next(), None);
+    let head = Head { method, path, query, headers, address, scheme, id, upgrade };
+    let mut seen = Seen { pattern: NO_ROUTE, standing: None };
+    let body = futures_util::stream::iter([Ok::<_, warp::Error>(body)]);
+    // Boxed: a socket's handler waits for another one.
+    let reply = Box::pin(respond(api, head, body, &mut seen)).await;
+    reply.unwrap_or_else(|problem| Reply::problem(&problem, &id.to_string()))
 }
 
 /// The service that stands behind the accept loop: one warp filter that takes the request apart,
@@ -72,12 +102,24 @@ pub fn service(
         .and(warp::ext::get::<ClientAddress>())
         .and(warp::ext::get::<Scheme>())
         .and(warp::ext::get::<RequestId>())
+        .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
-        .then(move |method, path, query, headers, address: ClientAddress, scheme, id, body| {
-            let api = Arc::clone(&api);
-            let head = Head { method, path, query, headers, address: address.0, scheme, id };
-            async move { on_wire(answer(api, head, body).await) }
-        })
+        .then(
+            move |method,
+                  path: FullPath,
+                  query,
+                  headers,
+                  address: ClientAddress,
+                  scheme,
+                  id,
+                  upgrade,
+                  body| {
+                let api = Arc::clone(&api);
+                let (path, address) = (path.as_str().to_owned(), address.0);
+                let head = Head { method, path, query, headers, address, scheme, id, upgrade };
+                async move { on_wire(answer(api, head, body).await) }
+            },
+        )
         .recover(recovered);
     warp::service(routes)
 }
@@ -149,7 +191,7 @@ where
         Target::Route(route, parameters) => (route, parameters),
         Target::Answered(reply) => return Ok(reply),
     };
-    let Head { method: _, path, query: raw_query, headers, address, scheme, id } = head;
+    let Head { method: _, path, query: raw_query, headers, address, scheme, id, upgrade } = head;
     let doc = route.doc;
     if doc.hashes {
         seen.count(rates.map(|rates| rates.login(address)))?;
@@ -181,6 +223,7 @@ where
         by_cookie,
         idempotency: None,
         body: None,
+        upgrade,
     };
     if let Err(problem) = admitted {
         return Err(note_denial(call, problem).await);
@@ -201,7 +244,7 @@ where
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
         let method = route.method.as_str();
-        let fingerprint = call.api.app.fingerprint(method, path.as_str(), &raw_query, bytes);
+        let fingerprint = call.api.app.fingerprint(method, &path, &raw_query, bytes);
         call.idempotency = Some(Idempotency { key, fingerprint });
     }
     match route.handler {
@@ -222,7 +265,7 @@ enum Target {
 }
 
 fn find(api: &Api, head: &Head, seen: &mut Seen) -> Result<Target, Problem> {
-    let Some(found) = api.trie.find(head.path.as_str())? else {
+    let Some(found) = api.trie.find(&head.path)? else {
         return Err(Problem::new(Code::NotFound, "no route has this path; see /openapi.json"));
     };
     if head.method == Method::OPTIONS {

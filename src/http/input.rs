@@ -1,6 +1,8 @@
 //! Strict reading of what is not a body: query, headers, media types. What could be understood
 //! in two ways is refused with its reason.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::problem::{Code, FieldError, Problem};
@@ -11,6 +13,26 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 
 /// Longest Idempotency-Key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// RFC 7240: what was made of `Prefer`.
+pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Longest wait for a change: less than proxies give an answer.
+pub const WAIT_MAX: Duration = Duration::from_mins(1);
+
+/// How long the caller wants to wait (`Prefer: wait=SECONDS`, RFC 7240), at most [`WAIT_MAX`]. A
+/// preference that is not understood is none.
+#[must_use]
+pub fn prefer_wait(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = lines.flat_map(|line| line.split(','));
+    let seconds = preferences.find_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let is_wait = name.trim().eq_ignore_ascii_case("wait");
+        is_wait.then(|| value.trim().trim_matches('"').parse::<u64>().ok()).flatten()
+    })?;
+    Some(Duration::from_secs(seconds).min(WAIT_MAX))
+}
 
 /// Rows of a list when the caller does not say.
 pub const PAGE_DEFAULT: usize = 50;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 mod accounts;
 mod amounts;
 mod assets;
+mod asyncapi;
 pub mod browser;
 mod bulk;
 mod by_key;
@@ -44,6 +45,7 @@ mod schemas;
 pub mod server;
 mod sessions;
 pub mod shape;
+mod socket;
 mod tokens;
 mod transactions;
 mod transfers;
@@ -101,6 +103,7 @@ pub struct Api {
     origins: Origins,
     trie: Trie,
     openapi: Bytes,
+    asyncapi: Bytes,
     docs: Bytes,
 }
 
@@ -121,6 +124,7 @@ impl Api {
             origins: Origins::new(&settings.cors_origins),
             docs: pages::render(&document).into(),
             openapi: document.to_string().into(),
+            asyncapi: asyncapi::document().to_string().into(),
             app,
             settings,
             readiness,

@@ -87,6 +87,13 @@ pub(super) fn openapi(call: &Call) -> Reply {
     Reply::json_bytes(call.api.openapi.clone())
 }
 
+pub(super) const ASYNCAPI: Doc =
+    Doc { id: "asyncapi", summary: "What is live: AsyncAPI 3.0", ..OPENAPI };
+
+pub(super) fn asyncapi(call: &Call) -> Reply {
+    Reply::json_bytes(call.api.asyncapi.clone())
+}
+
 /// What this server allows.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Capabilities<'a> {

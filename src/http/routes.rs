@@ -7,7 +7,7 @@ use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, live, transactions, transfers, values, workflows};
 use super::{
     bulk, by_key, callbacks, data, hooks, inbox, keys, links, operators, ops, pages, schedules,
-    sessions, tokens, users,
+    sessions, socket, tokens, users,
 };
 
 macro_rules! routes {
@@ -59,6 +59,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/readyz"                               Anyone         now   ops::ready                READY;
     GET    "/metrics"                              Auditor        page  ops::metrics              METRICS;
     GET    "/openapi.json"                         Anyone         page  ops::openapi              OPENAPI;
+    GET    "/asyncapi.json"                        Anyone         page  ops::asyncapi             ASYNCAPI;
     GET    "/docs"                                 Anyone         page  pages::docs               DOCS;
     GET    "/problems/{code}"                      Anyone         now   pages::problem            PROBLEM;
     GET    "/set-password"                         Anyone         page  links::show               SHOW;
@@ -116,10 +117,11 @@ pub(super) static ROUTES: &[Route] = routes! {
 
     POST   "/v1/workflows/{name}/transactions"     Actor          later transactions::start       START;
     GET    "/v1/transactions"                      Actor          now   transactions::list        LIST;
-    GET    "/v1/transactions/{id}"                 Actor          now   transactions::show        SHOW;
+    GET    "/v1/transactions/{id}"                 Actor          later transactions::show        SHOW;
     GET    "/v1/transactions/{id}/history"         Actor          now   live::history             HISTORY;
     GET    "/v1/transactions/{id}/events"          Actor          later live::of_transaction      OF_TRANSACTION;
     GET    "/v1/events"                            Actor          later live::events              EVENTS;
+    GET    "/v1/socket"                            Caller         later socket::open              OPEN;
     POST   "/v1/transactions/{id}/steps/{step}"    Actor          later transactions::submit      SUBMIT;
     POST   "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::claim       CLAIM;
     DELETE "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::release     RELEASE;

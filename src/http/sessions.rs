@@ -16,6 +16,7 @@ use super::route::{AnswerDoc, Body, Doc, Parameter};
 use super::schemas::{JsonText, limit};
 use super::server::Scheme;
 use super::shape;
+use crate::app::App;
 use crate::engine::{Command, Outcome, SessionView};
 use crate::types::{Password, ProfileName, Revision, Role, SessionId, Time, Token, Username};
 
@@ -131,6 +132,10 @@ pub(super) struct Shown<'a> {
     address: Option<&'a str>,
     /// Whether it is the one that asks.
     current: bool,
+    /// How many streams and sockets of it are open.
+    connections: usize,
+    /// Since when one is; `null`: none is.
+    connected_since: Option<Time>,
     /// What services have noted about it.
     facts: JsonText,
     /// The session's data, with `?include=data`.
@@ -165,7 +170,9 @@ impl<'a> Issued<'a> {
 }
 
 impl<'a> Shown<'a> {
-    fn new(session: &'a SessionView, current: Option<SessionId>, now: Time) -> Self {
+    fn new(session: &'a SessionView, current: Option<SessionId>, app: &App) -> Self {
+        let now = app.now();
+        let (connections, connected_since) = app.connections(session.id);
         Self {
             id: session.id,
             user: session.user.as_ref().map(|user| &user.username),
@@ -180,13 +187,15 @@ impl<'a> Shown<'a> {
             device: session.agent.as_deref(),
             address: session.address.as_deref(),
             current: current == Some(session.id),
+            connections,
+            connected_since,
             facts: JsonText(session.facts.clone()),
             data: None,
         }
     }
 }
 
-const SESSION_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","user":"alice","roles":["teller"],"created_at":"2026-11-24T10:00:00.000Z","last_seen_at":"2026-11-24T10:04:30.000Z","idle_expires_at":"2026-11-24T10:34:30.000Z","expires_at":"2026-11-24T22:00:00.000Z","elevated_until":null,"profile":null,"via":null,"device":"curl/8.5.0","address":"192.0.2.7","current":true,"facts":{}}"#;
+const SESSION_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","user":"alice","roles":["teller"],"created_at":"2026-11-24T10:00:00.000Z","last_seen_at":"2026-11-24T10:04:30.000Z","idle_expires_at":"2026-11-24T10:34:30.000Z","expires_at":"2026-11-24T22:00:00.000Z","elevated_until":null,"profile":null,"via":null,"device":"curl/8.5.0","address":"192.0.2.7","current":true,"connections":0,"connected_since":null,"facts":{}}"#;
 const ISSUED_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","token":"abs_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","user":"alice","roles":["teller"],"created_at":"2026-11-24T10:00:00.000Z","idle_expires_at":"2026-11-24T10:30:00.000Z","expires_at":"2026-11-24T22:00:00.000Z","elevated_until":null}"#;
 
 fn opening(generator: &mut SchemaGenerator) -> Schema {
@@ -308,7 +317,7 @@ pub(super) const CURRENT: Doc = Doc {
 
 pub(super) fn current(call: &Call) -> Result<Reply, Problem> {
     let session = call.session()?;
-    let mut shown = Shown::new(session, Some(session.id), call.api.app.now());
+    let mut shown = Shown::new(session, Some(session.id), &call.api.app);
     if call.query.only("include", "data")? {
         shown.data = Some(JsonText(call.api.app.session_data(call.actor())?.json));
     }
@@ -424,8 +433,8 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let more = sessions.len() > page.limit;
     sessions.truncate(page.limit);
     let next = sessions.last().filter(|_| more).map(|session| session.id);
-    let now = call.api.app.now();
-    let items = sessions.iter().map(|session| Shown::new(session, current, now)).collect();
+    let app = &call.api.app;
+    let items = sessions.iter().map(|session| Shown::new(session, current, app)).collect();
     Reply::json(&Listed { items, next_cursor: lists::cursor(next) })
 }
 
@@ -453,7 +462,7 @@ pub(super) const SHOW: Doc = Doc {
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let session = call.api.app.session(call.actor(), named(call)?)?;
-    Reply::json(&Shown::new(&session, call.actor().session(), call.api.app.now()))
+    Reply::json(&Shown::new(&session, call.actor().session(), &call.api.app))
 }
 
 /// An id that is none names nothing.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, unexpected};
-use super::input::{Media, parameter};
+use super::input::{self, Media, parameter};
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
@@ -428,18 +428,34 @@ pub(super) const SHOW: Doc = Doc {
     id: "getTransaction",
     tag: "transactions",
     summary: "A transaction",
+    text: "With `If-None-Match` and `Prefer: wait=SECONDS` (at most 60) the answer comes when there \
+           is a newer revision, else 304 when the time is up.",
     condition: Condition::IfNoneMatch,
     answers: &[NOW, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let view = call.api.app.transaction(call.actor(), id(call)?)?;
-    match call.not_modified(view.revision)? {
-        Some(reply) => Ok(reply),
-        None => written(&view, false),
-    }
+pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
+    let (tx, tags) = (id(&call)?, input::if_none_match(&call.headers)?);
+    let wait = input::prefer_wait(&call.headers).filter(|_| tags.is_some());
+    let is_news = |revision| tags.as_ref().is_none_or(|tags| !tags.matches(revision));
+    let app = &call.api.app;
+    let view = match wait {
+        None => app.transaction(call.actor(), tx)?,
+        Some(wait) => app.transaction_when(call.actor(), tx, wait, is_news).await?,
+    };
+    let reply = match call.not_modified(view.revision)? {
+        Some(reply) => reply,
+        None => written(&view, false)?,
+    };
+    Ok(match wait {
+        None => reply,
+        Some(wait) => {
+            let applied = format!("wait={}", wait.as_secs());
+            reply.with_text(input::PREFERENCE_APPLIED, &applied)
+        }
+    })
 }
 
 pub(super) const LIST: Doc = Doc {

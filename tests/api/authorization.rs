@@ -48,6 +48,7 @@ const ROWS: &[Row] = &[
     ("GET", "/readyz", OPEN),
     ("GET", "/openapi.json", OPEN),
     ("GET", "/docs", OPEN),
+    ("GET", "/asyncapi.json", OPEN),
     ("GET", "/problems/{code}", OPEN),
     ("GET", "/v1/capabilities", OPEN),
     ("GET", "/set-password", OPEN),
@@ -90,6 +91,8 @@ const ROWS: &[Row] = &[
     ("PUT", "/v1/sessions/by-key/{key}", SERVICE),
     ("DELETE", "/v1/sessions/by-key/{key}", SERVICE),
     ("GET", "/v1/events", KNOWN),
+    // Who it is may be said later; a plain request is told how to ask.
+    ("GET", "/v1/socket", OPEN),
     ("GET", "/v1/transactions/{id}/history", [Who, Hidden, Yes, Yes, Hidden]),
     ("GET", "/v1/transactions/{id}/events", [Who, Hidden, Yes, Yes, Hidden]),
     ("POST", "/v1/introspect", SERVICE),
@@ -346,6 +349,7 @@ fn cell_of(answer: &Answer) -> Cell {
         403 => No,
         404 => Hidden,
         409 if answer.json()["code"] == "not-stuck" => Yes,
+        400 if answer.json()["detail"].to_string().contains("WebSocket") => Yes,
         other => panic!("{other} is no answer to who may: {answer}"),
     }
 }

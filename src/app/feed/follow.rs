@@ -38,7 +38,7 @@ pub struct Follower {
 
 impl Follower {
     pub(super) fn new(app: Arc<App>, actor: Actor, scope: Scope, after: Option<EventId>) -> Self {
-        let (seat, inbox, read_to) = app.feed.sit(&actor, scope);
+        let (seat, inbox, read_to) = app.feed.sit(&actor, scope, app.now());
         let after = after.unwrap_or(EventId::end_of(read_to));
         Self { app, actor, scope, seat, inbox, after, read_to }
     }

@@ -24,7 +24,7 @@ use super::app::App;
 use crate::engine::{Actor, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, StoreError, View};
-use crate::types::{Revision, TxId};
+use crate::types::{Revision, SessionId, Time, TxId};
 use told::Told;
 
 /// Most commits that are looked at for one page of events: some milliseconds of reading.
@@ -182,6 +182,12 @@ impl App {
     /// Ends all that is followed: before the server stops.
     pub fn end_feed(&self) {
         self.feed.close();
+    }
+
+    /// How many connections of a session follow the feed, and since when one does.
+    #[must_use]
+    pub fn connections(&self, session: SessionId) -> (usize, Option<Time>) {
+        self.feed.of_session(session)
     }
 
     /// How many follow the feed.

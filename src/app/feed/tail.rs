@@ -16,7 +16,7 @@ use crate::engine::{Actor, OwnerId};
 use crate::records::entry::About;
 use crate::records::{Definitions, ReadError};
 use crate::store::{Store, StoreError};
-use crate::types::{KeyId, Revision, Role, SessionId, TxId, UserId};
+use crate::types::{KeyId, Revision, Role, SessionId, Time, TxId, UserId};
 
 /// Most commits that wait in an inbox; whoever is slower reads the log itself, page by page.
 const INBOX_MAX: usize = 256;
@@ -124,6 +124,7 @@ struct Seat {
     inbox: Arc<Inbox>,
     topics: Vec<Topic>,
     kind: Option<Kind>,
+    since: Time,
 }
 
 #[derive(Default)]
@@ -166,7 +167,12 @@ impl Feed {
 
     /// Takes a seat: everything after the revision that is answered comes into the inbox, if it
     /// concerns the actor.
-    pub(super) fn sit(&self, actor: &Actor, scope: Scope) -> (u64, Arc<Inbox>, Revision) {
+    pub(super) fn sit(
+        &self,
+        actor: &Actor,
+        scope: Scope,
+        now: Time,
+    ) -> (u64, Arc<Inbox>, Revision) {
         let inbox = Arc::new(Inbox::default());
         let mut seats = self.lock();
         if seats.taken.is_empty() {
@@ -176,7 +182,7 @@ impl Feed {
         let number = seats.next;
         seats.next += 1;
         inbox.lock().closed = seats.closed;
-        let seat = Seat { inbox: Arc::clone(&inbox), topics: Vec::new(), kind: None };
+        let seat = Seat { inbox: Arc::clone(&inbox), topics: Vec::new(), kind: None, since: now };
         seats.taken.insert(number, seat);
         seats.place(number, actor, scope);
         let at = seats.at;
@@ -213,6 +219,14 @@ impl Feed {
             drop(seats);
             self.emptied.notify_waiters();
         }
+    }
+
+    /// How many seats a session has, and since when it has one.
+    pub(super) fn of_session(&self, session: SessionId) -> (usize, Option<Time>) {
+        let seats = self.lock();
+        let numbers = seats.topics.get(&Topic::Session(session)).into_iter().flatten();
+        let since = numbers.filter_map(|number| seats.taken.get(number)).map(|seat| seat.since);
+        (since.clone().count(), since.min())
     }
 
     /// How many have a seat.
