@@ -135,6 +135,19 @@ pub(super) async fn answer(world: &mut World, name: &str) -> Result<(), Stop> {
     }
 }
 
+/// The attempts that hang are never answered.
+#[cfg(test)]
+pub(super) async fn lose(world: &mut World) -> Result<(), Stop> {
+    for order in std::mem::take(&mut world.calls.hanging).into_values() {
+        match end(world, &order, CallResult::Lost { what: "no answer".to_owned() }).await {
+            // It is of no interest any more.
+            Ok(()) | Err(Stop::Refused(_)) => {}
+            wrong => return wrong,
+        }
+    }
+    Ok(())
+}
+
 /// A service answers at the callback of a step's last call.
 pub(super) async fn call_back(world: &World, step: &str, body: Value) -> Result<(), Stop> {
     let Some(token) = world.calls.callbacks.get(step) else {

@@ -19,6 +19,8 @@ mod play;
 mod scenario;
 mod sound;
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;
 mod world;
 

@@ -48,7 +48,7 @@ pub(super) async fn play(
 }
 
 /// What stopped something, for people.
-fn told(stop: &Stop) -> String {
+pub(super) fn told(stop: &Stop) -> String {
     match stop {
         Stop::Wrong(what) => what.clone(),
         Stop::Refused(Refusal::InvalidInput(errors)) => {
@@ -61,16 +61,19 @@ fn told(stop: &Stop) -> String {
     }
 }
 
-/// One step, with all that is expected of it.
-async fn one(world: &mut World, step: &Step) -> Result<(), String> {
+/// One step, with the calls that it leads to.
+pub(super) async fn take(world: &mut World, step: &Step) -> Result<(), Stop> {
     if let Some(answers) = &step.answers {
         world.calls.answer_so(answers);
     }
     world.calls.asked.clear();
-    let mut done = act(world, step).await;
-    if done.is_ok() {
-        done = super::calls::make(world).await;
-    }
+    act(world, step).await?;
+    super::calls::make(world).await
+}
+
+/// One step, with all that is expected of it.
+pub(super) async fn one(world: &mut World, step: &Step) -> Result<(), String> {
+    let done = take(world, step).await;
     match (&step.refused, &done) {
         (_, Err(Stop::Wrong(what))) => return Err(what.clone()),
         (None, Err(refused)) => {
@@ -285,7 +288,11 @@ async fn arrange(world: &mut World, step: &Step) -> Result<(), Stop> {
     Ok(())
 }
 
-async fn change_user(world: &mut World, user: &str, change: UserChange) -> Result<(), Stop> {
+pub(super) async fn change_user(
+    world: &mut World,
+    user: &str,
+    change: UserChange,
+) -> Result<(), Stop> {
     let username = parse(user)?;
     world.rule(Command::ChangeUser { username, change, if_match: None }).await?;
     pass(world, Span::ZERO).await

@@ -66,22 +66,26 @@ where
     text.parse().map_err(|error| Stop::Wrong(format!("`{text}`: {error}")))
 }
 
+/// The application on a store, at a time.
+async fn open(store: &Arc<Memory>, at: Time) -> Result<Arc<App>, Stop> {
+    let settings = Settings {
+        rules: Rules { anonymous_open: true, ..Rules::default() },
+        dev: true,
+        password_cost: CHEAP,
+        admin_password: None,
+        hooks: Vec::new(),
+        stands_at: Some(at),
+    };
+    let opened = App::open(store.clone(), Secret::new([7; 32]), settings).await;
+    Ok(opened.map_err(|error| Stop::Wrong(error.to_string()))?.app)
+}
+
 impl World {
     /// A world with all that is given.
     pub(super) async fn new(given: &Given, documents: &[Document]) -> Result<Self, Stop> {
         let begin = given.begin().map_err(Stop::Wrong)?;
         let store = Arc::new(Memory::new());
-        let settings = Settings {
-            rules: Rules { anonymous_open: true, ..Rules::default() },
-            dev: true,
-            password_cost: CHEAP,
-            admin_password: None,
-            hooks: Vec::new(),
-            stands_at: Some(begin),
-        };
-        let secret = Secret::new([7; 32]);
-        let opened = App::open(store.clone(), secret, settings).await;
-        let app = opened.map_err(|error| Stop::Wrong(error.to_string()))?.app;
+        let app = open(&store, begin).await?;
         let users = given.users.keys().cloned().collect();
         let mut world = Self {
             app,
@@ -164,6 +168,15 @@ impl World {
             Some(amount) => self.pay(&format!("world:{asset}"), id, amount).await,
             None => Ok(()),
         }
+    }
+
+    /// Ends the application and opens another one on the same store, at the same time: whatever
+    /// was only remembered is forgotten.
+    #[cfg(test)]
+    pub(super) async fn restart(&mut self) -> Result<(), Stop> {
+        self.app.close().await;
+        self.app = open(&self.store, self.app.now()).await?;
+        Ok(())
     }
 
     /// Moves money beside all workflows.

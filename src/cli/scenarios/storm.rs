@@ -1,0 +1,285 @@
+//! The same scenarios in bad weather: whatever goes wrong at whatever step, what must always hold
+//! does, and in the end no transaction hangs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use super::calls::{self, pass};
+use super::play::{change_user, one, take, told};
+use super::scenario::{Given, Scenario, Step};
+use super::sound;
+use super::world::{Document, Stop, World, parse};
+use super::{files_of, read};
+use crate::engine::{Command, Repair, Status, UserChange};
+use crate::types::Span;
+
+/// What goes wrong before a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    /// Every account is frozen.
+    Frozen,
+    /// Every account that can be closed is.
+    Closed,
+    /// All that is available is gone.
+    Poor,
+    /// Nobody has a role any more.
+    Powerless,
+    /// Everybody is logged out.
+    LoggedOut,
+    /// Every user is disabled.
+    Disabled,
+    /// A while passes.
+    Late,
+    /// Months pass.
+    TooLate,
+    /// Every transaction is cancelled.
+    Cancelled,
+    /// The step is taken twice.
+    Twice,
+    /// The step is taken after the next one.
+    Swapped,
+    /// The step is left out.
+    Skipped,
+    /// The server is started anew.
+    Restarted,
+}
+
+const ALL: [Weather; 13] = [
+    Weather::Frozen,
+    Weather::Closed,
+    Weather::Poor,
+    Weather::Powerless,
+    Weather::LoggedOut,
+    Weather::Disabled,
+    Weather::Late,
+    Weather::TooLate,
+    Weather::Cancelled,
+    Weather::Twice,
+    Weather::Swapped,
+    Weather::Skipped,
+    Weather::Restarted,
+];
+
+/// A refusal is an answer here; a scenario that makes no sense is none.
+fn refusal_is_fine(done: Result<(), Stop>) -> Result<(), String> {
+    match done {
+        // What was to be named was never started, or its time has come already.
+        Err(Stop::Wrong(what))
+            if !["was not started before", "is past: it is"]
+                .iter()
+                .any(|fine| what.contains(fine)) =>
+        {
+            Err(what)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Everything that a scenario gives, as it is then.
+struct Everything {
+    accounts: Vec<String>,
+    users: Vec<String>,
+}
+
+impl Everything {
+    fn of(given: &Given) -> Self {
+        let accounts = given.accounts.keys().cloned().collect();
+        Self { accounts, users: given.users.keys().cloned().collect() }
+    }
+
+    async fn strike(&self, world: &mut World, weather: Weather) -> Result<(), String> {
+        match weather {
+            Weather::Frozen => self.freeze(world, true).await,
+            Weather::Closed => {
+                for account in &self.accounts {
+                    let close =
+                        Command::CloseAccount { id: parse(account).unwrap(), if_match: None };
+                    refusal_is_fine(world.rule(close).await.map(drop))?;
+                }
+                Ok(())
+            }
+            Weather::Poor => {
+                for id in &self.accounts {
+                    let Some(account) = world.account(id).unwrap() else { continue };
+                    let left = account.posted - account.held;
+                    if left <= 0 {
+                        continue;
+                    }
+                    let amount = crate::types::Decimal::from_minor(left, account.scale);
+                    let to = format!("world:{}", account.asset);
+                    refusal_is_fine(world.pay(id, &to, &amount.to_string()).await)?;
+                }
+                Ok(())
+            }
+            Weather::Powerless | Weather::Disabled => {
+                for user in &self.users {
+                    let change = if weather == Weather::Disabled {
+                        UserChange { disabled: Some(true), ..UserChange::default() }
+                    } else {
+                        UserChange { roles: Some(Vec::new()), ..UserChange::default() }
+                    };
+                    refusal_is_fine(change_user(world, user, change).await)?;
+                }
+                Ok(())
+            }
+            Weather::LoggedOut => {
+                for user in &self.users {
+                    let Ok(actor) = world.actor(user).await else { continue };
+                    let ended = world.app.call(Command::Logout, actor).await;
+                    refusal_is_fine(ended.map(drop).map_err(Stop::from))?;
+                }
+                refusal_is_fine(pass(world, Span::ZERO).await)
+            }
+            Weather::Late => refusal_is_fine(pass(world, Span::from_minutes(20)).await),
+            Weather::TooLate => refusal_is_fine(pass(world, Span::from_hours(24 * 90)).await),
+            Weather::Cancelled => {
+                for (_, tx) in world.txs.clone() {
+                    let cancel = Command::Cancel { tx, reason: None, if_match: None };
+                    refusal_is_fine(world.rule(cancel).await.map(drop))?;
+                }
+                Ok(())
+            }
+            Weather::Restarted => world.restart().await.map_err(|stop| told(&stop)),
+            Weather::Twice | Weather::Swapped | Weather::Skipped => Ok(()),
+        }
+    }
+
+    async fn freeze(&self, world: &World, frozen: bool) -> Result<(), String> {
+        for account in &self.accounts {
+            let change = Command::ChangeAccount {
+                id: parse(account).unwrap(),
+                floor: None,
+                frozen: Some(frozen),
+                read_anyone: None,
+                if_match: None,
+            };
+            refusal_is_fine(world.rule(change).await.map(drop))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which steps are taken, in what order, with the weather before the one at `at`.
+fn course(count: usize, at: usize, weather: Weather) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    match weather {
+        Weather::Twice => order.insert(at, at),
+        Weather::Swapped if at + 1 < count => order.swap(at, at + 1),
+        Weather::Skipped => drop(order.remove(at)),
+        _ => {}
+    }
+    order
+}
+
+async fn weathered(
+    given: &Given,
+    documents: &[Document],
+    scenario: &Scenario,
+    at: usize,
+    weather: Weather,
+) -> Result<(), String> {
+    let given = given.and(&scenario.given);
+    let mut world = World::new(&given, documents).await.map_err(|stop| told(&stop))?;
+    let everything = Everything::of(&given);
+    let steps: Vec<&Step> = scenario.steps.iter().map(|step| &step.value).collect();
+    for (place, number) in course(steps.len(), at, weather).into_iter().enumerate() {
+        if place == at {
+            everything.strike(&mut world, weather).await?;
+            sound::check(&world).map_err(|what| format!("struck before step {at}: {what}"))?;
+        }
+        refusal_is_fine(take(&mut world, steps[number]).await)?;
+        sound::check(&world).map_err(|what| format!("after step {}: {what}", number + 1))?;
+    }
+    let ended = calm(&mut world, &everything).await;
+    world.app.close().await;
+    ended
+}
+
+/// The weather is good again and time passes: no transaction hangs.
+async fn calm(world: &mut World, everything: &Everything) -> Result<(), String> {
+    everything.freeze(world, false).await?;
+    refusal_is_fine(calls::lose(world).await)?;
+    for (_, tx) in world.txs.clone() {
+        let retry = Command::Repair { tx, repair: Repair::Retry };
+        refusal_is_fine(world.rule(retry).await.map(drop))?;
+    }
+    for _ in 0..3 {
+        refusal_is_fine(pass(world, Span::from_hours(24 * 60)).await)?;
+    }
+    sound::check(world).map_err(|what| format!("in the end: {what}"))?;
+    for (name, id) in world.txs.clone() {
+        let tx = world.view(id).map_err(|stop| told(&stop))?.tx;
+        let waits = tx.status == Status::Waiting && !tx.open.is_empty();
+        let moves = tx.status == Status::Running && tx.timer_at.is_some();
+        if !(tx.status.is_ended() || waits || moves || tx.stuck.is_some()) {
+            return Err(format!("{name} hangs: {tx:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn files() -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let all =
+        ["data/workflows", "src/engine/scripts"].map(|dir| files_of(&here.join(dir)).unwrap());
+    all.concat()
+}
+
+/// Of all that can go wrong, so many are left out for each one that is tried; `ABIDE_STORM=all`
+/// tries all.
+const STRIDE: usize = 5;
+
+#[tokio::test]
+async fn whatever_goes_wrong_at_whatever_step_adds_up_and_nothing_hangs() {
+    let stride = if std::env::var("ABIDE_STORM").is_ok_and(|v| v == "all") { 1 } else { STRIDE };
+    let mut wrong = Vec::new();
+    let mut tried = 0;
+    for path in files() {
+        let (file, documents) = read(&path).unwrap();
+        for scenario in &file.scenarios {
+            let scenario = &scenario.value;
+            for at in 0..scenario.steps.len() {
+                for weather in ALL {
+                    tried += 1;
+                    if tried % stride != 0 {
+                        continue;
+                    }
+                    let done = weathered(&file.given, &documents, scenario, at, weather).await;
+                    if let Err(what) = done {
+                        let name = path.file_name().unwrap().to_str().unwrap();
+                        let step = at + 1;
+                        wrong.push(format!(
+                            "{name}: {}, {weather:?} at {step}: {what}",
+                            scenario.name
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(tried / stride > 500, "{tried}");
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), tried / stride, wrong.join("\n"));
+}
+
+/// What a server remembers beside its store is nothing that anybody could miss: every scenario
+/// comes to the same when the server is started anew before each of its steps.
+#[tokio::test]
+async fn every_scenario_passes_with_a_restart_before_each_step() {
+    for path in files() {
+        let (file, documents) = read(&path).unwrap();
+        for scenario in &file.scenarios {
+            let scenario = &scenario.value;
+            let given = file.given.and(&scenario.given);
+            let mut world =
+                World::new(&given, &documents).await.unwrap_or_else(|s| panic!("{}", told(&s)));
+            for (number, step) in scenario.steps.iter().enumerate() {
+                world.restart().await.unwrap_or_else(|stop| panic!("{}", told(&stop)));
+                if let Err(what) = one(&mut world, &step.value).await {
+                    panic!("{}: {}, step {}: {what}", path.display(), scenario.name, number + 1);
+                }
+            }
+            world.app.close().await;
+        }
+    }
+}
