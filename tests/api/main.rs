@@ -23,6 +23,7 @@ mod hooks;
 mod http;
 mod idempotency;
 mod ledger;
+mod linear;
 mod links;
 mod live;
 mod operations;

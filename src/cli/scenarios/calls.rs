@@ -46,7 +46,7 @@ pub(super) type Answers = BTreeMap<String, Vec<Reply>>;
 pub(super) struct Calls {
     answers: Answers,
     /// The attempts that are on their way, by step and purpose.
-    hanging: BTreeMap<String, Order>,
+    hanging: Vec<(String, Order)>,
     /// What the addresses of callbacks end with, by step.
     callbacks: BTreeMap<String, String>,
     /// The keys that a service was asked with, by step and purpose, in order.
@@ -110,7 +110,7 @@ pub(super) async fn make(world: &mut World) -> Result<(), Stop> {
         let reply = world.calls.next(&name);
         match result(&reply)? {
             Some(result) => end(world, &order, result).await?,
-            None => drop(world.calls.hanging.insert(name, *order)),
+            None => world.calls.hanging.push((name, *order)),
         }
     }
     Err(Stop::Wrong(format!("more than {ATTEMPTS_MAX} attempts at calls")))
@@ -125,9 +125,10 @@ async fn end(world: &World, order: &Order, result: CallResult) -> Result<(), Sto
 
 /// An attempt that hangs is answered.
 pub(super) async fn answer(world: &mut World, name: &str) -> Result<(), Stop> {
-    let Some(order) = world.calls.hanging.remove(name) else {
+    let Some(place) = world.calls.hanging.iter().rposition(|(known, _)| known == name) else {
         return Err(Stop::Wrong(format!("no attempt at `{name}` is on its way")));
     };
+    let (_, order) = world.calls.hanging.remove(place);
     let reply = world.calls.next(name);
     match result(&reply)? {
         Some(result) => end(world, &order, result).await,
@@ -138,7 +139,7 @@ pub(super) async fn answer(world: &mut World, name: &str) -> Result<(), Stop> {
 /// The attempts that hang are never answered.
 #[cfg(test)]
 pub(super) async fn lose(world: &mut World) -> Result<(), Stop> {
-    for order in std::mem::take(&mut world.calls.hanging).into_values() {
+    for (_, order) in std::mem::take(&mut world.calls.hanging) {
         match end(world, &order, CallResult::Lost { what: "no answer".to_owned() }).await {
             // It is of no interest any more.
             Ok(()) | Err(Stop::Refused(_)) => {}

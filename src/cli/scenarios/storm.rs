@@ -61,17 +61,18 @@ const ALL: [Weather; 13] = [
     Weather::Restarted,
 ];
 
+/// What is said where a step needs what bad weather kept from happening.
+const MISSED: [&str; 4] = [
+    "was not started before",
+    "no transaction has this reference",
+    "is on its way",
+    "is past: it is",
+];
+
 /// A refusal is an answer here; a scenario that makes no sense is none.
 fn refusal_is_fine(done: Result<(), Stop>) -> Result<(), String> {
     match done {
-        // What was to be named was never started, or its time has come already.
-        Err(Stop::Wrong(what))
-            if !["was not started before", "is past: it is"]
-                .iter()
-                .any(|fine| what.contains(fine)) =>
-        {
-            Err(what)
-        }
+        Err(Stop::Wrong(what)) if !MISSED.iter().any(|missed| what.contains(missed)) => Err(what),
         _ => Ok(()),
     }
 }
