@@ -62,7 +62,8 @@ const ALL: [Weather; 13] = [
 ];
 
 /// What is said where a step needs what bad weather kept from happening.
-const MISSED: [&str; 4] = [
+const MISSED: [&str; 5] = [
+    "has called nobody",
     "was not started before",
     "no transaction has this reference",
     "is on its way",
