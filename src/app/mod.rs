@@ -44,6 +44,7 @@ mod sweep;
 mod tasks;
 mod transactions;
 mod unknowns;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;

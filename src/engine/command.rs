@@ -7,13 +7,13 @@ use serde_json::{Map, Value};
 
 use super::Asset;
 use super::state::ValueKey;
-use super::tasks::{BulkAsk, ScheduleAsk};
+use super::tasks::{BulkAsk, ScheduleAsk, WebhookAsk, WebhookNews};
 use super::tx::{CallResult, MigrateAsk, QueueAsk, Repair, StartAsk};
 use super::workflow::Definition;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role,
     ScheduleId, SessionId, Span, Token, TokenKind, TransferId, TxId, UserPattern, Username,
-    WorkflowName,
+    WebhookId, WorkflowName,
 };
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
@@ -422,6 +422,27 @@ pub enum Command {
     },
     /// Does something to many transactions, for an operator.
     Bulk(Box<BulkAsk>),
+    /// Subscribes another service to events.
+    CreateWebhook(WebhookAsk),
+    /// Gives a subscription another key.
+    RotateWebhook {
+        /// Which.
+        id: WebhookId,
+    },
+    /// Forgets a subscription.
+    DeleteWebhook {
+        /// Which.
+        id: WebhookId,
+    },
+    /// Has an event told again that could not be delivered.
+    ReplayDeadLetter {
+        /// Of which subscription.
+        id: WebhookId,
+        /// Which.
+        number: u64,
+    },
+    /// Notes how a subscription went on; for the server itself.
+    NoteWebhook(Box<WebhookNews>),
     /// Makes a schedule.
     CreateSchedule(Box<ScheduleAsk>),
     /// Forgets a schedule.
@@ -516,6 +537,11 @@ impl Command {
             Self::Pause { .. } => "resume-transaction",
             Self::Migrate { .. } => "migrate-transaction",
             Self::Bulk(_) => "bulk-transactions",
+            Self::CreateWebhook(_) => "create-webhook",
+            Self::RotateWebhook { .. } => "rotate-webhook",
+            Self::DeleteWebhook { .. } => "delete-webhook",
+            Self::ReplayDeadLetter { .. } => "replay-dead-letter",
+            Self::NoteWebhook(_) => "note-webhook",
             Self::CreateSchedule(_) => "create-schedule",
             Self::DeleteSchedule { .. } => "delete-schedule",
             Self::Publish { .. } => "publish-workflow",

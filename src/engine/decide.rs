@@ -240,6 +240,13 @@ fn run(
         Command::Pause { tx, pause } => tx::pause(draft, &acting, *tx, *pause),
         Command::Migrate { tx, ask } => tx::migrate(draft, &acting, *tx, ask),
         Command::Bulk(ask) => tasks::begin_bulk(draft, &acting, ask),
+        Command::CreateWebhook(ask) => tasks::create_webhook(draft, &acting, ask),
+        Command::RotateWebhook { id } => tasks::rotate_webhook(draft, &acting, *id),
+        Command::DeleteWebhook { id } => tasks::delete_webhook(draft, &acting, *id),
+        Command::ReplayDeadLetter { id, number } => {
+            tasks::replay_webhook(draft, &acting, *id, *number)
+        }
+        Command::NoteWebhook(news) => tasks::note_webhook(draft, &acting, news),
         Command::CreateSchedule(ask) => tasks::create_schedule(draft, &acting, ask),
         Command::DeleteSchedule { id } => tasks::delete_schedule(draft, &acting, *id),
         Command::Publish { source, definition } => tx::publish(draft, &acting, source, definition),

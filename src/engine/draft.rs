@@ -8,13 +8,13 @@ use super::state::{
     ApiKey, Attempts, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored,
     StoredId, Timer, User, ValueKey,
 };
-use super::tasks::{Job, Schedule};
+use super::tasks::{DeadLetter, Job, Schedule, Webhook};
 use super::tx::{Published, Tx, WorkflowHead};
 use super::workflow::Definition;
 use super::{Event, Refusal, Rules};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
-    TransferId, TxId, UserId, Username, WorkflowName,
+    TransferId, TxId, UserId, Username, WebhookId, WorkflowName,
 };
 
 /// When a command is decided.
@@ -257,6 +257,10 @@ impl<'a> Draft<'a> {
         workflow(name: WorkflowName) Workflow, Workflow -> WorkflowHead;
         /// A schedule.
         schedule(id: ScheduleId) Schedule, Schedule -> Box<Schedule>;
+        /// A subscription to events.
+        webhook(id: WebhookId) Webhook, Webhook -> Box<Webhook>;
+        /// An event that could not be delivered.
+        dead_letter(id: (WebhookId, u64)) DeadLetter, DeadLetter -> DeadLetter;
         /// What is done to many transactions.
         job(id: JobId) Job, Job -> Box<Job>;
         /// A reference value, as JSON text.

@@ -397,6 +397,7 @@ impl Event {
     pub fn is_told(&self) -> bool {
         match self {
             Self::Tx { event, .. } => event.is_told(),
+            Self::Told { kind, .. } => *kind != super::tasks::NOTED,
             _ => true,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tasks::{Job, Schedule};
+use super::tasks::{Job, Schedule, Webhook};
 use super::tx::{TxView, WorkflowView};
 use super::{Account, Asset, Hold, KeyRef, Transfer, UserRef};
 use crate::types::{
@@ -192,6 +192,8 @@ pub enum Outcome {
         /// They, in the order of the queue.
         views: Vec<TxView>,
     },
+    /// A subscription was made or changed.
+    Webhook(Box<Webhook>),
     /// A schedule was made.
     Schedule(Box<Schedule>),
     /// Something is done to many transactions.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Totals, Transfer};
-use super::tasks::{Job, Schedule};
+use super::tasks::{DeadLetter, Job, Schedule, Webhook};
 use super::tx::{OwnerId, Published, Tx, WorkflowHead};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, ProfileName, Revision, Role, ScheduleId, SessionId,
     Span, StepName, Time, TokenHash, TransferId, TxId, UserId, UserPattern, Username, ValueName,
-    WorkflowName,
+    WebhookId, WorkflowName,
 };
 
 /// A keyed hash of something that the store must not show.
@@ -152,6 +152,12 @@ pub enum Fact {
     ScheduleCount,
     /// A [`Job`].
     Job(JobId),
+    /// A [`Webhook`].
+    Webhook(WebhookId),
+    /// How many webhooks there are.
+    WebhookCount,
+    /// A [`DeadLetter`] of a webhook, by its number.
+    DeadLetter((WebhookId, u64)),
 }
 
 /// One record.
@@ -173,8 +179,8 @@ pub enum Record {
     /// Of [`Fact::Key`].
     Key(ApiKey),
     /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`],
-    /// [`Fact::SessionCount`], [`Fact::OpenCount`], [`Fact::WorkflowCount`] and
-    /// [`Fact::ScheduleCount`].
+    /// [`Fact::SessionCount`], [`Fact::OpenCount`], [`Fact::WorkflowCount`],
+    /// [`Fact::ScheduleCount`] and [`Fact::WebhookCount`].
     Count(u64),
     /// Of [`Fact::Stored`].
     Stored(Stored),
@@ -209,6 +215,10 @@ pub enum Record {
     Schedule(Box<Schedule>),
     /// Of [`Fact::Job`].
     Job(Box<Job>),
+    /// Of [`Fact::Webhook`].
+    Webhook(Box<Webhook>),
+    /// Of [`Fact::DeadLetter`].
+    DeadLetter(DeadLetter),
 }
 
 /// Who has a name.

@@ -181,6 +181,11 @@ const fn is_told(command: &Command) -> bool {
         | Command::Pause { .. }
         | Command::Bulk(_)
         | Command::CreateSchedule(_)
+        | Command::CreateWebhook(_)
+        | Command::RotateWebhook { .. }
+        | Command::DeleteWebhook { .. }
+        | Command::ReplayDeadLetter { .. }
+        | Command::NoteWebhook(_)
         | Command::DeleteSchedule { .. }
         | Command::Migrate { .. }
         | Command::NoteDenial { .. } => true,

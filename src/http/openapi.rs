@@ -15,7 +15,7 @@ use super::route::{AnswerDoc, Condition, Route, Who};
 use crate::engine::{Rules, StoredKey};
 use crate::types::{
     AccountId, AssetCode, HoldId, HookName, JobId, KeyId, ScheduleId, SessionId, StepName,
-    TransferId, TxId, Username, ValueName, WorkflowName,
+    TransferId, TxId, Username, ValueName, WebhookId, WorkflowName,
 };
 
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
@@ -220,6 +220,8 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
         ("transfers", "id") => generator.subschema_for::<TransferId>(),
         ("holds", "id") => generator.subschema_for::<HoldId>(),
         ("bulk", "id") => generator.subschema_for::<JobId>(),
+        ("webhooks", "id") => generator.subschema_for::<WebhookId>(),
+        ("webhooks", "n") => generator.subschema_for::<u64>(),
         ("schedules", "id") => generator.subschema_for::<ScheduleId>(),
         ("hooks", "name") => generator.subschema_for::<HookName>(),
         ("transactions", "id") => generator.subschema_for::<TxId>(),

@@ -4,7 +4,7 @@
 //! who may call what and the names in the metrics are made from this table.
 
 use super::route::{Handler, Route, Verb, Who};
-use super::{accounts, assets, holds, live, transactions, transfers, values, workflows};
+use super::{accounts, assets, holds, live, transactions, transfers, values, webhooks, workflows};
 use super::{
     bulk, by_key, callbacks, data, hooks, inbox, keys, links, operators, ops, pages, schedules,
     sessions, socket, tokens, users,
@@ -142,6 +142,14 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/schedules"                         Auditor        now   schedules::list           LIST;
     GET    "/v1/schedules/{id}"                    Auditor        now   schedules::show           SHOW;
     DELETE "/v1/schedules/{id}"                    Admin          later schedules::delete         DELETE;
+
+    POST   "/v1/webhooks"                          Admin          later webhooks::create          CREATE;
+    GET    "/v1/webhooks"                          Auditor        now   webhooks::list            LIST;
+    GET    "/v1/webhooks/{id}"                     Auditor        now   webhooks::show            SHOW;
+    DELETE "/v1/webhooks/{id}"                     Admin          later webhooks::delete          DELETE;
+    POST   "/v1/webhooks/{id}/rotate"              Admin          later webhooks::rotate          ROTATE;
+    GET    "/v1/webhooks/{id}/dead-letters"        Auditor        now   webhooks::letters         LETTERS;
+    POST   "/v1/webhooks/{id}/dead-letters/{n}/replay" Admin      later webhooks::replay          REPLAY;
 
     POST   "/v1/hooks/{name}"                      Anyone         later hooks::deliver            DELIVER;
 

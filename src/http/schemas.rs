@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, HookName, JobId, KeyId, ProfileName, Revision, Role,
     ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId, UserPattern, Username,
-    ValueName, WorkflowName,
+    ValueName, WebhookId, WorkflowName,
 };
 
 macro_rules! described {
@@ -87,6 +87,11 @@ described! {
         "type": "string",
         "pattern": "^sch_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a schedule.",
+    }
+    WebhookId {
+        "type": "string",
+        "pattern": "^whk_[0-7][0-9a-hjkmnp-tv-z]{25}$",
+        "description": "Names a subscription to events.",
     }
     HookName {
         "type": "string",

@@ -7,7 +7,7 @@ use crate::engine::{
 };
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
-    TransferId, TxId, UserId, Username, ValueName, WorkflowName,
+    TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
 
 /// Whose an Idempotency-Key is.
@@ -122,6 +122,12 @@ pub enum Key {
     Schedule(ScheduleId),
     /// [`Fact::ScheduleCount`].
     ScheduleCount,
+    /// [`Fact::Webhook`].
+    Webhook(WebhookId),
+    /// [`Fact::WebhookCount`].
+    WebhookCount,
+    /// [`Fact::DeadLetter`].
+    DeadLetter(WebhookId, u64),
 }
 
 /// The first byte of each kind: what is written once never changes its meaning.
@@ -172,6 +178,9 @@ mod tag {
     pub(super) const JOB: u8 = 0xb0;
     pub(super) const SCHEDULE: u8 = 0xb1;
     pub(super) const SCHEDULE_COUNT: u8 = 0xb2;
+    pub(super) const WEBHOOK: u8 = 0xb3;
+    pub(super) const WEBHOOK_COUNT: u8 = 0xb4;
+    pub(super) const DEAD_LETTER: u8 = 0xb5;
 }
 
 impl Key {
@@ -216,6 +225,17 @@ impl Key {
     }
     /// What the keys of all schedules begin with.
     pub const SCHEDULES: &'static [u8] = &[tag::SCHEDULE];
+
+    /// What the keys of all webhooks begin with.
+    pub const WEBHOOKS: &'static [u8] = &[tag::WEBHOOK];
+
+    /// What the keys of a webhook's dead letters begin with; the number follows.
+    #[must_use]
+    pub fn dead_letters_of(webhook: WebhookId) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        put_id(&mut prefix, tag::DEAD_LETTER, webhook.bits());
+        prefix
+    }
 
     /// What the keys of a set of reference values begin with; the text of the key follows.
     #[must_use]
@@ -290,6 +310,9 @@ impl Key {
             Fact::Job(id) => Self::Job(*id),
             Fact::Schedule(id) => Self::Schedule(*id),
             Fact::ScheduleCount => Self::ScheduleCount,
+            Fact::Webhook(id) => Self::Webhook(*id),
+            Fact::WebhookCount => Self::WebhookCount,
+            Fact::DeadLetter((id, number)) => Self::DeadLetter(*id, *number),
         }
     }
 
@@ -376,6 +399,12 @@ impl Key {
             Self::Job(id) => put_id(&mut out, tag::JOB, id.bits()),
             Self::Schedule(id) => put_id(&mut out, tag::SCHEDULE, id.bits()),
             Self::ScheduleCount => out.push(tag::SCHEDULE_COUNT),
+            Self::Webhook(id) => put_id(&mut out, tag::WEBHOOK, id.bits()),
+            Self::WebhookCount => out.push(tag::WEBHOOK_COUNT),
+            Self::DeadLetter(id, number) => {
+                put_id(&mut out, tag::DEAD_LETTER, id.bits());
+                out.extend_from_slice(&number.to_be_bytes());
+            }
             Self::Definition(name, version, part) => {
                 put_named(&mut out, tag::DEFINITION, name, &version.to_be_bytes());
                 out.push(*part);
@@ -454,6 +483,12 @@ impl Key {
             tag::JOB => Self::Job(JobId::new(rest.id()?)),
             tag::SCHEDULE => Self::Schedule(ScheduleId::new(rest.id()?)),
             tag::SCHEDULE_COUNT => Self::ScheduleCount,
+            tag::WEBHOOK => Self::Webhook(WebhookId::new(rest.id()?)),
+            tag::WEBHOOK_COUNT => Self::WebhookCount,
+            tag::DEAD_LETTER => {
+                let id = WebhookId::new(rest.id()?);
+                Self::DeadLetter(id, u64::from_be_bytes(rest.array()?))
+            }
             tag::DEFINITION => {
                 let name = rest.closed()?;
                 Self::Definition(name, u32::from_be_bytes(rest.array()?), rest.byte()?)

@@ -36,6 +36,8 @@ pub const fn is_in_parts(fact: &Fact) -> bool {
             | Fact::Definition(..)
             | Fact::Schedule(_)
             | Fact::Job(_)
+            | Fact::Webhook(_)
+            | Fact::DeadLetter(_)
     )
 }
 
@@ -230,6 +232,8 @@ pub fn encode(record: &Record) -> Vec<u8> {
         Record::Workflow(head) => write(1, &(head.latest, head.retired)),
         Record::Schedule(schedule) => write(1, &json(schedule)),
         Record::Job(job) => write(1, &json(job)),
+        Record::Webhook(webhook) => write(1, &json(webhook)),
+        Record::DeadLetter(letter) => write(1, &json(letter)),
         Record::Definition(published) => write(1, &DefinitionV1::from(&**published)),
     }
 }
@@ -273,7 +277,8 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         | Fact::SessionCount
         | Fact::OpenCount(..)
         | Fact::WorkflowCount
-        | Fact::ScheduleCount => Record::Count(v1(fact, bytes, SMALL)?),
+        | Fact::ScheduleCount
+        | Fact::WebhookCount => Record::Count(v1(fact, bytes, SMALL)?),
         Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
         Fact::Attempts(_) => {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
@@ -291,6 +296,10 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         | Fact::Txs(_) => Record::Transactions(Vec::new()),
         Fact::Schedule(_) => Record::Schedule(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
         Fact::Job(_) => Record::Job(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
+        Fact::Webhook(_) => Record::Webhook(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
+        Fact::DeadLetter(_) => {
+            Record::DeadLetter(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?)
+        }
         Fact::Asked(..) => Record::Asked,
         Fact::Reference(..) => {
             let (tx, input) = v1(fact, bytes, SMALL)?;

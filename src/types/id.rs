@@ -122,7 +122,11 @@ id! {
     /// Names a schedule.
     ScheduleId, "sch_"
 }
-serde_as_text!(SessionId UserId KeyId TxId JobId ScheduleId);
+id! {
+    /// Names a subscription to events.
+    WebhookId, "whk_"
+}
+serde_as_text!(SessionId UserId KeyId TxId JobId ScheduleId WebhookId);
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ mod secret;
 mod time;
 
 pub use decimal::{Decimal, DecimalError, Rounding};
-pub use id::{JobId, KeyId, ScheduleId, SessionId, TxId, UserId};
+pub use id::{JobId, KeyId, ScheduleId, SessionId, TxId, UserId, WebhookId};
 pub use name::{
     AccountId, AssetCode, HoldId, HookName, ProfileName, Role, StepName, TransferId, UserPattern,
     Username, ValueName, WorkflowName,

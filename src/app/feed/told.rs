@@ -259,26 +259,38 @@ impl ToldEvent {
     /// Its data without what is hidden. What somebody sent to a step may say what the data must
     /// not, so from whom something is hidden, all inputs are.
     fn without(&self, hidden: &[&str]) -> Arc<str> {
-        if hidden.is_empty() {
-            return Arc::clone(&self.data);
-        }
-        let Ok(Value::Object(mut data)) = serde_json::from_str(&self.data) else {
-            return "{}".into();
-        };
-        data.remove("input");
-        let strip = |data: &mut Map<String, Value>| {
-            data.retain(|key, _| !hidden.contains(&key.as_str()));
-        };
-        for part in ["data", "set"] {
-            if let Some(Value::Object(part)) = data.get_mut(part) {
-                strip(part);
-            }
-        }
-        if let Some(Value::Array(removed)) = data.get_mut("removed") {
-            removed.retain(|key| key.as_str().is_none_or(|key| !hidden.contains(&key)));
-        }
-        Value::Object(data).to_string().into()
+        without(&self.data, hidden)
     }
+}
+
+impl FeedEvent {
+    /// The same without these keys of a transaction's data.
+    #[must_use]
+    pub fn without(self, hidden: &[&str]) -> Self {
+        Self { data: without(&self.data, hidden), ..self }
+    }
+}
+
+fn without(data: &Arc<str>, hidden: &[&str]) -> Arc<str> {
+    if hidden.is_empty() {
+        return Arc::clone(data);
+    }
+    let Ok(Value::Object(mut data)) = serde_json::from_str(data) else {
+        return "{}".into();
+    };
+    data.remove("input");
+    let strip = |data: &mut Map<String, Value>| {
+        data.retain(|key, _| !hidden.contains(&key.as_str()));
+    };
+    for part in ["data", "set"] {
+        if let Some(Value::Object(part)) = data.get_mut(part) {
+            strip(part);
+        }
+    }
+    if let Some(Value::Array(removed)) = data.get_mut("removed") {
+        removed.retain(|key| key.as_str().is_none_or(|key| !hidden.contains(&key)));
+    }
+    Value::Object(data).to_string().into()
 }
 
 /// Whether the actor may know of an event that is of no transaction.

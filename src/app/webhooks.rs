@@ -1,0 +1,108 @@
+//! Subscriptions to events, as administrators see them, and what is told to them.
+
+use std::ops::Bound;
+
+use super::app::App;
+use super::signature::SigningKey;
+use super::{EventId, FeedEvent};
+use crate::engine::{Actor, DeadLetter, Fact, Record, Refusal, Webhook};
+use crate::records::{Key, ReadError};
+use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
+use crate::types::WebhookId;
+
+impl App {
+    /// A subscription.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Stopping`].
+    pub fn webhook(&self, id: WebhookId) -> Result<Webhook, Refusal> {
+        match self.fact(&Fact::Webhook(id))? {
+            Some((Record::Webhook(webhook), _)) => Ok(*webhook),
+            _ => Err(Refusal::NotFound("webhook")),
+        }
+    }
+
+    /// All subscriptions, oldest first: there are few.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn webhooks(&self) -> Result<Vec<Webhook>, Refusal> {
+        let range = KeyRange::prefix(Key::WEBHOOKS);
+        let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
+        let page = self.guard(page.map_err(ReadError::from))?;
+        let mut found = Vec::new();
+        for row in &page.rows {
+            if let Some(Key::Webhook(id)) = Key::decode(&row.key) {
+                found.push(self.webhook(id)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The events that could not be delivered after one of them, oldest first, and whether there
+    /// are more.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Stopping`].
+    pub fn dead_letters(
+        &self,
+        id: WebhookId,
+        limit: usize,
+        after: u64,
+    ) -> Result<(Vec<DeadLetter>, bool), Refusal> {
+        self.webhook(id)?;
+        let mut range = KeyRange::prefix(&Key::dead_letters_of(id));
+        range.from = Bound::Excluded(Key::DeadLetter(id, after).encode().into());
+        let page = self.store.scan(View::Committed, &range, Order::Ascending, limit);
+        let page = self.guard(page.map_err(ReadError::from))?;
+        let mut found = Vec::new();
+        for row in &page.rows {
+            if let Some(Key::DeadLetter(id, number)) = Key::decode(&row.key)
+                && let Some((Record::DeadLetter(letter), _)) =
+                    self.fact(&Fact::DeadLetter((id, number)))?
+            {
+                found.push(letter);
+            }
+        }
+        Ok((found, page.next.is_some()))
+    }
+
+    /// The keys that sign for a subscription now, the newest first. They are derived from the
+    /// secret beside the store, so no copy of the store signs anything.
+    #[must_use]
+    pub fn webhook_keys(&self, webhook: &Webhook) -> Vec<SigningKey> {
+        let newest = self.webhook_key(webhook.id, webhook.generation);
+        let old = webhook.old_key_until.filter(|until| self.now() < *until);
+        let old = old.and_then(|_| webhook.generation.checked_sub(1));
+        let old = old.map(|generation| self.webhook_key(webhook.id, generation));
+        std::iter::once(newest).chain(old).collect()
+    }
+
+    /// One of a subscription's keys.
+    #[must_use]
+    pub fn webhook_key(&self, id: WebhookId, generation: u32) -> SigningKey {
+        let parts: [&[u8]; 2] = [&id.bits().to_be_bytes(), &generation.to_be_bytes()];
+        SigningKey::new(&self.secret.digest("webhook key", &parts))
+    }
+
+    /// An event as other services are told it: without the data that only some may read.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn public_event(&self, event: FeedEvent) -> Result<FeedEvent, Refusal> {
+        let Some(tx) = event.transaction else { return Ok(event) };
+        let view = match self.transaction(&Actor::System, tx) {
+            Ok(view) => view,
+            Err(Refusal::NotFound(_)) => return Ok(event),
+            Err(refusal) => return Err(refusal),
+        };
+        let hidden: Vec<&str> = view.definition.show.keys().map(|key| &**key).collect();
+        Ok(event.without(&hidden))
+    }
+
+    /// Where a subscription goes on.
+    #[must_use]
+    pub fn webhook_after(webhook: &Webhook) -> EventId {
+        webhook.after.parse().unwrap_or(EventId::START)
+    }
+}

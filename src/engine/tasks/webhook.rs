@@ -1,0 +1,275 @@
+//! Who is told of events: subscriptions of other services, how far each has been told, and what
+//! could not be delivered.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::engine::decide::Acting;
+use crate::engine::draft::{Draft, Stop};
+use crate::engine::state::{Fact, Record};
+use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
+use crate::types::{Span, Time, WebhookId};
+
+/// Most subscriptions: each is told by itself.
+const WEBHOOKS_MAX: u64 = 100;
+
+/// Most patterns of event types of one.
+const TYPES_MAX: usize = 32;
+
+/// Longest address and longest pattern, in bytes.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Most events that could not be delivered: with more, the subscription stops.
+const DEAD_MAX: u64 = 1000;
+
+/// How long the key before the last one still signs.
+pub const OLD_KEY_LIFE: Span = Span::from_hours(24);
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookAsk {
+    /// Where to.
+    pub url: String,
+    /// The types of events: whole, or with `*` at the end.
+    pub types: Vec<String>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Its id.
+    pub id: WebhookId,
+    /// Where to.
+    pub url: String,
+    /// The types of events: whole, or with `*` at the end.
+    pub types: Vec<String>,
+    /// Which key signs; each change counts.
+    pub generation: u32,
+    /// Until when the key before signs too.
+    pub old_key_until: Option<Time>,
+    /// The last event that was told, or passed over.
+    pub after: String,
+    /// How many events were told.
+    pub told: u64,
+    /// What the last attempt met; `None`: it was right.
+    pub error: Option<String>,
+    /// How many events could not be delivered and are kept.
+    pub dead: u64,
+    /// The number of the next one of those.
+    pub next_dead: u64,
+    /// Whether it has stopped: too many could not be delivered, or the receiver is gone.
+    pub stopped: bool,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// An event that could not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its number in the subscription.
+    pub number: u64,
+    /// The event's id.
+    pub event: String,
+    /// The body: the event as it would have been told.
+    pub body: String,
+    /// What the last attempt met.
+    pub error: String,
+    /// When it was given up.
+    pub at: Time,
+    /// Whether it is to be told again.
+    pub replay: bool,
+}
+
+/// How a subscription went on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookNews {
+    /// Which.
+    pub id: WebhookId,
+    /// The last event that was told, or passed over; `None`: as before.
+    pub after: Option<String>,
+    /// How many more were told.
+    pub told: u64,
+    /// What the last attempt met.
+    pub error: Option<String>,
+    /// The event that is given up, with its body.
+    pub dead: Option<(String, String)>,
+    /// The dead letter that was delivered after all.
+    pub replayed: Option<u64>,
+    /// Whether the receiver wants nothing more.
+    pub gone: bool,
+}
+
+impl Webhook {
+    /// Whether an event of this type is to be told.
+    #[must_use]
+    pub fn wants(&self, kind: &str) -> bool {
+        self.types.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => kind.starts_with(start),
+            None => kind == pattern,
+        })
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    !text.is_empty()
+        && text.len() <= 128
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Makes a subscription. It is told what happens from now on.
+pub(in crate::engine) fn create(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    ask: &WebhookAsk,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin()?;
+    let mut errors = Vec::new();
+    let http = ask.url.starts_with("http://") || ask.url.starts_with("https://");
+    if !http || ask.url.len() > TEXT_BYTES_MAX {
+        let message = "must be an address with http or https";
+        errors.push(FieldError::new("/url", "invalid-value", message));
+    }
+    if ask.types.is_empty() || ask.types.len() > TYPES_MAX {
+        let message = format!("must name 1 to {TYPES_MAX} types of events");
+        errors.push(FieldError::new("/types", "out-of-range", message));
+    }
+    for (number, pattern) in ask.types.iter().enumerate() {
+        if !is_pattern(pattern) {
+            let message = "must be a type like order.paid, or the beginning of some and *";
+            errors.push(FieldError::new(&format!("/types/{number}"), "invalid-value", message));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Refusal::InvalidInput(errors).into());
+    }
+    if draft.count(&Fact::WebhookCount)? >= WEBHOOKS_MAX {
+        let max = usize::try_from(WEBHOOKS_MAX).unwrap_or(usize::MAX);
+        return Err(Refusal::LimitReached { what: "webhooks", max }.into());
+    }
+    let webhook = Webhook {
+        id: WebhookId::new(draft.mint()),
+        url: ask.url.clone(),
+        types: ask.types.clone(),
+        generation: 0,
+        old_key_until: None,
+        // After everything of this commit.
+        after: format!("{:016x}ffff", draft.moment.revision.get()),
+        told: 0,
+        error: None,
+        dead: 0,
+        next_dead: 1,
+        stopped: false,
+        created_at: draft.moment.now,
+    };
+    draft.recount(Fact::WebhookCount, true)?;
+    tell(draft, "abide.webhook.created", &webhook)?;
+    keep(draft, webhook)
+}
+
+/// Gives a subscription another key; the one before signs too for a day.
+pub(in crate::engine) fn rotate(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: WebhookId,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin()?;
+    let mut webhook = found(draft, id)?;
+    webhook.generation += 1;
+    webhook.old_key_until = Some(draft.moment.now.plus(OLD_KEY_LIFE));
+    tell(draft, "abide.webhook.rotated", &webhook)?;
+    keep(draft, webhook)
+}
+
+/// Forgets a subscription.
+pub(in crate::engine) fn delete(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: WebhookId,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin()?;
+    let webhook = found(draft, id)?;
+    draft.recount(Fact::WebhookCount, false)?;
+    tell(draft, "abide.webhook.deleted", &webhook)?;
+    draft.delete(Fact::Webhook(id));
+    Ok(Outcome::Done)
+}
+
+/// Has a dead letter told again, and a subscription that stopped go on.
+pub(in crate::engine) fn replay(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: WebhookId,
+    number: u64,
+) -> Result<Outcome, Stop> {
+    acting.must_be_admin()?;
+    let mut webhook = found(draft, id)?;
+    let none = || Refusal::NotFound("dead letter");
+    let mut letter = draft.dead_letter((id, number))?.cloned().ok_or_else(none)?;
+    letter.replay = true;
+    webhook.stopped = false;
+    tell(draft, "abide.webhook.replayed", &webhook)?;
+    draft.put(Fact::DeadLetter((id, number)), Record::DeadLetter(letter));
+    keep(draft, webhook)
+}
+
+/// Notes how a subscription went on; for the server itself.
+pub(in crate::engine) fn note(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    news: &WebhookNews,
+) -> Result<Outcome, Stop> {
+    if acting.actor != Actor::System {
+        return Err(Refusal::NotAllowed("the server itself does this").into());
+    }
+    let mut webhook = found(draft, news.id)?;
+    if let Some(after) = &news.after {
+        webhook.after.clone_from(after);
+    }
+    webhook.told = webhook.told.saturating_add(news.told);
+    webhook.error.clone_from(&news.error);
+    if let Some((event, body)) = &news.dead {
+        let number = webhook.next_dead;
+        let letter = DeadLetter {
+            number,
+            event: event.clone(),
+            body: body.clone(),
+            error: news.error.clone().unwrap_or_default(),
+            at: draft.moment.now,
+            replay: false,
+        };
+        webhook.next_dead += 1;
+        webhook.dead += 1;
+        draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+        webhook.stopped |= webhook.dead >= DEAD_MAX;
+    }
+    if let Some(number) = news.replayed
+        && draft.dead_letter((news.id, number))?.is_some()
+    {
+        draft.delete(Fact::DeadLetter((news.id, number)));
+        webhook.dead = webhook.dead.saturating_sub(1);
+    }
+    webhook.stopped |= news.gone;
+    // A commit without an event is none; this one is told to nobody.
+    draft.emit(Event::Told { kind: NOTED, data: json!({ "webhook": news.id }) })?;
+    keep(draft, webhook)
+}
+
+/// How a subscription goes on is told to nobody: telling it would go on for ever.
+pub(in crate::engine) const NOTED: &str = "abide.webhook.noted";
+
+fn found(draft: &Draft<'_>, id: WebhookId) -> Result<Webhook, Stop> {
+    let webhook = draft.webhook(id)?.ok_or(Refusal::NotFound("webhook"))?;
+    Ok((**webhook).clone())
+}
+
+fn tell(draft: &mut Draft<'_>, kind: &'static str, webhook: &Webhook) -> Result<(), Stop> {
+    let data = json!({ "webhook": webhook.id, "types": webhook.types });
+    draft.emit(Event::Told { kind, data })
+}
+
+fn keep(draft: &mut Draft<'_>, webhook: Webhook) -> Result<Outcome, Stop> {
+    let webhook = Box::new(webhook);
+    draft.put(Fact::Webhook(webhook.id), Record::Webhook(webhook.clone()));
+    Ok(Outcome::Webhook(webhook))
+}

@@ -1,0 +1,281 @@
+//! `/v1/webhooks`: other services that are told of events.
+
+use http::{StatusCode, header};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::call::{Call, unexpected};
+use super::input::{Media, parameter};
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::users;
+use crate::engine::{Command, DeadLetter, Outcome, Refusal, Webhook, WebhookAsk};
+use crate::types::{Time, WebhookId};
+
+/// A subscription to make.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Create {
+    /// Where to: the configuration's rules for outgoing requests must let it.
+    #[schemars(length(max = 2048))]
+    url: String,
+    /// The types of events: whole like `order.paid`, or with `*` at the end.
+    #[schemars(length(min = 1, max = 32))]
+    types: Vec<String>,
+}
+
+/// A subscription.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Webhook")]
+pub(super) struct Shown<'a> {
+    /// Its id.
+    id: WebhookId,
+    /// Where to.
+    url: &'a str,
+    /// The types of events.
+    types: &'a [String],
+    /// `active`, `failing` or `stopped`: the receiver answered 410, or too many events could not
+    /// be delivered.
+    status: &'static str,
+    /// What the last attempt met.
+    error: Option<&'a str>,
+    /// The last event that was told or passed over.
+    after: &'a str,
+    /// How many were told.
+    told: u64,
+    /// How many could not be delivered and are kept.
+    dead: u64,
+    /// Until when the key before the last one signs too.
+    old_key_until: Option<Time>,
+    /// When it was made.
+    created_at: Time,
+    /// The key that signs, for this answer alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    secret: Option<String>,
+}
+
+/// The subscriptions.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Webhooks")]
+pub(super) struct Page<'a> {
+    /// Oldest first.
+    items: Vec<Shown<'a>>,
+    /// There are few: all are on this page.
+    next_cursor: Option<String>,
+}
+
+/// An event that could not be delivered.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetter")]
+struct ShownLetter<'a> {
+    /// Its number.
+    number: u64,
+    /// The event.
+    event: Value,
+    /// What the last attempt met.
+    error: &'a str,
+    /// When it was given up.
+    at: Time,
+    /// Whether it is to be told again.
+    replay: bool,
+}
+
+/// A page of events that could not be delivered.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetters")]
+pub(super) struct Letters<'a> {
+    /// Oldest first.
+    items: Vec<ShownLetter<'a>>,
+    /// The `cursor` of the next page; `null`: nothing is left.
+    next_cursor: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn new(webhook: &'a Webhook, secret: Option<String>) -> Self {
+        Self {
+            id: webhook.id,
+            url: &webhook.url,
+            types: &webhook.types,
+            status: match (webhook.stopped, &webhook.error) {
+                (true, _) => "stopped",
+                (false, Some(_)) => "failing",
+                (false, None) => "active",
+            },
+            error: webhook.error.as_deref(),
+            after: &webhook.after,
+            told: webhook.told,
+            dead: webhook.dead,
+            old_key_until: webhook.old_key_until,
+            created_at: webhook.created_at,
+            secret,
+        }
+    }
+}
+
+const WITH_SECRET: AnswerDoc = AnswerDoc::json(
+    201,
+    "The subscription with its key, which is shown this once.",
+    SchemaGenerator::subschema_for::<Shown<'_>>,
+    "",
+);
+
+const WITHOUT: AnswerDoc =
+    AnswerDoc::json(200, "The subscription.", SchemaGenerator::subschema_for::<Shown<'_>>, "");
+
+pub(super) const CREATE: Doc = Doc {
+    id: "createWebhook",
+    tag: "webhooks",
+    summary: "Has another service told of events from now on",
+    text: "Each event is one POST of a CloudEvent (1.0), signed as Standard Webhooks 1.0 says. \
+           Events come in the order in which they happened, at least once: whoever is told keeps \
+           the `webhook-id` of what it has taken. What is not taken is sent again, later and later; \
+           what is given up is a dead letter.",
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],
+        example: r#"{"url":"https://shop.example/events","types":["order.*","abide.transaction.ended"]}"#,
+    }),
+    answers: &[WITH_SECRET.with(&["Location"])],
+    problems: &[Code::InvalidInput, Code::LimitReached],
+    ..Doc::PLAIN
+};
+
+async fn with_secret(call: Call, command: Command, status: StatusCode) -> Reply {
+    let app = std::sync::Arc::clone(&call.api.app);
+    let write = move |outcome: &Outcome, _| match outcome {
+        Outcome::Webhook(webhook) => {
+            let key = app.webhook_key(webhook.id, webhook.generation);
+            let reply = Reply::json(&Shown::new(webhook, Some(key.to_standard())))?.status(status);
+            let location = format!("/v1/webhooks/{}", webhook.id);
+            Ok(reply.with_text(header::LOCATION, &location))
+        }
+        other => Err(unexpected(other)),
+    };
+    call.execute(command, write).await
+}
+
+pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
+    let Create { url, types } = call.json()?;
+    let command = Command::CreateWebhook(WebhookAsk { url, types });
+    Ok(with_secret(call, command, StatusCode::CREATED).await)
+}
+
+fn id(call: &Call) -> Result<WebhookId, Problem> {
+    let id = call.parameters.at(0).parse();
+    id.map_err(|_| Problem::from(Refusal::NotFound("webhook")))
+}
+
+pub(super) const SHOW: Doc = Doc {
+    id: "getWebhook",
+    tag: "webhooks",
+    summary: "A subscription and how it goes",
+    answers: &[WITHOUT],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    Reply::json(&Shown::new(&call.api.app.webhook(id(call)?)?, None))
+}
+
+pub(super) const LIST: Doc = Doc {
+    id: "listWebhooks",
+    tag: "webhooks",
+    summary: "All subscriptions",
+    answers: &[AnswerDoc::json(200, "They.", SchemaGenerator::subschema_for::<Page<'_>>, "")],
+    ..Doc::PLAIN
+};
+
+pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
+    let webhooks = call.api.app.webhooks()?;
+    let items = webhooks.iter().map(|webhook| Shown::new(webhook, None)).collect();
+    Reply::json(&Page { items, next_cursor: None })
+}
+
+pub(super) const ROTATE: Doc = Doc {
+    id: "rotateWebhookKey",
+    tag: "webhooks",
+    summary: "Gives a subscription another key; the one before signs too for a day",
+    answers: &[AnswerDoc { status: 200, ..WITH_SECRET }],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn rotate(call: Call) -> Result<Reply, Problem> {
+    let id = id(&call)?;
+    Ok(with_secret(call, Command::RotateWebhook { id }, StatusCode::OK).await)
+}
+
+pub(super) const DELETE: Doc = Doc {
+    id: "deleteWebhook",
+    tag: "webhooks",
+    summary: "Forgets a subscription",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "Nothing more is told.")],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn delete(call: Call) -> Result<Reply, Problem> {
+    let id = id(&call)?;
+    Ok(call.execute_quietly(Command::DeleteWebhook { id }).await)
+}
+
+pub(super) const LETTERS: Doc = Doc {
+    id: "listDeadLetters",
+    tag: "webhooks",
+    summary: "The events that could not be delivered to a subscription, oldest first",
+    query: &[
+        users::LIST.query[0],
+        Parameter {
+            name: "cursor",
+            text: "`next_cursor` of the page before.",
+            schema: SchemaGenerator::subschema_for::<u64>,
+        },
+    ],
+    answers: &[AnswerDoc::json(
+        200,
+        "A page of them.",
+        SchemaGenerator::subschema_for::<Letters<'_>>,
+        "",
+    )],
+    problems: &[Code::NotFound, Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
+    let after = call.query.get("cursor").map(str::parse).transpose();
+    let after =
+        after.map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))?;
+    let limit = call.query.limit()?;
+    let (letters, more) = call.api.app.dead_letters(id(call)?, limit, after.unwrap_or(0))?;
+    let shown = |letter: &'_ DeadLetter| serde_json::from_str(&letter.body).unwrap_or_default();
+    let items = letters.iter().map(|letter| ShownLetter {
+        number: letter.number,
+        event: shown(letter),
+        error: &letter.error,
+        at: letter.at,
+        replay: letter.replay,
+    });
+    let next = letters.last().filter(|_| more).map(|letter| letter.number.to_string());
+    Reply::json(&Letters { items: items.collect(), next_cursor: next })
+}
+
+pub(super) const REPLAY: Doc = Doc {
+    id: "replayDeadLetter",
+    tag: "webhooks",
+    summary: "Has an event told again, and a subscription that has stopped go on",
+    idempotency: true,
+    answers: &[AnswerDoc::empty(204, "It is told again.")],
+    problems: &[Code::NotFound],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn replay(call: Call) -> Result<Reply, Problem> {
+    let id = id(&call)?;
+    let number = call.parameters.at(1).parse();
+    let number = number.map_err(|_| Problem::from(Refusal::NotFound("dead letter")))?;
+    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, number }).await)
+}
