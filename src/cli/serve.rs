@@ -145,6 +145,7 @@ impl Front {
             calls.public_url =
                 calls.public_url.replace(&config.listen.to_string(), &address.to_string());
         }
+        let telling = tokio::spawn(http::tell_webhooks(Arc::clone(&app), client.clone()));
         let calls = app.start_calls(client, calls);
         let watching = match (&config.workflows, published) {
             (Some(dir), Some(published)) if config.dev => {
@@ -163,6 +164,7 @@ impl Front {
         }
         // Streams have no end of their own.
         app.end_feed();
+        joined(telling).await?;
         self.drain(serving, &stopper).await?;
         calls.stop().await;
         app.close().await;

@@ -1,14 +1,13 @@
 //! Telling other services of events: one subscription after the other event, in the order in which
 //! they happened, each until it was taken or given up.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use super::live::cloud_event;
 use crate::app::signature::sign_standard;
@@ -50,16 +49,14 @@ enum End {
 
 /// Tells all subscriptions, until the server stops.
 pub async fn tell_webhooks(app: Arc<App>, client: Client) {
-    let mut told: BTreeMap<WebhookId, JoinHandle<()>> = BTreeMap::new();
+    let mut told = JoinSet::new();
     let mut follower = app.follow(Actor::System, Scope::All, None);
     loop {
-        for (_, task) in std::mem::take(&mut told) {
-            task.abort();
-        }
+        told.shutdown().await;
         let Ok(webhooks) = app.webhooks() else { return };
         for webhook in webhooks {
             let teller = Teller { app: Arc::clone(&app), client: client.clone(), id: webhook.id };
-            told.insert(webhook.id, tokio::spawn(teller.run()));
+            told.spawn(teller.run());
         }
         // What is told to each is in the store, so all of them may begin anew when one changes.
         loop {
@@ -70,12 +67,8 @@ pub async fn tell_webhooks(app: Arc<App>, client: Client) {
                     }
                 }
                 Ok(Followed::Resync(_)) => break,
-                Err(_) => {
-                    for (_, task) in std::mem::take(&mut told) {
-                        task.abort();
-                    }
-                    return;
-                }
+                // Nothing may hold the application when it is closed.
+                Err(_) => return told.shutdown().await,
             }
         }
     }

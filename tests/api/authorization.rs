@@ -148,6 +148,14 @@ const ROWS: &[Row] = &[
     ("POST", "/v1/transactions/{id}/migrate", ADMIN),
     ("POST", "/v1/transactions/bulk", ADMIN),
     ("GET", "/v1/transactions/bulk/{id}", ADMIN),
+    ("POST", "/v1/webhooks", ADMIN),
+    ("GET", "/v1/webhooks", ADMIN),
+    ("GET", "/v1/webhooks/{id}", ADMIN),
+    ("DELETE", "/v1/webhooks/{id}", ADMIN),
+    ("POST", "/v1/webhooks/{id}/rotate", ADMIN),
+    ("GET", "/v1/webhooks/{id}/dead-letters", ADMIN),
+    // Who may is told first: that there is no such letter comes after.
+    ("POST", "/v1/webhooks/{id}/dead-letters/{n}/replay", [Who, No, No, Hidden, No]),
     ("POST", "/v1/schedules", ADMIN),
     ("GET", "/v1/schedules", ADMIN),
     ("GET", "/v1/schedules/{id}", ADMIN),
@@ -195,6 +203,7 @@ struct Things {
     transaction: String,
     schedule: String,
     job: String,
+    webhook: String,
 }
 
 /// A workflow with a step to claim and a code to send again.
@@ -240,10 +249,23 @@ async fn things(server: &Server, admin: &Role, n: usize) -> Things {
     let schedule = json!({"workflow": format!("matrix{n}"), "cron": "0 0 1 1 *"});
     let schedule = admin.post("/v1/schedules", schedule).await.is(201).json();
     let schedule = schedule["id"].as_str().unwrap().to_owned();
+    let webhook = json!({"url": "http://127.0.0.1:9/", "types": ["nothing"]});
+    let webhook = admin.post("/v1/webhooks", webhook).await.is(201).json();
+    let webhook = webhook["id"].as_str().unwrap().to_owned();
     let job = json!({"filter": {"workflow": "nothing"}, "action": "pause", "dry_run": true});
     let job = admin.post("/v1/transactions/bulk", job).await.is(202).json();
     let job = job["id"].as_str().unwrap().to_owned();
-    Things { owner, owners_session, session_id, api_key_id, link, transaction, schedule, job }
+    Things {
+        owner,
+        owners_session,
+        session_id,
+        api_key_id,
+        link,
+        transaction,
+        schedule,
+        job,
+        webhook,
+    }
 }
 
 fn request(
@@ -260,6 +282,7 @@ fn request(
     let empty = format!("{}:empty", things.owner);
     let id = match path {
         "/v1/accounts/{id}/close" => &empty,
+        path if path.contains("/webhooks/") => &things.webhook,
         path if path.contains("/schedules/") => &things.schedule,
         path if path.contains("/bulk/") => &things.job,
         path if path.contains("/transactions/{id}") || path.contains("challenges") => {
@@ -298,6 +321,9 @@ fn request(
         ("POST", "/v1/transactions/{id}/migrate") => json(json!({})),
         ("POST", "/v1/transactions/bulk") => {
             json(json!({"filter": {"workflow": "nothing"}, "action": "retry"}))
+        }
+        ("POST", "/v1/webhooks") => {
+            json(json!({"url": "http://127.0.0.1:9/", "types": ["nothing"]}))
         }
         ("POST", "/v1/schedules") => {
             json(json!({"workflow": format!("matrix{n}"), "cron": "0 0 1 1 *"}))

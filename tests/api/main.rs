@@ -44,3 +44,4 @@ mod tls;
 mod transactions;
 mod users;
 mod wait;
+mod webhooks;

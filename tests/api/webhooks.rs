@@ -1,0 +1,223 @@
+//! Webhooks, as the service that is told: signed, in order, at least once, also when it was away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use abide::app::signature::{SigningKey, is_standard};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::client::Role;
+use crate::server::{Server, dev};
+
+const WORKFLOW: &str = "abide: 1
+workflow: parcel
+show: { weight: [role:packer] }
+first: pack
+input: { type: object, properties: { weight: { type: integer } } }
+steps:
+  pack: { by: [owner], do: [ { emit: { type: parcel.packed } } ], next: send }
+  send: { by: [owner], do: [ { emit: { type: parcel.sent } } ], next: { end: sent } }
+";
+
+/// A message as it came.
+struct Told {
+    headers: BTreeMap<String, String>,
+    body: String,
+}
+
+impl Told {
+    fn event(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    fn is_signed_with(&self, secret: &str) -> bool {
+        let key = SigningKey::standard(secret).unwrap();
+        let header = |name: &str| self.headers[name].as_str();
+        let (id, at) = (header("webhook-id"), header("webhook-timestamp"));
+        is_standard(&key, id, at, self.body.as_bytes(), header("webhook-signature"))
+    }
+}
+
+/// The service: it answers with a status, and shows what it was told.
+struct Receiver {
+    url: String,
+    status: Arc<AtomicU16>,
+    told: mpsc::UnboundedReceiver<Told>,
+    task: JoinHandle<()>,
+}
+
+impl Receiver {
+    async fn new(at: &str) -> Self {
+        let listener = TcpListener::bind(at).await.unwrap();
+        let url = format!("http://{}/events", listener.local_addr().unwrap());
+        let status = Arc::new(AtomicU16::new(204));
+        let (sender, told) = mpsc::unbounded_channel();
+        let answers = Arc::clone(&status);
+        let task = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+                let (head, body) = loop {
+                    let read = stream.read(&mut buffer).await.unwrap();
+                    bytes.extend_from_slice(&buffer[..read]);
+                    let text = String::from_utf8_lossy(&bytes).into_owned();
+                    let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                    let length = head.lines().find_map(|line| {
+                        line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+                    });
+                    if body.len() >= length.unwrap_or(0) {
+                        break (head.to_owned(), body.to_owned());
+                    }
+                };
+                let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+                let headers = headers
+                    .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                    .collect();
+                let status = answers.load(Ordering::SeqCst);
+                let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                drop(sender.send(Told { headers, body }));
+            }
+        });
+        Self { url, status, told, task }
+    }
+
+    async fn next(&mut self) -> Told {
+        self.told.recv().await.unwrap()
+    }
+}
+
+async fn subscribe(admin: &Role, url: &str) -> (String, String) {
+    let ask = json!({"url": url, "types": ["parcel.*", "abide.transaction.started"]});
+    let made = admin.post("/v1/webhooks", ask).await.is(201).json();
+    let text = |name: &str| made[name].as_str().unwrap().to_owned();
+    (format!("/v1/webhooks/{}", text("id")), text("secret"))
+}
+
+async fn shop(server: &Server) -> (Role, Role) {
+    let admin = server.admin().await;
+    let publish = admin.call("PUT", "/v1/workflows/parcel");
+    publish.body("application/yaml", WORKFLOW.to_owned()).await.is(201);
+    (admin, server.user("alice").await)
+}
+
+async fn parcel(role: &Role) -> String {
+    let input = json!({"input": {"weight": 4711}});
+    let started = role.post("/v1/workflows/parcel/transactions", input).await.is(201).json();
+    let id = started["id"].as_str().unwrap().to_owned();
+    for step in ["pack", "send"] {
+        role.post_empty(&format!("/v1/transactions/{id}/steps/{step}")).await.ok();
+    }
+    id
+}
+
+const KINDS: [&str; 3] = ["abide.transaction.started", "parcel.packed", "parcel.sent"];
+
+/// What happened is told in order, signed, as a `CloudEvent`, and without what only some may read.
+#[tokio::test]
+async fn events_are_told_in_order_and_signed() {
+    let server = dev();
+    let (admin, alice) = shop(&server).await;
+    let mut receiver = Receiver::new("127.0.0.1:0").await;
+    parcel(&alice).await;
+    let (path, secret) = subscribe(&admin, &receiver.url).await;
+    let id = parcel(&alice).await;
+    for kind in KINDS {
+        let told = receiver.next().await;
+        assert!(told.is_signed_with(&secret));
+        let event = told.event();
+        assert_eq!((&event["type"], &event["transaction"]), (&json!(kind), &json!(id)));
+        assert_eq!(
+            (&event["specversion"], &event["id"]),
+            (&json!("1.0"), &json!(told.headers["webhook-id"]))
+        );
+        assert_eq!(told.headers["content-type"], "application/cloudevents+json");
+        assert!(!told.body.contains("4711"), "{}", told.body);
+    }
+    // Another key: for a day both sign.
+    let rotated = admin.post_empty(&format!("{path}/rotate")).await.ok().json();
+    let new = rotated["secret"].as_str().unwrap().to_owned();
+    assert_ne!(new, secret);
+    parcel(&alice).await;
+    let told = receiver.next().await;
+    assert!(told.is_signed_with(&secret) && told.is_signed_with(&new));
+    assert!(admin.get(&path).await.ok().json()["secret"].is_null());
+    assert!(server.files_with(&secret.as_bytes()[6..]).is_empty());
+}
+
+/// A receiver that was away, and a server that was killed: every event once by its id, in order.
+#[tokio::test]
+async fn nothing_is_lost_while_the_receiver_or_the_server_is_away() {
+    let mut server = dev();
+    let (admin, alice) = shop(&server).await;
+    let receiver = Receiver::new("127.0.0.1:0").await;
+    let (url, at) = (receiver.url.clone(), receiver.url.clone());
+    subscribe(&admin, &url).await;
+    receiver.task.abort();
+    assert!(receiver.task.await.is_err());
+    let first = parcel(&alice).await;
+    server.crash_and_restart();
+    let second = parcel(&alice).await;
+    let at = at.trim_start_matches("http://").trim_end_matches("/events");
+    let mut receiver = Receiver::new(at).await;
+    let mut seen = BTreeMap::new();
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while seen.len() < 6 {
+        let told = receiver.next().await;
+        let event = told.event();
+        if seen.insert(told.headers["webhook-id"].clone(), ()).is_none() {
+            let of = kinds.entry(event["transaction"].as_str().unwrap().to_owned()).or_default();
+            of.push(event["type"].as_str().unwrap().to_owned());
+        }
+    }
+    assert_eq!(kinds[&first], KINDS);
+    assert_eq!(kinds[&second], KINDS);
+}
+
+/// What the receiver will never take is a dead letter, and can be told again.
+#[tokio::test]
+async fn what_is_never_taken_is_a_dead_letter_and_can_be_told_again() {
+    let server = dev();
+    let (admin, alice) = shop(&server).await;
+    let mut receiver = Receiver::new("127.0.0.1:0").await;
+    let (path, _) = subscribe(&admin, &receiver.url).await;
+    receiver.status.store(400, Ordering::SeqCst);
+    parcel(&alice).await;
+    for attempt in 0..3 {
+        assert_eq!(receiver.next().await.event()["type"], KINDS[0], "attempt {attempt}");
+    }
+    // The next event comes: the first one is given up.
+    assert_eq!(receiver.next().await.event()["type"], KINDS[1]);
+    receiver.status.store(204, Ordering::SeqCst);
+    while receiver.next().await.event()["type"] != KINDS[2] {}
+    let letters = admin.get(&format!("{path}/dead-letters")).await.ok().json();
+    assert_eq!(letters["items"][0]["event"]["type"], KINDS[0]);
+    assert_eq!(letters["items"][0]["error"], "the receiver answers 400");
+    let number = letters["items"][0]["number"].as_u64().unwrap();
+    let replay = format!("{path}/dead-letters/{number}/replay");
+    admin.post_empty(&replay).await.is(204);
+    assert_eq!(receiver.next().await.event()["type"], KINDS[0]);
+    admin.post_empty(&format!("{path}/dead-letters/99/replay")).await.problem(404, "not-found");
+}
+
+/// What is no subscription is refused; whoever is no administrator makes none.
+#[tokio::test]
+async fn what_is_no_subscription_is_refused() {
+    let server = dev();
+    let (admin, alice) = shop(&server).await;
+    for (ask, pointer) in [
+        (json!({"url": "ftp://x", "types": ["a"]}), "/url"),
+        (json!({"url": "http://x", "types": []}), "/types"),
+        (json!({"url": "http://x", "types": ["a*b"]}), "/types/0"),
+    ] {
+        let problem = admin.post("/v1/webhooks", ask).await.problem(422, "invalid-input").json();
+        assert_eq!(problem["errors"][0]["pointer"], pointer);
+    }
+    let ask = json!({"url": "http://127.0.0.1:9", "types": ["*"]});
+    alice.post("/v1/webhooks", ask).await.problem(403, "not-allowed");
+}
