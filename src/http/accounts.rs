@@ -299,14 +299,20 @@ pub(super) const SHOW: Doc = Doc {
     tag: "accounts",
     summary: "An account",
     text: "For its owner, administrators, auditors and services; with `read: [\"anyone\"]` the \
-           balance for any session, without owner and floor.",
+           balance for any session, without owner and floor. With `as_of` as it was then.",
+    query: &[super::transactions::AS_OF],
     condition: Condition::IfNoneMatch,
     answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound],
+    problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
     ..Doc::PLAIN
 };
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
+    if let Some(at) = call.as_of()? {
+        let found = call.api.app.account_at(call.actor(), &named(call)?, at)?;
+        let (account, revision, in_full) = found.ok_or(Code::Gone)?;
+        return shown(&account, revision, in_full);
+    }
     let (account, revision, in_full) = call.api.app.account(call.actor(), &named(call)?)?;
     match call.not_modified(revision)? {
         Some(reply) => Ok(reply),

@@ -166,7 +166,9 @@ pub(super) const CHECK: Doc = Doc {
     tag: "assets",
     summary: "What adds up over all accounts, at one revision",
     text: "`posted` is the sum over all accounts: always zero. `abide verify` computes it anew \
-           from the accounts.",
+           from the accounts. With `as_of` as it was then.",
+    query: &[super::transactions::AS_OF],
+    problems: &[Code::Gone, Code::InvalidParameter],
     answers: &[AnswerDoc::json(
         200,
         "The sums.",
@@ -177,7 +179,10 @@ pub(super) const CHECK: Doc = Doc {
 };
 
 pub(super) fn check(call: &Call) -> Result<Reply, Problem> {
-    let check = call.api.app.ledger_check(call.actor())?;
+    let check = match call.as_of()? {
+        None => call.api.app.ledger_check(call.actor())?,
+        Some(at) => call.api.app.ledger_check_at(call.actor(), at)?.ok_or(Code::Gone)?,
+    };
     let sums = check.assets.iter().map(|(asset, totals)| Sums {
         asset: &asset.code,
         posted: Decimal::from_minor(totals.posted, asset.scale),

@@ -93,6 +93,19 @@ impl Call {
         Ok(known.then(|| Reply::empty(StatusCode::NOT_MODIFIED).at(revision)))
     }
 
+    /// The revision of the past that is asked for (`as_of`).
+    ///
+    /// # Errors
+    /// [`Code::InvalidParameter`], also for one that is not there yet.
+    pub fn as_of(&self) -> Result<Option<Revision>, Problem> {
+        let Some(text) = self.query.get("as_of") else { return Ok(None) };
+        let revision = text.parse().map(Revision::new);
+        match revision {
+            Ok(revision) if revision <= self.api.app.revision() => Ok(Some(revision)),
+            _ => Err(input::parameter("as_of", "is no revision that is there")),
+        }
+    }
+
     /// The session that the token names. Only for routes that let in nobody without one.
     ///
     /// # Errors

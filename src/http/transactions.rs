@@ -424,19 +424,31 @@ pub(super) async fn start(call: Call) -> Result<Reply, Problem> {
     Ok(execute(call, Command::Start(Box::new(ask))).await)
 }
 
+/// A revision of the past.
+pub(super) const AS_OF: Parameter = Parameter {
+    name: "as_of",
+    text: "As it was at this revision, as far as the log reaches back.",
+    schema: SchemaGenerator::subschema_for::<u64>,
+};
+
 pub(super) const SHOW: Doc = Doc {
     id: "getTransaction",
     tag: "transactions",
     summary: "A transaction",
     text: "With `If-None-Match` and `Prefer: wait=SECONDS` (at most 60) the answer comes when there \
-           is a newer revision, else 304 when the time is up.",
+           is a newer revision, else 304 when the time is up. With `as_of` as it was then.",
+    query: &[AS_OF],
     condition: Condition::IfNoneMatch,
     answers: &[NOW, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound],
+    problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
     ..Doc::PLAIN
 };
 
 pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
+    if let Some(at) = call.as_of()? {
+        let view = call.api.app.transaction_at(call.actor(), id(&call)?, at)?;
+        return written(&view.ok_or(Code::Gone)?, false);
+    }
     let (tx, tags) = (id(&call)?, input::if_none_match(&call.headers)?);
     let wait = input::prefer_wait(&call.headers).filter(|_| tags.is_some());
     let is_news = |revision| tags.as_ref().is_none_or(|tags| !tags.matches(revision));

@@ -345,3 +345,41 @@ async fn a_stop_ends_the_streams() {
     assert!(server.terminate().success());
     while stream.block().await.is_some() {}
 }
+
+/// A transaction, an account and the sums as they were at a revision, also after kill -9.
+#[tokio::test]
+async fn what_was_can_be_read_as_of_a_revision() {
+    let mut server = dev();
+    let admin = server.admin().await;
+    let alice = server.user("alice").await;
+    publish(&admin).await;
+    for account in [
+        json!({"id": "world", "asset": "EUR", "floor": null}),
+        json!({"id": "alice:main", "asset": "EUR", "owner": "alice"}),
+    ] {
+        admin.post("/v1/accounts", account).await.is(201);
+    }
+    let pay = json!({"from": "world", "to": "alice:main", "amount": "10.00"});
+    admin.post("/v1/transfers", pay.clone()).await.is(201);
+    let id = start(&alice).await;
+    let then = alice.get(&format!("/v1/transactions/{id}")).await.ok().json();
+    let at = then["revision"].as_u64().unwrap();
+    let check = admin.get("/v1/ledger/check").await.ok().json();
+    let account = alice.get("/v1/accounts/alice:main").await.ok().json();
+    alice.post(&step(&id, "ask"), json!({"note": "hello"})).await.ok();
+    admin.post("/v1/transfers", pay).await.is(201);
+    server.crash_and_restart();
+    let was = |path: &str, at: u64| format!("{path}?as_of={at}");
+    let path = format!("/v1/transactions/{id}");
+    assert_eq!(alice.get(&was(&path, at)).await.ok().json()["data"], then["data"]);
+    assert_eq!(alice.get(&path).await.ok().json()["data"]["note"], "hello");
+    let then = alice.get(&was("/v1/accounts/alice:main", at)).await.ok().json();
+    assert_eq!(then, account);
+    assert_eq!(then["posted"], "10.00");
+    assert_eq!(alice.get("/v1/accounts/alice:main").await.ok().json()["posted"], "20.00");
+    let sums = admin.get(&was("/v1/ledger/check", at)).await.ok().json();
+    assert_eq!(sums["assets"], check["assets"]);
+    alice.get(&was(&path, at - 1)).await.problem(404, "not-found");
+    alice.get(&was(&path, u64::from(u32::MAX))).await.problem(400, "invalid-parameter");
+    server.user("mallory").await.get(&was(&path, at)).await.problem(404, "not-found");
+}

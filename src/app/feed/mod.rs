@@ -2,11 +2,13 @@
 //!
 //! - `told`: a commit of the log, read, and what of it somebody may see;
 //! - `tail`: the one reader of the log's end, and the inboxes that it fills;
+//! - `as_of`: records as they were at a revision of the past;
 //! - `follow`: one who follows, from any place in the log on, without a gap or a double.
 //!
 //! An event's id is its commit and its place in that, so whoever knows the last one it has seen
 //! goes on behind it, also after a restart.
 
+mod as_of;
 mod follow;
 mod tail;
 mod told;

@@ -117,6 +117,9 @@ codes! {
     LinkNotValid "link-not-valid" 410 "The link is not valid any more",
         "The single-use link is unknown, was used, was replaced by a newer one, or is too old.",
         "Ask for a new link.";
+    Gone "gone" 410 "It is kept no more",
+        "The log does not reach back to what was asked for: it keeps a bounded part of the past.",
+        "Ask for a later revision, or leave as_of out for what is.";
     RevisionMismatch "revision-mismatch" 412 "It has changed meanwhile",
         "If-Match names another revision than the current one, which `revision` gives.",
         "Read it again, decide anew, and send the change with the current ETag.";

@@ -1,0 +1,179 @@
+//! What was: records as they were at a revision of the past, out of the log.
+
+use crate::app::{App, LedgerCheck};
+use crate::engine::{Account, Actor, Fact, Record, Refusal, TxView};
+use crate::records::{Key, ReadError, join, value};
+use crate::store::{KeyRange, LogEntry, Order, StoreError, Versioned, View};
+use crate::types::{AccountId, Revision, TxId};
+
+/// Most commits that are looked at for what was: some tenths of a second of reading. What was
+/// written last before them is told only by more.
+const EXAMINED_MAX: u64 = 20_000;
+
+/// Most commits that are read at once.
+const READ_MAX: u64 = 512;
+
+impl App {
+    /// The last commit that is durable.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.store.durable()
+    }
+
+    /// A transaction as it was at a revision; `None`: the log does not reach back so far.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] also for who may not see it now, and where it was not there yet;
+    /// [`Refusal::Stopping`].
+    pub fn transaction_at(
+        &self,
+        actor: &Actor,
+        id: TxId,
+        at: Revision,
+    ) -> Result<Option<TxView>, Refusal> {
+        let now = self.transaction(actor, id)?;
+        if now.revision <= at {
+            return Ok(Some(now));
+        }
+        let range = KeyRange::prefix(&Key::log_of(id));
+        let range = range.before(Key::TxLog(id, at.next()).encode().into());
+        let page = self.store.scan(View::Committed, &range, Order::Descending, 1);
+        let page = self.guard(page.map_err(ReadError::from))?;
+        let found = page.rows.first().and_then(|row| Key::decode(&row.key));
+        let Some(Key::TxLog(_, revision)) = found else {
+            return Err(Refusal::NotFound("transaction at that revision"));
+        };
+        let before = Revision::new(revision.get().saturating_sub(1));
+        let Some(entries) = self.log_after(before, 1)? else { return Ok(None) };
+        let Some(entry) = entries.first() else { return Ok(None) };
+        let mut parts: Vec<_> = entry
+            .writes
+            .iter()
+            .filter_map(|write| match (Key::decode(&write.key), &write.value) {
+                (Some(Key::Tx(tx, part)), Some(value)) if tx == id => Some((part, value.clone())),
+                _ => None,
+            })
+            .collect();
+        parts.sort_unstable_by_key(|(part, _)| *part);
+        let parts: Vec<_> = parts.into_iter().map(|(_, value)| value).collect();
+        let Some(bytes) = join(&parts) else { return Ok(None) };
+        let read = value::decode(&Fact::Tx(id), &bytes).map_err(ReadError::from);
+        let Record::Tx(tx) = self.guard(read)? else { return Ok(None) };
+        let definition = now.definition;
+        Ok(Some(TxView::new(*tx, revision, definition, actor, self.rules())))
+    }
+
+    /// An account as it was at a revision, and whether it is seen in full; `None`: the log does
+    /// not reach back so far.
+    ///
+    /// # Errors
+    /// As [`App::account`]; [`Refusal::NotFound`] also where it was not there yet.
+    pub fn account_at(
+        &self,
+        actor: &Actor,
+        id: &AccountId,
+        at: Revision,
+    ) -> Result<Option<(Account, Revision, bool)>, Refusal> {
+        let (_, _, in_full) = self.account(actor, id)?;
+        let fact = Fact::Account(id.clone());
+        let Some(mut found) = self.values_at(&[Key::of(&fact).encode()], at)? else {
+            return Ok(None);
+        };
+        let Some(row) = found.pop().flatten() else {
+            return Err(Refusal::NotFound("account at that revision"));
+        };
+        let read = value::decode(&fact, &row.value).map_err(ReadError::from);
+        match self.guard(read)? {
+            Record::Account(account) => Ok(Some((account, row.revision, in_full))),
+            _ => Ok(None),
+        }
+    }
+
+    /// What added up over all accounts at a revision; `None`: the log does not reach back so far.
+    ///
+    /// # Errors
+    /// As [`App::ledger_check`].
+    pub fn ledger_check_at(
+        &self,
+        actor: &Actor,
+        at: Revision,
+    ) -> Result<Option<LedgerCheck>, Refusal> {
+        let now = self.ledger_check(actor)?;
+        if now.revision <= at {
+            return Ok(Some(now));
+        }
+        let facts: Vec<_> =
+            now.assets.iter().map(|(asset, _)| Fact::Totals(asset.code.clone())).collect();
+        let keys: Vec<_> = facts.iter().map(|fact| Key::of(fact).encode()).collect();
+        let Some(found) = self.values_at(&keys, at)? else { return Ok(None) };
+        let mut assets = Vec::new();
+        for ((fact, row), (asset, _)) in facts.iter().zip(found).zip(now.assets) {
+            // An asset that had no account yet.
+            let Some(row) = row else { continue };
+            let read = value::decode(fact, &row.value).map_err(ReadError::from);
+            if let Record::Totals(totals) = self.guard(read)? {
+                assets.push((asset, totals));
+            }
+        }
+        Ok(Some(LedgerCheck { revision: at, assets }))
+    }
+
+    /// What lay under these keys at a revision: what is older than that as it is now, the rest out
+    /// of the log, read backwards.
+    fn values_at(
+        &self,
+        keys: &[Vec<u8>],
+        at: Revision,
+    ) -> Result<Option<Vec<Option<Versioned>>>, Refusal> {
+        let asked: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let rows = self.store.get_many(&asked).map_err(ReadError::from);
+        let (_, rows) = self.guard(rows)?;
+        let is_old = |row: Option<Versioned>| row.filter(|row| row.revision <= at).map(Some);
+        let mut found: Vec<Option<Option<Versioned>>> = rows.into_iter().map(is_old).collect();
+        let mut to = at.get();
+        while to > 0 && found.iter().any(Option::is_none) {
+            let from = to.saturating_sub(READ_MAX);
+            if at.get() - from > EXAMINED_MAX {
+                return Ok(None);
+            }
+            let mut entries = Vec::new();
+            let mut after = from;
+            while after < to {
+                let limit = usize::try_from(to - after).unwrap_or(usize::MAX);
+                let Some(read) = self.log_after(Revision::new(after), limit)? else {
+                    return Ok(None);
+                };
+                let Some(last) = read.last() else { return Ok(None) };
+                after = last.revision.get();
+                entries.extend(read);
+            }
+            for entry in entries.iter().rev() {
+                for (key, found) in keys.iter().zip(&mut found) {
+                    let wrote = || entry.writes.iter().find(|write| write.key == key.as_slice());
+                    if found.is_none()
+                        && let Some(write) = wrote()
+                    {
+                        let row = |value| Versioned { revision: entry.revision, value };
+                        *found = Some(write.value.clone().map(row));
+                    }
+                }
+            }
+            to = from;
+        }
+        // What no commit up to there had written was not there.
+        Ok(Some(found.into_iter().map(Option::flatten).collect()))
+    }
+
+    /// Commits of the log; `None`: it does not reach back so far.
+    fn log_after(
+        &self,
+        after: Revision,
+        limit: usize,
+    ) -> Result<Option<Vec<LogEntry>>, Refusal> {
+        match self.store.read_log(after, limit) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(StoreError::Gone { .. }) => Ok(None),
+            Err(error) => self.guard(Err(error.into())),
+        }
+    }
+}
