@@ -165,11 +165,7 @@ impl App {
     }
 
     /// Commits of the log; `None`: it does not reach back so far.
-    fn log_after(
-        &self,
-        after: Revision,
-        limit: usize,
-    ) -> Result<Option<Vec<LogEntry>>, Refusal> {
+    fn log_after(&self, after: Revision, limit: usize) -> Result<Option<Vec<LogEntry>>, Refusal> {
         match self.store.read_log(after, limit) {
             Ok(entries) => Ok(Some(entries)),
             Err(StoreError::Gone { .. }) => Ok(None),
