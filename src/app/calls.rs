@@ -178,9 +178,10 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
-    pub fn calls_due(&self) -> Result<(Vec<(TxId, u32)>, Option<Time>), Refusal> {
+    pub fn calls_due(&self) -> Result<DueCalls, Refusal> {
         let (found, next) = self.due_calls(Time::ZERO, self.now(), PAGE_ROWS_MAX)?;
-        Ok((found.into_iter().map(|(_, tx, number)| (tx, number)).collect(), next))
+        let calls = found.into_iter().map(|(_, tx, number)| (tx, number)).collect();
+        Ok(DueCalls { calls, next })
     }
 
     /// Calls that are due from one time to another; when there are no more, the next one's time.
@@ -219,8 +220,10 @@ impl App {
     async fn insist(&self, command: Command) -> Result<Outcome, Refusal> {
         loop {
             match self.call(command.clone(), Actor::System).await {
-                Err(Refusal::Busy { .. }) => tokio::time::sleep(BUSY_FOR).await,
-                Err(Refusal::NoRoom) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(Refusal::Busy { .. }) => {
+                    tokio::time::sleep_until(Instant::now() + BUSY_FOR).await;
+                }
+                Err(Refusal::NoRoom) => tokio::time::sleep_until(Instant::now() + LOOK_EVERY).await,
                 done => return done,
             }
         }
@@ -228,6 +231,15 @@ impl App {
 }
 
 type Due = (Time, TxId, u32);
+
+/// Calls that are due: the transaction and the call's number in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DueCalls {
+    /// First the one that was due first.
+    pub calls: Vec<(TxId, u32)>,
+    /// When the next one is.
+    pub next: Option<Time>,
+}
 
 /// What an attempt says of its destination.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -147,6 +147,7 @@ struct Pieces {
 }
 
 impl Executor {
+    #[expect(clippy::too_many_arguments, reason = "what the application shares with it")]
     pub(super) fn new(
         store: Arc<dyn Store>,
         definitions: Arc<Definitions>,

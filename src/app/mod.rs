@@ -54,7 +54,7 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
-pub use calls::{CallFigures, CallSettings, Calls};
+pub use calls::{CallFigures, CallSettings, Calls, DueCalls};
 pub use feed::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope, Teller};
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};

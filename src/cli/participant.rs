@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Failure, print};
 
@@ -232,7 +233,7 @@ async fn serve(mut stream: TcpStream, memory: &Mutex<Memory>) -> io::Result<()> 
     };
     match mood {
         Mood::Hangs => {
-            tokio::time::sleep(HANG).await;
+            sleep_until(Instant::now() + HANG).await;
             return Ok(());
         }
         Mood::Errs => return answer(&mut stream, 500, "{}").await,
@@ -242,7 +243,7 @@ async fn serve(mut stream: TcpStream, memory: &Mutex<Memory>) -> io::Result<()> 
                 return answer(&mut stream, 409, "{}").await;
             }
         }
-        Mood::Slow => tokio::time::sleep(Duration::from_millis(slow_ms)).await,
+        Mood::Slow => sleep_until(Instant::now() + Duration::from_millis(slow_ms)).await,
         Mood::Fine | Mood::Loses | Mood::Refuses => {}
     }
     let (status, text) = locked().act(&asked.method, &asked.path, &asked.key)?;

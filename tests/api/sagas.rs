@@ -239,8 +239,8 @@ async fn listening(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
                 let mut bytes = Vec::new();
                 let whole = |bytes: &[u8]| {
                     let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-                    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
-                    let length = head.split("content-length: ").nth(1);
+                    let Some((top, body)) = text.split_once("\r\n\r\n") else { return false };
+                    let length = top.split("content-length: ").nth(1);
                     let length = length.and_then(|rest| rest.lines().next()?.parse().ok());
                     body.len() >= length.unwrap_or(0)
                 };

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 /// Between two looks.
 pub(crate) async fn a_little() {
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let soon = tokio::time::Instant::now() + Duration::from_millis(50);
+    tokio::time::sleep_until(soon).await;
 }
 
 /// Until `fact` holds.

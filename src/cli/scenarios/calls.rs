@@ -98,7 +98,9 @@ fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
 /// Makes all calls that are due by now, and those that they lead to.
 pub(super) async fn make(world: &mut World) -> Result<(), Stop> {
     for _ in 0..ATTEMPTS_MAX {
-        let Some((tx, number)) = world.app.calls_due()?.0.first().copied() else { return Ok(()) };
+        let Some((tx, number)) = world.app.calls_due()?.calls.first().copied() else {
+            return Ok(());
+        };
         let begun = world.app.call(Command::BeginCall { tx, number }, Actor::System).await?;
         let Outcome::CallBegun(order) = begun else { continue };
         let tx_view = world.view(tx)?;
@@ -165,7 +167,7 @@ pub(super) async fn pass(world: &mut World, by: Span) -> Result<(), Stop> {
     loop {
         make(world).await?;
         let now = world.app.now();
-        let next: Option<Time> = world.app.calls_due()?.1.filter(|next| *next <= target);
+        let next: Option<Time> = world.app.calls_due()?.next.filter(|next| *next <= target);
         let to = next.unwrap_or(target);
         world.app.advance_clock(&Actor::System, to.since(now)).await?;
         if next.is_none() {

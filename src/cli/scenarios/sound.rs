@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::world::World;
 use crate::app::PageAsk;
-use crate::engine::{Actor, HoldStatus, Mark, TimerOf, Tx};
+use crate::engine::{Actor, Call, HoldStatus, Mark, Purpose, TimerOf, Tx};
 use crate::records::Key;
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Store as _, View};
 use crate::types::{AccountId, AssetCode};
@@ -73,6 +73,13 @@ fn nothing_left(tx: &Tx) -> Result<(), String> {
     let name = &tx.workflow;
     if let Some(held) = tx.holds.iter().find(|held| held.hold.status == HoldStatus::Held) {
         return Err(format!("the transaction of {name} has ended; its hold {} is open", held.name));
+    }
+    let unmade = |call: &&Call| !call.state.is_over() && call.purpose != Purpose::Send;
+    if let Some(call) = tx.calls.iter().find(unmade) {
+        return Err(format!(
+            "the transaction of {name} has ended; a call of {} is not over",
+            call.step
+        ));
     }
     if let Some(open) = tx.open.first() {
         return Err(format!("the transaction of {name} has ended; its step {} is open", open.step));

@@ -140,7 +140,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             }
         }
         TxEvent::CallEnded { number, state, last, undo } => {
-            end_call(tx, *number, state, last, undo)
+            end_call(tx, *number, state, last.as_ref(), undo.as_ref());
         }
         TxEvent::EffectsUndone { .. } => {
             if let Some(done) = tx.done.last_mut() {
@@ -285,18 +285,18 @@ fn end_call(
     tx: &mut Tx,
     number: u32,
     state: &CallState,
-    last: &Option<Arc<str>>,
-    undo: &Option<Done>,
+    last: Option<&Arc<str>>,
+    undo: Option<&Done>,
 ) {
     if let Some(call) = call(tx, number) {
         call.state = state.clone();
         call.ask = call.ask.emptied();
         if last.is_some() {
-            call.last.clone_from(last);
+            call.last = last.cloned();
         }
     }
     if !tx.status.is_ended() {
-        tx.done.extend(undo.clone());
+        tx.done.extend(undo.cloned());
     }
     let over = tx.calls.iter().filter(|call| call.state.is_over()).count();
     let mut surplus = over.saturating_sub(OVER_KEPT);

@@ -308,7 +308,7 @@ impl Walk<'_, '_> {
                 // Of an answer that never came nothing can be told: the attempt to undo fails
                 // where an operator sees it.
                 Err(Stop::Refused(_)) => {
-                    Ask { url: "".into(), headers: Vec::new(), body: None, ..self.bare(request) }
+                    Ask { url: "".into(), headers: Vec::new(), body: None, ..Self::bare(request) }
                 }
                 Err(need) => return Err(need),
             });
@@ -320,7 +320,8 @@ impl Walk<'_, '_> {
         Ok(Some(Done { step: step.name.clone(), undo: Vec::new(), calls, key }))
     }
 
-    fn bare(&self, request: &Request) -> Ask {
+    /// A request that cannot be sent.
+    fn bare(request: &Request) -> Ask {
         Ask {
             method: request.method.clone(),
             url: "".into(),

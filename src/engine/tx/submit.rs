@@ -381,10 +381,8 @@ pub(in crate::engine) fn repair(
             walk.emit(TxEvent::StepUndone { step: done.step.clone() })?;
         }
         walk.undo_all()?;
-    } else {
-        if !super::call::retake(&mut walk, &stuck.step, skips)? {
-            go_on(&mut walk, &stuck.step, skips)?;
-        }
+    } else if !super::call::retake(&mut walk, &stuck.step, skips)? {
+        go_on(&mut walk, &stuck.step, skips)?;
     }
     walk.settle()?;
     let view = view(draft, &acting.actor, id)?;

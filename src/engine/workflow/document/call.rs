@@ -164,10 +164,8 @@ fn statuses(reader: &mut Reader, spot: &Spot<'_>) -> Vec<u16> {
     let items = list(reader, Some(spot), "a list of statuses like [400, 404]", 64);
     let mut found = Vec::new();
     for item in &items {
-        match reader.whole(item, 300, 599).and_then(|status| u16::try_from(status).ok()) {
-            Some(status) => found.push(status),
-            None => continue,
-        }
+        let status = reader.whole(item, 300, 599);
+        found.extend(status.and_then(|status| u16::try_from(status).ok()));
     }
     found
 }
