@@ -126,6 +126,9 @@ impl Bell {
 
     /// A commit set a call due.
     pub(super) fn ring(&self, due: Time, revision: Revision) {
+        // Whoever takes the time knows of the commit, or sees that there is a newer one than it
+        // knows of and keeps the time; whoever came in between is woken once more.
+        self.staged.send_replace(revision);
         self.from.fetch_min(due.ms(), Ordering::AcqRel);
         self.staged.send_replace(revision);
     }
