@@ -153,7 +153,6 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             }
             Ok(())
         }
-        Event::Told { .. } => Ok(()),
         Event::Tx { tx, event } => super::tx::apply(draft, *tx, event),
         Event::WorkflowPublished { published } => {
             let (name, version) = (published.name.clone(), published.version);
@@ -182,7 +181,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             draft.delete(Fact::Value(id.clone()));
             Ok(())
         }
-        Event::Denied { .. } => Ok(()),
+        Event::Denied { .. } | Event::Told { .. } => Ok(()),
         Event::AssetPut { .. }
         | Event::AccountOpened { .. }
         | Event::AccountChanged { .. }

@@ -146,6 +146,7 @@ pub fn decide_timers(
     if needs.is_empty() { Ok(draft.into_changes()) } else { Err(needs) }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each command")]
 fn run(
     draft: &mut Draft<'_>,
     actor: &Actor,

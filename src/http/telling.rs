@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{HeaderMap, Method};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::live::cloud_event;
 use crate::app::signature::sign_standard;
@@ -199,7 +200,8 @@ impl Teller {
             }
             if attempt + 1 < ATTEMPTS_MAX {
                 let back_off = BACK_OFF.saturating_mul(1 << attempt.min(16)).min(BACK_OFF_MAX);
-                tokio::time::sleep(wait.unwrap_or_else(|| jittered(back_off))).await;
+                let wait = wait.unwrap_or_else(|| jittered(back_off));
+                tokio::time::sleep_until(Instant::now() + wait).await;
             }
         }
         Ok(End::GivenUp(error))

@@ -164,7 +164,7 @@ pub(in crate::engine) fn create(
     };
     draft.recount(Fact::WebhookCount, true)?;
     tell(draft, "abide.webhook.created", &webhook)?;
-    keep(draft, webhook)
+    Ok(keep(draft, webhook))
 }
 
 /// Gives a subscription another key; the one before signs too for a day.
@@ -178,7 +178,7 @@ pub(in crate::engine) fn rotate(
     webhook.generation += 1;
     webhook.old_key_until = Some(draft.moment.now.plus(OLD_KEY_LIFE));
     tell(draft, "abide.webhook.rotated", &webhook)?;
-    keep(draft, webhook)
+    Ok(keep(draft, webhook))
 }
 
 /// Forgets a subscription.
@@ -210,7 +210,7 @@ pub(in crate::engine) fn replay(
     webhook.stopped = false;
     tell(draft, "abide.webhook.replayed", &webhook)?;
     draft.put(Fact::DeadLetter((id, number)), Record::DeadLetter(letter));
-    keep(draft, webhook)
+    Ok(keep(draft, webhook))
 }
 
 /// Notes how a subscription went on; for the server itself.
@@ -252,7 +252,7 @@ pub(in crate::engine) fn note(
     webhook.stopped |= news.gone;
     // A commit without an event is none; this one is told to nobody.
     draft.emit(Event::Told { kind: NOTED, data: json!({ "webhook": news.id }) })?;
-    keep(draft, webhook)
+    Ok(keep(draft, webhook))
 }
 
 /// How a subscription goes on is told to nobody: telling it would go on for ever.
@@ -268,8 +268,8 @@ fn tell(draft: &mut Draft<'_>, kind: &'static str, webhook: &Webhook) -> Result<
     draft.emit(Event::Told { kind, data })
 }
 
-fn keep(draft: &mut Draft<'_>, webhook: Webhook) -> Result<Outcome, Stop> {
+fn keep(draft: &mut Draft<'_>, webhook: Webhook) -> Outcome {
     let webhook = Box::new(webhook);
     draft.put(Fact::Webhook(webhook.id), Record::Webhook(webhook.clone()));
-    Ok(Outcome::Webhook(webhook))
+    Outcome::Webhook(webhook)
 }
