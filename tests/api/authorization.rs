@@ -318,7 +318,7 @@ fn request(
         }
         ("POST", "/v1/transactions/{id}/skip") => json(json!({"reason": "by hand"})),
         ("POST", "/v1/transactions/{id}/replace") => json(json!({"data": {}})),
-        ("POST", "/v1/transactions/{id}/migrate") => json(json!({})),
+        ("POST", "/v1/transactions/{id}/migrate" | "/v1/hooks/{name}") => json(json!({})),
         ("POST", "/v1/transactions/bulk") => {
             json(json!({"filter": {"workflow": "nothing"}, "action": "retry"}))
         }
@@ -331,7 +331,6 @@ fn request(
         ("POST", "/v1/inbox/claim") => {
             json(json!({"workflow": format!("matrix{n}"), "step": "ask", "limit": 1}))
         }
-        ("POST", "/v1/hooks/{name}") => json(json!({})),
         ("POST", "/v1/users") => {
             json(json!({"username": format!("new{n}"), "password": password_of("new")}))
         }

@@ -157,7 +157,7 @@ pub(crate) async fn all(role: &Role) -> Vec<Value> {
     loop {
         let page = page(role, &after).await;
         events.extend(page["items"].as_array().unwrap().iter().cloned());
-        after = page["next_after"].as_str().unwrap().to_owned();
+        page["next_after"].as_str().unwrap().clone_into(&mut after);
         if page["more"] == false {
             return events;
         }

@@ -1,6 +1,6 @@
 //! Webhooks, as the service that is told: signed, in order, at least once, also when it was away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -47,7 +47,7 @@ impl Told {
 struct Receiver {
     url: String,
     status: Arc<AtomicU16>,
-    told: mpsc::UnboundedReceiver<Told>,
+    told: mpsc::Receiver<Told>,
     task: JoinHandle<()>,
 }
 
@@ -56,7 +56,7 @@ impl Receiver {
         let listener = TcpListener::bind(at).await.unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
         let status = Arc::new(AtomicU16::new(204));
-        let (sender, told) = mpsc::unbounded_channel();
+        let (sender, told) = mpsc::channel(1000);
         let answers = Arc::clone(&status);
         let task = tokio::spawn(async move {
             loop {
@@ -81,7 +81,7 @@ impl Receiver {
                 let status = answers.load(Ordering::SeqCst);
                 let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
                 stream.write_all(answer.as_bytes()).await.unwrap();
-                drop(sender.send(Told { headers, body }));
+                drop(sender.send(Told { headers, body }).await);
             }
         });
         Self { url, status, told, task }
@@ -165,12 +165,12 @@ async fn nothing_is_lost_while_the_receiver_or_the_server_is_away() {
     let second = parcel(&alice).await;
     let at = at.trim_start_matches("http://").trim_end_matches("/events");
     let mut receiver = Receiver::new(at).await;
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeSet::new();
     let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
     while seen.len() < 6 {
         let told = receiver.next().await;
         let event = told.event();
-        if seen.insert(told.headers["webhook-id"].clone(), ()).is_none() {
+        if seen.insert(told.headers["webhook-id"].clone()) {
             let of = kinds.entry(event["transaction"].as_str().unwrap().to_owned()).or_default();
             of.push(event["type"].as_str().unwrap().to_owned());
         }
