@@ -121,7 +121,11 @@ async fn get_and_head_change_nothing() {
     for (path, _) in spec["paths"].as_object().unwrap() {
         let path = path.replace(['{', '}'], "");
         for method in ["GET", "HEAD"] {
-            let call = nobody.call(method, &path).cookie(&format!("abide={cookie}"));
+            let mut call = nobody.call(method, &path).cookie(&format!("abide={cookie}"));
+            if path.ends_with("/events") {
+                // A page: a stream has no end.
+                call = call.header("accept", "application/json");
+            }
             let answer = call.header("sec-fetch-site", "cross-site").await;
             assert_ne!(answer.code(), "cross-site", "{answer}");
         }
