@@ -119,6 +119,10 @@ async fn get_and_head_change_nothing() {
     let nobody = server.nobody();
     let spec = nobody.get("/openapi.json").await.ok().json();
     for (path, _) in spec["paths"].as_object().unwrap() {
+        // A socket takes commands, so its Origin is looked at.
+        if path == "/v1/socket" {
+            continue;
+        }
         let path = path.replace(['{', '}'], "");
         for method in ["GET", "HEAD"] {
             let mut call = nobody.call(method, &path).cookie(&format!("abide={cookie}"));

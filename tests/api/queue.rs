@@ -36,6 +36,8 @@ async fn parcels(server: &Server, count: usize) -> Vec<String> {
     for _ in 0..count {
         let started = service.post_empty("/v1/workflows/parcel/transactions").await.is(201);
         ids.push(started.json()["id"].as_str().unwrap().to_owned());
+        // Of two in the same millisecond either is the older one.
+        admin.post("/v1/dev/clock", json!({"advance": "1ms"})).await.ok();
     }
     ids
 }
