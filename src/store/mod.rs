@@ -139,7 +139,7 @@ pub struct Page {
     /// The rows in the order asked for.
     pub rows: Vec<Row>,
     /// Where to go on ([`KeyRange::after`] or [`KeyRange::before`] it); `None`: nothing is left.
-    /// A page may hold fewer rows than asked for and still have a `next`.
+    /// A page that has a `next` is full: nobody mistakes deleted rows for the end.
     pub next: Option<Bytes>,
 }
 
@@ -303,7 +303,8 @@ pub trait Store: Send + Sync {
     /// As [`Store::get`].
     fn get_many(&self, keys: &[&[u8]]) -> Result<(Revision, Vec<Option<Versioned>>), StoreError>;
 
-    /// One page of at most `limit` rows (1 to [`PAGE_ROWS_MAX`]) of a range.
+    /// One page of `limit` rows (1 to [`PAGE_ROWS_MAX`]) of a range; of fewer only where nothing is
+    /// left.
     ///
     /// # Errors
     /// As [`Store::get`].

@@ -311,7 +311,7 @@ async fn a_late_answer_comes_by_the_callback() {
 #[tokio::test]
 async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
     let count = std::env::var("ABIDE_WAITING").ok().and_then(|count| count.parse().ok());
-    let count: usize = count.unwrap_or(200);
+    let count: usize = count.unwrap_or(2000);
     let (address, heard) =
         listening("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     let mut server = Options::dev().arg("--calls-per-destination=1").start();

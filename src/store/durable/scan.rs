@@ -10,12 +10,12 @@ use bytes::Bytes;
 use super::super::{KeyRange, Order, Page, Row, StoreError, View};
 use super::shared::Shared;
 use super::tables::{Slot, Table, bounds, ordered};
+use crate::types::Revision;
 
-/// A page of at most `limit` rows.
+/// A page of at most `limit` rows, full unless nothing is left.
 ///
 /// The gate keeps the tables from being frozen, so what is merged into sled while this reads is
-/// hidden by the frozen table. sled and the frozen table are read first; the active table is looked
-/// at last, in one moment, over just the keys that were read: that moment is the page's revision.
+/// hidden by the frozen table.
 pub(super) fn scan(
     shared: &Shared,
     view: View,
@@ -28,17 +28,46 @@ pub(super) fn scan(
         return Ok(Page { revision, rows: Vec::new(), next: None });
     }
     let _still = shared.memory.still();
+    // Deletions that are not merged yet may hide all that was read: then it is read anew, in a
+    // moment of its own and twice as far, so that in all it is a small multiple of what is needed.
+    let mut reach = limit + 1;
+    loop {
+        let (revision, mut rows, is_all) = read(shared, view, range, order, limit, reach)?;
+        if rows.len() > limit {
+            rows.truncate(limit);
+            let next = rows.last().map(|row| row.key.clone());
+            return Ok(Page { revision, rows, next });
+        }
+        if is_all {
+            return Ok(Page { revision, rows, next: None });
+        }
+        reach = reach.saturating_mul(2);
+    }
+}
+
+/// At most `limit` rows and one more, of those that `reach` rows of the settled part and what is
+/// newer make; and whether that is all of the range.
+///
+/// sled and the frozen table are read first; the active table is looked at last, in one moment,
+/// over just the keys that were read: that moment is the page's revision.
+fn read(
+    shared: &Shared,
+    view: View,
+    range: &KeyRange,
+    order: Order,
+    limit: usize,
+    reach: usize,
+) -> Result<(Revision, Vec<Row>, bool), StoreError> {
     let frozen = shared.memory.read().frozen();
     let empty = Table::new();
     let table = frozen.as_deref().unwrap_or(&empty);
     let below = shared.index.rows(range, order);
     let mut settled = Merged::new(ordered(table, range, order), below, order);
-    let mut rows = settled.by_ref().take(limit + 1).collect::<Result<Vec<Row>, _>>()?;
-    let more = rows.len() > limit;
-    rows.truncate(limit);
+    let rows = settled.by_ref().take(reach).collect::<Result<Vec<Row>, _>>()?;
+    let is_all = rows.len() < reach;
     // What was read covers the range up to here; with nothing left behind, all of it.
-    let covered = match (more, rows.last()) {
-        (true, Some(last)) => up_to(range, order, last.key.clone()),
+    let covered = match rows.last() {
+        Some(last) if !is_all => up_to(range, order, last.key.clone()),
         _ => range.clone(),
     };
     let (newer, revision) = {
@@ -55,24 +84,13 @@ pub(super) fn scan(
         let staged = stage.as_ref().map(|stage| stage.last());
         (newer, staged.unwrap_or(tables.position.revision))
     };
-    if rows.is_empty() && newer.is_empty() {
-        return Ok(Page { revision, rows, next: None });
-    }
-    let last_covered = more.then(|| rows.last().map(|row| row.key.clone())).flatten();
     let entries: Box<dyn Iterator<Item = (&Bytes, &Slot)>> = match order {
         Order::Ascending => Box::new(newer.iter()),
         Order::Descending => Box::new(newer.iter().rev()),
     };
-    let below = rows.into_iter().map(Ok);
-    let merged = Merged::new(entries, below, order);
-    let mut rows = merged.take(limit + 1).collect::<Result<Vec<Row>, _>>()?;
-    let next = if rows.len() > limit {
-        rows.truncate(limit);
-        rows.last().map(|row| row.key.clone())
-    } else {
-        last_covered
-    };
-    Ok(Page { revision, rows, next })
+    let merged = Merged::new(entries, rows.into_iter().map(Ok), order);
+    let rows = merged.take(limit + 1).collect::<Result<Vec<Row>, _>>()?;
+    Ok((revision, rows, is_all))
 }
 
 fn up_to(range: &KeyRange, order: Order, last: Bytes) -> KeyRange {
