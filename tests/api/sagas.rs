@@ -4,22 +4,18 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use abide::types::{Span, Time};
 
-use crate::client::Role;
 use crate::server::{Options, Server, dev, program};
-use crate::wait::until;
-
-/// Long enough for a machine that builds something else meanwhile.
-const PATIENCE: Duration = Duration::from_mins(4);
+use crate::wait::{PATIENCE, until};
 
 /// The service that is called.
 struct Participant {
@@ -97,18 +93,6 @@ async fn publish(server: &Server, name: &str, document: String) {
     call.body("application/yaml", document).await.ok();
 }
 
-async fn statuses(admin: &Role, ids: &[String]) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
-    for id in ids {
-        if let Some(answer) = admin.get(&format!("/v1/transactions/{id}")).attempt().await
-            && answer.status == 200
-        {
-            found.insert(id.clone(), answer.json()["status"].as_str().unwrap().to_owned());
-        }
-    }
-    found
-}
-
 const ENDED: [&str; 4] = ["completed", "cancelled", "failed", "expired"];
 
 /// Participant and server are killed again and again while sagas are on their way: every one ends
@@ -139,20 +123,20 @@ async fn sagas_survive_kills_of_both_sides() {
         }
     }
     participant.behave(json!({"lose": 5})).await;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let found = statuses(&admin, &ids).await;
-        let stuck = found.values().filter(|status| *status == "stuck").count();
-        assert_eq!(stuck, 0, "{found:?}");
-        if found.len() == count && found.values().all(|status| ENDED.contains(&status.as_str())) {
-            break;
-        }
-        assert!(Instant::now() < deadline, "some hang: {found:?}\n{}", server.log());
-        crate::wait::a_little().await;
+    let mut found = BTreeMap::new();
+    for id in &ids {
+        let stands = |shown: &Value| shown["status"].as_str().unwrap().to_owned();
+        let over = |shown: &Value| {
+            let status = stands(shown);
+            status == "stuck" || ENDED.contains(&status.as_str())
+        };
+        let shown = until(&admin, id, over).await;
+        assert_ne!(stands(&shown), "stuck", "{shown}\n{}", server.log());
+        found.insert(id.clone(), stands(&shown));
     }
     let effects = participant.effects().await;
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
-    for (id, status) in statuses(&admin, &ids).await {
+    for (id, status) in found {
         *outcomes.entry(status.clone()).or_default() += 1;
         for kind in ["flights", "hotels", "cars"] {
             let done = effects.get(&format!("/{kind}/{id}")).cloned().unwrap_or_default();
@@ -187,7 +171,7 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     };
     // The address of the hotel is none, so it is never asked; the flight is taken back.
     let first = start().await;
-    until("it has failed", PATIENCE, || async { status(&admin, &first).await == "failed" }).await;
+    until(&admin, &first, |shown| shown["status"] == "failed").await;
     let effects = participant.effects().await;
     assert_eq!(effects[&format!("/flights/{first}")], ["do", "undo"]);
 
@@ -202,7 +186,7 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     publish(&server, "travel", unkind).await;
     let (second, third) = (start().await, start().await);
     for id in [&second, &third] {
-        until("it is stuck", PATIENCE, || async { status(&admin, id).await == "stuck" }).await;
+        until(&admin, id, |shown| shown["status"] == "stuck").await;
     }
     let listed = admin.get("/v1/transactions?status=stuck").await.ok().json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 2, "{listed}");
@@ -211,8 +195,7 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     assert_eq!(shown["stuck"]["code"], "call-not-allowed", "{shown}");
     // Tried again it is stuck again; left out, with a reason, it ends.
     admin.post_empty(&format!("/v1/transactions/{second}/retry")).await.ok();
-    until("it is stuck again", PATIENCE, || async { status(&admin, &second).await == "stuck" })
-        .await;
+    until(&admin, &second, |shown| shown["status"] == "stuck").await;
     for id in [&second, &third] {
         let reason = json!({"reason": "cancelled by telephone"});
         let ended = admin.post(&format!("/v1/transactions/{id}/skip"), reason).await.ok().json();
@@ -223,20 +206,14 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     assert_eq!(listed["items"], json!([]));
 }
 
-async fn status(admin: &Role, id: &str) -> String {
-    let shown = admin.get(&format!("/v1/transactions/{id}")).await.ok().json();
-    shown["status"].as_str().unwrap().to_owned()
-}
-
 /// Hears every request and answers each with this.
-async fn listening(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+async fn listening(answer: &'static str) -> (String, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let all = Arc::clone(&heard);
+    let (tell, heard) = mpsc::channel(100);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let all = Arc::clone(&all);
+            let tell = tell.clone();
             tokio::spawn(async move {
                 let mut bytes = Vec::new();
                 let whole = |bytes: &[u8]| {
@@ -253,7 +230,7 @@ async fn listening(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
                         _ => return,
                     }
                 }
-                all.lock().unwrap().push(String::from_utf8(bytes).unwrap());
+                tell.send(String::from_utf8(bytes).unwrap()).await.unwrap();
                 drop(stream.write_all(answer.as_bytes()).await);
             });
         }
@@ -265,7 +242,7 @@ async fn listening(answer: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
 /// and lie nowhere (16.2.5).
 #[tokio::test]
 async fn a_late_answer_comes_by_the_callback() {
-    let (address, heard) =
+    let (address, mut heard) =
         listening("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     let secret = "canary-9f8e7d6c5b4a";
     let server = Options::dev().env("ABIDE_SECRET_SCREENING", secret).start();
@@ -281,11 +258,8 @@ async fn a_late_answer_comes_by_the_callback() {
     let started = alice.post_empty("/v1/workflows/screening/transactions").await.ok().json();
     let id = started["id"].as_str().unwrap().to_owned();
     let url = format!("/v1/transactions/{id}");
-    until("the service has said 202", PATIENCE, || async {
-        alice.get(&url).await.ok().json()["calls"][0]["status"] == "awaiting-callback"
-    })
-    .await;
-    let request = heard.lock().unwrap()[0].clone();
+    until(&alice, &id, |shown| shown["calls"][0]["status"] == "awaiting-callback").await;
+    let request = heard.recv().await.unwrap();
     let lower = request.to_ascii_lowercase();
     assert!(lower.contains(&format!("authorization: bearer {secret}\r\n")), "{request}");
     assert!(lower.contains(&format!("idempotency-key: {id}/screen/1\r\n")), "{request}");
@@ -314,7 +288,7 @@ async fn a_late_answer_comes_by_the_callback() {
 async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
     let count = std::env::var("ABIDE_WAITING").ok().and_then(|count| count.parse().ok());
     let count: usize = count.unwrap_or(2000);
-    let (address, heard) =
+    let (address, mut heard) =
         listening("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     let mut server = Options::dev().arg("--calls-per-destination=1").start();
     let document = format!(
@@ -339,17 +313,19 @@ async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
     }
     server.crash_and_restart();
     server.advance(&format!("{}s", 3600 + count)).await;
-    until("all were made", PATIENCE, || async { heard.lock().unwrap().len() >= count }).await;
-    let times: Vec<u64> = heard
-        .lock()
-        .unwrap()
+    let mut requests = Vec::new();
+    while requests.len() < count {
+        let request = tokio::time::timeout(PATIENCE, heard.recv()).await;
+        requests.push(request.expect("all are made").unwrap());
+    }
+    assert!(heard.try_recv().is_err(), "each once");
+    let times: Vec<u64> = requests
         .iter()
         .map(|request| {
             let path = request.split(' ').nth(1).unwrap();
             path.trim_start_matches('/').trim_end_matches('s').parse().unwrap()
         })
         .collect();
-    assert_eq!(times.len(), count, "each once");
     let late = times.windows(2).find(|pair| pair[0] > pair[1]);
     assert!(late.is_none(), "out of order: {late:?}");
 }
@@ -378,15 +354,15 @@ async fn slow_calls_leave_other_steps_alone() {
     };
     rate().await;
     let before = rate().await;
+    let mut ids = Vec::new();
     for _ in 0..1000 {
         let input = json!({"input": {"to": "Oslo", "nights": 2}});
-        alice.post("/v1/workflows/travel/transactions", input).await.ok();
+        let started = alice.post("/v1/workflows/travel/transactions", input).await.ok().json();
+        ids.push(started["id"].as_str().unwrap().to_owned());
     }
-    let admin = server.admin().await;
-    until("a thousand are on their way", PATIENCE, || async {
-        admin.get("/metrics").await.ok().text().contains("abide_calls_in_flight 1000")
-    })
-    .await;
+    for id in &ids {
+        until(&alice, id, |shown| shown["calls"][0]["status"] == "in-flight").await;
+    }
     let beside = rate().await;
     let ratio = beside / before;
     assert!(ratio >= 0.8, "{beside:.0} beside {before:.0} a second: {ratio:.2}");

@@ -1,21 +1,29 @@
-//! Waiting on a fact: the pause between two looks at it.
+//! Waiting for a fact with what the server offers for it: an answer when there is a newer revision.
 
 use std::time::{Duration, Instant};
 
-/// Between two looks.
-pub(crate) async fn a_little() {
-    let soon = tokio::time::Instant::now() + Duration::from_millis(50);
-    tokio::time::sleep_until(soon).await;
-}
+use serde_json::Value;
 
-/// Until `fact` holds.
-pub(crate) async fn until<F>(what: &str, patience: Duration, fact: impl Fn() -> F)
-where
-    F: Future<Output = bool>,
-{
-    let deadline = Instant::now() + patience;
-    while !fact().await {
-        assert!(Instant::now() < deadline, "waited too long until {what}");
-        a_little().await;
+use crate::client::Role;
+
+/// How long anything may take, on a machine that builds something else meanwhile.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
+
+/// The transaction as soon as `fact` holds of it.
+pub(crate) async fn until(role: &Role, id: &str, fact: impl Fn(&Value) -> bool) -> Value {
+    let path = format!("/v1/transactions/{id}");
+    let deadline = Instant::now() + PATIENCE;
+    let mut shown = role.get(&path).await.ok();
+    loop {
+        let value = shown.json();
+        if fact(&value) {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited too long: {value}");
+        let waiting = role.get(&path).header("prefer", "wait=10");
+        let newer = waiting.header("if-none-match", shown.etag()).await;
+        if newer.status != 304 {
+            shown = newer.ok();
+        }
     }
 }
