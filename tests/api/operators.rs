@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::client::Role;
 use crate::server::{Server, dev};
+use crate::wait::until;
 
 const FIRST: &str = "abide: 1
 workflow: rent
@@ -90,6 +91,45 @@ async fn a_paused_transaction_waits_for_its_operator() {
     olga.post_empty(&format!("{tx}/resume")).await.ok();
     alice.post_empty(&step).await.ok();
     olga.post_empty(&format!("{tx}/pause")).await.problem(409, "already-ended");
+}
+
+/// No call is made for a paused transaction, not even after a restart; it is when it goes on.
+#[tokio::test]
+async fn a_paused_transaction_calls_nobody() {
+    let mut server = dev();
+    let (admin, alice, olga) = rent(&server).await;
+    // Nobody listens there: the first attempt fails at once, the second is due within 20 minutes.
+    let calling = "abide: 1
+workflow: calling
+first: ask
+steps:
+  ask:
+    call: { url: 'http://127.0.0.1:9/', retry: { attempts: 2, first: 20m, max: 20m } }
+    next: { end: asked }
+";
+    let publish = admin.call("PUT", "/v1/workflows/calling");
+    publish.body("application/yaml", calling).await.is(201);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let started = alice.post_empty("/v1/workflows/calling/transactions").await.is(201).json();
+        ids.push(started["id"].as_str().unwrap().to_owned());
+    }
+    let waits_again = |shown: &Value| {
+        let call = &shown["calls"][0];
+        call["status"] == "due" && call["attempts"] == 1
+    };
+    for id in &ids {
+        until(&alice, id, waits_again).await;
+    }
+    let [paused, other] = &ids[..] else { unreachable!("two") };
+    let path = format!("/v1/transactions/{paused}");
+    olga.post_empty(&format!("{path}/pause")).await.ok();
+    server.advance("20m").await;
+    until(&alice, other, |shown| shown["status"] == "failed").await;
+    server.crash_and_restart();
+    assert!(waits_again(&alice.get(&path).await.ok().json()));
+    olga.post_empty(&format!("{path}/resume")).await.ok();
+    until(&alice, paused, |shown| shown["status"] == "failed").await;
 }
 
 /// A transaction is moved to another version, with its steps under other names, or not at all.

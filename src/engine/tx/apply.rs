@@ -1,5 +1,6 @@
 //! What each event makes of a transaction's record.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -53,33 +54,35 @@ pub(in crate::engine) fn apply(
         TxEvent::Ended { .. } => end(draft, id)?,
         _ => {}
     }
-    let call = event.call();
-    let before = mark_of(draft, id, call)?;
+    let before = marks_of(draft, id, event)?;
     draft.change_tx(id, |tx| {
         tx.updated_at = now;
         change(tx, event, now);
     })?;
-    let after = mark_of(draft, id, call)?;
-    if before != after {
-        if let Some(mark) = before {
-            draft.unmark(mark);
-        }
-        if let Some(mark) = after {
-            draft.mark(mark);
-        }
+    let after = marks_of(draft, id, event)?;
+    for mark in before.difference(&after) {
+        draft.unmark(mark.clone());
+    }
+    for mark in after.difference(&before) {
+        draft.mark(mark.clone());
     }
     Ok(())
 }
 
-/// By which a call is found: while it is due, and while an attempt is on its way.
-fn mark_of(draft: &Draft<'_>, id: TxId, number: Option<u32>) -> Result<Option<Mark>, Stop> {
-    let Some(number) = number else { return Ok(None) };
-    let call = draft.tx(id)?.and_then(|tx| tx.call(number));
-    Ok(call.and_then(|call| match call.state {
-        CallState::Due(at) => Some(Mark::CallDue(at, id, number)),
-        CallState::Out(_) => Some(Mark::CallOut(id, number)),
+/// By which the calls that an event may change are found: while one is due and the transaction not
+/// paused, and while an attempt is on its way.
+fn marks_of(draft: &Draft<'_>, id: TxId, event: &TxEvent) -> Result<BTreeSet<Mark>, Stop> {
+    let Some(tx) = draft.tx(id)? else { return Ok(BTreeSet::new()) };
+    let touches_all =
+        matches!(event, TxEvent::Paused | TxEvent::Resumed | TxEvent::CompensationBegan(_));
+    let touched = event.call();
+    let calls = tx.calls.iter().filter(|call| touches_all || touched == Some(call.number));
+    let marks = calls.filter_map(|call| match call.state {
+        CallState::Due(at) if !tx.paused => Some(Mark::CallDue(at, id, call.number)),
+        CallState::Out(_) => Some(Mark::CallOut(id, call.number)),
         _ => None,
-    }))
+    });
+    Ok(marks.collect())
 }
 
 /// What an event changes in the record alone.

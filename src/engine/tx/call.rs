@@ -567,7 +567,9 @@ pub(in crate::engine) fn begin(
 ) -> Result<Outcome, Stop> {
     let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
     let now = draft.moment.now;
-    if !matches!(call.state, CallState::Due(at) if at <= now) {
+    // It may have been on its way to be begun when its transaction was paused.
+    let paused = draft.tx(id)?.is_some_and(|tx| tx.paused);
+    if paused || !matches!(call.state, CallState::Due(at) if at <= now) {
         return Ok(Outcome::Done);
     }
     let mut walk = walk(draft, id)?;

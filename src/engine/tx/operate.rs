@@ -40,7 +40,8 @@ pub(super) fn must_operate(acting: &Acting) -> Result<(), Refusal> {
 }
 
 /// Stops a transaction, or has it go on: while it is paused nobody takes a step of it and no time
-/// is due in it. What has become due meanwhile happens when it goes on.
+/// is due in it, no call either. What has become due meanwhile happens when it goes on; the answer
+/// to an attempt that was on its way is taken as it comes.
 pub(in crate::engine) fn pause(
     draft: &mut Draft<'_>,
     acting: &Acting,
