@@ -10,7 +10,7 @@ use super::app::App;
 use super::signature::{SigningKey, is_hex, is_standard, is_timely};
 use crate::engine::expr::{AccountSeen, EvalStop, Expr, Made, Scope, Seen, Sight, Type};
 use crate::engine::{Fact, Record, Refusal, reference_fact};
-use crate::types::{Decimal, HookName, TxId, WorkflowName};
+use crate::types::{HookName, TxId, WorkflowName};
 
 /// Longest id of a message, in bytes: it becomes an Idempotency-Key.
 const ID_BYTES_MAX: usize = 255;
@@ -101,16 +101,7 @@ impl Sight for Message<'_> {
 
     // A message is read before anything of the store is.
     fn account(&self, _: &str) -> Result<AccountSeen, Fact> {
-        Ok(AccountSeen {
-            owner: None,
-            asset: "".into(),
-            posted: Decimal::ZERO,
-            held: Decimal::ZERO,
-            available: Decimal::ZERO,
-            frozen: false,
-            closed: false,
-            exists: false,
-        })
+        Ok(AccountSeen::none())
     }
 
     fn hold(&self, _: &str) -> Result<Value, Fact> {

@@ -3,15 +3,13 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::settings::SECRET_VARIABLE;
 use crate::app::signature::SigningKey;
 use crate::app::{Hook, Scheme};
 use crate::engine::expr::Expr;
 
 /// What a hook may say.
 const KEYS: [&str; 7] = ["scheme", "secret", "header", "workflow", "transaction", "id", "input"];
-
-/// What the variable that holds a secret begins with; its name follows in upper case.
-const SECRET: &str = "ABIDE_SECRET_";
 
 /// Reads all hooks of a file.
 ///
@@ -76,7 +74,7 @@ fn one(
             .to_owned());
     }
     let named = get("secret")?.ok_or("secret is missing: the name of its secret")?;
-    let variable = format!("{SECRET}{}", named.to_ascii_uppercase().replace('-', "_"));
+    let variable = format!("{SECRET_VARIABLE}{}", named.to_ascii_uppercase().replace('-', "_"));
     let secrets = environment(&variable).and_then(|text| text.into_string().ok());
     let secrets = secrets.ok_or(format!("the variable {variable} with its secret is not set"))?;
     // One a line, while secrets change: a shared secret may have spaces.

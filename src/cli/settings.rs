@@ -148,7 +148,7 @@ impl fmt::Debug for Secrets {
 }
 
 /// What the variables of secrets begin with.
-const SECRET_VARIABLE: &str = "ABIDE_SECRET_";
+pub(super) const SECRET_VARIABLE: &str = "ABIDE_SECRET_";
 
 /// The table of secrets in the file.
 const SECRET_TABLE: &str = "secrets";

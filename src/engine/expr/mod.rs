@@ -184,6 +184,23 @@ pub struct AccountSeen {
     pub exists: bool,
 }
 
+impl AccountSeen {
+    /// What is seen where there is no account.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            owner: None,
+            asset: "".into(),
+            posted: Decimal::ZERO,
+            held: Decimal::ZERO,
+            available: Decimal::ZERO,
+            frozen: false,
+            closed: false,
+            exists: false,
+        }
+    }
+}
+
 /// Through what an expression sees the world.
 pub trait Sight {
     /// What a name stands for; `None`: there is no such name.

@@ -199,19 +199,7 @@ impl Walk<'_, '_> {
             }
             None => None,
         };
-        Ok(Ask {
-            method: request.method.clone(),
-            url,
-            headers,
-            body,
-            timeout: request.timeout,
-            attempts: request.attempts,
-            first: request.first,
-            factor: request.factor,
-            max: request.max,
-            refused: request.refused.clone(),
-            callback: request.callback,
-        })
+        Ok(Ask { url, headers, body, ..Self::bare(request) })
     }
 
     /// Makes a call: an intent that is due at once.
@@ -320,7 +308,7 @@ impl Walk<'_, '_> {
         Ok(Some(Done { step: step.name.clone(), undo: Vec::new(), calls, key }))
     }
 
-    /// A request that cannot be sent.
+    /// A request without what is made when it is sent for: its address, headers and body.
     fn bare(request: &Request) -> Ask {
         Ask {
             method: request.method.clone(),

@@ -207,20 +207,10 @@ impl Sight for Scene<'_, '_> {
     }
 
     fn account(&self, id: &str) -> Result<AccountSeen, Fact> {
-        let none = || AccountSeen {
-            owner: None,
-            asset: "".into(),
-            posted: Decimal::ZERO,
-            held: Decimal::ZERO,
-            available: Decimal::ZERO,
-            frozen: false,
-            closed: false,
-            exists: false,
-        };
-        let Ok(id) = id.parse::<AccountId>() else { return Ok(none()) };
+        let Ok(id) = id.parse::<AccountId>() else { return Ok(AccountSeen::none()) };
         let account = match self.draft.account(id) {
             Ok(Some(account)) => account,
-            Ok(None) | Err(Stop::Refused(_)) => return Ok(none()),
+            Ok(None) | Err(Stop::Refused(_)) => return Ok(AccountSeen::none()),
             Err(Stop::Need(fact)) => return Err(fact),
         };
         let amount = |units| Decimal::from_minor(units, account.scale);
