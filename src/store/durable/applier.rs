@@ -113,6 +113,11 @@ impl Applier {
             let value_bytes = slot.value.as_ref().map_or(0, Bytes::len);
             unseen_bytes += (key.len() + value_bytes) * LEAF_VALUES;
         }
+        // sled divides a leaf that has grown too large when it comes by it the next time, a reader's
+        // time too. It is done here: a reader has no business to write, least of all on a full disk.
+        for (key, _) in table.iter() {
+            shared.index.get(key)?;
+        }
         if let Some(Err(error)) = self.writing.as_mut().map(|writing| writing.amend(&table)) {
             tracing::warn!(%error, "could not write a base; trying again later");
             self.writing = None;

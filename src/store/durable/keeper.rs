@@ -15,13 +15,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until the store has ended.
 pub(super) fn run(shared: &Shared) {
+    // Counted here and nowhere read off: whoever takes a segment may be between taking it and
+    // saying so, and a number that is given out twice is a segment that is written over.
+    let mut next = {
+        let ready = shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = ready.back().map(|segment| segment.sequence);
+        let written = || shared.journal.segments().back().map(|segment| segment.sequence);
+        last.or_else(written).unwrap_or(0) + 1
+    };
     while !shared.is_abandoned() {
-        let prepared = turn(shared).unwrap_or_else(|error| {
+        let prepared = turn(shared, next).unwrap_or_else(|error| {
             // Nothing acknowledged depends on this; if it lasts, commits are refused for room.
             tracing::warn!(%error, "could not prepare a segment of the journal");
             false
         });
         if prepared {
+            next += 1;
             continue;
         }
         let ready = shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,20 +40,14 @@ pub(super) fn run(shared: &Shared) {
     }
 }
 
-/// Looks at the room and prepares at most one segment; true if it did.
-fn turn(shared: &Shared) -> Result<bool, StoreError> {
+/// Looks at the room and prepares at most one segment, the one with the sequence `next`; true if
+/// it did.
+fn turn(shared: &Shared, next: u64) -> Result<bool, StoreError> {
     shared.room.look()?;
     shared.room.restore_ballast()?;
-    let next = {
-        let ready = shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if ready.len() >= READY {
-            return Ok(false);
-        }
-        let last = ready.back().map(|segment| segment.sequence);
-        last.or_else(|| shared.journal.segments().back().map(|segment| segment.sequence))
-            .unwrap_or(0)
-            + 1
-    };
+    if shared.ready.lock().unwrap_or_else(PoisonError::into_inner).len() >= READY {
+        return Ok(false);
+    }
     if !shared.journal.has_spare() && !shared.room.allows(shared.options.segment_bytes)? {
         return Ok(false);
     }

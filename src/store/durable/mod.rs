@@ -203,10 +203,13 @@ impl Durable {
 
     /// An index that cannot be read is the end: commits must not go on while reads fail.
     fn or_stop<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
-        if let Err(error) = &read {
-            self.shared.fail(error);
-        }
-        read
+        read.map_err(|error| {
+            self.shared.fail(&error);
+            match error {
+                StoreError::Failed(_) => error,
+                other => StoreError::Failed(other.to_string().into()),
+            }
+        })
     }
 
     /// The revision of the newest commit of `key` that readers may see.

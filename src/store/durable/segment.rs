@@ -49,7 +49,8 @@ pub(super) fn file_name(sequence: u64) -> String {
 
 impl Segment {
     /// Makes a segment out of a spare file of `capacity` bytes, or out of nothing, and syncs
-    /// everything that a frame written into it will rely on.
+    /// everything that a frame written into it will rely on. One that is there already is never
+    /// replaced: there may be commits in it.
     pub(super) fn prepare(
         dir: &Path,
         sequence: u64,
@@ -69,8 +70,15 @@ impl Segment {
         file.write_all_at(&header(sequence, capacity, &generation), 0).io(from)?;
         file.sync_all().io(from)?;
         let path = dir.join(file_name(sequence));
+        if path.try_exists().io(&path)? {
+            return Err(StoreError::Open { path, what: "the segment is there already".into() });
+        }
         fs::rename(from, &path).io(from)?;
-        files::sync_dir(dir)?;
+        if let Err(error) = files::sync_dir(dir) {
+            // Nobody has it, so it is made anew; if it stays, the next start finds it empty.
+            drop(fs::remove_file(&path));
+            return Err(error);
+        }
         Ok(Self::new(path, file, sequence, capacity, generation))
     }
 

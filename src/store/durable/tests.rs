@@ -12,6 +12,7 @@ use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER, Link};
 use super::index::Index;
 use super::note::{Note, NoteFile, Position};
 use super::roots::{self, Roots};
+use super::segment::Segment;
 use super::tables::Slot;
 use crate::types::Revision;
 
@@ -77,6 +78,20 @@ proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         drop(Frame::check(&bytes.into(), &GENERATION));
+    }
+}
+
+/// Whoever gives a number out twice destroys nothing.
+#[test]
+fn a_segment_is_never_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let segment = Segment::prepare(dir.path(), 2, 64 * 1024, None).unwrap();
+    let spare = dir.path().join("spare");
+    std::fs::copy(&segment.path, &spare).unwrap();
+    for spare in [None, Some(&*spare)] {
+        let again = Segment::prepare(dir.path(), 2, 64 * 1024, spare);
+        assert!(matches!(again, Err(StoreError::Open { .. })), "{again:?}");
+        assert_eq!(Segment::open(&segment.path).unwrap().generation, segment.generation);
     }
 }
 
