@@ -55,7 +55,10 @@ pub use api::{
 };
 pub use app::App;
 pub use calls::{CallFigures, CallSettings, Calls, DueCalls};
-pub use feed::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope, Teller};
+pub use feed::{
+    EventId, EventPage, FeedEvent, Followed, Follower, Head, HistoryPage, ProofReader, Scope,
+    Teller,
+};
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use passwords::Cost;

@@ -14,6 +14,7 @@ mod data;
 mod hooks;
 mod log;
 mod participant;
+mod proof;
 mod scenarios;
 mod serve;
 mod settings;
@@ -52,7 +53,8 @@ enum Command {
     Config(ConfigCommand),
     /// Measure a running server against what it does without work.
     Bench(bench::Bench),
-    /// Check that the data directory of a server that does not run holds what was written.
+    /// Check that the data directory of a server that does not run holds what was written, or
+    /// that a proof of a transaction's history leads to a head that was noted.
     Verify(verify::Verify),
     /// Play the services that the example travel.yaml calls, with their bad habits.
     DemoParticipant(participant::Participant),

@@ -1,4 +1,4 @@
-//! `abide verify DIR`: is what lies on the disk what was written?
+//! `abide verify DIR`: is what lies on the disk what was written? And whether a proof proves.
 
 use std::path::{Path, PathBuf};
 
@@ -9,13 +9,21 @@ use crate::records::audit::Audit;
 use crate::store::Row;
 use crate::store::durable::{self, Progress};
 
-use super::{Failure, print};
+use super::{Failure, print, proof};
 
 /// What to verify.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// The data directory of a server that does not run.
-    dir: PathBuf,
+    #[arg(required_unless_present = "proof", conflicts_with = "proof")]
+    dir: Option<PathBuf>,
+    /// Check this proof of one transaction's history instead (of
+    /// `/v1/admin/chain/transactions/ID`); `-` reads standard input.
+    #[arg(long, value_name = "FILE", requires = "head")]
+    proof: Option<PathBuf>,
+    /// The head of the chain that was noted elsewhere.
+    #[arg(long, value_name = "REVISION:LINK", requires = "proof")]
+    head: Option<String>,
 }
 
 /// Verifies a data directory and prints what was found to be in order.
@@ -23,6 +31,14 @@ pub(super) struct Verify {
 /// # Errors
 /// The place of the first damage, or why nothing could be verified.
 pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
+    match (verify, &verify.dir) {
+        (Verify { proof: Some(proof), head: Some(head), .. }, _) => proof::run(proof, head),
+        (_, Some(dir)) => directory(dir),
+        (_, None) => Err(Failure::Usage("name a data directory, or --proof and --head".into())),
+    }
+}
+
+fn directory(dir: &Path) -> Result<(), Failure> {
     let bar = Bar::new();
     let mut audit = Audit::default();
     let mut fault = None;
@@ -32,7 +48,7 @@ pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
         }
     };
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let report = durable::verify_rows(&verify.dir, &mut |progress| bar.show(progress), &mut each)
+    let report = durable::verify_rows(dir, &mut |progress| bar.show(progress), &mut each)
         .map_err(|error| failed(&error))?;
     bar.end();
     let ledger = match fault {
@@ -47,7 +63,7 @@ pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
          index: {keys} keys as of revision {index_at}\n\
          ledger: {accounts} accounts in {assets} assets, {transfers} transfers and {holds} open \
          holds add up\n",
-        dir = Path::display(&verify.dir),
+        dir = dir.display(),
         revision = report.revision,
         link = report.link,
         commits = report.commits,

@@ -20,6 +20,7 @@ pub use telling::tell_webhooks;
 mod by_key;
 pub mod call;
 mod callbacks;
+mod chain;
 mod data;
 mod dispatch;
 mod flow;

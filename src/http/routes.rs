@@ -6,8 +6,8 @@
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, live, transactions, transfers, values, webhooks, workflows};
 use super::{
-    bulk, by_key, callbacks, data, hooks, inbox, keys, links, operators, ops, pages, schedules,
-    sessions, socket, tokens, users,
+    bulk, by_key, callbacks, chain, data, hooks, inbox, keys, links, operators, ops, pages,
+    schedules, sessions, socket, tokens, users,
 };
 
 macro_rules! routes {
@@ -67,6 +67,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/assets/set-password.js"               Anyone         page  links::script             SCRIPT;
     GET    "/v1/capabilities"                      Anyone         now   ops::capabilities         CAPABILITIES;
     GET    "/v1/admin/status"                      Admin          now   ops::status               STATUS;
+    GET    "/v1/admin/chain"                       Admin          now   chain::head               HEAD;
+    GET    "/v1/admin/chain/transactions/{id}"     Admin          later chain::proof              PROOF;
 
     POST   "/v1/sessions"                          Caller         later sessions::open            OPEN;
     GET    "/v1/sessions"                          Session        now   sessions::list            LIST;

@@ -41,6 +41,9 @@ pub struct TxMarkV1 {
     owner: OwnerMarkV1,
     /// The users to whom a step was ever fixed.
     pub asked: Vec<String>,
+    /// The commit that last wrote its record before this one; 0: none did. So a history in which
+    /// one is left out does not fit together.
+    pub before: u64,
 }
 
 /// Whose something is; written by its place in this list, for ever.
@@ -99,8 +102,9 @@ pub struct AccountMark {
 }
 
 impl TxMarkV1 {
-    fn new(tx: &Tx) -> Self {
+    fn new(tx: &Tx, before: Revision) -> Self {
         Self {
+            before: before.get(),
             id: tx.id.bits(),
             workflow: tx.workflow.to_string(),
             version: tx.version,
@@ -237,7 +241,9 @@ impl Marking<'_> {
             Some(place) => place,
             None => match self.record(&Fact::Tx(id)) {
                 Some(Record::Tx(tx)) => {
-                    let mark = TxMarkV1::new(tx);
+                    let before = self.facts.get(&Fact::Tx(id)).and_then(Option::as_ref);
+                    let before = before.map_or(Revision::ZERO, |(_, revision)| *revision);
+                    let mark = TxMarkV1::new(tx, before);
                     self.txs.push(mark);
                     self.txs.len() - 1
                 }

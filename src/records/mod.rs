@@ -15,6 +15,7 @@ mod key;
 mod ledger;
 mod parts;
 mod plan;
+pub mod proof;
 mod read;
 mod tx;
 pub mod value;

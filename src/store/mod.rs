@@ -24,11 +24,13 @@ use bytes::Bytes;
 
 use crate::types::Revision;
 
+pub mod chain;
 pub mod durable;
 pub mod memory;
 mod receipt;
 mod sync;
 
+pub use self::chain::{ChainEntry, Link};
 pub use self::durable::Durable;
 pub(crate) use self::receipt::Promise;
 pub use self::receipt::Receipt;
@@ -334,6 +336,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError::Gone`] when the log was cut after `after`; [`StoreError::Damaged`].
     fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
+
+    /// The same commits as the chain has them: each one's link before it, its salt and its body.
+    /// Only there for proofs; what a commit did is told by [`Store::read_log`].
+    ///
+    /// # Errors
+    /// As [`Store::read_log`].
+    fn read_chain(&self, after: Revision, limit: usize) -> Result<Vec<ChainEntry>, StoreError>;
 }
 
 impl Batch {

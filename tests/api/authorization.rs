@@ -59,6 +59,8 @@ const ROWS: &[Row] = &[
     ("POST", "/v1/callbacks/{token}", [Hidden; 5]),
     ("GET", "/metrics", ADMIN),
     ("GET", "/v1/admin/status", ADMIN),
+    ("GET", "/v1/admin/chain", ADMIN),
+    ("GET", "/v1/admin/chain/transactions/{id}", ADMIN),
     ("POST", "/v1/dev/clock", ADMIN),
     ("POST", "/v1/users", OPEN),
     ("GET", "/v1/users", ADMIN),

@@ -16,6 +16,7 @@ mod anonymous;
 mod authorization;
 mod browser;
 mod by_key;
+mod chain;
 mod client;
 mod crash;
 mod followers;

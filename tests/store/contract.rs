@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
+use abide::store::chain::{Link, read_body};
 use abide::store::{
     BATCH_WRITES_MAX, Batch, KEY_BYTES_MAX, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt,
     Store, StoreError, VALUE_BYTES_MAX, View, Write,
@@ -77,6 +78,10 @@ macro_rules! contract {
             #[test]
             fn the_log_has_every_commit_once() {
                 log(&<$subject>::new());
+            }
+            #[test]
+            fn the_chain_has_the_same_commits_and_each_link_follows() {
+                chain(&<$subject>::new());
             }
             #[test]
             fn limits_hold() {
@@ -555,4 +560,30 @@ pub(crate) fn reopened(mut subject: impl Subject) {
         subject.reopen();
         assert_eq!(check(subject.store(), &history, &mut model, last), Ok(last));
     }
+}
+
+pub(crate) fn chain(subject: &impl Subject) {
+    let store = subject.store();
+    assert_eq!(store.read_chain(Revision::ZERO, 10).unwrap(), []);
+    for number in 0..40_u64 {
+        let entry = format!("entry {number}").into();
+        let writes = [put(&format!("k{number}"), "v"), delete("d")];
+        done(store, Batch { at_ms: number, entry, ..batch(writes) });
+    }
+    let (mut link, mut after, mut salts) = (Link::START, Revision::ZERO, BTreeSet::new());
+    loop {
+        let entries = store.read_chain(after, 7).unwrap();
+        let log = store.read_log(after, 7).unwrap();
+        assert_eq!(entries.len(), log.len());
+        let Some(last) = entries.last() else { break };
+        after = last.revision;
+        for (entry, logged) in entries.iter().zip(log) {
+            assert_eq!((entry.revision, entry.at_ms), (logged.revision, logged.at_ms));
+            assert_eq!(read_body(&entry.body), Some((logged.entry, logged.writes)));
+            assert_eq!(entry.before, link);
+            link = entry.link();
+            salts.insert(entry.salt);
+        }
+    }
+    assert_eq!((after, salts.len()), (Revision::new(40), 40));
 }

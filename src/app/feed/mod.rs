@@ -3,6 +3,7 @@
 //! - `told`: a commit of the log, read, and what of it somebody may see;
 //! - `tail`: the one reader of the log's end, and the inboxes that it fills;
 //! - `as_of`: records as they were at a revision of the past;
+//! - `proof`: what proves a history against a head of the chain that was noted elsewhere;
 //! - `follow`: one who follows, from any place in the log on, without a gap or a double.
 //!
 //! An event's id is its commit and its place in that, so whoever knows the last one it has seen
@@ -10,10 +11,12 @@
 
 mod as_of;
 mod follow;
+mod proof;
 mod tail;
 mod told;
 
 pub use follow::{Followed, Follower};
+pub use proof::{Head, ProofReader};
 pub(super) use tail::Feed;
 pub use told::{EventId, FeedEvent, Scope, Teller};
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::*;
 use crate::engine::DataChange;
-use crate::store::{Page, Receipt, StoreError, Urgency, Versioned};
+use crate::store::{ChainEntry, Page, Receipt, StoreError, Urgency, Versioned};
 
 /// A store that refuses as it is told.
 struct Faulty {
@@ -76,6 +76,10 @@ impl Store for Faulty {
 
     fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
         self.inner.read_log(after, limit)
+    }
+
+    fn read_chain(&self, after: Revision, limit: usize) -> Result<Vec<ChainEntry>, StoreError> {
+        self.inner.read_chain(after, limit)
     }
 }
 

@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::super::chain::Reader;
 use super::super::{KeyRange, Order, Row, StoreError};
 use super::files::{self, Io};
-use super::frame::Reader;
 use super::index::Index;
 use super::note::Position;
 use super::tables::{Slot, Table};

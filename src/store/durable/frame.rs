@@ -4,9 +4,7 @@
 //! frame   = header (64 bytes), commits, zeros up to the next multiple of 4096
 //! header  = magic u32, crc32c u32, payload bytes u32, commits u32, first revision u64,
 //!           link before the first commit [32], zeros [8]
-//! commit  = at_ms u64, salt [16], body bytes u32, body
-//! body    = entry bytes u32, entry, writes u32, then each write:
-//!           key bytes u16, value bytes u32 (u32::MAX: deleted), key, value
+//! commit  = at_ms u64, salt [16], body bytes u32, body (see chain)
 //! ```
 //!
 //! Numbers are little-endian. The checksum covers the segment's generation, then everything
@@ -14,14 +12,11 @@
 //! behind, or bytes that a client sent, never count.
 //!
 //! Frames begin on a page, so no page that holds acknowledged bytes is ever written again.
-//!
-//! Chain: `commitment = H(salt, body)`, `link = H(link before, revision, at_ms, commitment)`. An
-//! edit anywhere changes every later link. The salt makes a commitment say nothing about its body,
-//! so that a body can be erased while the chain still verifies.
 
 use bytes::Bytes;
 
-use super::super::{Batch, LogEntry, Write};
+use super::super::chain::{self, ChainEntry, Link, Reader, length};
+use super::super::{Batch, LogEntry};
 use crate::types::Revision;
 
 /// Frames begin at multiples of this; at least the sector of any disk and a page of memory.
@@ -31,35 +26,9 @@ pub(super) const HEADER: usize = 64;
 /// Bytes of a commit before its body.
 const COMMIT_HEADER: usize = 8 + 16 + 4;
 const MAGIC: u32 = u32::from_le_bytes(*b"ABfr");
-const DELETED: u32 = u32::MAX;
 
 /// One use of a segment file; random, mixed into each frame's checksum.
 pub(super) type Generation = [u8; 16];
-
-/// The chain's value after a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link(pub [u8; 32]);
-
-impl std::fmt::Display for Link {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl Link {
-    /// Before the first commit.
-    pub const START: Self = Self([0; 32]);
-
-    fn after(self, revision: Revision, at_ms: u64, salt: &[u8], body: &[u8]) -> Self {
-        let commitment = blake3::Hasher::new().update(salt).update(body).finalize();
-        let mut input = [0; 80];
-        input[..32].copy_from_slice(&self.0);
-        input[32..40].copy_from_slice(&revision.get().to_le_bytes());
-        input[40..48].copy_from_slice(&at_ms.to_le_bytes());
-        input[48..].copy_from_slice(commitment.as_bytes());
-        Self(*blake3::hash(&input).as_bytes())
-    }
-}
 
 /// A frame in the making.
 #[derive(Debug)]
@@ -71,20 +40,12 @@ pub(super) struct FrameBuilder {
 
 /// How many bytes `batch` takes in a frame.
 pub(super) fn encoded_bytes(batch: &Batch) -> usize {
-    let writes = batch.writes.iter();
-    let write_bytes =
-        writes.map(|write| 6 + write.key.len() + write.value.as_ref().map_or(0, Bytes::len));
-    COMMIT_HEADER + 8 + batch.entry.len() + write_bytes.sum::<usize>()
+    COMMIT_HEADER + chain::body_bytes(&batch.entry, &batch.writes)
 }
 
 /// A frame's whole length on the disk for this payload.
 pub(super) const fn padded(payload_bytes: usize) -> usize {
     (HEADER + payload_bytes).next_multiple_of(ALIGN)
-}
-
-/// Batches are checked against limits far below 4 GiB before they come here.
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or(u32::MAX - 1)
 }
 
 impl FrameBuilder {
@@ -104,21 +65,11 @@ impl FrameBuilder {
         let size_at = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 4]);
         let body_at = self.bytes.len();
-        self.bytes.extend_from_slice(&length(batch.entry.len()).to_le_bytes());
-        self.bytes.extend_from_slice(&batch.entry);
-        self.bytes.extend_from_slice(&length(batch.writes.len()).to_le_bytes());
-        for Write { key, value } in &batch.writes {
-            let key_bytes = u16::try_from(key.len()).unwrap_or(u16::MAX);
-            self.bytes.extend_from_slice(&key_bytes.to_le_bytes());
-            let value_bytes = value.as_ref().map_or(DELETED, |value| length(value.len()));
-            self.bytes.extend_from_slice(&value_bytes.to_le_bytes());
-            self.bytes.extend_from_slice(key);
-            self.bytes.extend_from_slice(value.as_deref().unwrap_or_default());
-        }
+        chain::put_body(&mut self.bytes, &batch.entry, &batch.writes);
         let body_bytes = length(self.bytes.len() - body_at);
         self.bytes[size_at..body_at].copy_from_slice(&body_bytes.to_le_bytes());
         self.commits += 1;
-        before.after(revision, batch.at_ms, salt, &self.bytes[body_at..])
+        before.after(revision, batch.at_ms, &chain::commitment(salt, &self.bytes[body_at..]))
     }
 
     /// Bytes of payload so far.
@@ -206,9 +157,29 @@ impl Frame {
     /// The commits in it and the link after the last; `None`: the payload is no list of commits,
     /// which a right checksum rules out but for a bug or an attack.
     pub(super) fn commits(&self) -> Option<(Vec<LogEntry>, Link)> {
-        let mut at = 0;
-        let mut link = self.header.link;
         let mut commits = Vec::with_capacity(self.header.commits.min(65_536) as usize);
+        let link = self.each(|entry| {
+            let ChainEntry { revision, at_ms, body, .. } = entry;
+            let (entry, writes) = chain::read_body(&body)?;
+            commits.push(LogEntry { revision, at_ms, entry, writes });
+            Some(())
+        })?;
+        Some((commits, link))
+    }
+
+    /// The same as the chain has them.
+    pub(super) fn chain(&self) -> Option<Vec<ChainEntry>> {
+        let mut entries = Vec::with_capacity(self.header.commits.min(65_536) as usize);
+        self.each(|entry| {
+            entries.push(entry);
+            Some(())
+        })?;
+        Some(entries)
+    }
+
+    fn each(&self, mut each: impl FnMut(ChainEntry) -> Option<()>) -> Option<Link> {
+        let mut at = 0;
+        let mut before = self.header.link;
         for number in 0..u64::from(self.header.commits) {
             let revision = Revision::new(self.header.first.get() + number);
             let mut rest = Reader(self.payload.get(at..)?);
@@ -217,60 +188,13 @@ impl Frame {
             let body_bytes = usize::try_from(rest.u32()?).ok()?;
             at += COMMIT_HEADER;
             let end = at.checked_add(body_bytes)?;
-            let body = self.payload.get(at..end)?;
-            link = link.after(revision, at_ms, &salt, body);
-            let (entry, writes) = parse_body(&self.payload.slice(at..end))?;
-            commits.push(LogEntry { revision, at_ms, entry, writes });
+            self.payload.get(at..end)?;
+            let body = self.payload.slice(at..end);
+            let entry = ChainEntry { before, revision, at_ms, salt, body };
+            before = entry.link();
+            each(entry)?;
             at = end;
         }
-        (at == self.payload.len()).then_some((commits, link))
-    }
-}
-
-fn parse_body(body: &Bytes) -> Option<(Bytes, Vec<Write>)> {
-    let mut rest = Reader(body);
-    let entry_bytes = rest.u32()?;
-    let entry = body.slice_ref(rest.take(entry_bytes)?);
-    let count = rest.u32()?;
-    let mut writes = Vec::with_capacity(count.min(4096) as usize);
-    for _ in 0..count {
-        let key_bytes = u32::from(rest.u16()?);
-        let value_bytes = rest.u32()?;
-        let key = body.slice_ref(rest.take(key_bytes)?);
-        let value = match value_bytes {
-            DELETED => None,
-            bytes => Some(body.slice_ref(rest.take(bytes)?)),
-        };
-        writes.push(Write { key, value });
-    }
-    rest.0.is_empty().then_some((entry, writes))
-}
-
-/// Reads little-endian numbers off the front of bytes.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
-impl<'a> Reader<'a> {
-    pub(super) fn take(&mut self, bytes: u32) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(usize::try_from(bytes).ok()?)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*taken)
-    }
-
-    pub(super) fn u16(&mut self) -> Option<u16> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub(super) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
+        (at == self.payload.len()).then_some(before)
     }
 }

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use super::super::{LogEntry, StoreError};
+use super::super::{ChainEntry, LogEntry, StoreError};
 use super::files::{self, Io};
+use super::frame::Frame;
 use super::note::Position;
 use super::roots::Roots;
 use super::segment::{FIRST_FRAME, Segment, file_name};
@@ -195,6 +196,31 @@ impl Journal {
         limit: usize,
         durable: Revision,
     ) -> Result<Vec<LogEntry>, StoreError> {
+        self.collect(after, limit, durable, |frame| {
+            let (commits, _) = frame.commits()?;
+            Some(commits.into_iter().map(|commit| (commit.revision, commit)).collect())
+        })
+    }
+
+    /// The same as the chain has them.
+    pub(super) fn read_chain(
+        &self,
+        after: Revision,
+        limit: usize,
+        durable: Revision,
+    ) -> Result<Vec<ChainEntry>, StoreError> {
+        self.collect(after, limit, durable, |frame| {
+            Some(frame.chain()?.into_iter().map(|entry| (entry.revision, entry)).collect())
+        })
+    }
+
+    fn collect<T>(
+        &self,
+        after: Revision,
+        limit: usize,
+        durable: Revision,
+        read: impl Fn(&Frame) -> Option<Vec<(Revision, T)>>,
+    ) -> Result<Vec<T>, StoreError> {
         let mut entries = Vec::new();
         if after >= durable || limit == 0 {
             return Ok(entries);
@@ -225,10 +251,11 @@ impl Journal {
                     return Err(self.unreadable(segment, at));
                 };
                 if header.commits > 0 && header.last() >= wanted {
-                    let commits = segment.frame_at(at)?.and_then(|frame| frame.commits());
-                    let (commits, _) = commits.ok_or_else(|| self.unreadable(segment, at))?;
+                    let commits = segment.frame_at(at)?.and_then(|frame| read(&frame));
+                    let commits = commits.ok_or_else(|| self.unreadable(segment, at))?;
                     let range = wanted..=durable;
-                    entries.extend(commits.into_iter().filter(|e| range.contains(&e.revision)));
+                    let inside = commits.into_iter().filter(|(at, _)| range.contains(at));
+                    entries.extend(inside.map(|(_, commit)| commit));
                     if entries.len() >= limit {
                         entries.truncate(limit);
                         return Ok(entries);

@@ -46,7 +46,6 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-pub use self::frame::Link;
 pub use self::options::Options;
 pub use self::recovery::{OnProgress, Progress};
 pub use self::room::RoomOptions;
@@ -62,8 +61,8 @@ use self::segment::FIRST_FRAME;
 use self::shared::{Parts, Shared};
 use self::stage::Stage;
 use super::{
-    Batch, KeyRange, LogEntry, Order, PAGE_ROWS_MAX, Page, Precondition, Receipt, Store,
-    StoreError, Urgency, Versioned, View,
+    Batch, ChainEntry, KeyRange, Link, LogEntry, Order, PAGE_ROWS_MAX, Page, Precondition, Receipt,
+    Store, StoreError, Urgency, Versioned, View,
 };
 use crate::types::Revision;
 
@@ -359,6 +358,10 @@ impl Store for Durable {
 
     fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
         self.shared.journal.read(after, limit, self.shared.durable())
+    }
+
+    fn read_chain(&self, after: Revision, limit: usize) -> Result<Vec<ChainEntry>, StoreError> {
+        self.shared.journal.read_chain(after, limit, self.shared.durable())
     }
 }
 

@@ -9,8 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
+use super::super::chain::{Link, Reader};
 use super::files::{self, Io};
-use super::frame::{ALIGN, Link, Reader};
+use super::frame::ALIGN;
 use crate::types::Revision;
 
 /// A place in the journal: behind the frame that ends with `revision`.

@@ -8,8 +8,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
+use super::super::chain::{Link, Reader};
 use super::files::{self, Io};
-use super::frame::{Link, Reader};
 use crate::types::Revision;
 
 /// sequence u64, last revision u64, link [32], root [32], crc32c u32, zeros

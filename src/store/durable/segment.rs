@@ -13,8 +13,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::super::StoreError;
+use super::super::chain::{Link, Reader};
 use super::files::{self, Io};
-use super::frame::{ALIGN, Frame, FrameHeader, Generation, HEADER, Link, Reader};
+use super::frame::{ALIGN, Frame, FrameHeader, Generation, HEADER};
 use crate::types::Revision;
 
 /// Where the first frame begins: behind the header's page.

@@ -5,8 +5,9 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::super::chain::Link;
 use super::super::{Batch, Promise, Receipt, StoreError, Write};
-use super::frame::{FrameBuilder, Link, encoded_bytes, padded};
+use super::frame::{FrameBuilder, encoded_bytes, padded};
 use super::note::Position;
 use super::tables::Slot;
 use crate::types::Revision;

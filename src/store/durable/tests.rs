@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::super::chain::Link;
 use super::super::{Batch, StoreError, Write};
 use super::base::{Base, BaseWriter};
-use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER, Link};
+use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER};
 use super::index::Index;
 use super::note::{Note, NoteFile, Position};
 use super::roots::{self, Roots};

@@ -6,10 +6,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::super::chain::Link;
 use super::super::{KeyRange, Order, Row, StoreError};
 use super::base::Base;
 use super::files;
-use super::frame::Link;
 use super::index::Index;
 use super::journal::Journal;
 use super::layout::Layout;

@@ -1,0 +1,135 @@
+//! The hash chain over all commits: its head, and proofs of one transaction's history.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderValue};
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::call::Call;
+use super::flow::Flow;
+use super::input::parameter;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::route::{AnswerDoc, Doc, Parameter};
+use super::schemas::text;
+use crate::app::ProofReader;
+use crate::engine::Refusal;
+use crate::types::{Revision, Time};
+
+/// How long a reader may leave what it is sent; then the proof ends unfinished, and says nothing.
+const SLOW_TIME: Duration = Duration::from_secs(20);
+
+/// What waits for a reader: so many pieces, each of up to some hundred commits.
+const PIECES_MAX: usize = 2;
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// The chain after its last commit.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ChainHead")]
+struct ShownHead {
+    /// The last durable commit.
+    revision: u64,
+    /// The chain's link after it: 64 hexadecimal digits.
+    link: String,
+    /// The time of that commit.
+    time: Time,
+}
+
+pub(super) const HEAD: Doc = Doc {
+    id: "getChainHead",
+    tag: "operations",
+    summary: "The head of the hash chain over all commits",
+    text: "Worth noting elsewhere: a chain proves nothing to somebody who has no head of it that \
+           was noted outside. `abide verify` says the head of a data directory.",
+    answers: &[AnswerDoc::json(
+        200,
+        "The head.",
+        SchemaGenerator::subschema_for::<ShownHead>,
+        r#"{"revision":1042,"link":"6b1f0c4ad5e37f3e2c9f5a7f2f6f0d8b1a4c7e90d3b56f8812ab34cd56ef7890","time":"2026-11-24T10:05:00.000Z"}"#,
+    )],
+    problems: &[Code::Gone],
+    ..Doc::PLAIN
+};
+
+pub(super) fn head(call: &Call) -> Result<Reply, Problem> {
+    let head = call.api.app.chain_head()?.ok_or(Code::Gone)?;
+    let shown =
+        ShownHead { revision: head.revision.get(), link: head.link.to_string(), time: head.at };
+    let reply = Reply::json(&shown)?;
+    Ok(reply.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+}
+
+pub(super) const PROOF: Doc = Doc {
+    id: "proveTransaction",
+    tag: "operations",
+    summary: "A proof of one transaction's history",
+    text: "Lines of JSON: the first names the transaction, the chain's link before its first \
+           commit, and the head that the proof leads to; then every commit up to that head, those \
+           of the transaction whole, all others as time and commitment, which say nothing of what \
+           was in them. `abide verify --proof FILE --head REVISION:LINK` checks it offline against \
+           a head noted before. It shows each commit up to the last one in it that wrote the \
+           transaction; that none came between that and the head is shown only by a transaction \
+           that has ended. The commits are as they lie in the log, with all that they changed, also \
+           of other people where a commit concerned them, and nothing hidden; so only \
+           administrators get it: think of who they give it to. `gone` where the log is not kept \
+           back to the transaction's start, or does not reach the head yet.",
+    query: &[Parameter {
+        name: "head",
+        text: "The revision of the head that was noted; without it that of now.",
+        schema: revision,
+    }],
+    answers: &[AnswerDoc { body: Some((NDJSON, text, "")), ..AnswerDoc::empty(200, "The proof.") }],
+    problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
+    ..Doc::PLAIN
+};
+
+fn revision(generator: &mut SchemaGenerator) -> schemars::Schema {
+    u64::json_schema(generator)
+}
+
+pub(super) async fn proof(call: Call) -> Result<Reply, Problem> {
+    let tx = call.parameters.at(0).parse();
+    let tx = tx.map_err(|_| Problem::from(Refusal::NotFound("transaction")))?;
+    let head = call.query.get("head").map(|head| {
+        let number = head.parse().ok().filter(|number| *number > 0);
+        number.map(Revision::new).ok_or_else(|| parameter("head", "is no revision"))
+    });
+    let app = &call.api.app;
+    let reader = app.proof(call.actor(), tx, head.transpose()?)?.ok_or(Code::Gone)?;
+    let (sender, bits) = mpsc::channel(PIECES_MAX);
+    tokio::spawn(send(reader, sender));
+    let reply = Reply { flow: Some(Flow::new(bits)), ..Reply::empty(http::StatusCode::OK) };
+    Ok(reply
+        .with(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+}
+
+/// Sends it piece by piece. One that cannot go on ends before its head, which whoever checks it
+/// sees.
+async fn send(mut reader: ProofReader, sender: mpsc::Sender<bytes::Bytes>) {
+    loop {
+        // Some hundred commits are read and hashed at once: milliseconds in which nobody waits.
+        let read = tokio::task::spawn_blocking(move || {
+            let lines = reader.lines();
+            (reader, lines)
+        });
+        let Ok((next, Ok(lines))) = read.await else { return };
+        reader = next;
+        if lines.is_empty() {
+            return;
+        }
+        let mut piece = String::new();
+        for line in &lines {
+            let Ok(line) = serde_json::to_string(line) else { return };
+            piece.push_str(&line);
+            piece.push('\n');
+        }
+        if !matches!(timeout(SLOW_TIME, sender.send(piece.into())).await, Ok(Ok(()))) {
+            return;
+        }
+    }
+}
