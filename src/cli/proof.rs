@@ -25,15 +25,15 @@ pub(super) fn run(proof: &Path, head: &str) -> Result<(), Failure> {
     let mut verifier = Verifier::new(revision, link);
     let mut proven = Vec::new();
     let mut number = 0_u64;
-    let mut line = String::new();
+    let mut text = String::new();
     loop {
         number += 1;
-        line.clear();
-        let read = file.by_ref().take(LINE_BYTES_MAX as u64).read_line(&mut line);
+        text.clear();
+        let read = file.by_ref().take(LINE_BYTES_MAX as u64).read_line(&mut text);
         if read.map_err(|error| failed(format!("line {number}: {error}")))? == 0 {
             break;
         }
-        let events = verifier.line(line.trim_end());
+        let events = verifier.line(text.trim_end());
         proven.extend(events.map_err(|error| failed(format!("line {number}: {error}")))?);
     }
     let (own, others) = verifier.finish().map_err(|error| failed(error.to_string()))?;

@@ -170,14 +170,14 @@ impl Verifier {
     /// # Errors
     /// [`ProofError`] for the first place that does not fit.
     pub fn line(&mut self, text: &str) -> Result<Vec<Proven>, ProofError> {
-        let line: Line =
+        let read: Line =
             serde_json::from_str(text).map_err(|error| ProofError::Line(error.to_string()))?;
         let Some((tx, last, link)) = self.at else {
-            self.at = Some(self.begin(line)?);
+            self.at = Some(self.begin(read)?);
             return Ok(Vec::new());
         };
         let first = last.next();
-        let (proven, claimed, reached) = match line {
+        let (proven, claimed, reached) = match read {
             Line::Proof { .. } => {
                 return Err(ProofError::Line("a proof begins once".to_owned()));
             }
@@ -227,9 +227,9 @@ impl Verifier {
         }
     }
 
-    fn begin(&self, line: Line) -> Result<(TxId, Revision, Link), ProofError> {
+    fn begin(&self, read: Line) -> Result<(TxId, Revision, Link), ProofError> {
         let wrong = |what: &str| ProofError::Line(what.to_owned());
-        let Line::Proof { transaction, after, head } = line else {
+        let Line::Proof { transaction, after, head } = read else {
             return Err(wrong("it must begin with `proof`"));
         };
         let tx = transaction.parse().map_err(|_| wrong("`transaction` names none"))?;

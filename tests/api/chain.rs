@@ -31,10 +31,11 @@ fn verify(proof: &[Value], head: &str) -> (Option<i32>, String) {
     let mut verify = program(["verify", "--proof", "-", "--head", head]);
     let pipes = verify.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
-    let text: String = proof.iter().map(|line| format!("{line}\n")).collect();
     let mut input = child.stdin.take().unwrap();
-    // It may have seen enough before it has read all.
-    input.write_all(text.as_bytes()).ok();
+    for line in proof {
+        // It may have seen enough before it has read all.
+        writeln!(input, "{line}").ok();
+    }
     drop(input);
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -141,8 +142,8 @@ async fn what_does_not_fit_is_refused_where_it_is() {
     let mut other = body.clone();
     other[at] = b'j';
     edited[own[1]]["commit"]["body"] = json!(BASE64.encode(&other));
-    let line = format!("line {}: revision {}", own[1] + 1, edited[own[1]]["commit"]["revision"]);
-    refused(&edited, &head, &line);
+    let place = format!("line {}: revision {}", own[1] + 1, edited[own[1]]["commit"]["revision"]);
+    refused(&edited, &head, &place);
 
     // At another time, by a made-up link, and with the link made to fit.
     let mut later = proof.clone();
