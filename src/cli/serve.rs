@@ -275,7 +275,7 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
 
 /// Raises the number of files that may be open as far as the system lets us: each connection is
 /// one, and the usual 1024 is less than the cap on connections.
-fn raise_descriptors() {
+pub(super) fn raise_descriptors() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

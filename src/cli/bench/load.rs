@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use super::client::Client;
 
 /// Digits of a latency that are kept.
-const DIGITS: u8 = 3;
+pub(super) const DIGITS: u8 = 3;
 
 const JSON: &str = "application/json";
 

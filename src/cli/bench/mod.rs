@@ -4,6 +4,7 @@
 //! `bench`), so point it at a server whose data you do not need.
 
 mod client;
+mod live;
 mod load;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -44,6 +45,12 @@ pub(super) struct Bench {
     /// Also measure 4 KiB and fdatasync in this directory, for the bar at one connection
     #[arg(long, value_name = "DIR")]
     disk: Option<PathBuf>,
+    /// Measure what is live instead: how soon subscribers know, and what idle ones cost
+    #[arg(long)]
+    live: bool,
+    /// With --live, the server's process on this machine: its memory is measured too
+    #[arg(long, value_name = "PID", requires = "live")]
+    pid: Option<u32>,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -67,7 +74,34 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
-    runtime.block_on(measure(bench))
+    if bench.live {
+        runtime.block_on(measure_live(bench))
+    } else {
+        runtime.block_on(measure(bench))
+    }
+}
+
+async fn measure_live(bench: &Bench) -> Result<(), Failure> {
+    // Each subscriber is an open file here as well.
+    super::serve::raise_descriptors();
+    let address = address(&bench.url)?;
+    let payers = prepare(address, live::CLIENTS + live::IDLE_USERS).await;
+    let payers = payers.map_err(Failure::Failed)?;
+    let bar = if bench.json || !std::io::stderr().is_terminal() {
+        ProgressBar::hidden()
+    } else {
+        ProgressBar::new_spinner()
+    };
+    let length = Duration::from_secs(bench.seconds);
+    let tell = |what: &str| bar.set_message(what.to_owned());
+    let measured = live::measure(address, &payers, length, bench.pid, tell).await;
+    bar.finish_and_clear();
+    let measured = measured.map_err(Failure::Failed)?;
+    print(&if bench.json { format!("{}\n", measured.document()) } else { measured.lines() })?;
+    match measured.missed().as_slice() {
+        [] => Ok(()),
+        missed => Err(Failure::Failed(missed.join("; "))),
+    }
 }
 
 async fn measure(bench: &Bench) -> Result<(), Failure> {
