@@ -1,11 +1,15 @@
 //! What happens, as it happens: pages, streams and histories, as roles.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::client::Role;
 use crate::server::{Server, dev};
+use crate::wait::PATIENCE;
+
+/// Steps of some hundred thousand bytes of events each.
+const SLOW_STEPS: usize = 150;
 
 /// No event comes later than this, on a machine that builds something else meanwhile.
 const SOON: Duration = Duration::from_secs(30);
@@ -315,6 +319,55 @@ async fn a_role_taken_away_and_the_end_of_a_session_count_at_once() {
     while stream.block().await.is_some() {}
     // A stream of a session that has ended is not opened.
     olga.get("/v1/events").await.problem(401, "unauthenticated");
+}
+
+/// A reader that does not take what it is sent is dropped at a bounded buffer, and goes on where it
+/// was without a gap or a double.
+#[tokio::test]
+async fn a_slow_reader_is_dropped_and_resumes() {
+    let server = dev();
+    let admin = server.admin().await;
+    let alice = server.user("alice").await;
+    let phone = server.again("alice").await;
+    publish(&admin).await;
+    let mut stream = Stream::open(&server, &alice, "/v1/events", None).await;
+    let greeting = stream.block().await.unwrap();
+    // More than all buffers on the way hold, and nobody reads.
+    let mut id = String::new();
+    for _ in 0..SLOW_STEPS {
+        id = start(&phone).await;
+        phone.post(&step(&id, "ask"), json!({"note": "x".repeat(40_000)})).await.ok();
+    }
+    let own = alice.session().await.ok().json()["id"].clone();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let sessions = phone.get("/v1/sessions").await.ok().json();
+        let items = sessions["items"].as_array().unwrap();
+        let session = items.iter().find(|session| session["id"] == own).unwrap();
+        if session["connections"] == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it is never dropped: {session}");
+        let path = format!("/v1/transactions/{id}");
+        let etag = phone.get(&path).await.ok().etag();
+        phone.get(&path).header("prefer", "wait=1").header("if-none-match", etag).await.is(304);
+    }
+    let mut seen = Vec::new();
+    while let Some(event) = stream.event().await {
+        seen.push(event);
+    }
+    let before = seen.len();
+    alice.put_data(json!({"the": "end"})).await.ok();
+    let last = stream.last.clone();
+    let mut stream = Stream::open(&server, &alice, "/v1/events", Some(&last)).await;
+    while seen.last().is_none_or(|event| event["type"] != "abide.session.data_written") {
+        seen.push(stream.event().await.unwrap());
+    }
+    let mut logged = all(&alice).await;
+    logged.retain(|event| event["id"].as_str() > Some(greeting.id.as_str()));
+    assert_eq!(seen.len(), logged.len());
+    assert_eq!(seen, logged);
+    assert!(before < seen.len() - 1, "it was sent all: {before} of {}", seen.len());
 }
 
 /// One transaction's stream begins with its first event and goes on with what happens.

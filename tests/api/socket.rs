@@ -63,7 +63,7 @@ impl Socket {
         }
     }
 
-    async fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.number += 1;
         let id = self.number;
         let request = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
@@ -78,10 +78,14 @@ impl Socket {
         }
     }
 
+    /// The next notification.
+    pub(crate) async fn note(&mut self) -> Value {
+        if self.notes.is_empty() { self.next().await.unwrap() } else { self.notes.remove(0) }
+    }
+
     /// The next event.
     pub(crate) async fn event(&mut self) -> Value {
-        let note =
-            if self.notes.is_empty() { self.next().await.unwrap() } else { self.notes.remove(0) };
+        let note = self.note().await;
         assert_eq!(note["method"], "event", "{note}");
         note["params"].clone()
     }
@@ -140,6 +144,36 @@ async fn a_transaction_is_started_and_submitted_and_its_events_come() {
     let mut second = Socket::open(&server, &alice).await;
     second.ask("events.subscribe", json!({"after": after})).await;
     assert_eq!(second.event().await["type"], "abide.transaction.started");
+}
+
+/// 8.3.2 A role that is taken away counts on an open socket from the next event and call on.
+#[tokio::test]
+async fn a_role_taken_away_counts_on_an_open_socket() {
+    let server = dev();
+    let admin = server.admin().await;
+    let (alice, olga) = (server.user("alice").await, server.user("olga").await);
+    publish(&admin).await;
+    let mut socket = Socket::open(&server, &olga).await;
+    socket.ask("events.subscribe", json!({})).await;
+    let roles = async |roles: Value| {
+        admin.patch("/v1/users/olga", json!({ "roles": roles })).await.ok();
+    };
+    roles(json!(["officer"])).await;
+    assert_eq!(socket.event().await["type"], "abide.user.changed");
+    let id = start(&alice).await;
+    let started = socket.event().await;
+    assert_eq!(started["type"], "abide.transaction.started");
+    assert_eq!(started["transaction"], json!(id));
+    let shown = socket.ask("transactions.get", json!({"id": id})).await;
+    assert_eq!(shown["result"]["id"], json!(id));
+    roles(json!([])).await;
+    let hidden = socket.ask("transactions.get", json!({"id": id})).await;
+    assert_eq!(hidden["error"]["data"]["code"], "not-found");
+    start(&alice).await;
+    olga.put_data(json!({"n": 1})).await.ok();
+    while socket.event().await["type"] != "abide.user.changed" {}
+    let next = socket.event().await;
+    assert_eq!(next["type"], "abide.session.data_written", "nothing of a transaction: {next}");
 }
 
 /// JSON-RPC 2.0: batches, notifications, and its errors.
