@@ -8,8 +8,8 @@ use crate::client::Role;
 use crate::server::{Server, dev};
 use crate::wait::PATIENCE;
 
-/// Steps of some hundred thousand bytes of events each.
-const SLOW_STEPS: usize = 150;
+/// Steps of some ten thousand bytes of events each.
+const SLOW_STEPS: usize = 400;
 
 /// No event comes later than this, on a machine that builds something else meanwhile.
 const SOON: Duration = Duration::from_secs(30);
@@ -336,7 +336,7 @@ async fn a_slow_reader_is_dropped_and_resumes() {
     let mut id = String::new();
     for _ in 0..SLOW_STEPS {
         id = start(&phone).await;
-        phone.post(&step(&id, "ask"), json!({"note": "x".repeat(40_000)})).await.ok();
+        phone.post(&step(&id, "ask"), json!({"note": "x".repeat(15_000)})).await.ok();
     }
     let own = alice.session().await.ok().json()["id"].clone();
     let deadline = Instant::now() + PATIENCE;

@@ -120,7 +120,7 @@ async fn what_the_log_keeps_no_more_is_told() {
 
     let history = alice.get(&format!("/v1/transactions/{id}/history")).await.ok().json();
     assert_eq!(history["complete"], false);
-    assert_eq!(history["items"][0]["type"], "abide.step.taken", "{history}");
+    assert_eq!(history["items"][0]["data"]["set"]["note"], "after", "{history}");
     for path in [format!("/v1/transactions/{id}"), "/v1/accounts/alice:main".to_owned()] {
         alice.get(&format!("{path}?as_of={at}")).await.problem(410, "gone");
     }
