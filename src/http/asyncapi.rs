@@ -49,6 +49,11 @@ pub(super) fn document() -> Value {
         "summary": "One Server-Sent Event: its `id` is the event's, its `data` a CloudEvent",
         "contentType": "application/json",
         "payload": { "$ref": "#/components/schemas/CloudEvent" },
+    }, "resync": {
+        "summary": "An event named `resync`: those up to its id are kept no more, read anew what you \
+            know",
+        "contentType": "application/json",
+        "payload": { "type": "object", "properties": { "reason": { "type": "string" } } },
     } });
     json!({
         "asyncapi": "3.0.0",
@@ -84,10 +89,10 @@ pub(super) fn document() -> Value {
             "tell": { "action": "send", "channel": { "$ref": "#/channels/socket" },
                 "messages": told },
             "stream": { "action": "send", "channel": { "$ref": "#/channels/events" },
-                "messages": [reference("events", "event")] },
+                "messages": ["event", "resync"].map(|name| reference("events", name)) },
             "streamTransaction": { "action": "send",
                 "channel": { "$ref": "#/channels/transactionEvents" },
-                "messages": [reference("transactionEvents", "event")] },
+                "messages": ["event", "resync"].map(|name| reference("transactionEvents", name)) },
         },
         "components": { "schemas": { "CloudEvent": cloud_event() } },
     })
@@ -223,7 +228,9 @@ fn cloud_event() -> Value {
             "subject": text, "time": { "type": "string", "format": "date-time" },
             "datacontenttype": { "const": "application/json" },
             "actor": { "type": "string", "description": "A user name or a key's id." },
-            "actorkind": { "enum": ["user", "anonymous", "key", "system", "nobody"] },
+            "actorkind": { "enum": [
+                "user", "anonymous", "key", "hook", "workflow", "system", "nobody",
+            ] },
             "actorvia": { "type": "string", "description": "The key that acted for the user." },
             "transaction": text, "data": true,
         },

@@ -132,9 +132,9 @@ struct ShownEvent<'a> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "HistoryActor")]
 struct ShownActor<'a> {
-    /// `user`, `anonymous`, `key`, `system` or `nobody`.
+    /// `user`, `anonymous`, `key`, `hook`, `workflow`, `system` or `nobody`.
     kind: &'a str,
-    /// The user name or the key's id.
+    /// The user name, the key's id, the hook's or the workflow's name.
     name: Option<&'a str>,
     /// The API key that acted on the user's behalf.
     via: Option<&'a str>,

@@ -63,9 +63,9 @@ impl FromStr for EventId {
 /// Who did something, as it is told to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Teller {
-    /// `nobody`, `user`, `anonymous`, `key` or `system`.
+    /// `nobody`, `user`, `anonymous`, `key`, `hook`, `workflow` or `system`.
     pub kind: String,
-    /// The user name or the key's id.
+    /// The user name, the key's id, the hook's or the workflow's name.
     pub name: Option<String>,
     /// The API key that acted on the user's behalf.
     pub via: Option<String>,
