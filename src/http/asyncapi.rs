@@ -55,6 +55,7 @@ pub(super) fn document() -> Value {
         "contentType": "application/json",
         "payload": { "type": "object", "properties": { "reason": { "type": "string" } } },
     } });
+    let streamed = |channel| ["event", "resync"].map(|name| reference(channel, name));
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -89,10 +90,10 @@ pub(super) fn document() -> Value {
             "tell": { "action": "send", "channel": { "$ref": "#/channels/socket" },
                 "messages": told },
             "stream": { "action": "send", "channel": { "$ref": "#/channels/events" },
-                "messages": ["event", "resync"].map(|name| reference("events", name)) },
+                "messages": streamed("events") },
             "streamTransaction": { "action": "send",
                 "channel": { "$ref": "#/channels/transactionEvents" },
-                "messages": ["event", "resync"].map(|name| reference("transactionEvents", name)) },
+                "messages": streamed("transactionEvents") },
         },
         "components": { "schemas": { "CloudEvent": cloud_event() } },
     })

@@ -214,6 +214,34 @@ async fn the_protocol_is_json_rpc_2() {
     assert_eq!(socket.closed_with().await, 1003);
 }
 
+/// The document of what is live says each method that there is, and nothing that is not.
+#[tokio::test]
+async fn the_document_of_what_is_live_is_true() {
+    let server = dev();
+    let alice = server.user("alice").await;
+    let document = alice.get("/asyncapi.json").await.ok().json();
+    let openapi = alice.get("/openapi.json").await.ok().json();
+    let messages = document["channels"]["socket"]["messages"].as_object().unwrap();
+    let mut socket = Socket::open(&server, &alice).await;
+    let mut methods = 0;
+    for name in messages.keys().filter(|name| !["answer", "event", "resync"].contains(&&***name)) {
+        let answer = socket.ask(name, json!({"no such": "parameter"})).await;
+        assert_eq!(answer["error"]["code"], -32602, "{name}: {answer}");
+        methods += 1;
+    }
+    assert_eq!(methods, 8);
+    for (name, channel) in document["channels"].as_object().unwrap() {
+        let address = channel["address"].as_str().unwrap();
+        assert!(openapi["paths"][address]["get"].is_object(), "{name}: {address} is no route");
+    }
+    for (name, operation) in document["operations"].as_object().unwrap() {
+        for reference in operation["messages"].as_array().unwrap() {
+            let pointer = reference["$ref"].as_str().unwrap().trim_start_matches('#');
+            assert!(document.pointer(pointer).is_some(), "{name}: {pointer} leads nowhere");
+        }
+    }
+}
+
 /// Without a session nothing is told; its end closes the socket; a page of elsewhere gets none.
 #[tokio::test]
 async fn a_socket_lives_as_long_as_its_session() {
