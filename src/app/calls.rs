@@ -595,7 +595,8 @@ impl Sender {
         let key = &self.app.rules.challenge_key;
         let fill = |text: &str| {
             let missing = || {
-                "a secret that it names is not in the configuration (ABIDE_SECRET_NAME)".to_owned()
+                "a secret that it names is not in the configuration (ABIDE_SECRET_NAME), or is a hook's"
+                    .to_owned()
             };
             filled_ask(key, order.tx, text, &known).ok_or_else(missing)
         };

@@ -32,6 +32,8 @@ pub enum Scheme {
 pub struct Hook {
     /// Its name, in the path and in `by: [hook:NAME]`.
     pub name: HookName,
+    /// The name of its secret: no definition may name it.
+    pub secret: String,
     /// How its messages are signed.
     pub scheme: Scheme,
     /// The keys that they may be signed with: more than one while keys change.

@@ -201,7 +201,7 @@ fn calls(settings: &Settings, listen: SocketAddr) -> Result<CallSettings, String
     let number = |name| count(settings, name, CALLS_LIMIT);
     Ok(CallSettings {
         public_url: public_url.unwrap_or_else(|| format!("{scheme}://{listen}")),
-        secrets: settings.secrets().0.clone(),
+        secrets: settings.secrets(),
         in_flight_max: number("calls_max")?.unwrap_or(defaults.in_flight_max),
         per_destination_max: number("calls_per_destination")?
             .unwrap_or(defaults.per_destination_max),

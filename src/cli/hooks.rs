@@ -74,7 +74,8 @@ fn one(
             .to_owned());
     }
     let named = get("secret")?.ok_or("secret is missing: the name of its secret")?;
-    let variable = format!("{SECRET_VARIABLE}{}", named.to_ascii_uppercase().replace('-', "_"));
+    let named = named.to_ascii_uppercase().replace('-', "_");
+    let variable = format!("{SECRET_VARIABLE}{named}");
     let secrets = environment(&variable).and_then(|text| text.into_string().ok());
     let secrets = secrets.ok_or(format!("the variable {variable} with its secret is not set"))?;
     // One a line, while secrets change: a shared secret may have spaces.
@@ -90,6 +91,7 @@ fn one(
     }
     Ok(Hook {
         name: name.parse().map_err(|error| format!("the name {error}"))?,
+        secret: named,
         scheme,
         keys,
         workflow: match get("workflow")? {

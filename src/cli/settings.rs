@@ -265,9 +265,15 @@ impl Settings {
         Ok(self)
     }
 
-    /// The secrets by name.
-    pub(super) const fn secrets(&self) -> &Secrets {
-        &self.2
+    /// The secrets that definitions may name: whoever publishes one must not have a hook's secret
+    /// sent anywhere, and sign its messages then.
+    pub(super) fn secrets(&self) -> BTreeMap<String, String> {
+        let of_hook = |name: &str| {
+            let name = name.to_ascii_uppercase().replace('-', "_");
+            self.1.iter().any(|hook| hook.secret == name)
+        };
+        let all = self.2.0.iter().filter(|(name, _)| !of_hook(name));
+        all.map(|(name, secret)| (name.clone(), secret.clone())).collect()
     }
 
     /// What was given for `name`.

@@ -1,6 +1,7 @@
-//! Telling other services of events: one subscription after the other event, in the order in which
-//! they happened, each until it was taken or given up.
+//! Telling other services of events: those of a transaction in the order in which they happened, those
+//! of some transactions at once, each until it was taken or given up.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::app::signature::sign_standard;
 use crate::app::{App, EventId, Followed, Scope};
 use crate::engine::{Actor, Command, DeadLetter, Refusal, Webhook, WebhookNews};
 use crate::outbound::{Client, Request};
-use crate::types::WebhookId;
+use crate::types::{TxId, WebhookId};
 
 /// What the types of events about subscriptions begin with: they are told to none.
 const OWN: &str = "abide.webhook.";
@@ -41,11 +42,93 @@ const PASSED_MAX: usize = 1000;
 /// Dead letters that are looked at for one that is to be told again.
 const LETTERS: usize = 200;
 
+/// Most events of one subscription that are on their way at once, each of another transaction: one
+/// that the receiver does not take holds up its own transaction's and no other's.
+const LANES_MAX: usize = 8;
+
+/// Most events of one subscription that are read and not over.
+const READ_MAX: usize = 500;
+
 /// How an event ended.
 enum End {
     Taken,
     GivenUp(String),
     Gone,
+}
+
+/// What is told one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lane {
+    /// A dead letter that is told again.
+    Letter(u64),
+    /// The events of a transaction, or those of none.
+    Of(Option<TxId>),
+}
+
+/// An event on its way.
+struct Message {
+    lane: Lane,
+    /// What it is called.
+    id: EventId,
+    body: String,
+}
+
+/// What is read and not over.
+#[derive(Default)]
+struct Desk {
+    waiting: BTreeMap<Lane, VecDeque<Message>>,
+    /// The lanes in which one is on its way.
+    busy: BTreeSet<Lane>,
+    /// The events that are not over, without those that are told again.
+    open: BTreeSet<EventId>,
+    /// The events that were read, in order, from the first that is not over.
+    read: VecDeque<EventId>,
+    /// Up to here everything is over.
+    over_to: Option<EventId>,
+    /// The last event that was read, wanted or not.
+    read_to: Option<EventId>,
+}
+
+impl Desk {
+    fn take(&mut self, message: Message) {
+        if matches!(message.lane, Lane::Of(_)) {
+            self.open.insert(message.id);
+            self.read.push_back(message.id);
+        }
+        self.waiting.entry(message.lane).or_default().push_back(message);
+    }
+
+    /// One whose turn it is, if there is room for it.
+    fn next(&mut self) -> Option<Message> {
+        if self.busy.len() >= LANES_MAX {
+            return None;
+        }
+        let free = self.waiting.iter().find(|(lane, _)| !self.busy.contains(lane));
+        let lane = *free?.0;
+        let messages = self.waiting.get_mut(&lane)?;
+        let message = messages.pop_front()?;
+        if messages.is_empty() {
+            self.waiting.remove(&lane);
+        }
+        self.busy.insert(lane);
+        Some(message)
+    }
+
+    fn over(&mut self, message: &Message) {
+        self.busy.remove(&message.lane);
+        if matches!(message.lane, Lane::Of(_)) {
+            self.open.remove(&message.id);
+        }
+        while let Some(first) = self.read.front().filter(|first| !self.open.contains(first)) {
+            self.over_to = Some(*first);
+            self.read.pop_front();
+        }
+    }
+
+    /// Where it goes on after a restart.
+    fn after(&self) -> Option<EventId> {
+        if self.read.is_empty() { self.read_to } else { self.over_to }
+    }
 }
 
 /// Tells all subscriptions, until the server stops.
@@ -84,90 +167,133 @@ struct Teller {
 
 impl Teller {
     async fn run(self) {
-        if let Err(refusal) = self.tell().await
+        let teller = Arc::new(self);
+        if let Err(refusal) = teller.tell().await
             && !matches!(refusal, Refusal::Stopping | Refusal::NotFound(_))
         {
-            tracing::warn!(webhook = %self.id, %refusal, "a webhook is told nothing more");
+            tracing::warn!(webhook = %teller.id, %refusal, "a webhook is told nothing more");
         }
     }
 
-    async fn tell(&self) -> Result<(), Refusal> {
-        let webhook = self.app.webhook(self.id)?;
+    async fn tell(self: &Arc<Self>) -> Result<(), Refusal> {
+        let webhook = Arc::new(self.app.webhook(self.id)?);
         if webhook.stopped {
             return Ok(());
         }
-        self.replay(&webhook).await?;
+        let mut desk = Desk::default();
+        self.letters(&mut desk)?;
         let after = App::webhook_after(&webhook);
         let mut follower = self.app.follow(Actor::System, Scope::All, Some(after));
+        let mut sent = JoinSet::new();
         let mut passed = 0;
         loop {
-            let events = match follower.next().await? {
-                Followed::Events(events) => events,
-                Followed::Resync(after) => {
-                    tracing::warn!(webhook = %self.id, "events are missed: the log begins later");
-                    self.note(News { after: Some(after), ..News::default() }).await?;
-                    continue;
-                }
-            };
-            let (mut news, mut wanted) = (News::default(), false);
-            for event in events {
-                news.after = Some(event.id);
-                passed += 1;
-                if event.kind.starts_with(OWN) || !webhook.wants(&event.kind) {
-                    continue;
-                }
-                wanted = true;
-                let id = event.id;
-                let body = cloud_event(&self.app.public_event(event)?);
-                match self.deliver(&webhook, &id.to_string(), &body).await? {
-                    End::Taken => news.told += 1,
-                    End::GivenUp(error) => {
-                        let dead = Some((id.to_string(), body));
-                        let told = std::mem::take(&mut news.told);
-                        let gave_up = News {
-                            after: Some(id),
-                            told,
-                            error: Some(error),
-                            dead,
-                            ..News::default()
-                        };
-                        if self.note(gave_up).await?.stopped {
+            while let Some(message) = desk.next() {
+                let (teller, webhook) = (Arc::clone(self), Arc::clone(&webhook));
+                sent.spawn(async move {
+                    let id = message.id.to_string();
+                    let end = teller.deliver(&webhook, &id, &message.body).await;
+                    (message, end)
+                });
+            }
+            tokio::select! {
+                Some(over) = sent.join_next() => {
+                    let mut news = News::default();
+                    let mut next = Some(over);
+                    while let Some(over) = next {
+                        // A panic is in the log; the event is told again at the next start.
+                        let Ok((message, end)) = over else { return Err(Refusal::Stopping) };
+                        if self.ended(&mut desk, &mut news, message, end?).await? {
                             return Ok(());
                         }
+                        next = sent.try_join_next();
                     }
-                    End::Gone => {
-                        let error = Some("the receiver answers 410: it is gone".to_owned());
-                        let gone = News { error, gone: true, ..News::default() };
-                        return self.note(gone).await.map(drop);
+                    news.after = desk.after();
+                    self.note(news).await?;
+                }
+                followed = follower.next(), if desk.open.len() < READ_MAX => {
+                    passed += self.read(&mut desk, &webhook, followed?).await?;
+                    if passed >= PASSED_MAX {
+                        passed = 0;
+                        self.note(News { after: desk.after(), ..News::default() }).await?;
                     }
                 }
-            }
-            if wanted || passed >= PASSED_MAX {
-                passed = 0;
-                self.note(news).await?;
             }
         }
     }
 
-    /// Tells the dead letters again that somebody wants to be told again.
-    async fn replay(&self, webhook: &Webhook) -> Result<(), Refusal> {
+    /// Takes what is to be told of what happened; how many events that was.
+    async fn read(
+        &self,
+        desk: &mut Desk,
+        webhook: &Webhook,
+        followed: Followed,
+    ) -> Result<usize, Refusal> {
+        let events = match followed {
+            Followed::Events(events) => events,
+            Followed::Resync(after) => {
+                tracing::warn!(webhook = %self.id, "events are missed: the log begins later");
+                desk.read_to = Some(after);
+                self.note(News { after: desk.after(), ..News::default() }).await?;
+                return Ok(0);
+            }
+        };
+        let count = events.len();
+        for event in events {
+            desk.read_to = Some(event.id);
+            if !event.kind.starts_with(OWN) && webhook.wants(&event.kind) {
+                let (lane, id) = (Lane::Of(event.transaction), event.id);
+                let body = cloud_event(&self.app.public_event(event)?);
+                desk.take(Message { lane, id, body });
+            }
+        }
+        Ok(count)
+    }
+
+    /// One is over; whether that was the last one.
+    async fn ended(
+        &self,
+        desk: &mut Desk,
+        news: &mut News,
+        message: Message,
+        end: End,
+    ) -> Result<bool, Refusal> {
+        desk.over(&message);
+        match (end, message.lane) {
+            (End::Taken, Lane::Of(_)) => news.told += 1,
+            (End::Taken, Lane::Letter(number)) => {
+                let replayed = Some((number, true));
+                self.note(News { told: 1, replayed, ..News::default() }).await?;
+            }
+            (End::GivenUp(error), Lane::Letter(number)) => {
+                let (error, replayed) = (Some(error), Some((number, false)));
+                self.note(News { error, replayed, ..News::default() }).await?;
+            }
+            (End::GivenUp(error), Lane::Of(_)) => {
+                let dead = Some((message.id.to_string(), message.body));
+                let told = std::mem::take(&mut news.told);
+                let (after, error) = (desk.after(), Some(error));
+                let gave_up = News { after, told, error, dead, ..News::default() };
+                return Ok(self.note(gave_up).await?.stopped);
+            }
+            (End::Gone, _) => {
+                let error = Some("the receiver answers 410: it is gone".to_owned());
+                let told = std::mem::take(&mut news.told);
+                self.note(News { told, error, gone: true, ..News::default() }).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The dead letters that somebody wants to be told again.
+    fn letters(&self, desk: &mut Desk) -> Result<(), Refusal> {
         let mut after = 0;
         loop {
             let (letters, more) = self.app.dead_letters(self.id, LETTERS, after)?;
             for DeadLetter { number, event, body, replay, .. } in letters {
                 after = number;
-                if !replay {
-                    continue;
-                }
-                match self.deliver(webhook, &event, &body).await? {
-                    End::Taken => {
-                        let news = News { told: 1, replayed: Some(number), ..News::default() };
-                        self.note(news).await?;
-                    }
-                    End::GivenUp(error) => {
-                        self.note(News { error: Some(error), ..News::default() }).await?;
-                    }
-                    End::Gone => return Ok(()),
+                if let Some(id) = event.parse().ok().filter(|_| replay) {
+                    desk.take(Message { lane: Lane::Letter(number), id, body });
                 }
             }
             if !more {
@@ -255,7 +381,7 @@ struct News {
     told: u64,
     error: Option<String>,
     dead: Option<(String, String)>,
-    replayed: Option<u64>,
+    replayed: Option<(u64, bool)>,
     gone: bool,
 }
 

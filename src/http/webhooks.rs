@@ -46,7 +46,7 @@ pub(super) struct Shown<'a> {
     /// How many were told.
     told: u64,
     /// How many could not be delivered and are kept.
-    dead: u64,
+    dead: usize,
     /// Until when the key before the last one signs too.
     old_key_until: Option<Time>,
     /// When it was made.
@@ -107,7 +107,7 @@ impl<'a> Shown<'a> {
             error: webhook.error.as_deref(),
             after: &webhook.after,
             told: webhook.told,
-            dead: webhook.dead,
+            dead: webhook.dead.len(),
             old_key_until: webhook.old_key_until,
             created_at: webhook.created_at,
             secret,
@@ -130,7 +130,8 @@ pub(super) const CREATE: Doc = Doc {
     tag: "webhooks",
     summary: "Has another service told of events from now on",
     text: "Each event is one POST of a CloudEvent (1.0), signed as Standard Webhooks 1.0 says. \
-           Events come in the order in which they happened, at least once: whoever is told keeps \
+           The events of a transaction come in the order in which they happened, and those that \
+           are of none; others come beside them. All come at least once: whoever is told keeps \
            the `webhook-id` of what it has taken. What is not taken is sent again, later and later; \
            what is given up is a dead letter.",
     body: Some(Body {

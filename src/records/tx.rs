@@ -122,6 +122,8 @@ struct DoneV1 {
     step: String,
     undo: Vec<UndoV1>,
     calls: Vec<AskV1>,
+    undone: u32,
+    left: bool,
     key: String,
 }
 
@@ -391,6 +393,8 @@ impl From<&Tx> for TxV1 {
             step: done.step.to_string(),
             undo: done.undo.iter().map(Into::into).collect(),
             calls: done.calls.iter().map(Into::into).collect(),
+            undone: done.undone,
+            left: done.left,
             key: done.key.to_string(),
         };
         let join = |join: &Join| JoinV1 {
@@ -464,6 +468,8 @@ impl TxV1 {
                 step: word(fact, &step.step)?,
                 undo,
                 calls: step.calls.into_iter().map(Into::into).collect(),
+                undone: step.undone,
+                left: step.left,
                 key: step.key.into(),
             });
         }

@@ -20,7 +20,7 @@ const TYPES_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 2048;
 
 /// Most events that could not be delivered: with more, the subscription stops.
-const DEAD_MAX: u64 = 1000;
+const DEAD_MAX: usize = 1000;
 
 /// How long the key before the last one still signs.
 pub const OLD_KEY_LIFE: Span = Span::from_hours(24);
@@ -53,8 +53,8 @@ pub struct Webhook {
     pub told: u64,
     /// What the last attempt met; `None`: it was right.
     pub error: Option<String>,
-    /// How many events could not be delivered and are kept.
-    pub dead: u64,
+    /// The numbers of the events that could not be delivered and are kept, in their order.
+    pub dead: Vec<u64>,
     /// The number of the next one of those.
     pub next_dead: u64,
     /// Whether it has stopped: too many could not be delivered, or the receiver is gone.
@@ -93,8 +93,8 @@ pub struct WebhookNews {
     pub error: Option<String>,
     /// The event that is given up, with its body.
     pub dead: Option<(String, String)>,
-    /// The dead letter that was delivered after all.
-    pub replayed: Option<u64>,
+    /// The dead letter that was told again, and whether it was taken now.
+    pub replayed: Option<(u64, bool)>,
     /// Whether the receiver wants nothing more.
     pub gone: bool,
 }
@@ -157,7 +157,7 @@ pub(in crate::engine) fn create(
         after: format!("{:016x}ffff", draft.moment.revision.get()),
         told: 0,
         error: None,
-        dead: 0,
+        dead: Vec::new(),
         next_dead: 1,
         stopped: false,
         created_at: draft.moment.now,
@@ -181,7 +181,7 @@ pub(in crate::engine) fn rotate(
     Ok(keep(draft, webhook))
 }
 
-/// Forgets a subscription.
+/// Forgets a subscription, with what could not be delivered to it.
 pub(in crate::engine) fn delete(
     draft: &mut Draft<'_>,
     acting: &Acting,
@@ -191,6 +191,9 @@ pub(in crate::engine) fn delete(
     let webhook = found(draft, id)?;
     draft.recount(Fact::WebhookCount, false)?;
     tell(draft, "abide.webhook.deleted", &webhook)?;
+    for number in &webhook.dead {
+        draft.delete(Fact::DeadLetter((id, *number)));
+    }
     draft.delete(Fact::Webhook(id));
     Ok(Outcome::Done)
 }
@@ -239,15 +242,22 @@ pub(in crate::engine) fn note(
             replay: false,
         };
         webhook.next_dead += 1;
-        webhook.dead += 1;
+        webhook.dead.push(number);
         draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
-        webhook.stopped |= webhook.dead >= DEAD_MAX;
+        webhook.stopped |= webhook.dead.len() >= DEAD_MAX;
     }
-    if let Some(number) = news.replayed
-        && draft.dead_letter((news.id, number))?.is_some()
+    if let Some((number, taken)) = news.replayed
+        && let Some(letter) = draft.dead_letter((news.id, number))?.cloned()
     {
-        draft.delete(Fact::DeadLetter((news.id, number)));
-        webhook.dead = webhook.dead.saturating_sub(1);
+        if taken {
+            draft.delete(Fact::DeadLetter((news.id, number)));
+            webhook.dead.retain(|kept| *kept != number);
+        } else {
+            // Once more is not for ever.
+            let error = news.error.clone().unwrap_or_default();
+            let letter = DeadLetter { replay: false, error, ..letter };
+            draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+        }
     }
     webhook.stopped |= news.gone;
     // A commit without an event is none; this one is told to nobody.

@@ -91,8 +91,14 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     match event {
         TxEvent::Paused => tx.paused = true,
         TxEvent::Resumed => tx.paused = false,
-        TxEvent::Migrated { version, open, taken, stuck, added } => {
+        TxEvent::Migrated { version, steps, open, taken, stuck, added } => {
             tx.version = *version;
+            let called = tx.calls.iter_mut().map(|call| &mut call.step);
+            for step in called.chain(tx.done.iter_mut().map(|done| &mut done.step)) {
+                if let Some(name) = steps.get(step) {
+                    step.clone_from(name);
+                }
+            }
             tx.open.clone_from(open);
             tx.taken.clone_from(taken);
             tx.stuck.clone_from(stuck);
@@ -155,6 +161,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
                 && !done.calls.is_empty()
             {
                 done.calls.remove(0);
+                done.undone += 1;
             }
         }
         // It is told once.
@@ -254,6 +261,9 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.paused = false;
             tx.status = Status::Compensating;
             tx.ending = Some(ending.clone());
+            if ending.status == Status::Completed {
+                tx.done.retain(|done| done.left);
+            }
         }
         TxEvent::StepUndone { .. } => {
             tx.done.pop();

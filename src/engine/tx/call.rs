@@ -304,8 +304,12 @@ impl Walk<'_, '_> {
         if calls.is_empty() {
             return Ok(None);
         }
-        let key = call.key.clone();
-        Ok(Some(Done { step: step.name.clone(), undo: Vec::new(), calls, key }))
+        let left = match call.purpose {
+            Purpose::Do { place } => self.tx()?.at(place).is_none(),
+            Purpose::Undo | Purpose::Send => false,
+        };
+        let (step, key) = (step.name.clone(), call.key.clone());
+        Ok(Some(Done { step, undo: Vec::new(), calls, undone: 0, left, key }))
     }
 
     /// A request without what is made when it is sent for: its address, headers and body.
@@ -363,8 +367,7 @@ impl Walk<'_, '_> {
 
     /// Makes the call that undoes the next part of a step.
     pub(super) fn undo_by_call(&mut self, done: &Done, ask: &Ask) -> Result<(), Stop> {
-        let all = self.definition.step(&done.step).map_or(0, |step| step.compensate.len());
-        let key = match all.saturating_sub(done.calls.len()) {
+        let key = match done.undone {
             0 => done.key.clone(),
             more => format!("{}/{}", done.key, more + 1).into(),
         };
@@ -483,6 +486,10 @@ impl Walk<'_, '_> {
                 let gone = call.purpose == Purpose::Undo && matches!(status, 404 | 410);
                 let call = &Call { last: Some(status.to_string().into()), ..call.clone() };
                 match (status, call.ask.callback, call.purpose) {
+                    // Whether it will be done is not known, and nobody waits to hear of it.
+                    (202, Some(_), Purpose::Do { place }) if self.tx()?.at(place).is_none() => {
+                        return self.fail(call, FAILED, None);
+                    }
                     (202, Some(within), Purpose::Do { .. }) => {
                         let until = now.plus(within);
                         return self.emit(TxEvent::CallAccepted { number: call.number, until });

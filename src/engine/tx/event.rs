@@ -204,6 +204,8 @@ pub enum TxEvent {
     Migrated {
         /// Which.
         version: u32,
+        /// Steps that are called otherwise there, by what they were called.
+        steps: BTreeMap<StepName, StepName>,
         /// The steps that wait, as they are called there.
         open: Vec<Open>,
         /// How often each step was submitted.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::access::is_operator;
 use super::event::TxEvent;
-use super::record::{Open, Stuck, Tx};
+use super::record::{Open, Purpose, Stuck, Tx};
 use super::scene::{Frame, failed};
 use super::submit::{asker, seen};
 use super::view::view;
@@ -152,6 +152,12 @@ fn moved(
             return Err(cannot(format!("its open branches are others in the version {version}")));
         }
     }
+    // What undoes a call is made of its step when it is answered.
+    for call in &tx.calls {
+        if matches!(call.purpose, Purpose::Do { .. }) && !call.state.is_over() {
+            there(&call.step)?;
+        }
+    }
     let stuck = match &tx.stuck {
         Some(stuck) => Some(Stuck { step: there(&stuck.step)?.name.clone(), ..stuck.clone() }),
         None => None,
@@ -159,6 +165,7 @@ fn moved(
     let taken = tx.taken.iter().map(|(step, count)| (name(step), *count)).collect();
     Ok(TxEvent::Migrated {
         version,
+        steps: ask.steps.clone(),
         open: opened,
         taken,
         stuck,

@@ -501,6 +501,11 @@ pub struct Done {
     pub undo: Vec<Undo>,
     /// What undoes it at other services, in order.
     pub calls: Vec<Ask>,
+    /// How many of those were made and done already.
+    pub undone: u32,
+    /// Whether nobody waited for it any more when it was done, or may have been: it is no part of
+    /// the way, and is taken back wherever that ends.
+    pub left: bool,
     /// The key of these calls.
     pub key: Arc<str>,
 }

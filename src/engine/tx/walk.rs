@@ -360,7 +360,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         let tx = self.tx()?;
         let key = frame.key.clone();
         let key = key.unwrap_or_else(|| format!("{}/{}/{}", tx.id, step.name, tx.rounds).into());
-        let done = Done { step: step.name.clone(), undo, calls, key };
+        let done = Done { step: step.name.clone(), undo, calls, undone: 0, left: false, key };
         self.taken(step, open, stored_input, done)
     }
 
@@ -410,8 +410,8 @@ impl<'a, 'd> Walk<'a, 'd> {
             .map(|other| (other.place, other.step.clone()))
             .collect();
         for (place, step) in siblings {
-            self.leave_calls(Some(place))?;
             self.emit(TxEvent::StepClosed { place, step })?;
+            self.leave_calls(Some(place))?;
         }
         Ok(())
     }
@@ -421,8 +421,8 @@ impl<'a, 'd> Walk<'a, 'd> {
         let open: Vec<_> =
             self.tx()?.open.iter().map(|open| (open.place, open.step.clone())).collect();
         for (place, step) in open {
-            self.leave_calls(Some(place))?;
             self.emit(TxEvent::StepClosed { place, step })?;
+            self.leave_calls(Some(place))?;
         }
         Ok(())
     }
@@ -445,8 +445,13 @@ impl<'a, 'd> Walk<'a, 'd> {
         }))
     }
 
-    /// Ends it well: what is still held is released.
+    /// Ends it well: what is still held is released. A call whose step was closed before it was
+    /// answered is nobody's part of this end: its answer is waited for, and it is taken back.
     fn end(&mut self, status: Status, outcome: Arc<str>) -> Result<(), Stop> {
+        if self.tx()?.done.iter().any(|done| done.left) || self.waits_for_call()? {
+            self.emit(TxEvent::CompensationBegan(Ending { status, outcome }))?;
+            return self.undo_all();
+        }
         self.release_holds()?;
         self.emit(TxEvent::Ended { status, outcome })
     }
