@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Role};
 use crate::server::{Options, Server};
+use crate::wait::until;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD: &str = "whsec_c29tZSBvbGRlciBzZWNyZXQ=";
@@ -160,5 +161,31 @@ async fn the_plain_header_is_taken_where_the_hook_says_so() {
     for secret in [&SECRET[6..], PLAIN] {
         assert!(server.files_with(secret.as_bytes()).is_empty());
         assert!(!server.log().contains(secret));
+    }
+}
+
+/// SECURITY.md: whoever publishes definitions cannot have a hook's secret sent anywhere: who has it
+/// signs the hook's messages.
+#[tokio::test]
+async fn a_hooks_secret_is_no_secret_of_definitions() {
+    let server = options().env("ABIDE_SECRET_OTHER", "another").start();
+    let admin = server.admin().await;
+    // Nobody listens there: what may be sent fails, and what may not be is told apart.
+    for (secret, outcome) in [
+        ("OTHER", "call-failed"),
+        ("PAYMENTS", "call-not-allowed"),
+        ("COURIERS", "call-not-allowed"),
+    ] {
+        let document = format!(
+            "abide: 1\nworkflow: thief\nfirst: steal\nsteps:\n  steal:\n    call: {{ url: \
+             'http://127.0.0.1:9/', headers: {{ x-stolen: '=secret(\"{secret}\")' }}, retry: {{ \
+             attempts: 1 }} }}\n    next: {{ end: stolen }}\n"
+        );
+        let publish = admin.call("PUT", "/v1/workflows/thief");
+        publish.body("application/yaml", document).await.is(201);
+        let started = admin.post_empty("/v1/workflows/thief/transactions").await.is(201).json();
+        let id = started["id"].as_str().unwrap();
+        let ended = until(&admin, id, |shown| shown["status"] == "failed").await;
+        assert_eq!(ended["outcome"], outcome, "{secret}");
     }
 }

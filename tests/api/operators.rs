@@ -2,6 +2,9 @@
 //! once.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use crate::client::Role;
 use crate::server::{Server, dev};
@@ -224,4 +227,88 @@ async fn many_transactions_are_repaired_at_once() {
     let job = ended(&server, &olga, &job).await;
     assert_eq!((&job["matched"], &job["failed"]), (&json!(45), &json!(45)));
     assert_eq!(job["failures"][0]["code"], "past-pivot");
+}
+
+/// A service that answers when it is told to.
+async fn held() -> (String, mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (tell, asked) = mpsc::channel(10);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tell.send(stream).await.unwrap();
+        }
+    });
+    (address, asked)
+}
+
+async fn answer(mut stream: TcpStream) {
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|four| four == b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
+    }
+    let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
+async fn calling(server: &Server, address: &str) -> (Role, Role, Role, String) {
+    let (admin, alice, olga) = rent(server).await;
+    let document = format!(
+        "abide: 1\nworkflow: calling\nfirst: ask\nsteps:\n  ask:\n    call: {{ url: \
+         'http://{address}/', timeout: 60s }}\n    next: more\n  more:\n    call: {{ url: \
+         'http://{address}/more', timeout: 60s }}\n    next: {{ end: asked }}\n"
+    );
+    let publish = admin.call("PUT", "/v1/workflows/calling");
+    publish.body("application/yaml", document.clone()).await.is(201);
+    let renamed = document.replace("ask:", "beg:").replace("first: ask", "first: beg");
+    let renamed = renamed.replace("asked", "begged").replace("more:", "again:");
+    let renamed = renamed.replace("next: more", "next: again");
+    (admin, alice, olga, renamed)
+}
+
+/// While it is paused the answer to what was on its way is taken, and nobody is called.
+#[tokio::test]
+async fn a_pause_takes_the_answer_that_was_on_its_way() {
+    let server = dev();
+    let (address, mut asked) = held().await;
+    let (_, alice, olga, _) = calling(&server, &address).await;
+    let started = alice.post_empty("/v1/workflows/calling/transactions").await.is(201).json();
+    let id = started["id"].as_str().unwrap();
+    let stream = asked.recv().await.unwrap();
+    let path = format!("/v1/transactions/{id}");
+    olga.post_empty(&format!("{path}/pause")).await.ok();
+    answer(stream).await;
+    let shown = until(&alice, id, |shown| shown["calls"][0]["status"] == "done").await;
+    assert_eq!((&shown["calls"][1]["status"], &shown["paused"]), (&json!("due"), &json!(true)));
+    server.advance("1h").await;
+    assert!(asked.try_recv().is_err());
+    olga.post_empty(&format!("{path}/resume")).await.ok();
+    answer(asked.recv().await.unwrap()).await;
+    until(&alice, id, |shown| shown["status"] == "completed").await;
+}
+
+/// A call that is on its way goes with its step to another version: its answer is taken there.
+#[tokio::test]
+async fn a_transaction_moves_with_a_call_on_its_way() {
+    let server = dev();
+    let (address, mut asked) = held().await;
+    let (admin, alice, olga, renamed) = calling(&server, &address).await;
+    let started = alice.post_empty("/v1/workflows/calling/transactions").await.is(201).json();
+    let id = started["id"].as_str().unwrap();
+    let path = format!("/v1/transactions/{id}");
+    let stream = asked.recv().await.unwrap();
+    let publish = admin.call("PUT", "/v1/workflows/calling");
+    publish.body("application/yaml", renamed).await.is(201);
+    let before = alice.get(&path).await.ok().json();
+    let migrate = format!("{path}/migrate");
+    olga.post(&migrate, json!({})).await.problem(409, "cannot-migrate");
+    let mapped = |dry_run: bool| json!({"steps": {"ask": "beg"}, "dry_run": dry_run});
+    olga.post(&migrate, mapped(true)).await.ok();
+    assert_eq!(alice.get(&path).await.ok().json(), before);
+    let moved = olga.post(&migrate, mapped(false)).await.ok().json();
+    assert_eq!((&moved["version"], &moved["calls"][0]["step"]), (&json!(2), &json!("beg")));
+    answer(stream).await;
+    answer(asked.recv().await.unwrap()).await;
+    let ended = until(&alice, id, |shown| shown["status"] == "completed").await;
+    assert_eq!(ended["outcome"], "begged");
 }

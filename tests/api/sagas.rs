@@ -330,6 +330,66 @@ async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
     assert!(late.is_none(), "out of order: {late:?}");
 }
 
+/// A service that asks to be left alone is, for so long, in seconds or until a date.
+#[tokio::test]
+async fn a_service_is_left_alone_for_as_long_as_it_asks() {
+    let date = "Fri, 01 Jan 2100 00:00:00 GMT";
+    for (after, most) in [("3600", "1h"), (date, "24h")] {
+        let text = format!(
+            "HTTP/1.1 503 Busy\r\nretry-after: {after}\r\ncontent-length: 0\r\nconnection: \
+             close\r\n\r\n"
+        );
+        let (address, mut heard) = listening(text.leak()).await;
+        let server = dev();
+        let document = format!(
+            "abide: 1\nworkflow: busy\nfirst: ask\nsteps:\n  ask:\n    call: {{ url: \
+             'http://{address}/', retry: {{ attempts: 2, first: 1ms, max: 1ms }} }}\n    next: {{ \
+             end: asked }}\n"
+        );
+        publish(&server, "busy", document).await;
+        let alice = server.user("alice").await;
+        let started = alice.post_empty("/v1/workflows/busy/transactions").await.ok().json();
+        let id = started["id"].as_str().unwrap();
+        heard.recv().await.unwrap();
+        let waits = |shown: &Value| shown["calls"][0]["status"] == "due";
+        let shown = until(&alice, id, waits).await;
+        let due: Time = shown["calls"][0]["due_at"].as_str().unwrap().parse().unwrap();
+        let at: Time = shown["updated_at"].as_str().unwrap().parse().unwrap();
+        assert_eq!(due.since(at), most.parse::<Span>().unwrap(), "{shown}");
+        server.advance(most).await;
+        until(&alice, id, |shown| shown["status"] == "failed").await;
+        heard.recv().await.unwrap();
+    }
+}
+
+/// A destination that fails time after time is left alone, and asked again until it answers.
+#[tokio::test]
+async fn a_breaker_opens_and_closes() {
+    let server = dev();
+    let participant = Participant::start(json!({"error": 100}));
+    let patient = travel(&participant.address).replace("attempts: 8", "attempts: 1000");
+    let patient = patient.replace("first: 250ms", "first: 1ms").replace("max: 5s", "max: 1ms");
+    publish(&server, "travel", patient).await;
+    let alice = server.user("alice").await;
+    let admin = server.admin().await;
+    let input = json!({"input": {"to": "Oslo", "nights": 2}});
+    let started = alice.post("/v1/workflows/travel/transactions", input).await.ok().json();
+    let id = started["id"].as_str().unwrap();
+    let open = async || {
+        let metrics = admin.get("/metrics").await.ok().text();
+        let line = metrics.lines().find(|line| line.starts_with("abide_calls_breakers_open "));
+        line.unwrap().rsplit(' ').next().unwrap().parse::<u32>().unwrap()
+    };
+    until(&alice, id, |shown| shown["calls"][0]["attempts"].as_u64() >= Some(6)).await;
+    assert_eq!(open().await, 1);
+    participant.behave(json!({})).await;
+    until(&alice, id, |shown| shown["status"] == "completed").await;
+    let deadline = Instant::now() + PATIENCE;
+    while open().await > 0 {
+        assert!(Instant::now() < deadline, "the breaker stays open");
+    }
+}
+
 /// A thousand calls that are on their way and slow leave steps of others as fast as before.
 #[tokio::test]
 #[ignore = "it measures: run it alone, on a machine that does nothing else"]

@@ -1,8 +1,8 @@
 //! Webhooks, as the service that is told: signed, in order, at least once, also when it was away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use abide::app::signature::{SigningKey, is_standard};
 use serde_json::{Value, json};
@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::client::Role;
 use crate::server::{Server, dev};
+use crate::wait::PATIENCE;
 
 const WORKFLOW: &str = "abide: 1
 workflow: parcel
@@ -47,6 +48,8 @@ impl Told {
 struct Receiver {
     url: String,
     status: Arc<AtomicU16>,
+    /// It answers 503 to what is of this transaction.
+    not_of: Arc<Mutex<Option<String>>>,
     told: mpsc::Receiver<Told>,
     task: JoinHandle<()>,
 }
@@ -58,6 +61,8 @@ impl Receiver {
         let status = Arc::new(AtomicU16::new(204));
         let (sender, told) = mpsc::channel(1000);
         let answers = Arc::clone(&status);
+        let not_of: Arc<Mutex<Option<String>>> = Arc::default();
+        let never = Arc::clone(&not_of);
         let task = tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -78,13 +83,15 @@ impl Receiver {
                 let headers = headers
                     .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
                     .collect();
-                let status = answers.load(Ordering::SeqCst);
+                let is_of = |id: &String| body.contains(id.as_str());
+                let refuses = never.lock().unwrap().as_ref().is_some_and(is_of);
+                let status = if refuses { 503 } else { answers.load(Ordering::SeqCst) };
                 let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 drop(sender.send(Told { headers, body }).await);
             }
         });
-        Self { url, status, told, task }
+        Self { url, status, not_of, told, task }
     }
 
     async fn next(&mut self) -> Told {
@@ -203,6 +210,50 @@ async fn what_is_never_taken_is_a_dead_letter_and_can_be_told_again() {
     admin.post_empty(&replay).await.is(204);
     assert_eq!(receiver.next().await.event()["type"], KINDS[0]);
     admin.post_empty(&format!("{path}/dead-letters/99/replay")).await.problem(404, "not-found");
+}
+
+/// What the receiver does not take holds up its own transaction's events and no other's.
+#[tokio::test]
+async fn one_transactions_trouble_holds_up_no_other() {
+    let server = dev();
+    let (admin, alice) = shop(&server).await;
+    let mut receiver = Receiver::new("127.0.0.1:0").await;
+    let (path, _) = subscribe(&admin, &receiver.url).await;
+    receiver.status.store(503, Ordering::SeqCst);
+    let input = json!({"input": {"weight": 4711}});
+    let started = alice.post("/v1/workflows/parcel/transactions", input).await.is(201).json();
+    let bad = started["id"].as_str().unwrap().to_owned();
+    assert_eq!(receiver.next().await.event()["transaction"], bad.as_str());
+    *receiver.not_of.lock().unwrap() = Some(bad.clone());
+    receiver.status.store(204, Ordering::SeqCst);
+    for step in ["pack", "send"] {
+        alice.post_empty(&format!("/v1/transactions/{bad}/steps/{step}")).await.ok();
+    }
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(parcel(&alice).await);
+    }
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut told = async |of: &[String], receiver: &mut Receiver| {
+        while of.iter().any(|id| kinds.get(id).is_none_or(|kinds| kinds.len() < 3)) {
+            let event = tokio::time::timeout(PATIENCE, receiver.next()).await.unwrap().event();
+            let text = |name: &str| event[name].as_str().unwrap().to_owned();
+            // Of the one that is not taken only the first is tried, again and again.
+            if receiver.not_of.lock().unwrap().as_ref() == Some(&text("transaction")) {
+                assert_eq!(text("type"), KINDS[0]);
+            } else {
+                kinds.entry(text("transaction")).or_default().push(text("type"));
+            }
+        }
+    };
+    told(&others, &mut receiver).await;
+    let stands = admin.get(&path).await.ok().json();
+    assert_eq!(stands["dead"], 0, "{stands}");
+    *receiver.not_of.lock().unwrap() = None;
+    told(&[bad.clone()], &mut receiver).await;
+    for id in others.iter().chain([&bad]) {
+        assert_eq!(kinds[id], KINDS, "{id}");
+    }
 }
 
 /// What is no subscription is refused; whoever is no administrator makes none.

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
 
+mod downtime;
 mod faults;
 mod idempotency;
 mod order;
 mod sessions;
 mod users;
+mod webhooks;
 
 use std::sync::Arc;
 

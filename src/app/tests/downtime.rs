@@ -1,0 +1,100 @@
+//! Time that passes while the server is down: schedules make up for it as they say.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::engine::workflow;
+use crate::engine::{CatchUp, Overlap, Schedule, ScheduleAsk};
+use crate::types::Time;
+
+const REPORT: &str = "abide: 1
+workflow: report
+first: write
+steps:
+  write: { by: [owner], next: { end: written } }
+";
+
+const BEGIN: &str = "2030-01-07T09:30:00Z";
+
+/// The application as it starts at a time, once all that was due has happened.
+async fn start(store: &Arc<Memory>, at: Time) -> House {
+    let settings = Settings {
+        rules: rules(),
+        dev: true,
+        password_cost: CHEAP,
+        admin_password: Some(password(PASSWORD)),
+        hooks: Vec::new(),
+        stands_at: Some(at),
+    };
+    let dynamic: Arc<dyn Store> = store.clone();
+    let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
+    let house = House { app: opened.app, store: Arc::clone(store) };
+    house.run(&Actor::Nobody, Command::OpenAnonymous { profile: None }).await.unwrap();
+    house
+}
+
+/// Every hour, the server down from half past nine on for so long: how many were started, and the
+/// schedule then.
+async fn down(overlap: Overlap, catch_up: CatchUp, span: Span) -> (usize, Schedule) {
+    let begin: Time = BEGIN.parse().unwrap();
+    let store = Arc::new(Memory::new());
+    let house = start(&store, begin).await;
+    house.register("rita").await;
+    let definition = Arc::new(workflow::read(REPORT).unwrap().definition);
+    let source = Arc::from(REPORT);
+    house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
+    let ask = ScheduleAsk {
+        workflow: "report".parse().unwrap(),
+        cron: "0 * * * *".to_owned(),
+        zone: "UTC".to_owned(),
+        input: serde_json::Map::new(),
+        owner: Some(name("rita")),
+        overlap,
+        catch_up,
+    };
+    let made = house.run(&Actor::System, Command::CreateSchedule(Box::new(ask))).await.unwrap();
+    let Outcome::Schedule(schedule) = made else { panic!("a schedule was made") };
+    house.app.close().await;
+    let house = start(&store, begin.plus(span)).await;
+    let started = house.count("abide.transaction.started");
+    let schedule = house.app.schedule(schedule.id).unwrap();
+    house.app.close().await;
+    (started, schedule)
+}
+
+#[tokio::test]
+async fn what_a_schedule_missed_is_made_up_for_as_it_says() {
+    let hours = Span::from_hours(5);
+    for (overlap, catch_up, started, queued, why_not) in [
+        (Overlap::Allow, CatchUp::None, 0, 0, Some("missed")),
+        (Overlap::Allow, CatchUp::One, 1, 0, None),
+        (Overlap::Allow, CatchUp::All, 5, 0, None),
+        (Overlap::Skip, CatchUp::None, 0, 0, Some("missed")),
+        (Overlap::Skip, CatchUp::One, 1, 0, None),
+        (Overlap::Skip, CatchUp::All, 1, 0, Some("skipped")),
+        (Overlap::Queue, CatchUp::None, 0, 0, Some("missed")),
+        (Overlap::Queue, CatchUp::One, 1, 0, None),
+        (Overlap::Queue, CatchUp::All, 1, 4, Some("queued")),
+    ] {
+        let (count, schedule) = down(overlap, catch_up, hours).await;
+        let why = schedule.last.as_ref().unwrap().why_not.as_deref();
+        let found = (count, schedule.queued, why);
+        assert_eq!(found, (started, queued, why_not), "{overlap:?}, {catch_up:?}");
+        let next: Time = "2030-01-07T15:00:00Z".parse().unwrap();
+        assert_eq!(schedule.next_at, Some(next), "{overlap:?}, {catch_up:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_missed_longer_than_a_day_ago_is_left_out() {
+    let (count, schedule) = down(Overlap::Allow, CatchUp::All, Span::from_hours(30)).await;
+    assert_eq!(count, 24);
+    assert_eq!(schedule.next_at, Some("2030-01-08T16:00:00Z".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_restart_is_no_downtime() {
+    let a_moment = Span::from_minutes(30).ms() + 40_000;
+    let (count, _) = down(Overlap::Skip, CatchUp::None, Span::from_ms(a_moment)).await;
+    assert_eq!(count, 1);
+}

@@ -1,0 +1,51 @@
+//! What could not be delivered, as the application keeps it.
+
+use super::*;
+use crate::engine::{Webhook, WebhookAsk, WebhookNews};
+use crate::types::WebhookId;
+
+async fn tell(house: &House, news: WebhookNews) -> Webhook {
+    let noted = house.run(&Actor::System, Command::NoteWebhook(Box::new(news))).await.unwrap();
+    let Outcome::Webhook(webhook) = noted else { panic!("it was noted") };
+    *webhook
+}
+
+fn letters(house: &House, id: WebhookId) -> usize {
+    let range = KeyRange::prefix(&Key::dead_letters_of(id));
+    house.store.scan(View::Staged, &range, Order::Ascending, 200).unwrap().rows.len()
+}
+
+#[tokio::test]
+async fn dead_letters_go_with_their_webhook() {
+    let house = House::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let ask = WebhookAsk { url: "http://127.0.0.1:9".to_owned(), types: vec!["*".to_owned()] };
+        let made = house.run(&Actor::System, Command::CreateWebhook(ask)).await.unwrap();
+        let Outcome::Webhook(webhook) = made else { panic!("one was made") };
+        ids.push(webhook.id);
+    }
+    let news = |id, dead: bool, replayed| WebhookNews {
+        id,
+        after: None,
+        told: 0,
+        error: Some("the receiver answers 400".to_owned()),
+        dead: dead.then(|| ("0".repeat(20), "{}".to_owned())),
+        replayed,
+        gone: false,
+    };
+    for _ in 0..3 {
+        tell(&house, news(ids[0], true, None)).await;
+    }
+    tell(&house, news(ids[1], true, None)).await;
+    assert_eq!((letters(&house, ids[0]), letters(&house, ids[1])), (3, 1));
+    // One is taken after all; another one is not, and asks for nothing more.
+    assert_eq!(tell(&house, news(ids[0], false, Some((2, true)))).await.dead, [1, 3]);
+    let replay = Command::ReplayDeadLetter { id: ids[0], number: 3 };
+    house.run(&Actor::System, replay).await.unwrap();
+    assert!(house.app.dead_letters(ids[0], 10, 2).unwrap().0[0].replay);
+    assert_eq!(tell(&house, news(ids[0], false, Some((3, false)))).await.dead, [1, 3]);
+    assert!(!house.app.dead_letters(ids[0], 10, 2).unwrap().0[0].replay);
+    house.run(&Actor::System, Command::DeleteWebhook { id: ids[0] }).await.unwrap();
+    assert_eq!((letters(&house, ids[0]), letters(&house, ids[1])), (0, 1));
+}
