@@ -210,8 +210,8 @@ impl Teller {
                     news.after = desk.after();
                     self.note(news).await?;
                 }
-                followed = follower.next(), if desk.open.len() < READ_MAX => {
-                    passed += self.read(&mut desk, &webhook, followed?).await?;
+                next = follower.next(), if desk.open.len() < READ_MAX => {
+                    passed += self.read(&mut desk, &webhook, next?).await?;
                     if passed >= PASSED_MAX {
                         passed = 0;
                         self.note(News { after: desk.after(), ..News::default() }).await?;

@@ -357,6 +357,7 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
         let at: Time = shown["updated_at"].as_str().unwrap().parse().unwrap();
         assert_eq!(due.since(at), most.parse::<Span>().unwrap(), "{shown}");
         server.advance(most).await;
+        let alice = server.again("alice").await;
         until(&alice, id, |shown| shown["status"] == "failed").await;
         heard.recv().await.unwrap();
     }
@@ -367,7 +368,7 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
 async fn a_breaker_opens_and_closes() {
     let server = dev();
     let participant = Participant::start(json!({"error": 100}));
-    let patient = travel(&participant.address).replace("attempts: 8", "attempts: 1000");
+    let patient = travel(&participant.address).replace("attempts: 8", "attempts: 100");
     let patient = patient.replace("first: 250ms", "first: 1ms").replace("max: 5s", "max: 1ms");
     publish(&server, "travel", patient).await;
     let alice = server.user("alice").await;

@@ -250,7 +250,7 @@ async fn one_transactions_trouble_holds_up_no_other() {
     let stands = admin.get(&path).await.ok().json();
     assert_eq!(stands["dead"], 0, "{stands}");
     *receiver.not_of.lock().unwrap() = None;
-    told(&[bad.clone()], &mut receiver).await;
+    told(std::slice::from_ref(&bad), &mut receiver).await;
     for id in others.iter().chain([&bad]) {
         assert_eq!(kinds[id], KINDS, "{id}");
     }
