@@ -531,14 +531,14 @@ const FAILED: &str = "call-failed";
 /// The code of a call that may not be sent.
 const NOT_SENT: &str = "call-not-allowed";
 
-/// How long to wait after an attempt: full jitter.
+/// How long to wait after an attempt: full jitter, and never nothing at all.
 fn wait(ask: &Ask, attempts: u32, seed: u128) -> Span {
     let factor = u64::from(ask.factor).saturating_pow(attempts.saturating_sub(1));
     let most = ask.first.ms().saturating_mul(factor).min(ask.max.ms());
     // The ids that a commit makes take other bits of the seed.
     let random = u64::try_from(seed >> 64).unwrap_or(0) ^ u64::from(attempts).rotate_left(40);
     let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
-    Span::from_ms(random % most.saturating_add(1))
+    Span::from_ms(random % most.max(1) + 1)
 }
 
 /// The call as it is now, if there is one.
