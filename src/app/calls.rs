@@ -108,20 +108,24 @@ struct Counters {
     lost: AtomicU64,
 }
 
-/// Tells the dispatcher that something is due, and counts what it does.
+/// Tells those who speak with other services that there is something new for them, and counts
+/// what the dispatcher does.
 #[derive(Debug)]
 pub(super) struct Bell {
     /// The earliest due time that was staged since the dispatcher last looked.
     from: AtomicU64,
     /// The commit that staged the last of them.
     staged: watch::Sender<Revision>,
+    /// The last commit that changed whom else is told of what; `None`: nobody any more.
+    pub(super) webhooks: watch::Sender<Option<Revision>>,
     counters: Counters,
 }
 
 impl Bell {
     pub(super) fn new() -> Self {
         let staged = watch::Sender::new(Revision::ZERO);
-        Self { from: AtomicU64::new(u64::MAX), staged, counters: Counters::default() }
+        let webhooks = watch::Sender::new(Some(Revision::ZERO));
+        Self { from: AtomicU64::new(u64::MAX), staged, webhooks, counters: Counters::default() }
     }
 
     /// A commit set a call due.

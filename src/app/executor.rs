@@ -15,8 +15,8 @@ use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Evidence, Fact, Hot, Loaded, Mark, Moment, Outcome, Record, Refusal,
-    Rules, Timer, TimerOf, decide, decide_timers,
+    Actor, Command, Decision, Event, Evidence, Fact, Hot, Loaded, Mark, Moment, Outcome, Record,
+    Refusal, Rules, Timer, TimerOf, decide, decide_timers,
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
@@ -144,6 +144,8 @@ struct Pieces {
     armed: Option<Time>,
     /// The earliest call that it sets due.
     calling: Option<Time>,
+    /// Whether it changes whom else is told of what.
+    webhooks: bool,
 }
 
 impl Executor {
@@ -346,6 +348,7 @@ impl Executor {
             },
             armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
             calling: calling(&changes.marks),
+            webhooks: changes.events.iter().any(Event::changes_webhooks),
             records: changes.records,
             loaded,
             large,
@@ -452,6 +455,7 @@ impl Executor {
                 },
                 armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
                 calling: calling(&changes.marks),
+                webhooks: changes.events.iter().any(Event::changes_webhooks),
                 records: changes.records,
                 loaded,
                 large,
@@ -488,7 +492,7 @@ impl Executor {
 
     /// Stages a commit; the inner error is one after which nothing has changed.
     fn commit(&mut self, now: Time, pieces: Pieces) -> Result<Result<Receipt, StoreError>, Fatal> {
-        let Pieces { mut batch, records, loaded, large, armed, calling } = pieces;
+        let Pieces { mut batch, records, loaded, large, armed, calling, webhooks } = pieces;
         let revision = self.last.next();
         batch.at_ms = now.ms();
         let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
@@ -507,6 +511,9 @@ impl Executor {
                 }
                 if let Some(due) = calling {
                     self.bell.ring(due, revision);
+                }
+                if webhooks {
+                    self.bell.webhooks.send_replace(Some(revision));
                 }
                 self.have_at_hand(loaded, records, &large, revision);
                 Ok(Ok(receipt))

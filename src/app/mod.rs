@@ -65,5 +65,6 @@ pub use passwords::Cost;
 pub use secret::Secret;
 pub use transactions::TxFilter;
 pub use unknowns::Unknown;
+pub use webhooks::WebhookWatch;
 
 use executor::{Done, End};

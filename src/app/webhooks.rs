@@ -2,13 +2,27 @@
 
 use std::ops::Bound;
 
+use tokio::sync::watch;
+
 use super::app::App;
 use super::signature::SigningKey;
 use super::{EventId, FeedEvent};
 use crate::engine::{Actor, DeadLetter, Fact, Record, Refusal, Webhook};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
-use crate::types::WebhookId;
+use crate::types::{Revision, WebhookId};
+
+/// Sees that a subscription was made, changed by its administrator or deleted. It is not the feed:
+/// while there is no subscription, nothing reads the log for it.
+pub struct WebhookWatch(watch::Receiver<Option<Revision>>);
+
+impl WebhookWatch {
+    /// Until something has changed that was not seen yet, or the server stops.
+    pub async fn changed(&mut self) {
+        // The sender lives as long as the application: an error would be the end, as is `None`.
+        drop(self.0.changed().await);
+    }
+}
 
 impl App {
     /// A subscription.
@@ -37,6 +51,22 @@ impl App {
             }
         }
         Ok(found)
+    }
+
+    /// Sees every change of a subscription from here on.
+    #[must_use]
+    pub fn webhook_watch(&self) -> WebhookWatch {
+        WebhookWatch(self.bell.webhooks.subscribe())
+    }
+
+    /// All subscriptions with every change that was seen, durably.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub async fn webhooks_seen(&self, watch: &mut WebhookWatch) -> Result<Vec<Webhook>, Refusal> {
+        let Some(staged) = *watch.0.borrow_and_update() else { return Err(Refusal::Stopping) };
+        self.store.durable_at(staged).await.map_err(|_| Refusal::Stopping)?;
+        self.webhooks()
     }
 
     /// The events that could not be delivered after one of them, oldest first, and whether there

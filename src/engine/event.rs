@@ -402,6 +402,13 @@ impl Event {
         }
     }
 
+    /// Whether other services are told of other things from here on, or by other keys.
+    #[must_use]
+    pub fn changes_webhooks(&self) -> bool {
+        matches!(self, Self::Told { kind, .. } if kind.starts_with("abide.webhook."))
+            && self.is_told()
+    }
+
     /// What the log keeps of it: never a secret, a hash of one, or what people keep as data.
     #[must_use]
     pub fn log_data(&self) -> Value {

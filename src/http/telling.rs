@@ -134,27 +134,16 @@ impl Desk {
 /// Tells all subscriptions, until the server stops.
 pub async fn tell_webhooks(app: Arc<App>, client: Client) {
     let mut told = JoinSet::new();
-    let mut follower = app.follow(Actor::System, Scope::All, None);
-    loop {
-        told.shutdown().await;
-        let Ok(webhooks) = app.webhooks() else { return };
+    let mut watch = app.webhook_watch();
+    // Nothing may hold the application when it is closed.
+    while let Ok(webhooks) = app.webhooks_seen(&mut watch).await {
         for webhook in webhooks {
             let teller = Teller { app: Arc::clone(&app), client: client.clone(), id: webhook.id };
             told.spawn(teller.run());
         }
+        watch.changed().await;
         // What is told to each is in the store, so all of them may begin anew when one changes.
-        loop {
-            match follower.next().await {
-                Ok(Followed::Events(events)) => {
-                    if events.iter().any(|event| event.kind.starts_with(OWN)) {
-                        break;
-                    }
-                }
-                Ok(Followed::Resync(_)) => break,
-                // Nothing may hold the application when it is closed.
-                Err(_) => return told.shutdown().await,
-            }
-        }
+        told.shutdown().await;
     }
 }
 

@@ -187,6 +187,7 @@ impl App {
     /// Ends all that is followed: before the server stops.
     pub fn end_feed(&self) {
         self.feed.close();
+        self.bell.webhooks.send_replace(None);
     }
 
     /// How many connections of a session follow the feed, and since when one does.
