@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::super::StoreError;
 use super::base::{Base, BaseWriter};
+use super::filter::FilterMaker;
 use super::note::{Note, NoteFile, Position};
 use super::shared::Shared;
 use super::tables::Frozen;
@@ -37,6 +38,7 @@ pub(super) struct Applier {
     noted: Position,
     base: Option<Base>,
     writing: Option<BaseWriter>,
+    filter: FilterMaker,
     base_dir: PathBuf,
     base_not_before: Instant,
 }
@@ -51,7 +53,19 @@ impl Applier {
     ) -> Self {
         let base_dir = shared.options.dir.join("base");
         let base_not_before = Instant::now();
-        Self { shared, note, applied: noted, noted, base, writing: None, base_dir, base_not_before }
+        let filter = FilterMaker::new(shared.options.filter_bytes_max);
+        let writing = None;
+        Self {
+            shared,
+            note,
+            applied: noted,
+            noted,
+            base,
+            writing,
+            filter,
+            base_dir,
+            base_not_before,
+        }
     }
 
     /// Runs until the store is abandoned, or is closing and everything is merged and noted.
@@ -70,9 +84,9 @@ impl Applier {
     fn work(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         loop {
-            let pause = match self.writing {
-                Some(_) => Duration::ZERO,
-                None => shared.options.apply_interval,
+            let pause = match &self.writing {
+                None if !self.filter.is_busy() => shared.options.apply_interval,
+                _ => Duration::ZERO,
             };
             shared.await_apply(pause);
             if shared.is_abandoned() {
@@ -90,6 +104,7 @@ impl Applier {
                 self.checkpoint()?;
             }
             self.base();
+            self.filter.go_on(&shared.index)?;
         }
     }
 
@@ -101,6 +116,7 @@ impl Applier {
             return Ok(!shared.is_abandoned());
         }
         let Frozen { table, position, .. } = shared.memory.freeze();
+        self.filter.amend(&table);
         let mut unseen_bytes = LOOK_EVERY_BYTES;
         for (key, slot) in table.iter() {
             if unseen_bytes >= LOOK_EVERY_BYTES {

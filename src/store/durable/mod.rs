@@ -14,6 +14,7 @@ mod applier;
 mod base;
 mod committer;
 mod files;
+mod filter;
 mod frame;
 mod index;
 mod journal;
