@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use http::{StatusCode, header};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,10 +12,19 @@ use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
+use super::schemas::maybe_status;
+use super::shape;
 use crate::engine::{
     BulkAction, BulkAsk, BulkFilter, Command, Job, Outcome, REASON_BYTES_MAX, Refusal, Status,
 };
 use crate::types::{JobId, StepName, Time, TxId, Username, WorkflowName};
+
+/// What can be done to many transactions.
+const ACTIONS: [&str; 5] = ["retry", "cancel", "pause", "resume", "migrate"];
+
+fn action_schema(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "oneOf": [{ "enum": ACTIONS }, generator.subschema_for::<Act>()] })
+}
 
 /// To which transactions; what is left out does not matter.
 #[derive(Deserialize, JsonSchema)]
@@ -29,6 +38,7 @@ pub(super) struct Filter {
     version: Option<u32>,
     /// With this status.
     #[serde(default)]
+    #[schemars(schema_with = "maybe_status")]
     status: Option<String>,
     /// Of this user.
     #[serde(default)]
@@ -43,6 +53,7 @@ pub(super) struct Filter {
 #[serde(deny_unknown_fields)]
 pub(super) struct Act {
     /// `retry`, `cancel`, `pause`, `resume` or `migrate`.
+    #[schemars(extend("enum" = ACTIONS))]
     r#type: String,
     /// Of `cancel`: why.
     #[serde(default)]
@@ -52,7 +63,6 @@ pub(super) struct Act {
     version: Option<u32>,
     /// Of `migrate`: steps that are called otherwise there.
     #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
     steps: BTreeMap<StepName, StepName>,
 }
 
@@ -63,7 +73,7 @@ pub(super) struct Bulk {
     /// To which transactions.
     filter: Filter,
     /// What: a word, or an object with the word as its `type`.
-    #[schemars(with = "Value")]
+    #[schemars(schema_with = "action_schema")]
     action: Value,
     /// Whether only to count.
     #[serde(default)]
@@ -169,8 +179,11 @@ fn action(value: Value) -> Result<BulkAction, Problem> {
         Value::String(name) => {
             Act { r#type: name, reason: None, version: None, steps: BTreeMap::new() }
         }
-        other => serde_json::from_value(other)
-            .map_err(|error| Problem::field("/action", "invalid-value", error.to_string()))?,
+        other @ Value::Object(_) => shape::read_field("action", other)?,
+        _ => {
+            let message = "must be a word, or an object with it as its `type`";
+            return Err(Problem::field("/action", "wrong-type", message));
+        }
     };
     let Act { r#type, reason, version, steps } = act;
     let migrates = version.is_some() || !steps.is_empty();

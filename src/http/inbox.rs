@@ -8,6 +8,7 @@ use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
+use super::schemas::some_span;
 use super::transactions::Shown;
 use crate::engine::{Command, Outcome, QueueAsk};
 use crate::types::{Span, StepName, WorkflowName};
@@ -26,6 +27,7 @@ pub(super) struct Claim {
     limit: Option<usize>,
     /// For how long, at most as long as the workflow lets a claim last; `null`: so long.
     #[serde(default)]
+    #[schemars(schema_with = "some_span")]
     r#for: Option<Span>,
 }
 

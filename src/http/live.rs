@@ -19,7 +19,7 @@ use super::input::parameter;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
-use super::schemas::text;
+use super::schemas::{event_id, text};
 use super::users;
 use crate::app::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope};
 use crate::engine::Refusal;
@@ -156,7 +156,7 @@ const AFTER: Parameter = Parameter {
     name: "after",
     text: "Only what comes after this event; without it a page begins with the oldest event that \
            is kept, and a stream with the next one that happens.",
-    schema: text,
+    schema: event_id,
 };
 
 const PAGE_EXAMPLE: &str = r#"{"items":[{"specversion":"1.0","id":"00000000000004120001","source":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w","type":"abide.step.opened","subject":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","time":"2026-11-24T10:05:00.000Z","datacontenttype":"application/json","actor":"alice","actorkind":"user","transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","data":{"step":"confirm","due":null,"transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w"}}],"next_after":"00000000000004120001","more":false,"resync":false}"#;
@@ -266,7 +266,7 @@ pub(super) const HISTORY: Doc = Doc {
     summary: "What happened in a transaction, oldest first",
     query: &[
         users::LIST.query[0],
-        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: text },
+        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: event_id },
     ],
     answers: &[AnswerDoc::json(
         200,

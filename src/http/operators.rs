@@ -32,7 +32,6 @@ pub(super) struct MigrateBody {
     version: Option<u32>,
     /// Steps that are called otherwise there, by what they are called now.
     #[serde(default)]
-    #[schemars(with = "Option<Map<String, Value>>")]
     steps: BTreeMap<StepName, StepName>,
     /// Whether only to look whether it could be: the answer is what it would be.
     #[serde(default)]

@@ -39,12 +39,12 @@ pub(super) struct Create {
     owner: Option<Username>,
     /// What happens when the last one is still open: `skip` (default), `queue` or `allow`.
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("enum" = ["skip", "queue", "allow", null]))]
     overlap: Option<Overlap>,
     /// What happens with times that passed while the server was down: `none`, `one` (default: one
     /// start stands for all of them) or `all` (each, as far as it is not older than a day).
     #[serde(default)]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("enum" = ["none", "one", "all", null]))]
     catch_up: Option<CatchUp>,
 }
 

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::engine::Status;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, HookName, JobId, KeyId, ProfileName, Revision, Role,
     ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId, UserPattern, Username,
@@ -222,6 +223,23 @@ pub(super) fn json_patch(_: &mut SchemaGenerator) -> Schema {
             },
         ] },
     })
+}
+
+/// An event's id.
+pub(super) fn event_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^[0-9a-f]{20}$" })
+}
+
+/// A time span that is longer than nothing.
+pub(super) fn some_span(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "null"], "pattern": "^[1-9][0-9]{0,4}(ms|s|m|h|d)$" })
+}
+
+/// The status of a transaction, or none.
+pub(super) fn maybe_status(_: &mut SchemaGenerator) -> Schema {
+    let names = Status::ALL.map(|status| Some(status.as_str()));
+    let names: Vec<_> = names.into_iter().chain([None]).collect();
+    json_schema!({ "enum": names })
 }
 
 /// The `limit` of a list.

@@ -25,6 +25,17 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     })
 }
 
+/// Reads the value of a field as a `T`.
+///
+/// # Errors
+/// As [`read`], with the place as the whole body has it.
+pub fn read_field<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Problem> {
+    T::deserialize(Shape(value)).map_err(|fault| {
+        let fault = fault.within(field);
+        Problem::fields(vec![FieldError::new(fault.pointer, fault.code, fault.message)])
+    })
+}
+
 /// What does not fit, and where.
 #[derive(Debug)]
 struct Fault {

@@ -19,10 +19,11 @@ use crate::types::{Time, WebhookId};
 #[serde(deny_unknown_fields)]
 pub(super) struct Create {
     /// Where to: the configuration's rules for outgoing requests must let it.
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = 2048), regex(pattern = "^https?://"))]
     url: String,
     /// The types of events: whole like `order.paid`, or with `*` at the end.
     #[schemars(length(min = 1, max = 32))]
+    #[schemars(inner(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z0-9._-]*\*?$")))]
     types: Vec<String>,
 }
 

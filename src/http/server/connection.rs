@@ -114,9 +114,15 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
     builder
 }
 
+/// hyper as it serves every connection, for tests of how it reads.
+#[cfg(test)]
+pub(super) fn plain_builder(limits: &Limits) -> auto::Builder<Streams> {
+    builder(limits, Streams::default())
+}
+
 /// Runs what HTTP/2 serves beside the connection's own task; all of it ends with the connection.
 #[derive(Clone, Debug, Default)]
-struct Streams(Arc<Mutex<JoinSet<()>>>);
+pub(super) struct Streams(Arc<Mutex<JoinSet<()>>>);
 
 impl<F> Executor<F> for Streams
 where

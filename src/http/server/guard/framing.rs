@@ -131,3 +131,7 @@ impl Framing {
 #[cfg(test)]
 #[path = "framing_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "hyper_tests.rs"]
+mod hyper_tests;
