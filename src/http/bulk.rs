@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::{StatusCode, header};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::call::{Call, unexpected};
 use super::input::Media;
@@ -23,8 +23,23 @@ use crate::types::{JobId, StepName, Time, TxId, Username, WorkflowName};
 const ACTIONS: [&str; 5] = ["retry", "cancel", "pause", "resume", "migrate"];
 
 fn action_schema(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "oneOf": [{ "enum": ACTIONS }, generator.subschema_for::<Act>()] })
+    let with = |names: &[&str], more: Value| {
+        let mut properties = Map::from_iter([("type".to_owned(), json!({ "enum": names }))]);
+        properties.extend(more.as_object().cloned().unwrap_or_default());
+        json!({ "type": "object", "properties": properties, "required": ["type"], "additionalProperties": false })
+    };
+    let version = generator.subschema_for::<Option<u32>>();
+    let steps = generator.subschema_for::<BTreeMap<StepName, StepName>>();
+    json_schema!({ "oneOf": [
+        { "enum": ACTIONS },
+        with(&["retry", "pause", "resume"], Value::Null),
+        with(&["cancel"], json!({ "reason": { "type": ["string", "null"], "maxLength": REASON_CHARS } })),
+        with(&["migrate"], json!({ "version": version, "steps": steps })),
+    ] })
 }
+
+/// So many characters are never too many bytes.
+const REASON_CHARS: usize = REASON_BYTES_MAX / 4;
 
 /// To which transactions; what is left out does not matter.
 #[derive(Deserialize, JsonSchema)]
@@ -49,11 +64,10 @@ pub(super) struct Filter {
 }
 
 /// What is done to them, with what it needs.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Act {
+struct Act {
     /// `retry`, `cancel`, `pause`, `resume` or `migrate`.
-    #[schemars(extend("enum" = ACTIONS))]
     r#type: String,
     /// Of `cancel`: why.
     #[serde(default)]

@@ -21,8 +21,8 @@ use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
 use super::schemas::{event_id, text};
 use super::users;
-use crate::app::{EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope};
-use crate::engine::Refusal;
+use crate::app::{App, EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope};
+use crate::engine::{Actor, Refusal};
 use crate::types::{Time, TxId};
 
 /// A comment is sent after so long a silence: less than proxies cut silent connections after.
@@ -36,6 +36,29 @@ const PIECES_MAX: usize = 8;
 
 /// Bytes after which a piece goes out.
 const PIECE_BYTES: usize = 16 * 1024;
+
+/// Most that follow at a time, in all: as many as there are connections. What waits for one may
+/// be some 100 KiB, and one connection of HTTP/2 can carry a hundred.
+const FOLLOWERS_MAX: usize = super::server::limits::CONNECTIONS;
+
+/// Most of one actor: above what pages, workers and a load generator have open, and a small part
+/// of all, so that nobody keeps the others from following.
+const FOLLOWERS_PER_ACTOR_MAX: usize = 1024;
+
+/// When it is worth to try again: streams end when somebody closes a page.
+const FULL_RETRY_S: u32 = 10;
+
+/// Refuses one more follower where there are too many.
+pub(super) fn must_have_room(app: &App, actor: &Actor) -> Result<(), Problem> {
+    if app.followers_of(actor) >= FOLLOWERS_PER_ACTOR_MAX {
+        let what = format!("at most {FOLLOWERS_PER_ACTOR_MAX} streams and sockets at a time");
+        return Err(Problem::new(Code::RateLimited, what).retry_after(FULL_RETRY_S));
+    }
+    if app.followers() >= FOLLOWERS_MAX {
+        return Err(Problem::plain(Code::Busy).retry_after(FULL_RETRY_S));
+    }
+    Ok(())
+}
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -186,6 +209,7 @@ pub(super) const EVENTS: Doc = Doc {
 pub(super) async fn events(call: Call) -> Result<Reply, Problem> {
     let after = after(&call)?;
     if !wants_page(&call) {
+        must_have_room(&call.api.app, call.actor())?;
         let follower = call.api.app.follow(call.access.actor, Scope::All, after);
         return Ok(stream(follower));
     }
@@ -228,6 +252,7 @@ pub(super) async fn of_transaction(call: Call) -> Result<Reply, Problem> {
         return shown_page(&page.items, last, page.retired, page.next.is_some());
     }
     call.api.app.transaction(call.actor(), tx)?;
+    must_have_room(&call.api.app, call.actor())?;
     // The seat first, so that nothing falls between what is read and what comes.
     let follower = call.api.app.follow(call.access.actor.clone(), Scope::Transaction(tx), None);
     let (sender, bits) = mpsc::channel(PIECES_MAX);

@@ -136,8 +136,8 @@ described! {
     }
     Span {
         "type": "string",
-        "pattern": "^[1-9][0-9]{0,4}(ms|s|m|h|d)$|^0s$",
-        "description": "A whole number and a unit of ms, s, m, h or d.",
+        "pattern": "^([1-9][0-9]{0,4}(ms|s|m|h)|[1-9][0-9]{0,3}d|0s)$",
+        "description": "A whole number and a unit of ms, s, m, h or d; at most 36500d.",
     }
     Revision {
         "type": "integer",
@@ -232,7 +232,7 @@ pub(super) fn event_id(_: &mut SchemaGenerator) -> Schema {
 
 /// A time span that is longer than nothing.
 pub(super) fn some_span(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": ["string", "null"], "pattern": "^[1-9][0-9]{0,4}(ms|s|m|h|d)$" })
+    json_schema!({ "type": ["string", "null"], "pattern": "^([1-9][0-9]{0,4}(ms|s|m|h)|[1-9][0-9]{0,3}d)$" })
 }
 
 /// The status of a transaction, or none.

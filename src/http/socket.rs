@@ -27,7 +27,7 @@ use super::browser;
 use super::call::Call;
 use super::dispatch::{self, Inner};
 use super::input::single;
-use super::live::cloud_event;
+use super::live::{cloud_event, must_have_room};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc};
@@ -109,6 +109,7 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     if offers && !known {
         return Err(wrong("its subprotocol is abide.v1"));
     }
+    must_have_room(&call.api.app, call.actor())?;
     let upgrade = call.upgrade.take().ok_or_else(|| wrong("the connection cannot be upgraded"))?;
     let mut headers = HeaderMap::new();
     // What says who it is and from which page it comes goes along with each method.
@@ -374,6 +375,9 @@ impl Talk {
         let token = token.map_err(|_| refused(&Code::Unauthenticated.into()))?;
         let access = self.api.app.authenticate(Some(&token)).await;
         let access = access.map_err(|refusal| refused(&Problem::from(refusal)))?;
+        if *self.follower.actor() == Actor::Nobody {
+            must_have_room(&self.api.app, &access.actor).map_err(|problem| refused(&problem))?;
+        }
         let bearer = HeaderValue::from_str(&format!("Bearer {}", params.token));
         let bearer = bearer.map_err(|_| refused(&Code::Unauthenticated.into()))?;
         self.headers.remove(header::COOKIE);

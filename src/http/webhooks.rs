@@ -160,6 +160,15 @@ async fn with_secret(call: Call, command: Command, status: StatusCode) -> Reply 
 
 pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
     let Create { url, types } = call.json()?;
+    // What cannot be asked would be a subscription that fails for ever.
+    let address = url.parse::<http::Uri>();
+    if !address.is_ok_and(|address| address.host().is_some_and(|host| !host.is_empty())) {
+        return Err(Problem::field(
+            "/url",
+            "invalid-value",
+            "must be an address with http or https",
+        ));
+    }
     let command = Command::CreateWebhook(WebhookAsk { url, types });
     Ok(with_secret(call, command, StatusCode::CREATED).await)
 }

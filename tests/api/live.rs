@@ -1,10 +1,12 @@
 //! What happens, as it happens: pages, streams and histories, as roles.
 
+use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::client::Role;
+use crate::raw;
 use crate::server::{Server, dev};
 use crate::wait::PATIENCE;
 
@@ -293,6 +295,40 @@ async fn a_stream_resumes_without_a_gap_or_a_double() {
     logged.retain(|event| event["id"].as_str() <= seen.last().unwrap()["id"].as_str());
     assert_eq!(kinds(&seen), kinds(&logged));
     assert_eq!(seen, logged);
+}
+
+/// Nobody has so many streams open that nobody else has any: 4.4.2, API4.
+#[tokio::test]
+async fn one_actor_has_a_bounded_number_of_streams() {
+    let server = dev();
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let begins = |role: &Role| {
+        let mut socket = raw::connect(&server.address());
+        let token = role.token();
+        let ask =
+            format!("GET /v1/events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n");
+        socket.write_all(format!("{ask}Accept: text/event-stream\r\n\r\n").as_bytes()).unwrap();
+        let mut head = [0; 12];
+        socket.read_exact(&mut head).unwrap();
+        (raw::status(std::str::from_utf8(&head).unwrap()), socket)
+    };
+    let mut open = Vec::new();
+    let refused = loop {
+        let (status, socket) = begins(&alice);
+        if status != 200 {
+            break status;
+        }
+        open.push(socket);
+        assert!(open.len() <= 1024, "there is no end");
+    };
+    assert_eq!((refused, open.len()), (429, 1024));
+    assert_eq!(begins(&bob).0, 200, "others have theirs");
+    open.clear();
+    let start = Instant::now();
+    while begins(&alice).0 != 200 {
+        assert!(start.elapsed() < SOON, "a place is never free again");
+        tokio::task::yield_now().await;
+    }
 }
 
 /// A role that is granted or taken away counts from the next event on; the end of the session ends

@@ -293,6 +293,17 @@ async fn forward_authentication_names_the_user_and_the_roles() {
     alice.get("/v1/auth/verify").await.problem(401, "unauthenticated");
 }
 
+/// 8.2.1: a token that is no user's passes no gateway, living as it is.
+#[tokio::test]
+async fn forward_authentication_lets_in_users_only() {
+    let server = dev();
+    let service = server.service("shop", json!({"on_behalf": ["*"]})).await;
+    for role in [server.anonymous().await, service] {
+        let answer = role.get("/v1/auth/verify").await.problem(401, "unauthenticated");
+        assert_eq!((answer.header("x-abide-user"), answer.header("x-abide-roles")), ("", ""));
+    }
+}
+
 /// API.md: facts are what only effects and services write; a session's bearer reads them.
 #[tokio::test]
 async fn a_service_notes_facts_that_the_bearer_can_only_read() {

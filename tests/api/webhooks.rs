@@ -263,6 +263,8 @@ async fn what_is_no_subscription_is_refused() {
     let (admin, alice) = shop(&server).await;
     for (ask, pointer) in [
         (json!({"url": "ftp://x", "types": ["a"]}), "/url"),
+        (json!({"url": "http://[", "types": ["a"]}), "/url"),
+        (json!({"url": "http://", "types": ["a"]}), "/url"),
         (json!({"url": "http://x", "types": []}), "/types"),
         (json!({"url": "http://x", "types": ["a*b"]}), "/types/0"),
     ] {

@@ -196,6 +196,12 @@ impl App {
         self.feed.of_session(session)
     }
 
+    /// How many streams, sockets and waits an actor has open.
+    #[must_use]
+    pub fn followers_of(&self, actor: &Actor) -> usize {
+        self.feed.of_actor(actor)
+    }
+
     /// How many follow the feed.
     #[must_use]
     pub fn followers(&self) -> usize {

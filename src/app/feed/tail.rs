@@ -229,6 +229,19 @@ impl Feed {
         (since.clone().count(), since.min())
     }
 
+    /// How many seats an actor has: of a user all sessions together.
+    pub(super) fn of_actor(&self, actor: &Actor) -> usize {
+        let topic = match actor {
+            Actor::Session(session) => match &session.user {
+                Some(user) => Topic::User(user.id),
+                None => Topic::Session(session.session),
+            },
+            Actor::Key(key) => Topic::Key(key.key.id),
+            Actor::Nobody | Actor::System | Actor::Hook(_) | Actor::Workflow(..) => return 0,
+        };
+        self.lock().topics.get(&topic).map_or(0, BTreeSet::len)
+    }
+
     /// How many have a seat.
     pub(super) fn seated(&self) -> usize {
         self.lock().taken.len()
