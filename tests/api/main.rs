@@ -3,6 +3,45 @@
 //! OWASP ASVS 5.0; `API n` is the OWASP API Security Top 10 of 2023.
 //!
 //! Time is moved with `POST /v1/dev/clock`; nothing here sleeps.
+//!
+//! Seen to fail, each promise broken on purpose (`front` names tests of the front door):
+//!
+//! | broken | red |
+//! |---|---|
+//! | a rotated token goes on | `rotation_replaces_...`, `racing_rotations_...`, `rotation_by_cookie_...` |
+//! | elevation without the password | `elevation_needs_...`, `guessing_in_a_stolen_session_...` |
+//! | an elevation never runs out | `an_elevation_runs_out` |
+//! | no idle time-out; no absolute one | `an_idle_session_ends` and 5 more; `activity_does_not_extend_...` |
+//! | no cap on a user's sessions | `the_session_beyond_the_cap_...`, `racing_logins_...` |
+//! | an answer before its sync | `a_logout_survives_kill_9_...`, 5 more |
+//! | no hash for an unknown user; its own code | `a_login_for_an_unknown_user_costs_...`; `a_refused_login_...` |
+//! | a disabled user logs in | `a_refused_login_...`, `disabling_a_user_...` |
+//! | no back-off of the account; of the address | `failed_logins_make_the_account_...`; `failures_over_many_...` |
+//! | failures forgotten at a restart | `failed_logins_..._also_over_a_restart` |
+//! | a new password leaves other sessions | `a_new_password_needs_...` |
+//! | a reset link works twice | `a_password_reset_link_...`, `a_link_is_used_once_...` |
+//! | disabling leaves sessions | `disabling_a_user_...`, `a_login_that_races_the_disabling_...` |
+//! | roles as they were at login | `a_role_taken_away_...` |
+//! | the last administrator may go | `the_last_administrator_stays_one` |
+//! | others' sessions ended; told that they exist | `sessions_are_ended_by_...`, `a_foreign_id_answers_...` |
+//! | an API key for anybody; for `abide:*` | `a_service_acts_only_for_whom_...`; `powers_are_never_...` |
+//! | forward-auth without a user | `forward_authentication_lets_in_users_only` |
+//! | a change by cookie from anywhere; a login | `cross_site_changes_...`; `a_cross_site_login_...` |
+//! | the first of two cookies counts | `doubled_credentials_are_refused` |
+//! | a patch applied in part | `json_patch_is_all_or_nothing` |
+//! | any Host; any encoding; a length beside it | `ambiguous_framing_...`, front `the_strictness_table` |
+//! | a key twice; any depth | `json_that_parsers_disagree_about_...` |
+//! | a body over its limit, by length; by chunk | `large_bodies_are_refused_...` |
+//! | a head, a body without a time | front `a_slow_head_...`, `a_dripping_head_...`; `a_slow_body_...` |
+//! | no cap of an address; in all; of a drain | front `one_address_...`; `over_the_cap_...`; `a_stop_lets_...` |
+//! | anybody's `X-Forwarded-For` | `forwarded_headers_of_strangers_...` |
+//! | rates that refuse nobody | `calls_that_hash_are_limited_by_address` |
+//! | streams without a cap | `one_actor_has_a_bounded_number_of_streams` |
+//! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |
+//! | headers in the log | `no_secret_is_found_in_data_log_or_metrics` |
+//!
+//! Held twice, so that one break alone is not seen: a session or link that is over (a check and a
+//! timer), and the room of an API key in the store by key (the row's key and its digest).
 
 #![allow(
     clippy::unwrap_used,

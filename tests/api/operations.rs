@@ -280,3 +280,20 @@ async fn rate_limits_tell_their_state() {
     assert!(limited.header("retry-after").parse::<u64>().unwrap() >= 1, "{limited}");
     assert!(admin.is_alive().await, "6.1.1: sessions go on");
 }
+
+/// API4: calls that cost a hash are few from one address, also where nothing fails and so nothing
+/// has to wait after failures.
+#[tokio::test]
+async fn calls_that_hash_are_limited_by_address() {
+    let server = Options::production().start();
+    let body = json!({"link": "abl_made_up", "password": "a password of length"});
+    for _ in 0..200 {
+        let answer = server.nobody().post("/v1/set-password", body.clone()).await;
+        if answer.status == 429 {
+            answer.problem(429, "rate-limited");
+            return;
+        }
+        answer.problem(410, "link-not-valid");
+    }
+    panic!("200 calls in a row and no limit");
+}

@@ -300,7 +300,7 @@ async fn forward_authentication_lets_in_users_only() {
     let service = server.service("shop", json!({"on_behalf": ["*"]})).await;
     for role in [server.anonymous().await, service] {
         let answer = role.get("/v1/auth/verify").await.problem(401, "unauthenticated");
-        assert_eq!((answer.header("x-abide-user"), answer.header("x-abide-roles")), ("", ""));
+        assert_eq!(answer.header("x-abide-user") + &answer.header("x-abide-roles"), "");
     }
 }
 

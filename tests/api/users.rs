@@ -272,6 +272,22 @@ async fn an_admin_makes_users_where_registration_is_closed() {
     bob.post("/v1/users", body).await.is(403);
 }
 
+/// Nobody can shut everybody out, not even by mistake: the last administrator stays one.
+#[tokio::test]
+async fn the_last_administrator_stays_one() {
+    let server = dev();
+    let (admin, path) = (server.admin().await, "/v1/users/admin");
+    for change in [json!({"roles": []}), json!({"disabled": true})] {
+        admin.patch(path, change).await.problem(409, "last-administrator");
+    }
+    admin.delete(path).await.problem(409, "last-administrator");
+    assert!(admin.is_alive().await);
+    // With another one it is not the last any more.
+    server.user("alice").await;
+    admin.patch("/v1/users/alice", json!({"roles": ["abide:admin"]})).await.ok();
+    admin.patch(path, json!({"roles": []})).await.ok();
+}
+
 /// API.md: a password reset is a single-use link, made by an admin or a service.
 #[tokio::test]
 async fn a_password_reset_link_works_once_and_ends_all_sessions() {
