@@ -33,13 +33,10 @@ fn action_schema(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "oneOf": [
         { "enum": ACTIONS },
         with(&["retry", "pause", "resume"], Value::Null),
-        with(&["cancel"], json!({ "reason": { "type": ["string", "null"], "maxLength": REASON_CHARS } })),
+        with(&["cancel"], json!({ "reason": { "type": ["string", "null"], "maxLength": REASON_BYTES_MAX } })),
         with(&["migrate"], json!({ "version": version, "steps": steps })),
     ] })
 }
-
-/// So many characters are never too many bytes.
-const REASON_CHARS: usize = REASON_BYTES_MAX / 4;
 
 /// To which transactions; what is left out does not matter.
 #[derive(Deserialize, JsonSchema)]

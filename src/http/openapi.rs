@@ -43,7 +43,7 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>, rules: &Rule
         paths.entry(route.pattern).or_default().insert(method, operation);
     }
     let tags = TAGS.iter().map(|(name, text)| json!({ "name": name, "description": text }));
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
         "info": {
@@ -79,7 +79,29 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>, rules: &Rule
                 },
             },
         },
-    })
+    });
+    bound_integers(&mut document);
+    document
+}
+
+/// A format of integers has a largest one, which JSON Schema's `format` alone does not say.
+fn bound_integers(document: &mut Value) {
+    match document {
+        Value::Object(object) => {
+            let largest = match object.get("format").and_then(Value::as_str) {
+                Some("uint16") => Some(u64::from(u16::MAX)),
+                Some("uint32") => Some(u64::from(u32::MAX)),
+                Some("uint" | "uint64") => Some(u64::MAX),
+                _ => None,
+            };
+            if let Some(largest) = largest {
+                object.entry("maximum").or_insert_with(|| largest.into());
+            }
+            object.values_mut().for_each(bound_integers);
+        }
+        Value::Array(items) => items.iter_mut().for_each(bound_integers),
+        _ => {}
+    }
 }
 
 /// What types look like going in and coming out; the words they share are the same.

@@ -5,9 +5,9 @@ import { spawn } from 'node:child_process'
 import { Server, Tally } from './abide.mjs'
 
 // Test cases for each operation and phase. The runs go on beside each other and stay under three
-// minutes; one that does not end is a failure and is ended.
+// minutes; one that does not end, also on a machine that does more, is a failure and is ended.
 const EXAMPLES = 25
-const LONGEST_MS = 4 * 60 * 1000
+const LONGEST_MS = 8 * 60 * 1000
 
 // What is found once is found again; another number looks elsewhere.
 const SEED = process.env.ABIDE_SEED ?? '20261124'

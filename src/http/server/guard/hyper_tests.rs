@@ -180,8 +180,7 @@ async fn by_hyper(bytes: &[u8], step: usize, is_end: bool) -> Vec<Read> {
     };
     let all = async { tokio::join!(serving, sending, reading) };
     tokio::time::timeout(LONG, all).await.ok();
-    let seen = seen.lock().unwrap().clone();
-    seen
+    seen.lock().unwrap().clone()
 }
 
 /// Names in no order: hyper keeps the values of one name together, and of lengths that say the
@@ -271,7 +270,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     (kinds, prop::bool::weighted(0.9), lines).prop_map(|((start, framing, body), host, lines)| {
         let mut text = format!("{start}\r\n{framing}");
         text.push_str(if host { "Host: a\r\n" } else { "" });
-        lines.iter().for_each(|line| text.extend([line, "\r\n"]));
+        text.extend(lines.iter().flat_map(|line| [line, "\r\n"]));
         text.push_str("\r\n");
         [text.as_bytes(), body].concat()
     })
