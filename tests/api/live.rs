@@ -14,7 +14,7 @@ use crate::wait::PATIENCE;
 const SLOW_STEPS: usize = 400;
 
 /// No event comes later than this, on a machine that builds something else meanwhile.
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A stream of Server-Sent Events, read block by block.
 pub(crate) struct Stream {
@@ -90,7 +90,10 @@ impl Stream {
 
     /// The next event; `None`: the stream has ended.
     pub(crate) async fn event(&mut self) -> Option<Value> {
+        let deadline = Instant::now() + 2 * SOON;
         loop {
+            // Comments come also where nothing happens.
+            assert!(Instant::now() < deadline, "no event comes");
             let block = self.block().await?;
             if let Some(data) = block.data {
                 assert_eq!(block.event, "", "{data}");
@@ -352,7 +355,9 @@ async fn a_role_taken_away_and_the_end_of_a_session_count_at_once() {
     let next = stream.event().await.unwrap();
     assert_eq!(next["type"], "abide.session.data_written", "nothing of a transaction: {next}");
     olga.logout().await.ok();
-    while stream.block().await.is_some() {}
+    // Comments come for ever to one whose end goes unnoticed.
+    let rest = async { while stream.block().await.is_some() {} };
+    tokio::time::timeout(SOON, rest).await.expect("the stream outlives its session");
     // A stream of a session that has ended is not opened.
     olga.get("/v1/events").await.problem(401, "unauthenticated");
 }
@@ -368,12 +373,25 @@ async fn a_slow_reader_is_dropped_and_resumes() {
     publish(&admin).await;
     let mut stream = Stream::open(&server, &alice, "/v1/events", None).await;
     let greeting = stream.block().await.unwrap();
+    // This one reads late, but not too late.
+    let mut late = Stream::open(&server, &alice, "/v1/events", Some(&greeting.id)).await;
     // More than all buffers on the way hold, and nobody reads.
     let mut id = String::new();
     for _ in 0..SLOW_STEPS {
         id = start(&phone).await;
         phone.post(&step(&id, "ask"), json!({"note": "x".repeat(15_000)})).await.ok();
     }
+    let mut seen = Vec::new();
+    while seen.last().is_none_or(|event: &Value| {
+        (&event["type"], &event["transaction"]) != (&json!("secret.noted"), &json!(id))
+    }) {
+        seen.push(late.event().await.unwrap());
+    }
+    let mut logged = all(&alice).await;
+    logged.retain(|event| event["id"].as_str() > Some(greeting.id.as_str()));
+    logged.truncate(seen.len());
+    assert!(seen == logged, "a late reader missed something, or was told twice");
+    drop(late);
     let own = alice.session().await.ok().json()["id"].clone();
     let deadline = Instant::now() + PATIENCE;
     loop {

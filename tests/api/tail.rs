@@ -1,13 +1,13 @@
 //! `abide tail URL`, from end to end.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Child, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::live::{all, publish, start, step};
+use crate::live::{SOON, all, publish, start, step};
 use crate::server::{dev, program};
 
 /// An address that stays, in front of a server whose own changes with each start.
@@ -30,7 +30,7 @@ async fn door(address: Arc<Mutex<String>>) -> String {
 
 struct Tail {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: mpsc::Receiver<String>,
 }
 
 impl Tail {
@@ -38,22 +38,24 @@ impl Tail {
         let mut tail = program(["tail"]);
         tail.args(arguments).env("ABIDE_TOKEN", token);
         let mut child = tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let pipe = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = mpsc::sync_channel(64);
+        // Ends with the program, or with the one who reads.
+        std::thread::spawn(move || {
+            pipe.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
         Self { child, lines }
     }
 
     /// The lines up to one that holds these words.
-    fn until(&mut self, words: &str) -> Vec<String> {
+    fn until(&self, words: &str) -> Vec<String> {
         let mut lines = Vec::new();
         loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.lines.read_line(&mut line).unwrap(),
-                0,
-                "ended before {words}: {lines:?}"
-            );
+            let Ok(line) = self.lines.recv_timeout(SOON) else {
+                panic!("{words} does not come: {lines:?}");
+            };
             let found = line.contains(words);
-            lines.push(line.trim_end().to_owned());
+            lines.push(line);
             if found {
                 return lines;
             }
@@ -77,7 +79,7 @@ async fn it_follows_over_kill_9_without_a_gap_or_a_double() {
     publish(&admin).await;
     let address = Arc::new(Mutex::new(server.address()));
     let url = door(Arc::clone(&address)).await;
-    let mut tail = Tail::start(&[&url, "--json", "--after", &"0".repeat(20)], alice.token());
+    let tail = Tail::start(&[&url, "--json", "--after", &"0".repeat(20)], alice.token());
     let mut seen = Vec::new();
     for round in 0..3 {
         let id = start(&alice).await;
