@@ -330,7 +330,8 @@ async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
     assert!(late.is_none(), "out of order: {late:?}");
 }
 
-/// A service that asks to be left alone is, for so long, in seconds or until a date.
+/// A service that asks to be left alone is, for so long, in seconds or until a date; then it is
+/// asked with the same key.
 #[tokio::test]
 async fn a_service_is_left_alone_for_as_long_as_it_asks() {
     let date = "Fri, 01 Jan 2100 00:00:00 GMT";
@@ -350,7 +351,7 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
         let alice = server.user("alice").await;
         let started = alice.post_empty("/v1/workflows/busy/transactions").await.ok().json();
         let id = started["id"].as_str().unwrap();
-        heard.recv().await.unwrap();
+        let first = heard.recv().await.unwrap();
         let waits = |shown: &Value| shown["calls"][0]["status"] == "due";
         let shown = until(&alice, id, waits).await;
         let due: Time = shown["calls"][0]["due_at"].as_str().unwrap().parse().unwrap();
@@ -359,7 +360,12 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
         server.advance(most).await;
         let alice = server.again("alice").await;
         until(&alice, id, |shown| shown["status"] == "failed").await;
-        heard.recv().await.unwrap();
+        // Whoever keeps what it has done by this key does it once.
+        let second = heard.recv().await.unwrap();
+        let key = format!("idempotency-key: {id}/ask/1\r\n");
+        for request in [first, second] {
+            assert!(request.to_ascii_lowercase().contains(&key), "{request}");
+        }
     }
 }
 
