@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -87,8 +87,8 @@ pub(super) const PROOF: Doc = Doc {
     ..Doc::PLAIN
 };
 
-fn revision(generator: &mut SchemaGenerator) -> schemars::Schema {
-    u64::json_schema(generator)
+fn revision(_: &mut SchemaGenerator) -> schemars::Schema {
+    json_schema!({ "type": "integer", "format": "uint64", "minimum": 1 })
 }
 
 pub(super) async fn proof(call: Call) -> Result<Reply, Problem> {
