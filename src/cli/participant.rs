@@ -1,8 +1,9 @@
 //! `abide demo-participant`: another service to call, with a memory of its own that survives a
 //! kill, and with the bad habits of real ones.
 //!
-//! `POST /ANYTHING` does it, `DELETE /ANYTHING` undoes it, each once for an `Idempotency-Key`. What
-//! was undone is never done afterwards: an undoing may overtake what it undoes. `GET /effects`
+//! `POST /ANYTHING` does it, once for an `Idempotency-Key`: with another key it is done once more.
+//! `DELETE /ANYTHING` undoes it. What was undone is never done afterwards: an undoing may overtake
+//! what it undoes. `GET /effects`
 //! lists all that was ever done and undone; `PUT /behaviour` sets how it misbehaves.
 
 use std::collections::BTreeMap;
@@ -74,12 +75,18 @@ struct Effect {
     key: String,
 }
 
+impl Effect {
+    fn done_with(&self) -> Option<String> {
+        (self.op == "do").then(|| self.key.clone())
+    }
+}
+
 /// What is remembered.
 struct Memory {
     file: File,
     effects: Vec<Effect>,
-    /// By path: whether it is done now; false: it never will be again.
-    now: BTreeMap<String, bool>,
+    /// By path: the key with which it was done last; none: it never will be again.
+    now: BTreeMap<String, Option<String>>,
     behaviour: Behaviour,
     /// Counts what it was asked, to misbehave at random.
     asked: u64,
@@ -134,7 +141,7 @@ fn open(path: &PathBuf, behaviour: Behaviour) -> io::Result<Memory> {
     file.set_len(u64::try_from(whole).unwrap_or(0))?;
     let effects: Vec<Effect> =
         text[..whole].lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let now = effects.iter().map(|effect| (effect.path.clone(), effect.op == "do")).collect();
+    let now = effects.iter().map(|effect| (effect.path.clone(), effect.done_with())).collect();
     // Another run misbehaves elsewhere.
     let asked = u64::from(std::process::id());
     Ok(Memory { file, effects, now, behaviour, asked })
@@ -147,7 +154,7 @@ impl Memory {
         line.push('\n');
         self.file.write_all(line.as_bytes())?;
         self.file.sync_data()?;
-        self.now.insert(path.to_owned(), op == "do");
+        self.now.insert(path.to_owned(), effect.done_with());
         self.effects.push(effect);
         Ok(())
     }
@@ -156,12 +163,12 @@ impl Memory {
     fn act(&mut self, method: &str, path: &str, key: &str) -> io::Result<(u16, String)> {
         let body = json!({ "booking": path, "key": key }).to_string();
         match (method, self.now.get(path)) {
-            ("DELETE", Some(true)) => self.note("undo", path, key).map(|()| (200, body)),
-            ("DELETE", Some(false)) => Ok((404, body)),
+            ("DELETE", Some(Some(_))) => self.note("undo", path, key).map(|()| (200, body)),
+            ("DELETE", Some(None)) => Ok((404, body)),
             ("DELETE", None) => self.note("never", path, key).map(|()| (404, body)),
-            (_, Some(true)) => Ok((200, body)),
-            (_, Some(false)) => Ok((409, body)),
-            (_, None) => self.note("do", path, key).map(|()| (201, body)),
+            (_, Some(Some(before))) if before == key => Ok((200, body)),
+            (_, Some(None)) => Ok((409, body)),
+            (_, Some(Some(_)) | None) => self.note("do", path, key).map(|()| (201, body)),
         }
     }
 
@@ -239,7 +246,7 @@ async fn serve(mut stream: TcpStream, memory: &Mutex<Memory>) -> io::Result<()> 
         Mood::Errs => return answer(&mut stream, 500, "{}").await,
         Mood::Refuses if asked.method != "DELETE" => {
             // What was done already cannot be refused any more.
-            if locked().now.get(&asked.path) != Some(&true) {
+            if !matches!(locked().now.get(&asked.path), Some(Some(_))) {
                 return answer(&mut stream, 409, "{}").await;
             }
         }
