@@ -41,6 +41,7 @@ pub(super) struct Applier {
     filter: FilterMaker,
     base_dir: PathBuf,
     base_not_before: Instant,
+    merged_at: Instant,
 }
 
 impl Applier {
@@ -65,6 +66,7 @@ impl Applier {
             filter,
             base_dir,
             base_not_before,
+            merged_at: base_not_before,
         }
     }
 
@@ -84,17 +86,21 @@ impl Applier {
     fn work(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         loop {
-            let pause = match &self.writing {
-                None if !self.filter.is_busy() => shared.options.apply_interval,
-                _ => Duration::ZERO,
-            };
-            shared.await_apply(pause);
+            // Between two slices of a walk nothing is merged that need not be: many small merges
+            // cost more than a large one.
+            let is_walking = self.writing.is_some() || self.filter.is_busy();
+            let interval = shared.options.apply_interval;
+            let pause = if is_walking { Duration::ZERO } else { interval };
+            let is_wanted = shared.await_apply(pause);
             if shared.is_abandoned() {
                 return Ok(());
             }
             let drained = shared.is_drained();
-            if !self.merge()? {
-                return Ok(());
+            if is_wanted || drained || !is_walking || self.merged_at.elapsed() >= interval {
+                if !self.merge()? {
+                    return Ok(());
+                }
+                self.merged_at = Instant::now();
             }
             let behind = shared.journal.bytes_between(self.noted, self.applied);
             if drained {
