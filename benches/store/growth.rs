@@ -96,8 +96,7 @@ fn opening(home: &Path) {
     let options = Abide::options(home);
     let configured = options.staged_bytes_max as u64
         + options.overlay_bytes_max as u64
-        + options.sled_cache_bytes
-        + options.filter_bytes_max as u64;
+        + options.sled_cache_bytes;
     println!("most memory under load {}, configured {}", mib(peak), mib(configured));
     let most = (configured + BESIDE_BYTES) as f64 / configured as f64;
     verdict_most("memory to what is configured", peak as f64 / configured as f64, most);

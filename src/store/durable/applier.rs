@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use super::super::StoreError;
 use super::base::{Base, BaseWriter};
-use super::filter::FilterMaker;
 use super::note::{Note, NoteFile, Position};
 use super::shared::Shared;
 use super::tables::Frozen;
@@ -38,10 +37,8 @@ pub(super) struct Applier {
     noted: Position,
     base: Option<Base>,
     writing: Option<BaseWriter>,
-    filter: FilterMaker,
     base_dir: PathBuf,
     base_not_before: Instant,
-    merged_at: Instant,
 }
 
 impl Applier {
@@ -54,20 +51,7 @@ impl Applier {
     ) -> Self {
         let base_dir = shared.options.dir.join("base");
         let base_not_before = Instant::now();
-        let filter = FilterMaker::new(shared.options.filter_bytes_max);
-        let writing = None;
-        Self {
-            shared,
-            note,
-            applied: noted,
-            noted,
-            base,
-            writing,
-            filter,
-            base_dir,
-            base_not_before,
-            merged_at: base_not_before,
-        }
+        Self { shared, note, applied: noted, noted, base, writing: None, base_dir, base_not_before }
     }
 
     /// Runs until the store is abandoned, or is closing and everything is merged and noted.
@@ -86,21 +70,17 @@ impl Applier {
     fn work(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         loop {
-            // Between two slices of a walk nothing is merged that need not be: many small merges
-            // cost more than a large one.
-            let is_walking = self.writing.is_some() || self.filter.is_busy();
-            let interval = shared.options.apply_interval;
-            let pause = if is_walking { Duration::ZERO } else { interval };
-            let is_wanted = shared.await_apply(pause);
+            let pause = match self.writing {
+                Some(_) => Duration::ZERO,
+                None => shared.options.apply_interval,
+            };
+            shared.await_apply(pause);
             if shared.is_abandoned() {
                 return Ok(());
             }
             let drained = shared.is_drained();
-            if is_wanted || drained || !is_walking || self.merged_at.elapsed() >= interval {
-                if !self.merge()? {
-                    return Ok(());
-                }
-                self.merged_at = Instant::now();
+            if !self.merge()? {
+                return Ok(());
             }
             let behind = shared.journal.bytes_between(self.noted, self.applied);
             if drained {
@@ -110,7 +90,6 @@ impl Applier {
                 self.checkpoint()?;
             }
             self.base();
-            self.filter.go_on(&shared.index)?;
         }
     }
 
@@ -122,7 +101,6 @@ impl Applier {
             return Ok(!shared.is_abandoned());
         }
         let Frozen { table, position, .. } = shared.memory.freeze();
-        self.filter.amend(&table);
         let mut unseen_bytes = LOOK_EVERY_BYTES;
         for (key, slot) in table.iter() {
             if unseen_bytes >= LOOK_EVERY_BYTES {

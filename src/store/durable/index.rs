@@ -5,10 +5,8 @@
 //! its keys all get one byte in front.
 
 use std::fs::{self, File};
-use std::ops::Bound;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +15,6 @@ use sled::IVec;
 
 use super::super::{KeyRange, Order, Row, StoreError, Versioned, sync};
 use super::files::{self, Io};
-use super::filter::Filter;
 use super::note::IndexId;
 use super::tables::{Slot, bounds};
 use crate::types::Revision;
@@ -36,8 +33,6 @@ pub(super) struct Index {
     db: sled::Db,
     path: PathBuf,
     id: IndexId,
-    /// Holds every key, once there is one.
-    filter: RwLock<Option<Arc<Filter>>>,
     /// Behind `db`, so that it is dropped after it.
     _last: LastHandle,
 }
@@ -121,7 +116,7 @@ impl Index {
 
     fn new(db: sled::Db, path: PathBuf, id: IndexId) -> Self {
         let last = LastHandle(Some(db.clone()));
-        Self { db, path, id, filter: RwLock::new(None), _last: last }
+        Self { db, path, id, _last: last }
     }
 
     /// Names this database.
@@ -137,44 +132,8 @@ impl Index {
             .ok_or_else(|| files::damaged(&self.path, 0, "the index does not say how far it is"))
     }
 
-    /// From here on only keys that may be in the filter are looked for: it must hold all that are
-    /// there.
-    pub(super) fn filter_by(&self, filter: Arc<Filter>) {
-        *self.filter.write().unwrap_or_else(PoisonError::into_inner) = Some(filter);
-    }
-
-    /// What keys are looked for.
-    pub(super) fn filter(&self) -> Option<Arc<Filter>> {
-        self.filter.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn may_hold(&self, key: &[u8]) -> bool {
-        let filter = self.filter.read().unwrap_or_else(PoisonError::into_inner);
-        filter.as_ref().is_none_or(|filter| filter.may_hold(key))
-    }
-
-    /// All keys from here on, lazily.
-    pub(super) fn keys(
-        &self,
-        from: Bound<Bytes>,
-    ) -> impl Iterator<Item = Result<Bytes, StoreError>> {
-        let from = match from {
-            Bound::Unbounded => Bound::Included(vec![USER]),
-            Bound::Included(key) => Bound::Included(stored_key(&key)),
-            Bound::Excluded(key) => Bound::Excluded(stored_key(&key)),
-        };
-        let found = self.db.range::<Vec<u8>, _>((from, Bound::Excluded(vec![USER + 1]))).keys();
-        found.map(|key| {
-            let key = key.map_err(|error| broken(&self.path, &error))?;
-            Ok(Bytes::copy_from_slice(key.get(1..).unwrap_or_default()))
-        })
-    }
-
     /// The value of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        if !self.may_hold(key) {
-            return Ok(None);
-        }
         let found = self.db.get(stored_key(key)).map_err(|error| broken(&self.path, &error))?;
         found.map(|value| self.versioned(&value)).transpose()
     }
@@ -227,9 +186,6 @@ impl Index {
         let outcome = match &slot.value {
             None => self.db.remove(stored),
             Some(value) => {
-                if let Some(filter) = &*self.filter.read().unwrap_or_else(PoisonError::into_inner) {
-                    filter.add(key);
-                }
                 let mut bytes = BytesMut::with_capacity(8 + value.len());
                 bytes.put_u64(slot.revision.get());
                 bytes.put_slice(value);

@@ -14,7 +14,6 @@ mod applier;
 mod base;
 mod committer;
 mod files;
-mod filter;
 mod frame;
 mod index;
 mod journal;

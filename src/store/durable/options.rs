@@ -23,9 +23,6 @@ pub struct Options {
     pub overlay_bytes_max: usize,
     /// sled's cache, in bytes.
     pub sled_cache_bytes: u64,
-    /// Most memory for knowing what sled does not have, in bytes, beside as much again while it is
-    /// made larger: at 12 bits a key. With more keys than that each absent one is looked for.
-    pub filter_bytes_max: usize,
     /// Memory is merged into sled at least this often while there is something to merge...
     pub apply_interval: Duration,
     /// ... and as soon as it holds so many bytes.
@@ -50,7 +47,6 @@ impl Options {
             staged_bytes_max: 16 * 1024 * 1024,
             overlay_bytes_max: 128 * 1024 * 1024,
             sled_cache_bytes: 128 * MIB,
-            filter_bytes_max: 32 * 1024 * 1024,
             apply_interval: Duration::from_secs(2),
             apply_after_bytes: 48 * 1024 * 1024,
             checkpoint_after_bytes: 64 * MIB,

@@ -161,12 +161,12 @@ impl Shared {
         }
     }
 
-    /// Waits until [`Shared::want_apply`], the end, or this long; whether it was wanted.
-    pub(super) fn await_apply(&self, at_most: Duration) -> bool {
+    /// Waits until [`Shared::want_apply`], the end, or this long.
+    pub(super) fn await_apply(&self, at_most: Duration) {
         let wanted = self.apply.lock().unwrap_or_else(PoisonError::into_inner);
         let idle = |wanted: &mut bool| !*wanted && !self.is_drained() && !self.is_abandoned();
         let woken = self.apply_wanted.wait_timeout_while(wanted, at_most, idle);
         let (mut wanted, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *wanted)
+        *wanted = false;
     }
 }

@@ -9,7 +9,6 @@ use proptest::prelude::*;
 use super::super::chain::Link;
 use super::super::{Batch, StoreError, Write};
 use super::base::{Base, BaseWriter};
-use super::filter::FilterMaker;
 use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER};
 use super::index::Index;
 use super::note::{Note, NoteFile, Position};
@@ -197,34 +196,4 @@ fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
     bytes[100] ^= 1;
     std::fs::write(&base.path, bytes).unwrap();
     assert!(matches!(read(&base), Err(StoreError::Damaged { offset: 8, .. })));
-}
-
-/// Keys that are merged while the filter is made, before and behind its walk, are in it.
-#[test]
-fn the_filter_holds_every_key_whatever_is_merged_while_it_is_made() {
-    let dir = tempfile::tempdir().unwrap();
-    let index = Index::create(&dir.path().join("sled"), 1 << 20, |_| Ok(Revision::ZERO)).unwrap();
-    let slot = Slot { revision: Revision::new(1), value: Some(Bytes::from_static(b"v")) };
-    let even = |key: u32| (key * 2).to_be_bytes();
-    for key in 0..25_000 {
-        index.apply(&even(key), &slot).unwrap();
-    }
-    let mut maker = FilterMaker::new(1 << 20);
-    maker.go_on(&index).unwrap();
-    assert!(maker.is_busy(), "there is something behind the first slice");
-    let merged: BTreeMap<Bytes, Slot> = [1_u32, 39_999, 49_999, 60_001]
-        .map(|key| (key.to_be_bytes().to_vec().into(), slot.clone()))
-        .into();
-    maker.amend(&merged);
-    for (key, slot) in &merged {
-        index.apply(key, slot).unwrap();
-    }
-    while maker.is_busy() {
-        maker.go_on(&index).unwrap();
-    }
-    index.apply(&7_u32.to_be_bytes(), &slot).unwrap();
-    assert!(index.filter().is_some());
-    for key in (0..25_000).map(even).chain([1, 7, 39_999, 49_999, 60_001].map(u32::to_be_bytes)) {
-        assert!(index.get(&key).unwrap().is_some(), "{key:?} is there");
-    }
 }
