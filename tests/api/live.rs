@@ -145,6 +145,16 @@ pub(crate) async fn start(role: &Role) -> String {
     started["id"].as_str().unwrap().to_owned()
 }
 
+/// An account from which money comes, and one of alice.
+pub(crate) async fn accounts(admin: &Role) {
+    for account in [
+        json!({"id": "world", "asset": "EUR", "floor": null}),
+        json!({"id": "alice:main", "asset": "EUR", "owner": "alice"}),
+    ] {
+        admin.post("/v1/accounts", account).await.is(201);
+    }
+}
+
 pub(crate) fn step(id: &str, step: &str) -> String {
     format!("/v1/transactions/{id}/steps/{step}")
 }
@@ -460,12 +470,7 @@ async fn what_was_can_be_read_as_of_a_revision() {
     let admin = server.admin().await;
     let alice = server.user("alice").await;
     publish(&admin).await;
-    for account in [
-        json!({"id": "world", "asset": "EUR", "floor": null}),
-        json!({"id": "alice:main", "asset": "EUR", "owner": "alice"}),
-    ] {
-        admin.post("/v1/accounts", account).await.is(201);
-    }
+    accounts(&admin).await;
     let pay = json!({"from": "world", "to": "alice:main", "amount": "10.00"});
     admin.post("/v1/transfers", pay.clone()).await.is(201);
     let id = start(&alice).await;

@@ -8,7 +8,7 @@ use abide::types::Revision;
 use serde_json::json;
 
 use crate::client::Role;
-use crate::live::{Stream, publish, start, step};
+use crate::live::{Stream, accounts, publish, start, step};
 use crate::server::{Server, dev};
 use crate::socket::Socket;
 use crate::wait::PATIENCE;
@@ -56,12 +56,7 @@ async fn server_with_a_cut_log() -> Cut {
     let admin = server.admin().await;
     let alice = server.user("alice").await;
     publish(&admin).await;
-    for account in [
-        json!({"id": "world", "asset": "EUR", "floor": null}),
-        json!({"id": "alice:main", "asset": "EUR", "owner": "alice"}),
-    ] {
-        admin.post("/v1/accounts", account).await.is(201);
-    }
+    accounts(&admin).await;
     let pay = json!({"from": "world", "to": "alice:main", "amount": "10.00"});
     admin.post("/v1/transfers", pay.clone()).await.is(201);
     let id = start(&alice).await;

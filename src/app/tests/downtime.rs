@@ -18,16 +18,7 @@ const BEGIN: &str = "2030-01-07T09:30:00Z";
 
 /// The application as it starts at a time, once all that was due has happened.
 async fn start(store: &Arc<Memory>, at: Time) -> House {
-    let settings = Settings {
-        rules: rules(),
-        dev: true,
-        password_cost: CHEAP,
-        admin_password: Some(password(PASSWORD)),
-        hooks: Vec::new(),
-        stands_at: Some(at),
-    };
-    let dynamic: Arc<dyn Store> = store.clone();
-    let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
+    let opened = opened(store.clone(), rules(), Some(at)).await;
     let house = House { app: opened.app, store: Arc::clone(store) };
     house.run(&Actor::Nobody, Command::OpenAnonymous { profile: None }).await.unwrap();
     house

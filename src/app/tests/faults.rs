@@ -91,16 +91,7 @@ struct Shed {
 
 async fn shed() -> Shed {
     let store = Arc::new(Faulty { inner: Memory::new(), fault: AtomicU8::new(SOUND) });
-    let settings = Settings {
-        rules: rules(),
-        dev: true,
-        password_cost: CHEAP,
-        admin_password: Some(password(PASSWORD)),
-        hooks: Vec::new(),
-        stands_at: None,
-    };
-    let dynamic: Arc<dyn Store> = store.clone();
-    let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
+    let opened = opened(store.clone(), rules(), None).await;
     Shed { app: opened.app, store, stopped: opened.stopped }
 }
 

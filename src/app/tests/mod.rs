@@ -20,7 +20,7 @@ use crate::records::entry::EntryV1;
 use crate::records::{Key, value};
 use crate::store::memory::Memory;
 use crate::store::{Batch, KeyRange, LogEntry, Order, Store, View, Write};
-use crate::types::{Password, Revision, Role, Span, Token, Username};
+use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
 /// An application on a store in memory, and what a caller of it needs.
 struct House {
@@ -43,6 +43,19 @@ fn name(text: &str) -> Username {
     text.parse().unwrap()
 }
 
+/// The application on a store, its clock as the machine's or standing at a time.
+async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) -> Opened {
+    let settings = Settings {
+        rules,
+        dev: true,
+        password_cost: CHEAP,
+        admin_password: Some(password(PASSWORD)),
+        hooks: Vec::new(),
+        stands_at,
+    };
+    App::open(store, Secret::new([9; 32]), settings).await.unwrap()
+}
+
 impl House {
     async fn new() -> Self {
         Self::with(rules()).await
@@ -53,16 +66,7 @@ impl House {
     }
 
     async fn on(store: Arc<Memory>, rules: Rules) -> Self {
-        let settings = Settings {
-            rules,
-            dev: true,
-            password_cost: CHEAP,
-            admin_password: Some(password(PASSWORD)),
-            hooks: Vec::new(),
-            stands_at: None,
-        };
-        let dynamic: Arc<dyn Store> = store.clone();
-        let opened = App::open(dynamic, Secret::new([9; 32]), settings).await.unwrap();
+        let opened = opened(store.clone(), rules, None).await;
         assert!(opened.set_up.is_none());
         Self { app: opened.app, store }
     }
