@@ -6,18 +6,20 @@
 //! a rate, and a breaker: one that fails time after time is left alone for a while and then asked
 //! once.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::app::App;
@@ -269,9 +271,18 @@ struct Destination {
     not_before: Option<Instant>,
 }
 
+/// An attempt's place among those that are on their way: it is given back when its task ends,
+/// however that ends.
+struct Place {
+    destination: Arc<str>,
+    call: (TxId, u32),
+}
+
 struct Dispatcher {
     sender: Arc<Sender>,
-    attempts: JoinSet<(Arc<str>, TxId, u32, Verdict)>,
+    attempts: JoinSet<Verdict>,
+    /// The places that are taken, by the task that has each.
+    places: HashMap<Id, Place>,
     destinations: BTreeMap<Arc<str>, Destination>,
     /// What waits for its turn.
     queued: HashSet<(TxId, u32)>,
@@ -290,6 +301,7 @@ impl Dispatcher {
         Self {
             sender,
             attempts: JoinSet::new(),
+            places: HashMap::new(),
             destinations: BTreeMap::new(),
             queued: HashSet::new(),
             out: HashSet::new(),
@@ -325,9 +337,9 @@ impl Dispatcher {
             self.note(&app);
             tokio::select! {
                 changed = bell.changed() => if changed.is_err() { return },
-                Some(done) = self.attempts.join_next() => {
+                Some(done) = self.attempts.join_next_with_id() => {
                     self.done(done);
-                    while let Some(done) = self.attempts.try_join_next() {
+                    while let Some(done) = self.attempts.try_join_next_with_id() {
                         self.done(done);
                     }
                 }
@@ -413,22 +425,30 @@ impl Dispatcher {
                 self.waiting -= 1;
                 self.queued.remove(&(tx, number));
                 self.out.insert((tx, number));
-                let (sender, name) = (Arc::clone(&self.sender), Arc::clone(name));
-                self.attempts.spawn(async move {
-                    let verdict = sender.attempt(tx, number).await;
-                    (name, tx, number, verdict)
+                let sender = Arc::clone(&self.sender);
+                let task = self.attempts.spawn(async move {
+                    match unless_it_panics(sender.attempt(tx, number)).await {
+                        Some(verdict) => verdict,
+                        None => sender.lose(tx, number).await,
+                    }
                 });
+                let place = Place { destination: Arc::clone(name), call: (tx, number) };
+                self.places.insert(task.id(), place);
             }
         }
         wake
     }
 
-    fn done(&mut self, done: Result<(Arc<str>, TxId, u32, Verdict), tokio::task::JoinError>) {
-        let Ok((name, tx, number, verdict)) = done else {
-            tracing::error!("an attempt at a call ended in a panic; see the log above");
-            return;
+    fn done(&mut self, done: Result<(Id, Verdict), JoinError>) {
+        let (task, verdict) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                tracing::error!(%error, "an attempt at a call did not end by itself");
+                (error.id(), Verdict::Nothing)
+            }
         };
-        self.out.remove(&(tx, number));
+        let Some(Place { destination: name, call }) = self.places.remove(&task) else { return };
+        self.out.remove(&call);
         self.read_to = self.read_to.min(std::mem::replace(&mut self.again_from, Time::MAX));
         let Some(destination) = self.destinations.get_mut(&name) else { return };
         destination.out = destination.out.saturating_sub(1);
@@ -469,6 +489,17 @@ impl Dispatcher {
     }
 }
 
+/// What a future comes to; `None`: it panicked, which is in the log.
+async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    // What it had in its hands is dropped with it and seen by nobody.
+    std::future::poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+    })
+    .await
+}
+
 /// The server that an address means, without what is asked of it.
 fn destination(url: &str) -> String {
     let target = url.parse::<Uri>().ok().and_then(|uri| Target::of(&uri).ok());
@@ -496,22 +527,9 @@ impl Sender {
                 let Some(Key::Mark(Mark::CallOut(tx, number))) = Key::decode(&row.key) else {
                     continue;
                 };
-                let read = read_fact(&*self.app.store, View::Committed, &Fact::Tx(tx));
-                let attempt = match self.app.guard(read)?.map(|(record, _)| record) {
-                    Some(record) => match &*record {
-                        Record::Tx(tx) => tx
-                            .call(number)
-                            .filter(|call| matches!(call.state, CallState::Out(_)))
-                            .map(|call| call.attempts),
-                        _ => None,
-                    },
-                    None => None,
-                };
-                let Some(attempt) = attempt else { continue };
+                let what = "the server ended before the answer";
+                let Some(command) = self.lost(tx, number, what)? else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
-                let what = "the server ended before the answer".to_owned();
-                let result = Box::new(CallResult::Lost { what });
-                let command = Command::EndCall { tx, number, attempt, result };
                 let app = Arc::clone(&self.app);
                 ends.spawn(async move { app.insist(command).await });
             }
@@ -530,6 +548,36 @@ impl Sender {
         Ok(())
     }
 
+    /// That an attempt is over of which nothing was heard; `None`: none is on its way.
+    fn lost(&self, tx: TxId, number: u32, what: &str) -> Result<Option<Command>, Refusal> {
+        let read = read_fact(&*self.app.store, View::Committed, &Fact::Tx(tx));
+        let read = self.app.guard(read)?.map(|(record, _)| record);
+        let Some(Record::Tx(found)) = read.as_deref() else { return Ok(None) };
+        let call = found.call(number).filter(|call| matches!(call.state, CallState::Out(_)));
+        Ok(call.map(|call| {
+            let result = Box::new(CallResult::Lost { what: what.to_owned() });
+            Command::EndCall { tx, number, attempt: call.attempts, result }
+        }))
+    }
+
+    /// An attempt ended in a panic: what it came to is unknown.
+    async fn lose(&self, tx: TxId, number: u32) -> Verdict {
+        self.app.bell.counters.lost.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%tx, number, "an attempt at a call ended in a panic; see the log above");
+        match self.lost(tx, number, "the attempt ended in an error of the server") {
+            Ok(Some(command)) => self.note(tx, number, command).await,
+            Ok(None) | Err(_) => {}
+        }
+        Verdict::Nothing
+    }
+
+    async fn note(&self, tx: TxId, number: u32, command: Command) {
+        if let Err(error) = self.app.insist(command).await {
+            // It stays marked as on its way, and is lost at the next start.
+            tracing::error!(%tx, number, %error, "the answer to a call could not be noted");
+        }
+    }
+
     async fn attempt(&self, tx: TxId, number: u32) -> Verdict {
         let order = match self.app.insist(Command::BeginCall { tx, number }).await {
             Ok(Outcome::CallBegun(order)) => order,
@@ -544,11 +592,8 @@ impl Sender {
             Ok(request) => self.exchange(&order, request).await,
         };
         let attempt = order.attempt;
-        let command = Command::EndCall { tx, number, attempt, result: Box::new(result) };
-        if let Err(error) = self.app.insist(command).await {
-            // It stays marked as on its way, and is lost at the next start.
-            tracing::error!(%tx, number, %error, "the answer to a call could not be noted");
-        }
+        let result = Box::new(result);
+        self.note(tx, number, Command::EndCall { tx, number, attempt, result }).await;
         verdict
     }
 

@@ -99,11 +99,17 @@ impl Failure {
     }
 }
 
+/// What names are told to mean by tests.
+#[cfg(test)]
+type Names = Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>;
+
 /// Sends requests.
 #[derive(Clone)]
 pub struct Client {
     egress: Arc<Egress>,
     tls: TlsConnector,
+    #[cfg(test)]
+    names: Option<Names>,
 }
 
 impl std::fmt::Debug for Client {
@@ -133,7 +139,21 @@ impl Client {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { egress: Arc::new(egress), tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Self {
+            egress: Arc::new(egress),
+            tls: TlsConnector::from(Arc::new(config)),
+            #[cfg(test)]
+            names: None,
+        })
+    }
+
+    /// The same, for which names mean these addresses.
+    #[cfg(test)]
+    pub(crate) fn with_names(
+        self,
+        names: impl Fn(&str) -> Vec<IpAddr> + Send + Sync + 'static,
+    ) -> Self {
+        Self { names: Some(Arc::new(names)), ..self }
     }
 
     /// Where it may send to.
@@ -167,16 +187,22 @@ impl Client {
         exchange_on(stream, request, &target).await
     }
 
+    async fn look_up(&self, target: &Target) -> std::io::Result<Vec<SocketAddr>> {
+        #[cfg(test)]
+        if let Some(names) = &self.names {
+            let addresses = names(&target.host);
+            return Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, target.port)).collect());
+        }
+        Ok(tokio::net::lookup_host((target.host.as_str(), target.port)).await?.collect())
+    }
+
     /// Connects to an address that was looked at, not to a name that could change.
     async fn connect(&self, target: &Target) -> Result<TcpStream, Failure> {
         let unreachable = |what: String| Failure::Unreachable { target: target.to_string(), what };
         let literal = target.host.parse::<IpAddr>().ok();
         let addresses: Vec<SocketAddr> = match literal {
             Some(address) => vec![SocketAddr::new(address, target.port)],
-            None => tokio::net::lookup_host((target.host.as_str(), target.port))
-                .await
-                .map_err(|error| unreachable(error.to_string()))?
-                .collect(),
+            None => self.look_up(target).await.map_err(|error| unreachable(error.to_string()))?,
         };
         let mut failure = unreachable("its name has no address".to_owned());
         for address in addresses.into_iter().take(ADDRESSES_MAX) {
