@@ -1,0 +1,95 @@
+//! Calls as the application makes them, when something goes wrong in the server itself.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::engine::{StartAsk, Status, Tx, workflow};
+use crate::outbound::{Client, Egress};
+use crate::types::TxId;
+
+/// Longest wait for something that must come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A service that answers everything with 200.
+async fn service() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = Vec::new();
+            while !asked.windows(4).any(|four| four == b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+            }
+            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    port
+}
+
+async fn publish(house: &House, document: &str) {
+    let definition = Arc::new(workflow::read(document).unwrap().definition);
+    let source = Arc::from(document);
+    house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
+}
+
+async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
+    let workflow = workflow.parse().unwrap();
+    let ask = StartAsk { workflow, input: serde_json::Map::new(), reference: None };
+    let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
+    let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+    view.tx.id
+}
+
+async fn ended(house: &House, id: TxId) -> Tx {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let tx = house.app.transaction(&Actor::System, id).unwrap().tx;
+        if tx.status.is_ended() {
+            return tx;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it hangs: {:?}", tx.calls);
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An attempt that panics is an unknown one: it is tried again, and its place among those that are
+/// on their way is another's, where there is only one.
+#[tokio::test]
+async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
+    let house = House::new().await;
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let port = service().await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let client = Client::new(Egress::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
+    let client = client.with_names(move |_| {
+        assert!(counted.fetch_add(1, Ordering::SeqCst) >= 2, "a fault in an attempt");
+        vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]
+    });
+    let settings = CallSettings { per_destination_max: 1, ..CallSettings::default() };
+    let calls = house.app.start_calls(client, settings);
+    let document = format!(
+        "abide: 1\nworkflow: asks\nfirst: ask\nsteps:\n  ask:\n    call: {{ url: \
+         'http://api.test:{port}/', retry: {{ attempts: 3, first: 1ms, max: 1ms }} }}\n    next: {{ \
+         end: asked }}\n"
+    );
+    publish(&house, &document).await;
+    let (one, other) =
+        (start(&house, &alice, "asks").await, start(&house, &alice, "asks").await);
+    let ends = [ended(&house, one).await, ended(&house, other).await];
+    assert_eq!(ends.each_ref().map(|tx| tx.status), [Status::Completed; 2]);
+    // Two panicked, and each was asked once where that could be heard.
+    let attempts: u32 = ends.iter().flat_map(|tx| &tx.calls).map(|call| call.attempts).sum();
+    assert_eq!((attempts, asked.load(Ordering::SeqCst)), (4, 4));
+    assert!(ends.iter().any(|tx| tx.calls[0].unknown), "nobody knows what came of it");
+    assert_eq!((house.app.call_figures().lost, house.app.call_figures().succeeded), (2, 2));
+    calls.stop().await;
+    house.app.close().await;
+}
