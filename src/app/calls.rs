@@ -29,7 +29,7 @@ use crate::engine::{
 use crate::outbound::{Client, Failure, Reply, Request, Target};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order as Direction, PAGE_ROWS_MAX, View};
-use crate::types::{Revision, Span, Time, TxId};
+use crate::types::{Revision, Time, TxId};
 
 /// Calls that wait in memory for their turn; what is due beyond that waits in the store.
 const WAITING_MAX: usize = 50_000;
@@ -226,7 +226,10 @@ impl App {
     }
 
     /// Does a command for the server itself, however busy it is.
-    async fn insist(&self, command: Command) -> Result<Outcome, Refusal> {
+    ///
+    /// # Errors
+    /// What the engine refuses, and [`Refusal::Stopping`].
+    pub async fn insist(&self, command: Command) -> Result<Outcome, Refusal> {
         loop {
             match self.call(command.clone(), Actor::System).await {
                 Err(Refusal::Busy { .. }) => {
@@ -490,7 +493,7 @@ impl Dispatcher {
 }
 
 /// What a future comes to; `None`: it panicked, which is in the log.
-async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     // What it had in its hands is dropped with it and seen by nobody.
     std::future::poll_fn(|context| {
@@ -564,9 +567,9 @@ impl Sender {
     async fn lose(&self, tx: TxId, number: u32) -> Verdict {
         self.app.bell.counters.lost.fetch_add(1, Ordering::Relaxed);
         tracing::error!(%tx, number, "an attempt at a call ended in a panic; see the log above");
-        match self.lost(tx, number, "the attempt ended in an error of the server") {
-            Ok(Some(command)) => self.note(tx, number, command).await,
-            Ok(None) | Err(_) => {}
+        let what = "the attempt ended in an error of the server";
+        if let Ok(Some(command)) = self.lost(tx, number, what) {
+            self.note(tx, number, command).await;
         }
         Verdict::Nothing
     }
@@ -708,16 +711,8 @@ fn filled_body(
 }
 
 fn answered(reply: Reply, now: Time) -> CallResult {
+    let retry_after = reply.retry_after(now);
     let Reply { status, headers, body } = reply;
-    let retry_after = headers.get(http::header::RETRY_AFTER).and_then(|value| {
-        let text = value.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse::<u64>() {
-            return Some(Span::from_seconds(seconds));
-        }
-        let date = jiff::fmt::rfc2822::parse(text).ok()?;
-        let at = u64::try_from(date.timestamp().as_millisecond()).ok()?;
-        Some(Time::from_ms(at).since(now))
-    });
     let texts = headers
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), json!(value.to_str().ok()?))));

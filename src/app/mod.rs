@@ -54,6 +54,7 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
+pub(crate) use calls::unless_it_panics;
 pub use calls::{CallFigures, CallSettings, Calls, DueCalls};
 pub use feed::{
     EventId, EventPage, FeedEvent, Followed, Follower, Head, HistoryPage, ProofReader, Scope,

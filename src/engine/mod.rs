@@ -54,8 +54,8 @@ pub use state::{
     StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
 };
 pub use tasks::{
-    BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, Job, OLD_KEY_LIFE,
-    Overlap, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk, WebhookNews,
+    BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, GivenUp, Job,
+    OLD_KEY_LIFE, Overlap, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk, WebhookNews,
 };
 pub use tx::{
     Ask, Call, CallResult, CallState, Challenge, ChallengeKey, ChallengeState, Claim,

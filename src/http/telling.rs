@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::live::cloud_event;
 use crate::app::signature::sign_standard;
-use crate::app::{App, EventId, Followed, Scope};
-use crate::engine::{Actor, Command, DeadLetter, Refusal, Webhook, WebhookNews};
-use crate::outbound::{Client, Request};
+use crate::app::{App, EventId, Followed, Scope, unless_it_panics};
+use crate::engine::{Actor, Command, DeadLetter, GivenUp, Refusal, Webhook, WebhookNews};
+use crate::outbound::{Client, Reply, Request};
 use crate::types::{TxId, WebhookId};
 
 /// What the types of events about subscriptions begin with: they are told to none.
@@ -46,8 +46,22 @@ const LETTERS: usize = 200;
 /// that the receiver does not take holds up its own transaction's and no other's.
 const LANES_MAX: usize = 8;
 
-/// Most events of one subscription that are read and not over.
-const READ_MAX: usize = 500;
+/// Most events of one subscription that are read and not over, and most bytes of them: behind those
+/// that are not taken, those of others must still have room.
+const READ_MAX: usize = 5000;
+const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What an attempt came to.
+enum Came {
+    Taken,
+    Gone,
+    /// Why not; whether it will never be taken; how long the receiver wants to be left alone.
+    Not {
+        error: String,
+        never: bool,
+        wait: Duration,
+    },
+}
 
 /// How an event ended.
 enum End {
@@ -70,17 +84,34 @@ struct Message {
     lane: Lane,
     /// What it is called.
     id: EventId,
-    body: String,
+    body: Bytes,
+    attempts: u32,
+    /// How often the receiver said that it will never take it.
+    refused: u32,
 }
 
-/// What is read and not over.
+impl Message {
+    fn new(lane: Lane, id: EventId, body: String) -> Self {
+        Self { lane, id, body: body.into(), attempts: 0, refused: 0 }
+    }
+}
+
+/// What is read and not over. A lane has a place only while an attempt is on its way: what failed
+/// rests in its lane, and others are sent meanwhile.
 #[derive(Default)]
 struct Desk {
+    /// What waits; of each lane the first is sent next.
     waiting: BTreeMap<Lane, VecDeque<Message>>,
+    /// The lanes whose first may be sent, in the order in which that came to be.
+    ready: VecDeque<Lane>,
+    /// The lanes whose first failed, by when it is sent again.
+    resting: BTreeSet<(Instant, Lane)>,
     /// The lanes in which one is on its way.
     busy: BTreeSet<Lane>,
     /// The events that are not over, without those that are told again.
     open: BTreeSet<EventId>,
+    /// The bytes of them.
+    bytes: usize,
     /// The events that were read, in order, from the first that is not over.
     read: VecDeque<EventId>,
     /// Up to here everything is over.
@@ -91,20 +122,33 @@ struct Desk {
 
 impl Desk {
     fn take(&mut self, message: Message) {
-        if matches!(message.lane, Lane::Of(_)) {
+        let lane = message.lane;
+        if matches!(lane, Lane::Of(_)) {
             self.open.insert(message.id);
             self.read.push_back(message.id);
+            self.bytes += message.body.len();
         }
-        self.waiting.entry(message.lane).or_default().push_back(message);
+        if !self.busy.contains(&lane) && !self.waiting.contains_key(&lane) {
+            self.ready.push_back(lane);
+        }
+        self.waiting.entry(lane).or_default().push_back(message);
+    }
+
+    /// Whether more may be read.
+    fn has_room(&self) -> bool {
+        self.open.len() < READ_MAX && self.bytes < READ_BYTES_MAX
     }
 
     /// One whose turn it is, if there is room for it.
-    fn next(&mut self) -> Option<Message> {
+    fn next(&mut self, now: Instant) -> Option<Message> {
+        while let Some((at, lane)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
+            self.resting.remove(&(at, lane));
+            self.ready.push_back(lane);
+        }
         if self.busy.len() >= LANES_MAX {
             return None;
         }
-        let free = self.waiting.iter().find(|(lane, _)| !self.busy.contains(lane));
-        let lane = *free?.0;
+        let lane = self.ready.pop_front()?;
         let messages = self.waiting.get_mut(&lane)?;
         let message = messages.pop_front()?;
         if messages.is_empty() {
@@ -114,10 +158,28 @@ impl Desk {
         Some(message)
     }
 
+    /// When the first of those that rest is sent again.
+    fn wakes_at(&self) -> Option<Instant> {
+        self.resting.first().map(|(at, _)| *at)
+    }
+
+    /// It was not taken and is sent again then.
+    fn again(&mut self, message: Message, at: Instant) {
+        let lane = message.lane;
+        self.busy.remove(&lane);
+        self.resting.insert((at, lane));
+        self.waiting.entry(lane).or_default().push_front(message);
+    }
+
     fn over(&mut self, message: &Message) {
-        self.busy.remove(&message.lane);
-        if matches!(message.lane, Lane::Of(_)) {
+        let lane = message.lane;
+        self.busy.remove(&lane);
+        if self.waiting.contains_key(&lane) {
+            self.ready.push_back(lane);
+        }
+        if matches!(lane, Lane::Of(_)) {
             self.open.remove(&message.id);
+            self.bytes = self.bytes.saturating_sub(message.body.len());
         }
         while let Some(first) = self.read.front().filter(|first| !self.open.contains(first)) {
             self.over_to = Some(*first);
@@ -176,36 +238,41 @@ impl Teller {
         let mut sent = JoinSet::new();
         let mut passed = 0;
         loop {
-            while let Some(message) = desk.next() {
+            let now = Instant::now();
+            while let Some(message) = desk.next(now) {
                 let (teller, webhook) = (Arc::clone(self), Arc::clone(&webhook));
                 sent.spawn(async move {
-                    let id = message.id.to_string();
-                    let end = teller.deliver(&webhook, &id, &message.body).await;
-                    (message, end)
+                    let came = teller.attempt(&webhook, message.id, message.body.clone());
+                    let came = unless_it_panics(came).await;
+                    (message, came)
                 });
             }
+            let rests_to = desk.wakes_at();
             tokio::select! {
-                Some(over) = sent.join_next() => {
+                Some(came) = sent.join_next() => {
                     let mut news = News::default();
-                    let mut next = Some(over);
-                    while let Some(over) = next {
-                        // A panic is in the log; the event is told again at the next start.
-                        let Ok((message, end)) = over else { return Err(Refusal::Stopping) };
-                        if self.ended(&mut desk, &mut news, message, end?).await? {
+                    let mut next = Some(came);
+                    while let Some(came) = next {
+                        // Nothing of it is outside what is caught.
+                        let Ok((message, came)) = came else { return Err(Refusal::Stopping) };
+                        if self.came(&mut desk, &mut news, message, came).await? {
                             return Ok(());
                         }
                         next = sent.try_join_next();
                     }
-                    news.after = desk.after();
-                    self.note(news).await?;
+                    if news.told > 0 || news.error.is_some() {
+                        news.after = desk.after();
+                        self.note(news).await?;
+                    }
                 }
-                next = follower.next(), if desk.open.len() < READ_MAX => {
+                next = follower.next(), if desk.has_room() => {
                     passed += self.read(&mut desk, &webhook, next?).await?;
                     if passed >= PASSED_MAX {
                         passed = 0;
                         self.note(News { after: desk.after(), ..News::default() }).await?;
                     }
                 }
+                () = tokio::time::sleep_until(rests_to.unwrap_or(now)), if rests_to.is_some() => {}
             }
         }
     }
@@ -229,13 +296,46 @@ impl Teller {
         let count = events.len();
         for event in events {
             desk.read_to = Some(event.id);
-            if !event.kind.starts_with(OWN) && webhook.wants(&event.kind) {
+            // One that was given up before a restart is not tried again by itself.
+            let given_up = || webhook.dead.contains(&event.id.number());
+            if !event.kind.starts_with(OWN) && webhook.wants(&event.kind) && !given_up() {
                 let (lane, id) = (Lane::Of(event.transaction), event.id);
                 let body = cloud_event(&self.app.public_event(event)?);
-                desk.take(Message { lane, id, body });
+                desk.take(Message::new(lane, id, body));
             }
         }
         Ok(count)
+    }
+
+    /// What came of an attempt; whether it was the last one.
+    async fn came(
+        &self,
+        desk: &mut Desk,
+        news: &mut News,
+        mut message: Message,
+        came: Option<Came>,
+    ) -> Result<bool, Refusal> {
+        let (error, never, wait) = match came {
+            Some(Came::Taken) => return self.ended(desk, news, message, End::Taken).await,
+            Some(Came::Gone) => return self.ended(desk, news, message, End::Gone).await,
+            Some(Came::Not { error, never, wait }) => (error, never, wait),
+            None => {
+                ("the attempt ended in an error of the server".to_owned(), false, Duration::ZERO)
+            }
+        };
+        message.attempts += 1;
+        message.refused += u32::from(never);
+        if message.attempts >= ATTEMPTS_MAX || message.refused >= REFUSALS_MAX {
+            return self.ended(desk, news, message, End::GivenUp(error)).await;
+        }
+        if message.attempts == 1 {
+            news.error = Some(error);
+        }
+        let doublings = (message.attempts - 1).min(16);
+        let back_off = BACK_OFF.saturating_mul(1 << doublings).min(BACK_OFF_MAX);
+        let at = Instant::now() + jittered(back_off).max(wait);
+        desk.again(message, at);
+        Ok(false)
     }
 
     /// One is over; whether that was the last one.
@@ -258,7 +358,9 @@ impl Teller {
                 self.note(News { error, replayed, ..News::default() }).await?;
             }
             (End::GivenUp(error), Lane::Of(_)) => {
-                let dead = Some((message.id.to_string(), message.body));
+                let (number, event) = (message.id.number(), message.id.to_string());
+                let body = String::from_utf8_lossy(&message.body).into_owned();
+                let dead = Some(GivenUp { number, event, body });
                 let told = std::mem::take(&mut news.told);
                 let (after, error) = (desk.after(), Some(error));
                 let gave_up = News { after, told, error, dead, ..News::default() };
@@ -282,7 +384,7 @@ impl Teller {
             for DeadLetter { number, event, body, replay, .. } in letters {
                 after = number;
                 if let Some(id) = event.parse().ok().filter(|_| replay) {
-                    desk.take(Message { lane: Lane::Letter(number), id, body });
+                    desk.take(Message::new(Lane::Letter(number), id, body));
                 }
             }
             if !more {
@@ -291,48 +393,29 @@ impl Teller {
         }
     }
 
-    /// Sends an event until it is taken, or given up.
-    async fn deliver(&self, webhook: &Webhook, id: &str, body: &str) -> Result<End, Refusal> {
-        let (mut refused, mut error) = (0, String::new());
-        for attempt in 0..ATTEMPTS_MAX {
-            let mut wait = None;
-            match self.attempt(webhook, id, body).await {
-                Ok(Ok(())) => return Ok(End::Taken),
-                Ok(Err((410, _))) => return Ok(End::Gone),
-                Ok(Err((status, retry_after))) => {
-                    error = format!("the receiver answers {status}");
-                    wait = retry_after;
-                    let never = (300..500).contains(&status) && !matches!(status, 408 | 425 | 429);
-                    refused += u32::from(never);
-                    if refused >= REFUSALS_MAX {
-                        break;
-                    }
-                }
-                Err(failure) => error = failure,
-            }
-            if attempt == 0 {
-                self.note(News { error: Some(error.clone()), ..News::default() }).await?;
-            }
-            if attempt + 1 < ATTEMPTS_MAX {
-                let back_off = BACK_OFF.saturating_mul(1 << attempt.min(16)).min(BACK_OFF_MAX);
-                let wait = wait.unwrap_or_else(|| jittered(back_off));
-                tokio::time::sleep_until(Instant::now() + wait).await;
-            }
+    async fn attempt(&self, webhook: &Webhook, id: EventId, body: Bytes) -> Came {
+        let reply = match self.send(webhook, &id.to_string(), body).await {
+            Ok(reply) => reply,
+            Err(error) => return Came::Not { error, never: false, wait: Duration::ZERO },
+        };
+        match reply.status {
+            200..=299 => Came::Taken,
+            410 => Came::Gone,
+            status => Came::Not {
+                error: format!("the receiver answers {status}"),
+                never: (300..500).contains(&status) && !matches!(status, 408 | 425 | 429),
+                wait: reply.retry_after(self.app.now()).map_or(Duration::ZERO, |wait| {
+                    Duration::from_millis(wait.ms()).min(BACK_OFF_MAX)
+                }),
+            },
         }
-        Ok(End::GivenUp(error))
     }
 
-    /// One attempt: taken, or the status and how long to wait; the outer error: no answer.
-    async fn attempt(
-        &self,
-        webhook: &Webhook,
-        id: &str,
-        body: &str,
-    ) -> Result<Result<(), (u16, Option<Duration>)>, String> {
+    async fn send(&self, webhook: &Webhook, id: &str, body: Bytes) -> Result<Reply, String> {
         let uri = webhook.url.parse().map_err(|_| "the address is none".to_owned())?;
         let seconds = self.app.now().ms() / 1000;
         let keys = self.app.webhook_keys(webhook);
-        let signature = sign_standard(&keys, id, seconds, body.as_bytes());
+        let signature = sign_standard(&keys, id, seconds, &body);
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (CONTENT_TYPE, "application/cloudevents+json".to_owned()),
@@ -343,22 +426,15 @@ impl Teller {
             let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
             headers.insert(name, value);
         }
-        let body = Bytes::copy_from_slice(body.as_bytes());
         let request = Request { method: Method::POST, uri, headers, body, timeout: TIMEOUT };
-        let reply = self.client.send(request).await.map_err(|failure| failure.to_string())?;
-        if (200..300).contains(&reply.status) {
-            return Ok(Ok(()));
-        }
-        let wait = reply.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let wait = wait.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-        Ok(Err((reply.status, wait.map(|wait| wait.min(BACK_OFF_MAX)))))
+        self.client.send(request).await.map_err(|failure| failure.to_string())
     }
 
     async fn note(&self, news: News) -> Result<Webhook, Refusal> {
         let News { after, told, error, dead, replayed, gone } = news;
         let after = after.map(|after| after.to_string());
         let news = WebhookNews { id: self.id, after, told, error, dead, replayed, gone };
-        self.app.call(Command::NoteWebhook(Box::new(news)), Actor::System).await?;
+        self.app.insist(Command::NoteWebhook(Box::new(news))).await?;
         self.app.webhook(self.id)
     }
 }
@@ -369,7 +445,7 @@ struct News {
     after: Option<EventId>,
     told: u64,
     error: Option<String>,
-    dead: Option<(String, String)>,
+    dead: Option<GivenUp>,
     replayed: Option<(u64, bool)>,
     gone: bool,
 }

@@ -18,6 +18,8 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
+use crate::types::{Span, Time};
+
 use super::egress::{Egress, EgressError, Target};
 
 /// Most bytes of an answer's body that are read: an answer becomes part of a commit.
@@ -59,6 +61,20 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl Reply {
+    /// How long the server asks to be left alone, in seconds or until a date (RFC 9110, 10.2.3).
+    #[must_use]
+    pub fn retry_after(&self, now: Time) -> Option<Span> {
+        let text = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+        if let Ok(seconds) = text.parse::<u64>() {
+            return Some(Span::from_seconds(seconds));
+        }
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        let at = u64::try_from(date.timestamp().as_millisecond()).ok()?;
+        Some(Time::from_ms(at).since(now))
+    }
 }
 
 /// Why there is no answer.

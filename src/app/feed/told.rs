@@ -30,6 +30,12 @@ impl EventId {
         Self { revision, place: u16::MAX }
     }
 
+    /// A number for it, in the order of the ids.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.revision.get() << 16 | self.place as u64
+    }
+
     /// The commit after which the log is read for what comes after this event.
     pub(super) const fn read_after(self) -> Revision {
         if self.place == u16::MAX {

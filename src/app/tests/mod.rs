@@ -6,6 +6,7 @@ mod calls;
 mod downtime;
 mod faults;
 mod idempotency;
+mod operators;
 mod order;
 mod sessions;
 mod users;

@@ -53,10 +53,8 @@ pub struct Webhook {
     pub told: u64,
     /// What the last attempt met; `None`: it was right.
     pub error: Option<String>,
-    /// The numbers of the events that could not be delivered and are kept, in their order.
+    /// The numbers of the events that could not be delivered and are kept, as they were given up.
     pub dead: Vec<u64>,
-    /// The number of the next one of those.
-    pub next_dead: u64,
     /// Whether it has stopped: too many could not be delivered, or the receiver is gone.
     pub stopped: bool,
     /// When it was made.
@@ -66,7 +64,8 @@ pub struct Webhook {
 /// An event that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its number in the subscription.
+    /// Its number in the subscription: made of the event's id, so an event is one letter however
+    /// often it is given up.
     pub number: u64,
     /// The event's id.
     pub event: String,
@@ -80,6 +79,17 @@ pub struct DeadLetter {
     pub replay: bool,
 }
 
+/// An event that is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its number, made of its id.
+    pub number: u64,
+    /// Its id.
+    pub event: String,
+    /// Its body.
+    pub body: String,
+}
+
 /// How a subscription went on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookNews {
@@ -91,8 +101,8 @@ pub struct WebhookNews {
     pub told: u64,
     /// What the last attempt met.
     pub error: Option<String>,
-    /// The event that is given up, with its body.
-    pub dead: Option<(String, String)>,
+    /// The event that is given up.
+    pub dead: Option<GivenUp>,
     /// The dead letter that was told again, and whether it was taken now.
     pub replayed: Option<(u64, bool)>,
     /// Whether the receiver wants nothing more.
@@ -158,7 +168,6 @@ pub(in crate::engine) fn create(
         told: 0,
         error: None,
         dead: Vec::new(),
-        next_dead: 1,
         stopped: false,
         created_at: draft.moment.now,
     };
@@ -231,8 +240,8 @@ pub(in crate::engine) fn note(
     }
     webhook.told = webhook.told.saturating_add(news.told);
     webhook.error.clone_from(&news.error);
-    if let Some((event, body)) = &news.dead {
-        let number = webhook.next_dead;
+    if let Some(GivenUp { number, event, body }) = &news.dead {
+        let number = *number;
         let letter = DeadLetter {
             number,
             event: event.clone(),
@@ -241,8 +250,9 @@ pub(in crate::engine) fn note(
             at: draft.moment.now,
             replay: false,
         };
-        webhook.next_dead += 1;
-        webhook.dead.push(number);
+        if !webhook.dead.contains(&number) {
+            webhook.dead.push(number);
+        }
         draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         webhook.stopped |= webhook.dead.len() >= DEAD_MAX;
     }

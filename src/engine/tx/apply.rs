@@ -236,6 +236,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             }
             tx.joins.retain(|join| join.left > 0);
         }
+        TxEvent::BranchesClosed => tx.joins.clear(),
         TxEvent::PivotPassed => tx.pivot = true,
         TxEvent::HoldNamed { hold, name, key } => {
             if let Some(held) = tx.holds.iter_mut().find(|held| held.hold.id == *hold) {

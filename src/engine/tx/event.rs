@@ -85,6 +85,8 @@ pub enum TxEvent {
         /// The join.
         join: u32,
     },
+    /// All steps were closed, and with them the branches that they were in.
+    BranchesClosed,
     /// The pivot has passed.
     PivotPassed,
     /// A hold was given its name.
@@ -268,6 +270,7 @@ impl TxEvent {
             Self::Released { .. } => "abide.step.released",
             Self::Forked(_) => "abide.transaction.forked",
             Self::Joined { .. } => "abide.transaction.joined",
+            Self::BranchesClosed => "abide.transaction.branches_closed",
             Self::PivotPassed => "abide.transaction.pivot_passed",
             Self::HoldNamed { .. } => "abide.hold.named",
             Self::ChallengeIssued(_) => "abide.challenge.issued",
@@ -302,7 +305,7 @@ impl TxEvent {
     /// Whether the log keeps it: what only moves a timer tells nobody anything.
     #[must_use]
     pub const fn is_told(&self) -> bool {
-        !matches!(self, Self::Settled { .. } | Self::HoldNamed { .. })
+        !matches!(self, Self::Settled { .. } | Self::HoldNamed { .. } | Self::BranchesClosed)
     }
 
     /// What the log keeps of it.
@@ -373,6 +376,7 @@ impl TxEvent {
             Self::Released { .. }
             | Self::Forked(_)
             | Self::Joined { .. }
+            | Self::BranchesClosed
             | Self::PivotPassed
             | Self::Paused
             | Self::Resumed

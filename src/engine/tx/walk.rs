@@ -416,13 +416,16 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(())
     }
 
-    /// Closes every step that waits.
+    /// Closes every step that waits, and the branches that they are in.
     pub(super) fn close_all(&mut self) -> Result<(), Stop> {
         let open: Vec<_> =
             self.tx()?.open.iter().map(|open| (open.place, open.step.clone())).collect();
         for (place, step) in open {
             self.emit(TxEvent::StepClosed { place, step })?;
             self.leave_calls(Some(place))?;
+        }
+        if !self.tx()?.joins.is_empty() {
+            self.emit(TxEvent::BranchesClosed)?;
         }
         Ok(())
     }

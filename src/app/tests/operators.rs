@@ -1,0 +1,132 @@
+//! What operators do to transactions in which something else is on its way.
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::engine::{CallResult, CallState, MigrateAsk, Order, StartAsk, Status, Tx, workflow};
+use crate::types::TxId;
+
+async fn publish(house: &House, document: &str) {
+    let definition = Arc::new(workflow::read(document).unwrap().definition);
+    let source = Arc::from(document);
+    house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
+}
+
+async fn start(house: &House, workflow: &str) -> TxId {
+    let seat = house.join("alice").await;
+    let alice = house.actor(&seat.token).await.unwrap();
+    let ask = StartAsk { workflow: workflow.parse().unwrap(), input: Map::new(), reference: None };
+    let started = house.run(&alice, Command::Start(Box::new(ask))).await.unwrap();
+    let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+    view.tx.id
+}
+
+fn shown(house: &House, id: TxId) -> Tx {
+    house.app.transaction(&Actor::System, id).unwrap().tx
+}
+
+const BRANCHES: &str = "abide: 1
+workflow: cart
+first: begin
+steps:
+  begin:
+    do: [ { hold: { id: seat, from: shop, amount: \"5.00\", expires: 1h, authority: workflow, on_expiry: after } } ]
+    next: { all: [left, right], next: done }
+  left: { by: [owner] }
+  right: { by: [owner] }
+  done: { by: [owner], next: { end: done } }
+  after: { by: [owner], next: { end: late } }
+";
+
+const STRAIGHT: &str = "abide: 1
+workflow: cart
+first: begin
+steps:
+  begin: { next: after }
+  after: { by: [owner], next: { end: late } }
+";
+
+/// Branches that the end of a hold has closed are in nobody's way: not in that of a move to a
+/// version which has none.
+#[tokio::test]
+async fn branches_that_a_hold_closed_hinder_no_move() {
+    let house = House::new().await;
+    let open = Command::OpenAccount {
+        id: "shop".parse().unwrap(),
+        asset: "EUR".parse().unwrap(),
+        owner: None,
+        floor: None,
+        read_anyone: false,
+    };
+    house.run(&Actor::System, open).await.unwrap();
+    publish(&house, BRANCHES).await;
+    let id = start(&house, "cart").await;
+    assert_eq!(shown(&house, id).joins.len(), 1);
+    house.advance(Span::from_hours(1)).await;
+    let after = shown(&house, id);
+    assert_eq!((after.open.len(), after.open[0].step.as_str()), (1, "after"));
+    assert!(after.joins.is_empty(), "{:?}", after.joins);
+    publish(&house, STRAIGHT).await;
+    let migrate = Command::Migrate { tx: id, ask: MigrateAsk::default() };
+    house.run(&Actor::System, migrate).await.unwrap();
+    assert_eq!(shown(&house, id).version, 2);
+    house.app.close().await;
+}
+
+const SCREEN: &str = "abide: 1
+workflow: screening
+first: screen
+steps:
+  screen:
+    call: { url: \"http://127.0.0.1:9/\", body: { to: =callback.url }, callback: 15m }
+    do: [ { set: { risk: =response.body } } ]
+    next: { end: screened }
+";
+
+/// The call of a transaction, answered with 202; the end of its callback's address.
+async fn promised(house: &House, id: TxId) -> Arc<str> {
+    let due = Command::BeginCall { tx: id, number: 0 };
+    let begun = house.run(&Actor::System, due).await.unwrap();
+    let Outcome::CallBegun(order) = begun else { panic!("it began") };
+    let Order { tx, number, attempt, callback, .. } = *order;
+    let (headers, body) = (json!({}), Value::Null);
+    let result = Box::new(CallResult::Answered { status: 202, headers, body, retry_after: None });
+    house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
+    assert!(matches!(shown(house, id).calls[0].state, CallState::Later(_)));
+    callback.into()
+}
+
+/// What is due happens when a paused transaction goes on, and an answer after its time is late all
+/// the same; one in time is taken as it comes.
+#[tokio::test]
+async fn a_callback_after_its_time_is_late_while_a_transaction_is_paused_too() {
+    for late in [true, false] {
+        let house = House::new().await;
+        publish(&house, SCREEN).await;
+        let id = start(&house, "screening").await;
+        let token = promised(&house, id).await;
+        let pause = |pause| Command::Pause { tx: id, pause };
+        house.run(&Actor::System, pause(true)).await.unwrap();
+        house.advance(Span::from_minutes(if late { 15 } else { 14 })).await;
+        assert!(matches!(shown(&house, id).calls[0].state, CallState::Later(_)));
+        let call_back = Command::CallBack { token, body: json!("low") };
+        let answered = house.run(&Actor::Nobody, call_back).await;
+        if late {
+            assert_eq!(answered.unwrap_err(), Refusal::CallbackLate);
+            assert_eq!(shown(&house, id).status, Status::Running);
+            house.run(&Actor::System, pause(false)).await.unwrap();
+            house.advance(Span::ZERO).await;
+            let ended = shown(&house, id);
+            assert_eq!(
+                (ended.status, &ended.calls[0].state),
+                (Status::Failed, &CallState::Unknown)
+            );
+            assert_eq!(ended.outcome.as_deref(), Some("call-failed"));
+        } else {
+            answered.unwrap();
+            let ended = shown(&house, id);
+            assert_eq!((ended.status, &ended.data["risk"]), (Status::Completed, &json!("low")));
+        }
+        house.app.close().await;
+    }
+}
