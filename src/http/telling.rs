@@ -331,9 +331,7 @@ impl Teller {
         if message.attempts == 1 {
             news.error = Some(error);
         }
-        let doublings = (message.attempts - 1).min(16);
-        let back_off = BACK_OFF.saturating_mul(1 << doublings).min(BACK_OFF_MAX);
-        let at = Instant::now() + jittered(back_off).max(wait);
+        let at = Instant::now() + rest(message.attempts, wait);
         desk.again(message, at);
         Ok(false)
     }
@@ -450,6 +448,14 @@ struct News {
     gone: bool,
 }
 
+/// How long to wait after an attempt, where the receiver wants to be left alone for at least so
+/// long.
+fn rest(attempts: u32, least: Duration) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let most = BACK_OFF.saturating_mul(1 << doublings).min(BACK_OFF_MAX);
+    jittered(most).max(least)
+}
+
 /// Any time up to this one: those who failed together do not come back together.
 fn jittered(most: Duration) -> Duration {
     let mut bytes = [0; 4];
@@ -457,4 +463,34 @@ fn jittered(most: Duration) -> Duration {
         return most;
     }
     most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shortest and the longest of many waits.
+    fn rests(attempts: u32, least: Duration) -> (Duration, Duration) {
+        let waits: Vec<Duration> = (0..2000).map(|_| rest(attempts, least)).collect();
+        (
+            waits.iter().min().copied().unwrap_or_default(),
+            waits.into_iter().max().unwrap_or_default(),
+        )
+    }
+
+    /// Full jitter up to twice as much as before and never more than the most; a receiver that
+    /// wants to be left alone is.
+    #[test]
+    fn a_rest_is_any_up_to_twice_the_last_and_as_long_as_the_receiver_wants() {
+        for (attempts, most) in
+            [(1, BACK_OFF), (2, BACK_OFF * 2), (5, BACK_OFF * 16), (99, BACK_OFF_MAX)]
+        {
+            let (least, longest) = rests(attempts, Duration::ZERO);
+            assert!(least < most / 20, "{attempts}: {least:?}");
+            assert!(longest > most.mul_f64(0.95) && longest <= most, "{attempts}: {longest:?}");
+        }
+        let wants = BACK_OFF * 2;
+        assert_eq!(rests(1, wants), (wants, wants));
+        assert!(rests(5, wants).0 >= wants && rests(5, wants).1 > wants);
+    }
 }

@@ -143,8 +143,25 @@ enum StatusV1 {
 #[derive(Serialize, Deserialize)]
 struct StuckV1 {
     step: String,
+    join: Option<u32>,
     code: String,
     message: String,
+}
+
+impl From<&Stuck> for StuckV1 {
+    fn from(stuck: &Stuck) -> Self {
+        let Stuck { step, join, code, message } = stuck;
+        let (step, code, message) = (step.to_string(), code.to_string(), message.to_string());
+        Self { step, join: *join, code, message }
+    }
+}
+
+impl StuckV1 {
+    fn back(self, fact: &Fact) -> Result<Stuck, DecodeError> {
+        let Self { step, join, code, message } = self;
+        let (code, message) = (code.into(), message.into());
+        Ok(Stuck { step: word(fact, &step)?, join, code, message })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -175,6 +192,7 @@ pub(super) struct TxV1 {
     next_place: u32,
     ending: Option<(StatusV1, String)>,
     stuck: Option<StuckV1>,
+    stuck_too: Vec<StuckV1>,
     asked: Vec<String>,
     calls: Vec<CallV1>,
     next_call: u32,
@@ -436,11 +454,8 @@ impl From<&Tx> for TxV1 {
                 .ending
                 .as_ref()
                 .map(|ending| (ending.status.into(), ending.outcome.to_string())),
-            stuck: tx.stuck.as_ref().map(|stuck| StuckV1 {
-                step: stuck.step.to_string(),
-                code: stuck.code.to_string(),
-                message: stuck.message.to_string(),
-            }),
+            stuck: tx.stuck.as_ref().map(Into::into),
+            stuck_too: tx.stuck_too.iter().map(Into::into).collect(),
             asked: tx.asked.iter().map(ToString::to_string).collect(),
             calls: tx.calls.iter().map(Into::into).collect(),
             next_call: tx.next_call,
@@ -525,14 +540,12 @@ impl TxV1 {
             ending: self
                 .ending
                 .map(|(status, outcome)| Ending { status: status.into(), outcome: outcome.into() }),
-            stuck: match self.stuck {
-                None => None,
-                Some(stuck) => Some(Stuck {
-                    step: word(fact, &stuck.step)?,
-                    code: stuck.code.into(),
-                    message: stuck.message.into(),
-                }),
-            },
+            stuck: self.stuck.map(|stuck| stuck.back(fact)).transpose()?,
+            stuck_too: self
+                .stuck_too
+                .into_iter()
+                .map(|stuck| stuck.back(fact))
+                .collect::<Result<_, _>>()?,
             asked: self.asked.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
             paused: self.paused,
             schedule: self.schedule.map(ScheduleId::new),

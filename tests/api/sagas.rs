@@ -196,6 +196,10 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     // Tried again it is stuck again; left out, with a reason, it ends.
     admin.post_empty(&format!("/v1/transactions/{second}/retry")).await.ok();
     until(&admin, &second, |shown| shown["status"] == "stuck").await;
+    for reason in [json!({}), json!({"reason": ""}), json!({"reason": null})] {
+        let answer = admin.post(&format!("/v1/transactions/{second}/skip"), reason).await;
+        answer.problem(422, "invalid-input");
+    }
     for id in [&second, &third] {
         let reason = json!({"reason": "cancelled by telephone"});
         let ended = admin.post(&format!("/v1/transactions/{id}/skip"), reason).await.ok().json();
@@ -280,6 +284,45 @@ async fn a_late_answer_comes_by_the_callback() {
     let token = path.rsplit('.').next().unwrap();
     assert_eq!(server.files_with(token.as_bytes()), Vec::<std::path::PathBuf>::new());
     assert!(!server.log().contains(secret) && !ended.to_string().contains(secret));
+}
+
+/// 16.2.5: a secret that goes out in a header is in no file, no log, no history and no answer,
+/// whatever the call meets.
+#[tokio::test]
+async fn a_calls_secret_is_in_nothing_that_is_kept_or_told() {
+    let secret = "canary-1b2c3d4e5f60";
+    let traced = Options::dev().env("ABIDE_LOG", "trace").env("ABIDE_SECRET_SHOP", secret);
+    let mut server = traced.start();
+    let busy = "HTTP/1.1 500 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let (address, mut heard) = listening(busy).await;
+    let (silent, mut unheard) = listening("").await;
+    let admin = server.admin().await;
+    for url in [&address, &silent, "127.0.0.1:9"] {
+        let document = format!(
+            "abide: 1\nworkflow: shop\nfirst: ask\nsteps:\n  ask:\n    call:\n      url: \
+             'http://{url}/'\n      headers: {{ authorization: '=\"Bearer \" + secret(\"SHOP\")' \
+             }}\n      retry: {{ attempts: 2, first: 1ms, max: 1ms }}\n    next: {{ end: asked }}\n"
+        );
+        publish(&server, "shop", document).await;
+        let started = admin.post_empty("/v1/workflows/shop/transactions").await.ok().json();
+        let id = started["id"].as_str().unwrap();
+        let ended = until(&admin, id, |shown| shown["status"] == "failed").await;
+        let history = admin.get(&format!("/v1/transactions/{id}/history")).await.ok().json();
+        for told in [&started, &ended, &history] {
+            assert!(!told.to_string().contains(secret), "{url}: {told}");
+        }
+        assert_eq!(ended["calls"][0]["attempts"], 2, "{url}: {ended}");
+    }
+    // It was there, in each request.
+    for requests in [&mut heard, &mut unheard] {
+        for _ in 0..2 {
+            let request = requests.recv().await.unwrap();
+            assert!(request.contains(&format!("Bearer {secret}\r\n")), "{request}");
+        }
+    }
+    server.terminate();
+    assert_eq!(server.files_with(secret.as_bytes()), Vec::<std::path::PathBuf>::new());
+    assert!(!server.log().contains(secret));
 }
 
 /// Calls that wait for their times survive kill -9 and are made in the order of these.

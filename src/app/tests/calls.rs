@@ -6,30 +6,42 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::engine::{StartAsk, Status, Tx, workflow};
+use crate::engine::{CallState, Fact, Record, StartAsk, Status, Tx, workflow};
 use crate::outbound::{Client, Egress};
+use crate::records::read_fact;
 use crate::types::TxId;
 
 /// Longest wait for something that must come.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A service that answers everything with 200.
-async fn service() -> u16 {
+/// A service that answers everything with 200, and its requests.
+async fn service() -> (u16, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
+    let (tell, asked) = mpsc::channel(100);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut asked = Vec::new();
             while !asked.windows(4).any(|four| four == b"\r\n\r\n") {
                 assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
             }
+            tell.send(()).await.unwrap();
             let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    port
+    (port, asked)
+}
+
+fn asks(at: &str) -> String {
+    format!(
+        "abide: 1\nworkflow: asks\nfirst: ask\nsteps:\n  ask:\n    call: {{ url: \
+         'http://{at}/', retry: {{ attempts: 3, first: 1ms, max: 1ms }} }}\n    next: {{ end: asked \
+         }}\n"
+    )
 }
 
 async fn publish(house: &House, document: &str) {
@@ -65,7 +77,7 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     let house = House::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
-    let port = service().await;
+    let (port, _requests) = service().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let client = Client::new(Egress::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
@@ -75,12 +87,7 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     });
     let settings = CallSettings { per_destination_max: 1, ..CallSettings::default() };
     let calls = house.app.start_calls(client, settings);
-    let document = format!(
-        "abide: 1\nworkflow: asks\nfirst: ask\nsteps:\n  ask:\n    call: {{ url: \
-         'http://api.test:{port}/', retry: {{ attempts: 3, first: 1ms, max: 1ms }} }}\n    next: {{ \
-         end: asked }}\n"
-    );
-    publish(&house, &document).await;
+    publish(&house, &asks(&format!("api.test:{port}"))).await;
     let (one, other) = (start(&house, &alice, "asks").await, start(&house, &alice, "asks").await);
     let ends = [ended(&house, one).await, ended(&house, other).await];
     assert_eq!(ends.each_ref().map(|tx| tx.status), [Status::Completed; 2]);
@@ -89,6 +96,38 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     assert_eq!((attempts, asked.load(Ordering::SeqCst)), (4, 4));
     assert!(ends.iter().any(|tx| tx.calls[0].unknown), "nobody knows what came of it");
     assert_eq!((house.app.call_figures().lost, house.app.call_figures().succeeded), (2, 2));
+    calls.stop().await;
+    house.app.close().await;
+}
+
+/// A service hears nothing before it is durable that it is asked: else a crash could leave an
+/// effect that nobody would take back.
+#[tokio::test]
+async fn nothing_is_sent_before_it_is_durable_that_it_is() {
+    let house = House::new().await;
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let (port, mut asked) = service().await;
+    publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
+    let id = start(&house, &alice, "asks").await;
+    house.store.hold();
+    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let calls = house.app.start_calls(client, CallSettings::default());
+    let is_out = || match read_fact(&*house.store, View::Staged, &Fact::Tx(id)).unwrap() {
+        Some((record, _)) => match &*record {
+            Record::Tx(tx) => matches!(tx.calls[0].state, CallState::Out(_)),
+            _ => false,
+        },
+        None => false,
+    };
+    while !is_out() {
+        tokio::task::yield_now().await;
+    }
+    let early = tokio::time::timeout(Duration::from_millis(300), asked.recv()).await;
+    assert!(early.is_err(), "it was asked before that was durable");
+    house.store.release();
+    asked.recv().await.unwrap();
+    assert_eq!(ended(&house, id).await.status, Status::Completed);
     calls.stop().await;
     house.app.close().await;
 }

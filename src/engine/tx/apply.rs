@@ -91,7 +91,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     match event {
         TxEvent::Paused => tx.paused = true,
         TxEvent::Resumed => tx.paused = false,
-        TxEvent::Migrated { version, steps, open, taken, stuck, added } => {
+        TxEvent::Migrated { version, steps, open, taken, stuck, stuck_too, added } => {
             tx.version = *version;
             let called = tx.calls.iter_mut().map(|call| &mut call.step);
             for step in called.chain(tx.done.iter_mut().map(|done| &mut done.step)) {
@@ -102,6 +102,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.open.clone_from(open);
             tx.taken.clone_from(taken);
             tx.stuck.clone_from(stuck);
+            tx.stuck_too.clone_from(stuck_too);
             for user in open.iter().flat_map(|open| &open.users) {
                 if !tx.asked.contains(user) {
                     tx.asked.push(user.clone());
@@ -259,6 +260,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.open.clear();
             tx.joins.clear();
             tx.stuck = None;
+            tx.stuck_too.clear();
             tx.paused = false;
             tx.status = Status::Compensating;
             tx.ending = Some(ending.clone());
@@ -271,7 +273,11 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         }
         TxEvent::Stuck(stuck) => {
             tx.status = Status::Stuck;
-            tx.stuck = Some(stuck.clone());
+            tx.stuck_too.retain(|other| other != stuck);
+            match &tx.stuck {
+                None => tx.stuck = Some(stuck.clone()),
+                Some(_) => tx.stuck_too.push(stuck.clone()),
+            }
         }
         TxEvent::OwnerChanged(owner) => tx.owner = owner.clone(),
         TxEvent::Ended { status, outcome } => {
@@ -282,6 +288,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.done.clear();
             tx.ending = None;
             tx.stuck = None;
+            tx.stuck_too.clear();
             tx.one = None;
         }
         TxEvent::Settled { status, timer_at } => {

@@ -408,11 +408,11 @@ impl Walk<'_, '_> {
                 if self.tx()?.pivot {
                     let response = Arc::new(response);
                     self.emit(TxEvent::CallKept { number: call.number, response })?;
-                    return self.stick(&step.name, &refusal);
+                    return self.stick(&step.name, open.join, &refusal);
                 }
                 let undo = self.undo_of(call, response)?;
                 self.end_call(call.number, CallState::Done, note, undo)?;
-                self.give_up(&step.name, &refusal)
+                self.give_up(&step.name, open.join, &refusal)
             }
             Err(need) => Err(need),
         }
@@ -445,7 +445,7 @@ impl Walk<'_, '_> {
             Purpose::Send => self.end_call(call.number, state, last, None),
             Purpose::Undo => {
                 self.end_call(call.number, state, last, None)?;
-                self.stick(&call.step, &refusal)
+                self.stick(&call.step, None, &refusal)
             }
             Purpose::Do { place } => {
                 let undo = if unknown { self.undo_of(call, Value::Null)? } else { None };
@@ -474,7 +474,7 @@ impl Walk<'_, '_> {
         let frame = Frame { response: Some(response.unwrap_or(Value::Null)), ..Frame::default() };
         match &step.failed {
             Some(target) => self.go(target, Some(open), open.join, &frame),
-            None if self.tx()?.pivot => self.stick(&step.name, refusal),
+            None if self.tx()?.pivot => self.stick(&step.name, open.join, refusal),
             None => self.compensate(Status::Failed, code.into()),
         }
     }
@@ -685,12 +685,16 @@ fn settled(
                 Purpose::Undo | Purpose::Send => None,
             };
             walk.end_call(call.number, CallState::Unknown, call.last.clone(), undo)?;
-            let ended = walk.give_up(&call.step, &refusal).and_then(|()| walk.settle());
+            let join = match call.purpose {
+                Purpose::Do { place } => walk.tx()?.at(place).and_then(|open| open.join),
+                Purpose::Undo | Purpose::Send => None,
+            };
+            let ended = walk.give_up(&call.step, join, &refusal).and_then(|()| walk.settle());
             match ended {
                 Err(Stop::Refused(_)) => {
                     walk.draft.back_to(before);
                     walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
-                    walk.stick(&call.step, &refusal)?;
+                    walk.stick(&call.step, join, &refusal)?;
                     walk.emit(TxEvent::Settled { status: Status::Stuck, timer_at: None })
                 }
                 ended => ended,
@@ -706,4 +710,42 @@ pub(super) fn callbacks_due(tx: &Tx) -> impl Iterator<Item = (Time, u32)> {
         CallState::Later(until) => Some((until, call.number)),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The waits after an attempt, for many seeds: the shortest and the longest.
+    fn waits(attempts: u32) -> (u64, u64) {
+        let ask = Ask {
+            method: "GET".into(),
+            url: "".into(),
+            headers: Vec::new(),
+            body: None,
+            timeout: Span::from_seconds(1),
+            attempts: 100,
+            first: Span::from_seconds(1),
+            factor: 2,
+            max: Span::from_seconds(60),
+            refused: Vec::new(),
+            callback: None,
+        };
+        let seeds =
+            (1..=2000_u128).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
+        let waits = seeds.map(|seed| wait(&ask, attempts, seed).ms());
+        waits.fold((u64::MAX, 0), |(least, most), wait| (least.min(wait), most.max(wait)))
+    }
+
+    /// Full jitter: anything from nearly nothing to twice as much as before, up to the most.
+    #[test]
+    fn a_wait_is_any_up_to_twice_the_last_and_never_more_than_the_most() {
+        for (attempts, most) in
+            [(1, 1000), (2, 2000), (3, 4000), (6, 32_000), (7, 60_000), (99, 60_000)]
+        {
+            let (least, longest) = waits(attempts);
+            assert!((1..most / 20).contains(&least), "{attempts}: {least}");
+            assert!((most - most / 20..=most).contains(&longest), "{attempts}: {longest}");
+        }
+    }
 }

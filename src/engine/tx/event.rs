@@ -214,6 +214,8 @@ pub enum TxEvent {
         taken: BTreeMap<StepName, u32>,
         /// Why it cannot go on.
         stuck: Option<Stuck>,
+        /// Why other branches cannot.
+        stuck_too: Vec<Stuck>,
         /// Keys that the data has there.
         added: Arc<Map<String, Value>>,
     },

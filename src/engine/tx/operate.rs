@@ -158,10 +158,11 @@ fn moved(
             there(&call.step)?;
         }
     }
-    let stuck = match &tx.stuck {
-        Some(stuck) => Some(Stuck { step: there(&stuck.step)?.name.clone(), ..stuck.clone() }),
-        None => None,
+    let held = |stuck: &Stuck| -> Result<Stuck, Stop> {
+        Ok(Stuck { step: there(&stuck.step)?.name.clone(), ..stuck.clone() })
     };
+    let stuck = tx.stuck.as_ref().map(held).transpose()?;
+    let stuck_too = tx.stuck_too.iter().map(held).collect::<Result<_, _>>()?;
     let taken = tx.taken.iter().map(|(step, count)| (name(step), *count)).collect();
     Ok(TxEvent::Migrated {
         version,
@@ -169,6 +170,7 @@ fn moved(
         open: opened,
         taken,
         stuck,
+        stuck_too,
         added: Arc::new(added(walk, tx, new)?),
     })
 }

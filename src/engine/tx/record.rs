@@ -67,6 +67,8 @@ pub struct Tx {
     pub ending: Option<Ending>,
     /// Why it cannot go on.
     pub stuck: Option<Stuck>,
+    /// Other branches that cannot go on either: each has its turn when the one before goes on.
+    pub stuck_too: Vec<Stuck>,
     /// The users to whom a step was ever fixed, each once: they may know of it for ever.
     pub asked: Vec<Username>,
     /// Whether an operator has stopped it.
@@ -310,6 +312,8 @@ pub struct Ending {
 pub struct Stuck {
     /// The step that could not be undone, or done after the pivot.
     pub step: StepName,
+    /// The join of the branch that it lies in.
+    pub join: Option<u32>,
     /// The refusal's code.
     pub code: Arc<str>,
     /// The refusal in words.

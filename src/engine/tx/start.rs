@@ -141,6 +141,7 @@ impl Begin {
             asked: Vec::new(),
             ending: None,
             stuck: None,
+            stuck_too: Vec::new(),
             calls: Vec::new(),
             next_call: 0,
             paused: false,

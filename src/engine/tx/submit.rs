@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::access::{is_operator, is_owner, lets_in, may_see, may_submit};
 use super::event::TxEvent;
-use super::record::{Claim, Open, Status, Submission, Tx, Who};
+use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who};
 use super::scene::{Asker, Frame};
 use super::view::view;
 use super::walk::{Trigger, Walk, submissions};
@@ -15,7 +15,7 @@ use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::Fact;
 use crate::engine::workflow::{Definition, Step, StepKind, Target};
 use crate::engine::{FieldError, IfMatch, Outcome, Refusal};
-use crate::types::{StepName, TxId};
+use crate::types::TxId;
 
 /// Longest reason of a cancel, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
@@ -382,20 +382,37 @@ pub(in crate::engine) fn repair(
         }
         walk.undo_all()?;
     } else if !super::call::retake(&mut walk, &stuck.step, skips)? {
-        go_on(&mut walk, &stuck.step, skips)?;
+        go_on(&mut walk, &stuck, skips)?;
+    }
+    let next = walk.tx()?.stuck_too.first().cloned();
+    if let (Some(next), None) = (next, &walk.tx()?.stuck) {
+        walk.emit(TxEvent::Stuck(next))?;
     }
     walk.settle()?;
     let view = view(draft, &acting.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// Goes on at a step that was refused after the pivot.
-fn go_on(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> Result<(), Stop> {
+/// Goes on at a step that was refused after the pivot, in its branch. One whose time had come is
+/// open still and is taken; another one opens anew.
+fn go_on(walk: &mut Walk<'_, '_>, stuck: &Stuck, skips: bool) -> Result<(), Stop> {
     let definition = Arc::clone(&walk.definition);
-    let number = Walk::step(&definition, step)?;
+    let number = Walk::step(&definition, &stuck.step)?;
     let step = &definition.steps[number];
-    if skips {
-        return walk.proceed(step.next.as_ref(), None, None, &Frame::default());
+    let mut waits = walk.tx()?.open.iter();
+    let open = waits.find(|open| open.step == step.name && open.join == stuck.join).cloned();
+    let open = open.filter(|_| matches!(step.kind, StepKind::Wait(_)));
+    match (open, skips) {
+        (Some(open), false) => walk.take_by_time(&open, step),
+        (Some(open), true) => {
+            walk.emit(TxEvent::StepClosed { place: open.place, step: step.name.clone() })?;
+            walk.close_siblings(&open)?;
+            walk.proceed(step.next.as_ref(), Some(&open), stuck.join, &Frame::default())
+        }
+        (None, true) => walk.proceed(step.next.as_ref(), None, stuck.join, &Frame::default()),
+        (None, false) => {
+            let target = Target::Step(step.name.clone());
+            walk.go(&target, None, stuck.join, &Frame::default())
+        }
     }
-    walk.go(&Target::Step(step.name.clone()), None, None, &Frame::default())
 }

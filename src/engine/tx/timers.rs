@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::event::TxEvent;
-use super::record::{Open, Status, Tx};
+use super::record::{Open, Purpose, Status, Tx};
 use super::scene::{Asker, Frame};
 use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::state::{Timer, TimerOf};
 use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
-use crate::types::{HoldId, Span, Time, TxId};
+use crate::types::{HoldId, Span, StepName, Time, TxId};
 
 /// Something that is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,18 +82,18 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
             Err(Stop::Refused(refusal)) => {
                 // What cannot go on ends, or waits for an operator; it never fires for ever.
                 walk.draft.back_to(before.clone());
-                let step = stage(walk.tx()?, &what);
-                let step = step.unwrap_or_else(|| definition.first.clone());
+                let (step, join) =
+                    stage(walk.tx()?, &what).unwrap_or_else(|| (definition.first.clone(), None));
                 let ended = match what {
                     Due::Reminder(place) => {
                         walk.emit(TxEvent::Reminded { place, step: step.clone() })
                     }
-                    _ => walk.give_up(&step, &refusal),
+                    _ => walk.give_up(&step, join, &refusal),
                 };
                 match ended.and_then(|()| walk.settle()) {
                     Err(Stop::Refused(_)) => {
                         walk.draft.back_to(before);
-                        walk.stick(&step, &refusal)?;
+                        walk.stick(&step, join, &refusal)?;
                         let (status, timer_at) = (Status::Stuck, None);
                         walk.emit(TxEvent::Settled { status, timer_at })?;
                     }
@@ -112,12 +112,20 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
     Ok(())
 }
 
-fn stage(tx: &Tx, what: &Due) -> Option<crate::types::StepName> {
-    match what {
-        Due::Reminder(place) | Due::Step(place) => tx.at(*place).map(|open| open.step.clone()),
-        Due::Callback(number) => tx.call(*number).map(|call| call.step.clone()),
-        Due::Deadline | Due::Hold(_) => tx.open.first().map(|open| open.step.clone()),
-    }
+fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
+    let open = match what {
+        Due::Reminder(place) | Due::Step(place) => tx.at(*place),
+        Due::Callback(number) => {
+            let call = tx.call(*number)?;
+            let open = match call.purpose {
+                Purpose::Do { place } => tx.at(place),
+                Purpose::Undo | Purpose::Send => None,
+            };
+            return Some((call.step.clone(), open.and_then(|open| open.join)));
+        }
+        Due::Deadline | Due::Hold(_) => tx.open.first(),
+    };
+    open.map(|open| (open.step.clone(), open.join))
 }
 
 fn happen(walk: &mut Walk<'_, '_>, what: &Due) -> Result<(), Stop> {

@@ -214,13 +214,13 @@ impl<'a, 'd> Walk<'a, 'd> {
             roles: inbox_roles(by),
             queued: is_client && step.claim.is_some(),
         };
+        let before = self.draft.savepoint();
         self.emit(TxEvent::StepOpened(Box::new(open)))?;
         if let StepKind::Call(request) = &step.kind {
-            let before = self.draft.savepoint();
             match self.open_call(step, request, place) {
                 Err(Stop::Refused(refusal)) if self.trigger == Trigger::Time => {
                     self.draft.back_to(before);
-                    return self.give_up(&step.name, &refusal);
+                    return self.give_up(&step.name, join, &refusal);
                 }
                 made => return made,
             }
@@ -313,7 +313,7 @@ impl<'a, 'd> Walk<'a, 'd> {
                     (None, Trigger::Request) => Err(refusal.into()),
                     (None, Trigger::Time) => {
                         self.draft.back_to(before);
-                        self.give_up(&step.name, &refusal)
+                        self.give_up(&step.name, join, &refusal)
                     }
                 };
             }
@@ -333,7 +333,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             }
             Err(Stop::Refused(refusal)) => {
                 self.draft.back_to(before);
-                self.give_up(&step.name, &refusal)
+                self.give_up(&step.name, open.join, &refusal)
             }
             Err(need) => Err(need),
         }
@@ -431,18 +431,29 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// What a step that was reached by a time and refused makes of the transaction.
-    pub(super) fn give_up(&mut self, step: &StepName, refusal: &Refusal) -> Result<(), Stop> {
+    pub(super) fn give_up(
+        &mut self,
+        step: &StepName,
+        join: Option<u32>,
+        refusal: &Refusal,
+    ) -> Result<(), Stop> {
         let code: Arc<str> = refusal.name().into();
         if self.tx()?.pivot {
-            return self.stick(step, refusal);
+            return self.stick(step, join, refusal);
         }
         self.compensate(Status::Cancelled, code)
     }
 
-    /// Leaves it to an operator.
-    pub(super) fn stick(&mut self, step: &StepName, refusal: &Refusal) -> Result<(), Stop> {
+    /// Leaves a step, and the branch that it lies in, to an operator.
+    pub(super) fn stick(
+        &mut self,
+        step: &StepName,
+        join: Option<u32>,
+        refusal: &Refusal,
+    ) -> Result<(), Stop> {
         self.emit(TxEvent::Stuck(super::record::Stuck {
             step: step.clone(),
+            join,
             code: refusal.name().into(),
             message: refusal.to_string().into(),
         }))
@@ -500,7 +511,7 @@ impl<'a, 'd> Walk<'a, 'd> {
                 }
                 Err(Stop::Refused(refusal)) => {
                     self.draft.back_to(before);
-                    return self.stick(&done.step, &refusal);
+                    return self.stick(&done.step, None, &refusal);
                 }
                 Err(need) => return Err(need),
             }
