@@ -127,6 +127,24 @@ pub(super) fn put_body(bytes: &mut Vec<u8>, entry: &[u8], writes: &[Write]) {
     }
 }
 
+/// Where the values of a body lie, asked for write by write.
+#[derive(Debug)]
+pub(super) struct ValueOffsets(usize);
+
+impl ValueOffsets {
+    /// For a body with this entry that begins at `body_at`.
+    pub(super) const fn new(body_at: usize, entry: &[u8]) -> Self {
+        Self(body_at + 8 + entry.len())
+    }
+
+    /// Where the value of the next write begins.
+    pub(super) fn next(&mut self, write: &Write) -> usize {
+        let value_at = self.0 + 6 + write.key.len();
+        self.0 = value_at + write.value.as_ref().map_or(0, Bytes::len);
+        value_at
+    }
+}
+
 /// Entry and writes of a body; `None`: it is none.
 #[must_use]
 pub fn read_body(body: &Bytes) -> Option<(Bytes, Vec<Write>)> {

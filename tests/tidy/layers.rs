@@ -11,7 +11,6 @@ pub(super) const LAYERS: [&str; 8] =
 const ROOMS: [(&str, &[&str]); 13] = [
     ("sled", &["store"]),
     ("crc32c", &["store"]),
-    ("lz4_flex", &["store"]),
     ("bincode", &["store", "records"]),
     ("argon2", &["app"]),
     ("warp", &["http", "cli"]),

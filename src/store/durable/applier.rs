@@ -1,5 +1,5 @@
-//! The applier's thread: merges memory into sled, syncs and notes it, writes bases, retires
-//! segments. One after the other in one thread: between two merges sled stands exactly at one
+//! The applier's thread: merges memory into sled, syncs and notes it, writes bases and lets the
+//! index adopt them, retires segments. One after the other in one thread: between two merges sled stands exactly at one
 //! revision.
 
 use std::path::PathBuf;
@@ -9,22 +9,32 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::StoreError;
-use super::base::{Base, BaseWriter};
+use super::base::{Base, BaseReader, BaseRow, BaseWriter};
 use super::note::{Note, NoteFile, Position};
+use super::place::ENTRY_BYTES_MAX;
 use super::shared::Shared;
 use super::tables::Frozen;
 
-/// Rows of sled that a base takes in between two merges.
+/// Rows that a base takes in, or that the index adopts, between two merges.
 const BASE_ROWS: usize = 20_000;
 /// A look at the room after so many bytes that sled may have written meanwhile: each key that is
-/// merged may write its whole leaf, with as many values as a leaf holds before it splits.
+/// merged may write its whole leaf, with as many entries as a leaf holds before it splits.
 const LOOK_EVERY_BYTES: usize = 4 * 1024 * 1024;
-const LEAF_VALUES: usize = 16;
+const LEAF_ENTRIES: usize = 16;
 /// How long to wait for room on the disk before looking again.
 const ROOM_WAIT: Duration = Duration::from_millis(100);
 
 /// How long after a base that could not be written another is tried.
 const BASE_PAUSE: Duration = Duration::from_secs(30);
+
+/// A base on its way.
+#[derive(Debug)]
+enum Making {
+    /// It is being written.
+    Write(BaseWriter),
+    /// It is on the disk, and the index is adopting it.
+    Adopt(BaseReader),
+}
 
 /// What the applier knows.
 #[derive(Debug)]
@@ -35,23 +45,26 @@ pub(super) struct Applier {
     applied: Position,
     /// Where sled is known to stand on the disk.
     noted: Position,
+    /// The base that the index has adopted.
     base: Option<Base>,
-    writing: Option<BaseWriter>,
+    making: Option<Making>,
     base_dir: PathBuf,
     base_not_before: Instant,
 }
 
 impl Applier {
-    /// Goes on with a sled that stands, noted, at `noted`.
+    /// Goes on with a sled that stands, noted, at `noted`, with the base that it has adopted and one
+    /// that it has not.
     pub(super) fn new(
         shared: Arc<Shared>,
         note: NoteFile,
         noted: Position,
-        base: Option<Base>,
-    ) -> Self {
+        (base, unadopted): (Option<Base>, Option<Base>),
+    ) -> Result<Self, StoreError> {
         let base_dir = shared.options.dir.join("base");
         let base_not_before = Instant::now();
-        Self { shared, note, applied: noted, noted, base, writing: None, base_dir, base_not_before }
+        let making = unadopted.map(Base::reader).transpose()?.map(Making::Adopt);
+        Ok(Self { shared, note, applied: noted, noted, base, making, base_dir, base_not_before })
     }
 
     /// Runs until the store is abandoned, or is closing and everything is merged and noted.
@@ -70,7 +83,7 @@ impl Applier {
     fn work(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
         loop {
-            let pause = match self.writing {
+            let pause = match self.making {
                 Some(_) => Duration::ZERO,
                 None => shared.options.apply_interval,
             };
@@ -89,7 +102,7 @@ impl Applier {
             if behind >= shared.options.checkpoint_after_bytes {
                 self.checkpoint()?;
             }
-            self.base();
+            self.base()?;
         }
     }
 
@@ -102,26 +115,25 @@ impl Applier {
         }
         let Frozen { table, position, .. } = shared.memory.freeze();
         let mut unseen_bytes = LOOK_EVERY_BYTES;
-        for (key, slot) in table.iter() {
+        for (key, kept) in table.iter() {
             if unseen_bytes >= LOOK_EVERY_BYTES {
                 if !self.await_room()? {
                     return Ok(false);
                 }
                 unseen_bytes = 0;
             }
-            shared.index.apply(key, slot)?;
-            let value_bytes = slot.value.as_ref().map_or(0, Bytes::len);
-            unseen_bytes += (key.len() + value_bytes) * LEAF_VALUES;
+            shared.index.apply(key, kept)?;
+            unseen_bytes += leaf_bytes(key);
         }
         // sled divides a leaf that has grown too large when it comes by it the next time, a reader's
         // time too. It is done here: a reader has no business to write, least of all on a full disk.
         for (key, _) in table.iter() {
-            shared.index.get(key)?;
+            shared.index.revision(key)?;
         }
-        if let Some(Err(error)) = self.writing.as_mut().map(|writing| writing.amend(&table)) {
-            tracing::warn!(%error, "could not write a base; trying again later");
-            self.writing = None;
-            self.base_not_before = Instant::now() + BASE_PAUSE;
+        if let Some(Making::Write(writing)) = &mut self.making
+            && let Err(error) = writing.amend(&table)
+        {
+            self.give_up_base(&error);
         }
         // At once, while there is room that was looked at: sled must have nothing left to write when
         // somebody else fills the disk.
@@ -157,19 +169,27 @@ impl Applier {
     }
 
     /// Begins a base when the journal has outgrown the last one, or goes on with the one begun.
+    fn base(&mut self) -> Result<(), StoreError> {
+        if let Some(Making::Adopt(_)) = &self.making {
+            return self.adopt();
+        }
+        if let Err(error) = self.write_base() {
+            self.give_up_base(&error);
+        }
+        Ok(())
+    }
+
     /// A base that cannot be written costs nothing but the room of the journal that it would have
     /// freed, so that is no reason to stop.
-    fn base(&mut self) {
-        if let Err(error) = self.write_base() {
-            tracing::warn!(%error, "could not write a base; trying again later");
-            self.writing = None;
-            self.base_not_before = Instant::now() + BASE_PAUSE;
-        }
+    fn give_up_base(&mut self, error: &StoreError) {
+        tracing::warn!(%error, "could not write a base; trying again later");
+        self.making = None;
+        self.base_not_before = Instant::now() + BASE_PAUSE;
     }
 
     fn write_base(&mut self) -> Result<(), StoreError> {
         let shared = self.shared.clone();
-        if self.writing.is_none() {
+        if self.making.is_none() {
             let last = self.base.as_ref().map_or(Position::start(), |base| base.position);
             let last_bytes = self.base.as_ref().map_or(0, |base| base.bytes);
             let behind = shared.journal.bytes_between(last, self.applied);
@@ -178,15 +198,58 @@ impl Applier {
             if !due || shared.room.is_short() || !shared.room.allows(last_bytes)? {
                 return Ok(());
             }
-            self.writing = Some(BaseWriter::begin(&self.base_dir)?);
+            let number = self.base.as_ref().map_or(1, |base| base.number + 1);
+            self.making = Some(Making::Write(BaseWriter::begin(&self.base_dir, number)?));
         }
-        let Some(writing) = &mut self.writing else { return Ok(()) };
+        let Some(Making::Write(writing)) = &mut self.making else { return Ok(()) };
         if !writing.walk(&shared.index, BASE_ROWS)? {
             return Ok(());
         }
-        let Some(writing) = self.writing.take() else { return Ok(()) };
-        let base = writing.finish(self.applied)?;
-        shared.counters.base(base.bytes);
+        if let Some(Making::Write(writing)) = self.making.take() {
+            let base = writing.finish(self.applied)?;
+            shared.counters.base(base.bytes);
+            shared.values.add(base.clone());
+            self.making = Some(Making::Adopt(base.reader()?));
+        }
+        Ok(())
+    }
+
+    /// Lets the index adopt some more of the base that is on the disk. When all is done and noted,
+    /// nothing is read any more from older bases, nor from the journal before the base's position.
+    fn adopt(&mut self) -> Result<(), StoreError> {
+        let shared = self.shared.clone();
+        let mut rows = 0;
+        let mut unseen_bytes = LOOK_EVERY_BYTES;
+        while rows < BASE_ROWS {
+            if unseen_bytes >= LOOK_EVERY_BYTES {
+                if !self.await_room()? {
+                    return Ok(());
+                }
+                unseen_bytes = 0;
+            }
+            let Some(Making::Adopt(reader)) = &mut self.making else { return Ok(()) };
+            let Some(block) = reader.next_block()? else { return self.adopted() };
+            rows += block.len();
+            for BaseRow { row, deleted, spot } in block {
+                if !deleted {
+                    shared.index.adopt(&row.key, row.revision, &row.value, spot)?;
+                    unseen_bytes += leaf_bytes(&row.key);
+                }
+            }
+        }
+        shared.index.sync()
+    }
+
+    fn adopted(&mut self) -> Result<(), StoreError> {
+        let Some(Making::Adopt(BaseReader { base, .. })) = self.making.take() else {
+            return Ok(());
+        };
+        let shared = &self.shared;
+        shared.index.set_adopted(base.number)?;
+        shared.index.sync()?;
+        self.note.write(&Note { index: shared.index.id(), position: self.applied })?;
+        self.noted = self.applied;
+        shared.values.keep_only(base.number);
         base.remove_others()?;
         self.base = Some(base);
         self.retire()
@@ -199,4 +262,9 @@ impl Applier {
         let needless = if base_is_older { base.position } else { self.noted };
         self.shared.journal.retire(needless, self.shared.options.journal_retain_bytes)
     }
+}
+
+/// What the disk may be asked for when `key` is written into sled.
+fn leaf_bytes(key: &Bytes) -> usize {
+    (key.len() + ENTRY_BYTES_MAX) * LEAF_ENTRIES
 }

@@ -1,48 +1,55 @@
-//! Bases: all records at one revision, packed, checksummed and compressed in one file.
+//! Bases: all records at one revision, packed and checksummed in one file.
 //!
 //! ```text
 //! base   = magic [8], blocks, footer
-//! block  = raw bytes u32, packed bytes u32, crc32c u32, LZ4 of rows
+//! block  = bytes u32, crc32c u32, rows
 //! row    = revision u64, key bytes u16, value bytes u32 (u32::MAX: deleted), key, value
-//! footer = magic [8], position (56 bytes), blocks u64, rows u64, crc32c u32
+//! footer = magic [8], number u64, position (56 bytes), blocks u64, rows u64, crc32c u32
 //! ```
 //!
-//! Written while commits go on: sled is walked in slices between two merges of memory into it, and
-//! what a merge changes behind the walk is appended as rows of its own. Later rows of a key win, so
-//! when the walk is through, the file is exact at the last merge's revision.
+//! Written while commits go on: the index is walked in slices between two merges of memory into it,
+//! and what a merge changes behind the walk is appended as rows of its own. Later rows of a key win,
+//! so when the walk is through, the file is exact at the last merge's revision.
+//!
+//! Not compressed: when a base is on the disk, the index *adopts* it. Values that lie elsewhere are
+//! from then on read from it, each at its own place, and what they came from may go.
 
 use std::fs::{self, File};
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write as _};
+use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::chain::Reader;
+use super::super::chain::{Reader, length};
 use super::super::{KeyRange, Order, Row, StoreError};
 use super::files::{self, Io};
 use super::index::Index;
 use super::note::Position;
-use super::tables::{Slot, Table};
+use super::place::{Home, Spot};
+use super::tables::Table;
 use crate::types::Revision;
 
 const MAGIC: [u8; 8] = *b"ABIDEBAS";
 const MAGIC_FOOTER: [u8; 8] = *b"ABIDEEND";
-const BLOCK_HEADER: usize = 12;
+const BLOCK_HEADER: usize = 8;
 const BLOCK_BYTES: usize = 256 * 1024;
 /// No block is larger: one row takes a block over [`BLOCK_BYTES`] by at most one value.
 const BLOCK_BYTES_MAX: u32 = 1024 * 1024;
-const FOOTER: usize = 8 + Position::BYTES + 8 + 8 + 4;
+const FOOTER: usize = 8 + 8 + Position::BYTES + 8 + 8 + 4;
 const DELETED: u32 = u32::MAX;
 
-/// The file name of the base at a revision.
-pub(super) fn file_name(revision: Revision) -> String {
-    format!("{:020}.base", revision.get())
+/// The file name of the base with this number.
+pub(super) fn file_name(number: u64) -> String {
+    format!("{number:010}.base")
 }
 
 /// A base in the making.
 #[derive(Debug)]
 pub(super) struct BaseWriter {
+    number: u64,
     dir: PathBuf,
     path: PathBuf,
     file: BufWriter<File>,
@@ -55,12 +62,13 @@ pub(super) struct BaseWriter {
 }
 
 impl BaseWriter {
-    /// Begins a base in `dir`.
-    pub(super) fn begin(dir: &Path) -> Result<Self, StoreError> {
+    /// Begins the base with this number in `dir`.
+    pub(super) fn begin(dir: &Path, number: u64) -> Result<Self, StoreError> {
         let path = dir.join("base.tmp");
         let mut file = BufWriter::new(File::create(&path).io(&path)?);
         file.write_all(&MAGIC).io(&path)?;
         Ok(Self {
+            number,
             dir: dir.to_path_buf(),
             path,
             file,
@@ -89,8 +97,8 @@ impl BaseWriter {
     pub(super) fn amend(&mut self, table: &Table) -> Result<(), StoreError> {
         let Some(cursor) = self.cursor.clone() else { return Ok(()) };
         let passed = (Bound::Unbounded, Bound::Included(&cursor));
-        for (key, Slot { revision, value }) in table.range::<Bytes, _>(passed) {
-            self.row(key, *revision, value.as_ref())?;
+        for (key, kept) in table.range::<Bytes, _>(passed) {
+            self.row(key, kept.slot.revision, kept.slot.value.as_ref())?;
         }
         Ok(())
     }
@@ -116,17 +124,14 @@ impl BaseWriter {
         if self.block.is_empty() {
             return Ok(());
         }
-        let packed = lz4_flex::block::compress(&self.block);
-        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
         let mut header = [0; BLOCK_HEADER];
-        header[..4].copy_from_slice(&length(self.block.len()));
-        header[4..8].copy_from_slice(&length(packed.len()));
-        let checksum = block_checksum(self.blocks, &header[..8], &packed);
-        header[8..].copy_from_slice(&checksum.to_le_bytes());
+        header[..4].copy_from_slice(&length(self.block.len()).to_le_bytes());
+        let checksum = block_checksum(self.blocks, &self.block);
+        header[4..].copy_from_slice(&checksum.to_le_bytes());
         self.file.write_all(&header).io(&self.path)?;
-        self.file.write_all(&packed).io(&self.path)?;
+        self.file.write_all(&self.block).io(&self.path)?;
         self.blocks += 1;
-        self.bytes += (BLOCK_HEADER + packed.len()) as u64;
+        self.bytes += (BLOCK_HEADER + self.block.len()) as u64;
         self.block.clear();
         Ok(())
     }
@@ -136,6 +141,7 @@ impl BaseWriter {
         self.end_block()?;
         let mut footer = Vec::with_capacity(FOOTER);
         footer.extend_from_slice(&MAGIC_FOOTER);
+        footer.extend_from_slice(&self.number.to_le_bytes());
         position.write(&mut footer);
         footer.extend_from_slice(&self.blocks.to_le_bytes());
         footer.extend_from_slice(&self.rows.to_le_bytes());
@@ -143,22 +149,22 @@ impl BaseWriter {
         self.file.write_all(&footer).io(&self.path)?;
         self.file.flush().io(&self.path)?;
         self.file.get_ref().sync_all().io(&self.path)?;
-        let path = self.dir.join(file_name(position.revision));
+        let path = self.dir.join(file_name(self.number));
         fs::rename(&self.path, &path).io(&path)?;
         files::sync_dir(&self.dir)?;
-        let bytes = self.bytes + (MAGIC.len() + FOOTER) as u64;
-        Ok(Base { path, position, bytes, rows: self.rows, blocks: self.blocks })
+        Base::open(&path)
     }
 }
 
-fn block_checksum(number: u64, header: &[u8], packed: &[u8]) -> u32 {
-    let checksum = crc32c::crc32c(&number.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c_append(checksum, header), packed)
+fn block_checksum(number: u64, rows: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), rows)
 }
 
 /// A finished base.
 #[derive(Clone, Debug)]
 pub(super) struct Base {
+    /// Its number, which no other base of the directory ever had.
+    pub(super) number: u64,
     /// Its file.
     pub(super) path: PathBuf,
     /// Where the journal goes on from it.
@@ -168,42 +174,46 @@ pub(super) struct Base {
     /// Rows in it, amended ones more than once.
     pub(super) rows: u64,
     blocks: u64,
+    file: Arc<File>,
 }
 
 impl Base {
-    /// The newest base of a directory whose footer is right; touches nothing.
-    pub(super) fn newest(dir: &Path) -> Result<Option<Self>, StoreError> {
-        let names = files::names(dir)?;
-        let bases =
-            names.iter().filter(|name| Path::new(name).extension().is_some_and(|e| e == "base"));
+    /// The bases of a directory, oldest first, and what is wrong with those that cannot be opened;
+    /// touches nothing.
+    pub(super) fn all(dir: &Path) -> Result<(Vec<Self>, Option<StoreError>), StoreError> {
+        let mut bases = Vec::new();
         let mut problem = None;
-        for name in bases.rev() {
-            match Self::open(&dir.join(name)) {
-                Ok(base) => return Ok(Some(base)),
-                Err(error) => problem = problem.or(Some(error)),
+        for name in files::names(dir)? {
+            if Path::new(&name).extension().is_some_and(|extension| extension == "base") {
+                match Self::open(&dir.join(name)) {
+                    Ok(base) => bases.push(base),
+                    Err(error) => problem = Some(error),
+                }
             }
         }
-        problem.map_or(Ok(None), Err)
+        Ok((bases, problem))
     }
 
     fn open(path: &Path) -> Result<Self, StoreError> {
-        let mut file = File::open(path).io(path)?;
+        let file = File::open(path).io(path)?;
         let bytes = file.metadata().io(path)?.len();
         let at = bytes.saturating_sub(FOOTER as u64);
         let damaged = || files::damaged(path, at, "the base's footer is damaged");
-        file.seek(SeekFrom::Start(at)).io(path)?;
         let mut footer = [0; FOOTER];
-        file.read_exact(&mut footer).map_err(|_| damaged())?;
+        file.read_exact_at(&mut footer, at).map_err(|_| damaged())?;
         let parsed = (|| {
             let mut rest = Reader(&footer);
             let magic = rest.array::<8>()?;
+            let number = rest.u64()?;
             let position = Position::read(&mut rest)?;
             let (blocks, rows) = (rest.u64()?, rest.u64()?);
             let right = rest.u32()? == crc32c::crc32c(&footer[..FOOTER - 4]);
-            (magic == MAGIC_FOOTER && right).then_some((position, blocks, rows))
+            let named = path.file_name().and_then(|name| name.to_str()) == Some(&file_name(number));
+            (magic == MAGIC_FOOTER && right && named).then_some((number, position, blocks, rows))
         })();
-        let (position, blocks, rows) = parsed.ok_or_else(damaged)?;
-        Ok(Self { path: path.to_path_buf(), position, bytes, rows, blocks })
+        let (number, position, blocks, rows) = parsed.ok_or_else(damaged)?;
+        let (path, file) = (path.to_path_buf(), Arc::new(file));
+        Ok(Self { number, path, position, bytes, rows, blocks, file })
     }
 
     /// Removes every other base of its directory.
@@ -218,52 +228,98 @@ impl Base {
         Ok(())
     }
 
+    /// Fills `bytes` with what lies at `at`.
+    pub(super) fn read_at(&self, bytes: &mut [u8], at: u64) -> io::Result<()> {
+        self.file.read_exact_at(bytes, at)
+    }
+
+    /// Reads it from its beginning.
+    pub(super) fn reader(self) -> Result<BaseReader, StoreError> {
+        let path = &self.path;
+        let mut file = BufReader::with_capacity(1 << 20, File::open(path).io(path)?);
+        let mut magic = [0; 8];
+        file.read_exact(&mut magic).map_err(|_| files::damaged(path, 0, CUT_SHORT))?;
+        if magic != MAGIC {
+            return Err(files::damaged(path, 0, "not a base"));
+        }
+        Ok(BaseReader { base: self, file, at: MAGIC.len() as u64, blocks: 0, rows: 0 })
+    }
+
     /// Hands every row to `sink` in the order of the file, each block checked before its rows.
     pub(super) fn read(
         &self,
-        mut sink: impl FnMut(Row, bool) -> Result<(), StoreError>,
+        mut sink: impl FnMut(BaseRow) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        let path = &self.path;
-        let mut file = BufReader::with_capacity(1 << 20, File::open(path).io(path)?);
-        let mut at = 0;
-        let damaged = |at: u64, what: &str| files::damaged(path, at, what);
-        let mut magic = [0; 8];
-        file.read_exact(&mut magic).map_err(|_| damaged(0, "the base is cut short"))?;
-        if magic != MAGIC {
-            return Err(damaged(0, "not a base"));
-        }
-        at += MAGIC.len() as u64;
-        let mut rows = 0;
-        for number in 0..self.blocks {
-            let mut header = [0; BLOCK_HEADER];
-            file.read_exact(&mut header).map_err(|_| damaged(at, "the base is cut short"))?;
-            let mut fields = Reader(&header);
-            let fields = (|| Some((fields.u32()?, fields.u32()?, fields.u32()?)))();
-            let (raw, packed, checksum) = fields.unwrap_or_default();
-            if raw > BLOCK_BYTES_MAX || packed > BLOCK_BYTES_MAX * 2 {
-                return Err(damaged(at, "a block of the base is damaged"));
-            }
-            let mut bytes = vec![0; packed as usize];
-            file.read_exact(&mut bytes).map_err(|_| damaged(at, "the base is cut short"))?;
-            if checksum != block_checksum(number, &header[..8], &bytes) {
-                return Err(damaged(at, "a block of the base is damaged"));
-            }
-            let block = lz4_flex::block::decompress(&bytes, raw as usize)
-                .map_err(|_| damaged(at, "a block of the base cannot be unpacked"))?;
-            let block = Bytes::from(block);
-            let mut rest = Reader(&block);
-            while !rest.0.is_empty() {
-                let (row, deleted) =
-                    parse_row(&block, &mut rest).ok_or_else(|| damaged(at, "a row is damaged"))?;
-                rows += 1;
-                sink(row, deleted)?;
-            }
-            at += (BLOCK_HEADER + bytes.len()) as u64;
-        }
-        if rows != self.rows || at + FOOTER as u64 != self.bytes {
-            return Err(damaged(at, "the base does not hold what its footer says"));
+        let mut reader = self.clone().reader()?;
+        while let Some(rows) = reader.next_block()? {
+            rows.into_iter().try_for_each(&mut sink)?;
         }
         Ok(())
+    }
+}
+
+const CUT_SHORT: &str = "the base is cut short";
+
+/// A row of a base.
+#[derive(Clone, Debug)]
+pub(super) struct BaseRow {
+    /// Key, revision and value, which is empty where the key is deleted.
+    pub(super) row: Row,
+    /// Whether this is what is left of a key that an earlier row of the base has.
+    pub(super) deleted: bool,
+    /// Where the value lies.
+    pub(super) spot: Spot,
+}
+
+/// A base that is read block by block.
+#[derive(Debug)]
+pub(super) struct BaseReader {
+    /// The base.
+    pub(super) base: Base,
+    file: BufReader<File>,
+    at: u64,
+    blocks: u64,
+    rows: u64,
+}
+
+impl BaseReader {
+    /// The rows of the next block, checked; `None`: all was read and is what the footer says.
+    pub(super) fn next_block(&mut self) -> Result<Option<Vec<BaseRow>>, StoreError> {
+        let damaged = |at: u64, what: &str| files::damaged(&self.base.path, at, what);
+        let at = self.at;
+        if self.blocks == self.base.blocks {
+            let is_all = self.rows == self.base.rows && at + FOOTER as u64 == self.base.bytes;
+            let what = "the base does not hold what its footer says";
+            return if is_all { Ok(None) } else { Err(damaged(at, what)) };
+        }
+        let mut header = [0; BLOCK_HEADER];
+        self.file.read_exact(&mut header).map_err(|_| damaged(at, CUT_SHORT))?;
+        let mut fields = Reader(&header);
+        let fields = (|| Some((fields.u32()?, fields.u32()?)))();
+        let (bytes, checksum) = fields.unwrap_or_default();
+        if bytes > BLOCK_BYTES_MAX {
+            return Err(damaged(at, "a block of the base is damaged"));
+        }
+        let mut block = vec![0; bytes as usize];
+        self.file.read_exact(&mut block).map_err(|_| damaged(at, CUT_SHORT))?;
+        if checksum != block_checksum(self.blocks, &block) {
+            return Err(damaged(at, "a block of the base is damaged"));
+        }
+        let block = Bytes::from(block);
+        let mut rest = Reader(&block);
+        let mut rows = Vec::new();
+        while !rest.0.is_empty() {
+            let (row, deleted) =
+                parse_row(&block, &mut rest).ok_or_else(|| damaged(at, "a row is damaged"))?;
+            let behind = (block.len() - rest.0.len() - row.value.len()) as u64;
+            let offset = at + BLOCK_HEADER as u64 + behind;
+            let spot = Spot { home: Home::Base(self.base.number), offset };
+            rows.push(BaseRow { row, deleted, spot });
+        }
+        self.blocks += 1;
+        self.rows += rows.len() as u64;
+        self.at += (BLOCK_HEADER + block.len()) as u64;
+        Ok(Some(rows))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::StoreError;
 use super::frame::{FrameBuilder, FrameHeader, padded};
 use super::note::Position;
+use super::place::{Home, Spot};
 use super::segment::{FIRST_FRAME, Segment};
 use super::shared::Shared;
 use super::stage::Group;
@@ -106,7 +107,8 @@ impl Committer {
         shared.counters.group(commits, header.padded(), started.elapsed());
         self.segment.note_frame(&header, at);
         self.position = Position { revision: last, link, ..self.position };
-        let (active_bytes, replaced) = shared.memory.publish(&writes, self.position);
+        let frame = Spot { home: Home::Journal(self.segment.sequence), offset: at };
+        let (active_bytes, replaced) = shared.memory.publish(&writes, frame, self.position);
         shared.durable.store(last.get(), Ordering::Release);
         shared.writable.store(self.writable(), Ordering::Release);
         let waiters = shared.stage().settle(&writes, last);

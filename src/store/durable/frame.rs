@@ -15,7 +15,7 @@
 
 use bytes::Bytes;
 
-use super::super::chain::{self, ChainEntry, Link, Reader, length};
+use super::super::chain::{self, ChainEntry, Link, Reader, ValueOffsets, length};
 use super::super::{Batch, LogEntry};
 use crate::types::Revision;
 
@@ -56,8 +56,14 @@ impl FrameBuilder {
         Self { bytes, commits: 0, first }
     }
 
-    /// Appends a commit; answers with the chain's link after it.
-    pub(super) fn push(&mut self, before: Link, salt: &[u8; 16], batch: &Batch) -> Link {
+    /// Appends a commit; answers with the chain's link after it, and with where its values
+    /// lie in the frame.
+    pub(super) fn push(
+        &mut self,
+        before: Link,
+        salt: &[u8; 16],
+        batch: &Batch,
+    ) -> (Link, ValueOffsets) {
         let revision = Revision::new(self.first.get() + u64::from(self.commits));
         self.bytes.reserve(encoded_bytes(batch));
         self.bytes.extend_from_slice(&batch.at_ms.to_le_bytes());
@@ -69,7 +75,9 @@ impl FrameBuilder {
         let body_bytes = length(self.bytes.len() - body_at);
         self.bytes[size_at..body_at].copy_from_slice(&body_bytes.to_le_bytes());
         self.commits += 1;
-        before.after(revision, batch.at_ms, &chain::commitment(salt, &self.bytes[body_at..]))
+        let link =
+            before.after(revision, batch.at_ms, &chain::commitment(salt, &self.bytes[body_at..]));
+        (link, ValueOffsets::new(body_at, &batch.entry))
     }
 
     /// Bytes of payload so far.
@@ -152,6 +160,11 @@ impl Frame {
         let covered = bytes.get(8..end)?;
         (checksum(generation, covered) == header.checksum)
             .then(|| Self { header, payload: bytes.slice(HEADER..end) })
+    }
+
+    /// Where in the frame `part` begins, which [`Frame::commits`] gave.
+    pub(super) fn offset_of(&self, part: &Bytes) -> usize {
+        HEADER + part.as_ptr().addr().saturating_sub(self.payload.as_ptr().addr())
     }
 
     /// The commits in it and the link after the last; `None`: the payload is no list of commits,

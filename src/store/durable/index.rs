@@ -1,31 +1,36 @@
 //! sled: the index that serves what the journal and the base know.
 //!
-//! One tree. A value lies behind the revision of its commit, 8 bytes big-endian. Two keys of the
-//! index's own begin with a zero byte, which the layer above may use too: they are apart because
-//! its keys all get one byte in front.
+//! One tree: for each key an [`Entry`](super::place::Entry), which says where the value lies. The
+//! values themselves stay where they were written, in the journal and then in a base, but for small
+//! ones. Three keys of the index's own begin with a zero byte, which the layer above may use too:
+//! they are apart because its keys all get one byte in front.
 
 use std::fs::{self, File};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use sled::IVec;
 
 use super::super::{KeyRange, Order, Row, StoreError, Versioned, sync};
 use super::files::{self, Io};
 use super::note::IndexId;
-use super::tables::{Slot, bounds};
+use super::place::{self, Content, Entry, Spot};
+use super::tables::{Kept, bounds};
+use super::values::Values;
 use crate::types::Revision;
 
-/// Large enough that a leaf, which splits above 16 entries of at most 64 KiB, never exceeds a
+/// Large enough that a leaf, which splits above 16 entries of at most 600 bytes, never exceeds a
 /// quarter of it: such a page would go to a file that sled never syncs.
-const SLED_SEGMENT_BYTES: usize = 8 * 1024 * 1024;
+const SLED_SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 /// In front of every key of the layer above.
 const USER: u8 = 1;
 const KEY_ID: &[u8] = b"\0id";
 const KEY_APPLIED: &[u8] = b"\0applied";
+const KEY_ADOPTED: &[u8] = b"\0adopted";
 
 /// An open sled database.
 #[derive(Debug)]
@@ -33,6 +38,7 @@ pub(super) struct Index {
     db: sled::Db,
     path: PathBuf,
     id: IndexId,
+    values: Arc<Values>,
     /// Behind `db`, so that it is dropped after it.
     _last: LastHandle,
 }
@@ -64,6 +70,7 @@ impl Index {
     pub(super) fn create(
         path: &Path,
         cache_bytes: u64,
+        values: Arc<Values>,
         fill: impl FnOnce(&Self) -> Result<Revision, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut id = IndexId::default();
@@ -75,7 +82,7 @@ impl Index {
         files::remove_dir(&fresh)?;
         let db = open_sled(&fresh, cache_bytes)?;
         db.insert(KEY_ID, &id).map_err(|error| broken(&fresh, &error))?;
-        let index = Self::new(db, fresh.clone(), id);
+        let index = Self::new(db, fresh.clone(), id, values.clone());
         let revision = fill(&index)?;
         index.set_applied(revision)?;
         let calls = sync::calls();
@@ -96,11 +103,15 @@ impl Index {
         files::remove_dir(path)?;
         fs::rename(&fresh, path).io(path)?;
         path.parent().map_or(Ok(()), files::sync_dir)?;
-        Self::open(path, cache_bytes)
+        Self::open(path, cache_bytes, values)
     }
 
     /// Opens a database that [`Index::create`] made.
-    pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    pub(super) fn open(
+        path: &Path,
+        cache_bytes: u64,
+        values: Arc<Values>,
+    ) -> Result<Self, StoreError> {
         if !path.join("db").is_file() {
             return Err(StoreError::Open {
                 path: path.to_path_buf(),
@@ -111,12 +122,12 @@ impl Index {
         let id = guarded(path, || db.get(KEY_ID))?
             .and_then(|id| IndexId::try_from(id.as_ref()).ok())
             .ok_or_else(|| files::damaged(path, 0, "the index has lost its id"))?;
-        Ok(Self::new(db, path.to_path_buf(), id))
+        Ok(Self::new(db, path.to_path_buf(), id, values))
     }
 
-    fn new(db: sled::Db, path: PathBuf, id: IndexId) -> Self {
+    fn new(db: sled::Db, path: PathBuf, id: IndexId, values: Arc<Values>) -> Self {
         let last = LastHandle(Some(db.clone()));
-        Self { db, path, id, _last: last }
+        Self { db, path, id, values, _last: last }
     }
 
     /// Names this database.
@@ -126,24 +137,68 @@ impl Index {
 
     /// The revision up to which everything was applied.
     pub(super) fn applied(&self) -> Result<Revision, StoreError> {
-        guarded(&self.path, || self.db.get(KEY_APPLIED))?
-            .and_then(|bytes| <[u8; 8]>::try_from(bytes.as_ref()).ok())
-            .map(|bytes| Revision::new(u64::from_be_bytes(bytes)))
+        self.own(KEY_APPLIED)?
+            .map(Revision::new)
             .ok_or_else(|| files::damaged(&self.path, 0, "the index does not say how far it is"))
+    }
+
+    /// The number of the base that everything at or before its revision was moved to; older values
+    /// lie nowhere else. `None`: all lie in the journal.
+    pub(super) fn adopted(&self) -> Result<Option<u64>, StoreError> {
+        self.own(KEY_ADOPTED)
+    }
+
+    fn own(&self, key: &[u8]) -> Result<Option<u64>, StoreError> {
+        let found = guarded(&self.path, || self.db.get(key))?;
+        let number = |bytes: IVec| <[u8; 8]>::try_from(bytes.as_ref()).ok().map(u64::from_be_bytes);
+        let what = "one of the index's own entries is no number";
+        found
+            .map(|found| number(found).ok_or_else(|| files::damaged(&self.path, 0, what)))
+            .transpose()
     }
 
     /// The value of `key`.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        let found = self.db.get(stored_key(key)).map_err(|error| broken(&self.path, &error))?;
-        found.map(|value| self.versioned(&value)).transpose()
+        let Some(entry) = self.entry(key)? else { return Ok(None) };
+        self.resolve(&stored_key(key), entry)
     }
 
-    fn versioned(&self, stored: &[u8]) -> Result<Versioned, StoreError> {
-        let (revision, value) = stored
-            .split_first_chunk()
-            .ok_or_else(|| files::damaged(&self.path, 0, "a value without its revision"))?;
-        let revision = Revision::new(u64::from_be_bytes(*revision));
-        Ok(Versioned { revision, value: Bytes::copy_from_slice(value) })
+    /// The revision of `key`'s value, which is not read.
+    pub(super) fn revision(&self, key: &[u8]) -> Result<Option<Revision>, StoreError> {
+        Ok(self.entry(key)?.map(|entry| entry.revision))
+    }
+
+    fn entry(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        let found = self.db.get(stored_key(key)).map_err(|error| broken(&self.path, &error))?;
+        found.map(|stored| self.decode(&stored)).transpose()
+    }
+
+    fn decode(&self, stored: &[u8]) -> Result<Entry, StoreError> {
+        place::decode(stored)
+            .ok_or_else(|| files::damaged(&self.path, 0, "an entry of the index cannot be read"))
+    }
+
+    /// Reads the value of an entry. Where its file is gone, the value was moved meanwhile: then the
+    /// index has a newer entry, or none if the key is deleted.
+    fn resolve(&self, stored_key: &[u8], entry: Entry) -> Result<Option<Versioned>, StoreError> {
+        let mut entry = entry;
+        loop {
+            let Entry { revision, content } = entry;
+            let place = match content {
+                Content::Small(value) => return Ok(Some(Versioned { revision, value })),
+                Content::Placed(place) => place,
+            };
+            if let Some(value) = self.values.read(&place)? {
+                return Ok(Some(Versioned { revision, value }));
+            }
+            let found = self.db.get(stored_key).map_err(|error| broken(&self.path, &error))?;
+            let Some(found) = found else { return Ok(None) };
+            entry = self.decode(&found)?;
+            if entry.content == Content::Placed(place) {
+                let what = format!("a value lies in {:?}, which is gone", place.spot.home);
+                return Err(files::damaged(&self.path, 0, what));
+            }
+        }
     }
 
     /// The rows of a range, lazily.
@@ -166,39 +221,76 @@ impl Index {
         };
         let found = self.db.range::<Vec<u8>, _>((from, to));
         let row = |item: sled::Result<(IVec, IVec)>| {
-            let (key, value) = item.map_err(|error| broken(&self.path, &error))?;
-            let Versioned { revision, value } = self.versioned(&value)?;
-            Ok(Row {
+            let (key, stored) = item.map_err(|error| broken(&self.path, &error))?;
+            let found = self.resolve(&key, self.decode(&stored)?)?;
+            Ok(found.map(|Versioned { revision, value }| Row {
                 key: Bytes::copy_from_slice(key.get(1..).unwrap_or_default()),
                 revision,
                 value,
-            })
+            }))
         };
         match order {
-            Order::Ascending => Box::new(found.map(row)),
-            Order::Descending => Box::new(found.rev().map(row)),
+            Order::Ascending => Box::new(found.map(row).filter_map(Result::transpose)),
+            Order::Descending => Box::new(found.rev().map(row).filter_map(Result::transpose)),
         }
     }
 
     /// Brings one key to its newest write. Not synced.
-    pub(super) fn apply(&self, key: &[u8], slot: &Slot) -> Result<(), StoreError> {
-        let stored = stored_key(key);
-        let outcome = match &slot.value {
-            None => self.db.remove(stored),
-            Some(value) => {
-                let mut bytes = BytesMut::with_capacity(8 + value.len());
-                bytes.put_u64(slot.revision.get());
-                bytes.put_slice(value);
-                self.db.insert(stored, bytes.as_ref())
-            }
-        };
+    pub(super) fn apply(&self, key: &[u8], kept: &Kept) -> Result<(), StoreError> {
+        match &kept.slot.value {
+            None => self.remove(key),
+            Some(value) => self.put(key, kept.slot.revision, value, kept.spot),
+        }
+    }
+
+    /// Lets a key have a value that lies at `spot`. Not synced.
+    pub(super) fn put(
+        &self,
+        key: &[u8],
+        revision: Revision,
+        value: &[u8],
+        spot: Spot,
+    ) -> Result<(), StoreError> {
+        let stored = place::encode(revision, value, spot)?;
+        let outcome = self.db.insert(stored_key(key), stored.as_ref());
         outcome.map(drop).map_err(|error| broken(&self.path, &error))
+    }
+
+    /// Lets a key have no value. Not synced.
+    pub(super) fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
+        let outcome = self.db.remove(stored_key(key));
+        outcome.map(drop).map_err(|error| broken(&self.path, &error))
+    }
+
+    /// Lets a key's value lie in a base, if it is still the one of `revision`. Not synced.
+    pub(super) fn adopt(
+        &self,
+        key: &[u8],
+        revision: Revision,
+        value: &[u8],
+        spot: Spot,
+    ) -> Result<(), StoreError> {
+        if place::is_small(value.len()) {
+            return Ok(());
+        }
+        match self.entry(key)? {
+            Some(entry) if entry.revision == revision => self.put(key, revision, value, spot),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says that everything at or before the revision of base `number` was moved to it. Not synced.
+    pub(super) fn set_adopted(&self, number: u64) -> Result<(), StoreError> {
+        self.set_own(KEY_ADOPTED, number)
     }
 
     /// Says that everything up to `revision` was applied. Not synced.
     pub(super) fn set_applied(&self, revision: Revision) -> Result<(), StoreError> {
-        let number = revision.get().to_be_bytes();
-        let outcome = self.db.insert(KEY_APPLIED, &number);
+        self.set_own(KEY_APPLIED, revision.get())
+    }
+
+    fn set_own(&self, key: &[u8], number: u64) -> Result<(), StoreError> {
+        let outcome = self.db.insert(key, &number.to_be_bytes());
         outcome.map(drop).map_err(|error| broken(&self.path, &error))
     }
 

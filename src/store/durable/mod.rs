@@ -21,6 +21,7 @@ mod keeper;
 mod layout;
 mod note;
 mod options;
+mod place;
 mod recovery;
 mod room;
 mod roots;
@@ -38,6 +39,7 @@ mod tables;
     reason = "a test ends where it finds something wrong"
 )]
 mod tests;
+mod values;
 mod verify;
 
 use std::future::Future;
@@ -107,8 +109,18 @@ impl Durable {
             path: options.dir.clone(),
             what: format!("the system's random generator failed: {error}"),
         })?;
-        let Recovered { journal, index, memory, note, noted, base, end, segment, prepared } =
-            recovered;
+        let Recovered {
+            journal,
+            values,
+            index,
+            memory,
+            note,
+            noted,
+            bases,
+            end,
+            segment,
+            prepared,
+        } = recovered;
         let prepared_bytes: u64 = prepared.iter().map(|next| next.capacity - FIRST_FRAME).sum();
         let shared = Arc::new(Shared::new(Parts {
             stage: Stage::new(end, salt_key, options.group_bytes_max()),
@@ -117,11 +129,12 @@ impl Durable {
             options,
             journal,
             memory,
+            values,
             index,
             room,
         }));
         let committer = Committer::new(shared.clone(), segment, end);
-        let applier = Applier::new(shared.clone(), note, noted, base);
+        let applier = Applier::new(shared.clone(), note, noted, bases)?;
         let kept = shared.clone();
         let mut store =
             Self { shared, committer: None, applier: None, keeper: None, _layout: layout };
@@ -220,11 +233,19 @@ impl Durable {
         }
     }
 
+    fn committed_revision(&self, key: &[u8]) -> Result<Option<Revision>, StoreError> {
+        let found = self.shared.memory.read().find(key);
+        match found {
+            Some(slot) => Ok(slot.value.map(|_| slot.revision)),
+            None => self.shared.index.revision(key),
+        }
+    }
+
     fn check(&self, stage: &Stage, preconditions: &[Precondition]) -> Result<(), StoreError> {
         for (index, precondition) in preconditions.iter().enumerate() {
             let current = match stage.find(precondition.key()) {
                 Some(slot) => slot.value.as_ref().map(|_| slot.revision),
-                None => self.committed(precondition.key())?.map(|found| found.revision),
+                None => self.committed_revision(precondition.key())?,
             };
             if !precondition.holds(current) {
                 return Err(StoreError::Conflict { index });

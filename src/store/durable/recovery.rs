@@ -1,14 +1,14 @@
 //! From files to an open store.
 //!
 //! The journal and the base are the truth. sled is believed up to where the note says that it was
-//! synced, if it opens, bears the note's id and is at least that far; else it is made anew from the
+//! synced, if it opens, bears the note's id, is at least that far and has the bases that it names; else it is made anew from the
 //! base and the journal behind it. Either way the journal is replayed from there. Writes are full
 //! values, so replaying what sled has already changes nothing: there is no other recovery.
 
 use std::sync::Arc;
 
-use super::super::{LogEntry, StoreError, Write};
-use super::base::Base;
+use super::super::{LogEntry, StoreError};
+use super::base::{Base, BaseRow};
 use super::files;
 use super::frame::Frame;
 use super::index::Index;
@@ -16,8 +16,11 @@ use super::journal::Journal;
 use super::layout::Layout;
 use super::note::{Note, NoteFile, Position};
 use super::options::Options;
+use super::place::{Home, Spot};
 use super::segment::{FIRST_FRAME, Segment};
-use super::tables::{Memory, Slot};
+use super::stage::Written;
+use super::tables::Memory;
+use super::values::Values;
 use crate::types::Revision;
 
 /// How far a long piece of work is.
@@ -36,12 +39,14 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
 
 /// What recovery found and made.
 pub(super) struct Recovered {
-    pub(super) journal: Journal,
+    pub(super) journal: Arc<Journal>,
+    pub(super) values: Arc<Values>,
     pub(super) index: Index,
     pub(super) memory: Memory,
     pub(super) note: NoteFile,
     pub(super) noted: Position,
-    pub(super) base: Option<Base>,
+    /// The base that the index has adopted, and one that it has not yet.
+    pub(super) bases: (Option<Base>, Option<Base>),
     pub(super) end: Position,
     pub(super) segment: Arc<Segment>,
     pub(super) prepared: Vec<Arc<Segment>>,
@@ -53,41 +58,39 @@ pub(super) fn recover(
     options: &Options,
     progress: OnProgress<'_>,
 ) -> Result<Recovered, StoreError> {
-    let journal = Journal::open(layout.journal(), options.segment_bytes, layout.is_new())?;
+    let journal =
+        Arc::new(Journal::open(layout.journal(), options.segment_bytes, layout.is_new())?);
     files::remove(&layout.base().join("base.tmp"))?;
-    let base = Base::newest(&layout.base());
+    let bases = Base::all(&layout.base())?;
     let (mut note, noted) = NoteFile::open(&layout.note())?;
     let noted_revision = noted.map_or(Revision::ZERO, |note| note.position.revision);
+    let values = Arc::new(Values::new(journal.clone(), bases.0.clone()));
     let cache = options.sled_cache_bytes;
-    let (index, noted, base) = match trusted(layout, cache, &journal, noted) {
-        Ok((index, position)) => {
-            let base = base.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the base cannot be read; the index is whole, a new one follows");
-                None
-            });
-            (index, position, base)
-        }
+    let (index, noted, bases) = match trusted(layout, cache, &values, &journal, noted, &bases) {
+        Ok(trusted) => trusted,
         Err(reason) => {
-            let base = base?;
             if !layout.is_new() {
                 tracing::warn!(%reason, "the index cannot be trusted: making it anew");
             }
+            let (index, base) = make_anew(layout, cache, &values, bases, progress)?;
             let position = base.as_ref().map_or(Position::start(), |base| base.position);
-            let fill = |index: &Index| fill(index, base.as_ref(), progress);
-            let index = Index::create(&layout.sled(), cache, fill)?;
             note.write(&Note { index: index.id(), position })?;
-            (index, position, base)
+            (index, position, (base, None))
         }
     };
+    if let (Some(adopted), None) = &bases {
+        adopted.remove_others()?;
+        values.keep_only(adopted.number);
+    }
     let memory = Memory::new(noted);
     // The last group may be in the page cache only. It is held back until it is secured, so that
     // sled can never hold on the disk what the journal does not.
-    let mut last: Option<(Vec<LogEntry>, Position)> = None;
-    let tail = replay(&journal, noted, &mut |entries, position| {
-        let done = position.revision.get();
+    let mut last: Option<Replayed> = None;
+    let tail = replay(&journal, noted, &mut |group| {
+        let done = group.position.revision.get();
         progress(Progress { what: "replaying the journal", done, total: 0 });
-        match last.replace((entries, position)) {
-            Some((entries, position)) => take_in(&memory, &index, entries, position, options),
+        match last.replace(group) {
+            Some(group) => take_in(&memory, &index, group, options),
             None => Ok(()),
         }
     })?;
@@ -100,34 +103,77 @@ pub(super) fn recover(
         return Err(files::damaged(&tail.segment.path, tail.end.offset, what));
     }
     secure(&tail, options)?;
-    if let Some((entries, position)) = last {
-        take_in(&memory, &index, entries, position, options)?;
+    if let Some(group) = last {
+        take_in(&memory, &index, group, options)?;
     }
     let prepared = journal.take_behind(tail.end.segment);
     let Tail { end, segment, .. } = tail;
-    Ok(Recovered { journal, index, memory, note, noted, base, end, segment, prepared })
+    Ok(Recovered { journal, values, index, memory, note, noted, bases, end, segment, prepared })
 }
+
+/// An index, where it stands, the base that it has adopted and one that it has not.
+type Trusted = (Index, Position, (Option<Base>, Option<Base>));
 
 /// sled, if the note vouches for it, and how far; else the reason why not.
 fn trusted(
     layout: &Layout,
     cache_bytes: u64,
+    values: &Arc<Values>,
     journal: &Journal,
     note: Option<Note>,
-) -> Result<(Index, Position), StoreError> {
+    (bases, problem): &(Vec<Base>, Option<StoreError>),
+) -> Result<Trusted, StoreError> {
     let untrusted = |what: &str| StoreError::Open { path: layout.sled(), what: what.into() };
     let note = note.ok_or_else(|| untrusted("there is no note of how far it is"))?;
+    problem.clone().map_or(Ok(()), Err)?;
     journal
         .segment(note.position.segment)
         .ok_or_else(|| untrusted("the journal no longer has what its note names"))?;
-    let index = Index::open(&layout.sled(), cache_bytes)?;
+    let index = Index::open(&layout.sled(), cache_bytes, values.clone())?;
     if index.id() != note.index {
         return Err(untrusted("the note speaks of another index"));
     }
     if index.applied()? < note.position.revision {
         return Err(untrusted("it has lost what was synced"));
     }
-    Ok((index, note.position))
+    let numbered = |number| bases.iter().find(|base| base.number == number).cloned();
+    let adopted = match index.adopted()? {
+        Some(number) => {
+            Some(numbered(number).ok_or_else(|| untrusted("the base that it names is gone"))?)
+        }
+        None => None,
+    };
+    let newer = |base: &&Base| adopted.as_ref().is_none_or(|adopted| base.number > adopted.number);
+    // Replaying from before the base's position makes places in the journal anew: as if it had not
+    // been adopted.
+    let is_ahead = |base: &&Base| base.position.revision > note.position.revision;
+    if let Some(ahead) = adopted.as_ref().filter(is_ahead) {
+        return Ok((index, note.position, (None, Some(ahead.clone()))));
+    }
+    let unadopted = bases.last().filter(newer).cloned();
+    Ok((index, note.position, (adopted, unadopted)))
+}
+
+/// An index made of the newest base that can be read. An older one is there only while the index
+/// had not adopted all of the newer one, and so is the journal behind it.
+fn make_anew(
+    layout: &Layout,
+    cache_bytes: u64,
+    values: &Arc<Values>,
+    (mut bases, mut problem): (Vec<Base>, Option<StoreError>),
+    progress: OnProgress<'_>,
+) -> Result<(Index, Option<Base>), StoreError> {
+    loop {
+        let base = bases.pop();
+        if base.is_none() {
+            problem.take().map_or(Ok(()), Err)?;
+        }
+        let fill = |index: &Index| fill(index, base.as_ref(), progress);
+        match Index::create(&layout.sled(), cache_bytes, values.clone(), fill) {
+            Err(error @ StoreError::Damaged { .. }) if base.is_some() => problem = Some(error),
+            index => return Ok((index?, base)),
+        }
+    }
 }
 
 /// Fills an empty index from the base; answers with the base's revision.
@@ -139,15 +185,18 @@ fn fill(
     const TELL_EVERY: u64 = 10_000;
     let Some(base) = base else { return Ok(Revision::ZERO) };
     let mut done = 0;
-    base.read(|row, deleted| {
-        let value = (!deleted).then_some(row.value);
-        index.apply(&row.key, &Slot { revision: row.revision, value })?;
+    base.read(|BaseRow { row, deleted, spot }| {
+        match deleted {
+            true => index.remove(&row.key)?,
+            false => index.put(&row.key, row.revision, &row.value, spot)?,
+        }
         done += 1;
         if done % TELL_EVERY == 0 {
             progress(Progress { what: "making the index anew", done, total: base.rows });
         }
         Ok(())
     })?;
+    index.set_adopted(base.number)?;
     Ok(base.position.revision)
 }
 
@@ -155,21 +204,35 @@ fn fill(
 fn take_in(
     memory: &Memory,
     index: &Index,
-    entries: Vec<LogEntry>,
-    position: Position,
+    group: Replayed,
     options: &Options,
 ) -> Result<(), StoreError> {
-    let mut writes: Vec<(Revision, Write)> = Vec::new();
+    let Replayed { entries, position, frame, spot } = group;
+    let mut writes: Vec<Written> = Vec::new();
     for LogEntry { revision, writes: of_entry, .. } in entries {
-        writes.extend(of_entry.into_iter().map(|write| (revision, write)));
+        writes.extend(of_entry.into_iter().map(|write| {
+            let offset = write.value.as_ref().map_or(0, |value| frame.offset_of(value));
+            Written { revision, write, offset }
+        }));
     }
-    if memory.publish(&writes, position).0 > options.apply_after_bytes {
-        for (key, slot) in memory.freeze().table.iter() {
-            index.apply(key, slot)?;
+    if memory.publish(&writes, spot, position).0 > options.apply_after_bytes {
+        for (key, kept) in memory.freeze().table.iter() {
+            index.apply(key, kept)?;
         }
         memory.applied();
     }
     Ok(())
+}
+
+/// A group of commits as it was read from the journal.
+#[derive(Debug)]
+pub(super) struct Replayed {
+    /// Its commits.
+    pub(super) entries: Vec<LogEntry>,
+    /// Behind it.
+    pub(super) position: Position,
+    frame: Frame,
+    spot: Spot,
 }
 
 /// Where the journal ends.
@@ -189,7 +252,7 @@ pub(super) struct Tail {
 pub(super) fn replay(
     journal: &Journal,
     from: Position,
-    sink: &mut dyn FnMut(Vec<LogEntry>, Position) -> Result<(), StoreError>,
+    sink: &mut dyn FnMut(Replayed) -> Result<(), StoreError>,
 ) -> Result<Tail, StoreError> {
     let segments: Vec<_> = {
         let all = journal.segments();
@@ -209,7 +272,8 @@ pub(super) fn replay(
             let entries = follow(&segment, &frame, &mut end)?;
             segment.note_frame(&frame.header, at);
             last = Some((segment.clone(), at, frame.header.padded()));
-            sink(entries, end)?;
+            let spot = Spot { home: Home::Journal(segment.sequence), offset: at };
+            sink(Replayed { entries, position: end, frame, spot })?;
         }
         let good_later = segment.next_frame(end.offset)?;
         if good_later.is_some() {

@@ -165,6 +165,11 @@ impl Segment {
         self.file.sync_data().io(&self.path)
     }
 
+    /// Fills `bytes` with what lies at `at`.
+    pub(super) fn read(&self, bytes: &mut [u8], at: u64) -> std::io::Result<()> {
+        self.file.read_exact_at(bytes, at)
+    }
+
     /// The frame at `at`, if a whole one of this generation is there.
     pub(super) fn frame_at(&self, at: u64) -> Result<Option<Frame>, StoreError> {
         let Some(header) = self.header_at(at)? else { return Ok(None) };

@@ -16,14 +16,16 @@ use super::segment::Segment;
 use super::stage::Stage;
 use super::stats::Counters;
 use super::tables::Memory;
+use super::values::Values;
 use crate::types::Revision;
 
 /// An open store, without its threads.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) options: Options,
-    pub(super) journal: Journal,
+    pub(super) journal: Arc<Journal>,
     pub(super) memory: Memory,
+    pub(super) values: Arc<Values>,
     pub(super) index: Index,
     pub(super) room: Room,
     pub(super) counters: Counters,
@@ -54,8 +56,9 @@ pub(super) struct Shared {
 /// Everything that [`Shared::new`] puts together.
 pub(super) struct Parts {
     pub(super) options: Options,
-    pub(super) journal: Journal,
+    pub(super) journal: Arc<Journal>,
     pub(super) memory: Memory,
+    pub(super) values: Arc<Values>,
     pub(super) index: Index,
     pub(super) room: Room,
     pub(super) stage: Stage,
@@ -70,6 +73,7 @@ impl Shared {
             options: parts.options,
             journal: parts.journal,
             memory: parts.memory,
+            values: parts.values,
             index: parts.index,
             room: parts.room,
             counters: Counters::default(),

@@ -15,13 +15,24 @@ use bytes::Bytes;
 
 type Waiter = Promise;
 
+/// A write of a commit that has its place in a frame.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    /// The commit.
+    pub(super) revision: Revision,
+    /// What it writes.
+    pub(super) write: Write,
+    /// Where in the frame the value begins.
+    pub(super) offset: usize,
+}
+
 /// Commits that will be one frame.
 #[derive(Debug)]
 pub(super) struct Group {
     /// Their bytes.
     pub(super) frame: FrameBuilder,
     /// Their writes, for the tables.
-    pub(super) writes: Vec<(Revision, Write)>,
+    pub(super) writes: Vec<Written>,
     /// The last of them.
     pub(super) last: Revision,
     /// The chain's link after the last.
@@ -108,7 +119,8 @@ impl Stage {
         let revision = self.last.next();
         let salt = self.salt(revision);
         if let Some(group) = self.groups.back_mut() {
-            self.link = group.frame.push(self.link, &salt, &batch);
+            let (link, mut offsets) = group.frame.push(self.link, &salt, &batch);
+            self.link = link;
             group.last = revision;
             group.link = self.link;
             group.commits += 1;
@@ -116,7 +128,8 @@ impl Stage {
             for write in batch.writes {
                 let slot = Slot { revision, value: write.value.clone() };
                 self.pending.insert(write.key.clone(), slot);
-                group.writes.push((revision, write));
+                let offset = offsets.next(&write);
+                group.writes.push(Written { revision, write, offset });
             }
         }
         self.last = revision;
@@ -145,15 +158,11 @@ impl Stage {
 
     /// Everything up to `durable` is durable and visible: forgets it here; answers with those who
     /// wait for it.
-    pub(super) fn settle(
-        &mut self,
-        writes: &[(Revision, Write)],
-        durable: Revision,
-    ) -> Vec<Waiter> {
+    pub(super) fn settle(&mut self, writes: &[Written], durable: Revision) -> Vec<Waiter> {
         self.in_flight_bytes = 0;
-        for (revision, Write { key, .. }) in writes {
-            if self.pending.get(key).is_some_and(|slot| slot.revision == *revision) {
-                self.pending.remove(key);
+        for Written { revision, write, .. } in writes {
+            if self.pending.get(&write.key).is_some_and(|slot| slot.revision == *revision) {
+                self.pending.remove(&write.key);
             }
         }
         let ready = self.waiters.partition_point(|(revision, _)| *revision <= durable);

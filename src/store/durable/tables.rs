@@ -14,6 +14,8 @@ use bytes::Bytes;
 
 use super::super::{KeyRange, Order, Write};
 use super::note::Position;
+use super::place::Spot;
+use super::stage::Written;
 use crate::types::Revision;
 
 /// The newest write of a key.
@@ -25,11 +27,21 @@ pub(super) struct Slot {
     pub(super) value: Option<Bytes>,
 }
 
-/// Keys with their newest writes.
-pub(super) type Table = BTreeMap<Bytes, Slot>;
+/// A durable write.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    /// What was written.
+    pub(super) slot: Slot,
+    /// Where the value lies in the journal.
+    pub(super) spot: Spot,
+}
 
-/// What a table entry takes beside its key and value: two `Bytes`, the slot, a share of a node.
-const ENTRY_BYTES: usize = 128;
+/// Keys with their newest writes.
+pub(super) type Table = BTreeMap<Bytes, Kept>;
+
+/// What a table entry takes beside its key and value: two `Bytes`, the slot, its spot, a share of
+/// a node.
+const ENTRY_BYTES: usize = 152;
 
 /// Both tables, and how far they reach.
 #[derive(Debug)]
@@ -83,18 +95,21 @@ impl Memory {
         self.tables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows a durable group to readers. Answers with the bytes of the active table, and with the
-    /// values that were replaced: freeing them can wait until the receipts are resolved.
+    /// Shows a durable group to readers, the frame at `frame`, behind which is `position`. Answers
+    /// with the bytes of the active table, and with the values that were replaced: freeing them can
+    /// wait until the receipts are resolved.
     pub(super) fn publish(
         &self,
-        writes: &[(Revision, Write)],
+        writes: &[Written],
+        frame: Spot,
         position: Position,
-    ) -> (usize, Vec<Slot>) {
+    ) -> (usize, Vec<Kept>) {
         let mut replaced = Vec::with_capacity(writes.len());
         let mut tables = self.write();
-        for (revision, Write { key, value }) in writes {
+        for Written { revision, write: Write { key, value }, offset } in writes {
             let slot = Slot { revision: *revision, value: value.clone() };
-            replaced.extend(tables.put(key.clone(), slot));
+            let spot = Spot { offset: frame.offset + *offset as u64, ..frame };
+            replaced.extend(tables.put(key.clone(), Kept { slot, spot }));
         }
         tables.position = position;
         (tables.active_bytes, replaced)
@@ -124,11 +139,11 @@ impl Memory {
 }
 
 impl Tables {
-    fn put(&mut self, key: Bytes, slot: Slot) -> Option<Slot> {
+    fn put(&mut self, key: Bytes, kept: Kept) -> Option<Kept> {
         let key_bytes = key.len();
-        let value_bytes = |slot: &Slot| slot.value.as_ref().map_or(0, Bytes::len);
-        self.active_bytes += value_bytes(&slot);
-        let replaced = self.active.insert(key, slot);
+        let value_bytes = |kept: &Kept| kept.slot.value.as_ref().map_or(0, Bytes::len);
+        self.active_bytes += value_bytes(&kept);
+        let replaced = self.active.insert(key, kept);
         match &replaced {
             None => self.active_bytes += key_bytes + ENTRY_BYTES,
             Some(old) => self.active_bytes = self.active_bytes.saturating_sub(value_bytes(old)),
@@ -139,7 +154,7 @@ impl Tables {
     /// The newest write of `key` here; `None`: sled knows.
     pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
         let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.table.get(key));
-        self.active.get(key).or_else(frozen).cloned()
+        self.active.get(key).or_else(frozen).map(|kept| kept.slot.clone())
     }
 
     /// Bytes of both tables.
@@ -155,7 +170,7 @@ impl Tables {
     /// The active table's part of a range.
     pub(super) fn active_range(&self, range: &KeyRange) -> Vec<(Bytes, Slot)> {
         let found = self.active.range::<Bytes, _>(bounds(range));
-        found.map(|(key, slot)| (key.clone(), slot.clone())).collect()
+        found.map(|(key, kept)| (key.clone(), kept.slot.clone())).collect()
     }
 }
 
@@ -170,7 +185,7 @@ pub(super) fn ordered<'a>(
     range: &'a KeyRange,
     order: Order,
 ) -> Box<dyn Iterator<Item = (&'a Bytes, &'a Slot)> + 'a> {
-    let found = table.range::<Bytes, _>(bounds(range));
+    let found = table.range::<Bytes, _>(bounds(range)).map(|(key, kept)| (key, &kept.slot));
     match order {
         Order::Ascending => Box::new(found),
         Order::Descending => Box::new(found.rev()),

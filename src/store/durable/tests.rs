@@ -2,19 +2,23 @@
 //! whole keeps its promises is the business of `tests/store`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::super::chain::Link;
-use super::super::{Batch, StoreError, Write};
-use super::base::{Base, BaseWriter};
+use super::super::{Batch, KeyRange, Order, StoreError, Write};
+use super::base::{Base, BaseRow, BaseWriter};
 use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER};
 use super::index::Index;
+use super::journal::Journal;
 use super::note::{Note, NoteFile, Position};
+use super::place::{self, Content, Home, Spot};
 use super::roots::{self, Roots};
-use super::segment::Segment;
-use super::tables::Slot;
+use super::segment::{FIRST_FRAME, Segment};
+use super::tables::{Kept, Slot, Table};
+use super::values::Values;
 use crate::types::Revision;
 
 const GENERATION: Generation = [7; 16];
@@ -28,7 +32,7 @@ fn frame(commits: u8) -> (Bytes, Link) {
     let mut builder = FrameBuilder::new(Revision::new(41), Link([9; 32]));
     let mut link = Link([9; 32]);
     for number in 0..commits {
-        link = builder.push(link, &[number; 16], &batch(number));
+        (link, _) = builder.push(link, &[number; 16], &batch(number));
     }
     (builder.finish(&GENERATION).into(), link)
 }
@@ -145,39 +149,131 @@ fn roots_are_chained_and_an_edited_one_is_found() {
     assert_eq!(roots::read(&path).unwrap().len(), 2);
 }
 
+/// An index over a journal of one segment that values are put into one behind the other.
+struct Settled {
+    _dir: tempfile::TempDir,
+    journal: Arc<Journal>,
+    values: Arc<Values>,
+    index: Index,
+    bases: std::path::PathBuf,
+    end: u64,
+    expected: BTreeMap<Bytes, Bytes>,
+}
+
+impl Settled {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = dir.path().join("journal");
+        std::fs::create_dir(&segments).unwrap();
+        let journal = Arc::new(Journal::open(segments, 1 << 20, true).unwrap());
+        let values = Arc::new(Values::new(journal.clone(), Vec::new()));
+        let sled = dir.path().join("sled");
+        let index = Index::create(&sled, 1 << 20, values.clone(), |_| Ok(Revision::ZERO)).unwrap();
+        let bases = dir.path().join("base");
+        std::fs::create_dir(&bases).unwrap();
+        let (end, expected) = (FIRST_FRAME, BTreeMap::new());
+        Self { _dir: dir, journal, values, index, bases, end, expected }
+    }
+
+    /// Writes a key, and merges the write into the index; with nothing, deletes it.
+    fn write(&mut self, number: u32, revision: u64, value: Option<&str>) -> (Bytes, Kept) {
+        let key = Bytes::copy_from_slice(&number.to_be_bytes());
+        let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
+        let spot = Spot { home: Home::Journal(1), offset: self.end };
+        if let Some(value) = &value {
+            self.journal.segment(1).unwrap().write(value, self.end).unwrap();
+            self.end += value.len() as u64;
+            self.expected.insert(key.clone(), value.clone());
+        } else {
+            self.expected.remove(&key);
+        }
+        let slot = Slot { revision: Revision::new(revision), value };
+        let kept = Kept { slot, spot };
+        self.index.apply(&key, &kept).unwrap();
+        (key, kept)
+    }
+
+    fn check(&self) {
+        let rows = self.index.rows(&KeyRange::all(), Order::Ascending);
+        let rows: BTreeMap<_, _> =
+            rows.map(Result::unwrap).map(|row| (row.key, row.value)).collect();
+        assert_eq!(rows, self.expected);
+        for (key, value) in &self.expected {
+            assert_eq!(self.index.get(key).unwrap().unwrap().value, value);
+        }
+    }
+}
+
+fn long(text: &str) -> String {
+    text.repeat(40)
+}
+
+#[test]
+fn an_entry_reads_as_it_was_stored() {
+    for (bytes, home) in [(0, 1), (64, 1), (65, 1), (64 * 1024, u64::from(u32::MAX))] {
+        for home in [Home::Journal(home), Home::Base(home)] {
+            let value = vec![7; bytes];
+            let spot = Spot { home, offset: (1 << 40) - 1 };
+            let revision = Revision::new((1 << 48) - 1);
+            let stored = place::encode(revision, &value, spot).unwrap();
+            let entry = place::decode(stored.as_ref()).unwrap();
+            assert_eq!(entry.revision, revision);
+            match entry.content {
+                Content::Small(found) => assert!(found == value && bytes <= 64),
+                Content::Placed(place) => {
+                    assert_eq!((place.spot, place.bytes), (spot, bytes));
+                    assert_eq!(place.checksum, crc32c::crc32c(&value));
+                }
+            }
+        }
+    }
+    let far = Spot { home: Home::Base(1), offset: 1 << 40 };
+    assert!(place::encode(Revision::new(1), &[0; 100], far).is_err());
+    assert!(place::encode(Revision::new(1 << 48), &[0; 100], Spot { offset: 0, ..far }).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_decoded_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+        drop(place::decode(&bytes));
+    }
+}
+
+#[test]
+fn a_value_that_is_not_what_was_written_is_never_given() {
+    let mut settled = Settled::new();
+    let (key, kept) = settled.write(1, 1, Some(&long("value")));
+    settled.check();
+    settled.journal.segment(1).unwrap().write(b"x", kept.spot.offset + 3).unwrap();
+    let read = settled.index.get(&key);
+    let at = kept.spot.offset;
+    assert!(matches!(read, Err(StoreError::Damaged { offset, .. }) if offset == at), "{read:?}");
+    settled.journal.take_behind(0);
+    assert!(matches!(settled.index.get(&key), Err(StoreError::Damaged { .. })), "it is gone");
+}
+
 #[test]
 fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
-    let dir = tempfile::tempdir().unwrap();
-    let index = Index::create(&dir.path().join("sled"), 1 << 20, |_| Ok(Revision::ZERO)).unwrap();
-    let slot = |revision, value: Option<&'static str>| Slot {
-        revision: Revision::new(revision),
-        value: value.map(Bytes::from),
-    };
-    let key = |number: u32| Bytes::copy_from_slice(&number.to_be_bytes());
-    let mut expected = BTreeMap::new();
+    let mut settled = Settled::new();
     for number in 0..1000 {
-        index.apply(&key(number), &slot(1, Some("old"))).unwrap();
-        expected.insert(key(number), "old");
+        let value = if number % 2 == 0 { "old".into() } else { long("old") };
+        settled.write(number, 1, Some(&value));
     }
-    let mut writer = BaseWriter::begin(dir.path()).unwrap();
-    assert!(!writer.walk(&index, 500).unwrap());
+    let mut writer = BaseWriter::begin(&settled.bases, 7).unwrap();
+    assert!(!writer.walk(&settled.index, 500).unwrap());
+    let new = long("new");
     let merge =
-        [(10, None), (20, Some("new")), (700, None), (800, Some("new")), (2000, Some("new"))];
-    let mut table = super::tables::Table::new();
+        [(10, None), (20, Some(&*new)), (701, None), (801, Some("new")), (2000, Some("new"))];
+    let mut table = Table::new();
     for (number, value) in merge {
-        table.insert(key(number), slot(2, value));
-        index.apply(&key(number), &slot(2, value)).unwrap();
-        match value {
-            Some(value) => expected.insert(key(number), value),
-            None => expected.remove(&key(number)),
-        };
+        table.extend([settled.write(number, 2, value)]);
     }
     writer.amend(&table).unwrap();
-    while !writer.walk(&index, 500).unwrap() {}
+    while !writer.walk(&settled.index, 500).unwrap() {}
     let base = writer.finish(position(2)).unwrap();
     let read = |base: &Base| {
         let mut rows = BTreeMap::new();
-        base.read(|row, deleted| {
+        base.read(|BaseRow { row, deleted, .. }| {
             match deleted {
                 true => rows.remove(&row.key),
                 false => rows.insert(row.key, row.value),
@@ -186,12 +282,26 @@ fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
         })
         .map(|()| rows)
     };
-    let rows = read(&Base::newest(dir.path()).unwrap().unwrap()).unwrap();
-    assert!(
-        rows.iter()
-            .map(|(key, value)| (key, value.as_ref()))
-            .eq(expected.iter().map(|(key, value)| (key, value.as_bytes())))
-    );
+    let (bases, problem) = Base::all(&settled.bases).unwrap();
+    assert!(problem.is_none() && bases.len() == 1);
+    assert_eq!(read(&bases[0]).unwrap(), settled.expected);
+
+    // What is written while it is adopted stays where it is.
+    settled.values.add(base.clone());
+    settled.write(30, 3, None);
+    settled.write(31, 3, Some("newer"));
+    let mut reader = base.clone().reader().unwrap();
+    while let Some(rows) = reader.next_block().unwrap() {
+        for BaseRow { row, deleted, spot } in rows {
+            if !deleted {
+                settled.index.adopt(&row.key, row.revision, &row.value, spot).unwrap();
+            }
+        }
+    }
+    settled.check();
+    settled.journal.take_behind(0);
+    settled.check();
+
     let mut bytes = std::fs::read(&base.path).unwrap();
     bytes[100] ^= 1;
     std::fs::write(&base.path, bytes).unwrap();

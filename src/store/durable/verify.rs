@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::chain::Link;
 use super::super::{KeyRange, Order, Row, StoreError};
-use super::base::Base;
+use super::base::{Base, BaseRow};
 use super::files;
 use super::index::Index;
 use super::journal::Journal;
@@ -16,6 +17,7 @@ use super::layout::Layout;
 use super::note::{self, Position};
 use super::recovery::{self, OnProgress, Progress};
 use super::roots;
+use super::values::Values;
 use crate::types::Revision;
 
 /// sled's cache while verifying, in bytes.
@@ -104,8 +106,11 @@ pub fn verify_rows(
 ) -> Result<Report, StoreError> {
     let layout = Layout::open(dir)?;
     let roots = roots::read(&layout.journal().join("roots"))?;
-    let journal = Journal::open_for_reading(layout.journal())?;
-    let base = Base::newest(&layout.base())?;
+    let journal = Arc::new(Journal::open_for_reading(layout.journal())?);
+    let (bases, problem) = Base::all(&layout.base())?;
+    problem.map_or(Ok(()), Err)?;
+    let base = bases.last().cloned();
+    let values = Arc::new(Values::new(journal.clone(), bases));
     let noted = note::read(&layout.note())?;
     let first = start(&journal, base.as_ref())?;
     if let Some(root) = roots.iter().find(|root| root.sequence + 1 == first.segment)
@@ -116,15 +121,16 @@ pub fn verify_rows(
         return Err(files::damaged(&oldest.unwrap_or_default(), first.offset, what));
     }
     // sled may be ahead of the note, never of the journal; it is compared as of where it says it is.
-    let index = Index::open(&layout.sled(), CACHE_BYTES)?;
+    let index = Index::open(&layout.sled(), CACHE_BYTES, values)?;
     let applied = index.applied()?;
     let index_at = noted.map_or(applied, |note| note.position.revision.max(applied));
     let mut known = Known::new();
     let mut newer = Newer::new();
     let base_rows = read_base(base.as_ref(), &mut known, &mut newer, index_at, progress)?;
     let mut commits = 0;
-    let tail = recovery::replay(&journal, first, &mut |entries, position| {
-        for entry in entries {
+    let tail = recovery::replay(&journal, first, &mut |group| {
+        let position = group.position;
+        for entry in group.entries {
             commits += 1;
             for write in entry.writes {
                 learn(&mut known, &write.key, entry.revision, write.value.as_ref());
@@ -200,7 +206,7 @@ fn read_base(
 ) -> Result<u64, StoreError> {
     let Some(base) = base else { return Ok(0) };
     let mut done = 0;
-    base.read(|row, deleted| {
+    base.read(|BaseRow { row, deleted, .. }| {
         learn(known, &row.key, row.revision, (!deleted).then_some(&row.value));
         if row.revision > index_at {
             newer.insert(row.key, (row.revision, (!deleted).then_some(row.value)));
