@@ -63,7 +63,7 @@ fn another_format_version_is_refused() {
     let dir = root.path().join("data");
     filled(&dir);
     let format = fs::read_to_string(dir.join("FORMAT")).unwrap();
-    let other = format.replace('1', "2");
+    let other = format.replace('2', "3");
     assert_ne!(other, format);
     fs::write(dir.join("FORMAT"), other).unwrap();
     refused(&root, &dir, "this build reads");

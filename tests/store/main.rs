@@ -6,6 +6,7 @@
 //!   disks that a power cut may leave of them; `toy` proves these on protocols known right or wrong;
 //! - `power`: cuts of a recorded load, and cuts again while the image opens; `real_power`: a real
 //!   file system switched off;
+//! - `moving`: readers while values move from file to file;
 //! - `kill`, `faults`, `full`, `corruption`, `bad_input`: what their names say.
 //!
 //! Seen to fail, each promise of the code broken on purpose:
@@ -45,6 +46,7 @@ mod load;
 mod memory;
 mod model;
 mod mount;
+mod moving;
 mod power;
 mod random;
 mod real_power;

@@ -186,7 +186,7 @@ fn opens_by_itself(sled: &Path) -> bool {
     for entry in names.map(Result::unwrap).filter(|entry| entry.path().is_file()) {
         fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
     }
-    let config = sled::Config::new().path(copy.path()).segment_size(8 << 20).flush_every_ms(None);
+    let config = sled::Config::new().path(copy.path()).segment_size(64 << 10).flush_every_ms(None);
     let applied = catch_unwind(AssertUnwindSafe(|| {
         let db = config.open().ok()?;
         db.get(b"\0id").ok()??;

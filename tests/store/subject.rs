@@ -21,10 +21,11 @@ pub(crate) fn small(dir: impl Into<PathBuf>) -> Options {
         staged_bytes_max: 2 << 20,
         overlay_bytes_max: 4 << 20,
         sled_cache_bytes: 8192 * KIB,
+        sled_segment_bytes: 64 << 10,
         apply_interval: Duration::from_millis(10),
         apply_after_bytes: 256 << 10,
         checkpoint_after_bytes: 512 * KIB,
-        base_after_bytes: 3072 * KIB,
+        base_after_bytes: 1024 * KIB,
         journal_retain_bytes: 3072 * KIB,
         room: RoomOptions { ordinary_bytes: 24 << 20, index_bytes: 24 << 20, ballast_bytes: 0 },
         ..Options::new(dir)

@@ -18,14 +18,12 @@ use sled::IVec;
 use super::super::{KeyRange, Order, Row, StoreError, Versioned, sync};
 use super::files::{self, Io};
 use super::note::IndexId;
+use super::options::Options;
 use super::place::{self, Content, Entry, Spot};
 use super::tables::{Kept, bounds};
 use super::values::Values;
 use crate::types::Revision;
 
-/// Large enough that a leaf, which splits above 16 entries of at most 600 bytes, never exceeds a
-/// quarter of it: such a page would go to a file that sled never syncs.
-const SLED_SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 /// In front of every key of the layer above.
 const USER: u8 = 1;
 const KEY_ID: &[u8] = b"\0id";
@@ -69,7 +67,7 @@ impl Index {
     /// it takes the place of what is there. `fill` answers with the revision that it reaches.
     pub(super) fn create(
         path: &Path,
-        cache_bytes: u64,
+        options: &Options,
         values: Arc<Values>,
         fill: impl FnOnce(&Self) -> Result<Revision, StoreError>,
     ) -> Result<Self, StoreError> {
@@ -80,7 +78,7 @@ impl Index {
         })?;
         let fresh = path.with_extension("new");
         files::remove_dir(&fresh)?;
-        let db = open_sled(&fresh, cache_bytes)?;
+        let db = open_sled(&fresh, options.sled_cache_bytes, options.sled_segment_bytes)?;
         db.insert(KEY_ID, &id).map_err(|error| broken(&fresh, &error))?;
         let index = Self::new(db, fresh.clone(), id, values.clone());
         let revision = fill(&index)?;
@@ -103,7 +101,7 @@ impl Index {
         files::remove_dir(path)?;
         fs::rename(&fresh, path).io(path)?;
         path.parent().map_or(Ok(()), files::sync_dir)?;
-        Self::open(path, cache_bytes, values)
+        Self::open(path, options.sled_cache_bytes, values)
     }
 
     /// Opens a database that [`Index::create`] made.
@@ -118,7 +116,7 @@ impl Index {
                 what: "no index here".into(),
             });
         }
-        let db = open_sled(path, cache_bytes)?;
+        let db = open_sled(path, cache_bytes, segment_bytes(path)?)?;
         let id = guarded(path, || db.get(KEY_ID))?
             .and_then(|id| IndexId::try_from(id.as_ref()).ok())
             .ok_or_else(|| files::damaged(path, 0, "the index has lost its id"))?;
@@ -325,13 +323,23 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// A pause between two tries.
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
+/// The size of segments that a database was made with: sled opens it with no other.
+fn segment_bytes(path: &Path) -> Result<usize, StoreError> {
+    let conf = path.join("conf");
+    let bytes = fs::read(&conf).io(&conf)?;
+    String::from_utf8_lossy(&bytes)
+        .lines()
+        .find_map(|line| line.strip_prefix("segment_size: ")?.trim().parse().ok())
+        .ok_or_else(|| files::damaged(&conf, 0, "it does not say how large sled's segments are"))
+}
+
 /// Opens sled. Its threads may hold a database's lock for a moment after its last handle is gone;
 /// the data directory's own lock says that nobody else can hold it.
-fn open_sled(path: &Path, cache_bytes: u64) -> Result<sled::Db, StoreError> {
+fn open_sled(path: &Path, cache_bytes: u64, segment_bytes: usize) -> Result<sled::Db, StoreError> {
     let config = sled::Config::new()
         .path(path)
         .cache_capacity(cache_bytes)
-        .segment_size(SLED_SEGMENT_BYTES)
+        .segment_size(segment_bytes)
         .flush_every_ms(None)
         .use_compression(false);
     let since = Instant::now();

@@ -23,6 +23,9 @@ pub struct Options {
     pub overlay_bytes_max: usize,
     /// sled's cache, in bytes.
     pub sled_cache_bytes: u64,
+    /// Size of a segment of sled's file, in bytes: a power of two, for one that is made from now on.
+    /// A page over a quarter of it goes to a file that sled does not sync; the largest has 256 keys.
+    pub sled_segment_bytes: usize,
     /// Memory is merged into sled at least this often while there is something to merge...
     pub apply_interval: Duration,
     /// ... and as soon as it holds so many bytes.
@@ -47,6 +50,7 @@ impl Options {
             staged_bytes_max: 16 * 1024 * 1024,
             overlay_bytes_max: 128 * 1024 * 1024,
             sled_cache_bytes: 128 * MIB,
+            sled_segment_bytes: 1024 * 1024,
             apply_interval: Duration::from_secs(2),
             apply_after_bytes: 48 * 1024 * 1024,
             checkpoint_after_bytes: 64 * MIB,
@@ -77,9 +81,11 @@ impl Options {
         if self.segment_bytes < 256 * KIB || !self.segment_bytes.is_multiple_of(4 * KIB) {
             return error("segments must have at least 256 KiB and whole pages of 4 KiB");
         }
+        if self.sled_segment_bytes < 64 * 1024 || !self.sled_segment_bytes.is_power_of_two() {
+            return error("segments of sled must have a power of two of bytes, at least 64 KiB");
+        }
         if self.room.index_bytes < 24 * MIB {
-            // Three segments of sled: the one it fills, the next, and what is written between two
-            // looks at the disk.
+            // Far more than sled writes between two looks at the disk, with two of its segments.
             return error("the room for the index must be at least 24 MiB");
         }
         if self.room.index_bytes > self.room.ordinary_bytes {

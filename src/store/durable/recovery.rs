@@ -65,14 +65,13 @@ pub(super) fn recover(
     let (mut note, noted) = NoteFile::open(&layout.note())?;
     let noted_revision = noted.map_or(Revision::ZERO, |note| note.position.revision);
     let values = Arc::new(Values::new(journal.clone(), bases.0.clone()));
-    let cache = options.sled_cache_bytes;
-    let (index, noted, bases) = match trusted(layout, cache, &values, &journal, noted, &bases) {
+    let (index, noted, bases) = match trusted(layout, options, &values, &journal, noted, &bases) {
         Ok(trusted) => trusted,
         Err(reason) => {
             if !layout.is_new() {
                 tracing::warn!(%reason, "the index cannot be trusted: making it anew");
             }
-            let (index, base) = make_anew(layout, cache, &values, bases, progress)?;
+            let (index, base) = make_anew(layout, options, &values, bases, progress)?;
             let position = base.as_ref().map_or(Position::start(), |base| base.position);
             note.write(&Note { index: index.id(), position })?;
             (index, position, (base, None))
@@ -117,7 +116,7 @@ type Trusted = (Index, Position, (Option<Base>, Option<Base>));
 /// sled, if the note vouches for it, and how far; else the reason why not.
 fn trusted(
     layout: &Layout,
-    cache_bytes: u64,
+    options: &Options,
     values: &Arc<Values>,
     journal: &Journal,
     note: Option<Note>,
@@ -129,7 +128,7 @@ fn trusted(
     journal
         .segment(note.position.segment)
         .ok_or_else(|| untrusted("the journal no longer has what its note names"))?;
-    let index = Index::open(&layout.sled(), cache_bytes, values.clone())?;
+    let index = Index::open(&layout.sled(), options.sled_cache_bytes, values.clone())?;
     if index.id() != note.index {
         return Err(untrusted("the note speaks of another index"));
     }
@@ -158,7 +157,7 @@ fn trusted(
 /// had not adopted all of the newer one, and so is the journal behind it.
 fn make_anew(
     layout: &Layout,
-    cache_bytes: u64,
+    options: &Options,
     values: &Arc<Values>,
     (mut bases, mut problem): (Vec<Base>, Option<StoreError>),
     progress: OnProgress<'_>,
@@ -169,7 +168,7 @@ fn make_anew(
             problem.take().map_or(Ok(()), Err)?;
         }
         let fill = |index: &Index| fill(index, base.as_ref(), progress);
-        match Index::create(&layout.sled(), cache_bytes, values.clone(), fill) {
+        match Index::create(&layout.sled(), options, values.clone(), fill) {
             Err(error @ StoreError::Damaged { .. }) if base.is_some() => problem = Some(error),
             index => return Ok((index?, base)),
         }

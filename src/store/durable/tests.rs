@@ -14,6 +14,7 @@ use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER};
 use super::index::Index;
 use super::journal::Journal;
 use super::note::{Note, NoteFile, Position};
+use super::options::Options;
 use super::place::{self, Content, Home, Spot};
 use super::roots::{self, Roots};
 use super::segment::{FIRST_FRAME, Segment};
@@ -168,7 +169,8 @@ impl Settled {
         let journal = Arc::new(Journal::open(segments, 1 << 20, true).unwrap());
         let values = Arc::new(Values::new(journal.clone(), Vec::new()));
         let sled = dir.path().join("sled");
-        let index = Index::create(&sled, 1 << 20, values.clone(), |_| Ok(Revision::ZERO)).unwrap();
+        let options = Options::new(dir.path());
+        let index = Index::create(&sled, &options, values.clone(), |_| Ok(Revision::ZERO)).unwrap();
         let bases = dir.path().join("base");
         std::fs::create_dir(&bases).unwrap();
         let (end, expected) = (FIRST_FRAME, BTreeMap::new());
