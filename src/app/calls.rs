@@ -37,6 +37,9 @@ const WAITING_MAX: usize = 50_000;
 /// How long the dispatcher sleeps at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Most destinations of which failures are remembered while nothing waits for them.
+const DESTINATIONS_MAX: usize = 10_000;
+
 /// So many failures one after the other open a destination's breaker.
 const FAILURES_MAX: u32 = 5;
 
@@ -270,6 +273,8 @@ struct Destination {
     queue: VecDeque<(TxId, u32)>,
     out: usize,
     failures: u32,
+    /// How often it was tried in vain since it is left alone.
+    tried: u32,
     /// Nothing is sent before.
     not_before: Option<Instant>,
 }
@@ -279,6 +284,8 @@ struct Destination {
 struct Place {
     destination: Arc<str>,
     call: (TxId, u32),
+    /// Whether it tries if a destination that was left alone answers again.
+    tries: bool,
 }
 
 struct Dispatcher {
@@ -406,11 +413,8 @@ impl Dispatcher {
                 if self.attempts.len() >= settings.in_flight_max {
                     return wake;
                 }
-                let most = if destination.failures >= FAILURES_MAX {
-                    1
-                } else {
-                    settings.per_destination_max
-                };
+                let tries = destination.failures >= FAILURES_MAX;
+                let most = if tries { 1 } else { settings.per_destination_max };
                 if destination.out >= most {
                     break;
                 }
@@ -435,7 +439,7 @@ impl Dispatcher {
                         None => sender.lose(tx, number).await,
                     }
                 });
-                let place = Place { destination: Arc::clone(name), call: (tx, number) };
+                let place = Place { destination: Arc::clone(name), call: (tx, number), tries };
                 self.places.insert(task.id(), place);
             }
         }
@@ -450,7 +454,9 @@ impl Dispatcher {
                 (error.id(), Verdict::Nothing)
             }
         };
-        let Some(Place { destination: name, call }) = self.places.remove(&task) else { return };
+        let Some(Place { destination: name, call, tries }) = self.places.remove(&task) else {
+            return;
+        };
         self.out.remove(&call);
         self.read_to = self.read_to.min(std::mem::replace(&mut self.again_from, Time::MAX));
         let Some(destination) = self.destinations.get_mut(&name) else { return };
@@ -461,13 +467,16 @@ impl Dispatcher {
                     tracing::info!(destination = &*name, "it answers again");
                 }
                 destination.failures = 0;
+                destination.tried = 0;
             }
+            // Those that were on their way when it was found to fail say nothing new.
+            Verdict::Ailing if destination.failures >= FAILURES_MAX && !tries => {}
             Verdict::Ailing => {
                 destination.failures = destination.failures.saturating_add(1);
                 if destination.failures >= FAILURES_MAX {
-                    let doublings = (destination.failures - FAILURES_MAX).min(10);
-                    let pause = OPEN_FIRST.saturating_mul(1 << doublings).min(OPEN_MAX);
-                    destination.not_before = Some(Instant::now() + pause);
+                    let pause = OPEN_FIRST.saturating_mul(1 << destination.tried.min(10));
+                    destination.not_before = Some(Instant::now() + pause.min(OPEN_MAX));
+                    destination.tried = destination.tried.saturating_add(1);
                     if destination.failures == FAILURES_MAX {
                         tracing::warn!(
                             destination = &*name,
@@ -480,6 +489,8 @@ impl Dispatcher {
         }
         if destination.queue.is_empty() && destination.out == 0 && destination.failures == 0 {
             self.destinations.remove(&name);
+        } else if self.destinations.len() > DESTINATIONS_MAX {
+            self.destinations.retain(|_, at| !at.queue.is_empty() || at.out > 0);
         }
     }
 

@@ -31,6 +31,9 @@ use crate::types::{Revision, Span, Time};
 /// many of them is not kept from its own commit for long.
 const TIMERS_PER_COMMIT_MAX: usize = PAGE_ROWS_MAX;
 
+/// So many timers are looked at first: mostly few are due at once.
+const TIMERS_AT_FIRST: usize = 8;
+
 /// The clock's high-water mark is written at least so often: it bounds how far a clock that was
 /// set back while the server was down can make time repeat, beyond what the last commit says.
 const CLOCK_NOTED_EVERY: Span = Span::from_minutes(1);
@@ -124,6 +127,9 @@ pub(super) struct Executor {
     last: Revision,
     /// No timer is due before this.
     next_due: Time,
+    /// No timer is due before. What lies before in the store was set off and is on its way out of
+    /// its index: whoever looks from here on does not pass it again and again.
+    timers_from: Time,
     clock_noted_at: Time,
     sweep: Sweep,
     /// Records as they are now.
@@ -172,6 +178,7 @@ impl Executor {
             stop,
             last,
             next_due: Time::ZERO,
+            timers_from: Time::ZERO,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
             hot: Arc::default(),
@@ -278,9 +285,19 @@ impl Executor {
             if now < self.next_due {
                 return Ok(now);
             }
-            let range = KeyRange::prefix(Key::TIMERS);
-            let page =
-                self.store.scan(View::Staged, &range, Order::Ascending, TIMERS_PER_COMMIT_MAX)?;
+            let mut range = KeyRange::prefix(Key::TIMERS);
+            range.from = Bound::Included(Key::timers_from(self.timers_from).into());
+            let mut page =
+                self.store.scan(View::Staged, &range, Order::Ascending, TIMERS_AT_FIRST)?;
+            let last = page.rows.last().and_then(|row| Key::decode(&row.key));
+            if matches!(last, Some(Key::Timer(timer)) if timer.due <= now) {
+                page = self.store.scan(
+                    View::Staged,
+                    &range,
+                    Order::Ascending,
+                    TIMERS_PER_COMMIT_MAX,
+                )?;
+            }
             let timers: Vec<Timer> = page
                 .rows
                 .iter()
@@ -289,10 +306,11 @@ impl Executor {
                     _ => Err(Fatal("a timer's key cannot be read; run abide verify".to_owned())),
                 })
                 .collect::<Result<_, _>>()?;
+            self.timers_from = timers.first().map_or(Time::MAX, |timer| timer.due);
             let due: Vec<Timer> =
                 timers.iter().take_while(|timer| timer.due <= now).cloned().collect();
             if due.is_empty() {
-                self.next_due = timers.first().map_or(Time::MAX, |timer| timer.due);
+                self.next_due = self.timers_from;
                 continue;
             }
             let knows_all = due.len() < timers.len() || page.next.is_none();
@@ -508,6 +526,7 @@ impl Executor {
                 }
                 if let Some(due) = armed {
                     self.next_due = self.next_due.min(due);
+                    self.timers_from = self.timers_from.min(due);
                 }
                 if let Some(due) = calling {
                     self.bell.ring(due, revision);

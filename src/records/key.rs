@@ -237,6 +237,14 @@ impl Key {
         prefix
     }
 
+    /// Where the timers begin that are due at this time or later.
+    #[must_use]
+    pub fn timers_from(due: Time) -> Vec<u8> {
+        let mut key = Self::TIMERS.to_vec();
+        key.extend(due.ms().to_be_bytes());
+        key
+    }
+
     /// What the keys of a set of reference values begin with; the text of the key follows.
     #[must_use]
     pub fn values_of(set: &ValueName) -> Vec<u8> {

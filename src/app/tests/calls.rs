@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
@@ -17,20 +17,24 @@ use crate::types::TxId;
 /// Longest wait for something that must come.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+async fn answer(mut stream: TcpStream, with: &str) {
+    let mut asked = Vec::new();
+    while !asked.windows(4).any(|four| four == b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
+    }
+    let answer = format!("HTTP/1.1 {with}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+}
+
 /// A service that answers everything with 200, and its requests.
 async fn service() -> (u16, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, asked) = mpsc::channel(100);
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut asked = Vec::new();
-            while !asked.windows(4).any(|four| four == b"\r\n\r\n") {
-                assert_ne!(stream.read_buf(&mut asked).await.unwrap(), 0);
-            }
+        while let Ok((stream, _)) = listener.accept().await {
+            answer(stream, "200 OK").await;
             tell.send(()).await.unwrap();
-            let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-            stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
     (port, asked)
@@ -128,6 +132,57 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     house.store.release();
     asked.recv().await.unwrap();
     assert_eq!(ended(&house, id).await.status, Status::Completed);
+    calls.stop().await;
+    house.app.close().await;
+}
+
+/// A destination that fails time after time is asked once after a while, and by all only when it
+/// has answered.
+#[tokio::test]
+async fn one_attempt_tries_whether_a_destination_answers_again() {
+    let house = House::new().await;
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, mut held) = mpsc::channel(100);
+    let holds = Arc::new(AtomicUsize::new(0));
+    let well = Arc::clone(&holds);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if well.load(Ordering::SeqCst) == 1 {
+                tell.send(stream).await.unwrap();
+            } else {
+                let word = if well.load(Ordering::SeqCst) == 0 { "500 No" } else { "200 OK" };
+                tokio::spawn(answer(stream, word));
+            }
+        }
+    });
+    let patient = asks(&format!("127.0.0.1:{port}")).replace("attempts: 3", "attempts: 100");
+    publish(&house, &patient).await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(start(&house, &alice, "asks").await);
+    }
+    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let calls = house.app.start_calls(client, CallSettings::default());
+    let rests = || {
+        let figures = house.app.call_figures();
+        figures.breakers_open == 1 && figures.in_flight == 0
+    };
+    while !rests() {
+        tokio::task::yield_now().await;
+    }
+    holds.store(1, Ordering::SeqCst);
+    let first = held.recv().await.unwrap();
+    let second = tokio::time::timeout(Duration::from_millis(300), held.recv()).await;
+    assert!(second.is_err(), "two try at once whether it answers");
+    holds.store(2, Ordering::SeqCst);
+    answer(first, "200 OK").await;
+    for id in ids {
+        assert_eq!(ended(&house, id).await.status, Status::Completed);
+    }
+    assert_eq!(house.app.call_figures().breakers_open, 0);
     calls.stop().await;
     house.app.close().await;
 }
