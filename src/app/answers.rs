@@ -1,13 +1,13 @@
 //! Answers kept under Idempotency-Keys: they are part of the commit that they answer.
 
-use bytes::Bytes;
+use std::collections::HashMap;
 
 use super::Answer;
 use crate::engine::{Digest, Refusal};
 use crate::records::value::{self, AnswerCountV1, AnswerV1};
 use crate::records::{DecodeError, Key, ReadError, Scope, read_parts, split};
 use crate::store::{Store, Versioned, View, Write};
-use crate::types::{Revision, Span, Time};
+use crate::types::{Revision, Span, Time, TxId};
 
 /// How long an answer is kept.
 pub(super) const KEPT: Span = Span::from_hours(24);
@@ -16,6 +16,16 @@ pub(super) const KEPT: Span = Span::from_hours(24);
 /// the server keep to some ten megabytes; a load generator at full speed stays below it for
 /// minutes.
 pub(super) const LIVE_MAX: u32 = 100_000;
+
+/// Most keys that are counted ahead of their use: then one commit of so many writes the count.
+const AHEAD_MAX: u32 = 64;
+
+/// Most actors whose count is at hand, at about 100 bytes each; beyond it all are forgotten.
+const SCOPES_MAX: usize = 30_000;
+
+/// Most transactions whose keys are at hand, and most keys of one: some megabytes.
+const TXS_MAX: usize = 30_000;
+const KEYS_PER_TX_MAX: usize = 64;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
@@ -65,39 +75,140 @@ pub(super) fn look_up(
             return Ok(Err(Refusal::IdempotencyKeyReused));
         }
         let AnswerV1 { status, headers, body, .. } = stored;
-        let answer = Answer { status, headers, body: Bytes::from(body) };
+        let answer = Answer { status, headers, body };
         return Ok(Ok(Known::Answered(answer, found.revision)));
     }
     Ok(Ok(Known::New { stale_parts }))
 }
 
-/// Counts one more live key.
-///
-/// # Errors
-/// [`Refusal::TooManyIdempotencyKeys`] as the inner one.
-pub(super) fn count(
-    store: &dyn Store,
+/// The live keys of those who used one lately. A count is written ahead, by at most as many keys
+/// as the hour has had: not every commit writes it, and what a restart or the hour's end forgets
+/// of it was counted too often, never too seldom.
+#[derive(Default)]
+pub(super) struct Counts {
+    ahead: HashMap<Scope, Ahead>,
+}
+
+/// A count as it is written, and how much of it is not used yet.
+#[derive(Clone, Debug)]
+struct Ahead {
+    counts: AnswerCountV1,
+    left: u32,
+}
+
+/// One more live key, for the commit that keeps its answer.
+pub(super) struct Counted {
     scope: Scope,
-    now: Time,
-) -> Result<Result<Write, Refusal>, ReadError> {
-    let key = Key::AnswerCount(scope);
-    let mut counts = match store.get(View::Staged, &key.encode())? {
-        Some(Versioned { value, .. }) => value::read_plain::<AnswerCountV1>(&key, &value)?,
-        None => AnswerCountV1::default(),
-    };
-    let hour = hour_of(now);
-    counts.hours.retain(|(begun, _)| !is_over(*begun, now));
-    let live: u32 = counts.hours.iter().map(|(_, count)| count).sum();
-    if live >= LIVE_MAX {
-        let oldest = counts.hours.first().map_or(hour, |(begun, _)| *begun);
-        let free_at = Time::from_ms(u64::from(oldest + 1) * HOUR_MS).plus(KEPT);
-        return Ok(Err(Refusal::TooManyIdempotencyKeys { retry_after: free_at.since(now) }));
+    ahead: Option<Ahead>,
+    /// What the commit writes of it.
+    pub(super) write: Option<Write>,
+}
+
+impl Counts {
+    /// Counts one more live key; [`Counts::took`] when its commit is made.
+    ///
+    /// # Errors
+    /// [`Refusal::TooManyIdempotencyKeys`] as the inner one.
+    pub(super) fn next(
+        &self,
+        store: &dyn Store,
+        scope: Scope,
+        now: Time,
+    ) -> Result<Result<Counted, Refusal>, ReadError> {
+        let hour = hour_of(now);
+        let known = self.ahead.get(&scope);
+        if let Some(Ahead { counts, left: 1.. }) = known
+            && counts.hours.last().is_some_and(|(begun, _)| *begun == hour)
+        {
+            return Ok(Ok(Counted { scope, ahead: None, write: None }));
+        }
+        let key = Key::AnswerCount(scope);
+        let mut counts = match known {
+            Some(known) => known.counts.clone(),
+            None => match store.get(View::Staged, &key.encode())? {
+                Some(Versioned { value, .. }) => value::read_plain(&key, &value)?,
+                None => AnswerCountV1::default(),
+            },
+        };
+        counts.hours.retain(|(begun, _)| !is_over(*begun, now));
+        let live: u32 = counts.hours.iter().map(|(_, count)| count).sum();
+        if live >= LIVE_MAX {
+            let oldest = counts.hours.first().map_or(hour, |(begun, _)| *begun);
+            let free_at = Time::from_ms(u64::from(oldest + 1) * HOUR_MS).plus(KEPT);
+            return Ok(Err(Refusal::TooManyIdempotencyKeys { retry_after: free_at.since(now) }));
+        }
+        let block = match counts.hours.last_mut() {
+            Some((begun, count)) if *begun == hour => {
+                let block = (*count).clamp(1, AHEAD_MAX).min(LIVE_MAX - live);
+                *count += block;
+                block
+            }
+            _ => {
+                counts.hours.push((hour, 1));
+                1
+            }
+        };
+        let write = Some(Write::put(key.encode(), value::write(1, &counts)));
+        Ok(Ok(Counted { scope, ahead: Some(Ahead { counts, left: block - 1 }), write }))
     }
-    match counts.hours.last_mut() {
-        Some((begun, count)) if *begun == hour => *count += 1,
-        _ => counts.hours.push((hour, 1)),
+
+    /// The commit of a key is made.
+    pub(super) fn took(&mut self, Counted { scope, ahead, .. }: Counted) {
+        match ahead {
+            Some(ahead) => {
+                if self.ahead.len() >= SCOPES_MAX {
+                    self.ahead.clear();
+                }
+                self.ahead.insert(scope, ahead);
+            }
+            None => {
+                if let Some(ahead) = self.ahead.get_mut(&scope) {
+                    ahead.left = ahead.left.saturating_sub(1);
+                }
+            }
+        }
     }
-    Ok(Ok(Write::put(key.encode(), value::write(1, &counts))))
+}
+
+/// Which keys were used under transactions that began before the executor's eyes: what is not
+/// among them was never used, and needs not be looked for.
+#[derive(Default)]
+pub(super) struct Used {
+    /// The beginnings of the keys' hashes; another key with the same is looked for, and not found.
+    under: HashMap<TxId, Vec<u64>>,
+}
+
+impl Used {
+    /// A transaction began: its id is new, so no key was used under it.
+    pub(super) fn begin(&mut self, tx: TxId) {
+        if self.under.len() >= TXS_MAX {
+            self.under.clear();
+        }
+        self.under.insert(tx, Vec::new());
+    }
+
+    /// Nothing more is remembered of it.
+    pub(super) fn end(&mut self, tx: TxId) {
+        self.under.remove(&tx);
+    }
+
+    /// A key was used.
+    pub(super) fn note(&mut self, tx: TxId, digest: &Digest) {
+        match self.under.get_mut(&tx) {
+            Some(used) if used.len() < KEYS_PER_TX_MAX => used.push(beginning(digest)),
+            Some(_) => self.end(tx),
+            None => {}
+        }
+    }
+
+    /// Whether a key was certainly never used.
+    pub(super) fn is_new(&self, tx: TxId, digest: &Digest) -> bool {
+        self.under.get(&tx).is_some_and(|used| !used.contains(&beginning(digest)))
+    }
+}
+
+fn beginning(digest: &Digest) -> u64 {
+    digest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
 /// The writes that keep an answer; `None`: it is larger than any that can be kept.
@@ -112,7 +223,7 @@ pub(super) fn keep(
         expires_at_ms: now.plus(KEPT).ms(),
         status: answer.status,
         headers: answer.headers.clone(),
-        body: answer.body.to_vec(),
+        body: answer.body.clone(),
     };
     let mut writes = Vec::new();
     let mut number = 0;
@@ -195,20 +306,49 @@ mod tests {
     }
 
     #[test]
-    fn live_keys_are_counted_and_bounded() {
-        let store = Memory::new();
+    fn a_key_is_new_only_under_what_began_here() {
+        let (mut used, tx, digest) = (Used::default(), TxId::new(1), [1; 32]);
+        assert!(!used.is_new(tx, &digest));
+        used.begin(tx);
+        assert!(used.is_new(tx, &digest));
+        used.note(tx, &digest);
+        assert!(!used.is_new(tx, &digest) && used.is_new(tx, &[2; 32]));
+        for number in 0..=KEYS_PER_TX_MAX {
+            used.note(tx, &[u8::try_from(number).unwrap(); 32]);
+        }
+        assert!(!used.is_new(tx, &[200; 32]), "of too many keys some are not remembered");
+        used.begin(tx);
+        used.end(tx);
+        assert!(!used.is_new(tx, &digest));
+    }
+
+    #[test]
+    fn live_keys_are_counted_ahead_and_bounded() {
+        let (store, mut counts) = (Memory::new(), Counts::default());
         let scope = keyed().scope;
         let now = Time::from_ms(1_700_000_000_000);
-        let full = AnswerCountV1 { hours: vec![(hour_of(now), LIVE_MAX - 1)] };
+        let full = AnswerCountV1 { hours: vec![(hour_of(now), LIVE_MAX - AHEAD_MAX - 2)] };
         let key = Key::AnswerCount(scope);
         let writes = vec![Write::put(key.encode(), value::write(1, &full))];
         drop(store.commit(Batch { writes, ..Batch::default() }).unwrap());
-        let write = count(&store, scope, now).unwrap().unwrap();
-        drop(store.commit(Batch { writes: vec![write], ..Batch::default() }).unwrap());
-        let refused = count(&store, scope, now).unwrap().unwrap_err();
+        let mut written = 0;
+        for _ in 0..AHEAD_MAX + 2 {
+            // What was not committed is counted again.
+            drop(counts.next(&store, scope, now).unwrap().unwrap());
+            let mut counted = counts.next(&store, scope, now).unwrap().unwrap();
+            if let Some(write) = counted.write.take() {
+                drop(store.commit(Batch { writes: vec![write], ..Batch::default() }).unwrap());
+                written += 1;
+            }
+            counts.took(counted);
+        }
+        assert_eq!(written, 2);
+        let refused = counts.next(&store, scope, now).unwrap().unwrap_err();
         assert_eq!(refused.code(), "too-many-idempotency-keys");
         let later = now.plus(refused.retry_after().unwrap());
-        assert!(count(&store, scope, later).unwrap().is_ok());
+        assert!(counts.next(&store, scope, later).unwrap().is_ok());
+        // Whoever starts anew reads what was written.
+        assert!(Counts::default().next(&store, scope, now).unwrap().is_err());
         let row = store.get(View::Staged, &key.encode()).unwrap().unwrap().value;
         assert!(!is_count_over(&key, &row, now).unwrap());
         assert!(is_count_over(&key, &row, later).unwrap());

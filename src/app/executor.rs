@@ -9,23 +9,25 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::access::Caches;
-use super::answers::{self, Keyed, Known};
+use super::answers::{self, Counts, Keyed, Known, Used};
 use super::calls::Bell;
 use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Event, Evidence, Fact, Hot, Loaded, Mark, Moment, Outcome, Record,
-    Refusal, Rules, Timer, TimerOf, decide, decide_timers,
+    Actor, Command, Decision, Event, Evidence, Fact, Loaded, Mark, Moment, Outcome, Record,
+    Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
 };
 use crate::records::entry::EntryV1;
 use crate::records::value::{self, ClockV1};
-use crate::records::{Definitions, Key, PlanError, Planned, ReadError, Reader, plan, read_fact};
+use crate::records::{
+    Definitions, Hot, Key, PlanError, Planned, ReadError, Reader, plan, read_fact,
+};
 use crate::store::{
     Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Row, Store, StoreError, Urgency,
     View, Write,
 };
-use crate::types::{Revision, Span, Time};
+use crate::types::{Revision, Span, Time, TxId};
 
 /// Most timers of one commit: a page of the store, and few enough that a command behind a great
 /// many of them is not kept from its own commit for long.
@@ -134,6 +136,10 @@ pub(super) struct Executor {
     sweep: Sweep,
     /// Records as they are now.
     hot: Arc<Hot>,
+    /// Live Idempotency-Keys.
+    counts: Counts,
+    /// Idempotency-Keys that were used under transactions.
+    used: Used,
 }
 
 /// What one commit is made of, beside the time.
@@ -146,6 +152,8 @@ struct Pieces {
     loaded: Vec<(Fact, Loaded)>,
     /// What is too large to have at hand.
     large: Vec<Fact>,
+    /// The transactions that it starts.
+    begun: Vec<TxId>,
     /// The earliest timer that it sets.
     armed: Option<Time>,
     /// The earliest call that it sets due.
@@ -182,6 +190,8 @@ impl Executor {
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
             hot: Arc::default(),
+            counts: Counts::default(),
+            used: Used::default(),
         }
     }
 
@@ -367,6 +377,7 @@ impl Executor {
             armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
             calling: calling(&changes.marks),
             webhooks: changes.events.iter().any(Event::changes_webhooks),
+            begun: begun(&changes.events),
             records: changes.records,
             loaded,
             large,
@@ -418,16 +429,19 @@ impl Executor {
         let mut stale_parts = 0;
         let mut counted = None;
         if let Some(keyed) = &keyed {
-            match answers::look_up(&*self.store, View::Staged, keyed, now)? {
-                Err(refusal) => return Ok(Err(refusal)),
-                Ok(Known::Answered(answer, revision)) => {
-                    let receipt = self.store.durable_at(revision);
-                    return Ok(Ok((End::Replayed(answer), receipt)));
+            let under = asked.command.transaction();
+            if !under.is_some_and(|tx| self.used.is_new(tx, &keyed.digest)) {
+                match answers::look_up(&*self.store, View::Staged, keyed, now)? {
+                    Err(refusal) => return Ok(Err(refusal)),
+                    Ok(Known::Answered(answer, revision)) => {
+                        let receipt = self.store.durable_at(revision);
+                        return Ok(Ok((End::Replayed(answer), receipt)));
+                    }
+                    Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
                 }
-                Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
             }
-            match answers::count(&*self.store, keyed.scope, now)? {
-                Ok(write) => counted = Some(write),
+            match self.counts.next(&*self.store, keyed.scope, now)? {
+                Ok(one_more) => counted = Some(one_more),
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
@@ -458,7 +472,7 @@ impl Executor {
                     return Ok(Err(Refusal::TooLarge { what, bytes_max }));
                 };
                 writes.extend(rows);
-                writes.extend(counted.clone());
+                writes.extend(counted.as_ref().and_then(|counted| counted.write.clone()));
                 answer = Some(words);
             }
             let urgency =
@@ -474,6 +488,7 @@ impl Executor {
                 armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
                 calling: calling(&changes.marks),
                 webhooks: changes.events.iter().any(Event::changes_webhooks),
+                begun: begun(&changes.events),
                 records: changes.records,
                 loaded,
                 large,
@@ -481,6 +496,16 @@ impl Executor {
             match self.commit(now, pieces)? {
                 Ok(receipt) => {
                     self.sweep.count(keyed.is_some());
+                    if answer.is_some()
+                        && let Some(counted) = counted.take()
+                    {
+                        self.counts.took(counted);
+                    }
+                    if let (Some(_), Some(keyed), Some(tx)) =
+                        (&answer, &keyed, asked.command.transaction())
+                    {
+                        self.used.note(tx, &keyed.digest);
+                    }
                     let end =
                         answer.map_or_else(|| End::Fresh(Box::new(result), revision), End::Kept);
                     return Ok(Ok((end, receipt)));
@@ -510,7 +535,7 @@ impl Executor {
 
     /// Stages a commit; the inner error is one after which nothing has changed.
     fn commit(&mut self, now: Time, pieces: Pieces) -> Result<Result<Receipt, StoreError>, Fatal> {
-        let Pieces { mut batch, records, loaded, large, armed, calling, webhooks } = pieces;
+        let Pieces { mut batch, records, loaded, large, begun, armed, calling, webhooks } = pieces;
         let revision = self.last.next();
         batch.at_ms = now.ms();
         let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
@@ -534,6 +559,7 @@ impl Executor {
                 if webhooks {
                     self.bell.webhooks.send_replace(Some(revision));
                 }
+                begun.into_iter().for_each(|tx| self.used.begin(tx));
                 self.have_at_hand(loaded, records, &large, revision);
                 Ok(Ok(receipt))
             }
@@ -569,7 +595,10 @@ impl Executor {
         for (fact, record) in records {
             match record {
                 Some(_) if large.contains(&fact) || !may_be_hot(&fact) => hot.forget(&fact),
-                Some(Record::Tx(tx)) if tx.status.is_ended() => hot.forget(&fact),
+                Some(Record::Tx(tx)) if tx.status.is_ended() => {
+                    hot.forget(&fact);
+                    self.used.end(tx.id);
+                }
                 Some(record) => hot.put(fact, Some((Arc::new(record), revision))),
                 None => hot.put(fact, None),
             }
@@ -620,6 +649,15 @@ fn counts(row: &Row) -> Result<bool, Fatal> {
     }
 }
 
+/// The transactions that these events start.
+fn begun(events: &[Event]) -> Vec<TxId> {
+    let begun = events.iter().filter_map(|event| match event {
+        Event::Tx { tx, event } if matches!(**event, TxEvent::Started(_)) => Some(*tx),
+        _ => None,
+    });
+    begun.collect()
+}
+
 /// The earliest call that is due by these marks.
 fn calling(marks: &std::collections::BTreeMap<Mark, bool>) -> Option<Time> {
     let due = marks.iter().filter_map(|(mark, is_set)| match mark {
@@ -647,7 +685,6 @@ const fn may_be_hot(fact: &Fact) -> bool {
             | Fact::UserData(_)
             | Fact::SessionData(_)
             | Fact::Stored(_)
-            | Fact::Definition(..)
             | Fact::Transfer(_)
     ) && !fact.is_look()
 }

@@ -48,47 +48,23 @@ pub type Loaded = Option<(Arc<Record>, Revision)>;
 
 /// Records that the only one who commits has at hand, as they are now: what is found here needs
 /// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
-#[derive(Debug, Default)]
-pub struct Hot {
-    records: BTreeMap<Fact, Loaded>,
-}
-
-impl Hot {
-    /// Puts in a record as it is from now on; `None`: there is none.
-    pub fn put(&mut self, fact: Fact, record: Loaded) {
-        self.records.insert(fact, record);
-    }
-
-    /// Forgets a record: it is loaded when it is needed again.
-    pub fn forget(&mut self, fact: &Fact) {
-        self.records.remove(fact);
-    }
-
-    /// How many records there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
+pub trait AtHand: std::fmt::Debug + Send + Sync {
+    /// A record, if it is at hand.
+    fn record(&self, fact: &Fact) -> Option<&Loaded>;
 }
 
 /// The records that were loaded for a command.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     loaded: BTreeMap<Fact, Loaded>,
-    hot: Option<Arc<Hot>>,
+    at_hand: Option<Arc<dyn AtHand>>,
 }
 
 impl Facts {
     /// Nothing loaded, but what is at hand.
     #[must_use]
-    pub fn with(hot: Arc<Hot>) -> Self {
-        Self { loaded: BTreeMap::new(), hot: Some(hot) }
+    pub fn with(at_hand: Arc<dyn AtHand>) -> Self {
+        Self { loaded: BTreeMap::new(), at_hand: Some(at_hand) }
     }
 
     /// Adds a record.
@@ -104,7 +80,7 @@ impl Facts {
     /// A record, if it was loaded or is at hand.
     #[must_use]
     pub fn get(&self, fact: &Fact) -> Option<&Loaded> {
-        let at_hand = || self.hot.as_ref().and_then(|hot| hot.records.get(fact));
+        let at_hand = || self.at_hand.as_ref().and_then(|at_hand| at_hand.record(fact));
         self.loaded.get(fact).or_else(at_hand)
     }
 }
@@ -333,6 +309,17 @@ impl<'a> Draft<'a> {
         })
     }
 
+    /// A transaction, to be looked at while it changes.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub(super) fn shared_tx(&self, id: TxId) -> Result<Option<Arc<Tx>>, Stop> {
+        Ok(match self.read(&Fact::Tx(id))? {
+            Some(Record::Tx(tx)) => Some(Arc::clone(tx)),
+            _ => None,
+        })
+    }
+
     /// Changes a transaction's record in place.
     pub(super) fn change_tx(&mut self, id: TxId, change: impl FnOnce(&mut Tx)) -> Result<(), Stop> {
         let fact = Fact::Tx(id);
@@ -341,7 +328,7 @@ impl<'a> Draft<'a> {
             self.changes.records.insert(fact.clone(), Some(record));
         }
         if let Some(Some(Record::Tx(tx))) = self.changes.records.get_mut(&fact) {
-            change(tx);
+            change(Arc::make_mut(tx));
         }
         Ok(())
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
 use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User, ValueKey};
+use super::told::{Told, told};
 use super::tx::{Published, TxEvent};
 use super::{UserChange, UserRef};
 use crate::types::{
@@ -409,11 +410,18 @@ impl Event {
             && self.is_told()
     }
 
-    /// What the log keeps of it: never a secret, a hash of one, or what people keep as data.
+    /// What the log keeps of it, as JSON text: never a secret, a hash of one, or what people keep as data.
     #[must_use]
-    pub fn log_data(&self) -> Value {
+    pub fn log_data(&self) -> String {
         match self {
-            Self::SessionOpened { session, by } => json!({
+            Self::Told { data, .. } => data.to_string(),
+            _ => self.told().into_text(),
+        }
+    }
+
+    fn told(&self) -> Told {
+        match self {
+            Self::SessionOpened { session, by } => told!({
                 "session": session.id,
                 "user": session.user.as_ref().map(|user| &user.username),
                 "by": match by {
@@ -425,27 +433,27 @@ impl Event {
                 "address": session.address.as_deref(),
                 "expires_at": session.expires_at,
             }),
-            Self::SessionUpgraded { session, user, expires_at, .. } => json!({
+            Self::SessionUpgraded { session, user, expires_at, .. } => told!({
                 "session": session, "user": user.username, "expires_at": expires_at,
             }),
             Self::SessionTouched { session }
             | Self::SessionTokenReplaced { session, .. }
             | Self::SessionDataWritten { session, .. }
-            | Self::SessionFactsWritten { session, .. } => json!({ "session": session }),
+            | Self::SessionFactsWritten { session, .. } => told!({ "session": session }),
             Self::SessionElevated { session, until } => {
-                json!({ "session": session, "until": until })
+                told!({ "session": session, "until": until })
             }
-            Self::SessionRescheduled { session, due } => json!({ "session": session, "due": due }),
+            Self::SessionRescheduled { session, due } => told!({ "session": session, "due": due }),
             Self::SessionEnded { session, reason } => {
-                json!({ "session": session, "reason": reason.as_str() })
+                told!({ "session": session, "reason": reason.as_str() })
             }
-            Self::LoginFailed { user, address, .. } => json!({
+            Self::LoginFailed { user, address, .. } => told!({
                 "user": user.as_ref().map(|user| &user.username), "address": address.as_deref(),
             }),
-            Self::UserCreated { user } => json!({
+            Self::UserCreated { user } => told!({
                 "user": user.id, "username": user.username, "roles": &*user.roles,
             }),
-            Self::UserChanged { user, change } => json!({
+            Self::UserChanged { user, change } => told!({
                 "user": user,
                 "roles": change.roles,
                 "disabled": change.disabled,
@@ -455,43 +463,38 @@ impl Event {
             Self::PasswordSet { user, .. }
             | Self::PasswordRehashed { user, .. }
             | Self::SessionsVoided { user }
-            | Self::UserDataWritten { user, .. } => json!({ "user": user }),
-            Self::UserDeleted { user } => json!({ "user": user.id, "username": user.username }),
+            | Self::UserDataWritten { user, .. } => told!({ "user": user }),
+            Self::UserDeleted { user } => told!({ "user": user.id, "username": user.username }),
             Self::LinkMade { link, .. } => {
-                json!({ "user": link.user, "expires_at": link.expires_at })
+                told!({ "user": link.user, "expires_at": link.expires_at })
             }
-            Self::FailuresForgotten { .. } | Self::LinkEnded { .. } => json!({}),
-            Self::KeyCreated { key } | Self::KeyRevoked { key } => json!({
+            Self::FailuresForgotten { .. } | Self::LinkEnded { .. } | Self::Told { .. } => {
+                told!({})
+            }
+            Self::KeyCreated { key } | Self::KeyRevoked { key } => told!({
                 "key": key.id, "name": &*key.name, "roles": &*key.roles,
                 "on_behalf": &*key.on_behalf,
             }),
-            Self::StoredWritten { id, stored } => json!({
+            Self::StoredWritten { id, stored } => told!({
                 "key": id.key, "user": stored.user.as_ref().map(|(user, _)| &user.username),
             }),
             Self::StoredTouched { id }
             | Self::StoredRescheduled { id, .. }
-            | Self::StoredEnded { id } => json!({ "key": id.key }),
-            Self::Told { data, .. } => data.clone(),
+            | Self::StoredEnded { id } => told!({ "key": id.key }),
             Self::Tx { tx, event } => {
-                let mut data = event.log_data();
-                // An application's own event has its data below, whatever shape they are.
-                if let TxEvent::Emitted { .. } = **event {
-                    return json!({ "transaction": tx, "data": data });
-                }
-                if let Value::Object(data) = &mut data {
-                    data.insert("transaction".to_owned(), json!(tx));
-                }
-                data
+                let mut told = event.told();
+                told.put("transaction", tx);
+                told
             }
-            Self::WorkflowPublished { published } => json!({
+            Self::WorkflowPublished { published } => told!({
                 "workflow": published.name, "version": published.version,
             }),
-            Self::WorkflowRetired { name } => json!({ "workflow": name }),
+            Self::WorkflowRetired { name } => told!({ "workflow": name }),
             Self::ValuePut { id, .. } | Self::ValueDeleted { id } => {
-                json!({ "set": id.set, "key": id.key })
+                told!({ "set": id.set, "key": id.key })
             }
             Self::Denied { what, code, user } => {
-                json!({ "what": &**what, "code": code, "user": user })
+                told!({ "what": &**what, "code": code, "user": user })
             }
             Self::AssetPut { .. }
             | Self::AccountOpened { .. }

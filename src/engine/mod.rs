@@ -26,6 +26,7 @@ mod state;
 mod stored;
 mod tasks;
 mod timers;
+mod told;
 mod tx;
 mod users;
 pub mod workflow;
@@ -39,7 +40,7 @@ pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChan
 pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
 pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
-pub use draft::{Changes, Draft, Facts, Hot, Loaded, Moment, Stop};
+pub use draft::{AtHand, Changes, Draft, Facts, Loaded, Moment, Stop};
 pub use event::{EndReason, Event, OpenedBy};
 pub use ledger::check as check_conserved;
 pub use ledger::{

@@ -197,7 +197,7 @@ pub enum Record {
     /// Of [`Fact::Totals`].
     Totals(Totals),
     /// Of [`Fact::Tx`].
-    Tx(Box<Tx>),
+    Tx(Arc<Tx>),
     /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`], [`Fact::Queued`]
     /// and [`Fact::Txs`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),

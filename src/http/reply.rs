@@ -13,6 +13,9 @@ use crate::types::Revision;
 /// Says that an answer is the stored one to an earlier request with the same Idempotency-Key.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
+/// Room for a body: most are not longer, and none has to move before it is.
+const USUAL_BYTES: usize = 1024;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// An answer.
@@ -47,8 +50,9 @@ impl Reply {
     /// # Errors
     /// [`Code::Internal`] when the value cannot be written, which its types exclude.
     pub fn json(value: &impl Serialize) -> Result<Self, Problem> {
-        match serde_json::to_vec(value) {
-            Ok(body) => Ok(Self::json_bytes(body)),
+        let mut body = Vec::with_capacity(USUAL_BYTES);
+        match serde_json::to_writer(&mut body, value) {
+            Ok(()) => Ok(Self::json_bytes(body)),
             Err(error) => {
                 tracing::error!(%error, "an answer could not be written");
                 Err(Code::Internal.into())

@@ -2,7 +2,7 @@
 
 use http::{StatusCode, header};
 use schemars::{JsonSchema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::call::{Call, unexpected};
@@ -194,7 +194,7 @@ pub(super) struct Shown<'a> {
     owner: String,
     /// Its data, without what is not for the one who asks.
     #[schemars(with = "Map<String, Value>")]
-    data: Value,
+    data: ShownData<'a>,
     /// The steps that wait for a client.
     open_steps: Vec<ShownStep<'a>>,
     /// Its holds.
@@ -219,6 +219,23 @@ pub(super) struct Shown<'a> {
     deadline: Option<Time>,
 }
 
+/// The data of a transaction, without what is hidden.
+struct ShownData<'a> {
+    data: &'a Value,
+    hidden: &'a [String],
+}
+
+impl Serialize for ShownData<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.data {
+            Value::Object(data) => {
+                to.collect_map(data.iter().filter(|(key, _)| !self.hidden.contains(key)))
+            }
+            other => other.serialize(to),
+        }
+    }
+}
+
 /// A page of transactions.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Transactions")]
@@ -233,12 +250,6 @@ impl<'a> Shown<'a> {
     /// As the one who asks may see it.
     pub(super) fn new(view: &'a TxView) -> Self {
         let tx = &view.tx;
-        let mut data = (*tx.data).clone();
-        if let Value::Object(data) = &mut data {
-            for key in &view.hidden {
-                data.remove(key);
-            }
-        }
         let steps = tx.open.iter().zip(&view.allowed).filter(|(open, _)| open.is_client);
         let holds = tx.holds.iter().map(|held| {
             let hold = &held.hold;
@@ -266,7 +277,7 @@ impl<'a> Shown<'a> {
             outcome: tx.outcome.as_deref(),
             revision: view.revision.get(),
             owner: tx.owner.name(),
-            data,
+            data: ShownData { data: &tx.data, hidden: &view.hidden },
             open_steps: steps.map(|(open, allowed)| shown_step(view, open, *allowed)).collect(),
             holds: holds.collect(),
             challenges: waited_for

@@ -182,7 +182,7 @@ impl EntryV1 {
         let events = told
             .map(|event| EventV1 {
                 kind: event.kind().to_owned(),
-                data: event.log_data().to_string(),
+                data: event.log_data(),
                 about: marking.about(event),
             })
             .collect();

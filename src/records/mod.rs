@@ -27,7 +27,7 @@ pub use key::{Key, Scope};
 pub use ledger::{read_entry, row_key};
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, Planned, plan};
-pub use read::{Definitions, ReadError, Reader, read_fact};
+pub use read::{Definitions, Hot, ReadError, Reader, read_fact};
 
 /// Bytes in the store that no version of this program has written: the data is damaged, or of a
 /// newer version.

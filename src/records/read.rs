@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{DecodeError, Key, read_parts, value};
-use crate::engine::{Fact, Facts, Hot, Loaded, Mark, Record, TX_PAGE};
+use crate::engine::{AtHand, Fact, Facts, Loaded, Mark, Record, TX_PAGE};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
 use crate::types::Revision;
 
@@ -51,6 +51,42 @@ impl Definitions {
     }
 }
 
+/// Records that are at hand, decoded.
+#[derive(Debug, Default)]
+pub struct Hot {
+    records: HashMap<Fact, Loaded>,
+}
+
+impl Hot {
+    /// Puts in a record as it is from now on; `None`: there is none.
+    pub fn put(&mut self, fact: Fact, record: Loaded) {
+        self.records.insert(fact, record);
+    }
+
+    /// Forgets a record: it is loaded when it is needed again.
+    pub fn forget(&mut self, fact: &Fact) {
+        self.records.remove(fact);
+    }
+
+    /// How many records there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+impl AtHand for Hot {
+    fn record(&self, fact: &Fact) -> Option<&Loaded> {
+        self.records.get(fact)
+    }
+}
+
 /// Loads facts for one decision, and remembers in how many parts they lie.
 pub struct Reader<'a> {
     store: &'a dyn Store,
@@ -70,8 +106,8 @@ impl<'a> Reader<'a> {
 
     /// The same, with what is at hand.
     #[must_use]
-    pub fn with(self, hot: Arc<Hot>) -> Self {
-        Self { facts: Facts::with(hot), ..self }
+    pub fn with(self, at_hand: Arc<Hot>) -> Self {
+        Self { facts: Facts::with(at_hand), ..self }
     }
 
     /// What was loaded and lies in one part, as far as it may be at hand from now on.

@@ -354,7 +354,7 @@ fn what_are_no_facts_is_written_as_it_always_was() {
         expires_at_ms: 1_700_000_000_000,
         status: 201,
         headers: vec![("etag".into(), "\"5\"".into())],
-        body: b"{}".to_vec(),
+        body: Bytes::from_static(b"{}"),
     };
     let written = format!("01{}fd0068e5cf8b010000c901046574616703223522027b7d", "06".repeat(32));
     assert_eq!(hex(&value::write(1, &answer)), written);

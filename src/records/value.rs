@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bincode::Options as _;
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -137,7 +138,38 @@ pub struct AnswerV1 {
     /// The headers.
     pub headers: Vec<(String, String)>,
     /// The body.
-    pub body: Vec<u8>,
+    #[serde(with = "raw")]
+    pub body: Bytes,
+}
+
+/// Bytes as they are, in one piece: what a list of numbers would be too, but not one by one.
+mod raw {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        struct Whole;
+        impl de::Visitor<'_> for Whole {
+            type Value = Bytes;
+
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes::copy_from_slice(bytes))
+            }
+
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+                Ok(bytes.into())
+            }
+        }
+        from.deserialize_byte_buf(Whole)
+    }
 }
 
 /// Live Idempotency-Keys by the hour in which they began: hours since the Unix epoch.
@@ -288,7 +320,7 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Tx(_) => Record::Tx(Box::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
+        Fact::Tx(_) => Record::Tx(Arc::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
         Fact::OpenOf(..)
         | Fact::TxsOf(..)
         | Fact::EndWith(..)

@@ -3,13 +3,26 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ParseError, serde_as_text};
+use super::{ParseError, ascii, serde_as_text};
 
 /// Crockford's base32 in lower case: no i, l, o, u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Characters of the text form after the prefix: 26 times 5 bits hold the 128 bits of a UUID.
 const DIGITS: usize = 26;
+
+/// The value of each character; what is none has [`NO_DIGIT`].
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < ALPHABET.len() {
+        values[ALPHABET[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
+
+const NO_DIGIT: u8 = u8::MAX;
 
 fn digits(number: u128) -> [u8; DIGITS] {
     let mut rest = number;
@@ -26,9 +39,7 @@ pub(super) fn spelled(prefix: &str, bits: u128) -> String {
     let digits = digits(bits);
     let mut text = String::with_capacity(prefix.len() + digits.len());
     text.push_str(prefix);
-    for digit in digits {
-        text.push(char::from(digit));
-    }
+    text.push_str(ascii(&digits));
     text
 }
 
@@ -38,9 +49,9 @@ fn number(text: &str) -> Option<u128> {
     if text.len() != DIGITS || !(b'0'..=b'7').contains(&text[0]) {
         return None;
     }
-    text.iter().try_fold(0, |number: u128, character| {
-        let digit = ALPHABET.iter().position(|other| other == character)?;
-        Some(number << 5 | digit as u128)
+    text.iter().try_fold(0, |number: u128, character| match VALUES[usize::from(*character)] {
+        NO_DIGIT => None,
+        digit => Some(number << 5 | u128::from(digit)),
     })
 }
 
@@ -73,10 +84,7 @@ macro_rules! id {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str($prefix)?;
-                for digit in digits(self.0) {
-                    fmt::Write::write_char(f, char::from(digit))?;
-                }
-                Ok(())
+                f.write_str(ascii(&digits(self.0)))
             }
         }
 

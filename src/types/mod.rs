@@ -28,6 +28,11 @@ impl ParseError {
     }
 }
 
+/// Characters that were made here, as text.
+fn ascii(text: &[u8]) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
 /// Serde by `Display` and `FromStr`: the text form, in JSON and in the store alike.
 macro_rules! serde_as_text {
     ($($name:ident)*) => {$(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ParseError, serde_as_text};
+use super::{ParseError, ascii, serde_as_text};
 
 /// A point in time, in milliseconds since the Unix epoch; the text form is RFC 3339 in UTC with
 /// milliseconds. From 1970 to 9999: what lies beyond saturates at [`Time::MAX`].
@@ -113,7 +113,24 @@ impl fmt::Display for Time {
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         let (hour, minute) = (of_day / HOUR, of_day % HOUR / MINUTE);
         let (second, ms) = (of_day % MINUTE / SECOND, of_day % SECOND);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let fields = [
+            (0..4, year),
+            (5..7, month),
+            (8..10, day),
+            (11..13, hour),
+            (14..16, minute),
+            (17..19, second),
+            (20..23, ms),
+        ];
+        for (places, mut number) in fields {
+            for place in text[places].iter_mut().rev() {
+                // The remainder is one digit.
+                *place = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        }
+        f.write_str(ascii(&text))
     }
 }
 

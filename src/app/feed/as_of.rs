@@ -60,7 +60,7 @@ impl App {
         let read = value::decode(&Fact::Tx(id), &bytes).map_err(ReadError::from);
         let Record::Tx(tx) = self.guard(read)? else { return Ok(None) };
         let definition = now.definition;
-        Ok(Some(TxView::new(*tx, revision, definition, actor, self.rules())))
+        Ok(Some(TxView::new(tx, revision, definition, actor, self.rules())))
     }
 
     /// An account as it was at a revision, and whether it is seen in full; `None`: the log does

@@ -1,6 +1,7 @@
 //! What must hold after every step of every scenario.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::world::World;
 use crate::app::PageAsk;
@@ -105,7 +106,7 @@ fn one_timer(tx: &Tx, marks: &[(crate::types::TxId, &str)]) -> Result<(), String
     ))
 }
 
-fn ledger(world: &World, txs: &[Tx]) -> Result<(), String> {
+fn ledger(world: &World, txs: &[Arc<Tx>]) -> Result<(), String> {
     let told = |error: crate::engine::Refusal| error.to_string();
     let mut sums: BTreeMap<AssetCode, (i128, i128)> = BTreeMap::new();
     let mut held: BTreeMap<AccountId, i128> = BTreeMap::new();

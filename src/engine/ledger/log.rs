@@ -1,18 +1,17 @@
 //! What the log keeps of the ledger's events: amounts as the API writes them.
 
-use serde_json::{Value, json};
-
 use super::{AccountChange, Hold};
 use crate::engine::Event;
+use crate::engine::told::{Told, told};
 use crate::types::Decimal;
 
 /// The data of an event of the ledger; of others nothing.
-pub(in crate::engine) fn data(event: &Event) -> Value {
+pub(in crate::engine) fn data(event: &Event) -> Told {
     match event {
-        Event::AssetPut { asset } => json!({
+        Event::AssetPut { asset } => told!({
             "asset": asset.code, "scale": asset.scale, "name": asset.name.as_deref(),
         }),
-        Event::AccountOpened { account } => json!({
+        Event::AccountOpened { account } => told!({
             "account": account.id,
             "asset": account.asset,
             "owner": account.owner.as_ref().map(|owner| &owner.username),
@@ -20,20 +19,20 @@ pub(in crate::engine) fn data(event: &Event) -> Value {
         }),
         Event::AccountChanged { account, scale, change } => {
             let AccountChange { floor, frozen, read_anyone } = **change;
-            let mut data = json!({ "account": account });
+            let mut data = told!({ "account": account });
             if let Some(floor) = floor {
-                data["floor"] = json!(floor.map(|floor| Decimal::from_minor(floor, *scale)));
+                data.put("floor", &floor.map(|floor| Decimal::from_minor(floor, *scale)));
             }
             if let Some(frozen) = frozen {
-                data["frozen"] = json!(frozen);
+                data.put("frozen", &frozen);
             }
             if let Some(anyone) = read_anyone {
-                data["read"] = if anyone { json!(["anyone"]) } else { json!([]) };
+                data.put("read", if anyone { &["anyone"][..] } else { &[] });
             }
             data
         }
-        Event::AccountClosed { account } => json!({ "account": account }),
-        Event::TransferPosted { transfer } => json!({
+        Event::AccountClosed { account } => told!({ "account": account }),
+        Event::TransferPosted { transfer } => told!({
             "transfer": transfer.id,
             "from": transfer.from,
             "to": transfer.to,
@@ -51,13 +50,13 @@ pub(in crate::engine) fn data(event: &Event) -> Value {
         Event::HoldVoided { hold, released } | Event::HoldExpired { hold, released } => {
             hold_data(hold, &[("released", *released)])
         }
-        _ => json!({}),
+        _ => told!({}),
     }
 }
 
 /// What the log keeps of a hold, with amounts that moved.
-fn hold_data(hold: &Hold, amounts: &[(&str, i128)]) -> Value {
-    let mut data = json!({
+fn hold_data(hold: &Hold, amounts: &[(&str, i128)]) -> Told {
+    let mut data = told!({
         "hold": hold.id,
         "account": hold.account,
         "asset": hold.asset,
@@ -65,7 +64,7 @@ fn hold_data(hold: &Hold, amounts: &[(&str, i128)]) -> Value {
         "transaction": hold.tx,
     });
     for (name, units) in amounts {
-        data[*name] = json!(Decimal::from_minor(*units, hold.scale));
+        data.put(name, &Decimal::from_minor(*units, hold.scale));
     }
     data
 }

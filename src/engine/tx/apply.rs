@@ -54,11 +54,15 @@ pub(in crate::engine) fn apply(
         TxEvent::Ended { .. } => end(draft, id)?,
         _ => {}
     }
-    let before = marks_of(draft, id, event)?;
-    draft.change_tx(id, |tx| {
+    let change = |tx: &mut Tx| {
         tx.updated_at = now;
         change(tx, event, now);
-    })?;
+    };
+    if !touches_calls(event) {
+        return draft.change_tx(id, change);
+    }
+    let before = marks_of(draft, id, event)?;
+    draft.change_tx(id, change)?;
     let after = marks_of(draft, id, event)?;
     for mark in before.difference(&after) {
         draft.unmark(mark.clone());
@@ -69,14 +73,20 @@ pub(in crate::engine) fn apply(
     Ok(())
 }
 
+const fn touches_all_calls(event: &TxEvent) -> bool {
+    matches!(event, TxEvent::Paused | TxEvent::Resumed | TxEvent::CompensationBegan(_))
+}
+
+fn touches_calls(event: &TxEvent) -> bool {
+    touches_all_calls(event) || event.call().is_some()
+}
+
 /// By which the calls that an event may change are found: while one is due and the transaction not
 /// paused, and while an attempt is on its way.
 fn marks_of(draft: &Draft<'_>, id: TxId, event: &TxEvent) -> Result<BTreeSet<Mark>, Stop> {
     let Some(tx) = draft.tx(id)? else { return Ok(BTreeSet::new()) };
-    let touches_all =
-        matches!(event, TxEvent::Paused | TxEvent::Resumed | TxEvent::CompensationBegan(_));
-    let touched = event.call();
-    let calls = tx.calls.iter().filter(|call| touches_all || touched == Some(call.number));
+    let (all, touched) = (touches_all_calls(event), event.call());
+    let calls = tx.calls.iter().filter(|call| all || touched == Some(call.number));
     let marks = calls.filter_map(|call| match call.state {
         CallState::Due(at) if !tx.paused => Some(Mark::CallDue(at, id, call.number)),
         CallState::Out(_) => Some(Mark::CallOut(id, call.number)),
@@ -351,7 +361,7 @@ fn start(draft: &mut Draft<'_>, tx: &Tx) -> Result<(), Stop> {
         draft.put(fact, Record::One(tx.id));
     }
     count(draft, tx, 1)?;
-    draft.put(Fact::Tx(tx.id), Record::Tx(Box::new(tx.clone())));
+    draft.put(Fact::Tx(tx.id), Record::Tx(Arc::new(tx.clone())));
     Ok(())
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::record::{
     Call, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck, Submission,
     Tx,
 };
+use crate::engine::told::{Told, told};
 use crate::types::{HoldId, StepName, Time};
 
 /// Something that happened in a transaction.
@@ -311,69 +312,69 @@ impl TxEvent {
     }
 
     /// What the log keeps of it.
-    #[must_use]
-    pub fn log_data(&self) -> Value {
+    pub(in crate::engine) fn told(&self) -> Told {
         match self {
-            Self::Started(tx) => json!({
+            Self::Started(tx) => told!({
                 "workflow": tx.workflow, "version": tx.version, "owner": tx.owner.name(),
                 "reference": tx.reference.as_deref(), "data": *tx.data,
             }),
-            Self::DataSet { set, removed } => json!({ "set": **set, "removed": removed }),
-            Self::StepOpened(open) => json!({ "step": open.step, "due": open.due }),
+            Self::DataSet { set, removed } => told!({ "set": **set, "removed": removed }),
+            Self::StepOpened(open) => told!({ "step": open.step, "due": open.due }),
             Self::StepClosed { step, .. }
             | Self::StepTimedOut { step, .. }
             | Self::Reminded { step, .. }
             | Self::EffectsUndone { step }
             | Self::CallUndone { step }
-            | Self::StepUndone { step } => json!({ "step": step }),
-            Self::StepCounted { step, submission, .. } => json!({
+            | Self::StepUndone { step } => told!({ "step": step }),
+            Self::StepCounted { step, submission, .. } => told!({
                 "step": step, "by": &*submission.by.name, "input": *submission.input,
             }),
             Self::StepTaken { done, input, .. } => {
-                json!({ "step": done.step, "input": input.as_deref() })
+                told!({ "step": done.step, "input": input.as_deref() })
             }
-            Self::Claimed { claim, .. } => json!({ "by": &*claim.by.name, "until": claim.until }),
+            Self::Claimed { claim, .. } => told!({ "by": &*claim.by.name, "until": claim.until }),
             Self::HoldNamed { hold, name, key } => {
-                json!({ "hold": hold, "name": &**name, "key": key.as_deref() })
+                told!({ "hold": hold, "name": &**name, "key": key.as_deref() })
             }
-            Self::ChallengeIssued(challenge) => json!({
+            Self::ChallengeIssued(challenge) => told!({
                 "challenge": &*challenge.id, "round": challenge.round,
                 "expires_at": challenge.expires_at,
             }),
             Self::ChallengeFailed { id }
             | Self::ChallengePassed { id }
-            | Self::ChallengeWithdrawn { id } => json!({ "challenge": &**id }),
-            Self::Emitted { data, .. } => (**data).clone(),
-            Self::CallMade(call) => json!({
+            | Self::ChallengeWithdrawn { id } => told!({ "challenge": &**id }),
+            // Whatever shape it is, it lies below.
+            Self::Emitted { data, .. } => told!({ "data": **data }),
+            Self::CallMade(call) => told!({
                 "call": call.number, "step": call.step, "op": call.purpose.as_str(),
             }),
-            Self::CallBegan { number } | Self::CallKept { number, .. } => json!({ "call": number }),
+            Self::CallBegan { number } | Self::CallKept { number, .. } => told!({ "call": number }),
             Self::CallRetried { number, due, last } => {
-                json!({ "call": number, "due": due, "last": &**last })
+                told!({ "call": number, "due": due, "last": &**last })
             }
-            Self::CallAccepted { number, until } => json!({ "call": number, "until": until }),
+            Self::CallAccepted { number, until } => told!({ "call": number, "until": until }),
             Self::CallEnded { number, state, last, .. } => {
-                json!({ "call": number, "state": state.as_str(), "last": last.as_deref() })
+                told!({ "call": number, "state": state.as_str(), "last": last.as_deref() })
             }
-            Self::StepFailed { step, code, .. } => json!({ "step": step, "code": &**code }),
+            Self::StepFailed { step, code, .. } => told!({ "step": step, "code": &**code }),
             Self::CompensationBegan(ending) => {
-                json!({ "status": ending.status.as_str(), "outcome": &*ending.outcome })
+                told!({ "status": ending.status.as_str(), "outcome": &*ending.outcome })
             }
             Self::Stuck(stuck) => {
-                json!({ "step": stuck.step, "code": &*stuck.code, "message": &*stuck.message })
+                told!({ "step": stuck.step, "code": &*stuck.code, "message": &*stuck.message })
             }
-            Self::CancelAsked { reason } => json!({ "reason": reason.as_deref() }),
-            Self::Retried { skipped } => json!({
+            Self::CancelAsked { reason } => told!({ "reason": reason.as_deref() }),
+            Self::Retried { skipped } => told!({
                 "skipped": skipped.as_ref().map(|(step, _)| step),
                 "reason": skipped.as_ref().map(|(_, reason)| &**reason),
             }),
-            Self::Migrated { version, open, added, .. } => json!({
+            Self::Migrated { version, open, added, .. } => told!({
                 "version": version, "open": open.iter().map(|open| &open.step).collect::<Vec<_>>(),
                 "added": **added,
             }),
-            Self::OwnerChanged(owner) => json!({ "owner": owner.name() }),
+            Self::OwnerChanged(owner) => told!({ "owner": owner.name() }),
             Self::Ended { status, outcome } => {
-                json!({ "status": status.as_str(), "outcome": &**outcome })
+                told!({ "status": status.as_str(), "outcome": &**outcome })
             }
             Self::Released { .. }
             | Self::Forked(_)
@@ -383,7 +384,7 @@ impl TxEvent {
             | Self::Paused
             | Self::Resumed
             | Self::DeadlinePassed
-            | Self::Settled { .. } => json!({}),
+            | Self::Settled { .. } => told!({}),
         }
     }
 }

@@ -35,16 +35,16 @@ pub(super) fn seen(
     acting: &Acting,
     id: TxId,
     if_match: Option<&IfMatch>,
-) -> Result<(Tx, Arc<Definition>), Stop> {
+) -> Result<(Arc<Tx>, Arc<Definition>), Stop> {
     let none = || Stop::Refused(Refusal::NotFound("transaction"));
-    let tx = draft.tx(id)?.ok_or_else(none)?.clone();
+    let tx = draft.shared_tx(id)?.ok_or_else(none)?;
     let definition = draft.definition(tx.workflow.clone(), tx.version)?;
-    let was_asked = match acting.actor.user() {
-        Some(user) => draft.was_asked(user.username.clone(), id)?,
-        None => false,
-    };
-    if !may_see(&tx, &definition, &acting.actor, was_asked) {
-        return Err(none());
+    // Whether somebody was asked is a record of its own, and seldom what decides.
+    if !may_see(&tx, &definition, &acting.actor, false) {
+        let user = acting.actor.user().ok_or_else(none)?;
+        if !draft.was_asked(user.username.clone(), id)? {
+            return Err(none());
+        }
     }
     let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
     must_match(if_match, revision)?;
@@ -100,15 +100,14 @@ pub(in crate::engine) fn submit(
         return Err(Refusal::AlreadyCounted.into());
     }
     let (input, stored) = checked(step, input)?;
-    let mut counted = open.clone();
     let submission = Submission { by: who, input: stored.clone(), at: draft.moment.now };
-    counted.submissions.push(submission.clone());
-    let frame =
-        Frame { input: Some(input), submissions: Some(submissions(&counted)), ..Frame::default() };
+    let collected = u32::try_from(open.submissions.len() + 1).unwrap_or(u32::MAX);
+    // Only the expressions of a step with a quorum may name them.
+    let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission));
+    let frame = Frame { input: Some(input), submissions: all, ..Frame::default() };
     let asker = asker(acting);
     let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
     walk.must_hold(step, &frame)?;
-    let collected = u32::try_from(counted.submissions.len()).unwrap_or(u32::MAX);
     if collected < open.quorum {
         walk.emit(TxEvent::StepCounted { place: open.place, step: step.name.clone(), submission })?;
     } else {

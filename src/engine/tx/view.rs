@@ -14,7 +14,7 @@ use crate::types::Revision;
 #[derive(Clone, Debug)]
 pub struct TxView {
     /// The record.
-    pub tx: Tx,
+    pub tx: Arc<Tx>,
     /// The commit that last changed it.
     pub revision: Revision,
     /// What it runs.
@@ -31,7 +31,7 @@ impl TxView {
     /// What an actor may see of it; that the actor may see it at all was decided before.
     #[must_use]
     pub fn new(
-        tx: Tx,
+        tx: Arc<Tx>,
         revision: Revision,
         definition: Arc<Definition>,
         actor: &Actor,
@@ -56,7 +56,7 @@ pub(super) fn view(
     id: crate::types::TxId,
 ) -> Result<Box<TxView>, Stop> {
     let none = || Stop::Refused(crate::engine::Refusal::NotFound("transaction"));
-    let tx = draft.tx(id)?.ok_or_else(none)?.clone();
+    let tx = draft.shared_tx(id)?.ok_or_else(none)?;
     let definition = draft.definition(tx.workflow.clone(), tx.version)?;
     let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
     Ok(Box::new(TxView::new(tx, revision, definition, actor, draft.rules)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::event::TxEvent;
-use super::record::{Done, Ending, Join, Open, Status, Tx};
+use super::record::{Done, Ending, Join, Open, Status, Submission, Tx};
 use super::scene::{Asker, Frame, Scene};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::expr::Made;
@@ -549,13 +549,13 @@ pub(super) fn inbox_roles(by: &[By]) -> Vec<Role> {
 }
 
 /// The submissions of a quorum as expressions see them.
-pub(super) fn submissions(open: &Open) -> Value {
-    let of = |submission: &super::record::Submission| {
+pub(super) fn submissions(before: &[Submission], last: &Submission) -> Value {
+    let of = |submission: &Submission| {
         json!({
             "actor": &*submission.by.name, "input": *submission.input, "at": submission.at,
         })
     };
-    Value::Array(open.submissions.iter().map(of).collect())
+    Value::Array(before.iter().chain([last]).map(of).collect())
 }
 
 /// What a template makes, as an amount.
