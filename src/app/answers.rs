@@ -97,6 +97,7 @@ struct Ahead {
 }
 
 /// One more live key, for the commit that keeps its answer.
+#[derive(Debug)]
 pub(super) struct Counted {
     scope: Scope,
     ahead: Option<Ahead>,
