@@ -95,7 +95,8 @@ impl App {
         if !known.wants_touch(now) || !known.take_touch(now) {
             return Ok(known.access.clone());
         }
-        match self.call(Command::Touch, known.access.actor.clone()).await {
+        // Boxed: it is seldom, and its room would be made and moved for every request.
+        match Box::pin(self.call(Command::Touch, known.access.actor.clone())).await {
             Ok(_) => Ok(self.look_up(token)?.access.clone()),
             Err(refusal @ (Refusal::Unauthenticated | Refusal::Stopping)) => Err(refusal),
             // Full or busy: the session is alive all the same.

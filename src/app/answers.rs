@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::Answer;
 use crate::engine::{Digest, Refusal};
 use crate::records::value::{self, AnswerCountV1, AnswerV1};
-use crate::records::{DecodeError, Key, ReadError, Scope, read_parts, split};
-use crate::store::{Store, Versioned, View, Write};
+use crate::records::{DecodeError, Key, Pack, ReadError, Scope, read_parts};
+use crate::store::{Store, Versioned, View};
 use crate::types::{Revision, Span, Time, TxId};
 
 /// How long an answer is kept.
@@ -100,9 +100,18 @@ struct Ahead {
 #[derive(Debug)]
 pub(super) struct Counted {
     scope: Scope,
-    ahead: Option<Ahead>,
     /// What the commit writes of it.
-    pub(super) write: Option<Write>,
+    ahead: Option<Ahead>,
+}
+
+impl Counted {
+    /// Writes what the commit writes of it.
+    pub(super) fn put(&self, pack: &mut Pack) {
+        if let Some(ahead) = &self.ahead {
+            let key = Key::AnswerCount(self.scope);
+            pack.put(&key, |out| value::write_into(out, 1, &ahead.counts));
+        }
+    }
 }
 
 impl Counts {
@@ -121,7 +130,7 @@ impl Counts {
         if let Some(Ahead { counts, left: 1.. }) = known
             && counts.hours.last().is_some_and(|(begun, _)| *begun == hour)
         {
-            return Ok(Ok(Counted { scope, ahead: None, write: None }));
+            return Ok(Ok(Counted { scope, ahead: None }));
         }
         let key = Key::AnswerCount(scope);
         let mut counts = match known {
@@ -149,12 +158,11 @@ impl Counts {
                 1
             }
         };
-        let write = Some(Write::put(key.encode(), value::write(1, &counts)));
-        Ok(Ok(Counted { scope, ahead: Some(Ahead { counts, left: block - 1 }), write }))
+        Ok(Ok(Counted { scope, ahead: Some(Ahead { counts, left: block - 1 }) }))
     }
 
     /// The commit of a key is made.
-    pub(super) fn took(&mut self, Counted { scope, ahead, .. }: Counted) {
+    pub(super) fn took(&mut self, Counted { scope, ahead }: Counted) {
         match ahead {
             Some(ahead) => {
                 if self.ahead.len() >= SCOPES_MAX {
@@ -212,13 +220,14 @@ fn beginning(digest: &Digest) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// The writes that keep an answer; `None`: it is larger than any that can be kept.
+/// Writes what keeps an answer; `false`: it is larger than any that can be kept.
 pub(super) fn keep(
+    pack: &mut Pack,
     keyed: &Keyed,
     answer: &Answer,
     now: Time,
     stale_parts: u8,
-) -> Option<Vec<Write>> {
+) -> bool {
     let stored = AnswerV1 {
         fingerprint: keyed.fingerprint,
         expires_at_ms: now.plus(KEPT).ms(),
@@ -226,16 +235,8 @@ pub(super) fn keep(
         headers: answer.headers.clone(),
         body: answer.body.clone(),
     };
-    let mut writes = Vec::new();
-    let mut number = 0;
-    for part in split(&value::write(1, &stored))? {
-        writes.push(Write::put(Key::Answer(keyed.scope, keyed.digest, number).encode(), part));
-        number += 1;
-    }
-    for stale in number..stale_parts {
-        writes.push(Write::delete(Key::Answer(keyed.scope, keyed.digest, stale).encode()));
-    }
-    Some(writes)
+    let key = |part| Key::Answer(keyed.scope, keyed.digest, part);
+    pack.put_parts(key, stale_parts, |out| value::write_into(out, 1, &stored)).is_some()
 }
 
 /// Whether an answer count says nothing any more.
@@ -273,8 +274,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::store::Batch;
     use crate::store::memory::Memory;
+    use crate::store::{Batch, Write};
     use crate::types::UserId;
 
     fn keyed() -> Keyed {
@@ -289,7 +290,9 @@ mod tests {
         for body in [Vec::new(), b"{}".to_vec(), vec![7; 200_000]] {
             let headers = vec![("etag".to_owned(), "\"5\"".to_owned())];
             let answer = Answer { status: 201, headers, body: body.into() };
-            let writes = keep(&keyed(), &answer, now, 8).unwrap();
+            let mut pack = Pack::default();
+            assert!(keep(&mut pack, &keyed(), &answer, now, 8));
+            let writes = pack.into_writes();
             let first_part = writes[0].value.clone().unwrap();
             let batch = Batch { writes, ..Batch::default() };
             let revision = store.commit(batch).unwrap().revision();
@@ -336,9 +339,12 @@ mod tests {
         for _ in 0..AHEAD_MAX + 2 {
             // What was not committed is counted again.
             drop(counts.next(&store, scope, now).unwrap().unwrap());
-            let mut counted = counts.next(&store, scope, now).unwrap().unwrap();
-            if let Some(write) = counted.write.take() {
-                drop(store.commit(Batch { writes: vec![write], ..Batch::default() }).unwrap());
+            let counted = counts.next(&store, scope, now).unwrap().unwrap();
+            let mut pack = Pack::default();
+            counted.put(&mut pack);
+            let writes = pack.into_writes();
+            if !writes.is_empty() {
+                drop(store.commit(Batch { writes, ..Batch::default() }).unwrap());
                 written += 1;
             }
             counts.took(counted);

@@ -360,16 +360,16 @@ impl Executor {
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
         };
-        let Planned { preconditions, mut writes, large } = plan(&changes, &reader)?;
+        let Planned { preconditions, mut pack, large } = plan(&changes, &reader)?;
         let entry = EntryV1::new(&Actor::System, "", &changes, &reader.facts);
-        writes.extend(entry.rows(moment.revision));
+        entry.put_rows(moment.revision, &mut pack);
         let loaded: Vec<_> =
             reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
         drop(reader);
         let pieces = Pieces {
             batch: Batch {
                 preconditions,
-                writes,
+                writes: pack.into_writes(),
                 entry: entry.encode().into(),
                 urgency: Urgency::Reserved,
                 ..Batch::default()
@@ -458,21 +458,22 @@ impl Executor {
                 return Ok(Ok((end, self.store.durable_at(self.last))));
             }
             let revision = self.last.next();
-            let Planned { preconditions, mut writes, large } = plan(&changes, &facts)?;
+            let Planned { preconditions, mut pack, large } = plan(&changes, &facts)?;
             let entry = EntryV1::new(asked.actor, request, &changes, &facts.facts);
-            writes.extend(entry.rows(revision));
+            entry.put_rows(revision, &mut pack);
             let loaded: Vec<_> =
                 facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
             drop(facts);
             let mut answer = None;
             if let Some((keyed, renderer)) = kept {
                 let words = renderer(result.as_ref(), revision);
-                let Some(rows) = answers::keep(keyed, &words, now, stale_parts) else {
+                if !answers::keep(&mut pack, keyed, &words, now, stale_parts) {
                     let (what, bytes_max) = ("an answer that is kept", 400 * 1024);
                     return Ok(Err(Refusal::TooLarge { what, bytes_max }));
-                };
-                writes.extend(rows);
-                writes.extend(counted.as_ref().and_then(|counted| counted.write.clone()));
+                }
+                if let Some(counted) = &counted {
+                    counted.put(&mut pack);
+                }
                 answer = Some(words);
             }
             let urgency =
@@ -480,7 +481,7 @@ impl Executor {
             let pieces = Pieces {
                 batch: Batch {
                     preconditions,
-                    writes,
+                    writes: pack.into_writes(),
                     entry: entry.encode().into(),
                     urgency,
                     ..Batch::default()
@@ -559,7 +560,9 @@ impl Executor {
                 if webhooks {
                     self.bell.webhooks.send_replace(Some(revision));
                 }
-                begun.into_iter().for_each(|tx| self.used.begin(tx));
+                for tx in begun {
+                    self.used.begin(tx);
+                }
                 self.have_at_hand(loaded, records, &large, revision);
                 Ok(Ok(receipt))
             }

@@ -28,7 +28,20 @@ impl App {
         actor: &Actor,
         client: &Client,
     ) -> Result<Evidence, Refusal> {
-        let mut evidence = self.mint(command, actor, client)?;
+        let evidence = self.mint(command, actor, client)?;
+        if command.hashes() {
+            // Boxed: it is seldom, and its room would be made and moved for every command.
+            return Box::pin(self.hash(command, actor, evidence)).await;
+        }
+        Ok(evidence)
+    }
+
+    async fn hash(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        mut evidence: Evidence,
+    ) -> Result<Evidence, Refusal> {
         match command {
             Command::Login { username, password, .. } => {
                 let user = self.guard(self.user_by_name(username))?;
@@ -178,14 +191,19 @@ impl App {
         let (ids, _) = ids.as_chunks::<10>();
         let now = self.clock.now();
         let id = |number: usize| uuid_v7(now, ids.get(number).copied().unwrap_or_default());
-        let account = match command {
-            Command::Login { username, .. } => Some(username),
-            _ => actor.user().map(|user| &user.username),
-        };
-        let account = account.map_or("", Username::as_str);
-        let origin = client.address.as_deref().map(|address| {
-            self.secret.digest("login failures from", &[origin(address).as_bytes()])
-        });
+        let (mut account, mut from) = (Digest::default(), None);
+        // Nothing else counts failures.
+        if command.hashes() {
+            let name = match command {
+                Command::Login { username, .. } => Some(username),
+                _ => actor.user().map(|user| &user.username),
+            };
+            let name = name.map_or("", Username::as_str);
+            account = self.secret.digest("login failures of", &[name.as_bytes()]);
+            from = client.address.as_deref().map(|address| {
+                self.secret.digest("login failures from", &[origin(address).as_bytes()])
+            });
+        }
         let stored = match command {
             Command::PutStored { key, .. }
             | Command::TouchStored { key }
@@ -200,8 +218,8 @@ impl App {
             key: KeyId::new(id(2)),
             seed: u128::from_be_bytes(*seed),
             token: command.hands_out().map(|kind| Token::new(kind, secret)),
-            account: self.secret.digest("login failures of", &[account.as_bytes()]),
-            origin,
+            account,
+            origin: from,
             stored,
             address: client.address.clone(),
             agent: client.agent.as_deref().map(cut_agent),

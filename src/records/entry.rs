@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DecodeError, Key, value};
+use super::{DecodeError, Key, Pack, value};
 use crate::engine::{Actor, Changes, Event, Fact, Facts, Owner, OwnerId, Record, Session, Tx};
-use crate::store::Write;
 use crate::types::{AccountId, KeyId, Revision, SessionId, TxId, UserId};
 
 /// Largest entry that is read, in bytes: the store's limit for a batch.
 const ENTRY_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// Room for most entries.
+const USUAL_BYTES: usize = 1024;
 
 /// Who asked and what happened, in a form that outlives the program: names and JSON text. It holds
 /// all that decides who may know of it, so reading the log needs no record.
@@ -198,16 +200,18 @@ impl EntryV1 {
     }
 
     /// The rows by which the history of each transaction finds the commit.
-    pub fn rows(&self, revision: Revision) -> impl Iterator<Item = Write> {
-        self.txs
-            .iter()
-            .map(move |tx| Write::put(Key::TxLog(tx.id(), revision).encode(), Vec::new()))
+    pub fn put_rows(&self, revision: Revision, pack: &mut Pack) {
+        for tx in &self.txs {
+            pack.put(&Key::TxLog(tx.id(), revision), |_| {});
+        }
     }
 
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        value::write(1, self)
+        let mut bytes = Vec::with_capacity(USUAL_BYTES);
+        value::write_into(&mut bytes, 1, self);
+        bytes
     }
 
     /// Reads its bytes.

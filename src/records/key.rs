@@ -328,102 +328,107 @@ impl Key {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64);
+        self.write(&mut out);
+        out
+    }
+
+    /// Writes the key's bytes behind others.
+    pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Clock => out.push(tag::CLOCK),
-            Self::User(id) => put_id(&mut out, tag::USER, id.bits()),
-            Self::Name(name) => put_text(&mut out, tag::NAME, name.as_str()),
+            Self::User(id) => put_id(out, tag::USER, id.bits()),
+            Self::Name(name) => put_text(out, tag::NAME, name.as_str()),
             Self::UserData(id, part) => {
-                put_id(&mut out, tag::USER_DATA, id.bits());
+                put_id(out, tag::USER_DATA, id.bits());
                 out.push(*part);
             }
-            Self::UserSessions(id) => put_id(&mut out, tag::USER_SESSIONS, id.bits()),
-            Self::Session(id) => put_id(&mut out, tag::SESSION, id.bits()),
+            Self::UserSessions(id) => put_id(out, tag::USER_SESSIONS, id.bits()),
+            Self::Session(id) => put_id(out, tag::SESSION, id.bits()),
             Self::SessionData(id, part) => {
-                put_id(&mut out, tag::SESSION_DATA, id.bits());
+                put_id(out, tag::SESSION_DATA, id.bits());
                 out.push(*part);
             }
             Self::Token(hash) => {
                 out.push(tag::TOKEN);
                 out.extend_from_slice(hash.bytes());
             }
-            Self::ApiKey(id) => put_id(&mut out, tag::API_KEY, id.bits()),
+            Self::ApiKey(id) => put_id(out, tag::API_KEY, id.bits()),
             Self::KeyCount => out.push(tag::KEY_COUNT),
             Self::AdministratorCount => out.push(tag::ADMINISTRATOR_COUNT),
             Self::SessionCount => out.push(tag::SESSION_COUNT),
             Self::Stored(id, part) => {
                 out.push(tag::STORED);
-                put_stored(&mut out, id);
+                put_stored(out, id);
                 out.push(*part);
             }
             Self::Attempts(digest) => {
                 out.push(tag::ATTEMPTS);
                 out.extend_from_slice(digest);
             }
-            Self::Timer(timer) => put_timer(&mut out, timer),
+            Self::Timer(timer) => put_timer(out, timer),
             Self::Answer(scope, digest, part) => {
                 out.push(tag::ANSWER);
-                put_scope(&mut out, scope);
+                put_scope(out, scope);
                 out.extend_from_slice(digest);
                 out.push(*part);
             }
             Self::AnswerCount(scope) => {
                 out.push(tag::ANSWER_COUNT);
-                put_scope(&mut out, scope);
+                put_scope(out, scope);
             }
             Self::AssetCount => out.push(tag::ASSET_COUNT),
-            Self::Asset(code) => put_text(&mut out, tag::ASSET, code.as_str()),
-            Self::Totals(code) => put_text(&mut out, tag::TOTALS, code.as_str()),
-            Self::Account(id) => put_text(&mut out, tag::ACCOUNT, id.as_str()),
+            Self::Asset(code) => put_text(out, tag::ASSET, code.as_str()),
+            Self::Totals(code) => put_text(out, tag::TOTALS, code.as_str()),
+            Self::Account(id) => put_text(out, tag::ACCOUNT, id.as_str()),
             Self::Owned(user, id) => {
-                put_id(&mut out, tag::OWNED, user.bits());
+                put_id(out, tag::OWNED, user.bits());
                 out.extend_from_slice(id.as_str().as_bytes());
             }
             Self::Entry(id, revision, number) => {
                 out.push(tag::ENTRY);
-                put_closed(&mut out, id.as_str());
+                put_closed(out, id.as_str());
                 out.extend_from_slice(&revision.get().to_be_bytes());
                 out.extend_from_slice(&number.to_be_bytes());
             }
-            Self::Hold(id) => put_text(&mut out, tag::HOLD, id.as_str()),
-            Self::Transfer(id) => put_text(&mut out, tag::TRANSFER, id.as_str()),
+            Self::Hold(id) => put_text(out, tag::HOLD, id.as_str()),
+            Self::Transfer(id) => put_text(out, tag::TRANSFER, id.as_str()),
             Self::Tx(id, part) => {
-                put_id(&mut out, tag::TX, id.bits());
+                put_id(out, tag::TX, id.bits());
                 out.push(*part);
             }
-            Self::Mark(mark) => put_mark(&mut out, mark),
+            Self::Mark(mark) => put_mark(out, mark),
             Self::TxLog(id, revision) => {
-                put_id(&mut out, tag::TX_LOG, id.bits());
+                put_id(out, tag::TX_LOG, id.bits());
                 out.extend_from_slice(&revision.get().to_be_bytes());
             }
             Self::Reference(name, digest) => {
-                put_named(&mut out, tag::REFERENCE, name, digest);
+                put_named(out, tag::REFERENCE, name, digest);
             }
-            Self::One(name, digest) => put_named(&mut out, tag::ONE, name, digest),
+            Self::One(name, digest) => put_named(out, tag::ONE, name, digest),
             Self::OpenCount(name, version) => {
-                put_named(&mut out, tag::OPEN_COUNT, name, &version.to_be_bytes());
+                put_named(out, tag::OPEN_COUNT, name, &version.to_be_bytes());
             }
-            Self::Workflow(name) => put_text(&mut out, tag::WORKFLOW, name.as_str()),
+            Self::Workflow(name) => put_text(out, tag::WORKFLOW, name.as_str()),
             Self::WorkflowCount => out.push(tag::WORKFLOW_COUNT),
-            Self::Job(id) => put_id(&mut out, tag::JOB, id.bits()),
-            Self::Schedule(id) => put_id(&mut out, tag::SCHEDULE, id.bits()),
+            Self::Job(id) => put_id(out, tag::JOB, id.bits()),
+            Self::Schedule(id) => put_id(out, tag::SCHEDULE, id.bits()),
             Self::ScheduleCount => out.push(tag::SCHEDULE_COUNT),
-            Self::Webhook(id) => put_id(&mut out, tag::WEBHOOK, id.bits()),
+            Self::Webhook(id) => put_id(out, tag::WEBHOOK, id.bits()),
             Self::WebhookCount => out.push(tag::WEBHOOK_COUNT),
             Self::DeadLetter(id, number) => {
-                put_id(&mut out, tag::DEAD_LETTER, id.bits());
+                put_id(out, tag::DEAD_LETTER, id.bits());
                 out.extend_from_slice(&number.to_be_bytes());
             }
             Self::Definition(name, version, part) => {
-                put_named(&mut out, tag::DEFINITION, name, &version.to_be_bytes());
+                put_named(out, tag::DEFINITION, name, &version.to_be_bytes());
                 out.push(*part);
             }
             Self::Value(id) => {
                 out.push(tag::VALUE);
-                put_closed(&mut out, id.set.as_str());
+                put_closed(out, id.set.as_str());
                 out.extend_from_slice(id.key.as_str().as_bytes());
             }
         }
-        out
     }
 
     /// Reads a key's bytes; `None`: no key is written so.

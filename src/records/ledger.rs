@@ -267,10 +267,11 @@ pub fn row_key(row: &Row) -> Key {
 }
 
 /// Writes a row that no decision reads.
-pub(super) fn row_value(row: &Row) -> Vec<u8> {
+pub(super) fn write_row(out: &mut Vec<u8>, row: &Row) {
     match row {
-        Row::Owned(..) => Vec::new(),
-        Row::Entry(entry) => super::value::write(
+        Row::Owned(..) => {}
+        Row::Entry(entry) => super::value::write_into(
+            out,
             1,
             &EntryV1 {
                 transfer: entry.transfer.to_string(),

@@ -13,6 +13,7 @@ mod calls;
 pub mod entry;
 mod key;
 mod ledger;
+mod pack;
 mod parts;
 mod plan;
 pub mod proof;
@@ -25,6 +26,7 @@ mod tests;
 
 pub use key::{Key, Scope};
 pub use ledger::{read_entry, row_key};
+pub use pack::Pack;
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, Planned, plan};
 pub use read::{Definitions, Hot, ReadError, Reader, read_fact};

@@ -1,8 +1,8 @@
 //! From a decision to a batch.
 
-use super::{Key, Reader, ledger, split, value};
+use super::{Key, Pack, Reader, ledger, value};
 use crate::engine::{Changes, Fact, Imbalance, check_conserved};
-use crate::store::{Precondition, Write};
+use crate::store::Precondition;
 
 /// Why a decision cannot become a batch. None of it can come from what somebody sends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,12 +16,12 @@ pub enum PlanError {
 }
 
 /// What becomes of a decision.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Planned {
     /// What must still be as it was loaded.
     pub preconditions: Vec<Precondition>,
     /// What changes.
-    pub writes: Vec<Write>,
+    pub pack: Pack,
     /// The records that lie in more than one part now.
     pub large: Vec<Fact>,
 }
@@ -42,46 +42,46 @@ pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError
             None => Precondition::Absent(key),
         });
     }
-    let (mut writes, mut large) = (Vec::new(), Vec::new());
+    let (mut pack, mut large) = (Pack::default(), Vec::new());
     for (fact, record) in &changes.records {
-        let bytes = record.as_ref().map(value::encode);
         if !value::is_in_parts(fact) {
-            let key = Key::of(fact).encode();
-            writes.push(match bytes {
-                Some(bytes) => Write::put(key, bytes),
-                None => Write::delete(key),
-            });
+            let key = Key::of(fact);
+            match record {
+                Some(record) => pack.put(&key, |out| value::encode_into(out, record)),
+                None => pack.delete(&key),
+            }
             continue;
         }
-        let parts = match bytes {
-            None => Vec::new(),
-            Some(bytes) => split(&bytes).ok_or(PlanError::TooLarge)?,
-        };
         // Read before it is written or deleted, so the old number of parts is known.
         let was_there = matches!(reader.facts.get(fact), Some(Some(_)));
         let before = reader.parts.get(fact).copied().unwrap_or(u8::from(was_there));
-        let mut number = 0;
-        if parts.len() > 1 {
-            large.push(fact.clone());
-        }
-        for part in parts {
-            writes.push(Write::put(Key::part(fact, number).encode(), part));
-            number += 1;
-        }
-        for stale in number..before {
-            writes.push(Write::delete(Key::part(fact, stale).encode()));
+        let key = |part| Key::part(fact, part);
+        match record {
+            None => pack.delete_parts(key, 0..before),
+            Some(record) => {
+                let write = |out: &mut Vec<u8>| value::encode_into(out, record);
+                let parts = pack.put_parts(key, before, write).ok_or(PlanError::TooLarge)?;
+                if parts > 1 {
+                    large.push(fact.clone());
+                }
+            }
         }
     }
+    let mut flag = |key: Key, is_set: bool| {
+        if is_set {
+            pack.put(&key, |_| {});
+        } else {
+            pack.delete(&key);
+        }
+    };
     for (timer, armed) in &changes.timers {
-        let key = Key::Timer(timer.clone()).encode();
-        writes.push(if *armed { Write::put(key, Vec::new()) } else { Write::delete(key) });
+        flag(Key::Timer(timer.clone()), *armed);
     }
     for (mark, set) in &changes.marks {
-        let key = Key::Mark(mark.clone()).encode();
-        writes.push(if *set { Write::put(key, Vec::new()) } else { Write::delete(key) });
+        flag(Key::Mark(mark.clone()), *set);
     }
     for row in &changes.rows {
-        writes.push(Write::put(ledger::row_key(row).encode(), ledger::row_value(row)));
+        pack.put(&ledger::row_key(row), |out| ledger::write_row(out, row));
     }
-    Ok(Planned { preconditions, writes, large })
+    Ok(Planned { preconditions, pack, large })
 }

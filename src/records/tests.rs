@@ -401,7 +401,8 @@ fn a_record_that_shrinks_or_goes_leaves_no_part_behind() {
         reader.load(fact.clone()).unwrap();
         let records = [(fact.clone(), record)].into();
         let changes = Changes { records, ..Changes::default() };
-        let Planned { preconditions, writes, .. } = plan(&changes, &reader).unwrap();
+        let Planned { preconditions, pack, .. } = plan(&changes, &reader).unwrap();
+        let writes = pack.into_writes();
         let batch = Batch { preconditions, writes, ..Batch::default() };
         drop(store.commit(batch).unwrap());
         let rows = store.scan(View::Staged, &KeyRange::all(), Order::Ascending, 200).unwrap().rows;
@@ -424,7 +425,8 @@ fn what_was_read_must_still_be_so_at_the_commit() {
     let plan_from = |reader: &Reader<'_>, count| {
         let records = [(fact.clone(), Some(Record::Count(count)))].into();
         let changes = Changes { records, ..Changes::default() };
-        let Planned { preconditions, writes, .. } = plan(&changes, reader).unwrap();
+        let Planned { preconditions, pack, .. } = plan(&changes, reader).unwrap();
+        let writes = pack.into_writes();
         store.commit(Batch { preconditions, writes, ..Batch::default() }).map(drop)
     };
     let mut stale = Reader::new(&store, View::Staged, &DEFINITIONS);

@@ -185,13 +185,20 @@ fn options() -> impl bincode::Options {
 
 /// Writes a value under its version.
 pub fn write<T: Serialize + ?Sized>(version: u8, value: &T) -> Vec<u8> {
-    let mut bytes = vec![version];
+    let mut bytes = Vec::new();
+    write_into(&mut bytes, version, value);
+    bytes
+}
+
+/// The same behind other bytes.
+pub fn write_into<T: Serialize + ?Sized>(out: &mut Vec<u8>, version: u8, value: &T) {
+    out.push(version);
+    let begun = out.len();
     // Writing into memory fails for values over the limit only, and then nothing is committed:
     // whoever reads less than what was written refuses it.
-    if options().with_no_limit().serialize_into(&mut bytes, value).is_err() {
-        bytes.truncate(1);
+    if options().with_no_limit().serialize_into(&mut *out, value).is_err() {
+        out.truncate(begun);
     }
-    bytes
 }
 
 /// Reads a value of one version.
@@ -227,14 +234,24 @@ pub fn read_plain<T: DeserializeOwned>(key: &super::Key, bytes: &[u8]) -> Result
 /// Writes a record.
 #[must_use]
 pub fn encode(record: &Record) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode_into(&mut bytes, record);
+    bytes
+}
+
+/// The same behind other bytes.
+pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
     match record {
-        Record::User(user) => write(1, &UserV1::from(user)),
-        Record::Name(Holder::User(id)) => write(1, &HolderV1::User(id.bits())),
-        Record::Name(Holder::Gone) => write(1, &HolderV1::Gone),
-        Record::Data(json) => write(1, &**json),
-        Record::Sessions(list) => write(1, &list.iter().map(|id| id.bits()).collect::<Vec<u128>>()),
-        Record::Session(session) => write(1, &SessionV1::from(session)),
-        Record::Opens(opens) => write(
+        Record::User(user) => write_into(out, 1, &UserV1::from(user)),
+        Record::Name(Holder::User(id)) => write_into(out, 1, &HolderV1::User(id.bits())),
+        Record::Name(Holder::Gone) => write_into(out, 1, &HolderV1::Gone),
+        Record::Data(json) => write_into(out, 1, &**json),
+        Record::Sessions(list) => {
+            write_into(out, 1, &list.iter().map(|id| id.bits()).collect::<Vec<u128>>());
+        }
+        Record::Session(session) => write_into(out, 1, &SessionV1::from(session)),
+        Record::Opens(opens) => write_into(
+            out,
             1,
             &match opens {
                 Opens::Session(id) => OpensV1::Session(id.bits()),
@@ -245,28 +262,30 @@ pub fn encode(record: &Record) -> Vec<u8> {
                 },
             },
         ),
-        Record::Key(key) => write(1, &ApiKeyV1::from(key)),
-        Record::Count(count) => write(1, count),
-        Record::Stored(stored) => write(1, &StoredV1::from(stored)),
-        Record::Attempts(attempts) => {
-            write(1, &AttemptsV1 { failures: attempts.failures, last_at: attempts.last_at.ms() })
-        }
-        Record::Asset(asset) => write(1, &AssetV1::from(asset)),
-        Record::Account(account) => write(1, &AccountV1::from(account)),
-        Record::Hold(hold) => write(1, &HoldV1::from(hold)),
-        Record::Transfer(transfer) => write(1, &TransferV1::from(transfer)),
-        Record::Totals(totals) => write(1, &TotalsV1::from(totals)),
-        Record::Tx(tx) => write(1, &TxV1::from(&**tx)),
+        Record::Key(key) => write_into(out, 1, &ApiKeyV1::from(key)),
+        Record::Count(count) => write_into(out, 1, count),
+        Record::Stored(stored) => write_into(out, 1, &StoredV1::from(stored)),
+        Record::Attempts(attempts) => write_into(
+            out,
+            1,
+            &AttemptsV1 { failures: attempts.failures, last_at: attempts.last_at.ms() },
+        ),
+        Record::Asset(asset) => write_into(out, 1, &AssetV1::from(asset)),
+        Record::Account(account) => write_into(out, 1, &AccountV1::from(account)),
+        Record::Hold(hold) => write_into(out, 1, &HoldV1::from(hold)),
+        Record::Transfer(transfer) => write_into(out, 1, &TransferV1::from(transfer)),
+        Record::Totals(totals) => write_into(out, 1, &TotalsV1::from(totals)),
+        Record::Tx(tx) => write_into(out, 1, &TxV1::from(&**tx)),
         // Neither is ever written: one is a look into a list, the other a mark.
-        Record::Transactions(_) | Record::Asked => Vec::new(),
-        Record::Reference(reference) => write(1, &(reference.tx.bits(), reference.input)),
-        Record::One(id) => write(1, &id.bits()),
-        Record::Workflow(head) => write(1, &(head.latest, head.retired)),
-        Record::Schedule(schedule) => write(1, &json(schedule)),
-        Record::Job(job) => write(1, &json(job)),
-        Record::Webhook(webhook) => write(1, &json(webhook)),
-        Record::DeadLetter(letter) => write(1, &json(letter)),
-        Record::Definition(published) => write(1, &DefinitionV1::from(&**published)),
+        Record::Transactions(_) | Record::Asked => {}
+        Record::Reference(reference) => write_into(out, 1, &(reference.tx.bits(), reference.input)),
+        Record::One(id) => write_into(out, 1, &id.bits()),
+        Record::Workflow(head) => write_into(out, 1, &(head.latest, head.retired)),
+        Record::Schedule(schedule) => write_into(out, 1, &json(schedule)),
+        Record::Job(job) => write_into(out, 1, &json(job)),
+        Record::Webhook(webhook) => write_into(out, 1, &json(webhook)),
+        Record::DeadLetter(letter) => write_into(out, 1, &json(letter)),
+        Record::Definition(published) => write_into(out, 1, &DefinitionV1::from(&**published)),
     }
 }
 

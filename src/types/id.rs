@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ParseError, ascii, serde_as_text};
+use super::{ParseError, ascii, serde_from_text};
 
 /// Crockford's base32 in lower case: no i, l, o, u.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -14,9 +14,9 @@ const DIGITS: usize = 26;
 /// The value of each character; what is none has [`NO_DIGIT`].
 const VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < ALPHABET.len() {
-        values[ALPHABET[value] as usize] = value as u8;
+    let mut value: u8 = 0;
+    while (value as usize) < ALPHABET.len() {
+        values[ALPHABET[value as usize] as usize] = value;
         value += 1;
     }
     values
@@ -79,12 +79,26 @@ macro_rules! id {
             pub const fn bits(self) -> u128 {
                 self.0
             }
+
+            /// The text form, made in one piece: it is on the path of every answer.
+            fn written(self) -> [u8; $prefix.len() + DIGITS] {
+                let mut text = [0; $prefix.len() + DIGITS];
+                let (prefix, rest) = text.split_at_mut($prefix.len());
+                prefix.copy_from_slice($prefix.as_bytes());
+                rest.copy_from_slice(&digits(self.0));
+                text
+            }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str($prefix)?;
-                f.write_str(ascii(&digits(self.0)))
+                f.write_str(ascii(&self.written()))
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(ascii(&self.written()))
             }
         }
 
@@ -134,7 +148,7 @@ id! {
     /// Names a subscription to events.
     WebhookId, "whk_"
 }
-serde_as_text!(SessionId UserId KeyId TxId JobId ScheduleId WebhookId);
+serde_from_text!(SessionId UserId KeyId TxId JobId ScheduleId WebhookId);
 
 #[cfg(test)]
 mod tests {

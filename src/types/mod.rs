@@ -41,7 +41,14 @@ macro_rules! serde_as_text {
                 serializer.collect_str(self)
             }
         }
+        $crate::types::serde_from_text!($name);
+    )*};
+}
+pub(crate) use serde_as_text;
 
+/// Serde by `FromStr`, for what has a quicker way to its text than `Display`.
+macro_rules! serde_from_text {
+    ($($name:ident)*) => {$(
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
@@ -50,4 +57,4 @@ macro_rules! serde_as_text {
         }
     )*};
 }
-pub(crate) use serde_as_text;
+pub(crate) use serde_from_text;

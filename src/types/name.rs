@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{ParseError, serde_as_text};
+use super::{ParseError, serde_from_text};
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $expected:literal) => {
@@ -29,6 +29,12 @@ macro_rules! name {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 
@@ -158,7 +164,7 @@ name! {
     |text| is_name(text, |byte| byte.is_ascii_lowercase(), |byte| lower_or_digit(byte) || byte == b'-'),
     "must be 1 to 64 characters of a-z, 0-9 and -, the first one of a-z"
 }
-serde_as_text!(
+serde_from_text!(
     HookName Username Role ProfileName UserPattern WorkflowName StepName AccountId AssetCode HoldId
     TransferId ValueName
 );

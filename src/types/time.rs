@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{ParseError, ascii, serde_as_text};
+use super::{ParseError, ascii, serde_as_text, serde_from_text};
 
 /// A point in time, in milliseconds since the Unix epoch; the text form is RFC 3339 in UTC with
 /// milliseconds. From 1970 to 9999: what lies beyond saturates at [`Time::MAX`].
@@ -99,8 +99,8 @@ impl Span {
     }
 }
 
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Time {
+    fn written(self) -> [u8; 24] {
         // Howard Hinnant's civil_from_days, for years from 1970 only: this is on the path of
         // every answer, and a calendar library is ten times slower here.
         let (days, of_day) = (self.0 / DAY + 719_468, self.0 % DAY);
@@ -130,7 +130,19 @@ impl fmt::Display for Time {
                 number /= 10;
             }
         }
-        f.write_str(ascii(&text))
+        text
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(ascii(&self.written()))
+    }
+}
+
+impl serde::Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(ascii(&self.written()))
     }
 }
 
@@ -181,7 +193,8 @@ impl FromStr for Span {
     }
 }
 
-serde_as_text!(Time Span);
+serde_as_text!(Span);
+serde_from_text!(Time);
 
 #[cfg(test)]
 mod tests {

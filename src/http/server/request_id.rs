@@ -40,13 +40,26 @@ impl RequestId {
     /// For the header `X-Request-Id`.
     #[must_use]
     pub fn to_header(self) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.to_string()).ok()
+        HeaderValue::from_bytes(&self.digits()).ok()
+    }
+
+    fn digits(self) -> [u8; 24] {
+        let mut digits = [b'0'; 24];
+        let (process, number) = digits.split_at_mut(8);
+        for (places, mut rest) in [(process, u64::from(self.process)), (number, self.number)] {
+            for place in places.iter_mut().rev() {
+                // The rest of a division by 16 is one digit.
+                *place = b"0123456789abcdef"[(rest & 15) as usize];
+                rest >>= 4;
+            }
+        }
+        digits
     }
 }
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}{:016x}", self.process, self.number)
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

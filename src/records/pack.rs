@@ -1,0 +1,101 @@
+//! The writes of one batch in one piece of memory: keys and values are slices of it. They are made
+//! by one thread and dropped by others, and so cost one allocation, not two for each write.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::{Key, PART_BYTES, split};
+use crate::store::Write;
+
+/// Room for the writes of most commits.
+const USUAL_BYTES: usize = 2 * 1024;
+
+/// Writes on their way into a batch.
+#[derive(Debug)]
+pub struct Pack {
+    bytes: Vec<u8>,
+    cuts: Vec<Cut>,
+}
+
+#[derive(Debug)]
+struct Cut {
+    key: Range<usize>,
+    /// `None`: it is deleted.
+    value: Option<Range<usize>>,
+}
+
+impl Default for Pack {
+    fn default() -> Self {
+        Self { bytes: Vec::with_capacity(USUAL_BYTES), cuts: Vec::with_capacity(8) }
+    }
+}
+
+impl Pack {
+    /// Gives a key the value that is written here.
+    pub fn put(&mut self, key: &Key, write: impl FnOnce(&mut Vec<u8>)) {
+        let key = self.key(key);
+        let begun = self.bytes.len();
+        write(&mut self.bytes);
+        self.cuts.push(Cut { key, value: Some(begun..self.bytes.len()) });
+    }
+
+    /// Deletes a key.
+    pub fn delete(&mut self, key: &Key) {
+        let key = self.key(key);
+        self.cuts.push(Cut { key, value: None });
+    }
+
+    /// Gives a key a value that may lie in parts, of which there were so many before; how many
+    /// there are now, or `None`: it is longer than all parts. `key` names the part with a number.
+    pub fn put_parts(
+        &mut self,
+        key: impl Fn(u8) -> Key,
+        before: u8,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<u8> {
+        let first = self.key(&key(0));
+        let begun = self.bytes.len();
+        // How many parts there are.
+        self.bytes.push(1);
+        write(&mut self.bytes);
+        let mut number = 1;
+        if self.bytes.len() - begun > PART_BYTES {
+            let whole = self.bytes.split_off(begun);
+            let parts = split(&whole[1..])?;
+            self.bytes.truncate(first.start);
+            number = 0;
+            for part in parts {
+                self.put(&key(number), |out| out.extend_from_slice(&part));
+                number += 1;
+            }
+        } else {
+            self.cuts.push(Cut { key: first, value: Some(begun..self.bytes.len()) });
+        }
+        self.delete_parts(key, number..before);
+        Some(number)
+    }
+
+    /// Deletes parts.
+    pub fn delete_parts(&mut self, key: impl Fn(u8) -> Key, parts: Range<u8>) {
+        parts.for_each(|part| self.delete(&key(part)));
+    }
+
+    /// The writes, in the order in which they were put in.
+    #[must_use]
+    pub fn into_writes(self) -> Vec<Write> {
+        let Self { bytes, cuts } = self;
+        let bytes = Bytes::from(bytes);
+        let write = |Cut { key, value }: Cut| Write {
+            key: bytes.slice(key),
+            value: value.map(|value| bytes.slice(value)),
+        };
+        cuts.into_iter().map(write).collect()
+    }
+
+    fn key(&mut self, key: &Key) -> Range<usize> {
+        let begun = self.bytes.len();
+        key.write(&mut self.bytes);
+        begun..self.bytes.len()
+    }
+}
