@@ -283,7 +283,9 @@ mod tests {
         ];
         for line in &rows.lines {
             let row = Row::Entry(Box::new(line.clone()));
-            all.push((row_key(&row).encode(), ledger::row_value(&row)));
+            let mut value = Vec::new();
+            ledger::write_row(&mut value, &row);
+            all.push((row_key(&row).encode(), value));
         }
         all.sort();
         let mut audit = Audit::default();

@@ -275,7 +275,8 @@ fn a_statements_line_is_read_as_it_was_written() {
     let key = row_key(&row);
     assert!(key.encode().starts_with(&Key::entries_of(&entry.account)));
     assert!(!key.encode().starts_with(&Key::entries_of(&"alice".parse().unwrap())));
-    let value = ledger::row_value(&row);
+    let mut value = Vec::new();
+    ledger::write_row(&mut value, &row);
     assert_eq!(hex(&value), ENTRY);
     assert_eq!(read_entry(&key, &value).unwrap().as_ref(), Some(&entry));
     let user = UserId::new(7);
