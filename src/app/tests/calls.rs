@@ -1,5 +1,7 @@
 //! Calls as the application makes them, when something goes wrong in the server itself.
 
+use std::sync::Arc;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -62,7 +64,7 @@ async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
     view.tx.id
 }
 
-async fn ended(house: &House, id: TxId) -> Tx {
+async fn ended(house: &House, id: TxId) -> Arc<Tx> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let tx = house.app.transaction(&Actor::System, id).unwrap().tx;

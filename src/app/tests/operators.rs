@@ -1,5 +1,7 @@
 //! What operators do to transactions in which something else is on its way.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -21,7 +23,7 @@ async fn start(house: &House, workflow: &str) -> TxId {
     view.tx.id
 }
 
-fn shown(house: &House, id: TxId) -> Tx {
+fn shown(house: &House, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
