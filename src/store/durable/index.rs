@@ -319,9 +319,9 @@ fn broken(path: &Path, error: &sled::Error) -> StoreError {
 }
 
 /// How long to wait for sled to let go of a database that this process has just closed.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// A pause between two tries.
-const LOCK_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// The size of segments that a database was made with: sled opens it with no other.
 fn segment_bytes(path: &Path) -> Result<usize, StoreError> {

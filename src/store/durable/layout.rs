@@ -7,6 +7,7 @@
 //! base/       the newest base
 //! sled/       the index
 //! note        up to where the index is known to be on the disk
+//! seal        what the index was when the store was closed
 //! ballast     room that is given up to open on a full disk
 //! ```
 
@@ -61,6 +62,7 @@ impl Layout {
             files::remove_dir(&dir.join(name))?;
         }
         files::remove(&layout.note())?;
+        files::remove(&layout.seal())?;
         for name in ["journal", "base"] {
             make_dir(&dir.join(name))?;
         }
@@ -118,6 +120,10 @@ impl Layout {
 
     pub(super) fn note(&self) -> PathBuf {
         self.dir.join("note")
+    }
+
+    pub(super) fn seal(&self) -> PathBuf {
+        self.dir.join("seal")
     }
 
     pub(super) fn ballast(&self) -> PathBuf {

@@ -26,6 +26,7 @@ mod recovery;
 mod room;
 mod roots;
 mod scan;
+mod seal;
 mod segment;
 mod shared;
 mod stage;
@@ -79,7 +80,7 @@ pub struct Durable {
     applier: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
     /// Locked until the store is dropped.
-    _layout: Layout,
+    layout: Arc<Layout>,
 }
 
 impl Durable {
@@ -137,7 +138,7 @@ impl Durable {
         let applier = Applier::new(shared.clone(), note, noted, bases)?;
         let kept = shared.clone();
         let mut store =
-            Self { shared, committer: None, applier: None, keeper: None, _layout: layout };
+            Self { shared, committer: None, applier: None, keeper: None, layout: Arc::new(layout) };
         store.committer = Some(store.spawn("abide-journal", || committer.run())?);
         store.applier = Some(store.spawn("abide-applier", || applier.run())?);
         store.keeper = Some(store.spawn("abide-keeper", move || keeper::run(&kept))?);
@@ -172,8 +173,13 @@ impl Durable {
         self.shared.wake_all();
         join(self.applier.take());
         let failure = self.shared.failure().borrow().clone();
+        let layout = self.layout.clone();
         drop(self);
-        failure.map_or(Ok(()), Err)
+        failure.map_or(Ok(()), Err)?;
+        // A store that cannot be sealed is one that was not closed: its next start recovers it.
+        seal::put(&layout)
+            .unwrap_or_else(|error| tracing::warn!(%error, "could not seal the index"));
+        Ok(())
     }
 
     /// Resolves with the reason when the store has failed. The process must end then.

@@ -17,6 +17,7 @@ use super::layout::Layout;
 use super::note::{Note, NoteFile, Position};
 use super::options::Options;
 use super::place::{Home, Spot};
+use super::seal::{self, Seal};
 use super::segment::{FIRST_FRAME, Segment};
 use super::stage::Written;
 use super::tables::Memory;
@@ -128,6 +129,9 @@ fn trusted(
     journal
         .segment(note.position.segment)
         .ok_or_else(|| untrusted("the journal no longer has what its note names"))?;
+    if seal::take(layout)? == Seal::Broken {
+        return Err(untrusted("it is not what was closed"));
+    }
     let index = Index::open(&layout.sled(), options.sled_cache_bytes, values.clone())?;
     if index.id() != note.index {
         return Err(untrusted("the note speaks of another index"));

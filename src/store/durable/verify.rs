@@ -17,6 +17,7 @@ use super::layout::Layout;
 use super::note::{self, Position};
 use super::recovery::{self, OnProgress, Progress};
 use super::roots;
+use super::seal::{self, Seal};
 use super::values::Values;
 use crate::types::Revision;
 
@@ -121,6 +122,10 @@ pub fn verify_rows(
         return Err(files::damaged(&oldest.unwrap_or_default(), first.offset, what));
     }
     // sled may be ahead of the note, never of the journal; it is compared as of where it says it is.
+    let sealed = seal::take(&layout)?;
+    if sealed == Seal::Broken {
+        return Err(files::damaged(&layout.sled(), 0, "the index is not what was closed"));
+    }
     let index = Index::open(&layout.sled(), CACHE_BYTES, values)?;
     let applied = index.applied()?;
     let index_at = noted.map_or(applied, |note| note.position.revision.max(applied));
@@ -152,6 +157,10 @@ pub fn verify_rows(
     let mut merged = Merged { newer, each };
     let keys = compare(&layout.sled(), &index, &known, index_at, &mut merged, progress)?;
     merged.rest();
+    drop(index);
+    if sealed == Seal::Whole {
+        seal::put(&layout)?;
+    }
     Ok(Report {
         revision: tail.end.revision,
         link: tail.end.link,
