@@ -18,6 +18,14 @@
 //! | generation not in the checksum: stale groups count | `no_cut_of_a_mixed_load_loses_anything` |
 //! | the chain's links not compared | `an_edited_history_is_refused` |
 //! | sled believed short of its note | each run of `a_sled_without_its_sync_...`, 3 to 13 images |
+//! | a reader that finds its file gone does not ask again | `no_cut_of_a_mixed_load_...` |
+//! | segments retire, or older bases go, before a base is adopted and synced | `power`, `moving` |
+//! | a base adopted before its sync; one taken for adopted that is not | `no_cut_of_a_mixed_load_...` |
+//! | a value's checksum, or the revision of what is adopted, not compared | `corruption`, `moving` |
+//! | a closed index not compared with its seal | `damage_is_repaired_or_refused_...` |
+//!
+//! Stayed green: a segment not looked for again after it was read from (the value's checksum stands
+//! behind it), and an adopted base that is ahead of the note (a window of one sync, by reading).
 //!
 //! A disk that lies to the journal is found out in every run: `a_journal_without_its_sync_...`.
 //!
