@@ -183,7 +183,11 @@ impl Applier {
     /// freed, so that is no reason to stop.
     fn give_up_base(&mut self, error: &StoreError) {
         tracing::warn!(%error, "could not write a base; trying again later");
-        self.making = None;
+        if let Some(Making::Write(writing)) = self.making.take()
+            && let Err(error) = writing.give_up()
+        {
+            tracing::warn!(%error, "could not remove what was written of it");
+        }
         self.base_not_before = Instant::now() + BASE_PAUSE;
     }
 
@@ -195,14 +199,20 @@ impl Applier {
             let behind = shared.journal.bytes_between(last, self.applied);
             let due = behind >= shared.options.base_after_bytes.max(last_bytes)
                 && Instant::now() >= self.base_not_before;
-            if !due || shared.room.is_short() || !shared.room.allows(last_bytes)? {
+            // It holds no more than the last one and what was written since.
+            if !due || shared.room.is_short() || !shared.room.allows(last_bytes + behind)? {
                 return Ok(());
             }
             let number = self.base.as_ref().map_or(1, |base| base.number + 1);
             self.making = Some(Making::Write(BaseWriter::begin(&self.base_dir, number)?));
         }
         let Some(Making::Write(writing)) = &mut self.making else { return Ok(()) };
-        if !writing.walk(&shared.index, BASE_ROWS)? {
+        let is_through = writing.walk(&shared.index, BASE_ROWS)?;
+        if !shared.room.allows_index()? {
+            // Somebody else takes the room: what is left of it is the index's.
+            return Err(StoreError::NoRoom);
+        }
+        if !is_through {
             return Ok(());
         }
         if let Some(Making::Write(writing)) = self.making.take() {

@@ -136,6 +136,11 @@ impl BaseWriter {
         Ok(())
     }
 
+    /// Leaves nothing of it behind.
+    pub(super) fn give_up(self) -> Result<(), StoreError> {
+        files::remove(&self.path)
+    }
+
     /// Ends the file as the base at `position`, syncs it and gives it its name.
     pub(super) fn finish(mut self, position: Position) -> Result<Base, StoreError> {
         self.end_block()?;

@@ -193,7 +193,11 @@ impl Index {
             let Some(found) = found else { return Ok(None) };
             entry = self.decode(&found)?;
             if entry.content == Content::Placed(place) {
-                let what = format!("a value lies in {:?}, which is gone", place.spot.home);
+                let what = format!(
+                    "a value lies in {:?}, which is gone; remove this directory, the next start \
+                     makes the index anew",
+                    place.spot.home
+                );
                 return Err(files::damaged(&self.path, 0, what));
             }
         }
