@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Answer;
 use crate::engine::{Digest, Refusal};
-use crate::records::value::{self, AnswerCountV1, AnswerV1};
+use crate::records::value::{self, AnswerCountV1, AnswerToWrite, AnswerV1};
 use crate::records::{DecodeError, Key, Pack, ReadError, Scope, read_parts};
 use crate::store::{Store, Versioned, View};
 use crate::types::{Revision, Span, Time, TxId};
@@ -228,12 +228,12 @@ pub(super) fn keep(
     now: Time,
     stale_parts: u8,
 ) -> bool {
-    let stored = AnswerV1 {
-        fingerprint: keyed.fingerprint,
+    let stored = AnswerToWrite {
+        fingerprint: &keyed.fingerprint,
         expires_at_ms: now.plus(KEPT).ms(),
         status: answer.status,
-        headers: answer.headers.clone(),
-        body: answer.body.clone(),
+        headers: &answer.headers,
+        body: &answer.body,
     };
     let key = |part| Key::Answer(keyed.scope, keyed.digest, part);
     pack.put_parts(key, stale_parts, |out| value::write_into(out, 1, &stored)).is_some()

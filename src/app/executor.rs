@@ -18,7 +18,7 @@ use crate::engine::{
     Actor, Command, Decision, Event, Evidence, Fact, Loaded, Mark, Moment, Outcome, Record,
     Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
 };
-use crate::records::entry::EntryV1;
+use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
 use crate::records::{
     Definitions, Hot, Key, PlanError, Planned, ReadError, Reader, plan, read_fact,
@@ -361,8 +361,9 @@ impl Executor {
             }
         };
         let Planned { preconditions, mut pack, large } = plan(&changes, &reader)?;
-        let entry = EntryV1::new(&Actor::System, "", &changes, &reader.facts);
-        entry.put_rows(moment.revision, &mut pack);
+        let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
+        entry.put_rows(&changes, moment.revision, &mut pack);
+        let entry = entry.encode();
         let loaded: Vec<_> =
             reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
         drop(reader);
@@ -370,7 +371,7 @@ impl Executor {
             batch: Batch {
                 preconditions,
                 writes: pack.into_writes(),
-                entry: entry.encode().into(),
+                entry: entry.into(),
                 urgency: Urgency::Reserved,
                 ..Batch::default()
             },
@@ -459,8 +460,9 @@ impl Executor {
             }
             let revision = self.last.next();
             let Planned { preconditions, mut pack, large } = plan(&changes, &facts)?;
-            let entry = EntryV1::new(asked.actor, request, &changes, &facts.facts);
-            entry.put_rows(revision, &mut pack);
+            let entry = EntryToWrite::new(asked.actor, request, &changes, &facts.facts);
+            entry.put_rows(&changes, revision, &mut pack);
+            let entry = entry.encode();
             let loaded: Vec<_> =
                 facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
             drop(facts);
@@ -482,7 +484,7 @@ impl Executor {
                 batch: Batch {
                     preconditions,
                     writes: pack.into_writes(),
-                    entry: entry.encode().into(),
+                    entry: entry.into(),
                     urgency,
                     ..Batch::default()
                 },

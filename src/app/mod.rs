@@ -30,6 +30,7 @@ mod api;
 mod app;
 mod cache;
 mod calls;
+mod chance;
 mod clock;
 mod executor;
 mod feed;

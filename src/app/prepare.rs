@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::Client;
 use super::app::App;
+use super::{Client, chance};
 use crate::engine::{
     Actor, Command, Digest, Evidence, Fact, Facts, Holder, Moment, Record, Refusal, Rules,
     StoredKey, User, Verdict, decide,
@@ -13,8 +13,8 @@ use crate::records::{ReadError, read_fact};
 use crate::store::View;
 use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
 
-/// Random bytes for a token, three ids, and the seed of the ids of what it creates.
-const RANDOM_BYTES: usize = 32 + 3 * 10 + 16;
+/// Random bytes for three ids, and the seed of the ids of what it creates.
+const RANDOM_BYTES: usize = 3 * 10 + 16;
 
 impl App {
     /// The evidence for a command. Where it would be refused for another reason than a wrong
@@ -181,13 +181,21 @@ impl App {
         actor: &Actor,
         client: &Client,
     ) -> Result<Evidence, Refusal> {
-        let mut random = [0; RANDOM_BYTES];
-        getrandom::fill(&mut random).map_err(|error| {
+        let failed = |error: getrandom::Error| {
             tracing::error!(%error, "the system gives no random bytes");
             Refusal::Stopping
-        })?;
-        let (secret, ids) = random.split_first_chunk::<32>().ok_or(Refusal::Stopping)?;
-        let (seed, ids) = ids.split_first_chunk::<16>().ok_or(Refusal::Stopping)?;
+        };
+        let random: [u8; RANDOM_BYTES] = chance::bytes().map_err(failed)?;
+        let (seed, ids) = random.split_first_chunk::<16>().ok_or(Refusal::Stopping)?;
+        // A secret is the system's own, and lies nowhere before it is needed.
+        let token = match command.hands_out() {
+            None => None,
+            Some(kind) => {
+                let mut secret = [0; 32];
+                getrandom::fill(&mut secret).map_err(failed)?;
+                Some(Token::new(kind, &secret))
+            }
+        };
         let (ids, _) = ids.as_chunks::<10>();
         let now = self.clock.now();
         let id = |number: usize| uuid_v7(now, ids.get(number).copied().unwrap_or_default());
@@ -217,7 +225,7 @@ impl App {
             user: UserId::new(id(1)),
             key: KeyId::new(id(2)),
             seed: u128::from_be_bytes(*seed),
-            token: command.hands_out().map(|kind| Token::new(kind, secret)),
+            token,
             account,
             origin: from,
             stored,

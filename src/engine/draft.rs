@@ -17,6 +17,10 @@ use crate::types::{
     TransferId, TxId, UserId, Username, WebhookId, WorkflowName,
 };
 
+/// Most commits that a transaction's record names: a row for each commit would cost more than they
+/// do here, and few transactions have more.
+const COMMITS_MAX: usize = 32;
+
 /// When a command is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -327,8 +331,17 @@ impl<'a> Draft<'a> {
             let Some(record) = self.read(&fact)?.cloned() else { return Ok(()) };
             self.changes.records.insert(fact.clone(), Some(record));
         }
+        let revision = self.moment.revision;
         if let Some(Some(Record::Tx(tx))) = self.changes.records.get_mut(&fact) {
-            change(Arc::make_mut(tx));
+            let tx = Arc::make_mut(tx);
+            if tx.commits.last() != Some(&revision) {
+                if tx.commits.len() >= COMMITS_MAX {
+                    let earlier = std::mem::take(&mut tx.commits);
+                    self.changes.rows.push(Row::Commits(id, earlier));
+                }
+                tx.commits.push(revision);
+            }
+            change(tx);
         }
         Ok(())
     }

@@ -1,10 +1,12 @@
 //! What the log keeps of a commit beside its writes: who asked, and what happened.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, Key, Pack, value};
 use crate::engine::{Actor, Changes, Event, Fact, Facts, Owner, OwnerId, Record, Session, Tx};
-use crate::types::{AccountId, KeyId, Revision, SessionId, TxId, UserId};
+use crate::types::{AccountId, KeyId, Revision, SessionId, TxId, UserId, Username, WorkflowName};
 
 /// Largest entry that is read, in bytes: the store's limit for a batch.
 const ENTRY_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -103,22 +105,24 @@ pub struct AccountMark {
     pub id: String,
 }
 
-impl TxMarkV1 {
-    fn new(tx: &Tx, before: Revision) -> Self {
+impl<'a> TxMarkToWrite<'a> {
+    fn new(tx: &'a Tx, before: Revision) -> Self {
         Self {
-            before: before.get(),
             id: tx.id.bits(),
-            workflow: tx.workflow.to_string(),
+            workflow: &tx.workflow,
             version: tx.version,
             owner: match &tx.owner {
                 Owner::User(user) => OwnerMarkV1::User(user.id.bits()),
                 Owner::Anonymous(session) => OwnerMarkV1::Session(session.bits()),
                 Owner::Key(key) => OwnerMarkV1::Key(key.id.bits()),
             },
-            asked: tx.asked.iter().map(ToString::to_string).collect(),
+            asked: &tx.asked,
+            before: before.get(),
         }
     }
+}
 
+impl TxMarkV1 {
     /// The transaction.
     #[must_use]
     pub const fn id(&self) -> TxId {
@@ -161,48 +165,92 @@ impl EventV1 {
 }
 
 impl EntryV1 {
+    /// Reads an entry's bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError`]
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        value::read(&"a log entry", 1, bytes, ENTRY_BYTES_MAX)
+    }
+}
+
+/// An [`EntryV1`] that is written from where its parts lie.
+#[derive(Debug, Serialize)]
+pub struct EntryToWrite<'a> {
+    actor: &'static str,
+    who: Cow<'a, str>,
+    session: Option<SessionId>,
+    via: Option<KeyId>,
+    request: &'a str,
+    txs: Vec<TxMarkToWrite<'a>>,
+    events: Vec<EventToWrite<'a>>,
+}
+
+/// A [`TxMarkV1`] that is written from where its parts lie.
+#[derive(Debug, Serialize)]
+struct TxMarkToWrite<'a> {
+    id: u128,
+    workflow: &'a WorkflowName,
+    version: u32,
+    owner: OwnerMarkV1,
+    asked: &'a [Username],
+    before: u64,
+}
+
+/// An [`EventV1`] that is written from where its parts lie.
+#[derive(Debug, Serialize)]
+struct EventToWrite<'a> {
+    kind: &'a str,
+    data: String,
+    about: AboutV1,
+}
+
+impl<'a> EntryToWrite<'a> {
     /// What the log keeps of a commit.
     #[must_use]
-    pub fn new(actor: &Actor, request: &str, changes: &Changes, facts: &Facts) -> Self {
+    pub fn new(actor: &'a Actor, request: &'a str, changes: &'a Changes, facts: &'a Facts) -> Self {
         let (kind, who) = match actor {
-            Actor::Nobody => ("nobody", String::new()),
-            Actor::System => ("system", String::new()),
-            Actor::Hook(name) => ("hook", name.to_string()),
-            Actor::Workflow(name, _) => ("workflow", name.to_string()),
-            Actor::Key(key) => ("key", key.key.id.to_string()),
+            Actor::Nobody => ("nobody", "".into()),
+            Actor::System => ("system", "".into()),
+            Actor::Hook(name) => ("hook", name.as_str().into()),
+            Actor::Workflow(name, _) => ("workflow", name.as_str().into()),
+            Actor::Key(key) => ("key", key.key.id.to_string().into()),
             Actor::Session(session) => match &session.user {
-                Some(user) => ("user", user.username.to_string()),
-                None => ("anonymous", String::new()),
+                Some(user) => ("user", user.username.as_str().into()),
+                None => ("anonymous", "".into()),
             },
         };
         let via = match actor {
-            Actor::Session(session) => session.via.as_ref().map(|key| key.id.to_string()),
+            Actor::Session(session) => session.via.as_ref().map(|key| key.id),
             _ => None,
         };
         let mut marking = Marking { changes, facts, txs: Vec::new() };
         let told = changes.events.iter().filter(|event| event.is_told());
         let events = told
-            .map(|event| EventV1 {
-                kind: event.kind().to_owned(),
+            .map(|event| EventToWrite {
+                kind: event.kind(),
                 data: event.log_data(),
                 about: marking.about(event),
             })
             .collect();
-        Self {
-            actor: kind.to_owned(),
-            who,
-            session: actor.session().map(|session| session.to_string()),
-            via,
-            request: request.to_owned(),
-            txs: marking.txs,
-            events,
+        // Also what was changed and is told by no event: a history is whole.
+        for fact in changes.records.keys() {
+            if let Fact::Tx(id) = fact {
+                marking.tx(*id);
+            }
         }
+        let (session, txs) = (actor.session(), marking.txs);
+        Self { actor: kind, who, session, via, request, txs, events }
     }
 
-    /// The rows by which the history of each transaction finds the commit.
-    pub fn put_rows(&self, revision: Revision, pack: &mut Pack) {
+    /// The rows by which the history of each transaction finds the commit, where the record of
+    /// that does not name it, since it is not changed.
+    pub fn put_rows(&self, changes: &Changes, revision: Revision, pack: &mut Pack) {
         for tx in &self.txs {
-            pack.put(&Key::TxLog(tx.id(), revision), |_| {});
+            let id = TxId::new(tx.id);
+            if !changes.records.contains_key(&Fact::Tx(id)) {
+                pack.put(&Key::TxLog(id, revision), |_| {});
+            }
         }
     }
 
@@ -213,26 +261,18 @@ impl EntryV1 {
         value::write_into(&mut bytes, 1, self);
         bytes
     }
-
-    /// Reads its bytes.
-    ///
-    /// # Errors
-    /// [`DecodeError`]
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        value::read(&"a log entry", 1, bytes, ENTRY_BYTES_MAX)
-    }
 }
 
 /// Finds what the events of one commit are about.
 struct Marking<'a> {
     changes: &'a Changes,
     facts: &'a Facts,
-    txs: Vec<TxMarkV1>,
+    txs: Vec<TxMarkToWrite<'a>>,
 }
 
-impl Marking<'_> {
+impl<'a> Marking<'a> {
     /// A record as the commit leaves it; of one that it deletes, as it was.
-    fn record(&self, fact: &Fact) -> Option<&Record> {
+    fn record(&self, fact: &Fact) -> Option<&'a Record> {
         match self.changes.records.get(fact) {
             Some(Some(record)) => Some(record),
             _ => self.facts.get(fact)?.as_ref().map(|(record, _)| &**record),
@@ -247,7 +287,7 @@ impl Marking<'_> {
                 Some(Record::Tx(tx)) => {
                     let before = self.facts.get(&Fact::Tx(id)).and_then(Option::as_ref);
                     let before = before.map_or(Revision::ZERO, |(_, revision)| *revision);
-                    let mark = TxMarkV1::new(tx, before);
+                    let mark = TxMarkToWrite::new(tx, before);
                     self.txs.push(mark);
                     self.txs.len() - 1
                 }

@@ -100,7 +100,8 @@ pub enum Key {
     Tx(TxId, u8),
     /// By which lists find a transaction; nothing lies there.
     Mark(Mark),
-    /// That a commit tells of a transaction; nothing lies there.
+    /// That a commit, and those whose revisions lie there, changed or told of a transaction whose
+    /// record names them no more, or never did.
     TxLog(TxId, Revision),
     /// [`Fact::Reference`].
     Reference(WorkflowName, Digest),

@@ -263,6 +263,9 @@ pub fn row_key(row: &Row) -> Key {
     match row {
         Row::Entry(entry) => Key::Entry(entry.account.clone(), entry.revision, entry.number),
         Row::Owned(user, account) => Key::Owned(*user, account.clone()),
+        Row::Commits(tx, commits) => {
+            Key::TxLog(*tx, commits.last().copied().unwrap_or(Revision::ZERO))
+        }
     }
 }
 
@@ -270,6 +273,11 @@ pub fn row_key(row: &Row) -> Key {
 pub(super) fn write_row(out: &mut Vec<u8>, row: &Row) {
     match row {
         Row::Owned(..) => {}
+        Row::Commits(_, commits) => {
+            let before: Vec<u64> =
+                commits.iter().rev().skip(1).map(|commit| commit.get()).collect();
+            super::value::write_into(out, 1, &before);
+        }
         Row::Entry(entry) => super::value::write_into(
             out,
             1,
@@ -285,6 +293,20 @@ pub(super) fn write_row(out: &mut Vec<u8>, row: &Row) {
             },
         ),
     }
+}
+
+/// Reads which commits changed a transaction, oldest first; `None`: the key is not that of such a
+/// row. A row without a value tells of one commit.
+///
+/// # Errors
+/// [`DecodeError`]
+pub fn read_commits(key: &Key, bytes: &[u8]) -> Result<Option<Vec<Revision>>, DecodeError> {
+    let Key::TxLog(_, last) = key else { return Ok(None) };
+    let before: Vec<u64> = match bytes {
+        [] => Vec::new(),
+        bytes => read(key, 1, bytes, VALUE_BYTES_MAX as u64)?,
+    };
+    Ok(Some(before.into_iter().rev().map(Revision::new).chain([*last]).collect()))
 }
 
 /// Reads a line of a statement; `None`: the key is not that of one.

@@ -25,7 +25,7 @@ pub mod value;
 mod tests;
 
 pub use key::{Key, Scope};
-pub use ledger::{read_entry, row_key};
+pub use ledger::{read_commits, read_entry, row_key};
 pub use pack::Pack;
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, Planned, plan};

@@ -1,5 +1,6 @@
 //! Transactions, workflows and values as bytes: structs that are frozen with their version.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,13 +15,13 @@ use crate::engine::{
     Challenge, ChallengeState, Claim, Done, Ending, Fact, Join, KeyRef, Open, Owner, Published,
     Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId, workflow,
 };
-use crate::types::{KeyId, ScheduleId, SessionId, Time, TxId, UserId, WorkflowName};
+use crate::types::{KeyId, Revision, ScheduleId, SessionId, Time, TxId, UserId, WorkflowName};
 
 #[derive(Serialize, Deserialize)]
-enum OwnerV1 {
-    User(u128, String),
+enum OwnerV1<'a> {
+    User(u128, Cow<'a, str>),
     Anonymous(u128),
-    Key(u128, String),
+    Key(u128, Cow<'a, str>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,9 +54,9 @@ struct ClaimV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-struct OpenV1 {
+struct OpenV1<'a> {
     place: u32,
-    step: String,
+    step: Cow<'a, str>,
     group: u32,
     join: Option<u32>,
     opened_at: u64,
@@ -165,23 +166,23 @@ impl StuckV1 {
 }
 
 #[derive(Serialize, Deserialize)]
-pub(super) struct TxV1 {
+pub(super) struct TxV1<'a> {
     id: u128,
-    workflow: String,
+    workflow: Cow<'a, str>,
     version: u32,
-    reference: Option<String>,
-    owner: OwnerV1,
+    reference: Option<Cow<'a, str>>,
+    owner: OwnerV1<'a>,
     session: Option<u128>,
     ends_with_session: bool,
     status: StatusV1,
-    outcome: Option<String>,
+    outcome: Option<Cow<'a, str>>,
     data: String,
-    open: Vec<OpenV1>,
+    open: Vec<OpenV1<'a>>,
     joins: Vec<JoinV1>,
     holds: Vec<TxHoldV1>,
     challenges: Vec<ChallengeV1>,
     done: Vec<DoneV1>,
-    taken: Vec<(String, u32)>,
+    taken: Vec<(Cow<'a, str>, u32)>,
     rounds: u32,
     pivot: bool,
     one: Option<[u8; 32]>,
@@ -198,6 +199,7 @@ pub(super) struct TxV1 {
     next_call: u32,
     paused: bool,
     schedule: Option<u128>,
+    commits: Vec<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -265,8 +267,8 @@ impl From<WhoV1> for Who {
     }
 }
 
-impl From<&Open> for OpenV1 {
-    fn from(open: &Open) -> Self {
+impl<'a> From<&'a Open> for OpenV1<'a> {
+    fn from(open: &'a Open) -> Self {
         let submission = |submission: &Submission| SubmissionV1 {
             by: (&submission.by).into(),
             input: submission.input.to_string(),
@@ -274,7 +276,7 @@ impl From<&Open> for OpenV1 {
         };
         Self {
             place: open.place,
-            step: open.step.to_string(),
+            step: open.step.as_str().into(),
             group: open.group,
             join: open.join,
             opened_at: open.opened_at.ms(),
@@ -294,7 +296,7 @@ impl From<&Open> for OpenV1 {
     }
 }
 
-impl OpenV1 {
+impl OpenV1<'_> {
     fn thaw(self, fact: &Fact) -> Result<Open, DecodeError> {
         let mut submissions = Vec::with_capacity(self.submissions.len());
         for submission in self.submissions {
@@ -400,8 +402,8 @@ impl UndoV1 {
     }
 }
 
-impl From<&Tx> for TxV1 {
-    fn from(tx: &Tx) -> Self {
+impl<'a> From<&'a Tx> for TxV1<'a> {
+    fn from(tx: &'a Tx) -> Self {
         let hold = |held: &TxHold| TxHoldV1 {
             name: held.name.to_string(),
             key: held.key.as_deref().map(str::to_owned),
@@ -423,25 +425,26 @@ impl From<&Tx> for TxV1 {
         };
         Self {
             id: tx.id.bits(),
-            workflow: tx.workflow.to_string(),
+            workflow: tx.workflow.as_str().into(),
             version: tx.version,
-            reference: tx.reference.as_deref().map(str::to_owned),
+            reference: tx.reference.as_deref().map(Into::into),
             owner: match &tx.owner {
-                Owner::User(user) => OwnerV1::User(user.id.bits(), user.username.to_string()),
+                Owner::User(user) => OwnerV1::User(user.id.bits(), user.username.as_str().into()),
                 Owner::Anonymous(session) => OwnerV1::Anonymous(session.bits()),
-                Owner::Key(key) => OwnerV1::Key(key.id.bits(), key.name.to_string()),
+                Owner::Key(key) => OwnerV1::Key(key.id.bits(), (&*key.name).into()),
             },
             session: tx.session.map(SessionId::bits),
             ends_with_session: tx.ends_with_session,
             status: tx.status.into(),
-            outcome: tx.outcome.as_deref().map(str::to_owned),
-            data: tx.data.to_string(),
+            outcome: tx.outcome.as_deref().map(Into::into),
+            // Quicker than `to_string`, and as sure: whatever JSON is, it can be written.
+            data: serde_json::to_string(&*tx.data).unwrap_or_default(),
             open: tx.open.iter().map(Into::into).collect(),
             joins: tx.joins.iter().map(join).collect(),
             holds: tx.holds.iter().map(hold).collect(),
             challenges: tx.challenges.iter().map(Into::into).collect(),
             done: tx.done.iter().map(done).collect(),
-            taken: tx.taken.iter().map(|(step, count)| (step.to_string(), *count)).collect(),
+            taken: tx.taken.iter().map(|(step, count)| (step.as_str().into(), *count)).collect(),
             rounds: tx.rounds,
             pivot: tx.pivot,
             one: tx.one,
@@ -461,11 +464,12 @@ impl From<&Tx> for TxV1 {
             next_call: tx.next_call,
             paused: tx.paused,
             schedule: tx.schedule.map(ScheduleId::bits),
+            commits: tx.commits.iter().map(|commit| commit.get()).collect(),
         }
     }
 }
 
-impl TxV1 {
+impl TxV1<'_> {
     pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
         let mut holds = Vec::with_capacity(self.holds.len());
         for held in self.holds {
@@ -549,6 +553,7 @@ impl TxV1 {
             asked: self.asked.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
             paused: self.paused,
             schedule: self.schedule.map(ScheduleId::new),
+            commits: self.commits.into_iter().map(Revision::new).collect(),
         })
     }
 }

@@ -142,6 +142,22 @@ pub struct AnswerV1 {
     pub body: Bytes,
 }
 
+/// An [`AnswerV1`] that is written from where its parts lie.
+#[derive(Debug, Serialize)]
+pub struct AnswerToWrite<'a> {
+    /// The keyed hash of the request.
+    pub fingerprint: &'a [u8; 32],
+    /// From when on it is forgotten.
+    pub expires_at_ms: u64,
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: &'a [(String, String)],
+    /// The body.
+    #[serde(serialize_with = "raw::serialize")]
+    pub body: &'a Bytes,
+}
+
 /// Bytes as they are, in one piece: what a list of numbers would be too, but not one by one.
 mod raw {
     use bytes::Bytes;

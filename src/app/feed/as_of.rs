@@ -1,14 +1,17 @@
 //! What was: records as they were at a revision of the past, out of the log.
 
 use crate::app::{App, LedgerCheck};
-use crate::engine::{Account, Actor, Fact, Record, Refusal, TxView};
-use crate::records::{Key, ReadError, join, value};
+use crate::engine::{Account, Actor, Fact, Record, Refusal, Tx, TxView};
+use crate::records::{Key, ReadError, join, read_commits, value};
 use crate::store::{KeyRange, LogEntry, Order, StoreError, Versioned, View};
 use crate::types::{AccountId, Revision, TxId};
 
 /// Most commits that are looked at for what was: some tenths of a second of reading. What was
 /// written last before them is told only by more.
 const EXAMINED_MAX: u64 = 20_000;
+
+/// Rows that are looked at for the one that names a commit: the nearest, but for a few others.
+const ROWS_LOOKED_AT: usize = 8;
 
 /// Most commits that are read at once.
 const READ_MAX: u64 = 512;
@@ -35,14 +38,8 @@ impl App {
         if now.revision <= at {
             return Ok(Some(now));
         }
-        let range = KeyRange::prefix(&Key::log_of(id));
-        let range = range.before(Key::TxLog(id, at.next()).encode().into());
-        let page = self.store.scan(View::Committed, &range, Order::Descending, 1);
-        let page = self.guard(page.map_err(ReadError::from))?;
-        let found = page.rows.first().and_then(|row| Key::decode(&row.key));
-        let Some(Key::TxLog(_, revision)) = found else {
-            return Err(Refusal::NotFound("transaction at that revision"));
-        };
+        let none = Refusal::NotFound("transaction at that revision");
+        let revision = self.guard(self.changed_last(&now.tx, at))?.ok_or(none)?;
         let before = Revision::new(revision.get().saturating_sub(1));
         let Some(entries) = self.log_after(before, 1)? else { return Ok(None) };
         let Some(entry) = entries.first() else { return Ok(None) };
@@ -61,6 +58,26 @@ impl App {
         let Record::Tx(tx) = self.guard(read)? else { return Ok(None) };
         let definition = now.definition;
         Ok(Some(TxView::new(tx, revision, definition, actor, self.rules())))
+    }
+
+    /// The last commit up to `at` that changed a transaction.
+    fn changed_last(&self, tx: &Tx, at: Revision) -> Result<Option<Revision>, ReadError> {
+        let mut found = tx.commits.clone();
+        // A row lies under the last commit that it names: those up to `at` may lie in the next one.
+        let (all, key) = (KeyRange::prefix(&Key::log_of(tx.id)), Key::TxLog(tx.id, at).encode());
+        for (range, order) in [
+            (all.clone().after(key.clone().into()), Order::Ascending),
+            (all.before(Key::TxLog(tx.id, at.next()).encode().into()), Order::Descending),
+        ] {
+            let page = self.store.scan(View::Committed, &range, order, ROWS_LOOKED_AT)?;
+            // One without a value tells of a commit that did not change it.
+            for row in page.rows.iter().filter(|row| !row.value.is_empty()) {
+                if let Some(key) = Key::decode(&row.key) {
+                    found.extend(read_commits(&key, &row.value)?.unwrap_or_default());
+                }
+            }
+        }
+        Ok(found.into_iter().filter(|commit| *commit <= at).max())
     }
 
     /// An account as it was at a revision, and whether it is seen in full; `None`: the log does

@@ -20,14 +20,15 @@ pub use proof::{Head, ProofReader};
 pub(super) use tail::Feed;
 pub use told::{EventId, FeedEvent, Scope, Teller};
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::app::App;
-use crate::engine::{Actor, Refusal, TxView};
-use crate::records::{DecodeError, Key, ReadError};
+use crate::engine::{Actor, Fact, Record, Refusal, TxView};
+use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Time, TxId};
 use told::Told;
@@ -223,19 +224,29 @@ impl App {
         self.guard(entries.iter().map(told).collect()).map(Ok)
     }
 
-    /// The next commits after `from` that tell of a transaction, and whether there are more.
+    /// The next commits after `from` that changed or told of a transaction, and whether there are
+    /// more.
     fn told_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
+        // The record first: what moves from it into rows meanwhile is found in both.
+        let record = read_fact(&*self.store, View::Committed, &Fact::Tx(tx))?;
         let range = KeyRange::prefix(&Key::log_of(tx));
         let range = range.after(Key::TxLog(tx, from).encode().into());
         let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX)?;
-        let revision = |row: &crate::store::Row| match Key::decode(&row.key) {
-            Some(Key::TxLog(_, revision)) => Ok(revision),
-            _ => Err(DecodeError {
+        let mut found = BTreeSet::new();
+        for row in &page.rows {
+            let key = Key::decode(&row.key);
+            let commits = key.as_ref().map(|key| read_commits(key, &row.value)).transpose()?;
+            found.extend(commits.flatten().ok_or_else(|| DecodeError {
                 key: format!("{:?}", row.key),
                 what: "no such key is written".to_owned(),
-            }),
-        };
-        let revisions = page.rows.iter().map(revision).collect::<Result<_, _>>()?;
-        Ok((revisions, page.next.is_some()))
+            })?);
+        }
+        let more = page.next.is_some();
+        // What the record names comes after all rows.
+        if !more && let Some(Record::Tx(tx)) = record.as_ref().map(|(record, _)| &**record) {
+            found.extend(&tx.commits);
+        }
+        found.retain(|commit| *commit > from);
+        Ok((found.into_iter().collect(), more))
     }
 }

@@ -172,6 +172,9 @@ pub enum Row {
     Entry(Box<Entry>),
     /// That an account is a user's, to list them.
     Owned(UserId, AccountId),
+    /// The commits that changed a transaction, oldest first and at least one: those before the
+    /// ones that its record names.
+    Commits(TxId, Vec<Revision>),
 }
 
 /// A line of an account's statement.

@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::engine::ledger::Hold;
 use crate::engine::{Actor, Digest, KeyRef, UserRef};
 use crate::types::{
-    AccountId, KeyId, Role, ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId,
-    Username, WorkflowName,
+    AccountId, KeyId, Revision, Role, ScheduleId, SessionId, Span, StepName, Time, TransferId,
+    TxId, UserId, Username, WorkflowName,
 };
 
 /// A transaction.
@@ -80,6 +80,8 @@ pub struct Tx {
     pub calls: Vec<Call>,
     /// The number of its next call.
     pub next_call: u32,
+    /// The last commits that changed it, oldest first; those before them are rows.
+    pub commits: Vec<Revision>,
 }
 
 /// A request to another service, as it will be sent: evaluated, but for what stands for secrets.

@@ -144,6 +144,7 @@ impl Begin {
             stuck_too: Vec::new(),
             calls: Vec::new(),
             next_call: 0,
+            commits: vec![draft.moment.revision],
             paused: false,
             schedule,
         };

@@ -358,8 +358,12 @@ impl<'a, 'd> Walk<'a, 'd> {
         let is_final = step.pivot || self.tx()?.pivot;
         let calls = if is_final { Vec::new() } else { self.undoing(step, frame)? };
         let tx = self.tx()?;
-        let key = frame.key.clone();
-        let key = key.unwrap_or_else(|| format!("{}/{}/{}", tx.id, step.name, tx.rounds).into());
+        let key = match &frame.key {
+            Some(key) => key.clone(),
+            // Nothing will be sent under it.
+            None if calls.is_empty() => "".into(),
+            None => format!("{}/{}/{}", tx.id, step.name, tx.rounds).into(),
+        };
         let done = Done { step: step.name.clone(), undo, calls, undone: 0, left: false, key };
         self.taken(step, open, stored_input, done)
     }
