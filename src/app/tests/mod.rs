@@ -5,6 +5,7 @@
 mod calls;
 mod downtime;
 mod faults;
+mod history;
 mod idempotency;
 mod operators;
 mod order;

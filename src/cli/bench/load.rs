@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::client::Client;
+use super::client::{Answer, Client};
 
 /// Digits of a latency that are kept.
 pub(super) const DIGITS: u8 = 3;
@@ -170,15 +170,15 @@ struct Clock {
 }
 
 impl Clock {
-    /// A request whose time counts; what its answer must hold is asked for by name.
-    async fn timed(
+    /// A request whose time counts.
+    async fn timed<'c>(
         &mut self,
-        client: &mut Client,
+        client: &'c mut Client,
         method: &str,
         path: &str,
         body: Option<&str>,
         key: Option<&str>,
-    ) -> Result<Told, String> {
+    ) -> Result<Answer<'c>, String> {
         let began = Instant::now();
         let body = body.map(|body| (JSON, body));
         let answer = client.call(method, path, body, key).await?;
@@ -186,7 +186,6 @@ impl Clock {
         if !(200..300).contains(&answer.status) {
             return Err(format!("{method} {path}: {} {}", answer.status, answer.body));
         }
-        let told = Told { id: answer.text("id"), code: answer.text("code") };
         if self.latency.is_none() {
             self.latency = Histogram::new(DIGITS).ok();
         }
@@ -195,7 +194,7 @@ impl Clock {
             latency.record(us).map_err(|error| error.to_string())?;
         }
         self.shared.count.fetch_add(1, Ordering::Relaxed);
-        Ok(told)
+        Ok(answer)
     }
 
     fn into_latency(self) -> Histogram<u64> {
@@ -208,17 +207,11 @@ fn empty() -> Histogram<u64> {
     Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("three digits are allowed"))
 }
 
-/// What an answer told.
-struct Told {
-    id: Option<String>,
-    code: Option<String>,
-}
-
 /// A workflow of four client steps.
 async fn steps(clock: &mut Clock, client: &mut Client, key: &str) -> Result<(), String> {
     let start = "/v1/workflows/bench-steps/transactions";
-    let told = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
-    let id = told.id.ok_or("a start without an id")?;
+    let started = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
+    let id = started.text("id").ok_or("a start without an id")?;
     for step in ["one", "two", "three", "four"] {
         let path = format!("/v1/transactions/{id}/steps/{step}");
         clock.timed(client, "POST", &path, Some(r#"{"value":"a value"}"#), Some(step)).await?;
@@ -234,12 +227,13 @@ async fn transfer(
     key: &str,
 ) -> Result<(), String> {
     let start = "/v1/workflows/bench-transfer/transactions";
-    let told = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
-    let id = told.id.ok_or("a start without an id")?;
+    let started = clock.timed(client, "POST", start, Some("{}"), Some(key)).await?;
+    let id = started.text("id").ok_or("a start without an id")?;
     let details = format!(r#"{{"from":"{}","to":"{}","amount":"2.00"}}"#, payer.from, payer.to);
     let path = format!("/v1/transactions/{id}/steps/details");
-    let told = clock.timed(client, "POST", &path, Some(&details), Some("details")).await?;
-    let code = told.code.ok_or("no code in the answer: is the server started with --dev?")?;
+    let asked = clock.timed(client, "POST", &path, Some(&details), Some("details")).await?;
+    let code =
+        asked.text("code").ok_or("no code in the answer: is the server started with --dev?")?;
     let path = format!("/v1/transactions/{id}/steps/confirm");
     let code = format!(r#"{{"code":"{code}"}}"#);
     clock.timed(client, "POST", &path, Some(&code), Some("confirm")).await.map(drop)
