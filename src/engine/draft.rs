@@ -115,6 +115,8 @@ pub struct Draft<'a> {
     pub moment: Moment,
     changes: Changes,
     minted: u64,
+    /// What has an id that was minted here, so nothing can be there: it needs not be looked for.
+    fresh: Vec<Fact>,
     /// The transactions that lead to each other now, the outermost first.
     linked: Vec<TxId>,
     /// How many transactions were started or submitted by others so far.
@@ -147,6 +149,7 @@ impl<'a> Draft<'a> {
             moment,
             changes: Changes::default(),
             minted: 0,
+            fresh: Vec::new(),
             linked: Vec::new(),
             links: 0,
         }
@@ -160,6 +163,20 @@ impl<'a> Draft<'a> {
         self.minted += 1;
         let (high, low) = (random >> 62 & 0xfff, random & ((1 << 62) - 1));
         u128::from(self.moment.now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+    }
+
+    /// The id of a new transfer.
+    pub(super) fn mint_transfer(&mut self) -> TransferId {
+        let id = TransferId::made(self.mint());
+        self.fresh.push(Fact::Transfer(id.clone()));
+        id
+    }
+
+    /// The id of a new hold.
+    pub(super) fn mint_hold(&mut self) -> HoldId {
+        let id = HoldId::made(self.mint());
+        self.fresh.push(Fact::Hold(id.clone()));
+        id
     }
 
     /// What was changed.
@@ -184,6 +201,7 @@ impl<'a> Draft<'a> {
         }
         match self.facts.get(fact) {
             Some(loaded) => Ok(loaded.as_ref().map(|(record, _)| &**record)),
+            None if self.fresh.contains(fact) => Ok(None),
             None => Err(Stop::Need(fact.clone())),
         }
     }

@@ -41,7 +41,7 @@ pub(in crate::engine) fn run(
         Command::PostTransfers { transfers } => posted(draft, transfers),
         Command::ReverseTransfer { id } => reversed(draft, id),
         Command::PlaceHold { id, from, amount, expires } => {
-            let id = id.clone().unwrap_or_else(|| HoldId::made(draft.mint()));
+            let id = id.clone().unwrap_or_else(|| draft.mint_hold());
             let expires_at = expires.map(|life| life_of(draft, life)).transpose()?;
             let from = from.clone();
             let asked = Place { id, tx: None, from, amount: *amount, expires_at };
@@ -53,7 +53,7 @@ pub(in crate::engine) fn run(
             must_be_short("/note", note.as_deref())?;
             let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
             let (to, note) = (to.clone(), note.clone());
-            let transfer = TransferId::made(draft.mint());
+            let transfer = draft.mint_transfer();
             let asked = Capture { to, amount: *amount, keep_rest: *keep_rest, note, transfer };
             let transfer = capture(draft, &hold, &asked)?;
             held(draft, id, false, Some(Box::new(transfer)))
@@ -122,7 +122,7 @@ fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop>
     let mut created = false;
     for TransferAsk { id, from, to, amount, note } in asked {
         must_be_short("/note", note.as_deref())?;
-        let id = id.clone().unwrap_or_else(|| TransferId::made(draft.mint()));
+        let id = id.clone().unwrap_or_else(|| draft.mint_transfer());
         created |= draft.transfer(id.clone())?.is_none();
         let (from, to, note) = (from.clone(), to.clone(), note.clone());
         ids.push(post(draft, &Post { id, from, to, amount: *amount, note, tx: None })?.id);
@@ -139,7 +139,7 @@ fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop>
 fn reversed(draft: &mut Draft<'_>, id: &TransferId) -> Result<Outcome, Stop> {
     let none = Refusal::NotFound("transfer");
     let transfer = draft.transfer(id.clone())?.ok_or(none)?.clone();
-    let opposite = TransferId::made(draft.mint());
+    let opposite = draft.mint_transfer();
     let opposite = reverse(draft, &transfer, opposite)?;
     let revision = draft.moment.revision;
     Ok(Outcome::Transfers { transfers: vec![opposite], revision, created: true })

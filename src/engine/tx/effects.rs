@@ -111,7 +111,7 @@ impl Walk<'_, '_> {
                 let from = self.account(from, frame)?;
                 self.must_be_mine(&from, *authority)?;
                 let post = ledger::Post {
-                    id: TransferId::made(self.draft.mint()),
+                    id: self.draft.mint_transfer(),
                     from,
                     to: self.account(to, frame)?,
                     amount: amount_of(&self.made(amount, frame)?)?,
@@ -321,7 +321,7 @@ impl Walk<'_, '_> {
             None => None,
         };
         let place = ledger::Place {
-            id: HoldId::made(self.draft.mint()),
+            id: self.draft.mint_hold(),
             tx: Some(self.id),
             from,
             amount: amount_of(&self.made(placing.amount, frame)?)?,
@@ -363,7 +363,7 @@ impl Walk<'_, '_> {
         let ids = if capture.amount.is_some() { vec![first.clone()] } else { ids };
         for id in ids {
             let Some(hold) = super::apply::find_hold(self.draft, self.id, &id)? else { continue };
-            let transfer = TransferId::made(self.draft.mint());
+            let transfer = self.draft.mint_transfer();
             let capture = ledger::Capture { transfer, ..capture.clone() };
             let transfer = ledger::capture(self.draft, &hold, &capture)?;
             undo.push(Undo::Reverse(transfer.id));
@@ -508,7 +508,7 @@ impl Walk<'_, '_> {
                 let Some(transfer) = self.draft.transfer(id.clone())?.cloned() else {
                     return Ok(());
                 };
-                let opposite = TransferId::made(self.draft.mint());
+                let opposite = self.draft.mint_transfer();
                 ledger::reverse(self.draft, &transfer, opposite).map(|_| ())
             }
             Undo::Withdraw(id) => super::challenge::withdraw(self, id),
