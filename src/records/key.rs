@@ -476,14 +476,14 @@ impl Key {
             tag::STUCK => Self::Mark(Mark::Stuck(rest.tx()?)),
             tag::QUEUED => {
                 let (name, step) = (rest.closed()?, rest.closed()?);
-                let at = Time::from_ms(u64::from_be_bytes(rest.array()?));
+                let at = rest.time()?;
                 Self::Mark(Mark::Queued(name, step, at, rest.tx()?))
             }
             tag::TX_LOG => {
                 Self::TxLog(rest.tx()?, Revision::new(u64::from_be_bytes(rest.array()?)))
             }
             tag::CALL_DUE => {
-                let due = Time::from_ms(u64::from_be_bytes(rest.array()?));
+                let due = rest.time()?;
                 Self::Mark(Mark::CallDue(due, rest.tx()?, u32::from_be_bytes(rest.array()?)))
             }
             tag::CALL_OUT => {
@@ -701,8 +701,14 @@ impl Bytes<'_> {
         })
     }
 
+    /// A time; none is written beyond the last one.
+    fn time(&mut self) -> Option<Time> {
+        let ms = u64::from_be_bytes(self.array()?);
+        Some(Time::from_ms(ms)).filter(|time| time.ms() == ms)
+    }
+
     fn timer(&mut self) -> Option<Timer> {
-        let due = Time::from_ms(u64::from_be_bytes(self.array()?));
+        let due = self.time()?;
         let what = match self.byte()? {
             1 => TimerOf::Session(SessionId::new(self.id()?)),
             2 => TimerOf::Stored(self.stored()?),

@@ -14,7 +14,7 @@ steps:
   more:
     by: [owner]
     do: [ { set: { count: '=data.count + 1' } } ]
-    next: stay
+    next: [ { when: 'data.count > 1000', next: { end: done } }, { next: stay } ]
 ";
 
 /// More than a transaction's record names by itself, twice over.
