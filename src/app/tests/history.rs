@@ -26,6 +26,7 @@ async fn each_commit_of_a_long_transaction_is_found_and_shown_as_it_was() {
     let definition = Arc::new(workflow::read(COUNTING).unwrap().definition);
     let publish = Command::Publish { source: COUNTING.into(), definition };
     house.run(&Actor::System, publish).await.unwrap();
+    house.join("bob").await;
     let seat = house.join("alice").await;
     let alice = house.actor(&seat.token).await.unwrap();
     let workflow = "counting".parse().unwrap();
@@ -35,7 +36,7 @@ async fn each_commit_of_a_long_transaction_is_found_and_shown_as_it_was() {
     let (id, mut revisions) = (view.tx.id, vec![view.revision]);
     for _ in 0..TIMES {
         // Commits of others lie between them.
-        house.login("alice").await;
+        house.login("bob").await;
         let step =
             Command::Submit { tx: id, step: "more".into(), input: json!({}), if_match: None };
         let Outcome::Transaction { view, .. } = house.run(&alice, step).await.unwrap() else {
