@@ -189,9 +189,10 @@ fn fill(
     let Some(base) = base else { return Ok(Revision::ZERO) };
     let mut done = 0;
     base.read(|BaseRow { row, deleted, spot }| {
-        match deleted {
-            true => index.remove(&row.key)?,
-            false => index.put(&row.key, row.revision, &row.value, spot)?,
+        if deleted {
+            index.remove(&row.key)?;
+        } else {
+            index.put(&row.key, row.revision, &row.value, spot)?;
         }
         done += 1;
         if done % TELL_EVERY == 0 {

@@ -107,9 +107,11 @@ impl Memory {
         let mut replaced = Vec::with_capacity(writes.len());
         let mut tables = self.write();
         for Written { revision, write: Write { key, value }, offset } in writes {
-            let slot = Slot { revision: *revision, value: value.clone() };
-            let spot = Spot { offset: frame.offset + *offset as u64, ..frame };
-            replaced.extend(tables.put(key.clone(), Kept { slot, spot }));
+            let kept = Kept {
+                slot: Slot { revision: *revision, value: value.clone() },
+                spot: Spot { offset: frame.offset + *offset as u64, ..frame },
+            };
+            replaced.extend(tables.put(key.clone(), kept));
         }
         tables.position = position;
         (tables.active_bytes, replaced)

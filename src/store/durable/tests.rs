@@ -189,8 +189,7 @@ impl Settled {
         } else {
             self.expected.remove(&key);
         }
-        let slot = Slot { revision: Revision::new(revision), value };
-        let kept = Kept { slot, spot };
+        let kept = Kept { slot: Slot { revision: Revision::new(revision), value }, spot };
         self.index.apply(&key, &kept).unwrap();
         (key, kept)
     }
