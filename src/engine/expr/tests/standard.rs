@@ -39,6 +39,13 @@ fn ours(source: &str) -> Option<Value> {
     expr.eval(&World::new()).ok().map(Made::into_json)
 }
 
+/// Whether this evaluator refuses it for a limit of its own.
+fn is_beyond(source: &str) -> bool {
+    let compiled = Expr::compile(source, &Scope::default());
+    let limits = |fault: &ExprFault| fault.message.contains("loops inside one another");
+    compiled.is_err_and(|faults| faults.iter().any(limits))
+}
+
 fn expressions() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         (-4_i64..5).prop_map(|int| format!("dyn({int})")),
@@ -81,6 +88,7 @@ proptest! {
 
     #[test]
     fn both_make_the_same(source in expressions()) {
+        prop_assume!(!is_beyond(&source));
         let standard = standard(&source);
         // Not a number and infinities are no JSON.
         prop_assume!(standard.as_ref().is_none_or(|value| !value.to_string().contains("null") || source.contains("null")));
