@@ -174,8 +174,11 @@ impl App {
     pub fn start_calls(self: &Arc<Self>, client: Client, settings: CallSettings) -> Calls {
         let sender = Arc::new(Sender { app: Arc::clone(self), client, settings });
         Calls(tokio::spawn(async move {
-            let mut dispatcher = Dispatcher::new(sender);
-            dispatcher.run().await;
+            // What is due and on its way lies in the store: whoever begins anew finds it there.
+            while unless_it_panics(Dispatcher::new(Arc::clone(&sender)).run()).await.is_none() {
+                tracing::error!("calls are begun anew after a panic; see the log above");
+                tokio::time::sleep_until(Instant::now() + LOOK_EVERY).await;
+            }
         }))
     }
 
@@ -322,7 +325,7 @@ impl Dispatcher {
         }
     }
 
-    async fn run(&mut self) {
+    async fn run(mut self) {
         let app = Arc::clone(&self.sender.app);
         if self.sender.forget_lost().await.is_err() {
             return;

@@ -360,6 +360,8 @@ impl Executor {
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
         };
+        #[cfg(test)]
+        crate::engine::must_replay(&reader.facts, &self.rules, moment, &changes);
         let Planned { preconditions, mut pack, large } = plan(&changes, &reader)?;
         let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
         entry.put_rows(&changes, moment.revision, &mut pack);
@@ -452,6 +454,8 @@ impl Executor {
                 Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
             let decision = self.decide(now, asked, &mut facts)?;
             let Decision { changes, result } = decision;
+            #[cfg(test)]
+            crate::engine::must_replay(&facts.facts, &self.rules, self.moment(now, 0), &changes);
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
             let kept = keyed.as_ref().zip(renderer).filter(|_| is_kept);
             if changes.events.is_empty() && kept.is_none() {

@@ -486,3 +486,34 @@ impl<'a> Draft<'a> {
         self.changes.timers.insert(timer, false);
     }
 }
+
+/// Holds a commit to its events: they alone make of its transactions and of its money what it made
+/// of them.
+///
+/// # Panics
+/// Where they do not: for tests.
+#[cfg(test)]
+pub fn must_replay(facts: &Facts, rules: &Rules, moment: Moment, changes: &Changes) {
+    let mut draft = Draft::new(facts, rules, moment);
+    for event in &changes.events {
+        let again = draft.emit(event.clone());
+        assert!(again.is_ok(), "an event cannot happen again: {again:?}, {event:?}");
+    }
+    let again = draft.into_changes();
+    let told = |fact: &Fact| {
+        matches!(
+            fact,
+            Fact::Tx(_)
+                | Fact::Account(_)
+                | Fact::Hold(_)
+                | Fact::Totals(_)
+                | Fact::One(..)
+                | Fact::OpenCount(..)
+        )
+    };
+    for (fact, record) in changes.records.iter().filter(|(fact, _)| told(fact)) {
+        assert_eq!(again.records.get(fact), Some(record), "{fact:?} by {:?}", changes.events);
+    }
+    assert_eq!(again.marks, changes.marks, "by {:?}", changes.events);
+    assert_eq!(again.rows, changes.rows, "by {:?}", changes.events);
+}

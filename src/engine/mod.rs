@@ -40,6 +40,8 @@ pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChan
 pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
 pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
+#[cfg(test)]
+pub use draft::must_replay;
 pub use draft::{AtHand, Changes, Draft, Facts, Loaded, Moment, Stop};
 pub use event::{EndReason, Event, OpenedBy};
 pub use ledger::check as check_conserved;

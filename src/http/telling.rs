@@ -201,7 +201,7 @@ pub async fn tell_webhooks(app: Arc<App>, client: Client) {
     while let Ok(webhooks) = app.webhooks_seen(&mut watch).await {
         for webhook in webhooks {
             let teller = Teller { app: Arc::clone(&app), client: client.clone(), id: webhook.id };
-            told.spawn(teller.run());
+            told.spawn(Arc::new(teller).run());
         }
         watch.changed().await;
         // What is told to each is in the store, so all of them may begin anew when one changes.
@@ -217,12 +217,18 @@ struct Teller {
 }
 
 impl Teller {
-    async fn run(self) {
-        let teller = Arc::new(self);
-        if let Err(refusal) = teller.tell().await
-            && !matches!(refusal, Refusal::Stopping | Refusal::NotFound(_))
-        {
-            tracing::warn!(webhook = %teller.id, %refusal, "a webhook is told nothing more");
+    async fn run(self: Arc<Self>) {
+        loop {
+            match unless_it_panics(self.tell()).await {
+                Some(Err(refusal))
+                    if !matches!(refusal, Refusal::Stopping | Refusal::NotFound(_)) =>
+                {
+                    tracing::error!(webhook = %self.id, %refusal, "a webhook is told anew");
+                }
+                Some(_) => return,
+                None => tracing::error!(webhook = %self.id, "a webhook is told anew after a panic"),
+            }
+            tokio::time::sleep_until(Instant::now() + BACK_OFF_MAX).await;
         }
     }
 

@@ -138,6 +138,12 @@ pub(super) async fn answer(world: &mut World, name: &str) -> Result<(), Stop> {
     }
 }
 
+/// The calls of which an attempt hangs.
+#[cfg(test)]
+pub(super) fn hanging(world: &World) -> Vec<String> {
+    world.calls.hanging.iter().map(|(name, _)| name.clone()).collect()
+}
+
 /// The attempts that hang are never answered.
 #[cfg(test)]
 pub(super) async fn lose(world: &mut World) -> Result<(), Stop> {

@@ -15,6 +15,8 @@ use crate::engine::workflow::read as read_definition;
 
 mod calls;
 mod expect;
+#[cfg(test)]
+mod lives;
 mod play;
 mod scenario;
 mod sound;

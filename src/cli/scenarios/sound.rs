@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::world::World;
 use crate::app::PageAsk;
-use crate::engine::{Actor, Call, HoldStatus, Mark, Purpose, TimerOf, Tx};
-use crate::records::Key;
+use crate::engine::{Actor, Call, Fact, HoldStatus, Mark, Purpose, Record, TimerOf, Tx};
+use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Store as _, View};
-use crate::types::{AccountId, AssetCode};
+use crate::types::{AccountId, AssetCode, TxId};
 
 /// Checks that the ledger adds up and that what has ended left nothing behind.
 ///
@@ -19,6 +19,7 @@ pub(super) fn check(world: &World) -> Result<(), String> {
     let mut ended = Vec::new();
     // Everything under one look: a scenario has few keys.
     let mut marks = Vec::new();
+    let mut calls = Vec::new();
     for key in keys(world)? {
         match key {
             Key::Tx(id, 0) => {
@@ -34,6 +35,17 @@ pub(super) fn check(world: &World) -> Result<(), String> {
             Key::Mark(Mark::EndWith(_, id)) => marks.push((id, "its mark to end with a session")),
             Key::Mark(Mark::RoleInbox(_, id)) => marks.push((id, "its place in an inbox")),
             Key::Mark(Mark::Queued(.., id)) => marks.push((id, "its place in a queue")),
+            Key::One(name, digest) => {
+                let one = read_fact(&*world.store, View::Committed, &Fact::One(name, digest));
+                if let Some((record, _)) = one.map_err(|error| error.to_string())?
+                    && let Record::One(id) = *record
+                {
+                    marks.push((id, "the row that keeps others out"));
+                }
+            }
+            Key::Mark(Mark::CallDue(_, id, number) | Mark::CallOut(id, number)) => {
+                calls.push((id, number));
+            }
             Key::Mark(Mark::Stuck(id)) => marks.push((id, "its mark as stuck")),
             _ => {}
         }
@@ -47,6 +59,13 @@ pub(super) fn check(world: &World) -> Result<(), String> {
         } else {
             one_timer(tx, &marks)?;
         }
+    }
+    let is_made = |(id, number): &(TxId, u32)| {
+        let tx = txs.iter().find(|tx| tx.id == *id);
+        tx.and_then(|tx| tx.call(*number)).is_some_and(|call| !call.state.is_over())
+    };
+    if let Some((id, number)) = calls.iter().find(|call| !is_made(call)) {
+        return Err(format!("the call {number} of {id} is over and has a mark"));
     }
     if let Some((id, what)) = marks.iter().find(|(id, _)| ended.contains(id)) {
         let tx = txs.iter().find(|tx| tx.id == *id);

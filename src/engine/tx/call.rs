@@ -622,10 +622,12 @@ pub(in crate::engine) fn call_back(
     let Some(call) = call_of(draft, id, number)? else {
         return Err(if draft.tx(id)?.is_some() { Refusal::CallbackLate.into() } else { none() });
     };
-    // A quick service answers before what it said first is noted.
+    // A quick service answers before what it said first is noted; and one whose first word was lost
+    // answers while it is to be asked again.
     let waits = match call.state {
         CallState::Later(until) => draft.moment.now < until,
         CallState::Out(_) => call.ask.callback.is_some(),
+        CallState::Due(_) => call.ask.callback.is_some() && call.attempts > 0,
         _ => false,
     };
     if !waits {
