@@ -335,7 +335,11 @@ fn render() -> Render {
 
 impl Life {
     fn txs(&self) -> Vec<Tx> {
-        self.world.txs.iter().map(|(_, id)| self.world.view(*id).unwrap().tx).collect()
+        self.world
+            .txs
+            .iter()
+            .map(|(_, id)| self.world.view(*id).unwrap().tx.as_ref().clone())
+            .collect()
     }
 
     async fn ask(&mut self, asked: &Asked) -> Result<Answered, String> {
