@@ -649,7 +649,8 @@ async fn live(seed: u64) -> Option<Result<(), String>> {
         lived = match life.deed().await {
             Ok(deed) => {
                 deeds.push(deed);
-                match calls::make(&mut life.world).await {
+                // What is due is done before anything is looked at.
+                match pass(&mut life.world, Span::from_ms(0)).await {
                     Ok(()) | Err(Stop::Refused(_)) => {
                         sound::check(&life.world).and_then(|()| life.has_ways_on())
                     }
