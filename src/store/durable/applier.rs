@@ -1,6 +1,6 @@
 //! The applier's thread: merges memory into sled, syncs and notes it, writes bases and lets the
-//! index adopt them, retires segments. One after the other in one thread: between two merges sled stands exactly at one
-//! revision.
+//! index adopt them, retires segments. One after the other in one thread: between two merges sled
+//! stands exactly at one revision.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::super::StoreError;
-use super::base::{Base, BaseReader, BaseRow, BaseWriter};
+use super::base::{self, Base, BaseReader, BaseRow, BaseWriter};
 use super::note::{Note, NoteFile, Position};
 use super::place::ENTRY_BYTES_MAX;
 use super::shared::Shared;
@@ -183,9 +183,8 @@ impl Applier {
     /// freed, so that is no reason to stop.
     fn give_up_base(&mut self, error: &StoreError) {
         tracing::warn!(%error, "could not write a base; trying again later");
-        if let Some(Making::Write(writing)) = self.making.take()
-            && let Err(error) = writing.give_up()
-        {
+        self.making = None;
+        if let Err(error) = base::remove_unfinished(&self.base_dir) {
             tracing::warn!(%error, "could not remove what was written of it");
         }
         self.base_not_before = Instant::now() + BASE_PAUSE;
@@ -218,8 +217,9 @@ impl Applier {
         if let Some(Making::Write(writing)) = self.making.take() {
             let base = writing.finish(self.applied)?;
             shared.counters.base(base.bytes);
-            shared.values.add(base.clone());
-            self.making = Some(Making::Adopt(base.reader()?));
+            let reader = base.clone().reader()?;
+            shared.values.add(base);
+            self.making = Some(Making::Adopt(reader));
         }
         Ok(())
     }

@@ -41,6 +41,14 @@ const BLOCK_BYTES_MAX: u32 = 1024 * 1024;
 const FOOTER: usize = 8 + 8 + Position::BYTES + 8 + 8 + 4;
 const DELETED: u32 = u32::MAX;
 
+/// The file name of a base that is being written.
+const UNFINISHED: &str = "base.tmp";
+
+/// Removes what was written of a base that nobody finishes.
+pub(super) fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
+    files::remove(&dir.join(UNFINISHED))
+}
+
 /// The file name of the base with this number.
 pub(super) fn file_name(number: u64) -> String {
     format!("{number:010}.base")
@@ -64,7 +72,7 @@ pub(super) struct BaseWriter {
 impl BaseWriter {
     /// Begins the base with this number in `dir`.
     pub(super) fn begin(dir: &Path, number: u64) -> Result<Self, StoreError> {
-        let path = dir.join("base.tmp");
+        let path = dir.join(UNFINISHED);
         let mut file = BufWriter::new(File::create(&path).io(&path)?);
         file.write_all(&MAGIC).io(&path)?;
         Ok(Self {
@@ -134,11 +142,6 @@ impl BaseWriter {
         self.bytes += (BLOCK_HEADER + self.block.len()) as u64;
         self.block.clear();
         Ok(())
-    }
-
-    /// Leaves nothing of it behind.
-    pub(super) fn give_up(self) -> Result<(), StoreError> {
-        files::remove(&self.path)
     }
 
     /// Ends the file as the base at `position`, syncs it and gives it its name.

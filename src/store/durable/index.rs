@@ -254,14 +254,12 @@ impl Index {
         spot: Spot,
     ) -> Result<(), StoreError> {
         let stored = place::encode(revision, value, spot)?;
-        let outcome = self.db.insert(stored_key(key), stored.as_ref());
-        outcome.map(drop).map_err(|error| broken(&self.path, &error))
+        self.done(self.db.insert(stored_key(key), stored.as_ref()))
     }
 
     /// Lets a key have no value. Not synced.
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), StoreError> {
-        let outcome = self.db.remove(stored_key(key));
-        outcome.map(drop).map_err(|error| broken(&self.path, &error))
+        self.done(self.db.remove(stored_key(key)))
     }
 
     /// Lets a key's value lie in a base, if it is still the one of `revision`. Not synced.
@@ -292,7 +290,10 @@ impl Index {
     }
 
     fn set_own(&self, key: &[u8], number: u64) -> Result<(), StoreError> {
-        let outcome = self.db.insert(key, &number.to_be_bytes());
+        self.done(self.db.insert(key, &number.to_be_bytes()))
+    }
+
+    fn done(&self, outcome: sled::Result<Option<IVec>>) -> Result<(), StoreError> {
         outcome.map(drop).map_err(|error| broken(&self.path, &error))
     }
 

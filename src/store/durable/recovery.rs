@@ -1,14 +1,15 @@
 //! From files to an open store.
 //!
 //! The journal and the base are the truth. sled is believed up to where the note says that it was
-//! synced, if it opens, bears the note's id, is at least that far and has the bases that it names; else it is made anew from the
-//! base and the journal behind it. Either way the journal is replayed from there. Writes are full
-//! values, so replaying what sled has already changes nothing: there is no other recovery.
+//! synced, if it opens, bears the note's id, is at least that far, has the bases that it names and,
+//! where the store was closed, is what was closed; else it is made anew from the base and the journal
+//! behind it. Either way the journal is replayed from there. Writes are full values, so replaying
+//! what sled has already changes nothing: there is no other recovery.
 
 use std::sync::Arc;
 
 use super::super::{LogEntry, StoreError};
-use super::base::{Base, BaseRow};
+use super::base::{self, Base, BaseRow};
 use super::files;
 use super::frame::Frame;
 use super::index::Index;
@@ -61,7 +62,7 @@ pub(super) fn recover(
 ) -> Result<Recovered, StoreError> {
     let journal =
         Arc::new(Journal::open(layout.journal(), options.segment_bytes, layout.is_new())?);
-    files::remove(&layout.base().join("base.tmp"))?;
+    base::remove_unfinished(&layout.base())?;
     let bases = Base::all(&layout.base())?;
     let (mut note, noted) = NoteFile::open(&layout.note())?;
     let noted_revision = noted.map_or(Revision::ZERO, |note| note.position.revision);
