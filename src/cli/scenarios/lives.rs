@@ -703,6 +703,5 @@ async fn random_lives_of_random_workflows_add_up_and_end() {
             None => {}
         }
     }
-    eprintln!("{lived} random workflows of {tried} lived");
     assert!(lived * 2 > tried, "only {lived} of {tried} definitions are good");
 }
