@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -152,6 +152,32 @@ fn damage_is_repaired_or_refused_and_never_served() {
         println!("{name}: opened right {opened}, refused {refused}, failed at a read {failed}");
     }
     assert_eq!(wrong, Vec::<String>::new());
+}
+
+/// sled serves older pages where its log is damaged, and does not tell: so whatever bit of it is
+/// another than when the store was closed, it is not opened.
+#[test]
+fn an_index_that_is_not_what_was_closed_is_made_anew() {
+    let room = room();
+    let dir = room.path().join("data");
+    let (history, last) = made(&dir);
+    let mut random = Random::new(Random::seed());
+    let mut model = Model::default();
+    let used = fs::metadata(dir.join("sled/db")).unwrap().len();
+    let flips = (0..10).map(|_| Damage::Flip { at: random.below(used), bit: random.below(8) });
+    for damage in [None].into_iter().chain(flips.map(Some)) {
+        let image = crate::room();
+        let image_dir = image.path().join("data");
+        copy(&dir, &image_dir);
+        if let Some(damage) = damage {
+            inflict(&image_dir.join("sled/db"), damage);
+        }
+        let inode = || fs::metadata(image_dir.join("sled")).unwrap().ino();
+        let before = inode();
+        let store = open(&image_dir).unwrap();
+        assert_eq!(inode() != before, damage.is_some(), "{damage:?}: made anew or not");
+        check(&store, &history, &mut model, last).unwrap();
+    }
 }
 
 /// An edit that keeps every checksum right: only the chain shows it.

@@ -22,7 +22,7 @@
 //! | segments retire, or older bases go, before a base is adopted and synced | `power`, `moving` |
 //! | a base adopted before its sync; one taken for adopted that is not | `no_cut_of_a_mixed_load_...` |
 //! | a value's checksum, or the revision of what is adopted, not compared | `corruption`, `moving` |
-//! | a closed index not compared with its seal | `damage_is_repaired_or_refused_...` |
+//! | a closed index not compared with its seal | `an_index_that_is_not_what_was_closed_...` |
 //!
 //! Stayed green: a segment not looked for again after it was read from (the value's checksum stands
 //! behind it), and an adopted base that is ahead of the note (a window of one sync, by reading).
