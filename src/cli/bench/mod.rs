@@ -85,7 +85,7 @@ async fn measure_live(bench: &Bench) -> Result<(), Failure> {
     // Each subscriber is an open file here as well.
     super::serve::raise_descriptors();
     let address = address(&bench.url)?;
-    let payers = prepare(address, live::CLIENTS + live::IDLE_USERS).await;
+    let payers = prepare(address, &numbered(live::CLIENTS + live::IDLE_USERS)).await;
     let payers = payers.map_err(Failure::Failed)?;
     let bar = if bench.json || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
@@ -108,7 +108,10 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
     let address = address(&bench.url)?;
     let most = bench.connections.iter().copied().max().unwrap_or(1);
     let disk_ms = bench.disk.as_ref().map(|dir| disk(dir)).transpose()?;
-    let payers = prepare(address, most).await.map_err(Failure::Failed)?;
+    let mut names = numbered(most);
+    names.extend(alone(bench.connections.len()).map_err(Failure::Failed)?);
+    let mut payers = prepare(address, &names).await.map_err(Failure::Failed)?;
+    let lone = payers.split_off(most);
     fill(address, &payers, bench.fill).await.map_err(Failure::Failed)?;
     let mut rows: Vec<Row> = Vec::new();
     if !bench.json {
@@ -117,13 +120,12 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
             "conns", "work", "requests/s", "p50 ms", "p99 ms", "of no-op"
         ))?;
     }
-    for connections in &bench.connections {
+    for (connections, one) in bench.connections.iter().zip(&lone) {
         let mut ceiling = None;
         for work in [Work::Noop, Work::Check, Work::Steps, Work::Transfers, Work::OneAccount] {
             let mut payers = payers[..(*connections).min(payers.len())].to_vec();
             if work == Work::OneAccount {
-                let one = payers[0].clone();
-                payers.fill(one);
+                payers.fill(one.clone());
             }
             let length = Duration::from_secs(bench.seconds);
             let bar = bar(bench, work, *connections);
@@ -196,7 +198,7 @@ fn address(url: &str) -> Result<SocketAddr, Failure> {
 
 /// Makes what the clients need: workflows, a world of money, and for each client a user with a
 /// session and an account.
-async fn prepare(address: SocketAddr, clients: usize) -> Result<Vec<Payer>, String> {
+async fn prepare(address: SocketAddr, names: &[String]) -> Result<Vec<Payer>, String> {
     let password = std::env::var("ABIDE_ADMIN_PASSWORD")
         .map_err(|_| "ABIDE_ADMIN_PASSWORD: the administrator's password is needed")?;
     let login = json!({ "username": "admin", "password": password }).to_string();
@@ -221,23 +223,42 @@ async fn prepare(address: SocketAddr, clients: usize) -> Result<Vec<Payer>, Stri
     let mut service = Client::connect(address, Some(&key)).await?;
     open(&mut admin, "bank:fees", None, Some("0")).await?;
     open(&mut admin, "bench:world", None, None).await?;
-    let mut payers = Vec::with_capacity(clients);
-    for number in 0..clients {
-        let user = format!("bench-{number}");
-        let session = json!({ "user": user, "on_behalf": true, "create": true }).to_string();
-        let answer = service.must("POST", "/v1/sessions", Some((JSON, &session))).await?;
-        let token = answer.text("token").ok_or("a session without a token")?;
-        let roles = json!({ "roles": ["customer"] }).to_string();
-        let path = format!("/v1/users/{user}");
-        admin.must("PATCH", &path, Some((JSON, &roles))).await?;
-        let (from, to) = (format!("bench:{number}"), format!("bench:{number}:to"));
-        open(&mut admin, &from, Some(&user), Some("0")).await?;
-        open(&mut admin, &to, None, Some("0")).await?;
-        let money = json!({ "from": "bench:world", "to": from, "amount": "100000000.00" });
-        admin.must("POST", "/v1/transfers", Some((JSON, &money.to_string()))).await?;
-        payers.push(Payer { token, from, to });
+    let mut payers = Vec::with_capacity(names.len());
+    for name in names {
+        payers.push(payer(&mut admin, &mut service, name).await?);
     }
     Ok(payers)
+}
+
+/// The names of so many payers, the same in each run.
+fn numbered(count: usize) -> Vec<String> {
+    (0..count).map(|number| number.to_string()).collect()
+}
+
+/// Names that no run had before: one user may have so many live Idempotency-Keys a day and no more,
+/// and who pays for all clients needs most of them in one row.
+fn alone(count: usize) -> Result<Vec<String>, String> {
+    let mut run = [0; 8];
+    getrandom::fill(&mut run).map_err(|error| error.to_string())?;
+    let run = u64::from_le_bytes(run);
+    Ok((0..count).map(|number| format!("one-{run:016x}-{number}")).collect())
+}
+
+/// A customer with money on an account of his own, and an account to pay to.
+async fn payer(admin: &mut Client, service: &mut Client, name: &str) -> Result<Payer, String> {
+    let user = format!("bench-{name}");
+    let session = json!({ "user": user, "on_behalf": true, "create": true }).to_string();
+    let answer = service.must("POST", "/v1/sessions", Some((JSON, &session))).await?;
+    let token = answer.text("token").ok_or("a session without a token")?;
+    let roles = json!({ "roles": ["customer"] }).to_string();
+    let path = format!("/v1/users/{user}");
+    admin.must("PATCH", &path, Some((JSON, &roles))).await?;
+    let (from, to) = (format!("bench:{name}"), format!("bench:{name}:to"));
+    open(admin, &from, Some(&user), Some("0")).await?;
+    open(admin, &to, None, Some("0")).await?;
+    let money = json!({ "from": "bench:world", "to": from, "amount": "100000000.00" });
+    admin.must("POST", "/v1/transfers", Some((JSON, &money.to_string()))).await?;
+    Ok(Payer { token, from, to })
 }
 
 /// Opens an account, if it is not there from an earlier run.
