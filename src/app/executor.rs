@@ -216,6 +216,7 @@ impl Executor {
             match queue.recv_timeout(wait) {
                 Ok(Work::Command(job)) => {
                     self.depth.fetch_sub(1, Ordering::AcqRel);
+                    self.store.anticipate();
                     self.execute(*job)?;
                     if self.sweep.is_due() {
                         self.sweep()?;

@@ -318,6 +318,10 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
+    /// A commit may be near: whoever must be awake for it is woken now, while it is being decided.
+    /// A hint that may be left out, and that may prove wrong.
+    fn anticipate(&self) {}
+
     /// Stages a batch: [`View::Staged`] shows it at once, [`View::Committed`] when it is durable.
     /// Batches become durable in the order in which they were staged.
     ///

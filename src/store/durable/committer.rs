@@ -55,7 +55,7 @@ impl Committer {
     /// The next group; `None`: the store closes and nothing is left, or it was abandoned.
     fn next_group(&self) -> Option<Group> {
         let shared = &self.shared;
-        let idle_since = Instant::now();
+        let mut idle_since = Instant::now();
         loop {
             let mut stage = shared.stage();
             loop {
@@ -71,9 +71,11 @@ impl Committer {
                 if idle_since.elapsed() < SPIN {
                     break;
                 }
-                stage.sleeping = true;
+                shared.committer_sleeps.store(true, Ordering::Relaxed);
                 stage = shared.work.wait(stage).unwrap_or_else(PoisonError::into_inner);
-                stage.sleeping = false;
+                shared.committer_sleeps.store(false, Ordering::Relaxed);
+                // Mostly woken ahead of the commit, which is being decided.
+                idle_since = Instant::now();
             }
             drop(stage);
             std::thread::yield_now();

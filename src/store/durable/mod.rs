@@ -314,6 +314,12 @@ impl Store for Durable {
         self.or_stop(scan::scan(&self.shared, view, range, order, limit.clamp(1, PAGE_ROWS_MAX)))
     }
 
+    fn anticipate(&self) {
+        if self.shared.committer_sleeps.load(Ordering::Relaxed) {
+            self.shared.work.notify_one();
+        }
+    }
+
     fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
         batch.validate()?;
         let shared = &self.shared;
@@ -355,7 +361,7 @@ impl Store for Durable {
             };
         }
         let receipt = stage.push(batch);
-        let wake = stage.sleeping;
+        let wake = shared.committer_sleeps.load(Ordering::Relaxed);
         drop(stage);
         if wake {
             shared.work.notify_one();

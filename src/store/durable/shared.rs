@@ -30,8 +30,10 @@ pub(super) struct Shared {
     pub(super) room: Room,
     pub(super) counters: Counters,
     pub(super) stage: Mutex<Stage>,
-    /// Wakes the committer: something is staged, or memory got lighter.
+    /// Wakes the committer: something is staged or soon will be, or memory got lighter.
     pub(super) work: Condvar,
+    /// The committer sleeps and must be woken. Written with the stage locked.
+    pub(super) committer_sleeps: AtomicBool,
     /// Wakes those who wait in `commit` for room on the stage.
     pub(super) admitted: Condvar,
     /// Segments ready to be written, oldest first.
@@ -79,6 +81,7 @@ impl Shared {
             counters: Counters::default(),
             stage: Mutex::new(parts.stage),
             work: Condvar::new(),
+            committer_sleeps: AtomicBool::new(false),
             admitted: Condvar::new(),
             ready: Mutex::new(parts.ready),
             ready_changed: Condvar::new(),

@@ -57,8 +57,6 @@ pub(super) struct Stage {
     /// A random secret of this process: salts are derived from it.
     salt_key: [u8; 32],
     group_bytes_max: usize,
-    /// The committer sleeps and must be woken.
-    pub(super) sleeping: bool,
     /// Set once, when the store stops; what every later commit is answered.
     pub(super) stopped: Option<StoreError>,
 }
@@ -76,7 +74,6 @@ impl Stage {
             link: position.link,
             salt_key,
             group_bytes_max,
-            sleeping: false,
             stopped: None,
         }
     }
