@@ -83,6 +83,7 @@ struct JoinV1 {
 struct TxHoldV1 {
     name: String,
     key: Option<String>,
+    step: Option<String>,
     hold: HoldV1,
 }
 
@@ -407,6 +408,7 @@ impl<'a> From<&'a Tx> for TxV1<'a> {
         let hold = |held: &TxHold| TxHoldV1 {
             name: held.name.to_string(),
             key: held.key.as_deref().map(str::to_owned),
+            step: held.step.as_ref().map(ToString::to_string),
             hold: (&held.hold).into(),
         };
         let done = |done: &Done| DoneV1 {
@@ -476,6 +478,7 @@ impl TxV1<'_> {
             holds.push(TxHold {
                 name: held.name.into(),
                 key: held.key.map(Into::into),
+                step: held.step.map(|step| word(fact, &step)).transpose()?,
                 hold: held.hold.thaw(fact)?,
             });
         }

@@ -104,7 +104,9 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         TxEvent::Migrated { version, steps, open, taken, stuck, stuck_too, added } => {
             tx.version = *version;
             let called = tx.calls.iter_mut().map(|call| &mut call.step);
-            for step in called.chain(tx.done.iter_mut().map(|done| &mut done.step)) {
+            let done = tx.done.iter_mut().map(|done| &mut done.step);
+            let held = tx.holds.iter_mut().filter_map(|held| held.step.as_mut());
+            for step in called.chain(done).chain(held) {
                 if let Some(name) = steps.get(step) {
                     step.clone_from(name);
                 }
@@ -247,12 +249,18 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             }
             tx.joins.retain(|join| join.left > 0);
         }
-        TxEvent::BranchesClosed => tx.joins.clear(),
+        TxEvent::BranchReopened { join } => {
+            if let Some(found) = tx.joins.iter_mut().find(|other| other.id == *join) {
+                found.left = found.left.saturating_add(1);
+            }
+        }
+        TxEvent::BranchesClosed { joins } => tx.joins.retain(|join| !joins.contains(&join.id)),
         TxEvent::PivotPassed => tx.pivot = true,
-        TxEvent::HoldNamed { hold, name, key } => {
+        TxEvent::HoldNamed { hold, name, key, step } => {
             if let Some(held) = tx.holds.iter_mut().find(|held| held.hold.id == *hold) {
                 held.name = name.clone();
                 held.key.clone_from(key);
+                held.step = Some(step.clone());
             }
         }
         TxEvent::ChallengeIssued(challenge) => {
@@ -484,8 +492,9 @@ pub(in crate::engine) fn put_hold(
     tx: TxId,
     hold: &Hold,
 ) -> Result<(), Stop> {
+    let new = || TxHold { name: "".into(), key: None, step: None, hold: hold.clone() };
     draft.change_tx(tx, |tx| match tx.holds.iter_mut().find(|held| held.hold.id == hold.id) {
         Some(known) => known.hold = hold.clone(),
-        None => tx.holds.push(TxHold { name: "".into(), key: None, hold: hold.clone() }),
+        None => tx.holds.push(new()),
     })
 }

@@ -330,7 +330,8 @@ impl Walk<'_, '_> {
         let hold = ledger::place(self.draft, &place)?;
         let name = placing.id.clone();
         debug_assert!(placing.on_expiry.is_none() || expires_at.is_some(), "checked at publish");
-        self.emit(TxEvent::HoldNamed { hold: hold.id.clone(), name, key })?;
+        let step = self.at.clone();
+        self.emit(TxEvent::HoldNamed { hold: hold.id.clone(), name, key, step })?;
         undo.push(Undo::Void(hold.id));
         Ok(())
     }

@@ -86,8 +86,16 @@ pub enum TxEvent {
         /// The join.
         join: u32,
     },
-    /// All steps were closed, and with them the branches that they were in.
-    BranchesClosed,
+    /// A branch that had ended goes on.
+    BranchReopened {
+        /// The join that waits for it again.
+        join: u32,
+    },
+    /// Branches were closed, with what waited in them.
+    BranchesClosed {
+        /// Their joins.
+        joins: Vec<u32>,
+    },
     /// The pivot has passed.
     PivotPassed,
     /// A hold was given its name.
@@ -98,6 +106,8 @@ pub enum TxEvent {
         name: Arc<str>,
         /// Its place in the group.
         key: Option<Arc<str>>,
+        /// The step that placed it.
+        step: StepName,
     },
     /// A one-time code was issued, or a new one.
     ChallengeIssued(Challenge),
@@ -273,7 +283,8 @@ impl TxEvent {
             Self::Released { .. } => "abide.step.released",
             Self::Forked(_) => "abide.transaction.forked",
             Self::Joined { .. } => "abide.transaction.joined",
-            Self::BranchesClosed => "abide.transaction.branches_closed",
+            Self::BranchReopened { .. } => "abide.transaction.branch_reopened",
+            Self::BranchesClosed { .. } => "abide.transaction.branches_closed",
             Self::PivotPassed => "abide.transaction.pivot_passed",
             Self::HoldNamed { .. } => "abide.hold.named",
             Self::ChallengeIssued(_) => "abide.challenge.issued",
@@ -308,7 +319,13 @@ impl TxEvent {
     /// Whether the log keeps it: what only moves a timer tells nobody anything.
     #[must_use]
     pub const fn is_told(&self) -> bool {
-        !matches!(self, Self::Settled { .. } | Self::HoldNamed { .. } | Self::BranchesClosed)
+        !matches!(
+            self,
+            Self::Settled { .. }
+                | Self::HoldNamed { .. }
+                | Self::BranchReopened { .. }
+                | Self::BranchesClosed { .. }
+        )
     }
 
     /// What the log keeps of it.
@@ -333,7 +350,7 @@ impl TxEvent {
                 told!({ "step": done.step, "input": input.as_deref() })
             }
             Self::Claimed { claim, .. } => told!({ "by": &*claim.by.name, "until": claim.until }),
-            Self::HoldNamed { hold, name, key } => {
+            Self::HoldNamed { hold, name, key, .. } => {
                 told!({ "hold": hold, "name": &**name, "key": key.as_deref() })
             }
             Self::ChallengeIssued(challenge) => told!({
@@ -379,7 +396,8 @@ impl TxEvent {
             Self::Released { .. }
             | Self::Forked(_)
             | Self::Joined { .. }
-            | Self::BranchesClosed
+            | Self::BranchReopened { .. }
+            | Self::BranchesClosed { .. }
             | Self::PivotPassed
             | Self::Paused
             | Self::Resumed

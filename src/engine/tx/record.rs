@@ -458,6 +458,8 @@ pub struct TxHold {
     pub name: Arc<str>,
     /// Its place in the group.
     pub key: Option<Arc<str>>,
+    /// The step that placed it.
+    pub step: Option<StepName>,
     /// The hold.
     pub hold: Hold,
 }

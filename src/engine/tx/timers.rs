@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::event::TxEvent;
-use super::record::{Open, Purpose, Status, Tx};
+use super::record::{Open, Purpose, Status, Tx, TxHold};
 use super::scene::{Asker, Frame};
 use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
@@ -144,23 +144,45 @@ fn expire(walk: &mut Walk<'_, '_>, id: &HoldId) -> Result<(), Stop> {
     let Some(held) = tx.holds.iter().find(|held| held.hold.id == *id).cloned() else {
         return Ok(());
     };
-    ledger::expire(walk.draft, &held.hold)?;
+    // Those of a group that end together lead somewhere once.
+    let is_with = |other: &&TxHold| {
+        other.hold.status == HoldStatus::Held
+            && (&other.name, &other.step) == (&held.name, &held.step)
+            && other.hold.expires_at == held.hold.expires_at
+    };
+    let together: Vec<_> = tx.holds.iter().filter(is_with).map(|held| held.hold.clone()).collect();
+    for hold in &together {
+        ledger::expire(walk.draft, hold)?;
+    }
     let definition = Arc::clone(&walk.definition);
-    let mut effects = definition.steps.iter().flat_map(|step| step.effects.iter());
-    let target = effects.find_map(|effect| on_expiry(effect, &held.name));
-    if let Some(target) = target {
-        walk.close_all()?;
-        walk.go(target, None, None, &Frame::default())?;
+    if let Some((step, target)) = on_expiry(&definition, &held) {
+        let join = walk.return_to_branch(step)?;
+        walk.go(target, None, join, &Frame::default())?;
     }
     Ok(())
 }
 
+/// The step that placed a hold, and where it leads when it expires.
+fn on_expiry<'d>(definition: &'d Definition, held: &TxHold) -> Option<(&'d StepName, &'d Target)> {
+    let of = |step: &'d Step| {
+        let reminders = step.remind.iter().flat_map(|remind| &remind.effects);
+        let mut effects = step.effects.iter().chain(reminders);
+        let target = effects.find_map(|effect| leads_to(effect, &held.name))?;
+        Some((&step.name, target))
+    };
+    match held.step.as_ref().and_then(|step| definition.step(step)) {
+        Some(step) => of(step),
+        // It was moved to a version without that step.
+        None => definition.steps.iter().find_map(of),
+    }
+}
+
 /// Where the holds of a group lead when they expire.
-fn on_expiry<'e>(effect: &'e Effect, name: &str) -> Option<&'e Target> {
+fn leads_to<'e>(effect: &'e Effect, name: &str) -> Option<&'e Target> {
     match &effect.kind {
         EffectKind::Hold { id, on_expiry, .. } if **id == *name => on_expiry.as_ref(),
         EffectKind::Each { effects, .. } => {
-            effects.iter().find_map(|effect| on_expiry(effect, name))
+            effects.iter().find_map(|effect| leads_to(effect, name))
         }
         _ => None,
     }

@@ -420,18 +420,52 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(())
     }
 
-    /// Closes every step that waits, and the branches that they are in.
-    pub(super) fn close_all(&mut self) -> Result<(), Stop> {
-        let open: Vec<_> =
-            self.tx()?.open.iter().map(|open| (open.place, open.step.clone())).collect();
+    /// Closes what waits in the branch of this step, that it may go on elsewhere, and tells its
+    /// join. A branch that had ended is open again. Where its branches were joined already, what
+    /// came after is closed, and this one of them is gone through once more.
+    pub(super) fn return_to_branch(&mut self, step: &StepName) -> Result<Option<u32>, Stop> {
+        let definition = Arc::clone(&self.definition);
+        let around = definition.around();
+        let none = Vec::new();
+        let path = around.get(step.as_str()).unwrap_or(&none);
+        let number = |join: &Join| usize::try_from(join.all).unwrap_or(usize::MAX);
+        let tx = self.tx()?;
+        let mut joins = Vec::with_capacity(path.len());
+        for (all, _) in path {
+            let parent = joins.last().copied();
+            let is_it = |join: &&Join| join.parent == parent && number(join) == *all;
+            let Some(join) = tx.joins.iter().find(is_it) else { break };
+            joins.push(join.id);
+        }
+        let (inside, joined) = path.split_at(joins.len());
+        let is_inside = |name: &StepName| {
+            around.get(name.as_str()).is_some_and(|path| path.starts_with(inside))
+        };
+        let open = tx.open.iter().filter(|open| is_inside(&open.step));
+        let open: Vec<_> = open.map(|open| (open.place, open.step.clone())).collect();
+        let inner = tx.joins.iter().filter(|join| {
+            let branch = definition.alls.get(number(join)).and_then(|all| all.branches.first());
+            branch.is_some_and(is_inside) && !joins.contains(&join.id)
+        });
+        let inner: Vec<_> = inner.map(|join| join.id).collect();
+        if let (true, true, Some(join)) = (open.is_empty(), inner.is_empty(), joins.last()) {
+            self.emit(TxEvent::BranchReopened { join: *join })?;
+        }
         for (place, step) in open {
             self.emit(TxEvent::StepClosed { place, step })?;
             self.leave_calls(Some(place))?;
         }
-        if !self.tx()?.joins.is_empty() {
-            self.emit(TxEvent::BranchesClosed)?;
+        if !inner.is_empty() {
+            self.emit(TxEvent::BranchesClosed { joins: inner })?;
         }
-        Ok(())
+        for (all, _) in joined {
+            let id = self.tx()?.next_place;
+            let all = u32::try_from(*all).unwrap_or(u32::MAX);
+            let parent = joins.last().copied();
+            self.emit(TxEvent::Forked(Join { id, all, parent, left: 1 }))?;
+            joins.push(id);
+        }
+        Ok(joins.last().copied())
     }
 
     /// What a step that was reached by a time and refused makes of the transaction.

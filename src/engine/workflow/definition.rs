@@ -439,6 +439,13 @@ impl Definition {
         self.index.get(name).and_then(|number| self.steps.get(*number))
     }
 
+    /// The branches around each step, from the outside: the number of an `all`, and which of its
+    /// branches.
+    #[must_use]
+    pub fn around(&self) -> BTreeMap<&str, Vec<(usize, usize)>> {
+        super::check::around(self)
+    }
+
     /// The accounts that effects name without an expression, and that must exist when they run.
     #[must_use]
     pub fn literal_accounts(&self) -> BTreeSet<&str> {

@@ -343,7 +343,12 @@ fn effect_schemas() -> Vec<(&'static str, Value)> {
                 &["id", "from", "amount"],
                 &json!({
                     "id": group, "key": template, "from": account, "amount": amount,
-                    "expires": template, "on_expiry": { "$ref": "#/$defs/target" },
+                    "expires": template,
+                    "on_expiry": {
+                        "$ref": "#/$defs/target",
+                        "description": "Where it goes then. In a branch of `all`, this branch \
+                                        alone, also one that had ended.",
+                    },
                     "authority": authority,
                 }),
             ),
