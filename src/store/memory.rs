@@ -70,7 +70,13 @@ impl State {
     fn settle(&mut self) {
         self.durable = self.staged_revision();
         self.committed = self.staged.clone();
-        for (_, sender) in self.waiting.drain(..) {
+        self.tell();
+    }
+
+    /// Tells those who wait for what is durable by now.
+    fn tell(&mut self) {
+        let durable = self.durable;
+        for (_, sender) in self.waiting.extract_if(.., |(at, _)| *at <= durable) {
             // A receipt that nobody awaits any more is no failure.
             sender.tell(Ok(()));
         }
@@ -157,6 +163,7 @@ impl Store for Memory {
                 None => state.committed.remove(&write.key),
             };
         }
+        state.tell();
         Ok(Receipt::ready(revision))
     }
 

@@ -29,6 +29,8 @@ pub mod durable;
 pub mod memory;
 mod receipt;
 mod sync;
+#[cfg(test)]
+pub(crate) mod tripping;
 
 pub use self::chain::{ChainEntry, Link};
 pub use self::durable::Durable;
