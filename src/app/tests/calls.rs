@@ -14,6 +14,7 @@ use super::*;
 use crate::engine::{CallState, Fact, Record, StartAsk, Status, Tx, workflow};
 use crate::outbound::{Client, Egress};
 use crate::records::read_fact;
+use crate::store::tripping::Tripping;
 use crate::types::TxId;
 
 /// Longest wait for something that must come.
@@ -176,7 +177,8 @@ async fn one_attempt_tries_whether_a_destination_answers_again() {
         tokio::task::yield_now().await;
     }
     holds.store(1, Ordering::SeqCst);
-    let first = held.recv().await.unwrap();
+    let first = tokio::time::timeout(PATIENCE, held.recv()).await;
+    let first = first.expect("it is asked again").unwrap();
     let second = tokio::time::timeout(Duration::from_millis(300), held.recv()).await;
     assert!(second.is_err(), "two try at once whether it answers");
     holds.store(2, Ordering::SeqCst);
@@ -185,6 +187,25 @@ async fn one_attempt_tries_whether_a_destination_answers_again() {
         assert_eq!(ended(&house, id).await.status, Status::Completed);
     }
     assert_eq!(house.app.call_figures().breakers_open, 0);
+    calls.stop().await;
+    house.app.close().await;
+}
+
+/// A panic in what makes calls ends nothing: what is due lies in the store, and it begins anew.
+#[tokio::test]
+async fn calls_are_begun_anew_after_a_panic() {
+    let store = Arc::new(Tripping::new(Key::CALLS_DUE, 2));
+    let app = opened(store.clone(), rules(), None).await.app;
+    let house = House { app, store: Arc::new(Memory::new()) };
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let (port, _requests) = service().await;
+    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let calls = house.app.start_calls(client, CallSettings::default());
+    publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
+    let id = start(&house, &alice, "asks").await;
+    assert_eq!(ended(&house, id).await.status, Status::Completed);
+    assert_eq!(store.left(), 0, "it panicked");
     calls.stop().await;
     house.app.close().await;
 }
