@@ -7,10 +7,10 @@ use tokio::sync::watch;
 use super::app::App;
 use super::signature::SigningKey;
 use super::{EventId, FeedEvent};
-use crate::engine::{Actor, DeadLetter, Fact, Record, Refusal, Webhook};
+use crate::engine::{Actor, DeadLetter, Fact, Lag, Record, Refusal, Webhook};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
-use crate::types::{Revision, WebhookId};
+use crate::types::{Revision, TxId, WebhookId};
 
 /// Sees that a subscription was made, changed by its administrator or deleted. It is not the feed:
 /// while there is no subscription, nothing reads the log for it.
@@ -134,5 +134,12 @@ impl App {
     #[must_use]
     pub fn webhook_after(webhook: &Webhook) -> EventId {
         webhook.after.parse().unwrap_or(EventId::START)
+    }
+
+    /// Which transactions lag behind that, each with the event after which it goes on.
+    #[must_use]
+    pub fn webhook_lags(webhook: &Webhook) -> Vec<(Option<TxId>, EventId)> {
+        let at = |lag: &Lag| Some((lag.transaction, lag.after.parse().ok()?));
+        webhook.lags.iter().filter_map(at).collect()
     }
 }

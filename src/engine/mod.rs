@@ -57,7 +57,7 @@ pub use state::{
     StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
 };
 pub use tasks::{
-    BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, GivenUp, Job,
+    BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, GivenUp, Job, Lag,
     OLD_KEY_LIFE, Overlap, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk, WebhookNews,
 };
 pub use tx::{

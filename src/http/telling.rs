@@ -1,7 +1,10 @@
 //! Telling other services of events: those of a transaction in the order in which they happened, those
 //! of some transactions at once, each until it was taken or given up.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod desk;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,10 +14,11 @@ use http::{HeaderMap, Method};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::desk::{Desk, Lane, Message, Room, Stands, Turn};
 use super::live::cloud_event;
 use crate::app::signature::sign_standard;
-use crate::app::{App, EventId, Followed, Scope, unless_it_panics};
-use crate::engine::{Actor, Command, DeadLetter, GivenUp, Refusal, Webhook, WebhookNews};
+use crate::app::{App, EventId, FeedEvent, Followed, Scope, unless_it_panics};
+use crate::engine::{Actor, Command, DeadLetter, GivenUp, Lag, Refusal, Webhook, WebhookNews};
 use crate::outbound::{Client, Reply, Request};
 use crate::types::{TxId, WebhookId};
 
@@ -42,15 +46,6 @@ const PASSED_MAX: usize = 1000;
 /// Dead letters that are looked at for one that is to be told again.
 const LETTERS: usize = 200;
 
-/// Most events of one subscription that are on their way at once, each of another transaction: one
-/// that the receiver does not take holds up its own transaction's and no other's.
-const LANES_MAX: usize = 8;
-
-/// Most events of one subscription that are read and not over, and most bytes of them: behind those
-/// that are not taken, those of others must still have room.
-const READ_MAX: usize = 5000;
-const READ_BYTES_MAX: usize = 8 * 1024 * 1024;
-
 /// What an attempt came to.
 enum Came {
     Taken,
@@ -70,138 +65,32 @@ enum End {
     Gone,
 }
 
-/// What is told one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lane {
-    /// A dead letter that is told again.
-    Letter(u64),
-    /// The events of a transaction, or those of none.
-    Of(Option<TxId>),
-}
-
-/// An event on its way.
-struct Message {
-    lane: Lane,
-    /// What it is called.
-    id: EventId,
-    body: Bytes,
-    attempts: u32,
-    /// How often the receiver said that it will never take it.
-    refused: u32,
-}
-
-impl Message {
-    fn new(lane: Lane, id: EventId, body: String) -> Self {
-        Self { lane, id, body: body.into(), attempts: 0, refused: 0 }
-    }
-}
-
-/// What is read and not over. A lane has a place only while an attempt is on its way: what failed
-/// rests in its lane, and others are sent meanwhile.
-#[derive(Default)]
-struct Desk {
-    /// What waits; of each lane the first is sent next.
-    waiting: BTreeMap<Lane, VecDeque<Message>>,
-    /// The lanes whose first may be sent, in the order in which that came to be.
-    ready: VecDeque<Lane>,
-    /// The lanes whose first failed, by when it is sent again.
-    resting: BTreeSet<(Instant, Lane)>,
-    /// The lanes in which one is on its way.
-    busy: BTreeSet<Lane>,
-    /// The events that are not over, without those that are told again.
-    open: BTreeSet<EventId>,
-    /// The bytes of them.
-    bytes: usize,
-    /// The events that were read, in order, from the first that is not over.
-    read: VecDeque<EventId>,
-    /// Up to here everything is over.
-    over_to: Option<EventId>,
-    /// The last event that was read, wanted or not.
-    read_to: Option<EventId>,
-}
-
-impl Desk {
-    fn take(&mut self, message: Message) {
-        let lane = message.lane;
-        if matches!(lane, Lane::Of(_)) {
-            self.open.insert(message.id);
-            self.read.push_back(message.id);
-            self.bytes += message.body.len();
-        }
-        if !self.busy.contains(&lane) && !self.waiting.contains_key(&lane) {
-            self.ready.push_back(lane);
-        }
-        self.waiting.entry(lane).or_default().push_back(message);
-    }
-
-    /// Whether more may be read.
-    fn has_room(&self) -> bool {
-        self.open.len() < READ_MAX && self.bytes < READ_BYTES_MAX
-    }
-
-    /// One whose turn it is, if there is room for it.
-    fn next(&mut self, now: Instant) -> Option<Message> {
-        while let Some((at, lane)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
-            self.resting.remove(&(at, lane));
-            self.ready.push_back(lane);
-        }
-        if self.busy.len() >= LANES_MAX {
-            return None;
-        }
-        let lane = self.ready.pop_front()?;
-        let messages = self.waiting.get_mut(&lane)?;
-        let message = messages.pop_front()?;
-        if messages.is_empty() {
-            self.waiting.remove(&lane);
-        }
-        self.busy.insert(lane);
-        Some(message)
-    }
-
-    /// When the first of those that rest is sent again.
-    fn wakes_at(&self) -> Option<Instant> {
-        self.resting.first().map(|(at, _)| *at)
-    }
-
-    /// It was not taken and is sent again then.
-    fn again(&mut self, message: Message, at: Instant) {
-        let lane = message.lane;
-        self.busy.remove(&lane);
-        self.resting.insert((at, lane));
-        self.waiting.entry(lane).or_default().push_front(message);
-    }
-
-    fn over(&mut self, message: &Message) {
-        let lane = message.lane;
-        self.busy.remove(&lane);
-        if self.waiting.contains_key(&lane) {
-            self.ready.push_back(lane);
-        }
-        if matches!(lane, Lane::Of(_)) {
-            self.open.remove(&message.id);
-            self.bytes = self.bytes.saturating_sub(message.body.len());
-        }
-        while let Some(first) = self.read.front().filter(|first| !self.open.contains(first)) {
-            self.over_to = Some(*first);
-            self.read.pop_front();
-        }
-    }
-
-    /// Where it goes on after a restart.
-    fn after(&self) -> Option<EventId> {
-        if self.read.is_empty() { self.read_to } else { self.over_to }
-    }
-}
-
 /// Tells all subscriptions, until the server stops.
 pub async fn tell_webhooks(app: Arc<App>, client: Client) {
+    tell_with(app, client, Terms::default()).await;
+}
+
+/// What is told holds at most so much, and begins anew after a panic when so much time has passed.
+#[derive(Clone, Copy)]
+struct Terms {
+    room: Room,
+    anew: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { room: Room::default(), anew: BACK_OFF_MAX }
+    }
+}
+
+async fn tell_with(app: Arc<App>, client: Client, terms: Terms) {
     let mut told = JoinSet::new();
     let mut watch = app.webhook_watch();
     // Nothing may hold the application when it is closed.
     while let Ok(webhooks) = app.webhooks_seen(&mut watch).await {
         for webhook in webhooks {
-            let teller = Teller { app: Arc::clone(&app), client: client.clone(), id: webhook.id };
-            told.spawn(Arc::new(teller).run());
+            let (app, client, id) = (Arc::clone(&app), client.clone(), webhook.id);
+            told.spawn(Arc::new(Teller { app, client, terms, id }).run());
         }
         watch.changed().await;
         // What is told to each is in the store, so all of them may begin anew when one changes.
@@ -213,6 +102,7 @@ pub async fn tell_webhooks(app: Arc<App>, client: Client) {
 struct Teller {
     app: Arc<App>,
     client: Client,
+    terms: Terms,
     id: WebhookId,
 }
 
@@ -228,7 +118,7 @@ impl Teller {
                 Some(_) => return,
                 None => tracing::error!(webhook = %self.id, "a webhook is told anew after a panic"),
             }
-            tokio::time::sleep_until(Instant::now() + BACK_OFF_MAX).await;
+            tokio::time::sleep_until(Instant::now() + self.terms.anew).await;
         }
     }
 
@@ -237,15 +127,27 @@ impl Teller {
         if webhook.stopped {
             return Ok(());
         }
-        let mut desk = Desk::default();
-        self.letters(&mut desk)?;
         let after = App::webhook_after(&webhook);
+        let mut desk = Desk::new(self.terms.room, after, &App::webhook_lags(&webhook));
+        self.letters(&mut desk)?;
         let mut follower = self.app.follow(Actor::System, Scope::All, Some(after));
         let mut sent = JoinSet::new();
         let mut passed = 0;
         loop {
             let now = Instant::now();
-            while let Some(message) = desk.next(now) {
+            let mut rereads = false;
+            while let Some(turn) = desk.next(now) {
+                let message = match turn {
+                    Turn::Send(message) => message,
+                    Turn::Read { tx, after, most } => {
+                        if self.reread(&mut desk, &webhook, (tx, after), most)? {
+                            self.note(News::of(&desk)).await?;
+                        }
+                        // What came meanwhile has its turn between two pages.
+                        rereads = true;
+                        break;
+                    }
+                };
                 let (teller, webhook) = (Arc::clone(self), Arc::clone(&webhook));
                 sent.spawn(async move {
                     let came = teller.attempt(&webhook, message.id, message.body.clone());
@@ -267,7 +169,7 @@ impl Teller {
                         next = sent.try_join_next();
                     }
                     if news.told > 0 || news.error.is_some() {
-                        news.after = desk.after();
+                        news.stands = Some(desk.stands());
                         self.note(news).await?;
                     }
                 }
@@ -275,9 +177,10 @@ impl Teller {
                     passed += self.read(&mut desk, &webhook, next?).await?;
                     if passed >= PASSED_MAX {
                         passed = 0;
-                        self.note(News { after: desk.after(), ..News::default() }).await?;
+                        self.note(News::of(&desk)).await?;
                     }
                 }
+                () = tokio::task::yield_now(), if rereads => {}
                 () = tokio::time::sleep_until(rests_to.unwrap_or(now)), if rests_to.is_some() => {}
             }
         }
@@ -294,23 +197,59 @@ impl Teller {
             Followed::Events(events) => events,
             Followed::Resync(after) => {
                 tracing::warn!(webhook = %self.id, "events are missed: the log begins later");
-                desk.read_to = Some(after);
-                self.note(News { after: desk.after(), ..News::default() }).await?;
+                desk.read(after);
+                self.note(News::of(desk)).await?;
                 return Ok(0);
             }
         };
         let count = events.len();
         for event in events {
-            desk.read_to = Some(event.id);
-            // One that was given up before a restart is not tried again by itself.
-            let given_up = || webhook.dead.contains(&event.id.number());
-            if !event.kind.starts_with(OWN) && webhook.wants(&event.kind) && !given_up() {
-                let (lane, id) = (Lane::Of(event.transaction), event.id);
-                let body = cloud_event(&self.app.public_event(event)?);
-                desk.take(Message::new(lane, id, body));
+            desk.read(event.id);
+            if is_wanted(webhook, &event) {
+                desk.take(self.message(event)?);
             }
         }
         Ok(count)
+    }
+
+    fn message(&self, event: FeedEvent) -> Result<Message, Refusal> {
+        let (lane, id) = (Lane::Of(event.transaction), event.id);
+        let body = cloud_event(&self.app.public_event(event)?).into();
+        Ok(Message { lane, id, body })
+    }
+
+    /// Reads again what a transaction, or none, has after an event: one page. Whether there was
+    /// nothing.
+    fn reread(
+        &self,
+        desk: &mut Desk,
+        webhook: &Webhook,
+        (tx, after): (Option<TxId>, EventId),
+        most: usize,
+    ) -> Result<bool, Refusal> {
+        let (mut events, more) = match tx {
+            None => {
+                let page = self.app.events(&Actor::System, after, most)?;
+                (page.items, page.more.then_some(page.next_after))
+            }
+            Some(tx) => match self.app.history(&Actor::System, tx, after, most) {
+                Ok(page) => {
+                    if page.retired {
+                        tracing::warn!(webhook = %self.id, %tx, "events are missed: they are in the log no more");
+                    }
+                    (page.items, page.next)
+                }
+                Err(Refusal::NotFound(_)) => (Vec::new(), None),
+                Err(refusal) => return Err(refusal),
+            },
+        };
+        // What comes later is read when its time comes.
+        let to = desk.read_to();
+        events
+            .retain(|event| event.transaction == tx && event.id <= to && is_wanted(webhook, event));
+        let found =
+            events.into_iter().map(|event| self.message(event)).collect::<Result<_, _>>()?;
+        Ok(desk.reread(Lane::Of(tx), found, more.filter(|more| *more < to)))
     }
 
     /// What came of an attempt; whether it was the last one.
@@ -318,7 +257,7 @@ impl Teller {
         &self,
         desk: &mut Desk,
         news: &mut News,
-        mut message: Message,
+        message: Message,
         came: Option<Came>,
     ) -> Result<bool, Refusal> {
         let (error, never, wait) = match came {
@@ -329,15 +268,14 @@ impl Teller {
                 ("the attempt ended in an error of the server".to_owned(), false, Duration::ZERO)
             }
         };
-        message.attempts += 1;
-        message.refused += u32::from(never);
-        if message.attempts >= ATTEMPTS_MAX || message.refused >= REFUSALS_MAX {
+        let (attempts, refused) = desk.failed(message.lane, never);
+        if attempts >= ATTEMPTS_MAX || refused >= REFUSALS_MAX {
             return self.ended(desk, news, message, End::GivenUp(error)).await;
         }
-        if message.attempts == 1 {
+        if attempts == 1 {
             news.error = Some(error);
         }
-        let at = Instant::now() + rest(message.attempts, wait);
+        let at = Instant::now() + rest(attempts, wait);
         desk.again(message, at);
         Ok(false)
     }
@@ -366,8 +304,7 @@ impl Teller {
                 let body = String::from_utf8_lossy(&message.body).into_owned();
                 let dead = Some(GivenUp { number, event, body });
                 let told = std::mem::take(&mut news.told);
-                let (after, error) = (desk.after(), Some(error));
-                let gave_up = News { after, told, error, dead, ..News::default() };
+                let gave_up = News { told, error: Some(error), dead, ..News::of(desk) };
                 return Ok(self.note(gave_up).await?.stopped);
             }
             (End::Gone, _) => {
@@ -388,7 +325,7 @@ impl Teller {
             for DeadLetter { number, event, body, replay, .. } in letters {
                 after = number;
                 if let Some(id) = event.parse().ok().filter(|_| replay) {
-                    desk.take(Message::new(Lane::Letter(number), id, body));
+                    desk.take(Message { lane: Lane::Letter(number), id, body: body.into() });
                 }
             }
             if !more {
@@ -435,9 +372,12 @@ impl Teller {
     }
 
     async fn note(&self, news: News) -> Result<Webhook, Refusal> {
-        let News { after, told, error, dead, replayed, gone } = news;
-        let after = after.map(|after| after.to_string());
-        let news = WebhookNews { id: self.id, after, told, error, dead, replayed, gone };
+        let News { stands, told, error, dead, replayed, gone } = news;
+        let lags = stands.iter().flat_map(|stands| &stands.lags);
+        let lag = |(tx, after): &(_, EventId)| Lag { transaction: *tx, after: after.to_string() };
+        let lags = lags.map(lag).collect();
+        let after = stands.map(|stands| stands.after.to_string());
+        let news = WebhookNews { id: self.id, after, lags, told, error, dead, replayed, gone };
         self.app.insist(Command::NoteWebhook(Box::new(news))).await?;
         self.app.webhook(self.id)
     }
@@ -446,12 +386,25 @@ impl Teller {
 /// How a subscription went on.
 #[derive(Default)]
 struct News {
-    after: Option<EventId>,
+    stands: Option<Stands>,
     told: u64,
     error: Option<String>,
     dead: Option<GivenUp>,
     replayed: Option<(u64, bool)>,
     gone: bool,
+}
+
+impl News {
+    fn of(desk: &Desk) -> Self {
+        Self { stands: Some(desk.stands()), ..Self::default() }
+    }
+}
+
+/// Whether an event is to be told. One that was given up before a restart is not tried again by
+/// itself.
+fn is_wanted(webhook: &Webhook, event: &FeedEvent) -> bool {
+    let given_up = || webhook.dead.contains(&event.id.number());
+    !event.kind.starts_with(OWN) && webhook.wants(&event.kind) && !given_up()
 }
 
 /// How long to wait after an attempt, where the receiver wants to be left alone for at least so
@@ -469,34 +422,4 @@ fn jittered(most: Duration) -> Duration {
         return most;
     }
     most.mul_f64(f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The shortest and the longest of many waits.
-    fn rests(attempts: u32, least: Duration) -> (Duration, Duration) {
-        let waits: Vec<Duration> = (0..2000).map(|_| rest(attempts, least)).collect();
-        (
-            waits.iter().min().copied().unwrap_or_default(),
-            waits.into_iter().max().unwrap_or_default(),
-        )
-    }
-
-    /// Full jitter up to twice as much as before and never more than the most; a receiver that
-    /// wants to be left alone is.
-    #[test]
-    fn a_rest_is_any_up_to_twice_the_last_and_as_long_as_the_receiver_wants() {
-        for (attempts, most) in
-            [(1, BACK_OFF), (2, BACK_OFF * 2), (5, BACK_OFF * 16), (99, BACK_OFF_MAX)]
-        {
-            let (least, longest) = rests(attempts, Duration::ZERO);
-            assert!(least < most / 20, "{attempts}: {least:?}");
-            assert!(longest > most.mul_f64(0.95) && longest <= most, "{attempts}: {longest:?}");
-        }
-        let wants = BACK_OFF * 2;
-        assert_eq!(rests(1, wants), (wants, wants));
-        assert!(rests(5, wants).0 >= wants && rests(5, wants).1 > wants);
-    }
 }

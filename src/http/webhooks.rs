@@ -44,6 +44,8 @@ pub(super) struct Shown<'a> {
     error: Option<&'a str>,
     /// The last event that was told or passed over.
     after: &'a str,
+    /// Of how many transactions the events wait, since one of them was not taken yet.
+    lagging: usize,
     /// How many were told.
     told: u64,
     /// How many could not be delivered and are kept.
@@ -107,6 +109,7 @@ impl<'a> Shown<'a> {
             },
             error: webhook.error.as_deref(),
             after: &webhook.after,
+            lagging: webhook.lags.len(),
             told: webhook.told,
             dead: webhook.dead.len(),
             old_key_until: webhook.old_key_until,

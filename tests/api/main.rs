@@ -45,7 +45,7 @@
 //!
 //! | broken | red |
 //! |---|---|
-//! | what is unknown counts as refused | `scripts`, 3 files |
+//! | what is unknown counts as refused | `scripts`, `calls`, `left` and `travel` |
 //! | sent before that is durable | `nothing_is_sent_before_it_is_durable_...` |
 //! | only the name is looked at, not the address | `the_address_is_looked_at_when_it_is_known` |
 //! | a redirect is followed | `a_redirect_is_an_answer_...` |
@@ -53,15 +53,18 @@
 //! | `Retry-After` of a service; of a receiver | `a_service_is_left_alone_...`; `a_rest_is_any_...` |
 //! | a callback counts twice; after its time, while paused | `scripts`; `a_callback_after_its_time_...` |
 //! | waits without jitter, without growth, without a cap | `a_wait_is_any_...`, `a_rest_is_any_...` |
-//! | a breaker that never opens; never asks again; all ask at once | `a_breaker_opens_...`; `one_attempt_tries_...` |
+//! | a breaker that never opens; never asks again, all ask at once | `a_breaker_opens_...`; `one_attempt_tries_...` |
 //! | a header in the log; in what an attempt came to | `a_calls_secret_is_in_nothing_...` |
 //! | an attempt that panics keeps its place | `an_attempt_that_panics_...` |
-//! | a lane that rests keeps its place | `the_trouble_of_some_transactions_...` |
+//! | what rests keeps its place; all it has in memory; what is tried again has all places | `what_is_not_taken_keeps_...` |
+//! | what lags is forgotten at a restart; all since is told again | `the_trouble_of_one_transaction_...` |
+//! | a panic ends what makes calls; what tells a webhook | `calls_are_begun_anew_...`; `a_subscription_is_told_anew_...` |
 //! | an event given up twice is two letters | `dead_letters_go_with_their_webhook` |
 //! | `skip` of a schedule starts one; what was missed is made up for | `what_is_still_open_...`, `what_a_schedule_missed_...` |
 //! | a step is left out without a reason | `what_is_stuck_is_found_...` |
 //! | a move that forgets an open step; takes another kind | `a_transaction_moves_to_another_version` |
 //! | a move with branches that a hold closed | `branches_that_a_hold_closed_...` |
+//! | a hold's end loses its join; its branch that had ended or was joined; leads elsewhere, or twice | `scripts`, `expiry` |
 //! | a stuck step loses its branch; is done twice; hides another | `scripts`, `stuck` |
 //!
 //! Held twice, so that one break alone is not seen: a session or link that is over (a check and a

@@ -30,6 +30,15 @@ impl EventId {
         Self { revision, place: u16::MAX }
     }
 
+    /// The id before it, of an event or of none.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        match self.place.checked_sub(1) {
+            Some(place) => Self { revision: self.revision, place },
+            None => Self::end_of(Revision::new(self.revision.get().saturating_sub(1))),
+        }
+    }
+
     /// A number for it, in the order of the ids.
     #[must_use]
     pub const fn number(self) -> u64 {

@@ -28,6 +28,7 @@ async fn dead_letters_go_with_their_webhook() {
     let news = |id, dead: Option<u64>, replayed| WebhookNews {
         id,
         after: None,
+        lags: Vec::new(),
         told: 0,
         error: Some("the receiver answers 400".to_owned()),
         dead: dead.map(|number| GivenUp {

@@ -8,7 +8,7 @@ use crate::engine::decide::Acting;
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::{Fact, Record};
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
-use crate::types::{Span, Time, WebhookId};
+use crate::types::{Span, Time, TxId, WebhookId};
 
 /// Most subscriptions: each is told by itself.
 const WEBHOOKS_MAX: u64 = 100;
@@ -47,8 +47,10 @@ pub struct Webhook {
     pub generation: u32,
     /// Until when the key before signs too.
     pub old_key_until: Option<Time>,
-    /// The last event that was told, or passed over.
+    /// The last event that was told, or passed over; all before it are over, but for what lags.
     pub after: String,
+    /// The transactions of which one was not taken.
+    pub lags: Vec<Lag>,
     /// How many events were told.
     pub told: u64,
     /// What the last attempt met; `None`: it was right.
@@ -59,6 +61,15 @@ pub struct Webhook {
     pub stopped: bool,
     /// When it was made.
     pub created_at: Time,
+}
+
+/// A transaction whose events wait, since one of them was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// The transaction; `None`: what is of none.
+    pub transaction: Option<TxId>,
+    /// Up to this event all of it is over.
+    pub after: String,
 }
 
 /// An event that could not be delivered.
@@ -97,6 +108,8 @@ pub struct WebhookNews {
     pub id: WebhookId,
     /// The last event that was told, or passed over; `None`: as before.
     pub after: Option<String>,
+    /// What lags behind that.
+    pub lags: Vec<Lag>,
     /// How many more were told.
     pub told: u64,
     /// What the last attempt met.
@@ -165,6 +178,7 @@ pub(in crate::engine) fn create(
         old_key_until: None,
         // After everything of this commit.
         after: format!("{:016x}ffff", draft.moment.revision.get()),
+        lags: Vec::new(),
         told: 0,
         error: None,
         dead: Vec::new(),
@@ -237,6 +251,7 @@ pub(in crate::engine) fn note(
     let mut webhook = found(draft, news.id)?;
     if let Some(after) = &news.after {
         webhook.after.clone_from(after);
+        webhook.lags.clone_from(&news.lags);
     }
     webhook.told = webhook.told.saturating_add(news.told);
     webhook.error.clone_from(&news.error);

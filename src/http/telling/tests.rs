@@ -1,0 +1,422 @@
+//! What is told, and how what is not taken rests.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use serde_json::{Map, Value};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::*;
+use crate::app::{Cost, Secret, Settings};
+use crate::engine::{Outcome, Rules, StartAsk, WebhookAsk};
+use crate::outbound::Egress;
+use crate::store::Store;
+use crate::store::memory::Memory;
+use crate::store::tripping::Tripping;
+use crate::types::{Password, Revision};
+
+/// No test waits longer for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The shortest and the longest of many waits.
+fn rests(attempts: u32, least: Duration) -> (Duration, Duration) {
+    let waits: Vec<Duration> = (0..2000).map(|_| rest(attempts, least)).collect();
+    (waits.iter().min().copied().unwrap_or_default(), waits.into_iter().max().unwrap_or_default())
+}
+
+/// Full jitter up to twice as much as before and never more than the most; a receiver that wants
+/// to be left alone is.
+#[test]
+fn a_rest_is_any_up_to_twice_the_last_and_as_long_as_the_receiver_wants() {
+    for (attempts, most) in
+        [(1, BACK_OFF), (2, BACK_OFF * 2), (5, BACK_OFF * 16), (99, BACK_OFF_MAX)]
+    {
+        let (least, longest) = rests(attempts, Duration::ZERO);
+        assert!(least < most / 20, "{attempts}: {least:?}");
+        assert!(longest > most.mul_f64(0.95) && longest <= most, "{attempts}: {longest:?}");
+    }
+    let wants = BACK_OFF * 2;
+    assert_eq!(rests(1, wants), (wants, wants));
+    assert!(rests(5, wants).0 >= wants && rests(5, wants).1 > wants);
+}
+
+/// Numbers that are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+const SMALL: Room = Room { lanes: 40, events: 6, bytes: 1000, of_lane: 3 };
+
+fn message(lane: Lane, number: usize) -> Message {
+    let id = EventId::end_of(Revision::new(number as u64 + 1)).before();
+    Message { lane, id, body: Bytes::from(vec![b'x'; number % 50]) }
+}
+
+/// A desk, what happened, and what came of it.
+struct Play {
+    random: Random,
+    log: Vec<Lane>,
+    desk: Desk,
+    read: usize,
+    noted: Stands,
+    out: Vec<Message>,
+    now: Instant,
+    /// What was over, first of all, by lane.
+    over: BTreeMap<Lane, Vec<EventId>>,
+}
+
+impl Play {
+    fn new(seed: u64, log: Vec<Lane>) -> Self {
+        let noted = Stands { after: EventId::START, lags: Vec::new() };
+        Self {
+            random: Random(seed),
+            log,
+            desk: Desk::new(SMALL, noted.after, &noted.lags),
+            read: 0,
+            noted,
+            out: Vec::new(),
+            now: Instant::now(),
+            over: BTreeMap::new(),
+        }
+    }
+
+    fn messages(&self, from: EventId) -> impl Iterator<Item = Message> {
+        let all = self.log.iter().enumerate().map(|(number, lane)| message(*lane, number));
+        all.filter(move |message| message.id > from)
+    }
+
+    /// Reads on, and begins whatever can be.
+    fn go_on(&mut self) {
+        while self.read < self.log.len() && self.desk.has_room() {
+            let message = message(self.log[self.read], self.read);
+            self.read += 1;
+            self.desk.read(message.id);
+            self.desk.take(message);
+        }
+        while let Some(turn) = self.desk.next(self.now) {
+            match turn {
+                Turn::Send(message) => self.out.push(message),
+                Turn::Read { tx, after, most } => {
+                    let lane = Lane::Of(tx);
+                    let to = self.desk.read_to();
+                    let rest = self.messages(after).filter(|message| message.lane == lane);
+                    let mut found: Vec<_> = rest.filter(|message| message.id <= to).collect();
+                    let more = (found.len() > most).then(|| found[most - 1].id);
+                    found.truncate(most);
+                    self.desk.reread(lane, found, more);
+                }
+            }
+        }
+        assert!(self.out.len() <= super::desk::LANES_MAX);
+    }
+
+    fn end(&mut self, at: usize) {
+        let message = self.out.swap_remove(at);
+        self.desk.over(&message);
+        let over = self.over.entry(message.lane).or_default();
+        if !over.contains(&message.id) {
+            over.push(message.id);
+        }
+    }
+
+    fn fail(&mut self, at: usize) {
+        let message = self.out.swap_remove(at);
+        self.desk.failed(message.lane, false);
+        let wait = Duration::from_secs(self.random.below(10) as u64);
+        self.desk.again(message, self.now + wait);
+    }
+
+    fn restart(&mut self) {
+        self.out.clear();
+        self.desk = Desk::new(SMALL, self.noted.after, &self.noted.lags);
+        let after = self.noted.after;
+        self.read =
+            (0..self.log.len()).take_while(|n| message(self.log[*n], *n).id <= after).count();
+    }
+
+    /// What every lane must come to.
+    fn expected(&self) -> BTreeMap<Lane, Vec<EventId>> {
+        let mut expected: BTreeMap<Lane, Vec<EventId>> = BTreeMap::new();
+        for message in self.messages(EventId::START) {
+            expected.entry(message.lane).or_default().push(message.id);
+        }
+        expected
+    }
+}
+
+/// Whatever is taken and not taken, and whenever it begins anew where it was noted to stand: each
+/// event is told, and those of a transaction in order.
+#[test]
+fn nothing_is_left_out_and_nothing_overtakes_its_own() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let lanes = 1 + random.below(12);
+        let lane = |n: usize| Lane::Of((n > 0).then(|| TxId::new(n as u128)));
+        let log = (0..300).map(|_| lane(random.below(lanes))).collect();
+        let mut play = Play::new(seed, log);
+        let restarts = seed % 2 == 1;
+        for step in 0.. {
+            assert!(step < 100_000, "seed {seed}: it comes to no end: {:?}", play.desk);
+            play.go_on();
+            if play.over == play.expected() {
+                break;
+            }
+            if play.random.below(10) == 0 || play.out.is_empty() {
+                play.now += Duration::from_secs(1);
+                continue;
+            }
+            let at = play.random.below(play.out.len());
+            match play.random.below(8) {
+                0..4 => play.end(at),
+                4..7 => play.fail(at),
+                _ if restarts && play.random.below(8) == 0 => play.restart(),
+                _ => play.noted = play.desk.stands(),
+            }
+        }
+        // All of it is over, so nothing of it is told again.
+        for _ in 0..1000 {
+            play.now += Duration::from_secs(1);
+            play.go_on();
+            (0..play.out.len()).for_each(|_| play.end(0));
+        }
+        let end = message(play.log[play.log.len() - 1], play.log.len() - 1).id;
+        assert_eq!(play.desk.stands(), Stands { after: end, lags: Vec::new() }, "seed {seed}");
+    }
+}
+
+/// What is never taken takes no room, however much is behind it, and what comes anew has places
+/// beside what is tried again.
+#[test]
+fn what_is_not_taken_keeps_neither_room_nor_places() {
+    let bad = |n: usize| Lane::Of(Some(TxId::new(n as u128)));
+    let log = (0..2000).map(|n| bad(if n % 2 == 0 { n % 20 } else { n })).collect();
+    let mut play = Play::new(1, log);
+    let is_bad = |message: &Message| matches!(message.lane, Lane::Of(Some(tx)) if tx.bits() < 20 && tx.bits() % 2 == 0);
+    let mut fresh = 0;
+    while fresh < 1000 {
+        play.go_on();
+        // Those that are tried again hang.
+        let failed = play
+            .out
+            .iter()
+            .position(|message| is_bad(message) && play.desk.tried(message.lane) == 0);
+        let good = play.out.iter().position(|message| !is_bad(message));
+        match (failed, good) {
+            (Some(at), _) => play.fail(at),
+            (None, Some(at)) => {
+                play.end(at);
+                fresh += 1;
+            }
+            (None, None) => panic!("others are held up after {fresh}: {:?}", play.desk),
+        }
+        play.now += Duration::from_secs(1);
+    }
+    let stands = play.desk.stands();
+    assert_eq!(stands.lags.len(), 10);
+    assert_eq!(stands.after, play.desk.read_to());
+}
+
+const BELL: &str = "abide: 1
+workflow: bell
+first: begin
+steps:
+  begin: { next: { any: [ring, stop] } }
+  ring: { by: [owner], do: [ { emit: { type: bell.rang } } ], next: stay }
+  stop: { by: [owner], next: { end: stopped } }
+";
+
+/// An application with one who rings bells, and a subscription to that.
+struct House {
+    app: Arc<App>,
+    ringer: Actor,
+    webhook: WebhookId,
+}
+
+impl House {
+    async fn new(store: Arc<dyn Store>, url: String) -> Self {
+        let settings = Settings {
+            rules: Rules { registration_open: true, ..Rules::default() },
+            dev: true,
+            password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
+            admin_password: Some(Password::new("correct horse battery".to_owned())),
+            hooks: Vec::new(),
+            stands_at: None,
+        };
+        let app = App::open(store, Secret::new([9; 32]), settings).await.unwrap().app;
+        let login = Command::Login {
+            username: "admin".parse().unwrap(),
+            password: Password::new("correct horse battery".to_owned()),
+            profile: None,
+        };
+        let Outcome::Session { token, .. } = app.call(login, Actor::Nobody).await.unwrap() else {
+            panic!("one was opened")
+        };
+        let ringer = app.authenticate(Some(&token)).await.unwrap().actor;
+        let definition = Arc::new(crate::engine::workflow::read(BELL).unwrap().definition);
+        let publish = Command::Publish { source: BELL.into(), definition };
+        app.call(publish, Actor::System).await.unwrap();
+        let ask = WebhookAsk { url, types: vec!["bell.rang".to_owned()] };
+        let made = app.call(Command::CreateWebhook(ask), Actor::System).await.unwrap();
+        let Outcome::Webhook(webhook) = made else { panic!("one was made") };
+        Self { app, ringer, webhook: webhook.id }
+    }
+
+    async fn bell(&self) -> TxId {
+        let (workflow, input) = ("bell".parse().unwrap(), Map::new());
+        let start = Command::Start(Box::new(StartAsk { workflow, input, reference: None }));
+        let started = self.app.call(start, self.ringer.clone()).await.unwrap();
+        let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+        view.tx.id
+    }
+
+    async fn ring(&self, tx: TxId) {
+        let input = Value::Object(Map::new());
+        let ring = Command::Submit { tx, step: "ring".into(), input, if_match: None };
+        self.app.call(ring, self.ringer.clone()).await.unwrap();
+    }
+
+    fn tells(&self, terms: Terms) -> tokio::task::JoinHandle<()> {
+        let client = Client::new(Egress::default().and_loopback()).unwrap();
+        tokio::spawn(tell_with(Arc::clone(&self.app), client, terms))
+    }
+
+    /// The subscription, as soon as it is so.
+    async fn stands(&self, is_so: impl Fn(&Webhook) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let webhook = self.app.webhook(self.webhook).unwrap();
+            if is_so(&webhook) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "it stands otherwise: {webhook:?}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A receiver that refuses what is of some transactions: of which transaction each event is, which
+/// one it is, and whether it was taken.
+struct Receiver {
+    url: String,
+    not_of: Arc<Mutex<BTreeSet<TxId>>>,
+    told: mpsc::Receiver<(TxId, String, bool)>,
+}
+
+impl Receiver {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let not_of: Arc<Mutex<BTreeSet<TxId>>> = Arc::default();
+        let refused = Arc::clone(&not_of);
+        let (tell, told) = mpsc::channel(1000);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut bytes = Vec::new();
+                let event: Value = loop {
+                    assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
+                    let text = std::str::from_utf8(&bytes).unwrap();
+                    let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
+                    if let Some(event) = body.and_then(|body| serde_json::from_str(body).ok()) {
+                        break event;
+                    }
+                };
+                let tx: TxId = event["transaction"].as_str().unwrap().parse().unwrap();
+                let is_taken = !refused.lock().unwrap().contains(&tx);
+                let status = if is_taken { "204 Yes" } else { "503 No" };
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let id = event["id"].as_str().unwrap().to_owned();
+                if tell.send((tx, id, is_taken)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { url, not_of, told }
+    }
+
+    async fn next(&mut self) -> (TxId, String, bool) {
+        let told = timeout(PATIENCE, self.told.recv()).await;
+        told.expect("others are held up").unwrap()
+    }
+}
+
+/// What the receiver does not take of one transaction holds up no other one, however much there is
+/// of it; and where it goes on after a restart, nothing of the others is told again.
+#[tokio::test]
+async fn the_trouble_of_one_transaction_takes_no_room_of_others() {
+    let mut receiver = Receiver::new().await;
+    let house = House::new(Arc::new(Memory::new()), receiver.url.clone()).await;
+    let terms = Terms { room: Room { bytes: 1 << 20, ..SMALL }, ..Terms::default() };
+    let tells = house.tells(terms);
+    let (bad, good) = (house.bell().await, house.bell().await);
+    receiver.not_of.lock().unwrap().insert(bad);
+    let count = 5 * SMALL.events;
+    for _ in 0..count {
+        house.ring(bad).await;
+    }
+    assert_eq!(receiver.next().await.0, bad);
+    for _ in 0..count {
+        house.ring(good).await;
+    }
+    let (mut first, mut ids) = (BTreeSet::new(), Vec::new());
+    while ids.len() < count {
+        let (tx, id, is_taken) = receiver.next().await;
+        if is_taken {
+            assert_eq!(tx, good);
+            ids.push(id);
+        } else {
+            first.insert(id);
+        }
+    }
+    assert!(first.len() <= 1 && ids.is_sorted(), "{first:?}, {ids:?}");
+    let (lagging, all) = (Some(bad), count as u64);
+    house
+        .stands(|now| now.told == all && now.lags.len() == 1 && now.lags[0].transaction == lagging)
+        .await;
+    tells.abort();
+    assert!(tells.await.is_err());
+    receiver.not_of.lock().unwrap().clear();
+    while receiver.told.try_recv().is_ok() {}
+    let tells = house.tells(terms);
+    let mut later = Vec::new();
+    while later.len() < count {
+        let (tx, id, is_taken) = receiver.next().await;
+        assert_eq!(tx, bad, "the others' were taken");
+        // What was on its way when it was cut comes once more.
+        if is_taken && later.last() != Some(&id) {
+            later.push(id);
+        }
+    }
+    assert!(later.is_sorted_by(|one, next| one < next), "{later:?}");
+    house.stands(|now| now.told == 2 * all && now.lags.is_empty() && now.dead.is_empty()).await;
+    house.app.end_feed();
+    tells.await.unwrap();
+    house.app.close().await;
+}
+
+/// A panic in what tells a subscription ends nothing: it begins anew.
+#[tokio::test]
+async fn a_subscription_is_told_anew_after_a_panic() {
+    let letters = &crate::records::Key::dead_letters_of(WebhookId::new(0))[..1];
+    let store = Arc::new(Tripping::new(letters, 1));
+    let mut receiver = Receiver::new().await;
+    let house = House::new(store.clone(), receiver.url.clone()).await;
+    let tells = house.tells(Terms { anew: Duration::ZERO, ..Terms::default() });
+    let bell = house.bell().await;
+    house.ring(bell).await;
+    assert_eq!((receiver.next().await.0, store.left()), (bell, 0));
+    house.app.end_feed();
+    tells.await.unwrap();
+    house.app.close().await;
+}
