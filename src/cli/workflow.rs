@@ -58,7 +58,8 @@ pub(super) fn run(workflow: &Workflow) -> Result<(), Failure> {
         Action::Diagram { file, format } => {
             let text = text(file)?;
             let read = workflow::read(&text).map_err(|faults| {
-                log::line(told(file, &text, "error", &faults).trim_end());
+                // A line of the log is one line.
+                told(file, &text, "error", &faults).lines().for_each(log::line);
                 Failure::Failed(format!("{}: cannot be drawn", file.display()))
             })?;
             print(&match format {

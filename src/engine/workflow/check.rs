@@ -7,7 +7,7 @@ mod ways;
 
 use std::collections::BTreeSet;
 
-use super::definition::{Definition, Guard, Step, StepKind, Target};
+use super::definition::{By, Definition, Guard, Step, StepKind, Target};
 use super::document::DefinitionFault;
 use crate::engine::expr::nearest;
 use crate::types::StepName;
@@ -58,6 +58,7 @@ pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> Found {
             }
         }
     }
+    unseen(&mut found, definition);
     if whole {
         shape::check(&mut found, definition);
         flow::check(&mut found, definition);
@@ -105,6 +106,35 @@ fn aim(
         found.fault(&leaf.pointer, "misplaced-stay", message);
     }
     whole
+}
+
+/// Who may cancel and does not see what there is to cancel: it is not there for them.
+fn unseen(found: &mut Found, definition: &Definition) {
+    fn of_step(step: &Step) -> &[By] {
+        match &step.kind {
+            StepKind::Client { by, .. } => by,
+            _ => &[],
+        }
+    }
+    let covers = |by: &By, other: &By| match (by, other) {
+        (By::Role(role), By::Role(other)) => role == other,
+        (By::Role(_), By::Anyone | By::User) | (By::ApiKey, By::ApiKey) => true,
+        _ => false,
+    };
+    for (index, by) in definition.cancel.iter().enumerate() {
+        let who = match by {
+            By::Role(role) if !role.is_power() => format!("role:{role}"),
+            By::ApiKey => "service".to_owned(),
+            _ => continue,
+        };
+        let mut sees = definition.see.iter().chain(definition.steps.iter().flat_map(of_step));
+        if !sees.any(|other| covers(by, other)) {
+            let message = format!(
+                "`{who}` may cancel, and neither sees it nor submits a step: name it in `see` too"
+            );
+            found.warn(&format!("/cancel/by/{index}"), "cancels-unseen", message);
+        }
+    }
 }
 
 /// What a step must and must not have, whatever is around it.

@@ -83,7 +83,10 @@ impl<'d> Branches<'_, 'd> {
             );
             self.found.fault(&pointer_of(step), "missing-next", message);
         }
+        // A hold is not its branch's: when it expires all branches are closed.
+        let outside = Around::new();
         for way in ways(step) {
+            let around = if way.out == Out::Expiry { &outside } else { around };
             self.follow(way.target, way.pointer, around, rest);
         }
     }

@@ -459,7 +459,10 @@ fn called(kind: &Type) -> &'static str {
 /// Whether a key looks like what is left of an expression that YAML split.
 fn is_split(key: &str, value: &Tree) -> bool {
     let odd = key.chars().any(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '<')));
-    odd && (matches!(value.node, Node::Null) || key.contains(['(', ')', '"', '\'', '=', '.']))
+    let is_bare = matches!(value.node, Node::Null);
+    // No key is a number, but the rest of `f(x, 2)` may be.
+    let number = key.starts_with(|first: char| first.is_ascii_digit());
+    is_bare && (odd || number) || odd && key.contains(['(', ')', '"', '\'', '=', '.'])
 }
 
 /// Words, for people.

@@ -132,6 +132,10 @@ fn misplaced(reader: &mut Reader, fields: &Fields<'_>, waits: Waits) {
             Waits::Client if key == "refused" => {
                 "only an automatic step goes elsewhere when it is refused; a client is told"
             }
+            Waits::Time if key == "timeout" => {
+                "a step that waits for a time ends when that has come; beside it `any` can wait \
+                 for another one"
+            }
             Waits::Time if key == "refused" || client.contains(&key) => {
                 "this says nothing on a step that waits for a time"
             }

@@ -82,6 +82,15 @@ fn told(error: &serde_saphyr::Error) -> String {
     if line.contains("alias") || line.contains("anchor") {
         return "anchors and aliases (`&name`, `*name`) are not read; write it out".to_owned();
     }
+    if line.contains("Depth") || line.contains("recursion") {
+        return format!("it is nested more than {DEPTH_MAX} deep");
+    }
+    if line.contains("Documents") {
+        return "a file holds one document, and `---` begins another".to_owned();
+    }
+    if line.contains("budget") {
+        return format!("it has more than {NODES_MAX} parts");
+    }
     // The parser's own words end with the place, which is told apart.
     line.split(" at line ").next().unwrap_or(line).to_owned()
 }

@@ -76,9 +76,14 @@ fn told(
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
             for name in unexpected {
                 let known = shape.into_iter().flat_map(Shape::names);
-                let hint = nearest(name, known)
-                    .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                let message = format!("there is no such field{hint}");
+                let message = match nearest(name, known) {
+                    // Another one of the forms that the input may have has it.
+                    Some(near) if near == name => {
+                        "there is no such field together with the others".to_owned()
+                    }
+                    Some(near) => format!("there is no such field; did you mean `{near}`?"),
+                    None => "there is no such field".to_owned(),
+                };
                 found.push(FieldError::new(&within(pointer, name), "unknown-field", message));
             }
         }

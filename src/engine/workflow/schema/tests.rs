@@ -108,6 +108,22 @@ fn what_is_wrong_has_a_pointer_a_code_and_no_value() {
     assert_eq!(unknown.message, "there is no such field; did you mean `amount`?");
 }
 
+/// A field of another form is not said to be meant by itself.
+#[test]
+fn a_field_of_another_form_has_no_hint() {
+    let schema = json!({
+        "type": "object",
+        "oneOf": [
+            { "properties": { "card": { "type": "string" } }, "required": ["card"] },
+            { "properties": { "iban": { "type": "string" } }, "required": ["iban"] },
+        ],
+    });
+    let schema = InputSchema::compile(&schema).unwrap();
+    let errors = schema.check(&json!({ "card": "x", "iban": "y" })).unwrap_err();
+    let told: Vec<_> = errors.iter().map(|error| error.message.as_str()).collect();
+    assert!(!told.is_empty() && told.iter().all(|told| !told.contains("did you mean")), "{told:?}");
+}
+
 #[test]
 fn objects_are_closed_at_every_depth_unless_they_say_otherwise() {
     let open = json!({ "type": "object", "properties": {
