@@ -240,7 +240,9 @@ impl App {
         let Some(published) = self.published(&tx.workflow, tx.version)? else { return Ok(None) };
         let definition = &published.definition;
         let sees = may_see(&tx, definition, actor, false) || self.was_asked(actor, id)?;
-        Ok(sees.then(|| TxView::new(tx, revision, Arc::clone(definition), actor, &self.rules)))
+        Ok(sees.then(|| {
+            TxView::new(tx, revision, Arc::clone(definition), actor, &self.rules, self.now())
+        }))
     }
 
     fn was_asked(&self, actor: &Actor, id: TxId) -> Result<bool, Refusal> {

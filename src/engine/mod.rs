@@ -64,8 +64,8 @@ pub use tx::{
     Ask, Call, CallResult, CallState, Challenge, ChallengeKey, ChallengeState, Claim,
     DATA_BYTES_MAX, Done, Ending, Join, MigrateAsk, Open, Order, Owner, OwnerId, Published,
     Purpose, QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk,
-    Status, Stuck, Submission, Tx, TxEvent, TxHold, TxView, Undo, VALUE_BYTES_MAX, Who, WhoId,
-    WorkflowHead, WorkflowView, code as challenge_code, filled as filled_ask, hidden, may_see,
-    may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
+    Status, Stuck, Submission, Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who,
+    WhoId, WorkflowHead, WorkflowView, code as challenge_code, filled as filled_ask, hidden,
+    may_see, may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

@@ -16,6 +16,7 @@ use super::users;
 use crate::app::TxFilter;
 use crate::engine::{
     CallState, Command, HoldStatus, Open, Outcome, Refusal, Repair, StartAsk, Status, TxView,
+    UNTOLD,
 };
 use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName};
 
@@ -299,7 +300,7 @@ impl<'a> Shown<'a> {
             stuck: tx.stuck.as_ref().map(|stuck| ShownStuck {
                 step: &stuck.step,
                 code: &stuck.code,
-                message: &stuck.message,
+                message: if view.hidden.is_empty() { &stuck.message } else { UNTOLD },
             }),
             paused: tx.paused,
             started_at: tx.started_at,
@@ -315,12 +316,13 @@ fn shown_step<'a>(view: &'a TxView, open: &'a Open, allowed: bool) -> ShownStep<
         crate::engine::workflow::StepKind::Client { input, .. } => input.as_ref(),
         _ => None,
     });
+    let claim = open.claim.as_ref().filter(|claim| view.at < claim.until);
     ShownStep {
         step: &open.step,
         title: step.and_then(|step| step.title.as_deref()),
         input: input.map(crate::engine::workflow::InputSchema::shown),
         allowed,
-        claimed_by: open.claim.as_ref().map(|claim| &*claim.by.name),
+        claimed_by: claim.map(|claim| &*claim.by.name),
         quorum: open.quorum,
         submitted: open.submissions.len(),
         expires_at: open.due,

@@ -107,11 +107,16 @@ impl Decimal {
         }
     }
 
-    /// The same number with digits for an asset of this scale where it has fewer.
-    #[must_use]
-    pub fn padded(self, scale: u8) -> Self {
-        let shown = self.shown.max(u32::from(scale));
-        Self { shown, ..self }
+    /// The same number with digits for an asset of this scale where it has fewer; digits that a
+    /// percentage made are rounded to the asset's, as it said.
+    ///
+    /// # Errors
+    /// [`DecimalError::OutOfRange`]
+    pub fn of_scale(self, scale: u8) -> Result<Self, DecimalError> {
+        if self.rounding.is_some() {
+            return self.fit(u32::from(scale), self.rounding);
+        }
+        Ok(Self { shown: self.shown.max(u32::from(scale)), ..self })
     }
 
     /// As it is written where no asset is known: digits that a percentage made are rounded to two,

@@ -37,6 +37,8 @@
 //! | anybody's `X-Forwarded-For` | `forwarded_headers_of_strangers_...` |
 //! | rates that refuse nobody | `calls_that_hash_are_limited_by_address` |
 //! | streams without a cap | `one_actor_has_a_bounded_number_of_streams` |
+//! | a failed expression quotes what is hidden; a stuck one | `an_expression_that_fails_...`; `what_is_stuck_quotes_...` |
+//! | a claim is shown for ever; a reference keeps a secret's hash | `a_claim_that_has_lapsed_...`; `a_reference_does_not_...` |
 //! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |
 //! | headers in the log | `no_secret_is_found_in_data_log_or_metrics` |
 //!
@@ -85,6 +87,7 @@ mod by_key;
 mod chain;
 mod client;
 mod crash;
+mod discreet;
 mod followers;
 mod hooks;
 mod http;

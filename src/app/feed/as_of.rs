@@ -57,7 +57,8 @@ impl App {
         let read = value::decode(&Fact::Tx(id), &bytes).map_err(ReadError::from);
         let Record::Tx(tx) = self.guard(read)? else { return Ok(None) };
         let definition = now.definition;
-        Ok(Some(TxView::new(tx, revision, definition, actor, self.rules())))
+        let then = tx.updated_at;
+        Ok(Some(TxView::new(tx, revision, definition, actor, self.rules(), then)))
     }
 
     /// The last commit up to `at` that changed a transaction.

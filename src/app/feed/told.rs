@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::engine::workflow::Definition;
-use crate::engine::{Actor, Fact, OwnerId, Record, hidden, owns, sees_all, sees_workflow};
+use crate::engine::{Actor, Fact, OwnerId, Record, UNTOLD, hidden, owns, sees_all, sees_workflow};
 use crate::records::entry::{About, AccountMark, EntryV1, TxMarkV1};
 use crate::records::{DecodeError, Definitions, ReadError};
 use crate::store::{LogEntry, Store, View};
@@ -294,10 +294,14 @@ fn without(data: &Arc<str>, hidden: &[&str]) -> Arc<str> {
         return "{}".into();
     };
     data.remove("input");
+    // Why it is stuck: an expression that failed says what it saw.
+    if let Some(message) = data.get_mut("message") {
+        *message = UNTOLD.into();
+    }
     let strip = |data: &mut Map<String, Value>| {
         data.retain(|key, _| !hidden.contains(&key.as_str()));
     };
-    for part in ["data", "set"] {
+    for part in ["data", "set", "added"] {
         if let Some(Value::Object(part)) = data.get_mut(part) {
             strip(part);
         }

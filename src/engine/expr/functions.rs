@@ -175,7 +175,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
         Function::Amount,
         1,
         &[TEXT | INT | AMOUNT, TEXT],
-        "amount(text or whole number), amount(text or whole number, asset)",
+        "amount(text or whole number), amount(text, whole number or amount, asset)",
     ),
     plain(
         "percent",
@@ -515,7 +515,7 @@ fn amount<'v>(
 ) -> Result<Val<'v>, Halt> {
     let amount = decimal(value)?;
     let Some(asset) = asset else { return Ok(Val::Amount(amount)) };
-    Ok(Val::Amount(amount.padded(scale(text(asset)?, sight)?)))
+    amount.of_scale(scale(text(asset)?, sight)?).map(Val::Amount).map_err(inexact)
 }
 
 fn scale(asset: &str, sight: &dyn Sight) -> Result<u8, Halt> {

@@ -1,8 +1,9 @@
 //! Who may start, see, submit and cancel.
 
 use super::record::{Owner, OwnerId, Tx};
-use crate::engine::Actor;
+use crate::engine::draft::Stop;
 use crate::engine::workflow::{By, Definition, StepKind};
+use crate::engine::{Actor, Refusal};
 use crate::types::{Role, Username};
 
 /// Whether it is the actor's own.
@@ -110,6 +111,26 @@ pub fn hidden<'d>(
         .iter()
         .filter(move |(_, by)| !sees_all(actor) && !is_let_in(by))
         .map(|(key, _)| &**key)
+}
+
+/// What stands for the reason that an expression failed, which may say what it saw.
+pub const UNTOLD: &str = "the reason is told to those who may read all of the data";
+
+/// The same; why an expression failed is told only to whom nothing of the data is hidden.
+pub(super) fn discreet<T>(
+    made: Result<T, Stop>,
+    definition: &Definition,
+    actor: &Actor,
+    owns: bool,
+) -> Result<T, Stop> {
+    match made {
+        Err(Stop::Refused(Refusal::ExpressionFailed(_)))
+            if hidden(definition, actor, owns).next().is_some() =>
+        {
+            Err(Refusal::ExpressionFailed(UNTOLD.to_owned()).into())
+        }
+        made => made,
+    }
 }
 
 /// Whether what has this owner is the actor's own.

@@ -509,6 +509,10 @@ impl Walk<'_, '_> {
                 let Some(transfer) = self.draft.transfer(id.clone())?.cloned() else {
                     return Ok(());
                 };
+                // Somebody has corrected it meanwhile: twice would be once too often.
+                if transfer.reversed_by.is_some() {
+                    return Ok(());
+                }
                 let opposite = self.draft.mint_transfer();
                 ledger::reverse(self.draft, &transfer, opposite).map(|_| ())
             }

@@ -158,7 +158,7 @@ fn begin(
     if !lets_start(draft, &definition, &acting.actor, &owner)? {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
-    let (fact, record) = match referred(draft, &workflow, reference, &input)? {
+    let (fact, record) = match referred(draft, &definition, reference, &input)? {
         Referred::Known(id) => {
             let own = draft.tx(id)?.is_some_and(|tx| tx.owner == owner);
             return if own { Ok(None) } else { Err(Refusal::ReferenceTaken.into()) };
@@ -199,7 +199,7 @@ pub(in crate::engine) fn begin_scheduled(
     if !lets_start(draft, &definition, &Actor::System, &owner)? {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
-    let Referred::New(fact, record) = referred(draft, workflow, reference, &input)? else {
+    let Referred::New(fact, record) = referred(draft, &definition, reference, &input)? else {
         return Err(Refusal::ReferenceTaken.into());
     };
     let begin = Begin {

@@ -24,7 +24,7 @@ mod timers;
 mod view;
 mod walk;
 
-pub use access::{hidden, may_see, may_submit, owns, sees_all, sees_workflow};
+pub use access::{UNTOLD, hidden, may_see, may_submit, owns, sees_all, sees_workflow};
 pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;
 pub use call::{CallResult, Order, filled};

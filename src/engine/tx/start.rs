@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::access::{lets_in, may_see};
+use super::access::{discreet, lets_in, may_see};
 use super::event::TxEvent;
 use super::record::{Owner, Status, Tx};
 use super::scene::{Frame, Scene, failed};
@@ -48,7 +48,7 @@ pub(in crate::engine) fn start(
     }
     let input = Value::Object(ask.input.clone());
     let reference = match &ask.reference {
-        Some(reference) => match referred(draft, &ask.workflow, reference, &input)? {
+        Some(reference) => match referred(draft, &definition, reference, &input)? {
             Referred::Known(id) => {
                 let tx = draft.tx(id)?.ok_or(Refusal::ReferenceTaken)?;
                 let definition = draft.definition(tx.workflow.clone(), tx.version)?;
@@ -75,7 +75,8 @@ pub(in crate::engine) fn start(
         asker: super::submit::asker(acting),
         schedule: None,
     };
-    let id = begin.begin(draft, input, reference)?;
+    let definition = Arc::clone(&begin.definition);
+    let id = discreet(begin.begin(draft, input, reference), &definition, &acting.actor, true)?;
     let view = view(draft, &acting.actor, id)?;
     Ok(Outcome::Transaction { view, created: true })
 }
@@ -185,9 +186,11 @@ pub(super) enum Referred {
 }
 
 /// What has the reference already. The row is there for ever: a reference is never given out again.
+///
+/// Of the input what is stored is compared: not even a hash of a secret is.
 pub(super) fn referred(
     draft: &Draft<'_>,
-    workflow: &WorkflowName,
+    definition: &Definition,
     reference: &str,
     input: &Value,
 ) -> Result<Referred, Stop> {
@@ -196,8 +199,11 @@ pub(super) fn referred(
         let error = FieldError::new("/reference", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
-    let fact = reference_fact(workflow, reference);
-    let input = digest(&[&input.to_string()]);
+    let fact = reference_fact(&definition.name, reference);
+    let input = match &definition.input {
+        Some(schema) => digest(&[&schema.storable(input).to_string()]),
+        None => digest(&[&input.to_string()]),
+    };
     match draft.reference(&fact)? {
         None => Ok(Referred::New(fact, Reference { tx: TxId::new(0), input })),
         Some(known) if known.input == input => Ok(Referred::Known(known.tx)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::access::{is_operator, is_owner, lets_in, may_see, may_submit};
+use super::access::{discreet, is_operator, is_owner, lets_in, may_see, may_submit};
 use super::event::TxEvent;
 use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who};
 use super::scene::{Asker, Frame};
@@ -84,12 +84,24 @@ pub(in crate::engine) fn submit(
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, Stop> {
     let (tx, definition) = seen(draft, acting, id, if_match)?;
-    let open = open_step(&tx, name)?;
-    if !may_submit(&tx, &definition, open, &acting.actor) {
+    let made = take(draft, acting, &tx, &definition, (name, input));
+    discreet(made, &definition, &acting.actor, is_owner(&tx, &acting.actor))
+}
+
+fn take(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    tx: &Arc<Tx>,
+    definition: &Arc<Definition>,
+    (name, input): (&str, &Value),
+) -> Result<Outcome, Stop> {
+    let id = tx.id;
+    let open = open_step(tx, name)?;
+    if !may_submit(tx, definition, open, &acting.actor) {
         return Err(Refusal::NotAllowed("this step waits for somebody else").into());
     }
     must_be_free(open, acting, draft)?;
-    let number = Walk::step(&definition, &open.step)?;
+    let number = Walk::step(definition, &open.step)?;
     let step = &definition.steps[number];
     let taken = tx.taken.get(&step.name).copied().unwrap_or(0);
     if step.times.is_some_and(|times| taken >= times) {
@@ -106,10 +118,14 @@ pub(in crate::engine) fn submit(
     let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission));
     let frame = Frame { input: Some(input), submissions: all, ..Frame::default() };
     let asker = asker(acting);
-    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
+    let mut walk = Walk::new(draft, id, Arc::clone(definition), asker, Trigger::Request);
     walk.must_hold(step, &frame)?;
     if collected < open.quorum {
         walk.emit(TxEvent::StepCounted { place: open.place, step: step.name.clone(), submission })?;
+        // Whoever was counted has nothing left to do here, and others are waited for.
+        if open.claim.is_some() {
+            walk.emit(TxEvent::Released { group: open.group })?;
+        }
     } else {
         walk.attempt(step, Some(open), &frame, Some(stored))?;
         if leads_back(step) {

@@ -8,7 +8,7 @@ use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::Fact;
 use crate::engine::workflow::Definition;
 use crate::engine::{Actor, Rules};
-use crate::types::Revision;
+use crate::types::{Revision, Time};
 
 /// A transaction as one actor may see it.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct TxView {
     pub tx: Arc<Tx>,
     /// The commit that last changed it.
     pub revision: Revision,
+    /// When it was looked at: a claim that has lapsed by then is none.
+    pub at: Time,
     /// What it runs.
     pub definition: Arc<Definition>,
     /// The top-level keys of the data that the actor may not read.
@@ -36,6 +38,7 @@ impl TxView {
         definition: Arc<Definition>,
         actor: &Actor,
         rules: &Rules,
+        at: Time,
     ) -> Self {
         let codes = if rules.codes_shown {
             super::challenge::open_codes(&rules.challenge_key, &tx)
@@ -45,7 +48,7 @@ impl TxView {
         let hidden = hidden_keys(&tx, &definition, actor).map(str::to_owned).collect();
         let allowed =
             tx.open.iter().map(|open| may_submit(&tx, &definition, open, actor)).collect();
-        Self { tx, revision, definition, hidden, allowed, codes }
+        Self { tx, revision, at, definition, hidden, allowed, codes }
     }
 }
 
@@ -59,5 +62,5 @@ pub(super) fn view(
     let tx = draft.shared_tx(id)?.ok_or_else(none)?;
     let definition = draft.definition(tx.workflow.clone(), tx.version)?;
     let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
-    Ok(Box::new(TxView::new(tx, revision, definition, actor, draft.rules)))
+    Ok(Box::new(TxView::new(tx, revision, definition, actor, draft.rules, draft.moment.now)))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::event::TxEvent;
-use super::record::{Done, Ending, Join, Open, Status, Submission, Tx};
+use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx};
 use super::scene::{Asker, Frame, Scene};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::expr::Made;
@@ -98,10 +98,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             Target::Any(steps) => self.open_group(steps, join),
             Target::All(number) => self.fork(*number, join),
             Target::Stay => match from {
-                Some(open) => {
-                    let open = open.clone();
-                    self.open(&open.step, open.group, open.join)
-                }
+                Some(open) => self.open(&open.step, open.group, open.join, open.claim.clone()),
                 None => Ok(()),
             },
             Target::End(outcome) => self.end(Status::Completed, outcome.clone()),
@@ -171,13 +168,20 @@ impl<'a, 'd> Walk<'a, 'd> {
     fn open_group(&mut self, steps: &[StepName], join: Option<u32>) -> Result<(), Stop> {
         let group = self.tx()?.next_place;
         for step in steps {
-            self.open(step, group, join)?;
+            self.open(step, group, join, None)?;
         }
         Ok(())
     }
 
-    /// Opens a step; an automatic one is taken at once.
-    fn open(&mut self, name: &StepName, group: u32, join: Option<u32>) -> Result<(), Stop> {
+    /// Opens a step; an automatic one is taken at once. A claim covers a step and its siblings, so
+    /// one that opens again beside them stays claimed.
+    fn open(
+        &mut self,
+        name: &StepName,
+        group: u32,
+        join: Option<u32>,
+        claim: Option<Claim>,
+    ) -> Result<(), Stop> {
         if self.tx()?.rounds >= ROUNDS_MAX {
             return Err(Refusal::TooManyRounds { max: ROUNDS_MAX }.into());
         }
@@ -209,7 +213,7 @@ impl<'a, 'd> Walk<'a, 'd> {
             is_client,
             quorum: self.quorum(step)?,
             submissions: Vec::new(),
-            claim: None,
+            claim: claim.filter(|claim| self.draft.moment.now < claim.until),
             users: self.users(by)?,
             roles: inbox_roles(by),
             queued: is_client && step.claim.is_some(),
