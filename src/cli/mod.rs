@@ -113,7 +113,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::from(DONE),
         Err(failure) => {
-            log::line(&format!("abide: {failure}"));
+            format!("abide: {failure}").lines().for_each(log::line);
             ExitCode::from(match failure {
                 Failure::Usage(_) => USAGE,
                 Failure::Failed(_) => FAILED,

@@ -45,7 +45,7 @@ pub(super) async fn watch(app: Arc<App>, dir: PathBuf, mut known: Files) {
         known = found;
         for file in changed {
             if let Err(what) = publish_one(&app, &file).await {
-                tracing::warn!("{what}");
+                what.lines().for_each(|line| tracing::warn!("{line}"));
             }
         }
     }
