@@ -22,7 +22,6 @@ impl<'v> Evaluation<'v> {
     }
 
     /// What is left of the steps.
-    #[cfg(test)]
     pub(super) const fn left(&self) -> u32 {
         self.fuel.left()
     }

@@ -230,6 +230,10 @@ pub trait Sight {
         let _ = name;
         None
     }
+    /// Told how many steps an evaluation took.
+    fn spent(&self, steps: u32) {
+        let _ = steps;
+    }
 }
 
 impl Expr {
@@ -259,13 +263,20 @@ impl Expr {
     /// # Errors
     /// [`EvalStop`]
     pub fn eval(&self, sight: &dyn Sight) -> Result<Made, EvalStop> {
-        let value = eval::Evaluation::new(sight).value(&self.node);
+        let value = self.value(sight);
         value.and_then(value::Val::into_made).map_err(value::Halt::into_stop)
     }
 
     /// What it makes, as JSON of at most `left` bytes; takes those that it needs from `left`.
     fn json(&self, sight: &dyn Sight, left: &mut usize) -> Result<Value, EvalStop> {
-        let value = eval::Evaluation::new(sight).value(&self.node);
+        let value = self.value(sight);
         value.and_then(|value| value.into_json(left)).map_err(value::Halt::into_stop)
+    }
+
+    fn value<'v>(&'v self, sight: &'v dyn Sight) -> Result<value::Val<'v>, value::Halt> {
+        let mut evaluation = eval::Evaluation::new(sight);
+        let value = evaluation.value(&self.node);
+        sight.spent(value::STEPS_MAX - evaluation.left());
+        value
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::event::TxEvent;
 use super::record::{Owner, Undo};
 use super::scene::{Frame, failed};
-use super::walk::{Walk, amount_of};
+use super::walk::{EFFECT_STEPS, Walk, amount_of};
 use crate::engine::draft::Stop;
 use crate::engine::expr::Made;
 use crate::engine::ledger::{self, HoldStatus};
@@ -50,6 +50,7 @@ impl Walk<'_, '_> {
         undo: &mut Vec<Undo>,
     ) -> Result<(), Stop> {
         for effect in effects {
+            self.spend(EFFECT_STEPS)?;
             if let Some(when) = &effect.when
                 && !self.look(frame, |scene| scene.holds(when))?
             {

@@ -1,6 +1,6 @@
 //! What expressions of a transaction see.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -58,6 +58,8 @@ pub(super) struct Scene<'s, 'd> {
     pub(super) frame: &'s Frame,
     /// What a name would have needed.
     need: RefCell<Option<Fact>>,
+    /// The steps that evaluations took.
+    spent: Cell<u32>,
 }
 
 impl<'s, 'd> Scene<'s, 'd> {
@@ -67,7 +69,12 @@ impl<'s, 'd> Scene<'s, 'd> {
         asker: &'s Asker,
         frame: &'s Frame,
     ) -> Self {
-        Self { draft, tx, asker, frame, need: RefCell::new(None) }
+        Self { draft, tx, asker, frame, need: RefCell::new(None), spent: Cell::new(0) }
+    }
+
+    /// How many steps the evaluations took.
+    pub(super) fn steps(&self) -> u32 {
+        self.spent.get()
     }
 
     /// What an expression makes here.
@@ -171,6 +178,10 @@ impl Scene<'_, '_> {
 }
 
 impl Sight for Scene<'_, '_> {
+    fn spent(&self, steps: u32) {
+        self.spent.set(self.spent.get().saturating_add(steps));
+    }
+
     fn secret(&self, name: &str) -> Option<String> {
         self.frame.sends.then(|| self.stands_for(&format!("secret:{name}")))
     }

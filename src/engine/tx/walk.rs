@@ -1,5 +1,6 @@
 //! The way of a transaction through its definition, within one commit.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -21,6 +22,13 @@ const CHAIN_MAX: u32 = 64;
 
 /// Most steps that are opened in the life of one transaction.
 const ROUNDS_MAX: u32 = 1000;
+
+/// Most steps that the expressions and effects of one way take: some tenths of a second, in which
+/// the executor does nothing else. A list of lists of lists is soon a million effects.
+const STEPS_MAX: u32 = 2_000_000;
+
+/// What an effect counts beside its expressions.
+pub(super) const EFFECT_STEPS: u32 = 100;
 
 /// Longest wait: what is due later than that is a mistake.
 const WAIT_MAX: Span = Span::from_hours(24 * 366 * 10);
@@ -44,6 +52,7 @@ pub(super) struct Walk<'a, 'd> {
     /// The step whose effects are at work.
     pub(super) at: StepName,
     chain: u32,
+    steps: Cell<u32>,
 }
 
 impl<'a, 'd> Walk<'a, 'd> {
@@ -55,7 +64,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         trigger: Trigger,
     ) -> Self {
         let at = definition.first.clone();
-        Self { draft, id, definition, asker, trigger, at, chain: 0 }
+        Self { draft, id, definition, asker, trigger, at, chain: 0, steps: Cell::new(0) }
     }
 
     /// The record as it is now.
@@ -81,7 +90,21 @@ impl<'a, 'd> Walk<'a, 'd> {
         look: impl FnOnce(&Scene<'_, 'd>) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
         let scene = Scene::new(self.draft, self.tx()?, &self.asker, frame);
-        look(&scene)
+        let seen = look(&scene)?;
+        self.spend(scene.steps())?;
+        Ok(seen)
+    }
+
+    /// Counts work, of which there is an end.
+    pub(super) fn spend(&self, steps: u32) -> Result<(), Stop> {
+        self.steps.set(self.steps.get().saturating_add(steps));
+        if self.steps.get() > STEPS_MAX {
+            return Err(super::scene::failed(format!(
+                "effects and expressions take more than {STEPS_MAX} steps, of which an effect \
+                 counts {EFFECT_STEPS}; look at fewer elements at once"
+            )));
+        }
+        Ok(())
     }
 
     /// Goes to a target. `from` is the step that it was reached from, when it was open; `join` the
@@ -103,19 +126,34 @@ impl<'a, 'd> Walk<'a, 'd> {
             },
             Target::End(outcome) => self.end(Status::Completed, outcome.clone()),
             Target::Cancel(code) => self.compensate(Status::Cancelled, code.clone()),
-            Target::When(cases) => {
-                for (when, target) in cases {
-                    let holds = match when {
-                        Some(when) => self.look(frame, |scene| scene.holds(when))?,
-                        None => true,
-                    };
-                    if holds {
-                        return self.go(target, from, join, frame);
-                    }
+            Target::When(_) => match self.chosen(target, frame)? {
+                Some(target) => self.go(target, from, join, frame),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// What a target comes to when its choices are made.
+    pub(super) fn chosen<'t>(
+        &self,
+        target: &'t Target,
+        frame: &Frame,
+    ) -> Result<Option<&'t Target>, Stop> {
+        let mut target = Some(target);
+        while let Some(Target::When(cases)) = target {
+            target = None;
+            for (when, next) in cases {
+                let holds = match when {
+                    Some(when) => self.look(frame, |scene| scene.holds(when))?,
+                    None => true,
+                };
+                if holds {
+                    target = Some(next);
+                    break;
                 }
-                Ok(())
             }
         }
+        Ok(target)
     }
 
     /// Goes on after a step was taken: to its target, or to the join of its branch.
