@@ -222,10 +222,11 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
                 tx.done.push(done.clone());
             }
         }
-        TxEvent::Reminded { place, .. } => {
+        TxEvent::Reminded { place, done, .. } => {
             if let Some(open) = at(tx, *place) {
                 open.reminded += 1;
             }
+            tx.done.extend(done.as_deref().cloned());
         }
         TxEvent::Claimed { group, claim } => {
             tx.open

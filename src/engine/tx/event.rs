@@ -66,6 +66,8 @@ pub enum TxEvent {
         place: u32,
         /// The step.
         step: StepName,
+        /// What it did that can be undone.
+        done: Option<Box<Done>>,
     },
     /// A step was claimed.
     Claimed {

@@ -168,21 +168,10 @@ fn leads_back(step: &Step) -> bool {
 
 /// Goes where a step leads that may lead back: only if it does not, its siblings close.
 fn follow(walk: &mut Walk<'_, '_>, step: &Step, open: &Open, frame: &Frame) -> Result<(), Stop> {
-    let mut target = step.next.as_ref();
-    while let Some(Target::When(cases)) = target {
-        let mut found = None;
-        for (when, next) in cases {
-            let holds = match when {
-                Some(when) => walk.look(frame, |scene| scene.holds(when))?,
-                None => true,
-            };
-            if holds {
-                found = Some(next);
-                break;
-            }
-        }
-        target = found;
-    }
+    let target = match &step.next {
+        Some(target) => walk.chosen(target, frame)?,
+        None => None,
+    };
     if !matches!(target, Some(Target::Stay)) {
         walk.close_siblings(open)?;
     }
@@ -229,7 +218,16 @@ pub(in crate::engine) fn note_wrong_code(
         super::challenge::withdraw(&mut walk, challenge)?;
         let default = Target::Cancel("code-exhausted".into());
         let target = step.exhausted.as_ref().unwrap_or(&default);
-        super::timers::leave(&mut walk, &open, target)?;
+        let before = walk.draft.savepoint();
+        return match super::timers::leave(&mut walk, &open, target).and_then(|()| walk.settle()) {
+            Err(Stop::Refused(refusal)) => {
+                // The attempt counts, whatever its way out comes to: it is the end, or an operator's.
+                walk.draft.back_to(before);
+                walk.give_up(&open.step, open.join, &refusal)?;
+                walk.settle()
+            }
+            left => left,
+        };
     }
     walk.settle()
 }

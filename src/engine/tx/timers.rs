@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::event::TxEvent;
-use super::record::{Open, Purpose, Status, Tx, TxHold};
+use super::record::{Done, Open, Purpose, Status, Tx, TxHold};
 use super::scene::{Asker, Frame};
 use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
@@ -86,7 +86,7 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
                     stage(walk.tx()?, &what).unwrap_or_else(|| (definition.first.clone(), None));
                 let ended = match what {
                     Due::Reminder(place) => {
-                        walk.emit(TxEvent::Reminded { place, step: step.clone() })
+                        walk.emit(TxEvent::Reminded { place, step: step.clone(), done: None })
                     }
                     _ => walk.give_up(&step, join, &refusal),
                 };
@@ -192,11 +192,17 @@ fn remind(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
     let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
     let definition = Arc::clone(&walk.definition);
     let Some(step) = definition.step(&open.step) else { return Ok(()) };
-    walk.emit(TxEvent::Reminded { place, step: open.step.clone() })?;
-    let Some((_, remind)) = reminder(step, open.reminded) else { return Ok(()) };
-    walk.at = open.step.clone();
-    // What a reminder does is told, not undone: its place is in no step that was taken.
-    walk.effects(&remind.effects, &Frame::default(), &mut Vec::new())
+    let mut undo = Vec::new();
+    if let Some((_, remind)) = reminder(step, open.reminded) {
+        walk.at = open.step.clone();
+        walk.effects(&remind.effects, &Frame::default(), &mut undo)?;
+    }
+    // What it moved is undone in its turn, like what a step did.
+    let done = (!undo.is_empty()).then(|| {
+        let step = open.step.clone();
+        Box::new(Done { step, undo, calls: Vec::new(), undone: 0, left: false, key: "".into() })
+    });
+    walk.emit(TxEvent::Reminded { place, step: open.step, done })
 }
 
 fn time_out(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
@@ -214,8 +220,10 @@ fn time_out(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
 pub(super) fn leave(walk: &mut Walk<'_, '_>, open: &Open, target: &Target) -> Result<(), Stop> {
     let event = TxEvent::StepTimedOut { place: open.place, step: open.step.clone() };
     walk.emit(event)?;
+    let frame = Frame::default();
+    let Some(target) = walk.chosen(target, &frame)? else { return Ok(()) };
     if !matches!(target, Target::Stay) {
         walk.close_siblings(open)?;
     }
-    walk.go(target, Some(open), open.join, &Frame::default())
+    walk.go(target, Some(open), open.join, &frame)
 }
