@@ -287,8 +287,9 @@ fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
             let amount = place.amount(reader, "amount");
             let expires =
                 place.fields.get("expires").map(|spot| expires(reader, spot, place.scope));
-            let on_expiry =
-                place.fields.get("on_expiry").map(|spot| target(reader, spot, place.scope));
+            // Nobody submits anything when the time has come.
+            let then = kinds::with_data(&reader.data);
+            let on_expiry = place.fields.get("on_expiry").map(|spot| target(reader, spot, &then));
             if let (Some(spot), None) = (place.fields.get("on_expiry"), &expires) {
                 let message = "`on_expiry` needs `expires`: this hold never expires";
                 reader.fault(&spot.pointer, "missing-key", message);

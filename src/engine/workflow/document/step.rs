@@ -94,7 +94,7 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
         claim: fields.get("claim").and_then(|spot| reader.span(spot)),
         times: fields.get("times").and_then(|spot| reader.whole(spot, 1, TIMES_MAX)),
         refused: fields.get("refused").map(|spot| target(reader, spot, &plain)),
-        exhausted: fields.get("exhausted").map(|spot| target(reader, spot, &scope)),
+        exhausted: fields.get("exhausted").map(|spot| target(reader, spot, &plain)),
         compensate: compensate(reader, fields.get("compensate"), &scope),
         failed: fields.get("failed").map(|spot| target(reader, spot, &scope)),
     })
