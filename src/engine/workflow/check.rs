@@ -5,15 +5,15 @@ mod flow;
 mod shape;
 mod ways;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::definition::{By, Definition, Guard, Step, StepKind, Target};
+use super::definition::{By, Definition, EffectKind, Guard, Step, StepKind, Target};
 use super::document::DefinitionFault;
 use crate::engine::expr::nearest;
 use crate::types::StepName;
 
 pub(super) use shape::around;
-use ways::{Leaf, leaves, pointer_of};
+use ways::{Leaf, each_effect, leaves, pointer_of};
 pub(super) use ways::{Out, Way, ways};
 
 /// What the checks found.
@@ -59,6 +59,7 @@ pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> Found {
         }
     }
     unseen(&mut found, definition);
+    expiries(&mut found, definition);
     if whole {
         shape::check(&mut found, definition);
         flow::check(&mut found, definition);
@@ -134,6 +135,28 @@ fn unseen(found: &mut Found, definition: &Definition) {
             );
             found.warn(&format!("/cancel/by/{index}"), "cancels-unseen", message);
         }
+    }
+}
+
+/// All holds of one name lead to the same place when they expire: which of them it was is not kept.
+fn expiries(found: &mut Found, definition: &Definition) {
+    let mut known: BTreeMap<&str, (String, String)> = BTreeMap::new();
+    for step in &definition.steps {
+        each_effect(step, &mut |placed| {
+            let EffectKind::Hold { id, on_expiry: Some(target), .. } = &placed.effect.kind else {
+                return;
+            };
+            let pointer = format!("{}/hold/on_expiry", placed.pointer);
+            let target = format!("{target:?}");
+            let (first, same) = known.entry(id).or_insert((pointer.clone(), target.clone()));
+            if *same != target {
+                let message = format!(
+                    "{first} says otherwise where holds of the name `{id}` lead; give this one \
+                     another name"
+                );
+                found.fault(&pointer, "two-expiries", message);
+            }
+        });
     }
 }
 
