@@ -597,6 +597,7 @@ pub(super) const CLAIM: Doc = Doc {
         Code::NotAllowed,
         Code::StepNotOpen,
         Code::Claimed,
+        Code::AlreadyCounted,
         Code::NotClaimable,
     ],
     ..Doc::PLAIN

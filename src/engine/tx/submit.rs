@@ -245,12 +245,17 @@ pub(in crate::engine) fn claim(
         return Err(Refusal::NotAllowed("this step waits for somebody else").into());
     }
     must_be_free(open, acting, draft)?;
+    let by = Who::of(&acting.actor);
+    // Whoever was counted could do nothing with it but keep others out.
+    if open.submissions.iter().any(|submission| submission.by.id == by.id) {
+        return Err(Refusal::AlreadyCounted.into());
+    }
     // A claim of one step covers its siblings, so the longest of theirs is what counts.
     let siblings = tx.open.iter().filter(|other| other.group == open.group);
     let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
     let Some(span) = spans.max() else { return Err(Refusal::NotClaimable.into()) };
     let until = draft.moment.now.plus(span);
-    let claim = Claim { by: Who::of(&acting.actor), until };
+    let claim = Claim { by, until };
     let asker = asker(acting);
     let group = open.group;
     let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
