@@ -138,10 +138,11 @@ fn unseen(found: &mut Found, definition: &Definition) {
     }
 }
 
-/// All holds of one name lead to the same place when they expire: which of them it was is not kept.
+/// All holds of one name that a step places lead to the same place when they expire: which of them
+/// it was is not kept.
 fn expiries(found: &mut Found, definition: &Definition) {
-    let mut known: BTreeMap<&str, (String, String)> = BTreeMap::new();
     for step in &definition.steps {
+        let mut known: BTreeMap<&str, (String, String)> = BTreeMap::new();
         each_effect(step, &mut |placed| {
             let EffectKind::Hold { id, on_expiry: Some(target), .. } = &placed.effect.kind else {
                 return;
@@ -151,7 +152,7 @@ fn expiries(found: &mut Found, definition: &Definition) {
             let (first, same) = known.entry(id).or_insert((pointer.clone(), target.clone()));
             if *same != target {
                 let message = format!(
-                    "{first} says otherwise where holds of the name `{id}` lead; give this one \
+                    "{first} says otherwise where holds `{id}` of this step lead; give this one \
                      another name"
                 );
                 found.fault(&pointer, "two-expiries", message);

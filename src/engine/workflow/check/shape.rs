@@ -57,14 +57,7 @@ impl<'d> Branches<'_, 'd> {
             match self.around.get(name) {
                 Some(known) if *known == around => {}
                 Some(known) => {
-                    let message = if around.is_empty() && pointer.contains("/hold/on_expiry") {
-                        format!(
-                            "`{name}` is inside a branch of `all`; a hold that expires closes all \
-                             branches, so this leads outside of them"
-                        )
-                    } else {
-                        left(name, known, &around)
-                    };
+                    let message = left(name, known, &around);
                     self.found.fault(&pointer, "leaves-branch", message);
                 }
                 None => {
@@ -90,15 +83,7 @@ impl<'d> Branches<'_, 'd> {
             );
             self.found.fault(&pointer_of(step), "missing-next", message);
         }
-        // A hold is not its branch's: when it expires all branches are closed. Whatever else leads to
-        // a step says where it lies, so that comes off the pile first.
-        let outside = Around::new();
-        let (expiries, others): (Vec<_>, Vec<_>) =
-            ways(step).into_iter().partition(|way| way.out == Out::Expiry);
-        for way in expiries {
-            self.follow(way.target, way.pointer, &outside, rest);
-        }
-        for way in others {
+        for way in ways(step) {
             self.follow(way.target, way.pointer, around, rest);
         }
     }
