@@ -90,7 +90,18 @@ impl Client {
         path: &str,
         body: Option<(&str, &str)>,
     ) -> Result<Answer<'_>, String> {
-        let answer = self.call(method, path, body, None).await?;
+        self.must_keyed(method, path, body, None).await
+    }
+
+    /// The same with an Idempotency-Key.
+    pub(super) async fn must_keyed(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<(&str, &str)>,
+        key: Option<&str>,
+    ) -> Result<Answer<'_>, String> {
+        let answer = self.call(method, path, body, key).await?;
         if (200..300).contains(&answer.status) {
             Ok(answer)
         } else {

@@ -14,6 +14,9 @@ pub(super) const DIGITS: u8 = 3;
 
 const JSON: &str = "application/json";
 
+/// What each step takes.
+const INPUT: &str = r#"{"value":"a value"}"#;
+
 /// What a client does over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -21,6 +24,8 @@ pub(super) enum Work {
     Noop,
     /// Asks for the current session.
     Check,
+    /// Asks again for a step that was taken: all of a step but its decision and its commit.
+    Again,
     /// Takes a workflow of four client steps, each with a guard and a `set`.
     Steps,
     /// Takes whole transfers, each client from an account of its own.
@@ -35,6 +40,7 @@ impl Work {
         match self {
             Self::Noop => "no-op",
             Self::Check => "session check",
+            Self::Again => "a step asked again",
             Self::Steps => "four steps",
             Self::Transfers => "transfers",
             Self::OneAccount => "transfers, one account",
@@ -43,7 +49,7 @@ impl Work {
 
     /// Whether each request is a durable commit.
     pub(super) const fn is_durable(self) -> bool {
-        !matches!(self, Self::Noop | Self::Check)
+        !matches!(self, Self::Noop | Self::Check | Self::Again)
     }
 }
 
@@ -142,6 +148,14 @@ async fn one(
     let mut clock = Clock { shared, latency: None };
     let mut round = 0_u64;
     let mut fault = None;
+    let taken = match work {
+        Work::Again => taken(&mut client, &name).await,
+        _ => Ok(String::new()),
+    };
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(broken) => return (empty(), Some(broken)),
+    };
     while !clock.shared.stop.load(Ordering::Acquire) {
         round += 1;
         let key = format!("{name}-{round}");
@@ -150,6 +164,10 @@ async fn one(
             Work::Check => {
                 let path = "/v1/sessions/current";
                 clock.timed(&mut client, "GET", path, None, None).await.map(drop)
+            }
+            Work::Again => {
+                let body = Some(INPUT);
+                clock.timed(&mut client, "POST", &taken, body, Some("one")).await.map(drop)
             }
             Work::Steps => steps(&mut clock, &mut client, &key).await,
             Work::Transfers | Work::OneAccount => {
@@ -207,6 +225,17 @@ fn empty() -> Histogram<u64> {
     Histogram::new(DIGITS).unwrap_or_else(|_| unreachable!("three digits are allowed"))
 }
 
+/// Takes the first step of a workflow and says its path. What comes of a second request with the
+/// key "one" is its kept answer.
+async fn taken(client: &mut Client, key: &str) -> Result<String, String> {
+    let start = "/v1/workflows/bench-steps/transactions";
+    let started = client.must_keyed("POST", start, Some((JSON, "{}")), Some(key)).await?;
+    let id = started.text("id").ok_or("a start without an id")?;
+    let path = format!("/v1/transactions/{id}/steps/one");
+    client.must_keyed("POST", &path, Some((JSON, INPUT)), Some("one")).await?;
+    Ok(path)
+}
+
 /// A workflow of four client steps.
 async fn steps(clock: &mut Clock, client: &mut Client, key: &str) -> Result<(), String> {
     let start = "/v1/workflows/bench-steps/transactions";
@@ -214,7 +243,7 @@ async fn steps(clock: &mut Clock, client: &mut Client, key: &str) -> Result<(), 
     let id = started.text("id").ok_or("a start without an id")?;
     for step in ["one", "two", "three", "four"] {
         let path = format!("/v1/transactions/{id}/steps/{step}");
-        clock.timed(client, "POST", &path, Some(r#"{"value":"a value"}"#), Some(step)).await?;
+        clock.timed(client, "POST", &path, Some(INPUT), Some(step)).await?;
     }
     Ok(())
 }

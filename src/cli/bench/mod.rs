@@ -122,7 +122,9 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
     }
     for (connections, one) in bench.connections.iter().zip(&lone) {
         let mut ceiling = None;
-        for work in [Work::Noop, Work::Check, Work::Steps, Work::Transfers, Work::OneAccount] {
+        let works =
+            [Work::Noop, Work::Check, Work::Again, Work::Steps, Work::Transfers, Work::OneAccount];
+        for work in works {
             let mut payers = payers[..(*connections).min(payers.len())].to_vec();
             if work == Work::OneAccount {
                 payers.fill(one.clone());
