@@ -164,3 +164,33 @@ steps:
     let account = admin.get("/v1/accounts/alice:main").await.ok().json();
     assert_eq!((&account["posted"], &account["held"]), (&json!("10.00"), &json!("0.00")));
 }
+
+/// What another transaction hides is in no refusal of the one that leads to it.
+#[tokio::test]
+async fn a_start_that_fails_quotes_nothing_that_is_hidden_there() {
+    let server = dev();
+    let admin = server.admin().await;
+    let child = r"abide: 1
+workflow: child
+start: { by: [workflow:parent] }
+show: { risk: [role:officer] }
+data: { risk: VERY-HIGH }
+first: rate
+steps:
+  rate: { do: [ { set: { fee: '=amount(data.risk)' } } ], next: { end: done } }
+";
+    let parent = r"abide: 1
+workflow: parent
+start: { by: [role:customer] }
+first: ask
+steps:
+  ask: { by: [owner], do: [ { start: { workflow: child, reference: =tx.id } } ], next: { end: done } }
+";
+    publish(&admin, "child", child).await;
+    publish(&admin, "parent", parent).await;
+    let alice = with_role(&server, "alice", "customer").await;
+    let tx = started(&alice, "parent", json!({})).await;
+    let told = alice.post_empty(&format!("{tx}/steps/ask")).await;
+    let told = told.problem(422, "expression-failed").json();
+    assert!(!told.to_string().contains("VERY-HIGH"), "{told}");
+}

@@ -99,6 +99,14 @@ pub(super) fn run(Test { files, only }: &Test) -> Result<(), Failure> {
     if failed > 0 {
         return Err(Failure::Failed(format!("{failed} failed, {passed} passed")));
     }
+    if passed == 0 {
+        // A slip in a name must not look like success.
+        let what = match only {
+            Some(only) => format!("no scenario has {only:?} in its name"),
+            None => "there are no scenarios".to_owned(),
+        };
+        return Err(Failure::Failed(what));
+    }
     print(&format!("{passed} passed in {} ms\n", began.elapsed().as_millis()))
 }
 

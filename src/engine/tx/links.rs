@@ -178,7 +178,10 @@ fn begin(
         asker: super::submit::asker(acting),
         schedule: None,
     };
-    begin.begin(draft, input, Some((fact, record))).map(Some)
+    // Whoever asked sees this one's failure as its workflow would: not what is hidden there.
+    let definition = Arc::clone(&begin.definition);
+    let begun = begin.begin(draft, input, Some((fact, record)));
+    super::access::discreet(begun, &definition, &acting.actor, false).map(Some)
 }
 
 /// Begins a transaction because it is time for it.
