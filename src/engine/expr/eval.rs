@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::functions::{Function, account_part};
 use super::node::{Binary, Loop, LoopKind, Node, shown};
 use super::time::{span_within, time_within};
 use super::value::{Fuel, Halt, Val, failed};
@@ -99,6 +100,16 @@ impl<'v> Evaluation<'v> {
     }
 
     fn select(&mut self, node: &Node, of: &'v Node, key: &str) -> Result<Val<'v>, Halt> {
+        if let Node::Call(Function::Account, arguments) = of
+            && let [id] = arguments.as_slice()
+        {
+            self.fuel.burn(1)?;
+            let id = self.value(id)?;
+            let part = account_part(&id, key, self.sight, &mut self.fuel);
+            if let Some(found) = part.map_err(|halt| at(of, halt))? {
+                return Ok(found);
+            }
+        }
         let value = self.value(of)?;
         match value.key(key).map_err(|halt| at(node, halt))? {
             Some(found) => Ok(found),

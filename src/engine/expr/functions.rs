@@ -10,7 +10,7 @@ use super::time::{
     zoned,
 };
 use super::value::{Fuel, Halt, Text, Val, failed};
-use super::{Sight, Type};
+use super::{AccountSeen, Sight, Type};
 use crate::types::{Decimal, DecimalError, Rounding};
 
 /// Kinds of values, as bits: what a place takes, what a type may be.
@@ -624,20 +624,42 @@ fn split<'v>(
     Ok(Val::List(Arc::new(parts.into_iter().map(Val::Amount).collect())))
 }
 
+/// What is known of an account, by name.
+const OF_ACCOUNT: [&str; 8] =
+    ["owner", "asset", "posted", "held", "available", "frozen", "closed", "exists"];
+
 fn account<'v>(id: &str, sight: &dyn Sight) -> Result<Val<'v>, Halt> {
     let seen = sight.account(id).map_err(Halt::need)?;
-    let owner = seen.owner.map_or(Val::Null, |owner| Val::Text(Text::Made(owner)));
-    let entries = [
-        ("owner", owner),
-        ("asset", Val::Text(Text::Made(seen.asset))),
-        ("posted", Val::Amount(seen.posted)),
-        ("held", Val::Amount(seen.held)),
-        ("available", Val::Amount(seen.available)),
-        ("frozen", Val::Bool(seen.frozen)),
-        ("closed", Val::Bool(seen.closed)),
-        ("exists", Val::Bool(seen.exists)),
-    ];
-    let entries: BTreeMap<_, _> =
-        entries.into_iter().map(|(key, value)| (Arc::from(key), value)).collect();
+    let part = |key: &&str| Some((Arc::from(*key), of_account(&seen, key)?));
+    let entries: BTreeMap<_, _> = OF_ACCOUNT.iter().filter_map(part).collect();
     Ok(Val::Map(Arc::new(entries)))
+}
+
+fn of_account<'v>(seen: &AccountSeen, key: &str) -> Option<Val<'v>> {
+    Some(match key {
+        "owner" => {
+            seen.owner.as_ref().map_or(Val::Null, |owner| Val::Text(Text::Made(Arc::clone(owner))))
+        }
+        "asset" => Val::Text(Text::Made(Arc::clone(&seen.asset))),
+        "posted" => Val::Amount(seen.posted),
+        "held" => Val::Amount(seen.held),
+        "available" => Val::Amount(seen.available),
+        "frozen" => Val::Bool(seen.frozen),
+        "closed" => Val::Bool(seen.closed),
+        "exists" => Val::Bool(seen.exists),
+        _ => return None,
+    })
+}
+
+/// One thing of an account, without the others: that is what most expressions ask.
+pub(super) fn account_part<'v>(
+    id: &Val<'_>,
+    key: &str,
+    sight: &dyn Sight,
+    fuel: &mut Fuel,
+) -> Result<Option<Val<'v>>, Halt> {
+    let id = text(id)?;
+    fuel.burn_bytes(id.len())?;
+    fuel.burn(Function::Account.steps())?;
+    Ok(of_account(&sight.account(id).map_err(Halt::need)?, key))
 }

@@ -180,8 +180,8 @@ fn begin(
     };
     // Whoever asked sees this one's failure as its workflow would: not what is hidden there.
     let definition = Arc::clone(&begin.definition);
-    let begun = begin.begin(draft, input, Some((fact, record)));
-    super::access::discreet(begun, &definition, &acting.actor, false).map(Some)
+    let made = begin.begin(draft, input, Some((fact, record)));
+    super::access::discreet(made, &definition, &acting.actor, false).map(Some)
 }
 
 /// Begins a transaction because it is time for it.
