@@ -78,7 +78,7 @@ pub enum Refusal {
     #[error("the link is not valid any more; ask for a new one")]
     LinkNotValid,
     /// As many of these exist as may.
-    #[error("no more than {max} {what} may exist; delete one first")]
+    #[error("no more than {max} {what} may exist; use fewer, or delete one first")]
     LimitReached {
         /// Of what.
         what: &'static str,

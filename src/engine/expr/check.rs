@@ -58,9 +58,16 @@ pub(super) fn check(source: &str, scope: &Scope) -> Result<(Node, Type), Vec<Exp
 
 fn parse(source: &str) -> Result<Expression, Vec<ExprFault>> {
     PrattParser::new().enable_optional_syntax(false).parse(source).map_err(|errors| {
+        let mut before = None;
         let mut faults: Vec<ExprFault> = errors
             .errors
             .iter()
+            .filter(|error| {
+                // A letter of several bytes is told once, not for each of them.
+                let (line, column) = error.pos;
+                let again = before.replace((line, column + 1, error.msg.clone()));
+                again != Some((line, column, error.msg.clone()))
+            })
             .take(FAULTS_MAX)
             .map(|error| {
                 let said = error.msg.trim_start_matches("Syntax error: ");

@@ -227,3 +227,12 @@ fn what_an_expression_makes_is_known() {
         assert_eq!(kind(source), expected, "{source}");
     }
 }
+
+#[test]
+fn a_letter_of_several_bytes_is_told_once() {
+    for (source, count) in [("日 == 1", 1), ("日 == 本", 2), ("日本 == 1", 1)] {
+        let faults = Expr::compile(source, &scope()).unwrap_err();
+        let letters = faults.iter().filter(|fault| fault.message.contains("unexpected character"));
+        assert_eq!(letters.count(), count, "{source}: {faults:?}");
+    }
+}
