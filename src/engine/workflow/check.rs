@@ -7,7 +7,7 @@ mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::definition::{By, Definition, EffectKind, Guard, Step, StepKind, Target};
+use super::definition::{By, Definition, EffectKind, Guard, Quorum, Step, StepKind, Target};
 use super::document::DefinitionFault;
 use crate::engine::expr::nearest;
 use crate::types::StepName;
@@ -106,6 +106,11 @@ fn aim(
                        submitted or ran out of time";
         found.fault(&leaf.pointer, "misplaced-stay", message);
     }
+    if matches!(leaf.target, Target::Stay) && way.out == Out::Exhausted {
+        let message = "the code is void then: this step waits for ever, unless another one beside \
+                       it issues a new code";
+        found.warn(&leaf.pointer, "code-void", message);
+    }
     whole
 }
 
@@ -174,6 +179,10 @@ fn single(found: &mut Found, step: &Step) {
         let message = "only a client can give a code: a guard with `challenge` stands on a step \
                        with `by`";
         found.fault(&format!("{pointer}/guard"), "challenge-without-client", message);
+    }
+    if challenged && !matches!(step.quorum, None | Some(Quorum::Fixed(1))) {
+        let message = "a code is used once: the second of several who submit this step has none";
+        found.fault(&format!("{pointer}/quorum"), "code-for-several", message);
     }
     let guarded: BTreeSet<_> = step
         .guard
