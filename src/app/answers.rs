@@ -9,7 +9,9 @@ use crate::records::{DecodeError, Key, Pack, ReadError, Scope, read_parts};
 use crate::store::{Store, Versioned, View};
 use crate::types::{Revision, Span, Time, TxId};
 
-/// How long an answer is kept.
+/// How long an answer is kept. A message of a hook that is sent again later is no second one: its
+/// time is too old by then ([`TOLERANCE`](super::signature::TOLERANCE)), or it bears none and its
+/// transaction knows it.
 pub(super) const KEPT: Span = Span::from_hours(24);
 
 /// Most live keys of one actor. At a few hundred bytes each this bounds what one actor can make

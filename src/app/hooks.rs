@@ -84,6 +84,9 @@ pub struct Delivery {
     pub tx: TxId,
     /// What is sent to it.
     pub input: Value,
+    /// Names the message where it bears no time. Its Idempotency-Key is kept for a day; one that
+    /// bears a time is refused after minutes, and one that bears none is known by this.
+    pub undated: Option<u128>,
 }
 
 impl Message<'_> {
@@ -183,7 +186,14 @@ impl App {
             Some(expr) => made(expr, message)?.into_json(),
             None => message.body.clone(),
         };
-        Ok(Delivery { id, tx, input })
+        let undated = match hook.scheme {
+            Scheme::Standard => None,
+            Scheme::Sha256 { .. } => {
+                let name = blake3::hash(format!("{}/{id}", hook.name).as_bytes());
+                name.as_bytes().first_chunk().map(|first| u128::from_be_bytes(*first))
+            }
+        };
+        Ok(Delivery { id, tx, input, undated })
     }
 }
 

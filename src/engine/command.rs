@@ -341,6 +341,8 @@ pub enum Command {
         tx: TxId,
         /// The input.
         input: Value,
+        /// The message, where nothing but its id tells an old one: it counts once for ever.
+        undated: Option<u128>,
     },
     /// Claims an open step and its siblings.
     Claim {

@@ -221,7 +221,9 @@ fn run(
         Command::Submit { tx, step, input, if_match } => {
             tx::submit(draft, &acting, *tx, step, input, if_match.as_ref())
         }
-        Command::Deliver { tx, input } => tx::deliver(draft, &acting, *tx, input),
+        Command::Deliver { tx, input, undated } => {
+            tx::deliver(draft, &acting, *tx, input, *undated)
+        }
         Command::Claim { tx, step } => tx::claim(draft, &acting, *tx, step),
         Command::ClaimQueued(ask) => tx::claim_queued(draft, &acting, ask),
         Command::Release { tx, step } => tx::release(draft, &acting, *tx, step),

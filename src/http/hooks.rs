@@ -18,7 +18,8 @@ pub(super) const DELIVER: Doc = Doc {
     tag: "hooks",
     summary: "Takes a signed message of another service",
     text: "The message submits the open step that lets this hook in. Its id counts once: a \
-           repetition is answered as the first one was.",
+           repetition is answered as the first one was for a day. After that, one that bears a \
+           time is too old, and one that bears none changes nothing.",
     body: Some(Body { content: &[(Media::Json, any)], example: r#"{"order":"4711","paid":true}"# }),
     answers: &[AnswerDoc::empty(204, "It was taken, now or before.")],
     problems: &[
@@ -61,7 +62,7 @@ pub(super) async fn deliver(mut call: Call) -> Result<Reply, Problem> {
     app.verify(hook, &Message { headers: &headers, bytes: &bytes, body: &nothing })?;
     let body = call.json_value()?;
     let message = Message { headers: &headers, bytes: &bytes, body: &body };
-    let Delivery { id, tx, input } = app.delivery(hook, &message)?;
+    let Delivery { id, tx, input, undated } = app.delivery(hook, &message)?;
     let fingerprint = app.fingerprint("POST", call.route.pattern, hook.name.as_str(), &bytes);
     call.idempotency = Some(Idempotency { key: id, fingerprint });
     call.access.actor = Actor::Hook(hook.name.clone());
@@ -69,5 +70,5 @@ pub(super) async fn deliver(mut call: Call) -> Result<Reply, Problem> {
         Outcome::Transaction { .. } => Ok(Reply::empty(StatusCode::NO_CONTENT)),
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::Deliver { tx, input }, write).await)
+    Ok(call.execute(Command::Deliver { tx, input, undated }, write).await)
 }

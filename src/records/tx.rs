@@ -200,6 +200,7 @@ pub(super) struct TxV1<'a> {
     next_call: u32,
     paused: bool,
     schedule: Option<u128>,
+    heard: Vec<u128>,
     commits: Vec<u64>,
 }
 
@@ -466,6 +467,7 @@ impl<'a> From<&'a Tx> for TxV1<'a> {
             next_call: tx.next_call,
             paused: tx.paused,
             schedule: tx.schedule.map(ScheduleId::bits),
+            heard: tx.heard.clone(),
             commits: tx.commits.iter().map(|commit| commit.get()).collect(),
         }
     }
@@ -556,6 +558,7 @@ impl TxV1<'_> {
             asked: self.asked.iter().map(|name| word(fact, name)).collect::<Result<_, _>>()?,
             paused: self.paused,
             schedule: self.schedule.map(ScheduleId::new),
+            heard: self.heard,
             commits: self.commits.into_iter().map(Revision::new).collect(),
         })
     }

@@ -107,6 +107,34 @@ async fn a_signed_message_takes_a_step_and_counts_once() {
     assert_eq!(admin.get(&path).await.ok().json()["revision"], paid["revision"]);
 }
 
+/// A message that somebody has kept is none when its answer is forgotten: one that bears its time
+/// is too old, and one that bears none is known to its transaction.
+#[tokio::test]
+async fn a_message_that_is_sent_again_after_more_than_a_day_counts_no_second_time() {
+    let server = options().start();
+    let (_, id) = invoice(&server, "4711").await;
+    let sent = seconds();
+    let body = json!({"invoice": "4711", "amount": "12.50"});
+    let parcel = json!({"id": "c1", "parcel": {"tx": id, "state": "on its way"}});
+    courier(&server, PLAIN, &parcel).await.is(204);
+    server.advance("25h").await;
+    pay(&server, SECRET, "msg_1", sent, &body).await.problem(401, "invalid-signature");
+    courier(&server, PLAIN, &parcel).await.is(204);
+    let admin = server.admin().await;
+    let history = admin.get(&format!("/v1/transactions/{id}/history")).await.ok().json();
+    let items = history["items"].as_array().unwrap();
+    let taken = items.iter().filter(|event| event["type"] == "abide.step.taken");
+    let taken: Vec<_> = taken.map(|event| event["data"]["step"].clone()).collect();
+    assert_eq!(taken, ["send", "delivered"], "{history}");
+}
+
+async fn courier(server: &Server, secret: &str, body: &Value) -> Answer {
+    let bytes = body.to_string();
+    let signature = sign_hex(&SigningKey::new(secret.as_bytes()), bytes.as_bytes());
+    let call = server.nobody().call("POST", "/v1/hooks/couriers");
+    call.header("x-courier-signature", signature).body("application/json", bytes).await
+}
+
 /// What nobody has signed, or signed long ago, or for another body, changes nothing.
 #[tokio::test]
 async fn what_is_not_signed_changes_nothing() {
@@ -142,12 +170,9 @@ async fn what_is_not_signed_changes_nothing() {
 async fn the_plain_header_is_taken_where_the_hook_says_so() {
     let server = options().start();
     let (admin, id) = invoice(&server, "4711").await;
-    let send = |number: u32, secret: &str| {
+    let send = async |number: u32, secret: &str| {
         let body = json!({"id": format!("c{number}"), "parcel": {"tx": id, "state": "on its way"}});
-        let bytes = body.to_string();
-        let signature = sign_hex(&SigningKey::new(secret.as_bytes()), bytes.as_bytes());
-        let call = server.nobody().call("POST", "/v1/hooks/couriers");
-        call.header("x-courier-signature", signature).body("application/json", bytes)
+        courier(&server, secret, &body).await
     };
     send(1, PLAIN).await.is(204);
     send(1, PLAIN).await.is(204);

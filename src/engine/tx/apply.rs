@@ -257,6 +257,8 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         }
         TxEvent::BranchesClosed { joins } => tx.joins.retain(|join| !joins.contains(&join.id)),
         TxEvent::PivotPassed => tx.pivot = true,
+        // Each took a step, so there are as few as of these.
+        TxEvent::Heard { message } => tx.heard.push(*message),
         TxEvent::HoldNamed { hold, name, key, step } => {
             if let Some(held) = tx.holds.iter_mut().find(|held| held.hold.id == *hold) {
                 held.name = name.clone();

@@ -100,6 +100,11 @@ pub enum TxEvent {
     },
     /// The pivot has passed.
     PivotPassed,
+    /// A message of another service was taken that must not be taken again.
+    Heard {
+        /// A hash of its hook and id.
+        message: u128,
+    },
     /// A hold was given its name.
     HoldNamed {
         /// The hold.
@@ -288,6 +293,7 @@ impl TxEvent {
             Self::BranchReopened { .. } => "abide.transaction.branch_reopened",
             Self::BranchesClosed { .. } => "abide.transaction.branches_closed",
             Self::PivotPassed => "abide.transaction.pivot_passed",
+            Self::Heard { .. } => "abide.transaction.heard",
             Self::HoldNamed { .. } => "abide.hold.named",
             Self::ChallengeIssued(_) => "abide.challenge.issued",
             Self::ChallengeFailed { .. } => "abide.challenge.failed",
@@ -324,6 +330,7 @@ impl TxEvent {
         !matches!(
             self,
             Self::Settled { .. }
+                | Self::Heard { .. }
                 | Self::HoldNamed { .. }
                 | Self::BranchReopened { .. }
                 | Self::BranchesClosed { .. }
@@ -396,6 +403,7 @@ impl TxEvent {
                 told!({ "status": status.as_str(), "outcome": &**outcome })
             }
             Self::Released { .. }
+            | Self::Heard { .. }
             | Self::Forked(_)
             | Self::Joined { .. }
             | Self::BranchReopened { .. }

@@ -80,6 +80,9 @@ pub struct Tx {
     pub calls: Vec<Call>,
     /// The number of its next call.
     pub next_call: u32,
+    /// The messages of other services that were taken and bear no time: hashes of their hooks and
+    /// ids.
+    pub heard: Vec<u128>,
     /// The last commits that changed it, oldest first; those before them are rows.
     pub commits: Vec<Revision>,
 }

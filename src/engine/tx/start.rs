@@ -145,6 +145,7 @@ impl Begin {
             stuck_too: Vec::new(),
             calls: Vec::new(),
             next_call: 0,
+            heard: Vec::new(),
             commits: vec![draft.moment.revision],
             paused: false,
             schedule,

@@ -146,12 +146,22 @@ pub(in crate::engine) fn deliver(
     acting: &Acting,
     id: TxId,
     input: &Value,
+    undated: Option<u128>,
 ) -> Result<Outcome, Stop> {
     let (tx, definition) = seen(draft, acting, id, None)?;
+    if undated.is_some_and(|message| tx.heard.contains(&message)) {
+        let view = view(draft, &acting.actor, id)?;
+        return Ok(Outcome::Transaction { view, created: false });
+    }
     let waits = |open: &&Open| open.is_client && may_submit(&tx, &definition, open, &acting.actor);
     let step = tx.open.iter().find(waits).map(|open| open.step.clone());
     let step = step.ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })?;
-    submit(draft, acting, id, step.as_str(), input, None)
+    let taken = submit(draft, acting, id, step.as_str(), input, None)?;
+    if let Some(message) = undated {
+        let event = Box::new(TxEvent::Heard { message });
+        draft.emit(crate::engine::Event::Tx { tx: id, event })?;
+    }
+    Ok(taken)
 }
 
 /// Whether a step may open again and leave its siblings as they are.
