@@ -132,3 +132,65 @@ async fn a_callback_after_its_time_is_late_while_a_transaction_is_paused_too() {
         house.app.close().await;
     }
 }
+
+const BOOK: &str = "abide: 1
+workflow: trip
+input: { type: object, properties: { text: { type: string } } }
+first: one
+steps:
+  one:
+    call: { method: PUT, url: \"http://127.0.0.1:9/one\" }
+    compensate: [ { call: { method: DELETE, url: \"http://127.0.0.1:9/one\", body: =data.text } } ]
+    next: two
+  two:
+    call: { method: PUT, url: \"http://127.0.0.1:9/two\" }
+    compensate: [ { call: { method: DELETE, url: \"http://127.0.0.1:9/two\", body: =data.text } } ]
+    next: tell
+  tell: { by: [owner], do: [ { each: '=[LIST]', as: n, do: [ { send: { url: \"http://127.0.0.1:9/\" } } ] } ], next: wait }
+  wait: { by: [owner], next: { end: done } }
+";
+
+async fn answered(house: &House, tx: TxId, number: u32) {
+    let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
+    let Outcome::CallBegun(order) = begun else { panic!("it began") };
+    let (headers, body, attempt) = (json!({}), Value::Null, order.attempt);
+    let result = Box::new(CallResult::Answered { status: 200, headers, body, retry_after: None });
+    house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
+}
+
+/// What undoing asks of others is never too much: neither beside what is kept of it already nor
+/// beside what is sent meanwhile.
+#[tokio::test]
+async fn undoing_is_never_too_much() {
+    let list: Vec<_> = (0..100).map(|n| n.to_string()).collect();
+    for (text, tells) in [("x".repeat(60_000), false), (String::new(), true)] {
+        let house = House::new().await;
+        publish(&house, &BOOK.replace("LIST", &list.join(","))).await;
+        let seat = house.join("alice").await;
+        let alice = house.actor(&seat.token).await.unwrap();
+        let input = Map::from_iter([("text".to_owned(), text.into())]);
+        let ask = StartAsk { workflow: "trip".parse().unwrap(), input, reference: None };
+        let started = house.run(&alice, Command::Start(Box::new(ask))).await.unwrap();
+        let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+        let tx = view.tx.id;
+        for number in 0..2 {
+            answered(&house, tx, number).await;
+        }
+        if tells {
+            let input = Value::Null;
+            let tell = Command::Submit { tx, step: "tell".into(), input, if_match: None };
+            house.run(&alice, tell).await.unwrap();
+        }
+        let cancel = Command::Cancel { tx, reason: None, if_match: None };
+        house.run(&alice, cancel).await.unwrap();
+        for _ in 0..2 {
+            let calls = shown(&house, tx).calls.clone();
+            let undo = calls
+                .iter()
+                .find(|call| call.purpose == crate::engine::Purpose::Undo && !call.state.is_over());
+            answered(&house, tx, undo.unwrap().number).await;
+        }
+        assert_eq!(shown(&house, tx).status, Status::Cancelled);
+        house.app.close().await;
+    }
+}

@@ -212,7 +212,9 @@ impl Walk<'_, '_> {
         ask: Ask,
     ) -> Result<(), Stop> {
         let tx = self.tx()?;
-        if tx.calls.iter().filter(|call| !call.state.is_over()).count() >= CALLS_MAX {
+        let open = tx.calls.iter().filter(|call| !call.state.is_over()).count();
+        // Undoing goes one call at a time, whatever else is on its way.
+        if open >= CALLS_MAX && purpose != Purpose::Undo {
             let what = "calls of a transaction that are not over";
             return Err(Refusal::LimitReached { what, max: CALLS_MAX }.into());
         }

@@ -605,7 +605,10 @@ impl<'a, 'd> Walk<'a, 'd> {
     /// Notes what a commit leaves of it: its status, and when its timer fires next.
     pub(super) fn settle(&mut self) -> Result<(), Stop> {
         let tx = self.tx()?;
-        super::bounds::must_fit(tx)?;
+        // Undoing is never too much: what it keeps of its own soon goes again.
+        if tx.ending.is_none() {
+            super::bounds::must_fit(tx)?;
+        }
         let status = match tx.status {
             Status::Waiting | Status::Running => tx.moving_status(),
             status => status,
