@@ -54,7 +54,7 @@ pub struct App {
     pub(super) depth: Arc<AtomicUsize>,
     pub(super) hooks: Vec<Hook>,
     pub(super) feed: Arc<Feed>,
-    pub(super) bell: Arc<super::calls::Bell>,
+    pub(super) bell: Arc<super::bell::Bell>,
     dev: bool,
     queue: mpsc::SyncSender<Work>,
     closing: AtomicBool,
@@ -86,7 +86,7 @@ impl App {
         let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
         let definitions = Arc::new(Definitions::default());
         let depth = Arc::new(AtomicUsize::new(0));
-        let bell = Arc::new(super::calls::Bell::new());
+        let bell = Arc::new(super::bell::Bell::new());
         let (stop, stopped) = watch::channel(None);
         let (queue, work) = mpsc::sync_channel(QUEUE_MAX);
         let executor = Executor::new(

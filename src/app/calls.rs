@@ -11,28 +11,36 @@ use std::fmt;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::app::App;
+use super::bell::CallFigures;
 use crate::engine::{
     Actor, CallResult, CallState, Command, Fact, Mark, Order, Outcome, Record, Refusal, filled_ask,
 };
 use crate::outbound::{Client, Failure, Reply, Request, Target};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order as Direction, PAGE_ROWS_MAX, View};
-use crate::types::{Revision, Time, TxId};
+use crate::types::{Time, TxId};
 
 /// Calls that wait in memory for their turn; what is due beyond that waits in the store.
 const WAITING_MAX: usize = 50_000;
+
+/// One destination has at most this part of them, and this one whatever the others have: one that
+/// does not answer, with ever so much that waits for it, takes no other's place.
+const SHARE: usize = 10;
+const SHARE_LEAST: usize = 200;
+
+/// Most pages of what is due that are read before others have their turn: some milliseconds.
+const PAGES_MAX: usize = 5;
 
 /// How long the dispatcher sleeps at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -63,6 +71,8 @@ pub struct CallSettings {
     pub per_destination_max: usize,
     /// Most attempts a second at one destination; `None`: no limit.
     pub per_second: Option<u32>,
+    /// About so many calls wait in memory for their turn.
+    pub waiting_max: usize,
 }
 
 impl Default for CallSettings {
@@ -73,6 +83,7 @@ impl Default for CallSettings {
             in_flight_max: 2048,
             per_destination_max: 256,
             per_second: None,
+            waiting_max: WAITING_MAX,
         }
     }
 }
@@ -83,76 +94,6 @@ impl fmt::Debug for CallSettings {
             .field("public_url", &self.public_url)
             .field("secrets", &self.secrets.keys())
             .finish_non_exhaustive()
-    }
-}
-
-/// What is measured of calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallFigures {
-    /// Attempts on their way.
-    pub in_flight: u64,
-    /// Calls that are due and wait for their turn.
-    pub waiting: u64,
-    /// Destinations that are left alone for now.
-    pub breakers_open: u64,
-    /// Attempts that were answered with success.
-    pub succeeded: u64,
-    /// Attempts that were answered otherwise.
-    pub refused: u64,
-    /// Attempts without an answer.
-    pub lost: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    in_flight: AtomicU64,
-    waiting: AtomicU64,
-    breakers_open: AtomicU64,
-    succeeded: AtomicU64,
-    refused: AtomicU64,
-    lost: AtomicU64,
-}
-
-/// Tells those who speak with other services that there is something new for them, and counts
-/// what the dispatcher does.
-#[derive(Debug)]
-pub(super) struct Bell {
-    /// The earliest due time that was staged since the dispatcher last looked.
-    from: AtomicU64,
-    /// The commit that staged the last of them.
-    staged: watch::Sender<Revision>,
-    /// The last commit that changed whom else is told of what; `None`: nobody any more.
-    pub(super) webhooks: watch::Sender<Option<Revision>>,
-    counters: Counters,
-}
-
-impl Bell {
-    pub(super) fn new() -> Self {
-        let staged = watch::Sender::new(Revision::ZERO);
-        let webhooks = watch::Sender::new(Some(Revision::ZERO));
-        Self { from: AtomicU64::new(u64::MAX), staged, webhooks, counters: Counters::default() }
-    }
-
-    /// A commit set a call due.
-    pub(super) fn ring(&self, due: Time, revision: Revision) {
-        // Whoever takes the time knows of the commit, or sees that there is a newer one than it
-        // knows of and keeps the time; whoever came in between is woken once more.
-        self.staged.send_replace(revision);
-        self.from.fetch_min(due.ms(), Ordering::AcqRel);
-        self.staged.send_replace(revision);
-    }
-
-    pub(super) fn figures(&self) -> CallFigures {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
-        CallFigures {
-            in_flight: read(&counters.in_flight),
-            waiting: read(&counters.waiting),
-            breakers_open: read(&counters.breakers_open),
-            succeeded: read(&counters.succeeded),
-            refused: read(&counters.refused),
-            lost: read(&counters.lost),
-        }
     }
 }
 
@@ -280,6 +221,13 @@ struct Destination {
     tried: u32,
     /// Nothing is sent before.
     not_before: Option<Instant>,
+    /// From here on there is more for it in the store.
+    more_from: Option<Bytes>,
+}
+
+/// The key of what is due from a time on.
+fn due_from(at: Time) -> Bytes {
+    Key::Mark(Mark::CallDue(at, TxId::new(0), 0)).encode().into()
 }
 
 /// An attempt's place among those that are on their way: it is given back when its task ends,
@@ -304,8 +252,8 @@ struct Dispatcher {
     /// What was on its way and due again already when it was read: it is read again.
     again_from: Time,
     waiting: usize,
-    /// Up to here everything that is durable was read.
-    read_to: Time,
+    /// Everything before this that is durable was read.
+    next: Bound<Bytes>,
     next_due: Option<Time>,
 }
 
@@ -320,7 +268,7 @@ impl Dispatcher {
             out: HashSet::new(),
             again_from: Time::MAX,
             waiting: 0,
-            read_to: Time::ZERO,
+            next: Bound::Included(due_from(Time::ZERO)),
             next_due: None,
         }
     }
@@ -331,7 +279,8 @@ impl Dispatcher {
             return;
         }
         let mut bell = app.bell.staged.subscribe();
-        let mut from = Time::ZERO;
+        // Whose commits may not have been durable yet when they were taken.
+        let mut kept = Time::MAX;
         loop {
             // What was staged by now is durable before it is looked for.
             let staged = *bell.borrow_and_update();
@@ -339,14 +288,12 @@ impl Dispatcher {
                 return;
             }
             let rung = Time::from_ms(app.bell.from.swap(u64::MAX, Ordering::AcqRel));
-            from = from.min(rung);
-            if self.read(from.min(self.read_to)).is_err() {
-                return;
-            }
-            if *bell.borrow() == staged {
-                from = Time::MAX;
-            }
+            self.back_to(due_from(rung.min(kept)));
+            let Ok(more) = self.read() else { return };
+            // By the next turn they are known.
+            kept = if *bell.borrow() == staged { Time::MAX } else { rung };
             let wake = self.start(&app);
+            let more = self.refill() || more;
             self.note(&app);
             tokio::select! {
                 changed = bell.changed() => if changed.is_err() { return },
@@ -356,50 +303,106 @@ impl Dispatcher {
                         self.done(done);
                     }
                 }
+                () = tokio::task::yield_now(), if more => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         }
     }
 
-    /// Reads what is due into the queues.
-    fn read(&mut self, from: Time) -> Result<(), Refusal> {
+    /// From here on it is read again.
+    fn back_to(&mut self, key: Bytes) {
+        if let Bound::Included(at) | Bound::Excluded(at) = &self.next
+            && key <= *at
+        {
+            self.next = Bound::Included(key);
+        }
+    }
+
+    /// Reads a part of what is due into the queues; whether there is more.
+    fn read(&mut self) -> Result<bool, Refusal> {
         let app = Arc::clone(&self.sender.app);
-        let room = WAITING_MAX.saturating_sub(self.waiting);
-        if room == 0 {
-            self.read_to = self.read_to.min(from);
+        let now = app.now();
+        let mut range = KeyRange::prefix(Key::CALLS_DUE);
+        for _ in 0..PAGES_MAX {
+            range.from = self.next.clone();
+            let page = app.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = app.guard(page.map_err(Into::into))?;
+            self.next_due = None;
+            for row in &page.rows {
+                let Some(Key::Mark(Mark::CallDue(due, tx, number))) = Key::decode(&row.key) else {
+                    continue;
+                };
+                if due > now {
+                    self.next_due = Some(due);
+                    break;
+                }
+                self.queue(&app, due, (tx, number), &row.key)?;
+            }
+            match page.next {
+                Some(next) if self.next_due.is_none() => self.next = Bound::Excluded(next),
+                _ => {
+                    self.next = Bound::Included(due_from(now));
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts a call that is due into the queue of its destination, if there is room.
+    fn queue(
+        &mut self,
+        app: &App,
+        due: Time,
+        call: (TxId, u32),
+        key: &Bytes,
+    ) -> Result<(), Refusal> {
+        if self.out.contains(&call) {
+            self.again_from = self.again_from.min(due);
             return Ok(());
         }
-        let now = app.now();
-        // What is known already takes no room.
-        let (found, next) = app.due_calls(from, now, room + self.queued.len() + self.out.len())?;
-        self.next_due = next;
-        self.read_to = match next {
-            Some(next) if next <= now => next,
-            _ => now,
-        };
-        for (due, tx, number) in found {
-            if self.out.contains(&(tx, number)) {
-                self.again_from = self.again_from.min(due);
-                continue;
-            }
-            if self.queued.contains(&(tx, number)) {
-                continue;
-            }
-            let read = read_fact(&*app.store, View::Committed, &Fact::Tx(tx));
-            let url = match app.guard(read)?.map(|(record, _)| record) {
-                Some(record) => match &*record {
-                    Record::Tx(tx) => tx.call(number).map(|call| call.ask.url.clone()),
-                    _ => None,
-                },
-                None => None,
-            };
-            let Some(url) = url else { continue };
-            let destination: Arc<str> = destination(&url).into();
-            self.queued.insert((tx, number));
-            self.waiting += 1;
-            self.destinations.entry(destination).or_default().queue.push_back((tx, number));
+        if self.queued.contains(&call) {
+            return Ok(());
         }
+        let (tx, number) = call;
+        let read = read_fact(&*app.store, View::Committed, &Fact::Tx(tx));
+        let url = match app.guard(read)?.map(|(record, _)| record) {
+            Some(record) => match &*record {
+                Record::Tx(tx) => tx.call(number).map(|call| call.ask.url.clone()),
+                _ => None,
+            },
+            None => None,
+        };
+        let Some(url) = url else { return Ok(()) };
+        let most = self.share();
+        let destination = self.destinations.entry(destination(&url).into()).or_default();
+        if destination.queue.len() >= most || destination.more_from.is_some() {
+            if destination.more_from.as_ref().is_none_or(|from| key < from) {
+                destination.more_from = Some(key.clone());
+            }
+            return Ok(());
+        }
+        destination.queue.push_back(call);
+        self.queued.insert(call);
+        self.waiting += 1;
         Ok(())
+    }
+
+    /// How many may wait for one destination.
+    fn share(&self) -> usize {
+        let all = self.sender.settings.waiting_max;
+        let part = if self.waiting < all { SHARE } else { SHARE_LEAST };
+        (all / part).max(1)
+    }
+
+    /// Has what waits in the store for those that have room again read; whether there is any.
+    fn refill(&mut self) -> bool {
+        let low = self.share() / 2;
+        let has_room = |at: &&mut Destination| at.queue.len() <= low;
+        let from = self.destinations.values_mut().filter(has_room);
+        let Some(from) = from.filter_map(|at| at.more_from.take()).min() else { return false };
+        self.back_to(from);
+        true
     }
 
     /// Starts what may be started; when to look again.
@@ -461,7 +464,8 @@ impl Dispatcher {
             return;
         };
         self.out.remove(&call);
-        self.read_to = self.read_to.min(std::mem::replace(&mut self.again_from, Time::MAX));
+        let again_from = std::mem::replace(&mut self.again_from, Time::MAX);
+        self.back_to(due_from(again_from));
         let Some(destination) = self.destinations.get_mut(&name) else { return };
         destination.out = destination.out.saturating_sub(1);
         match verdict {
@@ -490,10 +494,13 @@ impl Dispatcher {
             }
             Verdict::Nothing => {}
         }
-        if destination.queue.is_empty() && destination.out == 0 && destination.failures == 0 {
+        let is_idle = destination.queue.is_empty() && destination.out == 0;
+        if is_idle && destination.more_from.is_none() && destination.failures == 0 {
             self.destinations.remove(&name);
         } else if self.destinations.len() > DESTINATIONS_MAX {
-            self.destinations.retain(|_, at| !at.queue.is_empty() || at.out > 0);
+            let is_needed =
+                |at: &Destination| !at.queue.is_empty() || at.out > 0 || at.more_from.is_some();
+            self.destinations.retain(|_, at| is_needed(at));
         }
     }
 

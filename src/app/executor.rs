@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::access::Caches;
 use super::answers::{self, Counts, Keyed, Known, Used};
-use super::calls::Bell;
+use super::bell::Bell;
 use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};

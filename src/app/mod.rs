@@ -28,6 +28,7 @@ mod answers;
 mod api;
 #[allow(clippy::module_inception, reason = "the application itself")]
 mod app;
+mod bell;
 mod cache;
 mod calls;
 mod chance;
@@ -55,8 +56,9 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
+pub use bell::CallFigures;
 pub(crate) use calls::unless_it_panics;
-pub use calls::{CallFigures, CallSettings, Calls, DueCalls};
+pub use calls::{CallSettings, Calls, DueCalls};
 pub use feed::{
     EventId, EventPage, FeedEvent, Followed, Follower, Head, HistoryPage, ProofReader, Scope,
     Teller,

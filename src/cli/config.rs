@@ -206,6 +206,7 @@ fn calls(settings: &Settings, listen: SocketAddr) -> Result<CallSettings, String
         per_destination_max: number("calls_per_destination")?
             .unwrap_or(defaults.per_destination_max),
         per_second: number("calls_per_second")?.and_then(|rate| u32::try_from(rate).ok()),
+        waiting_max: defaults.waiting_max,
     })
 }
 

@@ -1,9 +1,10 @@
 //! Calls to other services over real sockets: what becomes of them when a service refuses, fails,
 //! hangs, loses its answers, and when both sides are killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -212,12 +213,20 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
 
 /// Hears every request and answers each with this.
 async fn listening(answer: &'static str) -> (String, mpsc::Receiver<String>) {
+    answering(move |_| answer.to_owned()).await
+}
+
+/// Hears every request and answers each with what this makes of it.
+async fn answering(
+    answer: impl Fn(&str) -> String + Send + Sync + 'static,
+) -> (String, mpsc::Receiver<String>) {
+    let answer = Arc::new(answer);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (tell, heard) = mpsc::channel(100);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let tell = tell.clone();
+            let (tell, answer) = (tell.clone(), Arc::clone(&answer));
             tokio::spawn(async move {
                 let mut bytes = Vec::new();
                 let whole = |bytes: &[u8]| {
@@ -234,7 +243,9 @@ async fn listening(answer: &'static str) -> (String, mpsc::Receiver<String>) {
                         _ => return,
                     }
                 }
-                tell.send(String::from_utf8(bytes).unwrap()).await.unwrap();
+                let request = String::from_utf8(bytes).unwrap();
+                let answer = answer(&request);
+                tell.send(request).await.unwrap();
                 drop(stream.write_all(answer.as_bytes()).await);
             });
         }
@@ -378,6 +389,68 @@ async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
         .collect();
     let late = times.windows(2).find(|pair| pair[0] > pair[1]);
     assert!(late.is_none(), "out of order: {late:?}");
+}
+
+/// Calls that a service wants later survive kill -9 too, and are made in the order in which they
+/// are due, each once. `ABIDE_WAITING` says how many.
+#[tokio::test]
+async fn calls_that_rest_survive_a_kill_and_are_made_in_order() {
+    let count = std::env::var("ABIDE_WAITING").ok().and_then(|count| count.parse().ok());
+    let count: usize = count.unwrap_or(500);
+    let seen: Mutex<BTreeSet<String>> = Mutex::default();
+    let (address, mut heard) = answering(move |request| {
+        let after = seconds_in(request);
+        let status =
+            if seen.lock().unwrap().insert(after.clone()) { "408 Later" } else { "200 OK" };
+        format!(
+            "HTTP/1.1 {status}\r\nretry-after: {after}\r\ncontent-length: 0\r\nconnection: \
+             close\r\n\r\n"
+        )
+    })
+    .await;
+    let mut server = Options::dev().arg("--calls-per-destination=1").start();
+    let document = format!(
+        "abide: 1\nworkflow: rests\ninput: {{ type: object, properties: {{ after: {{ type: string \
+         }} }} }}\nfirst: call\nsteps:\n  call:\n    call: {{ url: '=\"http://{address}/\" + \
+         data.after', retry: {{ attempts: 2, first: 1ms, max: 1ms }} }}\n    next: {{ end: called \
+         }}\n"
+    );
+    publish(&server, "rests", document).await;
+    let alice = server.user("alice").await;
+    let mut ids = Vec::new();
+    for n in 0..count {
+        // In another order than that in which they are due.
+        let after = (3600 + (n * 7919) % count).to_string();
+        let input = json!({"input": {"after": after}});
+        let started = alice.post("/v1/workflows/rests/transactions", input).await.ok().json();
+        ids.push((started["id"].as_str().unwrap().to_owned(), after));
+        heard.recv().await.unwrap();
+    }
+    let mut due: BTreeMap<String, Time> = BTreeMap::new();
+    for (id, after) in ids {
+        let rests = |shown: &Value| {
+            let call = &shown["calls"][0];
+            call["attempts"] == 1 && call["status"] == "due"
+        };
+        let shown = until(&alice, &id, rests).await;
+        let shown = shown["calls"][0]["due_at"].as_str().unwrap().to_owned();
+        due.insert(after, shown.parse().unwrap());
+    }
+    server.crash_and_restart();
+    server.advance(&format!("{}s", 3600 + count)).await;
+    let mut made = Vec::new();
+    while made.len() < count {
+        let request = tokio::time::timeout(PATIENCE, heard.recv()).await;
+        made.push(due[&seconds_in(&request.expect("all are made").unwrap())]);
+    }
+    assert!(heard.try_recv().is_err(), "each once");
+    let late = made.windows(2).find(|pair| pair[0] > pair[1]);
+    assert!(late.is_none(), "out of order: {late:?}");
+}
+
+/// The number that a request's path is.
+fn seconds_in(request: &str) -> String {
+    request.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned()
 }
 
 /// A service that asks to be left alone is, for so long, in seconds or until a date; then it is

@@ -209,3 +209,35 @@ async fn calls_are_begun_anew_after_a_panic() {
     calls.stop().await;
     house.app.close().await;
 }
+
+/// However much waits for a destination that does not answer: what is for another one is sent, and
+/// nothing of it is left out when it answers again.
+#[tokio::test]
+async fn what_waits_for_one_destination_takes_no_place_of_others() {
+    let house = House::new().await;
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, _requests) = service().await;
+    let settings = CallSettings { per_destination_max: 1, waiting_max: 4, ..Default::default() };
+    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    publish(&house, &asks(&silent.local_addr().unwrap().to_string())).await;
+    let mut held_up = Vec::new();
+    for _ in 0..20 {
+        held_up.push(start(&house, &alice, "asks").await);
+    }
+    publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
+    let other = start(&house, &alice, "asks").await;
+    let calls = house.app.start_calls(client, settings);
+    assert_eq!(ended(&house, other).await.status, Status::Completed);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = silent.accept().await {
+            answer(stream, "200 OK").await;
+        }
+    });
+    for id in held_up {
+        assert_eq!(ended(&house, id).await.status, Status::Completed);
+    }
+    calls.stop().await;
+    house.app.close().await;
+}

@@ -1,0 +1,79 @@
+//! What tells those who speak with other services that there is something new for them, and what is
+//! counted of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use crate::types::{Revision, Time};
+
+/// What is measured of calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallFigures {
+    /// Attempts on their way.
+    pub in_flight: u64,
+    /// Calls that are due and wait for their turn.
+    pub waiting: u64,
+    /// Destinations that are left alone for now.
+    pub breakers_open: u64,
+    /// Attempts that were answered with success.
+    pub succeeded: u64,
+    /// Attempts that were answered otherwise.
+    pub refused: u64,
+    /// Attempts without an answer.
+    pub lost: u64,
+}
+
+/// What the dispatcher counts.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) in_flight: AtomicU64,
+    pub(super) waiting: AtomicU64,
+    pub(super) breakers_open: AtomicU64,
+    pub(super) succeeded: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) lost: AtomicU64,
+}
+
+/// Tells those who speak with other services that there is something new for them, and counts
+/// what the dispatcher does.
+#[derive(Debug)]
+pub(super) struct Bell {
+    /// The earliest due time that was staged since the dispatcher last looked.
+    pub(super) from: AtomicU64,
+    /// The commit that staged the last of them.
+    pub(super) staged: watch::Sender<Revision>,
+    /// The last commit that changed whom else is told of what; `None`: nobody any more.
+    pub(super) webhooks: watch::Sender<Option<Revision>>,
+    pub(super) counters: Counters,
+}
+
+impl Bell {
+    pub(super) fn new() -> Self {
+        let staged = watch::Sender::new(Revision::ZERO);
+        let webhooks = watch::Sender::new(Some(Revision::ZERO));
+        Self { from: AtomicU64::new(u64::MAX), staged, webhooks, counters: Counters::default() }
+    }
+
+    /// A commit set a call due.
+    pub(super) fn ring(&self, due: Time, revision: Revision) {
+        // Whoever takes the time knows of the commit, or sees that there is a newer one than it
+        // knows of and keeps the time; whoever came in between is woken once more.
+        self.staged.send_replace(revision);
+        self.from.fetch_min(due.ms(), Ordering::AcqRel);
+        self.staged.send_replace(revision);
+    }
+
+    pub(super) fn figures(&self) -> CallFigures {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let counters = &self.counters;
+        CallFigures {
+            in_flight: read(&counters.in_flight),
+            waiting: read(&counters.waiting),
+            breakers_open: read(&counters.breakers_open),
+            succeeded: read(&counters.succeeded),
+            refused: read(&counters.refused),
+            lost: read(&counters.lost),
+        }
+    }
+}
