@@ -57,7 +57,7 @@
 //! | waits without jitter, without growth, without a cap | `a_wait_is_any_...`, `a_rest_is_any_...` |
 //! | a breaker that never opens; never asks again, all ask at once | `a_breaker_opens_...`; `one_attempt_tries_...` |
 //! | a header in the log; in what an attempt came to | `a_calls_secret_is_in_nothing_...` |
-//! | what waits for one destination takes others' places | `what_waits_for_one_destination_...` |
+//! | what is beyond a destination's share is left in the store | `what_waits_for_one_destination_...` |
 //! | undoing is measured with what it undoes; with what is sent | `undoing_is_never_too_much` |
 //! | a hook's message without a time is forgotten after a day; one with a time is never too old | `a_message_that_is_sent_again_after_...` |
 //! | an attempt that panics keeps its place | `an_attempt_that_panics_...` |
