@@ -245,6 +245,8 @@ struct Dispatcher {
     /// The places that are taken, by the task that has each.
     places: HashMap<Id, Place>,
     destinations: BTreeMap<Arc<str>, Destination>,
+    /// Whose turn it was last: the others come before it when places are scarce.
+    served: Arc<str>,
     /// What waits for its turn.
     queued: HashSet<(TxId, u32)>,
     /// What is on its way.
@@ -264,6 +266,7 @@ impl Dispatcher {
             attempts: JoinSet::new(),
             places: HashMap::new(),
             destinations: BTreeMap::new(),
+            served: "".into(),
             queued: HashSet::new(),
             out: HashSet::new(),
             again_from: Time::MAX,
@@ -414,7 +417,10 @@ impl Dispatcher {
         }
         let settings = &self.sender.settings;
         let pause = settings.per_second.map(|rate| Duration::from_secs(1) / rate.max(1));
-        for (name, destination) in &mut self.destinations {
+        let mut destinations: Vec<_> = self.destinations.iter_mut().collect();
+        let behind = destinations.partition_point(|(name, _)| **name <= self.served);
+        destinations.rotate_left(behind);
+        for (name, destination) in destinations {
             while !destination.queue.is_empty() {
                 if self.attempts.len() >= settings.in_flight_max {
                     return wake;
@@ -434,6 +440,7 @@ impl Dispatcher {
                 if let Some(pause) = pause {
                     destination.not_before = Some(now + pause);
                 }
+                self.served.clone_from(name);
                 destination.out += 1;
                 self.waiting -= 1;
                 self.queued.remove(&(tx, number));

@@ -241,3 +241,41 @@ async fn what_waits_for_one_destination_takes_no_place_of_others() {
     calls.stop().await;
     house.app.close().await;
 }
+
+/// Where places are scarce, destinations take turns: one with much to ask, however quick its
+/// answers, does not keep the others waiting.
+#[tokio::test]
+async fn destinations_take_turns() {
+    let house = House::new().await;
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let (tell, mut asked) = mpsc::channel(100);
+    let mut places = Vec::new();
+    for _ in 0..2 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let place = listener.local_addr().unwrap().to_string();
+        places.push(place.clone());
+        let tell = tell.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tell.send(place.clone()).await.unwrap();
+                answer(stream, "200 OK").await;
+            }
+        });
+    }
+    // The busy one is the first in the order of names, too.
+    places.sort();
+    for (place, calls) in places.iter().zip([5, 1]) {
+        publish(&house, &asks(place)).await;
+        for _ in 0..calls {
+            start(&house, &alice, "asks").await;
+        }
+    }
+    let settings = CallSettings { in_flight_max: 1, ..CallSettings::default() };
+    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let calls = house.app.start_calls(client, settings);
+    assert_eq!(asked.recv().await.as_ref(), Some(&places[0]));
+    assert_eq!(asked.recv().await.as_ref(), Some(&places[1]), "its turn");
+    calls.stop().await;
+    house.app.close().await;
+}
