@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use super::super::StoreError;
 use super::files::{self, Io};
 
-const FORMAT: &str = "abide data 2\n";
+const FORMAT: &str = "abide data 3\n";
 /// In the directory from the first moment of its creation until `FORMAT` is there.
 const CREATING: &str = "creating";
 
