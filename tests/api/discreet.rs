@@ -1,4 +1,4 @@
-//! What is not told: hidden data by way of errors and of what is stuck, claims that have lapsed,
+//! What is not told: hidden data by way of errors, of what is stuck and of a migration, claims that have lapsed,
 //! secrets by way of a reference.
 
 use serde_json::{Value, json};
@@ -96,6 +96,26 @@ steps:
     }
     let seen = admin.get(&tx).await.ok().json();
     assert!(seen["stuck"]["message"].as_str().unwrap().contains("VERY-HIGH"), "{seen}");
+}
+
+/// What a new version adds to the data is as hidden in what is told of the migration.
+#[tokio::test]
+async fn a_migration_tells_no_default_that_is_hidden() {
+    let server = dev();
+    let admin = server.admin().await;
+    let steps = "first: rest\nsteps: { rest: { by: [owner], next: { end: done } } }\n";
+    let head = "abide: 1\nworkflow: moved\nstart: { by: [role:customer] }\n";
+    publish(&admin, "moved", &format!("{head}{steps}")).await;
+    let alice = with_role(&server, "alice", "customer").await;
+    let tx = started(&alice, "moved", json!({})).await;
+    let more = "show: { risk: [role:officer] }\ndata: { note: SEEN, risk: VERY-HIGH }\n";
+    publish(&admin, "moved", &format!("{head}{more}{steps}")).await;
+    admin.post(&format!("{tx}/migrate"), json!({})).await.ok();
+    let history = format!("{tx}/history");
+    let told = alice.get(&history).await.ok().json().to_string();
+    assert!(told.contains("SEEN") && !told.contains("VERY-HIGH"), "{told}");
+    let told = admin.get(&history).await.ok().json().to_string();
+    assert!(told.contains("VERY-HIGH"), "{told}");
 }
 
 /// A claim lapses by itself, for those who look as well.
