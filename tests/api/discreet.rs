@@ -1,5 +1,5 @@
-//! What is not told: hidden data by way of errors, of what is stuck and of a migration, claims that have lapsed,
-//! secrets by way of a reference.
+//! What is not told: hidden data by way of errors, of what is stuck and of a migration, claims that
+//! have lapsed, secrets by way of a reference.
 
 use serde_json::{Value, json};
 
