@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use ahash::RandomState;
+
 use super::Answer;
 use crate::engine::{Digest, Refusal};
 use crate::records::value::{self, AnswerCountV1, AnswerToWrite, AnswerV1};
@@ -88,7 +90,7 @@ pub(super) fn look_up(
 /// of it was counted too often, never too seldom.
 #[derive(Default)]
 pub(super) struct Counts {
-    ahead: HashMap<Scope, Ahead>,
+    ahead: HashMap<Scope, Ahead, RandomState>,
 }
 
 /// A count as it is written, and how much of it is not used yet.
@@ -186,7 +188,7 @@ impl Counts {
 #[derive(Default)]
 pub(super) struct Used {
     /// The beginnings of the keys' hashes; another key with the same is looked for, and not found.
-    under: HashMap<TxId, Vec<u64>>,
+    under: HashMap<TxId, Vec<u64>, RandomState>,
 }
 
 impl Used {

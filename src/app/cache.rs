@@ -6,8 +6,10 @@
 //! everybody reads the store: what is acknowledged as ended is dead at once.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
 
 use crate::types::Revision;
 
@@ -17,7 +19,7 @@ const SHARDS: usize = 256;
 struct Shard<K, V> {
     /// Nothing that was read before this revision may be put in.
     floor: Revision,
-    entries: HashMap<K, V>,
+    entries: HashMap<K, V, RandomState>,
 }
 
 /// A bounded cache.
@@ -30,7 +32,7 @@ pub(super) struct Fresh<K, V> {
 impl<K: Eq + Hash + Copy, V: Clone> Fresh<K, V> {
     /// An empty one of at most so many entries.
     pub(super) fn new(entries_max: usize) -> Self {
-        let shard = || Mutex::new(Shard { floor: Revision::ZERO, entries: HashMap::new() });
+        let shard = || Mutex::new(Shard { floor: Revision::ZERO, entries: HashMap::default() });
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| shard()).collect(),

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ahash::RandomState;
+
 use super::{DecodeError, Key, read_parts, value};
 use crate::engine::{AtHand, Fact, Facts, Loaded, Mark, Record, TX_PAGE};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
@@ -21,7 +23,9 @@ pub enum ReadError {
 
 /// Versions of workflows, read once: they never change, and reading one compiles it.
 #[derive(Debug, Default)]
-pub struct Definitions(Mutex<HashMap<Fact, (Arc<Record>, Revision)>>);
+pub struct Definitions(Mutex<Versions>);
+
+type Versions = HashMap<Fact, (Arc<Record>, Revision), RandomState>;
 
 impl Definitions {
     /// Most versions that are kept; beyond it all are forgotten and read again.
@@ -46,7 +50,7 @@ impl Definitions {
         Ok(loaded)
     }
 
-    fn kept(&self) -> MutexGuard<'_, HashMap<Fact, (Arc<Record>, Revision)>> {
+    fn kept(&self) -> MutexGuard<'_, Versions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -54,7 +58,7 @@ impl Definitions {
 /// Records that are at hand, decoded.
 #[derive(Debug, Default)]
 pub struct Hot {
-    records: HashMap<Fact, Loaded>,
+    records: HashMap<Fact, Loaded, RandomState>,
 }
 
 impl Hot {
@@ -94,14 +98,14 @@ pub struct Reader<'a> {
     definitions: &'a Definitions,
     /// What was loaded.
     pub facts: Facts,
-    pub(super) parts: HashMap<Fact, u8>,
+    pub(super) parts: HashMap<Fact, u8, RandomState>,
 }
 
 impl<'a> Reader<'a> {
     /// Nothing loaded yet.
     #[must_use]
     pub fn new(store: &'a dyn Store, view: View, definitions: &'a Definitions) -> Self {
-        Self { store, view, definitions, facts: Facts::default(), parts: HashMap::new() }
+        Self { store, view, definitions, facts: Facts::default(), parts: HashMap::default() }
     }
 
     /// The same, with what is at hand.

@@ -29,7 +29,7 @@ use super::files::{self, Io};
 use super::index::Index;
 use super::note::Position;
 use super::place::{Home, Spot};
-use super::tables::Table;
+use super::table::Table;
 use crate::types::Revision;
 
 const MAGIC: [u8; 8] = *b"ABIDEBAS";
@@ -104,8 +104,8 @@ impl BaseWriter {
     /// Takes in what a merge changed behind the walk.
     pub(super) fn amend(&mut self, table: &Table) -> Result<(), StoreError> {
         let Some(cursor) = self.cursor.clone() else { return Ok(()) };
-        let passed = (Bound::Unbounded, Bound::Included(&cursor));
-        for (key, kept) in table.range::<Bytes, _>(passed) {
+        let passed = KeyRange { from: Bound::Unbounded, to: Bound::Included(cursor) };
+        for (key, kept) in table.range(&passed) {
             self.row(key, kept.slot.revision, kept.slot.value.as_ref())?;
         }
         Ok(())

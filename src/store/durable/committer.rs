@@ -103,17 +103,17 @@ impl Committer {
     fn write(&mut self, group: Group) -> Result<(), StoreError> {
         let Group { frame, writes, last, link, commits } = group;
         let started = Instant::now();
-        let Some((header, at)) = self.put(frame)? else { return Ok(()) };
+        let Some((header, at, spare)) = self.put(frame)? else { return Ok(()) };
         self.segment.sync()?;
         let shared = &self.shared;
         shared.counters.group(commits, header.padded(), started.elapsed());
         self.segment.note_frame(&header, at);
         self.position = Position { revision: last, link, ..self.position };
         let frame = Spot { home: Home::Journal(self.segment.sequence), offset: at };
-        let (active_bytes, replaced) = shared.memory.publish(&writes, frame, self.position);
+        let (active_bytes, replaced) = shared.memory.publish(writes, frame, self.position);
         shared.durable.store(last.get(), Ordering::Release);
         shared.writable.store(self.writable(), Ordering::Release);
-        let waiters = shared.stage().settle(&writes, last);
+        let waiters = shared.stage().settle(last, spare);
         shared.admitted.notify_all();
         for waiter in waiters {
             // A receipt that nobody awaits any more is no failure.
@@ -127,8 +127,11 @@ impl Committer {
     }
 
     /// Writes a frame, unsynced, into this segment or the next; `None`: abandoned while waiting
-    /// for a segment.
-    fn put(&mut self, frame: FrameBuilder) -> Result<Option<(FrameHeader, u64)>, StoreError> {
+    /// for a segment. Gives back the frame's memory.
+    fn put(
+        &mut self,
+        frame: FrameBuilder,
+    ) -> Result<Option<(FrameHeader, u64, Vec<u8>)>, StoreError> {
         let bytes = padded(frame.payload_bytes()) as u64;
         if self.position.offset + bytes > self.segment.capacity {
             let Some(segment) = self.next_segment() else { return Ok(None) };
@@ -143,7 +146,7 @@ impl Committer {
         let at = self.position.offset;
         self.segment.write(&frame, at)?;
         self.position.offset = at + bytes;
-        Ok(Some((header, at)))
+        Ok(Some((header, at, frame)))
     }
 
     fn next_segment(&self) -> Option<Arc<Segment>> {
@@ -178,7 +181,8 @@ impl Committer {
     /// An empty frame at the end: a damaged last group is then told apart from one that a crash
     /// cut off, since a good frame follows it. Left out where there is no room for it.
     fn seal(&mut self) -> Result<(), StoreError> {
-        let frame = FrameBuilder::new(self.position.revision.next(), self.position.link);
+        let frame =
+            FrameBuilder::new(self.position.revision.next(), self.position.link, Vec::new());
         if self.position.offset + padded(0) as u64 <= self.segment.capacity {
             self.put(frame)?;
             self.segment.sync()?;

@@ -49,9 +49,11 @@ pub(super) const fn padded(payload_bytes: usize) -> usize {
 }
 
 impl FrameBuilder {
-    /// An empty frame whose first commit will be `first`, after `link`.
-    pub(super) fn new(first: Revision, link: Link) -> Self {
-        let mut bytes = vec![0; HEADER];
+    /// An empty frame whose first commit will be `first`, after `link`, in memory that was used
+    /// before: what lies in it is forgotten.
+    pub(super) fn new(first: Revision, link: Link, mut bytes: Vec<u8>) -> Self {
+        bytes.clear();
+        bytes.resize(HEADER, 0);
         bytes[24..56].copy_from_slice(&link.0);
         Self { bytes, commits: 0, first }
     }

@@ -31,6 +31,7 @@ mod segment;
 mod shared;
 mod stage;
 mod stats;
+mod table;
 mod tables;
 #[cfg(test)]
 #[allow(

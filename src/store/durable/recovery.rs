@@ -220,7 +220,7 @@ fn take_in(
             Written { revision, write, offset }
         }));
     }
-    if memory.publish(&writes, spot, position).0 > options.apply_after_bytes {
+    if memory.publish(writes, spot, position).0 > options.apply_after_bytes {
         for (key, kept) in memory.freeze().table.iter() {
             index.apply(key, kept)?;
         }

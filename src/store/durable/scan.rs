@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::super::{KeyRange, Order, Page, Row, StoreError, View};
 use super::shared::Shared;
-use super::tables::{Slot, Table, bounds, ordered};
+use super::table::Table;
+use super::tables::{Slot, bounds};
 use crate::types::Revision;
 
 /// A page of at most `limit` rows, full unless nothing is left.
@@ -59,10 +60,10 @@ fn read(
     reach: usize,
 ) -> Result<(Revision, Vec<Row>, bool), StoreError> {
     let frozen = shared.memory.read().frozen();
-    let empty = Table::new();
+    let empty = Table::default();
     let table = frozen.as_deref().unwrap_or(&empty);
     let below = shared.index.rows(range, order);
-    let mut settled = Merged::new(ordered(table, range, order), below, order);
+    let mut settled = Merged::new(table.ordered(range, order), below, order);
     let rows = settled.by_ref().take(reach).collect::<Result<Vec<Row>, _>>()?;
     let is_all = rows.len() < reach;
     // What was read covers the range up to here; with nothing left behind, all of it.

@@ -5,6 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use ahash::RandomState;
+
 use super::super::chain::Link;
 use super::super::{Batch, Promise, Receipt, StoreError, Write};
 use super::frame::{FrameBuilder, encoded_bytes, padded};
@@ -14,6 +16,9 @@ use crate::types::Revision;
 use bytes::Bytes;
 
 type Waiter = Promise;
+
+/// Largest memory of a frame that is kept to be used again.
+const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A write of a commit that has its place in a frame.
 #[derive(Clone, Debug)]
@@ -50,13 +55,15 @@ pub(super) struct Stage {
     bytes: usize,
     in_flight_bytes: usize,
     /// Newest writes that are not durable yet.
-    pending: HashMap<Bytes, Slot>,
+    pending: HashMap<Bytes, Slot, RandomState>,
     waiters: VecDeque<(Revision, Waiter)>,
     last: Revision,
     link: Link,
     /// A random secret of this process: salts are derived from it.
     salt_key: [u8; 32],
     group_bytes_max: usize,
+    /// Memory of a frame that was written: the next one is as large, mostly, and need not grow.
+    spare: Vec<u8>,
     /// Set once, when the store stops; what every later commit is answered.
     pub(super) stopped: Option<StoreError>,
 }
@@ -68,12 +75,13 @@ impl Stage {
             groups: VecDeque::new(),
             bytes: 0,
             in_flight_bytes: 0,
-            pending: HashMap::new(),
+            pending: HashMap::default(),
             waiters: VecDeque::new(),
             last: position.revision,
             link: position.link,
             salt_key,
             group_bytes_max,
+            spare: Vec::new(),
             stopped: None,
         }
     }
@@ -105,7 +113,7 @@ impl Stage {
         if !self.groups.back().is_some_and(grows) {
             let revision = self.last.next();
             self.groups.push_back(Group {
-                frame: FrameBuilder::new(revision, self.link),
+                frame: FrameBuilder::new(revision, self.link, std::mem::take(&mut self.spare)),
                 writes: Vec::new(),
                 last: self.last,
                 link: self.link,
@@ -154,14 +162,14 @@ impl Stage {
     }
 
     /// Everything up to `durable` is durable and visible: forgets it here; answers with those who
-    /// wait for it.
-    pub(super) fn settle(&mut self, writes: &[Written], durable: Revision) -> Vec<Waiter> {
+    /// wait for it. `spare` is the memory of the frame that is on the disk now.
+    pub(super) fn settle(&mut self, durable: Revision, spare: Vec<u8>) -> Vec<Waiter> {
         self.in_flight_bytes = 0;
-        for Written { revision, write, .. } in writes {
-            if self.pending.get(&write.key).is_some_and(|slot| slot.revision == *revision) {
-                self.pending.remove(&write.key);
-            }
+        if spare.capacity() <= SPARE_BYTES_MAX {
+            self.spare = spare;
         }
+        // Few are left: those of the commits that came while the disk was busy.
+        self.pending.retain(|_, slot| slot.revision > durable);
         let ready = self.waiters.partition_point(|(revision, _)| *revision <= durable);
         self.waiters.drain(..ready).map(|(_, waiter)| waiter).collect()
     }

@@ -6,16 +6,16 @@
 //! that change, so a reader that looks at active, frozen and sled in this order always sees one
 //! revision, provided that no table is frozen while it reads: that is what the gate is for.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
-use super::super::{KeyRange, Order, Write};
+use super::super::{KeyRange, Write};
 use super::note::Position;
 use super::place::Spot;
 use super::stage::Written;
+use super::table::Table;
 use crate::types::Revision;
 
 /// The newest write of a key.
@@ -36,12 +36,9 @@ pub(super) struct Kept {
     pub(super) spot: Spot,
 }
 
-/// Keys with their newest writes.
-pub(super) type Table = BTreeMap<Bytes, Kept>;
-
-/// What a table entry takes beside its key and value: two `Bytes`, the slot, its spot, a share of
-/// a node.
-const ENTRY_BYTES: usize = 152;
+/// What a table entry takes beside its key and value: two `Bytes`, the key's beginning, the slot,
+/// its spot, a share of a node.
+const ENTRY_BYTES: usize = 184;
 
 /// Both tables, and how far they reach.
 #[derive(Debug)]
@@ -78,7 +75,7 @@ pub(super) struct Still<'a>(
 impl Memory {
     /// Empty tables that begin at `position`.
     pub(super) fn new(position: Position) -> Self {
-        let tables = Tables { active: Table::new(), active_bytes: 0, frozen: None, position };
+        let tables = Tables { active: Table::default(), active_bytes: 0, frozen: None, position };
         Self { tables: RwLock::new(tables), gate: RwLock::new(()) }
     }
 
@@ -100,7 +97,7 @@ impl Memory {
     /// wait until the receipts are resolved.
     pub(super) fn publish(
         &self,
-        writes: &[Written],
+        writes: Vec<Written>,
         frame: Spot,
         position: Position,
     ) -> (usize, Vec<Kept>) {
@@ -108,10 +105,10 @@ impl Memory {
         let mut tables = self.write();
         for Written { revision, write: Write { key, value }, offset } in writes {
             let kept = Kept {
-                slot: Slot { revision: *revision, value: value.clone() },
-                spot: Spot { offset: frame.offset + *offset as u64, ..frame },
+                slot: Slot { revision, value },
+                spot: Spot { offset: frame.offset + offset as u64, ..frame },
             };
-            replaced.extend(tables.put(key.clone(), kept));
+            replaced.extend(tables.put(key, kept));
         }
         tables.position = position;
         (tables.active_bytes, replaced)
@@ -171,7 +168,7 @@ impl Tables {
 
     /// The active table's part of a range.
     pub(super) fn active_range(&self, range: &KeyRange) -> Vec<(Bytes, Slot)> {
-        let found = self.active.range::<Bytes, _>(bounds(range));
+        let found = self.active.range(range);
         found.map(|(key, kept)| (key.clone(), kept.slot.clone())).collect()
     }
 }
@@ -179,17 +176,4 @@ impl Tables {
 /// A range as the standard library's maps take it.
 pub(super) fn bounds(range: &KeyRange) -> (Bound<&Bytes>, Bound<&Bytes>) {
     (range.from.as_ref(), range.to.as_ref())
-}
-
-/// Entries of a table in the order of a scan.
-pub(super) fn ordered<'a>(
-    table: &'a Table,
-    range: &'a KeyRange,
-    order: Order,
-) -> Box<dyn Iterator<Item = (&'a Bytes, &'a Slot)> + 'a> {
-    let found = table.range::<Bytes, _>(bounds(range)).map(|(key, kept)| (key, &kept.slot));
-    match order {
-        Order::Ascending => Box::new(found),
-        Order::Descending => Box::new(found.rev()),
-    }
 }

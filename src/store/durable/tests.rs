@@ -18,7 +18,8 @@ use super::options::Options;
 use super::place::{self, Content, Home, Spot};
 use super::roots::{self, Roots};
 use super::segment::{FIRST_FRAME, Segment};
-use super::tables::{Kept, Slot, Table};
+use super::table::Table;
+use super::tables::{Kept, Slot};
 use super::values::Values;
 use crate::types::Revision;
 
@@ -30,7 +31,7 @@ fn batch(number: u8) -> Batch {
 }
 
 fn frame(commits: u8) -> (Bytes, Link) {
-    let mut builder = FrameBuilder::new(Revision::new(41), Link([9; 32]));
+    let mut builder = FrameBuilder::new(Revision::new(41), Link([9; 32]), vec![1; 100]);
     let mut link = Link([9; 32]);
     for number in 0..commits {
         (link, _) = builder.push(link, &[number; 16], &batch(number));
@@ -265,9 +266,10 @@ fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
     let new = long("new");
     let merge =
         [(10, None), (20, Some(&*new)), (701, None), (801, Some("new")), (2000, Some("new"))];
-    let mut table = Table::new();
+    let mut table = Table::default();
     for (number, value) in merge {
-        table.extend([settled.write(number, 2, value)]);
+        let (key, kept) = settled.write(number, 2, value);
+        table.insert(key, kept);
     }
     writer.amend(&table).unwrap();
     while !writer.walk(&settled.index, 500).unwrap() {}
