@@ -15,7 +15,7 @@ use super::executor::{Done, End, Executor, Job, Work};
 use super::feed::Feed;
 use super::passwords::Passwords;
 use super::{
-    Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Secret,
+    Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Render, Secret,
     Settings, Stopped,
 };
 use crate::engine::{
@@ -178,14 +178,42 @@ impl App {
     /// everything that it rests on is durable. When the future is dropped the command still
     /// happens, if it was taken.
     pub async fn execute(&self, command: Command, envelope: Envelope) -> Answered {
+        self.finish(self.begin(command, envelope)).await
+    }
+
+    /// Has a command taken into the queue, unless a password must be hashed first or it is answered
+    /// without; [`App::finish`] waits for what comes of it. Apart, so that whoever waits keeps
+    /// little: what a command needs is moved as seldom as can be.
+    #[must_use]
+    pub fn begin(&self, command: Command, envelope: Envelope) -> Begun {
         let Envelope { actor, client, request, idempotency, render } = envelope;
         let keyed = match self.keyed(&command, &actor, idempotency) {
             Ok(keyed) => keyed,
-            Err(refusal) => return fresh((render)(Err(&refusal), self.store.durable())),
+            Err(refusal) => return self.refused(&render, &refusal),
         };
-        if let Some(keyed) = &keyed
-            && command.hashes()
-        {
+        if command.hashes() {
+            let ask = HashingAsk { command, actor, client, request, keyed, render };
+            return Begun(Stage::Hashes(Box::new(ask)));
+        }
+        match self.mint(&command, &actor, &client) {
+            Ok(evidence) => self.take(Job::new(command, actor, evidence, request, keyed), render),
+            Err(refusal) => self.refused(&render, &refusal),
+        }
+    }
+
+    /// The answer to a command that was begun, when everything that it rests on is durable.
+    pub async fn finish(&self, Begun(stage): Begun) -> Answered {
+        match stage {
+            Stage::Answered(answered) => answered,
+            // Boxed: it is seldom, and its room would be made and moved for every command.
+            Stage::Hashes(ask) => Box::pin(self.finish_hashing(*ask)).await,
+            Stage::Taken { done, spare } => self.answered(done, spare).await,
+        }
+    }
+
+    async fn finish_hashing(&self, ask: HashingAsk) -> Answered {
+        let HashingAsk { command, actor, client, request, keyed, render } = ask;
+        if let Some(keyed) = &keyed {
             // The executor looks again, in order; this spares the work of hashing a password for
             // a request that was answered long ago.
             let known = answers::look_up(&*self.store, View::Committed, keyed, self.clock.now());
@@ -193,25 +221,42 @@ impl App {
                 return Answered { answer, replayed: true };
             }
         }
-        let evidence = match self.prepare(&command, &actor, &client).await {
-            Ok(evidence) => evidence,
-            Err(refusal) => return fresh((render)(Err(&refusal), self.store.durable())),
+        let begun = match self.prepare(&command, &actor, &client).await {
+            Ok(evidence) => self.take(Job::new(command, actor, evidence, request, keyed), render),
+            Err(refusal) => self.refused(&render, &refusal),
         };
-        let (reply, done) = oneshot::channel();
-        // Without a key nothing is kept, and the caller renders, not the executor.
-        let (render, spare) = match keyed {
-            Some(_) => (Some(render), None),
-            None => (None, Some(render)),
-        };
-        let job = Job { command, actor, evidence, request, keyed, render, reply };
-        if let Err((job, refusal)) = self.enqueue(job) {
-            let render = spare.or(job.render);
-            return render.map_or_else(unanswered, |render| {
-                fresh((render)(Err(&refusal), self.store.durable()))
-            });
+        match begun.0 {
+            Stage::Taken { done, spare } => self.answered(done, spare).await,
+            Stage::Answered(answered) => answered,
+            Stage::Hashes(_) => unanswered(),
         }
-        let done = self.settle(done).await;
-        match done {
+    }
+
+    /// Puts a job into the queue. Without a key nothing is kept, and the caller renders, not the
+    /// executor.
+    fn take(&self, asked: (Job, oneshot::Receiver<Done>), render: Render) -> Begun {
+        let (mut job, done) = asked;
+        let spare = if job.keyed.is_some() {
+            job.render = Some(render);
+            None
+        } else {
+            Some(render)
+        };
+        match self.enqueue(job) {
+            Ok(()) => Begun(Stage::Taken { done, spare }),
+            Err((job, refusal)) => match spare.or(job.render) {
+                Some(render) => self.refused(&render, &refusal),
+                None => Begun(Stage::Answered(unanswered())),
+            },
+        }
+    }
+
+    fn refused(&self, render: &Render, refusal: &Refusal) -> Begun {
+        Begun(Stage::Answered(fresh((render)(Err(refusal), self.store.durable()))))
+    }
+
+    async fn answered(&self, done: oneshot::Receiver<Done>, spare: Option<Render>) -> Answered {
+        match self.settle(done).await {
             Ok(Done { end: End::Kept(answer), .. }) => fresh(answer),
             Ok(Done { end: End::Replayed(answer), .. }) => Answered { answer, replayed: true },
             Ok(Done { end: End::Fresh(result, revision), render, .. }) => {
@@ -256,9 +301,7 @@ impl App {
     /// Whatever refuses it.
     pub async fn call(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
         let evidence = self.prepare(&command, &actor, &Client::default()).await?;
-        let (reply, done) = oneshot::channel();
-        let request = "".into();
-        let job = Job { command, actor, evidence, request, keyed: None, render: None, reply };
+        let (job, done) = Job::new(command, actor, evidence, "".into(), None);
         self.enqueue(job).map_err(|(_, refusal)| refusal)?;
         self.settle(done).await?.result()
     }
@@ -268,9 +311,7 @@ impl App {
     pub(super) fn note(&self, command: Command, actor: Actor) {
         let mint = self.mint(&command, &actor, &Client::default());
         let Ok(evidence) = mint else { return };
-        let (reply, _) = oneshot::channel();
-        let request = "".into();
-        let job = Job { command, actor, evidence, request, keyed: None, render: None, reply };
+        let (job, _) = Job::new(command, actor, evidence, "".into(), None);
         if self.enqueue(job).is_err() {
             tracing::warn!("a denial is missing in the audit log: the queue is full");
         }
@@ -382,6 +423,27 @@ impl App {
             Err(refusal) => Err(refuse(refusal)),
         }
     }
+}
+
+/// A command on its way ([`App::begin`]).
+pub struct Begun(Stage);
+
+enum Stage {
+    /// It needs no turn.
+    Answered(Answered),
+    /// A password must be hashed first.
+    Hashes(Box<HashingAsk>),
+    /// It is in the queue. Who renders, where no answer is kept.
+    Taken { done: oneshot::Receiver<Done>, spare: Option<Render> },
+}
+
+struct HashingAsk {
+    command: Command,
+    actor: Actor,
+    client: Client,
+    request: Arc<str>,
+    keyed: Option<Keyed>,
+    render: Render,
 }
 
 fn fresh(answer: super::Answer) -> Answered {

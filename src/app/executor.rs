@@ -75,6 +75,20 @@ pub(super) struct Job {
     pub(super) reply: oneshot::Sender<Done>,
 }
 
+impl Job {
+    /// A job that nobody renders an answer for yet, and where it is told what became of it.
+    pub(super) fn new(
+        command: Command,
+        actor: Actor,
+        evidence: Evidence,
+        request: Arc<str>,
+        keyed: Option<Keyed>,
+    ) -> (Self, oneshot::Receiver<Done>) {
+        let (reply, done) = oneshot::channel();
+        (Self { command, actor, evidence, request, keyed, render: None, reply }, done)
+    }
+}
+
 /// What became of a command.
 pub(super) struct Done {
     pub(super) end: End,

@@ -23,6 +23,14 @@ use crate::app::{Access, Client, Envelope, Idempotency};
 use crate::engine::{Actor, Command, IfMatch, Outcome, SessionView};
 use crate::types::Revision;
 
+/// A command, and how its outcome is written: what most changes make of a request.
+pub struct Act {
+    /// It.
+    pub command: Command,
+    /// The answer to its outcome.
+    pub write: fn(&Outcome, Revision) -> Result<Reply, Problem>,
+}
+
 /// A request that its route has let in.
 #[derive(Debug)]
 pub struct Call {
@@ -127,39 +135,52 @@ impl Call {
     }
 
     /// Has the command done, exactly once for its Idempotency-Key. `write` makes the answer to
-    /// its outcome; refusals become problems.
-    pub async fn execute<W>(self, command: Command, write: W) -> Reply
+    /// its outcome; refusals become problems. Taken at once; of the request nothing is kept while
+    /// it is waited for.
+    pub fn execute<W>(
+        self,
+        command: Command,
+        write: W,
+    ) -> impl Future<Output = Reply> + Send + use<W>
     where
         W: Fn(&Outcome, Revision) -> Result<Reply, Problem> + Send + Sync + 'static,
     {
         // Only what opens a session or checks a password notes from where it came.
         let noted = command.hashes() || command.hands_out().is_some();
         let client = if noted { self.client() } else { Client::default() };
-        let told = is_told(&command).then(|| (command.name(), named(&self.access.actor)));
         let request: Arc<str> = self.id.to_string().into();
+        let told = is_told(&command).then(|| {
+            let (actor, address) = (named(&self.access.actor), self.address);
+            Box::new(Told { request: Arc::clone(&request), act: command.name(), actor, address })
+        });
         let instance = Arc::clone(&request);
         let render = move |done: Result<&Outcome, &crate::engine::Refusal>, revision| {
             let written = done.map_err(Problem::from).and_then(|outcome| write(outcome, revision));
             written.unwrap_or_else(|problem| Reply::problem(&problem, &instance)).into()
         };
+        let Self { api, access, idempotency, .. } = self;
         let envelope = Envelope {
-            actor: self.access.actor,
+            actor: access.actor,
             client,
-            request: Arc::clone(&request),
-            idempotency: self.idempotency,
+            request,
+            idempotency,
             render: Box::new(render),
         };
-        let reply = Reply::from(self.api.app.execute(command, envelope).await);
-        if let Some((act, actor)) = told {
-            let status = reply.status.as_u16();
-            tracing::info!(%request, act, actor, address = %self.address, status, "security");
+        let begun = api.app.begin(command, envelope);
+        async move {
+            let reply = Reply::from(api.app.finish(begun).await);
+            if let Some(told) = told {
+                let Told { request, act, actor, address } = *told;
+                let status = reply.status.as_u16();
+                tracing::info!(%request, act, actor, %address, status, "security");
+            }
+            reply
         }
-        reply
     }
 
     /// The same for a command whose outcome is of no interest: 204.
-    pub async fn execute_quietly(self, command: Command) -> Reply {
-        self.execute(command, |_, _| Ok(Reply::empty(StatusCode::NO_CONTENT))).await
+    pub fn execute_quietly(self, command: Command) -> impl Future<Output = Reply> + Send + use<> {
+        self.execute(command, |_, _| Ok(Reply::empty(StatusCode::NO_CONTENT)))
     }
 
     /// Refuses what does not come from the same origin, for a login.
@@ -170,6 +191,14 @@ impl Call {
         let allowed = self.api.origins.allowed(&self.headers).is_some();
         browser::guard_login(browser::origin(&self.headers, self.scheme), allowed)
     }
+}
+
+/// What the log tells of a command, besides the records.
+struct Told {
+    request: Arc<str>,
+    act: &'static str,
+    actor: String,
+    address: IpAddr,
 }
 
 /// Whether the log tells of it, besides the records (ASVS 5.0, 16.3.1 and 16.3.2): attempts to

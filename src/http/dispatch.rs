@@ -25,7 +25,7 @@ use warp::{Filter, Rejection};
 
 use super::Api;
 use super::browser;
-use super::call::Call;
+use super::call::{Act, Call};
 use super::flow::Flow;
 use super::input::{self, Media, Query};
 use super::problem::{Code, Problem};
@@ -33,7 +33,7 @@ use super::rates::Standing;
 use super::reply::Reply;
 use super::route::{Describe, Handler, Route, Verb};
 use super::schemas::object;
-use super::server::{BodyError, ClientAddress, RequestBody, RequestId, RoutePattern, Scheme};
+use super::server::{Arrival, BodyError, RequestBody, RequestId, RoutePattern, Scheme};
 use super::trie::Parameters;
 use crate::app::{Access, Idempotency};
 use crate::engine::{Actor, Command};
@@ -99,27 +99,16 @@ pub fn service(
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
-        .and(warp::ext::get::<ClientAddress>())
-        .and(warp::ext::get::<Scheme>())
-        .and(warp::ext::get::<RequestId>())
+        .and(warp::ext::get::<Arrival>())
         .and(warp::ext::optional::<OnUpgrade>())
         .and(warp::body::stream())
-        .then(
-            move |method,
-                  path: FullPath,
-                  query,
-                  headers,
-                  address: ClientAddress,
-                  scheme,
-                  id,
-                  upgrade,
-                  body| {
-                let api = Arc::clone(&api);
-                let (path, address) = (path.as_str().to_owned(), address.0);
-                let head = Head { method, path, query, headers, address, scheme, id, upgrade };
-                async move { on_wire(answer(api, head, body).await) }
-            },
-        )
+        .then(move |method, path: FullPath, query, headers, arrival, upgrade, body| {
+            let api = Arc::clone(&api);
+            let Arrival { client: address, scheme, id, .. } = arrival;
+            let path = path.as_str().to_owned();
+            let head = Head { method, path, query, headers, address, scheme, id, upgrade };
+            async move { on_wire(answer(api, head, body).await) }
+        })
         .recover(recovered);
     warp::service(routes)
 }
@@ -255,6 +244,10 @@ where
             }
             answered => answered,
         },
+        Handler::Act(act) => {
+            let Act { command, write } = act(&call)?;
+            Ok(call.execute(command, write).await)
+        }
         Handler::Later(answer) => answer(call).await,
     }
 }

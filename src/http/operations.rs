@@ -14,7 +14,7 @@ use super::browser;
 use super::metrics::Metrics;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::server::{Limits, RequestId, RoutePattern, Scheme};
+use super::server::{Arrival, Limits, RoutePattern, Scheme};
 
 /// Connections to the operations port: a handful of scrapers and probes.
 const OPERATIONS_CONNECTIONS: usize = 64;
@@ -65,8 +65,8 @@ pub fn limits(of_the_api: &Limits) -> Limits {
 pub fn routes(readiness: Readiness, metrics: Metrics) -> BoxedFilter<(Response,)> {
     warp::method()
         .and(warp::path::full())
-        .and(warp::ext::get::<RequestId>())
-        .map(move |method: Method, path: FullPath, id: RequestId| {
+        .and(warp::ext::get::<Arrival>())
+        .map(move |method: Method, path: FullPath, Arrival { id, .. }| {
             let get = method == Method::GET || method == Method::HEAD;
             let (route, reply) = match path.as_str() {
                 "/livez" if get => ("/livez", Ok(Reply::json_bytes(&br#"{"status":"ok"}"#[..]))),

@@ -6,12 +6,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::call::Call;
+use super::call::{Act, Call};
 use super::input::Media;
 use super::problem::{Code, Problem};
-use super::reply::Reply;
 use super::route::{Body, Doc};
-use super::transactions::{CLAIM, execute, id};
+use super::transactions::{CLAIM, act, id};
 use crate::engine::{Command, MigrateAsk, Repair};
 use crate::types::StepName;
 
@@ -56,10 +55,10 @@ pub(super) const REPLACE: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn replace(call: Call) -> Result<Reply, Problem> {
-    let tx = id(&call)?;
+pub(super) fn replace(call: &Call) -> Result<Act, Problem> {
+    let tx = id(call)?;
     let ReplaceBody { data } = call.json()?;
-    Ok(execute(call, Command::Repair { tx, repair: Repair::Replace { data } }).await)
+    Ok(act(Command::Repair { tx, repair: Repair::Replace { data } }))
 }
 
 pub(super) const PAUSE: Doc = Doc {
@@ -69,9 +68,9 @@ pub(super) const PAUSE: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn pause(call: Call) -> Result<Reply, Problem> {
-    let tx = id(&call)?;
-    Ok(execute(call, Command::Pause { tx, pause: true }).await)
+pub(super) fn pause(call: &Call) -> Result<Act, Problem> {
+    let tx = id(call)?;
+    Ok(act(Command::Pause { tx, pause: true }))
 }
 
 pub(super) const RESUME: Doc = Doc {
@@ -81,9 +80,9 @@ pub(super) const RESUME: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn resume(call: Call) -> Result<Reply, Problem> {
-    let tx = id(&call)?;
-    Ok(execute(call, Command::Pause { tx, pause: false }).await)
+pub(super) fn resume(call: &Call) -> Result<Act, Problem> {
+    let tx = id(call)?;
+    Ok(act(Command::Pause { tx, pause: false }))
 }
 
 pub(super) const MIGRATE: Doc = Doc {
@@ -107,8 +106,8 @@ pub(super) const MIGRATE: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn migrate(call: Call) -> Result<Reply, Problem> {
-    let tx = id(&call)?;
+pub(super) fn migrate(call: &Call) -> Result<Act, Problem> {
+    let tx = id(call)?;
     let MigrateBody { version, steps, dry_run } = call.json()?;
-    Ok(execute(call, Command::Migrate { tx, ask: MigrateAsk { version, steps, dry_run } }).await)
+    Ok(act(Command::Migrate { tx, ask: MigrateAsk { version, steps, dry_run } }))
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use http::Method;
 use schemars::{Schema, SchemaGenerator};
 
-use super::call::Call;
+use super::call::{Act, Call};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
@@ -25,7 +25,9 @@ pub enum Handler {
     Page(fn(&Call) -> Reply),
     /// Answers at once.
     Now(fn(&Call) -> Result<Reply, Problem>),
-    /// Waits for a commit.
+    /// Has a command done, whose outcome is the answer.
+    Act(fn(&Call) -> Result<Act, Problem>),
+    /// Waits for a commit, or for something else.
     Later(fn(Call) -> Answering),
 }
 

@@ -48,6 +48,9 @@ macro_rules! handler {
     (page $room:ident::$handler:ident) => {
         Handler::Page($room::$handler)
     };
+    (act $room:ident::$handler:ident) => {
+        Handler::Act($room::$handler)
+    };
     (later $room:ident::$handler:ident) => {
         Handler::Later(|call| Box::pin($room::$handler(call)))
     };
@@ -117,26 +120,26 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/values/{set}/{key}"                PublisherOrService now values::get             GET;
     DELETE "/v1/values/{set}/{key}"                PublisherOrService later values::delete        DELETE;
 
-    POST   "/v1/workflows/{name}/transactions"     Actor          later transactions::start       START;
+    POST   "/v1/workflows/{name}/transactions"     Actor          act   transactions::start       START;
     GET    "/v1/transactions"                      Actor          now   transactions::list        LIST;
     GET    "/v1/transactions/{id}"                 Actor          later transactions::show        SHOW;
     GET    "/v1/transactions/{id}/history"         Actor          now   live::history             HISTORY;
     GET    "/v1/transactions/{id}/events"          Actor          later live::of_transaction      OF_TRANSACTION;
     GET    "/v1/events"                            Actor          later live::events              EVENTS;
     GET    "/v1/socket"                            Caller         later socket::open              OPEN;
-    POST   "/v1/transactions/{id}/steps/{step}"    Actor          later transactions::submit      SUBMIT;
-    POST   "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::claim       CLAIM;
-    DELETE "/v1/transactions/{id}/steps/{step}/claim" Actor       later transactions::release     RELEASE;
-    POST   "/v1/transactions/{id}/challenges/{name}/resend" Actor later transactions::resend      RESEND;
+    POST   "/v1/transactions/{id}/steps/{step}"    Actor          act   transactions::submit      SUBMIT;
+    POST   "/v1/transactions/{id}/steps/{step}/claim" Actor       act   transactions::claim       CLAIM;
+    DELETE "/v1/transactions/{id}/steps/{step}/claim" Actor       act   transactions::release     RELEASE;
+    POST   "/v1/transactions/{id}/challenges/{name}/resend" Actor act   transactions::resend      RESEND;
     POST   "/v1/inbox/claim"                       Actor          later inbox::claim              CLAIM;
-    POST   "/v1/transactions/{id}/cancel"          Actor          later transactions::cancel      CANCEL;
-    POST   "/v1/transactions/{id}/retry"           Operator       later transactions::retry       RETRY;
+    POST   "/v1/transactions/{id}/cancel"          Actor          act   transactions::cancel      CANCEL;
+    POST   "/v1/transactions/{id}/retry"           Operator       act   transactions::retry       RETRY;
     POST   "/v1/callbacks/{token}"                 Anyone         later callbacks::answer        ANSWER;
-    POST   "/v1/transactions/{id}/skip"            Operator       later transactions::skip        SKIP;
-    POST   "/v1/transactions/{id}/replace"         Operator       later operators::replace        REPLACE;
-    POST   "/v1/transactions/{id}/pause"           Operator       later operators::pause          PAUSE;
-    POST   "/v1/transactions/{id}/resume"          Operator       later operators::resume         RESUME;
-    POST   "/v1/transactions/{id}/migrate"         Operator       later operators::migrate        MIGRATE;
+    POST   "/v1/transactions/{id}/skip"            Operator       act   transactions::skip        SKIP;
+    POST   "/v1/transactions/{id}/replace"         Operator       act   operators::replace        REPLACE;
+    POST   "/v1/transactions/{id}/pause"           Operator       act   operators::pause          PAUSE;
+    POST   "/v1/transactions/{id}/resume"          Operator       act   operators::resume         RESUME;
+    POST   "/v1/transactions/{id}/migrate"         Operator       act   operators::migrate        MIGRATE;
     POST   "/v1/transactions/bulk"                 Operator       later bulk::begin               BEGIN;
     GET    "/v1/transactions/bulk/{id}"            Operator       now   bulk::show                SHOW;
 

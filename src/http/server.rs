@@ -3,16 +3,16 @@
 //! warp's own `serve` sets no timer and no cap, so the loop is ours, and warp's filters are only
 //! the service behind it. What every service behind [`serve`] may rely on:
 //!
-//! - each request carries the extensions [`Peer`], [`ClientAddress`], [`Scheme`] and [`RequestId`];
+//! - each request carries the extension [`Arrival`];
 //! - its target and its headers are within [`Limits`], its body fails with [`BodyError::Slow`]
 //!   when it does not arrive in time;
 //! - a panic answers 500 to its own request and to nobody else;
 //! - a response extension [`RoutePattern`] names the route in the access log and in the metrics.
 //!
-//! `warp::addr::remote()` is always `None` behind this loop: read [`Peer`].
+//! `warp::addr::remote()` is always `None` behind this loop: read [`Arrival::peer`].
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,13 +52,18 @@ use super::metrics::Metrics;
 /// enough not to spin, short enough not to be felt.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The socket address at the other end of the connection: of a client, or of a proxy before it.
+/// A request extension: how it came. One, since each costs an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
-
-/// The address of the client: the peer's, or what a configured proxy says it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientAddress(pub std::net::IpAddr);
+pub struct Arrival {
+    /// The socket address at the other end of the connection: of a client, or of a proxy before it.
+    pub peer: SocketAddr,
+    /// The address of the client: the peer's, or what a configured proxy says it is.
+    pub client: IpAddr,
+    /// How the client speaks to us, or to the configured proxy before us.
+    pub scheme: Scheme,
+    /// The request's name.
+    pub id: RequestId,
+}
 
 /// How the client speaks to us, or to the configured proxy before us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

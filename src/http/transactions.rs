@@ -5,7 +5,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, unexpected};
+use super::call::{Act, Call, unexpected};
 use super::input::{self, Media, parameter};
 use super::lists;
 use super::problem::{Code, Problem};
@@ -349,12 +349,13 @@ fn written(view: &TxView, created: bool) -> Result<Reply, Problem> {
     Ok(reply)
 }
 
-pub(super) async fn execute(call: Call, command: Command) -> Reply {
-    call.execute(command, |outcome, _| match outcome {
+/// A command whose outcome is the transaction.
+pub(super) fn act(command: Command) -> Act {
+    let write = |outcome: &Outcome, _| match outcome {
         Outcome::Transaction { view, created } => written(view, *created),
         other => Err(unexpected(other)),
-    })
-    .await
+    };
+    Act { command, write }
 }
 
 /// The transaction that the path names; what cannot be one is none.
@@ -429,12 +430,12 @@ const REFUSALS: &[Code] = &[
     Code::AmountOutOfRange,
 ];
 
-pub(super) async fn start(call: Call) -> Result<Reply, Problem> {
+pub(super) fn start(call: &Call) -> Result<Act, Problem> {
     let Start { input, reference } = call.json()?;
     let workflow = call.parameters.at(0).parse();
     let workflow = workflow.map_err(|_| Problem::from(Refusal::NotFound("workflow")))?;
     let ask = StartAsk { workflow, input: input.unwrap_or_default(), reference };
-    Ok(execute(call, Command::Start(Box::new(ask))).await)
+    Ok(act(Command::Start(Box::new(ask))))
 }
 
 /// A revision of the past.
@@ -579,11 +580,11 @@ fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)
 }
 
-pub(super) async fn submit(call: Call) -> Result<Reply, Problem> {
-    let (tx, if_match) = (id(&call)?, call.if_match()?);
+pub(super) fn submit(call: &Call) -> Result<Act, Problem> {
+    let (tx, if_match) = (id(call)?, call.if_match()?);
     let step = call.parameters.at(1).into();
     let input = call.json_value()?;
-    Ok(execute(call, Command::Submit { tx, step, input, if_match }).await)
+    Ok(act(Command::Submit { tx, step, input, if_match }))
 }
 
 pub(super) const CLAIM: Doc = Doc {
@@ -603,9 +604,9 @@ pub(super) const CLAIM: Doc = Doc {
     ..Doc::PLAIN
 };
 
-pub(super) async fn claim(call: Call) -> Result<Reply, Problem> {
-    let (tx, step) = (id(&call)?, call.parameters.at(1).into());
-    Ok(execute(call, Command::Claim { tx, step }).await)
+pub(super) fn claim(call: &Call) -> Result<Act, Problem> {
+    let (tx, step) = (id(call)?, call.parameters.at(1).into());
+    Ok(act(Command::Claim { tx, step }))
 }
 
 pub(super) const RELEASE: Doc = Doc {
@@ -615,9 +616,9 @@ pub(super) const RELEASE: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn release(call: Call) -> Result<Reply, Problem> {
-    let (tx, step) = (id(&call)?, call.parameters.at(1).into());
-    Ok(execute(call, Command::Release { tx, step }).await)
+pub(super) fn release(call: &Call) -> Result<Act, Problem> {
+    let (tx, step) = (id(call)?, call.parameters.at(1).into());
+    Ok(act(Command::Release { tx, step }))
 }
 
 pub(super) const RESEND: Doc = Doc {
@@ -627,9 +628,9 @@ pub(super) const RESEND: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn resend(call: Call) -> Result<Reply, Problem> {
-    let (tx, challenge) = (id(&call)?, call.parameters.at(1).into());
-    Ok(execute(call, Command::Resend { tx, challenge }).await)
+pub(super) fn resend(call: &Call) -> Result<Act, Problem> {
+    let (tx, challenge) = (id(call)?, call.parameters.at(1).into());
+    Ok(act(Command::Resend { tx, challenge }))
 }
 
 pub(super) const CANCEL: Doc = Doc {
@@ -655,10 +656,10 @@ pub(super) const CANCEL: Doc = Doc {
     ..Doc::PLAIN
 };
 
-pub(super) async fn cancel(call: Call) -> Result<Reply, Problem> {
-    let (tx, if_match) = (id(&call)?, call.if_match()?);
+pub(super) fn cancel(call: &Call) -> Result<Act, Problem> {
+    let (tx, if_match) = (id(call)?, call.if_match()?);
     let CancelBody { reason } = call.json()?;
-    Ok(execute(call, Command::Cancel { tx, reason, if_match }).await)
+    Ok(act(Command::Cancel { tx, reason, if_match }))
 }
 
 pub(super) const RETRY: Doc = Doc {
@@ -668,9 +669,9 @@ pub(super) const RETRY: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn retry(call: Call) -> Result<Reply, Problem> {
-    let tx = id(&call)?;
-    Ok(execute(call, Command::Repair { tx, repair: Repair::Retry }).await)
+pub(super) fn retry(call: &Call) -> Result<Act, Problem> {
+    let tx = id(call)?;
+    Ok(act(Command::Repair { tx, repair: Repair::Retry }))
 }
 
 pub(super) const SKIP: Doc = Doc {
@@ -684,14 +685,14 @@ pub(super) const SKIP: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) async fn skip(call: Call) -> Result<Reply, Problem> {
-    let tx = id(&call)?;
+pub(super) fn skip(call: &Call) -> Result<Act, Problem> {
+    let tx = id(call)?;
     let SkipBody { reason } = call.json()?;
     if reason.is_empty() || reason.len() > crate::engine::REASON_BYTES_MAX {
         let message = format!("must have 1 to {} bytes", crate::engine::REASON_BYTES_MAX);
         return Err(Problem::field("/reason", "out-of-range", message));
     }
-    Ok(execute(call, Command::Repair { tx, repair: Repair::Skip { reason } }).await)
+    Ok(act(Command::Repair { tx, repair: Repair::Skip { reason } }))
 }
 
 pub(super) const CODES: Doc = Doc {

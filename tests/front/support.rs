@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use abide::http::server::{
-    BodyError, ClientAddress, Drained, Entrance, Limits, RequestBody, RequestId, Scheme, Stop,
-    Stopper, serve,
+    Arrival, BodyError, Drained, Entrance, Limits, RequestBody, Stop, Stopper, serve,
 };
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
@@ -137,7 +136,7 @@ impl tower_service::Service<Request<RequestBody>> for Paths {
 }
 
 async fn respond(request: Request<RequestBody>, gate: Arc<Semaphore>) -> Answer {
-    assert!(request.extensions().get::<RequestId>().is_some());
+    assert!(request.extensions().get::<Arrival>().is_some());
     match request.uri().path() {
         "/echo" => match request.into_body().collect().await {
             Ok(body) => whole(StatusCode::OK, body.to_bytes()),
@@ -152,8 +151,7 @@ async fn respond(request: Request<RequestBody>, gate: Arc<Semaphore>) -> Answer 
         "/flood" => Response::new(Flood { frames: 1024 }.boxed_unsync()),
         "/panic" => panic!("on purpose"),
         "/who" => {
-            let client = request.extensions().get::<ClientAddress>().unwrap().0;
-            let scheme = request.extensions().get::<Scheme>().unwrap();
+            let Arrival { client, scheme, .. } = request.extensions().get::<Arrival>().unwrap();
             whole(StatusCode::OK, format!("{client} {scheme:?}"))
         }
         "/upgrade" => {

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,8 +24,8 @@ use tracing::Instrument as _;
 use super::refusal::Refusal;
 use super::watch::{Taking, UnderWay, Watch};
 use super::{
-    AnswerBody, ClientAddress, Entrance, HttpService, NO_ROUTE, Peer, RequestBody, RequestId,
-    RoutePattern, Scheme,
+    AnswerBody, Arrival, Entrance, HttpService, NO_ROUTE, RequestBody, RequestId, RoutePattern,
+    Scheme,
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,7 +37,7 @@ const LEFT_BYTES_MAX: u64 = 8 * 1024;
 /// The service of one connection, as hyper calls it.
 pub(super) struct Answering<S, B> {
     service: S,
-    peer: Peer,
+    peer: SocketAddr,
     entrance: Arc<Entrance>,
     watch: Arc<Watch>,
     answers: PhantomData<fn() -> B>,
@@ -61,7 +61,7 @@ struct Asked {
 impl<S, B> Answering<S, B> {
     pub(super) const fn new(
         service: S,
-        peer: Peer,
+        peer: SocketAddr,
         entrance: Arc<Entrance>,
         watch: Arc<Watch>,
     ) -> Self {
@@ -109,7 +109,7 @@ where
         let (under_way, refused) = self.watch.begin();
         let scheme = if self.entrance.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let proxies = &self.entrance.proxies;
-        let (client, scheme) = proxies.client(self.peer.0.ip(), scheme, request.headers());
+        let (client, scheme) = proxies.client(self.peer.ip(), scheme, request.headers());
         let http2 = request.version() == Version::HTTP_2;
         let body = request.body();
         let is_small = body.size_hint().exact().is_some_and(|bytes| bytes <= LEFT_BYTES_MAX);
@@ -137,11 +137,8 @@ where
         }
         let least = self.entrance.limits.transfer_time;
         let mut request = request.map(|incoming| RequestBody::new(incoming, least).telling(read));
-        let extensions = request.extensions_mut();
-        extensions.insert(self.peer);
-        extensions.insert(ClientAddress(client));
-        extensions.insert(scheme);
-        extensions.insert(asked.id);
+        let arrival = Arrival { peer: self.peer, client, scheme, id: asked.id };
+        request.extensions_mut().insert(arrival);
         let mut service = self.service.clone();
         let answer = async move {
             let served = std::panic::catch_unwind(AssertUnwindSafe(|| service.call(request)));

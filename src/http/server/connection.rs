@@ -22,7 +22,7 @@ use super::limits::{HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
 use super::pace::Pace;
 use super::stream::{Socket, Stream};
 use super::watch::Watch;
-use super::{AnswerBody, Entrance, HttpService, Limits, Peer, Stop};
+use super::{AnswerBody, Entrance, HttpService, Limits, Stop};
 
 /// Serves one connection until it ends, is idle for too long, or is told to stop.
 pub(super) async fn run<S, B>(
@@ -56,7 +56,7 @@ pub(super) async fn run<S, B>(
     let guard = Guard::new(head_limits, limits.head_time, Arc::clone(&watch));
     let pace = Pace::new(limits.transfer_time);
     let io = TokioIo::new(Stream::new(socket, guard, pace, admission));
-    let answering = Answering::new(service, Peer(peer), Arc::clone(&entrance), Arc::clone(&watch));
+    let answering = Answering::new(service, peer, Arc::clone(&entrance), Arc::clone(&watch));
     let builder = builder(limits, streams.clone());
     let mut serving = pin!(builder.serve_connection_with_upgrades(io, answering));
     let mut stopping = false;
