@@ -42,6 +42,9 @@ pub(super) struct Bench {
     /// Start so many transactions before anything is measured
     #[arg(long, value_name = "N", default_value_t = 0)]
     fill: u64,
+    /// Only this work beside the no-op: a part of its name in the table
+    #[arg(long, value_name = "NAME")]
+    only: Option<String>,
     /// Also measure 4 KiB and fdatasync in this directory, for the bar at one connection
     #[arg(long, value_name = "DIR")]
     disk: Option<PathBuf>,
@@ -78,6 +81,13 @@ pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
         runtime.block_on(measure_live(bench))
     } else {
         runtime.block_on(measure(bench))
+    }
+}
+
+impl Bench {
+    fn measures(&self, work: Work) -> bool {
+        let named = |only: &String| work.name().contains(only.as_str());
+        work == Work::Noop || self.only.as_ref().is_none_or(named)
     }
 }
 
@@ -124,7 +134,7 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
         let mut ceiling = None;
         let works =
             [Work::Noop, Work::Check, Work::Again, Work::Steps, Work::Transfers, Work::OneAccount];
-        for work in works {
+        for work in works.into_iter().filter(|work| bench.measures(*work)) {
             let mut payers = payers[..(*connections).min(payers.len())].to_vec();
             if work == Work::OneAccount {
                 payers.fill(one.clone());
