@@ -2,6 +2,7 @@
 //! hangs, loses its answers, and when both sides are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -96,15 +97,19 @@ async fn publish(server: &Server, name: &str, document: String) {
 
 const ENDED: [&str; 4] = ["completed", "cancelled", "failed", "expired"];
 
-/// Participant and server are killed again and again while sagas are on their way: every one ends
-/// booked or taken back, and each thing was done at most once. `ABIDE_SAGAS` says how many.
+/// Participant and server are killed again and again, at random, while sagas are on their way and
+/// while they are taken back: every one ends booked or taken back, and each thing was done at most
+/// once. `ABIDE_SAGAS` says how many.
 #[tokio::test]
 async fn sagas_survive_kills_of_both_sides() {
     let count = std::env::var("ABIDE_SAGAS").ok().and_then(|count| count.parse().ok());
-    let count: usize = count.unwrap_or(40);
+    let count: usize = count.unwrap_or(300);
     let bad = json!({
         "slow": 10, "slow_ms": 100, "refuse": 4, "error": 8, "hang": 1, "lose": 10,
     });
+    let mild = json!({"lose": 5});
+    let dice = RandomState::new();
+    let falls = |what: (&str, usize), sides: u64| dice.hash_one(what).is_multiple_of(sides);
     let mut server = dev();
     let mut participant = Participant::start(bad.clone());
     publish(&server, "travel", travel(&participant.address)).await;
@@ -115,17 +120,25 @@ async fn sagas_survive_kills_of_both_sides() {
         let start = json!({"input": {"to": "Oslo", "nights": 2}, "reference": format!("r{n}")});
         let answer = alice.post("/v1/workflows/travel/transactions", start).await.ok();
         ids.push(answer.json()["id"].as_str().unwrap().to_owned());
-        // At moments that have nothing to do with what is on its way.
-        if n % 13 == 7 {
+        if falls(("server, starting", n), 20) {
             server.crash_and_restart();
         }
-        if n % 11 == 5 {
+        if falls(("participant, starting", n), 20) {
             participant.crash_and_restart(&bad);
         }
     }
-    participant.behave(json!({"lose": 5})).await;
     let mut found = BTreeMap::new();
-    for id in &ids {
+    for (n, id) in ids.iter().enumerate() {
+        // What is left goes on, or back, meanwhile.
+        if falls(("server, ending", n), 25) {
+            server.crash_and_restart();
+        }
+        if n == count / 2 {
+            participant.behave(mild.clone()).await;
+        }
+        if falls(("participant, ending", n), 25) {
+            participant.crash_and_restart(if n < count / 2 { &bad } else { &mild });
+        }
         let stands = |shown: &Value| shown["status"].as_str().unwrap().to_owned();
         let over = |shown: &Value| {
             let status = stands(shown);
@@ -150,6 +163,7 @@ async fn sagas_survive_kills_of_both_sides() {
             }
         }
     }
+    assert!(outcomes.len() > 1, "all ended alike: {outcomes:?}");
     assert!(outcomes.contains_key("completed"), "none was booked: {outcomes:?}");
 }
 
