@@ -7,6 +7,7 @@ mod downtime;
 mod faults;
 mod history;
 mod idempotency;
+mod many;
 mod operators;
 mod order;
 mod sessions;
@@ -113,6 +114,18 @@ impl House {
 
     async fn admin(&self) -> Actor {
         let seat = self.login("admin").await;
+        self.actor(&seat.token).await.unwrap()
+    }
+
+    async fn operator(&self) -> Actor {
+        let command = Command::Register {
+            username: name("olga"),
+            password: password(PASSWORD),
+            name: None,
+            roles: Some(roles(&["abide:operator"])),
+        };
+        self.run(&self.admin().await, command).await.unwrap();
+        let seat = self.login("olga").await;
         self.actor(&seat.token).await.unwrap()
     }
 

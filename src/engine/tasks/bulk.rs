@@ -101,7 +101,7 @@ pub struct Job {
     pub by: String,
     /// The last transaction that was looked at.
     pub after: TxId,
-    /// Later ones are left alone: they were not there when it began.
+    /// This and later ones are left alone: they were not there when it began.
     pub until: TxId,
     /// How many were looked at.
     pub examined: u64,
@@ -140,7 +140,10 @@ pub(in crate::engine) fn begin(
     if acting.actor != Actor::System && !acting.actor.has(Role::OPERATOR) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }
-    let (id, until) = (JobId::new(draft.mint()), TxId::new(draft.mint()));
+    let id = JobId::new(draft.mint());
+    // Ids begin with their time, and within a millisecond they come in no order: all of this one
+    // are meant, so that none is passed over that was there.
+    let until = TxId::new(u128::from(draft.moment.now.plus(Span::from_ms(1)).ms()) << 80);
     let job = Box::new(Job {
         id,
         filter: ask.filter.clone(),

@@ -42,6 +42,7 @@ pub(in crate::engine) fn apply(
             let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
             empty_inboxes(draft, id, &open)?;
         }
+        TxEvent::Paused => super::queue::put_all(draft, id, false)?,
         TxEvent::Claimed { group, claim } => {
             super::queue::move_group(draft, id, *group, Some(claim))?;
         }
@@ -70,7 +71,10 @@ pub(in crate::engine) fn apply(
     for mark in after.difference(&before) {
         draft.mark(mark.clone());
     }
-    Ok(())
+    match event {
+        TxEvent::Resumed => super::queue::put_all(draft, id, true),
+        _ => Ok(()),
+    }
 }
 
 const fn touches_all_calls(event: &TxEvent) -> bool {

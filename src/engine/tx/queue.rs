@@ -2,7 +2,8 @@
 //!
 //! A step lies in its queue under the time from which on it may be claimed. A claim moves it to
 //! the time at which the claim lapses, so that what is claimed lies behind what is free, and comes
-//! back by itself without anything that happens.
+//! back by itself without anything that happens. While its transaction is paused it lies in none:
+//! however many are paused, those behind them are found.
 
 use super::access::may_submit;
 use super::event::TxEvent;
@@ -41,6 +42,9 @@ pub(super) fn put(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Re
         return Ok(());
     }
     let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    if put && tx.paused {
+        return Ok(());
+    }
     let mark = Mark::Queued(tx.workflow.clone(), open.step.clone(), open.free_at(), id);
     if put {
         draft.mark(mark);
@@ -48,6 +52,12 @@ pub(super) fn put(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Re
         draft.unmark(mark);
     }
     Ok(())
+}
+
+/// Puts all open steps of a transaction into their queues, or takes them out.
+pub(super) fn put_all(draft: &mut Draft<'_>, id: TxId, to: bool) -> Result<(), Stop> {
+    let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
+    open.iter().try_for_each(|open| put(draft, id, open, to))
 }
 
 /// Moves the steps of a group to where a claim, or its end, puts them.
@@ -122,21 +132,24 @@ fn find(
         let look = Fact::Queued(ask.workflow.clone(), ask.step.clone(), after.0, after.1);
         let page = draft.transactions(&look)?;
         for id in page {
-            let Some(tx) = draft.tx(*id)? else { continue };
-            if tx.paused {
-                after = (after.0, *id);
-                continue;
+            // Counted before anything else, so that there is an end whatever lies here.
+            if examined == EXAMINED_MAX {
+                return Ok(found);
             }
+            examined += 1;
+            let Some(tx) = draft.tx(*id)? else { continue };
             let waits = |open: &&Open| open.step == ask.step && open.queued;
             let Some(open) = tx.open.iter().filter(waits).min_by_key(|open| open.free_at()) else {
                 continue;
             };
             after = (open.free_at(), *id);
             // From here on all are claimed.
-            if open.free_at() > now || examined == EXAMINED_MAX {
+            if open.free_at() > now {
                 return Ok(found);
             }
-            examined += 1;
+            if tx.paused {
+                continue;
+            }
             let definition = draft.definition(tx.workflow.clone(), tx.version)?;
             let counted = open.submissions.iter().any(|submission| submission.by.id == me);
             if counted || !may_submit(tx, &definition, open, &acting.actor) {
