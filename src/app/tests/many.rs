@@ -6,7 +6,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::engine::{
-    BulkAction, BulkAsk, BulkFilter, Job, MigrateAsk, QueueAsk, StartAsk, Tx, workflow,
+    BulkAction, BulkAsk, BulkFilter, Job, MigrateAsk, QueueAsk, StartAsk, Status, Tx, workflow,
 };
 use crate::types::TxId;
 
@@ -96,6 +96,72 @@ async fn paused_transactions_are_in_no_queue() {
     assert_eq!(claimed(&house, &alice, 50).await, paused[1..51]);
     house.advance(Span::from_minutes(10)).await;
     assert_eq!(claimed(&house, &alice, 50).await, paused[51..101]);
+    house.app.close().await;
+}
+
+const ORDER: &str = "abide: 1
+workflow: order
+first: begin
+steps:
+  begin:
+    do:
+      - start: { workflow: parcel, reference: '=tx.id + \"/1\"' }
+      - start: { workflow: parcel, reference: '=tx.id + \"/2\"' }
+    next: wait
+  wait: { by: [owner], next: { end: done } }
+";
+
+const PARCEL: &str = "abide: 1
+workflow: parcel
+start: { by: [workflow:order] }
+first: wait
+steps:
+  wait: { by: [owner], next: { end: sent } }
+";
+
+/// Orders with two parcels each.
+async fn orders(house: &House, count: usize) -> Vec<TxId> {
+    publish(house, PARCEL).await;
+    publish(house, ORDER).await;
+    let seat = house.join("alice").await;
+    let alice = house.actor(&seat.token).await.unwrap();
+    let mut orders = Vec::new();
+    for _ in 0..count {
+        orders.push(start(house, &alice, "order").await);
+    }
+    orders
+}
+
+/// Each may lead to as many others as if it were alone.
+#[tokio::test]
+async fn a_bulk_cancel_takes_what_was_started_with_it() {
+    let house = House::new().await;
+    let olga = house.operator().await;
+    let orders = orders(&house, 20).await;
+    let cancel = || BulkAction::Cancel { reason: None };
+    let looked = job(&house, &olga, "order", cancel(), true).await;
+    assert_eq!(came_to(&looked), (20, 20, 0));
+    let cancelled = job(&house, &olga, "order", cancel(), false).await;
+    assert_eq!(came_to(&cancelled), (20, 20, 0));
+    assert!(orders.iter().all(|order| shown(&house, *order).status == Status::Cancelled));
+    assert_eq!(house.count("abide.transaction.ended"), 60);
+    house.app.close().await;
+}
+
+/// What a user leaves behind is cancelled as if each were alone.
+#[tokio::test]
+async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
+    let house = House::new().await;
+    let orders = orders(&house, 20).await;
+    let delete = Command::DeleteUser { username: name("alice"), if_match: None };
+    let admin = house.admin().await;
+    house.run(&admin, delete).await.unwrap();
+    house.advance(Span::ZERO).await;
+    house.advance(Span::ZERO).await;
+    for order in orders {
+        let order = shown(&house, order);
+        assert_eq!((order.status, &order.stuck), (Status::Cancelled, &None));
+    }
     house.app.close().await;
 }
 

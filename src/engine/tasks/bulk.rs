@@ -190,6 +190,8 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
     let acting = Acting::of_system();
     for id in &meant {
         let before = draft.savepoint();
+        // What one leads to is nothing that another one led to.
+        draft.begin_links();
         match act(draft, &acting, *id, &job.action) {
             Ok(_) => job.done += 1,
             Err(Stop::Refused(refusal)) => {

@@ -53,6 +53,7 @@ pub(in crate::engine) fn cancel_orphans(
         };
         let (workflow, version) = (tx.workflow.clone(), tx.version);
         let definition = draft.definition(workflow, version)?;
+        draft.begin_links();
         let mut walk =
             Walk::new(draft, *id, Arc::clone(&definition), Asker::system(), Trigger::Time);
         walk.compensate(Status::Cancelled, code.into())?;
