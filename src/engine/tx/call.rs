@@ -376,7 +376,9 @@ impl Walk<'_, '_> {
         self.make_call(&done.step, key, Purpose::Undo, None, ask.clone())
     }
 
-    /// A call was answered: the service has done it.
+    /// A call was answered: the service has done it. What its answer leads to happens as a whole, as
+    /// far as to the next steps that wait; where that is refused, the answer is known all the same:
+    /// it is neither asked for again nor taken back as if there were none.
     fn succeed(&mut self, call: &Call, response: Value) -> Result<(), Stop> {
         let note = response["status"].as_u64().map(|status| Arc::from(status.to_string()));
         let note = note.or_else(|| call.last.clone());
@@ -403,10 +405,14 @@ impl Walk<'_, '_> {
         };
         let before = self.draft.savepoint();
         self.end_call(call.number, CallState::Done, note.clone(), None)?;
-        match self.attempt(step, Some(&open), &frame, None) {
-            Ok(()) => self.proceed(step.next.as_ref(), Some(&open), open.join, &frame),
+        let led = self
+            .attempt(step, Some(&open), &frame, None)
+            .and_then(|()| self.proceed(step.next.as_ref(), Some(&open), open.join, &frame))
+            .and_then(|()| self.must_fit());
+        match led {
+            Ok(()) => Ok(()),
             Err(Stop::Refused(refusal)) => {
-                self.draft.back_to(before);
+                self.turn_back(before);
                 if self.tx()?.pivot {
                     let response = Arc::new(response);
                     self.emit(TxEvent::CallKept { number: call.number, response })?;
@@ -475,7 +481,18 @@ impl Walk<'_, '_> {
         self.emit(event)?;
         let frame = Frame { response: Some(response.unwrap_or(Value::Null)), ..Frame::default() };
         match &step.failed {
-            Some(target) => self.go(target, Some(open), open.join, &frame),
+            Some(target) => {
+                let before = self.draft.savepoint();
+                let led = self.go(target, Some(open), open.join, &frame);
+                match led.and_then(|()| self.must_fit()) {
+                    // What became of the call stands, and that its step is over.
+                    Err(Stop::Refused(refusal)) => {
+                        self.turn_back(before);
+                        self.give_up(&step.name, open.join, &refusal)
+                    }
+                    led => led,
+                }
+            }
             None if self.tx()?.pivot => self.stick(&step.name, open.join, refusal),
             None => self.compensate(Status::Failed, code.into()),
         }
@@ -673,8 +690,9 @@ pub(super) fn retake(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> R
     Ok(true)
 }
 
-/// Lets something happen to a call and settles the transaction; what cannot go on ends, or waits
-/// for an operator: an answer that was given is not asked for again.
+/// Lets something happen to a call and settles the transaction. Whatever is refused on the way that
+/// it leads is seen to there, where it is known what was answered; should more than that be refused,
+/// the call is over and an operator's, so that nothing happens to it for ever.
 fn settled(
     walk: &mut Walk<'_, '_>,
     call: &Call,
@@ -683,26 +701,14 @@ fn settled(
     let before = walk.draft.savepoint();
     match happen(walk).and_then(|()| walk.settle()) {
         Err(Stop::Refused(refusal)) => {
-            walk.draft.back_to(before.clone());
-            let undo = match call.purpose {
-                Purpose::Do { .. } => walk.undo_of(call, Value::Null)?,
-                Purpose::Undo | Purpose::Send => None,
-            };
-            walk.end_call(call.number, CallState::Unknown, call.last.clone(), undo)?;
+            walk.turn_back(before);
+            walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
             let join = match call.purpose {
                 Purpose::Do { place } => walk.tx()?.at(place).and_then(|open| open.join),
                 Purpose::Undo | Purpose::Send => None,
             };
-            let ended = walk.give_up(&call.step, join, &refusal).and_then(|()| walk.settle());
-            match ended {
-                Err(Stop::Refused(_)) => {
-                    walk.draft.back_to(before);
-                    walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
-                    walk.stick(&call.step, join, &refusal)?;
-                    walk.emit(TxEvent::Settled { status: Status::Stuck, timer_at: None })
-                }
-                ended => ended,
-            }
+            walk.stick(&call.step, join, &refusal)?;
+            walk.emit(TxEvent::Settled { status: Status::Stuck, timer_at: None })
         }
         happened => happened,
     }

@@ -81,7 +81,7 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
             Ok(()) => {}
             Err(Stop::Refused(refusal)) => {
                 // What cannot go on ends, or waits for an operator; it never fires for ever.
-                walk.draft.back_to(before.clone());
+                walk.turn_back(before.clone());
                 let (step, join) =
                     stage(walk.tx()?, &what).unwrap_or_else(|| (definition.first.clone(), None));
                 let ended = match what {
@@ -92,7 +92,7 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
                 };
                 match ended.and_then(|()| walk.settle()) {
                     Err(Stop::Refused(_)) => {
-                        walk.draft.back_to(before);
+                        walk.turn_back(before);
                         walk.stick(&step, join, &refusal)?;
                         let (status, timer_at) = (Status::Stuck, None);
                         walk.emit(TxEvent::Settled { status, timer_at })?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::event::TxEvent;
 use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx};
 use super::scene::{Asker, Frame, Scene};
-use crate::engine::draft::{Draft, Stop};
+use crate::engine::draft::{Changes, Draft, Stop};
 use crate::engine::expr::Made;
 use crate::engine::workflow::{
     By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
@@ -105,6 +105,13 @@ impl<'a, 'd> Walk<'a, 'd> {
             )));
         }
         Ok(())
+    }
+
+    /// Back to what was changed then, to go another way, which may take as much work as the first.
+    pub(super) fn turn_back(&mut self, before: Changes) {
+        self.draft.back_to(before);
+        self.chain = 0;
+        self.steps.set(0);
     }
 
     /// Goes to a target. `from` is the step that it was reached from, when it was open; `join` the
@@ -602,13 +609,20 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.emit(TxEvent::Ended { status, outcome })
     }
 
-    /// Notes what a commit leaves of it: its status, and when its timer fires next.
-    pub(super) fn settle(&mut self) -> Result<(), Stop> {
+    /// Refuses what has made the transaction too large. Undoing is never too much: what it keeps of
+    /// its own has bounds, and soon goes again.
+    pub(super) fn must_fit(&self) -> Result<(), Stop> {
         let tx = self.tx()?;
-        // Undoing is never too much: what it keeps of its own soon goes again.
         if tx.ending.is_none() {
             super::bounds::must_fit(tx)?;
         }
+        Ok(())
+    }
+
+    /// Notes what a commit leaves of it: its status, and when its timer fires next.
+    pub(super) fn settle(&mut self) -> Result<(), Stop> {
+        self.must_fit()?;
+        let tx = self.tx()?;
         let status = match tx.status {
             Status::Waiting | Status::Running => tx.moving_status(),
             status => status,
