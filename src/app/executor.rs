@@ -1,5 +1,6 @@
 //! The single ordered path of everything that changes something.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,8 +16,8 @@ use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Event, Evidence, Fact, Loaded, Mark, Moment, Outcome, Record,
-    Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
+    Actor, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment, Outcome,
+    Record, Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
 };
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
@@ -45,6 +46,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// After a write that found no room, timers and sweeps wait so long.
 const RETRY_AFTER: Span = Span::from_seconds(1);
+
+/// So far is what is done in one commit divided where it comes out too large: to one timer.
+const PORTION_MAX: usize = FIRINGS_MAX.next_power_of_two();
+
+/// A timer whose commit is too large, whatever else is left out of it, is tried again so late.
+const ASIDE_FOR: Span = Span::from_hours(1);
+
+/// Most timers that are set aside: a page of the store always has others too.
+const ASIDE_MAX: usize = TIMERS_PER_COMMIT_MAX / 2;
 
 /// Most records that are at hand; beyond it all are forgotten. At about 2 KiB each in the mean
 /// (a transaction with its data) some 60 MiB, and never more than one part of a record each.
@@ -146,6 +156,10 @@ pub(super) struct Executor {
     /// No timer is due before. What lies before in the store was set off and is on its way out of
     /// its index: whoever looks from here on does not pass it again and again.
     timers_from: Time,
+    /// Timers whose commits are too large, and until when nobody tries them.
+    aside: BTreeMap<Timer, Time>,
+    /// The portion of what is due that last fitted into a commit.
+    portion: usize,
     clock_noted_at: Time,
     sweep: Sweep,
     /// Records as they are now.
@@ -161,7 +175,7 @@ pub(super) struct Executor {
 struct Pieces {
     batch: Batch,
     /// What the caches must forget.
-    records: std::collections::BTreeMap<Fact, Option<Record>>,
+    records: BTreeMap<Fact, Option<Record>>,
     /// What was loaded for it.
     loaded: Vec<(Fact, Loaded)>,
     /// What is too large to have at hand.
@@ -201,6 +215,8 @@ impl Executor {
             last,
             next_due: Time::ZERO,
             timers_from: Time::ZERO,
+            aside: BTreeMap::new(),
+            portion: 1,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
             hot: Arc::default(),
@@ -332,10 +348,15 @@ impl Executor {
                 })
                 .collect::<Result<_, _>>()?;
             self.timers_from = timers.first().map_or(Time::MAX, |timer| timer.due);
+            self.aside.retain(|_, until| now < *until);
+            let timers: Vec<Timer> =
+                timers.into_iter().filter(|timer| !self.aside.contains_key(timer)).collect();
             let due: Vec<Timer> =
                 timers.iter().take_while(|timer| timer.due <= now).cloned().collect();
             if due.is_empty() {
-                self.next_due = self.timers_from;
+                let next = timers.first().map(|timer| timer.due);
+                let next = next.into_iter().chain(self.aside.values().copied()).min();
+                self.next_due = next.unwrap_or(Time::MAX);
                 continue;
             }
             let knows_all = due.len() < timers.len() || page.next.is_none();
@@ -350,9 +371,40 @@ impl Executor {
         }
     }
 
-    /// Lets these timers fire in one commit; `false`: there is no room for it now. Whatever is
-    /// decided looks at the time itself, so nothing that has ended comes back to life meanwhile.
+    /// Lets these timers fire, the first of them or as many as one commit takes; `false`: there is no
+    /// room for it now. One whose commit is too large even alone keeps no other from firing.
     fn fire(&mut self, now: Time, due: &[Timer], horizon: Time) -> Result<bool, Fatal> {
+        loop {
+            match self.fire_portion(now, due, horizon)? {
+                Ok(()) => {
+                    self.portion = (self.portion / 2).max(1);
+                    return Ok(true);
+                }
+                Err(StoreError::Invalid(_)) if self.portion < PORTION_MAX => self.portion *= 2,
+                Err(StoreError::Invalid(what)) if self.aside.len() < ASIDE_MAX => {
+                    tracing::error!(what, timer = ?due.first(), "a timer's commit is too large");
+                    let until = now.plus(ASIDE_FOR);
+                    self.aside.extend(due.first().map(|timer| (timer.clone(), until)));
+                    self.portion = 1;
+                    return Ok(true);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "timers are late");
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Lets the first of these timers fire in one commit; the inner error is one after which nothing
+    /// has changed. Whatever is decided looks at the time itself, so nothing that has ended comes
+    /// back to life meanwhile.
+    fn fire_portion(
+        &mut self,
+        now: Time,
+        due: &[Timer],
+        horizon: Time,
+    ) -> Result<Result<(), StoreError>, Fatal> {
         let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
         let mut reader =
             Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
@@ -368,7 +420,7 @@ impl Executor {
                 TimerOf::Orphans(..) | TimerOf::Adopt(..) => {}
             }
         }
-        let moment = self.moment(now, seed()?);
+        let moment = self.moment(now, seed()?, self.portion);
         let changes = loop {
             match decide_timers(&reader.facts, &self.rules, moment, due, horizon) {
                 Ok(changes) => break changes,
@@ -377,7 +429,10 @@ impl Executor {
         };
         #[cfg(test)]
         crate::engine::must_replay(&reader.facts, &self.rules, moment, &changes);
-        let Planned { preconditions, mut pack, large } = plan(&changes, &reader)?;
+        let Planned { preconditions, mut pack, large } = match plan(&changes, &reader) {
+            Err(PlanError::TooLarge) => return Ok(Err(RECORD_TOO_LARGE)),
+            planned => planned?,
+        };
         let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
         entry.put_rows(&changes, moment.revision, &mut pack);
         let entry = entry.encode();
@@ -400,23 +455,11 @@ impl Executor {
             loaded,
             large,
         };
-        match self.commit(now, pieces)? {
-            Ok(_) => Ok(true),
-            // Together they are too much for one commit.
-            Err(StoreError::Invalid(_)) if due.len() > 1 => {
-                let first = &due[..due.len() / 2];
-                let horizon = first.last().map_or(horizon, |timer| timer.due);
-                self.fire(now, first, horizon)
-            }
-            Err(error) => {
-                tracing::warn!(%error, "timers are late");
-                Ok(false)
-            }
-        }
+        Ok(self.commit(now, pieces)?.map(drop))
     }
 
-    fn moment(&self, now: Time, seed: u128) -> Moment {
-        Moment { now, revision: self.last.next(), seed }
+    fn moment(&self, now: Time, seed: u128, portion: usize) -> Moment {
+        Moment { now, revision: self.last.next(), seed, portion }
     }
 
     fn execute(&mut self, job: Job) -> Result<(), Fatal> {
@@ -463,14 +506,15 @@ impl Executor {
                 Err(refusal) => return Ok(Err(refusal)),
             }
         }
-        for _ in 0..CONFLICTS_MAX {
+        let (mut conflicts, mut portion) = (0, 1);
+        while conflicts < CONFLICTS_MAX {
             let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
             let mut facts =
                 Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
-            let decision = self.decide(now, asked, &mut facts)?;
+            let decision = self.decide(now, asked, portion, &mut facts)?;
             let Decision { changes, result } = decision;
             #[cfg(test)]
-            crate::engine::must_replay(&facts.facts, &self.rules, self.moment(now, 0), &changes);
+            crate::engine::must_replay(&facts.facts, &self.rules, self.moment(now, 0, 1), &changes);
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
             let kept = keyed.as_ref().zip(renderer).filter(|_| is_kept);
             if changes.events.is_empty() && kept.is_none() {
@@ -478,7 +522,13 @@ impl Executor {
                 return Ok(Ok((end, self.store.durable_at(self.last))));
             }
             let revision = self.last.next();
-            let Planned { preconditions, mut pack, large } = plan(&changes, &facts)?;
+            let is_sliced = changes.is_sliced && portion < PORTION_MAX;
+            let Planned { preconditions, mut pack, large } = match plan(&changes, &facts) {
+                Err(PlanError::TooLarge) => {
+                    return Ok(Err(without_commit(&RECORD_TOO_LARGE, result)));
+                }
+                planned => planned?,
+            };
             let entry = EntryToWrite::new(asked.actor, request, &changes, &facts.facts);
             entry.put_rows(&changes, revision, &mut pack);
             let entry = entry.encode();
@@ -532,7 +582,8 @@ impl Executor {
                         answer.map_or_else(|| End::Fresh(Box::new(result), revision), End::Kept);
                     return Ok(Ok((end, receipt)));
                 }
-                Err(StoreError::Conflict { .. }) => {}
+                Err(StoreError::Conflict { .. }) => conflicts += 1,
+                Err(StoreError::Invalid(_)) if is_sliced => portion *= 2,
                 Err(error) => return Ok(Err(without_commit(&error, result))),
             }
         }
@@ -543,9 +594,10 @@ impl Executor {
         &self,
         now: Time,
         asked: &Asked<'_>,
+        portion: usize,
         reader: &mut Reader<'_>,
     ) -> Result<Decision, Fatal> {
-        let moment = self.moment(now, asked.evidence.seed);
+        let moment = self.moment(now, asked.evidence.seed, portion);
         loop {
             let Asked { command, actor, evidence } = asked;
             match decide(&reader.facts, &self.rules, moment, actor, command, evidence) {
@@ -605,7 +657,7 @@ impl Executor {
     fn have_at_hand(
         &mut self,
         loaded: Vec<(Fact, Loaded)>,
-        records: std::collections::BTreeMap<Fact, Option<Record>>,
+        records: BTreeMap<Fact, Option<Record>>,
         large: &[Fact],
         revision: Revision,
     ) {
@@ -683,7 +735,7 @@ fn begun(events: &[Event]) -> Vec<TxId> {
 }
 
 /// The earliest call that is due by these marks.
-fn calling(marks: &std::collections::BTreeMap<Mark, bool>) -> Option<Time> {
+fn calling(marks: &BTreeMap<Mark, bool>) -> Option<Time> {
     let due = marks.iter().filter_map(|(mark, is_set)| match mark {
         Mark::CallDue(due, ..) if *is_set => Some(*due),
         _ => None,
@@ -723,6 +775,9 @@ struct Asked<'a> {
     actor: &'a Actor,
     evidence: &'a Evidence,
 }
+
+/// A record that does not fit into a commit.
+const RECORD_TOO_LARGE: StoreError = StoreError::Invalid("a record is larger than all its parts");
 
 /// What to answer when a commit was not taken. Where it was only to note a refusal, the refusal
 /// stands; but a failed login that cannot be counted says nothing about the password.

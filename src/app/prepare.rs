@@ -137,7 +137,7 @@ impl App {
     ) -> Result<bool, Refusal> {
         let seed = evidence.seed;
         let revision = self.store.durable().next();
-        let moment = Moment { now: self.clock.now(), revision, seed };
+        let moment = Moment { now: self.clock.now(), revision, seed, portion: 1 };
         let mut facts = Facts::default();
         loop {
             match decide(&facts, &self.rules, moment, actor, command, evidence) {

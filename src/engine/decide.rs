@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::draft::{Changes, Draft, Facts, Moment, Stop};
-use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, User};
+use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, TimerOf, User};
 use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
 use super::{keys, ledger, password, sessions, stored, tasks, timers, tx, users};
 use crate::types::{
@@ -16,8 +16,8 @@ const ACCOUNT_FAILURES_FREE: u32 = 5;
 /// Failures from an address that cost no waiting: many people may share one.
 const ADDRESS_FAILURES_FREE: u32 = 50;
 
-/// Most firings of one commit: what is left stays due.
-const FIRINGS_MAX: usize = 400;
+/// Most firings of one commit, of the largest portion: what is left stays due.
+pub const FIRINGS_MAX: usize = 400;
 
 /// The longest wait. An attacker gets about a hundred attempts a day at an account; its user,
 /// locked out by the attacker, waits at most so long (and live sessions not at all).
@@ -127,17 +127,23 @@ pub fn decide_timers(
     let mut needs = Vec::new();
     let mut due = due.iter();
     let mut next = due.next();
-    for _ in 0..FIRINGS_MAX {
+    for _ in 0..(FIRINGS_MAX / moment.portion).max(1) {
         // What a firing sets anew and is due too takes its place in the order.
         let set = draft.armed().next().filter(|timer| timer.due <= horizon).cloned();
         let timer = match (next, set) {
-            (Some(timer), Some(set)) if set < *timer => set,
+            (next, Some(set)) if next.is_none_or(|timer| set < *timer) => {
+                // Each start of a schedule reads what only the one before leads to: many of them in
+                // one decision would be decided again for each.
+                if matches!(set.what, TimerOf::Schedule(_)) {
+                    break;
+                }
+                set
+            }
             (Some(timer), _) => {
                 next = due.next();
                 timer.clone()
             }
-            (None, Some(set)) => set,
-            (None, None) => break,
+            (None, _) => break,
         };
         if let Err(Stop::Need(fact)) = timers::fire(&mut draft, timer) {
             needs.push(fact);

@@ -30,6 +30,9 @@ pub struct Moment {
     pub revision: Revision,
     /// 128 random bits, from which [`Draft::mint`] makes the ids of what the commit creates.
     pub seed: u128,
+    /// Of what can be done in several commits, so small a part is done in this one: 1 is as much as
+    /// there usually is, 2 half of it. It is doubled as long as a commit comes out too large.
+    pub portion: usize,
 }
 
 /// Why deciding stopped.
@@ -102,6 +105,8 @@ pub struct Changes {
     pub rows: Vec<Row>,
     /// The marks that it sets (`true`) or takes away.
     pub marks: BTreeMap<Mark, bool>,
+    /// Whether less of it could be done at once, and the rest in later commits.
+    pub is_sliced: bool,
 }
 
 /// The table: facts and what became of them so far. Reading what was not loaded stops with
@@ -422,6 +427,15 @@ impl<'a> Draft<'a> {
             Some(Record::Transactions(list)) => list,
             _ => &[],
         })
+    }
+
+    /// Leaves of a list as much as is done in one commit, and says whether there may be more of it.
+    pub(super) fn slice<T>(&mut self, list: &mut Vec<T>, most: usize) -> bool {
+        self.changes.is_sliced = true;
+        let portion = (most / self.moment.portion).max(1);
+        let is_more = list.len() >= portion;
+        list.truncate(portion);
+        is_more
     }
 
     /// The transactions that lead to each other now, the outermost first.

@@ -39,7 +39,7 @@ pub use apply::is_forgotten;
 pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
 pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
-pub use decide::{Decision, Evidence, Verdict, decide, decide_timers};
+pub use decide::{Decision, Evidence, FIRINGS_MAX, Verdict, decide, decide_timers};
 #[cfg(test)]
 pub use draft::must_replay;
 pub use draft::{AtHand, Changes, Draft, Facts, Loaded, Moment, Stop};

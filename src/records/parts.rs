@@ -8,8 +8,9 @@ use crate::store::{Store, StoreError, Versioned, View};
 /// Most bytes of one part: below the store's limit for a value, with room for the count.
 pub const PART_BYTES: usize = 60 * 1024;
 
-/// Most parts of one value: 480 KiB, above the largest data and the largest stored answer.
-pub const PARTS_MAX: usize = 8;
+/// Most parts of one value: 960 KiB, above the largest data, the largest stored answer, and a
+/// transaction with as much as it may keep of everything at once.
+pub const PARTS_MAX: usize = 16;
 
 /// A value in parts; `None`: it is longer than [`PARTS_MAX`] parts.
 #[must_use]

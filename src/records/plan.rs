@@ -4,10 +4,11 @@ use super::{Key, Pack, Reader, ledger, value};
 use crate::engine::{Changes, Fact, Imbalance, check_conserved};
 use crate::store::Precondition;
 
-/// Why a decision cannot become a batch. None of it can come from what somebody sends.
+/// Why a decision cannot become a batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// A record is larger than any record can be.
+    /// A record is larger than any record can be. The bounds of what is decided leave room for all
+    /// that somebody may send; where they did not, it is refused like any other that is too large.
     #[error("a record is larger than all its parts")]
     TooLarge,
     /// It would make or lose money.
@@ -31,7 +32,8 @@ pub struct Planned {
 /// have keys of their own commit and need no precondition.
 ///
 /// # Errors
-/// [`PlanError`]: a fault of the program, after which nothing may be committed any more.
+/// [`PlanError`]: nothing of it may be committed; and after an imbalance, which is a fault of the
+/// program, nothing else any more.
 pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError> {
     check_conserved(&reader.facts, changes)?;
     let mut preconditions = Vec::new();

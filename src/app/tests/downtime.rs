@@ -89,3 +89,54 @@ async fn a_restart_is_no_downtime() {
     let (count, _) = down(Overlap::Skip, CatchUp::None, Span::from_ms(a_moment)).await;
     assert_eq!(count, 1);
 }
+
+async fn publish(house: &House, document: &str) {
+    let definition = Arc::new(workflow::read(document).unwrap().definition);
+    let source = Arc::from(document);
+    house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
+}
+
+async fn schedule(house: &House, cron: &str, input: &str, overlap: Overlap) -> Schedule {
+    let ask = ScheduleAsk {
+        workflow: "report".parse().unwrap(),
+        cron: cron.to_owned(),
+        zone: "UTC".to_owned(),
+        input: serde_json::Map::from_iter([("text".to_owned(), input.into())]),
+        owner: Some(name("rita")),
+        overlap,
+        catch_up: CatchUp::All,
+    };
+    let made = house.run(&Actor::System, Command::CreateSchedule(Box::new(ask))).await.unwrap();
+    let Outcome::Schedule(schedule) = made else { panic!("a schedule was made") };
+    *schedule
+}
+
+const LARGE: &str = "abide: 1
+workflow: report
+input: { type: object, properties: { text: { type: string } } }
+first: write
+steps:
+  write: { by: [owner], timeout: { after: 6h, next: { cancel: late } }, next: { end: written } }
+";
+
+/// Starts that together are too much for one commit are made in several, and what is due between
+/// them and behind them happens in its turn.
+#[tokio::test]
+async fn more_than_a_commit_of_missed_starts_keeps_nothing_behind_them() {
+    let begin: Time = BEGIN.parse().unwrap();
+    let store = Arc::new(Memory::new());
+    let house = start(&store, begin).await;
+    house.register("rita").await;
+    publish(&house, LARGE).await;
+    let made = schedule(&house, "* * * * *", &"x".repeat(12_000), Overlap::Allow).await;
+    house.app.close().await;
+    let house = start(&store, begin.plus(Span::from_hours(7))).await;
+    assert_eq!(house.count("abide.transaction.started"), 420);
+    // Of those that were started at first, the time was up as well.
+    house.advance(Span::from_hours(6)).await;
+    assert_eq!(house.count("abide.transaction.started"), 780);
+    assert_eq!(house.count("abide.transaction.ended"), 420);
+    let next = house.app.schedule(made.id).unwrap().next_at.unwrap();
+    assert!(house.app.now() < next);
+    house.app.close().await;
+}

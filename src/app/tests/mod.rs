@@ -7,6 +7,7 @@ mod downtime;
 mod faults;
 mod history;
 mod idempotency;
+mod large;
 mod many;
 mod operators;
 mod order;

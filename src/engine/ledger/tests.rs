@@ -251,7 +251,7 @@ impl Life {
 
     fn moment(&self) -> Moment {
         let seed = u128::from(self.revision.get() + 1) << 40;
-        Moment { now: self.now, revision: self.revision.next(), seed }
+        Moment { now: self.now, revision: self.revision.next(), seed, portion: 1 }
     }
 
     fn take(&mut self, facts: &Facts, changes: &Changes) {

@@ -178,7 +178,8 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: JobId) -> Result<(), St
 
 fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
     let page = draft.transactions(&Fact::Txs(job.after))?.to_vec();
-    let page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).take(SLICE).collect();
+    let mut page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).collect();
+    draft.slice(&mut page, SLICE);
     // All are read before anything is done: a record that must be loaded has the decision begin
     // again, and reading is cheap.
     let mut meant = Vec::new();

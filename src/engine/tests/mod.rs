@@ -270,7 +270,7 @@ impl Life {
     }
 
     fn moment(&self) -> Moment {
-        Moment { now: self.now, revision: self.revision.next(), seed: 7 }
+        Moment { now: self.now, revision: self.revision.next(), seed: 7, portion: 1 }
     }
 
     fn take(&mut self, changes: &Changes) {

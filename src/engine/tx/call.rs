@@ -287,29 +287,35 @@ impl Walk<'_, '_> {
         step.compensate.iter().map(|request| self.ask(request, frame)).collect()
     }
 
-    /// What undoes a call that was done, or may have been.
+    /// What undoes a call that was done, or may have been. After the pivot nothing is undone but what
+    /// was left behind.
     fn undo_of(&self, call: &Call, response: Value) -> Result<Option<Done>, Stop> {
         let Some(step) = self.definition.step(&call.step) else { return Ok(None) };
+        let tx = self.tx()?;
+        let left = match call.purpose {
+            Purpose::Do { place } => tx.at(place).is_none(),
+            Purpose::Undo | Purpose::Send => false,
+        };
+        if tx.pivot && !left {
+            return Ok(None);
+        }
         let frame = Frame { response: Some(response), ..Frame::default() };
+        let mut room = super::bounds::undoing_left(tx);
         let mut calls = Vec::with_capacity(step.compensate.len());
         for request in &step.compensate {
-            calls.push(match self.ask(request, &frame) {
-                Ok(ask) => ask,
-                // Of an answer that never came nothing can be told: the attempt to undo fails
-                // where an operator sees it.
-                Err(Stop::Refused(_)) => {
-                    Ask { url: "".into(), headers: Vec::new(), body: None, ..Self::bare(request) }
-                }
+            let ask = match self.ask(request, &frame) {
+                Ok(ask) if ask.bytes() <= room => ask,
+                // Of an answer that never came nothing can be told, and there is an end to what is
+                // kept: the attempt to undo fails where an operator sees it.
+                Ok(_) | Err(Stop::Refused(_)) => Self::bare(request),
                 Err(need) => return Err(need),
-            });
+            };
+            room -= ask.bytes();
+            calls.push(ask);
         }
         if calls.is_empty() {
             return Ok(None);
         }
-        let left = match call.purpose {
-            Purpose::Do { place } => self.tx()?.at(place).is_none(),
-            Purpose::Undo | Purpose::Send => false,
-        };
         let (step, key) = (step.name.clone(), call.key.clone());
         Ok(Some(Done { step, undo: Vec::new(), calls, undone: 0, left, key }))
     }
@@ -414,7 +420,7 @@ impl Walk<'_, '_> {
             Err(Stop::Refused(refusal)) => {
                 self.turn_back(before);
                 if self.tx()?.pivot {
-                    let response = Arc::new(response);
+                    let response = Arc::new(self.kept(call, response)?);
                     self.emit(TxEvent::CallKept { number: call.number, response })?;
                     return self.stick(&step.name, open.join, &refusal);
                 }
@@ -424,6 +430,15 @@ impl Walk<'_, '_> {
             }
             Err(need) => Err(need),
         }
+    }
+
+    /// What is kept of an answer: all of it if there is room, or else what it says of itself. What
+    /// then looks at its body is refused, so that nothing goes on as if it had been empty.
+    fn kept(&self, call: &Call, response: Value) -> Result<Value, Stop> {
+        if super::bounds::may_keep(self.tx()?, call.number, &response) {
+            return Ok(response);
+        }
+        Ok(json!({ "status": response["status"] }))
     }
 
     fn go_on_undoing(&mut self) -> Result<(), Stop> {

@@ -10,7 +10,10 @@ use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::{Fact, TX_PAGE, Timer, TimerOf};
 use crate::engine::{Event, UserRef};
-use crate::types::{SessionId, TxId};
+use crate::types::{SessionId, Span, TxId};
+
+/// From one slice to the next: each is a commit of its own.
+const PAUSE: Span = Span::from_ms(1);
 
 /// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
 pub(in crate::engine) fn orphan(draft: &mut Draft<'_>, who: OwnerId) -> Result<(), Stop> {
@@ -35,7 +38,8 @@ pub(in crate::engine) fn cancel_orphans(
     who: OwnerId,
     after: TxId,
 ) -> Result<(), Stop> {
-    let list = draft.transactions(&page(who, after))?.to_vec();
+    let mut list = draft.transactions(&page(who, after))?.to_vec();
+    let is_more = draft.slice(&mut list, TX_PAGE);
     for id in &list {
         let Some(tx) = draft.tx(*id)? else { continue };
         let is_over = tx.status.is_ended() || tx.ending.is_some() || tx.pivot;
@@ -59,8 +63,8 @@ pub(in crate::engine) fn cancel_orphans(
         walk.compensate(Status::Cancelled, code.into())?;
         walk.settle()?;
     }
-    if let Some(last) = list.last().filter(|_| list.len() >= TX_PAGE) {
-        let due = draft.moment.now;
+    if let Some(last) = list.last().filter(|_| is_more) {
+        let due = draft.moment.now.plus(PAUSE);
         draft.arm(Timer { due, what: TimerOf::Orphans(who, *last) });
     }
     Ok(())
@@ -73,7 +77,8 @@ pub(in crate::engine) fn adopt(
     user: &UserRef,
     after: TxId,
 ) -> Result<(), Stop> {
-    let list = draft.transactions(&Fact::TxsOf(OwnerId::Session(session), after))?.to_vec();
+    let mut list = draft.transactions(&Fact::TxsOf(OwnerId::Session(session), after))?.to_vec();
+    let is_more = draft.slice(&mut list, TX_PAGE);
     for id in &list {
         if draft.tx(*id)?.is_none_or(|tx| tx.owner != Owner::Anonymous(session)) {
             continue;
@@ -81,8 +86,8 @@ pub(in crate::engine) fn adopt(
         let event = TxEvent::OwnerChanged(Owner::User(user.clone()));
         draft.emit(Event::Tx { tx: *id, event: Box::new(event) })?;
     }
-    if let Some(last) = list.last().filter(|_| list.len() >= TX_PAGE) {
-        let due = draft.moment.now;
+    if let Some(last) = list.last().filter(|_| is_more) {
+        let due = draft.moment.now.plus(PAUSE);
         draft.arm(Timer { due, what: TimerOf::Adopt(session, *last) });
     }
     Ok(())

@@ -1,0 +1,338 @@
+//! What is too large for a record or for a commit stops nothing but itself.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::engine::{
+    BulkAction, BulkAsk, BulkFilter, CallResult, CallState, Purpose, Repair, StartAsk, Status, Tx,
+    workflow,
+};
+use crate::types::TxId;
+
+async fn publish(house: &House, document: &str) {
+    let definition = Arc::new(workflow::read(document).unwrap().definition);
+    let source = Arc::from(document);
+    house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
+}
+
+async fn start(house: &House, actor: &Actor, workflow: &str, text: &str) -> TxId {
+    let input = Map::from_iter([("text".to_owned(), text.into())]);
+    let ask = StartAsk { workflow: workflow.parse().unwrap(), input, reference: None };
+    let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
+    let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+    view.tx.id
+}
+
+fn shown(house: &House, id: TxId) -> Arc<Tx> {
+    house.app.transaction(&Actor::System, id).unwrap().tx
+}
+
+/// Makes a call and has it answered; the end of its callback's address.
+async fn answer(house: &House, tx: TxId, number: u32, status: u16, body: Value) -> Arc<str> {
+    let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
+    let Outcome::CallBegun(order) = begun else { panic!("it began") };
+    let (headers, attempt) = (json!({}), order.attempt);
+    let result = Box::new(CallResult::Answered { status, headers, body, retry_after: None });
+    house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
+    order.callback.into()
+}
+
+/// Undoes all that can be undone; how many calls that took. What cannot be is left out.
+async fn undone(house: &House, tx: TxId) -> usize {
+    let mut made = 0;
+    loop {
+        let now = shown(house, tx);
+        if now.status == Status::Stuck {
+            let repair = Repair::Skip { reason: "its request was too large to keep".to_owned() };
+            house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
+            continue;
+        }
+        let undo =
+            |call: &&crate::engine::Call| call.purpose == Purpose::Undo && !call.state.is_over();
+        let Some(call) = now.calls.iter().find(undo) else { return made };
+        if call.ask.url.is_empty() {
+            let begin = Command::BeginCall { tx, number: call.number };
+            let begun = house.run(&Actor::System, begin).await.unwrap();
+            let Outcome::CallBegun(order) = begun else { panic!("it began") };
+            let result = Box::new(CallResult::NotSent { what: "no address".to_owned() });
+            let (number, attempt) = (call.number, order.attempt);
+            let end = Command::EndCall { tx, number, attempt, result };
+            house.run(&Actor::System, end).await.unwrap();
+        } else {
+            answer(house, tx, call.number, 200, Value::Null).await;
+            made += 1;
+        }
+    }
+}
+
+async fn alice(house: &House) -> Actor {
+    let seat = house.join("alice").await;
+    house.actor(&seat.token).await.unwrap()
+}
+
+/// Eight branches, or eight requests of one step, that undo with all of the data.
+fn trip() -> String {
+    let undo = "{ call: { method: DELETE, url: \"http://127.0.0.1:9/\", body: =data.text } }";
+    let mut text = "abide: 1
+workflow: trip
+input: { type: object, properties: { text: { type: string } } }
+first: begin
+steps:
+  begin: { next: { all: [a, b, c, d, e, f, g, h], next: done } }
+  done: { by: [owner], next: { end: done } }
+"
+    .to_owned();
+    for step in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        text += &format!(
+            "  {step}: {{ call: {{ method: PUT, url: \"http://127.0.0.1:9/\", callback: 1h }}, compensate: [ {undo} ] }}\n"
+        );
+    }
+    text
+}
+
+/// A step that is asked and undone by so many requests with all of the data.
+fn one(undoing: usize) -> String {
+    let undo = "{ call: { method: DELETE, url: \"http://127.0.0.1:9/\", body: =data.text } }";
+    format!(
+        "abide: 1
+workflow: trip
+start: {{ by: [anyone] }}
+input: {{ type: object, properties: {{ text: {{ type: string }} }} }}
+first: ask
+steps:
+  ask: {{ call: {{ method: PUT, url: \"http://127.0.0.1:9/\" }}, compensate: [ {} ], next: done }}
+  done: {{ by: [owner], next: {{ end: done }} }}
+",
+        vec![undo; undoing].join(", ")
+    )
+}
+
+/// What would take back branches that wait for a callback is kept as far as there is room, and the
+/// rest is an operator's.
+#[tokio::test]
+async fn what_undoes_many_branches_is_kept_as_far_as_there_is_room() {
+    let house = House::new().await;
+    publish(&house, &trip()).await;
+    let alice = alice(&house).await;
+    let tx = start(&house, &alice, "trip", &"x".repeat(60_000)).await;
+    for number in 0..8 {
+        answer(&house, tx, number, 202, Value::Null).await;
+    }
+    let cancel = Command::Cancel { tx, reason: None, if_match: None };
+    house.run(&alice, cancel).await.unwrap();
+    assert!((1..8).contains(&undone(&house, tx).await));
+    assert_eq!(shown(&house, tx).status, Status::Cancelled);
+    house.app.close().await;
+}
+
+/// One step with more to undo than there is room for is taken back as far as it can be.
+#[tokio::test]
+async fn what_undoes_one_step_is_kept_as_far_as_there_is_room() {
+    let house = House::new().await;
+    publish(&house, &one(8)).await;
+    let alice = alice(&house).await;
+    let tx = start(&house, &alice, "trip", &"x".repeat(60_000)).await;
+    answer(&house, tx, 0, 200, Value::Null).await;
+    assert!((1..8).contains(&undone(&house, tx).await));
+    let ended = shown(&house, tx);
+    assert_eq!((ended.status, ended.outcome.as_deref()), (Status::Cancelled, Some("too-large")));
+    house.app.close().await;
+}
+
+const KEPT: &str = "abide: 1
+workflow: trip
+input: { type: object, properties: { text: { type: string } } }
+data: { one: null, two: null, three: null }
+first: begin
+steps:
+  begin: { pivot: true, next: { all: [a, b, c], next: done } }
+  a: { call: { url: \"http://127.0.0.1:9/\", callback: 1h }, do: [ { set: { one: =response.body } } ], failed: by-hand-a }
+  b: { call: { url: \"http://127.0.0.1:9/\", callback: 1h }, do: [ { set: { two: =response.body } } ], failed: by-hand-b }
+  c: { call: { url: \"http://127.0.0.1:9/\", callback: 1h }, do: [ { set: { three: =response.body } } ], failed: by-hand-c }
+  by-hand-a: { by: [owner] }
+  by-hand-b: { by: [owner] }
+  by-hand-c: { by: [owner] }
+  done: { by: [owner], next: { end: done } }
+";
+
+/// Answers that are kept for an operator are kept whole as far as there is room, and in any case
+/// that they were given: nothing is asked again.
+#[tokio::test]
+async fn answers_that_are_kept_are_never_too_much() {
+    let house = House::new().await;
+    publish(&house, KEPT).await;
+    let alice = alice(&house).await;
+    let tx = start(&house, &alice, "trip", "").await;
+    for number in 0..3 {
+        let token = answer(&house, tx, number, 202, Value::Null).await;
+        let body = Value::from("x".repeat(250_000));
+        house.run(&Actor::Nobody, Command::CallBack { token, body }).await.unwrap();
+    }
+    let stuck = shown(&house, tx);
+    assert_eq!((stuck.status, stuck.stuck_too.len()), (Status::Stuck, 2));
+    let kept = |call: &crate::engine::Call| match &call.state {
+        CallState::Kept(response) => response["status"].as_u64(),
+        _ => None,
+    };
+    assert!(stuck.calls.iter().all(|call| kept(call) == Some(200)), "{:?}", stuck.calls);
+    for _ in 0..3 {
+        let repair = Repair::Skip { reason: "too large".to_owned() };
+        house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
+    }
+    let done = shown(&house, tx);
+    assert_eq!((done.status, done.open.len(), done.next_call), (Status::Waiting, 1, 3));
+    house.app.close().await;
+}
+
+/// Data that an answer makes too large: what came after the pivot is kept, and not asked again.
+#[tokio::test]
+async fn an_answer_that_makes_the_data_too_large_is_not_asked_for_again() {
+    let house = House::new().await;
+    publish(&house, KEPT).await;
+    let alice = alice(&house).await;
+    let tx = start(&house, &alice, "trip", "").await;
+    answer(&house, tx, 0, 200, "x".repeat(65_536).into()).await;
+    let stuck = shown(&house, tx);
+    assert_eq!((stuck.status, stuck.calls[0].state.as_str()), (Status::Stuck, "answered"));
+    let repair = Repair::Retry;
+    house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
+    let again = shown(&house, tx);
+    assert_eq!((again.status, again.next_call), (Status::Stuck, 3));
+    house.app.close().await;
+}
+
+/// Transactions that together are far too much for one commit.
+async fn heavy(house: &House, actor: &Actor, count: usize) -> Vec<TxId> {
+    publish(house, &one(2)).await;
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let tx = start(house, actor, "trip", &"x".repeat(60_000)).await;
+        answer(house, tx, 0, 200, Value::Null).await;
+        all.push(tx);
+    }
+    all
+}
+
+/// What a user leaves behind is cancelled in commits that are small enough.
+#[tokio::test]
+async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
+    let house = House::new().await;
+    let alice = alice(&house).await;
+    let all = heavy(&house, &alice, 50).await;
+    let admin = house.admin().await;
+    let delete = Command::DeleteUser { username: name("alice"), if_match: None };
+    house.run(&admin, delete).await.unwrap();
+    house.advance(Span::from_ms(1)).await;
+    house.advance(Span::from_ms(1)).await;
+    assert!(all.iter().all(|id| shown(&house, *id).status == Status::Compensating));
+    house.app.close().await;
+}
+
+/// What an anonymous session started goes to its user in commits that are small enough.
+#[tokio::test]
+async fn large_transactions_of_a_session_go_to_its_user() {
+    let house = House::new().await;
+    house.register("alice").await;
+    let open = Command::OpenAnonymous { profile: None };
+    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let guest = house.actor(&seat.token).await.unwrap();
+    let all = heavy(&house, &guest, 50).await;
+    let seat = house.login_as(&guest, "alice", PASSWORD).await.unwrap();
+    let alice = house.actor(&seat.token).await.unwrap();
+    house.advance(Span::from_ms(1)).await;
+    house.advance(Span::from_ms(1)).await;
+    assert!(all.iter().all(|id| shown(&house, *id).owner.user() == alice.user()));
+    house.app.close().await;
+}
+
+/// A slice of what is done to many is as small as a commit needs, from the first one on.
+#[tokio::test]
+async fn many_large_transactions_are_cancelled() {
+    let house = House::new().await;
+    let olga = house.operator().await;
+    let alice = alice(&house).await;
+    let all = heavy(&house, &alice, 50).await;
+    let filter = BulkFilter { workflow: Some("trip".parse().unwrap()), ..BulkFilter::default() };
+    let ask = BulkAsk { filter, action: BulkAction::Cancel { reason: None }, dry_run: false };
+    let begun = house.run(&olga, Command::Bulk(Box::new(ask))).await.unwrap();
+    let Outcome::Job(begun) = begun else { panic!("it began") };
+    let job = || house.app.job(&olga, begun.id).unwrap();
+    for _ in 0..20 {
+        if job().ended_at.is_none() {
+            house.advance(Span::from_ms(1)).await;
+        }
+    }
+    assert_eq!((job().done, job().ended_at.is_some()), (50, true));
+    assert!(all.iter().all(|id| shown(&house, *id).status == Status::Compensating));
+    house.app.close().await;
+}
+
+const ORDER: &str = "abide: 1
+workflow: order
+deadline: 30m
+input: { type: object, properties: { text: { type: string } } }
+first: begin
+steps:
+  begin: { next: { any: [more, done] } }
+  more:
+    by: [owner]
+    input: { type: object, required: [round], properties: { round: { type: integer } } }
+    do:
+      - each: '=[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]'
+        as: n
+        do: [ { start: { workflow: part, reference: '=tx.id + \"/\" + string(input.round) + \"/\" + string(n)', input: { text: =data.text } } } ]
+    next: stay
+  done: { by: [owner], next: { end: done } }
+";
+
+const PART: &str = "abide: 1
+workflow: part
+start: { by: [workflow:order] }
+input: { type: object, properties: { text: { type: string } } }
+first: make
+steps:
+  make:
+    compensate:
+      - call: { method: DELETE, url: \"http://127.0.0.1:9/\", body: =data.text }
+      - call: { method: DELETE, url: \"http://127.0.0.1:9/\", body: =data.text }
+    next: wait
+  wait: { by: [owner], next: { end: done } }
+";
+
+const LATER: &str = "abide: 1
+workflow: later
+input: { type: object, properties: { text: { type: string } } }
+first: wait
+steps:
+  wait: { wait: { for: 31m }, next: { end: done } }
+";
+
+/// A timer whose commit is too large even alone keeps no other from firing, and is tried again.
+#[tokio::test]
+async fn a_timer_that_is_too_much_alone_is_set_aside() {
+    let house = House::new().await;
+    for document in [PART, ORDER, LATER] {
+        publish(&house, document).await;
+    }
+    let alice = alice(&house).await;
+    let order = start(&house, &alice, "order", &"x".repeat(60_000)).await;
+    for round in 0..3 {
+        let (step, input) = ("more".into(), json!({ "round": round }));
+        let submit = Command::Submit { tx: order, step, input, if_match: None };
+        house.run(&alice, submit).await.unwrap();
+    }
+    let later = start(&house, &alice, "later", "").await;
+    house.advance(Span::from_minutes(40)).await;
+    assert_eq!(shown(&house, order).status, Status::Waiting);
+    assert_eq!(shown(&house, later).status, Status::Completed);
+    let olga = house.operator().await;
+    // With its parts out of the way it finds room.
+    let filter = BulkFilter { workflow: Some("part".parse().unwrap()), ..BulkFilter::default() };
+    let ask = BulkAsk { filter, action: BulkAction::Cancel { reason: None }, dry_run: false };
+    house.run(&olga, Command::Bulk(Box::new(ask))).await.unwrap();
+    house.advance(Span::from_hours(1)).await;
+    assert_eq!(shown(&house, order).status, Status::Expired);
+    house.app.close().await;
+}
