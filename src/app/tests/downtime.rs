@@ -140,3 +140,29 @@ async fn more_than_a_commit_of_missed_starts_keeps_nothing_behind_them() {
     assert!(house.app.now() < next);
     house.app.close().await;
 }
+
+/// Starts that waited for one another are all made, also those that end at once.
+#[tokio::test]
+async fn queued_starts_that_end_at_once_are_all_made() {
+    let begin: Time = BEGIN.parse().unwrap();
+    let store = Arc::new(Memory::new());
+    let house = start(&store, begin).await;
+    house.register("rita").await;
+    publish(&house, LARGE).await;
+    let made = schedule(&house, "0 * * * *", "", Overlap::Queue).await;
+    house.app.close().await;
+    let house = start(&store, begin.plus(Span::from_hours(5))).await;
+    let waiting = house.app.schedule(made.id).unwrap();
+    assert_eq!(waiting.queued, 4);
+    let at_once =
+        LARGE.replace("by: [owner], timeout: { after: 6h, next: { cancel: late } }, ", "");
+    publish(&house, &at_once).await;
+    let tx = waiting.current.unwrap();
+    let cancel = Command::Cancel { tx, reason: None, if_match: None };
+    house.run(&Actor::System, cancel).await.unwrap();
+    house.advance(Span::ZERO).await;
+    let schedule = house.app.schedule(made.id).unwrap();
+    assert_eq!((schedule.queued, schedule.last.unwrap().why_not), (0, None));
+    assert_eq!(house.count("abide.transaction.started"), 5);
+    house.app.close().await;
+}

@@ -222,7 +222,9 @@ pub(in crate::engine) fn fire(
     }
     if schedule.queued > 0 && !is_busy(draft, &schedule)? {
         schedule.queued -= 1;
-        start(draft, &mut schedule, now)?;
+        // One that ended at once makes room for the next in the same millisecond.
+        let reference = format!("{}/{now}/{:032x}", schedule.id, draft.mint());
+        start(draft, &mut schedule, now, &reference)?;
     }
     keep(draft, &schedule);
     Ok(())
@@ -259,7 +261,8 @@ fn come(draft: &mut Draft<'_>, schedule: &mut Schedule, due: Time) -> Result<(),
         }
         return note(draft, schedule, due, None, Some("skipped"));
     }
-    start(draft, schedule, due)
+    let reference = format!("{}/{due}", schedule.id);
+    start(draft, schedule, due, &reference)
 }
 
 /// Whether what was started last is still open.
@@ -270,9 +273,14 @@ fn is_busy(draft: &Draft<'_>, schedule: &Schedule) -> Result<bool, Stop> {
     }
 }
 
-fn start(draft: &mut Draft<'_>, schedule: &mut Schedule, at: Time) -> Result<(), Stop> {
+fn start(
+    draft: &mut Draft<'_>,
+    schedule: &mut Schedule,
+    at: Time,
+    reference: &str,
+) -> Result<(), Stop> {
     let before = draft.savepoint();
-    match started(draft, schedule, at) {
+    match started(draft, schedule, reference) {
         Ok(id) => {
             schedule.current = Some(id);
             note(draft, schedule, at, Some(id), None)
@@ -286,15 +294,14 @@ fn start(draft: &mut Draft<'_>, schedule: &mut Schedule, at: Time) -> Result<(),
     }
 }
 
-fn started(draft: &mut Draft<'_>, schedule: &Schedule, at: Time) -> Result<TxId, Stop> {
+fn started(draft: &mut Draft<'_>, schedule: &Schedule, reference: &str) -> Result<TxId, Stop> {
     let gone = || Refusal::NotFound("owner");
     let owner = match &schedule.owner {
         ScheduleOwner::User(name) => Owner::User(draft.user_named(name)?.ok_or_else(gone)?.names()),
         ScheduleOwner::Key(id) => Owner::Key(draft.key(*id)?.ok_or_else(gone)?.names()),
     };
-    let reference = format!("{}/{at}", schedule.id);
     let input = Value::Object(schedule.input.clone());
-    tx::begin_scheduled(draft, &schedule.workflow, &reference, input, owner, schedule.id)
+    tx::begin_scheduled(draft, &schedule.workflow, reference, input, owner, schedule.id)
 }
 
 fn note(
