@@ -194,3 +194,85 @@ async fn undoing_is_never_too_much() {
         house.app.close().await;
     }
 }
+
+const ASK: &str = "abide: 1
+workflow: asked
+first: ask
+steps:
+  ask: { call: { method: PUT, url: \"http://127.0.0.1:9/ask\" }, next: wait }
+  wait: { by: [owner], next: { end: done } }
+";
+
+const BEG: &str = "abide: 1
+workflow: asked
+first: beg
+steps:
+  beg: { call: { method: PUT, url: \"http://127.0.0.1:9/ask\" }, next: wait }
+  wait: { by: [owner], next: ask }
+  ask: { call: { method: PUT, url: \"http://127.0.0.1:9/other\" }, next: { end: done } }
+";
+
+/// A service never gets one key for two things: not when a step is called otherwise and another
+/// one has its name.
+#[tokio::test]
+async fn no_key_is_made_twice_by_a_move() {
+    let house = House::new().await;
+    publish(&house, ASK).await;
+    let seat = house.join("alice").await;
+    let alice = house.actor(&seat.token).await.unwrap();
+    let input = Map::new();
+    let ask = StartAsk { workflow: "asked".parse().unwrap(), input, reference: None };
+    let started = house.run(&alice, Command::Start(Box::new(ask))).await.unwrap();
+    let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+    let tx = view.tx.id;
+    answered(&house, tx, 0).await;
+    publish(&house, BEG).await;
+    let steps = [("ask".parse().unwrap(), "beg".parse().unwrap())].into();
+    let ask = MigrateAsk { version: None, steps, dry_run: false };
+    house.run(&Actor::System, Command::Migrate { tx, ask }).await.unwrap();
+    let submit = Command::Submit { tx, step: "wait".into(), input: Value::Null, if_match: None };
+    house.run(&alice, submit).await.unwrap();
+    let keys: Vec<_> = shown(&house, tx).calls.iter().map(|call| call.key.to_string()).collect();
+    assert_eq!(keys, [format!("{tx}/ask/1"), format!("{tx}/ask/2")]);
+    house.app.close().await;
+}
+
+/// Of two steps that become one, what both were taken counts.
+#[tokio::test]
+async fn what_becomes_one_step_counts_as_both() {
+    let house = House::new().await;
+    let two = "abide: 1
+workflow: asked
+first: one
+steps:
+  one: { by: [owner], next: [ { when: tx.version == 9, next: { end: done } }, { next: two } ] }
+  two: { by: [owner], next: wait }
+  wait: { by: [owner], next: one }
+";
+    publish(&house, two).await;
+    let seat = house.join("alice").await;
+    let alice = house.actor(&seat.token).await.unwrap();
+    let ask = StartAsk { workflow: "asked".parse().unwrap(), input: Map::new(), reference: None };
+    let started = house.run(&alice, Command::Start(Box::new(ask))).await.unwrap();
+    let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+    let tx = view.tx.id;
+    for step in ["one", "two", "wait", "one", "two"] {
+        let (step, input) = (step.into(), Value::Null);
+        let submit = Command::Submit { tx, step, input, if_match: None };
+        house.run(&alice, submit).await.unwrap();
+    }
+    let single = "abide: 1
+workflow: asked
+first: both
+steps:
+  both: { by: [owner], times: 9, next: [ { when: tx.version == 9, next: { end: done } }, { next: wait } ] }
+  wait: { by: [owner], next: both }
+";
+    publish(&house, single).await;
+    let both: crate::types::StepName = "both".parse().unwrap();
+    let steps = ["one", "two"].map(|step| (step.parse().unwrap(), both.clone())).into();
+    let ask = MigrateAsk { version: None, steps, dry_run: false };
+    house.run(&Actor::System, Command::Migrate { tx, ask }).await.unwrap();
+    assert_eq!(shown(&house, tx).taken[&both], 4);
+    house.app.close().await;
+}

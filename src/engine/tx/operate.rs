@@ -163,7 +163,7 @@ fn moved(
     };
     let stuck = tx.stuck.as_ref().map(held).transpose()?;
     let stuck_too = tx.stuck_too.iter().map(held).collect::<Result<_, _>>()?;
-    let taken = tx.taken.iter().map(|(step, count)| (name(step), *count)).collect();
+    let taken = taken(tx, old, name);
     Ok(TxEvent::Migrated {
         version,
         steps: ask.steps.clone(),
@@ -173,6 +173,26 @@ fn moved(
         stuck_too,
         added: Arc::new(added(walk, tx, new)?),
     })
+}
+
+/// How often each step was taken, as they are called there. Of several that are one there all count.
+/// Keys for services are made of a step's name and how often it was asked: where a call is called
+/// otherwise, the count stays under its name too, so that another step with it makes none again.
+fn taken(
+    tx: &Tx,
+    old: &Definition,
+    name: impl Fn(&StepName) -> StepName,
+) -> BTreeMap<StepName, u32> {
+    let mut taken = BTreeMap::new();
+    for (step, count) in &tx.taken {
+        let there = name(step);
+        let is_call = old.step(step).is_none_or(|step| matches!(step.kind, StepKind::Call { .. }));
+        if there != *step && is_call {
+            *taken.entry(step.clone()).or_default() += count;
+        }
+        *taken.entry(there).or_default() += count;
+    }
+    taken
 }
 
 /// The keys that the data has at the start in the new version and not yet here.
