@@ -5,6 +5,7 @@
 mod calls;
 mod downtime;
 mod faults;
+mod guests;
 mod history;
 mod idempotency;
 mod large;

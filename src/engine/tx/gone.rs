@@ -4,16 +4,19 @@
 use std::sync::Arc;
 
 use super::event::TxEvent;
-use super::record::{Owner, OwnerId, Status};
+use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status};
 use super::scene::Asker;
 use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::{Fact, TX_PAGE, Timer, TimerOf};
 use crate::engine::{Event, UserRef};
-use crate::types::{SessionId, Span, TxId};
+use crate::types::{SessionId, Span, Time, TxId};
 
 /// From one slice to the next: each is a commit of its own.
 const PAUSE: Span = Span::from_ms(1);
+
+/// How often is looked whether what was left for a call that was out can be cancelled.
+const AGAIN: Span = Span::from_minutes(1);
 
 /// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
 pub(in crate::engine) fn orphan(draft: &mut Draft<'_>, who: OwnerId) -> Result<(), Stop> {
@@ -32,7 +35,8 @@ fn page(who: OwnerId, after: TxId) -> Fact {
     }
 }
 
-/// Cancels transactions of somebody who is gone, before their pivot; the others go on.
+/// Cancels transactions of somebody who is gone, before their pivot; the others go on. One that ends
+/// with its session is left alone while a call of it is out, and cancelled when that is over.
 pub(in crate::engine) fn cancel_orphans(
     draft: &mut Draft<'_>,
     who: OwnerId,
@@ -40,6 +44,7 @@ pub(in crate::engine) fn cancel_orphans(
 ) -> Result<(), Stop> {
     let mut list = draft.transactions(&page(who, after))?.to_vec();
     let is_more = draft.slice(&mut list, TX_PAGE);
+    let mut is_left = false;
     for id in &list {
         let Some(tx) = draft.tx(*id)? else { continue };
         let is_over = tx.status.is_ended() || tx.ending.is_some() || tx.pivot;
@@ -48,6 +53,10 @@ pub(in crate::engine) fn cancel_orphans(
                 let own = tx.owner == Owner::Anonymous(session);
                 let ends = tx.ends_with_session && tx.session == Some(session);
                 if is_over || !(own || ends) {
+                    continue;
+                }
+                if tx.calls.iter().any(is_out) {
+                    is_left = true;
                     continue;
                 }
                 "session-ended"
@@ -67,7 +76,22 @@ pub(in crate::engine) fn cancel_orphans(
         let due = draft.moment.now.plus(PAUSE);
         draft.arm(Timer { due, what: TimerOf::Orphans(who, *last) });
     }
+    if is_left {
+        // At whole times: slices that leave something set one timer together.
+        let due = Time::from_ms((draft.moment.now.ms() / AGAIN.ms() + 1) * AGAIN.ms());
+        draft.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
+    }
     Ok(())
+}
+
+/// Whether a step waits for a call that may have been made.
+fn is_out(call: &Call) -> bool {
+    matches!(call.purpose, Purpose::Do { .. })
+        && match call.state {
+            CallState::Out(_) | CallState::Later(_) => true,
+            CallState::Due(_) => call.unknown || call.attempts > 0,
+            _ => false,
+        }
 }
 
 /// Gives the transactions of an anonymous session to the user that it becomes.
