@@ -67,8 +67,8 @@ async fn what_a_guest_leaves_is_not_cancelled_while_a_call_is_out() {
         house.run(&guest, Command::Logout).await.unwrap();
         house.advance(Span::from_minutes(2)).await;
         assert_eq!(shown(&house, tx).status, Status::Running, "{status:?}");
-        let call_back = Command::CallBack { token: callback, body: json!("paid") };
-        house.run(&Actor::Nobody, call_back).await.unwrap();
+        let answer = Command::CallBack { token: callback, body: json!("paid") };
+        house.run(&Actor::Nobody, answer).await.unwrap();
         assert_eq!(shown(&house, tx).status, Status::Waiting, "{status:?}");
         house.advance(Span::from_minutes(2)).await;
         let left = shown(&house, tx);

@@ -53,8 +53,8 @@ async fn undone(house: &House, tx: TxId) -> usize {
             |call: &&crate::engine::Call| call.purpose == Purpose::Undo && !call.state.is_over();
         let Some(call) = now.calls.iter().find(undo) else { return made };
         if call.ask.url.is_empty() {
-            let begin = Command::BeginCall { tx, number: call.number };
-            let begun = house.run(&Actor::System, begin).await.unwrap();
+            let due = Command::BeginCall { tx, number: call.number };
+            let begun = house.run(&Actor::System, due).await.unwrap();
             let Outcome::CallBegun(order) = begun else { panic!("it began") };
             let result = Box::new(CallResult::NotSent { what: "no address".to_owned() });
             let (number, attempt) = (call.number, order.attempt);
@@ -178,6 +178,10 @@ async fn answers_that_are_kept_are_never_too_much() {
     };
     assert!(stuck.calls.iter().all(|call| kept(call) == Some(200)), "{:?}", stuck.calls);
     for _ in 0..3 {
+        // One that is kept without its body is not taken for an empty one.
+        let repair = Repair::Retry;
+        house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
+        assert_eq!(shown(&house, tx).status, Status::Stuck);
         let repair = Repair::Skip { reason: "too large".to_owned() };
         house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
     }
