@@ -6,7 +6,7 @@
 //! a rate, and a breaker: one that fails time after time is left alone for a while and then asked
 //! once.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use super::app::App;
 use super::bell::CallFigures;
+use super::destination::{Destination, Verdict};
 use crate::engine::{
     Actor, CallResult, CallState, Command, Fact, Mark, Order, Outcome, Record, Refusal, filled_ask,
 };
@@ -47,13 +48,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Most destinations of which failures are remembered while nothing waits for them.
 const DESTINATIONS_MAX: usize = 10_000;
-
-/// So many failures one after the other open a destination's breaker.
-const FAILURES_MAX: u32 = 5;
-
-/// How long a breaker stays open at first, and at most.
-const OPEN_FIRST: Duration = Duration::from_millis(500);
-const OPEN_MAX: Duration = Duration::from_secs(30);
 
 /// How long to wait before a command that found the queue full is tried again.
 const BUSY_FOR: Duration = Duration::from_millis(20);
@@ -198,31 +192,6 @@ pub struct DueCalls {
     pub calls: Vec<(TxId, u32)>,
     /// When the next one is.
     pub next: Option<Time>,
-}
-
-/// What an attempt says of its destination.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It answers.
-    Fine,
-    /// It does not, or says that it cannot.
-    Ailing,
-    /// Nothing was sent.
-    Nothing,
-}
-
-/// A destination and what waits for it.
-#[derive(Default)]
-struct Destination {
-    queue: VecDeque<(TxId, u32)>,
-    out: usize,
-    failures: u32,
-    /// How often it was tried in vain since it is left alone.
-    tried: u32,
-    /// Nothing is sent before.
-    not_before: Option<Instant>,
-    /// From here on there is more for it in the store.
-    more_from: Option<Bytes>,
 }
 
 /// The key of what is due from a time on.
@@ -415,6 +384,7 @@ impl Dispatcher {
         if let Some(due) = self.next_due {
             wake = wake.min(now + Duration::from_millis(due.since(app.now()).ms().max(1)));
         }
+        self.destinations.retain(|_, at| !at.is_idle(now));
         let settings = &self.sender.settings;
         let pause = settings.per_second.map(|rate| Duration::from_secs(1) / rate.max(1));
         let mut destinations: Vec<_> = self.destinations.iter_mut().collect();
@@ -425,23 +395,18 @@ impl Dispatcher {
                 if self.attempts.len() >= settings.in_flight_max {
                     return wake;
                 }
-                let tries = destination.failures >= FAILURES_MAX;
+                let tries = destination.is_left_alone();
                 let most = if tries { 1 } else { settings.per_destination_max };
                 if destination.out >= most {
                     break;
                 }
-                if let Some(not_before) = destination.not_before
-                    && now < not_before
-                {
+                if let Some(not_before) = destination.not_before(now) {
                     wake = wake.min(not_before);
                     break;
                 }
                 let Some((tx, number)) = destination.queue.pop_front() else { break };
-                if let Some(pause) = pause {
-                    destination.not_before = Some(now + pause);
-                }
                 self.served.clone_from(name);
-                destination.out += 1;
+                destination.sends(now, pause);
                 self.waiting -= 1;
                 self.queued.remove(&(tx, number));
                 self.out.insert((tx, number));
@@ -474,46 +439,16 @@ impl Dispatcher {
         let again_from = std::mem::replace(&mut self.again_from, Time::MAX);
         self.back_to(due_from(again_from));
         let Some(destination) = self.destinations.get_mut(&name) else { return };
-        destination.out = destination.out.saturating_sub(1);
-        match verdict {
-            Verdict::Fine => {
-                if destination.failures >= FAILURES_MAX {
-                    tracing::info!(destination = &*name, "it answers again");
-                }
-                destination.failures = 0;
-                destination.tried = 0;
-            }
-            // Those that were on their way when it was found to fail say nothing new.
-            Verdict::Ailing if destination.failures >= FAILURES_MAX && !tries => {}
-            Verdict::Ailing => {
-                destination.failures = destination.failures.saturating_add(1);
-                if destination.failures >= FAILURES_MAX {
-                    let pause = OPEN_FIRST.saturating_mul(1 << destination.tried.min(10));
-                    destination.not_before = Some(Instant::now() + pause.min(OPEN_MAX));
-                    destination.tried = destination.tried.saturating_add(1);
-                    if destination.failures == FAILURES_MAX {
-                        tracing::warn!(
-                            destination = &*name,
-                            "it fails time after time: it is left alone for a while"
-                        );
-                    }
-                }
-            }
-            Verdict::Nothing => {}
-        }
-        let is_idle = destination.queue.is_empty() && destination.out == 0;
-        if is_idle && destination.more_from.is_none() && destination.failures == 0 {
-            self.destinations.remove(&name);
-        } else if self.destinations.len() > DESTINATIONS_MAX {
-            let is_needed =
-                |at: &Destination| !at.queue.is_empty() || at.out > 0 || at.more_from.is_some();
-            self.destinations.retain(|_, at| is_needed(at));
+        let now = Instant::now();
+        destination.came(&name, verdict, tries, now);
+        if self.destinations.len() > DESTINATIONS_MAX {
+            self.destinations.retain(|_, at| at.is_needed(now));
         }
     }
 
     fn note(&self, app: &App) {
         let counters = &app.bell.counters;
-        let open = self.destinations.values().filter(|at| at.failures >= FAILURES_MAX).count();
+        let open = self.destinations.values().filter(|at| at.is_left_alone()).count();
         counters.in_flight.store(self.attempts.len() as u64, Ordering::Relaxed);
         counters.waiting.store(self.waiting as u64, Ordering::Relaxed);
         counters.breakers_open.store(open as u64, Ordering::Relaxed);

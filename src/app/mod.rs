@@ -33,6 +33,7 @@ mod cache;
 mod calls;
 mod chance;
 mod clock;
+mod destination;
 mod executor;
 mod feed;
 mod hooks;

@@ -279,3 +279,31 @@ async fn destinations_take_turns() {
     calls.stop().await;
     house.app.close().await;
 }
+
+/// The rate of a destination is kept also where each call is over before the next one is there.
+#[tokio::test]
+async fn a_rate_is_kept_while_nothing_waits() {
+    let house = House::new().await;
+    let alice = house.join("alice").await;
+    let alice = house.actor(&alice.token).await.unwrap();
+    let (port, mut asked) = service().await;
+    publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
+    let settings = CallSettings { per_second: Some(4), ..CallSettings::default() };
+    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let calls = house.app.start_calls(client, settings);
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        let id = start(&house, &alice, "asks").await;
+        asked.recv().await.unwrap();
+        times.push(tokio::time::Instant::now());
+        assert_eq!(ended(&house, id).await.status, Status::Completed);
+        while house.app.call_figures().in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    // Half a second where each is asked as late after its turn as the others.
+    let took = times[2] - times[0];
+    assert!(took > Duration::from_millis(300), "three within {took:?}");
+    calls.stop().await;
+    house.app.close().await;
+}
