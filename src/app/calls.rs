@@ -265,7 +265,8 @@ impl Dispatcher {
             // By the next turn they are known.
             kept = if *bell.borrow() == staged { Time::MAX } else { rung };
             let wake = self.start(&app);
-            let more = self.refill() || more;
+            let Ok(refilled) = self.refill() else { return };
+            let more = refilled || more;
             self.note(&app);
             tokio::select! {
                 changed = bell.changed() => if changed.is_err() { return },
@@ -336,18 +337,9 @@ impl Dispatcher {
         if self.queued.contains(&call) {
             return Ok(());
         }
-        let (tx, number) = call;
-        let read = read_fact(&*app.store, View::Committed, &Fact::Tx(tx));
-        let url = match app.guard(read)?.map(|(record, _)| record) {
-            Some(record) => match &*record {
-                Record::Tx(tx) => tx.call(number).map(|call| call.ask.url.clone()),
-                _ => None,
-            },
-            None => None,
-        };
-        let Some(url) = url else { return Ok(()) };
+        let Some(name) = asked_of(app, call)? else { return Ok(()) };
         let most = self.share();
-        let destination = self.destinations.entry(destination(&url).into()).or_default();
+        let destination = self.destinations.entry(name.into()).or_default();
         if destination.queue.len() >= most || destination.more_from.is_some() {
             if destination.more_from.as_ref().is_none_or(|from| key < from) {
                 destination.more_from = Some(key.clone());
@@ -367,14 +359,60 @@ impl Dispatcher {
         (all / part).max(1)
     }
 
-    /// Has what waits in the store for those that have room again read; whether there is any.
-    fn refill(&mut self) -> bool {
-        let low = self.share() / 2;
-        let has_room = |at: &&mut Destination| at.queue.len() <= low;
-        let from = self.destinations.values_mut().filter(has_room);
-        let Some(from) = from.filter_map(|at| at.more_from.take()).min() else { return false };
-        self.back_to(from);
-        true
+    /// Reads on what waits in the store for one that has room again, until it has its share;
+    /// whether there may be more. Of the others nothing is there that was not read, and for this
+    /// one nothing is read twice: all that is due costs as much as there is of it.
+    fn refill(&mut self) -> Result<bool, Refusal> {
+        let app = Arc::clone(&self.sender.app);
+        let most = self.share();
+        let has_room = |at: &Destination| at.queue.len() <= most / 2;
+        let wanting = self.destinations.iter_mut().filter(|(_, at)| has_room(at));
+        let wanting = wanting.filter(|(_, at)| at.more_from.is_some());
+        let Some((name, at)) = wanting.min_by(|one, other| one.1.more_from.cmp(&other.1.more_from))
+        else {
+            return Ok(false);
+        };
+        let mut range = KeyRange::prefix(Key::CALLS_DUE);
+        if let Some(from) = at.more_from.take() {
+            range.from = Bound::Included(from);
+        }
+        for _ in 0..PAGES_MAX {
+            let page = app.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = app.guard(page.map_err(Into::into))?;
+            for row in page.rows {
+                let is_read_yet = match &self.next {
+                    Bound::Included(next) => row.key < *next,
+                    Bound::Excluded(last) => row.key <= *last,
+                    Bound::Unbounded => false,
+                };
+                if !is_read_yet {
+                    return Ok(true);
+                }
+                let Some(Key::Mark(Mark::CallDue(_, tx, number))) = Key::decode(&row.key) else {
+                    continue;
+                };
+                let call = (tx, number);
+                if self.out.contains(&call) || self.queued.contains(&call) {
+                    continue;
+                }
+                if asked_of(&app, call)?.as_deref() != Some(&**name) {
+                    continue;
+                }
+                if at.queue.len() >= most {
+                    at.more_from = Some(row.key);
+                    return Ok(true);
+                }
+                at.queue.push_back(call);
+                self.queued.insert(call);
+                self.waiting += 1;
+            }
+            let Some(next) = page.next else { return Ok(true) };
+            range.from = Bound::Excluded(next);
+        }
+        if let Bound::Excluded(last) = range.from {
+            at.more_from = Some(last);
+        }
+        Ok(true)
     }
 
     /// Starts what may be started; when to look again.
@@ -466,10 +504,15 @@ pub(crate) async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Opti
     .await
 }
 
-/// The server that an address means, without what is asked of it.
-fn destination(url: &str) -> String {
-    let target = url.parse::<Uri>().ok().and_then(|uri| Target::of(&uri).ok());
-    target.map_or_else(String::new, |target| target.to_string())
+/// The server that a call is made to, as its address means it and without what is asked of it;
+/// `None`: there is no such call any more.
+fn asked_of(app: &App, (tx, number): (TxId, u32)) -> Result<Option<String>, Refusal> {
+    let read = read_fact(&*app.store, View::Committed, &Fact::Tx(tx));
+    let Some((record, _)) = app.guard(read)? else { return Ok(None) };
+    let Record::Tx(tx) = &*record else { return Ok(None) };
+    let Some(call) = tx.call(number) else { return Ok(None) };
+    let target = call.ask.url.parse::<Uri>().ok().and_then(|uri| Target::of(&uri).ok());
+    Ok(Some(target.map_or_else(String::new, |target| target.to_string())))
 }
 
 /// Makes single attempts.
