@@ -633,8 +633,11 @@ impl Sender {
             }
             Err(failure) => {
                 counters.lost.fetch_add(1, Ordering::Relaxed);
+                // Whose answer is too large to be read answers.
+                let is_heard = matches!(failure, Failure::TooLarge);
+                let verdict = if is_heard { Verdict::Fine } else { Verdict::Ailing };
                 tracing::debug!(tx = %order.tx, call = order.number, %failure, "no answer");
-                (CallResult::Lost { what: failure.to_string() }, Verdict::Ailing)
+                (CallResult::Lost { what: failure.to_string() }, verdict)
             }
         }
     }

@@ -19,7 +19,7 @@ use super::live::cloud_event;
 use crate::app::signature::sign_standard;
 use crate::app::{App, EventId, FeedEvent, Followed, Scope, unless_it_panics};
 use crate::engine::{Actor, Command, DeadLetter, GivenUp, Lag, Refusal, Webhook, WebhookNews};
-use crate::outbound::{Client, Reply, Request};
+use crate::outbound::{Client, Failure, Reply, Request};
 use crate::types::{TxId, WebhookId};
 
 /// What the types of events about subscriptions begin with: they are told to none.
@@ -336,7 +336,9 @@ impl Teller {
 
     async fn attempt(&self, webhook: &Webhook, id: EventId, body: Bytes) -> Came {
         let reply = match self.send(webhook, &id.to_string(), body).await {
-            Ok(reply) => reply,
+            Ok(Some(reply)) => reply,
+            // What a receiver says beside that is read by nobody.
+            Ok(None) => return Came::Taken,
             Err(error) => return Came::Not { error, never: false, wait: Duration::ZERO },
         };
         match reply.status {
@@ -352,7 +354,13 @@ impl Teller {
         }
     }
 
-    async fn send(&self, webhook: &Webhook, id: &str, body: Bytes) -> Result<Reply, String> {
+    /// Sends an event; `None`: the answer tells of success and is too large to be read.
+    async fn send(
+        &self,
+        webhook: &Webhook,
+        id: &str,
+        body: Bytes,
+    ) -> Result<Option<Reply>, String> {
         let uri = webhook.url.parse().map_err(|_| "the address is none".to_owned())?;
         let seconds = self.app.now().ms() / 1000;
         let keys = self.app.webhook_keys(webhook);
@@ -368,7 +376,11 @@ impl Teller {
             headers.insert(name, value);
         }
         let request = Request { method: Method::POST, uri, headers, body, timeout: TIMEOUT };
-        self.client.send(request).await.map_err(|failure| failure.to_string())
+        match self.client.send(request).await {
+            Ok(reply) => Ok(Some(reply)),
+            Err(Failure::TooLarge) => Ok(None),
+            Err(failure) => Err(failure.to_string()),
+        }
     }
 
     async fn note(&self, news: News) -> Result<Webhook, Refusal> {

@@ -22,7 +22,8 @@ use crate::types::{Span, Time};
 
 use super::egress::{Egress, EgressError, Target};
 
-/// Most bytes of an answer's body that are read: an answer becomes part of a commit.
+/// Most bytes of an answer's body that are read: an answer becomes part of a commit. Of a longer
+/// one that tells of no success the status says what there is to know, and its body is left out.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Most bytes of an answer's head.
@@ -59,7 +60,7 @@ pub struct Reply {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body; empty where it has more than [`ANSWER_BYTES_MAX`].
     pub body: Bytes,
 }
 
@@ -102,7 +103,7 @@ pub enum Failure {
     /// The time is up; whether it was done is not known.
     #[error("no whole answer within {0:?}")]
     TimedOut(Duration),
-    /// The answer is too large.
+    /// The answer tells of success and is too large.
     #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
     TooLarge,
 }
@@ -266,7 +267,11 @@ async fn exchange_on(
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
             if bytes.len() + data.len() > ANSWER_BYTES_MAX {
-                return Err(Failure::TooLarge);
+                if head.status.is_success() {
+                    return Err(Failure::TooLarge);
+                }
+                bytes.clear();
+                break;
             }
             bytes.extend_from_slice(&data);
         }

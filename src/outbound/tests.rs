@@ -177,13 +177,23 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     assert_eq!(reply.status, 302);
 }
 
+/// What is too large to be read is left out; what the status alone says is heard.
 #[tokio::test]
 async fn an_answer_is_bounded() {
-    let mut answer = b"HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n".to_vec();
-    answer.resize(answer.len() + 70_000, b'x');
-    let (port, _) = answering(answer).await;
+    let page = |status: &str| {
+        let mut answer = format!("HTTP/1.1 {status}\r\nx: y\r\ncontent-length: 70000\r\n\r\n");
+        answer.extend(std::iter::repeat_n('x', 70_000));
+        answer.into_bytes()
+    };
+    let (port, _) = answering(page("200 OK")).await;
     let failure = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
     assert!(matches!(failure, Failure::TooLarge), "{failure}");
+    for status in [302, 404, 503] {
+        let (port, _) = answering(page(&format!("{status} No"))).await;
+        let reply = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap();
+        assert_eq!((reply.status, reply.body.len()), (status, 0));
+        assert_eq!(reply.headers["x"], "y");
+    }
     let mut answer = b"HTTP/1.1 200 OK\r\nx: ".to_vec();
     answer.resize(answer.len() + 70_000, b'x');
     let (port, _) = answering(answer).await;
