@@ -221,14 +221,19 @@ impl Client {
             Some(address) => vec![SocketAddr::new(address, target.port)],
             None => self.look_up(target).await.map_err(|error| unreachable(error.to_string()))?,
         };
-        let mut failure = unreachable("its name has no address".to_owned());
-        for address in addresses.into_iter().take(ADDRESSES_MAX) {
-            if let Err(error) =
-                self.egress.must_allow_address(target, address.ip(), literal.is_some())
-            {
-                failure = error.into();
-                continue;
+        let (mut allowed, mut refused) = (Vec::new(), None);
+        for address in addresses {
+            match self.egress.must_allow_address(target, address.ip(), literal.is_some()) {
+                Ok(()) => allowed.push(address),
+                Err(error) => refused = Some(error),
             }
+        }
+        // One that may be asked and does not answer now may answer later, whatever is beside it.
+        let mut failure = match refused {
+            Some(error) if allowed.is_empty() => error.into(),
+            _ => unreachable("its name has no address".to_owned()),
+        };
+        for address in allowed.into_iter().take(ADDRESSES_MAX) {
             match tokio::time::timeout(CONNECT, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => {
                     // A small request must not wait for another to fill its packet.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -199,6 +200,29 @@ async fn an_answer_is_bounded() {
     let (port, _) = answering(answer).await;
     let failure = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
     assert!(matches!(failure, Failure::Broken { .. }), "{failure}");
+}
+
+/// A name with an address that may be asked and one that may not: the one that does not answer now
+/// may later, in whichever order they are told.
+#[tokio::test]
+async fn an_address_that_may_not_be_asked_says_nothing_of_the_others() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = gone.local_addr().unwrap().port();
+    drop(gone);
+    let (open, inner): (IpAddr, IpAddr) =
+        ("127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let failure_at = |addresses: Vec<IpAddr>| async move {
+        let client = Client::new(Egress::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
+        let client = client.with_names(move |_| addresses.clone());
+        client.send(request(&format!("http://api.test:{port}/"))).await.unwrap_err()
+    };
+    for addresses in [vec![open, inner], vec![inner, open], vec![inner, inner, inner, inner, open]]
+    {
+        let failure = failure_at(addresses.clone()).await;
+        assert!(matches!(failure, Failure::Unreachable { .. }), "{addresses:?}: {failure}");
+    }
+    let failure = failure_at(vec![inner]).await;
+    assert!(matches!(failure, Failure::Egress(EgressError::Address { .. })), "{failure}");
 }
 
 #[tokio::test]
