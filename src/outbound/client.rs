@@ -21,6 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use crate::types::{Span, Time};
 
 use super::egress::{Egress, EgressError, Target};
+use super::names::{LookUps, resolve};
 
 /// Most bytes of an answer's body that are read: an answer becomes part of a commit. Of a longer
 /// one that tells of no success the status says what there is to know, and its body is left out.
@@ -125,6 +126,7 @@ type Names = Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>;
 pub struct Client {
     egress: Arc<Egress>,
     tls: TlsConnector,
+    look_ups: LookUps,
     #[cfg(test)]
     names: Option<Names>,
 }
@@ -159,6 +161,7 @@ impl Client {
         Ok(Self {
             egress: Arc::new(egress),
             tls: TlsConnector::from(Arc::new(config)),
+            look_ups: LookUps::default(),
             #[cfg(test)]
             names: None,
         })
@@ -210,7 +213,8 @@ impl Client {
             let addresses = names(&target.host);
             return Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, target.port)).collect());
         }
-        Ok(tokio::net::lookup_host((target.host.as_str(), target.port)).await?.collect())
+        let found = self.look_ups.find(&target.host, resolve).await?;
+        Ok(found.into_iter().map(|ip| SocketAddr::new(ip, target.port)).collect())
     }
 
     /// Connects to an address that was looked at, not to a name that could change.

@@ -7,6 +7,7 @@
 
 mod client;
 mod egress;
+mod names;
 
 #[cfg(test)]
 mod tests;
