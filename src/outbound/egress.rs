@@ -7,8 +7,8 @@ use http::Uri;
 
 /// The rules of the configuration. Without any, nothing is let out.
 ///
-/// A rule is a host (`api.example.com`, `*.example.com`, `https://api.example.com:8443`) or a
-/// network (`10.1.0.0/16`, `192.0.2.7`). A name is let out to public addresses, and to those of
+/// A rule is a host (`api.example.com`, `*.example.com`, `https://api.example.com:8443`,
+/// `http://10.1.2.3:8080`) or a network (`10.1.0.0/16`, `192.0.2.7`). A name is let out to public addresses, and to those of
 /// others only where a network among the rules holds them too. Addresses of no host (link-local,
 /// among them where clouds keep their credentials; unspecified; multicast) are never let out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,7 +163,8 @@ impl Egress {
         let named = self.networks.iter().any(|network| network.holds(canonical));
         let fine = match class(canonical) {
             Class::Public => named || !literal || self.hosts.iter().any(|rule| rule.allows(target)),
-            Class::Inner => named,
+            // A name that leads there is another matter: whoever rules the name chose the address.
+            Class::Inner => named || literal && self.hosts.iter().any(|rule| rule.names(target)),
             Class::Never => false,
         };
         let host = || target.host.clone();
@@ -195,6 +196,11 @@ impl HostRule {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
         let good = !host.is_empty() && host.bytes().all(plain) && !host.starts_with('.');
         good.then_some(Self { is_tls, below, host, port })
+    }
+
+    /// Whether it names this very server, and not one among others.
+    fn names(&self, target: &Target) -> bool {
+        !self.below && self.allows(target)
     }
 
     fn allows(&self, target: &Target) -> bool {

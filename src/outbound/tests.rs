@@ -49,9 +49,25 @@ fn only_what_a_rule_names_is_let_out() {
         ("10.1.0.0/16", "http://10.1.2.3/", true),
         ("10.1.0.0/16", "http://10.2.2.3/", false),
         ("10.1.0.0/16", "http://[::ffff:10.1.2.3]/", true),
+        ("http://10.0.0.5:8080", "http://10.0.0.5:8080/", true),
+        ("http://10.0.0.5:8080", "http://10.0.0.5/", false),
+        ("http://10.0.0.5:8080", "https://10.0.0.5:8080/", false),
+        ("http://10.0.0.5:8080", "http://10.0.0.6:8080/", false),
+        ("10.0.0.5:8080", "https://10.0.0.5:8080/", true),
+        ("https://[fd00::1]", "https://[fd00::1]/", true),
+        ("*.0.0.5", "http://10.0.0.5/", false),
+        ("http://169.254.169.254", "http://169.254.169.254/", false),
     ] {
         assert_eq!(allows(rules, uri), fine, "{rules}: {uri}");
     }
+}
+
+/// A rule that names an address lets nothing else there: no name that leads to it.
+#[test]
+fn an_inner_address_is_named_by_itself() {
+    let egress = Egress::parse("http://10.0.0.5,api.example.com").unwrap();
+    let target = Target::of(&"http://api.example.com".parse().unwrap()).unwrap();
+    assert!(egress.must_allow_address(&target, "10.0.0.5".parse().unwrap(), false).is_err());
 }
 
 /// 1.3.6, 15.3.2, API7: the table of addresses that a public name must not lead to.
