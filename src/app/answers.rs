@@ -224,7 +224,8 @@ fn beginning(digest: &Digest) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// Writes what keeps an answer; `false`: it is larger than any that can be kept.
+/// Writes what keeps an answer; `false`: it is larger than any that can be kept. One that says
+/// when to ask again (`Retry-After`) is kept by nothing: who asks again then is not told the same.
 pub(super) fn keep(
     pack: &mut Pack,
     keyed: &Keyed,
@@ -232,6 +233,9 @@ pub(super) fn keep(
     now: Time,
     stale_parts: u8,
 ) -> bool {
+    if answer.headers.iter().any(|(name, _)| name == "retry-after") {
+        return true;
+    }
     let stored = AnswerToWrite {
         fingerprint: &keyed.fingerprint,
         expires_at_ms: now.plus(KEPT).ms(),

@@ -27,7 +27,8 @@ pub struct Answer {
 
 /// How the HTTP layer writes what became of a command, and the revision of its commit. A pure
 /// function: with an Idempotency-Key the executor calls it before the commit, which keeps the
-/// answer byte for byte. The revision is that of the commit, or for a refusal the last one.
+/// answer byte for byte; one with `Retry-After` is kept by nothing. The revision is that of the
+/// commit, or for a refusal the last one.
 pub type Render = Box<dyn Fn(Result<&Outcome, &Refusal>, Revision) -> Answer + Send + Sync>;
 
 /// What an execution answers.

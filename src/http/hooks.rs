@@ -1,5 +1,7 @@
 //! `/v1/hooks`: signed messages of other services.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use http::header::HeaderMap;
 use schemars::SchemaGenerator;
@@ -10,8 +12,11 @@ use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
-use crate::app::{Delivery, Idempotency, Message};
-use crate::engine::{Actor, Command, Outcome};
+use crate::app::{Client, Delivery, Envelope, Idempotency, Message};
+use crate::engine::{Actor, Command, Outcome, Refusal};
+
+/// After how many seconds a message that came too early is sent again.
+const AGAIN_S: u32 = 5;
 
 pub(super) const DELIVER: Doc = Doc {
     id: "deliverMessage",
@@ -19,7 +24,9 @@ pub(super) const DELIVER: Doc = Doc {
     summary: "Takes a signed message of another service",
     text: "The message submits the open step that lets this hook in. Its id counts once: a \
            repetition is answered as the first one was for a day. After that, one that bears a \
-           time is too old, and one that bears none changes nothing.",
+           time is too old, and one that bears none changes nothing. A message that comes before \
+           its step is open, while the step is claimed or the transaction is paused is answered \
+           409 with `Retry-After`, and counts when it is sent again and can be taken.",
     body: Some(Body { content: &[(Media::Json, any)], example: r#"{"order":"4711","paid":true}"# }),
     answers: &[AnswerDoc::empty(204, "It was taken, now or before.")],
     problems: &[
@@ -52,8 +59,8 @@ fn single(headers: &HeaderMap) -> Value {
     Value::Object(found)
 }
 
-pub(super) async fn deliver(mut call: Call) -> Result<Reply, Problem> {
-    let app = std::sync::Arc::clone(&call.api.app);
+pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
+    let app = Arc::clone(&call.api.app);
     let hook = app.hook(call.parameters.at(0))?;
     let bytes = call.body.as_ref().map_or_else(bytes::Bytes::new, |(_, bytes)| bytes.clone());
     let headers = single(&call.headers);
@@ -64,11 +71,47 @@ pub(super) async fn deliver(mut call: Call) -> Result<Reply, Problem> {
     let message = Message { headers: &headers, bytes: &bytes, body: &body };
     let Delivery { id, tx, input, undated } = app.delivery(hook, &message)?;
     let fingerprint = app.fingerprint("POST", call.route.pattern, hook.name.as_str(), &bytes);
-    call.idempotency = Some(Idempotency { key: id, fingerprint });
-    call.access.actor = Actor::Hook(hook.name.clone());
-    let write = |outcome: &Outcome, _| match outcome {
-        Outcome::Transaction { .. } => Ok(Reply::empty(StatusCode::NO_CONTENT)),
-        other => Err(unexpected(other)),
+    let request: Arc<str> = call.id.to_string().into();
+    let instance = Arc::clone(&request);
+    let render = move |done: Result<&Outcome, &Refusal>, _| written(done, &instance).into();
+    let envelope = Envelope {
+        actor: Actor::Hook(hook.name.clone()),
+        client: Client::default(),
+        request,
+        idempotency: Some(Idempotency { key: id, fingerprint }),
+        render: Box::new(render),
     };
-    Ok(call.execute(Command::Deliver { tx, input, undated }, write).await)
+    Ok(app.execute(Command::Deliver { tx, input, undated }, envelope).await.into())
+}
+
+fn written(done: Result<&Outcome, &Refusal>, request: &str) -> Reply {
+    let problem = match done {
+        Ok(Outcome::Transaction { .. }) => return Reply::empty(StatusCode::NO_CONTENT),
+        Ok(other) => unexpected(other),
+        // Who sends a message knows nothing of steps, and sends the same one again: it must not be
+        // told for a day what was so when it came too early.
+        Err(
+            refusal @ (Refusal::StepNotOpen { .. } | Refusal::Claimed { .. } | Refusal::Paused),
+        ) => Problem::from(refusal).retry_after(AGAIN_S),
+        Err(refusal) => refusal.into(),
+    };
+    Reply::problem(&problem, request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What may be otherwise a moment later says when to ask again, so it is kept for nobody; a
+    /// refusal for good does not.
+    #[test]
+    fn only_a_message_that_comes_too_early_is_asked_for_again() {
+        let early = |refusal: &Refusal| {
+            let reply = written(Err(refusal), "");
+            reply.headers.contains_key(http::header::RETRY_AFTER)
+        };
+        assert!(early(&Refusal::StepNotOpen { open_steps: Vec::new() }));
+        assert!(early(&Refusal::Paused));
+        assert!(!early(&Refusal::AlreadyEnded) && !early(&Refusal::NotFound("transaction")));
+    }
 }

@@ -128,6 +128,24 @@ async fn a_message_that_is_sent_again_after_more_than_a_day_counts_no_second_tim
     assert_eq!(taken, ["send", "delivered"], "{history}");
 }
 
+/// A message that comes too early counts when the same one is sent again: its sender knows nothing of
+/// steps, and repeats it until it is taken.
+#[tokio::test]
+async fn a_message_that_comes_too_early_counts_when_it_is_sent_again() {
+    let server = options().start();
+    let (admin, id) = invoice(&server, "4711").await;
+    let body = json!({"invoice": "4711", "amount": "12.50"});
+    let path = format!("/v1/transactions/{id}");
+    admin.post(&format!("{path}/pause"), json!({})).await.ok();
+    let early = pay(&server, SECRET, "msg_1", seconds(), &body).await.problem(409, "paused");
+    assert_eq!(early.headers["retry-after"], "5");
+    admin.post(&format!("{path}/resume"), json!({})).await.ok();
+    let taken = pay(&server, SECRET, "msg_1", seconds(), &body).await.is(204);
+    assert!(!taken.headers.contains_key("idempotency-replayed"));
+    let again = pay(&server, SECRET, "msg_1", seconds(), &body).await.is(204);
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+}
+
 async fn courier(server: &Server, secret: &str, body: &Value) -> Answer {
     let bytes = body.to_string();
     let signature = sign_hex(&SigningKey::new(secret.as_bytes()), bytes.as_bytes());

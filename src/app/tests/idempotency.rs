@@ -215,3 +215,39 @@ async fn an_answer_is_forgotten_after_a_day_and_swept() {
     }
     assert_eq!(old_answers(&house), 0);
 }
+
+/// An answer that says when to ask again answers nobody else: under the same key what is so then
+/// counts, and what is kept then is kept.
+#[tokio::test]
+async fn an_answer_that_says_when_to_ask_again_is_not_kept() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let actor = house.actor(&seat.token).await.unwrap();
+    let early = || {
+        let rendered = render();
+        let mut envelope = envelope(&house, &actor, Some("k"), "a");
+        envelope.render = Box::new(move |result, revision| {
+            let mut answer = rendered(result, revision);
+            if result.is_err() {
+                answer.headers.push(("retry-after".to_owned(), "5".to_owned()));
+            }
+            answer
+        });
+        envelope
+    };
+    // A patch of what is not there is refused by the state of things.
+    let patch = json!([{"op": "remove", "path": "/a"}]);
+    let patch = || {
+        let change = DataChange::Patch(serde_json::from_value(patch.clone()).unwrap());
+        Command::ChangeSessionData { change, if_match: None }
+    };
+    for _ in 0..2 {
+        let refused = house.app.execute(patch(), early()).await;
+        assert!(refused.answer.status == 400 && !refused.replayed, "{refused:?}");
+    }
+    house.app.execute(add("a"), envelope(&house, &actor, None, "")).await;
+    let taken = house.app.execute(patch(), early()).await;
+    assert!(taken.answer.status == 200 && !taken.replayed, "{taken:?}");
+    let again = house.app.execute(patch(), early()).await;
+    assert!(again.replayed && again.answer == taken.answer);
+}
