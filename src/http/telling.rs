@@ -28,8 +28,9 @@ const OWN: &str = "abide.webhook.";
 /// How long a receiver may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Most attempts for one event: about half an hour.
-const ATTEMPTS_MAX: u32 = 14;
+/// Most attempts for one event: about a day in the mean, so that a receiver may be away over a
+/// night. Quick at first and hours apart at last, as the schedule that Standard Webhooks proposes.
+const ATTEMPTS_MAX: u32 = 27;
 
 /// Most attempts where the receiver says that it will never take it.
 const REFUSALS_MAX: u32 = 3;
@@ -38,7 +39,10 @@ const REFUSALS_MAX: u32 = 3;
 const BACK_OFF: Duration = Duration::from_millis(500);
 
 /// The longest wait at all.
-const BACK_OFF_MAX: Duration = Duration::from_mins(5);
+const BACK_OFF_MAX: Duration = Duration::from_hours(4);
+
+/// When a subscription is told anew after a panic.
+const ANEW_AFTER: Duration = Duration::from_mins(5);
 
 /// After so many events that nobody wants, where a subscription stands is noted all the same.
 const PASSED_MAX: usize = 1000;
@@ -79,7 +83,7 @@ struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { room: Room::default(), anew: BACK_OFF_MAX }
+        Self { room: Room::default(), anew: ANEW_AFTER }
     }
 }
 
@@ -268,7 +272,7 @@ impl Teller {
                 ("the attempt ended in an error of the server".to_owned(), false, Duration::ZERO)
             }
         };
-        let (attempts, refused) = desk.failed(message.lane, never);
+        let (attempts, refused) = desk.failed(message.lane, never, Instant::now());
         if attempts >= ATTEMPTS_MAX || refused >= REFUSALS_MAX {
             return self.ended(desk, news, message, End::GivenUp(error)).await;
         }
@@ -289,6 +293,9 @@ impl Teller {
         end: End,
     ) -> Result<bool, Refusal> {
         desk.over(&message);
+        if matches!(end, End::Taken) {
+            desk.taken(Instant::now());
+        }
         match (end, message.lane) {
             (End::Taken, Lane::Of(_)) => news.told += 1,
             (End::Taken, Lane::Letter(number)) => {
@@ -422,9 +429,13 @@ fn is_wanted(webhook: &Webhook, event: &FeedEvent) -> bool {
 /// How long to wait after an attempt, where the receiver wants to be left alone for at least so
 /// long.
 fn rest(attempts: u32, least: Duration) -> Duration {
+    jittered(longest(attempts)).max(least)
+}
+
+/// The longest wait after so many attempts.
+fn longest(attempts: u32) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
-    let most = BACK_OFF.saturating_mul(1 << doublings).min(BACK_OFF_MAX);
-    jittered(most).max(least)
+    BACK_OFF.saturating_mul(1 << doublings).min(BACK_OFF_MAX)
 }
 
 /// Any time up to this one: those who failed together do not come back together.

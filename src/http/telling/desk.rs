@@ -2,6 +2,7 @@
 //! again when its turn comes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -19,6 +20,10 @@ const RETRIES_MAX: usize = 4;
 /// Most transactions that lag behind and are noted as such: the record of a subscription is
 /// written with each note.
 const LAGS_MAX: usize = 100;
+
+/// A receiver that took nothing for so long was away. When it takes something again, nothing rests
+/// any longer: what failed meanwhile may rest for hours, and what comes anew waits for its room.
+pub(super) const AWAY: Duration = Duration::from_mins(5);
 
 /// What is told one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +126,8 @@ pub(super) struct Desk {
     bytes: usize,
     /// The last event that was read, wanted or not.
     read_to: EventId,
+    /// Since when nothing was taken of what was tried; `None`: the last was.
+    vain_since: Option<Instant>,
 }
 
 impl Desk {
@@ -137,6 +144,7 @@ impl Desk {
             events: 0,
             bytes: 0,
             read_to: after,
+            vain_since: None,
         };
         for (tx, after) in lags {
             desk.open(Lane::Of(*tx), *after, desk.read_to);
@@ -293,11 +301,22 @@ impl Desk {
 
     /// One was not taken: how often that is so now, and how often the receiver said that it never
     /// will.
-    pub(super) fn failed(&mut self, lane: Lane, never: bool) -> (u32, u32) {
+    pub(super) fn failed(&mut self, lane: Lane, never: bool, now: Instant) -> (u32, u32) {
+        self.vain_since.get_or_insert(now);
         let Some(left) = self.lanes.get_mut(&lane) else { return (0, 0) };
         left.tried += 1;
         left.refused += u32::from(never);
         (left.tried, left.refused)
+    }
+
+    /// One was taken. A receiver that is back has all that rests tried, a few at a time. One that
+    /// takes everything but some is not back, and what it does not take rests on.
+    pub(super) fn taken(&mut self, now: Instant) {
+        let vain = self.vain_since.take().map(|since| now.saturating_duration_since(since));
+        if vain.is_some_and(|vain| vain >= AWAY) {
+            let resting = std::mem::take(&mut self.resting);
+            self.again.extend(resting.into_iter().map(|(_, lane)| lane));
+        }
     }
 
     /// How often the first of a lane was tried in vain.

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::desk::AWAY;
 use super::*;
 use crate::app::{Cost, Secret, Settings};
 use crate::engine::{Outcome, Rules, StartAsk, WebhookAsk};
@@ -43,6 +44,57 @@ fn a_rest_is_any_up_to_twice_the_last_and_as_long_as_the_receiver_wants() {
     let wants = BACK_OFF * 2;
     assert_eq!(rests(1, wants), (wants, wants));
     assert!(rests(5, wants).0 >= wants && rests(5, wants).1 > wants);
+}
+
+/// Who is away for some minutes misses nothing, and who is away for a night neither: as long as all
+/// attempts take in the mean, the first ones soon.
+#[test]
+fn an_event_is_tried_for_about_a_day() {
+    let mean = |attempts: u32| (1..attempts).map(|n| longest(n) / 2).sum::<Duration>();
+    let all = mean(ATTEMPTS_MAX);
+    assert!((Duration::from_hours(22)..Duration::from_hours(26)).contains(&all), "{all:?}");
+    assert!(mean(5) < Duration::from_secs(5) && mean(10) > Duration::from_mins(1));
+}
+
+/// When a receiver is back, nothing waits for hours any more; where it does not take what is of one
+/// transaction and takes all else, that rests on.
+#[test]
+fn a_receiver_that_is_back_is_told_at_once_what_rests() {
+    let lane = |n: u128| Lane::Of(Some(TxId::new(n)));
+    let now = Instant::now();
+    for (vain, at_once) in [(AWAY, 2), (AWAY / 2, 0)] {
+        let mut desk = Desk::new(Room::default(), EventId::START, &[]);
+        for n in 0..3 {
+            let event = message(lane(n as u128), n);
+            desk.read(event.id);
+            desk.take(event);
+        }
+        let sent: Vec<_> = std::iter::from_fn(|| match desk.next(now) {
+            Some(Turn::Send(message)) => Some(message),
+            _ => None,
+        })
+        .collect();
+        let [one, two, three] = sent.try_into().unwrap();
+        for failed in [one, two] {
+            desk.failed(failed.lane, false, now);
+            desk.again(failed, now + BACK_OFF_MAX);
+        }
+        desk.over(&three);
+        desk.taken(now + vain);
+        let later = now + vain;
+        let mut tried = 0;
+        while let Some(turn) = desk.next(later) {
+            match turn {
+                Turn::Send(_) => tried += 1,
+                Turn::Read { tx: Some(tx), .. } => {
+                    let number = usize::try_from(tx.bits()).unwrap();
+                    desk.reread(Lane::Of(Some(tx)), vec![message(lane(tx.bits()), number)], None);
+                }
+                Turn::Read { tx: None, .. } => panic!("all are of transactions"),
+            }
+        }
+        assert_eq!(tried, at_once, "{vain:?}");
+    }
 }
 
 /// Numbers that are the same in each run.
@@ -132,7 +184,7 @@ impl Play {
 
     fn fail(&mut self, at: usize) {
         let message = self.out.swap_remove(at);
-        self.desk.failed(message.lane, false);
+        self.desk.failed(message.lane, false, self.now);
         let wait = Duration::from_secs(self.random.below(10) as u64);
         self.desk.again(message, self.now + wait);
     }
