@@ -20,11 +20,13 @@ pub struct CallFigures {
     pub succeeded: u64,
     /// Attempts that were answered otherwise.
     pub refused: u64,
+    /// Of these, 401 and 403: the service does not let the server in.
+    pub denied: u64,
     /// Attempts without an answer.
     pub lost: u64,
 }
 
-/// What the dispatcher counts.
+/// What the dispatcher counts, and what waits for an operator.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) in_flight: AtomicU64,
@@ -32,7 +34,10 @@ pub(super) struct Counters {
     pub(super) breakers_open: AtomicU64,
     pub(super) succeeded: AtomicU64,
     pub(super) refused: AtomicU64,
+    pub(super) denied: AtomicU64,
     pub(super) lost: AtomicU64,
+    /// Transactions that were stuck when it was looked for them last.
+    pub(super) stuck: AtomicU64,
 }
 
 /// Tells those who speak with other services that there is something new for them, and counts
@@ -73,6 +78,7 @@ impl Bell {
             breakers_open: read(&counters.breakers_open),
             succeeded: read(&counters.succeeded),
             refused: read(&counters.refused),
+            denied: read(&counters.denied),
             lost: read(&counters.lost),
         }
     }

@@ -618,6 +618,7 @@ impl Sender {
                 };
                 counter.fetch_add(1, Ordering::Relaxed);
                 if matches!(status, 401 | 403) {
+                    counters.denied.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(
                         tx = %order.tx, call = order.number, status,
                         "a called service does not let the server in"

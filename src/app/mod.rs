@@ -43,6 +43,7 @@ mod prepare;
 mod reads;
 mod secret;
 pub mod signature;
+mod stuck;
 mod sweep;
 mod tasks;
 mod transactions;

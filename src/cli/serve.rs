@@ -47,6 +47,7 @@ impl Sources {
             store: store.stats(),
             queue_depth: app.queue_depth(),
             sessions: app.live_sessions(),
+            stuck: app.stuck(),
             calls: app.call_figures(),
         })
         .unwrap_or_default()
@@ -147,6 +148,7 @@ impl Front {
         }
         let telling = tokio::spawn(http::tell_webhooks(Arc::clone(&app), client.clone()));
         let calls = app.start_calls(client, calls);
+        let stuck = tokio::spawn(Arc::clone(&app).watch_stuck());
         let watching = match (&config.workflows, published) {
             (Some(dir), Some(published)) if config.dev => {
                 Some(tokio::spawn(workflows::watch(Arc::clone(&app), dir.clone(), published)))
@@ -157,6 +159,7 @@ impl Front {
         if let Some(watching) = watching {
             watching.abort();
         }
+        stuck.abort();
         self.readiness.not_ready("it is stopping");
         match &ended {
             Ok(signal) => tracing::info!(signal, "stopping"),

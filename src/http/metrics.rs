@@ -32,6 +32,8 @@ pub struct Figures {
     pub queue_depth: usize,
     /// Live sessions.
     pub sessions: u64,
+    /// Transactions that wait for an operator.
+    pub stuck: u64,
     /// Calls to other services.
     pub calls: CallFigures,
 }
@@ -133,7 +135,7 @@ impl fmt::Debug for LookedUp {
 
 impl Collector for LookedUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Figures { store, queue_depth, sessions, calls } = (self.0)();
+        let Figures { store, queue_depth, sessions, stuck, calls } = (self.0)();
         let counters = [
             ("store_commits", "Commits made durable", store.commits),
             ("store_groups", "Groups of commits: one write and one sync each", store.groups),
@@ -143,6 +145,7 @@ impl Collector for LookedUp {
             ("store_bases", "Bases written", store.bases),
             ("calls_succeeded", "Attempts at calls answered with success", calls.succeeded),
             ("calls_refused", "Attempts at calls answered otherwise", calls.refused),
+            ("calls_denied", "Attempts at calls answered with 401 or 403", calls.denied),
             ("calls_lost", "Attempts at calls without an answer", calls.lost),
         ];
         for (name, help, value) in counters {
@@ -154,6 +157,7 @@ impl Collector for LookedUp {
         let gauges = [
             ("queue_depth", "Commands that wait for the executor", queue_depth as u64),
             ("sessions", "Live sessions", sessions),
+            ("transactions_stuck", "Transactions that wait for an operator", stuck),
             ("calls_in_flight", "Attempts at calls on their way", calls.in_flight),
             ("calls_waiting", "Calls that are due and wait for their turn", calls.waiting),
             ("calls_breakers_open", "Destinations that are left alone", calls.breakers_open),
@@ -201,7 +205,8 @@ mod tests {
             store: store.clone(),
             queue_depth: 3,
             sessions: 11,
-            calls: CallFigures::default(),
+            stuck: 5,
+            calls: CallFigures { denied: 2, ..CallFigures::default() },
         });
         let route = RoutePattern("/v1/sessions/{id}");
         metrics.answered("GET", route, 200, Duration::from_millis(3));
@@ -216,6 +221,8 @@ mod tests {
             "abide_store_commits_total 7",
             "abide_queue_depth 3",
             "abide_sessions 11",
+            "abide_transactions_stuck 5",
+            "abide_calls_denied_total 2",
             "abide_store_sync_seconds_sum 1.5",
             r#"abide_store_sync_seconds_bucket{le="0.0001"} 2"#,
             "# EOF",

@@ -212,6 +212,8 @@ impl Key {
     pub const TXS: &'static [u8] = &[tag::TX];
     /// What the marks of calls that are due begin with; in their order they are sent.
     pub const CALLS_DUE: &'static [u8] = &[tag::CALL_DUE];
+    /// All transactions that are stuck.
+    pub const STUCK: &'static [u8] = &[tag::STUCK];
     /// What the marks of calls that are on their way begin with.
     pub const CALLS_OUT: &'static [u8] = &[tag::CALL_OUT];
     /// What the keys of all workflows begin with; the text of the name follows.

@@ -13,6 +13,7 @@ mod many;
 mod operators;
 mod order;
 mod sessions;
+mod stuck;
 mod users;
 mod webhooks;
 
