@@ -108,3 +108,20 @@ fn dev_opens_what_a_deployment_keeps_closed() {
     let file = "dev = true\nregistration_open = false\n";
     assert!(!check(Flags::default(), &[], file).unwrap().0.rules.registration_open);
 }
+
+/// Where nothing is said of it, nothing is let out; only --dev lets requests go to this machine.
+#[test]
+fn nothing_is_let_out_by_default() {
+    let allows = |dev: bool, uri: &str| {
+        let file = if dev { "dev = true" } else { "" };
+        let egress = check(flags("127.0.0.1:0"), &[], file).unwrap().0.egress;
+        let target = crate::outbound::Target::of(&uri.parse().unwrap()).unwrap();
+        egress.must_allow(&target).is_ok()
+    };
+    for uri in ["http://127.0.0.1:1/", "http://localhost/", "http://10.0.0.1/", "https://8.8.8.8/"]
+    {
+        assert!(!allows(false, uri), "{uri}");
+    }
+    assert!(allows(true, "http://127.0.0.1:1/") && allows(true, "http://localhost/"));
+    assert!(!allows(true, "http://10.0.0.1/") && !allows(true, "https://api.example.com/"));
+}

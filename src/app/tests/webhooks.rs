@@ -55,3 +55,26 @@ async fn dead_letters_go_with_their_webhook() {
     house.run(&Actor::System, Command::DeleteWebhook { id: ids[0] }).await.unwrap();
     assert_eq!((letters(&house, ids[0]), letters(&house, ids[1])), (0, 1));
 }
+
+/// After a day the key before the last one signs no more, and a second change leaves two at most.
+#[tokio::test]
+async fn the_key_before_signs_for_a_day() {
+    let house = House::new().await;
+    let ask = WebhookAsk { url: "http://127.0.0.1:9".to_owned(), types: vec!["*".to_owned()] };
+    let made = house.run(&Actor::System, Command::CreateWebhook(ask)).await.unwrap();
+    let Outcome::Webhook(webhook) = made else { panic!("one was made") };
+    let keys = || {
+        let keys = house.app.webhook_keys(&house.app.webhook(webhook.id).unwrap());
+        keys.iter().map(crate::app::signature::SigningKey::to_standard).collect::<Vec<_>>()
+    };
+    let key = |generation| house.app.webhook_key(webhook.id, generation).to_standard();
+    assert_eq!(keys(), [key(0)]);
+    for generation in [1, 2] {
+        house.run(&Actor::System, Command::RotateWebhook { id: webhook.id }).await.unwrap();
+        assert_eq!(keys(), [key(generation), key(generation - 1)]);
+    }
+    house.advance(Span::from_hours(23)).await;
+    assert_eq!(keys().len(), 2);
+    house.advance(Span::from_hours(1)).await;
+    assert_eq!(keys(), [key(2)]);
+}
