@@ -677,6 +677,8 @@ pub(super) fn retry(call: &Call) -> Result<Act, Problem> {
 pub(super) const SKIP: Doc = Doc {
     id: "skipStep",
     summary: "Has a stuck transaction leave its step out",
+    text: "While the transaction is undone this leaves out all that is left of the step: the rest \
+           of its `compensate` calls and effects is not undone either.",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<SkipBody>)],
         example: r#"{"reason":"refunded by hand"}"#,
