@@ -16,8 +16,8 @@ use super::clock::Clock;
 use super::sweep::Sweep;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment, Outcome,
-    Record, Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
+    Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
+    Outcome, Record, Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
 };
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
@@ -429,10 +429,8 @@ impl Executor {
         };
         #[cfg(test)]
         crate::engine::must_replay(&reader.facts, &self.rules, moment, &changes);
-        let Planned { preconditions, mut pack, large } = match plan(&changes, &reader) {
-            Err(PlanError::TooLarge) => return Ok(Err(RECORD_TOO_LARGE)),
-            planned => planned?,
-        };
+        let Some(planned) = planned(&changes, &reader)? else { return Ok(Err(RECORD_TOO_LARGE)) };
+        let Planned { preconditions, mut pack, large } = planned;
         let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
         entry.put_rows(&changes, moment.revision, &mut pack);
         let entry = entry.encode();
@@ -523,12 +521,10 @@ impl Executor {
             }
             let revision = self.last.next();
             let is_sliced = changes.is_sliced && portion < PORTION_MAX;
-            let Planned { preconditions, mut pack, large } = match plan(&changes, &facts) {
-                Err(PlanError::TooLarge) => {
-                    return Ok(Err(without_commit(&RECORD_TOO_LARGE, result)));
-                }
-                planned => planned?,
+            let Some(planned) = planned(&changes, &facts)? else {
+                return Ok(Err(without_commit(&RECORD_TOO_LARGE, result)));
             };
+            let Planned { preconditions, mut pack, large } = planned;
             let entry = EntryToWrite::new(asked.actor, request, &changes, &facts.facts);
             entry.put_rows(&changes, revision, &mut pack);
             let entry = entry.encode();
@@ -774,6 +770,14 @@ struct Asked<'a> {
     command: &'a Command,
     actor: &'a Actor,
     evidence: &'a Evidence,
+}
+
+/// What a decision becomes; `None`: one of its records is too large.
+fn planned(changes: &Changes, reader: &Reader<'_>) -> Result<Option<Planned>, Fatal> {
+    match plan(changes, reader) {
+        Err(PlanError::TooLarge) => Ok(None),
+        planned => Ok(Some(planned?)),
+    }
 }
 
 /// A record that does not fit into a commit.

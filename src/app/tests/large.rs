@@ -1,5 +1,6 @@
 //! What is too large for a record or for a commit stops nothing but itself.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -85,9 +86,11 @@ steps:
 "
     .to_owned();
     for step in ["a", "b", "c", "d", "e", "f", "g", "h"] {
-        text += &format!(
-            "  {step}: {{ call: {{ method: PUT, url: \"http://127.0.0.1:9/\", callback: 1h }}, compensate: [ {undo} ] }}\n"
-        );
+        writeln!(
+            text,
+            "  {step}: {{ call: {{ method: PUT, url: \"http://127.0.0.1:9/\", callback: 1h }}, compensate: [ {undo} ] }}"
+        )
+        .unwrap();
     }
     text
 }
