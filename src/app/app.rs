@@ -11,8 +11,9 @@ use tokio::time::timeout;
 use super::access::Caches;
 use super::answers::{self, Keyed, Known};
 use super::clock::Clock;
-use super::executor::{Done, End, Executor, Job, Work};
+use super::executor::Executor;
 use super::feed::Feed;
+use super::job::{Done, End, Job, Work};
 use super::passwords::Passwords;
 use super::{
     Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Render, Secret,

@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
+use super::Render;
 use super::access::Caches;
 use super::answers::{self, Counts, Keyed, Known, Used};
 use super::bell::Bell;
 use super::clock::Clock;
+use super::job::{Done, End, Job, Work};
 use super::sweep::Sweep;
-use super::{Answer, Render};
 use crate::engine::{
     Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
     Outcome, Record, Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
@@ -62,61 +63,6 @@ const HOT_MAX: usize = 30_000;
 
 /// A conflict needs another writer, and there is none: more than one is a fault.
 const CONFLICTS_MAX: usize = 3;
-
-/// What the executor is asked to do.
-pub(super) enum Work {
-    /// A command.
-    Command(Box<Job>),
-    /// Move the clock and let fire what is due by then.
-    Advance { by: Span, reply: oneshot::Sender<Receipt> },
-    /// Finish what was taken before, and end.
-    Close,
-}
-
-/// A command and all that belongs to it.
-pub(super) struct Job {
-    pub(super) command: Command,
-    pub(super) actor: Actor,
-    pub(super) evidence: Evidence,
-    pub(super) request: Arc<str>,
-    pub(super) keyed: Option<Keyed>,
-    /// There for a command with an Idempotency-Key.
-    pub(super) render: Option<Render>,
-    pub(super) reply: oneshot::Sender<Done>,
-}
-
-impl Job {
-    /// A job that nobody renders an answer for yet, and where it is told what became of it.
-    pub(super) fn new(
-        command: Command,
-        actor: Actor,
-        evidence: Evidence,
-        request: Arc<str>,
-        keyed: Option<Keyed>,
-    ) -> (Self, oneshot::Receiver<Done>) {
-        let (reply, done) = oneshot::channel();
-        (Self { command, actor, evidence, request, keyed, render: None, reply }, done)
-    }
-}
-
-/// What became of a command.
-pub(super) struct Done {
-    pub(super) end: End,
-    /// Whether all that it rests on is durable.
-    pub(super) durable: Result<Revision, StoreError>,
-    /// The renderer, back to where it came from.
-    pub(super) render: Option<Render>,
-}
-
-/// How a command ended.
-pub(super) enum End {
-    /// This became of it.
-    Fresh(Box<Result<Outcome, Refusal>>, Revision),
-    /// This became of it, and the answer was kept.
-    Kept(Answer),
-    /// It had been answered before.
-    Replayed(Answer),
-}
 
 /// Why the executor cannot go on.
 pub(super) struct Fatal(pub(super) String);

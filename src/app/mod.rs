@@ -37,6 +37,7 @@ mod destination;
 mod executor;
 mod feed;
 mod hooks;
+mod job;
 mod ledger;
 mod passwords;
 mod prepare;
@@ -73,4 +74,4 @@ pub use transactions::TxFilter;
 pub use unknowns::Unknown;
 pub use webhooks::WebhookWatch;
 
-use executor::{Done, End};
+use job::{Done, End};

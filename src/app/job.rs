@@ -1,0 +1,66 @@
+//! What the executor is asked to do, and what becomes of it.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::answers::Keyed;
+use super::{Answer, Render};
+use crate::engine::{Actor, Command, Evidence, Outcome, Refusal};
+use crate::store::{Receipt, StoreError};
+use crate::types::{Revision, Span};
+
+/// What the executor is asked to do.
+pub(super) enum Work {
+    /// A command.
+    Command(Box<Job>),
+    /// Move the clock and let fire what is due by then.
+    Advance { by: Span, reply: oneshot::Sender<Receipt> },
+    /// Finish what was taken before, and end.
+    Close,
+}
+
+/// A command and all that belongs to it.
+pub(super) struct Job {
+    pub(super) command: Command,
+    pub(super) actor: Actor,
+    pub(super) evidence: Evidence,
+    pub(super) request: Arc<str>,
+    pub(super) keyed: Option<Keyed>,
+    /// There for a command with an Idempotency-Key.
+    pub(super) render: Option<Render>,
+    pub(super) reply: oneshot::Sender<Done>,
+}
+
+impl Job {
+    /// A job that nobody renders an answer for yet, and where it is told what became of it.
+    pub(super) fn new(
+        command: Command,
+        actor: Actor,
+        evidence: Evidence,
+        request: Arc<str>,
+        keyed: Option<Keyed>,
+    ) -> (Self, oneshot::Receiver<Done>) {
+        let (reply, done) = oneshot::channel();
+        (Self { command, actor, evidence, request, keyed, render: None, reply }, done)
+    }
+}
+
+/// What became of a command.
+pub(super) struct Done {
+    pub(super) end: End,
+    /// Whether all that it rests on is durable.
+    pub(super) durable: Result<Revision, StoreError>,
+    /// The renderer, back to where it came from.
+    pub(super) render: Option<Render>,
+}
+
+/// How a command ended.
+pub(super) enum End {
+    /// This became of it.
+    Fresh(Box<Result<Outcome, Refusal>>, Revision),
+    /// This became of it, and the answer was kept.
+    Kept(Answer),
+    /// It had been answered before.
+    Replayed(Answer),
+}
