@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Asset;
 use super::state::ValueKey;
-use super::tasks::{BulkAsk, ScheduleAsk, WebhookAsk, WebhookNews};
+use super::tasks::{BulkAsk, Replay, ScheduleAsk, WebhookAsk, WebhookNews};
 use super::tx::{CallResult, MigrateAsk, QueueAsk, Repair, StartAsk};
 use super::workflow::Definition;
 use crate::types::{
@@ -436,12 +436,12 @@ pub enum Command {
         /// Which.
         id: WebhookId,
     },
-    /// Has an event told again that could not be delivered.
+    /// Has events told again that could not be delivered, and a subscription that stopped go on.
     ReplayDeadLetter {
         /// Of which subscription.
         id: WebhookId,
         /// Which.
-        number: u64,
+        what: Replay,
     },
     /// Notes how a subscription went on; for the server itself.
     NoteWebhook(Box<WebhookNews>),

@@ -252,9 +252,7 @@ fn run(
         Command::CreateWebhook(ask) => tasks::create_webhook(draft, &acting, ask),
         Command::RotateWebhook { id } => tasks::rotate_webhook(draft, &acting, *id),
         Command::DeleteWebhook { id } => tasks::delete_webhook(draft, &acting, *id),
-        Command::ReplayDeadLetter { id, number } => {
-            tasks::replay_webhook(draft, &acting, *id, *number)
-        }
+        Command::ReplayDeadLetter { id, what } => tasks::replay_webhook(draft, &acting, *id, *what),
         Command::NoteWebhook(news) => tasks::note_webhook(draft, &acting, news),
         Command::CreateSchedule(ask) => tasks::create_schedule(draft, &acting, ask),
         Command::DeleteSchedule { id } => tasks::delete_schedule(draft, &acting, *id),

@@ -58,7 +58,8 @@ pub use state::{
 };
 pub use tasks::{
     BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, GivenUp, Job, Lag,
-    OLD_KEY_LIFE, Overlap, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk, WebhookNews,
+    OLD_KEY_LIFE, Overlap, Replay, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk,
+    WebhookNews,
 };
 pub use tx::{
     Ask, Call, CallResult, CallState, Challenge, ChallengeKey, ChallengeState, Claim,

@@ -155,6 +155,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/webhooks/{id}/rotate"              Admin          later webhooks::rotate          ROTATE;
     GET    "/v1/webhooks/{id}/dead-letters"        Auditor        now   webhooks::letters         LETTERS;
     POST   "/v1/webhooks/{id}/dead-letters/{n}/replay" Admin      later webhooks::replay          REPLAY;
+    POST   "/v1/webhooks/{id}/dead-letters/replay" Admin          later webhooks::replay_all      REPLAY_ALL;
+    POST   "/v1/webhooks/{id}/resume"              Admin          later webhooks::resume          RESUME;
 
     POST   "/v1/hooks/{name}"                      Anyone         later hooks::deliver            DELIVER;
 

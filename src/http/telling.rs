@@ -133,11 +133,14 @@ impl Teller {
         }
         let after = App::webhook_after(&webhook);
         let mut desk = Desk::new(self.terms.room, after, &App::webhook_lags(&webhook));
-        self.letters(&mut desk)?;
+        let mut letters_after = Some(0);
         let mut follower = self.app.follow(Actor::System, Scope::All, Some(after));
         let mut sent = JoinSet::new();
         let mut passed = 0;
         loop {
+            if let Some(after) = letters_after.take_if(|_| !desk.has_letters()) {
+                letters_after = self.letters(&mut desk, &webhook, after)?;
+            }
             let now = Instant::now();
             let mut rereads = false;
             while let Some(turn) = desk.next(now) {
@@ -324,19 +327,31 @@ impl Teller {
         Ok(false)
     }
 
-    /// The dead letters that somebody wants to be told again.
-    fn letters(&self, desk: &mut Desk) -> Result<(), Refusal> {
-        let mut after = 0;
+    /// Takes the dead letters behind this one that somebody wants to be told again, as many as there
+    /// is room for; behind which one there are more, which come when these are over.
+    fn letters(
+        &self,
+        desk: &mut Desk,
+        webhook: &Webhook,
+        mut after: u64,
+    ) -> Result<Option<u64>, Refusal> {
+        let mut bytes = 0;
         loop {
             let (letters, more) = self.app.dead_letters(self.id, LETTERS, after)?;
-            for DeadLetter { number, event, body, replay, .. } in letters {
-                after = number;
-                if let Some(id) = event.parse().ok().filter(|_| replay) {
+            for letter in letters {
+                after = letter.number;
+                let replays = webhook.replays(&letter);
+                let DeadLetter { number, event, body, .. } = letter;
+                if let Some(id) = event.parse().ok().filter(|_| replays) {
+                    bytes += body.len();
                     desk.take(Message { lane: Lane::Letter(number), id, body: body.into() });
+                }
+                if bytes >= self.terms.room.bytes {
+                    return Ok(Some(after));
                 }
             }
             if !more {
-                return Ok(());
+                return Ok(None);
             }
         }
     }

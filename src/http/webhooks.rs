@@ -11,7 +11,7 @@ use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
 use super::users;
-use crate::engine::{Command, DeadLetter, Outcome, Refusal, Webhook, WebhookAsk};
+use crate::engine::{Command, DeadLetter, Outcome, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
 
 /// A subscription to make.
@@ -264,14 +264,15 @@ pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
     let after =
         after.map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))?;
     let limit = call.query.limit()?;
-    let (letters, more) = call.api.app.dead_letters(id(call)?, limit, after.unwrap_or(0))?;
+    let webhook = call.api.app.webhook(id(call)?)?;
+    let (letters, more) = call.api.app.dead_letters(webhook.id, limit, after.unwrap_or(0))?;
     let shown = |letter: &'_ DeadLetter| serde_json::from_str(&letter.body).unwrap_or_default();
     let items = letters.iter().map(|letter| ShownLetter {
         number: letter.number,
         event: shown(letter),
         error: &letter.error,
         at: letter.at,
-        replay: letter.replay,
+        replay: webhook.replays(letter),
     });
     let next = letters.last().filter(|_| more).map(|letter| letter.number.to_string());
     Reply::json(&Letters { items: items.collect(), next_cursor: next })
@@ -291,5 +292,33 @@ pub(super) async fn replay(call: Call) -> Result<Reply, Problem> {
     let id = id(&call)?;
     let number = call.parameters.at(1).parse();
     let number = number.map_err(|_| Problem::from(Refusal::NotFound("dead letter")))?;
-    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, number }).await)
+    let what = Replay::Letter(number);
+    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
+}
+
+pub(super) const REPLAY_ALL: Doc = Doc {
+    id: "replayDeadLetters",
+    summary: "Has all dead letters told again, and a subscription that has stopped go on",
+    text: "Meant are those that are there now. One that is given up once more is a dead letter as \
+           before.",
+    answers: &[AnswerDoc::empty(204, "They are told again.")],
+    ..REPLAY
+};
+
+pub(super) async fn replay_all(call: Call) -> Result<Reply, Problem> {
+    let (id, what) = (id(&call)?, Replay::Letters);
+    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
+}
+
+pub(super) const RESUME: Doc = Doc {
+    id: "resumeWebhook",
+    summary: "Has a subscription that has stopped go on where it was",
+    text: "What could not be delivered stays a dead letter, and too many of them stop it again.",
+    answers: &[AnswerDoc::empty(204, "It goes on.")],
+    ..REPLAY
+};
+
+pub(super) async fn resume(call: Call) -> Result<Reply, Problem> {
+    let (id, what) = (id(&call)?, Replay::Nothing);
+    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
 }

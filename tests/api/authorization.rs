@@ -155,6 +155,8 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/webhooks/{id}", ADMIN),
     ("DELETE", "/v1/webhooks/{id}", ADMIN),
     ("POST", "/v1/webhooks/{id}/rotate", ADMIN),
+    ("POST", "/v1/webhooks/{id}/resume", ADMIN),
+    ("POST", "/v1/webhooks/{id}/dead-letters/replay", ADMIN),
     ("GET", "/v1/webhooks/{id}/dead-letters", ADMIN),
     // Who may is told first: that there is no such letter comes after.
     ("POST", "/v1/webhooks/{id}/dead-letters/{n}/replay", [Who, No, No, Hidden, No]),

@@ -1,7 +1,7 @@
 //! What could not be delivered, as the application keeps it.
 
 use super::*;
-use crate::engine::{GivenUp, Webhook, WebhookAsk, WebhookNews};
+use crate::engine::{GivenUp, Replay, Webhook, WebhookAsk, WebhookNews};
 use crate::types::WebhookId;
 
 async fn tell(house: &House, news: WebhookNews) -> Webhook {
@@ -47,7 +47,7 @@ async fn dead_letters_go_with_their_webhook() {
     assert_eq!((letters(&house, ids[0]), letters(&house, ids[1])), (3, 1));
     // One is taken after all; another one is not, and asks for nothing more.
     assert_eq!(tell(&house, news(ids[0], None, Some((2, true)))).await.dead, [1, 3]);
-    let replay = Command::ReplayDeadLetter { id: ids[0], number: 3 };
+    let replay = Command::ReplayDeadLetter { id: ids[0], what: Replay::Letter(3) };
     house.run(&Actor::System, replay).await.unwrap();
     assert!(house.app.dead_letters(ids[0], 10, 2).unwrap().0[0].replay);
     assert_eq!(tell(&house, news(ids[0], None, Some((3, false)))).await.dead, [1, 3]);

@@ -12,7 +12,9 @@ pub(super) use schedule::{
     create as create_schedule, delete as delete_schedule, fire as fire_schedule,
 };
 pub(super) use webhook::NOTED;
-pub use webhook::{DeadLetter, GivenUp, Lag, OLD_KEY_LIFE, Webhook, WebhookAsk, WebhookNews};
+pub use webhook::{
+    DeadLetter, GivenUp, Lag, OLD_KEY_LIFE, Replay, Webhook, WebhookAsk, WebhookNews,
+};
 pub(super) use webhook::{
     create as create_webhook, delete as delete_webhook, note as note_webhook,
     replay as replay_webhook, rotate as rotate_webhook,

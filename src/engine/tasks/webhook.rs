@@ -57,6 +57,9 @@ pub struct Webhook {
     pub error: Option<String>,
     /// The numbers of the events that could not be delivered and are kept, as they were given up.
     pub dead: Vec<u64>,
+    /// What was given up until then is to be told again.
+    #[serde(default)]
+    pub replay_to: Option<Time>,
     /// Whether it has stopped: too many could not be delivered, or the receiver is gone.
     pub stopped: bool,
     /// When it was made.
@@ -88,6 +91,17 @@ pub struct DeadLetter {
     pub at: Time,
     /// Whether it is to be told again.
     pub replay: bool,
+}
+
+/// What of a subscription is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// One dead letter.
+    Letter(u64),
+    /// All that are there now.
+    Letters,
+    /// None: it only goes on.
+    Nothing,
 }
 
 /// An event that is given up.
@@ -123,6 +137,13 @@ pub struct WebhookNews {
 }
 
 impl Webhook {
+    /// Whether a dead letter of it is to be told again. One that is given up once more meanwhile is
+    /// not: it is newer than what was asked for.
+    #[must_use]
+    pub fn replays(&self, letter: &DeadLetter) -> bool {
+        letter.replay || self.replay_to.is_some_and(|to| letter.at <= to)
+    }
+
     /// Whether an event of this type is to be told.
     #[must_use]
     pub fn wants(&self, kind: &str) -> bool {
@@ -182,6 +203,7 @@ pub(in crate::engine) fn create(
         told: 0,
         error: None,
         dead: Vec::new(),
+        replay_to: None,
         stopped: false,
         created_at: draft.moment.now,
     };
@@ -221,21 +243,29 @@ pub(in crate::engine) fn delete(
     Ok(Outcome::Done)
 }
 
-/// Has a dead letter told again, and a subscription that stopped go on.
+/// Has dead letters told again, one or all of them, and a subscription that stopped go on.
 pub(in crate::engine) fn replay(
     draft: &mut Draft<'_>,
     acting: &Acting,
     id: WebhookId,
-    number: u64,
+    what: Replay,
 ) -> Result<Outcome, Stop> {
     acting.must_be_admin()?;
     let mut webhook = found(draft, id)?;
-    let none = || Refusal::NotFound("dead letter");
-    let mut letter = draft.dead_letter((id, number))?.cloned().ok_or_else(none)?;
-    letter.replay = true;
+    let mut kind = "abide.webhook.replayed";
+    match what {
+        Replay::Letter(number) => {
+            let none = || Refusal::NotFound("dead letter");
+            let mut letter = draft.dead_letter((id, number))?.cloned().ok_or_else(none)?;
+            letter.replay = true;
+            draft.put(Fact::DeadLetter((id, number)), Record::DeadLetter(letter));
+        }
+        // However many there are, and however long: only the time is written.
+        Replay::Letters => webhook.replay_to = Some(draft.moment.now),
+        Replay::Nothing => kind = "abide.webhook.resumed",
+    }
     webhook.stopped = false;
-    tell(draft, "abide.webhook.replayed", &webhook)?;
-    draft.put(Fact::DeadLetter((id, number)), Record::DeadLetter(letter));
+    tell(draft, kind, &webhook)?;
     Ok(keep(draft, webhook))
 }
 
@@ -280,7 +310,7 @@ pub(in crate::engine) fn note(
         } else {
             // Once more is not for ever.
             let error = news.error.clone().unwrap_or_default();
-            let letter = DeadLetter { replay: false, error, ..letter };
+            let letter = DeadLetter { replay: false, error, at: draft.moment.now, ..letter };
             draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         }
     }

@@ -213,6 +213,11 @@ impl Desk {
         }
     }
 
+    /// Whether dead letters are being told again.
+    pub(super) fn has_letters(&self) -> bool {
+        matches!(self.lanes.first_key_value(), Some((Lane::Letter(_), _)))
+    }
+
     /// Whether more may be read.
     pub(super) fn has_room(&self) -> bool {
         let Room { lanes, events, bytes, .. } = self.room;

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::desk::AWAY;
 use super::*;
 use crate::app::{Cost, Secret, Settings};
-use crate::engine::{Outcome, Rules, StartAsk, WebhookAsk};
+use crate::engine::{Outcome, Replay, Rules, StartAsk, WebhookAsk};
 use crate::outbound::Egress;
 use crate::store::Store;
 use crate::store::memory::Memory;
@@ -468,6 +468,41 @@ async fn a_subscription_is_told_anew_after_a_panic() {
     let bell = house.bell().await;
     house.ring(bell).await;
     assert_eq!((receiver.next().await.0, store.left()), (bell, 0));
+    house.app.end_feed();
+    tells.await.unwrap();
+    house.app.close().await;
+}
+
+/// All dead letters are told again at once, those for which there is no room together, too; a
+/// subscription whose receiver was gone goes on.
+#[tokio::test]
+async fn all_that_was_given_up_is_told_again_and_what_stopped_goes_on() {
+    let mut receiver = Receiver::new().await;
+    let house = House::new(Arc::new(Memory::new()), receiver.url.clone()).await;
+    let bell = house.bell().await;
+    let note = async |dead, gone| {
+        let (error, id) = (Some("no".to_owned()), house.webhook);
+        let (lags, after) = (Vec::new(), None);
+        let news = WebhookNews { id, after, lags, told: 0, error, dead, replayed: None, gone };
+        let note = Command::NoteWebhook(Box::new(news));
+        house.app.call(note, Actor::System).await.unwrap();
+    };
+    let body = |id: &str| json!({ "id": id, "transaction": bell, "pad": "x".repeat(700) });
+    for number in 1..=5 {
+        let event = EventId::end_of(Revision::new(number)).to_string();
+        let body = body(&event).to_string();
+        note(Some(GivenUp { number, event, body }), false).await;
+    }
+    note(None, true).await;
+    assert!(house.app.webhook(house.webhook).unwrap().stopped);
+    let tells = house.tells(Terms { room: SMALL, ..Terms::default() });
+    let ask = |what| Command::ReplayDeadLetter { id: house.webhook, what };
+    house.app.call(ask(Replay::Nothing), Actor::System).await.unwrap();
+    house.ring(bell).await;
+    receiver.next().await;
+    house.stands(|now| !now.stopped && now.told == 1 && now.dead.len() == 5).await;
+    house.app.call(ask(Replay::Letters), Actor::System).await.unwrap();
+    house.stands(|now| now.dead.is_empty() && now.told == 6).await;
     house.app.end_feed();
     tells.await.unwrap();
     house.app.close().await;
