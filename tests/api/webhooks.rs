@@ -1,7 +1,8 @@
 //! Webhooks, as the service that is told: signed, in order, at least once, also when it was away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ struct Receiver {
     status: Arc<AtomicU16>,
     /// It answers 503 to what is of these transactions.
     not_of: Arc<Mutex<BTreeSet<String>>>,
+    /// Of what it takes it answers one in five not at all: its answer is lost.
+    loses: Arc<AtomicBool>,
     told: mpsc::Receiver<Told>,
     task: JoinHandle<()>,
 }
@@ -67,12 +70,18 @@ impl Receiver {
         let answers = Arc::clone(&status);
         let not_of: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let never = Arc::clone(&not_of);
+        let loses = Arc::<AtomicBool>::default();
+        let (forgets, dice) = (Arc::clone(&loses), RandomState::new());
         let task = tokio::spawn(async move {
-            loop {
+            'accepting: loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
                 let (head, body) = loop {
-                    let read = stream.read(&mut buffer).await.unwrap();
+                    let read = stream.read(&mut buffer).await.unwrap_or(0);
+                    if read == 0 {
+                        // Whoever tells was killed.
+                        continue 'accepting;
+                    }
                     bytes.extend_from_slice(&buffer[..read]);
                     let text = String::from_utf8_lossy(&bytes).into_owned();
                     let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
@@ -91,12 +100,18 @@ impl Receiver {
                 let refuses = never.lock().unwrap().iter().any(is_of);
                 let status = if refuses { 503 } else { answers.load(Ordering::SeqCst) };
                 let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: 0\r\n\r\n");
-                stream.write_all(answer.as_bytes()).await.unwrap();
                 let taken = status < 300;
+                let lost = taken
+                    && forgets.load(Ordering::SeqCst)
+                    && dice.hash_one(bytes.as_slice()).is_multiple_of(5);
+                if !lost {
+                    // The server may have been killed meanwhile.
+                    drop(stream.write_all(answer.as_bytes()).await);
+                }
                 drop(sender.send(Told { headers, body, taken }).await);
             }
         });
-        Self { url, status, not_of, told, task }
+        Self { url, status, not_of, loses, told, task }
     }
 
     async fn next(&mut self) -> Told {
@@ -206,6 +221,60 @@ async fn nothing_is_lost_while_the_receiver_or_the_server_is_away() {
     }
     assert_eq!(kinds[&first], KINDS);
     assert_eq!(kinds[&second], KINDS);
+}
+
+/// Receiver and server are killed again and again, at random, and answers are lost: by its id each
+/// event comes once, and those of one transaction in order.
+#[tokio::test]
+async fn nothing_is_lost_or_out_of_order_while_both_sides_are_killed() {
+    const PARCELS: usize = 60;
+    let mut server = dev();
+    let (admin, alice) = shop(&server).await;
+    let mut receiver = Receiver::new("127.0.0.1:0").await;
+    receiver.loses.store(true, Ordering::SeqCst);
+    let url = receiver.url.clone();
+    let at = url.trim_start_matches("http://").trim_end_matches("/events");
+    subscribe(&admin, &url).await;
+    let dice = RandomState::new();
+    let falls = |what: (&str, usize), sides: u64| dice.hash_one(what).is_multiple_of(sides);
+    let (mut seen, mut came) = (BTreeSet::new(), 0);
+    let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut note = |told: &Told| {
+        came += 1;
+        let event = told.event();
+        let text = |name: &str| event[name].as_str().unwrap().to_owned();
+        if seen.insert(told.headers["webhook-id"].clone()) {
+            kinds.entry(text("transaction")).or_default().push(text("type"));
+        }
+        seen.len()
+    };
+    let mut ids = Vec::new();
+    for n in 0..PARCELS {
+        ids.push(parcel(&alice).await);
+        if n == 5 || falls(("receiver", n), 10) {
+            receiver.task.abort();
+            assert!((&mut receiver.task).await.is_err());
+            while let Ok(told) = receiver.told.try_recv() {
+                note(&told);
+            }
+            receiver = Receiver::new(at).await;
+            receiver.loses.store(true, Ordering::SeqCst);
+        }
+        if n == 10 || falls(("server", n), 12) {
+            server.crash_and_restart();
+        }
+    }
+    receiver.loses.store(false, Ordering::SeqCst);
+    loop {
+        let told = timeout(PATIENCE, receiver.next()).await.expect("it is told");
+        if note(&told) == PARCELS * KINDS.len() {
+            break;
+        }
+    }
+    for id in &ids {
+        assert_eq!(kinds[id], KINDS, "{id}");
+    }
+    assert!(came > PARCELS * KINDS.len(), "an answer that was lost brings an event twice");
 }
 
 /// What the receiver will never take is a dead letter, and can be told again.
