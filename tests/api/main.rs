@@ -58,6 +58,7 @@
 //! | a breaker that never opens; never asks again, all ask at once | `a_breaker_opens_...`; `one_attempt_tries_...` |
 //! | a header in the log; in what an attempt came to | `a_calls_secret_is_in_nothing_...` |
 //! | what is beyond a destination's share is left in the store | `what_waits_for_one_destination_...` |
+//! | an event whose attempt broke counts as told | `nothing_is_lost_or_out_of_order_...` |
 //! | undoing is measured with what it undoes; with what is sent | `undoing_is_never_too_much` |
 //! | a hook's message without a time is forgotten after a day; one with a time is never too old | `a_message_that_is_sent_again_after_...` |
 //! | an attempt that panics keeps its place | `an_attempt_that_panics_...` |
