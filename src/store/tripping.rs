@@ -1,4 +1,5 @@
-//! A store in memory that panics when it is told to, for tests of those who begin anew.
+//! A store in memory that panics when it is told to and counts what is looked up, for tests of those
+//! who begin anew and of those who must not look twice.
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,11 +15,18 @@ pub(crate) struct Tripping {
     inner: Memory,
     prefix: Vec<u8>,
     left: AtomicUsize,
+    gets: AtomicUsize,
 }
 
 impl Tripping {
     pub(crate) fn new(prefix: &[u8], times: usize) -> Self {
-        Self { inner: Memory::new(), prefix: prefix.to_vec(), left: AtomicUsize::new(times) }
+        let (left, gets) = (AtomicUsize::new(times), AtomicUsize::new(0));
+        Self { inner: Memory::new(), prefix: prefix.to_vec(), left, gets }
+    }
+
+    /// How often a key was looked up of what is durable.
+    pub(crate) fn gets(&self) -> usize {
+        self.gets.load(Ordering::SeqCst)
     }
 
     /// How often it will panic yet.
@@ -29,6 +37,9 @@ impl Tripping {
 
 impl Store for Tripping {
     fn get(&self, view: View, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
+        if view == View::Committed {
+            self.gets.fetch_add(1, Ordering::SeqCst);
+        }
         self.inner.get(view, key)
     }
 

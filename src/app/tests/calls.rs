@@ -15,7 +15,6 @@ use crate::engine::{CallState, Fact, Record, StartAsk, Status, Tx, workflow};
 use crate::outbound::{Client, Egress};
 use crate::records::read_fact;
 use crate::store::tripping::Tripping;
-use crate::store::{ChainEntry, Page, Receipt, StoreError, Versioned};
 use crate::types::TxId;
 
 /// Longest wait for something that must come.
@@ -309,61 +308,12 @@ async fn a_rate_is_kept_while_nothing_waits() {
     house.app.close().await;
 }
 
-/// A store in memory that counts what is looked up of what is durable.
-struct Counting {
-    inner: Memory,
-    gets: AtomicUsize,
-}
-
-impl Store for Counting {
-    fn get(&self, view: View, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
-        if matches!(view, View::Committed) {
-            self.gets.fetch_add(1, Ordering::SeqCst);
-        }
-        self.inner.get(view, key)
-    }
-
-    fn get_many(&self, keys: &[&[u8]]) -> Result<(Revision, Vec<Option<Versioned>>), StoreError> {
-        self.inner.get_many(keys)
-    }
-
-    fn scan(
-        &self,
-        view: View,
-        range: &KeyRange,
-        order: Order,
-        limit: usize,
-    ) -> Result<Page, StoreError> {
-        self.inner.scan(view, range, order, limit)
-    }
-
-    fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
-        self.inner.commit(batch)
-    }
-
-    fn durable_at(&self, revision: Revision) -> Receipt {
-        self.inner.durable_at(revision)
-    }
-
-    fn durable(&self) -> Revision {
-        self.inner.durable()
-    }
-
-    fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
-        self.inner.read_log(after, limit)
-    }
-
-    fn read_chain(&self, after: Revision, limit: usize) -> Result<Vec<ChainEntry>, StoreError> {
-        self.inner.read_chain(after, limit)
-    }
-}
-
 /// What waits in the store for one destination is read once, however small the parts are in which
 /// it is taken.
 #[tokio::test]
 async fn what_waits_in_the_store_is_read_once() {
     const COUNT: usize = 300;
-    let store = Arc::new(Counting { inner: Memory::new(), gets: AtomicUsize::new(0) });
+    let store = Arc::new(Tripping::new(b"", 0));
     let app = opened(store.clone(), rules(), None).await.app;
     let house = House { app, store: Arc::new(Memory::new()) };
     let alice = house.join("alice").await;
@@ -373,14 +323,14 @@ async fn what_waits_in_the_store_is_read_once() {
     for _ in 0..COUNT {
         start(&house, &alice, "asks").await;
     }
-    let before = store.gets.load(Ordering::SeqCst);
+    let before = store.gets();
     let client = Client::new(Egress::default().and_loopback()).unwrap();
     let settings = CallSettings { waiting_max: 20, ..CallSettings::default() };
     let calls = house.app.start_calls(client, settings);
     for _ in 0..COUNT {
         tokio::time::timeout(PATIENCE, asked.recv()).await.expect("all are asked").unwrap();
     }
-    let gets = store.gets.load(Ordering::SeqCst) - before;
+    let gets = store.gets() - before;
     assert!(gets < 10 * COUNT, "{gets} for {COUNT}");
     calls.stop().await;
     house.app.close().await;
