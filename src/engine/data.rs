@@ -7,8 +7,12 @@ use serde_json::{Map, Value};
 
 use super::{DataChange, Refusal};
 
-/// Most operations of one JSON patch: each may move a whole array.
+/// Most operations of one JSON patch.
 const PATCH_OPERATIONS_MAX: usize = 1000;
+
+/// What the operations of a patch copy and move in all, as so many times what may be kept: copies of
+/// copies would double what is there each time, and each operation may go through all of it.
+const PATCH_MOVES_MAX: usize = 16;
 
 /// Deepest nesting of what is kept, the object itself counted: as deep as a request's body may be.
 /// Without it operations that build on each other would nest deeper than readers can follow.
@@ -76,7 +80,10 @@ fn apply_patch(
         return Err(Refusal::PatchFailed(message));
     }
     let mut value = Value::Object(current);
+    let mut left = bytes_max.saturating_mul(PATCH_MOVES_MAX);
     for (index, operation) in patch.0.iter().enumerate() {
+        let bytes = bytes_to_move(&value, operation, left);
+        left = bytes.ok_or(Refusal::TooLarge { what: "", bytes_max })?;
         if nests_too_deep(&value, operation) {
             let message = format!("operation {index} nests deeper than {DEPTH_MAX}");
             return Err(Refusal::PatchFailed(message));
@@ -84,10 +91,6 @@ fn apply_patch(
         json_patch::patch(&mut value, std::slice::from_ref(operation)).map_err(|error| {
             Refusal::PatchFailed(format!("operation {index}, {}: {}", error.path, error.kind))
         })?;
-        // Copies of copies double what is there each time: stop them before memory does.
-        if matches!(operation, PatchOperation::Copy(_)) && is_larger(&value, bytes_max) {
-            return Err(Refusal::TooLarge { what: "", bytes_max });
-        }
     }
     match value {
         Value::Object(object) => Ok(object),
@@ -127,8 +130,19 @@ fn name_it(refusal: Refusal, what: &'static str) -> Refusal {
     }
 }
 
-/// Whether a value's text is longer than `bytes_max`; counts without building it.
-fn is_larger(value: &Value, bytes_max: usize) -> bool {
+/// What is left of so many bytes behind what an operation copies or moves; `None`: it is more.
+fn bytes_to_move(document: &Value, operation: &PatchOperation, left: usize) -> Option<usize> {
+    let from = match operation {
+        PatchOperation::Copy(copy) => &copy.from,
+        PatchOperation::Move(moved) => &moved.from,
+        _ => return Some(left),
+    };
+    document.pointer(from.as_str()).map_or(Some(left), |value| without(value, left))
+}
+
+/// What is left of so many bytes behind a value's text, which is counted and not built; `None`: it
+/// is longer.
+fn without(value: &Value, left: usize) -> Option<usize> {
     struct Count {
         left: usize,
     }
@@ -147,7 +161,8 @@ fn is_larger(value: &Value, bytes_max: usize) -> bool {
             Ok(())
         }
     }
-    serde_json::to_writer(Count { left: bytes_max }, value).is_err()
+    let mut count = Count { left };
+    serde_json::to_writer(&mut count, value).ok().map(|()| count.left)
 }
 
 #[cfg(test)]
@@ -219,6 +234,20 @@ mod tests {
             .map(|n| json!({"op": "copy", "from": "", "path": format!("/c{n}")}))
             .collect();
         assert_eq!(patched(r#"{"a":"xxxx"}"#, copies.into()).unwrap_err().code(), "too-large");
+        // Whatever they copy and move, whatever becomes of it: 16 times the limit and no more.
+        let (large, current) = ("x".repeat(398), format!(r#"{{"a":"{}"}}"#, "x".repeat(398)));
+        for op in ["copy", "move"] {
+            let there = json!({"op": op, "from": "/a", "path": "/b"});
+            let back = json!({"op": op, "from": "/b", "path": "/a"});
+            let both = |times: usize| {
+                let pair = [there.clone(), back.clone()];
+                pair.into_iter().cycle().take(2 * times).collect::<Vec<_>>()
+            };
+            let moved = patched(&current, both(20).into()).unwrap();
+            assert!(moved.contains(&large));
+            let refused = patched(&current, both(21).into()).unwrap_err();
+            assert_eq!(refused.code(), "too-large", "{op}");
+        }
         let many = vec![json!({"op": "test", "path": "/a", "value": 1}); 1001];
         assert_eq!(patched(r#"{"a":1}"#, many.into()).unwrap_err().code(), "patch-failed");
     }

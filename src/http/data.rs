@@ -37,7 +37,8 @@ const REPLACE: Doc = Doc {
 
 const CHANGE: Doc = Doc {
     text: "A merge patch (RFC 7396) or a JSON Patch (RFC 6902), applied to what is there at its \
-           turn: two writers of different keys both win.",
+           turn: two writers of different keys both win. A JSON Patch has at most 1000 operations, \
+           which copy and move no more than 16 times the limit of what is kept.",
     body: Some(Body {
         content: &[(Media::MergePatch, object), (Media::JsonPatch, json_patch)],
         example: r#"{"theme":"light","cart":null}"#,
