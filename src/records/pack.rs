@@ -1,6 +1,9 @@
 //! The writes of one batch in one piece of memory: keys and values are slices of it. They are made
-//! by one thread and dropped by others, and so cost one allocation, not two for each write.
+//! by one thread and dropped by others, and so cost one allocation, not two for each write. They
+//! grow in memory that their thread uses again and again, and are then copied to a piece that is
+//! just as large as they are: it is kept until the index has them.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -8,8 +11,13 @@ use bytes::Bytes;
 use super::{Key, PART_BYTES, split};
 use crate::store::Write;
 
-/// Room for the writes of most commits.
-const USUAL_BYTES: usize = 2 * 1024;
+/// Largest memory that a thread keeps to be used again: few commits are larger.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+const SPARE_CUTS_MAX: usize = 256;
+
+thread_local! {
+    static SPARE: RefCell<(Vec<u8>, Vec<Cut>)> = RefCell::default();
+}
 
 /// Writes on their way into a batch.
 #[derive(Debug)]
@@ -27,7 +35,8 @@ struct Cut {
 
 impl Default for Pack {
     fn default() -> Self {
-        Self { bytes: Vec::with_capacity(USUAL_BYTES), cuts: Vec::with_capacity(8) }
+        let (bytes, cuts) = SPARE.take();
+        Self { bytes, cuts }
     }
 }
 
@@ -84,13 +93,18 @@ impl Pack {
     /// The writes, in the order in which they were put in.
     #[must_use]
     pub fn into_writes(self) -> Vec<Write> {
-        let Self { bytes, cuts } = self;
-        let bytes = Bytes::from(bytes);
+        let Self { bytes: mut grown, mut cuts } = self;
+        let bytes = Bytes::copy_from_slice(&grown);
         let write = |Cut { key, value }: Cut| Write {
             key: bytes.slice(key),
             value: value.map(|value| bytes.slice(value)),
         };
-        cuts.into_iter().map(write).collect()
+        let writes = cuts.drain(..).map(write).collect();
+        if grown.capacity() <= SPARE_BYTES_MAX && cuts.capacity() <= SPARE_CUTS_MAX {
+            grown.clear();
+            SPARE.set((grown, cuts));
+        }
+        writes
     }
 
     fn key(&mut self, key: &Key) -> Range<usize> {

@@ -67,7 +67,8 @@ impl FrameBuilder {
         batch: &Batch,
     ) -> (Link, ValueOffsets) {
         let revision = Revision::new(self.first.get() + u64::from(self.commits));
-        self.bytes.reserve(encoded_bytes(batch));
+        // With room for the zeros behind it: what is finished is not moved once more.
+        self.bytes.reserve(encoded_bytes(batch) + ALIGN);
         self.bytes.extend_from_slice(&batch.at_ms.to_le_bytes());
         self.bytes.extend_from_slice(salt);
         let size_at = self.bytes.len();

@@ -20,6 +20,9 @@ type Waiter = Promise;
 /// Largest memory of a frame that is kept to be used again.
 const SPARE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Frames whose memory is kept: one on its way to the disk, one that grows meanwhile.
+const SPARES_MAX: usize = 2;
+
 /// A write of a commit that has its place in a frame.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
@@ -62,8 +65,8 @@ pub(super) struct Stage {
     /// A random secret of this process: salts are derived from it.
     salt_key: [u8; 32],
     group_bytes_max: usize,
-    /// Memory of a frame that was written: the next one is as large, mostly, and need not grow.
-    spare: Vec<u8>,
+    /// Memory of frames that were written: the next one is as large, mostly, and need not grow.
+    spares: Vec<Vec<u8>>,
     /// Set once, when the store stops; what every later commit is answered.
     pub(super) stopped: Option<StoreError>,
 }
@@ -81,7 +84,7 @@ impl Stage {
             link: position.link,
             salt_key,
             group_bytes_max,
-            spare: Vec::new(),
+            spares: Vec::new(),
             stopped: None,
         }
     }
@@ -113,7 +116,11 @@ impl Stage {
         if !self.groups.back().is_some_and(grows) {
             let revision = self.last.next();
             self.groups.push_back(Group {
-                frame: FrameBuilder::new(revision, self.link, std::mem::take(&mut self.spare)),
+                frame: FrameBuilder::new(
+                    revision,
+                    self.link,
+                    self.spares.pop().unwrap_or_default(),
+                ),
                 writes: Vec::new(),
                 last: self.last,
                 link: self.link,
@@ -165,8 +172,8 @@ impl Stage {
     /// wait for it. `spare` is the memory of the frame that is on the disk now.
     pub(super) fn settle(&mut self, durable: Revision, spare: Vec<u8>) -> Vec<Waiter> {
         self.in_flight_bytes = 0;
-        if spare.capacity() <= SPARE_BYTES_MAX {
-            self.spare = spare;
+        if self.spares.len() < SPARES_MAX && spare.capacity() <= SPARE_BYTES_MAX {
+            self.spares.push(spare);
         }
         // Few are left: those of the commits that came while the disk was busy.
         self.pending.retain(|_, slot| slot.revision > durable);
