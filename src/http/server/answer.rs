@@ -140,10 +140,12 @@ where
         let arrival = Arrival { peer: self.peer, client, scheme, id: asked.id };
         request.extensions_mut().insert(arrival);
         let mut service = self.service.clone();
+        // Boxed at once: what waits around it is small, and moved more than once.
+        let call = AssertUnwindSafe(|| Box::pin(service.call(request)));
+        let called = span.in_scope(|| std::panic::catch_unwind(call));
         let answer = async move {
-            let served = std::panic::catch_unwind(AssertUnwindSafe(|| service.call(request)));
-            let served = match served {
-                Ok(future) => CatchPanic { future }.await,
+            let served = match called {
+                Ok(future) => CatchPanic(future).await,
                 Err(panic) => Err(panic),
             };
             let answer = match served {
@@ -204,19 +206,14 @@ fn method_name(method: &Method) -> &'static str {
     KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("other")
 }
 
-pin_project! {
-    /// A future whose panic is an outcome.
-    struct CatchPanic<F> {
-        #[pin]
-        future: F,
-    }
-}
+/// A future whose panic is an outcome.
+struct CatchPanic<F>(Pin<Box<F>>);
 
 impl<F: Future> Future for CatchPanic<F> {
     type Output = Result<F::Output, Box<dyn Any + Send>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let future = self.project().future;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.0.as_mut();
         match std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(polled) => polled.map(Ok),
             Err(panic) => Poll::Ready(Err(panic)),
