@@ -26,6 +26,9 @@ pub(super) enum Work {
     Check,
     /// Asks again for a step that was taken: all of a step but its decision and its commit.
     Again,
+    /// Puts one number into the current session: the smallest durable change, with no workflow, no
+    /// money and no kept answer. What a step can come to at most.
+    Data,
     /// Takes a workflow of four client steps, each with a guard and a `set`.
     Steps,
     /// Takes whole transfers, each client from an account of its own.
@@ -41,6 +44,7 @@ impl Work {
             Self::Noop => "no-op",
             Self::Check => "session check",
             Self::Again => "a step asked again",
+            Self::Data => "session data",
             Self::Steps => "four steps",
             Self::Transfers => "transfers",
             Self::OneAccount => "transfers, one account",
@@ -168,6 +172,10 @@ async fn one(
             Work::Again => {
                 let body = Some(INPUT);
                 clock.timed(&mut client, "POST", &taken, body, Some("one")).await.map(drop)
+            }
+            Work::Data => {
+                let (path, body) = ("/v1/sessions/current/data", format!(r#"{{"page":{round}}}"#));
+                clock.timed(&mut client, "PUT", path, Some(&body), None).await.map(drop)
             }
             Work::Steps => steps(&mut clock, &mut client, &key).await,
             Work::Transfers | Work::OneAccount => {

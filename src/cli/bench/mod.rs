@@ -132,8 +132,15 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
     }
     for (connections, one) in bench.connections.iter().zip(&lone) {
         let mut ceiling = None;
-        let works =
-            [Work::Noop, Work::Check, Work::Again, Work::Steps, Work::Transfers, Work::OneAccount];
+        let works = [
+            Work::Noop,
+            Work::Check,
+            Work::Again,
+            Work::Data,
+            Work::Steps,
+            Work::Transfers,
+            Work::OneAccount,
+        ];
         for work in works.into_iter().filter(|work| bench.measures(*work)) {
             let mut payers = payers[..(*connections).min(payers.len())].to_vec();
             if work == Work::OneAccount {
