@@ -1,8 +1,6 @@
 //! The application as a whole: how it starts, what it answers, how it ends.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -15,6 +13,8 @@ use super::executor::Executor;
 use super::feed::Feed;
 use super::job::{Done, End, Job, Work};
 use super::passwords::Passwords;
+use super::queue::Queue;
+use super::waiters::Waiters;
 use super::{
     Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Render, Secret,
     Settings, Stopped,
@@ -26,13 +26,6 @@ use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, Scope, read_fact};
 use crate::store::{Receipt, Store, StoreError, View};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
-
-/// Most commands that wait for the executor: at some ten microseconds each, the last one waits
-/// for some hundredths of a second. Beyond it a caller is told to come back.
-const QUEUE_MAX: usize = 4096;
-
-/// How long a caller who found the queue full should wait.
-const BUSY: Refusal = Refusal::Busy { retry_after: Span::from_seconds(1) };
 
 /// How long those who follow the feed have to notice its end.
 const LEAVE_TIME: Duration = Duration::from_secs(2);
@@ -52,14 +45,12 @@ pub struct App {
     pub(super) clock: Arc<Clock>,
     pub(super) caches: Arc<Caches>,
     pub(super) passwords: Passwords,
-    pub(super) depth: Arc<AtomicUsize>,
     pub(super) hooks: Vec<Hook>,
     pub(super) feed: Arc<Feed>,
     pub(super) bell: Arc<super::bell::Bell>,
     dev: bool,
-    queue: mpsc::SyncSender<Work>,
-    closing: AtomicBool,
-    executor: Mutex<Option<JoinHandle<()>>>,
+    pub(super) queue: Queue,
+    waiters: Waiters,
     /// The reader of the log's end.
     tail: Mutex<Option<tokio::task::JoinHandle<()>>>,
     stop: watch::Sender<Option<String>>,
@@ -86,25 +77,18 @@ impl App {
         let rules = Rules { challenge_key, ..rules };
         let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
         let definitions = Arc::new(Definitions::default());
-        let depth = Arc::new(AtomicUsize::new(0));
         let bell = Arc::new(super::bell::Bell::new());
         let (stop, stopped) = watch::channel(None);
-        let (queue, work) = mpsc::sync_channel(QUEUE_MAX);
         let executor = Executor::new(
             Arc::clone(&store),
             Arc::clone(&definitions),
             Arc::clone(&rules),
             Arc::clone(&clock),
             Arc::clone(&caches),
-            Arc::clone(&depth),
             Arc::clone(&bell),
-            stop.clone(),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
-        let executor = std::thread::Builder::new()
-            .name("executor".to_owned())
-            .spawn(move || executor.run(&work))
-            .map_err(no_thread)?;
+        let queue = Queue::start(executor, stop.clone()).map_err(no_thread)?;
         let passwords = Passwords::start(password_cost).map_err(no_thread)?;
         let feed = Arc::new(Feed::new(Arc::clone(&store), Arc::clone(&definitions)));
         let tail = tokio::spawn(Arc::clone(&feed).run());
@@ -116,14 +100,12 @@ impl App {
             clock,
             caches,
             passwords,
-            depth,
             hooks,
             feed,
             bell,
             dev,
             queue,
-            closing: AtomicBool::new(false),
-            executor: Mutex::new(Some(executor)),
+            waiters: Waiters::default(),
             tail: Mutex::new(Some(tail)),
             stop,
         });
@@ -134,16 +116,7 @@ impl App {
     /// Takes no more commands, finishes those it has, and ends the executor. What was staged is
     /// on its way to the disk; closing the store waits for that.
     pub async fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-        while let Err(mpsc::TrySendError::Full(_)) = self.queue.try_send(Work::Close) {
-            tokio::task::yield_now().await;
-        }
-        let executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(executor) = executor
-            && tokio::task::spawn_blocking(move || executor.join()).await.is_err()
-        {
-            tracing::error!("the executor could not be waited for");
-        }
+        self.queue.close().await;
         self.feed.close();
         if timeout(LEAVE_TIME, self.feed.emptied()).await.is_err() {
             tracing::warn!("somebody still follows the feed");
@@ -180,6 +153,11 @@ impl App {
     /// happens, if it was taken.
     pub async fn execute(&self, command: Command, envelope: Envelope) -> Answered {
         self.finish(self.begin(command, envelope)).await
+    }
+
+    /// A command is near: what must be awake for its commit is woken while it is still read.
+    pub fn anticipate(&self) {
+        self.store.anticipate();
     }
 
     /// Has a command taken into the queue, unless a password must be hashed first or it is answered
@@ -289,7 +267,7 @@ impl App {
             return Err(Refusal::InvalidInput(vec![error]));
         }
         let (reply, done) = oneshot::channel();
-        self.queue.try_send(Work::Advance { by, reply }).map_err(|_| BUSY)?;
+        self.queue.put(Work::Advance { by, reply }).map_err(|(_, refusal)| refusal)?;
         let receipt = done.await.map_err(|_| Refusal::Stopping)?;
         self.wait(receipt).await?;
         Ok(self.clock.now())
@@ -329,26 +307,15 @@ impl App {
     }
 
     fn enqueue(&self, job: Job) -> Result<(), (Box<Job>, Refusal)> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err((Box::new(job), Refusal::Stopping));
-        }
-        self.depth.fetch_add(1, Ordering::AcqRel);
-        self.queue.try_send(Work::Command(Box::new(job))).map_err(|error| {
-            self.depth.fetch_sub(1, Ordering::AcqRel);
-            let (work, refusal) = match error {
-                mpsc::TrySendError::Full(work) => (work, BUSY),
-                mpsc::TrySendError::Disconnected(work) => (work, Refusal::Stopping),
-            };
-            match work {
-                Work::Command(job) => (job, refusal),
-                Work::Advance { .. } | Work::Close => unreachable!("a command was sent"),
-            }
+        self.queue.put(Work::Command(Box::new(job))).map_err(|(work, refusal)| match work {
+            Work::Command(job) => (job, refusal),
+            Work::Advance { .. } | Work::Close => unreachable!("a command was put"),
         })
     }
 
     /// Waits until a command is done and all that it rests on is durable.
     async fn settle(&self, done: oneshot::Receiver<Done>) -> Result<Done, Refusal> {
-        let mut done = done.await.map_err(|_| Refusal::Stopping)?;
+        let mut done = self.waiters.wait(done).await.ok_or(Refusal::Stopping)?;
         let durable = std::mem::replace(&mut done.durable, Ok(Revision::ZERO));
         self.known(durable)?;
         Ok(done)

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use super::Render;
 use super::access::Caches;
 use super::answers::{self, Counts, Keyed, Known, Used};
 use super::bell::Bell;
 use super::clock::Clock;
-use super::job::{Done, End, Job, Work};
+use super::job::{Done, End, Job};
 use super::sweep::Sweep;
 use crate::engine::{
     Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
@@ -41,9 +38,6 @@ const TIMERS_AT_FIRST: usize = 8;
 /// The clock's high-water mark is written at least so often: it bounds how far a clock that was
 /// set back while the server was down can make time repeat, beyond what the last commit says.
 const CLOCK_NOTED_EVERY: Span = Span::from_minutes(1);
-
-/// How long an idle executor waits before it looks around.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// After a write that found no room, timers and sweeps wait so long.
 const RETRY_AFTER: Span = Span::from_seconds(1);
@@ -92,9 +86,7 @@ pub(super) struct Executor {
     pub(super) rules: Arc<Rules>,
     pub(super) clock: Arc<Clock>,
     pub(super) caches: Arc<Caches>,
-    pub(super) depth: Arc<AtomicUsize>,
     pub(super) bell: Arc<Bell>,
-    pub(super) stop: watch::Sender<Option<String>>,
     /// The last commit that was staged.
     last: Revision,
     /// No timer is due before this.
@@ -137,16 +129,13 @@ struct Pieces {
 }
 
 impl Executor {
-    #[expect(clippy::too_many_arguments, reason = "what the application shares with it")]
     pub(super) fn new(
         store: Arc<dyn Store>,
         definitions: Arc<Definitions>,
         rules: Arc<Rules>,
         clock: Arc<Clock>,
         caches: Arc<Caches>,
-        depth: Arc<AtomicUsize>,
         bell: Arc<Bell>,
-        stop: watch::Sender<Option<String>>,
     ) -> Self {
         let last = store.durable();
         Self {
@@ -155,9 +144,7 @@ impl Executor {
             rules,
             clock,
             caches,
-            depth,
             bell,
-            stop,
             last,
             next_due: Time::ZERO,
             timers_from: Time::ZERO,
@@ -171,53 +158,48 @@ impl Executor {
         }
     }
 
-    /// Works until it is closed. Whatever ends it otherwise ends the process.
-    pub(super) fn run(mut self, queue: &Receiver<Work>) {
-        let stop = self.stop.clone();
-        let work = std::panic::AssertUnwindSafe(|| self.work(queue));
-        let reason = match std::panic::catch_unwind(work) {
-            Ok(Ok(())) => return,
-            Ok(Err(Fatal(reason))) => reason,
-            Err(_) => "the executor panicked; see the log above".to_owned(),
-        };
-        tracing::error!(reason, "nothing can be changed any more: the server stops");
-        stop.send_replace(Some(reason));
+    /// No timer is due before this.
+    pub(super) const fn next_due(&self) -> Time {
+        self.next_due
     }
 
-    fn work(&mut self, queue: &Receiver<Work>) -> Result<(), Fatal> {
-        self.count_what_was_never_counted()?;
-        loop {
-            let wait = self.next_due.since(self.clock.now());
-            let wait = Duration::from_millis(wait.ms()).min(LOOK_EVERY);
-            match queue.recv_timeout(wait) {
-                Ok(Work::Command(job)) => {
-                    self.depth.fetch_sub(1, Ordering::AcqRel);
-                    self.store.anticipate();
-                    self.execute(*job)?;
-                    if self.sweep.is_due() {
-                        self.sweep()?;
-                    }
-                }
-                Ok(Work::Advance { by, reply }) => {
-                    self.advance(by)?;
-                    self.note_clock()?;
-                    // What became due meanwhile is looked for.
-                    self.bell.ring(Time::MAX, self.last);
-                    // Whoever asked may be gone; the clock has moved all the same.
-                    drop(reply.send(self.store.durable_at(self.last)));
-                }
-                Ok(Work::Close) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.fire_due()?;
-                    self.sweep()?;
-                }
-            }
-        }
+    /// The time now.
+    pub(super) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The time now, if this command is mostly done in some tens of microseconds from here on and
+    /// waits for nothing: no timer comes before it, it is small work, and the store takes its
+    /// commit without waiting for room.
+    pub(super) fn at_once(&self, command: &Command) -> Option<Time> {
+        let now = self.now();
+        let is_first = now < self.next_due;
+        (is_first && !command.is_long() && self.store.admits_at_once()).then_some(now)
+    }
+
+    /// Whether it is time to forget some of what has become too old.
+    pub(super) const fn sweep_is_due(&self) -> bool {
+        self.sweep.is_due()
+    }
+
+    /// Moves the clock by hand and lets happen what is due by then.
+    pub(super) fn move_clock(
+        &mut self,
+        by: Span,
+        reply: oneshot::Sender<Receipt>,
+    ) -> Result<(), Fatal> {
+        self.advance(by)?;
+        self.note_clock()?;
+        // What became due meanwhile is looked for.
+        self.bell.ring(Time::MAX, self.last);
+        // Whoever asked may be gone; the clock has moved all the same.
+        drop(reply.send(self.store.durable_at(self.last)));
+        Ok(())
     }
 
     /// A store that was written before there were these counts gets them, as if they had always
     /// been kept, before anything else happens.
-    fn count_what_was_never_counted(&mut self) -> Result<(), Fatal> {
+    pub(super) fn count_what_was_never_counted(&mut self) -> Result<(), Fatal> {
         let store = Arc::clone(&self.store);
         for (fact, prefix) in
             [(Fact::AdministratorCount, Key::USERS), (Fact::SessionCount, Key::SESSIONS)]
@@ -266,7 +248,7 @@ impl Executor {
     }
 
     /// Lets everything fire that is due, and says what time it is now.
-    fn fire_due(&mut self) -> Result<Time, Fatal> {
+    pub(super) fn fire_due(&mut self) -> Result<Time, Fatal> {
         loop {
             let now = self.clock.now();
             if now < self.next_due {
@@ -328,14 +310,14 @@ impl Executor {
                 }
                 Err(StoreError::Invalid(_)) if self.portion < PORTION_MAX => self.portion *= 2,
                 Err(StoreError::Invalid(what)) if self.aside.len() < ASIDE_MAX => {
-                    tracing::error!(what, timer = ?due.first(), "a timer's commit is too large");
+                    tracing::error!(parent: None, what, timer = ?due.first(), "a timer's commit is too large");
                     let until = now.plus(ASIDE_FOR);
                     self.aside.extend(due.first().map(|timer| (timer.clone(), until)));
                     self.portion = 1;
                     return Ok(true);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "timers are late");
+                    tracing::warn!(parent: None, %error, "timers are late");
                     return Ok(false);
                 }
             }
@@ -406,8 +388,10 @@ impl Executor {
         Moment { now, revision: self.last.next(), seed, portion }
     }
 
-    fn execute(&mut self, job: Job) -> Result<(), Fatal> {
-        let now = self.fire_due()?;
+    /// Does a command in its turn, at a time before which nothing is due ([`Executor::at_once`],
+    /// [`Executor::fire_due`]).
+    pub(super) fn execute(&mut self, now: Time, job: Job) -> Result<(), Fatal> {
+        self.store.anticipate();
         let Job { command, actor, evidence, request, keyed, render, reply } = job;
         let asked = Asked { command: &command, actor: &actor, evidence: &evidence };
         let (end, receipt) = match self.attempt(now, &asked, &request, keyed, render.as_ref())? {
@@ -634,13 +618,13 @@ impl Executor {
         let now = self.clock.now();
         let batch = Batch { urgency: Urgency::Reserved, ..Batch::default() };
         if let Err(error) = self.commit(now, Pieces { batch, ..Pieces::default() })? {
-            tracing::warn!(%error, "that the clock was moved is not written down");
+            tracing::warn!(parent: None, %error, "that the clock was moved is not written down");
         }
         Ok(())
     }
 
     /// Forgets some of what has become too old.
-    fn sweep(&mut self) -> Result<(), Fatal> {
+    pub(super) fn sweep(&mut self) -> Result<(), Fatal> {
         let now = self.clock.now();
         let (preconditions, writes) = self.sweep.page(&*self.store, now)?;
         if writes.is_empty() {
@@ -649,7 +633,7 @@ impl Executor {
         let urgency = Urgency::Reserved;
         let batch = Batch { preconditions, writes, urgency, ..Batch::default() };
         if let Err(error) = self.commit(now, Pieces { batch, ..Pieces::default() })? {
-            tracing::warn!(%error, "what is too old stays for now");
+            tracing::warn!(parent: None, %error, "what is too old stays for now");
         }
         Ok(())
     }
@@ -739,7 +723,7 @@ fn without_commit(error: &StoreError, result: Result<Outcome, Refusal>) -> Refus
     match error {
         StoreError::NoRoom => Refusal::NoRoom,
         StoreError::Invalid(what) => {
-            tracing::error!(what, "a commit was not valid");
+            tracing::error!(parent: None, what, "a commit was not valid");
             Refusal::TooLarge { what: "a commit", bytes_max: crate::store::BATCH_BYTES_MAX }
         }
         _ => Refusal::Busy { retry_after: Span::from_seconds(1) },

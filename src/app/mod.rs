@@ -8,7 +8,9 @@
 //! 2. What only the world has is gathered before the queue (`prepare`): new ids and tokens, and
 //!    for a password its hash, on a few threads of their own. First the command is tried on what
 //!    is durable, so that only those make the server hash who might be let through.
-//! 3. The command waits in one bounded queue for the executor, a thread that alone commits.
+//! 3. The command enters one bounded queue before the executor, which alone commits. Whoever put it
+//!    there works the queue off if nobody else does, so mostly it is decided at once where it came;
+//!    what may take long or must wait is left to the executor's own thread (`queue`).
 //! 4. In its turn: what time is it? Everything that is due by now fires first, in the order of
 //!    its due time. Then: was its Idempotency-Key answered before? Then that answer is the answer.
 //! 5. Load, [`decide`](crate::engine::decide), load what it asks for, decide again: events, or a
@@ -19,7 +21,8 @@
 //!    was read. The caches forget what it changes.
 //! 7. The batch is staged, and the executor goes on with the next command, which sees it.
 //! 8. The receipt resolves when the batch is on the disk; then the caller is answered. A refusal
-//!    and a kept answer wait too, for the last commit that they rest on.
+//!    and a kept answer wait too, for the last commit that they rest on. Who waits alone looks for
+//!    his answer himself for a moment (`waiters`).
 //!
 //! A read ([`App::user`] and the like) sees what is durable and nothing else.
 
@@ -41,6 +44,7 @@ mod job;
 mod ledger;
 mod passwords;
 mod prepare;
+mod queue;
 mod reads;
 mod secret;
 pub mod signature;
@@ -49,6 +53,7 @@ mod sweep;
 mod tasks;
 mod transactions;
 mod unknowns;
+mod waiters;
 mod webhooks;
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! What can be asked for without changing anything. All of it shows what is durable.
 
-use std::sync::atomic::Ordering;
-
 use super::app::App;
 use super::{PageAsk, PageOf};
 use crate::engine::{
@@ -144,7 +142,7 @@ impl App {
     /// Commands that wait for the executor.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
-        self.depth.load(Ordering::Acquire)
+        self.queue.depth()
     }
 
     /// Sessions that are open.

@@ -616,6 +616,24 @@ impl Command {
         )
     }
 
+    /// Whether it is long work mostly: it goes through all that there is of something.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        match self {
+            Self::Publish { .. }
+            | Self::Migrate { .. }
+            | Self::Bulk(_)
+            | Self::ClaimQueued(_)
+            | Self::EndSessions { .. }
+            | Self::ChangePassword { .. }
+            | Self::UseLink { .. }
+            | Self::DeleteUser { .. }
+            | Self::Retire { .. } => true,
+            Self::ChangeUser { change, .. } => matches!(change.disabled, Some(true)),
+            _ => false,
+        }
+    }
+
     /// Whether its answer carries a secret: such an answer is never stored, so these calls refuse
     /// an `Idempotency-Key`.
     #[must_use]

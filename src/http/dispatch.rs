@@ -193,6 +193,9 @@ where
     } else {
         Ok(())
     };
+    if !route.method.is_safe() && access.actor != Actor::Nobody {
+        api.app.anticipate();
+    }
     if let Some(who) = Named::of(&access.actor) {
         seen.count(rates.map(|rates| rates.actor(&who)))?;
     }

@@ -324,6 +324,12 @@ pub trait Store: Send + Sync {
     /// A hint that may be left out, and that may prove wrong.
     fn anticipate(&self) {}
 
+    /// Whether a batch that is neither large nor urgent would be staged now without waiting for
+    /// room. Who alone commits can rely on it for its next commit.
+    fn admits_at_once(&self) -> bool {
+        true
+    }
+
     /// Stages a batch: [`View::Staged`] shows it at once, [`View::Committed`] when it is durable.
     /// Batches become durable in the order in which they were staged.
     ///

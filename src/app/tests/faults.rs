@@ -1,7 +1,9 @@
 //! A store without room, without time, or without a disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::engine::DataChange;
@@ -11,6 +13,8 @@ use crate::store::{ChainEntry, Page, Receipt, StoreError, Urgency, Versioned};
 struct Faulty {
     inner: Memory,
     fault: AtomicU8,
+    /// Whether the executor's own thread made the last commit.
+    by_its_own: AtomicBool,
 }
 
 const SOUND: u8 = 0;
@@ -21,6 +25,11 @@ const FULL: u8 = 2;
 const BUSY: u8 = 3;
 const FAILED: u8 = 4;
 const UNREADABLE: u8 = 5;
+/// Commits take longer than a caller should be kept.
+const SLOW: u8 = 6;
+const SLOW_TIME: Duration = Duration::from_millis(10);
+/// Commits may have to wait.
+const TIGHT: u8 = 7;
 
 impl Faulty {
     fn set(&self, fault: u8) {
@@ -57,7 +66,17 @@ impl Store for Faulty {
         self.inner.scan(view, range, order, limit)
     }
 
+    fn admits_at_once(&self) -> bool {
+        self.fault.load(Ordering::Acquire) != TIGHT
+    }
+
     fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
+        let by_its_own = thread::current().name() == Some("executor");
+        self.by_its_own.store(by_its_own, Ordering::Release);
+        let since = Instant::now();
+        while self.fault.load(Ordering::Acquire) == SLOW && since.elapsed() < SLOW_TIME {
+            std::hint::spin_loop();
+        }
         match (self.fault.load(Ordering::Acquire), batch.urgency) {
             (SHORT, Urgency::Ordinary) | (FULL, _) => Err(StoreError::NoRoom),
             (BUSY, _) => Err(StoreError::Busy),
@@ -90,7 +109,11 @@ struct Shed {
 }
 
 async fn shed() -> Shed {
-    let store = Arc::new(Faulty { inner: Memory::new(), fault: AtomicU8::new(SOUND) });
+    let store = Arc::new(Faulty {
+        inner: Memory::new(),
+        fault: AtomicU8::new(SOUND),
+        by_its_own: AtomicBool::new(false),
+    });
     let opened = opened(store.clone(), rules(), None).await;
     Shed { app: opened.app, store, stopped: opened.stopped }
 }
@@ -192,4 +215,44 @@ async fn a_store_that_cannot_be_read_ends_the_process() {
     shed.store.set(UNREADABLE);
     assert_eq!(shed.app.inspect(&seat.token), Err(Refusal::Stopping));
     assert!(shed.stopped.await.contains("cannot be read"));
+}
+
+impl Shed {
+    /// Makes a commit, and says whether the executor's own thread did.
+    async fn is_done_by_its_own(&self, actor: &Actor) -> bool {
+        static NUMBER: AtomicU8 = AtomicU8::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let change = DataChange::Merge(serde_json::json!({ "a": number }));
+        let write = Command::ChangeSessionData { change, if_match: None };
+        self.app.call(write, actor.clone()).await.unwrap();
+        self.store.by_its_own.load(Ordering::Acquire)
+    }
+}
+
+#[tokio::test]
+async fn a_caller_does_what_is_quick_himself_and_nothing_that_may_wait() {
+    let shed = shed().await;
+    let seat = shed.open().await;
+    let actor = shed.actor(&seat).await;
+    // The executor's thread may still be at what a start does.
+    while shed.is_done_by_its_own(&actor).await {}
+    shed.store.set(TIGHT);
+    assert!(shed.is_done_by_its_own(&actor).await);
+    shed.store.set(SOUND);
+    while shed.is_done_by_its_own(&actor).await {}
+}
+
+#[tokio::test]
+async fn where_a_caller_was_kept_for_too_long_callers_are_spared_for_a_while() {
+    let shed = shed().await;
+    let seat = shed.open().await;
+    let actor = shed.actor(&seat).await;
+    while shed.is_done_by_its_own(&actor).await {}
+    shed.store.set(SLOW);
+    while shed.is_done_by_its_own(&actor).await {}
+    shed.store.set(SOUND);
+    let since = Instant::now();
+    while shed.is_done_by_its_own(&actor).await {}
+    // The last of them began before: so much and no more is certain.
+    assert!(since.elapsed() > SLOW_TIME * 40, "{:?}", since.elapsed());
 }

@@ -14,6 +14,7 @@ mod operators;
 mod order;
 mod sessions;
 mod stuck;
+mod turns;
 mod users;
 mod webhooks;
 

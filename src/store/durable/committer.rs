@@ -14,9 +14,9 @@ use super::shared::Shared;
 use super::stage::Group;
 
 /// How long an idle committer looks for the next commit before it sleeps: about what it takes a
-/// lone client to be woken by its receipt and to commit again, so that it pays for one wake-up in
-/// each commit and not for two. Between two looks it gives its core to whoever wants it.
-const SPIN: Duration = Duration::from_micros(80);
+/// lone client to be told of its commit and to send the next one, and from the first sign of that
+/// one until it is decided. Between two looks it gives its core to whoever wants it.
+const SPIN: Duration = Duration::from_micros(120);
 
 /// How long a store that closes waits for room for the commits that are left.
 const SEGMENT_WAIT: Duration = Duration::from_secs(2);

@@ -65,8 +65,8 @@ use self::segment::FIRST_FRAME;
 use self::shared::{Parts, Shared};
 use self::stage::Stage;
 use super::{
-    Batch, ChainEntry, KeyRange, Link, LogEntry, Order, PAGE_ROWS_MAX, Page, Precondition, Receipt,
-    Store, StoreError, Urgency, Versioned, View,
+    BATCH_BYTES_MAX, Batch, ChainEntry, KeyRange, Link, LogEntry, Order, PAGE_ROWS_MAX, Page,
+    Precondition, Receipt, Store, StoreError, Urgency, Versioned, View,
 };
 use crate::types::Revision;
 
@@ -319,6 +319,11 @@ impl Store for Durable {
         if self.shared.committer_sleeps.load(Ordering::Relaxed) {
             self.shared.work.notify_one();
         }
+    }
+
+    fn admits_at_once(&self) -> bool {
+        let bytes = BATCH_BYTES_MAX.min(self.shared.options.batch_bytes_max());
+        self.admits(&self.shared.stage(), bytes, Urgency::Ordinary)
     }
 
     fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {

@@ -127,7 +127,7 @@ impl Shared {
             StoreError::Failed(_) => error.clone(),
             other => StoreError::Failed(other.to_string().into()),
         };
-        tracing::error!(%error, "the store stops");
+        tracing::error!(parent: None, %error, "the store stops");
         self.stop(&error);
         self.failure.send_if_modified(|failure| {
             let first = failure.is_none();
