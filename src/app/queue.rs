@@ -39,8 +39,10 @@ const CALLER_TIME: Duration = Duration::from_millis(1);
 /// waited for a core meanwhile.
 const CALLER_TIME_MAX: Duration = Duration::from_millis(5);
 
-/// For so many times as long as a caller was kept too long, callers are spared.
+/// For so many times as long as a caller was kept too long, callers are spared; but no longer than
+/// this, since a machine that stood still says nothing of what comes.
 const SPARED_TIMES: u32 = 50;
+const SPARED_MAX: Duration = Duration::from_secs(10);
 
 /// How long the executor's thread sleeps at most before it looks around.
 const LOOK_EVERY: Span = Span::from_seconds(10);
@@ -260,7 +262,7 @@ impl Desk {
         }
         let kept = since.elapsed();
         if kept > CALLER_TIME_MAX {
-            self.spared_until = Some(Instant::now() + kept * SPARED_TIMES);
+            self.spared_until = Some(Instant::now() + (kept * SPARED_TIMES).min(SPARED_MAX));
         }
         Ok(Leaves::Something)
     }
@@ -280,6 +282,10 @@ impl Desk {
                 Work::Command(job) => {
                     let now = self.executor.fire_due()?;
                     self.executor.execute(now, *job)?;
+                    // Here too: under load the queue is never empty.
+                    if self.executor.sweep_is_due() {
+                        self.executor.sweep()?;
+                    }
                 }
                 Work::Advance { by, reply } => self.executor.move_clock(by, reply)?,
                 Work::Close => return Ok(None),
@@ -294,6 +300,8 @@ impl Desk {
         if now >= self.sleeps_until || self.executor.sweep_is_due() {
             self.executor.sweep()?;
         }
+        // Anew: to sweep may take a while, and a timer must not be late for it.
+        let now = self.executor.now();
         let sleep = self.executor.next_due().since(now).min(LOOK_EVERY);
         self.sleeps_until = now.plus(sleep);
         Ok(Some(Duration::from_millis(sleep.ms())))
