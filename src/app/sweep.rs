@@ -113,3 +113,28 @@ fn too_old(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
         _ => Vec::new(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::store::memory::Memory;
+
+    #[test]
+    fn what_was_kept_while_nobody_swept_is_made_up_for() {
+        let (store, mut sweep) = (Memory::new(), Sweep::default());
+        let behind = PREFIXES.len();
+        (0..behind * ANSWERS_PER_GO).for_each(|_| sweep.count(true));
+        let mut goes = 0;
+        while sweep.is_due() {
+            sweep.page(&store, Time::from_ms(1)).unwrap();
+            goes += 1;
+        }
+        assert_eq!(goes, behind);
+        // It rests now: what is kept meanwhile is no debt.
+        (0..2 * ANSWERS_PER_GO).for_each(|_| sweep.count(true));
+        sweep.page(&store, Time::from_ms(2)).unwrap();
+        assert!(!sweep.is_due());
+    }
+}

@@ -1,7 +1,7 @@
 //! A store without room, without time, or without a disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -218,9 +218,18 @@ async fn a_store_that_cannot_be_read_ends_the_process() {
 }
 
 impl Shed {
+    /// A session, and an executor's thread that is done with what a start does.
+    async fn at_rest() -> (Self, Actor) {
+        let shed = shed().await;
+        let seat = shed.open().await;
+        let actor = shed.actor(&seat).await;
+        while shed.is_done_by_its_own(&actor).await {}
+        (shed, actor)
+    }
+
     /// Makes a commit, and says whether the executor's own thread did.
     async fn is_done_by_its_own(&self, actor: &Actor) -> bool {
-        static NUMBER: AtomicU8 = AtomicU8::new(0);
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let change = DataChange::Merge(serde_json::json!({ "a": number }));
         let write = Command::ChangeSessionData { change, if_match: None };
@@ -231,11 +240,7 @@ impl Shed {
 
 #[tokio::test]
 async fn a_caller_does_what_is_quick_himself_and_nothing_that_may_wait() {
-    let shed = shed().await;
-    let seat = shed.open().await;
-    let actor = shed.actor(&seat).await;
-    // The executor's thread may still be at what a start does.
-    while shed.is_done_by_its_own(&actor).await {}
+    let (shed, actor) = Shed::at_rest().await;
     shed.store.set(TIGHT);
     assert!(shed.is_done_by_its_own(&actor).await);
     shed.store.set(SOUND);
@@ -244,10 +249,7 @@ async fn a_caller_does_what_is_quick_himself_and_nothing_that_may_wait() {
 
 #[tokio::test]
 async fn where_a_caller_was_kept_for_too_long_callers_are_spared_for_a_while() {
-    let shed = shed().await;
-    let seat = shed.open().await;
-    let actor = shed.actor(&seat).await;
-    while shed.is_done_by_its_own(&actor).await {}
+    let (shed, actor) = Shed::at_rest().await;
     shed.store.set(SLOW);
     while shed.is_done_by_its_own(&actor).await {}
     shed.store.set(SOUND);
