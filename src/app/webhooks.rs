@@ -126,7 +126,7 @@ impl App {
             Err(Refusal::NotFound(_)) => return Ok(event),
             Err(refusal) => return Err(refusal),
         };
-        let hidden: Vec<&str> = view.definition.show.keys().map(|key| &**key).collect();
+        let hidden: Vec<&str> = view.definition.restricted.keys().map(|key| &**key).collect();
         Ok(event.without(&hidden))
     }
 

@@ -399,7 +399,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// The open transaction with a value of `one`.
+    /// The open transaction with a value of `unique`.
     ///
     /// # Errors
     /// [`Stop::Need`] when it was not loaded.

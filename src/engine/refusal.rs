@@ -230,7 +230,7 @@ pub enum Refusal {
     /// A callback that nobody waits for any more.
     #[error("this callback was used, or its time is up")]
     CallbackLate,
-    /// Another transaction has the same value of `one`.
+    /// Another transaction has the same value of `unique`.
     #[error("there is an open transaction of this kind already")]
     AlreadyOpen,
     /// The reference belongs to another transaction.

@@ -132,7 +132,7 @@ pub enum Fact {
     Asked(Username, TxId),
     /// What has a reference.
     Reference(WorkflowName, Digest),
-    /// The open transaction with a value of `one`.
+    /// The open transaction with a value of `unique`.
     One(WorkflowName, Digest),
     /// How many transactions of a version are open.
     OpenCount(WorkflowName, u32),

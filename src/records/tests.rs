@@ -440,3 +440,50 @@ fn what_was_read_must_still_be_so_at_the_commit() {
     fresh.load(fact.clone()).unwrap();
     plan_from(&fresh, 2).unwrap();
 }
+
+/// A document in the words of an earlier build, each of which has another name today.
+const EARLIER_WORDS: &str = "abide: 1
+workflow: apply
+see: [owner, role:auditor]
+show: { risk: [role:officer] }
+one: =tx.owner
+data: { risk: null, see: 1 }
+first: see
+steps:
+  see: { by: [owner], times: 3, do: [ { set: { see: 2 } } ], next: { end: done } }
+";
+
+/// The record of a version of a workflow: version byte, source, time, publisher.
+fn definition_record(version: u8, source: &str) -> Vec<u8> {
+    value::write(version, &(source, 5_u64, "alice"))
+}
+
+#[test]
+fn definitions_of_version_1_are_read_in_the_earlier_words_and_no_others() {
+    let fact = Fact::Definition("apply".parse().unwrap(), 1);
+    let Record::Definition(published) =
+        value::decode(&fact, &definition_record(1, EARLIER_WORDS)).unwrap()
+    else {
+        unreachable!("a definition is read as one")
+    };
+    assert_eq!(&*published.source, EARLIER_WORDS);
+    let definition = &published.definition;
+    assert_eq!(definition.readers.len(), 2);
+    assert!(definition.restricted.contains_key("risk") && definition.unique.is_some());
+    assert_eq!(definition.steps[0].max_submissions, Some(3));
+    assert_eq!(definition.steps[0].name.as_str(), "see");
+
+    let error = value::decode(&fact, &definition_record(2, EARLIER_WORDS)).unwrap_err();
+    assert!(error.what.contains("called `readers` now"), "{error:?}");
+    let error = value::decode(&fact, &definition_record(3, EARLIER_WORDS)).unwrap_err();
+    assert!(error.what.contains("version 3"), "{error:?}");
+}
+
+#[test]
+fn definitions_are_written_as_version_2_in_the_words_of_today() {
+    let source = "{abide: 1, workflow: apply, readers: [owner], first: a, steps: {a: {by: [owner], \
+                  max_submissions: 2, next: {end: done}}}}";
+    let fact = Fact::Definition("apply".parse().unwrap(), 1);
+    let record = value::decode(&fact, &definition_record(2, source)).unwrap();
+    assert_eq!(value::encode(&record), definition_record(2, source));
+}

@@ -582,8 +582,9 @@ impl DefinitionV1 {
         fact: &Fact,
         name: &WorkflowName,
         version: u32,
+        language: fn(&str) -> Result<workflow::Read, Vec<workflow::DefinitionFault>>,
     ) -> Result<Published, DecodeError> {
-        let read = workflow::read(&self.source).map_err(|faults| {
+        let read = language(&self.source).map_err(|faults| {
             let first = faults.first();
             let what = first.map_or_else(String::new, |fault| fault.message.clone());
             DecodeError {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::DecodeError;
 use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
 use super::tx::{DefinitionV1, TxV1};
+use crate::engine::workflow;
 use crate::engine::{
     ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, Session, Stored, User,
     UserRef, WorkflowHead,
@@ -301,7 +302,7 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
         Record::Job(job) => write_into(out, 1, &json(job)),
         Record::Webhook(webhook) => write_into(out, 1, &json(webhook)),
         Record::DeadLetter(letter) => write_into(out, 1, &json(letter)),
-        Record::Definition(published) => write_into(out, 1, &DefinitionV1::from(&**published)),
+        Record::Definition(published) => write_into(out, 2, &DefinitionV1::from(&**published)),
     }
 }
 
@@ -378,8 +379,12 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             Record::Workflow(WorkflowHead { latest, retired })
         }
         Fact::Definition(name, version) => {
-            let definition = v1::<DefinitionV1>(fact, bytes, LARGE)?;
-            Record::Definition(Arc::new(definition.thaw(fact, name, *version)?))
+            // Version 1 is the same struct with a document in the language's earlier words.
+            let in_earlier_words = bytes.first() == Some(&1);
+            let record_version = if in_earlier_words { 1 } else { 2 };
+            let definition = read::<DefinitionV1>(fact, record_version, bytes, LARGE)?;
+            let language = if in_earlier_words { workflow::read_v1 } else { workflow::read };
+            Record::Definition(Arc::new(definition.thaw(fact, name, *version, language)?))
         }
         Fact::Value(_) => Record::Data(v1::<String>(fact, bytes, SMALL)?.into()),
         Fact::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),

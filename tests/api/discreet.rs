@@ -9,7 +9,7 @@ use crate::server::{Server, dev};
 const RATED: &str = r#"abide: 1
 workflow: rated
 start: { by: [role:customer] }
-show: { risk: [role:officer] }
+restricted: { risk: [role:officer] }
 data: { risk: null }
 input: { type: object, properties: { pin: { type: string, writeOnly: true } } }
 first: rate
@@ -69,7 +69,7 @@ async fn what_is_stuck_quotes_nothing_that_is_hidden() {
     let document = r"abide: 1
 workflow: late
 start: { by: [role:customer] }
-show: { risk: [role:officer] }
+restricted: { risk: [role:officer] }
 data: { risk: VERY-HIGH }
 first: point
 steps:
@@ -108,7 +108,7 @@ async fn a_migration_tells_no_default_that_is_hidden() {
     publish(&admin, "moved", &format!("{head}{steps}")).await;
     let alice = with_role(&server, "alice", "customer").await;
     let tx = started(&alice, "moved", json!({})).await;
-    let more = "show: { risk: [role:officer] }\ndata: { note: SEEN, risk: VERY-HIGH }\n";
+    let more = "restricted: { risk: [role:officer] }\ndata: { note: SEEN, risk: VERY-HIGH }\n";
     publish(&admin, "moved", &format!("{head}{more}{steps}")).await;
     admin.post(&format!("{tx}/migrate"), json!({})).await.ok();
     let history = format!("{tx}/history");
@@ -193,7 +193,7 @@ async fn a_start_that_fails_quotes_nothing_that_is_hidden_there() {
     let child = r"abide: 1
 workflow: child
 start: { by: [workflow:parent] }
-show: { risk: [role:officer] }
+restricted: { risk: [role:officer] }
 data: { risk: VERY-HIGH }
 first: rate
 steps:

@@ -45,7 +45,7 @@ steps:
     next: { end: paid }
   delivered:
     by: [hook:couriers]
-    times: 3
+    max_submissions: 3
     input: { type: object, required: [state], properties: { state: { type: string } } }
     next: stay
 ";

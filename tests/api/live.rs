@@ -118,7 +118,7 @@ const SECRET: &str = r"
 abide: 1
 workflow: secret
 data: { note: null, risk: high }
-show: { risk: [role:officer] }
+restricted: { risk: [role:officer] }
 first: ask
 steps:
   ask:

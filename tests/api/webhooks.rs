@@ -20,7 +20,7 @@ use crate::wait::PATIENCE;
 
 const WORKFLOW: &str = "abide: 1
 workflow: parcel
-show: { weight: [role:packer] }
+restricted: { weight: [role:packer] }
 first: pack
 input: { type: object, properties: { weight: { type: integer } } }
 steps:

@@ -166,3 +166,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_guard_and_a_challenge_need_only_their_code_and_id() {
+    use abide::engine::workflow::{EffectKind, Guard, Template};
+
+    let text = "abide: 1\nworkflow: plain\nfirst: a\nsteps:\n  a:\n    by: [owner]\n    \
+                guard: [ { that: tx.owner != null, code: no-owner } ]\n    \
+                do: [ { challenge: { id: pin } } ]\n    next: { end: done }\n";
+    let definition = read(text).unwrap().definition;
+    let step = &definition.steps[0];
+    assert!(matches!(&step.guard[0], Guard::That { message, .. } if &**message == "no-owner"));
+    let EffectKind::Challenge { digits, expires, attempts, resend, binds, send, .. } =
+        &step.effects[0].kind
+    else {
+        panic!("a challenge")
+    };
+    let shown = (*digits, expires.to_string(), *attempts, *resend);
+    assert_eq!(shown, (6, "5m".to_owned(), 3, 3));
+    let empty = matches!(binds, Template::Literal(binds) if *binds == serde_json::json!({}));
+    assert!(empty && send.is_none());
+
+    let schema = abide::engine::workflow::language_schema();
+    let schema = jsonschema::draft202012::new(&schema).unwrap();
+    let value: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+    assert!(schema.is_valid(&value), "{:?}", schema.iter_errors(&value).next());
+}

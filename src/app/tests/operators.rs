@@ -265,7 +265,7 @@ steps:
 workflow: asked
 first: both
 steps:
-  both: { by: [owner], times: 9, next: [ { when: tx.version == 9, next: { end: done } }, { next: wait } ] }
+  both: { by: [owner], max_submissions: 9, next: [ { when: tx.version == 9, next: { end: done } }, { next: wait } ] }
   wait: { by: [owner], next: both }
 ";
     publish(&house, single).await;

@@ -287,7 +287,7 @@ fn definition(random: &mut Random) -> String {
         target = growing.chain(Some(&name));
     }
     let first = growing.first_of(&target);
-    let one = if one { "one: =tx.owner\n" } else { "" };
+    let one = if one { "unique: =tx.owner\n" } else { "" };
     let deadline = if deadline { "deadline: 3h\n" } else { "" };
     let steps = growing.steps;
     format!(

@@ -42,7 +42,7 @@ pub fn sees_all(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR)
 }
 
-/// Whether the actor may know of the transaction: its owner, `see`, whoever may ever submit one of
+/// Whether the actor may know of the transaction: its owner, `readers`, whoever may ever submit one of
 /// its steps, operators and auditors. `was_asked`: whether a step was ever fixed to this user.
 #[must_use]
 pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool) -> bool {
@@ -54,7 +54,7 @@ pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool)
         || is_owner(tx, actor)
         || was_asked
         || names_now(tx, actor)
-        || lets_in(&definition.see, actor, Some(tx), &[])
+        || lets_in(&definition.readers, actor, Some(tx), &[])
         || definition.steps.iter().any(|step| of_step(&step.kind))
 }
 
@@ -66,7 +66,7 @@ pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
         StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => false,
     };
     sees_all(actor)
-        || lets_in(&definition.see, actor, None, &[])
+        || lets_in(&definition.readers, actor, None, &[])
         || definition.steps.iter().any(|step| of_step(&step.kind))
 }
 
@@ -107,7 +107,7 @@ pub fn hidden<'d>(
         lets_in(by, actor, None, &[]) || (owns && by.iter().any(|by| matches!(by, By::Owner)))
     };
     definition
-        .show
+        .restricted
         .iter()
         .filter(move |(_, by)| !sees_all(actor) && !is_let_in(by))
         .map(|(key, _)| &**key)

@@ -51,7 +51,7 @@ pub struct Tx {
     pub rounds: u32,
     /// Whether its pivot has passed.
     pub pivot: bool,
-    /// The row that keeps others with the same `one` out.
+    /// The row that keeps others with the same `unique` out.
     pub one: Option<Digest>,
     /// When it was started.
     pub started_at: Time,

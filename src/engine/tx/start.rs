@@ -271,7 +271,7 @@ fn one(
     tx: &Tx,
     asker: &super::scene::Asker,
 ) -> Result<Option<Digest>, Stop> {
-    let Some(expr) = &definition.one else { return Ok(None) };
+    let Some(expr) = &definition.unique else { return Ok(None) };
     let frame = Frame::default();
     let value = match Scene::new(draft, tx, asker, &frame).eval(expr)? {
         Made::Json(Value::Null) => return Ok(None),

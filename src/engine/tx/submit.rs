@@ -104,7 +104,7 @@ fn take(
     let number = Walk::step(definition, &open.step)?;
     let step = &definition.steps[number];
     let taken = tx.taken.get(&step.name).copied().unwrap_or(0);
-    if step.times.is_some_and(|times| taken >= times) {
+    if step.max_submissions.is_some_and(|max| taken >= max) {
         return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
     }
     let who = Who::of(&acting.actor);

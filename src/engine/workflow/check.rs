@@ -133,10 +133,10 @@ fn unseen(found: &mut Found, definition: &Definition) {
             By::ApiKey => "service".to_owned(),
             _ => continue,
         };
-        let mut sees = definition.see.iter().chain(definition.steps.iter().flat_map(of_step));
+        let mut sees = definition.readers.iter().chain(definition.steps.iter().flat_map(of_step));
         if !sees.any(|other| covers(by, other)) {
             let message = format!(
-                "`{who}` may cancel, and neither sees it nor submits a step: name it in `see` too"
+                "`{who}` may cancel, and neither sees it nor submits a step: name it in `readers` too"
             );
             found.warn(&format!("/cancel/by/{index}"), "cancels-unseen", message);
         }

@@ -22,15 +22,15 @@ pub struct Definition {
     /// Who may start it; never empty.
     pub start: Vec<By>,
     /// Who may read it, besides all who may ever submit one of its steps.
-    pub see: Vec<By>,
+    pub readers: Vec<By>,
     /// Keys of the data that only these may read.
-    pub show: BTreeMap<Arc<str>, Vec<By>>,
+    pub restricted: BTreeMap<Arc<str>, Vec<By>>,
     /// Who may cancel it, besides operators.
     pub cancel: Vec<By>,
     /// From the start to its end, as long as the pivot has not passed.
     pub deadline: Option<Span>,
     /// At most one open transaction with what this makes.
-    pub one: Option<Expr>,
+    pub unique: Option<Expr>,
     /// The input of the start request.
     pub input: Option<InputSchema>,
     /// The data at the start, beside the input.
@@ -85,7 +85,7 @@ pub struct Step {
     /// How long a claim of it lasts; `None`: it cannot be claimed.
     pub claim: Option<Span>,
     /// How often it may be submitted in one transaction.
-    pub times: Option<u32>,
+    pub max_submissions: Option<u32>,
     /// Where an automatic step goes when one of its guards or effects is refused.
     pub refused: Option<Target>,
     /// Where it goes when the last attempt at a code was wrong.
@@ -473,9 +473,9 @@ impl Definition {
             StepKind::Client { by, .. } => Some(by),
             _ => None,
         });
-        [&self.start, &self.see, &self.cancel]
+        [&self.start, &self.readers, &self.cancel]
             .into_iter()
-            .chain(self.show.values())
+            .chain(self.restricted.values())
             .chain(steps)
             .flatten()
             .filter_map(|by| match by {

@@ -57,9 +57,32 @@ pub fn read(text: &str) -> Result<Read, Vec<DefinitionFault>> {
             format!("the document has {} bytes; at most {DOCUMENT_BYTES_MAX} are read", text.len());
         return Err(vec![alone("document-too-large", message, (1, 1))]);
     }
-    let tree =
-        tree::read(text).map_err(|error| vec![alone("not-readable", error.message, error.at)])?;
-    let root = Spot::root(&tree);
+    walk(&parse(text)?)
+}
+
+/// Reads a document that a build stored whose keys had other names ([`words::RENAMED`]).
+///
+/// # Errors
+/// All that is wrong with it, in the order of the document.
+pub fn read_v1(text: &str) -> Result<Read, Vec<DefinitionFault>> {
+    let mut tree = parse(text)?;
+    tree.rename_keys(&words::RENAMED);
+    for (key, steps) in tree.entries_mut() {
+        if key.text == "steps" {
+            for (_, step) in steps.entries_mut() {
+                step.rename_keys(&words::RENAMED);
+            }
+        }
+    }
+    walk(&tree)
+}
+
+fn parse(text: &str) -> Result<Tree, Vec<DefinitionFault>> {
+    tree::read(text).map_err(|error| vec![alone("not-readable", error.message, error.at)])
+}
+
+fn walk(tree: &Tree) -> Result<Read, Vec<DefinitionFault>> {
+    let root = Spot::root(tree);
 
     let mut first = Reader::new(kinds::open());
     let _: Option<Definition> = top::definition(&mut first, &root);
@@ -73,8 +96,8 @@ pub fn read(text: &str) -> Result<Read, Vec<DefinitionFault>> {
         faults.extend(found.faults);
         warnings = found.warnings;
     }
-    let warnings = placed(&tree, warnings);
-    let faults = placed(&tree, faults);
+    let warnings = placed(tree, warnings);
+    let faults = placed(tree, faults);
     match definition {
         Some(definition) if faults.is_empty() => Ok(Read { definition, warnings }),
         _ => Err(faults),

@@ -12,6 +12,6 @@ pub use definition::{
     StepKind, Target, Template, Timeout, Wait,
 };
 pub use diagram::{mermaid, svg};
-pub use document::{DOCUMENT_BYTES_MAX, DefinitionFault, Read, read};
+pub use document::{DOCUMENT_BYTES_MAX, DefinitionFault, Read, read, read_v1};
 pub use language::language_schema;
 pub use schema::InputSchema;

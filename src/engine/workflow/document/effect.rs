@@ -21,6 +21,14 @@ const EACH_DEPTH_MAX: usize = 3;
 const DIGITS: (u32, u32) = (4, 10);
 /// Most wrong codes, and most new codes, of one challenge.
 const TRIES_MAX: u32 = 20;
+/// Digits of a one-time code where the document names no number.
+const CHALLENGE_DIGITS: u32 = 6;
+/// Lifetime of a one-time code where the document names none.
+const CHALLENGE_EXPIRES: Span = Span::from_minutes(5);
+/// Wrong codes that a challenge allows where the document names no number.
+const CHALLENGE_ATTEMPTS: u32 = 3;
+/// New codes that a challenge allows where the document names no number.
+const CHALLENGE_RESENDS: u32 = 3;
 
 /// Where effects stand.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -379,17 +387,22 @@ fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
 
 fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
     let id = place.needed(reader, "id").and_then(|spot| reader.code(&spot, "a challenge's name"));
-    let digits = place
-        .needed(reader, "digits")
-        .and_then(|spot| reader.whole(&spot, DIGITS.0, DIGITS.1))
+    let mut whole = |key: &str, least, most, default| match place.fields.get(key) {
+        Some(spot) => reader.whole(spot, least, most),
+        None => Some(default),
+    };
+    let digits = whole("digits", DIGITS.0, DIGITS.1, CHALLENGE_DIGITS)
         .and_then(|digits| u8::try_from(digits).ok());
-    let expires = place.needed(reader, "expires").and_then(|spot| reader.span(&spot));
-    let attempts =
-        place.needed(reader, "attempts").and_then(|spot| reader.whole(&spot, 1, TRIES_MAX));
-    let resend = place.needed(reader, "resend").and_then(|spot| reader.whole(&spot, 0, TRIES_MAX));
-    let binds = place
-        .needed(reader, "binds")
-        .map(|spot| object(reader, &spot, place.scope, "what the code is bound to"));
+    let attempts = whole("attempts", 1, TRIES_MAX, CHALLENGE_ATTEMPTS);
+    let resend = whole("resend", 0, TRIES_MAX, CHALLENGE_RESENDS);
+    let expires = match place.fields.get("expires") {
+        Some(spot) => reader.span(spot),
+        None => Some(CHALLENGE_EXPIRES),
+    };
+    let binds = match place.fields.get("binds") {
+        Some(spot) => object(reader, spot, place.scope, "what the code is bound to"),
+        None => Template::Literal(Value::Object(serde_json::Map::new())),
+    };
     let send = place.fields.get("send").and_then(|spot| {
         let mut scope = place.scope.clone();
         scope.names.insert("code".into(), Type::Text);
@@ -401,7 +414,7 @@ fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
         expires: expires?,
         attempts: attempts?,
         resend: resend?,
-        binds: binds?,
+        binds,
         send,
     })
 }

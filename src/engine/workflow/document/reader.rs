@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::DefinitionFault;
 use super::tree::{At, Key, Node, Tree};
+use super::words;
 use crate::engine::expr::{Expr, Scope, Type, nearest};
 use crate::engine::workflow::definition::{All, Template};
 use crate::types::Span;
@@ -209,6 +210,10 @@ impl Reader {
                 .to_owned()
         } else if key == "<<" {
             "; keys are not merged from elsewhere: write them out".to_owned()
+        } else if let Some((_, new)) = words::RENAMED.iter().find(|(old, _)| *old == key)
+            && known.contains(new)
+        {
+            format!("; it is called `{new}` now")
         } else if let Some(near) = nearest(key, known.iter().copied()) {
             format!("; did you mean `{near}`?")
         } else {

@@ -27,7 +27,7 @@ const REMINDERS_MAX: usize = 16;
 /// Most users that a quorum may ask for.
 const QUORUM_MAX: u32 = 100;
 /// Most rounds of a transaction, and so of a step.
-const TIMES_MAX: u32 = 1000;
+const SUBMISSIONS_MAX: u32 = 1000;
 
 /// What a key may stand at.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,7 +92,9 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
         pivot: flag(reader, fields.get("pivot")),
         quorum: quorum(reader, fields.get("quorum"), &plain),
         claim: fields.get("claim").and_then(|spot| reader.span(spot)),
-        times: fields.get("times").and_then(|spot| reader.whole(spot, 1, TIMES_MAX)),
+        max_submissions: fields
+            .get("max_submissions")
+            .and_then(|spot| reader.whole(spot, 1, SUBMISSIONS_MAX)),
         refused: fields.get("refused").map(|spot| target(reader, spot, &plain)),
         exhausted: fields.get("exhausted").map(|spot| target(reader, spot, &plain)),
         compensate: compensate(reader, fields.get("compensate"), &scope),
@@ -125,7 +127,7 @@ fn waits(reader: &mut Reader, fields: &Fields<'_>) -> Waits {
 
 /// Keys that say nothing on a step of this kind.
 fn misplaced(reader: &mut Reader, fields: &Fields<'_>, waits: Waits) {
-    let client = ["input", "quorum", "claim", "times", "exhausted"];
+    let client = ["input", "quorum", "claim", "max_submissions", "exhausted"];
     let waiting = ["timeout", "remind"];
     for key in fields.names() {
         let message = match waits {
@@ -247,14 +249,17 @@ fn guard(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Guard> {
     }
     let that = reader.required(&fields, "that", "a guard").cloned();
     let code = reader.required(&fields, "code", "a guard").cloned();
-    let message = reader.required(&fields, "message", "a guard").cloned();
     if let Some(with) = fields.get("with") {
         let message = "`with` belongs to a guard with `challenge`";
         reader.fault(&with.pointer, "misplaced-key", message);
     }
     let that = that.and_then(|spot| reader.condition(&spot, scope));
     let code = code.and_then(|spot| reader.code(&spot, "a code"));
-    let message = reader.prose(message.as_ref());
+    // Without a message the code is what people read.
+    let message = match fields.get("message") {
+        Some(spot) => reader.prose(Some(spot)),
+        None => code.clone(),
+    };
     Some(Guard::That { that: that?, code: code?, message: message? })
 }
 

@@ -17,11 +17,11 @@ use crate::types::{Role, StepName, WorkflowName};
 /// Most steps of a document.
 const STEPS_MAX: usize = 200;
 
-/// Most names in one `by`, `see` or `cancel`.
+/// Maximum number of names in one `by`, `readers` or `cancel`.
 const WHO_MAX: usize = 32;
 
-/// Most keys of data that `show` may tell apart.
-const SHOWN_MAX: usize = 64;
+/// Maximum number of data keys in `restricted`.
+const RESTRICTED_MAX: usize = 64;
 
 /// What stands for a name that could not be read; the document is refused then.
 const NAMELESS: &str = "nameless";
@@ -57,21 +57,21 @@ pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definit
         reader.opened = true;
     }
     let data_scope = kinds::with_data(&reader.data);
-    let one = fields
-        .get("one")
+    let unique = fields
+        .get("unique")
         .and_then(|spot| reader.expression(spot, &data_scope, "what may be open only once"));
     let first = reader
         .required(&fields, "first", "a workflow")
         .cloned()
         .and_then(|spot| reader.word::<StepName>(&spot, "the name of a step"));
     let start = start(reader, fields.get("start"));
-    let see = who(reader, fields.get("see"), Who::Sees);
+    let readers = who(reader, fields.get("readers"), Who::Sees);
     let cancel = fields.get("cancel").and_then(|spot| {
         let fields = reader.fields(spot, "`cancel`", &words::WHO, &[])?;
         let by = reader.required(&fields, "by", "`cancel`").cloned();
         who(reader, by.as_ref(), Who::Sees)
     });
-    let show = show(reader, fields.get("show"));
+    let restricted = restricted(reader, fields.get("restricted"));
     let steps = steps(reader, &fields);
     let index = steps.iter().enumerate().map(|(at, step)| (step.name.clone(), at)).collect();
     reader.holes |= name.is_none() || first.is_none();
@@ -80,11 +80,11 @@ pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definit
         title: reader.prose(fields.get("title")),
         description: reader.prose(fields.get("description")),
         start: start.unwrap_or_else(|| vec![By::User]),
-        see: see.unwrap_or_else(|| vec![By::Owner]),
-        show,
+        readers: readers.unwrap_or_else(|| vec![By::Owner]),
+        restricted,
         cancel: cancel.unwrap_or_else(|| vec![By::Owner]),
         deadline: fields.get("deadline").and_then(|spot| reader.span(spot)),
-        one,
+        unique,
         input,
         data,
         session_end: session_end(reader, fields.get("session_end")),
@@ -218,13 +218,13 @@ fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
     None
 }
 
-fn show(reader: &mut Reader, spot: Option<&Spot<'_>>) -> BTreeMap<Arc<str>, Vec<By>> {
-    let mut shown = BTreeMap::new();
-    let Some(spot) = spot else { return shown };
+fn restricted(reader: &mut Reader, spot: Option<&Spot<'_>>) -> BTreeMap<Arc<str>, Vec<By>> {
+    let mut restricted = BTreeMap::new();
+    let Some(spot) = spot else { return restricted };
     let entries = reader.entries(spot, "a mapping of keys of `data` to who may read them");
     for (key, value) in entries.unwrap_or_default() {
-        if shown.len() == SHOWN_MAX {
-            let message = format!("at most {SHOWN_MAX} keys may stand here");
+        if restricted.len() == RESTRICTED_MAX {
+            let message = format!("at most {RESTRICTED_MAX} keys may stand here");
             reader.fault(&spot.pointer, "too-many", message);
             break;
         }
@@ -235,10 +235,10 @@ fn show(reader: &mut Reader, spot: Option<&Spot<'_>>) -> BTreeMap<Arc<str>, Vec<
             reader.fault(&value.pointer, "unknown-name", message);
         }
         if let Some(by) = who(reader, Some(&value), Who::Sees) {
-            shown.insert(Arc::from(key), by);
+            restricted.insert(Arc::from(key), by);
         }
     }
-    shown
+    restricted
 }
 
 fn session_end(reader: &mut Reader, spot: Option<&Spot<'_>>) -> SessionEnd {

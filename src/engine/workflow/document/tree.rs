@@ -100,6 +100,23 @@ fn narrow(number: u64) -> u32 {
 }
 
 impl Tree {
+    /// The entries of a mapping; of anything else none.
+    pub(super) fn entries_mut(&mut self) -> &mut [(Key, Self)] {
+        match &mut self.node {
+            Node::Map(entries) => entries,
+            _ => &mut [],
+        }
+    }
+
+    /// Gives keys of a mapping their new names: `(old, new)`.
+    pub(super) fn rename_keys(&mut self, renamed: &[(&str, &str)]) {
+        for (key, _) in self.entries_mut() {
+            if let Some((_, new)) = renamed.iter().find(|(old, _)| *old == key.text) {
+                (*new).clone_into(&mut key.text);
+            }
+        }
+    }
+
     /// A tree of JSON whose places are not known.
     fn plain(value: &Value) -> Self {
         let at = (1, 1);

@@ -7,11 +7,11 @@ pub(crate) const TOP: [&str; 15] = [
     "title",
     "description",
     "start",
-    "see",
-    "show",
+    "readers",
+    "restricted",
     "cancel",
     "deadline",
-    "one",
+    "unique",
     "session_end",
     "input",
     "data",
@@ -35,12 +35,17 @@ pub(crate) const STEP: [&str; 19] = [
     "pivot",
     "quorum",
     "claim",
-    "times",
+    "max_submissions",
     "refused",
     "exhausted",
     "compensate",
     "failed",
 ];
+
+/// Keys of documents that an earlier build took, and their names today. No key that is here is
+/// one of the language any more; [`super::read_v1`] translates them in documents that it stored.
+pub(crate) const RENAMED: [(&str, &str); 4] =
+    [("see", "readers"), ("show", "restricted"), ("one", "unique"), ("times", "max_submissions")];
 
 /// Of a guard.
 pub(crate) const GUARD: [&str; 5] = ["that", "code", "message", "challenge", "with"];
