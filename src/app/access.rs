@@ -11,8 +11,11 @@ use crate::records::{Key, ReadError, read_fact, value};
 use crate::store::{Store, Versioned, View};
 use crate::types::{Revision, Role, SessionId, Time, Token, TokenHash, UserId};
 
-/// Most tokens, and most users, that are kept decoded: some hundred bytes each.
-const CACHED_MAX: usize = 64 * 1024;
+/// Estimated bytes of a decoded token or user, without its texts and roles.
+const ENTRY_BYTES: usize = 768;
+
+/// Estimated bytes of a role.
+const ROLE_BYTES: usize = 64;
 
 /// What a token opens, decoded.
 pub(super) struct Known {
@@ -40,8 +43,9 @@ pub(super) struct Caches {
 }
 
 impl Caches {
-    pub(super) fn new() -> Self {
-        Self { tokens: Fresh::new(CACHED_MAX), users: Fresh::new(CACHED_MAX) }
+    /// Empty caches that take at most so many bytes together.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { tokens: Fresh::new(bytes_max / 4 * 3), users: Fresh::new(bytes_max / 4) }
     }
 
     /// Forgets what the commit of this revision changes; before it is staged.
@@ -61,6 +65,14 @@ impl Caches {
 }
 
 impl Known {
+    /// Estimates the bytes that it takes: the session is there twice, as a record and as shown.
+    fn bytes(&self) -> usize {
+        let texts = self.session.as_ref().map_or(0, |session| {
+            session.facts.len() + session.agent.as_ref().map_or(0, |agent| agent.len())
+        });
+        ENTRY_BYTES + texts + self.access.actor.roles().len() * ROLE_BYTES
+    }
+
     fn wants_touch(&self, now: Time) -> bool {
         self.session.as_ref().is_some_and(|session| session.wants_touch(now))
             && now.ms() >= self.touch_after_ms.load(Ordering::Acquire)
@@ -165,7 +177,8 @@ impl App {
         let Some((Record::User(user), revision)) = row else { return Ok(None) };
         let User { disabled, roles, .. } = user;
         let known = KnownUser { revision, disabled, roles };
-        self.caches.users.insert(id, known.clone(), read_at);
+        let bytes = ENTRY_BYTES + known.roles.len() * ROLE_BYTES;
+        self.caches.users.insert(id, known.clone(), bytes, read_at);
         Ok(Some(known))
     }
 
@@ -194,7 +207,7 @@ impl App {
         };
         let Some(known) = known else { return Ok(None) };
         let known = Arc::new(known);
-        self.caches.tokens.insert(hash, Arc::clone(&known), read_at);
+        self.caches.tokens.insert(hash, Arc::clone(&known), known.bytes(), read_at);
         Ok(Some(known))
     }
 

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{App, Cost, Hook};
+use super::{App, Cost, Hook, MemoryBudget};
 use crate::engine::{Actor, Outcome, Refusal, Rules, SessionView};
 use crate::records::ReadError;
 use crate::store::StoreError;
@@ -116,6 +116,8 @@ pub struct Settings {
     pub admin_password: Option<Password>,
     /// Where messages of other services come in.
     pub hooks: Vec<Hook>,
+    /// The memory that all of it may take.
+    pub memory: MemoryBudget,
     /// The clock stands at this time and moves only when it is advanced: for scenarios of
     /// workflows, in which a minute is a minute however busy the machine is.
     pub stands_at: Option<Time>,

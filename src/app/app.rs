@@ -23,7 +23,7 @@ use crate::engine::{
     Actor, ChallengeKey, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor,
 };
 use crate::records::value::{self, ClockV1};
-use crate::records::{Definitions, Key, ReadError, Scope, read_fact};
+use crate::records::{Definitions, Key, ReadError, RecordCache, Scope, read_fact};
 use crate::store::{Receipt, Store, StoreError, View};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
@@ -67,7 +67,8 @@ impl App {
         secret: Secret,
         settings: Settings,
     ) -> Result<Opened, OpenError> {
-        let Settings { rules, dev, password_cost, admin_password, hooks, stands_at } = settings;
+        let Settings { rules, dev, password_cost, admin_password, hooks, memory, stands_at } =
+            settings;
         let clock = Arc::new(match stands_at {
             Some(at) => Clock::standing(at),
             None => open_clock(&*store)?,
@@ -75,8 +76,9 @@ impl App {
         // From the secret that lies beside the store, so that no backup of the store makes codes.
         let challenge_key = ChallengeKey::new(secret.digest("one-time codes", &[]));
         let rules = Rules { challenge_key, ..rules };
-        let (rules, caches) = (Arc::new(rules), Arc::new(Caches::new()));
-        let definitions = Arc::new(Definitions::default());
+        let caches = Arc::new(Caches::new(memory.token_cache_bytes()));
+        let rules = Arc::new(rules);
+        let definitions = Arc::new(Definitions::new(memory.definition_cache_bytes()));
         let bell = Arc::new(super::bell::Bell::new());
         let (stop, stopped) = watch::channel(None);
         let executor = Executor::new(
@@ -86,6 +88,7 @@ impl App {
             Arc::clone(&clock),
             Arc::clone(&caches),
             Arc::clone(&bell),
+            RecordCache::new(memory.record_cache_bytes()),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
         let queue = Queue::start(executor, stop.clone()).map_err(no_thread)?;

@@ -38,6 +38,8 @@ pub(super) struct Counters {
     pub(super) lost: AtomicU64,
     /// Transactions that were stuck when it was looked for them last.
     pub(super) stuck: AtomicU64,
+    /// Estimated bytes of the executor's decoded records.
+    pub(super) record_cache_bytes: AtomicU64,
 }
 
 /// Tells those who speak with other services that there is something new for them, and counts

@@ -19,24 +19,35 @@ const SHARDS: usize = 256;
 struct Shard<K, V> {
     /// Nothing that was read before this revision may be put in.
     floor: Revision,
-    entries: HashMap<K, V, RandomState>,
+    entries: HashMap<K, (V, usize), RandomState>,
+    /// Estimated bytes of all entries.
+    bytes: usize,
 }
 
-/// A bounded cache.
+impl<K: Eq + Hash + Copy, V> Shard<K, V> {
+    fn remove(&mut self, key: &K) {
+        if let Some((_, bytes)) = self.entries.remove(key) {
+            self.bytes -= bytes;
+        }
+    }
+}
+
+/// A cache that is bounded by the bytes of its entries.
 pub(super) struct Fresh<K, V> {
     hasher: RandomState,
     shards: Box<[Mutex<Shard<K, V>>]>,
-    per_shard_max: usize,
+    bytes_per_shard_max: usize,
 }
 
 impl<K: Eq + Hash + Copy, V: Clone> Fresh<K, V> {
-    /// An empty one of at most so many entries.
-    pub(super) fn new(entries_max: usize) -> Self {
-        let shard = || Mutex::new(Shard { floor: Revision::ZERO, entries: HashMap::default() });
+    /// An empty cache of at most so many bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
+        let empty = || Shard { floor: Revision::ZERO, entries: HashMap::default(), bytes: 0 };
+        let shard = || Mutex::new(empty());
         Self {
             hasher: RandomState::new(),
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            per_shard_max: (entries_max / SHARDS).max(1),
+            bytes_per_shard_max: bytes_max / SHARDS,
         }
     }
 
@@ -47,30 +58,31 @@ impl<K: Eq + Hash + Copy, V: Clone> Fresh<K, V> {
 
     /// The entry, if there is one.
     pub(super) fn get(&self, key: &K) -> Option<V> {
-        self.shard(key).entries.get(key).cloned()
+        self.shard(key).entries.get(key).map(|(value, _)| value.clone())
     }
 
-    /// Puts in what was read at a revision, unless something was staged since.
-    pub(super) fn insert(&self, key: K, value: V, read_at: Revision) {
-        let max = self.per_shard_max;
+    /// Puts in what was read at a revision, unless something was staged since. `bytes` estimates
+    /// what it takes.
+    pub(super) fn insert(&self, key: K, value: V, bytes: usize, read_at: Revision) {
+        let max = self.bytes_per_shard_max;
         let mut shard = self.shard(&key);
-        if read_at < shard.floor {
+        if read_at < shard.floor || bytes > max {
             return;
         }
-        if shard.entries.len() >= max && !shard.entries.contains_key(&key) {
+        shard.remove(&key);
+        while shard.bytes + bytes > max {
             // Any one goes: the hasher is random, so nobody can aim at another's.
-            let victim = shard.entries.keys().next().copied();
-            if let Some(victim) = victim {
-                shard.entries.remove(&victim);
-            }
+            let Some(victim) = shard.entries.keys().next().copied() else { break };
+            shard.remove(&victim);
         }
-        shard.entries.insert(key, value);
+        shard.bytes += bytes;
+        shard.entries.insert(key, (value, bytes));
     }
 
     /// Takes the entry away because the commit of this revision changes it.
     pub(super) fn invalidate(&self, key: &K, revision: Revision) {
         let mut shard = self.shard(key);
-        shard.entries.remove(key);
+        shard.remove(key);
         shard.floor = shard.floor.max(revision);
     }
 }
@@ -81,24 +93,28 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_commit_never_comes_back() {
-        let cache = Fresh::new(1000);
-        cache.insert(1, "old", Revision::new(5));
+        let cache = Fresh::new(100_000);
+        cache.insert(1, "old", 100, Revision::new(5));
         assert_eq!(cache.get(&1), Some("old"));
         cache.invalidate(&1, Revision::new(6));
         assert_eq!(cache.get(&1), None);
-        cache.insert(1, "old", Revision::new(5));
+        cache.insert(1, "old", 100, Revision::new(5));
         assert_eq!(cache.get(&1), None);
-        cache.insert(1, "new", Revision::new(6));
+        cache.insert(1, "new", 100, Revision::new(6));
         assert_eq!(cache.get(&1), Some("new"));
     }
 
     #[test]
-    fn it_is_bounded() {
-        let cache = Fresh::new(SHARDS * 2);
+    fn it_is_bounded_in_bytes() {
+        let cache = Fresh::new(SHARDS * 200);
         for key in 0..10_000 {
-            cache.insert(key, (), Revision::new(1));
+            cache.insert(key, (), if key % 3 == 0 { 150 } else { 100 }, Revision::new(1));
         }
-        let kept = (0..10_000).filter(|key| cache.get(key).is_some()).count();
-        assert!(kept <= SHARDS * 2 && kept > SHARDS, "{kept}");
+        let kept = (0..10_000).filter(|key| cache.get(key).is_some());
+        let bytes: usize = kept.map(|key| if key % 3 == 0 { 150 } else { 100 }).sum();
+        assert!(bytes <= SHARDS * 200 && bytes > SHARDS * 100, "{bytes}");
+        cache.insert(1, (), 1000, Revision::new(1));
+        let larger_than_its_shard = cache.shard(&1).bytes;
+        assert!(larger_than_its_shard <= 200);
     }
 }

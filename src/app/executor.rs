@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
@@ -20,7 +21,7 @@ use crate::engine::{
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
 use crate::records::{
-    Definitions, Hot, Key, PlanError, Planned, ReadError, Reader, plan, read_fact,
+    Definitions, Key, PlanError, Planned, ReadError, Reader, RecordCache, plan, read_fact,
 };
 use crate::store::{
     Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Row, Store, StoreError, Urgency,
@@ -50,10 +51,6 @@ const ASIDE_FOR: Span = Span::from_hours(1);
 
 /// Most timers that are set aside: a page of the store always has others too.
 const ASIDE_MAX: usize = TIMERS_PER_COMMIT_MAX / 2;
-
-/// Most records that are at hand; beyond it all are forgotten. At about 2 KiB each in the mean
-/// (a transaction with its data) some 60 MiB, and never more than one part of a record each.
-const HOT_MAX: usize = 30_000;
 
 /// A conflict needs another writer, and there is none: more than one is a fault.
 const CONFLICTS_MAX: usize = 3;
@@ -101,7 +98,7 @@ pub(super) struct Executor {
     clock_noted_at: Time,
     sweep: Sweep,
     /// Records as they are now.
-    hot: Arc<Hot>,
+    hot: Arc<RecordCache>,
     /// Live Idempotency-Keys.
     counts: Counts,
     /// Idempotency-Keys that were used under transactions.
@@ -136,6 +133,7 @@ impl Executor {
         clock: Arc<Clock>,
         caches: Arc<Caches>,
         bell: Arc<Bell>,
+        cache: RecordCache,
     ) -> Self {
         let last = store.durable();
         Self {
@@ -152,7 +150,7 @@ impl Executor {
             portion: 1,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
-            hot: Arc::default(),
+            hot: Arc::new(cache),
             counts: Counts::default(),
             used: Used::default(),
         }
@@ -587,8 +585,9 @@ impl Executor {
         large: &[Fact],
         revision: Revision,
     ) {
-        if self.hot.len() > HOT_MAX || Arc::get_mut(&mut self.hot).is_none() {
-            self.hot = Arc::default();
+        if Arc::get_mut(&mut self.hot).is_none() {
+            // A reader has kept it: what it holds is of before this commit.
+            self.hot = Arc::new(self.hot.emptied());
         }
         let Some(hot) = Arc::get_mut(&mut self.hot) else { return };
         for (fact, loaded) in loaded {
@@ -605,6 +604,7 @@ impl Executor {
                 None => hot.put(fact, None),
             }
         }
+        self.bell.counters.record_cache_bytes.store(hot.bytes() as u64, Ordering::Relaxed);
     }
 
     fn clock_row(&self, now: Time) -> Write {

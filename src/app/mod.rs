@@ -42,6 +42,7 @@ mod feed;
 mod hooks;
 mod job;
 mod ledger;
+mod memory;
 mod passwords;
 mod prepare;
 mod queue;
@@ -73,6 +74,7 @@ pub use feed::{
 };
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
+pub use memory::MemoryBudget;
 pub use passwords::Cost;
 pub use secret::Secret;
 pub use transactions::TxFilter;

@@ -145,6 +145,12 @@ impl App {
         self.queue.depth()
     }
 
+    /// Estimated bytes of the executor's decoded records.
+    #[must_use]
+    pub fn record_cache_bytes(&self) -> u64 {
+        self.bell.counters.record_cache_bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Sessions that are open.
     #[must_use]
     pub fn live_sessions(&self) -> u64 {

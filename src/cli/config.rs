@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::app::CallSettings;
-use crate::app::Hook;
+use crate::app::{Hook, MemoryBudget};
 use crate::engine::{Profile, Rules};
 use crate::http;
 use crate::http::rates::{Rate, RateSettings};
@@ -33,6 +33,9 @@ const DEV_PASSWORD_CHARS: usize = 8;
 
 /// Largest body that may be allowed; what is larger is no request but an upload.
 const BODY_BYTES_LIMIT: usize = 16 * 1024 * 1024;
+
+/// Bytes of one MiB.
+const MIB: usize = 1024 * 1024;
 
 /// Most calls at once, or a second, that may be allowed: each is a connection.
 const CALLS_LIMIT: usize = 50_000;
@@ -68,6 +71,8 @@ pub struct Config {
     pub proxies: Proxies,
     /// What connections and requests may cost.
     pub limits: Limits,
+    /// The memory that all of it may take.
+    pub memory: MemoryBudget,
     /// The log.
     pub log: LogConfig,
     /// The first administrator's password, for a database that has none yet.
@@ -127,6 +132,7 @@ impl Config {
             )?
             .unwrap_or_default(),
             limits,
+            memory: memory(settings)?,
             log: log(settings)?,
             admin_password: admin_password(settings, &rules)?,
             http: http(settings, dev)?,
@@ -164,6 +170,7 @@ impl Config {
             ("connections_per_address", Some(self.limits.connections_per_address.to_string())),
             ("drain_s", Some(self.limits.drain.as_secs().to_string())),
             ("body_bytes_max", Some(self.http.body_bytes_max.to_string())),
+            ("memory_max", text(&format_args!("{}MiB", self.memory.bytes() / MIB))),
             ("cors_origins", text(&self.http.cors_origins.join(","))),
             ("rate_address", rate(|rates| rates.address)),
             ("rate_actor", rate(|rates| rates.actor)),
@@ -182,6 +189,23 @@ impl Config {
             ("calls_per_second", self.calls.per_second.map(|rate| rate.to_string())),
         ]
     }
+}
+
+fn memory(settings: &Settings) -> Result<MemoryBudget, String> {
+    let least = MemoryBudget::MIN / MIB;
+    let expected = format!("an amount of memory of at least {least}MiB, as 512MiB or 2GiB");
+    let bytes = parse(settings, "memory_max", &expected, |text| {
+        bytes(text).filter(|bytes| *bytes >= MemoryBudget::MIN)
+    })?;
+    Ok(bytes.map_or_else(MemoryBudget::default, MemoryBudget::new))
+}
+
+/// A number of bytes, with or without a binary unit.
+fn bytes(text: &str) -> Option<usize> {
+    let units = [("KiB", 1024), ("MiB", MIB), ("GiB", 1024 * MIB)];
+    let unit = units.iter().find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)));
+    let (number, unit) = unit.unwrap_or((text, 1));
+    number.trim().parse::<usize>().ok()?.checked_mul(unit)
 }
 
 fn egress(settings: &Settings, dev: bool) -> Result<Egress, String> {

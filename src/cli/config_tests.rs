@@ -125,3 +125,23 @@ fn nothing_is_let_out_by_default() {
     assert!(allows(true, "http://127.0.0.1:1/") && allows(true, "http://localhost/"));
     assert!(!allows(true, "http://10.0.0.1/") && !allows(true, "https://api.example.com/"));
 }
+
+#[test]
+fn memory_budget_takes_units_and_a_least_size() {
+    let memory = |text: &str| {
+        check(Flags::default(), &[("ABIDE_MEMORY_MAX", text)], "").map(|(config, _)| config.memory)
+    };
+    let (default, shown) = check(Flags::default(), &[], "").unwrap();
+    assert_eq!(default.memory.bytes(), 512 * MIB);
+    assert!(shown.contains("memory_max = \"512MiB\" # default"), "{shown}");
+    for (text, bytes) in [("2GiB", 2048 * MIB), ("300 MiB", 300 * MIB), ("262144KiB", 256 * MIB)] {
+        assert_eq!(memory(text).unwrap().bytes(), bytes, "{text}");
+    }
+    assert_eq!(memory("268435456").unwrap().bytes(), 256 * MIB);
+    for text in ["64MiB", "much", "-1", "1TiB", "99999999999999GiB"] {
+        let refused = memory(text).unwrap_err();
+        assert!(refused.contains("ABIDE_MEMORY_MAX") && refused.contains("128MiB"), "{refused}");
+    }
+    let file = check(Flags::default(), &[], "memory_max = \"1GiB\"").unwrap().0;
+    assert_eq!(file.memory.bytes(), 1024 * MIB);
+}

@@ -50,7 +50,14 @@ pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, Failure> {
 
 /// Opens the store, off the runtime's threads: recovery may take a while.
 async fn open_store(config: &Config) -> Result<Arc<Durable>, Failure> {
-    let options = Options::new(&config.data);
+    let memory = config.memory;
+    let options = Options {
+        staged_bytes_max: memory.staged_bytes(),
+        overlay_bytes_max: memory.memtable_bytes(),
+        apply_after_bytes: memory.merge_after_bytes(),
+        sled_cache_bytes: memory.index_cache_bytes() as u64,
+        ..Options::new(&config.data)
+    };
     let opening = tokio::task::spawn_blocking(move || {
         let bar = Bar::new();
         let mut told = Instant::now();

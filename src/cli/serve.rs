@@ -46,6 +46,7 @@ impl Sources {
         open.map(|(store, app)| Figures {
             store: store.stats(),
             queue_depth: app.queue_depth(),
+            record_cache_bytes: app.record_cache_bytes(),
             sessions: app.live_sessions(),
             stuck: app.stuck(),
             calls: app.call_figures(),
@@ -251,6 +252,7 @@ async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Fail
         dev: config.dev,
         admin_password: config.admin_password.clone(),
         hooks: config.hooks.clone(),
+        memory: config.memory,
         ..app::Settings::default()
     };
     let opened = match app::Secret::load_or_create(&config.data) {

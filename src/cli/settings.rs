@@ -66,6 +66,10 @@ pub struct Flags {
     /// Most bytes of a body
     #[arg(long, value_name = "BYTES")]
     pub body_bytes_max: Option<String>,
+    /// Memory of the server, as 512MiB or 2GiB: caches, queues and answers share it [default:
+    /// 512MiB]
+    #[arg(long, value_name = "BYTES")]
+    pub memory_max: Option<String>,
     /// Origins whose pages may call with a bearer token, separated by commas
     #[arg(long, visible_alias = "cors-origin", value_name = "ORIGINS")]
     pub cors_origins: Option<String>,
@@ -155,7 +159,7 @@ const SECRET_TABLE: &str = "secrets";
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
-    fn entries(&self) -> [(&'static str, Option<&String>); 30] {
+    fn entries(&self) -> [(&'static str, Option<&String>); 31] {
         [
             ("data", self.data.as_ref()),
             ("listen", self.listen.as_ref()),
@@ -171,6 +175,7 @@ impl Flags {
             ("connections_per_address", self.connections_per_address.as_ref()),
             ("drain_s", self.drain_s.as_ref()),
             ("body_bytes_max", self.body_bytes_max.as_ref()),
+            ("memory_max", self.memory_max.as_ref()),
             ("cors_origins", self.cors_origins.as_ref()),
             ("rate_address", self.rate_address.as_ref()),
             ("rate_actor", self.rate_actor.as_ref()),

@@ -30,6 +30,8 @@ pub struct Figures {
     pub store: Stats,
     /// Commands that wait for the executor.
     pub queue_depth: usize,
+    /// Estimated bytes of the executor's decoded records.
+    pub record_cache_bytes: u64,
     /// Live sessions.
     pub sessions: u64,
     /// Transactions that wait for an operator.
@@ -135,7 +137,7 @@ impl fmt::Debug for LookedUp {
 
 impl Collector for LookedUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Figures { store, queue_depth, sessions, stuck, calls } = (self.0)();
+        let Figures { store, queue_depth, record_cache_bytes, sessions, stuck, calls } = (self.0)();
         let counters = [
             ("store_commits", "Commits made durable", store.commits),
             ("store_groups", "Groups of commits: one write and one sync each", store.groups),
@@ -156,6 +158,7 @@ impl Collector for LookedUp {
         }
         let gauges = [
             ("queue_depth", "Commands that wait for the executor", queue_depth as u64),
+            ("record_cache_bytes", "Bytes of decoded records, estimated", record_cache_bytes),
             ("sessions", "Live sessions", sessions),
             ("transactions_stuck", "Transactions that wait for an operator", stuck),
             ("calls_in_flight", "Attempts at calls on their way", calls.in_flight),
@@ -204,6 +207,7 @@ mod tests {
         let metrics = Metrics::new(move || Figures {
             store: store.clone(),
             queue_depth: 3,
+            record_cache_bytes: 17,
             sessions: 11,
             stuck: 5,
             calls: CallFigures { denied: 2, ..CallFigures::default() },
@@ -220,6 +224,7 @@ mod tests {
             "abide_http_connections 1",
             "abide_store_commits_total 7",
             "abide_queue_depth 3",
+            "abide_record_cache_bytes 17",
             "abide_sessions 11",
             "abide_transactions_stuck 5",
             "abide_calls_denied_total 2",

@@ -6,10 +6,13 @@
 //! - [`Reader`] loads the facts that a decision asks for, [`plan`] turns what it changed into one
 //!   batch;
 //! - [`entry`] is what the log keeps of a commit beside its writes;
+//! - [`RecordCache`] keeps decoded records within a number of bytes;
 //! - [`audit`] computes the ledger anew from all records.
 
 pub mod audit;
+mod cache;
 mod calls;
+mod definitions;
 pub mod entry;
 mod key;
 mod ledger;
@@ -18,18 +21,22 @@ mod parts;
 mod plan;
 pub mod proof;
 mod read;
+mod size;
 mod tx;
 pub mod value;
 
 #[cfg(test)]
 mod tests;
 
+pub use cache::RecordCache;
+pub use definitions::Definitions;
 pub use key::{Key, Scope};
 pub use ledger::{read_commits, read_entry, row_key};
 pub use pack::Pack;
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, Planned, plan};
-pub use read::{Definitions, Hot, ReadError, Reader, read_fact};
+pub use read::{ReadError, Reader, read_fact};
+pub use size::{json_bytes, loaded_bytes};
 
 /// Bytes in the store that no version of this program has written: the data is damaged, or of a
 /// newer version.

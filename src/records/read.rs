@@ -1,12 +1,12 @@
 //! From the store to the facts of a decision.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ahash::RandomState;
 
-use super::{DecodeError, Key, read_parts, value};
-use crate::engine::{AtHand, Fact, Facts, Loaded, Mark, Record, TX_PAGE};
+use super::{DecodeError, Definitions, Key, RecordCache, read_parts, value};
+use crate::engine::{Fact, Facts, Loaded, Mark, Record, TX_PAGE};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
 use crate::types::Revision;
 
@@ -19,76 +19,6 @@ pub enum ReadError {
     /// What it read makes no sense.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-}
-
-/// Versions of workflows, read once: they never change, and reading one compiles it.
-#[derive(Debug, Default)]
-pub struct Definitions(Mutex<Versions>);
-
-type Versions = HashMap<Fact, (Arc<Record>, Revision), RandomState>;
-
-impl Definitions {
-    /// Most versions that are kept; beyond it all are forgotten and read again.
-    const KEPT_MAX: usize = 1000;
-
-    /// The version, as it was read before or as it is read now.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn read(&self, store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, ReadError> {
-        if let Some(found) = self.kept().get(fact) {
-            return Ok(Some(found.clone()));
-        }
-        let loaded = read_fact(store, view, fact)?;
-        if let Some(found) = &loaded {
-            let mut kept = self.kept();
-            if kept.len() >= Self::KEPT_MAX {
-                kept.clear();
-            }
-            kept.insert(fact.clone(), found.clone());
-        }
-        Ok(loaded)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Versions> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Records that are at hand, decoded.
-#[derive(Debug, Default)]
-pub struct Hot {
-    records: HashMap<Fact, Loaded, RandomState>,
-}
-
-impl Hot {
-    /// Puts in a record as it is from now on; `None`: there is none.
-    pub fn put(&mut self, fact: Fact, record: Loaded) {
-        self.records.insert(fact, record);
-    }
-
-    /// Forgets a record: it is loaded when it is needed again.
-    pub fn forget(&mut self, fact: &Fact) {
-        self.records.remove(fact);
-    }
-
-    /// How many records there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
-    }
-}
-
-impl AtHand for Hot {
-    fn record(&self, fact: &Fact) -> Option<&Loaded> {
-        self.records.get(fact)
-    }
 }
 
 /// Loads facts for one decision, and remembers in how many parts they lie.
@@ -110,7 +40,7 @@ impl<'a> Reader<'a> {
 
     /// The same, with what is at hand.
     #[must_use]
-    pub fn with(self, at_hand: Arc<Hot>) -> Self {
+    pub fn with(self, at_hand: Arc<RecordCache>) -> Self {
         Self { facts: Facts::with(at_hand), ..self }
     }
 

@@ -10,6 +10,7 @@ mod history;
 mod idempotency;
 mod large;
 mod many;
+mod memory;
 mod operators;
 mod order;
 mod sessions;
@@ -58,8 +59,8 @@ async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) ->
         dev: true,
         password_cost: CHEAP,
         admin_password: Some(password(PASSWORD)),
-        hooks: Vec::new(),
         stands_at,
+        ..Settings::default()
     };
     App::open(store, Secret::new([9; 32]), settings).await.unwrap()
 }

@@ -73,8 +73,8 @@ async fn open(store: &Arc<Memory>, at: Time) -> Result<Arc<App>, Stop> {
         dev: true,
         password_cost: CHEAP,
         admin_password: None,
-        hooks: Vec::new(),
         stands_at: Some(at),
+        ..Settings::default()
     };
     let opened = App::open(store.clone(), Secret::new([7; 32]), settings).await;
     Ok(opened.map_err(|error| Stop::Wrong(error.to_string()))?.app)

@@ -302,8 +302,7 @@ impl House {
             dev: true,
             password_cost: Cost { memory_kib: 8, passes: 1, lanes: 1 },
             admin_password: Some(Password::new("correct horse battery".to_owned())),
-            hooks: Vec::new(),
-            stands_at: None,
+            ..Settings::default()
         };
         let app = App::open(store, Secret::new([9; 32]), settings).await.unwrap().app;
         let login = Command::Login {
