@@ -79,12 +79,14 @@ impl RecordCache {
             self.forget(&fact);
             return;
         }
-        if let Some(place) = self.index.get(&fact).copied() {
+        let known = self.index.get(&fact).copied();
+        let place = if let Some(place) = known {
             if let Some(Some(slot)) = self.slots.get_mut(place) {
                 self.bytes = self.bytes + bytes - slot.bytes;
                 (slot.record, slot.bytes) = (record, bytes);
                 slot.is_used.store(true, Ordering::Relaxed);
             }
+            place
         } else {
             self.bytes += bytes;
             let is_used = AtomicBool::new(true);
@@ -97,9 +99,14 @@ impl RecordCache {
                 self.slots.len() - 1
             };
             self.index.insert(fact, place);
-        }
+            place
+        };
         while self.bytes > self.bytes_max || self.index.len() > self.records_max {
             self.make_room();
+        }
+        // What nobody asks for again makes room before what is in use.
+        if let (None, Some(Some(slot))) = (known, self.slots.get(place)) {
+            slot.is_used.store(false, Ordering::Relaxed);
         }
     }
 
