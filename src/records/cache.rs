@@ -177,15 +177,16 @@ mod tests {
         Fact::UserData(UserId::new(number as u128))
     }
 
-    fn text(bytes: usize) -> Loaded {
-        Some((Arc::new(Record::Data("x".repeat(bytes).into())), Revision::new(1)))
+    fn put(cache: &mut RecordCache, number: usize, bytes: usize) {
+        let text = Record::Data("x".repeat(bytes).into());
+        cache.put(fact(number), Some((Arc::new(text), Revision::new(1))));
     }
 
     #[test]
     fn cache_keeps_its_bytes_below_the_limit_whatever_is_put_in() {
         let mut cache = RecordCache::new(100_000);
         for number in 0..1000 {
-            cache.put(fact(number), text(number * 37 % 5000));
+            put(&mut cache, number, number * 37 % 5000);
             assert!(cache.bytes() <= 100_000, "{}", cache.bytes());
         }
         assert!(cache.len() > 20, "{}", cache.len());
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(counted, cache.bytes());
         // The same record, larger, smaller, and gone.
         for bytes in [4000, 10, 90_000, 200_000] {
-            cache.put(fact(1), text(bytes));
+            put(&mut cache, 1, bytes);
             assert!(cache.bytes() <= 100_000, "{}", cache.bytes());
         }
         assert!(cache.record(&fact(1)).is_none(), "larger than the cache");
@@ -205,9 +206,9 @@ mod tests {
     #[test]
     fn records_in_use_stay_while_others_make_room() {
         let mut cache = RecordCache::new(64 * 1024);
-        cache.put(fact(0), text(100));
+        put(&mut cache, 0, 100);
         for number in 1..1000 {
-            cache.put(fact(number), text(1000));
+            put(&mut cache, number, 1000);
             assert!(cache.record(&fact(0)).is_some(), "gone after {number}");
         }
         assert!(cache.record(&fact(1)).is_none() && cache.record(&fact(999)).is_some());
