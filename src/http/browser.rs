@@ -4,6 +4,7 @@
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use super::headers as fields;
 use super::problem::{Code, Problem};
 use super::server::Scheme;
 
@@ -38,19 +39,14 @@ const fn cookie_name(scheme: Scheme) -> &'static str {
     }
 }
 
-/// The token in the session cookie. Two cookies of the name with different values were not both
-/// set by us, so neither counts.
+/// Returns the token in the session cookie. Two cookies of the name with different values were not
+/// both set by this server, so neither counts.
 #[must_use]
 pub fn cookie(headers: &HeaderMap, scheme: Scheme) -> Option<&str> {
-    let name = cookie_name(scheme);
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut values = pairs
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(other, _)| *other == name)
-        .map(|(_, value)| value);
-    let first = values.next()?;
-    values.all(|value| value == first).then_some(first)
+    let name = cookie_name(scheme).as_bytes();
+    let mut values = fields::cookies(headers).filter(|(other, _)| *other == name);
+    let (_, first) = values.next()?;
+    if values.all(|(_, value)| value == first) { std::str::from_utf8(first).ok() } else { None }
 }
 
 /// `Set-Cookie` for a token that lives for `seconds`.
@@ -87,9 +83,9 @@ pub enum Origin {
 /// Where a request comes from, by `Sec-Fetch-Site`, else by `Origin`.
 #[must_use]
 pub fn origin(headers: &HeaderMap, scheme: Scheme) -> Origin {
-    let mut fetch_sites = headers.get_all(SEC_FETCH_SITE).iter();
+    let mut fetch_sites = fields::lines(headers, &SEC_FETCH_SITE);
     if let Some(site) = fetch_sites.next() {
-        return match site.as_bytes() {
+        return match site {
             b"same-origin" if fetch_sites.next().is_none() => Origin::Same,
             b"none" if fetch_sites.next().is_none() => by_origin(headers, scheme),
             _ => Origin::Foreign,
@@ -156,7 +152,8 @@ impl Origins {
     /// The request's origin, if it is one of them.
     #[must_use]
     pub fn allowed(&self, headers: &HeaderMap) -> Option<&HeaderValue> {
-        let origin = headers.get(header::ORIGIN)?;
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = origins.next().filter(|_| origins.next().is_none())?;
         self.allowed.iter().find(|allowed| *allowed == origin)
     }
 

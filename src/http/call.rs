@@ -11,7 +11,8 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::browser;
-use super::input::{self, Media, Query, Tags};
+use super::headers;
+use super::input::{self, Media, Query};
 use super::json;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
@@ -85,10 +86,7 @@ impl Call {
     /// # Errors
     /// [`Code::BadRequest`].
     pub fn if_match(&self) -> Result<Option<IfMatch>, Problem> {
-        Ok(match input::if_match(&self.headers)? {
-            None | Some(Tags::Any) => None,
-            Some(Tags::These(revisions)) => Some(IfMatch(revisions)),
-        })
+        Ok(input::if_match(&self.headers)?.and_then(|tags| tags.revisions()).map(IfMatch))
     }
 
     /// 304 if the caller has this revision already.
@@ -97,7 +95,7 @@ impl Call {
     /// [`Code::BadRequest`].
     pub fn not_modified(&self, revision: Revision) -> Result<Option<Reply>, Problem> {
         let tags = input::if_none_match(&self.headers)?;
-        let known = tags.is_some_and(|tags| tags.matches(revision));
+        let known = tags.is_some_and(|tags| tags.match_weakly(&revision.to_string()));
         Ok(known.then(|| Reply::empty(StatusCode::NOT_MODIFIED).at(revision)))
     }
 
@@ -130,7 +128,7 @@ impl Call {
 
     /// From where it is asked, for the records.
     fn client(&self) -> Client {
-        let agent = self.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let agent = headers::joined(&self.headers, &header::USER_AGENT);
         Client { address: Some(self.address.to_string().into()), agent: agent.map(Into::into) }
     }
 

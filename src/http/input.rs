@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use super::headers::{self as fields, Accept, Pair, Parameterized, Tags};
 use super::problem::{Code, FieldError, Problem};
-use crate::types::Revision;
 
 /// The header of the IETF draft `draft-ietf-httpapi-idempotency-key-header-07`.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -14,23 +14,23 @@ pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key
 /// Longest Idempotency-Key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
 /// RFC 7240: what was made of `Prefer`.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Longest wait for a change: less than proxies give an answer.
 pub const WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// How long the caller wants to wait (`Prefer: wait=SECONDS`, RFC 7240), at most [`WAIT_MAX`]. A
-/// preference that is not understood is none.
+/// Returns how long the caller wants to wait (`Prefer: wait=SECONDS`, RFC 7240), at most
+/// [`WAIT_MAX`]. Of a preference that is given more than once the first counts; one that is not
+/// understood is ignored.
 #[must_use]
 pub fn prefer_wait(headers: &HeaderMap) -> Option<Duration> {
-    let lines = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
-    let mut preferences = lines.flat_map(|line| line.split(','));
-    let seconds = preferences.find_map(|preference| {
-        let (name, value) = preference.split(';').next()?.split_once('=')?;
-        let is_wait = name.trim().eq_ignore_ascii_case("wait");
-        is_wait.then(|| value.trim().trim_matches('"').parse::<u64>().ok()).flatten()
-    })?;
+    let preferences = fields::list(headers, &PREFER).map(Parameterized::read);
+    let mut preferences = preferences.filter_map(|preference| Pair::read(preference.value).ok());
+    let wait = preferences.find(|preference| preference.is("wait"))?;
+    let seconds = fields::seconds(wait.value())?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
@@ -162,22 +162,18 @@ fn decoded(text: &str, form: bool) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The one value of a header that must not come twice.
+/// Returns the one value of a header that is no list.
 ///
 /// # Errors
 /// [`Code::BadRequest`] when it is given twice or has bytes that are not visible ASCII.
 pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, Problem> {
-    let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
-        return Err(Problem::new(Code::BadRequest, format!("the header `{name}` is given twice")));
-    }
-    value.to_str().map(Some).map_err(|_| {
-        Problem::new(Code::BadRequest, format!("the header `{name}` is not visible ASCII"))
+    fields::single(headers, name).map_err(|_| {
+        let fault = "is given twice, or is not visible ASCII";
+        Problem::new(Code::BadRequest, format!("the header `{name}` {fault}"))
     })
 }
 
-/// The Idempotency-Key, without quotes.
+/// Returns the Idempotency-Key, without quotes.
 ///
 /// # Errors
 /// [`Code::InvalidIdempotencyKey`].
@@ -194,10 +190,10 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(text) = single(headers, &IDEMPOTENCY_KEY).map_err(|_| refused())? else {
         return Ok(None);
     };
-    let text = text.trim_matches([' ', '\t']);
-    let key = match text.strip_prefix('"') {
-        Some(rest) => unquoted(rest).ok_or_else(refused)?,
-        None => text.to_owned(),
+    let key = if text.starts_with('"') {
+        fields::structured_string(text).ok_or_else(refused)?
+    } else {
+        text.to_owned()
     };
     let visible = key.bytes().all(|byte| byte.is_ascii_graphic());
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !visible {
@@ -206,48 +202,12 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     Ok(Some(key))
 }
 
-/// The rest of a structured-field string (RFC 9651) after its first quote.
-fn unquoted(rest: &str) -> Option<String> {
-    let mut text = String::with_capacity(rest.len());
-    let mut chars = rest.chars();
-    loop {
-        match chars.next()? {
-            '"' => return chars.next().is_none().then_some(text),
-            '\\' => match chars.next()? {
-                escaped @ ('"' | '\\') => text.push(escaped),
-                _ => return None,
-            },
-            other => text.push(other),
-        }
-    }
-}
-
-/// The revisions that If-Match or If-None-Match names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tags {
-    /// `*`.
-    Any,
-    /// A list; tags that are no revision of this server are left out, since they match nothing.
-    These(Vec<Revision>),
-}
-
-impl Tags {
-    /// Whether a thing at `revision` is among them.
-    #[must_use]
-    pub fn matches(&self, revision: Revision) -> bool {
-        match self {
-            Self::Any => true,
-            Self::These(revisions) => revisions.contains(&revision),
-        }
-    }
-}
-
 /// Reads If-Match (strong comparison, RFC 9110 section 13.1.1: a weak tag never matches).
 ///
 /// # Errors
 /// [`Code::BadRequest`] when it is malformed.
 pub fn if_match(headers: &HeaderMap) -> Result<Option<Tags>, Problem> {
-    tags(headers, &header::IF_MATCH, false)
+    tags(headers, &header::IF_MATCH)
 }
 
 /// Reads If-None-Match (weak comparison, RFC 9110 section 13.1.2).
@@ -255,48 +215,20 @@ pub fn if_match(headers: &HeaderMap) -> Result<Option<Tags>, Problem> {
 /// # Errors
 /// [`Code::BadRequest`] when it is malformed.
 pub fn if_none_match(headers: &HeaderMap) -> Result<Option<Tags>, Problem> {
-    tags(headers, &header::IF_NONE_MATCH, true)
+    tags(headers, &header::IF_NONE_MATCH)
 }
 
-fn tags(headers: &HeaderMap, name: &HeaderName, weak_too: bool) -> Result<Option<Tags>, Problem> {
-    let Some(text) = single(headers, name)? else { return Ok(None) };
-    let text = text.trim();
-    if text == "*" {
-        return Ok(Some(Tags::Any));
-    }
-    let malformed =
-        || Problem::new(Code::BadRequest, format!("the header `{name}` is no list of entity tags"));
-    let mut revisions = Vec::new();
-    let mut rest = text;
-    // A list may be empty and have empty elements (RFC 9110, section 5.6.1.2).
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix(',') {
-            rest = after.trim_start();
-            continue;
-        }
-        let (weak, tag) = rest.strip_prefix("W/").map_or((false, rest), |tag| (true, tag));
-        let (opaque, after) = tag
-            .strip_prefix('"')
-            .and_then(|tag| tag.split_once('"'))
-            .filter(|(opaque, _)| opaque.bytes().all(|byte| byte.is_ascii_graphic()))
-            .ok_or_else(malformed)?;
-        if (weak_too || !weak)
-            && let Some(revision) = revision(opaque)
-        {
-            revisions.push(revision);
-        }
-        rest = after.trim_start();
-        if !rest.is_empty() && !rest.starts_with(',') {
-            return Err(malformed());
-        }
-    }
-    Ok(Some(Tags::These(revisions)))
+fn tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
+    Tags::read(headers, name).map_err(|_| {
+        let fault = "is neither `*` nor a list of entity tags";
+        Problem::new(Code::BadRequest, format!("the header `{name}` {fault}"))
+    })
 }
 
-/// Exactly as we write it: no sign, no leading zero.
-fn revision(opaque: &str) -> Option<Revision> {
-    let number = opaque.parse::<u64>().ok()?;
-    (number.to_string() == opaque).then(|| Revision::new(number))
+/// Returns which of the offered media types the caller prefers; the first is the default.
+#[must_use]
+pub fn preferred<'t>(headers: &HeaderMap, offered: &[&'t str]) -> &'t str {
+    Accept::read(headers).choose(offered)
 }
 
 /// A media type that a body may have.
@@ -343,7 +275,8 @@ pub fn media(
             format!("Content-Type {found}; this call takes {}", names.join(" or ")),
         )
     };
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+    let mut codings = fields::list(headers, &header::CONTENT_ENCODING);
+    if codings.any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
         let detail = "the body has a Content-Encoding; send it as it is";
         return Err(Problem::new(Code::UnsupportedMediaType, detail));
     }
@@ -352,17 +285,16 @@ pub fn media(
     else {
         return Err(refused("is missing"));
     };
-    let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-    let essence = essence.trim();
-    let media = taken.clone().find(|media| essence.eq_ignore_ascii_case(media.as_str()));
-    let media = media.ok_or_else(|| refused("is another"))?;
-    let utf8 = parameters.split(';').map(str::trim).filter(|one| !one.is_empty()).all(|one| {
-        one.split_once('=').is_some_and(|(name, value)| {
-            !name.trim().eq_ignore_ascii_case("charset")
-                || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-        })
-    });
-    if utf8 { Ok(media) } else { Err(refused("has another charset than UTF-8")) }
+    let given = Parameterized::read(text.as_bytes());
+    let is = |media: &Media| given.value.eq_ignore_ascii_case(media.as_str().as_bytes());
+    let media = taken.clone().find(is).ok_or_else(|| refused("is another"))?;
+    for parameter in given.parameters() {
+        let parameter = parameter.map_err(|_| refused("is malformed"))?;
+        if parameter.is("charset") && !parameter.value().eq_ignore_ascii_case(b"utf-8") {
+            return Err(refused("has another charset than UTF-8"));
+        }
+    }
+    Ok(media)
 }
 
 #[cfg(test)]
@@ -374,7 +306,6 @@ mod tests {
     };
 
     use super::{Code, IDEMPOTENCY_KEY, Media, Query, Tags};
-    use crate::types::Revision;
 
     const KNOWN: [&str; 2] = ["limit", "touch"];
 
@@ -428,20 +359,23 @@ mod tests {
     #[test]
     fn entity_tags_are_revisions() {
         let tags = |value: &str| super::if_match(&with(IF_MATCH, value));
-        let these =
-            |numbers: &[u64]| Tags::These(numbers.iter().map(|n| Revision::new(*n)).collect());
+        let revisions = |value: &str| {
+            let revisions = tags(value).unwrap().unwrap().revisions();
+            revisions.map(|found| found.iter().map(|one| one.get()).collect::<Vec<_>>())
+        };
         assert_eq!(tags("*").unwrap().unwrap(), Tags::Any);
-        assert_eq!(tags("\"7\"").unwrap().unwrap(), these(&[7]));
-        assert_eq!(tags("\"7\" , \"8\"").unwrap().unwrap(), these(&[7, 8]));
+        assert_eq!(revisions("*"), None);
+        assert_eq!(revisions("\"7\""), Some(vec![7]));
+        assert_eq!(revisions("\"7\" , \"8\""), Some(vec![7, 8]));
         for stale in ["W/\"7\"", "\"07\"", "\"+7\"", "\"x\"", "\"\"", "", ","] {
-            assert_eq!(tags(stale).unwrap().unwrap(), these(&[]), "{stale}");
+            assert_eq!(revisions(stale), Some(vec![]), "{stale}");
         }
-        assert_eq!(tags("\"7\",").unwrap().unwrap(), these(&[7]));
+        assert_eq!(revisions("\"7\","), Some(vec![7]));
         for bad in ["7", "\"7", "\"7\" \"8\"", "*, \"7\""] {
             assert_eq!(tags(bad).unwrap_err().code, Code::BadRequest, "{bad}");
         }
         let weak = super::if_none_match(&with(IF_NONE_MATCH, "W/\"7\"")).unwrap().unwrap();
-        assert!(weak.matches(Revision::new(7)) && !weak.matches(Revision::new(8)));
+        assert!(weak.match_weakly("7") && !weak.match_weakly("8"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::call::Call;
 use super::flow::Flow;
-use super::input::parameter;
+use super::input::{parameter, preferred};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
@@ -352,10 +352,9 @@ fn after(call: &Call) -> Result<Option<EventId>, Problem> {
     }
 }
 
-/// Whether JSON is asked for and no stream.
+/// Whether a page of JSON is preferred to a stream.
 fn wants_page(call: &Call) -> bool {
-    let accept = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("json") && !accept.contains(EVENT_STREAM))
+    preferred(&call.headers, &[EVENT_STREAM, "application/json"]) != EVENT_STREAM
 }
 
 fn flowing(bits: mpsc::Receiver<Bytes>) -> Reply {

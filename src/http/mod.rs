@@ -24,6 +24,7 @@ mod chain;
 mod data;
 mod dispatch;
 mod flow;
+pub mod headers;
 mod holds;
 mod hooks;
 mod inbox;

@@ -465,7 +465,9 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
     }
     let (tx, tags) = (id(&call)?, input::if_none_match(&call.headers)?);
     let wait = input::prefer_wait(&call.headers).filter(|_| tags.is_some());
-    let is_news = |revision| tags.as_ref().is_none_or(|tags| !tags.matches(revision));
+    let is_news = |revision: crate::types::Revision| {
+        tags.as_ref().is_none_or(|tags| !tags.match_weakly(&revision.to_string()))
+    };
     let app = &call.api.app;
     let view = match wait {
         None => app.transaction(call.actor(), tx)?,

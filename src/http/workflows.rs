@@ -7,7 +7,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 
 use super::call::{Call, unexpected};
-use super::input::{Media, parameter};
+use super::input::{Media, parameter, preferred};
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
@@ -324,17 +324,17 @@ fn name(call: &Call) -> Result<WorkflowName, Problem> {
     name.map_err(|_| Problem::from(Refusal::NotFound("workflow")))
 }
 
-fn accepts(call: &Call, media: &str) -> bool {
-    let accept = call.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| {
-        accept.split(',').any(|one| one.split(';').next().is_some_and(|one| one.trim() == media))
-    })
+/// Whether the document is preferred to the version as JSON.
+fn wants_document(call: &Call) -> bool {
+    preferred(&call.headers, &["application/json", YAML]) == YAML
 }
+
+const YAML: &str = "application/yaml";
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let view = call.api.app.workflow(&name(call)?, None)?;
-    if accepts(call, "application/yaml") {
-        return Ok(Reply::text("application/yaml", view.published.source.to_string()));
+    if wants_document(call) {
+        return Ok(Reply::text(YAML, view.published.source.to_string()));
     }
     let open = open_of(call, &view.published.name, view.head.latest)?;
     Reply::json(&Shown { open: Some(open), ..Shown::new(&view) })
@@ -344,8 +344,8 @@ pub(super) fn show_version(call: &Call) -> Result<Reply, Problem> {
     let none = || Problem::from(Refusal::NotFound("workflow"));
     let version = call.parameters.at(1).parse().map_err(|_| none())?;
     let view = call.api.app.workflow(&name(call)?, Some(version))?;
-    if accepts(call, "application/yaml") {
-        return Ok(Reply::text("application/yaml", view.published.source.to_string()));
+    if wants_document(call) {
+        return Ok(Reply::text(YAML, view.published.source.to_string()));
     }
     Reply::json(&Shown::new(&view))
 }
@@ -365,10 +365,11 @@ pub(super) const DIAGRAM: Doc = Doc {
 pub(super) fn diagram(call: &Call) -> Result<Reply, Problem> {
     let view = call.api.app.workflow(&name(call)?, None)?;
     let definition = &view.published.definition;
-    if accepts(call, "text/vnd.mermaid") {
-        return Ok(Reply::text("text/vnd.mermaid", mermaid(definition)));
+    let (picture, chart) = ("image/svg+xml", "text/vnd.mermaid");
+    if preferred(&call.headers, &[picture, chart]) == chart {
+        return Ok(Reply::text(chart, mermaid(definition)));
     }
-    Ok(Reply::text("image/svg+xml", svg(definition)))
+    Ok(Reply::text(picture, svg(definition)))
 }
 
 pub(super) const LANGUAGE: Doc = Doc {
