@@ -11,6 +11,7 @@ use crate::app::CallSettings;
 use crate::app::{Hook, MemoryBudget};
 use crate::engine::{Profile, Rules};
 use crate::http;
+use crate::http::browser::{is_origin, is_origin_pattern};
 use crate::http::rates::{Rate, RateSettings};
 use crate::http::server::{Limits, Proxies};
 use crate::outbound::Egress;
@@ -217,11 +218,7 @@ fn egress(settings: &Settings, dev: bool) -> Result<Egress, String> {
 fn calls(settings: &Settings, listen: SocketAddr) -> Result<CallSettings, String> {
     let defaults = CallSettings::default();
     let scheme = if settings.get("tls_cert").is_some() { "https" } else { "http" };
-    let expected = "an address without a path, as https://abide.example.com";
-    let public_url = parse(settings, "public_url", expected, |text| {
-        let text = text.trim_end_matches('/');
-        is_origin(text).then(|| text.to_owned())
-    })?;
+    let public_url = public_url(settings)?;
     let number = |name| count(settings, name, CALLS_LIMIT);
     Ok(CallSettings {
         public_url: public_url.unwrap_or_else(|| format!("{scheme}://{listen}")),
@@ -292,13 +289,14 @@ fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
     }
     let origins = |text: &str| {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(|part| is_origin(part).then(|| part.to_owned())).collect()
+        parts.map(|part| is_origin_pattern(part).then(|| part.to_owned())).collect()
     };
-    let expected = "origins separated by commas, as https://app.example";
+    let expected = "origins separated by commas, as https://app.example or https://*.example.com";
     Ok(http::Settings {
         body_bytes_max: count(settings, "body_bytes_max", BODY_BYTES_LIMIT)?
             .unwrap_or(defaults.body_bytes_max),
         cors_origins: parse(settings, "cors_origins", expected, origins)?.unwrap_or_default(),
+        public_url: public_url(settings)?,
         rates,
         dev,
     })
@@ -311,11 +309,13 @@ fn rate(text: &str) -> Option<Rate> {
     (requests > 0 && seconds > 0).then(|| Rate::new(requests, seconds))
 }
 
-/// Whether `text` is an origin as browsers write it (RFC 6454, 6.2).
-fn is_origin(text: &str) -> bool {
-    let Ok(uri) = text.parse::<::http::Uri>() else { return false };
-    let known = matches!(uri.scheme_str(), Some("http" | "https"));
-    known && uri.authority().is_some_and(|host| text.ends_with(host.as_str()))
+/// Where others reach this server, if that is configured.
+fn public_url(settings: &Settings) -> Result<Option<String>, String> {
+    let expected = "an address without a path, as https://abide.example.com";
+    parse(settings, "public_url", expected, |text| {
+        let text = text.trim_end_matches('/');
+        is_origin(text).then(|| text.to_owned())
+    })
 }
 
 fn admin_password(settings: &Settings, rules: &Rules) -> Result<Option<Password>, String> {

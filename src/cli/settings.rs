@@ -45,7 +45,8 @@ pub struct Flags {
     /// Private key (PEM) of the certificate
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
-    /// Proxies whose X-Forwarded-For and -Proto count: addresses or networks, separated by commas
+    /// Proxies whose X-Forwarded-For, -Proto and -Host (or Forwarded) count: addresses or networks,
+    /// separated by commas
     #[arg(long, value_name = "NETWORKS")]
     pub proxies: Option<String>,
     /// What is logged: error, warn, info, debug, trace, or a filter by module [default: info]
@@ -70,7 +71,8 @@ pub struct Flags {
     /// 512MiB]
     #[arg(long, value_name = "BYTES")]
     pub memory_max: Option<String>,
-    /// Origins whose pages may call with a bearer token, separated by commas
+    /// Origins whose pages may call with a bearer token, separated by commas;
+    /// https://*.example.com stands for all below a domain
     #[arg(long, visible_alias = "cors-origin", value_name = "ORIGINS")]
     pub cors_origins: Option<String>,
     /// Requests of one address, as REQUESTS/TIME
@@ -104,8 +106,8 @@ pub struct Flags {
     /// this machine]
     #[arg(long, value_name = "TARGETS")]
     pub egress: Option<String>,
-    /// Where others reach this server: what callbacks' addresses begin with [default: where it
-    /// listens]
+    /// Where others reach this server: what callbacks' addresses begin with, and an origin of its
+    /// own pages [default: where it listens]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
     /// Most calls to other services at once

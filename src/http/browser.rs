@@ -1,12 +1,14 @@
 //! What browsers need and what protects them: the session cookie, the origin of a change, CORS,
 //! and the headers that every answer carries.
 
+use std::fmt;
+
 use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::headers as fields;
 use super::problem::{Code, Problem};
-use super::server::Scheme;
+use super::server::{Scheme, is_host};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
@@ -22,12 +24,16 @@ const TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000; inclu
 /// How long a browser may keep the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
+/// What a page may send: all that the API reads of a page's request.
 const PREFLIGHT_HEADERS: HeaderValue = HeaderValue::from_static(
-    "authorization, content-type, idempotency-key, if-match, if-none-match",
+    "accept, authorization, cache-control, content-type, idempotency-key, if-match, \
+     if-none-match, last-event-id, prefer, traceparent, tracestate",
 );
 
+/// What a page may read: all headers of answers that the API documents, but for cookies.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
-    "etag, location, retry-after, ratelimit, ratelimit-policy, idempotency-replayed, x-request-id",
+    "allow, etag, idempotency-replayed, location, preference-applied, ratelimit, \
+     ratelimit-policy, retry-after, www-authenticate, x-abide-roles, x-abide-user, x-request-id",
 );
 
 /// The name of the session cookie. Browsers accept `__Host-` only under TLS; there it keeps a
@@ -80,33 +86,6 @@ pub enum Origin {
     Unsaid,
 }
 
-/// Where a request comes from, by `Sec-Fetch-Site`, else by `Origin`.
-#[must_use]
-pub fn origin(headers: &HeaderMap, scheme: Scheme) -> Origin {
-    let mut fetch_sites = fields::lines(headers, &SEC_FETCH_SITE);
-    if let Some(site) = fetch_sites.next() {
-        return match site {
-            b"same-origin" if fetch_sites.next().is_none() => Origin::Same,
-            b"none" if fetch_sites.next().is_none() => by_origin(headers, scheme),
-            _ => Origin::Foreign,
-        };
-    }
-    by_origin(headers, scheme)
-}
-
-fn by_origin(headers: &HeaderMap, scheme: Scheme) -> Origin {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let Some(origin) = origins.next() else { return Origin::Unsaid };
-    let authority = match scheme {
-        Scheme::Https => origin.as_bytes().strip_prefix(b"https://"),
-        Scheme::Http => origin.as_bytes().strip_prefix(b"http://"),
-    };
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
-    let same = origins.next().is_none()
-        && authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other));
-    if same { Origin::Same } else { Origin::Foreign }
-}
-
 /// Refuses a change that was authenticated by cookie and does not come from the same origin.
 ///
 /// # Errors
@@ -136,25 +115,159 @@ pub fn guard_login(origin: Origin, allowed: bool) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The origins whose pages may call with a bearer token (CORS). Cookies are never shared.
+/// A scheme, a host and a port, as browsers compare them (RFC 6454, 4 and 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct WebOrigin {
+    is_https: bool,
+    /// In lower case; an address of IPv6 in its brackets.
+    host: String,
+    port: u16,
+}
+
+impl WebOrigin {
+    /// Reads `http://HOST[:PORT]` or `https://HOST[:PORT]`, and nothing more.
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, authority) = text.split_once("://")?;
+        match () {
+            () if scheme.eq_ignore_ascii_case("https") => Self::of(true, authority),
+            () if scheme.eq_ignore_ascii_case("http") => Self::of(false, authority),
+            () => None,
+        }
+    }
+
+    /// Returns the origin of this authority, as `Host` writes it.
+    fn of(is_https: bool, authority: &str) -> Option<Self> {
+        if !is_host(authority.as_bytes()) {
+            return None;
+        }
+        let after_address = authority.rfind(']').map_or(0, |end| end + 1);
+        let (host, port) = match authority[after_address..].find(':') {
+            None => (authority, if is_https { 443 } else { 80 }),
+            Some(colon) => {
+                let colon = after_address + colon;
+                (&authority[..colon], authority[colon + 1..].parse().ok()?)
+            }
+        };
+        Some(Self { is_https, host: host.to_ascii_lowercase(), port })
+    }
+}
+
+/// As browsers write it: in lower case, without the scheme's own port.
+impl fmt::Display for WebOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { is_https, host, port } = self;
+        match (is_https, port) {
+            (true, 443) => write!(f, "https://{host}"),
+            (false, 80) => write!(f, "http://{host}"),
+            (true, port) => write!(f, "https://{host}:{port}"),
+            (false, port) => write!(f, "http://{host}:{port}"),
+        }
+    }
+}
+
+/// Whether `text` is an origin: `https://app.example` or `http://localhost:3000`.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
+    WebOrigin::parse(text).is_some_and(|origin| !origin.host.contains('*'))
+}
+
+/// An origin, or with `*` as its first label all origins below a domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OriginPattern {
+    origin: WebOrigin,
+    /// Whether `origin.host` is what a host ends with.
+    is_suffix: bool,
+}
+
+impl OriginPattern {
+    fn parse(text: &str) -> Option<Self> {
+        let mut origin = WebOrigin::parse(text)?;
+        let domain = origin.host.strip_prefix('*').map(str::to_owned);
+        let is_suffix = domain.is_some();
+        if let Some(domain) = domain {
+            // A whole top-level domain is nobody's own.
+            if !domain.strip_prefix('.').is_some_and(|domain| domain.contains('.')) {
+                return None;
+            }
+            origin.host = domain;
+        }
+        (!origin.host.contains('*')).then_some(Self { origin, is_suffix })
+    }
+
+    fn matches(&self, origin: &WebOrigin) -> bool {
+        if !self.is_suffix {
+            return self.origin == *origin;
+        }
+        let WebOrigin { is_https, host, port } = &self.origin;
+        let label = origin.host.strip_suffix(host.as_str());
+        (origin.is_https, origin.port) == (*is_https, *port)
+            && label.is_some_and(|label| !label.is_empty())
+    }
+}
+
+/// Whether `text` is an origin, or the pattern of all origins below a domain:
+/// `https://*.example.com`.
+#[must_use]
+pub fn is_origin_pattern(text: &str) -> bool {
+    OriginPattern::parse(text).is_some()
+}
+
+/// The origins whose pages may call with a bearer token (CORS), and those that are this server's
+/// own. Cookies are never shared.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
-    allowed: Vec<HeaderValue>,
+    allowed: Vec<OriginPattern>,
+    /// Where clients reach this server, as it is configured.
+    public: Option<WebOrigin>,
 }
 
 impl Origins {
-    /// These origins, each as a browser writes it: `https://app.example`.
+    /// These origins or patterns may call; `public` is where clients reach this server, besides
+    /// the host that they name.
     #[must_use]
-    pub fn new(origins: &[String]) -> Self {
-        Self { allowed: origins.iter().filter_map(|origin| origin.parse().ok()).collect() }
+    pub fn new(allowed: &[String], public: Option<&str>) -> Self {
+        let allowed = allowed.iter().filter_map(|text| OriginPattern::parse(text)).collect();
+        Self { allowed, public: public.and_then(WebOrigin::parse) }
     }
 
-    /// The request's origin, if it is one of them.
+    /// Returns where a request comes from, by `Sec-Fetch-Site`, else by `Origin`.
     #[must_use]
-    pub fn allowed(&self, headers: &HeaderMap) -> Option<&HeaderValue> {
-        let mut origins = headers.get_all(header::ORIGIN).iter();
-        let origin = origins.next().filter(|_| origins.next().is_none())?;
-        self.allowed.iter().find(|allowed| *allowed == origin)
+    pub fn source(&self, headers: &HeaderMap, scheme: Scheme) -> Origin {
+        let mut fetch_sites = fields::lines(headers, &SEC_FETCH_SITE);
+        if let Some(site) = fetch_sites.next() {
+            return match site {
+                b"same-origin" if fetch_sites.next().is_none() => Origin::Same,
+                b"none" if fetch_sites.next().is_none() => self.by_origin(headers, scheme),
+                _ => Origin::Foreign,
+            };
+        }
+        self.by_origin(headers, scheme)
+    }
+
+    fn by_origin(&self, headers: &HeaderMap, scheme: Scheme) -> Origin {
+        if !headers.contains_key(header::ORIGIN) {
+            return Origin::Unsaid;
+        }
+        let single = |name| fields::single(headers, name).ok().flatten();
+        let origin = single(&header::ORIGIN).and_then(WebOrigin::parse);
+        let host = single(&header::HOST);
+        let own = host.and_then(|host| WebOrigin::of(scheme == Scheme::Https, host));
+        let is_own = origin
+            .is_some_and(|origin| [own.as_ref(), self.public.as_ref()].contains(&Some(&origin)));
+        if is_own { Origin::Same } else { Origin::Foreign }
+    }
+
+    /// Returns the request's origin, if it is one of those that may call.
+    #[must_use]
+    pub fn allowed<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
+        if self.allowed.is_empty() {
+            return None;
+        }
+        let text = fields::single(headers, &header::ORIGIN).ok()??;
+        // Browsers write an origin in one way only.
+        let origin = WebOrigin::parse(text).filter(|origin| origin.to_string() == text)?;
+        self.allowed.iter().any(|pattern| pattern.matches(&origin)).then_some(())?;
+        headers.get(header::ORIGIN)
     }
 
     /// Adds what CORS (Fetch standard) needs to an answer. `Vary` is there whether or not the
@@ -203,7 +316,7 @@ mod tests {
 
     use http::header::{HeaderMap, HeaderName};
 
-    use super::{Origin, Origins, Scheme, cookie, origin, set_cookie};
+    use super::{Origin, Origins, Scheme, cookie, is_origin_pattern, set_cookie};
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -237,10 +350,11 @@ mod tests {
 
     #[test]
     fn the_origin_is_read_from_sec_fetch_site_then_origin() {
+        let origins = Origins::new(&[], None);
         let of = |pairs: &[(&'static str, &str)]| {
             let mut all = vec![("host", "shop.example:8080")];
             all.extend_from_slice(pairs);
-            origin(&headers(&all), Scheme::Http)
+            origins.source(&headers(&all), Scheme::Http)
         };
         assert_eq!(of(&[]), Origin::Unsaid);
         assert_eq!(of(&[("sec-fetch-site", "same-origin")]), Origin::Same);
@@ -254,7 +368,9 @@ mod tests {
             &[("origin", "https://shop.example:8080")],
             &[("origin", "http://shop.example")],
             &[("origin", "http://shop.example:8080.evil.example")],
+            &[("origin", "http://shop.example:8080"), ("origin", "http://shop.example:8080")],
             &[("origin", "null")],
+            &[("origin", "")],
         ] {
             assert_eq!(of(foreign), Origin::Foreign, "{foreign:?}");
         }
@@ -262,8 +378,75 @@ mod tests {
     }
 
     #[test]
+    fn an_origin_is_compared_by_scheme_host_and_port() {
+        let origins = Origins::new(&[], Some("https://pay.example"));
+        let of = |scheme, host, origin| {
+            origins.source(&headers(&[("host", host), ("origin", origin)]), scheme)
+        };
+        for (scheme, host, origin) in [
+            (Scheme::Https, "shop.example", "https://shop.example"),
+            (Scheme::Https, "shop.example:443", "https://shop.example"),
+            (Scheme::Https, "Shop.Example", "https://shop.example"),
+            (Scheme::Http, "[::1]:8080", "http://[::1]:8080"),
+            (Scheme::Http, "[::1]", "http://[::1]:80"),
+            (Scheme::Http, "10.0.0.7:8080", "https://pay.example"),
+            (Scheme::Http, "10.0.0.7:8080", "https://pay.example:443"),
+        ] {
+            assert_eq!(of(scheme, host, origin), Origin::Same, "{host} {origin}");
+        }
+        for (scheme, host, origin) in [
+            (Scheme::Http, "shop.example", "https://shop.example"),
+            (Scheme::Https, "shop.example", "http://shop.example"),
+            (Scheme::Https, "shop.example:80", "https://shop.example"),
+            (Scheme::Http, "shop.example", "http://shop.example/"),
+            (Scheme::Http, "shop.example", "http://a@shop.example"),
+            (Scheme::Http, "10.0.0.7:8080", "http://pay.example"),
+        ] {
+            assert_eq!(of(scheme, host, origin), Origin::Foreign, "{host} {origin}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_origins_is_a_first_label_below_a_domain() {
+        let origins = Origins::new(&["https://*.example.com".to_owned()], None);
+        let is_allowed = |origin: &str| origins.allowed(&headers(&[("origin", origin)])).is_some();
+        assert!(is_allowed("https://app.example.com") && is_allowed("https://a.b.example.com"));
+        for foreign in [
+            "https://example.com",
+            "https://.example.com",
+            "https://evilexample.com",
+            "http://app.example.com",
+            "https://app.example.com:8443",
+            "https://app.example.com.evil.example",
+            "https://App.example.com",
+            "https://app.example.com:443",
+        ] {
+            assert!(!is_allowed(foreign), "{foreign}");
+        }
+        for good in ["https://app.example", "http://localhost:3000", "https://*.example.com:8443"] {
+            assert!(is_origin_pattern(good), "{good}");
+        }
+        for bad in [
+            "*",
+            "https://*",
+            "https://*.com",
+            "https://app.*.example",
+            "https://*app.example.com",
+            "https://app.example/",
+            "https://a@app.example",
+            "ftp://app.example",
+            "app.example",
+            "https://*.example.com/path",
+            "https://",
+            "null",
+        ] {
+            assert!(!is_origin_pattern(bad), "{bad}");
+        }
+    }
+
+    #[test]
     fn cors_names_the_origin_and_varies_on_it() {
-        let origins = Origins::new(&["https://app.example".to_owned()]);
+        let origins = Origins::new(&["https://app.example".to_owned()], None);
         let mut answer = HeaderMap::new();
         let given = headers(&[("origin", "https://app.example")]);
         origins.annotate(origins.allowed(&given), &mut answer);

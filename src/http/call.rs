@@ -187,7 +187,7 @@ impl Call {
     /// [`Code::CrossSite`].
     pub fn guard_login(&self) -> Result<(), Problem> {
         let allowed = self.api.origins.allowed(&self.headers).is_some();
-        browser::guard_login(browser::origin(&self.headers, self.scheme), allowed)
+        browser::guard_login(self.api.origins.source(&self.headers, self.scheme), allowed)
     }
 }
 

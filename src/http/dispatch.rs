@@ -28,12 +28,14 @@ use super::browser;
 use super::call::{Act, Call};
 use super::flow::Flow;
 use super::input::{self, Media, Query};
+use super::json;
 use super::problem::{Code, Problem};
 use super::rates::Standing;
 use super::reply::Reply;
 use super::route::{Describe, Handler, Route, Verb};
 use super::schemas::object;
 use super::server::{Arrival, BodyError, RequestBody, RequestId, RoutePattern, Scheme};
+use super::shape;
 use super::trie::Parameters;
 use crate::app::{Access, Idempotency};
 use crate::engine::{Actor, Command};
@@ -189,7 +191,7 @@ where
 
     let (access, by_cookie) = authenticate(&api, route, &headers, scheme).await?;
     let same_origin = if by_cookie && !route.method.is_safe() {
-        browser::guard_cookie_change(browser::origin(&headers, scheme))
+        browser::guard_cookie_change(api.origins.source(&headers, scheme))
     } else {
         Ok(())
     };
@@ -223,16 +225,7 @@ where
     if key.is_some() && (!doc.idempotency || call.access.actor == Actor::Nobody) {
         return Err(Code::IdempotencyKeyNotSupported.into());
     }
-    call.body = match doc.body {
-        Some(_) if doc.body_optional && !has_body(&call.headers) => None,
-        Some(taken) => Some(read_body(&call, taken.content, body).await?),
-        None if has_body(&call.headers) => {
-            call.body = Some(read_body(&call, NO_FIELDS, body).await?);
-            let Empty {} = call.json()?;
-            call.body.take()
-        }
-        None => None,
-    };
+    call.body = take_body(&call, body).await?;
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
         let method = route.method.as_str();
@@ -371,11 +364,6 @@ async fn note_denial(call: Call, problem: Problem) -> Problem {
     problem
 }
 
-fn has_body(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
-        || headers.contains_key(header::TRANSFER_ENCODING)
-}
-
 /// What the body of a call may be that takes none: many clients send `{}` along.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -383,31 +371,38 @@ struct Empty {}
 
 const NO_FIELDS: &[(Media, Describe)] = &[(Media::Json, object)];
 
-/// The body, which is never larger in memory than its limit.
-async fn read_body<S, B>(
-    call: &Call,
-    taken: &[(Media, Describe)],
-    body: S,
-) -> Result<(Media, Bytes), Problem>
+/// Largest part of a body for which room is made before it has arrived.
+const BODY_ROOM_BYTES: usize = 16 * 1024;
+
+/// Reads the body as far as the route takes one. Whether there is one is known by its bytes:
+/// HTTP/2 needs no `Content-Length`, and a chunked body may be empty. Reads have none; what comes
+/// with one (a gateway passes on the headers of another request) is left alone.
+async fn take_body<S, B>(call: &Call, body: S) -> Result<Option<(Media, Bytes)>, Problem>
 where
     S: Stream<Item = Result<B, warp::Error>> + Send,
     B: Buf,
 {
-    let media = input::media(&call.headers, &taken.iter().map(|(media, _)| *media))?;
-    let bytes_max = call.api.settings.body_bytes_max;
-    let too_large =
-        || Problem::new(Code::BodyTooLarge, format!("a body may have at most {bytes_max} bytes"));
-    let announced = call.headers.get(header::CONTENT_LENGTH);
-    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if announced.is_some_and(|bytes| bytes > bytes_max) {
-        return Err(too_large());
+    let doc = call.route.doc;
+    if call.route.method.is_safe() {
+        return Ok(None);
     }
+    let taken = doc.body.map_or(NO_FIELDS, |body| body.content);
+    let media = || input::media(&call.headers, &taken.iter().map(|(media, _)| *media));
+    let announced = input::content_length(&call.headers).unwrap_or_default();
+    let bytes_max = call.api.settings.body_bytes_max;
+    if announced > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let mut known = if announced > 0 { Some(media()?) } else { None };
+    let mut whole = BytesMut::with_capacity(announced.min(BODY_ROOM_BYTES));
     let mut body = pin!(body);
-    let mut whole = BytesMut::with_capacity(announced.unwrap_or_default());
     while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
         let mut chunk = chunk.map_err(|error| broken(&error))?;
+        if known.is_none() && chunk.has_remaining() {
+            known = Some(media()?);
+        }
         if whole.len() + chunk.remaining() > bytes_max {
-            return Err(too_large());
+            return Err(too_large(bytes_max));
         }
         while chunk.has_remaining() {
             let part = chunk.chunk();
@@ -416,7 +411,26 @@ where
             chunk.advance(read);
         }
     }
-    Ok((media, whole.freeze()))
+    let whole = whole.freeze();
+    match (known, doc.body) {
+        (Some(media), Some(_)) => Ok(Some((media, whole))),
+        (Some(media), None) => {
+            let Empty {} = shape::read(json::parse(&whole)?)?;
+            Ok(Some((media, whole)))
+        }
+        (None, None) => Ok(None),
+        (None, Some(_)) if doc.body_optional => Ok(None),
+        // What an empty body lacks is said by its reader, unless its media type is wrong already.
+        (None, Some(body)) => {
+            let is_typed = call.headers.contains_key(header::CONTENT_TYPE);
+            let first = body.content.first().map_or(Media::Json, |(media, _)| *media);
+            Ok(Some((if is_typed { media()? } else { first }, whole)))
+        }
+    }
+}
+
+fn too_large(bytes_max: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("a body may have at most {bytes_max} bytes"))
 }
 
 fn broken(error: &warp::Error) -> Problem {

@@ -24,7 +24,7 @@ pub struct Malformed;
 pub fn lines<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> impl DoubleEndedIterator<Item = &'a [u8]> {
+) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'a> {
     headers.get_all(name).iter().map(|value| trimmed(value.as_bytes()))
 }
 
@@ -43,7 +43,10 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
 
 /// Returns the elements of a list over all of its lines (RFC 9110, 5.6.1). Empty elements are left
 /// out. A comma in a quoted string separates nothing.
-pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+pub fn list<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     lines(headers, name).flat_map(|line| split(line, b',')).filter(|element| !element.is_empty())
 }
 
@@ -145,9 +148,10 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Reads a number of seconds (RFC 9110, 10.2.3): digits only; what is too large is the largest.
+/// Reads a number of digits only, as lengths and seconds are written; what is too large is the
+/// largest.
 #[must_use]
-pub fn seconds(value: &[u8]) -> Option<u64> {
+pub fn number(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }

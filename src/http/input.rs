@@ -30,7 +30,7 @@ pub fn prefer_wait(headers: &HeaderMap) -> Option<Duration> {
     let preferences = fields::list(headers, &PREFER).map(Parameterized::read);
     let mut preferences = preferences.filter_map(|preference| Pair::read(preference.value).ok());
     let wait = preferences.find(|preference| preference.is("wait"))?;
-    let seconds = fields::seconds(wait.value())?;
+    let seconds = fields::number(wait.value())?;
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
@@ -171,6 +171,13 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
         let fault = "is given twice, or is not visible ASCII";
         Problem::new(Code::BadRequest, format!("the header `{name}` {fault}"))
     })
+}
+
+/// Returns the length that a body is announced with. The server has checked that there is one.
+#[must_use]
+pub fn content_length(headers: &HeaderMap) -> Option<usize> {
+    let length = fields::lines(headers, &header::CONTENT_LENGTH).next()?;
+    fields::number(length).and_then(|length| usize::try_from(length).ok())
 }
 
 /// Returns the Idempotency-Key, without quotes.

@@ -76,8 +76,11 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 pub struct Settings {
     /// Most bytes of a body.
     pub body_bytes_max: usize,
-    /// The origins whose pages may call with a bearer token: `https://app.example`.
+    /// The origins whose pages may call with a bearer token: `https://app.example`, or
+    /// `https://*.example.com` for all below a domain.
     pub cors_origins: Vec<String>,
+    /// Where clients reach this server, as it is configured: an origin of its own pages.
+    pub public_url: Option<String>,
     /// How many requests an address and an actor may make; `None`: as many as they like.
     pub rates: Option<RateSettings>,
     /// Whether the routes for development are there.
@@ -89,6 +92,7 @@ impl Default for Settings {
         Self {
             body_bytes_max: BODY_BYTES_MAX,
             cors_origins: Vec::new(),
+            public_url: None,
             rates: Some(RateSettings::default()),
             dev: false,
         }
@@ -126,7 +130,7 @@ impl Api {
         Arc::new(Self {
             trie: Trie::new(routes::ROUTES.iter().chain(dev)),
             rates: settings.rates.map(Rates::new),
-            origins: Origins::new(&settings.cors_origins),
+            origins: Origins::new(&settings.cors_origins, settings.public_url.as_deref()),
             docs: pages::render(&document).into(),
             openapi: document.to_string().into(),
             asyncapi: asyncapi::document().to_string().into(),

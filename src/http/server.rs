@@ -7,6 +7,7 @@
 //! - its target and its headers are within [`Limits`], its body fails with [`BodyError::Slow`]
 //!   when it does not arrive in time;
 //! - a panic answers 500 to its own request and to nobody else;
+//! - its `Host` is the one that the client named, also over HTTP/2 and through a trusted proxy;
 //! - a response extension [`RoutePattern`] names the route in the access log and in the metrics.
 //!
 //! `warp::addr::remote()` is always `None` behind this loop: read [`Arrival::peer`].
@@ -38,6 +39,7 @@ mod tls;
 mod watch;
 
 pub use body::{BodyError, RequestBody};
+pub(super) use guard::head::is_host;
 pub use limits::Limits;
 pub use proxies::Proxies;
 pub use request_id::RequestId;

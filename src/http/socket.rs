@@ -83,7 +83,8 @@ pub(super) const OPEN: Doc = Doc {
 
 pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     if call.by_cookie {
-        browser::guard_cookie_change(browser::origin(&call.headers, call.scheme))?;
+        let source = call.api.origins.source(&call.headers, call.scheme);
+        browser::guard_cookie_change(source)?;
     }
     let wrong = |what: &str| {
         Problem::new(Code::BadRequest, format!("this is for WebSockets (RFC 6455): {what}"))

@@ -198,6 +198,18 @@ impl Call {
         Ok(Answer { what, status, headers, body })
     }
 
+    /// The media type of the answer, of which nothing more is read: a stream has no end.
+    pub(crate) async fn content_type(self) -> String {
+        let url = format!("{}{}", self.base.read().unwrap(), self.path);
+        let method = reqwest::Method::from_bytes(self.method.as_bytes()).unwrap();
+        let request = self.http.request(method, url);
+        let add = |request: reqwest::RequestBuilder, (name, value)| {
+            request.header::<String, Vec<u8>>(name, value)
+        };
+        let response = self.headers.into_iter().fold(request, add).send().await.unwrap();
+        response.headers()["content-type"].to_str().unwrap().to_owned()
+    }
+
     /// The answer, or nothing where the connection broke (the server was killed).
     pub(crate) async fn attempt(self) -> Option<Answer> {
         self.send().await.ok()

@@ -86,6 +86,7 @@
 
 mod anonymous;
 mod authorization;
+mod bodies;
 mod browser;
 mod by_key;
 mod chain;
@@ -95,11 +96,13 @@ mod discreet;
 mod followers;
 mod hooks;
 mod http;
+mod http2;
 mod idempotency;
 mod ledger;
 mod linear;
 mod links;
 mod live;
+mod negotiation;
 mod operations;
 mod operators;
 mod passwords;

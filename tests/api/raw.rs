@@ -47,3 +47,21 @@ pub(crate) fn status(answer: &str) -> u16 {
     let status = answer.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
     status.unwrap_or_else(|| panic!("no status line in {answer:?}"))
 }
+
+/// One answer with a known length, on a connection that may stay open.
+pub(crate) fn answer(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        let mut chunk = [0; 4096];
+        let count = socket.read(&mut chunk).unwrap_or_else(|error| panic!("{error}: {text:?}"));
+        assert!(count > 0, "closed; until then: {text:?}");
+        bytes.extend_from_slice(&chunk[..count]);
+    }
+}

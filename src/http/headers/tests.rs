@@ -8,7 +8,7 @@ use http::header::{ACCEPT, COOKIE, HeaderMap, HeaderName, HeaderValue, IF_MATCH}
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{Accept, Pair, Parameterized, Tags, cookies, has_token, list, seconds, split};
+use super::{Accept, Pair, Parameterized, Tags, cookies, has_token, list, number, split};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -179,7 +179,8 @@ proptest! {
         let mut lines = vec![String::new()];
         for (is_weak, opaque, between) in &tags {
             let weak = if *is_weak { "W/" } else { "" };
-            lines.last_mut().unwrap().push_str(&format!(" {weak}\"{opaque}\"\t"));
+            let line = lines.last_mut().unwrap();
+            line.extend([" ", weak, "\"", opaque, "\"\t"]);
             match between {
                 0 => lines.push(String::new()),
                 1 => lines.last_mut().unwrap().push(','),
@@ -187,7 +188,7 @@ proptest! {
             }
         }
         let read = Tags::read(&with(&IF_MATCH, &lines), &IF_MATCH).unwrap().unwrap();
-        let Tags::These(found) = read else { panic!("any") };
+        let found = if let Tags::These(found) = read { found } else { Vec::new() };
         let found: Vec<_> = found.iter().map(|tag| (tag.is_weak, &*tag.opaque)).collect();
         let written: Vec<_> = tags.iter().map(|(weak, opaque, _)| (*weak, opaque.as_str())).collect();
         prop_assert_eq!(found, written);
@@ -286,9 +287,9 @@ fn tokens_and_numbers_are_read_strictly() {
     let upgrade = HeaderName::from_static("upgrade");
     let headers = with(&upgrade, &["h2c , WebSocket", "x/1"]);
     assert!(has_token(&headers, &upgrade, "websocket") && !has_token(&headers, &upgrade, "x"));
-    assert_eq!(seconds(b"007"), Some(7));
-    assert_eq!(seconds(b"99999999999999999999999"), Some(u64::MAX));
+    assert_eq!(number(b"007"), Some(7));
+    assert_eq!(number(b"99999999999999999999999"), Some(u64::MAX));
     for bad in [&b""[..], b"+5", b"-1", b"5.0", b" 5", b"5s"] {
-        assert_eq!(seconds(bad), None, "{bad:?}");
+        assert_eq!(number(bad), None, "{bad:?}");
     }
 }

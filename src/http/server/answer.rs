@@ -8,11 +8,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderValue, UPGRADE};
 use http::{HeaderName, Method, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -21,6 +20,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::body::Rest;
+use super::guard::head::is_host;
+use super::proxies::Client;
 use super::refusal::Refusal;
 use super::watch::{Taking, UnderWay, Watch};
 use super::{
@@ -29,10 +31,6 @@ use super::{
 };
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Largest body that hyper may be left to read to its end by itself, so that the connection lives
-/// on: it does so only with what has arrived already.
-const LEFT_BYTES_MAX: u64 = 8 * 1024;
 
 /// The service of one connection, as hyper calls it.
 pub(super) struct Answering<S, B> {
@@ -52,8 +50,6 @@ struct Asked {
     start: Instant,
     upgrade: bool,
     http2: bool,
-    /// Whether the body was read to its end, where it matters.
-    read: Option<Arc<AtomicBool>>,
     under_way: UnderWay,
     entrance: Arc<Entrance>,
 }
@@ -74,6 +70,7 @@ impl<S, B> Answering<S, B> {
             return None;
         }
         let uri = request.uri();
+        let headers = request.headers();
         let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
         if target > self.entrance.limits.target_bytes {
             return Some(Refusal::TargetTooLong);
@@ -83,15 +80,33 @@ impl<S, B> Answering<S, B> {
             "TRACE" | "CONNECT" => return Some(Refusal::MethodNotAllowed),
             _ => {}
         }
-        let mut hosts = request.headers().get_all(HOST).iter();
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        if lengths.next().is_some_and(|first| lengths.any(|other| other != first)) {
+            return Some(Refusal::BadLength);
+        }
+        let mut hosts = headers.get_all(HOST).iter();
         let authority = uri.authority().map(http::uri::Authority::as_str);
-        match (authority, hosts.next(), hosts.next()) {
-            (None, None, _) => Some(Refusal::NoHost),
-            (_, _, Some(_)) => Some(Refusal::TwoHosts),
-            (Some(authority), Some(host), None) if host.as_bytes() != authority.as_bytes() => {
-                Some(Refusal::BadHost)
+        let host = match (authority, hosts.next(), hosts.next()) {
+            (None, None, _) => return Some(Refusal::NoHost),
+            (_, _, Some(_)) => return Some(Refusal::TwoHosts),
+            (Some(authority), Some(host), None)
+                if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) =>
+            {
+                return Some(Refusal::BadHost);
             }
-            _ => None,
+            (Some(authority), _, None) => authority.as_bytes(),
+            (None, Some(host), None) => host.as_bytes(),
+        };
+        (!is_host(host)).then_some(Refusal::BadHost)
+    }
+
+    /// Returns the request as the service reads it: `Host` is what the client named, also where
+    /// HTTP/2 writes `:authority` (RFC 9113, 8.3.1) or a trusted proxy has it.
+    fn normalized(request: &mut Request<RequestBody>, host: Option<HeaderValue>) {
+        let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+        let named = host.or_else(|| HeaderValue::from_str(authority?.as_str()).ok());
+        if let Some(host) = named {
+            request.headers_mut().insert(HOST, host);
         }
     }
 }
@@ -109,11 +124,12 @@ where
         let (under_way, refused) = self.watch.begin();
         let scheme = if self.entrance.tls.is_some() { Scheme::Https } else { Scheme::Http };
         let proxies = &self.entrance.proxies;
-        let (client, scheme) = proxies.client(self.peer.ip(), scheme, request.headers());
+        let Client { address: client, scheme, host } =
+            proxies.client(self.peer.ip(), scheme, request.headers());
         let http2 = request.version() == Version::HTTP_2;
-        let body = request.body();
-        let is_small = body.size_hint().exact().is_some_and(|bytes| bytes <= LEFT_BYTES_MAX);
-        let read = (!http2 && !is_small).then(Arc::<AtomicBool>::default);
+        let rest = (!http2 && !request.body().is_end_stream()).then(Arc::<Rest>::default);
+        // Reading away what a client holds back until it is asked for would ask for it.
+        let discards = !request.headers().contains_key(EXPECT);
         let asked = Asked {
             id: RequestId::next(),
             method: method_name(request.method()),
@@ -122,7 +138,6 @@ where
             start: Instant::now(),
             upgrade: request.headers().contains_key(UPGRADE),
             http2,
-            read: read.clone(),
             under_way,
             entrance: Arc::clone(&self.entrance),
         };
@@ -131,12 +146,14 @@ where
             let answer = span.in_scope(|| {
                 tracing::debug!(client = %asked.client, ?refusal, "refused");
                 let answer = refusal.answer(asked.id, asked.scheme);
-                asked.finish(answer.map(|body| Content::Own { body }))
+                asked.finish(answer.map(|body| Content::Own { body }), true)
             });
             return Box::pin(std::future::ready(Ok(answer)));
         }
         let least = self.entrance.limits.transfer_time;
-        let mut request = request.map(|incoming| RequestBody::new(incoming, least).telling(read));
+        let left = rest.clone();
+        let mut request = request.map(|incoming| RequestBody::new(incoming, least, left));
+        Self::normalized(&mut request, host);
         let arrival = Arrival { peer: self.peer, client, scheme, id: asked.id };
         request.extensions_mut().insert(arrival);
         let mut service = self.service.clone();
@@ -157,15 +174,25 @@ where
                     answer.map(|body| Content::Own { body })
                 }
             };
-            Ok(asked.finish(answer))
+            let is_whole = match rest {
+                None => true,
+                Some(rest) if discards => rest.discard().await,
+                Some(rest) => rest.is_ended(),
+            };
+            Ok(asked.finish(answer, is_whole))
         };
         Box::pin(answer.instrument(span))
     }
 }
 
 impl Asked {
-    /// The answer as it goes out.
-    fn finish<B: AnswerBody>(self, answer: Response<Content<B>>) -> Response<Tracked<B>> {
+    /// Returns the answer as it goes out. After a request that was not read to its end the
+    /// connection ends, and the answer says so: a next request on it would be lost.
+    fn finish<B: AnswerBody>(
+        self,
+        answer: Response<Content<B>>,
+        is_whole: bool,
+    ) -> Response<Tracked<B>> {
         if self.upgrade {
             self.under_way.upgrade_answered(answer.status() == StatusCode::SWITCHING_PROTOCOLS);
         }
@@ -184,12 +211,10 @@ impl Asked {
             client = %self.client,
             "answered"
         );
-        let Self { id, http2, read, under_way, .. } = self;
+        let Self { id, http2, under_way, .. } = self;
         let taking = http2.then(|| under_way.follow());
         let mut answer = answer.map(|content| Tracked { content, taking, under_way });
-        // Whoever still sends what nobody reads must not find out by a request that is lost on a
-        // connection which is about to close.
-        if read.is_some_and(|read| !read.load(Ordering::Acquire)) {
+        if !is_whole {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(value) = id.to_header() {

@@ -1,8 +1,8 @@
 //! A request's body, which must arrive in time.
 
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -12,13 +12,81 @@ use hyper::body::Incoming;
 
 use super::pace::Pace;
 
+/// Largest part of a body that is read away after an early answer: bodies that are refused are
+/// small, and a larger one is not worth the connection.
+const DISCARDED_BYTES_MAX: usize = 16 * 1024;
+
+/// How often the connection gets to run while a body is read away: enough for what has arrived to
+/// come through, and no waiting for what has not.
+const DISCARD_TURNS: usize = 4;
+
 /// A request's body as it arrives.
 #[derive(Debug)]
 pub struct RequestBody {
-    incoming: Incoming,
+    /// There until this is dropped.
+    incoming: Option<Incoming>,
     pace: Pace,
-    /// Set when it was read to its end; `None`: nobody asks.
-    read: Option<Arc<AtomicBool>>,
+    /// Where it is left when it was not read to its end; `None`: it makes no difference.
+    rest: Option<Arc<Rest>>,
+}
+
+/// A body that a service may not have read to its end.
+#[derive(Debug, Default)]
+pub(super) struct Rest(Mutex<Reading>);
+
+#[derive(Debug, Default)]
+enum Reading {
+    /// The service has it.
+    #[default]
+    UnderWay,
+    /// It was read to its end.
+    Ended,
+    /// The service is done with it.
+    Left(Incoming),
+}
+
+impl Rest {
+    fn state(&self) -> MutexGuard<'_, Reading> {
+        // The state is whole between any two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the service has read it to its end.
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(*self.state(), Reading::Ended)
+    }
+
+    /// Reads away what has arrived of a small body: whether that was all of it, so that the
+    /// connection can go on with the next request. Does not wait for the client.
+    pub(super) async fn discard(&self) -> bool {
+        let mut incoming = match std::mem::take(&mut *self.state()) {
+            Reading::Ended => return true,
+            Reading::UnderWay => return false,
+            Reading::Left(incoming) => incoming,
+        };
+        let (mut bytes, mut turns) = (0, 0);
+        poll_fn(|cx| {
+            loop {
+                match Pin::new(&mut incoming).poll_frame(cx) {
+                    Poll::Ready(None) => return Poll::Ready(true),
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(false),
+                    Poll::Ready(Some(Ok(frame))) => {
+                        bytes += frame.data_ref().map_or(0, Bytes::len);
+                        if bytes > DISCARDED_BYTES_MAX {
+                            return Poll::Ready(false);
+                        }
+                    }
+                    Poll::Pending if turns == DISCARD_TURNS => return Poll::Ready(false),
+                    Poll::Pending => {
+                        turns += 1;
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+            }
+        })
+        .await
+    }
 }
 
 /// Why a body did not arrive.
@@ -33,13 +101,22 @@ pub enum BodyError {
 }
 
 impl RequestBody {
-    pub(super) const fn new(incoming: Incoming, least: Duration) -> Self {
-        Self { incoming, pace: Pace::new(least), read: None }
+    pub(super) const fn new(incoming: Incoming, least: Duration, rest: Option<Arc<Rest>>) -> Self {
+        Self { incoming: Some(incoming), pace: Pace::new(least), rest }
     }
 
-    /// The same, telling when it was read to its end.
-    pub(super) fn telling(self, read: Option<Arc<AtomicBool>>) -> Self {
-        Self { read, ..self }
+    fn ended(&mut self) {
+        if let Some(rest) = self.rest.take() {
+            *rest.state() = Reading::Ended;
+        }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let (Some(incoming), Some(rest)) = (self.incoming.take(), self.rest.take()) {
+            *rest.state() = Reading::Left(incoming);
+        }
     }
 }
 
@@ -52,15 +129,14 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.incoming).poll_frame(cx);
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
         if polled.is_pending() && this.pace.too_slow(cx) {
             return Poll::Ready(Some(Err(BodyError::Slow)));
         }
         let frame = ready!(polled);
-        if (frame.is_none() || this.incoming.is_end_stream())
-            && let Some(read) = &this.read
-        {
-            read.store(true, Ordering::Release);
+        if frame.is_none() || incoming.is_end_stream() {
+            this.ended();
         }
         let Some(frame) = frame else { return Poll::Ready(None) };
         if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
@@ -70,10 +146,10 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

@@ -1,19 +1,82 @@
-//! Whose word about the client is taken.
+//! What trusted proxies say of a client.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::super::headers::{Pair, lines, list, split};
 use super::Scheme;
+use super::guard::head::is_host;
 
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The proxies before this server. Only what they say in `X-Forwarded-For` and
-/// `X-Forwarded-Proto` counts; from anybody else these headers are only text.
+/// The proxies before this server. Only what they say in `X-Forwarded-For`, `-Proto` and `-Host`,
+/// or without these in `Forwarded` (RFC 7239), counts; from anybody else these headers are only
+/// text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies(Vec<Network>);
+
+/// The client of a request, as the connection or trusted proxies name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    pub(super) scheme: Scheme,
+    /// The host that it asked for, where a proxy names it.
+    pub(super) host: Option<HeaderValue>,
+}
+
+/// What the proxies say: the client's own end of the way first, the nearest proxy's word last.
+#[derive(Debug, Default)]
+struct Said {
+    addresses: Vec<Vec<u8>>,
+    schemes: Vec<Vec<u8>>,
+    hosts: Vec<Vec<u8>>,
+}
+
+impl Said {
+    fn read(headers: &HeaderMap) -> Self {
+        let all = |name| list(headers, name).map(<[u8]>::to_vec).collect();
+        let said = Self {
+            addresses: all(&X_FORWARDED_FOR),
+            schemes: all(&X_FORWARDED_PROTO),
+            hosts: all(&X_FORWARDED_HOST),
+        };
+        let is_silent = [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST]
+            .iter()
+            .all(|name| lines(headers, name).next().is_none());
+        // A proxy that writes the one kind passes on what a client has made up of the other.
+        if is_silent { Self::read_forwarded(headers) } else { said }
+    }
+
+    /// Reads `Forwarded`. A pair that is malformed is left out; an element without an address is
+    /// a hop that nobody names.
+    fn read_forwarded(headers: &HeaderMap) -> Self {
+        let mut said = Self::default();
+        for element in list(headers, &FORWARDED) {
+            let pairs: Vec<_> =
+                split(element, b';').filter_map(|pair| Pair::read(pair).ok()).collect();
+            let value = |name: &str| {
+                let pair = pairs.iter().find(|pair| pair.is(name));
+                pair.map(|pair| pair.value().to_vec()).unwrap_or_default()
+            };
+            said.addresses.push(value("for"));
+            said.schemes.push(value("proto"));
+            said.hosts.push(value("host"));
+        }
+        said
+    }
+
+    /// Returns the word of the proxy that is `hops` before this server; of the farthest one, where
+    /// fewer have said something.
+    fn of(words: &[Vec<u8>], hops: usize) -> Option<&[u8]> {
+        let at = words.len().saturating_sub(hops.max(1));
+        words.get(at).map(Vec::as_slice)
+    }
+}
 
 /// Addresses that share their first bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,36 +100,34 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
-    /// The client's address and scheme, of a request that came from `peer` by `scheme`.
+    /// Returns the client of a request that came from `peer` by `scheme`.
     ///
-    /// `X-Forwarded-For` is read from its end, which is what the nearest proxy wrote: the first
-    /// address that is not a proxy's is the client's; what stands before it, anybody may have
-    /// made up.
-    pub(super) fn client(
-        &self,
-        peer: IpAddr,
-        scheme: Scheme,
-        headers: &HeaderMap,
-    ) -> (IpAddr, Scheme) {
-        let mut client = peer.to_canonical();
-        if self.0.is_empty() || !self.contain(client) {
-            return (client, scheme);
+    /// The addresses are read from their end, which is what the nearest proxy wrote: the first one
+    /// that is not a proxy's is the client's; what stands before it, anybody may have made up. The
+    /// scheme and the host are the words of the proxy that named the client.
+    pub(super) fn client(&self, peer: IpAddr, scheme: Scheme, headers: &HeaderMap) -> Client {
+        let mut client = Client { address: peer.to_canonical(), scheme, host: None };
+        if self.0.is_empty() || !self.contain(client.address) {
+            return client;
         }
-        let lines = headers.get_all(X_FORWARDED_FOR).iter().rev();
-        let hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
-        for hop in hops {
+        let said = Said::read(headers);
+        let mut hops = 0;
+        for hop in said.addresses.iter().rev() {
             let Some(address) = hop_address(hop) else { break };
-            client = address;
-            if !self.contain(client) {
+            client.address = address;
+            hops += 1;
+            if !self.contain(address) {
                 break;
             }
         }
-        let scheme = match headers.get_all(X_FORWARDED_PROTO).iter().next_back() {
-            Some(proto) if proto.as_bytes().eq_ignore_ascii_case(b"https") => Scheme::Https,
-            Some(proto) if proto.as_bytes().eq_ignore_ascii_case(b"http") => Scheme::Http,
+        client.scheme = match Said::of(&said.schemes, hops) {
+            Some(proto) if proto.eq_ignore_ascii_case(b"https") => Scheme::Https,
+            Some(proto) if proto.eq_ignore_ascii_case(b"http") => Scheme::Http,
             _ => scheme,
         };
-        (client, scheme)
+        let host = Said::of(&said.hosts, hops).filter(|host| is_host(host));
+        client.host = host.and_then(|host| HeaderValue::from_bytes(host).ok());
+        client
     }
 }
 
@@ -137,8 +198,8 @@ mod tests {
 
     fn client(proxies: &str, peer: &str, lines: &[(&'static str, &str)]) -> (String, Scheme) {
         let proxies = Proxies::parse(proxies).unwrap();
-        let (client, scheme) = proxies.client(peer.parse().unwrap(), Scheme::Http, &headers(lines));
-        (client.to_string(), scheme)
+        let client = proxies.client(peer.parse().unwrap(), Scheme::Http, &headers(lines));
+        (client.address.to_string(), client.scheme)
     }
 
     #[test]
@@ -163,6 +224,37 @@ mod tests {
         let v6 = [("x-forwarded-for", "[2001:db8::1]:443")];
         assert_eq!(client(proxies, "10.0.0.1", &v6).0, "2001:db8::1");
         assert_eq!(client(proxies, "10.0.0.1", &[]).0, "10.0.0.1");
+    }
+
+    #[test]
+    fn the_proxy_that_names_the_client_names_its_scheme_and_host() {
+        let proxies = Proxies::parse("10.0.0.0/8").unwrap();
+        let client = |lines: &[(&'static str, &str)]| {
+            let peer = "10.0.0.1".parse().unwrap();
+            let client = proxies.client(peer, Scheme::Http, &headers(lines));
+            let host = client.host.map(|host| host.to_str().unwrap().to_owned());
+            (client.address.to_string(), client.scheme, host)
+        };
+        let shop = || Some("shop.example".to_owned());
+        let (https, http) = (Scheme::Https, Scheme::Http);
+        let x = |xff, proto, host| {
+            [("x-forwarded-for", xff), ("x-forwarded-proto", proto), ("x-forwarded-host", host)]
+        };
+        let alone = x("203.0.113.9", "HTTPS", "shop.example");
+        assert_eq!(client(&alone), ("203.0.113.9".into(), https, shop()));
+        let two = x("203.0.113.9, 10.0.0.2", "https, http", "shop.example, inner");
+        assert_eq!(client(&two), ("203.0.113.9".into(), https, shop()));
+        let forged = x("6.6.6.6, 203.0.113.9", "https, http", "evil.example, shop.example");
+        assert_eq!(client(&forged), ("203.0.113.9".into(), http, shop()));
+        let odd = x("203.0.113.9", "gopher", "a b");
+        assert_eq!(client(&odd), ("203.0.113.9".into(), http, None));
+        let forwarded = "for=6.6.6.6;host=evil.example, For=\"[2001:db8::1]:4711\";Proto=https;\
+                         host=\"shop.example\", for=10.0.0.2;proto=http";
+        assert_eq!(client(&[("forwarded", forwarded)]), ("2001:db8::1".into(), https, shop()));
+        let both = [("forwarded", forwarded), ("x-forwarded-for", "203.0.113.9")];
+        assert_eq!(client(&both), ("203.0.113.9".into(), http, None));
+        let hidden = [("forwarded", "for=_hidden;proto=https")];
+        assert_eq!(client(&hidden), ("10.0.0.1".into(), https, None));
     }
 
     #[test]

@@ -192,7 +192,7 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// Whether `host` is `uri-host [":" port]` (RFC 9110, 7.2; RFC 3986, 3.2.2).
-fn is_host(host: &[u8]) -> bool {
+pub(in super::super::super) fn is_host(host: &[u8]) -> bool {
     if let Some(literal) = host.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
         let (address, rest) = literal.split_at(end);
