@@ -102,6 +102,15 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
                 }
             })
         }
+        Event::RoleChangesNoted { user, changes } => {
+            let fact = Fact::RoleChanges(*user);
+            if changes.0.is_empty() {
+                draft.delete(fact);
+            } else {
+                draft.put(fact, Record::RoleChanges((**changes).clone()));
+            }
+            Ok(())
+        }
         Event::PasswordSet { user, hash } => change_user(draft, *user, |user| {
             user.password = Some(hash.clone());
             user.credential += 1;
@@ -289,6 +298,9 @@ fn delete_user(draft: &mut Draft<'_>, user: &UserRef) -> Result<(), Stop> {
     super::tx::orphan(draft, OwnerId::User(user.id))?;
     if draft.user_data(user.id)?.is_some() {
         draft.delete(Fact::UserData(user.id));
+    }
+    if draft.role_changes(user.id)?.is_some() {
+        draft.delete(Fact::RoleChanges(user.id));
     }
     if draft.user(user.id)?.is_some_and(User::is_administrator) {
         draft.recount(Fact::AdministratorCount, false)?;

@@ -88,6 +88,16 @@ fn apply_patch(
             let message = format!("operation {index} nests deeper than {DEPTH_MAX}");
             return Err(Refusal::PatchFailed(message));
         }
+        if let PatchOperation::Test(test) = operation
+            && let Some(found) = value.pointer(test.path.as_str())
+        {
+            if super::json::is_same(found, &test.value) {
+                continue;
+            }
+            let at = &test.path;
+            let message = format!("operation {index}, {at}: value did not match");
+            return Err(Refusal::PatchFailed(message));
+        }
         json_patch::patch(&mut value, std::slice::from_ref(operation)).map_err(|error| {
             Refusal::PatchFailed(format!("operation {index}, {}: {}", error.path, error.kind))
         })?;

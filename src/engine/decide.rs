@@ -128,6 +128,10 @@ pub fn decide_timers(
     let mut due = due.iter();
     let mut next = due.next();
     for _ in 0..(FIRINGS_MAX / moment.portion).max(1) {
+        // One that undoes something would have nothing left to do it with.
+        if draft.undo_left() == 0 {
+            break;
+        }
         // What a firing sets anew and is due too takes its place in the order.
         let set = draft.armed().next().filter(|timer| timer.due <= horizon).cloned();
         let timer = match (next, set) {

@@ -8,7 +8,7 @@ use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
 use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User, ValueKey};
 use super::told::{Told, told};
 use super::tx::{Published, TxEvent};
-use super::{UserChange, UserRef};
+use super::{RoleChanges, UserChange, UserRef};
 use crate::types::{
     AccountId, ProfileName, SessionId, Span, Time, TokenHash, TxId, UserId, Username, WorkflowName,
 };
@@ -161,6 +161,13 @@ pub enum Event {
         user: UserId,
         /// What; attributes as they are now.
         change: Box<UserChange>,
+    },
+    /// Which changes of a user's roles by transactions stand.
+    RoleChangesNoted {
+        /// Whose.
+        user: UserId,
+        /// All that stand.
+        changes: Box<RoleChanges>,
     },
     /// A user has a new password.
     PasswordSet {
@@ -361,6 +368,7 @@ impl Event {
             Self::FailuresForgotten { .. } => "abide.login.failures_forgotten",
             Self::UserCreated { .. } => "abide.user.created",
             Self::UserChanged { .. } => "abide.user.changed",
+            Self::RoleChangesNoted { .. } => "abide.user.role_changes_noted",
             Self::PasswordSet { .. } => "abide.user.password_set",
             Self::PasswordRehashed { .. } => "abide.user.password_rehashed",
             Self::SessionsVoided { .. } => "abide.user.sessions_voided",
@@ -399,6 +407,7 @@ impl Event {
         match self {
             Self::Tx { event, .. } => event.is_told(),
             Self::Told { kind, .. } => *kind != super::tasks::NOTED,
+            Self::RoleChangesNoted { .. } => false,
             _ => true,
         }
     }
@@ -460,7 +469,8 @@ impl Event {
                 "name_changed": change.name.is_some(),
                 "attributes_changed": change.attributes.is_some(),
             }),
-            Self::PasswordSet { user, .. }
+            Self::RoleChangesNoted { user, .. }
+            | Self::PasswordSet { user, .. }
             | Self::PasswordRehashed { user, .. }
             | Self::SessionsVoided { user }
             | Self::UserDataWritten { user, .. } => told!({ "user": user }),

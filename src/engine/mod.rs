@@ -15,11 +15,13 @@ mod decide;
 mod draft;
 mod event;
 pub mod expr;
+mod json;
 mod keys;
 mod ledger;
 mod outcome;
 mod password;
 mod refusal;
+mod role_changes;
 mod rules;
 mod sessions;
 mod state;
@@ -27,6 +29,7 @@ mod stored;
 mod tasks;
 mod timers;
 mod told;
+mod trail;
 mod tx;
 mod users;
 pub mod workflow;
@@ -51,6 +54,7 @@ pub use ledger::{
 };
 pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
 pub use refusal::{FieldError, Refusal};
+pub use role_changes::{RoleChange, RoleChanges, RoleRun};
 pub use rules::{Profile, Rules};
 pub use state::{
     ApiKey, Attempts, Digest, Fact, Holder, Link, Mark, Opens, Record, Reference, Session, Stored,

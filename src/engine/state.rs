@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ledger::{Account, Asset, Hold, Totals, Transfer};
+use super::role_changes::RoleChanges;
 use super::tasks::{DeadLetter, Job, Schedule, Webhook};
 use super::tx::{OwnerId, Published, Tx, WorkflowHead};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
@@ -85,6 +86,8 @@ pub enum Fact {
     Name(Username),
     /// The data that belongs to a user.
     UserData(UserId),
+    /// The [`RoleChanges`] of a user.
+    RoleChanges(UserId),
     /// The live sessions of a user, oldest first.
     UserSessions(UserId),
     /// A [`Session`].
@@ -170,6 +173,8 @@ pub enum Record {
     /// Of [`Fact::UserData`] and [`Fact::SessionData`]: a JSON object as compact text; of
     /// [`Fact::Value`]: any JSON.
     Data(Arc<str>),
+    /// Of [`Fact::RoleChanges`].
+    RoleChanges(RoleChanges),
     /// Of [`Fact::UserSessions`].
     Sessions(Vec<SessionId>),
     /// Of [`Fact::Session`].

@@ -7,11 +7,22 @@ use super::{EndReason, Event};
 /// Lets one timer fire. What was used since the timer was set gets a new one instead: activity
 /// moves no timer, so it costs no write of one. A timer of what is gone already does nothing.
 pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
-    let now = draft.moment.now;
     // Taken away in any case; setting it anew comes after.
     draft.disarm(timer.clone());
     draft.begin_links();
-    match timer.what {
+    let happened = draft.events();
+    lead(draft, &timer)?;
+    if draft.events() == happened {
+        // Nothing came of it: whatever set it anew, it would fire for ever and come to nothing.
+        draft.disarm(timer);
+    }
+    Ok(())
+}
+
+/// Does what a timer is for.
+fn lead(draft: &mut Draft<'_>, timer: &Timer) -> Result<(), Stop> {
+    let now = draft.moment.now;
+    match timer.what.clone() {
         TimerOf::Session(id) => {
             let Some(session) = draft.session(id)? else { return Ok(()) };
             if session.timer_at != timer.due {

@@ -142,11 +142,28 @@ pub(super) fn change(
     if disables || demotes {
         must_not_be_last(draft, &user)?;
     }
+    if let Some(roles) = &change.roles {
+        forget_role_changes(draft, &user, roles)?;
+    }
     draft.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
     if disables {
         end_sessions_of(draft, &user.names(), None, EndReason::UserDisabled)?;
     }
     Ok(Outcome::UserChanged(view(draft, user.id)?))
+}
+
+/// Forgets what transactions did to the roles that somebody gives or takes: undoing it takes back no
+/// later decision.
+fn forget_role_changes(draft: &mut Draft<'_>, user: &User, roles: &[Role]) -> Result<(), Stop> {
+    let Some(mut changes) = draft.role_changes(user.id)?.cloned() else { return Ok(()) };
+    let given = roles.iter().filter(|role| !user.roles.contains(role));
+    let taken = user.roles.iter().filter(|role| !roles.contains(role));
+    let forgotten = given.chain(taken).filter(|role| changes.forget(role)).count();
+    if forgotten > 0 {
+        let changes = Box::new(changes);
+        draft.emit(Event::RoleChangesNoted { user: user.id, changes })?;
+    }
+    Ok(())
 }
 
 pub(super) fn delete(

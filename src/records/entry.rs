@@ -336,6 +336,7 @@ impl<'a> Marking<'a> {
             }
             Event::UserChanged { user, .. }
             | Event::PasswordSet { user, .. }
+            | Event::RoleChangesNoted { user, .. }
             | Event::SessionsVoided { user }
             | Event::UserDataWritten { user, .. } => AboutV1::User(user.bits()),
             Event::KeyCreated { key } | Event::KeyRevoked { key } => AboutV1::Key(key.id.bits()),

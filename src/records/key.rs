@@ -56,6 +56,8 @@ pub enum Key {
     UserData(UserId, u8),
     /// [`Fact::UserSessions`].
     UserSessions(UserId),
+    /// [`Fact::RoleChanges`].
+    RoleChanges(UserId),
     /// [`Fact::Session`].
     Session(SessionId),
     /// A part of [`Fact::SessionData`].
@@ -138,6 +140,7 @@ mod tag {
     pub(super) const NAME: u8 = 0x11;
     pub(super) const USER_DATA: u8 = 0x12;
     pub(super) const USER_SESSIONS: u8 = 0x13;
+    pub(super) const ROLE_CHANGES: u8 = 0x14;
     pub(super) const SESSION: u8 = 0x20;
     pub(super) const SESSION_DATA: u8 = 0x21;
     pub(super) const TOKEN: u8 = 0x22;
@@ -286,6 +289,7 @@ impl Key {
             Fact::Name(name) => Self::Name(name.clone()),
             Fact::UserData(id) => Self::UserData(*id, part),
             Fact::UserSessions(id) => Self::UserSessions(*id),
+            Fact::RoleChanges(id) => Self::RoleChanges(*id),
             Fact::Session(id) => Self::Session(*id),
             Fact::SessionData(id) => Self::SessionData(*id, part),
             Fact::Token(hash) => Self::Token(*hash),
@@ -346,6 +350,7 @@ impl Key {
                 out.push(*part);
             }
             Self::UserSessions(id) => put_id(out, tag::USER_SESSIONS, id.bits()),
+            Self::RoleChanges(id) => put_id(out, tag::ROLE_CHANGES, id.bits()),
             Self::Session(id) => put_id(out, tag::SESSION, id.bits()),
             Self::SessionData(id, part) => {
                 put_id(out, tag::SESSION_DATA, id.bits());
@@ -445,6 +450,7 @@ impl Key {
             tag::NAME => Self::Name(rest.text()?),
             tag::USER_DATA => Self::UserData(UserId::new(rest.id()?), rest.byte()?),
             tag::USER_SESSIONS => Self::UserSessions(UserId::new(rest.id()?)),
+            tag::ROLE_CHANGES => Self::RoleChanges(UserId::new(rest.id()?)),
             tag::SESSION => Self::Session(SessionId::new(rest.id()?)),
             tag::SESSION_DATA => Self::SessionData(SessionId::new(rest.id()?), rest.byte()?),
             tag::TOKEN => Self::Token(TokenHash::new(rest.array()?)),

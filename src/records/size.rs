@@ -48,6 +48,10 @@ fn record_bytes(record: &Record) -> usize {
         Record::Session(session) => text(&session.facts) + session.agent.as_ref().map_or(0, text),
         Record::Key(key) => (key.roles.len() + key.on_behalf.len()) * ELEMENT_BYTES,
         Record::Stored(stored) => text(&stored.data),
+        Record::RoleChanges(changes) => {
+            let runs = changes.0.iter().map(|change| 1 + change.runs.len());
+            runs.sum::<usize>() * ELEMENT_BYTES
+        }
         Record::Transfer(_) => ELEMENT_BYTES,
         Record::Tx(tx) => tx_bytes(tx),
         Record::Transactions(ids) => size_of_val(ids.as_slice()),

@@ -11,7 +11,8 @@ use super::value::{AnswerCountV1, AnswerV1, ClockV1};
 use super::*;
 use crate::engine::{
     Account, ApiKey, Asset, Attempts, Changes, Entry, Fact, Hold, HoldStatus, Holder, KeyRef, Link,
-    Opens, Record, Row, Session, Stored, StoredId, Timer, TimerOf, Totals, Transfer, User, UserRef,
+    Opens, Record, RoleChange, RoleChanges, RoleRun, Row, Session, Stored, StoredId, Timer,
+    TimerOf, Totals, Transfer, User, UserRef,
 };
 use crate::store::memory::Memory;
 use crate::store::{Batch, KeyRange, Order, Store, View};
@@ -55,6 +56,7 @@ fn key() -> impl Strategy<Value = Key> {
         "[a-z0-9][a-z0-9._@+-]{0,63}".prop_map(|name| Key::Name(name.parse().unwrap())),
         (any::<u128>(), part()).prop_map(|(id, part)| Key::UserData(UserId::new(id), part)),
         any::<u128>().prop_map(|id| Key::UserSessions(UserId::new(id))),
+        any::<u128>().prop_map(|id| Key::RoleChanges(UserId::new(id))),
         any::<u128>().prop_map(|id| Key::Session(SessionId::new(id))),
         (any::<u128>(), part()).prop_map(|(id, part)| Key::SessionData(SessionId::new(id), part)),
         any::<[u8; 32]>().prop_map(|hash| Key::Token(TokenHash::new(hash))),
@@ -184,6 +186,15 @@ fn samples() -> Vec<(Fact, Record)> {
             Fact::UserSessions(UserId::new(7)),
             Record::Sessions(vec![SessionId::new(1), SessionId::new(u128::MAX)]),
         ),
+        (
+            Fact::RoleChanges(UserId::new(7)),
+            Record::RoleChanges(RoleChanges(vec![RoleChange {
+                role: "vip".parse().unwrap(),
+                base: true,
+                next: 70_000,
+                runs: vec![RoleRun { gives: false, first: 65_536, count: 2 }],
+            }])),
+        ),
         (Fact::Session(session.id), Record::Session(session)),
         (Fact::Token(TokenHash::new([2; 32])), Record::Opens(Opens::Session(SessionId::new(1)))),
         (Fact::Token(TokenHash::new([3; 32])), Record::Opens(Opens::Key(KeyId::new(5)))),
@@ -301,6 +312,7 @@ const GOLDEN: &[&str] = &[
     "0101",
     "010b7b2261223a5b312c325d7d",
     "010201feffffffffffffffffffffffffffffffff",
+    "01010376697001fc701101000100fc0000010002",
     "01fefeffffffffffffffffffffffffffffff020202020202020202020202020202020202020202020202\
      0202020202020202010705616c6963650101050473686f70010463617274fc40771b00fd0068e5cf8b01\
      0000fb2c01fd0168e5cf8b010000fd0268e5cf8b01000001fd0368e5cf8b010000fd0468e5cf8b010000\

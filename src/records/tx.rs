@@ -117,6 +117,7 @@ enum UndoV1 {
     Revoke(u128, String),
     Grant(u128, String),
     Cancel(u128),
+    Role(u128, String, u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -386,6 +387,7 @@ impl From<&Undo> for UndoV1 {
             Undo::Revoke(user, role) => Self::Revoke(user.bits(), role.to_string()),
             Undo::Grant(user, role) => Self::Grant(user.bits(), role.to_string()),
             Undo::Cancel(id) => Self::Cancel(id.bits()),
+            Undo::Role(user, role, number) => Self::Role(user.bits(), role.to_string(), *number),
         }
     }
 }
@@ -400,6 +402,9 @@ impl UndoV1 {
             Self::Revoke(user, role) => Undo::Revoke(UserId::new(user), word(fact, &role)?),
             Self::Grant(user, role) => Undo::Grant(UserId::new(user), word(fact, &role)?),
             Self::Cancel(id) => Undo::Cancel(TxId::new(id)),
+            Self::Role(user, role, number) => {
+                Undo::Role(UserId::new(user), word(fact, &role)?, number)
+            }
         })
     }
 }
@@ -446,11 +451,11 @@ impl<'a> From<&'a Tx> for TxV1<'a> {
             joins: tx.joins.iter().map(join).collect(),
             holds: tx.holds.iter().map(hold).collect(),
             challenges: tx.challenges.iter().map(Into::into).collect(),
-            done: tx.done.iter().map(done).collect(),
+            done: tx.done.iter().map(|step| done(step)).collect(),
             taken: tx.taken.iter().map(|(step, count)| (step.as_str().into(), *count)).collect(),
             rounds: tx.rounds,
             pivot: tx.pivot,
-            one: tx.one,
+            one: tx.unique,
             started_at: tx.started_at.ms(),
             updated_at: tx.updated_at.ms(),
             deadline: tx.deadline.map(Time::ms),
@@ -488,14 +493,14 @@ impl TxV1<'_> {
         for step in self.done {
             let undo = step.undo.into_iter().map(|undo| undo.thaw(fact));
             let undo = undo.collect::<Result<_, _>>()?;
-            done.push(Done {
+            done.push(Arc::new(Done {
                 step: word(fact, &step.step)?,
                 undo,
                 calls: step.calls.into_iter().map(Into::into).collect(),
                 undone: step.undone,
                 left: step.left,
                 key: step.key.into(),
-            });
+            }));
         }
         let mut taken = BTreeMap::new();
         for (step, count) in self.taken {
@@ -540,7 +545,7 @@ impl TxV1<'_> {
             taken,
             rounds: self.rounds,
             pivot: self.pivot,
-            one: self.one,
+            unique: self.one,
             started_at: Time::from_ms(self.started_at),
             updated_at: Time::from_ms(self.updated_at),
             deadline: self.deadline.map(Time::from_ms),

@@ -17,8 +17,8 @@ use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
 use super::tx::{DefinitionV1, TxV1};
 use crate::engine::workflow;
 use crate::engine::{
-    ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, Session, Stored, User,
-    UserRef, WorkflowHead,
+    ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, RoleChange,
+    RoleChanges, RoleRun, Session, Stored, User, UserRef, WorkflowHead,
 };
 use crate::store::VALUE_BYTES_MAX;
 use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, TxId, UserId};
@@ -57,6 +57,36 @@ struct UserV1 {
     created_at: u64,
     created_revision: u64,
     link: Option<[u8; 32]>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RoleChangeV1 {
+    role: String,
+    base: bool,
+    next: u64,
+    runs: Vec<(bool, u64, u64)>,
+}
+
+fn role_changes(changes: &RoleChanges) -> Vec<RoleChangeV1> {
+    let change = |change: &RoleChange| RoleChangeV1 {
+        role: change.role.to_string(),
+        base: change.base,
+        next: change.next,
+        runs: change.runs.iter().map(|run| (run.gives, run.first, run.count)).collect(),
+    };
+    changes.0.iter().map(change).collect()
+}
+
+impl RoleChangeV1 {
+    fn thaw(self, fact: &Fact) -> Result<RoleChange, DecodeError> {
+        let run = |(gives, first, count)| RoleRun { gives, first, count };
+        Ok(RoleChange {
+            role: word(fact, &self.role)?,
+            base: self.base,
+            next: self.next,
+            runs: self.runs.into_iter().map(run).collect(),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -266,6 +296,7 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
         Record::Sessions(list) => {
             write_into(out, 1, &list.iter().map(|id| id.bits()).collect::<Vec<u128>>());
         }
+        Record::RoleChanges(changes) => write_into(out, 1, &role_changes(changes)),
         Record::Session(session) => write_into(out, 1, &SessionV1::from(session)),
         Record::Opens(opens) => write_into(
             out,
@@ -328,6 +359,11 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::UserSessions(_) => {
             let list: Vec<u128> = v1(fact, bytes, SMALL)?;
             Record::Sessions(list.into_iter().map(SessionId::new).collect())
+        }
+        Fact::RoleChanges(_) => {
+            let changes: Vec<RoleChangeV1> = v1(fact, bytes, SMALL)?;
+            let changes = changes.into_iter().map(|change| change.thaw(fact));
+            Record::RoleChanges(RoleChanges(changes.collect::<Result<_, _>>()?))
         }
         Fact::Session(_) => Record::Session(v1::<SessionV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Token(_) => Record::Opens(match v1(fact, bytes, SMALL)? {

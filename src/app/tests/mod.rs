@@ -11,11 +11,13 @@ mod idempotency;
 mod large;
 mod many;
 mod memory;
+mod migrating;
 mod operators;
 mod order;
 mod sessions;
 mod stuck;
 mod turns;
+mod undoing;
 mod users;
 mod webhooks;
 

@@ -34,7 +34,7 @@ pub(super) use assets::{put_asset, scale};
 pub use conserve::{Imbalance, check};
 pub(super) use holds::{Capture, Place, capture, expire, hold_of, place, void};
 pub use record::{Account, AccountChange, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
-pub(super) use transfers::{Post, post, reverse};
+pub(super) use transfers::{Post, post, reverse, standing};
 
 /// Most minor units of a balance, on either side of zero: the largest amount that there is, so
 /// that the sum over ten thousand million accounts still fits.

@@ -93,6 +93,29 @@ pub(in crate::engine) fn reverse(
     Ok(opposite)
 }
 
+/// Longest chain of a transfer, its reversal, the reversal's reversal and so on that is followed.
+const REVERSALS_MAX: usize = 100;
+
+/// The transfer that still has the effect of this one: itself, or where its reversal was reversed
+/// the transfer that did so. `None`: the effect was taken back, or there is no such transfer.
+pub(in crate::engine) fn standing(
+    draft: &Draft<'_>,
+    id: &TransferId,
+) -> Result<Option<Transfer>, Stop> {
+    let Some(mut last) = draft.transfer(id.clone())? else { return Ok(None) };
+    for reversals in 0..REVERSALS_MAX {
+        let Some(by) = &last.reversed_by else {
+            return Ok((reversals % 2 == 0).then(|| last.clone()));
+        };
+        match draft.transfer(by.clone())? {
+            Some(reversal) => last = reversal,
+            None => return Ok(None),
+        }
+    }
+    let what = "reversals of one transfer";
+    Err(Refusal::LimitReached { what, max: REVERSALS_MAX }.into())
+}
+
 /// Refuses an id that a transfer has already.
 pub(super) fn must_be_free(draft: &Draft<'_>, id: &TransferId) -> Result<(), Stop> {
     match draft.transfer(id.clone())? {

@@ -196,7 +196,7 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
         match act(draft, &acting, *id, &job.action) {
             Ok(_) => job.done += 1,
             Err(Stop::Refused(refusal)) => {
-                draft.back_to(before.clone());
+                draft.back_to(before);
                 job.failed += 1;
                 if job.failures.len() < FAILURES_MAX {
                     let (code, message) = (refusal.name().to_owned(), refusal.to_string());

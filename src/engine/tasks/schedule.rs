@@ -234,7 +234,11 @@ pub(in crate::engine) fn fire(
 fn come(draft: &mut Draft<'_>, schedule: &mut Schedule, due: Time) -> Result<(), Stop> {
     let now = draft.moment.now;
     let cron = Cron::new(&schedule.cron, &schedule.zone, due).ok();
-    let next = |after: Time| cron.as_ref().and_then(|cron| cron.next(after));
+    // A time that is not later would come for ever.
+    let next = |after: Time| {
+        let next = cron.as_ref().and_then(|cron| cron.next(after));
+        next.filter(|next| *next > after)
+    };
     if due.plus(GRACE) >= now {
         schedule.next_at = next(due);
     } else {

@@ -9,6 +9,7 @@ use super::event::TxEvent;
 use super::record::{
     Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold,
 };
+use crate::engine::Digest;
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::ledger::Hold;
 use crate::engine::state::{Fact, Mark, Record, Timer, TimerOf};
@@ -47,7 +48,9 @@ pub(in crate::engine) fn apply(
             super::queue::move_group(draft, id, *group, Some(claim))?;
         }
         TxEvent::Released { group } => super::queue::move_group(draft, id, *group, None)?,
-        TxEvent::Migrated { version, open, .. } => migrate(draft, id, *version, open)?,
+        TxEvent::Migrated { version, open, unique, .. } => {
+            migrate(draft, id, *version, open, *unique)?;
+        }
         TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
         TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
         TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
@@ -105,10 +108,24 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     match event {
         TxEvent::Paused => tx.paused = true,
         TxEvent::Resumed => tx.paused = false,
-        TxEvent::Migrated { version, steps, open, taken, stuck, stuck_too, added } => {
+        TxEvent::Migrated {
+            version,
+            steps,
+            open,
+            joins,
+            deadline,
+            unique,
+            taken,
+            stuck,
+            stuck_too,
+            added,
+        } => {
             tx.version = *version;
+            tx.deadline = *deadline;
+            tx.unique = *unique;
+            tx.joins.clone_from(joins);
             let called = tx.calls.iter_mut().map(|call| &mut call.step);
-            let done = tx.done.iter_mut().map(|done| &mut done.step);
+            let done = tx.done.iter_mut().map(|done| &mut Arc::make_mut(done).step);
             let held = tx.holds.iter_mut().filter_map(|held| held.step.as_mut());
             for step in called.chain(done).chain(held) {
                 if let Some(name) = steps.get(step) {
@@ -168,15 +185,16 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         TxEvent::CallEnded { number, state, last, undo } => {
             end_call(tx, *number, state, last.as_ref(), undo.as_ref());
         }
-        TxEvent::EffectsUndone { .. } => {
+        TxEvent::EffectsUndone { left, .. } => {
             if let Some(done) = tx.done.last_mut() {
-                done.undo.clear();
+                Arc::make_mut(done).undo.truncate(*left);
             }
         }
         TxEvent::CallUndone { .. } => {
             if let Some(done) = tx.done.last_mut()
                 && !done.calls.is_empty()
             {
+                let done = Arc::make_mut(done);
                 done.calls.remove(0);
                 done.undone += 1;
             }
@@ -223,14 +241,14 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
                 *tx.taken.entry(done.step.clone()).or_default() += 1;
             }
             if !done.undo.is_empty() || !done.calls.is_empty() {
-                tx.done.push(done.clone());
+                tx.done.push(Arc::new(done.clone()));
             }
         }
         TxEvent::Reminded { place, done, .. } => {
             if let Some(open) = at(tx, *place) {
                 open.reminded += 1;
             }
-            tx.done.extend(done.as_deref().cloned());
+            tx.done.extend(done.as_deref().cloned().map(Arc::new));
         }
         TxEvent::Claimed { group, claim } => {
             tx.open
@@ -314,7 +332,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.ending = None;
             tx.stuck = None;
             tx.stuck_too.clear();
-            tx.one = None;
+            tx.unique = None;
         }
         TxEvent::Settled { status, timer_at } => {
             tx.status = *status;
@@ -342,7 +360,7 @@ fn end_call(
         }
     }
     if !tx.status.is_ended() {
-        tx.done.extend(undo.cloned());
+        tx.done.extend(undo.cloned().map(Arc::new));
     }
     let over = tx.calls.iter().filter(|call| call.state.is_over()).count();
     let mut surplus = over.saturating_sub(OVER_KEPT);
@@ -371,7 +389,7 @@ fn start(draft: &mut Draft<'_>, tx: &Tx) -> Result<(), Stop> {
     {
         draft.mark(Mark::EndWith(session, tx.id));
     }
-    if let Some(digest) = tx.one {
+    if let Some(digest) = tx.unique {
         let fact = Fact::One(tx.workflow.clone(), digest);
         draft.put(fact, Record::One(tx.id));
     }
@@ -395,15 +413,29 @@ fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
         let due = draft.moment.now;
         draft.arm(Timer { due, what: TimerOf::Schedule(schedule) });
     }
-    if let Some(digest) = tx.one {
+    if let Some(digest) = tx.unique {
         draft.delete(Fact::One(tx.workflow.clone(), digest));
     }
     count(draft, &tx, -1)
 }
 
 /// Moves what finds a transaction to where it is in another version.
-fn migrate(draft: &mut Draft<'_>, id: TxId, version: u32, open: &[Open]) -> Result<(), Stop> {
+fn migrate(
+    draft: &mut Draft<'_>,
+    id: TxId,
+    version: u32,
+    open: &[Open],
+    unique: Option<Digest>,
+) -> Result<(), Stop> {
     let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
+    if tx.unique != unique {
+        if let Some(digest) = tx.unique {
+            draft.delete(Fact::One(tx.workflow.clone(), digest));
+        }
+        if let Some(digest) = unique {
+            draft.put(Fact::One(tx.workflow.clone(), digest), Record::One(id));
+        }
+    }
     empty_inboxes(draft, id, &tx.open)?;
     count(draft, &tx, -1)?;
     count(draft, &Tx { version, ..tx }, 1)?;

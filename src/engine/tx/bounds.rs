@@ -68,21 +68,34 @@ pub(super) fn may_keep(tx: &Tx, number: u32, response: &Value) -> bool {
     kept.sum::<usize>() + size(response) <= KEPT_BYTES_MAX
 }
 
+/// Refuses one more hold of a transaction that has as many as it may have.
+pub(super) const fn must_take_hold(tx: &Tx) -> Result<(), Refusal> {
+    if tx.holds.len() >= HOLDS_MAX {
+        return Err(Refusal::LimitReached { what: "holds of a transaction", max: HOLDS_MAX });
+    }
+    Ok(())
+}
+
+/// Refuses so many more effects that are kept to be undone, where they would be too many.
+pub(super) fn must_take_undo(tx: &Tx, more: usize) -> Result<(), Refusal> {
+    let undo: usize = tx.done.iter().map(|done| done.undo.len()).sum();
+    if undo + more > UNDO_MAX {
+        let what = "effects of a transaction that can be undone";
+        return Err(Refusal::LimitReached { what, max: UNDO_MAX });
+    }
+    Ok(())
+}
+
 /// Refuses a transaction that has grown too large.
 pub(super) fn must_fit(tx: &Tx) -> Result<(), Refusal> {
     if size(&tx.data) > DATA_BYTES_MAX {
         let what = "the data of a transaction";
         return Err(Refusal::TooLarge { what, bytes_max: DATA_BYTES_MAX });
     }
-    let undo: usize = tx.done.iter().map(|done| done.undo.len()).sum();
-    for (count, max, what) in [
-        (tx.holds.len(), HOLDS_MAX, "holds of a transaction"),
-        (undo, UNDO_MAX, "effects of a transaction that can be undone"),
-    ] {
-        if count > max {
-            return Err(Refusal::LimitReached { what, max });
-        }
+    if tx.holds.len() > HOLDS_MAX {
+        return Err(Refusal::LimitReached { what: "holds of a transaction", max: HOLDS_MAX });
     }
+    must_take_undo(tx, 0)?;
     if rest(tx) > REST_BYTES_MAX {
         let what = "what a transaction keeps beside its data";
         return Err(Refusal::TooLarge { what, bytes_max: REST_BYTES_MAX });

@@ -366,11 +366,7 @@ impl Walk<'_, '_> {
 
     /// Whether undoing must wait for a call.
     pub(super) fn waits_for_call(&self) -> Result<bool, Stop> {
-        Ok(self.tx()?.calls.iter().any(|call| match call.purpose {
-            Purpose::Do { .. } => matches!(call.state, CallState::Out(_)),
-            Purpose::Undo => !call.state.is_over(),
-            Purpose::Send => false,
-        }))
+        Ok(waits_for_call(self.tx()?))
     }
 
     /// Makes the call that undoes the next part of a step.
@@ -727,6 +723,15 @@ fn settled(
         }
         happened => happened,
     }
+}
+
+/// Whether undoing a transaction must wait for a call.
+pub(super) fn waits_for_call(tx: &Tx) -> bool {
+    tx.calls.iter().any(|call| match call.purpose {
+        Purpose::Do { .. } => matches!(call.state, CallState::Out(_)),
+        Purpose::Undo => !call.state.is_over(),
+        Purpose::Send => false,
+    })
 }
 
 /// When a callback is late.

@@ -1,11 +1,12 @@
 //! What each effect does, and what undoes it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::event::TxEvent;
-use super::record::{Owner, Undo};
+use super::record::{Done, Owner, Undo};
 use super::scene::{Frame, failed};
 use super::walk::{EFFECT_STEPS, Walk, amount_of};
 use crate::engine::draft::Stop;
@@ -13,7 +14,7 @@ use crate::engine::expr::Made;
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::workflow::{Effect, EffectKind, Target, Template};
 use crate::engine::{Event, Refusal, UserChange, UserRef};
-use crate::types::{AccountId, HoldId, Role, TransferId, Username};
+use crate::types::{AccountId, HoldId, Role, TransferId, UserId, Username};
 
 /// Most holds of one transaction that are open at the same time.
 const HOLDS_MAX: usize = 100;
@@ -27,8 +28,31 @@ const CHALLENGES_MAX: usize = 20;
 /// Longest key of a hold in its group, in bytes.
 const KEY_BYTES_MAX: usize = 128;
 
+/// Bytes of text that count as one step where they are copied: the copies of one way stay far below
+/// what a commit takes.
+const BYTES_PER_STEP: usize = 16;
+
 /// Largest data of an application event, in bytes of compact JSON.
 const EMIT_BYTES_MAX: usize = 16 * 1024;
+
+/// How many steps it takes to copy a value.
+fn copy_steps(value: &Value) -> u32 {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+        Value::String(text) => steps_of(text.len()),
+        Value::Array(list) => list.iter().map(copy_steps).fold(1, u32::saturating_add),
+        Value::Object(object) => {
+            let entries = object.iter();
+            let entries = entries.map(|(key, value)| steps_of(key.len()) + copy_steps(value));
+            entries.fold(1, u32::saturating_add)
+        }
+    }
+}
+
+/// How many steps it takes to copy so many bytes of text.
+fn steps_of(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(u32::MAX).saturating_add(1)
+}
 
 /// A hold to place, with its names.
 struct Placing<'e> {
@@ -159,10 +183,12 @@ impl Walk<'_, '_> {
                     Some(data) => self.made(data, frame)?.into_json(),
                     None => Value::Object(Map::new()),
                 };
-                if data.to_string().len() > EMIT_BYTES_MAX {
+                let bytes = data.to_string().len();
+                if bytes > EMIT_BYTES_MAX {
                     let what = "the data of an event";
                     return Err(Refusal::TooLarge { what, bytes_max: EMIT_BYTES_MAX }.into());
                 }
+                self.spend(steps_of(bytes))?;
                 self.emit(TxEvent::Emitted { kind: kind.clone(), data: data.into() })
             }
             EffectKind::Send(request) => {
@@ -274,15 +300,18 @@ impl Walk<'_, '_> {
 
     fn merge(&mut self, template: &Template, frame: &Frame) -> Result<(), Stop> {
         let patch = self.object(template, frame, "merge")?;
-        let keys: Vec<String> = patch.keys().cloned().collect();
-        let mut data = (*self.tx()?.data).clone();
-        json_patch::merge(&mut data, &Value::Object(patch));
+        let data = &*self.tx()?.data;
+        // Only what the patch names is copied, and counted: there may be many merges.
         let (mut set, mut removed) = (Map::new(), Vec::new());
-        for key in keys {
-            match data.get(&key) {
-                Some(value) => drop(set.insert(key, value.clone())),
-                None => removed.push(key),
+        for (key, patch) in patch {
+            if patch.is_null() {
+                removed.push(key);
+                continue;
             }
+            let mut value = data.get(&key).cloned().unwrap_or(Value::Null);
+            self.spend(copy_steps(&value))?;
+            json_patch::merge(&mut value, &patch);
+            set.insert(key, value);
         }
         self.set(set, removed)
     }
@@ -310,6 +339,7 @@ impl Walk<'_, '_> {
             let id = placing.id;
             return Err(failed(format!("the hold `{id}` is open already; give each one a key")));
         }
+        super::bounds::must_take_hold(self.tx()?)?;
         let open = |held: &&super::record::TxHold| held.hold.status == HoldStatus::Held;
         if self.tx()?.holds.iter().filter(open).count() >= HOLDS_MAX {
             let what = "open holds of a transaction";
@@ -459,25 +489,64 @@ impl Walk<'_, '_> {
         undo: &mut Vec<Undo>,
     ) -> Result<(), Stop> {
         let name = self.text(user, frame, "a user's name")?;
-        let user = self.user(&name)?;
-        if self.change_role(user.id, role, give)? {
-            undo.push(if give {
-                Undo::Revoke(user.id, role.clone())
-            } else {
-                Undo::Grant(user.id, role.clone())
-            });
+        let user = self.user(&name)?.id;
+        // Checked at publish too; nothing hands out a power, whatever a record says.
+        if role.is_power() {
+            return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
+        }
+        let has = self.draft.user(user)?.is_some_and(|user| user.roles.contains(role));
+        let mut changes = self.draft.role_changes(user)?.cloned().unwrap_or_default();
+        // Those of one commit are fewer than can be counted in the lower bits.
+        let from = self.draft.moment.revision.get() << 16;
+        if let Some(number) = changes.add(role, has, give, from) {
+            self.draft.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            undo.push(Undo::Role(user, role.clone(), number));
+        }
+        self.change_role(user, role, give)
+    }
+
+    /// Takes back a change of a role, of which older records have no number. What others did to the
+    /// role since stands; a user who is gone has no roles.
+    fn undo_role(
+        &mut self,
+        user: UserId,
+        role: &Role,
+        change: Result<u64, bool>,
+    ) -> Result<(), Stop> {
+        let Some(record) = self.draft.user(user)? else { return Ok(()) };
+        let has = record.roles.contains(role);
+        let before = self.draft.role_changes(user)?;
+        let mut changes = before.cloned().unwrap_or_default();
+        let is_new = before.is_none();
+        let after = match change {
+            Ok(number) => changes.undo(role, number, has),
+            Err(gave) => changes.undo_unnumbered(role, gave, has),
+        };
+        if !is_new {
+            self.draft.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+        }
+        self.change_role(user, role, after)
+    }
+
+    /// Notes that what steps did to roles will never be undone.
+    pub(super) fn keep_roles(&mut self, done: &[Arc<Done>]) -> Result<(), Stop> {
+        let mut last = BTreeMap::new();
+        for undo in done.iter().flat_map(|done| &done.undo) {
+            if let Undo::Role(user, role, number) = undo {
+                let known = last.entry((*user, role)).or_insert(*number);
+                *known = (*known).max(*number);
+            }
+        }
+        for ((user, role), number) in last {
+            let Some(mut changes) = self.draft.role_changes(user)?.cloned() else { continue };
+            changes.keep(role, number);
+            self.draft.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
         }
         Ok(())
     }
 
-    /// Gives or takes a role; whether that changed anything.
-    fn change_role(
-        &mut self,
-        user: crate::types::UserId,
-        role: &Role,
-        give: bool,
-    ) -> Result<bool, Stop> {
-        // Checked at publish too; nothing hands out a power, whatever a record says.
+    /// Gives or takes a role.
+    fn change_role(&mut self, user: UserId, role: &Role, give: bool) -> Result<(), Stop> {
         if role.is_power() {
             return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
         }
@@ -485,7 +554,7 @@ impl Walk<'_, '_> {
             return Err(Refusal::NotFound("user").into());
         };
         if record.roles.contains(role) == give {
-            return Ok(false);
+            return Ok(());
         }
         let mut roles = record.roles.to_vec();
         if give {
@@ -498,8 +567,7 @@ impl Walk<'_, '_> {
             roles.retain(|other| other != role);
         }
         let change = UserChange { roles: Some(roles), ..UserChange::default() };
-        self.draft.emit(Event::UserChanged { user, change: Box::new(change) })?;
-        Ok(true)
+        self.draft.emit(Event::UserChanged { user, change: Box::new(change) })
     }
 
     /// Undoes one effect.
@@ -507,21 +575,41 @@ impl Walk<'_, '_> {
         match undo {
             Undo::Void(id) => self.void(id),
             Undo::Reverse(id) => {
-                let Some(transfer) = self.draft.transfer(id.clone())?.cloned() else {
-                    return Ok(());
-                };
-                // Somebody has corrected it meanwhile: twice would be once too often.
-                if transfer.reversed_by.is_some() {
-                    return Ok(());
-                }
+                // Somebody may have corrected it meanwhile: twice would be once too often. Where the
+                // correction was taken back, what stands is what took it back.
+                let Some(transfer) = ledger::standing(self.draft, id)? else { return Ok(()) };
                 let opposite = self.draft.mint_transfer();
                 ledger::reverse(self.draft, &transfer, opposite).map(|_| ())
             }
             Undo::Withdraw(id) => super::challenge::withdraw(self, id),
             Undo::Close(id) => ledger::close_account(self.draft, id),
-            Undo::Revoke(user, role) => self.change_role(*user, role, false).map(|_| ()),
-            Undo::Grant(user, role) => self.change_role(*user, role, true).map(|_| ()),
+            Undo::Role(user, role, number) => self.undo_role(*user, role, Ok(*number)),
+            Undo::Revoke(user, role) => self.undo_role(*user, role, Err(true)),
+            Undo::Grant(user, role) => self.undo_role(*user, role, Err(false)),
             Undo::Cancel(id) => self.cancel_other(*id),
         }
+    }
+
+    /// Reads what undoing these effects reads, before any of them is undone: a record that must be
+    /// loaded first has the decision begin again, and nothing is done twice then.
+    pub(super) fn foresee(&self, undo: &[Undo]) -> Result<(), Stop> {
+        for undo in undo {
+            match undo {
+                Undo::Reverse(id) => {
+                    if let Some(transfer) = ledger::standing(self.draft, id)? {
+                        self.draft.account(transfer.from)?;
+                        self.draft.account(transfer.to)?;
+                    }
+                }
+                Undo::Close(id) => drop(self.draft.account(id.clone())?),
+                Undo::Role(user, ..) | Undo::Revoke(user, _) | Undo::Grant(user, _) => {
+                    self.draft.user(*user)?;
+                    self.draft.role_changes(*user)?;
+                }
+                Undo::Cancel(id) => drop(self.draft.tx(*id)?),
+                Undo::Void(_) | Undo::Withdraw(_) => {}
+            }
+        }
+        Ok(())
     }
 }

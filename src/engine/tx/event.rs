@@ -9,6 +9,7 @@ use super::record::{
     Call, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck, Submission,
     Tx,
 };
+use crate::engine::Digest;
 use crate::engine::told::{Told, told};
 use crate::types::{HoldId, StepName, Time};
 
@@ -190,10 +191,12 @@ pub enum TxEvent {
         /// Why.
         code: Arc<str>,
     },
-    /// What the last step did here is undone; what it did elsewhere is not yet.
+    /// Effects of the last step are undone here, last first; the rest of it is not yet.
     EffectsUndone {
         /// The step.
         step: StepName,
+        /// How many of its effects here are left.
+        left: usize,
     },
     /// One of the calls that undo the last step is done.
     CallUndone {
@@ -228,6 +231,12 @@ pub enum TxEvent {
         steps: BTreeMap<StepName, StepName>,
         /// The steps that wait, as they are called there.
         open: Vec<Open>,
+        /// The joins that wait, by the branches there.
+        joins: Vec<Join>,
+        /// When it expires there.
+        deadline: Option<Time>,
+        /// What keeps others with the same value of `unique` out there.
+        unique: Option<Digest>,
         /// How often each step was submitted.
         taken: BTreeMap<StepName, u32>,
         /// Why it cannot go on.
@@ -349,9 +358,9 @@ impl TxEvent {
             Self::StepClosed { step, .. }
             | Self::StepTimedOut { step, .. }
             | Self::Reminded { step, .. }
-            | Self::EffectsUndone { step }
             | Self::CallUndone { step }
             | Self::StepUndone { step } => told!({ "step": step }),
+            Self::EffectsUndone { step, left } => told!({ "step": step, "left": left }),
             Self::StepCounted { step, submission, .. } => told!({
                 "step": step, "by": &*submission.by.name, "input": *submission.input,
             }),

@@ -1,7 +1,7 @@
 //! What operators do to transactions beside having them go on: stop them, and move them to another
 //! version of their workflow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use serde_json::{Map, Value};
 
 use super::access::is_operator;
 use super::event::TxEvent;
-use super::record::{Open, Purpose, Stuck, Tx};
+use super::record::{Join, Open, Purpose, Stuck, Tx};
 use super::scene::{Frame, failed};
 use super::submit::{asker, seen};
 use super::view::view;
 use super::walk::{Trigger, Walk, inbox_roles};
 use crate::engine::decide::Acting;
 use crate::engine::draft::{Draft, Stop};
-use crate::engine::workflow::{Definition, StepKind};
-use crate::engine::{FieldError, Outcome, Refusal};
-use crate::types::{StepName, TxId};
+use crate::engine::workflow::{All, Definition, Step, StepKind};
+use crate::engine::{Digest, FieldError, Outcome, Refusal};
+use crate::types::{StepName, Time, TxId};
 
 /// To where a transaction is moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,8 @@ pub(in crate::engine) fn migrate(
     if version != tx.version {
         let new = draft.definition(tx.workflow.clone(), version)?;
         let mut walk = Walk::new(draft, id, Arc::clone(&new), asker(acting), Trigger::Time);
-        let event = moved(&walk, &tx, (&old, &new), version, ask)?;
+        let migration = Migration { tx: &tx, old: &old, new: &new, version, ask };
+        let event = migration.event(&walk)?;
         walk.emit(event)?;
         walk.settle()?;
     }
@@ -106,73 +107,176 @@ pub(in crate::engine) fn migrate(
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// What a transaction becomes in another version.
-fn moved(
-    walk: &Walk<'_, '_>,
-    tx: &Tx,
-    (old, new): (&Definition, &Definition),
+/// A transaction on its way to another version.
+struct Migration<'m> {
+    tx: &'m Tx,
+    old: &'m Definition,
+    new: &'m Definition,
     version: u32,
-    ask: &MigrateAsk,
-) -> Result<TxEvent, Stop> {
-    let cannot = |what: String| Stop::Refused(Refusal::CannotMigrate(what));
-    let name = |step: &StepName| ask.steps.get(step).unwrap_or(step).clone();
-    let there = |step: &StepName| {
-        let step = name(step);
-        let found = new.step(&step);
+    ask: &'m MigrateAsk,
+}
+
+fn cannot(what: String) -> Stop {
+    Stop::Refused(Refusal::CannotMigrate(what))
+}
+
+impl Migration<'_> {
+    /// A step as it is called there.
+    fn name(&self, step: &StepName) -> StepName {
+        self.ask.steps.get(step).unwrap_or(step).clone()
+    }
+
+    /// The step there that a step here becomes.
+    fn there(&self, step: &StepName) -> Result<&Step, Stop> {
+        let (step, version) = (self.name(step), self.version);
+        let found = self.new.step(&step);
         found.ok_or_else(|| cannot(format!("the version {version} has no step {step}; map it")))
-    };
-    let mut opened = Vec::with_capacity(tx.open.len());
-    for open in &tx.open {
-        let step = there(&open.step)?;
-        let was = old.step(&open.step).map(|step| discriminant(&step.kind));
-        if was != Some(discriminant(&step.kind)) {
+    }
+
+    /// What the transaction becomes. What belongs together is found by what it is called or when it
+    /// is due, never by its place in a list: another version may have more before it.
+    fn event(&self, walk: &Walk<'_, '_>) -> Result<TxEvent, Stop> {
+        let tx = self.tx;
+        let joins = self.joins()?;
+        let open = tx.open.iter().map(|open| self.open(walk, open, &joins));
+        let open = open.collect::<Result<_, _>>()?;
+        // What undoes a call is made of its step when it is answered.
+        for call in &tx.calls {
+            if matches!(call.purpose, Purpose::Do { .. }) && !call.state.is_over() {
+                self.there(&call.step)?;
+            }
+        }
+        let held = |stuck: &Stuck| -> Result<Stuck, Stop> {
+            Ok(Stuck { step: self.there(&stuck.step)?.name.clone(), ..stuck.clone() })
+        };
+        let added = added(walk, tx, self.new)?;
+        Ok(TxEvent::Migrated {
+            version: self.version,
+            steps: self.ask.steps.clone(),
+            open,
+            joins,
+            taken: taken(tx, self.old, |step| self.name(step)),
+            stuck: tx.stuck.as_ref().map(held).transpose()?,
+            stuck_too: tx.stuck_too.iter().map(held).collect::<Result<_, _>>()?,
+            deadline: self.deadline(walk.draft.moment.now),
+            unique: self.unique(walk, &added)?,
+            added: Arc::new(added),
+        })
+    }
+
+    /// An open step as it is there.
+    fn open(&self, walk: &Walk<'_, '_>, open: &Open, joins: &[Join]) -> Result<Open, Stop> {
+        let step = self.there(&open.step)?;
+        let old = self.old.step(&open.step);
+        if old.map(|step| discriminant(&step.kind)) != Some(discriminant(&step.kind)) {
             let (from, to) = (&open.step, &step.name);
             return Err(cannot(format!("{from} and {to} do not wait for the same kind of thing")));
         }
+        if self.around(&step.name) != chain(joins, open.join) {
+            let (name, version) = (&step.name, self.version);
+            return Err(cannot(format!("{name} lies in other branches in the version {version}")));
+        }
         let by = match &step.kind {
             StepKind::Client { by, .. } => by.as_slice(),
-            _ => &[],
+            StepKind::Call(_) | StepKind::Wait(_) | StepKind::Automatic => &[],
         };
-        opened.push(Open {
+        let due = match (&step.kind, &step.timeout, open.due) {
+            (StepKind::Wait(_), _, due) => due,
+            (_, None, _) => None,
+            // It keeps its time, or is given all of it from now on.
+            (_, Some(_), Some(due)) => Some(due),
+            (_, Some(timeout), None) => Some(walk.after(&timeout.after)?),
+        };
+        let now = walk.draft.moment.now;
+        let reminded = old.map_or(0, |old| super::timers::reminded(open, old, step, now));
+        Ok(Open {
             step: step.name.clone(),
             users: walk.users(by)?,
             roles: inbox_roles(by),
             queued: open.is_client && step.claim.is_some(),
+            due,
+            reminded,
             ..open.clone()
-        });
+        })
     }
-    for join in &tx.joins {
-        let number = usize::try_from(join.all).unwrap_or(usize::MAX);
-        let (was, is) = (old.alls.get(number), new.alls.get(number));
-        let same = was.zip(is).is_some_and(|(was, is)| {
-            was.branches.len() == is.branches.len()
-                && was.branches.iter().zip(&is.branches).all(|(was, is)| name(was) == *is)
-        });
-        if !same {
-            return Err(cannot(format!("its open branches are others in the version {version}")));
+
+    /// The branches around a step there, the outermost first.
+    fn around(&self, step: &StepName) -> Vec<usize> {
+        let around = self.new.around();
+        let around = around.get(step.as_str()).map(Vec::as_slice).unwrap_or_default();
+        around.iter().map(|(all, _)| *all).collect()
+    }
+
+    /// The joins that wait, by the branches that they wait for.
+    fn joins(&self) -> Result<Vec<Join>, Stop> {
+        let others = || {
+            let version = self.version;
+            cannot(format!("its open branches are others in the version {version}"))
+        };
+        let mut joins = Vec::with_capacity(self.tx.joins.len());
+        for join in &self.tx.joins {
+            let number = usize::try_from(join.all).unwrap_or(usize::MAX);
+            let was = self.old.alls.get(number).ok_or_else(others)?;
+            let was: BTreeSet<_> = was.branches.iter().map(|step| self.name(step)).collect();
+            // A step lies in one place only, so no two joins wait for the same branches.
+            let is_it = |all: &All| all.branches.iter().cloned().collect::<BTreeSet<_>>() == was;
+            let all = self.new.alls.iter().position(is_it).ok_or_else(others)?;
+            joins.push(Join { all: u32::try_from(all).unwrap_or(u32::MAX), ..join.clone() });
+        }
+        for join in &joins {
+            let number = usize::try_from(join.all).unwrap_or(usize::MAX);
+            let branch = self.new.alls.get(number).and_then(|all| all.branches.first());
+            let around = branch.map(|branch| self.around(branch)).unwrap_or_default();
+            if around != chain(&joins, Some(join.id)) {
+                return Err(others());
+            }
+        }
+        Ok(joins)
+    }
+
+    /// When it expires there: at the time that it has, or so late from now on as is said there.
+    fn deadline(&self, now: Time) -> Option<Time> {
+        match (self.old.deadline, self.new.deadline) {
+            (_, None) => None,
+            (Some(_), Some(_)) => self.tx.deadline,
+            // After the pivot it would only be told.
+            (None, Some(_)) if self.tx.pivot => None,
+            (None, Some(span)) => Some(now.plus(span)),
         }
     }
-    // What undoes a call is made of its step when it is answered.
-    for call in &tx.calls {
-        if matches!(call.purpose, Purpose::Do { .. }) && !call.state.is_over() {
-            there(&call.step)?;
+
+    /// What keeps others with the same value out: as at the start where the version says the same of
+    /// it, or else by what the data is now.
+    fn unique(
+        &self,
+        walk: &Walk<'_, '_>,
+        added: &Map<String, Value>,
+    ) -> Result<Option<Digest>, Stop> {
+        let source = |definition: &Definition| {
+            definition.unique.as_ref().map(|expr| expr.source().to_owned())
+        };
+        if source(self.old) == source(self.new) {
+            return Ok(self.tx.unique);
         }
+        let mut data = (*self.tx.data).clone();
+        if let Value::Object(data) = &mut data {
+            data.extend(added.clone());
+        }
+        let tx = Tx { version: self.version, data: Arc::new(data), ..self.tx.clone() };
+        super::start::unique(walk.draft, self.new, &tx, &walk.asker)
     }
-    let held = |stuck: &Stuck| -> Result<Stuck, Stop> {
-        Ok(Stuck { step: there(&stuck.step)?.name.clone(), ..stuck.clone() })
-    };
-    let stuck = tx.stuck.as_ref().map(held).transpose()?;
-    let stuck_too = tx.stuck_too.iter().map(held).collect::<Result<_, _>>()?;
-    let taken = taken(tx, old, name);
-    Ok(TxEvent::Migrated {
-        version,
-        steps: ask.steps.clone(),
-        open: opened,
-        taken,
-        stuck,
-        stuck_too,
-        added: Arc::new(added(walk, tx, new)?),
-    })
+}
+
+/// The numbers of the branches that a join lies in and waits for, the outermost first.
+fn chain(joins: &[Join], join: Option<u32>) -> Vec<usize> {
+    let mut chain = Vec::new();
+    let mut next = join;
+    while let Some(join) = next.and_then(|id| joins.iter().find(|join| join.id == id)) {
+        chain.push(usize::try_from(join.all).unwrap_or(usize::MAX));
+        next = join.parent;
+    }
+    chain.reverse();
+    chain
 }
 
 /// How often each step was taken, as they are called there. Of several that are one there all count.

@@ -44,7 +44,7 @@ pub struct Tx {
     /// Its one-time codes.
     pub challenges: Vec<Challenge>,
     /// The steps that were taken and can be undone, in order.
-    pub done: Vec<Done>,
+    pub done: Vec<Arc<Done>>,
     /// How often each step was submitted.
     pub taken: BTreeMap<StepName, u32>,
     /// How often any step was opened.
@@ -52,7 +52,7 @@ pub struct Tx {
     /// Whether its pivot has passed.
     pub pivot: bool,
     /// The row that keeps others with the same `unique` out.
-    pub one: Option<Digest>,
+    pub unique: Option<Digest>,
     /// When it was started.
     pub started_at: Time,
     /// When it was last changed.
@@ -532,12 +532,15 @@ pub enum Undo {
     Withdraw(Arc<str>),
     /// Close the account if it is empty.
     Close(AccountId),
-    /// Take the role again.
+    /// Take the role again; older versions of this program noted no number.
     Revoke(UserId, Role),
-    /// Give the role again.
+    /// Give the role again; older versions of this program noted no number.
     Grant(UserId, Role),
     /// Cancel the transaction that was started, if its pivot has not passed.
     Cancel(TxId),
+    /// Take back the change of a user's role that has this number
+    /// ([`RoleChanges`](crate::engine::RoleChanges)).
+    Role(UserId, Role, u64),
 }
 
 impl Tx {

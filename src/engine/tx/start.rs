@@ -16,7 +16,7 @@ use crate::engine::draft::{Draft, Stop};
 use crate::engine::expr::Made;
 use crate::engine::state::{Fact, Record, Reference};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
-use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
+use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal, json};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
 /// Longest reference, in bytes.
@@ -133,7 +133,7 @@ impl Begin {
             taken: BTreeMap::new(),
             rounds: 0,
             pivot: false,
-            one: None,
+            unique: None,
             started_at: now,
             updated_at: now,
             deadline: definition.deadline.map(|span| now.plus(span)),
@@ -151,7 +151,7 @@ impl Begin {
             schedule,
         };
         tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
-        tx.one = one(draft, &definition, &tx, &asker)?;
+        tx.unique = unique(draft, &definition, &tx, &asker)?;
         draft.emit(crate::engine::Event::Tx {
             tx: id,
             event: Box::new(TxEvent::Started(Box::new(tx))),
@@ -201,13 +201,16 @@ pub(super) fn referred(
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let fact = reference_fact(&definition.name, reference);
-    let input = match &definition.input {
-        Some(schema) => digest(&[&schema.storable(input).to_string()]),
-        None => digest(&[&input.to_string()]),
-    };
+    let stored = definition.input.as_ref().map(|schema| schema.storable(input));
+    let stored = stored.as_ref().unwrap_or(input);
+    let input = digest(&[&json::canonical(stored)]);
+    // As it was written before numbers were compared by what they count.
+    let is_as_written = |known: Digest| known == digest(&[&stored.to_string()]);
     match draft.reference(&fact)? {
         None => Ok(Referred::New(fact, Reference { tx: TxId::new(0), input })),
-        Some(known) if known.input == input => Ok(Referred::Known(known.tx)),
+        Some(known) if known.input == input || is_as_written(known.input) => {
+            Ok(Referred::Known(known.tx))
+        }
         Some(_) => Err(Refusal::ReferenceTaken.into()),
     }
 }
@@ -264,8 +267,8 @@ fn first_data(
     Ok(Value::Object(data))
 }
 
-/// The row that keeps others with the same value out.
-fn one(
+/// The row that keeps others with the same value out, numbers being the same by what they count.
+pub(super) fn unique(
     draft: &Draft<'_>,
     definition: &Definition,
     tx: &Tx,
@@ -275,10 +278,10 @@ fn one(
     let frame = Frame::default();
     let value = match Scene::new(draft, tx, asker, &frame).eval(expr)? {
         Made::Json(Value::Null) => return Ok(None),
-        made => made.into_json().to_string(),
+        made => json::canonical(&made.into_json()),
     };
     let digest = digest(&[&value]);
-    if draft.one(tx.workflow.clone(), digest)?.is_some() {
+    if draft.one(tx.workflow.clone(), digest)?.is_some_and(|other| other != tx.id) {
         return Err(Refusal::AlreadyOpen.into());
     }
     Ok(Some(digest))

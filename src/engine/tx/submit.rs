@@ -406,6 +406,7 @@ pub(in crate::engine) fn repair(
     walk.emit(TxEvent::Retried { skipped })?;
     if tx.ending.is_some() {
         if skips && let Some(done) = tx.done.last() {
+            walk.keep_roles(std::slice::from_ref(done))?;
             walk.emit(TxEvent::StepUndone { step: done.step.clone() })?;
         }
         walk.undo_all()?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::call::waits_for_call;
 use super::event::TxEvent;
 use super::record::{Done, Open, Purpose, Status, Tx, TxHold};
 use super::scene::{Asker, Frame};
@@ -12,6 +13,9 @@ use crate::engine::state::{Timer, TimerOf};
 use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
 use crate::types::{HoldId, Span, StepName, Time, TxId};
 
+/// From one part of what is undone to the next: each is a commit of its own.
+const PAUSE: Span = Span::from_ms(1);
+
 /// Something that is due.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
@@ -19,12 +23,14 @@ enum Due {
     Deadline,
     /// The end of a hold.
     Hold(HoldId),
-    /// A reminder of the step at this place.
-    Reminder(u32),
+    /// A reminder of the step at this place, by its number among the step's reminders.
+    Reminder(u32, u32),
     /// The end of the step at this place.
     Step(u32),
     /// The end of the wait for a callback.
     Callback(u32),
+    /// The next part of what is undone.
+    Undo,
 }
 
 /// When its timer must fire next.
@@ -35,32 +41,67 @@ pub(super) fn next_due(tx: &Tx, definition: &Definition) -> Option<Time> {
 /// What is due first. Of what is due at the same time: the deadline, holds, reminders, steps, each
 /// in the order in which it came to be.
 fn earliest(tx: &Tx, definition: &Definition) -> Option<(Time, Due)> {
-    if tx.status.is_ended() || tx.ending.is_some() || tx.status == Status::Stuck || tx.paused {
-        return None;
-    }
+    all_due(tx, definition).min()
+}
+
+/// Everything that is due at some time, in no order.
+fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)> {
+    let rests =
+        tx.status.is_ended() || tx.ending.is_some() || tx.status == Status::Stuck || tx.paused;
+    let undoes = tx.ending.is_some() && tx.status == Status::Compensating && !waits_for_call(tx);
+    let undo = undoes.then(|| (tx.updated_at.plus(PAUSE), Due::Undo));
     let deadline = tx.deadline.map(|at| (at, Due::Deadline));
     let holds = tx.holds.iter().filter(|held| held.hold.status == HoldStatus::Held && !tx.pivot);
     let holds = holds
         .filter_map(|held| held.hold.expires_at.map(|at| (at, Due::Hold(held.hold.id.clone()))));
     let reminders = tx.open.iter().filter_map(|open| {
         let (after, _) = reminder(definition.step(&open.step)?, open.reminded)?;
-        Some((open.opened_at.plus(after), Due::Reminder(open.place)))
+        Some((open.opened_at.plus(after), Due::Reminder(open.place, open.reminded)))
     });
-    let steps = tx.open.iter().filter_map(|open| Some((open.due?, Due::Step(open.place))));
+    // The version may be another than the one in which the step opened, and lead nowhere then.
+    let ends = move |open: &&Open| definition.step(&open.step).is_some_and(has_end);
+    let steps = tx.open.iter().filter(ends);
+    let steps = steps.filter_map(|open| Some((open.due?, Due::Step(open.place))));
     let callbacks =
         super::call::callbacks_due(tx).map(|(until, number)| (until, Due::Callback(number)));
-    deadline.into_iter().chain(holds).chain(reminders).chain(steps).chain(callbacks).min()
+    let all = deadline.into_iter().chain(holds).chain(reminders).chain(steps).chain(callbacks);
+    all.filter(move |_| !rests).chain(undo)
 }
 
-/// The reminder of a step with this number, all its reminders in the order of their times.
-fn reminder(step: &Step, number: u32) -> Option<(Span, &Remind)> {
+/// Whether something happens when the time of this step is up.
+const fn has_end(step: &Step) -> bool {
+    matches!(step.kind, StepKind::Wait(_)) || step.timeout.is_some()
+}
+
+/// All reminders of a step, in the order of their times.
+fn reminders(step: &Step) -> Vec<(Span, &Remind)> {
     let mut all: Vec<_> = step
         .remind
         .iter()
         .flat_map(|remind| remind.after.iter().map(move |after| (*after, remind)))
         .collect();
     all.sort_by_key(|(after, _)| *after);
-    all.get(usize::try_from(number).ok()?).copied()
+    all
+}
+
+/// The reminder of a step with this number.
+fn reminder(step: &Step, number: u32) -> Option<(Span, &Remind)> {
+    reminders(step).get(usize::try_from(number).ok()?).copied()
+}
+
+/// How many of a step's reminders are behind it once the step is another one's: those that were sent
+/// under the old one, known by their times, and those that are new and whose time has passed.
+pub(super) fn reminded(open: &Open, old: &Step, new: &Step, now: Time) -> u32 {
+    let old = reminders(old);
+    let sent = old.len().min(usize::try_from(open.reminded).unwrap_or(usize::MAX));
+    let (sent, due) = old.split_at(sent);
+    let last = sent.last().map(|(after, _)| *after);
+    let behind = reminders(new).into_iter().take_while(|(after, _)| {
+        let is_due = due.iter().any(|(other, _)| other == after);
+        let is_sent = last.is_some_and(|last| *after <= last);
+        !is_due && (is_sent || open.opened_at.plus(*after) <= now)
+    });
+    u32::try_from(behind.count()).unwrap_or(u32::MAX)
 }
 
 /// Lets a transaction's timer fire: one thing that is due at that time, and then its timer is set
@@ -75,19 +116,22 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
     let asker = Asker::system();
     let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
     let Some((at, what)) = earliest(walk.tx()?, &definition) else { return walk.settle() };
+    let happened = walk.draft.events();
     if at <= walk.draft.moment.now {
         let before = walk.draft.savepoint();
         match happen(&mut walk, &what).and_then(|()| walk.settle()) {
             Ok(()) => {}
             Err(Stop::Refused(refusal)) => {
                 // What cannot go on ends, or waits for an operator; it never fires for ever.
-                walk.turn_back(before.clone());
+                walk.turn_back(before);
                 let (step, join) =
                     stage(walk.tx()?, &what).unwrap_or_else(|| (definition.first.clone(), None));
                 let ended = match what {
-                    Due::Reminder(place) => {
+                    Due::Reminder(place, _) => {
                         walk.emit(TxEvent::Reminded { place, step: step.clone(), done: None })
                     }
+                    // It ends already, so there is nothing to give up.
+                    Due::Undo => walk.stick(&step, join, &refusal),
                     _ => walk.give_up(&step, join, &refusal),
                 };
                 match ended.and_then(|()| walk.settle()) {
@@ -105,6 +149,15 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
     } else {
         walk.settle()?;
     }
+    let now = walk.draft.moment.now;
+    if what == Due::Undo && walk.draft.events() == happened {
+        // Others have used up what may be undone in this commit.
+        let (status, timer_at) = (walk.tx()?.status, Some(now.plus(PAUSE)));
+        return walk.emit(TxEvent::Settled { status, timer_at });
+    }
+    if at <= now && earliest(walk.tx()?, &definition) == Some((at, what)) {
+        return pass_over(&mut walk, &definition);
+    }
     // Something else may be due at the very same time.
     if walk.tx()?.timer_at == Some(due) {
         walk.draft.arm(Timer { due, what: TimerOf::Tx(id) });
@@ -112,9 +165,20 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
     Ok(())
 }
 
+/// Sets the timer to what is due later than now. What is due now came to nothing and would come to
+/// nothing at each further try: without this the timer would fire for ever, and nothing else would
+/// happen any more.
+fn pass_over(walk: &mut Walk<'_, '_>, definition: &Definition) -> Result<(), Stop> {
+    let now = walk.draft.moment.now;
+    let tx = walk.tx()?;
+    let status = tx.status;
+    let timer_at = all_due(tx, definition).map(|(at, _)| at).filter(|at| *at > now).min();
+    walk.emit(TxEvent::Settled { status, timer_at })
+}
+
 fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
     let open = match what {
-        Due::Reminder(place) | Due::Step(place) => tx.at(*place),
+        Due::Reminder(place, _) | Due::Step(place) => tx.at(*place),
         Due::Callback(number) => {
             let call = tx.call(*number)?;
             let open = match call.purpose {
@@ -124,6 +188,7 @@ fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
             return Some((call.step.clone(), open.and_then(|open| open.join)));
         }
         Due::Deadline | Due::Hold(_) => tx.open.first(),
+        Due::Undo => return tx.done.last().map(|done| (done.step.clone(), None)),
     };
     open.map(|open| (open.step.clone(), open.join))
 }
@@ -133,9 +198,10 @@ fn happen(walk: &mut Walk<'_, '_>, what: &Due) -> Result<(), Stop> {
         Due::Deadline if walk.tx()?.pivot => walk.emit(TxEvent::DeadlinePassed),
         Due::Deadline => walk.compensate(Status::Expired, "deadline".into()),
         Due::Hold(id) => expire(walk, id),
-        Due::Reminder(place) => remind(walk, *place),
+        Due::Reminder(place, _) => remind(walk, *place),
         Due::Step(place) => time_out(walk, *place),
         Due::Callback(number) => super::call::callback_late(walk, *number),
+        Due::Undo => walk.undo_all(),
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::event::TxEvent;
-use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx};
+use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx, Undo};
 use super::scene::{Asker, Frame, Scene};
-use crate::engine::draft::{Changes, Draft, Stop};
+use crate::engine::draft::{Draft, Stop, UNDO_MAX};
 use crate::engine::expr::Made;
+use crate::engine::trail::Savepoint;
 use crate::engine::workflow::{
     By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
 };
@@ -108,7 +109,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// Back to what was changed then, to go another way, which may take as much work as the first.
-    pub(super) fn turn_back(&mut self, before: Changes) {
+    pub(super) fn turn_back(&mut self, before: Savepoint) {
         self.draft.back_to(before);
         self.chain = 0;
         self.steps.set(0);
@@ -307,7 +308,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// The time after a span that a template makes.
-    fn after(&self, span: &Template) -> Result<Time, Stop> {
+    pub(super) fn after(&self, span: &Template) -> Result<Time, Stop> {
         let made = self.look(&Frame::default(), |scene| scene.make(span))?;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
         match span {
@@ -403,6 +404,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.at = step.name.clone();
         let mut undo = Vec::new();
         self.effects(&step.effects, frame, &mut undo)?;
+        super::bounds::must_take_undo(self.tx()?, undo.len())?;
         // After the pivot nothing is undone any more.
         let is_final = step.pivot || self.tx()?.pivot;
         let calls = if is_final { Vec::new() } else { self.undoing(step, frame)? };
@@ -549,6 +551,8 @@ impl<'a, 'd> Walk<'a, 'd> {
     /// Ends it well: what is still held is released. A call whose step was closed before it was
     /// answered is nobody's part of this end: its answer is waited for, and it is taken back.
     fn end(&mut self, status: Status, outcome: Arc<str>) -> Result<(), Stop> {
+        let done = self.tx()?.done.clone();
+        self.keep_roles(&done)?;
         if self.tx()?.done.iter().any(|done| done.left) || self.waits_for_call()? {
             self.emit(TxEvent::CompensationBegan(Ending { status, outcome }))?;
             return self.undo_all();
@@ -571,23 +575,31 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.undo_all()
     }
 
-    /// Goes on undoing until nothing is left, or something cannot be undone.
+    /// Goes on undoing until nothing is left, something cannot be undone, or it is as much as one
+    /// commit undoes: then the timer goes on with it ([`super::timers`]).
     pub(super) fn undo_all(&mut self) -> Result<(), Stop> {
         if self.waits_for_call()? {
             return Ok(());
         }
         while let Some(done) = self.tx()?.done.last().cloned() {
+            let Some(left) = self.undo_portion(&done) else { return Ok(()) };
+            self.foresee(&done.undo[left..])?;
             let before = self.draft.savepoint();
-            let undone = done.undo.iter().rev().try_for_each(|undo| self.undo(undo));
+            let undone = done.undo[left..].iter().rev().try_for_each(|undo| self.undo(undo));
             match undone {
                 Ok(()) => match done.calls.first() {
-                    None => self.emit(TxEvent::StepUndone { step: done.step })?,
-                    Some(ask) => {
+                    None if left == 0 => {
+                        self.emit(TxEvent::StepUndone { step: done.step.clone() })?;
+                    }
+                    ask => {
                         if !done.undo.is_empty() {
                             let step = done.step.clone();
-                            self.emit(TxEvent::EffectsUndone { step })?;
+                            self.emit(TxEvent::EffectsUndone { step, left })?;
                         }
-                        return self.undo_by_call(&done, ask);
+                        match ask.filter(|_| left == 0) {
+                            Some(ask) => return self.undo_by_call(&done, ask),
+                            None => return Ok(()),
+                        }
                     }
                 },
                 // Another transaction of this commit is on its way: not now, but not never.
@@ -607,6 +619,33 @@ impl<'a, 'd> Walk<'a, 'd> {
         let Some(Ending { status, outcome }) = ending else { return Ok(()) };
         self.release_holds()?;
         self.emit(TxEvent::Ended { status, outcome })
+    }
+
+    /// Counts the effects of a step that are undone now and says how many of them are left; `None`:
+    /// none is undone in this commit. Those of one step are undone together as long as one commit takes them.
+    fn undo_portion(&mut self, done: &Done) -> Option<usize> {
+        // A step without effects here is work too.
+        let all: usize = done.undo.iter().map(weight).sum::<usize>().max(1);
+        let most = (UNDO_MAX / self.draft.moment.portion).max(1);
+        let room = self.draft.undo_left();
+        if all <= room {
+            self.draft.count_undone(all);
+            return Some(0);
+        }
+        if room < most {
+            return None;
+        }
+        let mut taken = 0;
+        let mut left = done.undo.len();
+        for undo in done.undo.iter().rev() {
+            if taken > 0 && taken + weight(undo) > room {
+                break;
+            }
+            taken += weight(undo);
+            left -= 1;
+        }
+        self.draft.count_undone(room);
+        Some(left)
     }
 
     /// Refuses what has made the transaction too large. Undoing is never too much: what it keeps of
@@ -632,6 +671,14 @@ impl<'a, 'd> Walk<'a, 'd> {
             return Ok(());
         }
         self.emit(TxEvent::Settled { status, timer_at })
+    }
+}
+
+/// How much work it is to undo an effect: to cancel another transaction is as much as a request.
+const fn weight(undo: &Undo) -> usize {
+    match undo {
+        Undo::Cancel(_) => 8,
+        _ => 1,
     }
 }
 
