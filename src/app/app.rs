@@ -14,10 +14,12 @@ use super::feed::Feed;
 use super::job::{Done, End, Job, Work};
 use super::passwords::Passwords;
 use super::queue::Queue;
+use super::read_pool::ReadPool;
 use super::waiters::Waiters;
+use super::work_queue::Places;
 use super::{
-    Answered, Client, Envelope, Fingerprint, Hook, Idempotency, OpenError, Opened, Render, Secret,
-    Settings, Stopped,
+    Answered, Client, Envelope, Fingerprint, Hook, Idempotency, MemoryBudget, OpenError, Opened,
+    Render, Secret, Settings, Stopped,
 };
 use crate::engine::{
     Actor, ChallengeKey, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor,
@@ -45,6 +47,9 @@ pub struct App {
     pub(super) clock: Arc<Clock>,
     pub(super) caches: Arc<Caches>,
     pub(super) passwords: Passwords,
+    pub(super) reads: ReadPool,
+    pub(super) memory: MemoryBudget,
+    pub(super) places: Places,
     pub(super) hooks: Vec<Hook>,
     pub(super) feed: Arc<Feed>,
     pub(super) bell: Arc<super::bell::Bell>,
@@ -93,7 +98,12 @@ impl App {
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
         let queue = Queue::start(executor, stop.clone()).map_err(no_thread)?;
         let passwords = Passwords::start(password_cost).map_err(no_thread)?;
-        let feed = Arc::new(Feed::new(Arc::clone(&store), Arc::clone(&definitions)));
+        let reads = ReadPool::start().map_err(no_thread)?;
+        let feed = Arc::new(Feed::new(
+            Arc::clone(&store),
+            Arc::clone(&definitions),
+            memory.log_cache_bytes(),
+        ));
         let tail = tokio::spawn(Arc::clone(&feed).run());
         let app = Arc::new(Self {
             store,
@@ -103,6 +113,9 @@ impl App {
             clock,
             caches,
             passwords,
+            reads,
+            memory,
+            places: Places::default(),
             hooks,
             feed,
             bell,
@@ -124,6 +137,7 @@ impl App {
         if timeout(LEAVE_TIME, self.feed.emptied()).await.is_err() {
             tracing::warn!("somebody still follows the feed");
         }
+        self.reads.close();
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(tail) = tail {
             tail.abort();
@@ -136,6 +150,18 @@ impl App {
     #[must_use]
     pub fn now(&self) -> Time {
         self.clock.now()
+    }
+
+    /// The threads for reads that may take a while.
+    #[must_use]
+    pub const fn reads(&self) -> &ReadPool {
+        &self.reads
+    }
+
+    /// The memory that all of it may take.
+    #[must_use]
+    pub const fn memory(&self) -> MemoryBudget {
+        self.memory
     }
 
     /// The rules that the application was opened with.

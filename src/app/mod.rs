@@ -46,6 +46,8 @@ mod memory;
 mod passwords;
 mod prepare;
 mod queue;
+mod read_budget;
+mod read_pool;
 mod reads;
 mod secret;
 pub mod signature;
@@ -53,9 +55,11 @@ mod stuck;
 mod sweep;
 mod tasks;
 mod transactions;
+mod tx_list;
 mod unknowns;
 mod waiters;
 mod webhooks;
+mod work_queue;
 
 #[cfg(test)]
 mod tests;
@@ -69,15 +73,17 @@ pub use bell::CallFigures;
 pub(crate) use calls::unless_it_panics;
 pub use calls::{CallSettings, Calls, DueCalls};
 pub use feed::{
-    EventId, EventPage, FeedEvent, Followed, Follower, Head, HistoryPage, ProofReader, Scope,
-    Teller,
+    EventId, EventPage, FeedEvent, Followed, Follower, Head, HistoryPage, NoSeat, ProofReader,
+    Scope, Teller,
 };
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use memory::MemoryBudget;
 pub use passwords::Cost;
+pub use read_budget::PAGE_BYTES_MAX;
+pub use read_pool::{NotTaken, ReadPool};
 pub use secret::Secret;
-pub use transactions::TxFilter;
+pub use tx_list::TxFilter;
 pub use unknowns::Unknown;
 pub use webhooks::WebhookWatch;
 

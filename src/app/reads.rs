@@ -1,13 +1,14 @@
 //! What can be asked for without changing anything. All of it shows what is durable.
 
 use super::app::App;
+use super::read_budget::PAGE_BYTES_MAX;
 use super::{PageAsk, PageOf};
 use crate::engine::{
     Actor, Command, Data, EMPTY, Fact, KeyView, Record, Refusal, SessionView, User, UserRef,
     UserView,
 };
 use crate::records::{DecodeError, Key, ReadError, read_fact, value};
-use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
+use crate::store::{KeyRange, Order, View};
 use crate::types::{KeyId, Revision, Role, SessionId, UserId, Username};
 
 impl App {
@@ -108,11 +109,12 @@ impl App {
     ) -> Result<PageOf<UserView, UserId>, Refusal> {
         self.must_see_all(actor, "GET /v1/users")?;
         let after = page.after.map(|id| Key::User(id).encode());
-        let rows = self.guard(self.page(Key::USERS, after, page.limit, |key| match key {
-            Key::User(id) => Some(Fact::User(id)),
-            _ => None,
-        }))?;
-        Ok(into_page(rows, page.limit, |record, revision| match record {
+        let (rows, more) =
+            self.guard(self.page(Key::USERS, after, page.limit, |key| match key {
+                Key::User(id) => Some(Fact::User(id)),
+                _ => None,
+            }))?;
+        Ok(into_page(rows, more, |record, revision| match record {
             Record::User(user) => Some((user.id, user.view(revision))),
             _ => None,
         }))
@@ -129,11 +131,12 @@ impl App {
     ) -> Result<PageOf<KeyView, KeyId>, Refusal> {
         self.must_see_all(actor, "GET /v1/api-keys")?;
         let after = page.after.map(|id| Key::ApiKey(id).encode());
-        let rows = self.guard(self.page(Key::API_KEYS, after, page.limit, |key| match key {
-            Key::ApiKey(id) => Some(Fact::Key(id)),
-            _ => None,
-        }))?;
-        Ok(into_page(rows, page.limit, |record, revision| match record {
+        let (rows, more) =
+            self.guard(self.page(Key::API_KEYS, after, page.limit, |key| match key {
+                Key::ApiKey(id) => Some(Fact::Key(id)),
+                _ => None,
+            }))?;
+        Ok(into_page(rows, more, |record, revision| match record {
             Record::Key(key) => Some((key.id, key.view(revision))),
             _ => None,
         }))
@@ -233,22 +236,21 @@ impl App {
         }))
     }
 
-    /// A page of one kind of record, newest first, and one more row if there is one.
+    /// A page of one kind of record, newest first, of bounded size, and whether there are more.
     fn page(
         &self,
         prefix: &[u8],
         after: Option<Vec<u8>>,
         limit: usize,
         fact: impl Fn(Key) -> Option<Fact>,
-    ) -> Result<Vec<(Record, Revision)>, ReadError> {
+    ) -> Result<(Vec<(Record, Revision)>, bool), ReadError> {
         let mut range = KeyRange::prefix(prefix);
         if let Some(after) = after {
             range = range.before(after.into());
         }
-        let mut records = Vec::new();
-        // A page of the store may hold fewer rows than asked for and still have a next one.
-        while records.len() <= limit {
-            let wanted = (limit + 1 - records.len()).min(PAGE_ROWS_MAX);
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        loop {
+            let wanted = (limit - records.len()).min(RECORDS_AT_ONCE);
             let page = self.store.scan(View::Committed, &range, Order::Descending, wanted)?;
             for row in page.rows {
                 let what = || DecodeError {
@@ -256,16 +258,21 @@ impl App {
                     what: "no such key is written".to_owned(),
                 };
                 let fact = Key::decode(&row.key).and_then(&fact).ok_or_else(what)?;
+                bytes += row.value.len();
                 records.push((value::decode(&fact, &row.value)?, row.revision));
             }
             match page.next {
-                Some(next) => range = range.before(next),
-                None => break,
+                Some(next) if records.len() < limit && bytes < PAGE_BYTES_MAX => {
+                    range = range.before(next);
+                }
+                next => return Ok((records, next.is_some())),
             }
         }
-        Ok(records)
     }
 }
+
+/// Rows of records that are read at once: users and keys have some 20 KiB at most.
+const RECORDS_AT_ONCE: usize = 64;
 
 fn no_data(revision: Revision) -> Data {
     Data { json: EMPTY.into(), revision }
@@ -273,13 +280,12 @@ fn no_data(revision: Revision) -> Data {
 
 fn into_page<T, I: Copy>(
     rows: Vec<(Record, Revision)>,
-    limit: usize,
+    more: bool,
     view: impl Fn(Record, Revision) -> Option<(I, T)>,
 ) -> PageOf<T, I> {
-    let more = rows.len() > limit;
     let mut last = None;
-    let mut items = Vec::with_capacity(limit.min(rows.len()));
-    for (record, revision) in rows.into_iter().take(limit) {
+    let mut items = Vec::with_capacity(rows.len());
+    for (record, revision) in rows {
         if let Some((id, item)) = view(record, revision) {
             last = Some(id);
             items.push(item);

@@ -1,11 +1,15 @@
 //! What goes on by itself over many commits, as operators and administrators see it.
 
 use super::app::App;
+use super::read_budget::PAGE_BYTES_MAX;
 use super::{PageAsk, PageOf};
 use crate::engine::{Actor, Fact, Job, Record, Refusal, Schedule};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, View};
 use crate::types::{JobId, Role, ScheduleId};
+
+/// Schedules that are read at once: each may hold an input of some 60 KiB.
+const SCHEDULES_AT_ONCE: usize = 16;
 
 impl App {
     /// What is done to many transactions, and how far it is.
@@ -45,15 +49,26 @@ impl App {
         if let Some(after) = page.after {
             range = range.before(Key::Schedule(after).encode().into());
         }
-        let rows = self.store.scan(View::Committed, &range, Order::Descending, page.limit);
-        let rows = self.guard(rows.map_err(ReadError::from))?;
-        let mut items = Vec::new();
-        for row in &rows.rows {
-            if let Some(Key::Schedule(id)) = Key::decode(&row.key) {
-                items.push(self.schedule(id)?);
+        let (mut items, mut bytes) = (Vec::<Schedule>::new(), 0);
+        loop {
+            let wanted = (page.limit - items.len()).min(SCHEDULES_AT_ONCE);
+            let rows = self.store.scan(View::Committed, &range, Order::Descending, wanted);
+            let rows = self.guard(rows.map_err(ReadError::from))?;
+            for row in &rows.rows {
+                if let Some(Key::Schedule(id)) = Key::decode(&row.key) {
+                    bytes += row.value.len();
+                    items.push(self.schedule(id)?);
+                }
+            }
+            match rows.next {
+                Some(next) if items.len() < page.limit && bytes < PAGE_BYTES_MAX => {
+                    range = range.before(next);
+                }
+                next => {
+                    let last = items.last().map(|last| last.id);
+                    return Ok(PageOf { items, next: last.filter(|_| next.is_some()) });
+                }
             }
         }
-        let next = items.last().map(|last| last.id).filter(|_| rows.next.is_some());
-        Ok(PageOf { items, next })
     }
 }

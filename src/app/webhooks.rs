@@ -5,12 +5,16 @@ use std::ops::Bound;
 use tokio::sync::watch;
 
 use super::app::App;
+use super::read_budget::PAGE_BYTES_MAX;
 use super::signature::SigningKey;
 use super::{EventId, FeedEvent};
 use crate::engine::{Actor, DeadLetter, Fact, Lag, Record, Refusal, Webhook};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{Revision, TxId, WebhookId};
+
+/// Dead letters that are read at once: each may hold an event of some 60 KiB.
+const LETTERS_AT_ONCE: usize = 16;
 
 /// Sees that a subscription was made, changed by its administrator or deleted. It is not the feed:
 /// while there is no subscription, nothing reads the log for it.
@@ -83,18 +87,27 @@ impl App {
         self.webhook(id)?;
         let mut range = KeyRange::prefix(&Key::dead_letters_of(id));
         range.from = Bound::Excluded(Key::DeadLetter(id, after).encode().into());
-        let page = self.store.scan(View::Committed, &range, Order::Ascending, limit);
-        let page = self.guard(page.map_err(ReadError::from))?;
-        let mut found = Vec::new();
-        for row in &page.rows {
-            if let Some(Key::DeadLetter(id, number)) = Key::decode(&row.key)
-                && let Some((Record::DeadLetter(letter), _)) =
-                    self.fact(&Fact::DeadLetter((id, number)))?
-            {
-                found.push(letter);
+        let (mut found, mut bytes) = (Vec::<DeadLetter>::new(), 0);
+        loop {
+            let wanted = (limit - found.len()).min(LETTERS_AT_ONCE);
+            let page = self.store.scan(View::Committed, &range, Order::Ascending, wanted);
+            let page = self.guard(page.map_err(ReadError::from))?;
+            for row in &page.rows {
+                if let Some(Key::DeadLetter(id, number)) = Key::decode(&row.key)
+                    && let Some((Record::DeadLetter(letter), _)) =
+                        self.fact(&Fact::DeadLetter((id, number)))?
+                {
+                    bytes += letter.body.len() + letter.error.len();
+                    found.push(letter);
+                }
+            }
+            match page.next {
+                Some(next) if found.len() < limit && bytes < PAGE_BYTES_MAX => {
+                    range.from = Bound::Excluded(next);
+                }
+                next => return Ok((found, next.is_some())),
             }
         }
-        Ok((found, page.next.is_some()))
     }
 
     /// The keys that sign for a subscription now, the newest first. They are derived from the

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tx::OwnerId;
 use crate::types::{
     HookName, KeyId, Role, SessionId, TokenHash, TxId, UserId, UserPattern, Username, WorkflowName,
 };
@@ -98,6 +99,19 @@ impl Actor {
         match self {
             Self::Session(session) => session.user.as_ref(),
             Self::Nobody | Self::Key(_) | Self::Hook(_) | Self::Workflow(..) | Self::System => None,
+        }
+    }
+
+    /// The id by which lists and limits know it: of a user that of all sessions together.
+    #[must_use]
+    pub fn owner_id(&self) -> Option<OwnerId> {
+        match self {
+            Self::Session(session) => Some(match &session.user {
+                Some(user) => OwnerId::User(user.id),
+                None => OwnerId::Session(session.session),
+            }),
+            Self::Key(key) => Some(OwnerId::Key(key.key.id)),
+            Self::Nobody | Self::Hook(_) | Self::Workflow(..) | Self::System => None,
         }
     }
 

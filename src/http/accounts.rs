@@ -290,8 +290,13 @@ pub(super) const LIST: Doc = Doc {
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let prefix = call.query.get("prefix").unwrap_or_default();
     let page = call.api.app.accounts(call.actor(), prefix, &lists::ask(&call.query)?)?;
-    let items = page.items.iter().map(|(account, revision)| Shown::new(account, *revision, true));
-    Reply::json(&Page { items: items.collect(), next_cursor: lists::cursor(page.next) })
+    let (items, next_cursor) = lists::bounded(
+        &page.items,
+        page.next,
+        |(account, _)| account.id.clone(),
+        |(account, revision)| Shown::new(account, *revision, true),
+    );
+    Reply::json(&Page { items, next_cursor })
 }
 
 pub(super) const SHOW: Doc = Doc {

@@ -31,6 +31,7 @@ use super::input::{self, Media, Query};
 use super::json;
 use super::problem::{Code, Problem};
 use super::rates::Standing;
+use super::reading;
 use super::reply::Reply;
 use super::route::{Describe, Handler, Route, Verb};
 use super::schemas::object;
@@ -40,6 +41,9 @@ use super::trie::Parameters;
 use crate::app::{Access, Idempotency};
 use crate::engine::{Actor, Command};
 use crate::types::{SessionId, Token, UserId};
+
+/// The parameter that asks for a revision of the past.
+const AS_OF: &str = "as_of";
 
 /// The name of what no route answers, in the metrics.
 const NO_ROUTE: RoutePattern = RoutePattern("none");
@@ -234,17 +238,39 @@ where
     }
     match route.handler {
         Handler::Page(answer) => Ok(answer(&call)),
+        // What was is looked for in the log.
+        Handler::Now(answer) if call.query.get(AS_OF).is_some() => {
+            Box::pin(read(call, answer)).await
+        }
         Handler::Now(answer) => match answer(&call) {
             Err(problem) if problem.code == Code::NotAllowed => {
                 Err(Box::pin(note_denial(call, problem)).await)
             }
             answered => answered,
         },
+        // Boxed: its room would be made and moved for every request.
+        Handler::Read(answer) => Box::pin(read(call, answer)).await,
         Handler::Act(act) => {
             let Act { command, write } = act(&call)?;
             Ok(call.execute(command, write).await)
         }
         Handler::Later(answer) => answer(call).await,
+    }
+}
+
+/// Answers on the threads for reads, in the actor's turn, and counts the answer until it is sent.
+async fn read(call: Call, answer: fn(&Call) -> Result<Reply, Problem>) -> Result<Reply, Problem> {
+    let api = Arc::clone(&call.api);
+    let actor = call.actor().clone();
+    let done = api.app.reads().run(&actor, move || {
+        let answered = answer(&call);
+        (call, answered)
+    });
+    let (call, answered) = done.await?;
+    match answered {
+        Err(problem) if problem.code == Code::NotAllowed => Err(note_denial(call, problem).await),
+        Err(problem) => Err(problem),
+        Ok(reply) => reading::counted(&api, &actor, reply).await,
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/inbox`: work that is claimed from a queue.
 
+use std::sync::Arc;
+
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
@@ -44,7 +46,9 @@ pub(super) const CLAIM: Doc = Doc {
     tag: "transactions",
     summary: "Claims transactions in which a step waits, those that waited longest first",
     text: "For workers: whoever asks, nobody gets what somebody else has claimed. A claim lapses by \
-           itself; then the step can be claimed again.",
+           itself; then the step can be claimed again. One claim looks at a bounded number of \
+           transactions and takes a bounded number of bytes: it may find fewer than `limit`, even \
+           none, where more wait; asked again, it goes on behind those that it has looked at.",
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Claim>)],
@@ -62,7 +66,12 @@ pub(super) const CLAIM: Doc = Doc {
 
 pub(super) async fn claim(call: Call) -> Result<Reply, Problem> {
     let Claim { workflow, step, limit, r#for } = call.json()?;
-    let ask = QueueAsk { workflow, step, limit: limit.unwrap_or(1), span: r#for };
+    let (limit, candidates) = (limit.unwrap_or(1), Vec::new());
+    let mut ask = QueueAsk { workflow, step, limit, span: r#for, candidates };
+    // What may be claimed is looked for here, so that the executor looks only at the few found.
+    let (app, actor, asked) = (Arc::clone(&call.api.app), call.actor().clone(), ask.clone());
+    let look = move || app.claimable(&actor, &asked);
+    ask.candidates = call.api.app.reads().run(call.actor(), look).await??;
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::Claimed { views } => {
             Reply::json(&Claimed { items: views.iter().map(Shown::new).collect() })

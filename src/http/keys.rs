@@ -135,8 +135,9 @@ pub(super) const LIST: Doc = Doc {
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let page = call.api.app.keys(call.actor(), lists::ask(&call.query)?)?;
-    let items = page.items.iter().map(|key| Shown::new(key, None)).collect();
-    Reply::json(&Page { items, next_cursor: lists::cursor(page.next) })
+    let (after, shown) = (|key: &KeyView| key.id, |key| Shown::new(key, None));
+    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, shown);
+    Reply::json(&Page { items, next_cursor })
 }
 
 pub(super) const REVOKE: Doc = Doc {

@@ -2,6 +2,7 @@
 //! Server-Sent Events; and a transaction's history.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,12 +18,16 @@ use super::call::Call;
 use super::flow::Flow;
 use super::input::{parameter, preferred};
 use super::problem::{Code, Problem};
+use super::reading;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
 use super::schemas::{event_id, text};
+use super::unread::UnreadOf;
 use super::users;
-use crate::app::{App, EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, Scope};
-use crate::engine::{Actor, Refusal};
+use crate::app::{
+    App, EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, NoSeat, Scope,
+};
+use crate::engine::Refusal;
 use crate::types::{Time, TxId};
 
 /// A comment is sent after so long a silence: less than proxies cut silent connections after.
@@ -31,33 +36,25 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// How long a reader may leave what it is sent; then the stream ends and it can resume.
 const SLOW_TIME: Duration = Duration::from_secs(20);
 
-/// What waits for a reader: so many pieces of about [`PIECE_BYTES`].
-const PIECES_MAX: usize = 8;
+/// Maximum number of pieces of about [`PIECE_BYTES`] that wait for a reader.
+const PIECES_MAX: usize = 2;
 
 /// Bytes after which a piece goes out.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// Most that follow at a time, in all: as many as there are connections. What waits for one may
-/// be some 100 KiB, and one connection of HTTP/2 can carry a hundred.
-const FOLLOWERS_MAX: usize = super::server::limits::CONNECTIONS;
-
-/// Most of one actor: above what pages, workers and a load generator have open, and a small part
-/// of all, so that nobody keeps the others from following.
-const FOLLOWERS_PER_ACTOR_MAX: usize = 1024;
-
 /// When it is worth to try again: streams end when somebody closes a page.
 const FULL_RETRY_S: u32 = 10;
 
-/// Refuses one more follower where there are too many.
-pub(super) fn must_have_room(app: &App, actor: &Actor) -> Result<(), Problem> {
-    if app.followers_of(actor) >= FOLLOWERS_PER_ACTOR_MAX {
-        let what = format!("at most {FOLLOWERS_PER_ACTOR_MAX} streams and sockets at a time");
-        return Err(Problem::new(Code::RateLimited, what).retry_after(FULL_RETRY_S));
+impl From<NoSeat> for Problem {
+    fn from(full: NoSeat) -> Self {
+        match full {
+            NoSeat::Actor(most) => {
+                let what = format!("at most {most} streams, sockets and waits at a time");
+                Self::new(Code::RateLimited, what).retry_after(FULL_RETRY_S)
+            }
+            NoSeat::All => Self::plain(Code::Busy).retry_after(FULL_RETRY_S),
+        }
     }
-    if app.followers() >= FOLLOWERS_MAX {
-        return Err(Problem::plain(Code::Busy).retry_after(FULL_RETRY_S));
-    }
-    Ok(())
 }
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -209,14 +206,18 @@ pub(super) const EVENTS: Doc = Doc {
 pub(super) async fn events(call: Call) -> Result<Reply, Problem> {
     let after = after(&call)?;
     if !wants_page(&call) {
-        must_have_room(&call.api.app, call.actor())?;
-        let follower = call.api.app.follow(call.access.actor, Scope::All, after);
-        return Ok(stream(follower));
+        let events = call.api.events.of(call.actor());
+        let follower = call.api.app.follow(call.access.actor, Scope::All, after)?;
+        return Ok(stream(follower, events));
     }
-    let after = after.unwrap_or(EventId::START);
-    let page = call.api.app.events(call.actor(), after, call.query.limit()?)?;
-    let EventPage { items, next_after, resync, more } = page;
-    shown_page(&items, next_after, resync, more)
+    let (after, limit) = (after.unwrap_or(EventId::START), call.query.limit()?);
+    let actor = call.actor().clone();
+    let read = move |app: &Arc<App>| {
+        let page = app.events(&actor, after, limit)?;
+        let EventPage { items, next_after, resync, more } = page;
+        shown_page(&items, next_after, resync, more)
+    };
+    reading::answer(&call.api, call.actor(), read).await
 }
 
 fn shown_page(
@@ -246,44 +247,63 @@ pub(super) async fn of_transaction(call: Call) -> Result<Reply, Problem> {
     let tx = transaction(&call)?;
     let after = after(&call)?.unwrap_or(EventId::START);
     let limit = call.query.limit()?;
+    let actor = call.actor().clone();
     if wants_page(&call) {
-        let page = call.api.app.history(call.actor(), tx, after, limit)?;
-        let last = page.items.last().map_or(after, |event| event.id);
-        return shown_page(&page.items, last, page.retired, page.next.is_some());
+        let read = move |app: &Arc<App>| {
+            let page = app.history(&actor, tx, after, limit)?;
+            let last = page.items.last().map_or(after, |event| event.id);
+            let last = page.next.unwrap_or(last);
+            shown_page(&page.items, last, page.retired, page.next.is_some())
+        };
+        return reading::answer(&call.api, call.actor(), read).await;
     }
     call.api.app.transaction(call.actor(), tx)?;
-    must_have_room(&call.api.app, call.actor())?;
+    let events = call.api.events.of(call.actor());
     // The seat first, so that nothing falls between what is read and what comes.
-    let follower = call.api.app.follow(call.access.actor.clone(), Scope::Transaction(tx), None);
+    let follower = call.api.app.follow(actor, Scope::Transaction(tx), None)?;
     let (sender, bits) = mpsc::channel(PIECES_MAX);
-    let app = std::sync::Arc::clone(&call.api.app);
-    tokio::spawn(async move {
-        let mut after = after;
-        let up_to = follower.begins();
-        loop {
-            let Ok(page) = app.history(follower.actor(), tx, after, HISTORY_PAGE) else { return };
-            let HistoryPage { items, next, retired } = page;
-            let known = items.iter().filter(|event| event.id <= up_to);
-            let mut text = String::new();
-            if retired {
-                put_resync(&mut text, after);
-            }
-            known.for_each(|event| put_event(&mut text, event));
-            if !text.is_empty() && send(&sender, text).await.is_err() {
-                return;
-            }
-            match next {
-                Some(next) if next < up_to => after = next,
-                _ => break,
-            }
-        }
-        run(follower, sender).await;
-    });
+    let out = Outlet { sender, events };
+    tokio::spawn(run_from_start(Arc::clone(&call.api.app), tx, after, follower, out));
     Ok(flowing(bits))
 }
 
+/// Sends what happened in a transaction after `after`, and then what happens.
+async fn run_from_start(
+    app: Arc<App>,
+    tx: TxId,
+    mut after: EventId,
+    follower: Follower,
+    out: Outlet,
+) {
+    let up_to = follower.begins();
+    loop {
+        let (reader, actor) = (Arc::clone(&app), follower.actor().clone());
+        let read = move || reader.history(&actor, tx, after, HISTORY_PAGE);
+        let Ok(Ok(page)) = app.reads().run(follower.actor(), read).await else { return };
+        let HistoryPage { items, next, retired } = page;
+        let mut text = String::new();
+        if retired {
+            put_resync(&mut text, after);
+        }
+        for event in items.iter().filter(|event| event.id <= up_to) {
+            put_event(&mut text, event);
+            if text.len() >= PIECE_BYTES && out.send(std::mem::take(&mut text)).await.is_err() {
+                return;
+            }
+        }
+        if !text.is_empty() && out.send(text).await.is_err() {
+            return;
+        }
+        match next {
+            Some(next) if next < up_to => after = next,
+            _ => break,
+        }
+    }
+    run(follower, out).await;
+}
+
 /// Events of a transaction that are read at once for a stream.
-const HISTORY_PAGE: usize = 100;
+const HISTORY_PAGE: usize = 20;
 
 pub(super) const HISTORY: Doc = Doc {
     id: "getTransactionHistory",
@@ -366,32 +386,41 @@ fn flowing(bits: mpsc::Receiver<Bytes>) -> Reply {
         .with(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))
 }
 
-fn stream(follower: Follower) -> Reply {
+fn stream(follower: Follower, events: UnreadOf) -> Reply {
     let (sender, bits) = mpsc::channel(PIECES_MAX);
-    tokio::spawn(run(follower, sender));
+    tokio::spawn(run(follower, Outlet { sender, events }));
     flowing(bits)
 }
 
 /// The reader is gone or too slow.
 struct Left;
 
-async fn send(sender: &mpsc::Sender<Bytes>, text: String) -> Result<(), Left> {
-    match timeout(SLOW_TIME, sender.send(text.into())).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(Left),
+/// Where a stream's pieces go, which are counted until the reader has them.
+struct Outlet {
+    sender: mpsc::Sender<Bytes>,
+    events: UnreadOf,
+}
+
+impl Outlet {
+    async fn send(&self, text: String) -> Result<(), Left> {
+        let piece = self.events.count(text.into(), SLOW_TIME).await.map_err(|_| Left)?;
+        match timeout(SLOW_TIME, self.sender.send(piece)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Left),
+        }
     }
 }
 
 /// Sends what is followed, until the reader leaves or the session ends.
-async fn run(mut follower: Follower, sender: mpsc::Sender<Bytes>) {
+async fn run(mut follower: Follower, out: Outlet) {
     // The place from which a client resumes that has not seen any event yet.
     let mut text = format!("retry: 1000\nid: {}\n\n", follower.seen());
     loop {
-        if !text.is_empty() && send(&sender, std::mem::take(&mut text)).await.is_err() {
+        if !text.is_empty() && out.send(std::mem::take(&mut text)).await.is_err() {
             return;
         }
         let next = tokio::select! {
-            () = sender.closed() => return,
+            () = out.sender.closed() => return,
             next = timeout(KEEP_ALIVE, follower.next()) => next,
         };
         match next {
@@ -399,7 +428,7 @@ async fn run(mut follower: Follower, sender: mpsc::Sender<Bytes>) {
                 for event in &events {
                     put_event(&mut text, event);
                     if text.len() >= PIECE_BYTES
-                        && send(&sender, std::mem::take(&mut text)).await.is_err()
+                        && out.send(std::mem::take(&mut text)).await.is_err()
                     {
                         return;
                     }

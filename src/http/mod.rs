@@ -42,6 +42,7 @@ mod ops;
 mod pages;
 pub mod problem;
 pub mod rates;
+mod reading;
 pub mod reply;
 pub mod route;
 mod routes;
@@ -55,6 +56,7 @@ mod tokens;
 mod transactions;
 mod transfers;
 pub mod trie;
+mod unread;
 mod users;
 mod values;
 mod workflows;
@@ -65,6 +67,7 @@ use browser::Origins;
 use operations::Readiness;
 use rates::{RateSettings, Rates};
 use trie::Trie;
+use unread::Unread;
 
 use crate::app::App;
 
@@ -111,6 +114,10 @@ pub struct Api {
     rates: Option<Rates>,
     origins: Origins,
     trie: Trie,
+    /// Answers that are not sent yet.
+    answers: Unread,
+    /// Events that wait for readers of streams.
+    events: Unread,
     openapi: Bytes,
     asyncapi: Bytes,
     docs: Bytes,
@@ -131,6 +138,8 @@ impl Api {
             trie: Trie::new(routes::ROUTES.iter().chain(dev)),
             rates: settings.rates.map(Rates::new),
             origins: Origins::new(&settings.cors_origins, settings.public_url.as_deref()),
+            answers: Unread::new(app.memory().answer_bytes()),
+            events: Unread::new(app.memory().stream_bytes()),
             docs: pages::render(&document).into(),
             openapi: document.to_string().into(),
             asyncapi: asyncapi::document().to_string().into(),

@@ -25,6 +25,8 @@ pub enum Handler {
     Page(fn(&Call) -> Reply),
     /// Answers at once.
     Now(fn(&Call) -> Result<Reply, Problem>),
+    /// Reads what may take milliseconds: on the threads for that, in the actor's turn.
+    Read(fn(&Call) -> Result<Reply, Problem>),
     /// Has a command done, whose outcome is the answer.
     Act(fn(&Call) -> Result<Act, Problem>),
     /// Waits for a commit, or for something else.

@@ -45,6 +45,9 @@ macro_rules! handler {
     (now $room:ident::$handler:ident) => {
         Handler::Now($room::$handler)
     };
+    (read $room:ident::$handler:ident) => {
+        Handler::Read($room::$handler)
+    };
     (page $room:ident::$handler:ident) => {
         Handler::Page($room::$handler)
     };
@@ -74,7 +77,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/admin/chain/transactions/{id}"     Admin          later chain::proof              PROOF;
 
     POST   "/v1/sessions"                          Caller         later sessions::open            OPEN;
-    GET    "/v1/sessions"                          Session        now   sessions::list            LIST;
+    GET    "/v1/sessions"                          Session        read  sessions::list            LIST;
     DELETE "/v1/sessions"                          Session        later sessions::end_all         END_ALL;
     GET    "/v1/sessions/current"                  Session        now   sessions::current         CURRENT;
     DELETE "/v1/sessions/current"                  Session        later sessions::logout          LOGOUT;
@@ -92,7 +95,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     DELETE "/v1/sessions/by-key/{key}"             Service        later by_key::delete            DELETE;
 
     POST   "/v1/users"                             Caller         later users::register           REGISTER;
-    GET    "/v1/users"                             Auditor        now   users::list               LIST;
+    GET    "/v1/users"                             Auditor        read  users::list               LIST;
     GET    "/v1/users/me"                          User           now   users::me                 ME;
     PUT    "/v1/users/me/password"                 User           later users::password           PASSWORD;
     GET    "/v1/users/me/data"                     User           now   data::user_data           GET_USER_DATA;
@@ -105,25 +108,25 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/set-password"                      Anyone         later links::use_link           USE;
 
     POST   "/v1/api-keys"                          Admin          later keys::create              CREATE;
-    GET    "/v1/api-keys"                          Auditor        now   keys::list                LIST;
+    GET    "/v1/api-keys"                          Auditor        read  keys::list                LIST;
     DELETE "/v1/api-keys/{id}"                     Admin          later keys::revoke              REVOKE;
     PUT    "/v1/workflows/{name}"                  Publisher      later workflows::publish        PUBLISH;
     POST   "/v1/workflows/check"                   Publisher      later workflows::check          CHECK;
-    GET    "/v1/workflows"                         Actor          now   workflows::list           LIST;
+    GET    "/v1/workflows"                         Actor          read  workflows::list           LIST;
     GET    "/v1/workflows/{name}"                  Actor          now   workflows::show           SHOW;
     GET    "/v1/workflows/{name}/versions/{n}"     Actor          now   workflows::show_version   SHOW_VERSION;
-    GET    "/v1/workflows/{name}/diagram"          Actor          now   workflows::diagram        DIAGRAM;
+    GET    "/v1/workflows/{name}/diagram"          Actor          read  workflows::diagram        DIAGRAM;
     GET    "/schemas/workflow.json"                Anyone         now   workflows::language       LANGUAGE;
     DELETE "/v1/workflows/{name}"                  Publisher      later workflows::retire         RETIRE;
     PUT    "/v1/values/{set}/{key}"                PublisherOrService later values::put           PUT;
-    GET    "/v1/values/{set}"                      PublisherOrService now values::list            LIST;
+    GET    "/v1/values/{set}"                      PublisherOrService read values::list            LIST;
     GET    "/v1/values/{set}/{key}"                PublisherOrService now values::get             GET;
     DELETE "/v1/values/{set}/{key}"                PublisherOrService later values::delete        DELETE;
 
     POST   "/v1/workflows/{name}/transactions"     Actor          act   transactions::start       START;
-    GET    "/v1/transactions"                      Actor          now   transactions::list        LIST;
+    GET    "/v1/transactions"                      Actor          read  transactions::list        LIST;
     GET    "/v1/transactions/{id}"                 Actor          later transactions::show        SHOW;
-    GET    "/v1/transactions/{id}/history"         Actor          now   live::history             HISTORY;
+    GET    "/v1/transactions/{id}/history"         Actor          read  live::history             HISTORY;
     GET    "/v1/transactions/{id}/events"          Actor          later live::of_transaction      OF_TRANSACTION;
     GET    "/v1/events"                            Actor          later live::events              EVENTS;
     GET    "/v1/socket"                            Caller         later socket::open              OPEN;
@@ -144,16 +147,16 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/v1/transactions/bulk/{id}"            Operator       now   bulk::show                SHOW;
 
     POST   "/v1/schedules"                         Admin          later schedules::create         CREATE;
-    GET    "/v1/schedules"                         Auditor        now   schedules::list           LIST;
+    GET    "/v1/schedules"                         Auditor        read  schedules::list           LIST;
     GET    "/v1/schedules/{id}"                    Auditor        now   schedules::show           SHOW;
     DELETE "/v1/schedules/{id}"                    Admin          later schedules::delete         DELETE;
 
     POST   "/v1/webhooks"                          Admin          later webhooks::create          CREATE;
-    GET    "/v1/webhooks"                          Auditor        now   webhooks::list            LIST;
+    GET    "/v1/webhooks"                          Auditor        read  webhooks::list            LIST;
     GET    "/v1/webhooks/{id}"                     Auditor        now   webhooks::show            SHOW;
     DELETE "/v1/webhooks/{id}"                     Admin          later webhooks::delete          DELETE;
     POST   "/v1/webhooks/{id}/rotate"              Admin          later webhooks::rotate          ROTATE;
-    GET    "/v1/webhooks/{id}/dead-letters"        Auditor        now   webhooks::letters         LETTERS;
+    GET    "/v1/webhooks/{id}/dead-letters"        Auditor        read  webhooks::letters         LETTERS;
     POST   "/v1/webhooks/{id}/dead-letters/{n}/replay" Admin      later webhooks::replay          REPLAY;
     POST   "/v1/webhooks/{id}/dead-letters/replay" Admin          later webhooks::replay_all      REPLAY_ALL;
     POST   "/v1/webhooks/{id}/resume"              Admin          later webhooks::resume          RESUME;
@@ -162,15 +165,15 @@ pub(super) static ROUTES: &[Route] = routes! {
 
     POST   "/v1/introspect"                        Service        now   tokens::introspect        INTROSPECT;
     PUT    "/v1/assets/{code}"                     AdminOrService later assets::put               PUT;
-    GET    "/v1/assets"                            Actor          now   assets::list              LIST;
+    GET    "/v1/assets"                            Actor          read  assets::list              LIST;
     GET    "/v1/assets/{code}"                     Actor          now   assets::show              SHOW;
-    GET    "/v1/ledger/check"                      AuditorOrService now assets::check             CHECK;
+    GET    "/v1/ledger/check"                      AuditorOrService read assets::check             CHECK;
     POST   "/v1/accounts"                          AdminOrService later accounts::open            OPEN;
-    GET    "/v1/accounts"                          Actor          now   accounts::list            LIST;
+    GET    "/v1/accounts"                          Actor          read  accounts::list            LIST;
     GET    "/v1/accounts/{id}"                     Actor          now   accounts::show            SHOW;
     PATCH  "/v1/accounts/{id}"                     AdminOrService later accounts::change          CHANGE;
     POST   "/v1/accounts/{id}/close"               AdminOrService later accounts::close           CLOSE;
-    GET    "/v1/accounts/{id}/entries"             Actor          now   accounts::entries         ENTRIES;
+    GET    "/v1/accounts/{id}/entries"             Actor          read  accounts::entries         ENTRIES;
     POST   "/v1/transfers"                         AdminOrService later transfers::post           POST;
     GET    "/v1/transfers/{id}"                    Actor          now   transfers::show           SHOW;
     POST   "/v1/transfers/{id}/reverse"            AdminOrService later transfers::reverse        REVERSE;

@@ -434,8 +434,13 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     sessions.truncate(page.limit);
     let next = sessions.last().filter(|_| more).map(|session| session.id);
     let app = &call.api.app;
-    let items = sessions.iter().map(|session| Shown::new(session, current, app)).collect();
-    Reply::json(&Listed { items, next_cursor: lists::cursor(next) })
+    let (items, next_cursor) = lists::bounded(
+        &sessions,
+        next,
+        |session| session.id,
+        |session| Shown::new(session, current, app),
+    );
+    Reply::json(&Listed { items, next_cursor })
 }
 
 /// Reads a parameter as one of the API's words.

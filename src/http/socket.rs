@@ -27,7 +27,7 @@ use super::browser;
 use super::call::Call;
 use super::dispatch::{self, Inner};
 use super::input::single;
-use super::live::{cloud_event, must_have_room};
+use super::live::cloud_event;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc};
@@ -110,7 +110,6 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     if offers && !known {
         return Err(wrong("its subprotocol is abide.v1"));
     }
-    must_have_room(&call.api.app, call.actor())?;
     let upgrade = call.upgrade.take().ok_or_else(|| wrong("the connection cannot be upgraded"))?;
     let mut headers = HeaderMap::new();
     // What says who it is and from which page it comes goes along with each method.
@@ -124,7 +123,7 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     }
     let Call { api, address, scheme, access, .. } = call;
     let bytes_max = api.settings.body_bytes_max;
-    let follower = api.app.follow(access.actor, Scope::Nothing, None);
+    let follower = api.app.follow(access.actor, Scope::Nothing, None)?;
     let talk = Talk { follower, api, address, scheme, headers };
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
@@ -376,16 +375,14 @@ impl Talk {
         let token = token.map_err(|_| refused(&Code::Unauthenticated.into()))?;
         let access = self.api.app.authenticate(Some(&token)).await;
         let access = access.map_err(|refusal| refused(&Problem::from(refusal)))?;
-        if *self.follower.actor() == Actor::Nobody {
-            must_have_room(&self.api.app, &access.actor).map_err(|problem| refused(&problem))?;
-        }
         let bearer = HeaderValue::from_str(&format!("Bearer {}", params.token));
         let bearer = bearer.map_err(|_| refused(&Code::Unauthenticated.into()))?;
         self.headers.remove(header::COOKIE);
         self.headers.insert(header::AUTHORIZATION, bearer);
         let session = access.session.as_ref().map(|session| session.id);
         let user = access.actor.user().map(|user| user.username.clone());
-        self.follower = self.api.app.follow(access.actor, Scope::Nothing, None);
+        let follower = self.api.app.follow(access.actor, Scope::Nothing, None);
+        self.follower = follower.map_err(|full| refused(&full.into()))?;
         Ok(json!({ "session": session, "user": user }))
     }
 
@@ -397,8 +394,9 @@ impl Talk {
             let problem = Problem::plain(Code::Unauthenticated);
             return Err(Fault::problem(&problem.document(&RequestId::next().to_string())));
         }
-        let actor = self.follower.actor().clone();
-        let mut follower = self.api.app.follow(actor, Scope::All, after);
+        let follower = self.follower.instead(Scope::All, after).map_err(Problem::from);
+        let mut follower = follower
+            .map_err(|problem| Fault::problem(&problem.document(&RequestId::next().to_string())))?;
         let after = follower.seen();
         self.follower = follower;
         Ok(json!({ "after": after.to_string() }))

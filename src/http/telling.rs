@@ -134,7 +134,9 @@ impl Teller {
         let after = App::webhook_after(&webhook);
         let mut desk = Desk::new(self.terms.room, after, &App::webhook_lags(&webhook));
         let mut letters_after = Some(0);
-        let mut follower = self.app.follow(Actor::System, Scope::All, Some(after));
+        let follower = self.app.follow(Actor::System, Scope::All, Some(after));
+        // The server itself always finds room.
+        let mut follower = follower.map_err(|_| Refusal::Stopping)?;
         let mut sent = JoinSet::new();
         let mut passed = 0;
         loop {

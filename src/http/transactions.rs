@@ -1,5 +1,7 @@
 //! `/v1/transactions`: what was started, what it waits for, and what is done to it.
 
+use std::sync::Arc;
+
 use http::{StatusCode, header};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
@@ -9,11 +11,12 @@ use super::call::{Act, Call, unexpected};
 use super::input::{self, Media, parameter};
 use super::lists;
 use super::problem::{Code, Problem};
+use super::reading;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::schemas::{flag, object};
 use super::users;
-use crate::app::TxFilter;
+use crate::app::{App, TxFilter};
 use crate::engine::{
     CallState, Command, HoldStatus, Open, Outcome, Refusal, Repair, StartAsk, Status, TxView,
     UNTOLD,
@@ -460,8 +463,11 @@ pub(super) const SHOW: Doc = Doc {
 
 pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
     if let Some(at) = call.as_of()? {
-        let view = call.api.app.transaction_at(call.actor(), id(&call)?, at)?;
-        return written(&view.ok_or(Code::Gone)?, false);
+        let (actor, tx) = (call.actor().clone(), id(&call)?);
+        let read = move |app: &Arc<App>| {
+            written(&app.transaction_at(&actor, tx, at)?.ok_or(Code::Gone)?, false)
+        };
+        return reading::answer(&call.api, call.actor(), read).await;
     }
     let (tx, tags) = (id(&call)?, input::if_none_match(&call.headers)?);
     let wait = input::prefer_wait(&call.headers).filter(|_| tags.is_some());
@@ -555,9 +561,11 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
         inbox: call.query.flag("inbox")?.unwrap_or(false),
     };
     let page = lists::ask(&call.query)?;
-    let page = call.api.app.transactions(call.actor(), &filter, page)?;
-    let items = page.items.iter().map(Shown::new).collect();
-    Reply::json(&Page { items, next_cursor: lists::cursor(page.next) })
+    let app = &call.api.app;
+    let page = app.transactions(call.actor(), &filter, page)?;
+    let after = |view: &TxView| app.tx_cursor(view.tx.id);
+    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, Shown::new);
+    Reply::json(&Page { items, next_cursor })
 }
 
 pub(super) const SUBMIT: Doc = Doc {

@@ -259,8 +259,9 @@ pub(super) const LIST: Doc = Doc {
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let page = call.api.app.users(call.actor(), lists::ask(&call.query)?)?;
-    let items = page.items.iter().map(Shown::new).collect();
-    Reply::json(&Page { items, next_cursor: lists::cursor(page.next) })
+    let after = |user: &UserView| user.id;
+    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, Shown::new);
+    Reply::json(&Page { items, next_cursor })
 }
 
 pub(super) const SHOW: Doc = Doc {

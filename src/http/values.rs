@@ -1,11 +1,14 @@
 //! `/v1/values`: reference values that expressions read: prices, fees, limits.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 
 use super::call::{Call, unexpected};
 use super::input::{Media, parameter};
+use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
@@ -124,9 +127,13 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     });
     let limit = call.query.limit()?;
     let (values, next) = call.api.app.values(call.actor(), &set, limit, after.transpose()?)?;
-    let shown = |(key, json): (ValueName, _)| Shown { key: key.to_string(), value: JsonText(json) };
-    let items = values.into_iter().map(shown).collect();
-    Reply::json(&Page { items, next_cursor: next.map(|key| key.to_string()) })
+    let (items, next_cursor) = lists::bounded(
+        &values,
+        next,
+        |(key, _)| key.clone(),
+        |(key, json)| Shown { key: key.to_string(), value: JsonText(Arc::clone(json)) },
+    );
+    Reply::json(&Page { items, next_cursor })
 }
 
 pub(super) const DELETE: Doc = Doc {

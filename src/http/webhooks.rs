@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::call::{Call, unexpected};
 use super::input::{Media, parameter};
+use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
@@ -267,15 +268,20 @@ pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
     let webhook = call.api.app.webhook(id(call)?)?;
     let (letters, more) = call.api.app.dead_letters(webhook.id, limit, after.unwrap_or(0))?;
     let shown = |letter: &'_ DeadLetter| serde_json::from_str(&letter.body).unwrap_or_default();
-    let items = letters.iter().map(|letter| ShownLetter {
-        number: letter.number,
-        event: shown(letter),
-        error: &letter.error,
-        at: letter.at,
-        replay: webhook.replays(letter),
-    });
-    let next = letters.last().filter(|_| more).map(|letter| letter.number.to_string());
-    Reply::json(&Letters { items: items.collect(), next_cursor: next })
+    let next = letters.last().filter(|_| more).map(|letter| letter.number);
+    let (items, next_cursor) = lists::bounded(
+        &letters,
+        next,
+        |letter| letter.number,
+        |letter| ShownLetter {
+            number: letter.number,
+            event: shown(letter),
+            error: &letter.error,
+            at: letter.at,
+            replay: webhook.replays(letter),
+        },
+    );
+    Reply::json(&Letters { items, next_cursor })
 }
 
 pub(super) const REPLAY: Doc = Doc {

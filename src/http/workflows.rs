@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::call::{Call, unexpected};
 use super::input::{Media, parameter, preferred};
+use super::lists;
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc, Parameter};
@@ -300,8 +301,9 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
             .map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))
     });
     let (views, next) = call.api.app.workflows(call.query.limit()?, after.transpose()?.as_ref())?;
-    let items = views.iter().map(Shown::new).collect();
-    Reply::json(&Page { items, next_cursor: next.map(|name| name.to_string()) })
+    let after = |view: &WorkflowView| view.published.name.clone();
+    let (items, next_cursor) = lists::bounded(&views, next, after, Shown::new);
+    Reply::json(&Page { items, next_cursor })
 }
 
 pub(super) const SHOW: Doc = Doc {

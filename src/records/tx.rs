@@ -479,6 +479,24 @@ impl<'a> From<&'a Tx> for TxV1<'a> {
 }
 
 impl TxV1<'_> {
+    /// The same without what may be large and decides nothing about who may see it.
+    pub(super) fn outline(self) -> Self {
+        const NOTHING: &str = "null";
+        let open = self.open.into_iter().map(|mut open| {
+            open.submissions.iter_mut().for_each(|one| NOTHING.clone_into(&mut one.input));
+            open
+        });
+        Self {
+            data: NOTHING.to_owned(),
+            open: open.collect(),
+            holds: Vec::new(),
+            challenges: Vec::new(),
+            done: Vec::new(),
+            calls: Vec::new(),
+            ..self
+        }
+    }
+
     pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
         let mut holds = Vec::with_capacity(self.holds.len());
         for held in self.holds {

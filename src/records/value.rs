@@ -18,7 +18,7 @@ use super::tx::{DefinitionV1, TxV1};
 use crate::engine::workflow;
 use crate::engine::{
     ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, RoleChange,
-    RoleChanges, RoleRun, Session, Stored, User, UserRef, WorkflowHead,
+    RoleChanges, RoleRun, Session, Stored, Tx, User, UserRef, WorkflowHead,
 };
 use crate::store::VALUE_BYTES_MAX;
 use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, TxId, UserId};
@@ -335,6 +335,15 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
         Record::DeadLetter(letter) => write_into(out, 1, &json(letter)),
         Record::Definition(published) => write_into(out, 2, &DefinitionV1::from(&**published)),
     }
+}
+
+/// Reads a transaction without its data and all else that may be large: what lists and rights look
+/// at, for a small part of what reading it whole costs.
+///
+/// # Errors
+/// [`DecodeError`]
+pub fn decode_outline(fact: &Fact, bytes: &[u8]) -> Result<Tx, DecodeError> {
+    read::<TxV1>(fact, 1, bytes, RECORD_BYTES_MAX)?.outline().thaw(fact)
 }
 
 /// Reads the record of a fact.

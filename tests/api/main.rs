@@ -87,6 +87,7 @@
 mod anonymous;
 mod authorization;
 mod bodies;
+mod bounds;
 mod browser;
 mod by_key;
 mod chain;

@@ -1,5 +1,7 @@
 //! What was: records as they were at a revision of the past, out of the log.
 
+use bytes::Bytes;
+
 use crate::app::{App, LedgerCheck};
 use crate::engine::{Account, Actor, Fact, Record, Refusal, Tx, TxView};
 use crate::records::{Key, ReadError, join, read_commits, value};
@@ -13,8 +15,14 @@ const EXAMINED_MAX: u64 = 20_000;
 /// Rows that are looked at for the one that names a commit: the nearest, but for a few others.
 const ROWS_LOOKED_AT: usize = 8;
 
-/// Most commits that are read at once.
-const READ_MAX: u64 = 512;
+/// Maximum number of bytes of these commits.
+const EXAMINED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Commits of one part of the log, which is read forwards.
+const PART: u64 = 512;
+
+/// Maximum number of commits that are in memory at once.
+const READ_MAX: usize = 64;
 
 impl App {
     /// The last commit that is durable.
@@ -149,32 +157,36 @@ impl App {
         let is_old = |row: Option<Versioned>| row.filter(|row| row.revision <= at).map(Some);
         let mut found: Vec<Option<Option<Versioned>>> = rows.into_iter().map(is_old).collect();
         let mut to = at.get();
+        let mut bytes = 0;
         while to > 0 && found.iter().any(Option::is_none) {
-            let from = to.saturating_sub(READ_MAX);
-            if at.get() - from > EXAMINED_MAX {
+            let from = to.saturating_sub(PART);
+            if at.get() - from > EXAMINED_MAX || bytes > EXAMINED_BYTES_MAX {
                 return Ok(None);
             }
-            let mut entries = Vec::new();
+            // Read forwards, so that what is written last in this part is what stays.
+            let mut newest: Vec<Option<Option<Versioned>>> = vec![None; keys.len()];
             let mut after = from;
             while after < to {
-                let limit = usize::try_from(to - after).unwrap_or(usize::MAX);
+                let limit = usize::try_from(to - after).unwrap_or(usize::MAX).min(READ_MAX);
                 let Some(read) = self.log_after(Revision::new(after), limit)? else {
                     return Ok(None);
                 };
                 let Some(last) = read.last() else { return Ok(None) };
                 after = last.revision.get();
-                entries.extend(read);
-            }
-            for entry in entries.iter().rev() {
-                for (key, found) in keys.iter().zip(&mut found) {
-                    let wrote = || entry.writes.iter().find(|write| write.key == key.as_slice());
-                    if found.is_none()
-                        && let Some(write) = wrote()
-                    {
-                        let row = |value| Versioned { revision: entry.revision, value };
-                        *found = Some(write.value.clone().map(row));
+                for entry in &read {
+                    for write in &entry.writes {
+                        bytes += write.key.len() + write.value.as_ref().map_or(0, Bytes::len);
+                        let asked = keys.iter().position(|key| write.key == key.as_slice());
+                        if let Some(newest) = asked.and_then(|asked| newest.get_mut(asked)) {
+                            let row = |value| Versioned { revision: entry.revision, value };
+                            *newest = Some(write.value.clone().map(row));
+                        }
                     }
                 }
+                self.reads.give_way();
+            }
+            for (found, newest) in found.iter_mut().zip(newest) {
+                *found = found.take().or(newest);
             }
             to = from;
         }

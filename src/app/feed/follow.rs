@@ -1,17 +1,33 @@
 //! One who follows the feed.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::tail::Inbox;
-use super::told::{EventId, FeedEvent, Scope, Told};
-use crate::app::App;
+use tokio::sync::oneshot;
+use tokio::time::sleep_until;
+
+use super::tail::{Inbox, NoSeat, Seating};
+use super::told::{Chosen, EventId, FeedEvent, Scope, Told};
+use crate::app::{App, NotTaken};
 use crate::engine::{Actor, Refusal};
 use crate::records::entry::About;
 use crate::types::Revision;
 
-/// Most commits that are read at once while catching up.
+/// Maximum number of commits that are read at once while catching up.
 const READ_MAX: usize = 64;
+
+/// Maximum time of one part of catching up, in which others wait for the thread.
+const PART_TIME: Duration = Duration::from_millis(5);
+
+/// Maximum number of bytes of events that are given at once: what is held of a reader that is slow
+/// to take them. One event at least.
+const EVENTS_BYTES_MAX: usize = 16 * 1024;
+
+/// Maximum number of events that are given at once.
+const EVENTS_MAX: usize = 256;
+
+/// How long catching up waits where too many reads wait already.
+const FULL_WAIT: Duration = Duration::from_millis(200);
 
 /// What comes next for one who follows.
 #[derive(Debug)]
@@ -34,13 +50,37 @@ pub struct Follower {
     after: EventId,
     /// Up to here the log is read; what comes then is in the inbox.
     read_to: Revision,
+    /// A part of the log that is being read.
+    reading: Option<oneshot::Receiver<Result<Part, Refusal>>>,
+}
+
+/// A part of the log, as far as it was looked at.
+struct Part {
+    actor: Actor,
+    after: EventId,
+    followed: Option<Followed>,
 }
 
 impl Follower {
-    pub(super) fn new(app: Arc<App>, actor: Actor, scope: Scope, after: Option<EventId>) -> Self {
-        let (seat, inbox, read_to) = app.feed.sit(&actor, scope, app.now());
+    pub(super) fn new(
+        app: Arc<App>,
+        actor: Actor,
+        scope: Scope,
+        after: Option<EventId>,
+        seating: Seating,
+    ) -> Result<Self, NoSeat> {
+        let (seat, inbox, read_to) = app.feed.sit(&actor, scope, app.now(), seating)?;
         let after = after.unwrap_or(EventId::end_of(read_to));
-        Self { app, actor, scope, seat, inbox, after, read_to }
+        Ok(Self { app, actor, scope, seat, inbox, after, read_to, reading: None })
+    }
+
+    /// Follows something else in place of this.
+    ///
+    /// # Errors
+    /// [`NoSeat`] where all together follow too much.
+    pub fn instead(&self, scope: Scope, after: Option<EventId>) -> Result<Self, NoSeat> {
+        let (app, actor) = (Arc::clone(&self.app), self.actor.clone());
+        Self::new(app, actor, scope, after, Seating::Instead)
     }
 
     /// Who follows, with the roles of the last look.
@@ -72,20 +112,13 @@ impl Follower {
     pub async fn next(&mut self) -> Result<Followed, Refusal> {
         loop {
             if self.after < EventId::end_of(self.read_to) {
-                if let Some(followed) = self.catch_up()? {
+                if let Some(followed) = self.catch_up().await? {
                     return Ok(followed);
                 }
-                // Others have their turn between two pages.
-                tokio::task::yield_now().await;
                 continue;
             }
             self.inbox.filled().await;
-            let told = self.take()?;
-            let mut events = Vec::new();
-            for told in told {
-                told.for_actor(&self.actor, self.scope, self.after, &mut events);
-                self.after = self.after.max(EventId::end_of(told.revision));
-            }
+            let events = self.take()?;
             if !events.is_empty() {
                 return Ok(Followed::Events(events));
             }
@@ -98,64 +131,130 @@ impl Follower {
     /// As [`Follower::next`].
     pub(super) async fn changed(&mut self) -> Result<(), Refusal> {
         self.inbox.filled().await;
-        for told in self.take()? {
-            self.after = self.after.max(EventId::end_of(told.revision));
-        }
-        Ok(())
+        // What it is does not matter, only that there was something.
+        self.take().map(drop)
     }
 
-    /// A part of the log before what is in the inbox; `None`: nothing was to be seen in it.
-    fn catch_up(&mut self) -> Result<Option<Followed>, Refusal> {
-        self.actor = self.app.current(&self.actor)?;
+    /// A part of the log before what is in the inbox; `None`: nothing was to be seen in it. It is
+    /// read on the threads for that, in the actor's turn: however many catch up at a time, others
+    /// are served, and commits that several of them read are read once.
+    async fn catch_up(&mut self) -> Result<Option<Followed>, Refusal> {
         if self.inbox.lock().closed {
             return Err(Refusal::Stopping);
         }
-        let read = match self.app.told_after(self.after.read_after(), READ_MAX)? {
-            Ok(read) => read,
-            Err(oldest) => {
-                self.after = EventId::end_of(oldest);
-                return Ok(Some(Followed::Resync(self.after)));
+        if self.reading.is_none() {
+            let (app, actor, scope) = (Arc::clone(&self.app), self.actor.clone(), self.scope);
+            let (after, read_to) = (self.after, self.read_to);
+            let read = move || Part::read(&app, &actor, scope, after, read_to);
+            match self.app.reads.begin(&self.actor, read) {
+                Ok(reading) => self.reading = Some(reading),
+                Err(NotTaken::Stopping) => return Err(Refusal::Stopping),
+                Err(NotTaken::Actor | NotTaken::All) => {
+                    sleep_until(tokio::time::Instant::now() + FULL_WAIT).await;
+                    return Ok(None);
+                }
             }
-        };
-        if read.is_empty() {
-            // Beyond the end: an id that this log never gave out. There is nothing to wait for.
-            self.after = EventId::end_of(self.read_to);
         }
-        let mut events = Vec::new();
-        for told in read {
-            if told.revision > self.read_to {
-                break;
-            }
-            told.for_actor(&self.actor, self.scope, self.after, &mut events);
-            self.after = self.after.max(EventId::end_of(told.revision));
-        }
-        Ok((!events.is_empty()).then_some(Followed::Events(events)))
+        let Some(reading) = &mut self.reading else { return Ok(None) };
+        // Nothing is lost if this is not awaited to its end: it is awaited again.
+        let read = reading.await;
+        self.reading = None;
+        let Part { actor, after, followed } = read.map_err(|_| Refusal::Stopping)??;
+        (self.actor, self.after) = (actor, after);
+        Ok(followed)
     }
 
-    /// What is in the inbox, with the actor as it is now.
-    fn take(&mut self) -> Result<VecDeque<Arc<Told>>, Refusal> {
-        let (told, missed) = {
-            let mut waiting = self.inbox.lock();
-            if waiting.closed {
-                return Err(Refusal::Stopping);
-            }
-            (std::mem::take(&mut waiting.told), waiting.missed)
-        };
+    /// Some of what is in the inbox, with the actor as it is now.
+    fn take(&mut self) -> Result<Vec<FeedEvent>, Refusal> {
         self.actor = self.app.current(&self.actor)?;
+        let mut chosen = Chosen::new(EVENTS_MAX, EVENTS_BYTES_MAX);
+        while !chosen.is_full() {
+            let (first, missed) = {
+                let waiting = self.inbox.lock();
+                if waiting.closed {
+                    return Err(Refusal::Stopping);
+                }
+                (waiting.commits.front().copied(), waiting.missed)
+            };
+            let Some(revision) = first.filter(|_| !missed) else {
+                if missed {
+                    self.read_anew();
+                }
+                break;
+            };
+            // Somebody so slow that it is forgotten reads the log.
+            let told = self.app.feed.log.get(revision);
+            let Some(told) = told.filter(|told| !self.changes_me(told)) else {
+                // What came before and is not here did not concern the actor as it was then.
+                let before = Revision::new(revision.get().saturating_sub(1));
+                self.after = self.after.max(EventId::end_of(before));
+                self.read_anew();
+                break;
+            };
+            let seen = told.for_actor(&self.actor, self.scope, self.after, &mut chosen);
+            self.after = self.after.max(seen);
+            if seen < EventId::end_of(revision) {
+                break;
+            }
+            self.inbox.lock().done(revision);
+        }
+        Ok(chosen.events)
+    }
+
+    /// Whether a commit may have changed what the actor may see.
+    fn changes_me(&self, told: &Told) -> bool {
         let own = self.actor.user().map(|user| user.id);
         let is_own = |about: &About| matches!(about, About::User(id) if own == Some(*id));
-        let changed = told.iter().any(|told| told.events.iter().any(|event| is_own(&event.about)));
-        if missed || changed {
-            // What came before and is not here did not concern the actor as it was then.
-            if let Some(first) = told.front().filter(|_| !missed) {
-                let before = Revision::new(first.revision.get().saturating_sub(1));
-                self.after = self.after.max(EventId::end_of(before));
+        told.events.iter().any(|event| is_own(&event.about))
+    }
+
+    /// What is in the inbox comes again, out of the log.
+    fn read_anew(&mut self) {
+        self.read_to = self.app.feed.sit_anew(self.seat, &self.actor, self.scope);
+    }
+}
+
+impl Part {
+    fn read(
+        app: &App,
+        actor: &Actor,
+        scope: Scope,
+        mut after: EventId,
+        read_to: Revision,
+    ) -> Result<Self, Refusal> {
+        let actor = app.current(actor)?;
+        let since = Instant::now();
+        let mut chosen = Chosen::new(EVENTS_MAX, EVENTS_BYTES_MAX);
+        while after < EventId::end_of(read_to) && !chosen.is_full() && since.elapsed() < PART_TIME {
+            let read = match app.told_after(after.read_after(), READ_MAX)? {
+                Ok(read) => read,
+                Err(oldest) => {
+                    if !chosen.events.is_empty() {
+                        break;
+                    }
+                    after = EventId::end_of(oldest);
+                    return Ok(Self { actor, after, followed: Some(Followed::Resync(after)) });
+                }
+            };
+            if read.is_empty() {
+                // Beyond the end: an id that this log never gave out. There is nothing to wait for.
+                after = EventId::end_of(read_to);
             }
-            // What is in the inbox comes again, out of the log.
-            self.read_to = self.app.feed.sit_anew(self.seat, &self.actor, self.scope);
-            return Ok(VecDeque::new());
+            for told in read {
+                if told.revision > read_to {
+                    after = after.max(EventId::end_of(read_to));
+                    break;
+                }
+                let seen = told.for_actor(&actor, scope, after, &mut chosen);
+                after = after.max(seen);
+                if seen < EventId::end_of(told.revision) {
+                    break;
+                }
+            }
         }
-        Ok(told)
+        let events = chosen.events;
+        let followed = (!events.is_empty()).then_some(Followed::Events(events));
+        Ok(Self { actor, after, followed })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The log as a feed: what happened, in order, as far as the one who asks may know of it.
 //!
 //! - `told`: a commit of the log, read, and what of it somebody may see;
+//! - `log_cache`: commits of the log that several read, decoded once;
 //! - `tail`: the one reader of the log's end, and the inboxes that it fills;
 //! - `as_of`: records as they were at a revision of the past;
 //! - `proof`: what proves a history against a head of the chain that was noted elsewhere;
@@ -11,6 +12,7 @@
 
 mod as_of;
 mod follow;
+mod log_cache;
 mod proof;
 mod tail;
 mod told;
@@ -18,6 +20,7 @@ mod told;
 pub use follow::{Followed, Follower};
 pub use proof::{Head, ProofReader};
 pub(super) use tail::Feed;
+pub use tail::NoSeat;
 pub use told::{EventId, FeedEvent, Scope, Teller};
 
 use std::collections::BTreeSet;
@@ -27,14 +30,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 use super::app::App;
+use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use crate::engine::{Actor, Fact, Record, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Time, TxId};
-use told::Told;
-
-/// Most commits that are looked at for one page of events: some milliseconds of reading.
-const EXAMINED_MAX: usize = 1000;
+use tail::Seating;
+use told::{Chosen, Told};
 
 /// Most commits that are read at once, so that a page which is full early has not read much more.
 const READ_MAX: usize = 64;
@@ -77,8 +79,9 @@ impl App {
     ) -> Result<EventPage, Refusal> {
         let mut page =
             EventPage { items: Vec::new(), next_after: after, resync: false, more: true };
-        let mut examined = 0;
-        while examined < EXAMINED_MAX {
+        let mut chosen = Chosen::new(limit, PAGE_BYTES_MAX);
+        let mut budget = ReadBudget::of_page();
+        'page: while !budget.is_spent() {
             let read = match self.told_after(page.next_after.read_after(), READ_MAX)? {
                 Ok(read) => read,
                 Err(oldest) => {
@@ -89,19 +92,18 @@ impl App {
             };
             if read.is_empty() {
                 page.more = false;
-                return Ok(page);
+                break;
             }
             for told in read {
-                examined += 1;
-                told.for_actor(actor, Scope::All, page.next_after, &mut page.items);
-                if page.items.len() > limit {
-                    page.items.truncate(limit);
-                    page.next_after = page.items.last().map_or(page.next_after, |last| last.id);
-                    return Ok(page);
+                budget.spend(told.bytes);
+                let seen = told.for_actor(actor, Scope::All, page.next_after, &mut chosen);
+                page.next_after = page.next_after.max(seen);
+                if seen < EventId::end_of(told.revision) || budget.is_spent() {
+                    break 'page;
                 }
-                page.next_after = page.next_after.max(EventId::end_of(told.revision));
             }
         }
+        page.items = chosen.events;
         Ok(page)
     }
 
@@ -118,43 +120,57 @@ impl App {
     ) -> Result<HistoryPage, Refusal> {
         self.transaction(actor, tx)?;
         let mut page = HistoryPage { items: Vec::new(), next: None, retired: false };
+        let mut chosen = Chosen::new(limit, PAGE_BYTES_MAX);
+        let mut budget = ReadBudget::of_page();
         let mut from = after.read_after();
-        loop {
+        'page: loop {
             let (revisions, more) = self.guard(self.told_of(tx, from))?;
             for revision in revisions {
+                if budget.is_spent() {
+                    page.next = Some(EventId::end_of(from));
+                    break 'page;
+                }
                 from = revision;
                 let before = Revision::new(revision.get().saturating_sub(1));
                 let Ok(read) = self.told_after(before, 1)? else {
                     page.retired = true;
+                    budget.spend(0);
                     continue;
                 };
                 for told in read {
-                    told.for_actor(actor, Scope::Transaction(tx), after, &mut page.items);
-                }
-                if page.items.len() > limit {
-                    page.items.truncate(limit);
-                    page.next = page.items.last().map(|last| last.id);
-                    return Ok(page);
+                    budget.spend(told.bytes);
+                    let scope = Scope::Transaction(tx);
+                    let seen = told.for_actor(actor, scope, after, &mut chosen);
+                    if seen < EventId::end_of(told.revision) {
+                        page.next = Some(seen);
+                        break 'page;
+                    }
                 }
             }
             if !more {
-                return Ok(page);
+                break;
             }
         }
+        page.items = chosen.events;
+        Ok(page)
     }
 
     /// Follows what happens after `after`; `None`: from now on. Take it before reading what it
     /// shall keep up to date.
+    ///
+    /// # Errors
+    /// [`NoSeat`] where the actor has too many, or all together have.
     pub fn follow(
         self: &Arc<Self>,
         actor: Actor,
         scope: Scope,
         after: Option<EventId>,
-    ) -> Follower {
-        Follower::new(Arc::clone(self), actor, scope, after)
+    ) -> Result<Follower, NoSeat> {
+        Follower::new(Arc::clone(self), actor, scope, after, Seating::Stream)
     }
 
-    /// A transaction, as soon as `is_news` says so of its revision, or when the time is up.
+    /// A transaction, as soon as `is_news` says so of its revision, or when the time is up; at once
+    /// where too many wait already.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Unauthenticated`] when the
@@ -171,7 +187,9 @@ impl App {
         if is_news(view.revision) {
             return Ok(view);
         }
-        let mut follower = self.follow(actor.clone(), Scope::Transaction(tx), None);
+        let scope = Scope::Transaction(tx);
+        let seat = Follower::new(Arc::clone(self), actor.clone(), scope, None, Seating::Wait);
+        let Ok(mut follower) = seat else { return Ok(view) };
         loop {
             // After the seat was taken: what was committed before that is seen here.
             let view = self.transaction(follower.actor(), tx)?;
@@ -197,31 +215,25 @@ impl App {
         self.feed.of_session(session)
     }
 
-    /// How many streams, sockets and waits an actor has open.
-    #[must_use]
-    pub fn followers_of(&self, actor: &Actor) -> usize {
-        self.feed.of_actor(actor)
-    }
-
-    /// How many follow the feed.
-    #[must_use]
-    pub fn followers(&self) -> usize {
-        self.feed.seated()
-    }
-
     /// Commits of the log, read; the inner error: the log begins after this one.
     fn told_after(
         &self,
         after: Revision,
         limit: usize,
-    ) -> Result<Result<Vec<Told>, Revision>, Refusal> {
+    ) -> Result<Result<Vec<Arc<Told>>, Revision>, Refusal> {
+        let known = self.feed.log.run_after(after, limit);
+        if !known.is_empty() {
+            return Ok(Ok(known));
+        }
         let entries = match self.store.read_log(after, limit) {
             Ok(entries) => entries,
             Err(StoreError::Gone { oldest }) => return Ok(Err(oldest)),
             Err(error) => return self.guard(Err(error.into())),
         };
-        let told = |entry| Told::read(&*self.store, &self.definitions, entry);
-        self.guard(entries.iter().map(told).collect()).map(Ok)
+        let told = |entry| Told::read(&*self.store, &self.definitions, entry).map(Arc::new);
+        let told: Vec<_> = self.guard(entries.iter().map(told).collect())?;
+        self.feed.log.put(&told);
+        Ok(Ok(told))
     }
 
     /// The next commits after `from` that changed or told of a transaction, and whether there are

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::log_cache::LogCache;
 use super::told::{Scope, Told, audits, sees_every};
 use crate::engine::{Actor, OwnerId};
 use crate::records::entry::About;
@@ -18,8 +19,41 @@ use crate::records::{Definitions, ReadError};
 use crate::store::{Store, StoreError};
 use crate::types::{KeyId, Revision, Role, SessionId, Time, TxId, UserId};
 
-/// Most commits that wait in an inbox; whoever is slower reads the log itself, page by page.
+/// Maximum number of commits that wait in an inbox, 8 bytes each; a slower reader reads the log,
+/// page by page.
 const INBOX_MAX: usize = 256;
+
+/// Maximum number of streams, sockets and waits in all: as many as there are connections.
+const SEATS_MAX: usize = 8192;
+
+/// Maximum number of one actor: above what pages, workers and a load generator have open, and a
+/// small part of all, so that nobody keeps the others from following.
+const SEATS_OF_ACTOR_MAX: usize = 1024;
+
+/// Number of seats in all, and of one actor, with which no more waits are taken: streams and
+/// sockets have room beside them.
+const SEATS_FOR_WAITS_MAX: usize = SEATS_MAX / 4 * 3;
+const SEATS_OF_ACTOR_FOR_WAITS_MAX: usize = SEATS_OF_ACTOR_MAX / 2;
+
+/// There are too many streams, sockets and waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoSeat {
+    /// Of the actor; so many may be.
+    Actor(usize),
+    /// In all.
+    All,
+}
+
+/// What a seat is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seating {
+    /// A stream or a socket.
+    Stream,
+    /// An answer that waits for a change.
+    Wait,
+    /// In place of another seat of the same connection, which is given up.
+    Instead,
+}
 
 /// Most commits that are read at once.
 const READ_MAX: usize = 256;
@@ -33,11 +67,21 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    pub(super) told: VecDeque<Arc<Told>>,
+    /// The commits, which lie in the log's cache.
+    pub(super) commits: VecDeque<Revision>,
     /// Something did not fit: the log has to be read.
     pub(super) missed: bool,
     /// The feed has ended.
     pub(super) closed: bool,
+}
+
+impl Waiting {
+    /// A commit was looked at.
+    pub(super) fn done(&mut self, commit: Revision) {
+        if self.commits.front() == Some(&commit) {
+            self.commits.pop_front();
+        }
+    }
 }
 
 impl Inbox {
@@ -45,16 +89,16 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, told: &Arc<Told>) {
+    fn put(&self, commit: Revision) {
         let mut waiting = self.lock();
         if waiting.missed {
             return;
         }
-        if waiting.told.len() == INBOX_MAX {
+        if waiting.commits.len() == INBOX_MAX {
             waiting.missed = true;
-            waiting.told = VecDeque::new();
+            waiting.commits = VecDeque::new();
         } else {
-            waiting.told.push_back(Arc::clone(told));
+            waiting.commits.push_back(commit);
         }
         drop(waiting);
         self.filled.notify_one();
@@ -63,7 +107,7 @@ impl Inbox {
     fn miss(&self) {
         let mut waiting = self.lock();
         waiting.missed = true;
-        waiting.told = VecDeque::new();
+        waiting.commits = VecDeque::new();
         drop(waiting);
         self.filled.notify_one();
     }
@@ -78,7 +122,7 @@ impl Inbox {
         loop {
             {
                 let waiting = self.lock();
-                if !waiting.told.is_empty() || waiting.missed || waiting.closed {
+                if !waiting.commits.is_empty() || waiting.missed || waiting.closed {
                     return;
                 }
             }
@@ -145,16 +189,24 @@ struct Seats {
 pub(in crate::app) struct Feed {
     store: Arc<dyn Store>,
     definitions: Arc<Definitions>,
+    /// What was read of the log lately.
+    pub(super) log: LogCache,
     seats: Mutex<Seats>,
     seated: Notify,
     emptied: Notify,
 }
 
 impl Feed {
-    pub(in crate::app) fn new(store: Arc<dyn Store>, definitions: Arc<Definitions>) -> Self {
+    /// A feed whose commits in memory take at most so many bytes.
+    pub(in crate::app) fn new(
+        store: Arc<dyn Store>,
+        definitions: Arc<Definitions>,
+        bytes_max: usize,
+    ) -> Self {
         Self {
             store,
             definitions,
+            log: LogCache::new(bytes_max),
             seats: Mutex::default(),
             seated: Notify::new(),
             emptied: Notify::new(),
@@ -167,14 +219,21 @@ impl Feed {
 
     /// Takes a seat: everything after the revision that is answered comes into the inbox, if it
     /// concerns the actor.
+    ///
+    /// # Errors
+    /// [`NoSeat`]; the server itself always gets one.
     pub(super) fn sit(
         &self,
         actor: &Actor,
         scope: Scope,
         now: Time,
-    ) -> (u64, Arc<Inbox>, Revision) {
+        seating: Seating,
+    ) -> Result<(u64, Arc<Inbox>, Revision), NoSeat> {
         let inbox = Arc::new(Inbox::default());
         let mut seats = self.lock();
+        if *actor != Actor::System {
+            seats.must_have_room(actor, seating)?;
+        }
         if seats.taken.is_empty() {
             // Nobody was told anything meanwhile.
             seats.at = self.store.durable();
@@ -188,7 +247,7 @@ impl Feed {
         let at = seats.at;
         drop(seats);
         self.seated.notify_one();
-        (number, inbox, at)
+        Ok((number, inbox, at))
     }
 
     /// The same seat for an actor whose roles may be others now; empties the inbox.
@@ -198,7 +257,7 @@ impl Feed {
         seats.place(number, actor, scope);
         if let Some(seat) = seats.taken.get(&number) {
             let mut waiting = seat.inbox.lock();
-            waiting.told = VecDeque::new();
+            waiting.commits = VecDeque::new();
             waiting.missed = false;
         }
         seats.at
@@ -208,7 +267,7 @@ impl Feed {
     pub(super) fn told_to(&self, inbox: &Inbox) -> Option<Revision> {
         let seats = self.lock();
         let waiting = inbox.lock();
-        (waiting.told.is_empty() && !waiting.missed).then_some(seats.at)
+        (waiting.commits.is_empty() && !waiting.missed).then_some(seats.at)
     }
 
     pub(super) fn leave(&self, number: u64) {
@@ -227,24 +286,6 @@ impl Feed {
         let numbers = seats.topics.get(&Topic::Session(session)).into_iter().flatten();
         let since = numbers.filter_map(|number| seats.taken.get(number)).map(|seat| seat.since);
         (since.clone().count(), since.min())
-    }
-
-    /// How many seats an actor has: of a user all sessions together.
-    pub(super) fn of_actor(&self, actor: &Actor) -> usize {
-        let topic = match actor {
-            Actor::Session(session) => match &session.user {
-                Some(user) => Topic::User(user.id),
-                None => Topic::Session(session.session),
-            },
-            Actor::Key(key) => Topic::Key(key.key.id),
-            Actor::Nobody | Actor::System | Actor::Hook(_) | Actor::Workflow(..) => return 0,
-        };
-        self.lock().topics.get(&topic).map_or(0, BTreeSet::len)
-    }
-
-    /// How many have a seat.
-    pub(super) fn seated(&self) -> usize {
-        self.lock().taken.len()
     }
 
     /// Ends all that is told.
@@ -297,7 +338,9 @@ impl Feed {
     fn read(&self, at: Revision) -> Result<Vec<Arc<Told>>, ReadError> {
         let entries = self.store.read_log(at, READ_MAX)?;
         let told = |entry| Told::read(&*self.store, &self.definitions, entry).map(Arc::new);
-        entries.iter().map(told).collect()
+        let told: Vec<_> = entries.iter().map(told).collect::<Result<_, _>>()?;
+        self.log.put(&told);
+        Ok(told)
     }
 
     fn tell(&self, at: Revision, told: &[Arc<Told>]) {
@@ -322,6 +365,33 @@ impl Feed {
 }
 
 impl Seats {
+    /// How many seats an actor has: of a user all sessions together.
+    fn of_actor(&self, actor: &Actor) -> usize {
+        let topic = match actor.owner_id() {
+            Some(OwnerId::User(id)) => Topic::User(id),
+            Some(OwnerId::Session(id)) => Topic::Session(id),
+            Some(OwnerId::Key(id)) => Topic::Key(id),
+            None => return 0,
+        };
+        self.topics.get(&topic).map_or(0, BTreeSet::len)
+    }
+
+    fn must_have_room(&self, actor: &Actor, seating: Seating) -> Result<(), NoSeat> {
+        let (own_max, all_max) = match seating {
+            Seating::Stream => (SEATS_OF_ACTOR_MAX, SEATS_MAX),
+            Seating::Wait => (SEATS_OF_ACTOR_FOR_WAITS_MAX, SEATS_FOR_WAITS_MAX),
+            // The one before is there still.
+            Seating::Instead => (SEATS_OF_ACTOR_MAX + 1, 2 * SEATS_MAX),
+        };
+        if self.of_actor(actor) >= own_max {
+            return Err(NoSeat::Actor(own_max));
+        }
+        if self.taken.len() >= all_max {
+            return Err(NoSeat::All);
+        }
+        Ok(())
+    }
+
     fn place(&mut self, number: u64, actor: &Actor, scope: Scope) {
         let mut topics = Vec::new();
         match actor {
@@ -422,7 +492,7 @@ impl Seats {
         }
         for number in &numbers {
             if let Some(seat) = self.taken.get(number) {
-                seat.inbox.put(told);
+                seat.inbox.put(told.revision);
             }
         }
         for user in changed {

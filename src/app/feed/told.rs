@@ -116,10 +116,41 @@ pub enum Scope {
     Nothing,
 }
 
+/// Estimated bytes of a commit without its entry, and of an event without its data.
+const TOLD_BYTES: usize = 512;
+
+/// Events that were chosen for somebody: at most so many, and of so many bytes, but one at least.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) events: Vec<FeedEvent>,
+    bytes: usize,
+    events_max: usize,
+    bytes_max: usize,
+}
+
+impl Chosen {
+    /// None yet.
+    pub(super) const fn new(events_max: usize, bytes_max: usize) -> Self {
+        Self { events: Vec::new(), bytes: 0, events_max, bytes_max }
+    }
+
+    /// Whether no more have room.
+    pub(super) const fn is_full(&self) -> bool {
+        self.events.len() >= self.events_max || self.bytes >= self.bytes_max
+    }
+
+    fn push(&mut self, event: FeedEvent) {
+        self.bytes += TOLD_BYTES + event.data.len();
+        self.events.push(event);
+    }
+}
+
 /// A commit, read.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) revision: Revision,
+    /// Estimated bytes in memory.
+    pub(super) bytes: usize,
     at: Time,
     teller: Arc<Teller>,
     pub(super) txs: Vec<ToldTx>,
@@ -163,8 +194,10 @@ impl Told {
             kind: event.kind.into(),
             data: event.data.into(),
         };
+        let bytes = TOLD_BYTES + 2 * entry.entry.len();
         Ok(Self {
             revision: entry.revision,
+            bytes,
             at: Time::from_ms(entry.at_ms),
             teller: Arc::new(Teller { kind: actor, name, via }),
             txs: txs.into_iter().map(tx).collect::<Result<_, _>>()?,
@@ -172,16 +205,26 @@ impl Told {
         })
     }
 
-    /// The events after `after` that the actor may see.
+    /// A commit that tells nothing.
+    #[cfg(test)]
+    pub(super) fn nothing(revision: Revision, bytes: usize) -> Self {
+        let teller = Teller { kind: String::new(), name: None, via: None };
+        let (txs, events) = (Vec::new(), Vec::new());
+        Self { revision, bytes, at: Time::ZERO, teller: Arc::new(teller), txs, events }
+    }
+
+    /// Adds the events after `after` that the actor may see, as long as there is room for them;
+    /// the place up to which this commit was looked at.
     pub(super) fn for_actor(
         &self,
         actor: &Actor,
         scope: Scope,
         after: EventId,
-        into: &mut Vec<FeedEvent>,
-    ) {
-        if EventId::end_of(self.revision) <= after {
-            return;
+        into: &mut Chosen,
+    ) -> EventId {
+        let end = EventId::end_of(self.revision);
+        if end <= after {
+            return after;
         }
         // What is hidden of each transaction; `None`: all of it is.
         let rights: Vec<_> = self.txs.iter().map(|tx| tx.hidden_from(actor)).collect();
@@ -205,6 +248,9 @@ impl Told {
                 (about, _) if sees(actor, about) => &[],
                 _ => continue,
             };
+            if into.is_full() {
+                return id.before();
+            }
             into.push(FeedEvent {
                 id,
                 at: self.at,
@@ -215,6 +261,7 @@ impl Told {
                 data: event.without(hidden),
             });
         }
+        end
     }
 
     fn subject(&self, about: &About) -> Option<String> {

@@ -61,7 +61,8 @@ steps:
 
 async fn claimed(house: &House, actor: &Actor, limit: usize) -> Vec<TxId> {
     let (workflow, step) = ("review".parse().unwrap(), "look".parse().unwrap());
-    let ask = QueueAsk { workflow, step, limit, span: None };
+    let mut ask = QueueAsk { workflow, step, limit, span: None, candidates: Vec::new() };
+    ask.candidates = house.app.claimable(actor, &ask).unwrap();
     let outcome = house.run(actor, Command::ClaimQueued(ask)).await.unwrap();
     let Outcome::Claimed { views } = outcome else { panic!("some were claimed") };
     views.iter().map(|view| view.tx.id).collect()

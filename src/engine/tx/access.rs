@@ -4,7 +4,7 @@ use super::record::{Owner, OwnerId, Tx};
 use crate::engine::draft::Stop;
 use crate::engine::workflow::{By, Definition, StepKind};
 use crate::engine::{Actor, Refusal};
-use crate::types::{Role, Username};
+use crate::types::{Role, StepName, Username};
 
 /// Whether it is the actor's own.
 pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
@@ -85,6 +85,33 @@ pub fn may_submit(
     match definition.step(&open.step).map(|step| &step.kind) {
         Some(StepKind::Client { by, .. }) => lets_in(by, actor, Some(tx), &open.users),
         _ => false,
+    }
+}
+
+/// Of which transactions an actor may submit a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MaySubmit {
+    /// Of none.
+    None,
+    /// At most of the actor's own, and of those in which the step was fixed to the actor.
+    Own,
+    /// Of all.
+    All,
+}
+
+/// Of which transactions of a version an actor may submit a step, as far as the version says.
+#[must_use]
+pub fn may_ever_submit(definition: &Definition, step: &StepName, actor: &Actor) -> MaySubmit {
+    let Some(StepKind::Client { by, .. }) = definition.step(step).map(|step| &step.kind) else {
+        return MaySubmit::None;
+    };
+    let named = |by: &By| matches!(by, By::Named(_)) && actor.user().is_some();
+    if lets_in(by, actor, None, &[]) {
+        MaySubmit::All
+    } else if by.iter().any(|by| matches!(by, By::Owner) || named(by)) {
+        MaySubmit::Own
+    } else {
+        MaySubmit::None
     }
 }
 

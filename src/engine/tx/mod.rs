@@ -24,7 +24,9 @@ mod timers;
 mod view;
 mod walk;
 
-pub use access::{UNTOLD, hidden, may_see, may_submit, owns, sees_all, sees_workflow};
+pub use access::{
+    MaySubmit, UNTOLD, hidden, may_ever_submit, may_see, may_submit, owns, sees_all, sees_workflow,
+};
 pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;
 pub use call::{CallResult, Order, filled};
@@ -38,7 +40,7 @@ pub(super) use operate::{migrate, pause};
 pub use publish::{Published, VALUE_BYTES_MAX, WorkflowHead, WorkflowView};
 pub(super) use publish::{delete_value, publish, put_value, retire};
 pub(super) use queue::claim_queued;
-pub use queue::{QUEUE_CLAIMS_MAX, QueueAsk};
+pub use queue::{Candidate, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, free_step};
 pub use record::{
     Ask, Call, CallState, Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner,
     OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,

@@ -4,24 +4,33 @@
 //! the time at which the claim lapses, so that what is claimed lies behind what is free, and comes
 //! back by itself without anything that happens. While its transaction is paused it lies in none:
 //! however many are paused, those behind them are found.
+//!
+//! Which steps a worker may claim is found outside of the executor, on what is durable; here it is
+//! decided of these few which are free still.
 
 use super::access::may_submit;
 use super::event::TxEvent;
-use super::record::{Claim, Open, Who};
+use super::record::{Claim, Open, Tx, Who};
 use super::submit::asker;
 use super::view::view;
 use super::walk::{Trigger, Walk};
 use crate::engine::decide::Acting;
 use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::{Fact, Mark, TX_PAGE};
-use crate::engine::{FieldError, Outcome, Refusal};
+use crate::engine::state::Mark;
+use crate::engine::workflow::Definition;
+use crate::engine::{Actor, FieldError, Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId, WorkflowName};
 
 /// Most steps of one claim: so many transactions are in one answer.
 pub const QUEUE_CLAIMS_MAX: usize = 50;
 
-/// Most transactions that one claim looks at: those that the actor may not submit are passed over.
-const EXAMINED_MAX: usize = 500;
+/// Maximum number of candidates of one claim: some more than are claimed, since others may claim
+/// them first.
+pub const QUEUE_CANDIDATES_MAX: usize = QUEUE_CLAIMS_MAX + 64;
+
+/// Maximum number of bytes of the records that one claim takes, but one record at least: so long
+/// does reading them keep others waiting.
+const CLAIM_BYTES_MAX: usize = 256 * 1024;
 
 /// What a worker asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +43,17 @@ pub struct QueueAsk {
     pub limit: usize,
     /// For how long; `None`, or longer than the step allows: as long as it allows.
     pub span: Option<Span>,
+    /// The transactions that it may be, found beforehand, in the order in which they are tried.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A transaction in which a step seemed free for the one who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The transaction.
+    pub tx: TxId,
+    /// The bytes of its record.
+    pub bytes: usize,
 }
 
 /// Puts an open step into its queue, or takes it out.
@@ -99,8 +119,7 @@ pub(in crate::engine) fn claim_queued(
     if step.claim.is_none() {
         return Err(Refusal::NotClaimable.into());
     }
-    // Everything is found before anything is claimed: a record that must be loaded has the
-    // decision begin again, and finding is cheap.
+    // Everything is found before anything is claimed: what is found is only looked at.
     let found = find(draft, acting, ask)?;
     let mut views = Vec::with_capacity(found.len());
     for (id, group, until) in found {
@@ -125,47 +144,41 @@ fn find(
     ask: &QueueAsk,
 ) -> Result<Vec<(TxId, u32, Time)>, Stop> {
     let now = draft.moment.now;
-    let me = Who::of(&acting.actor).id;
-    let (mut found, mut examined) = (Vec::new(), 0);
-    let mut after = (Time::ZERO, TxId::new(0));
-    loop {
-        let look = Fact::Queued(ask.workflow.clone(), ask.step.clone(), after.0, after.1);
-        let page = draft.transactions(&look)?;
-        for id in page {
-            // Counted before anything else, so that there is an end whatever lies here.
-            if examined == EXAMINED_MAX {
-                return Ok(found);
-            }
-            examined += 1;
-            let Some(tx) = draft.tx(*id)? else { continue };
-            let waits = |open: &&Open| open.step == ask.step && open.queued;
-            let Some(open) = tx.open.iter().filter(waits).min_by_key(|open| open.free_at()) else {
-                continue;
-            };
-            after = (open.free_at(), *id);
-            // From here on all are claimed.
-            if open.free_at() > now {
-                return Ok(found);
-            }
-            if tx.paused {
-                continue;
-            }
-            let definition = draft.definition(tx.workflow.clone(), tx.version)?;
-            let counted = open.submissions.iter().any(|submission| submission.by.id == me);
-            if counted || !may_submit(tx, &definition, open, &acting.actor) {
-                continue;
-            }
-            let Some(most) = definition.step(&open.step).and_then(|step| step.claim) else {
-                continue;
-            };
-            let until = now.plus(ask.span.unwrap_or(most).min(most));
-            found.push((*id, open.group, until));
-            if found.len() == ask.limit {
-                return Ok(found);
-            }
+    let (mut found, mut taken, mut examined) = (Vec::new(), 0, 0);
+    for candidate in ask.candidates.iter().take(QUEUE_CANDIDATES_MAX) {
+        if found.len() == ask.limit || taken >= CLAIM_BYTES_MAX || examined >= 2 * CLAIM_BYTES_MAX {
+            break;
         }
-        if page.len() < TX_PAGE {
-            return Ok(found);
+        examined += candidate.bytes;
+        let Some(tx) = draft.tx(candidate.tx)? else { continue };
+        if tx.workflow != ask.workflow {
+            continue;
         }
+        let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+        let Some(open) = free_step(tx, &definition, &ask.step, &acting.actor, now) else {
+            continue;
+        };
+        let Some(most) = definition.step(&open.step).and_then(|step| step.claim) else { continue };
+        taken += candidate.bytes;
+        let until = now.plus(ask.span.unwrap_or(most).min(most));
+        found.push((candidate.tx, open.group, until));
     }
+    Ok(found)
+}
+
+/// The open step with this name that the actor may claim from the queue now, if there is one.
+#[must_use]
+pub fn free_step<'t>(
+    tx: &'t Tx,
+    definition: &Definition,
+    step: &StepName,
+    actor: &Actor,
+    now: Time,
+) -> Option<&'t Open> {
+    let me = Who::of(actor).id;
+    let waits = |open: &&Open| open.step == *step && open.queued;
+    let open = tx.open.iter().filter(waits).min_by_key(|open| open.free_at())?;
+    let counted = open.submissions.iter().any(|submission| submission.by.id == me);
+    let is_free = open.free_at() <= now && !tx.paused && !counted;
+    (is_free && may_submit(tx, definition, open, actor)).then_some(open)
 }

@@ -1,0 +1,257 @@
+//! Work queues: which steps a worker may claim, found outside of the executor.
+//!
+//! First it is asked who may submit the step at all: whoever may not costs nothing more, and whoever
+//! may of their own transactions alone costs what their own cost. Then the queue is looked
+//! through on what is durable, in the order in which steps are free, and the executor is handed
+//! the few transactions that it has to look at. A look is bounded; where it found too little, the
+//! actor's next one goes on behind it, so that what is free far behind is found by asking again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use ahash::RandomState;
+
+use super::app::App;
+use super::read_budget::ReadBudget;
+use crate::engine::{
+    Actor, Candidate, Fact, Mark, MaySubmit, OwnerId, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
+    QueueAsk, Refusal, free_step, may_ever_submit,
+};
+use crate::records::{Key, ReadError, value};
+use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
+use crate::types::{StepName, Time, TxId, WorkflowName};
+
+/// Maximum number of places that are kept for actors whose last look found too little; with more,
+/// all begin at the head again.
+const PLACES_MAX: usize = 4096;
+
+/// Versions of a workflow of which it is asked who may submit the step: those with open
+/// transactions among the last so many.
+const VERSIONS_MAX: u32 = 100;
+
+type PlaceOf = (Option<OwnerId>, WorkflowName, StepName);
+
+/// Where an actor's next look goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Behind this in the queue.
+    Queue(Time, TxId),
+    /// Behind this among the actor's own, or those that asked the actor.
+    Own(usize, TxId),
+}
+
+/// Where looks go on that found too little.
+#[derive(Default)]
+pub(super) struct Places(Mutex<HashMap<PlaceOf, Place, RandomState>>);
+
+impl Places {
+    fn take(&self, of: &PlaceOf) -> Option<Place> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(of)
+    }
+
+    fn put(&self, of: PlaceOf, place: Place) {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.len() >= PLACES_MAX {
+            places.clear();
+        }
+        places.insert(of, place);
+    }
+}
+
+/// One look for work.
+struct Search<'a> {
+    app: &'a App,
+    actor: &'a Actor,
+    ask: &'a QueueAsk,
+    now: Time,
+    budget: ReadBudget,
+    found: Vec<(Time, Candidate)>,
+}
+
+impl App {
+    /// The transactions in which the actor may claim a step, those that are free longest first; a
+    /// bounded number, and some more than are asked for, since others claim too.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn claimable(&self, actor: &Actor, ask: &QueueAsk) -> Result<Vec<Candidate>, Refusal> {
+        if ask.limit == 0 || ask.limit > QUEUE_CLAIMS_MAX {
+            return Ok(Vec::new());
+        }
+        let of = (actor.owner_id(), ask.workflow.clone(), ask.step.clone());
+        let place = self.places.take(&of);
+        let (now, budget) = (self.now(), ReadBudget::of_page());
+        let mut search = Search { app: self, actor, ask, now, budget, found: Vec::new() };
+        let left_at = match self.may_submit_at_most(actor, ask)? {
+            MaySubmit::None => return Ok(Vec::new()),
+            MaySubmit::Own => search.own(place)?,
+            MaySubmit::All => search.queue(place)?,
+        };
+        if let Some(left_at) = left_at.filter(|_| search.found.len() < ask.limit) {
+            self.places.put(of, left_at);
+        }
+        search.found.sort_by_key(|(free_at, candidate)| (*free_at, candidate.tx));
+        // One's own may have asked oneself too.
+        search.found.dedup_by_key(|(_, candidate)| candidate.tx);
+        Ok(search.found.into_iter().map(|(_, candidate)| candidate).collect())
+    }
+
+    /// Of which transactions the actor may submit the step, by the versions that are in use.
+    fn may_submit_at_most(&self, actor: &Actor, ask: &QueueAsk) -> Result<MaySubmit, Refusal> {
+        let latest = match self.workflow(&ask.workflow, None) {
+            Ok(view) => view.published.version,
+            Err(Refusal::NotFound(_)) => return Ok(MaySubmit::None),
+            Err(refusal) => return Err(refusal),
+        };
+        if latest > VERSIONS_MAX {
+            return Ok(MaySubmit::All);
+        }
+        let mut most = MaySubmit::None;
+        for (version, _) in self.open_by_version(&ask.workflow, latest)? {
+            if let Some(published) = self.published(&ask.workflow, version)? {
+                most = most.max(may_ever_submit(&published.definition, &ask.step, actor));
+            }
+        }
+        Ok(most)
+    }
+}
+
+impl Search<'_> {
+    fn is_full(&self) -> bool {
+        self.found.len() >= (self.ask.limit + QUEUE_CANDIDATES_MAX - QUEUE_CLAIMS_MAX)
+    }
+
+    /// Looks through the queue from a place on, and then before it; where it was left, if not at
+    /// the end.
+    fn queue(&mut self, place: Option<Place>) -> Result<Option<Place>, Refusal> {
+        let head = (Time::ZERO, TxId::new(0));
+        let begins = match place {
+            Some(Place::Queue(time, id)) => (time, id),
+            _ => head,
+        };
+        if let Some(left_at) = self.queue_part(begins, None)? {
+            return Ok(Some(left_at));
+        }
+        if begins == head || self.found.len() >= self.ask.limit {
+            return Ok(None);
+        }
+        self.queue_part(head, Some(begins))
+    }
+
+    fn queue_part(
+        &mut self,
+        mut after: (Time, TxId),
+        until: Option<(Time, TxId)>,
+    ) -> Result<Option<Place>, Refusal> {
+        let QueueAsk { workflow, step, .. } = self.ask;
+        let key =
+            |(time, id)| Key::Mark(Mark::Queued(workflow.clone(), step.clone(), time, id)).encode();
+        let mut prefix = key(after);
+        prefix.truncate(prefix.len() - size_of::<u64>() - size_of::<u128>());
+        loop {
+            let range = KeyRange::prefix(&prefix).after(key(after).into());
+            let page =
+                self.app.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
+            let page = self.app.guard(page.map_err(ReadError::from))?;
+            for row in &page.rows {
+                let Some(Key::Mark(Mark::Queued(_, _, time, id))) = Key::decode(&row.key) else {
+                    continue;
+                };
+                // From here on all are claimed, or were looked at.
+                if time > self.now || until.is_some_and(|until| (time, id) > until) {
+                    return Ok(None);
+                }
+                if self.is_full() || self.budget.is_spent() {
+                    return Ok(Some(Place::Queue(after.0, after.1)));
+                }
+                after = (time, id);
+                self.look(id)?;
+            }
+            if page.next.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Looks through the actor's own transactions, and those that asked the actor, from a place on
+    /// and then before it; where it was left, if not at the end.
+    fn own(&mut self, place: Option<Place>) -> Result<Option<Place>, Refusal> {
+        let begins = match place {
+            Some(Place::Own(list, id)) => (list, id),
+            _ => (0, TxId::new(0)),
+        };
+        if let Some(left_at) = self.own_part(begins, None)? {
+            return Ok(Some(left_at));
+        }
+        if place.is_none() || self.found.len() >= self.ask.limit {
+            return Ok(None);
+        }
+        self.own_part((0, TxId::new(0)), Some(begins))
+    }
+
+    fn own_part(
+        &mut self,
+        begins: (usize, TxId),
+        until: Option<(usize, TxId)>,
+    ) -> Result<Option<Place>, Refusal> {
+        let own = self.actor.owner_id();
+        let user = self.actor.user();
+        let lists: [Option<Mark>; 2] = [
+            own.map(|me| Mark::OpenOf(me, TxId::new(0))),
+            user.map(|user| Mark::UserInbox(user.username.clone(), TxId::new(0))),
+        ];
+        let (first, mut after) = begins;
+        for (list, mark) in lists.into_iter().enumerate().skip(first) {
+            let Some(prefix) = mark.map(super::tx_list::prefix) else { continue };
+            loop {
+                let mut key = prefix.clone();
+                key.extend_from_slice(&after.bits().to_be_bytes());
+                let range = KeyRange::prefix(&prefix).after(key.into());
+                let (store, order) = (&self.app.store, Order::Ascending);
+                let page = store.scan(View::Committed, &range, order, PAGE_ROWS_MAX);
+                let page = self.app.guard(page.map_err(ReadError::from))?;
+                for row in &page.rows {
+                    let Some(Key::Mark(Mark::OpenOf(_, id) | Mark::UserInbox(_, id))) =
+                        Key::decode(&row.key)
+                    else {
+                        continue;
+                    };
+                    if until.is_some_and(|until| (list, id) > until) {
+                        return Ok(None);
+                    }
+                    if self.is_full() || self.budget.is_spent() {
+                        return Ok(Some(Place::Own(list, after)));
+                    }
+                    after = id;
+                    self.look(id)?;
+                }
+                if page.next.is_none() {
+                    break;
+                }
+            }
+            after = TxId::new(0);
+        }
+        Ok(None)
+    }
+
+    /// Looks at a transaction, without its data.
+    fn look(&mut self, id: TxId) -> Result<(), Refusal> {
+        let Some(read) = self.app.guard(self.app.tx_bytes(id))? else {
+            self.budget.spend(0);
+            return Ok(());
+        };
+        let bytes = read.value.len();
+        self.budget.spend(bytes);
+        let outline = value::decode_outline(&Fact::Tx(id), &read.value).map_err(ReadError::from);
+        let tx = self.app.guard(outline)?;
+        if tx.workflow != self.ask.workflow {
+            return Ok(());
+        }
+        let Some(published) = self.app.published(&tx.workflow, tx.version)? else { return Ok(()) };
+        let (definition, step) = (&published.definition, &self.ask.step);
+        if let Some(open) = free_step(&tx, definition, step, self.actor, self.now) {
+            self.found.push((open.free_at(), Candidate { tx: id, bytes }));
+        }
+        Ok(())
+    }
+}
