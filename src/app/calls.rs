@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::app::App;
 use super::bell::CallFigures;
 use super::destination::{Destination, Verdict};
+use super::excerpt::excerpt;
 use crate::engine::{
     Actor, CallResult, CallState, Command, Fact, Mark, Order, Outcome, Record, Refusal, filled_ask,
 };
@@ -626,7 +627,8 @@ impl Sender {
                 }
                 let ailing = status >= 500 || status == 429;
                 let verdict = if ailing { Verdict::Ailing } else { Verdict::Fine };
-                (answered(reply, self.app.now()), verdict)
+                let excerpt = self.excerpt(order, &reply.body);
+                (answered(reply, self.app.now(), excerpt), verdict)
             }
             Err(Failure::Egress(error)) => {
                 tracing::error!(tx = %order.tx, call = order.number, %error, "a call is not allowed");
@@ -641,6 +643,13 @@ impl Sender {
                 (CallResult::Lost { what: failure.to_string() }, verdict)
             }
         }
+    }
+
+    /// The beginning of an answer without what only the service and the server are to know.
+    fn excerpt(&self, order: &Order, body: &[u8]) -> Arc<str> {
+        let secrets = self.settings.secrets.values().map(String::as_str);
+        let callback = std::iter::once(order.callback.as_str());
+        excerpt(body, secrets.chain(callback).chain(order.code.as_deref()))
     }
 
     /// The request of an order, with all that is not stored in its place.
@@ -720,7 +729,7 @@ fn filled_body(
     })
 }
 
-fn answered(reply: Reply, now: Time) -> CallResult {
+fn answered(reply: Reply, now: Time, excerpt: Arc<str>) -> CallResult {
     let retry_after = reply.retry_after(now);
     let Reply { status, headers, body } = reply;
     let texts = headers
@@ -731,5 +740,5 @@ fn answered(reply: Reply, now: Time) -> CallResult {
         Ok(text) if !text.is_empty() => json!(text),
         _ => Value::Null,
     });
-    CallResult::Answered { status, headers, body, retry_after }
+    CallResult::Answered { status, headers, body, retry_after, excerpt }
 }

@@ -37,6 +37,7 @@ mod calls;
 mod chance;
 mod clock;
 mod destination;
+mod excerpt;
 mod executor;
 mod feed;
 mod hooks;

@@ -99,7 +99,7 @@ pub fn decide(
             return Ok(Decision { changes: draft.into_changes(), result: Ok(outcome) });
         }
         Err(Stop::Need(fact)) => return Err(fact),
-        Err(Stop::Refused(refusal)) => refusal,
+        Err(Stop::Refused(refusal)) => tx::disclosed(&draft, actor, command, refusal),
     };
     let mut draft = Draft::new(facts, rules, moment);
     match note_refusal(&mut draft, actor, command, evidence, &refusal) {

@@ -66,12 +66,12 @@ pub use tasks::{
     WebhookNews,
 };
 pub use tx::{
-    Ask, Call, CallResult, CallState, Candidate, Challenge, ChallengeKey, ChallengeState, Claim,
-    DATA_BYTES_MAX, Done, Ending, Join, MaySubmit, MigrateAsk, Open, Order, Owner, OwnerId,
-    Published, Purpose, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX,
-    REFERENCE_BYTES_MAX, Repair, StartAsk, Status, Stuck, Submission, Tx, TxEvent, TxHold, TxView,
-    UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId, WorkflowHead, WorkflowView, code as challenge_code,
-    filled as filled_ask, free_step, hidden, may_ever_submit, may_see, may_submit, open_codes,
-    owns, reference_fact, sees_all, sees_workflow,
+    Ask, Call, CallAnswer, CallResult, CallState, Candidate, Challenge, ChallengeKey,
+    ChallengeState, Claim, DATA_BYTES_MAX, Done, Ending, Join, MaySubmit, MigrateAsk, Open, Order,
+    Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk,
+    REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status, Stuck, Submission, Tx,
+    TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId, WorkflowHead, WorkflowView,
+    code as challenge_code, filled as filled_ask, free_step, hidden, may_ever_submit, may_see,
+    may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

@@ -88,6 +88,9 @@ pub enum Refusal {
     /// Less is available on the account than would leave it.
     #[error("the account {0} has less available than this takes")]
     InsufficientFunds(AccountId),
+    /// A refusal that names an account which the caller may not see.
+    #[error("{}", undisclosed(.0))]
+    Undisclosed(Box<Refusal>),
     /// Both sides must be of one asset.
     #[error("both accounts must be of one asset")]
     AssetMismatch,
@@ -360,7 +363,7 @@ impl Refusal {
 
     /// The stable code: one of [`Refusal::CODES`].
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
             Self::InvalidCredentials => "invalid-credentials",
@@ -376,6 +379,7 @@ impl Refusal {
             Self::PatchFailed(_) => "patch-failed",
             Self::LinkNotValid => "link-not-valid",
             Self::LimitReached { .. } => "limit-reached",
+            Self::Undisclosed(refusal) => refusal.code(),
             Self::InsufficientFunds(_) => "insufficient-funds",
             Self::AssetMismatch => "asset-mismatch",
             Self::AccountClosed(_) => "account-closed",
@@ -440,7 +444,10 @@ impl Refusal {
     /// Whether a refusal is kept as the answer to its Idempotency-Key: those by the state of
     /// things are, so that a late duplicate cannot succeed after its caller was told no.
     #[must_use]
-    pub const fn is_stored(&self) -> bool {
+    pub fn is_stored(&self) -> bool {
+        if let Self::Undisclosed(refusal) = self {
+            return refusal.is_stored();
+        }
         matches!(
             self,
             Self::UsernameTaken
@@ -494,6 +501,22 @@ impl Refusal {
         )
     }
 
+    /// The account that it names.
+    #[must_use]
+    pub fn account(&self) -> Option<&str> {
+        match self {
+            Self::InsufficientFunds(id)
+            | Self::AccountClosed(id)
+            | Self::AccountFrozen(id)
+            | Self::UnknownAccount(id)
+            | Self::NotYourAccount(id)
+            | Self::AccountExists(id)
+            | Self::AccountNotEmpty(id) => Some(id.as_str()),
+            Self::NoSuchAccount(id) => Some(id),
+            _ => None,
+        }
+    }
+
     /// How long to wait before the next attempt (`Retry-After`).
     #[must_use]
     pub const fn retry_after(&self) -> Option<Span> {
@@ -504,4 +527,19 @@ impl Refusal {
             _ => None,
         }
     }
+}
+
+/// A refusal in words, without the account that it names.
+fn undisclosed(refusal: &Refusal) -> String {
+    let what = match refusal {
+        Refusal::InsufficientFunds(_) => "has less available than this takes",
+        Refusal::AccountClosed(_) => "is closed",
+        Refusal::AccountFrozen(_) => "is frozen: nothing may leave it",
+        Refusal::UnknownAccount(_) | Refusal::NoSuchAccount(_) => "does not exist",
+        Refusal::NotYourAccount(_) => "belongs to somebody else",
+        Refusal::AccountExists(_) => "exists already",
+        Refusal::AccountNotEmpty(_) => "still has something posted or held on it",
+        other => return other.to_string(),
+    };
+    format!("an account that this workflow uses {what}")
 }

@@ -98,6 +98,9 @@ struct ShownHold<'a> {
     /// What it reserves, or where it is resolved, what it reserved.
     #[schemars(with = "String")]
     amount: Decimal,
+    /// What was posted of it so far.
+    #[schemars(with = "String")]
+    captured: Decimal,
     /// `held`, `captured`, `voided` or `expired`.
     status: &'a str,
     /// When it is released by itself.
@@ -136,6 +139,17 @@ struct ShownStuck<'a> {
     message: &'a str,
 }
 
+/// What a service answered to a call, where it was no success.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TransactionCallAnswer")]
+struct ShownAnswer<'a> {
+    /// The status.
+    status: u16,
+    /// The first 2 KB of the body as text, in which secrets of the configuration, one-time codes and
+    /// the callback's address are replaced by `[redacted]`.
+    body: &'a str,
+}
+
 /// A call to another service.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TransactionCall")]
@@ -154,12 +168,17 @@ struct ShownCall<'a> {
     attempts: u32,
     /// What the last attempt came to: a status, or what happened.
     last: Option<&'a str>,
+    /// The last answer that was no success; for operators and auditors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    answer: Option<ShownAnswer<'a>>,
     /// When the next attempt is due, or the callback at the latest.
     due_at: Option<Time>,
 }
 
 impl<'a> ShownCall<'a> {
-    fn new(call: &'a crate::engine::Call) -> Self {
+    fn new(call: &'a crate::engine::Call, sees_answers: bool) -> Self {
+        let answer = call.answer.as_ref().filter(|_| sees_answers);
         Self {
             number: call.number,
             step: &call.step,
@@ -168,6 +187,7 @@ impl<'a> ShownCall<'a> {
             key: &call.key,
             attempts: call.attempts,
             last: call.last.as_deref(),
+            answer: answer.map(|answer| ShownAnswer { status: answer.status, body: &answer.body }),
             due_at: match call.state {
                 CallState::Due(at) | CallState::Later(at) => Some(at),
                 _ => None,
@@ -264,6 +284,7 @@ impl<'a> Shown<'a> {
                 key: held.key.as_deref(),
                 account: hold.account.to_string(),
                 amount: Decimal::from_minor(units, hold.scale),
+                captured: Decimal::from_minor(hold.captured, hold.scale),
                 status: hold.status.as_str(),
                 expires_at: hold.expires_at,
             }
@@ -299,7 +320,7 @@ impl<'a> Shown<'a> {
                         .map(|(_, code)| code.as_str()),
                 })
                 .collect(),
-            calls: tx.calls.iter().map(ShownCall::new).collect(),
+            calls: tx.calls.iter().map(|call| ShownCall::new(call, view.sees_all)).collect(),
             stuck: tx.stuck.as_ref().map(|stuck| ShownStuck {
                 step: &stuck.step,
                 code: &stuck.code,
@@ -333,7 +354,7 @@ fn shown_step<'a>(view: &'a TxView, open: &'a Open, allowed: bool) -> ShownStep<
     }
 }
 
-pub(super) const EXAMPLE: &str = r#"{"id":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","workflow":"transfer","version":3,"reference":null,"status":"waiting","outcome":null,"revision":1042,"owner":"alice","data":{"from":"alice:main","to":"bob:main","amount":"250.00"},"open_steps":[{"step":"confirm","title":"Confirm with the code","input":{"type":"object"},"allowed":true,"claimed_by":null,"quorum":1,"submitted":0,"expires_at":"2026-11-24T10:35:00.000Z","submit":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w/steps/confirm"}],"holds":[{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"funds","key":null,"account":"alice:main","amount":"251.25","status":"held","expires_at":null}],"challenges":[],"calls":[],"started_at":"2026-11-24T10:00:00.000Z","updated_at":"2026-11-24T10:05:00.000Z","deadline":"2026-11-27T10:00:00.000Z"}"#;
+pub(super) const EXAMPLE: &str = r#"{"id":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","workflow":"transfer","version":3,"reference":null,"status":"waiting","outcome":null,"revision":1042,"owner":"alice","data":{"from":"alice:main","to":"bob:main","amount":"250.00"},"open_steps":[{"step":"confirm","title":"Confirm with the code","input":{"type":"object"},"allowed":true,"claimed_by":null,"quorum":1,"submitted":0,"expires_at":"2026-11-24T10:35:00.000Z","submit":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w/steps/confirm"}],"holds":[{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"funds","key":null,"account":"alice:main","amount":"251.25","captured":"0.00","status":"held","expires_at":null}],"challenges":[],"calls":[],"started_at":"2026-11-24T10:00:00.000Z","updated_at":"2026-11-24T10:05:00.000Z","deadline":"2026-11-27T10:00:00.000Z"}"#;
 
 pub(super) const NOW: AnswerDoc = AnswerDoc::json(
     200,

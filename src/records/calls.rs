@@ -56,6 +56,14 @@ pub(super) struct CallV1 {
     last: Option<String>,
 }
 
+/// The answer to a call, beside the calls.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CallAnswerV1 {
+    pub(super) number: u32,
+    pub(super) status: u16,
+    pub(super) body: String,
+}
+
 impl From<&Ask> for AskV1 {
     fn from(ask: &Ask) -> Self {
         let header = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| {
@@ -151,6 +159,7 @@ impl CallV1 {
                 CallStateV1::Dropped => CallState::Dropped,
             },
             last: self.last.map(Into::into),
+            answer: None,
         })
     }
 }

@@ -121,7 +121,8 @@ fn tx_bytes(tx: &Tx) -> usize {
     });
     let calls = tx.calls.iter().map(|call| {
         let kept = if let CallState::Kept(answer) = &call.state { json_bytes(answer) } else { 0 };
-        2 * ELEMENT_BYTES + request_bytes(&call.ask) + kept
+        let answer = call.answer.as_ref().map_or(0, |answer| text(&answer.body));
+        2 * ELEMENT_BYTES + request_bytes(&call.ask) + kept + answer
     });
     size_of::<Tx>()
         + json_bytes(&tx.data)

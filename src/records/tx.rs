@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::DecodeError;
-use super::calls::{AskV1, CallV1};
+use super::calls::{AskV1, CallAnswerV1, CallV1};
 use super::ledger::HoldV1;
 use super::value::word;
 use crate::engine::{
-    Challenge, ChallengeState, Claim, Done, Ending, Fact, Join, KeyRef, Open, Owner, Published,
-    Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId, workflow,
+    CallAnswer, Challenge, ChallengeState, Claim, Done, Ending, Fact, Join, KeyRef, Open, Owner,
+    Published, Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId, workflow,
 };
 use crate::types::{KeyId, Revision, ScheduleId, SessionId, Time, TxId, UserId, WorkflowName};
 
@@ -203,6 +203,36 @@ pub(super) struct TxV1<'a> {
     schedule: Option<u128>,
     heard: Vec<u128>,
     commits: Vec<u64>,
+}
+
+/// A transaction with the answers to its calls.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TxV2<'a> {
+    tx: TxV1<'a>,
+    answers: Vec<CallAnswerV1>,
+}
+
+impl<'a> From<&'a Tx> for TxV2<'a> {
+    fn from(tx: &'a Tx) -> Self {
+        let answers = tx.calls.iter().filter_map(|call| {
+            let answer = call.answer.as_ref()?;
+            let (number, status, body) = (call.number, answer.status, answer.body.to_string());
+            Some(CallAnswerV1 { number, status, body })
+        });
+        Self { tx: tx.into(), answers: answers.collect() }
+    }
+}
+
+impl TxV2<'_> {
+    pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
+        let mut tx = self.tx.thaw(fact)?;
+        for CallAnswerV1 { number, status, body } in self.answers {
+            if let Some(call) = tx.calls.iter_mut().find(|call| call.number == number) {
+                call.answer = Some(CallAnswer { status, body: body.into() });
+            }
+        }
+        Ok(tx)
+    }
 }
 
 #[derive(Serialize, Deserialize)]

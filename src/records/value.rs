@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DecodeError;
 use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
-use super::tx::{DefinitionV1, TxV1};
+use super::tx::{DefinitionV1, TxV1, TxV2};
 use crate::engine::workflow;
 use crate::engine::{
     ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, RoleChange,
@@ -323,7 +323,11 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
         Record::Hold(hold) => write_into(out, 1, &HoldV1::from(hold)),
         Record::Transfer(transfer) => write_into(out, 1, &TransferV1::from(transfer)),
         Record::Totals(totals) => write_into(out, 1, &TotalsV1::from(totals)),
-        Record::Tx(tx) => write_into(out, 1, &TxV1::from(&**tx)),
+        // Most have none of what the second version adds.
+        Record::Tx(tx) if tx.calls.iter().all(|call| call.answer.is_none()) => {
+            write_into(out, 1, &TxV1::from(&**tx));
+        }
+        Record::Tx(tx) => write_into(out, 2, &TxV2::from(&**tx)),
         // Neither is ever written: one is a look into a list, the other a mark.
         Record::Transactions(_) | Record::Asked => {}
         Record::Reference(reference) => write_into(out, 1, &(reference.tx.bits(), reference.input)),
@@ -401,6 +405,9 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Tx(_) if bytes.first() == Some(&2) => {
+            Record::Tx(Arc::new(read::<TxV2>(fact, 2, bytes, LARGE)?.thaw(fact)?))
+        }
         Fact::Tx(_) => Record::Tx(Arc::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
         Fact::OpenOf(..)
         | Fact::TxsOf(..)

@@ -72,6 +72,8 @@
 //! | a move with branches that a hold closed | `branches_that_a_hold_closed_...` |
 //! | a hold's end loses its join; its branch that had ended or was joined; leads elsewhere, or twice | `scripts`, `expiry` |
 //! | a stuck step loses its branch; is done twice; hides another | `scripts`, `stuck` |
+//! | an answer that is kept with the secrets that it repeats, or shown to the owner | `operators_see_what_a_service_answered` |
+//! | a refusal that names an account to everybody, or to nobody | `refusal_for_money_names_...` |
 //!
 //! Held twice, so that one break alone is not seen: a session or link that is over (a check and a
 //! timer), and the room of an API key in the store by key (the row's key and its digest).
@@ -109,6 +111,7 @@ mod operators;
 mod passwords;
 mod queue;
 mod raw;
+mod reasons;
 mod retention;
 mod sagas;
 mod schedules;

@@ -52,7 +52,13 @@ async fn call(house: &House, tx: TxId, status: Option<u16>) -> Arc<str> {
 
 async fn end(house: &House, tx: TxId, attempt: u32, status: u16) {
     let (headers, body) = (json!({}), Value::Null);
-    let result = Box::new(CallResult::Answered { status, headers, body, retry_after: None });
+    let result = Box::new(CallResult::Answered {
+        status,
+        headers,
+        body,
+        retry_after: None,
+        excerpt: "".into(),
+    });
     house.run(&Actor::System, Command::EndCall { tx, number: 0, attempt, result }).await.unwrap();
 }
 

@@ -35,7 +35,13 @@ async fn answer(house: &House, tx: TxId, number: u32, status: u16, body: Value) 
     let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
     let (headers, attempt) = (json!({}), order.attempt);
-    let result = Box::new(CallResult::Answered { status, headers, body, retry_after: None });
+    let result = Box::new(CallResult::Answered {
+        status,
+        headers,
+        body,
+        retry_after: None,
+        excerpt: "".into(),
+    });
     house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
     order.callback.into()
 }

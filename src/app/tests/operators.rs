@@ -92,7 +92,13 @@ async fn promised(house: &House, id: TxId) -> Arc<str> {
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
     let Order { tx, number, attempt, callback, .. } = *order;
     let (headers, body) = (json!({}), Value::Null);
-    let result = Box::new(CallResult::Answered { status: 202, headers, body, retry_after: None });
+    let result = Box::new(CallResult::Answered {
+        status: 202,
+        headers,
+        body,
+        retry_after: None,
+        excerpt: "".into(),
+    });
     house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
     assert!(matches!(shown(house, id).calls[0].state, CallState::Later(_)));
     callback.into()
@@ -154,7 +160,13 @@ async fn answered(house: &House, tx: TxId, number: u32) {
     let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
     let (headers, body, attempt) = (json!({}), Value::Null, order.attempt);
-    let result = Box::new(CallResult::Answered { status: 200, headers, body, retry_after: None });
+    let result = Box::new(CallResult::Answered {
+        status: 200,
+        headers,
+        body,
+        retry_after: None,
+        excerpt: "".into(),
+    });
     house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
 }
 

@@ -76,6 +76,7 @@ fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
             headers: json!({}),
             body: Value::Null,
             retry_after: None,
+            excerpt: "".into(),
         },
         Reply::Full(full) => CallResult::Answered {
             status: full.status,
@@ -85,6 +86,7 @@ fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
                 Some(text) => Some(super::scenario::span(text).map_err(Stop::Wrong)?),
                 None => None,
             },
+            excerpt: full.body.to_string().into(),
         },
         Reply::Word(word) => match word.as_str() {
             "lost" => CallResult::Lost { what: "no answer".to_owned() },

@@ -1,10 +1,12 @@
 //! Who may start, see, submit and cancel.
 
+use serde_json::Value;
+
 use super::record::{Owner, OwnerId, Tx};
-use crate::engine::draft::Stop;
+use crate::engine::draft::{Draft, Stop};
 use crate::engine::workflow::{By, Definition, StepKind};
-use crate::engine::{Actor, Refusal};
-use crate::types::{Role, StepName, Username};
+use crate::engine::{Actor, Command, Refusal};
+use crate::types::{AccountId, Role, StepName, Username};
 
 /// Whether it is the actor's own.
 pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
@@ -173,4 +175,57 @@ pub fn owns(owner: OwnerId, actor: &Actor) -> bool {
 /// Whether the actor is an operator of transactions.
 pub(in crate::engine) fn is_operator(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR)
+}
+
+/// A refusal as the caller may know it: which account it is about is said to whom it is known, by
+/// reading it, by the input that was sent, or by the data of the transaction.
+pub(in crate::engine) fn disclosed(
+    draft: &Draft<'_>,
+    actor: &Actor,
+    command: &Command,
+    refusal: Refusal,
+) -> Refusal {
+    match refusal.account() {
+        Some(account) if !knows(draft, actor, command, account) => {
+            Refusal::Undisclosed(Box::new(refusal))
+        }
+        _ => refusal,
+    }
+}
+
+fn knows(draft: &Draft<'_>, actor: &Actor, command: &Command, account: &str) -> bool {
+    let reads = || {
+        let id: AccountId = account.parse().ok()?;
+        let account = draft.account(id).ok()??;
+        Some(account.read_anyone || account.is_visible_to(actor))
+    };
+    let sent = || match command {
+        Command::Start(ask) => ask.input.values().any(|value| names(value, account)),
+        Command::Submit { input, .. } | Command::Deliver { input, .. } => names(input, account),
+        _ => false,
+    };
+    let shown = || {
+        let tx = draft.tx(command.transaction()?).ok()??;
+        let definition = draft.definition(tx.workflow.clone(), tx.version).ok()?;
+        let hidden: Vec<_> = hidden_keys(tx, &definition, actor).collect();
+        let data = tx.data.as_object()?.iter();
+        let mut data = data.filter(|(key, _)| !hidden.contains(&key.as_str()));
+        Some(data.any(|(_, value)| names(value, account)))
+    };
+    matches!(actor, Actor::Key(_))
+        || sees_all(actor)
+        || actor.is_admin()
+        || reads().unwrap_or(false)
+        || sent()
+        || shown().unwrap_or(false)
+}
+
+/// Whether a text of a value is this one.
+fn names(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(value) => value == text,
+        Value::Array(list) => list.iter().any(|value| names(value, text)),
+        Value::Object(object) => object.values().any(|value| names(value, text)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }

@@ -18,6 +18,10 @@ use crate::types::{HoldId, TxId};
 /// So many calls that are over are shown; older ones are in the history.
 const OVER_KEPT: usize = 20;
 
+/// Maximum number of answers of services that are kept of one transaction: 2 KB each, so that its
+/// record stays small.
+const ANSWERS_KEPT: usize = 20;
+
 /// Applies an event to a transaction.
 pub(in crate::engine) fn apply(
     draft: &mut Draft<'_>,
@@ -176,6 +180,13 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
                 call.last = Some("202".into());
                 call.unknown = true;
             }
+        }
+        TxEvent::CallAnswered { number, answer } => {
+            if let Some(call) = call(tx, *number) {
+                call.answer = Some(answer.clone());
+            }
+            let answered = tx.calls.iter_mut().rev().filter(|call| call.answer.is_some());
+            answered.skip(ANSWERS_KEPT).for_each(|call| call.answer = None);
         }
         TxEvent::CallKept { number, response } => {
             if let Some(call) = call(tx, *number) {
@@ -355,6 +366,9 @@ fn end_call(
     if let Some(call) = call(tx, number) {
         call.state = state.clone();
         call.ask = call.ask.emptied();
+        if *state == CallState::Done {
+            call.answer = None;
+        }
         if last.is_some() {
             call.last = last.cloned();
         }

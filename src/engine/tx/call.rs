@@ -12,7 +12,9 @@ use subtle::ConstantTimeEq as _;
 
 use super::challenge::ChallengeKey;
 use super::event::TxEvent;
-use super::record::{Ask, Call, CallState, ChallengeState, Done, Open, Purpose, Status, Tx};
+use super::record::{
+    Ask, Call, CallAnswer, CallState, ChallengeState, Done, Open, Purpose, Status, Tx,
+};
 use super::scene::{Asker, Frame, failed};
 use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
@@ -48,6 +50,8 @@ pub enum CallResult {
         body: Value,
         /// How long the service asks to be left alone.
         retry_after: Option<Span>,
+        /// The beginning of the body as text, without secrets.
+        excerpt: Arc<str>,
     },
     /// There is none: whether it was done is not known.
     Lost {
@@ -229,6 +233,7 @@ impl Walk<'_, '_> {
             unknown: false,
             state: CallState::Due(self.draft.moment.now),
             last: None,
+            answer: None,
         };
         self.emit(TxEvent::CallMade(Box::new(call)))
     }
@@ -451,15 +456,7 @@ impl Walk<'_, '_> {
         let unknown = refused.is_none() || call.unknown && code != REFUSED;
         let state = if unknown { CallState::Unknown } else { CallState::Refused };
         let last = call.last.clone();
-        let refusal = Refusal::Guard {
-            code: code.into(),
-            message: format!(
-                "a call of the step {} came to nothing: {}",
-                call.step,
-                last.as_deref().unwrap_or("no answer")
-            )
-            .into(),
-        };
+        let refusal = Refusal::Guard { code: code.into(), message: reason(call, code).into() };
         match call.purpose {
             Purpose::Send => self.end_call(call.number, state, last, None),
             Purpose::Undo => {
@@ -512,7 +509,11 @@ impl Walk<'_, '_> {
     fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), Stop> {
         let now = self.draft.moment.now;
         let (note, retry_after) = match result {
-            CallResult::Answered { status, headers, body, retry_after } => {
+            CallResult::Answered { status, headers, body, retry_after, excerpt } => {
+                if !(200..=299).contains(status) {
+                    let answer = CallAnswer { status: *status, body: excerpt.clone() };
+                    self.emit(TxEvent::CallAnswered { number: call.number, answer })?;
+                }
                 let gone = call.purpose == Purpose::Undo && matches!(status, 404 | 410);
                 let call = &Call { last: Some(status.to_string().into()), ..call.clone() };
                 match (status, call.ask.callback, call.purpose) {
@@ -560,6 +561,24 @@ const REFUSED: &str = "call-refused";
 const FAILED: &str = "call-failed";
 /// The code of a call that may not be sent.
 const NOT_SENT: &str = "call-not-allowed";
+
+/// Why a call came to nothing: whether the service refused it, could not do it, or was not heard of.
+fn reason(call: &Call, code: &str) -> String {
+    let step = &call.step;
+    let last = call.last.as_deref().unwrap_or("nothing was heard");
+    match (code, last.parse::<u16>()) {
+        (NOT_SENT, _) => format!("the call of the step {step} was not sent: {last}"),
+        (REFUSED, Ok(status)) => {
+            format!("the service refused the call of the step {step} with the status {status}")
+        }
+        (_, Ok(status)) => format!(
+            "the call of the step {step} was not done: the last of {} attempts was answered with \
+             the status {status}",
+            call.attempts
+        ),
+        (_, Err(_)) => format!("there was no answer to the call of the step {step}: {last}"),
+    }
+}
 
 /// How long to wait after an attempt: full jitter, and never nothing at all.
 fn wait(ask: &Ask, attempts: u32, seed: u128) -> Span {

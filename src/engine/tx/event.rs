@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::record::{
-    Call, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck, Submission,
-    Tx,
+    Call, CallAnswer, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck,
+    Submission, Tx,
 };
 use crate::engine::Digest;
 use crate::engine::told::{Told, told};
@@ -164,6 +164,13 @@ pub enum TxEvent {
         /// At the latest then.
         until: Time,
     },
+    /// An attempt was answered, and it was no success.
+    CallAnswered {
+        /// The call.
+        number: u32,
+        /// The answer.
+        answer: CallAnswer,
+    },
     /// It was answered, and what follows cannot be done.
     CallKept {
         /// The call.
@@ -277,6 +284,7 @@ impl TxEvent {
             Self::CallBegan { number }
             | Self::CallRetried { number, .. }
             | Self::CallAccepted { number, .. }
+            | Self::CallAnswered { number, .. }
             | Self::CallKept { number, .. }
             | Self::CallEnded { number, .. } => Some(*number),
             _ => None,
@@ -313,6 +321,7 @@ impl TxEvent {
             Self::CallBegan { .. } => "abide.call.began",
             Self::CallRetried { .. } => "abide.call.retried",
             Self::CallAccepted { .. } => "abide.call.accepted",
+            Self::CallAnswered { .. } => "abide.call.answered",
             Self::CallKept { .. } => "abide.call.kept",
             Self::CallEnded { .. } => "abide.call.ended",
             Self::StepFailed { .. } => "abide.step.failed",
@@ -340,6 +349,7 @@ impl TxEvent {
             self,
             Self::Settled { .. }
                 | Self::Heard { .. }
+                | Self::CallAnswered { .. }
                 | Self::HoldNamed { .. }
                 | Self::BranchReopened { .. }
                 | Self::BranchesClosed { .. }
@@ -383,7 +393,9 @@ impl TxEvent {
             Self::CallMade(call) => told!({
                 "call": call.number, "step": call.step, "op": call.purpose.as_str(),
             }),
-            Self::CallBegan { number } | Self::CallKept { number, .. } => told!({ "call": number }),
+            Self::CallBegan { number }
+            | Self::CallAnswered { number, .. }
+            | Self::CallKept { number, .. } => told!({ "call": number }),
             Self::CallRetried { number, due, last } => {
                 told!({ "call": number, "due": due, "last": &**last })
             }

@@ -24,6 +24,7 @@ mod timers;
 mod view;
 mod walk;
 
+pub(super) use access::disclosed;
 pub use access::{
     MaySubmit, UNTOLD, hidden, may_ever_submit, may_see, may_submit, owns, sees_all, sees_workflow,
 };
@@ -42,8 +43,8 @@ pub(super) use publish::{delete_value, publish, put_value, retire};
 pub(super) use queue::claim_queued;
 pub use queue::{Candidate, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, free_step};
 pub use record::{
-    Ask, Call, CallState, Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner,
-    OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,
+    Ask, Call, CallAnswer, CallState, Challenge, ChallengeState, Claim, Done, Ending, Join, Open,
+    Owner, OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,
 };
 pub(super) use start::start;
 pub use start::{REFERENCE_BYTES_MAX, StartAsk, reference_fact};

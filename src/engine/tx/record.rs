@@ -163,6 +163,17 @@ pub struct Call {
     pub state: CallState,
     /// What the last attempt came to.
     pub last: Option<Arc<str>>,
+    /// The last answer, if it was no success.
+    pub answer: Option<CallAnswer>,
+}
+
+/// What a service answered to a call, as it is kept for operators.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallAnswer {
+    /// The status.
+    pub status: u16,
+    /// The beginning of the body, without secrets.
+    pub body: Arc<str>,
 }
 
 /// Where a call stands.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::access::{hidden_keys, may_submit};
+use super::access::{hidden_keys, may_submit, sees_all};
 use super::record::Tx;
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::Fact;
@@ -23,6 +23,8 @@ pub struct TxView {
     pub definition: Arc<Definition>,
     /// The top-level keys of the data that the actor may not read.
     pub hidden: Vec<String>,
+    /// Whether the actor may see what services answered, as operators and auditors do.
+    pub sees_all: bool,
     /// Whether the actor may submit each of the open steps.
     pub allowed: Vec<bool>,
     /// The one-time codes that it waits for, where the configuration shows them.
@@ -48,7 +50,8 @@ impl TxView {
         let hidden = hidden_keys(&tx, &definition, actor).map(str::to_owned).collect();
         let allowed =
             tx.open.iter().map(|open| may_submit(&tx, &definition, open, actor)).collect();
-        Self { tx, revision, at, definition, hidden, allowed, codes }
+        let sees_all = sees_all(actor);
+        Self { tx, revision, at, definition, hidden, sees_all, allowed, codes }
     }
 }
 

@@ -37,17 +37,19 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// The methods that the path takes, for 405.
     pub allow: Option<String>,
-    /// What a workflow says about it.
+    /// What a workflow or the ledger says about it.
     pub workflow: Option<Box<OfWorkflow>>,
 }
 
-/// What a workflow adds to a problem.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a workflow or the ledger adds to a problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfWorkflow {
     /// The code that it gives to its own refusal.
     pub code: Option<Arc<str>>,
     /// The steps that are open instead.
     pub open_steps: Option<Vec<StepName>>,
+    /// The account that it is about.
+    pub account: Option<Box<str>>,
 }
 
 /// One wrong field of the input.
@@ -101,6 +103,10 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<String>", default)]
     pub open_steps: Option<&'a [StepName]>,
+    /// The account that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", default)]
+    pub account: Option<&'a str>,
     /// The current revision of the thing.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64", default)]
@@ -180,6 +186,7 @@ impl Problem {
             instance: request_id,
             errors: &self.errors,
             open_steps: said.and_then(|said| said.open_steps.as_deref()),
+            account: said.and_then(|said| said.account.as_deref()),
             revision: self.revision.map(Revision::get),
             retry_after_s: self.retry_after_s,
         };
@@ -210,6 +217,7 @@ impl From<&Refusal> for Problem {
             Refusal::TooLarge { .. } => Code::TooLarge,
             Refusal::PatchFailed(_) => Code::PatchFailed,
             Refusal::LinkNotValid => Code::LinkNotValid,
+            Refusal::Undisclosed(refusal) => Self::from(&**refusal).code,
             Refusal::InsufficientFunds(_) => Code::InsufficientFunds,
             Refusal::AssetMismatch => Code::AssetMismatch,
             Refusal::AccountClosed(_) => Code::AccountClosed,
@@ -272,15 +280,20 @@ impl From<&Refusal> for Problem {
                 Self::new(code, refusal.to_string()).at_revision(*current)
             }
             Refusal::Guard { code: name, .. } => {
-                let said = OfWorkflow { code: Some(name.clone()), open_steps: None };
+                let said = OfWorkflow { code: Some(name.clone()), ..OfWorkflow::default() };
                 Self { workflow: Some(said.into()), ..Self::new(code, refusal.to_string()) }
             }
             Refusal::StepNotOpen { open_steps } => {
-                let said = OfWorkflow { code: None, open_steps: Some(open_steps.clone()) };
+                let said =
+                    OfWorkflow { open_steps: Some(open_steps.clone()), ..OfWorkflow::default() };
                 Self { workflow: Some(said.into()), ..Self::new(code, refusal.to_string()) }
             }
             _ => Self::new(code, refusal.to_string()),
         };
+        if let Some(account) = refusal.account() {
+            let said = OfWorkflow { account: Some(account.into()), ..OfWorkflow::default() };
+            problem.workflow = Some(said.into());
+        }
         problem.retry_after_s = refusal
             .retry_after()
             .map(|span| u32::try_from(span.seconds_up()).unwrap_or(u32::MAX))
