@@ -1,7 +1,9 @@
 //! The hash chain over all commits: its head, and proofs of one transaction's history.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::Serialize;
@@ -15,15 +17,19 @@ use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
 use super::schemas::text;
-use crate::app::ProofReader;
-use crate::engine::Refusal;
+use super::unread::UnreadOf;
+use crate::app::{App, ProofReader};
+use crate::engine::{Actor, Refusal};
 use crate::types::{Revision, Time};
 
 /// How long a reader may leave what it is sent; then the proof ends unfinished, and says nothing.
 const SLOW_TIME: Duration = Duration::from_secs(20);
 
-/// What waits for a reader: so many pieces, each of up to some hundred commits.
+/// Maximum number of pieces that wait for a reader, each of about [`PIECE_BYTES`].
 const PIECES_MAX: usize = 2;
+
+/// Bytes after which a piece goes out.
+const PIECE_BYTES: usize = 64 * 1024;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -101,7 +107,8 @@ pub(super) async fn proof(call: Call) -> Result<Reply, Problem> {
     let app = &call.api.app;
     let reader = app.proof(call.actor(), tx, head.transpose()?)?.ok_or(Code::Gone)?;
     let (sender, bits) = mpsc::channel(PIECES_MAX);
-    tokio::spawn(send(reader, sender));
+    let (unread, actor) = (call.api.events.of(call.actor()), call.actor().clone());
+    tokio::spawn(send(Arc::clone(app), actor, reader, sender, unread));
     let reply = Reply { flow: Some(Flow::new(bits)), ..Reply::empty(http::StatusCode::OK) };
     Ok(reply
         .with(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))
@@ -110,10 +117,16 @@ pub(super) async fn proof(call: Call) -> Result<Reply, Problem> {
 
 /// Sends it piece by piece. One that cannot go on ends before its head, which whoever checks it
 /// sees.
-async fn send(mut reader: ProofReader, sender: mpsc::Sender<bytes::Bytes>) {
+async fn send(
+    app: Arc<App>,
+    actor: Actor,
+    mut reader: ProofReader,
+    sender: mpsc::Sender<Bytes>,
+    unread: UnreadOf,
+) {
     loop {
-        // Some hundred commits are read and hashed at once: milliseconds in which nobody waits.
-        let read = tokio::task::spawn_blocking(move || {
+        // Some hundred commits are read and hashed at once: milliseconds, on the threads for that.
+        let read = app.reads().run(&actor, move || {
             let lines = reader.lines();
             (reader, lines)
         });
@@ -123,13 +136,19 @@ async fn send(mut reader: ProofReader, sender: mpsc::Sender<bytes::Bytes>) {
             return;
         }
         let mut piece = String::new();
-        for line in &lines {
+        let last = lines.len() - 1;
+        for (number, line) in lines.iter().enumerate() {
             let Ok(line) = serde_json::to_string(line) else { return };
             piece.push_str(&line);
             piece.push('\n');
-        }
-        if !matches!(timeout(SLOW_TIME, sender.send(piece.into())).await, Ok(Ok(()))) {
-            return;
+            if piece.len() < PIECE_BYTES && number < last {
+                continue;
+            }
+            let piece = unread.count(std::mem::take(&mut piece).into(), SLOW_TIME).await;
+            let Ok(piece) = piece else { return };
+            if !matches!(timeout(SLOW_TIME, sender.send(piece)).await, Ok(Ok(()))) {
+                return;
+            }
         }
     }
 }

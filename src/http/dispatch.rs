@@ -229,6 +229,9 @@ where
     if key.is_some() && (!doc.idempotency || call.access.actor == Actor::Nobody) {
         return Err(Code::IdempotencyKeyNotSupported.into());
     }
+    if !route.method.is_safe() {
+        call.api.answers.must_have_room(call.actor())?;
+    }
     call.body = take_body(&call, body).await?;
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
@@ -246,15 +249,23 @@ where
             Err(problem) if problem.code == Code::NotAllowed => {
                 Err(Box::pin(note_denial(call, problem)).await)
             }
-            answered => answered,
+            Err(problem) => Err(problem),
+            Ok(reply) => Box::pin(reading::counted(&call.api, call.actor(), reply)).await,
         },
         // Boxed: its room would be made and moved for every request.
         Handler::Read(answer) => Box::pin(read(call, answer)).await,
         Handler::Act(act) => {
             let Act { command, write } = act(&call)?;
-            Ok(call.execute(command, write).await)
+            let (api, owner) = (Arc::clone(&call.api), call.actor().owner_id());
+            let reply = call.execute(command, write).await;
+            Ok(reading::counted_now(&api, owner, reply))
         }
-        Handler::Later(answer) => answer(call).await,
+        Handler::Later(answer) if route.method.is_safe() => answer(call).await,
+        Handler::Later(answer) => {
+            let (api, owner) = (Arc::clone(&call.api), call.actor().owner_id());
+            let reply = answer(call).await?;
+            Ok(reading::counted_now(&api, owner, reply))
+        }
     }
 }
 

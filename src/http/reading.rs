@@ -8,7 +8,7 @@ use super::problem::Problem;
 use super::reply::Reply;
 use super::unread::ROOM_TIME;
 use crate::app::App;
-use crate::engine::Actor;
+use crate::engine::{Actor, OwnerId};
 
 /// Answers with what is read.
 ///
@@ -25,11 +25,26 @@ pub(super) async fn answer(
     counted(api, actor, reply).await
 }
 
+/// Answers of up to so many bytes are not counted: a connection and its buffers take as much.
+const COUNTED_BYTES_MIN: usize = 16 * 1024;
+
 /// Counts an answer until it is sent.
 ///
 /// # Errors
 /// As [`answer`].
 pub(super) async fn counted(api: &Arc<Api>, actor: &Actor, reply: Reply) -> Result<Reply, Problem> {
+    if reply.body.len() < COUNTED_BYTES_MIN {
+        return Ok(reply);
+    }
     let body = api.answers.of(actor).count(reply.body, ROOM_TIME).await?;
     Ok(Reply { body, ..reply })
+}
+
+/// Counts the answer to something that was done, as far as there is room: it is sent in any case.
+pub(super) fn counted_now(api: &Api, owner: Option<OwnerId>, reply: Reply) -> Reply {
+    if reply.body.len() < COUNTED_BYTES_MIN {
+        return reply;
+    }
+    let body = api.answers.of_owner(owner).count_now(reply.body);
+    Reply { body, ..reply }
 }

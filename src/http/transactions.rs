@@ -474,7 +474,8 @@ pub(super) const SHOW: Doc = Doc {
     tag: "transactions",
     summary: "A transaction",
     text: "With `If-None-Match` and `Prefer: wait=SECONDS` (at most 60) the answer comes when there \
-           is a newer revision, else 304 when the time is up. With `as_of` as it was then.",
+           is a newer revision, else 304 when the time is up; at once, without \
+           `Preference-Applied`, where the actor has too many streams, sockets and waits. With `as_of` as it was then.",
     query: &[AS_OF],
     condition: Condition::IfNoneMatch,
     answers: &[NOW, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
@@ -496,29 +497,34 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
         tags.as_ref().is_none_or(|tags| !tags.match_weakly(&revision.to_string()))
     };
     let app = &call.api.app;
-    let view = match wait {
-        None => app.transaction(call.actor(), tx)?,
-        Some(wait) => app.transaction_when(call.actor(), tx, wait, is_news).await?,
+    let (view, wait) = match wait {
+        None => (app.transaction(call.actor(), tx)?, None),
+        Some(wait) => {
+            let (view, waited) = app.transaction_when(call.actor(), tx, wait, is_news).await?;
+            (view, Some(wait).filter(|_| waited))
+        }
     };
     let reply = match call.not_modified(view.revision)? {
         Some(reply) => reply,
         None => written(&view, false)?,
     };
-    Ok(match wait {
+    let reply = match wait {
         None => reply,
         Some(wait) => {
             let applied = format!("wait={}", wait.as_secs());
             reply.with_text(input::PREFERENCE_APPLIED, &applied)
         }
-    })
+    };
+    reading::counted(&call.api, call.actor(), reply).await
 }
 
 pub(super) const LIST: Doc = Doc {
     id: "listTransactions",
     tag: "transactions",
     summary: "The transactions that the actor may see, newest first",
-    text: "A page looks at a bounded number of transactions: it may hold fewer than `limit`, even \
-           none, and still have a `next_cursor`.",
+    text: "A page looks at a bounded number of transactions and holds about a megabyte at most: it \
+           may hold fewer than `limit`, even none, and still have a `next_cursor`. A filter on an \
+           owner of whom the actor may see nothing finds nothing, as one on nobody does.",
     query: &[
         users::LIST.query[0],
         Parameter {

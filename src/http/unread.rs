@@ -104,14 +104,33 @@ impl Unread {
         }
     }
 
+    /// Refuses an actor who has left so much unread that nothing more has room.
+    ///
+    /// # Errors
+    /// [`Full`]
+    pub(super) fn must_have_room(&self, actor: &Actor) -> Result<(), Full> {
+        // Nobody has too much while all together have less than one may have.
+        let units = self.units_of_actor_max * ACTOR_PART;
+        let held = units.saturating_sub(self.all.available_permits());
+        if held < self.units_of_actor_max || self.of(actor).own.available_permits() > 0 {
+            return Ok(());
+        }
+        Err(Full::Actor)
+    }
+
     /// The part of an actor: of a user all sessions together.
     pub(super) fn of(&self, actor: &Actor) -> UnreadOf {
+        self.of_owner(actor.owner_id())
+    }
+
+    /// The same by the actor's id.
+    pub(super) fn of_owner(&self, owner: Option<OwnerId>) -> UnreadOf {
         let (all, units_max) = (Arc::clone(&self.all), self.units_of_actor_max);
         let mut of = self.of.lock().unwrap_or_else(PoisonError::into_inner);
         if of.len() >= ACTORS_KEPT {
             of.retain(|_, own| own.strong_count() > 0);
         }
-        let kept = of.entry(actor.owner_id()).or_default();
+        let kept = of.entry(owner).or_default();
         let own = kept.upgrade().unwrap_or_else(|| Arc::new(Semaphore::new(units_max)));
         *kept = Arc::downgrade(&own);
         UnreadOf { all, own, units_max }
@@ -119,13 +138,27 @@ impl Unread {
 }
 
 impl UnreadOf {
+    /// Counts bytes that are there in any case, as far as there is room for them.
+    pub(super) fn count_now(&self, bytes: Bytes) -> Bytes {
+        let units = u32::try_from(self.units(&bytes)).unwrap_or(u32::MAX);
+        let own = Arc::clone(&self.own).try_acquire_many_owned(units);
+        let all = Arc::clone(&self.all).try_acquire_many_owned(units);
+        match (own, all) {
+            (Ok(own), Ok(all)) => Bytes::from_owner(Counted { bytes, _own: own, _all: all }),
+            _ => bytes,
+        }
+    }
+
+    fn units(&self, bytes: &Bytes) -> usize {
+        bytes.len().div_ceil(UNIT).clamp(1, self.units_max)
+    }
+
     /// Counts bytes until they are dropped, which is when they were written; waits for room.
     ///
     /// # Errors
     /// [`Full`] when there is none in time.
     pub(super) async fn count(&self, bytes: Bytes, wait: Duration) -> Result<Bytes, Full> {
-        let units = bytes.len().div_ceil(UNIT).clamp(1, self.units_max);
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let units = u32::try_from(self.units(&bytes)).unwrap_or(u32::MAX);
         let own = timeout(wait, Arc::clone(&self.own).acquire_many_owned(units)).await;
         let Ok(Ok(own)) = own else { return Err(Full::Actor) };
         let all = timeout(wait, Arc::clone(&self.all).acquire_many_owned(units)).await;
@@ -143,16 +176,17 @@ mod tests {
     #[tokio::test]
     async fn unread_bytes_are_counted_for_each_actor_and_in_all_until_they_are_dropped() {
         let unread = Unread::new(16 * UNIT);
-        let of = |number| {
-            unread.of(&Actor::Key(crate::engine::KeyActor {
+        let actor = |number| {
+            Actor::Key(crate::engine::KeyActor {
                 key: crate::engine::KeyRef {
                     id: crate::types::KeyId::new(number),
                     name: "a key".into(),
                 },
                 roles: [].into(),
                 on_behalf: [].into(),
-            }))
+            })
         };
+        let of = |number| unread.of(&actor(number));
         let some = || Bytes::from(vec![7; 2 * UNIT]);
         let greedy = of(1);
         let held = [
@@ -161,6 +195,11 @@ mod tests {
         ];
         assert_eq!(held[0], some());
         assert_eq!(of(1).count(some(), Duration::ZERO).await, Err(Full::Actor));
+        // What was done already is answered all the same, and the next is refused before.
+        assert_eq!(of(1).count_now(some()), some());
+        assert_eq!(of(2).own.available_permits(), 4);
+        assert_eq!(unread.must_have_room(&actor(1)), Err(Full::Actor));
+        assert_eq!(unread.must_have_room(&actor(2)), Ok(()));
         let mut others = Vec::new();
         for number in 2..5 {
             // More than an actor's part counts as all of it.

@@ -37,6 +37,11 @@
 //! | anybody's `X-Forwarded-For` | `forwarded_headers_of_strangers_...` |
 //! | rates that refuse nobody | `calls_that_hash_are_limited_by_address` |
 //! | streams without a cap | `one_actor_has_a_bounded_number_of_streams` |
+//! | pages by number only; events | `pages_of_large_transactions_are_bounded_...` |
+//! | an owner's list is read for anybody; its cursor is an id | `owner_filter_on_somebody_unseen_...` |
+//! | claims without a bound in bytes | `claims_are_looked_for_by_...` |
+//! | waits without a cap | `waits_beyond_their_room_...` |
+//! | unread answers and streams held whole | `answers_and_streams_that_nobody_reads_...` |
 //! | a failed expression quotes what is hidden; a stuck one | `an_expression_that_fails_...`; `what_is_stuck_quotes_...` |
 //! | a claim is shown for ever; a reference keeps a secret's hash | `a_claim_that_has_lapsed_...`; `a_reference_does_not_...` |
 //! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |

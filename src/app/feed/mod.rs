@@ -170,7 +170,7 @@ impl App {
     }
 
     /// A transaction, as soon as `is_news` says so of its revision, or when the time is up; at once
-    /// where too many wait already.
+    /// where too many wait already, which the second says with `false`.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Unauthenticated`] when the
@@ -181,24 +181,24 @@ impl App {
         tx: TxId,
         wait: Duration,
         is_news: impl Fn(Revision) -> bool + Send,
-    ) -> Result<TxView, Refusal> {
+    ) -> Result<(TxView, bool), Refusal> {
         let until = Instant::now() + wait;
         let view = self.transaction(actor, tx)?;
         if is_news(view.revision) {
-            return Ok(view);
+            return Ok((view, true));
         }
         let scope = Scope::Transaction(tx);
         let seat = Follower::new(Arc::clone(self), actor.clone(), scope, None, Seating::Wait);
-        let Ok(mut follower) = seat else { return Ok(view) };
+        let Ok(mut follower) = seat else { return Ok((view, false)) };
         loop {
             // After the seat was taken: what was committed before that is seen here.
             let view = self.transaction(follower.actor(), tx)?;
             if is_news(view.revision) {
-                return Ok(view);
+                return Ok((view, true));
             }
             match timeout_at(until, follower.changed()).await {
                 Ok(changed) => changed?,
-                Err(_) => return Ok(view),
+                Err(_) => return Ok((view, true)),
             }
         }
     }

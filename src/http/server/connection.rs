@@ -18,7 +18,7 @@ use super::answer::Answering;
 use super::caps::Admission;
 use super::guard::Guard;
 use super::guard::head::HeadLimits;
-use super::limits::{HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
+use super::limits::{BUFFER_BYTES, HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
 use super::pace::Pace;
 use super::stream::{Socket, Stream};
 use super::watch::Watch;
@@ -104,6 +104,7 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
         .http1()
         .timer(TokioTimer::new())
         .max_headers(HEADER_FIELDS)
+        .max_buf_size(BUFFER_BYTES)
         // The guard gives a head whole or not at all, and has the timer.
         .header_read_timeout(None)
         .http2()

@@ -41,6 +41,10 @@ pub const STREAMS: u32 = 128;
 /// What waits to be sent on one HTTP/2 stream, in bytes.
 pub const STREAM_SEND_BYTES: usize = 64 * 1024;
 
+/// Maximum number of bytes of a connection's buffers: what is read ahead, and what of a stream waits
+/// for a slow reader. Several times the largest head.
+pub const BUFFER_BYTES: usize = 64 * 1024;
+
 /// How long a stop waits for requests under way.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 
