@@ -308,7 +308,17 @@ impl App {
     /// # Errors
     /// Whatever refuses it.
     pub async fn call(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
-        let evidence = self.prepare(&command, &actor, &Client::default()).await?;
+        self.call_from(command, actor, &Client::default()).await
+    }
+
+    /// The same for a client.
+    pub(super) async fn call_from(
+        &self,
+        command: Command,
+        actor: Actor,
+        client: &Client,
+    ) -> Result<Outcome, Refusal> {
+        let evidence = self.prepare(&command, &actor, client).await?;
         let (job, done) = Job::new(command, actor, evidence, "".into(), None);
         self.enqueue(job).map_err(|(_, refusal)| refusal)?;
         self.settle(done).await?.result()
@@ -400,6 +410,12 @@ impl App {
             FIRST_ADMIN.parse().map_err(|_| refuse(Refusal::NotFound("user")))?;
         let holder = Fact::Name(username.clone());
         if read_fact(&*self.store, View::Committed, &holder)?.is_some() {
+            if password.is_some() {
+                tracing::warn!(
+                    "ABIDE_ADMIN_PASSWORD is set and not used: it counts at the first start only, \
+                     and here is a user {FIRST_ADMIN} already, whose password stays as it is"
+                );
+            }
             return Ok(None);
         }
         let Some(password) = password else {

@@ -123,6 +123,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn serve_command(flags: &Flags) -> Result<(), Failure> {
+    // Whatever is made from here on, by libraries too, is for its owner alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     serve::run(&checked(flags)?.1)
 }
 

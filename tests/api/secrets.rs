@@ -112,6 +112,62 @@ async fn the_servers_own_key_is_private_and_outside_the_store() {
     assert_eq!(server.files_with(&key), [path]);
 }
 
+fn modes(path: &std::path::Path, found: &mut Vec<(std::path::PathBuf, u32)>) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let metadata = std::fs::metadata(path).unwrap();
+    found.push((path.to_owned(), metadata.permissions().mode() & 0o777));
+    if metadata.is_dir() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            modes(&entry.unwrap().path(), found);
+        }
+    }
+}
+
+/// Every file of the data directory is its owner's alone, from its first moment on, and one that an
+/// older build or a copy left open to others is closed to them at the next start.
+#[tokio::test]
+async fn the_data_directory_is_readable_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut server = Options::dev().start();
+    let private = |server: &crate::server::Server| {
+        let mut found = Vec::new();
+        modes(&server.data_dir(), &mut found);
+        assert!(found.iter().any(|(path, _)| path.ends_with("sled/db")), "{found:?}");
+        for (path, mode) in found {
+            let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode, wanted, "{}: {mode:o}", path.display());
+        }
+    };
+    server.user("alice").await;
+    private(&server);
+    server.terminate();
+    let mut found = Vec::new();
+    modes(&server.data_dir(), &mut found);
+    for (path, mode) in found.into_iter().filter(|(path, _)| !path.ends_with("secret")) {
+        let open =
+            std::fs::Permissions::from_mode(mode | if path.is_dir() { 0o055 } else { 0o044 });
+        std::fs::set_permissions(&path, open).unwrap();
+    }
+    server.start_again();
+    server.again("alice").await;
+    private(&server);
+}
+
+/// A password for the administrator that is set and not used is said in the log, and not what it is.
+#[tokio::test]
+async fn an_administrators_password_that_is_not_used_is_said() {
+    let mut server = Options::production().start();
+    assert!(!server.log().contains("is set and not used"));
+    server.terminate();
+    let other = "quite-another-administrator";
+    server.start_again_with(Options::production().env("ABIDE_ADMIN_PASSWORD", other));
+    server.admin().await;
+    server.terminate();
+    let log = server.log();
+    assert!(log.contains("ABIDE_ADMIN_PASSWORD is set and not used"), "{log}");
+    assert!(!log.contains(other));
+}
+
 /// 16.3.1, 16.3.2: each login attempt, denial and administrative act is an event in the store, and
 /// a line of the log has its request's id.
 #[tokio::test]

@@ -73,7 +73,7 @@ impl BaseWriter {
     /// Begins the base with this number in `dir`.
     pub(super) fn begin(dir: &Path, number: u64) -> Result<Self, StoreError> {
         let path = dir.join(UNFINISHED);
-        let mut file = BufWriter::new(File::create(&path).io(&path)?);
+        let mut file = BufWriter::new(files::create(&path)?);
         file.write_all(&MAGIC).io(&path)?;
         Ok(Self {
             number,

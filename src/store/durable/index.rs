@@ -78,6 +78,7 @@ impl Index {
         })?;
         let fresh = path.with_extension("new");
         files::remove_dir(&fresh)?;
+        files::make_dir(&fresh)?;
         let db = open_sled(&fresh, options.sled_cache_bytes, options.sled_segment_bytes)?;
         db.insert(KEY_ID, &id).map_err(|error| broken(&fresh, &error))?;
         let index = Self::new(db, fresh.clone(), id, values.clone());

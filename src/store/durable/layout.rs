@@ -11,9 +11,8 @@
 //! ballast     room that is given up to open on a full disk
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
@@ -39,7 +38,7 @@ impl Layout {
             Ok(found) if !found.is_dir() => return Err(error("a file is in the way".into())),
             Ok(_) => {}
             Err(missing) if missing.kind() == ErrorKind::NotFound => {
-                make_dir(dir)?;
+                files::make_dir(dir)?;
                 dir.parent().filter(|parent| parent.is_dir()).map_or(Ok(()), files::sync_dir)?;
             }
             Err(other) => return Err(error(other.to_string())),
@@ -55,7 +54,7 @@ impl Layout {
             )));
         }
         let creating = dir.join(CREATING);
-        File::create(&creating).and_then(|file| file.sync_all()).io(&creating)?;
+        files::create(&creating)?.sync_all().io(&creating)?;
         files::sync_dir(dir)?;
         let layout = Self { dir: dir.to_path_buf(), _lock: lock(dir)? };
         for name in ["journal", "base", "sled", "sled.new"] {
@@ -64,7 +63,7 @@ impl Layout {
         files::remove(&layout.note())?;
         files::remove(&layout.seal())?;
         for name in ["journal", "base"] {
-            make_dir(&dir.join(name))?;
+            files::make_dir(&dir.join(name))?;
         }
         Ok(layout)
     }
@@ -88,6 +87,11 @@ impl Layout {
             return Err(StoreError::Open { path: marker, what });
         }
         Ok(Self { dir: dir.to_path_buf(), _lock: lock(dir)? })
+    }
+
+    /// Takes the rights of others to everything that lies here away.
+    pub(super) fn make_private(&self) {
+        files::make_private(&self.dir);
     }
 
     /// Whether the directory is only being made.
@@ -131,21 +135,9 @@ impl Layout {
     }
 }
 
-fn make_dir(path: &Path) -> Result<(), StoreError> {
-    let made = DirBuilder::new().mode(0o700).create(path);
-    made.map_err(|error| StoreError::Open {
-        path: path.to_path_buf(),
-        what: match error.kind() {
-            ErrorKind::NotFound => "the directory above it does not exist".into(),
-            _ => format!("cannot be made: {error}"),
-        },
-    })
-}
-
 fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join("lock");
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(false).open(&path).io(&path)?;
+    let file = files::private().truncate(false).open(&path).io(&path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Open {

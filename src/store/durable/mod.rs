@@ -101,6 +101,7 @@ impl Durable {
     pub fn open_with(options: Options, progress: OnProgress<'_>) -> Result<Self, StoreError> {
         options.validate()?;
         let layout = Layout::open_or_create(&options.dir)?;
+        layout.make_private();
         let room = Room::open(layout.dir(), layout.ballast(), options.room)?;
         let recovered = recovery::recover(&layout, &options, progress)?;
         if layout.is_new() {

@@ -4,7 +4,7 @@
 //! and the other still tells of the checkpoint before. The note names the sled directory that it
 //! speaks of by a random id, so that it never vouches for another one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -84,9 +84,7 @@ impl NoteFile {
     /// Opens the note, or makes an empty one; answers with what the newest whole slot says.
     pub(super) fn open(path: &Path) -> Result<(Self, Option<Note>), StoreError> {
         let (count, note) = newest(path)?.map_or((0, None), |(count, note)| (count, Some(note)));
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).open(path).io(path)?;
+        let file = files::private().truncate(false).open(path).io(path)?;
         if let Some(parent) = path.parent() {
             files::sync_dir(parent)?;
         }

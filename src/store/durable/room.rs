@@ -5,7 +5,7 @@
 //! single failed write for want of room would refuse every later one. The ballast is a file that
 //! is given up when even opening needs room that is not there.
 
-use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -94,7 +94,8 @@ impl Room {
             return Ok(());
         }
         let zeros = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
-        if fs::write(&self.ballast, zeros).is_err() {
+        let made = files::create(&self.ballast);
+        if made.is_err() || made.is_ok_and(|file| file.write_all_at(&zeros, 0).is_err()) {
             // Somebody else took the room meanwhile; there will be another time.
             files::remove(&self.ballast)?;
         }

@@ -3,7 +3,7 @@
 //! A root says which link the chain had at the end of a segment, so the chain of what is still
 //! kept can be tied to what was noted elsewhere long ago.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -42,9 +42,7 @@ impl Roots {
     /// had not been retired yet.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let known = read(path)?;
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(false).open(path).io(path)?;
+        let file = files::private().truncate(false).open(path).io(path)?;
         let (last, last_sequence) =
             known.last().map_or(([0; 32], 0), |root| (root.chained, root.sequence));
         let count = known.len() as u64;

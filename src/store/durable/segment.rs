@@ -5,7 +5,7 @@
 //! written. So a write into a segment never needs metadata, and whatever an earlier use of the
 //! file left behind has another generation.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -231,8 +231,7 @@ impl Segment {
 
 fn zeroed(path: &Path, capacity: u64) -> Result<File, StoreError> {
     const CHUNK: usize = 1024 * 1024;
-    let mut options = OpenOptions::new();
-    let file = options.read(true).write(true).create(true).truncate(true).open(path).io(path)?;
+    let file = files::create(path)?;
     let zeros = vec![0; CHUNK];
     let mut at = 0;
     while at < capacity {
