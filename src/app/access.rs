@@ -9,10 +9,13 @@ use super::{Access, Done, End, app::App};
 use crate::engine::{Actor, Command, Fact, Opens, Record, Refusal, Rules, Session, StoredId, User};
 use crate::records::{Key, ReadError, read_fact, value};
 use crate::store::{Store, Versioned, View};
-use crate::types::{Revision, Role, SessionId, Time, Token, TokenHash, UserId};
+use crate::types::{KeyId, Revision, Role, SessionId, Time, Token, TokenHash, UserId};
 
 /// Estimated bytes of a decoded token or user, without its texts and roles.
 const ENTRY_BYTES: usize = 768;
+
+/// Estimated bytes of what is known of an API key that opened sessions.
+const OPENER_BYTES: usize = 64;
 
 /// Estimated bytes of a role.
 const ROLE_BYTES: usize = 64;
@@ -40,12 +43,18 @@ pub(super) struct KnownUser {
 pub(super) struct Caches {
     tokens: Fresh<TokenHash, Arc<Known>>,
     users: Fresh<UserId, KnownUser>,
+    /// Whether the sessions that an API key opened live.
+    openers: Fresh<KeyId, bool>,
 }
 
 impl Caches {
     /// Empty caches that take at most so many bytes together.
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { tokens: Fresh::new(bytes_max / 4 * 3), users: Fresh::new(bytes_max / 4) }
+        Self {
+            tokens: Fresh::new(bytes_max / 4 * 3),
+            users: Fresh::new(bytes_max / 8),
+            openers: Fresh::new(bytes_max / 8),
+        }
     }
 
     /// Forgets what the commit of this revision changes; before it is staged.
@@ -57,6 +66,7 @@ impl Caches {
                     self.tokens.invalidate(&session.token, revision);
                 }
                 (Fact::User(id), _) => self.users.invalidate(id, revision),
+                (Fact::Key(id), _) => self.openers.invalidate(id, revision),
                 // A session or key that ends loses its token's record in the same commit.
                 _ => {}
             }
@@ -158,14 +168,32 @@ impl App {
         alive.ok_or(Refusal::Unauthenticated)
     }
 
-    /// Whether a cached entry shows its user as it is; a token's own entry is always fresh.
+    /// Whether a cached entry shows its user and the key that opened it as they are; a token's own
+    /// entry is always fresh.
     fn is_current(&self, known: &Known) -> Result<bool, Refusal> {
+        if let Some(via) = known.session.as_ref().and_then(|session| session.via.as_ref())
+            && !self.guard(self.keeps_sessions(via.id))?
+        {
+            return Ok(false);
+        }
         match known.session.as_ref().and_then(|session| session.user.as_ref()) {
             None => Ok(true),
             Some(user) => Ok(self
                 .guard(self.known_user(user.id))?
                 .is_some_and(|user| user.revision == known.user_revision && !user.disabled)),
         }
+    }
+
+    /// Whether the sessions that an API key opened live.
+    fn keeps_sessions(&self, id: KeyId) -> Result<bool, ReadError> {
+        if let Some(keeps) = self.caches.openers.get(&id) {
+            return Ok(keeps);
+        }
+        let (read_at, key) = read_at(&*self.store, &Fact::Key(id))?;
+        let kept = Fact::KeptSessions(id);
+        let keeps = key.is_some() || read_fact(&*self.store, View::Committed, &kept)?.is_some();
+        self.caches.openers.insert(id, keeps, OPENER_BYTES, read_at);
+        Ok(keeps)
     }
 
     fn known_user(&self, id: UserId) -> Result<Option<KnownUser>, ReadError> {
@@ -220,6 +248,11 @@ impl App {
         let Some((Record::Session(session), revision)) = row else { return Ok((read_at, None)) };
         // Its token was replaced between the two reads.
         if session.token != hash {
+            return Ok((read_at, None));
+        }
+        if let Some(via) = &session.via
+            && !self.keeps_sessions(via.id)?
+        {
             return Ok((read_at, None));
         }
         let user = match &session.user {

@@ -343,7 +343,7 @@ impl Executor {
                 TimerOf::Tx(id) => reader.load(Fact::Tx(*id))?,
                 TimerOf::Schedule(id) => reader.load(Fact::Schedule(*id))?,
                 TimerOf::Job(id) => reader.load(Fact::Job(*id))?,
-                TimerOf::Orphans(..) | TimerOf::Adopt(..) => {}
+                TimerOf::Orphans(..) | TimerOf::Adopt(..) | TimerOf::EndVia(..) => {}
             }
         }
         let moment = self.moment(now, seed()?, self.portion);

@@ -202,12 +202,15 @@ impl App {
         let (mut account, mut from) = (Digest::default(), None);
         // Nothing else counts failures.
         if command.hashes() {
-            let name = match command {
-                Command::Login { username, .. } => Some(username),
-                _ => actor.user().map(|user| &user.username),
+            account = if let Command::Login { username, .. } = command {
+                self.secret.digest("login failures of", &[username.as_str().as_bytes()])
+            } else {
+                let session = actor.session().map_or(0, SessionId::bits).to_be_bytes();
+                self.secret.digest("password failures in", &[&session])
             };
-            let name = name.map_or("", Username::as_str);
-            account = self.secret.digest("login failures of", &[name.as_bytes()]);
+        }
+        let of_nobody = actor.session().is_some() && actor.user().is_none();
+        if command.hashes() || (of_nobody && command.is_about_codes()) {
             from = client.address.as_deref().map(|address| {
                 self.secret.digest("login failures from", &[origin(address).as_bytes()])
             });

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::answers;
-use crate::engine::{Fact, Record, is_forgotten};
+use crate::engine::{Fact, Record};
 use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, Precondition, Row, Store, View, Write};
 use crate::types::{Span, Time};
@@ -106,7 +106,7 @@ fn too_old(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
         }
         Some(key @ Key::Attempts(digest)) => {
             match value::decode(&Fact::Attempts(digest), &row.value)? {
-                Record::Attempts(attempts) if is_forgotten(&attempts, now) => vec![key],
+                Record::Attempts(attempts) if attempts.is_forgotten(now) => vec![key],
                 _ => Vec::new(),
             }
         }

@@ -176,6 +176,7 @@ impl Config {
             ("rate_address", rate(|rates| rates.address)),
             ("rate_actor", rate(|rates| rates.actor)),
             ("rate_login", rate(|rates| rates.login)),
+            ("rate_anonymous", rate(|rates| rates.anonymous)),
             ("registration_open", Some(self.rules.registration_open.to_string())),
             ("anonymous_open", Some(self.rules.anonymous_open.to_string())),
             ("password_chars_min", Some(self.rules.password_chars_min.to_string())),
@@ -282,6 +283,7 @@ fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
         ("rate_address", (|rates| &mut rates.address) as fn(&mut RateSettings) -> &mut Rate),
         ("rate_actor", |rates| &mut rates.actor),
         ("rate_login", |rates| &mut rates.login),
+        ("rate_anonymous", |rates| &mut rates.anonymous),
     ] {
         if let Some(rate) = parse(settings, name, expected, rate)? {
             *place(rates.get_or_insert_default()) = rate;

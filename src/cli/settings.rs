@@ -84,6 +84,9 @@ pub struct Flags {
     /// Logins and other calls that hash a password, of one address, as REQUESTS/TIME
     #[arg(long, value_name = "RATE")]
     pub rate_login: Option<String>,
+    /// Anonymous sessions opened from one address, as REQUESTS/TIME
+    #[arg(long, value_name = "RATE")]
+    pub rate_anonymous: Option<String>,
     /// Whether anybody may register [default: only with --dev]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub registration_open: Option<String>,
@@ -161,7 +164,7 @@ const SECRET_TABLE: &str = "secrets";
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
-    fn entries(&self) -> [(&'static str, Option<&String>); 31] {
+    fn entries(&self) -> [(&'static str, Option<&String>); 32] {
         [
             ("data", self.data.as_ref()),
             ("listen", self.listen.as_ref()),
@@ -182,6 +185,7 @@ impl Flags {
             ("rate_address", self.rate_address.as_ref()),
             ("rate_actor", self.rate_actor.as_ref()),
             ("rate_login", self.rate_login.as_ref()),
+            ("rate_anonymous", self.rate_anonymous.as_ref()),
             ("registration_open", self.registration_open.as_ref()),
             ("anonymous_open", self.anonymous_open.as_ref()),
             ("password_chars_min", self.password_chars_min.as_ref()),

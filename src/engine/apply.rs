@@ -4,14 +4,11 @@ use std::sync::Arc;
 
 use super::draft::{Draft, Stop};
 use super::state::{
-    Attempts, Fact, Holder, Link, Opens, Record, Session, Stored, StoredId, Timer, TimerOf, User,
+    Fact, Holder, Link, Mark, Opens, Record, Session, Stored, StoredId, Timer, TimerOf, User,
 };
 use super::tx::{OwnerId, WorkflowHead};
-use super::{Event, UserChange, UserRef};
-use crate::types::{SessionId, Time, TokenHash, UserId};
-
-/// Failures are forgotten when none came for so long.
-const FAILURES_KEPT_MS: u64 = 24 * 60 * 60 * 1000;
+use super::{Event, UserChange, UserRef, attempts};
+use crate::types::{SessionId, TokenHash, UserId};
 
 /// Applies an event. An event about something that is not there changes nothing: it cannot come
 /// from a decision, only from a log that was cut.
@@ -60,17 +57,10 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             draft.put(Fact::SessionData(*session), Record::Data(json.clone()));
             Ok(())
         }
-        Event::LoginFailed { account, origin, .. } => {
-            count_failure(draft, Fact::Attempts(*account))?;
-            match origin {
-                Some(origin) => count_failure(draft, Fact::Attempts(*origin)),
-                None => Ok(()),
-            }
+        Event::LoginFailed { counters, .. } | Event::CodeFailed { counters } => {
+            attempts::count(draft, counters)
         }
-        Event::FailuresForgotten { account } => {
-            draft.delete(Fact::Attempts(*account));
-            Ok(())
-        }
+        Event::FailuresForgotten { counters } => attempts::forget(draft, counters),
         Event::SessionFactsWritten { session, json } => {
             change_session(draft, *session, |session| session.facts = json.clone())
         }
@@ -132,8 +122,11 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             draft.put(Fact::Key(key.id), Record::Key((**key).clone()));
             Ok(())
         }
-        Event::KeyRevoked { key } => {
+        Event::KeyRevoked { key, keep_sessions } => {
             draft.recount(Fact::KeyCount, false)?;
+            if *keep_sessions {
+                draft.put(Fact::KeptSessions(key.id), Record::Count(1));
+            }
             draft.delete(Fact::Token(key.token));
             draft.delete(Fact::Key(key.id));
             Ok(())
@@ -210,6 +203,9 @@ fn open_session(draft: &mut Draft<'_>, session: &Session) -> Result<(), Stop> {
         list.push(session.id);
         draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
     }
+    if let Some(via) = &session.via {
+        draft.mark(Mark::SessionVia(via.id, session.id));
+    }
     draft.put(Fact::Token(session.token), Record::Opens(Opens::Session(session.id)));
     draft.arm(Timer { due: session.timer_at, what: TimerOf::Session(session.id) });
     draft.put(Fact::Session(session.id), Record::Session(session.clone()));
@@ -251,32 +247,15 @@ fn end_session(draft: &mut Draft<'_>, id: SessionId) -> Result<(), Stop> {
             draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
         }
     }
+    if let Some(via) = &session.via {
+        draft.unmark(Mark::SessionVia(via.id, id));
+    }
     draft.recount(Fact::SessionCount, false)?;
     super::tx::orphan(draft, OwnerId::Session(id))?;
     draft.disarm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
     draft.delete(Fact::Token(session.token));
     draft.delete(Fact::Session(id));
     Ok(())
-}
-
-fn count_failure(draft: &mut Draft<'_>, fact: Fact) -> Result<(), Stop> {
-    let Fact::Attempts(digest) = fact else { return Ok(()) };
-    let now = draft.moment.now;
-    let before = draft.attempts(digest)?.map_or(0, |attempts| failures(attempts, now));
-    let attempts = Attempts { failures: before.saturating_add(1), last_at: now };
-    draft.put(fact, Record::Attempts(attempts));
-    Ok(())
-}
-
-/// How many failures still count at this time.
-pub(super) const fn failures(attempts: &Attempts, now: Time) -> u32 {
-    if now.since(attempts.last_at).ms() >= FAILURES_KEPT_MS { 0 } else { attempts.failures }
-}
-
-/// Whether such a row says nothing any more and may go.
-#[must_use]
-pub const fn is_forgotten(attempts: &Attempts, now: Time) -> bool {
-    failures(attempts, now) == 0
 }
 
 fn change_user(

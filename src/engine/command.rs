@@ -223,6 +223,8 @@ pub enum Command {
     RevokeKey {
         /// Which.
         key: KeyId,
+        /// Whether the sessions that it opened on behalf of users live on.
+        keep_sessions: bool,
     },
     /// Stores another framework's session under the framework's own key.
     PutStored {
@@ -567,6 +569,12 @@ impl Command {
         )
     }
 
+    /// Whether a one-time code may be given with it, or a new one asked for.
+    #[must_use]
+    pub const fn is_about_codes(&self) -> bool {
+        matches!(self, Self::Submit { .. } | Self::Deliver { .. } | Self::Resend { .. })
+    }
+
     /// The transaction that it is about.
     #[must_use]
     pub const fn transaction(&self) -> Option<TxId> {
@@ -625,6 +633,7 @@ impl Command {
             | Self::Bulk(_)
             | Self::ClaimQueued(_)
             | Self::EndSessions { .. }
+            | Self::RevokeKey { .. }
             | Self::ChangePassword { .. }
             | Self::UseLink { .. }
             | Self::DeleteUser { .. }

@@ -3,25 +3,15 @@
 use std::sync::Arc;
 
 use super::draft::{Changes, Draft, Facts, Moment, Stop};
-use super::state::{ApiKey, Attempts, Digest, Holder, Session, Timer, TimerOf, User};
-use super::{Actor, Command, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
+use super::state::{ApiKey, Digest, Holder, Session, Timer, TimerOf, User};
+use super::{Actor, Command, Counted, Counter, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
 use super::{keys, ledger, password, sessions, stored, tasks, timers, tx, users};
 use crate::types::{
     KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
 };
 
-/// Failures of an account that cost no waiting.
-const ACCOUNT_FAILURES_FREE: u32 = 5;
-
-/// Failures from an address that cost no waiting: many people may share one.
-const ADDRESS_FAILURES_FREE: u32 = 50;
-
 /// Most firings of one commit, of the largest portion: what is left stays due.
 pub const FIRINGS_MAX: usize = 400;
-
-/// The longest wait. An attacker gets about a hundred attempts a day at an account; its user,
-/// locked out by the attacker, waits at most so long (and live sessions not at all).
-const WAIT_MAX: Span = Span::from_minutes(15);
 
 /// Whether a password was proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +42,9 @@ pub struct Evidence {
     pub seed: u128,
     /// A new token, of the kind that the command hands out ([`Command::hands_out`]).
     pub token: Option<Token>,
-    /// Counts the account's failures, for commands with a password.
+    /// Key of the counter of wrong passwords: the account's for a login, the session's otherwise.
     pub account: Digest,
-    /// Counts the address's failures.
+    /// Network from which the command comes, where failures may count for it.
     pub origin: Option<Digest>,
     /// The hash of the command's [`StoredKey`](super::StoredKey).
     pub stored: Digest,
@@ -68,6 +58,19 @@ impl Evidence {
     /// The new token. It is there for each command that hands one out.
     pub(super) fn token(&self) -> Result<&Token, Refusal> {
         self.token.as_ref().ok_or(Refusal::Stopping)
+    }
+
+    /// The counters of a login.
+    pub(super) fn login_counters(&self) -> Vec<Counter> {
+        let account = Counter { digest: self.account, counted: Counted::Logins };
+        let from = |digest| Counter { digest, counted: Counted::LoginsFrom };
+        std::iter::once(account).chain(self.origin.map(from)).collect()
+    }
+
+    /// The counter of a password that is proved in a session: of nothing else, so that whoever
+    /// guesses elsewhere keeps nobody out of a session that is open.
+    pub(super) fn session_counters(&self) -> Vec<Counter> {
+        vec![Counter { digest: self.account, counted: Counted::InSession }]
     }
 }
 
@@ -94,6 +97,7 @@ pub fn decide(
     evidence: &Evidence,
 ) -> Result<Decision, super::Fact> {
     let mut draft = Draft::new(facts, rules, moment);
+    draft.origin = evidence.origin;
     let refusal = match run(&mut draft, actor, command, evidence) {
         Ok(outcome) => {
             return Ok(Decision { changes: draft.into_changes(), result: Ok(outcome) });
@@ -102,6 +106,7 @@ pub fn decide(
         Err(Stop::Refused(refusal)) => tx::disclosed(&draft, actor, command, refusal),
     };
     let mut draft = Draft::new(facts, rules, moment);
+    draft.origin = evidence.origin;
     match note_refusal(&mut draft, actor, command, evidence, &refusal) {
         Err(Stop::Need(fact)) => Err(fact),
         Ok(()) | Err(Stop::Refused(_)) => {
@@ -212,7 +217,9 @@ fn run(
         Command::CreateKey { name, roles, on_behalf } => {
             keys::create(draft, &acting, name, roles, on_behalf, evidence)
         }
-        Command::RevokeKey { key } => keys::revoke(draft, &acting, *key),
+        Command::RevokeKey { key, keep_sessions } => {
+            keys::revoke(draft, &acting, *key, *keep_sessions)
+        }
         Command::PutStored { data, idle, user, .. } => {
             stored::put(draft, &acting, data, *idle, user.as_ref(), evidence)
         }
@@ -289,14 +296,21 @@ fn note_refusal(
     };
     match refusal {
         Refusal::WrongCode { challenge, .. } | Refusal::CodeExpired { challenge, .. } => {
-            let Command::Submit { tx, step, .. } = command else { return Ok(()) };
+            let (tx, step) = match command {
+                Command::Submit { tx, step, .. } => (*tx, Some(&**step)),
+                Command::Deliver { tx, .. } => (*tx, None),
+                _ => return Ok(()),
+            };
+            let is_wrong = matches!(refusal, Refusal::WrongCode { .. });
             let acting = Acting::of(draft, actor)?;
-            tx::note_wrong_code(draft, &acting, *tx, step, challenge)
+            tx::note_wrong_code(draft, &acting, tx, step, challenge, is_wrong)
         }
         Refusal::InvalidCredentials => draft.emit(Event::LoginFailed {
             user: meant,
-            account: evidence.account,
-            origin: evidence.origin,
+            counters: match command {
+                Command::Login { .. } => evidence.login_counters(),
+                _ => evidence.session_counters(),
+            },
             address: evidence.address.clone(),
         }),
         Refusal::NotAllowed(_) | Refusal::ElevationNeeded | Refusal::TooManyAttempts { .. } => {
@@ -338,6 +352,11 @@ impl Acting {
             Actor::Session(known) => {
                 let session = draft.session(known.session)?.ok_or(Refusal::Unauthenticated)?;
                 if !session.is_alive(draft.moment.now) || session.token != known.token {
+                    return Err(Refusal::Unauthenticated.into());
+                }
+                if let Some(via) = &session.via
+                    && !draft.keeps_sessions(via.id)?
+                {
                     return Err(Refusal::Unauthenticated.into());
                 }
                 let user = match &session.user {
@@ -433,34 +452,6 @@ pub(super) fn must_match(if_match: Option<&IfMatch>, current: Revision) -> Resul
         }
         _ => Ok(()),
     }
-}
-
-/// Refuses while the account or the address has to wait after failures.
-pub(super) fn must_not_wait(draft: &Draft<'_>, evidence: &Evidence) -> Result<(), Stop> {
-    let now = draft.moment.now;
-    let of = |attempts: Option<&Attempts>, free| {
-        attempts.map_or(Span::ZERO, |attempts| wait(attempts, free, now))
-    };
-    let account = of(draft.attempts(evidence.account)?, ACCOUNT_FAILURES_FREE);
-    let origin = match evidence.origin {
-        Some(origin) => of(draft.attempts(origin)?, ADDRESS_FAILURES_FREE),
-        None => Span::ZERO,
-    };
-    match account.max(origin) {
-        Span::ZERO => Ok(()),
-        retry_after => Err(Refusal::TooManyAttempts { retry_after }.into()),
-    }
-}
-
-/// How long these failures have to wait from now on: a second after the last free one, and twice
-/// as long after each further one.
-fn wait(attempts: &Attempts, free: u32, now: Time) -> Span {
-    let failures = super::apply::failures(attempts, now);
-    if failures < free {
-        return Span::ZERO;
-    }
-    let penalty = Span::from_seconds(1 << (failures - free).min(20)).min(WAIT_MAX);
-    attempts.last_at.plus(penalty).since(now)
 }
 
 /// Refuses when the password of the command was not proved to be this user's present one.

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use super::attempts::Attempts;
 use super::ledger::{Account, Asset, Hold, Row, Totals, Transfer};
 use super::role_changes::RoleChanges;
 use super::state::{
-    ApiKey, Attempts, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored,
-    StoredId, Timer, User, ValueKey,
+    ApiKey, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored, StoredId, Timer,
+    User, ValueKey,
 };
 use super::tasks::{DeadLetter, Job, Schedule, Webhook};
 use super::trail::{Savepoint, Trail};
@@ -125,6 +126,8 @@ pub struct Draft<'a> {
     pub rules: &'a Rules,
     /// When it is decided.
     pub moment: Moment,
+    /// Network from which the command comes, as a keyed hash.
+    pub(super) origin: Option<Digest>,
     changes: Changes,
     trail: Trail,
     minted: u64,
@@ -162,6 +165,7 @@ impl<'a> Draft<'a> {
             facts,
             rules,
             moment,
+            origin: None,
             changes: Changes::default(),
             trail: Trail::default(),
             minted: 0,
@@ -258,7 +262,7 @@ impl<'a> Draft<'a> {
         key(id: KeyId) Key, Key -> ApiKey;
         /// Another framework's session, alive or not.
         stored(id: StoredId) Stored, Stored -> Stored;
-        /// Failed logins.
+        /// Failed attempts at a secret.
         attempts(digest: Digest) Attempts, Attempts -> Attempts;
         /// An asset that was put.
         asset(code: AssetCode) Asset, Asset -> Asset;
@@ -282,6 +286,26 @@ impl<'a> Draft<'a> {
         job(id: JobId) Job, Job -> Box<Job>;
         /// A reference value, as JSON text.
         value(id: ValueKey) Value, Data -> Arc<str>;
+    }
+
+    /// Sessions that an API key opened, after one.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn sessions_via(&self, key: KeyId, after: SessionId) -> Result<&[SessionId], Stop> {
+        Ok(match self.read(&Fact::SessionsVia(key, after))? {
+            Some(Record::Sessions(list)) => list,
+            _ => &[],
+        })
+    }
+
+    /// Whether the sessions that an API key opened live: the key does, or it was revoked without
+    /// them.
+    ///
+    /// # Errors
+    /// [`Stop::Need`] when it was not loaded.
+    pub fn keeps_sessions(&self, key: KeyId) -> Result<bool, Stop> {
+        Ok(self.key(key)?.is_some() || self.count(&Fact::KeptSessions(key))? > 0)
     }
 
     /// How many API keys there are.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::attempts::Counter;
 use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
-use super::state::{ApiKey, Digest, Link, Session, Stored, StoredId, User, ValueKey};
+use super::state::{ApiKey, Link, Session, Stored, StoredId, User, ValueKey};
 use super::told::{Told, told};
 use super::tx::{Published, TxEvent};
 use super::{RoleChanges, UserChange, UserRef};
@@ -32,6 +33,8 @@ pub enum EndReason {
     UserDisabled,
     /// The user was deleted.
     UserDeleted,
+    /// The API key that opened it was revoked.
+    KeyRevoked,
 }
 
 impl EndReason {
@@ -47,6 +50,7 @@ impl EndReason {
             Self::PasswordChanged => "password-changed",
             Self::UserDisabled => "user-disabled",
             Self::UserDeleted => "user-deleted",
+            Self::KeyRevoked => "key-revoked",
         }
     }
 }
@@ -138,17 +142,20 @@ pub enum Event {
     LoginFailed {
         /// The user that was meant, if there is one.
         user: Option<UserRef>,
-        /// Counts for the account.
-        account: Digest,
-        /// Counts for the address.
-        origin: Option<Digest>,
+        /// The counters that count it.
+        counters: Vec<Counter>,
         /// The address.
         address: Option<Arc<str>>,
     },
-    /// An account's failures no longer count.
+    /// A wrong one-time code was given. Its transaction says so too.
+    CodeFailed {
+        /// The counters that count it.
+        counters: Vec<Counter>,
+    },
+    /// A success after failures, which no longer count.
     FailuresForgotten {
-        /// The account.
-        account: Digest,
+        /// The counters that forget them.
+        counters: Vec<Counter>,
     },
     /// A user was created.
     UserCreated {
@@ -221,6 +228,8 @@ pub enum Event {
     KeyRevoked {
         /// It.
         key: Box<ApiKey>,
+        /// Whether the sessions that it opened live on.
+        keep_sessions: bool,
     },
     /// Another framework's session was stored.
     StoredWritten {
@@ -365,6 +374,7 @@ impl Event {
             Self::SessionDataWritten { .. } => "abide.session.data_written",
             Self::SessionFactsWritten { .. } => "abide.session.facts_written",
             Self::LoginFailed { .. } => "abide.login.failed",
+            Self::CodeFailed { .. } => "abide.code.failed",
             Self::FailuresForgotten { .. } => "abide.login.failures_forgotten",
             Self::UserCreated { .. } => "abide.user.created",
             Self::UserChanged { .. } => "abide.user.changed",
@@ -407,7 +417,8 @@ impl Event {
         match self {
             Self::Tx { event, .. } => event.is_told(),
             Self::Told { kind, .. } => *kind != super::tasks::NOTED,
-            Self::RoleChangesNoted { .. } => false,
+            // The transaction tells of a code.
+            Self::RoleChangesNoted { .. } | Self::CodeFailed { .. } => false,
             _ => true,
         }
     }
@@ -478,12 +489,17 @@ impl Event {
             Self::LinkMade { link, .. } => {
                 told!({ "user": link.user, "expires_at": link.expires_at })
             }
-            Self::FailuresForgotten { .. } | Self::LinkEnded { .. } | Self::Told { .. } => {
-                told!({})
-            }
-            Self::KeyCreated { key } | Self::KeyRevoked { key } => told!({
+            Self::CodeFailed { .. }
+            | Self::FailuresForgotten { .. }
+            | Self::LinkEnded { .. }
+            | Self::Told { .. } => told!({}),
+            Self::KeyCreated { key } => told!({
                 "key": key.id, "name": &*key.name, "roles": &*key.roles,
                 "on_behalf": &*key.on_behalf,
+            }),
+            Self::KeyRevoked { key, keep_sessions } => told!({
+                "key": key.id, "name": &*key.name, "roles": &*key.roles,
+                "on_behalf": &*key.on_behalf, "keep_sessions": keep_sessions,
             }),
             Self::StoredWritten { id, stored } => told!({
                 "key": id.key, "user": stored.user.as_ref().map(|(user, _)| &user.username),

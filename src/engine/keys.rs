@@ -2,9 +2,16 @@
 
 use super::decide::{Acting, Evidence};
 use super::draft::{Draft, Stop};
-use super::state::ApiKey;
-use super::{Event, FieldError, Outcome, Refusal, Rules};
-use crate::types::{KeyId, Role, UserPattern};
+use super::state::{ApiKey, Timer, TimerOf};
+use super::{EndReason, Event, FieldError, Outcome, Refusal, Rules};
+use crate::types::{KeyId, Role, SessionId, Span, UserPattern};
+
+/// Maximum number of sessions that one commit ends because their API key was revoked: some
+/// milliseconds of work.
+const SESSIONS_PER_COMMIT_MAX: usize = 20;
+
+/// Time between two of these commits.
+const PAUSE: Span = Span::from_ms(1);
 
 pub(super) fn create(
     draft: &mut Draft<'_>,
@@ -37,9 +44,36 @@ pub(super) fn create(
     Ok(Outcome::KeyCreated { key: view, token: evidence.token()?.clone() })
 }
 
-pub(super) fn revoke(draft: &mut Draft<'_>, acting: &Acting, id: KeyId) -> Result<Outcome, Stop> {
+pub(super) fn revoke(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    id: KeyId,
+    keep_sessions: bool,
+) -> Result<Outcome, Stop> {
     acting.must_be_admin()?;
     let key = draft.key(id)?.ok_or(Refusal::NotFound("API key"))?.clone();
-    draft.emit(Event::KeyRevoked { key: Box::new(key) })?;
+    draft.emit(Event::KeyRevoked { key: Box::new(key), keep_sessions })?;
+    if !keep_sessions {
+        end_sessions_via(draft, id, SessionId::new(0))?;
+    }
     Ok(Outcome::Done)
+}
+
+/// Ends the sessions that a revoked key opened, as many as one commit takes; a timer ends the rest.
+/// All of them are dead at once for who shows their tokens, since the key is gone.
+pub(super) fn end_sessions_via(
+    draft: &mut Draft<'_>,
+    key: KeyId,
+    after: SessionId,
+) -> Result<(), Stop> {
+    let mut list = draft.sessions_via(key, after)?.to_vec();
+    let is_more = draft.slice(&mut list, SESSIONS_PER_COMMIT_MAX);
+    for session in &list {
+        draft.emit(Event::SessionEnded { session: *session, reason: EndReason::KeyRevoked })?;
+    }
+    if let Some(last) = list.last().filter(|_| is_more) {
+        let due = draft.moment.now.plus(PAUSE);
+        draft.arm(Timer { due, what: TimerOf::EndVia(key, *last) });
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@
 
 mod actor;
 mod apply;
+mod attempts;
 mod command;
 mod cron;
 mod data;
@@ -38,7 +39,7 @@ pub mod workflow;
 mod tests;
 
 pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
-pub use apply::is_forgotten;
+pub use attempts::{Attempts, Counted, Counter};
 pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
 pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
@@ -57,7 +58,7 @@ pub use refusal::{FieldError, Refusal};
 pub use role_changes::{RoleChange, RoleChanges, RoleRun};
 pub use rules::{Profile, Rules};
 pub use state::{
-    ApiKey, Attempts, Digest, Fact, Holder, Link, Mark, Opens, Record, Reference, Session, Stored,
+    ApiKey, Digest, Fact, Holder, Link, LinkMaker, Mark, Opens, Record, Reference, Session, Stored,
     StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
 };
 pub use tasks::{

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attempts::Counted;
 use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, StepName, Time, TransferId};
 
 /// One thing that is wrong with an input.
@@ -36,11 +37,13 @@ pub enum Refusal {
     /// A message is not signed by whom it should be.
     #[error("the signature is not valid: {0}")]
     InvalidSignature(&'static str),
-    /// Too many failed attempts for this account or from this address.
-    #[error("too many failed attempts; wait before the next one")]
+    /// Too many failed attempts at a password or a one-time code.
+    #[error("too many {}; wait before the next one", counted.as_str())]
     TooManyAttempts {
         /// How long to wait.
         retry_after: Span,
+        /// What was counted.
+        counted: Counted,
     },
     /// The actor may not do this.
     #[error("not allowed: {0}")]
@@ -190,6 +193,9 @@ pub enum Refusal {
     /// The actor's submission counts already.
     #[error("your submission of this step counts already; others must submit it too")]
     AlreadyCounted,
+    /// The step counts people, and the actor is none.
+    #[error("this step counts people: an API key, a hook or a workflow cannot submit it")]
+    PeopleOnly,
     /// A wrong one-time code.
     #[error("the code is wrong; {attempts_left} attempts are left")]
     WrongCode {
@@ -295,7 +301,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All codes, each of which has a page.
-    pub const CODES: [&'static str; 63] = [
+    pub const CODES: [&'static str; 64] = [
         "unauthenticated",
         "invalid-credentials",
         "invalid-signature",
@@ -336,6 +342,7 @@ impl Refusal {
         "not-claimable",
         "step-used-up",
         "already-counted",
+        "people-only",
         "wrong-code",
         "code-expired",
         "challenge-not-open",
@@ -406,6 +413,7 @@ impl Refusal {
             Self::NotClaimable => "not-claimable",
             Self::StepUsedUp { .. } => "step-used-up",
             Self::AlreadyCounted => "already-counted",
+            Self::PeopleOnly => "people-only",
             Self::WrongCode { .. } => "wrong-code",
             Self::CodeExpired { .. } => "code-expired",
             Self::ChallengeNotOpen => "challenge-not-open",
@@ -521,7 +529,7 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Span> {
         match self {
-            Self::TooManyAttempts { retry_after }
+            Self::TooManyAttempts { retry_after, .. }
             | Self::TooManyIdempotencyKeys { retry_after }
             | Self::Busy { retry_after } => Some(*retry_after),
             _ => None,

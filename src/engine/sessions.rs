@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::attempts::{has_failures, must_not_wait};
 use super::decide::{
-    Acting, Evidence, end_sessions_of, must_be_proved, must_match, must_not_wait, user_or_not_found,
+    Acting, Evidence, end_sessions_of, must_be_proved, must_match, user_or_not_found,
 };
 use super::draft::{Draft, Stop};
 use super::state::{Fact, Session, User};
@@ -27,14 +28,15 @@ pub(super) fn login(
     evidence: &Evidence,
 ) -> Result<Outcome, Stop> {
     let times = times(draft.rules, profile)?;
-    must_not_wait(draft, evidence)?;
+    let counters = evidence.login_counters();
+    must_not_wait(draft, &counters)?;
     let user = draft.user_named(username)?.ok_or(Refusal::InvalidCredentials)?.clone();
     must_be_proved(&user, evidence)?;
     if user.disabled {
         return Err(Refusal::InvalidCredentials.into());
     }
-    if draft.attempts(evidence.account)?.is_some() {
-        draft.emit(Event::FailuresForgotten { account: evidence.account })?;
+    if has_failures(draft, &counters)? {
+        draft.emit(Event::FailuresForgotten { counters })?;
     }
     if let Some(hash) = &evidence.hashed {
         draft.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
@@ -88,7 +90,10 @@ pub(super) fn open_on_behalf(
         None if !create || super::decide::is_taken(draft, username)? => {
             return Err(Refusal::NotFound("user").into());
         }
-        None => (super::users::new_user(draft, username, evidence), true),
+        None => {
+            super::users::must_be_free(acting, username, "/user")?;
+            (super::users::new_user(draft, username, evidence), true)
+        }
     };
     key.must_reach(&user)?;
     if user.disabled {
@@ -133,7 +138,7 @@ pub(super) fn elevate(
     evidence: &Evidence,
 ) -> Result<Outcome, Stop> {
     let (session, user) = acting.user()?;
-    must_not_wait(draft, evidence)?;
+    must_not_wait(draft, &evidence.session_counters())?;
     must_be_proved(user, evidence)?;
     elevate_session(draft, session.id, user, evidence)?;
     with_token(draft, session.id, roles(acting), evidence, false)
@@ -146,8 +151,9 @@ pub(super) fn elevate_session(
     user: &User,
     evidence: &Evidence,
 ) -> Result<(), Stop> {
-    if draft.attempts(evidence.account)?.is_some() {
-        draft.emit(Event::FailuresForgotten { account: evidence.account })?;
+    let counters = evidence.session_counters();
+    if has_failures(draft, &counters)? {
+        draft.emit(Event::FailuresForgotten { counters })?;
     }
     if draft.user(user.id)?.is_some_and(|now| now.credential == user.credential)
         && let Some(hash) = &evidence.hashed

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::attempts::Attempts;
 use super::ledger::{Account, Asset, Hold, Totals, Transfer};
 use super::role_changes::RoleChanges;
 use super::tasks::{DeadLetter, Job, Schedule, Webhook};
@@ -71,10 +72,14 @@ pub enum Mark {
     Stuck(TxId),
     /// A step of a workflow waits for workers, from this time on.
     Queued(WorkflowName, StepName, Time, TxId),
+    /// A session, and not a transaction, that an API key opened.
+    SessionVia(KeyId, SessionId),
     /// A call of it is due.
     CallDue(Time, TxId, u32),
     /// An attempt at a call of it is on its way.
     CallOut(TxId, u32),
+    /// An anonymous session was counted in an open step of it, or has claimed one.
+    ActedIn(SessionId, TxId),
 }
 
 /// Names one record.
@@ -98,6 +103,10 @@ pub enum Fact {
     Token(TokenHash),
     /// An [`ApiKey`].
     Key(KeyId),
+    /// The next sessions that an API key opened, after one: a look into a list.
+    SessionsVia(KeyId, SessionId),
+    /// Whether the sessions that a revoked API key opened live on.
+    KeptSessions(KeyId),
     /// How many API keys there are.
     KeyCount,
     /// How many users there are for whom [`User::is_administrator`] holds.
@@ -106,7 +115,7 @@ pub enum Fact {
     SessionCount,
     /// A [`Stored`].
     Stored(StoredId),
-    /// Failed logins for an account or from an address: [`Attempts`].
+    /// Failed attempts at a secret: [`Attempts`].
     Attempts(Digest),
     /// An [`Asset`] that was put.
     Asset(AssetCode),
@@ -128,6 +137,9 @@ pub enum Fact {
     TxsOf(OwnerId, TxId),
     /// The next transactions after one that end with a session: a look into a list.
     EndWith(SessionId, TxId),
+    /// The next transactions after one in which an anonymous session was counted, or has claimed a
+    /// step: a look into a list.
+    ActedIn(SessionId, TxId),
     /// The next transactions of a workflow in which a step waits for workers, after a time and one
     /// of them: a look into a list. What is free first comes first.
     Queued(WorkflowName, StepName, Time, TxId),
@@ -175,7 +187,7 @@ pub enum Record {
     Data(Arc<str>),
     /// Of [`Fact::RoleChanges`].
     RoleChanges(RoleChanges),
-    /// Of [`Fact::UserSessions`].
+    /// Of [`Fact::UserSessions`], and of [`Fact::SessionsVia`] at most [`TX_PAGE`].
     Sessions(Vec<SessionId>),
     /// Of [`Fact::Session`].
     Session(Session),
@@ -184,7 +196,7 @@ pub enum Record {
     /// Of [`Fact::Key`].
     Key(ApiKey),
     /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`],
-    /// [`Fact::SessionCount`], [`Fact::OpenCount`], [`Fact::WorkflowCount`],
+    /// [`Fact::SessionCount`], [`Fact::KeptSessions`], [`Fact::OpenCount`], [`Fact::WorkflowCount`],
     /// [`Fact::ScheduleCount`] and [`Fact::WebhookCount`].
     Count(u64),
     /// Of [`Fact::Stored`].
@@ -203,8 +215,8 @@ pub enum Record {
     Totals(Totals),
     /// Of [`Fact::Tx`].
     Tx(Arc<Tx>),
-    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`], [`Fact::Queued`]
-    /// and [`Fact::Txs`]: at most [`TX_PAGE`].
+    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`], [`Fact::ActedIn`],
+    /// [`Fact::Queued`] and [`Fact::Txs`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),
     /// Of [`Fact::Asked`].
     Asked,
@@ -253,6 +265,36 @@ pub struct Link {
     pub user: Option<UserId>,
     /// From when on it is void.
     pub expires_at: Time,
+    /// Who made it.
+    pub maker: LinkMaker,
+}
+
+/// Who made a single-use link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkMaker {
+    /// An administrator, or the server itself.
+    Administrator,
+    /// An API key: the link is void once the key is revoked.
+    Key {
+        /// The key.
+        id: KeyId,
+        /// Whether it had the role of an administrator.
+        is_admin: bool,
+    },
+    /// An older build did not note it.
+    Unknown,
+}
+
+impl LinkMaker {
+    /// Whether its links are good for a user who has one of Abide's powers.
+    #[must_use]
+    pub const fn reaches_power(self) -> bool {
+        match self {
+            Self::Administrator => true,
+            Self::Key { is_admin, .. } => is_admin,
+            Self::Unknown => false,
+        }
+    }
 }
 
 /// A session.
@@ -357,15 +399,6 @@ pub struct Stored {
     pub timer_at: Time,
 }
 
-/// Failed logins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempts {
-    /// How many, one after the other.
-    pub failures: u32,
-    /// When the last one was.
-    pub last_at: Time,
-}
-
 /// Something that happens at a time by itself. The order is the order in which they fire.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timer {
@@ -396,6 +429,8 @@ pub enum TimerOf {
     Job(JobId),
     /// That the transactions of a session become its user's, after one.
     Adopt(SessionId, TxId),
+    /// The end of the sessions that a revoked API key opened, after one.
+    EndVia(KeyId, SessionId),
 }
 
 impl Session {
@@ -576,6 +611,8 @@ impl Fact {
             Self::OpenOf(..)
                 | Self::TxsOf(..)
                 | Self::EndWith(..)
+                | Self::ActedIn(..)
+                | Self::SessionsVia(..)
                 | Self::Queued(..)
                 | Self::Txs(_)
         )

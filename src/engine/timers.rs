@@ -53,6 +53,7 @@ fn lead(draft: &mut Draft<'_>, timer: &Timer) -> Result<(), Stop> {
         TimerOf::Job(id) => super::tasks::fire_job(draft, id),
         TimerOf::Orphans(who, after) => super::tx::cancel_orphans(draft, who, after),
         TimerOf::Adopt(session, after) => super::tx::adopt_more(draft, session, after),
+        TimerOf::EndVia(key, after) => super::keys::end_sessions_via(draft, key, after),
         TimerOf::Hold(id) => {
             let Some(hold) = draft.hold(id)?.cloned() else { return Ok(()) };
             if hold.expires_at == Some(timer.due) {

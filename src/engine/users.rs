@@ -1,11 +1,12 @@
 //! What may be done to users.
 
+use super::attempts::must_not_wait;
 use super::decide::{
     Acting, Evidence, admin_roles, end_sessions_of, hashed, is_taken, must_be_good, must_be_proved,
-    must_match, must_not_wait, user_or_not_found,
+    must_match, user_or_not_found,
 };
 use super::draft::{Draft, Stop};
-use super::state::{Fact, Link, Opens, User};
+use super::state::{Fact, Link, LinkMaker, Opens, User};
 use super::{
     Actor, Data, DataChange, EndReason, Event, FieldError, IfMatch, Outcome, Refusal, Rules,
     UserChange, UserView,
@@ -41,6 +42,7 @@ pub(super) fn register(
         return Err(Refusal::NotAllowed("only an administrator gives roles").into());
     }
     must_fit(asked.name, roles)?;
+    must_be_free(acting, asked.username, "/username")?;
     must_be_good(draft.rules, "/password", Some(asked.username), asked.password)?;
     if is_taken(draft, asked.username)? {
         return Err(Refusal::UsernameTaken.into());
@@ -52,6 +54,21 @@ pub(super) fn register(
     let view = user.view(draft.moment.revision);
     draft.emit(Event::UserCreated { user: Box::new(user) })?;
     Ok(Outcome::UserCreated(view))
+}
+
+/// Refuses a name that no new user gets. The first administrator's is for the server itself and its
+/// set-up link: else somebody could take it before that link is used.
+pub(super) fn must_be_free(
+    acting: &Acting,
+    username: &Username,
+    pointer: &str,
+) -> Result<(), Refusal> {
+    let is_first = username.as_str() == FIRST_ADMIN && !acting.actor.is_admin();
+    if !username.is_reserved() && !is_first {
+        return Ok(());
+    }
+    let message = "is reserved; choose another name";
+    Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "reserved", message)]))
 }
 
 pub(super) fn new_user(draft: &Draft<'_>, username: &Username, evidence: &Evidence) -> User {
@@ -79,7 +96,7 @@ pub(super) fn change_password(
 ) -> Result<Outcome, Stop> {
     let (session, user) = acting.user()?;
     must_be_good(draft.rules, "/new", Some(&user.username), new)?;
-    must_not_wait(draft, evidence)?;
+    must_not_wait(draft, &evidence.session_counters())?;
     must_be_proved(user, evidence)?;
     let (id, names) = (session.id, user.names());
     set_password(draft, user, hashed(evidence)?)?;
@@ -145,7 +162,15 @@ pub(super) fn change(
     if let Some(roles) = &change.roles {
         forget_role_changes(draft, &user, roles)?;
     }
+    let gains_power = change.roles.as_ref().is_some_and(|roles| roles.iter().any(Role::is_power));
     draft.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
+    if let (true, Some(hash)) = (gains_power, user.link)
+        && let Some(Opens::Link(link)) = draft.opens(hash)?
+        && !link.maker.reaches_power()
+    {
+        // Whoever made it could make none for the user from now on, and does not keep an old one.
+        draft.emit(Event::LinkEnded { hash })?;
+    }
     if disables {
         end_sessions_of(draft, &user.names(), None, EndReason::UserDisabled)?;
     }
@@ -211,7 +236,11 @@ pub(super) fn make_reset_link(
         draft.emit(Event::LinkEnded { hash })?;
     }
     let expires_at = draft.moment.now.plus(draft.rules.link_life);
-    let link = Link { user: Some(user.id), expires_at };
+    let maker = match &acting.key {
+        Some(key) => LinkMaker::Key { id: key.id, is_admin: acting.actor.is_admin() },
+        None => LinkMaker::Administrator,
+    };
+    let link = Link { user: Some(user.id), expires_at, maker };
     draft.emit(Event::LinkMade { hash: evidence.token()?.hash(), link })?;
     Ok(Outcome::LinkMade { link: evidence.token()?.clone(), expires_at })
 }
@@ -225,7 +254,7 @@ pub(super) fn make_set_up_link(
         return Err(Refusal::NotAllowed("only the server itself makes it").into());
     }
     let expires_at = draft.moment.now.plus(draft.rules.link_life);
-    let link = Link { user: None, expires_at };
+    let link = Link { user: None, expires_at, maker: LinkMaker::Administrator };
     draft.emit(Event::LinkMade { hash: evidence.token()?.hash(), link })?;
     Ok(Outcome::LinkMade { link: evidence.token()?.clone(), expires_at })
 }
@@ -244,6 +273,14 @@ pub(super) fn use_link(
     let Some(user) = link.user else { return set_up(draft, token, password, evidence) };
     let user = draft.user(user)?.filter(|user| !user.disabled);
     let user = user.ok_or(Refusal::LinkNotValid)?.clone();
+    if user.has_power() && !link.maker.reaches_power() {
+        return Err(Refusal::LinkNotValid.into());
+    }
+    if let LinkMaker::Key { id, .. } = link.maker
+        && draft.key(id)?.is_none()
+    {
+        return Err(Refusal::LinkNotValid.into());
+    }
     must_be_good(draft.rules, "/password", Some(&user.username), password)?;
     set_password(draft, &user, hashed(evidence)?)?;
     end_sessions_of(draft, &user.names(), None, EndReason::PasswordChanged)?;

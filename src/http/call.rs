@@ -144,7 +144,10 @@ impl Call {
         W: Fn(&Outcome, Revision) -> Result<Reply, Problem> + Send + Sync + 'static,
     {
         // Only what opens a session or checks a password notes from where it came.
-        let noted = command.hashes() || command.hands_out().is_some();
+        let of_nobody = self.access.actor.user().is_none();
+        let noted = command.hashes()
+            || command.hands_out().is_some()
+            || (of_nobody && command.is_about_codes());
         let client = if noted { self.client() } else { Client::default() };
         let request: Arc<str> = self.id.to_string().into();
         let told = is_told(&command).then(|| {

@@ -33,7 +33,7 @@ use super::problem::{Code, Problem};
 use super::rates::Standing;
 use super::reading;
 use super::reply::Reply;
-use super::route::{Describe, Handler, Route, Verb};
+use super::route::{Describe, Handler, Limit, Route, Verb};
 use super::schemas::object;
 use super::server::{Arrival, BodyError, RequestBody, RequestId, RoutePattern, Scheme};
 use super::shape;
@@ -188,7 +188,7 @@ where
     };
     let Head { method: _, path, query: raw_query, headers, address, scheme, id, upgrade } = head;
     let doc = route.doc;
-    if doc.hashes {
+    if doc.limit == Limit::Logins {
         seen.count(rates.map(|rates| rates.login(address)))?;
     }
     let query = Query::parse(&raw_query, &doc.query.iter().map(|parameter| parameter.name))?;
@@ -204,6 +204,9 @@ where
     }
     if let Some(who) = Named::of(&access.actor) {
         seen.count(rates.map(|rates| rates.actor(&who)))?;
+        if doc.limit == Limit::Passwords {
+            seen.count(rates.map(|rates| rates.password(&who)))?;
+        }
     }
     let admitted = same_origin.and_then(|()| route.who.admit(&access));
 
@@ -233,6 +236,10 @@ where
         call.api.answers.must_have_room(call.actor())?;
     }
     call.body = take_body(&call, body).await?;
+    if doc.limit == Limit::Sessions {
+        let api = Arc::clone(&call.api);
+        seen.count(api.rates.as_ref().and_then(|rates| super::sessions::count(&call, rates)))?;
+    }
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
         let method = route.method.as_str();

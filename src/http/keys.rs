@@ -144,14 +144,23 @@ pub(super) const REVOKE: Doc = Doc {
     id: "revokeApiKey",
     tag: "api-keys",
     summary: "Revokes an API key: it is dead at once",
+    text: "So are the sessions that it opened on behalf of users and the password links that it \
+           made. With `keep_sessions=true` these sessions live on, for a service that is replaced in \
+           an orderly way; its links are void all the same.",
+    query: &[Parameter {
+        name: "keep_sessions",
+        text: "Whether the sessions that the key opened live on; default false.",
+        schema: SchemaGenerator::subschema_for::<bool>,
+    }],
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "The key is dead.")],
-    problems: &[Code::NotFound],
+    problems: &[Code::NotFound, Code::InvalidInput],
     ..Doc::PLAIN
 };
 
 pub(super) async fn revoke(call: Call) -> Result<Reply, Problem> {
     let id = call.parameters.at(0).parse();
     let key = id.map_err(|_| Problem::from(Refusal::NotFound("API key")))?;
-    Ok(call.execute_quietly(Command::RevokeKey { key }).await)
+    let keep_sessions = call.query.flag("keep_sessions")?.unwrap_or(false);
+    Ok(call.execute_quietly(Command::RevokeKey { key, keep_sessions }).await)
 }

@@ -11,7 +11,7 @@ use super::input::Media;
 use super::pages;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::route::{AnswerDoc, Body, Doc, Limit};
 use crate::engine::{Command, Rules};
 use crate::types::{Password, Token};
 
@@ -40,7 +40,7 @@ pub(super) const USE: Doc = Doc {
     tag: "users",
     summary: "Sets the password that a single-use link is for",
     text: "A user's reset link, or the set-up link that the first start prints.",
-    hashes: true,
+    limit: Limit::Logins,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Use>)],
         example: r#"{"link":"abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","password":"a much better phrase"}"#,

@@ -27,7 +27,10 @@ const TAGS: &[(&str, &str)] = &[
     ("sessions", "Opening, showing, renewing and ending sessions, and their data."),
     ("users", "The own user, and what administrators do with users."),
     ("by-key", "A session store for another framework, which makes the keys itself."),
-    ("api-keys", "The credentials of services."),
+    (
+        "api-keys",
+        "The credentials of services. An API key is a program and no person: it may do what its roles say and open sessions on behalf of the users that its patterns name, but it has no session, no password and no data of its own, and a step with a quorum does not count it.",
+    ),
     ("gateways", "What gateways and other services ask about a token."),
     ("operations", "What operators and clients ask about the server itself."),
     ("pages", "Pages for people, and this document."),

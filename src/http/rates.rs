@@ -57,18 +57,24 @@ pub struct RateSettings {
     pub address: Rate,
     /// For each user, anonymous session or API key.
     pub actor: Rate,
-    /// Logins, registrations and other calls that hash a password, for each address.
+    /// Logins, registrations and other calls that hash a password, for each address; and passwords
+    /// that are proved in a session, for each user.
     pub login: Rate,
+    /// Anonymous sessions, for each address.
+    pub anonymous: Rate,
 }
 
 impl Default for RateSettings {
     /// One load generator beside the server reaches 60 000 requests a second; these are above it.
     /// A person needs one login, a household behind one address some; each costs 10 ms of a core.
+    /// An anonymous session costs a commit and is kept until it ends: every visitor has one, and
+    /// many visitors may share an address.
     fn default() -> Self {
         Self {
             address: Rate::new(1_000_000, 10),
             actor: Rate::new(1_000_000, 10),
             login: Rate::new(120, 60),
+            anonymous: Rate::new(1200, 60),
         }
     }
 }
@@ -79,6 +85,8 @@ pub struct Rates {
     address: Limiter,
     actor: Limiter,
     login: Limiter,
+    password: Limiter,
+    anonymous: Limiter,
 }
 
 impl Rates {
@@ -86,9 +94,27 @@ impl Rates {
     #[must_use]
     pub fn new(settings: RateSettings) -> Self {
         Self {
-            address: Limiter::new("address", settings.address),
-            actor: Limiter::new("actor", settings.actor),
-            login: Limiter::new("login", settings.login),
+            address: Limiter::new("address", "requests from this address", settings.address),
+            actor: Limiter::new(
+                "actor",
+                "requests by this actor (a user, an anonymous session or an API key)",
+                settings.actor,
+            ),
+            login: Limiter::new(
+                "login",
+                "logins and other calls that hash a password, from this address",
+                settings.login,
+            ),
+            password: Limiter::new(
+                "password",
+                "passwords proved in sessions of this user",
+                settings.login,
+            ),
+            anonymous: Limiter::new(
+                "anonymous",
+                "anonymous sessions opened from this address",
+                settings.anonymous,
+            ),
         }
     }
 
@@ -106,6 +132,16 @@ impl Rates {
     pub fn login(&self, address: IpAddr) -> Standing {
         self.login.take(&prefix(address))
     }
+
+    /// Counts a password that an actor proves in its session.
+    pub fn password(&self, actor: &impl Hash) -> Standing {
+        self.password.take(actor)
+    }
+
+    /// Counts an anonymous session that an address opens.
+    pub fn anonymous(&self, address: IpAddr) -> Standing {
+        self.anonymous.take(&prefix(address))
+    }
 }
 
 /// What one client has of the address space.
@@ -121,6 +157,8 @@ fn prefix(address: IpAddr) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
     name: &'static str,
+    /// What is counted, and for whom.
+    counted: &'static str,
     rate: Rate,
     /// Requests that are left at once.
     left: u32,
@@ -134,10 +172,8 @@ impl Standing {
     pub fn problem(&self) -> Option<Problem> {
         let wait_s = self.wait_s?;
         let (requests, window_s) = (self.rate.requests, self.rate.window.as_secs());
-        let detail = format!(
-            "more than {requests} requests in {window_s} s by this {}; wait {wait_s} s",
-            self.name
-        );
+        let detail =
+            format!("more than {requests} {} in {window_s} s; wait {wait_s} s", self.counted);
         Some(Problem::new(Code::RateLimited, detail).retry_after(wait_s))
     }
 
@@ -162,6 +198,7 @@ type Buckets = RateLimiter<u64, HashMapStateStore<u64>, DefaultClock, StateInfor
 #[derive(Debug)]
 struct Limiter {
     name: &'static str,
+    counted: &'static str,
     rate: Rate,
     buckets: Buckets,
     clock: DefaultClock,
@@ -169,12 +206,13 @@ struct Limiter {
 }
 
 impl Limiter {
-    fn new(name: &'static str, rate: Rate) -> Self {
+    fn new(name: &'static str, counted: &'static str, rate: Rate) -> Self {
         let each = (rate.window / rate.requests.get()).max(Duration::from_nanos(1));
         // The period is not zero, so there is a quota.
         let quota = Quota::with_period(each).unwrap_or(Quota::per_second(NonZeroU32::MAX));
         let buckets = RateLimiter::hashmap(quota.allow_burst(rate.requests)).with_middleware();
-        Self { name, rate, buckets, clock: DefaultClock::default(), hasher: RandomState::new() }
+        let (clock, hasher) = (DefaultClock::default(), RandomState::new());
+        Self { name, counted, rate, buckets, clock, hasher }
     }
 
     fn take(&self, who: &impl Hash) -> Standing {
@@ -187,7 +225,7 @@ impl Limiter {
                 (0, Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
             }
         };
-        Standing { name: self.name, rate: self.rate, left, wait_s }
+        Standing { name: self.name, counted: self.counted, rate: self.rate, left, wait_s }
     }
 }
 
@@ -197,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_allowed_and_then_refused_with_a_time_to_wait() {
-        let limiter = Limiter::new("address", Rate::new(3, 3600));
+        let limiter = Limiter::new("address", "requests", Rate::new(3, 3600));
         for left in [2, 1, 0] {
             let standing = limiter.take(&"one");
             assert_eq!((standing.left, standing.problem().is_none()), (left, true));
@@ -212,8 +250,30 @@ mod tests {
     }
 
     #[test]
+    fn rates_are_counted_apart_and_a_refusal_says_what_it_counts() {
+        let once = Rate::new(1, 3600);
+        let rates =
+            Rates::new(RateSettings { address: once, actor: once, login: once, anonymous: once });
+        let home = std::net::IpAddr::from([127, 0, 0, 1]);
+        let takes: [(&dyn Fn() -> super::Standing, &str); 5] = [
+            (&|| rates.address(home), "requests from this address"),
+            (&|| rates.actor(&"alice"), "requests by this actor"),
+            (&|| rates.login(home), "logins"),
+            (&|| rates.password(&"alice"), "passwords"),
+            (&|| rates.anonymous(home), "anonymous sessions opened from this address"),
+        ];
+        for (take, _) in &takes {
+            assert!(take().problem().is_none());
+        }
+        for (take, counted) in takes {
+            let detail = take().problem().map(|problem| problem.detail).unwrap_or_default();
+            assert!(detail.contains(counted), "{detail}");
+        }
+    }
+
+    #[test]
     fn the_number_of_buckets_is_bounded() {
-        let limiter = Limiter::new("address", Rate::new(2, 3600));
+        let limiter = Limiter::new("address", "requests", Rate::new(2, 3600));
         for who in 0..2 * BUCKETS {
             limiter.take(&who);
         }
@@ -237,5 +297,6 @@ mod tests {
         };
         assert_eq!(refused(&|| rates.address(home)), 0);
         assert!(refused(&|| rates.login(home)) > 800);
+        assert_eq!(refused(&|| rates.anonymous(home)), 0);
     }
 }

@@ -247,7 +247,6 @@ impl Who {
 }
 
 /// What a route takes and answers, in words and types.
-#[expect(clippy::struct_excessive_bools, reason = "each is a thing of its own, named at each use")]
 #[derive(Clone, Copy, Debug)]
 pub struct Doc {
     /// The operation's id, unique.
@@ -264,8 +263,8 @@ pub struct Doc {
     pub condition: Condition,
     /// Whether it takes an Idempotency-Key.
     pub idempotency: bool,
-    /// Whether it hashes a password, so that the strict rate applies.
-    pub hashes: bool,
+    /// The rate that it counts against, beside those of addresses and actors.
+    pub limit: Limit,
     /// Whether an API key may also come as the password of Basic authentication.
     pub basic: bool,
     /// The body; `None`: it takes none.
@@ -288,13 +287,27 @@ impl Doc {
         query: &[],
         condition: Condition::None,
         idempotency: false,
-        hashes: false,
+        limit: Limit::None,
         basic: false,
         body: None,
         body_optional: false,
         answers: &[],
         problems: &[],
     };
+}
+
+/// The rate that a route counts against, beside those of addresses and actors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// None.
+    None,
+    /// That of calls that hash a password, for each address.
+    Logins,
+    /// That of passwords that are proved in a session, for each user: whoever tries to log in from
+    /// the same address keeps nobody from it.
+    Passwords,
+    /// That of logins or that of anonymous sessions, by what the body asks for.
+    Sessions,
 }
 
 /// Conditions on revisions (RFC 9110, section 13).

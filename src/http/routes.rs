@@ -199,6 +199,43 @@ mod tests {
     use crate::http::input::Media;
     use crate::http::route::Condition;
     use crate::http::trie::PARAMETERS_MAX;
+    use crate::types::{JobId, SessionId, TxId, Username, WorkflowName};
+
+    /// A name that stands in paths where a word of the API may stand too could be made and then not
+    /// be reached: the words are reserved, or are no names.
+    #[test]
+    fn words_of_paths_are_no_names() {
+        let patterns: Vec<Vec<&str>> = ROUTES
+            .iter()
+            .chain(DEV_ROUTES)
+            .map(|route| route.pattern.split('/').collect())
+            .collect();
+        let mut found = HashSet::new();
+        for pattern in &patterns {
+            for (at, part) in pattern.iter().enumerate().filter(|(_, part)| part.starts_with('{')) {
+                let beside = patterns.iter().filter(|other| other.get(..at) == pattern.get(..at));
+                let words = beside.filter_map(|other| other.get(at));
+                for word in words.filter(|word| !word.starts_with('{')) {
+                    found.insert((pattern[..at].join("/"), *part, *word));
+                }
+            }
+        }
+        for (before, part, word) in found {
+            let is_safe = match (before.as_str(), part) {
+                ("/v1/users", "{username}") => Username::RESERVED.contains(&word),
+                ("/v1/workflows", "{name}") => WorkflowName::RESERVED.contains(&word),
+                ("/v1/sessions", "{id}") => word.parse::<SessionId>().is_err(),
+                ("/v1/transactions", "{id}") => word.parse::<TxId>().is_err(),
+                ("/v1/transactions/bulk", "{id}") => word.parse::<JobId>().is_err(),
+                ("/v1/webhooks/{id}/dead-letters", "{n}") => word.parse::<u64>().is_err(),
+                _ => false,
+            };
+            assert!(
+                is_safe,
+                "{before}/{part}: `{word}` must be reserved where such names are made"
+            );
+        }
+    }
 
     #[test]
     fn every_route_is_one_and_says_what_it_takes_and_answers() {

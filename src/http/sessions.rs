@@ -11,8 +11,9 @@ use super::call::{Call, unexpected};
 use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
+use super::rates::{Rates, Standing};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Doc, Limit, Parameter};
 use super::schemas::{JsonText, limit};
 use super::server::Scheme;
 use super::shape;
@@ -213,7 +214,7 @@ pub(super) const OPEN: Doc = Doc {
            becomes the user's, under a new token, and keeps its data. With `{}`: an anonymous \
            session, where the configuration allows it. With `user` and `on_behalf`: a session for \
            a user whom the calling service has authenticated; the API key says for whom it may.",
-    hashes: true,
+    limit: Limit::Sessions,
     body: Some(Body {
         content: &[(Media::Json, opening)],
         example: r#"{"username":"alice","password":"correct horse battery"}"#,
@@ -259,6 +260,20 @@ pub(super) async fn open(call: Call) -> Result<Reply, Problem> {
     // Who upgrades a session that lives in the cookie gets the new token there too.
     let cookie = cookie || call.by_cookie;
     Ok(issue(call, command, cookie).await)
+}
+
+/// Counts what the body asks for: a login, or an anonymous session. One on behalf of a user is
+/// counted for the service like any request of it, and a body that cannot be read does no work.
+pub(super) fn count(call: &Call, rates: &Rates) -> Option<Standing> {
+    let Ok(Value::Object(fields)) = call.json_value() else { return None };
+    let has = |field: &str| fields.contains_key(field);
+    if has("username") || has("password") {
+        Some(rates.login(call.address))
+    } else if has("user") || has("on_behalf") || has("create") {
+        None
+    } else {
+        Some(rates.anonymous(call.address))
+    }
 }
 
 /// Has a session opened or renewed and hands its token out.
@@ -381,7 +396,7 @@ pub(super) const ELEVATE: Doc = Doc {
     id: "elevateCurrentSession",
     tag: "sessions",
     summary: "Confirms the password again, for what needs it fresh",
-    hashes: true,
+    limit: Limit::Passwords,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Confirmation>)],
         example: r#"{"password":"correct horse battery"}"#,

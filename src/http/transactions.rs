@@ -427,6 +427,7 @@ const REFUSALS: &[Code] = &[
     Code::Claimed,
     Code::StepUsedUp,
     Code::AlreadyCounted,
+    Code::PeopleOnly,
     Code::AlreadyOpen,
     Code::ReferenceTaken,
     Code::WorkflowRetired,
@@ -434,6 +435,7 @@ const REFUSALS: &[Code] = &[
     Code::ExpressionFailed,
     Code::WrongCode,
     Code::CodeExpired,
+    Code::TooManyAttempts,
     Code::ChallengeNotOpen,
     Code::PastPivot,
     Code::TooManySteps,
@@ -661,7 +663,13 @@ pub(super) fn release(call: &Call) -> Result<Act, Problem> {
 pub(super) const RESEND: Doc = Doc {
     id: "resendCode",
     summary: "Has a new one-time code sent; the one before is void",
-    problems: &[Code::NotFound, Code::NotAllowed, Code::ChallengeNotOpen, Code::NoResendsLeft],
+    problems: &[
+        Code::NotFound,
+        Code::NotAllowed,
+        Code::ChallengeNotOpen,
+        Code::NoResendsLeft,
+        Code::TooManyAttempts,
+    ],
     ..CLAIM
 };
 

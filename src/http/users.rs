@@ -11,7 +11,7 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Limit, Parameter};
 use super::schemas::{JsonText, limit};
 use super::sessions::Renewed;
 use crate::engine::{Command, Outcome, Refusal, UserChange, UserView};
@@ -164,7 +164,7 @@ pub(super) const REGISTER: Doc = Doc {
     summary: "Creates a user",
     text: "Open to everybody where the configuration allows registration, else for \
            administrators, who alone may give `roles`.",
-    hashes: true,
+    limit: Limit::Logins,
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<NewUser>)],
@@ -218,7 +218,7 @@ pub(super) const PASSWORD: Doc = Doc {
     tag: "users",
     summary: "Sets a new password; all other sessions end in the same commit",
     text: "The session that asks goes on under a new token.",
-    hashes: true,
+    limit: Limit::Passwords,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<NewPassword>)],
         example: r#"{"current":"correct horse battery","new":"a much better phrase"}"#,

@@ -339,7 +339,9 @@ impl<'a> Marking<'a> {
             | Event::RoleChangesNoted { user, .. }
             | Event::SessionsVoided { user }
             | Event::UserDataWritten { user, .. } => AboutV1::User(user.bits()),
-            Event::KeyCreated { key } | Event::KeyRevoked { key } => AboutV1::Key(key.id.bits()),
+            Event::KeyCreated { key } | Event::KeyRevoked { key, .. } => {
+                AboutV1::Key(key.id.bits())
+            }
             Event::StoredWritten { id, .. } | Event::StoredEnded { id } => {
                 AboutV1::Key(id.key.bits())
             }

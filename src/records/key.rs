@@ -72,6 +72,8 @@ pub enum Key {
     AdministratorCount,
     /// [`Fact::SessionCount`].
     SessionCount,
+    /// [`Fact::KeptSessions`].
+    KeptSessions(KeyId),
     /// A part of [`Fact::Stored`].
     Stored(StoredId, u8),
     /// [`Fact::Attempts`].
@@ -148,6 +150,7 @@ mod tag {
     pub(super) const KEY_COUNT: u8 = 0x31;
     pub(super) const ADMINISTRATOR_COUNT: u8 = 0x32;
     pub(super) const SESSION_COUNT: u8 = 0x33;
+    pub(super) const KEPT_SESSIONS: u8 = 0x35;
     pub(super) const STORED: u8 = 0x38;
     pub(super) const ATTEMPTS: u8 = 0x40;
     pub(super) const TIMER: u8 = 0x50;
@@ -172,7 +175,9 @@ mod tag {
     pub(super) const ONE: u8 = 0x88;
     pub(super) const OPEN_COUNT: u8 = 0x89;
     pub(super) const QUEUED: u8 = 0x8a;
+    pub(super) const ACTED_IN: u8 = 0x8e;
     pub(super) const TX_LOG: u8 = 0x8f;
+    pub(super) const SESSION_VIA: u8 = 0x8b;
     pub(super) const CALL_DUE: u8 = 0x8c;
     pub(super) const CALL_OUT: u8 = 0x8d;
     pub(super) const WORKFLOW: u8 = 0x90;
@@ -243,6 +248,14 @@ impl Key {
         prefix
     }
 
+    /// What the index entries of the sessions that an API key opened begin with; the id follows.
+    #[must_use]
+    pub fn sessions_via(key: KeyId) -> Vec<u8> {
+        let mut prefix = Vec::new();
+        put_id(&mut prefix, tag::SESSION_VIA, key.bits());
+        prefix
+    }
+
     /// Where the timers begin that are due at this time or later.
     #[must_use]
     pub fn timers_from(due: Time) -> Vec<u8> {
@@ -295,6 +308,8 @@ impl Key {
             Fact::Token(hash) => Self::Token(*hash),
             Fact::Key(id) => Self::ApiKey(*id),
             Fact::KeyCount => Self::KeyCount,
+            Fact::SessionsVia(key, after) => Self::Mark(Mark::SessionVia(*key, *after)),
+            Fact::KeptSessions(key) => Self::KeptSessions(*key),
             Fact::AdministratorCount => Self::AdministratorCount,
             Fact::SessionCount => Self::SessionCount,
             Fact::Stored(id) => Self::Stored(*id, part),
@@ -309,6 +324,7 @@ impl Key {
             Fact::OpenOf(who, after) => Self::Mark(Mark::OpenOf(*who, *after)),
             Fact::TxsOf(who, after) => Self::Mark(Mark::TxOf(*who, *after)),
             Fact::EndWith(session, after) => Self::Mark(Mark::EndWith(*session, *after)),
+            Fact::ActedIn(session, after) => Self::Mark(Mark::ActedIn(*session, *after)),
             Fact::Queued(name, step, at, after) => {
                 Self::Mark(Mark::Queued(name.clone(), step.clone(), *at, *after))
             }
@@ -361,6 +377,7 @@ impl Key {
                 out.extend_from_slice(hash.bytes());
             }
             Self::ApiKey(id) => put_id(out, tag::API_KEY, id.bits()),
+            Self::KeptSessions(id) => put_id(out, tag::KEPT_SESSIONS, id.bits()),
             Self::KeyCount => out.push(tag::KEY_COUNT),
             Self::AdministratorCount => out.push(tag::ADMINISTRATOR_COUNT),
             Self::SessionCount => out.push(tag::SESSION_COUNT),
@@ -456,6 +473,11 @@ impl Key {
             tag::TOKEN => Self::Token(TokenHash::new(rest.array()?)),
             tag::API_KEY => Self::ApiKey(KeyId::new(rest.id()?)),
             tag::KEY_COUNT => Self::KeyCount,
+            tag::KEPT_SESSIONS => Self::KeptSessions(KeyId::new(rest.id()?)),
+            tag::SESSION_VIA => {
+                Self::Mark(Mark::SessionVia(KeyId::new(rest.id()?), SessionId::new(rest.id()?)))
+            }
+            tag::ACTED_IN => Self::Mark(Mark::ActedIn(SessionId::new(rest.id()?), rest.tx()?)),
             tag::ADMINISTRATOR_COUNT => Self::AdministratorCount,
             tag::SESSION_COUNT => Self::SessionCount,
             tag::STORED => Self::Stored(rest.stored()?, rest.byte()?),
@@ -588,6 +610,14 @@ fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
             out.extend_from_slice(&id.bits().to_be_bytes());
             return out.extend_from_slice(&number.to_be_bytes());
         }
+        Mark::ActedIn(session, id) => {
+            put_id(out, tag::ACTED_IN, session.bits());
+            id
+        }
+        Mark::SessionVia(key, session) => {
+            put_id(out, tag::SESSION_VIA, key.bits());
+            return out.extend_from_slice(&session.bits().to_be_bytes());
+        }
         Mark::CallOut(id, number) => {
             put_id(out, tag::CALL_OUT, id.bits());
             return out.extend_from_slice(&number.to_be_bytes());
@@ -646,6 +676,10 @@ fn put_timer(out: &mut Vec<u8>, timer: &Timer) {
         TimerOf::Job(id) => put_id(out, 21, id.bits()),
         TimerOf::Adopt(session, after) => {
             put_id(out, 7, session.bits());
+            out.extend_from_slice(&after.bits().to_be_bytes());
+        }
+        TimerOf::EndVia(key, after) => {
+            put_id(out, 8, key.bits());
             out.extend_from_slice(&after.bits().to_be_bytes());
         }
     }
@@ -727,6 +761,7 @@ impl Bytes<'_> {
             20 => TimerOf::Schedule(ScheduleId::new(self.id()?)),
             21 => TimerOf::Job(JobId::new(self.id()?)),
             7 => TimerOf::Adopt(SessionId::new(self.id()?), self.tx()?),
+            8 => TimerOf::EndVia(KeyId::new(self.id()?), SessionId::new(self.id()?)),
             _ => return None,
         };
         Some(Timer { due, what })

@@ -105,6 +105,15 @@ fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError>
         };
         return Ok(Record::Transactions(page.rows.iter().filter_map(first).collect()));
     }
+    if let Fact::SessionsVia(key, _) = fact {
+        let range = KeyRange::prefix(&Key::sessions_via(*key)).after(after.into());
+        let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
+        let sessions = page.rows.iter().filter_map(|row| match Key::decode(&row.key) {
+            Some(Key::Mark(Mark::SessionVia(_, session))) => Some(session),
+            _ => None,
+        });
+        return Ok(Record::Sessions(sessions.collect()));
+    }
     // The id comes last, in a queue behind a time.
     let of = if let Fact::Queued(..) = fact { size_of::<u64>() } else { 0 } + size_of::<u128>();
     let prefix = &after[..after.len() - of];
@@ -115,6 +124,7 @@ fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError>
             Mark::OpenOf(_, id)
             | Mark::TxOf(_, id)
             | Mark::EndWith(_, id)
+            | Mark::ActedIn(_, id)
             | Mark::Queued(_, _, _, id),
         )) => Ok(id),
         _ => Err(DecodeError {

@@ -17,7 +17,7 @@ use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
 use super::tx::{DefinitionV1, TxV1, TxV2};
 use crate::engine::workflow;
 use crate::engine::{
-    ApiKey, Attempts, Fact, Holder, KeyRef, Link, Opens, Record, Reference, RoleChange,
+    ApiKey, Attempts, Fact, Holder, KeyRef, Link, LinkMaker, Opens, Record, Reference, RoleChange,
     RoleChanges, RoleRun, Session, Stored, Tx, User, UserRef, WorkflowHead,
 };
 use crate::store::VALUE_BYTES_MAX;
@@ -139,12 +139,38 @@ enum HolderV1 {
 enum OpensV1 {
     Session(u128),
     Key(u128),
-    Link { user: Option<u128>, expires_at: u64 },
+    /// Of older builds; [`LinkV2`] came after it.
+    Link {
+        user: Option<u128>,
+        expires_at: u64,
+    },
+}
+
+/// What a token opens that is a link's, under version 2.
+#[derive(Serialize, Deserialize)]
+struct LinkV2 {
+    user: Option<u128>,
+    expires_at: u64,
+    maker: LinkMakerV2,
 }
 
 #[derive(Serialize, Deserialize)]
+enum LinkMakerV2 {
+    Administrator,
+    Key { id: u128, is_admin: bool },
+    Unknown,
+}
+
+/// A number of failures that were all forgotten at once.
+#[derive(Serialize, Deserialize)]
 struct AttemptsV1 {
     failures: u32,
+    last_at: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AttemptsV2 {
+    level: u64,
     last_at: u64,
 }
 
@@ -298,25 +324,16 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
         }
         Record::RoleChanges(changes) => write_into(out, 1, &role_changes(changes)),
         Record::Session(session) => write_into(out, 1, &SessionV1::from(session)),
-        Record::Opens(opens) => write_into(
-            out,
-            1,
-            &match opens {
-                Opens::Session(id) => OpensV1::Session(id.bits()),
-                Opens::Key(id) => OpensV1::Key(id.bits()),
-                Opens::Link(link) => OpensV1::Link {
-                    user: link.user.map(UserId::bits),
-                    expires_at: link.expires_at.ms(),
-                },
-            },
-        ),
+        Record::Opens(Opens::Session(id)) => write_into(out, 1, &OpensV1::Session(id.bits())),
+        Record::Opens(Opens::Key(id)) => write_into(out, 1, &OpensV1::Key(id.bits())),
+        Record::Opens(Opens::Link(link)) => write_into(out, 2, &LinkV2::from(link)),
         Record::Key(key) => write_into(out, 1, &ApiKeyV1::from(key)),
         Record::Count(count) => write_into(out, 1, count),
         Record::Stored(stored) => write_into(out, 1, &StoredV1::from(stored)),
         Record::Attempts(attempts) => write_into(
             out,
-            1,
-            &AttemptsV1 { failures: attempts.failures, last_at: attempts.last_at.ms() },
+            2,
+            &AttemptsV2 { level: attempts.level.ms(), last_at: attempts.last_at.ms() },
         ),
         Record::Asset(asset) => write_into(out, 1, &AssetV1::from(asset)),
         Record::Account(account) => write_into(out, 1, &AccountV1::from(account)),
@@ -369,6 +386,7 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::UserData(_) | Fact::SessionData(_) => {
             Record::Data(v1::<String>(fact, bytes, LARGE)?.into())
         }
+        Fact::SessionsVia(..) => Record::Sessions(Vec::new()),
         Fact::UserSessions(_) => {
             let list: Vec<u128> = v1(fact, bytes, SMALL)?;
             Record::Sessions(list.into_iter().map(SessionId::new).collect())
@@ -379,12 +397,16 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             Record::RoleChanges(RoleChanges(changes.collect::<Result<_, _>>()?))
         }
         Fact::Session(_) => Record::Session(v1::<SessionV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        Fact::Token(_) if bytes.first() == Some(&2) => {
+            Record::Opens(Opens::Link(read::<LinkV2>(fact, 2, bytes, SMALL)?.into()))
+        }
         Fact::Token(_) => Record::Opens(match v1(fact, bytes, SMALL)? {
             OpensV1::Session(id) => Opens::Session(SessionId::new(id)),
             OpensV1::Key(id) => Opens::Key(KeyId::new(id)),
             OpensV1::Link { user, expires_at } => Opens::Link(Link {
                 user: user.map(UserId::new),
                 expires_at: Time::from_ms(expires_at),
+                maker: LinkMaker::Unknown,
             }),
         }),
         Fact::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
@@ -392,15 +414,19 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         | Fact::AssetCount
         | Fact::AdministratorCount
         | Fact::SessionCount
+        | Fact::KeptSessions(_)
         | Fact::OpenCount(..)
         | Fact::WorkflowCount
         | Fact::ScheduleCount
         | Fact::WebhookCount => Record::Count(v1(fact, bytes, SMALL)?),
         Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
-        Fact::Attempts(_) => {
+        Fact::Attempts(_) => Record::Attempts(if bytes.first() == Some(&1) {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
-            Record::Attempts(Attempts { failures, last_at: Time::from_ms(last_at) })
-        }
+            Attempts::of_failures(failures, Time::from_ms(last_at))
+        } else {
+            let AttemptsV2 { level, last_at } = read(fact, 2, bytes, SMALL)?;
+            Attempts { level: Span::from_ms(level), last_at: Time::from_ms(last_at) }
+        }),
         Fact::Asset(_) => Record::Asset(v1::<AssetV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
         Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
@@ -412,6 +438,7 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         Fact::OpenOf(..)
         | Fact::TxsOf(..)
         | Fact::EndWith(..)
+        | Fact::ActedIn(..)
         | Fact::Queued(..)
         | Fact::Txs(_) => Record::Transactions(Vec::new()),
         Fact::Schedule(_) => Record::Schedule(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
@@ -560,6 +587,36 @@ impl SessionV1 {
             agent: self.agent.map(Into::into),
             facts: self.facts.into(),
         })
+    }
+}
+
+impl From<&Link> for LinkV2 {
+    fn from(link: &Link) -> Self {
+        Self {
+            user: link.user.map(UserId::bits),
+            expires_at: link.expires_at.ms(),
+            maker: match link.maker {
+                LinkMaker::Administrator => LinkMakerV2::Administrator,
+                LinkMaker::Key { id, is_admin } => LinkMakerV2::Key { id: id.bits(), is_admin },
+                LinkMaker::Unknown => LinkMakerV2::Unknown,
+            },
+        }
+    }
+}
+
+impl From<LinkV2> for Link {
+    fn from(link: LinkV2) -> Self {
+        Self {
+            user: link.user.map(UserId::new),
+            expires_at: Time::from_ms(link.expires_at),
+            maker: match link.maker {
+                LinkMakerV2::Administrator => LinkMaker::Administrator,
+                LinkMakerV2::Key { id, is_admin } => {
+                    LinkMaker::Key { id: KeyId::new(id), is_admin }
+                }
+                LinkMakerV2::Unknown => LinkMaker::Unknown,
+            },
+        }
     }
 }
 

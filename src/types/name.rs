@@ -194,6 +194,28 @@ impl TransferId {
     }
 }
 
+impl Username {
+    /// Names that no new user gets: they stand where a user's name does in paths of the API.
+    pub const RESERVED: &[&str] = &["me", "current"];
+
+    /// Whether no new user gets the name. A user who has it from an older build keeps it.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        Self::RESERVED.contains(&self.as_str())
+    }
+}
+
+impl WorkflowName {
+    /// Names that no new workflow gets: they stand where a workflow's name does in paths of the API.
+    pub const RESERVED: &[&str] = &["check"];
+
+    /// Whether no new workflow gets the name. A workflow that has it from an older build keeps it.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        Self::RESERVED.contains(&self.as_str())
+    }
+}
+
 impl Role {
     /// Everything.
     pub const ADMIN: &'static str = "abide:admin";

@@ -17,6 +17,8 @@
 //! | no hash for an unknown user; its own code | `a_login_for_an_unknown_user_costs_...`; `a_refused_login_...` |
 //! | a disabled user logs in | `a_refused_login_...`, `disabling_a_user_...` |
 //! | no back-off of the account; of the address | `failed_logins_make_the_account_...`; `failures_over_many_...` |
+//! | codes that fail count for nothing but their transaction | library `codes_that_fail_...`, `codes_of_anonymous_...` |
+//! | wrong logins count in an open session; never forgotten one by one | library `wrong_logins_do_not_...`; `failures_from_an_address_...` |
 //! | failures forgotten at a restart | `failed_logins_..._also_over_a_restart` |
 //! | a new password leaves other sessions | `a_new_password_needs_...` |
 //! | a reset link works twice | `a_password_reset_link_...`, `a_link_is_used_once_...` |
@@ -24,6 +26,11 @@
 //! | roles as they were at login | `a_role_taken_away_...` |
 //! | the last administrator may go | `the_last_administrator_stays_one` |
 //! | others' sessions ended; told that they exist | `sessions_are_ended_by_...`, `a_foreign_id_answers_...` |
+//! | a revoked key leaves its sessions; its links; a link for who gained power | library `a_revoked_key_takes_...`; `a_reset_link_is_void_...` |
+//! | a vote, a claim stays with an anonymous session; an API key votes | library `a_vote_moves_...`, `claims_move_...`; `a_quorum_counts_...` |
+//! | a user `me`; the administrator's name for anybody | library `reserved_names_...`, `words_of_paths_...` |
+//! | a history that begins at the upgrade | library `the_history_before_an_upgrade_...` |
+//! | files as the umask has them; an unused password is not said | `the_data_directory_...`; `an_administrators_password_...` |
 //! | an API key for anybody; for `abide:*` | `a_service_acts_only_for_whom_...`; `powers_are_never_...` |
 //! | forward-auth without a user | `forward_authentication_lets_in_users_only` |
 //! | a change by cookie from anywhere; a login | `cross_site_changes_...`; `a_cross_site_login_...` |

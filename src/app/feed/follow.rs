@@ -191,7 +191,9 @@ impl Follower {
                 self.read_anew();
                 break;
             };
-            let seen = told.for_actor(&self.actor, self.scope, self.after, &mut chosen);
+            let (app, actor) = (&self.app, &self.actor);
+            let owns_now = |tx| app.owns_now(actor, tx);
+            let seen = told.for_actor(actor, &owns_now, self.scope, self.after, &mut chosen);
             self.after = self.after.max(seen);
             if seen < EventId::end_of(revision) {
                 break;
@@ -245,7 +247,8 @@ impl Part {
                     after = after.max(EventId::end_of(read_to));
                     break;
                 }
-                let seen = told.for_actor(&actor, scope, after, &mut chosen);
+                let owns_now = |tx| app.owns_now(&actor, tx);
+                let seen = told.for_actor(&actor, &owns_now, scope, after, &mut chosen);
                 after = after.max(seen);
                 if seen < EventId::end_of(told.revision) {
                     break;

@@ -31,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::app::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
-use crate::engine::{Actor, Fact, Record, Refusal, TxView};
+use crate::engine::{Actor, Fact, Mark, OwnerId, Record, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Time, TxId};
@@ -96,7 +96,8 @@ impl App {
             }
             for told in read {
                 budget.spend(told.bytes);
-                let seen = told.for_actor(actor, Scope::All, page.next_after, &mut chosen);
+                let (owns_now, after) = (|tx| self.owns_now(actor, tx), page.next_after);
+                let seen = told.for_actor(actor, &owns_now, Scope::All, after, &mut chosen);
                 page.next_after = page.next_after.max(seen);
                 if seen < EventId::end_of(told.revision) || budget.is_spent() {
                     break 'page;
@@ -139,8 +140,8 @@ impl App {
                 };
                 for told in read {
                     budget.spend(told.bytes);
-                    let scope = Scope::Transaction(tx);
-                    let seen = told.for_actor(actor, scope, after, &mut chosen);
+                    let (scope, owns_now) = (Scope::Transaction(tx), |tx| self.owns_now(actor, tx));
+                    let seen = told.for_actor(actor, &owns_now, scope, after, &mut chosen);
                     if seen < EventId::end_of(told.revision) {
                         page.next = Some(seen);
                         break 'page;
@@ -213,6 +214,14 @@ impl App {
     #[must_use]
     pub fn connections(&self, session: SessionId) -> (usize, Option<Time>) {
         self.feed.of_session(session)
+    }
+
+    /// Whether a transaction is a user's now: by the index, so that no record is read.
+    fn owns_now(&self, actor: &Actor, tx: TxId) -> bool {
+        let Some(user) = actor.user() else { return false };
+        let key = Key::Mark(Mark::TxOf(OwnerId::User(user.id), tx)).encode();
+        let found = self.store.get(View::Committed, &key).map_err(ReadError::from);
+        self.guard(found).is_ok_and(|found| found.is_some())
     }
 
     /// Commits of the log, read; the inner error: the log begins after this one.

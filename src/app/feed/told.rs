@@ -214,10 +214,12 @@ impl Told {
     }
 
     /// Adds the events after `after` that the actor may see, as long as there is room for them;
-    /// the place up to which this commit was looked at.
+    /// the place up to which this commit was looked at. `owns_now` says whether a transaction is the
+    /// actor's now, where it was an anonymous session's then: that session was the same person.
     pub(super) fn for_actor(
         &self,
         actor: &Actor,
+        owns_now: &dyn Fn(TxId) -> bool,
         scope: Scope,
         after: EventId,
         into: &mut Chosen,
@@ -227,7 +229,7 @@ impl Told {
             return after;
         }
         // What is hidden of each transaction; `None`: all of it is.
-        let rights: Vec<_> = self.txs.iter().map(|tx| tx.hidden_from(actor)).collect();
+        let rights: Vec<_> = self.txs.iter().map(|tx| tx.hidden_from(actor, owns_now)).collect();
         for (place, event) in self.events.iter().enumerate() {
             let place = u16::try_from(place).unwrap_or(u16::MAX - 1);
             let id = EventId { revision: self.revision, place };
@@ -299,12 +301,14 @@ impl ToldTx {
 
     /// What the actor may not read of its data; `None`: it may not even know of it. The rule of
     /// [`may_see`](crate::engine::may_see), on what the log keeps.
-    fn hidden_from(&self, actor: &Actor) -> Option<Vec<&str>> {
+    fn hidden_from(&self, actor: &Actor, owns_now: &dyn Fn(TxId) -> bool) -> Option<Vec<&str>> {
         let is_asked = || {
             let user = actor.user().map(|user| user.username.as_str());
             user.is_some_and(|user| self.asked.iter().any(|asked| asked == user))
         };
-        let owns = owns(self.owner, actor);
+        let was_anonymous = matches!(self.owner, OwnerId::Session(_));
+        let owns = owns(self.owner, actor)
+            || (was_anonymous && actor.user().is_some() && owns_now(self.id));
         let sees = owns || sees_workflow(&self.definition, actor) || is_asked();
         sees.then(|| hidden(&self.definition, actor, owns).collect())
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
 
 mod calls;
+mod codes;
 mod downtime;
 mod faults;
 mod guests;
@@ -14,6 +15,7 @@ mod memory;
 mod migrating;
 mod operators;
 mod order;
+mod people;
 mod sessions;
 mod stuck;
 mod turns;

@@ -357,7 +357,7 @@ async fn a_revoked_key_is_dead_at_once_and_lists_show_no_secret() {
     let keys = house.app.keys(&admin, PageAsk { limit: 50, after: None }).unwrap();
     assert_eq!(keys.items.len(), 1);
     assert!(!format!("{keys:?}").contains(token.reveal()));
-    let revoke = Command::RevokeKey { key: keys.items[0].id };
+    let revoke = Command::RevokeKey { key: keys.items[0].id, keep_sessions: false };
     assert_eq!(house.run(&shop, revoke.clone()).await.unwrap_err().code(), "not-allowed");
     house.run(&admin, revoke.clone()).await.unwrap();
     assert!(house.is_dead(&token).await);

@@ -488,7 +488,7 @@ impl Life {
             }
             Deed::RevokeKey(number) => {
                 let Actor::Key(key) = self.service(number) else { return };
-                (Actor::System, Command::RevokeKey { key: key.key.id })
+                (Actor::System, Command::RevokeKey { key: key.key.id, keep_sessions: number < 128 })
             }
             Deed::Put { key, name, user } => {
                 stored = name;

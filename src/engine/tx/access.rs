@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::record::{Owner, OwnerId, Tx};
+use super::record::{Open, Owner, OwnerId, Tx};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::workflow::{By, Definition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
@@ -78,12 +78,19 @@ fn names_now(tx: &Tx, actor: &Actor) -> bool {
 
 /// Whether the actor may submit an open step, as far as that depends on who it is.
 #[must_use]
-pub fn may_submit(
-    tx: &Tx,
-    definition: &Definition,
-    open: &super::record::Open,
-    actor: &Actor,
-) -> bool {
+pub fn may_submit(tx: &Tx, definition: &Definition, open: &Open, actor: &Actor) -> bool {
+    let is_person = matches!(actor, Actor::Session(_));
+    is_let_in(tx, definition, open, actor) && (is_person || !counts_people(definition, open))
+}
+
+/// Whether a step counts how many people submit it: what is no person, an API key, a hook, another
+/// workflow, is not counted.
+pub(super) fn counts_people(definition: &Definition, open: &Open) -> bool {
+    definition.step(&open.step).is_some_and(|step| step.quorum.is_some())
+}
+
+/// Whether the step's `by` lets the actor in.
+pub(super) fn is_let_in(tx: &Tx, definition: &Definition, open: &Open, actor: &Actor) -> bool {
     match definition.step(&open.step).map(|step| &step.kind) {
         Some(StepKind::Client { by, .. }) => lets_in(by, actor, Some(tx), &open.users),
         _ => false,

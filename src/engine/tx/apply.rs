@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::event::TxEvent;
 use super::record::{
-    Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold,
+    Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold, Who, WhoId,
 };
 use crate::engine::Digest;
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::ledger::Hold;
 use crate::engine::state::{Fact, Mark, Record, Timer, TimerOf};
-use crate::types::{HoldId, TxId};
+use crate::types::{HoldId, SessionId, TxId};
 
 /// So many calls that are over are shown; older ones are in the history.
 const OVER_KEPT: usize = 20;
@@ -66,8 +66,10 @@ pub(in crate::engine) fn apply(
         tx.updated_at = now;
         change(tx, event, now);
     };
+    let acting = draft.tx(id)?.map(acting_sessions).unwrap_or_default();
     if !touches_calls(event) {
-        return draft.change_tx(id, change);
+        draft.change_tx(id, change)?;
+        return mark_acting(draft, id, &acting);
     }
     let before = marks_of(draft, id, event)?;
     draft.change_tx(id, change)?;
@@ -78,10 +80,34 @@ pub(in crate::engine) fn apply(
     for mark in after.difference(&before) {
         draft.mark(mark.clone());
     }
+    mark_acting(draft, id, &acting)?;
     match event {
         TxEvent::Resumed => super::queue::put_all(draft, id, true),
         _ => Ok(()),
     }
+}
+
+/// Anonymous sessions that were counted in open steps, or have claimed them.
+fn acting_sessions(tx: &Tx) -> BTreeSet<SessionId> {
+    let counted = tx.open.iter().flat_map(|open| &open.submissions).map(|one| one.by.id);
+    let claimed = tx.open.iter().filter_map(|open| open.claim.as_ref()).map(|claim| claim.by.id);
+    let session = |id| match id {
+        WhoId::Session(session) => Some(session),
+        _ => None,
+    };
+    counted.chain(claimed).filter_map(session).collect()
+}
+
+/// Lets the sessions that act in a transaction be found when they become a user's.
+fn mark_acting(draft: &mut Draft<'_>, id: TxId, before: &BTreeSet<SessionId>) -> Result<(), Stop> {
+    let after = draft.tx(id)?.map(acting_sessions).unwrap_or_default();
+    for session in before.difference(&after) {
+        draft.unmark(Mark::ActedIn(*session, id));
+    }
+    for session in after.difference(before) {
+        draft.mark(Mark::ActedIn(*session, id));
+    }
+    Ok(())
 }
 
 const fn touches_all_calls(event: &TxEvent) -> bool {
@@ -334,6 +360,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             }
         }
         TxEvent::OwnerChanged(owner) => tx.owner = owner.clone(),
+        TxEvent::PersonKnown { session, user } => know_person(tx, *session, user),
         TxEvent::Ended { status, outcome } => {
             tx.status = *status;
             tx.outcome = Some(outcome.clone());
@@ -348,6 +375,29 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         TxEvent::Settled { status, timer_at } => {
             tx.status = *status;
             tx.timer_at = *timer_at;
+        }
+    }
+}
+
+/// Gives what an anonymous session did in open steps to the user that it became. Of two submissions
+/// of one person the first counts.
+fn know_person(tx: &mut Tx, session: SessionId, user: &Who) {
+    for open in &mut tx.open {
+        for submission in &mut open.submissions {
+            if submission.by.id == WhoId::Session(session) {
+                submission.by = user.clone();
+            }
+        }
+        let mut seen = Vec::with_capacity(open.submissions.len());
+        open.submissions.retain(|submission| {
+            let is_first = !seen.contains(&submission.by.id);
+            seen.push(submission.by.id);
+            is_first
+        });
+        if let Some(claim) = &mut open.claim
+            && claim.by.id == WhoId::Session(session)
+        {
+            claim.by = user.clone();
         }
     }
 }

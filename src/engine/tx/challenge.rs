@@ -10,10 +10,11 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 use super::event::TxEvent;
-use super::record::{Ask, Challenge, ChallengeState, Tx};
+use super::record::{Ask, Challenge, ChallengeState, Owner, Tx, Who, WhoId};
 use super::walk::Walk;
-use crate::engine::Refusal;
+use crate::engine::attempts::{has_failures, must_not_wait};
 use crate::engine::draft::Stop;
+use crate::engine::{Actor, Counted, Counter, Event, Refusal};
 use crate::types::{Span, StepName, TxId};
 
 /// The key that codes are derived with. `Debug` shows nothing of it.
@@ -49,25 +50,68 @@ pub(super) struct Terms {
 /// The code of a challenge as it is now.
 #[must_use]
 pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
-    let mut hasher = blake3::Hasher::new_keyed(&key.0);
     let parts: [&[u8]; 4] = [
         &tx.bits().to_be_bytes(),
         challenge.id.as_bytes(),
         &challenge.round.to_be_bytes(),
         challenge.binds.as_bytes(),
     ];
-    hasher.update(b"abide one-time code 1");
-    for part in parts {
-        // Each part with its length, so that no two lists of parts are the same bytes.
-        hasher.update(&(part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
+    let hasher = hasher(key, b"abide one-time code 1", &parts);
     let mut wide = [0; 16];
     hasher.finalize_xof().fill(&mut wide);
     let digits = usize::from(challenge.digits);
     // 128 bits over at most 10^10 codes: no code is noticeably likelier than another.
     let number = u128::from_be_bytes(wide) % 10_u128.pow(u32::from(challenge.digits));
     format!("{number:0digits$}")
+}
+
+/// The counters of wrong codes: of whoever gives them, over all transactions, and of what the code is
+/// bound to, whoever gives it. What gives codes for others, a service or a hook, counts for the
+/// transaction's owner: a service has many customers, and one of them must not lock out the rest.
+pub(super) fn counters(walk: &Walk<'_, '_>, challenge: &Challenge) -> Result<Vec<Counter>, Stop> {
+    let tx = walk.tx()?;
+    let key = &walk.draft.rules.challenge_key;
+    let counter = |counted, parts: &[&[u8]]| {
+        let digest = *hasher(key, b"abide wrong codes 1", parts).finalize().as_bytes();
+        Counter { digest, counted }
+    };
+    let mut counters = Vec::with_capacity(3);
+    let by = match &walk.asker.actor {
+        Actor::Session(_) => Who::of(&walk.asker.actor).id,
+        _ => match &tx.owner {
+            Owner::User(user) => WhoId::User(user.id),
+            Owner::Anonymous(session) => WhoId::Session(*session),
+            Owner::Key(key) => WhoId::Key(key.id),
+        },
+    };
+    match by {
+        WhoId::User(id) => {
+            counters.push(counter(Counted::Codes, &[b"user", &id.bits().to_be_bytes()]));
+        }
+        WhoId::Session(id) => {
+            counters.push(counter(Counted::Codes, &[b"session", &id.bits().to_be_bytes()]));
+            let from = walk.draft.origin;
+            counters.extend(from.map(|from| counter(Counted::CodesFrom, &[b"from", &from])));
+        }
+        WhoId::Key(_) | WhoId::Hook(_) | WhoId::Workflow(_) | WhoId::System => {}
+    }
+    if !matches!(&*challenge.binds, "" | "{}" | "null") {
+        let parts: [&[u8]; 3] =
+            [b"binds", tx.workflow.as_str().as_bytes(), challenge.binds.as_bytes()];
+        counters.push(counter(Counted::CodesFor, &parts));
+    }
+    Ok(counters)
+}
+
+/// A keyed hash of parts, each with its length, so that no two lists of parts are the same bytes.
+fn hasher(key: &ChallengeKey, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new_keyed(&key.0);
+    hasher.update(purpose);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher
 }
 
 /// Issues a code; one of the same name that is still good is void from now on.
@@ -104,6 +148,7 @@ pub(super) fn resend(walk: &mut Walk<'_, '_>, id: &str) -> Result<(), Stop> {
     if challenge.resends_left == 0 {
         return Err(Refusal::NoResendsLeft.into());
     }
+    must_not_wait(walk.draft, &counters(walk, &challenge)?)?;
     let expires_at = walk.draft.moment.now.plus(Span::from_ms(challenge.life_ms));
     let (round, resends_left) = (challenge.round + 1, challenge.resends_left - 1);
     issued(walk, Challenge { round, expires_at, resends_left, ..challenge })
@@ -135,12 +180,18 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, id: &Arc<str>, given: &str) -> Resu
     let open = tx.challenge(id).filter(|found| found.state == ChallengeState::Issued);
     let challenge = open.ok_or(Refusal::ChallengeNotOpen)?;
     let attempts_left = challenge.attempts_left.saturating_sub(1);
+    // Right or wrong: nobody finds out while there is a wait.
+    let counters = counters(walk, challenge)?;
+    must_not_wait(walk.draft, &counters)?;
     if walk.draft.moment.now >= challenge.expires_at {
         return Err(Refusal::CodeExpired { challenge: id.clone(), attempts_left }.into());
     }
     let right = code(&walk.draft.rules.challenge_key, tx.id, challenge);
     if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
         return Err(Refusal::WrongCode { challenge: id.clone(), attempts_left }.into());
+    }
+    if has_failures(walk.draft, &counters)? {
+        walk.draft.emit(Event::FailuresForgotten { counters })?;
     }
     walk.emit(TxEvent::ChallengePassed { id: id.clone() })
 }

@@ -7,11 +7,11 @@ use serde_json::{Map, Value};
 
 use super::record::{
     Call, CallAnswer, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck,
-    Submission, Tx,
+    Submission, Tx, Who,
 };
 use crate::engine::Digest;
 use crate::engine::told::{Told, told};
-use crate::types::{HoldId, StepName, Time};
+use crate::types::{HoldId, SessionId, StepName, Time};
 
 /// Something that happened in a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -260,6 +260,13 @@ pub enum TxEvent {
     },
     /// It belongs to somebody else now.
     OwnerChanged(Owner),
+    /// An anonymous session that was counted in an open step, or has claimed one, is a user's now.
+    PersonKnown {
+        /// The session.
+        session: SessionId,
+        /// The user.
+        user: Who,
+    },
     /// It ended.
     Ended {
         /// Its status.
@@ -337,6 +344,7 @@ impl TxEvent {
             Self::Migrated { .. } => "abide.transaction.migrated",
             Self::Retried { .. } => "abide.transaction.retried",
             Self::OwnerChanged(_) => "abide.transaction.owner_changed",
+            Self::PersonKnown { .. } => "abide.transaction.person_known",
             Self::Ended { .. } => "abide.transaction.ended",
             Self::Settled { .. } => "abide.transaction.settled",
         }
@@ -420,6 +428,9 @@ impl TxEvent {
                 "added": **added,
             }),
             Self::OwnerChanged(owner) => told!({ "owner": owner.name() }),
+            Self::PersonKnown { session, user } => {
+                told!({ "session": session, "user": &*user.name })
+            }
             Self::Ended { status, outcome } => {
                 told!({ "status": status.as_str(), "outcome": &**outcome })
             }

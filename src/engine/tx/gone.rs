@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::event::TxEvent;
-use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status};
+use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status, Who, WhoId};
 use super::scene::Asker;
 use super::walk::{Trigger, Walk};
 use crate::engine::draft::{Draft, Stop};
@@ -94,13 +94,24 @@ fn is_out(call: &Call) -> bool {
         }
 }
 
-/// Gives the transactions of an anonymous session to the user that it becomes.
+/// Gives the transactions of an anonymous session, and its votes and claims in those of others, to
+/// the user that it becomes.
 pub(in crate::engine) fn adopt(
     draft: &mut Draft<'_>,
     session: SessionId,
     user: &UserRef,
     after: TxId,
 ) -> Result<(), Stop> {
+    // What was given is in this list no more: each slice begins at its start.
+    let acted = Fact::ActedIn(session, TxId::new(0));
+    let mut acted = draft.transactions(&acted)?.to_vec();
+    let acts_more = draft.slice(&mut acted, TX_PAGE);
+    for id in acted {
+        let name = user.username.as_str().into();
+        let user = Who { id: WhoId::User(user.id), name };
+        let event = TxEvent::PersonKnown { session, user };
+        draft.emit(Event::Tx { tx: id, event: Box::new(event) })?;
+    }
     let mut list = draft.transactions(&Fact::TxsOf(OwnerId::Session(session), after))?.to_vec();
     let is_more = draft.slice(&mut list, TX_PAGE);
     for id in &list {
@@ -110,9 +121,10 @@ pub(in crate::engine) fn adopt(
         let event = TxEvent::OwnerChanged(Owner::User(user.clone()));
         draft.emit(Event::Tx { tx: *id, event: Box::new(event) })?;
     }
-    if let Some(last) = list.last().filter(|_| is_more) {
+    if is_more || acts_more {
         let due = draft.moment.now.plus(PAUSE);
-        draft.arm(Timer { due, what: TimerOf::Adopt(session, *last) });
+        let reached = list.last().copied().unwrap_or(after);
+        draft.arm(Timer { due, what: TimerOf::Adopt(session, reached) });
     }
     Ok(())
 }

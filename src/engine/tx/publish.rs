@@ -8,7 +8,7 @@ use crate::engine::decide::{Acting, must_match};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::{Fact, ValueKey};
 use crate::engine::workflow::{Definition, Effect, EffectKind};
-use crate::engine::{Actor, Event, IfMatch, Outcome, Refusal};
+use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::{Revision, Role, Time, WorkflowName};
 
 /// Most workflows.
@@ -84,6 +84,11 @@ pub(in crate::engine) fn publish(
     } else if draft.count(&Fact::WorkflowCount)? >= WORKFLOWS_MAX {
         let max = usize::try_from(WORKFLOWS_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "workflows", max }.into());
+    }
+    if head.is_none() && name.is_reserved() {
+        let message = "is reserved; choose another name";
+        let error = FieldError::new("/workflow", "reserved", message);
+        return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let version = head.map_or(1, |head| head.latest + 1);
     let published = Published {

@@ -175,10 +175,9 @@ pub fn free_step<'t>(
     actor: &Actor,
     now: Time,
 ) -> Option<&'t Open> {
-    let me = Who::of(actor).id;
     let waits = |open: &&Open| open.step == *step && open.queued;
     let open = tx.open.iter().filter(waits).min_by_key(|open| open.free_at())?;
-    let counted = open.submissions.iter().any(|submission| submission.by.id == me);
+    let counted = open.submissions.iter().any(|submission| submission.by.id.is(actor));
     let is_free = open.free_at() <= now && !tx.paused && !counted;
     (is_free && may_submit(tx, definition, open, actor)).then_some(open)
 }

@@ -423,6 +423,15 @@ pub enum WhoId {
     System,
 }
 
+impl WhoId {
+    /// Whether it is this actor. An anonymous session that became a user's is still what it was.
+    #[must_use]
+    pub fn is(self, actor: &Actor) -> bool {
+        let was = matches!(self, Self::Session(session) if actor.session() == Some(session));
+        was || self == Who::of(actor).id
+    }
+}
+
 impl Who {
     /// The actor.
     #[must_use]

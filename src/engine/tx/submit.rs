@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::access::{discreet, is_operator, is_owner, lets_in, may_see, may_submit};
+use super::access::{
+    counts_people, discreet, is_let_in, is_operator, is_owner, lets_in, may_see, may_submit,
+};
 use super::event::TxEvent;
 use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who};
 use super::scene::{Asker, Frame};
@@ -14,7 +16,7 @@ use crate::engine::decide::{Acting, must_match};
 use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::Fact;
 use crate::engine::workflow::{Definition, Step, StepKind, Target};
-use crate::engine::{FieldError, IfMatch, Outcome, Refusal};
+use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::TxId;
 
 /// Longest reason of a cancel, in bytes.
@@ -63,11 +65,24 @@ fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t Open, Refusal> {
     })
 }
 
+fn must_be_let_in(
+    tx: &Tx,
+    definition: &Definition,
+    open: &Open,
+    actor: &Actor,
+) -> Result<(), Refusal> {
+    if may_submit(tx, definition, open, actor) {
+        return Ok(());
+    }
+    if counts_people(definition, open) && is_let_in(tx, definition, open, actor) {
+        return Err(Refusal::PeopleOnly);
+    }
+    Err(Refusal::NotAllowed("this step waits for somebody else"))
+}
+
 fn must_be_free(open: &Open, acting: &Acting, draft: &Draft<'_>) -> Result<(), Refusal> {
     match &open.claim {
-        Some(claim)
-            if draft.moment.now < claim.until && claim.by.id != Who::of(&acting.actor).id =>
-        {
+        Some(claim) if draft.moment.now < claim.until && !claim.by.id.is(&acting.actor) => {
             Err(Refusal::Claimed { by: claim.by.name.clone(), until: claim.until })
         }
         _ => Ok(()),
@@ -97,9 +112,7 @@ fn take(
 ) -> Result<Outcome, Stop> {
     let id = tx.id;
     let open = open_step(tx, name)?;
-    if !may_submit(tx, definition, open, &acting.actor) {
-        return Err(Refusal::NotAllowed("this step waits for somebody else").into());
-    }
+    must_be_let_in(tx, definition, open, &acting.actor)?;
     must_be_free(open, acting, draft)?;
     let number = Walk::step(definition, &open.step)?;
     let step = &definition.steps[number];
@@ -108,7 +121,7 @@ fn take(
         return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
     }
     let who = Who::of(&acting.actor);
-    if open.submissions.iter().any(|submission| submission.by.id == who.id) {
+    if open.submissions.iter().any(|submission| submission.by.id.is(&acting.actor)) {
         return Err(Refusal::AlreadyCounted.into());
     }
     let (input, stored) = checked(step, input)?;
@@ -153,15 +166,23 @@ pub(in crate::engine) fn deliver(
         let view = view(draft, &acting.actor, id)?;
         return Ok(Outcome::Transaction { view, created: false });
     }
-    let waits = |open: &&Open| open.is_client && may_submit(&tx, &definition, open, &acting.actor);
-    let step = tx.open.iter().find(waits).map(|open| open.step.clone());
-    let step = step.ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })?;
+    let step = waiting_for(&tx, &definition, acting)?.step.clone();
     let taken = submit(draft, acting, id, step.as_str(), input, None)?;
     if let Some(message) = undated {
         let event = Box::new(TxEvent::Heard { message });
-        draft.emit(crate::engine::Event::Tx { tx: id, event })?;
+        draft.emit(Event::Tx { tx: id, event })?;
     }
     Ok(taken)
+}
+
+/// The first open step that the actor may submit.
+fn waiting_for<'t>(
+    tx: &'t Tx,
+    definition: &Definition,
+    acting: &Acting,
+) -> Result<&'t Open, Refusal> {
+    let waits = |open: &&Open| open.is_client && may_submit(tx, definition, open, &acting.actor);
+    tx.open.iter().find(waits).ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })
 }
 
 /// Whether a step may open again and leave its siblings as they are.
@@ -209,20 +230,29 @@ fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>), Refusal> {
     }
 }
 
-/// What a wrong code leaves: the attempt, and after the last one the way out.
+/// Notes a code that was wrong or too old: the attempt, and after the last one the way out. A wrong
+/// one counts over all transactions; one that is too old was compared with nothing.
 pub(in crate::engine) fn note_wrong_code(
     draft: &mut Draft<'_>,
     acting: &Acting,
     id: TxId,
-    step: &str,
+    step: Option<&str>,
     challenge: &Arc<str>,
+    is_wrong: bool,
 ) -> Result<(), Stop> {
     let (tx, definition) = seen(draft, acting, id, None)?;
-    let open = open_step(&tx, step)?.clone();
+    let open = match step {
+        Some(step) => open_step(&tx, step)?.clone(),
+        None => waiting_for(&tx, &definition, acting)?.clone(),
+    };
     let number = Walk::step(&definition, &open.step)?;
     let step = &definition.steps[number];
     let asker = asker(acting);
     let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    if is_wrong && let Some(failed) = walk.tx()?.challenge(challenge) {
+        let counters = super::challenge::counters(&walk, failed)?;
+        walk.draft.emit(Event::CodeFailed { counters })?;
+    }
     walk.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
     if walk.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0) {
         super::challenge::withdraw(&mut walk, challenge)?;
@@ -251,13 +281,11 @@ pub(in crate::engine) fn claim(
 ) -> Result<Outcome, Stop> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     let open = open_step(&tx, name)?;
-    if !may_submit(&tx, &definition, open, &acting.actor) {
-        return Err(Refusal::NotAllowed("this step waits for somebody else").into());
-    }
+    must_be_let_in(&tx, &definition, open, &acting.actor)?;
     must_be_free(open, acting, draft)?;
     let by = Who::of(&acting.actor);
     // Whoever was counted could do nothing with it but keep others out.
-    if open.submissions.iter().any(|submission| submission.by.id == by.id) {
+    if open.submissions.iter().any(|submission| submission.by.id.is(&acting.actor)) {
         return Err(Refusal::AlreadyCounted.into());
     }
     // A claim of one step covers its siblings, so the longest of theirs is what counts.

@@ -174,6 +174,9 @@ codes! {
     AlreadyCounted "already-counted" 409 "The submission counts already",
         "The step needs submissions by several users, and the actor has made one.",
         "Somebody else must submit it too.";
+    PeopleOnly "people-only" 403 "The step counts people",
+        "The step has a quorum: so many different people must submit it. An API key is a service and no person, and neither is a hook or another workflow, whatever roles it has.",
+        "Have a person submit it. A service that has authenticated its user submits in a session that it opened on behalf of that user.";
     AlreadyCancelled "already-cancelled" 409 "The transaction is being cancelled",
         "It is being undone, or waits for an operator to undo it.",
         "Wait for its end, or look at `stuck`.";
@@ -250,10 +253,10 @@ codes! {
         "The key was used with another method, path, query or body.",
         "Take a new key for a new request.";
     RateLimited "rate-limited" 429 "Too many requests",
-        "The actor or the address made more requests than the limit that RateLimit-Policy gives.",
+        "More requests were made than the limit that RateLimit-Policy gives. `detail` says what is counted and for whom: requests of an address or an actor, logins from an address, passwords proved in sessions of a user, or anonymous sessions from an address.",
         "Wait `Retry-After` seconds.";
     TooManyAttempts "too-many-attempts" 429 "Too many failed attempts",
-        "Logins for this account or from this address failed repeatedly.",
+        "A password or a one-time code was wrong repeatedly; `detail` says what was counted. Wrong passwords count for the account and the address of a login, and in a session that is open for that session alone. Wrong one-time codes count over all transactions: for the user (for an anonymous session also for its address), and for the values that the code is bound to. Each further failure doubles the wait, up to 15 minutes; one failure is forgotten every 15 minutes, and a success forgets those before it. While there is a wait nothing is checked and nothing counts, also where the secret is right.",
         "Wait `Retry-After` seconds. Sessions that are open already go on.";
     TooManyIdempotencyKeys "too-many-idempotency-keys" 429 "Too many live idempotency keys",
         "The actor has as many stored answers as the configuration allows.",

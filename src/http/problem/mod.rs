@@ -245,6 +245,7 @@ impl From<&Refusal> for Problem {
             Refusal::NotClaimable => Code::NotClaimable,
             Refusal::StepUsedUp { .. } => Code::StepUsedUp,
             Refusal::AlreadyCounted => Code::AlreadyCounted,
+            Refusal::PeopleOnly => Code::PeopleOnly,
             Refusal::WrongCode { .. } => Code::WrongCode,
             Refusal::CodeExpired { .. } => Code::CodeExpired,
             Refusal::ChallengeNotOpen => Code::ChallengeNotOpen,

@@ -1,0 +1,257 @@
+//! Guessing: passwords and one-time codes, over sessions, transactions, addresses and restarts.
+
+use std::sync::Arc;
+
+use serde_json::{Map, json};
+
+use super::*;
+use crate::engine::{Counted, StartAsk, open_codes, workflow};
+use crate::types::TxId;
+
+const PAY: &str = "abide: 1
+workflow: pay
+start: { by: [anyone] }
+input: { type: object, required: [to], properties: { to: { type: string } } }
+first: issue
+steps:
+  issue:
+    do: [ { challenge: { id: otp, digits: 4, expires: 5m, attempts: 3, resend: 3, binds: { to: =data.to } } } ]
+    next: confirm
+  confirm:
+    by: [owner]
+    input: { type: object, required: [code], properties: { code: { type: string, writeOnly: true } } }
+    guard: [ { challenge: otp, with: =input.code } ]
+    next: { end: paid }
+";
+
+async fn house() -> House {
+    let house = House::new().await;
+    let definition = Arc::new(workflow::read(PAY).unwrap().definition);
+    let source = Arc::from(PAY);
+    house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
+    house
+}
+
+async fn start(house: &House, actor: &Actor, to: &str) -> TxId {
+    let input: Map<_, _> = json!({"to": to}).as_object().unwrap().clone();
+    let ask = StartAsk { workflow: "pay".parse().unwrap(), input, reference: None };
+    let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
+    let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
+    view.tx.id
+}
+
+fn right(house: &House, tx: TxId) -> String {
+    let shown = house.app.transaction(&Actor::System, tx).unwrap().tx;
+    open_codes(&house.app.rules().challenge_key, &shown).remove(0).1
+}
+
+fn submit(tx: TxId, code: &str) -> Command {
+    let input = json!({ "code": code });
+    Command::Submit { tx, step: "confirm".into(), input, if_match: None }
+}
+
+/// Gives a code that is wrong, or the right one.
+async fn give(house: &House, actor: &Actor, tx: TxId, is_right: bool) -> Result<(), Refusal> {
+    let right = right(house, tx);
+    let other = if right == "0000" { "0001" } else { "0000" };
+    let code = if is_right { right.as_str() } else { other };
+    house.run(actor, submit(tx, code)).await.map(drop)
+}
+
+/// What was counted, and how long there is to wait, in seconds.
+fn waits(refused: Result<(), Refusal>) -> (Counted, u64) {
+    match refused {
+        Err(Refusal::TooManyAttempts { retry_after, counted }) => {
+            (counted, retry_after.seconds_up())
+        }
+        other => panic!("nobody waits: {other:?}"),
+    }
+}
+
+fn code_of(refused: Result<(), Refusal>) -> &'static str {
+    refused.unwrap_err().code()
+}
+
+/// The codes of a user that fail count over all transactions, also over a restart; while there is a
+/// wait nothing is checked, and a success forgets them.
+#[tokio::test]
+async fn codes_that_fail_count_for_the_user_over_all_transactions() {
+    let house = house().await;
+    let alice = house.actor(&house.join("alice").await.token).await.unwrap();
+    let bob = house.actor(&house.join("bob").await.token).await.unwrap();
+    let first = start(&house, &alice, "shop").await;
+    for _ in 0..3 {
+        assert_eq!(code_of(give(&house, &alice, first, false).await), "wrong-code");
+    }
+    let second = start(&house, &alice, "garage").await;
+    for _ in 0..2 {
+        assert_eq!(code_of(give(&house, &alice, second, false).await), "wrong-code");
+    }
+    let before = house.app.transaction(&alice, second).unwrap();
+    for is_right in [false, true] {
+        assert_eq!(waits(give(&house, &alice, second, is_right).await), (Counted::Codes, 1));
+    }
+    let resend = Command::Resend { tx: second, challenge: "otp".into() };
+    waits(house.run(&alice, resend).await.map(drop));
+    let third = start(&house, &alice, "bakery").await;
+    waits(give(&house, &alice, third, true).await);
+    assert_eq!(house.app.transaction(&alice, second).unwrap().tx, before.tx, "nothing was counted");
+    // Others do not wait.
+    let other = start(&house, &bob, "garage").await;
+    assert_eq!(code_of(give(&house, &bob, other, false).await), "wrong-code");
+    give(&house, &bob, other, true).await.unwrap();
+
+    house.app.close().await;
+    let house = House::on(Arc::clone(&house.store), rules()).await;
+    waits(give(&house, &alice, third, true).await);
+    house.advance(Span::from_seconds(1)).await;
+    assert_eq!(code_of(give(&house, &alice, third, false).await), "wrong-code");
+    assert_eq!(waits(give(&house, &alice, third, true).await), (Counted::Codes, 2));
+    house.advance(Span::from_seconds(2)).await;
+    give(&house, &alice, third, true).await.unwrap();
+    let next = start(&house, &alice, "shop").await;
+    for _ in 0..2 {
+        assert_eq!(code_of(give(&house, &alice, next, false).await), "wrong-code");
+    }
+    give(&house, &alice, next, true).await.unwrap();
+    house.app.close().await;
+}
+
+/// Codes for the same payee count together, whoever gives them; those for others do not.
+#[tokio::test]
+async fn codes_that_fail_count_for_what_they_are_bound_to() {
+    let house = house().await;
+    let mut failed = 0;
+    let refused = loop {
+        let seat = house.join(&format!("mule{failed}")).await;
+        let mule = house.actor(&seat.token).await.unwrap();
+        let tx = start(&house, &mule, "victim").await;
+        match give(&house, &mule, tx, false).await {
+            Err(Refusal::WrongCode { .. }) => failed += 1,
+            other => {
+                let tx = start(&house, &mule, "somebody else").await;
+                give(&house, &mule, tx, true).await.unwrap();
+                break other;
+            }
+        }
+    };
+    assert_eq!((waits(refused), failed), ((Counted::CodesFor, 1), 10));
+    house.app.close().await;
+}
+
+/// Anonymous sessions cost nothing, so what they give wrongly counts for their address too.
+#[tokio::test]
+async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
+    let house = house().await;
+    let client = |host: usize| Client {
+        address: Some(format!("192.0.2.{host}").into()),
+        ..Client::default()
+    };
+    let mut failed = 0;
+    let mut guess = async |host: usize, payee: usize| {
+        let open = Command::OpenAnonymous { profile: None };
+        let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+        let visitor = house.actor(&seat.token).await.unwrap();
+        loop {
+            let tx = start(&house, &visitor, &format!("payee {payee} {failed}")).await;
+            let code = right(&house, tx);
+            let wrong = if code == "0000" { "0001" } else { "0000" };
+            let command = submit(tx, wrong);
+            match house.app.call_from(command, visitor.clone(), &client(host)).await.map(drop) {
+                Err(Refusal::WrongCode { .. }) => failed += 1,
+                other => return (waits(other).0, failed),
+            }
+        }
+    };
+    assert_eq!(guess(1, 0).await, (Counted::Codes, 5));
+    let mut last = (Counted::Codes, 5);
+    for payee in 1..20 {
+        last = guess(1, payee).await;
+        if last.0 != Counted::Codes {
+            break;
+        }
+    }
+    assert_eq!(last, (Counted::CodesFrom, 50));
+    assert_eq!(guess(2, 99).await, (Counted::Codes, 55));
+    house.app.close().await;
+}
+
+async fn try_login(house: &House, who: &str, with: &str, from: &str) -> Result<(), Refusal> {
+    let command = Command::Login { username: name(who), password: password(with), profile: None };
+    let client = Client { address: Some(from.into()), ..Client::default() };
+    house.app.call_from(command, Actor::Nobody, &client).await.map(drop)
+}
+
+/// Whoever tries to log in keeps nobody from the password of a session that is open (ASVS 6.1.1),
+/// nor does what is guessed there keep its user from a login.
+#[tokio::test]
+async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
+    let house = House::new().await;
+    let seat = house.join("alice").await;
+    let from = Client { address: Some("192.0.2.1".into()), ..Client::default() };
+    for n in 0..60 {
+        try_login(&house, "alice", "wrong password", "192.0.2.1").await.unwrap_err();
+        try_login(&house, &format!("guess{n}"), "wrong password", "192.0.2.1").await.unwrap_err();
+    }
+    let refused = try_login(&house, "bob", PASSWORD, "192.0.2.1").await;
+    assert_eq!(waits(refused).0, Counted::LoginsFrom);
+    let refused = try_login(&house, "alice", PASSWORD, "192.0.2.2").await;
+    assert_eq!(waits(refused).0, Counted::Logins);
+
+    let actor = house.actor(&seat.token).await.unwrap();
+    let elevate = |with: &str| Command::Elevate { password: password(with) };
+    let done = house.app.call_from(elevate(PASSWORD), actor, &from).await;
+    let actor = house.actor(&Seat::of(done.unwrap()).token).await.unwrap();
+    let change =
+        Command::ChangePassword { current: password(PASSWORD), new: password("another horse") };
+    let done = house.app.call_from(change, actor, &from).await;
+    let seat = Seat::of(done.unwrap());
+
+    // What is guessed in it counts for it alone.
+    let actor = house.actor(&seat.token).await.unwrap();
+    for _ in 0..5 {
+        let refused = house.run(&actor, elevate("wrong password")).await.unwrap_err();
+        assert_eq!(refused, Refusal::InvalidCredentials);
+    }
+    let refused = house.run(&actor, elevate("another horse")).await.map(drop);
+    assert_eq!(waits(refused), (Counted::InSession, 1));
+    house.advance(Span::from_minutes(15)).await;
+    try_login(&house, "alice", "another horse", "192.0.2.2").await.unwrap();
+    house.app.close().await;
+}
+
+/// People who mistype now and then behind one address do not add up, neither by time nor where each
+/// of them succeeds then.
+#[tokio::test]
+async fn failures_from_an_address_are_forgotten_by_time_and_by_success() {
+    let house = House::new().await;
+    house.register("alice").await;
+    for day in 0..61 {
+        let refused = try_login(&house, &format!("typo{day}"), "wrong", "192.0.2.1").await;
+        assert_eq!(code_of(refused), "invalid-credentials", "{day}");
+        house.advance(Span::from_hours(12)).await;
+    }
+    try_login(&house, "alice", PASSWORD, "192.0.2.1").await.unwrap();
+    for _ in 0..20 {
+        for _ in 0..4 {
+            try_login(&house, "alice", "wrong password", "192.0.2.1").await.unwrap_err();
+        }
+        try_login(&house, "alice", PASSWORD, "192.0.2.1").await.unwrap();
+    }
+    // Whoever has an account cannot forget with it what was guessed at others.
+    let mut guesses = 0;
+    loop {
+        let victim = format!("victim{guesses}");
+        match try_login(&house, &victim, "wrong", "192.0.2.1").await {
+            Err(Refusal::InvalidCredentials) => guesses += 1,
+            refused => break assert_eq!(waits(refused).0, Counted::LoginsFrom),
+        }
+        // From the failure on that has everybody wait.
+        if let Err(refusal) = try_login(&house, "alice", PASSWORD, "192.0.2.1").await {
+            break assert_eq!(refusal.code(), "too-many-attempts");
+        }
+        assert!(guesses < 100, "nobody waits");
+    }
+    assert!((45..=50).contains(&guesses), "{guesses}");
+    house.app.close().await;
+}
