@@ -70,6 +70,8 @@ pub struct Envelope {
     pub client: Client,
     /// The `X-Request-Id` of the answer.
     pub request: Arc<str>,
+    /// The route of the request, for the log; empty: there is none.
+    pub route: &'static str,
     /// The Idempotency-Key, if there is one.
     pub idempotency: Option<Idempotency>,
     /// How to write the answer.

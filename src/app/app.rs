@@ -7,6 +7,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
 use super::access::Caches;
+use super::admission::Permit;
 use super::answers::{self, Keyed, Known};
 use super::clock::Clock;
 use super::executor::Executor;
@@ -22,7 +23,8 @@ use super::{
     Render, Secret, Settings, Stopped,
 };
 use crate::engine::{
-    Actor, ChallengeKey, Command, FIRST_ADMIN, Fact, Outcome, Refusal, Rules, SessionActor,
+    Actor, ChallengeKey, CheckedInput, Command, Evidence, FIRST_ADMIN, Fact, Outcome, Refusal,
+    Rules, SessionActor,
 };
 use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, RecordCache, Scope, read_fact};
@@ -55,6 +57,8 @@ pub struct App {
     pub(super) bell: Arc<super::bell::Bell>,
     dev: bool,
     pub(super) queue: Queue,
+    /// Whoever checks a large input.
+    checks: tokio::sync::Semaphore,
     waiters: Waiters,
     /// The reader of the log's end.
     tail: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -121,6 +125,7 @@ impl App {
             bell,
             dev,
             queue,
+            checks: tokio::sync::Semaphore::new(1),
             waiters: Waiters::default(),
             tail: Mutex::new(Some(tail)),
             stop,
@@ -194,17 +199,26 @@ impl App {
     /// little: what a command needs is moved as seldom as can be.
     #[must_use]
     pub fn begin(&self, command: Command, envelope: Envelope) -> Begun {
-        let Envelope { actor, client, request, idempotency, render } = envelope;
+        let Envelope { actor, client, request, route, idempotency, render } = envelope;
         let keyed = match self.keyed(&command, &actor, idempotency) {
             Ok(keyed) => keyed,
             Err(refusal) => return self.refused(&render, &refusal),
         };
-        if command.hashes() {
-            let ask = HashingAsk { command, actor, client, request, keyed, render };
-            return Begun(Stage::Hashes(Box::new(ask)));
+        let is_long = Self::is_long_to_check(&command);
+        if command.hashes() || is_long {
+            // What waits to be checked is counted like what waits in the queue.
+            let permit = match is_long.then(|| self.queue.admit(&actor, None, &command)) {
+                Some(Err(refusal)) => return self.refused(&render, &refusal),
+                permit => permit.and_then(Result::ok),
+            };
+            let ask =
+                PreparingAsk { command, actor, client, request, route, keyed, render, permit };
+            return Begun(Stage::Prepares(Box::new(ask)));
         }
         match self.mint(&command, &actor, &client) {
-            Ok(evidence) => self.take(Job::new(command, actor, evidence, request, keyed), render),
+            Ok(evidence) => {
+                self.take(Job::new(command, actor, evidence, request, keyed), route, render)
+            }
             Err(refusal) => self.refused(&render, &refusal),
         }
     }
@@ -214,36 +228,69 @@ impl App {
         match stage {
             Stage::Answered(answered) => answered,
             // Boxed: it is seldom, and its room would be made and moved for every command.
-            Stage::Hashes(ask) => Box::pin(self.finish_hashing(*ask)).await,
+            Stage::Prepares(ask) => Box::pin(self.finish_preparing(*ask)).await,
             Stage::Taken { done, spare } => self.answered(done, spare).await,
         }
     }
 
-    async fn finish_hashing(&self, ask: HashingAsk) -> Answered {
-        let HashingAsk { command, actor, client, request, keyed, render } = ask;
+    async fn finish_preparing(&self, ask: PreparingAsk) -> Answered {
+        let PreparingAsk { command, actor, client, request, route, keyed, render, permit } = ask;
         if let Some(keyed) = &keyed {
             // The executor looks again, in order; this spares the work of hashing a password for
-            // a request that was answered long ago.
+            // a request that was answered long ago, and that of checking a large input again.
             let known = answers::look_up(&*self.store, View::Committed, keyed, self.clock.now());
             if let Ok(Ok(Ok(Known::Answered(answer, _)))) = self.guard(known).map(Ok::<_, ()>) {
                 return Answered { answer, replayed: true };
             }
         }
+        let (command, checked) = self.check_aside(command).await;
         let begun = match self.prepare(&command, &actor, &client).await {
-            Ok(evidence) => self.take(Job::new(command, actor, evidence, request, keyed), render),
+            Ok(evidence) => {
+                let evidence = Evidence { checked, ..evidence };
+                let (mut job, done) = Job::new(command, actor, evidence, request, keyed);
+                job.permit = permit;
+                self.take((job, done), route, render)
+            }
             Err(refusal) => self.refused(&render, &refusal),
         };
         match begun.0 {
             Stage::Taken { done, spare } => self.answered(done, spare).await,
             Stage::Answered(answered) => answered,
-            Stage::Hashes(_) => unanswered(),
+            Stage::Prepares(_) => unanswered(),
         }
+    }
+
+    /// Checks an input that takes long to check, where that keeps nobody: neither the executor nor
+    /// whoever serves connections. One at a time, since a machine has few cores.
+    async fn check_aside(&self, command: Command) -> (Command, Option<Arc<CheckedInput>>) {
+        if !Self::is_long_to_check(&command) {
+            return (command, None);
+        }
+        // Never closed.
+        let turn = self.checks.acquire().await;
+        let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
+        let command = Arc::new(command);
+        let checks = Arc::clone(&command);
+        let checking = tokio::task::spawn_blocking(move || {
+            // What could not be read is found out again by who decides.
+            let checked = super::prepare::check(&*store, &definitions, &checks).ok().flatten();
+            checked.map(Arc::new)
+        });
+        let checked = checking.await.ok().flatten();
+        drop(turn);
+        (Arc::unwrap_or_clone(command), checked)
     }
 
     /// Puts a job into the queue. Without a key nothing is kept, and the caller renders, not the
     /// executor.
-    fn take(&self, asked: (Job, oneshot::Receiver<Done>), render: Render) -> Begun {
+    fn take(
+        &self,
+        asked: (Job, oneshot::Receiver<Done>),
+        route: &'static str,
+        render: Render,
+    ) -> Begun {
         let (mut job, done) = asked;
+        job.route = route;
         let spare = if job.keyed.is_some() {
             job.render = Some(render);
             None
@@ -345,7 +392,14 @@ impl App {
         })
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), (Box<Job>, Refusal)> {
+    fn enqueue(&self, mut job: Job) -> Result<(), (Box<Job>, Refusal)> {
+        if job.permit.is_none() {
+            let address = job.evidence.address.as_deref();
+            match self.queue.admit(&job.actor, address, &job.command) {
+                Ok(permit) => job.permit = Some(permit),
+                Err(refusal) => return Err((Box::new(job), refusal)),
+            }
+        }
         self.queue.put(Work::Command(Box::new(job))).map_err(|(work, refusal)| match work {
             Work::Command(job) => (job, refusal),
             Work::Advance { .. } | Work::Close => unreachable!("a command was put"),
@@ -444,19 +498,21 @@ pub struct Begun(Stage);
 enum Stage {
     /// It needs no turn.
     Answered(Answered),
-    /// A password must be hashed first.
-    Hashes(Box<HashingAsk>),
+    /// A password must be hashed first, or a large input checked.
+    Prepares(Box<PreparingAsk>),
     /// It is in the queue. Who renders, where no answer is kept.
     Taken { done: oneshot::Receiver<Done>, spare: Option<Render> },
 }
 
-struct HashingAsk {
+struct PreparingAsk {
     command: Command,
     actor: Actor,
     client: Client,
     request: Arc<str>,
+    route: &'static str,
     keyed: Option<Keyed>,
     render: Render,
+    permit: Option<Permit>,
 }
 
 fn fresh(answer: super::Answer) -> Answered {

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::Render;
 use super::access::Caches;
-use super::answers::{self, Counts, Keyed, Known, Used};
+use super::answers::{self, Counted, Counts, Known, Used};
 use super::bell::Bell;
 use super::clock::Clock;
 use super::job::{Done, End, Job};
 use super::sweep::Sweep;
 use crate::engine::{
     Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
-    Outcome, Record, Refusal, Rules, Timer, TimerOf, TxEvent, decide, decide_timers,
+    Outcome, Record, Refusal, Rules, SliceLimit, Timer, TxEvent, decide, decide_timers,
 };
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
@@ -247,10 +247,28 @@ impl Executor {
 
     /// Lets everything fire that is due, and says what time it is now.
     pub(super) fn fire_due(&mut self) -> Result<Time, Fatal> {
+        while self.is_behind() {
+            self.fire_some()?;
+        }
+        Ok(self.clock.now())
+    }
+
+    /// Whether something may be due that has not happened yet.
+    pub(super) fn is_behind(&self) -> bool {
+        self.clock.now() >= self.next_due
+    }
+
+    /// Whether what was due up to this time has happened.
+    pub(super) fn has_fired(&self, due: Time) -> bool {
+        due < self.timers_from || !self.is_behind()
+    }
+
+    /// Lets the first of what is due fire, in one commit that takes no longer than one slice.
+    pub(super) fn fire_some(&mut self) -> Result<(), Fatal> {
         loop {
             let now = self.clock.now();
             if now < self.next_due {
-                return Ok(now);
+                return Ok(());
             }
             let mut range = KeyRange::prefix(Key::TIMERS);
             range.from = Bound::Included(Key::timers_from(self.timers_from).into());
@@ -292,8 +310,8 @@ impl Executor {
             };
             if !self.fire(now, &due, horizon)? {
                 self.next_due = now.plus(RETRY_AFTER);
-                return Ok(now);
             }
+            return Ok(());
         }
     }
 
@@ -332,20 +350,10 @@ impl Executor {
         horizon: Time,
     ) -> Result<Result<(), StoreError>, Fatal> {
         let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
-        let mut reader =
-            Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
-        for timer in due {
-            match &timer.what {
-                TimerOf::Session(id) => reader.load(Fact::Session(*id))?,
-                TimerOf::Stored(id) => reader.load(Fact::Stored(*id))?,
-                TimerOf::Link(hash) => reader.load(Fact::Token(*hash))?,
-                TimerOf::Hold(id) => reader.load(Fact::Hold(id.clone()))?,
-                TimerOf::Tx(id) => reader.load(Fact::Tx(*id))?,
-                TimerOf::Schedule(id) => reader.load(Fact::Schedule(*id))?,
-                TimerOf::Job(id) => reader.load(Fact::Job(*id))?,
-                TimerOf::Orphans(..) | TimerOf::Adopt(..) | TimerOf::EndVia(..) => {}
-            }
-        }
+        let mut reader = Reader::new(&*store, View::Staged, &definitions)
+            .with(Arc::clone(&self.hot))
+            .fetching(Arc::clone(&store), Arc::clone(&definitions))
+            .limited(Arc::new(Slice::begin()));
         let moment = self.moment(now, seed()?, self.portion);
         let changes = loop {
             match decide_timers(&reader.facts, &self.rules, moment, due, horizon) {
@@ -386,66 +394,63 @@ impl Executor {
         Moment { now, revision: self.last.next(), seed, portion }
     }
 
-    /// Does a command in its turn, at a time before which nothing is due ([`Executor::at_once`],
-    /// [`Executor::fire_due`]).
-    pub(super) fn execute(&mut self, now: Time, job: Job) -> Result<(), Fatal> {
+    /// Does a command in its turn. Other things may be due ([`Executor::is_behind`]); where
+    /// something is due in what the command touches, it must happen first: the command comes back,
+    /// with the time up to which it has to wait.
+    pub(super) fn execute(
+        &mut self,
+        now: Time,
+        mut job: Box<Job>,
+    ) -> Result<Option<Box<Job>>, Fatal> {
         self.store.anticipate();
-        let Job { command, actor, evidence, request, keyed, render, reply } = job;
-        let asked = Asked { command: &command, actor: &actor, evidence: &evidence };
-        let (end, receipt) = match self.attempt(now, &asked, &request, keyed, render.as_ref())? {
-            Ok((end, receipt)) => (end, receipt),
+        let (end, receipt) = match self.attempt(now, &job)? {
+            Ok(Attempt::Ended(end, receipt)) => (end, receipt),
+            Ok(Attempt::Waits(due)) => {
+                job.waited_for = Some(due);
+                return Ok(Some(job));
+            }
             // A refusal rests on what was read, which may be on its way to the disk still.
             Err(refusal) => {
                 (End::Fresh(Box::new(Err(refusal)), self.last), self.store.durable_at(self.last))
             }
         };
+        let Job { render, reply, .. } = *job;
         // Told when it is durable. Whoever asked may be gone: what was taken happens all the same.
         receipt.then(move |durable| drop(reply.send(Done { end, durable, render })));
-        Ok(())
+        Ok(None)
     }
 
     /// One command; the inner error is a refusal that changes nothing and is kept nowhere.
-    fn attempt(
-        &mut self,
-        now: Time,
-        asked: &Asked<'_>,
-        request: &str,
-        keyed: Option<Keyed>,
-        renderer: Option<&Render>,
-    ) -> Result<Result<(End, Receipt), Refusal>, Fatal> {
-        let mut stale_parts = 0;
-        let mut counted = None;
-        if let Some(keyed) = &keyed {
-            let under = asked.command.transaction();
-            if !under.is_some_and(|tx| self.used.is_new(tx, &keyed.digest)) {
-                match answers::look_up(&*self.store, View::Staged, keyed, now)? {
-                    Err(refusal) => return Ok(Err(refusal)),
-                    Ok(Known::Answered(answer, revision)) => {
-                        let receipt = self.store.durable_at(revision);
-                        return Ok(Ok((End::Replayed(answer), receipt)));
-                    }
-                    Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
-                }
-            }
-            match self.counts.next(&*self.store, keyed.scope, now)? {
-                Ok(one_more) => counted = Some(one_more),
-                Err(refusal) => return Ok(Err(refusal)),
-            }
-        }
+    fn attempt(&mut self, now: Time, job: &Job) -> Result<Result<Attempt, Refusal>, Fatal> {
+        let Job { command, actor, evidence, request, keyed, render: renderer, .. } = job;
+        let asked = &Asked { command, actor, evidence };
+        let (stale_parts, mut counted) = match self.before(now, job)? {
+            Ok(Before::New { stale_parts, counted }) => (stale_parts, counted),
+            Ok(Before::Answered(end, receipt)) => return Ok(Ok(Attempt::Ended(end, receipt))),
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let (mut conflicts, mut portion) = (0, 1);
         while conflicts < CONFLICTS_MAX {
             let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
-            let mut facts =
-                Reader::new(&*store, View::Staged, &definitions).with(Arc::clone(&self.hot));
+            let mut facts = Reader::new(&*store, View::Staged, &definitions)
+                .with(Arc::clone(&self.hot))
+                .fetching(Arc::clone(&store), Arc::clone(&definitions))
+                .limited(Arc::new(Slice::begin()));
             let decision = self.decide(now, asked, portion, &mut facts)?;
             let Decision { changes, result } = decision;
+            if let Some(due) = changes.overdue
+                && job.waited_for.is_none_or(|waited_for| waited_for < due)
+                && self.is_behind()
+            {
+                return Ok(Ok(Attempt::Waits(due)));
+            }
             #[cfg(test)]
             crate::engine::must_replay(&facts.facts, &self.rules, self.moment(now, 0, 1), &changes);
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
-            let kept = keyed.as_ref().zip(renderer).filter(|_| is_kept);
+            let kept = keyed.as_ref().zip(renderer.as_ref()).filter(|_| is_kept);
             if changes.events.is_empty() && kept.is_none() {
                 let end = End::Fresh(Box::new(result), self.last);
-                return Ok(Ok((end, self.store.durable_at(self.last))));
+                return Ok(Ok(Attempt::Ended(end, self.store.durable_at(self.last))));
             }
             let revision = self.last.next();
             let is_sliced = changes.is_sliced && portion < PORTION_MAX;
@@ -498,13 +503,13 @@ impl Executor {
                         self.counts.took(counted);
                     }
                     if let (Some(_), Some(keyed), Some(tx)) =
-                        (&answer, &keyed, asked.command.transaction())
+                        (&answer, keyed, asked.command.transaction())
                     {
                         self.used.note(tx, &keyed.digest);
                     }
                     let end =
                         answer.map_or_else(|| End::Fresh(Box::new(result), revision), End::Kept);
-                    return Ok(Ok((end, receipt)));
+                    return Ok(Ok(Attempt::Ended(end, receipt)));
                 }
                 Err(StoreError::Conflict { .. }) => conflicts += 1,
                 Err(StoreError::Invalid(_)) if is_sliced => portion *= 2,
@@ -512,6 +517,27 @@ impl Executor {
             }
         }
         Err(Fatal("somebody else writes to this store".to_owned()))
+    }
+
+    /// What a command's Idempotency-Key says of it before it is decided.
+    fn before(&self, now: Time, job: &Job) -> Result<Result<Before, Refusal>, Fatal> {
+        let Some(keyed) = &job.keyed else {
+            return Ok(Ok(Before::New { stale_parts: 0, counted: None }));
+        };
+        let mut stale_parts = 0;
+        let under = job.command.transaction();
+        if !under.is_some_and(|tx| self.used.is_new(tx, &keyed.digest)) {
+            match answers::look_up(&*self.store, View::Staged, keyed, now)? {
+                Err(refusal) => return Ok(Err(refusal)),
+                Ok(Known::Answered(answer, revision)) => {
+                    let receipt = self.store.durable_at(revision);
+                    return Ok(Ok(Before::Answered(End::Replayed(answer), receipt)));
+                }
+                Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
+            }
+        }
+        let counted = self.counts.next(&*self.store, keyed.scope, now)?;
+        Ok(counted.map(|counted| Before::New { stale_parts, counted: Some(counted) }))
     }
 
     fn decide(
@@ -693,6 +719,41 @@ const fn may_be_hot(fact: &Fact) -> bool {
 
 fn kept_fact((fact, loaded): (&Fact, &Loaded)) -> (Fact, Loaded) {
     (fact.clone(), loaded.clone())
+}
+
+/// What is known of a command before it is decided.
+enum Before {
+    /// Nothing: so many parts of a forgotten answer lie where its answer will, and its key counts.
+    New { stale_parts: u8, counted: Option<Counted> },
+    /// It had been answered.
+    Answered(End, Receipt),
+}
+
+/// What became of an attempt at a command.
+enum Attempt {
+    /// It is over.
+    Ended(End, Receipt),
+    /// What is due up to this time must happen first.
+    Waits(Time),
+}
+
+/// How long work that is done in slices decides in one commit; to stage it takes about as long.
+const SLICE_TIME: Duration = Duration::from_millis(2);
+
+/// The limit of one slice.
+#[derive(Debug)]
+struct Slice(Instant);
+
+impl Slice {
+    fn begin() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl SliceLimit for Slice {
+    fn is_over(&self) -> bool {
+        self.0.elapsed() >= SLICE_TIME
+    }
 }
 
 /// Who asks for what, with what.

@@ -113,7 +113,7 @@ impl Sight for Message<'_> {
         Ok(json!({ "exists": false, "amount": "0", "status": null, "account": null }))
     }
 
-    fn value(&self, _: &str, _: &str) -> Result<Option<Value>, Fact> {
+    fn value(&self, _: &str, _: &str) -> Result<Option<Seen<'_>>, Fact> {
         Ok(None)
     }
 

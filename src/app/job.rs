@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::admission::Permit;
 use super::answers::Keyed;
 use super::{Answer, Render};
 use crate::engine::{Actor, Command, Evidence, Outcome, Refusal};
 use crate::store::{Receipt, StoreError};
-use crate::types::{Revision, Span};
+use crate::types::{Revision, Span, Time};
 
 /// What the executor is asked to do.
 pub(super) enum Work {
@@ -30,6 +31,12 @@ pub(super) struct Job {
     /// There for a command with an Idempotency-Key.
     pub(super) render: Option<Render>,
     pub(super) reply: oneshot::Sender<Done>,
+    /// The route of the request, for whoever looks for what took long; empty: there is none.
+    pub(super) route: &'static str,
+    /// Its place among what waits.
+    pub(super) permit: Option<Permit>,
+    /// The due time for which it has waited: what is due up to there has happened.
+    pub(super) waited_for: Option<Time>,
 }
 
 impl Job {
@@ -42,7 +49,19 @@ impl Job {
         keyed: Option<Keyed>,
     ) -> (Self, oneshot::Receiver<Done>) {
         let (reply, done) = oneshot::channel();
-        (Self { command, actor, evidence, request, keyed, render: None, reply }, done)
+        let job = Self {
+            command,
+            actor,
+            evidence,
+            request,
+            keyed,
+            render: None,
+            reply,
+            route: "",
+            permit: None,
+            waited_for: None,
+        };
+        (job, done)
     }
 }
 

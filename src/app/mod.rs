@@ -27,6 +27,7 @@
 //! A read ([`App::user`] and the like) sees what is durable and nothing else.
 
 mod access;
+mod admission;
 mod answers;
 mod api;
 #[allow(clippy::module_inception, reason = "the application itself")]
@@ -59,6 +60,7 @@ mod transactions;
 mod tx_list;
 mod unknowns;
 mod waiters;
+mod watchdog;
 mod webhooks;
 mod work_queue;
 
@@ -86,6 +88,7 @@ pub use read_pool::{NotTaken, ReadPool};
 pub use secret::Secret;
 pub use tx_list::TxFilter;
 pub use unknowns::Unknown;
+pub use watchdog::{EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
 pub use webhooks::WebhookWatch;
 
 use job::{Done, End};

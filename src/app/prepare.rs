@@ -6,15 +6,19 @@ use std::sync::Arc;
 use super::app::App;
 use super::{Client, chance};
 use crate::engine::{
-    Actor, Command, Digest, Evidence, Fact, Facts, Holder, Moment, Record, Refusal, Rules,
-    StoredKey, User, Verdict, decide,
+    Actor, CheckedInput, Command, Digest, Evidence, Fact, Facts, Holder, Moment, Record, Refusal,
+    Rules, StoredKey, User, Verdict, decide,
 };
-use crate::records::{ReadError, read_fact};
-use crate::store::View;
+use crate::records::{Definitions, ReadError, read_fact};
+use crate::store::{Store, View};
 use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
 
 /// Random bytes for three ids, and the seed of the ids of what it creates.
 const RANDOM_BYTES: usize = 3 * 10 + 16;
+
+/// An input that takes more memory than this is checked before the command's turn: by its schema it
+/// is some thousand values, which takes up to a millisecond.
+const CHECKED_BEFORE_BYTES: usize = 32 * 1024;
 
 impl App {
     /// The evidence for a command. Where it would be refused for another reason than a wrong
@@ -127,6 +131,12 @@ impl App {
         Ok(())
     }
 
+    /// Whether checking the input of a command takes longer than it should take its turn.
+    pub(super) fn is_long_to_check(command: &Command) -> bool {
+        matches!(command, Command::Start(_) | Command::Submit { .. })
+            && super::admission::weight(command) > CHECKED_BEFORE_BYTES
+    }
+
     /// Whether a command, decided on what is durable now, would be done, or be refused only for a
     /// wrong password.
     fn would_do(
@@ -234,6 +244,7 @@ impl App {
             stored,
             address: client.address.clone(),
             agent: client.agent.as_deref().map(cut_agent),
+            checked: None,
         })
     }
 
@@ -245,6 +256,43 @@ impl App {
         };
         self.secret.digest("stored key", &[&owner, key.reveal().as_bytes()])
     }
+}
+
+/// Checks the input of a command before its turn, by the version that is the right one now; in its
+/// turn it is looked whether it still is. `None`: there is nothing to check it by.
+pub(super) fn check(
+    store: &dyn Store,
+    definitions: &Definitions,
+    command: &Command,
+) -> Result<Option<CheckedInput>, ReadError> {
+    let read = |fact| {
+        let loaded = read_fact(store, View::Committed, &fact)?;
+        Ok::<_, ReadError>(loaded.map(|(record, _)| record))
+    };
+    let (workflow, version) = match command {
+        Command::Start(ask) => match read(Fact::Workflow(ask.workflow.clone()))?.as_deref() {
+            Some(Record::Workflow(head)) => (ask.workflow.clone(), head.latest),
+            _ => return Ok(None),
+        },
+        Command::Submit { tx, .. } => match read(Fact::Tx(*tx))?.as_deref() {
+            Some(Record::Tx(tx)) => (tx.workflow.clone(), tx.version),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let fact = Fact::Definition(workflow, version);
+    let loaded = definitions.read(store, View::Committed, &fact)?;
+    let definition = match loaded.as_ref().map(|(record, _)| &**record) {
+        Some(Record::Definition(published)) => &published.definition,
+        _ => return Ok(None),
+    };
+    Ok(match command {
+        Command::Start(ask) => Some(CheckedInput::of_start(definition, version, &ask.input)),
+        Command::Submit { step, input, .. } => {
+            CheckedInput::of_step(definition, version, step, input)
+        }
+        _ => None,
+    })
 }
 
 /// A `UUIDv7` (RFC 9562, section 5.7): 48 bits of milliseconds, 74 random ones.

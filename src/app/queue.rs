@@ -11,6 +11,7 @@
 //! cold, a definition not compiled, a workflow long. So where a caller was kept for too long, all
 //! callers are spared for many times as long: meanwhile the executor's thread does everything.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering, fence};
 use std::sync::mpsc::{self, Receiver, SyncSender, TrySendError};
@@ -20,14 +21,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::admission::{Admission, Permit};
 use super::executor::{Executor, Fatal};
-use super::job::Work;
-use crate::engine::Refusal;
+use super::job::{Job, Work};
+use super::watchdog::{ExecutorFigures, Piece, Watchdog};
+use crate::engine::{Actor, Command, Refusal};
 use crate::types::{Span, Time};
 
 /// Most commands that wait for the executor: at some ten microseconds each, the last one waits
 /// for some hundredths of a second. Beyond it a caller is told to come back.
-const QUEUE_MAX: usize = 4096;
+pub(super) const QUEUE_MAX: usize = 4096;
 
 /// How long a caller who found the queue full should wait.
 const BUSY: Refusal = Refusal::Busy { retry_after: Span::from_seconds(1) };
@@ -53,6 +56,8 @@ pub(super) struct Queue {
     /// Set once: no more commands are taken.
     closing: AtomicBool,
     sender: SyncSender<Work>,
+    admission: Arc<Admission>,
+    watchdog: Arc<Watchdog>,
     own: Mutex<Option<JoinHandle<()>>>,
     /// The same thread, to be woken.
     thread: thread::Thread,
@@ -76,6 +81,14 @@ struct Desk {
     work: Receiver<Work>,
     /// What the one before left to the executor's thread. It comes first.
     left: Option<Work>,
+    /// Commands that wait until what is due in what they touch has happened: by that time, and in
+    /// the order in which they came. Their permits bound them.
+    waiting: BTreeMap<(Time, u64), Box<Job>>,
+    /// How many have waited.
+    waited: u64,
+    /// Until then timers that are late leave the executor to commands.
+    timers_rest_until: Instant,
+    watchdog: Arc<Watchdog>,
     /// The executor's thread sleeps until then if it is not woken.
     sleeps_until: Time,
     /// Until then callers do nothing here.
@@ -99,7 +112,18 @@ impl Queue {
     ) -> std::io::Result<Self> {
         let (sender, work) = mpsc::sync_channel(QUEUE_MAX);
         let sleeps_until = Time::ZERO;
-        let desk = Desk { executor, work, left: None, sleeps_until, spared_until: None };
+        let watchdog = Arc::new(Watchdog::new());
+        let desk = Desk {
+            executor,
+            work,
+            left: None,
+            waiting: BTreeMap::new(),
+            waited: 0,
+            timers_rest_until: Instant::now(),
+            watchdog: Arc::clone(&watchdog),
+            sleeps_until,
+            spared_until: None,
+        };
         let shared = Arc::new(Shared {
             depth: AtomicIsize::new(0),
             desk: Mutex::new(Some(desk)),
@@ -110,12 +134,41 @@ impl Queue {
         let own = thread::Builder::new().name("executor".to_owned()).spawn(move || runs.run())?;
         let thread = own.thread().clone();
         let own = Mutex::new(Some(own));
-        Ok(Self { shared, closing: AtomicBool::new(false), sender, own, thread })
+        let (closing, admission) = (AtomicBool::new(false), Arc::new(Admission::new()));
+        Ok(Self { shared, closing, sender, admission, watchdog, own, thread })
     }
 
     /// How many commands wait.
     pub(super) fn depth(&self) -> usize {
         self.shared.depth.load(Ordering::Acquire).try_into().unwrap_or(0)
+    }
+
+    /// Why the executor does not move, although it should.
+    pub(super) fn stuck(&self, now: Instant) -> Option<String> {
+        self.watchdog.stuck(self.depth(), now)
+    }
+
+    /// What is measured of the executor.
+    pub(super) fn figures(&self) -> ExecutorFigures {
+        self.watchdog.figures()
+    }
+
+    /// Memory of what waits, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.admission.bytes()
+    }
+
+    /// Gives a command its place among what waits.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`]: all that waits, or what waits of its actor, is too much.
+    pub(super) fn admit(
+        &self,
+        actor: &Actor,
+        address: Option<&str>,
+        command: &Command,
+    ) -> Result<Permit, Refusal> {
+        self.admission.admit(actor, address, command).ok_or(BUSY)
     }
 
     /// Puts something into the queue, and works it off if nobody else does.
@@ -127,7 +180,9 @@ impl Queue {
             TrySendError::Full(work) => (work, BUSY),
             TrySendError::Disconnected(work) => (work, Refusal::Stopping),
         })?;
-        self.shared.depth.fetch_add(1, Ordering::AcqRel);
+        if self.shared.depth.fetch_add(1, Ordering::AcqRel) <= 0 {
+            self.watchdog.note_move(Instant::now());
+        }
         if self.shared.call() == Leaves::Something {
             self.thread.unpark();
         }
@@ -228,11 +283,72 @@ impl Shared {
 
 impl Desk {
     fn next(&mut self, depth: &AtomicIsize) -> Option<Work> {
-        self.left.take().or_else(|| {
+        let first = self.left.take().or_else(|| self.has_waited().map(Work::Command));
+        first.or_else(|| {
             let next = self.work.try_recv().ok()?;
             depth.fetch_sub(1, Ordering::AcqRel);
             Some(next)
         })
+    }
+
+    /// A command for which what was due has happened.
+    fn has_waited(&mut self) -> Option<Box<Job>> {
+        let first = self.waiting.first_entry()?;
+        let (due, _) = *first.key();
+        self.executor.has_fired(due).then(|| first.remove())
+    }
+
+    /// Does a command, or has it wait for what is due in what it touches.
+    fn execute(&mut self, now: Time, job: Box<Job>) -> Result<(), Fatal> {
+        let piece = Piece { kind: job.command.name(), route: job.route };
+        let request = Arc::clone(&job.request);
+        let waits = self.watched(piece, &request, |desk| desk.executor.execute(now, job))?;
+        if let Some(job) = waits {
+            let due = job.waited_for.unwrap_or(now);
+            self.waiting.insert((due, self.waited), job);
+            self.waited += 1;
+        }
+        Ok(())
+    }
+
+    /// Does a piece of work, and measures it.
+    fn watched<T>(
+        &mut self,
+        piece: Piece,
+        request: &str,
+        work: impl FnOnce(&mut Self) -> Result<T, Fatal>,
+    ) -> Result<T, Fatal> {
+        let began = Instant::now();
+        self.watchdog.begin(piece, began);
+        let done = work(self);
+        let ended = Instant::now();
+        self.watchdog.end(piece, request, ended, ended - began);
+        done
+    }
+
+    /// Lets some of what is due fire. What is late then waits for as long as that has taken, so
+    /// that commands get as much of the time as timers.
+    fn fire_some(&mut self) -> Result<(), Fatal> {
+        let began = Instant::now();
+        self.watched(TIMERS, "", |desk| desk.executor.fire_some())?;
+        let ended = Instant::now();
+        self.timers_rest_until = ended + (ended - began);
+        Ok(())
+    }
+
+    fn sweep(&mut self) -> Result<(), Fatal> {
+        self.watched(SWEEP, "", |desk| desk.executor.sweep())
+    }
+
+    /// Does what waits still, after all that is due: nothing else comes.
+    fn finish(&mut self) -> Result<(), Fatal> {
+        while !self.waiting.is_empty() {
+            let now = self.executor.fire_due()?;
+            if let Some((_, job)) = self.waiting.pop_first() {
+                self.execute(now, job)?;
+            }
+        }
+        Ok(())
     }
 
     /// What a caller does who has been at it `since` then.
@@ -247,7 +363,7 @@ impl Desk {
                         self.left = Some(Work::Command(job));
                         return Ok(Leaves::Something);
                     };
-                    self.executor.execute(now, *job)?;
+                    self.execute(now, job)?;
                 }
                 Some(other) => {
                     self.left = Some(other);
@@ -277,18 +393,29 @@ impl Desk {
     /// What the executor's thread does, and how long it can sleep then; `None`: it ends.
     fn work_off(&mut self, shared: &Shared) -> Result<Option<Duration>, Fatal> {
         let abandoned = shared.abandoned.load(Ordering::Acquire);
-        while let Some(work) = self.next(&shared.depth) {
-            match work {
-                Work::Command(job) => {
-                    let now = self.executor.fire_due()?;
-                    self.executor.execute(now, *job)?;
+        loop {
+            if self.executor.is_behind() && Instant::now() >= self.timers_rest_until {
+                self.fire_some()?;
+            }
+            match self.next(&shared.depth) {
+                Some(Work::Command(job)) => {
+                    let now = self.executor.now();
+                    self.execute(now, job)?;
                     // Here too: under load the queue is never empty.
                     if self.executor.sweep_is_due() {
-                        self.executor.sweep()?;
+                        self.sweep()?;
                     }
                 }
-                Work::Advance { by, reply } => self.executor.move_clock(by, reply)?,
-                Work::Close => return Ok(None),
+                Some(Work::Advance { by, reply }) => {
+                    self.watched(MOVE_CLOCK, "", |desk| desk.executor.move_clock(by, reply))?;
+                }
+                Some(Work::Close) => {
+                    self.finish()?;
+                    return Ok(None);
+                }
+                // Nobody waits for anything else.
+                None if self.executor.is_behind() => self.fire_some()?,
+                None => break,
             }
         }
         if abandoned {
@@ -296,9 +423,8 @@ impl Desk {
         }
         #[cfg(test)]
         worst_moment();
-        let now = self.executor.fire_due()?;
-        if now >= self.sleeps_until || self.executor.sweep_is_due() {
-            self.executor.sweep()?;
+        if self.executor.now() >= self.sleeps_until || self.executor.sweep_is_due() {
+            self.sweep()?;
         }
         // Anew: to sweep may take a while, and a timer must not be late for it.
         let now = self.executor.now();
@@ -307,6 +433,11 @@ impl Desk {
         Ok(Some(Duration::from_millis(sleep.ms())))
     }
 }
+
+/// Work of the executor that is no command.
+const TIMERS: Piece = Piece { kind: "timers", route: "" };
+const SWEEP: Piece = Piece { kind: "sweep", route: "" };
+const MOVE_CLOCK: Piece = Piece { kind: "move-clock", route: "" };
 
 /// Tests make room for whoever comes at the worst moment: nothing more is looked for, and the desk
 /// is taken still.

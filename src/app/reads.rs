@@ -1,8 +1,10 @@
 //! What can be asked for without changing anything. All of it shows what is durable.
 
+use std::time::Instant;
+
 use super::app::App;
 use super::read_budget::PAGE_BYTES_MAX;
-use super::{PageAsk, PageOf};
+use super::{ExecutorFigures, PageAsk, PageOf};
 use crate::engine::{
     Actor, Command, Data, EMPTY, Fact, KeyView, Record, Refusal, SessionView, User, UserRef,
     UserView,
@@ -152,6 +154,24 @@ impl App {
     #[must_use]
     pub fn record_cache_bytes(&self) -> u64 {
         self.bell.counters.record_cache_bytes.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Memory of the commands that wait for the executor, in bytes.
+    #[must_use]
+    pub fn queue_bytes(&self) -> usize {
+        self.queue.bytes()
+    }
+
+    /// What is measured of the executor.
+    #[must_use]
+    pub fn executor_figures(&self) -> ExecutorFigures {
+        self.queue.figures()
+    }
+
+    /// Why the executor does not move although something waits for it; `None`: it does.
+    #[must_use]
+    pub fn executor_stuck(&self, now: Instant) -> Option<String> {
+        self.queue.stuck(now)
     }
 
     /// Sessions that are open.

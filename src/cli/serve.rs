@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,6 +51,8 @@ impl Sources {
             sessions: app.live_sessions(),
             stuck: app.stuck(),
             calls: app.call_figures(),
+            queue_bytes: app.queue_bytes(),
+            executor: app.executor_figures(),
         })
         .unwrap_or_default()
     }
@@ -136,6 +139,8 @@ impl Front {
         };
         let (stopper, stop) = Stop::new();
         let serving = tokio::spawn(serve(listener, http::service(api), entrance, stop));
+        let watched = Arc::downgrade(&app);
+        self.readiness.watch(move || watched.upgrade()?.executor_stuck(Instant::now()));
         self.readiness.ready();
         self.announce(address, set_up.as_ref().map(links::address).as_deref());
         tracing::info!(%address, data = %config.data.display(), dev = config.dev, "serving");

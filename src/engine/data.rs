@@ -14,6 +14,14 @@ const PATCH_OPERATIONS_MAX: usize = 1000;
 /// copies would double what is there each time, and each operation may go through all of it.
 const PATCH_MOVES_MAX: usize = 16;
 
+/// Maximum work of one JSON patch, in values that are copied, compared or counted: some
+/// milliseconds. What an operation shifts in an array counts too, and each operation may shift all
+/// of it.
+const PATCH_WORK_MAX: usize = 100_000;
+
+/// Elements of an array that are shifted in the time in which one value is copied.
+const SHIFTED_FOR_ONE: usize = 16;
+
 /// Deepest nesting of what is kept, the object itself counted: as deep as a request's body may be.
 /// Without it operations that build on each other would nest deeper than readers can follow.
 const DEPTH_MAX: usize = 64;
@@ -81,7 +89,16 @@ fn apply_patch(
     }
     let mut value = Value::Object(current);
     let mut left = bytes_max.saturating_mul(PATCH_MOVES_MAX);
+    let mut work = PATCH_WORK_MAX;
     for (index, operation) in patch.0.iter().enumerate() {
+        // Before anything that takes long is done for it.
+        work = work.checked_sub(work_of(&value, operation, work)).ok_or_else(|| {
+            Refusal::PatchFailed(format!(
+                "up to operation {index} it copies, compares and shifts too much: more than \
+                 {PATCH_WORK_MAX} values, of which {SHIFTED_FOR_ONE} that an array shifts count as \
+                 one; replace the array instead, or send fewer operations"
+            ))
+        })?;
         let bytes = bytes_to_move(&value, operation, left);
         left = bytes.ok_or(Refusal::TooLarge { what: "", bytes_max })?;
         if nests_too_deep(&value, operation) {
@@ -106,6 +123,59 @@ fn apply_patch(
         Value::Object(object) => Ok(object),
         _ => Err(not_an_object()),
     }
+}
+
+/// The work of an operation, counted no further than beyond `left`.
+fn work_of(document: &Value, operation: &PatchOperation, left: usize) -> usize {
+    let there = |pointer: &str| document.pointer(pointer).map_or(0, |value| values(value, left));
+    let work = match operation {
+        PatchOperation::Add(add) => values(&add.value, left) + shifted(document, &add.path),
+        PatchOperation::Replace(replace) => {
+            values(&replace.value, left) + there(replace.path.as_str())
+        }
+        PatchOperation::Remove(remove) => {
+            there(remove.path.as_str()) + shifted(document, &remove.path)
+        }
+        PatchOperation::Test(test) => values(&test.value, left),
+        // What is copied or moved is counted, measured and then copied.
+        PatchOperation::Copy(copy) => 3 * there(copy.from.as_str()) + shifted(document, &copy.path),
+        PatchOperation::Move(moved) => {
+            let (from, to) = (&moved.from, &moved.path);
+            2 * there(from.as_str()) + shifted(document, from) + shifted(document, to)
+        }
+    };
+    work + 1
+}
+
+/// The work of shifting what lies behind a place of an array.
+fn shifted(document: &Value, path: &json_patch::jsonptr::PointerBuf) -> usize {
+    let Some((parent, at)) = path.split_back() else { return 0 };
+    match document.pointer(parent.as_str()) {
+        Some(Value::Array(elements)) => {
+            let at = at.encoded().parse().unwrap_or(elements.len());
+            elements.len().saturating_sub(at).div_ceil(SHIFTED_FOR_ONE)
+        }
+        _ => 0,
+    }
+}
+
+/// How many values there are in a value, itself counted, but no further than beyond `most`.
+fn values(value: &Value, most: usize) -> usize {
+    fn count(value: &Value, left: &mut usize) {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
+        match value {
+            Value::Array(elements) => elements.iter().for_each(|value| count(value, left)),
+            Value::Object(entries) => entries.values().for_each(|value| count(value, left)),
+            _ => {}
+        }
+    }
+    let mut left = most.saturating_add(1);
+    let before = left;
+    count(value, &mut left);
+    before - left
 }
 
 /// Whether an operation would put something deeper than [`DEPTH_MAX`].
@@ -260,6 +330,36 @@ mod tests {
         }
         let many = vec![json!({"op": "test", "path": "/a", "value": 1}); 1001];
         assert_eq!(patched(r#"{"a":1}"#, many.into()).unwrap_err().code(), "patch-failed");
+    }
+
+    /// The work of a patch is bounded whatever it does: what it shifts in an array counts as well.
+    #[test]
+    fn patch_that_shifts_a_long_array_again_and_again_is_refused() {
+        let elements = 30_000;
+        let current = json!({ "list": vec![1; elements], "other": vec![1; 200] }).to_string();
+        let patched = |operations: Vec<Value>| {
+            let patch = serde_json::from_value(Value::Array(operations)).unwrap();
+            change(&current, &DataChange::Patch(patch), "the data", 1_000_000)
+        };
+        let refused = |operation: Value| {
+            let refusal = patched(vec![operation; 1000]).unwrap_err();
+            assert_eq!(refusal.code(), "patch-failed");
+            assert!(refusal.to_string().contains("shifts too much"), "{refusal}");
+        };
+        refused(json!({ "op": "add", "path": "/list/0", "value": 2 }));
+        refused(json!({ "op": "remove", "path": "/list/0" }));
+        refused(json!({ "op": "move", "from": "/list/0", "path": "/list/29999" }));
+        refused(json!({ "op": "move", "from": "/list/29999", "path": "/list/0" }));
+        refused(json!({ "op": "copy", "from": "/list/29999", "path": "/list/0" }));
+        refused(json!({ "op": "copy", "from": "/list", "path": "/other" }));
+        refused(json!({ "op": "replace", "path": "/other", "value": vec![1; 200] }));
+        refused(json!({ "op": "test", "path": "/other", "value": vec![1; 200] }));
+        // At the end of an array nothing is shifted, and a few at its head are no harm.
+        let last = json!({ "op": "add", "path": "/list/-", "value": 2 });
+        let first = json!({ "op": "add", "path": "/list/0", "value": 2 });
+        assert!(patched(vec![last; 1000]).is_ok());
+        let made = patched(vec![first; 20]).unwrap();
+        assert!(made.starts_with("{\"list\":[2,2,2"), "{}", &made[..40]);
     }
 
     #[test]

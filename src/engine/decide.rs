@@ -52,6 +52,8 @@ pub struct Evidence {
     pub address: Option<Arc<str>>,
     /// The `User-Agent`.
     pub agent: Option<Arc<str>>,
+    /// The command's input, if it was checked before its turn because that takes long.
+    pub checked: Option<Arc<tx::CheckedInput>>,
 }
 
 impl Evidence {
@@ -105,19 +107,24 @@ pub fn decide(
         Err(Stop::Need(fact)) => return Err(fact),
         Err(Stop::Refused(refusal)) => tx::disclosed(&draft, actor, command, refusal),
     };
+    // What somebody else's time would give back is not refused before that time has come.
+    let waits = refusal.may_pass_with_time().then_some(moment.now);
+    let overdue = draft.into_changes().overdue.max(waits);
     let mut draft = Draft::new(facts, rules, moment);
     draft.origin = evidence.origin;
     match note_refusal(&mut draft, actor, command, evidence, &refusal) {
         Err(Stop::Need(fact)) => Err(fact),
         Ok(()) | Err(Stop::Refused(_)) => {
-            Ok(Decision { changes: draft.into_changes(), result: Err(refusal) })
+            let changes = draft.into_changes();
+            let overdue = overdue.max(changes.overdue);
+            Ok(Decision { changes: Changes { overdue, ..changes }, result: Err(refusal) })
         }
     }
 }
 
 /// Lets the timers fire that are due at this moment, in the order of their times; those that they
 /// set anew too, as far as they are due by the `horizon`: up to there the caller knows all that
-/// are due.
+/// are due. At least one fires, and as many as the limit of the facts leaves time for.
 ///
 /// # Errors
 /// All facts that must be loaded first; then decide again.
@@ -156,6 +163,9 @@ pub fn decide_timers(
         };
         if let Err(Stop::Need(fact)) = timers::fire(&mut draft, timer) {
             needs.push(fact);
+        }
+        if draft.is_slice_over() {
+            break;
         }
     }
     if needs.is_empty() { Ok(draft.into_changes()) } else { Err(needs) }
@@ -234,9 +244,10 @@ fn run(
         | Command::PlaceHold { .. }
         | Command::CaptureHold { .. }
         | Command::VoidHold { .. } => ledger::commands::run(draft, &acting, command),
-        Command::Start(ask) => tx::start(draft, &acting, ask),
+        Command::Start(ask) => tx::start(draft, &acting, ask, evidence.checked.as_deref()),
         Command::Submit { tx, step, input, if_match } => {
-            tx::submit(draft, &acting, *tx, step, input, if_match.as_ref())
+            let checked = evidence.checked.as_deref();
+            tx::submit(draft, &acting, *tx, step, input, if_match.as_ref(), checked)
         }
         Command::Deliver { tx, input, undated } => {
             tx::deliver(draft, &acting, *tx, input, *undated)

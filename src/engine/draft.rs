@@ -1,11 +1,15 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::attempts::Attempts;
-use super::ledger::{Account, Asset, Hold, Row, Totals, Transfer};
+use super::ledger::{Account, Asset, Hold, HoldStatus, Row, Totals, Transfer};
 use super::role_changes::RoleChanges;
+use super::shelf::Shelf;
 use super::state::{
     ApiKey, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored, StoredId, Timer,
     User, ValueKey,
@@ -68,18 +72,48 @@ pub trait AtHand: std::fmt::Debug + Send + Sync {
     fn record(&self, fact: &Fact) -> Option<&Loaded>;
 }
 
+/// Fetches records while a command is decided, so that a decision which finds out late what it
+/// reads goes on where it is: each record is read once, and nothing is done twice.
+pub trait RecordSource: std::fmt::Debug + Send + Sync {
+    /// Reads a record; `None`: it cannot be read now, so the decision stops with [`Stop::Need`].
+    fn fetch(&self, fact: &Fact) -> Option<Loaded>;
+}
+
+/// Says when work that may be spread over several commits has taken long enough in this one.
+pub trait SliceLimit: std::fmt::Debug + Send + Sync {
+    /// Whether what is left should be done in later commits. Asked behind each piece of the work.
+    fn is_over(&self) -> bool;
+}
+
 /// The records that were loaded for a command.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     loaded: BTreeMap<Fact, Loaded>,
     at_hand: Option<Arc<dyn AtHand>>,
+    source: Option<Arc<dyn RecordSource>>,
+    limit: Option<Arc<dyn SliceLimit>>,
+    /// Records that were fetched while deciding, and where each lies.
+    fetched: Shelf<(Fact, Loaded)>,
+    places: RefCell<BTreeMap<Fact, usize>>,
 }
 
 impl Facts {
     /// Nothing loaded, but what is at hand.
     #[must_use]
     pub fn with(at_hand: Arc<dyn AtHand>) -> Self {
-        Self { loaded: BTreeMap::new(), at_hand: Some(at_hand) }
+        Self { at_hand: Some(at_hand), ..Self::default() }
+    }
+
+    /// The same, but what is missing is fetched from there.
+    #[must_use]
+    pub fn fetching(self, source: Arc<dyn RecordSource>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The same, but what may be spread over several commits ends by this limit.
+    #[must_use]
+    pub fn limited(self, limit: Arc<dyn SliceLimit>) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// Adds a record.
@@ -89,14 +123,26 @@ impl Facts {
 
     /// Everything that was loaded for this command.
     pub fn iter(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
-        self.loaded.iter()
+        self.loaded.iter().chain(self.fetched.iter().map(|(fact, loaded)| (fact, loaded)))
     }
 
     /// A record, if it was loaded or is at hand.
     #[must_use]
     pub fn get(&self, fact: &Fact) -> Option<&Loaded> {
         let at_hand = || self.at_hand.as_ref().and_then(|at_hand| at_hand.record(fact));
-        self.loaded.get(fact).or_else(at_hand)
+        self.loaded.get(fact).or_else(|| self.was_fetched(fact)).or_else(at_hand)
+    }
+
+    fn was_fetched(&self, fact: &Fact) -> Option<&Loaded> {
+        let place = *self.places.borrow().get(fact)?;
+        self.fetched.get(place).map(|(_, loaded)| loaded)
+    }
+
+    /// Fetches a record that [`Facts::get`] does not have.
+    fn fetch(&self, fact: &Fact) -> Option<&Loaded> {
+        let loaded = self.source.as_ref()?.fetch(fact)?;
+        self.places.borrow_mut().insert(fact.clone(), self.fetched.len());
+        Some(&self.fetched.push((fact.clone(), loaded)).1)
     }
 }
 
@@ -115,10 +161,13 @@ pub struct Changes {
     pub marks: BTreeMap<Mark, bool>,
     /// Whether less of it could be done at once, and the rest in later commits.
     pub is_sliced: bool,
+    /// The latest time that was due by then, and had not happened yet, in what was read: it must
+    /// happen first.
+    pub overdue: Option<Time>,
 }
 
-/// The table: facts and what became of them so far. Reading what was not loaded stops with
-/// [`Stop::Need`], so no rule can forget to say what it reads, and none can take "not loaded" for
+/// The table: facts and what became of them so far. Reading what was not loaded fetches it, or
+/// stops with [`Stop::Need`], so no rule can forget to say what it reads, and none can take "not loaded" for
 /// "not there".
 pub struct Draft<'a> {
     facts: &'a Facts,
@@ -139,6 +188,16 @@ pub struct Draft<'a> {
     linked: Vec<TxId>,
     /// How many transactions were started or submitted by others so far.
     links: u32,
+    /// Steps of expressions and effects so far, of all transactions that lead to each other.
+    work: Cell<u32>,
+    /// Records that expressions have looked at.
+    looked_at: RefCell<BTreeSet<Fact>>,
+    /// JSON texts of records that expressions have looked into, parsed, and where each lies by its
+    /// address. The texts are kept, so no address is given out anew.
+    /// For [`Changes::overdue`].
+    overdue: Cell<Option<Time>>,
+    parsed: Shelf<(Arc<str>, Value)>,
+    parsed_at: RefCell<BTreeMap<usize, usize>>,
 }
 
 /// A typed reading of one kind of fact.
@@ -173,7 +232,41 @@ impl<'a> Draft<'a> {
             undo_left: (UNDO_MAX / moment.portion).max(1),
             linked: Vec::new(),
             links: 0,
+            work: Cell::new(0),
+            looked_at: RefCell::default(),
+            overdue: Cell::new(None),
+            parsed: Shelf::default(),
+            parsed_at: RefCell::default(),
         }
+    }
+
+    /// Counts steps of work; returns how many there were so far.
+    pub(super) fn work(&self, steps: u32) -> u32 {
+        self.work.set(self.work.get().saturating_add(steps));
+        self.work.get()
+    }
+
+    /// Counts work anew: another way is gone, which may take as much as the first.
+    pub(super) fn forget_work(&self) {
+        self.work.set(0);
+    }
+
+    /// Whether no expression has looked at a record before.
+    pub(super) fn is_first_look(&self, fact: Fact) -> bool {
+        self.looked_at.borrow_mut().insert(fact)
+    }
+
+    /// A JSON text of a record, parsed once; and whether this was the first time.
+    pub(super) fn parsed(&self, json: &Arc<str>) -> (&Value, bool) {
+        let address = json.as_ptr().addr();
+        let place = self.parsed_at.borrow().get(&address).copied();
+        if let Some((_, value)) = place.and_then(|place| self.parsed.get(place)) {
+            return (value, false);
+        }
+        self.parsed_at.borrow_mut().insert(address, self.parsed.len());
+        // What is stored was JSON when it was written.
+        let value = serde_json::from_str(json).unwrap_or_else(|_| Value::Object(Map::new()));
+        (&self.parsed.push((Arc::clone(json), value)).1, true)
     }
 
     /// The bits of a new id: a `UUIDv7` of this moment (RFC 9562, section 5.7), larger than those
@@ -203,7 +296,24 @@ impl<'a> Draft<'a> {
     /// What was changed.
     #[must_use]
     pub fn into_changes(self) -> Changes {
-        self.changes
+        Changes { overdue: self.overdue.get(), ..self.changes }
+    }
+
+    /// Notes a record that was read in which something is due already.
+    fn note_overdue(&self, record: &Record) {
+        let due = match record {
+            Record::Tx(tx) => tx.timer_at,
+            Record::Hold(hold) if hold.status == HoldStatus::Held => hold.expires_at,
+            _ => None,
+        };
+        if due.is_some_and(|due| due <= self.moment.now) {
+            self.overdue.set(self.overdue.get().max(due));
+        }
+    }
+
+    /// Whether the rest of what is done in slices should be left to later commits.
+    pub(super) fn is_slice_over(&self) -> bool {
+        self.facts.limit.as_ref().is_some_and(|limit| limit.is_over())
     }
 
     /// Lets something happen: notes the event and changes the records by it.
@@ -220,9 +330,16 @@ impl<'a> Draft<'a> {
         if let Some(changed) = self.changes.records.get(fact) {
             return Ok(changed.as_ref());
         }
-        match self.facts.get(fact) {
-            Some(loaded) => Ok(loaded.as_ref().map(|(record, _)| &**record)),
-            None if self.fresh.contains(fact) => Ok(None),
+        let loaded = match self.facts.get(fact) {
+            None if self.fresh.contains(fact) => return Ok(None),
+            known => known.or_else(|| self.facts.fetch(fact)),
+        };
+        match loaded {
+            Some(Some((record, _))) => {
+                self.note_overdue(record);
+                Ok(Some(record))
+            }
+            Some(None) => Ok(None),
             None => Err(Stop::Need(fact.clone())),
         }
     }
@@ -235,7 +352,7 @@ impl<'a> Draft<'a> {
         if let Some(changed) = self.changes.records.get(fact) {
             return Ok(changed.as_ref().map(|_| self.moment.revision));
         }
-        match self.facts.get(fact) {
+        match self.facts.get(fact).or_else(|| self.facts.fetch(fact)) {
             Some(loaded) => Ok(loaded.as_ref().map(|(_, revision)| *revision)),
             None => Err(Stop::Need(fact.clone())),
         }
@@ -501,6 +618,7 @@ impl<'a> Draft<'a> {
     pub(super) fn begin_links(&mut self) {
         self.linked.clear();
         self.links = 0;
+        self.forget_work();
     }
 
     /// What is changed so far, to come back to.
@@ -588,4 +706,57 @@ pub fn must_replay(facts: &Facts, rules: &Rules, moment: Moment, changes: &Chang
     }
     assert_eq!(again.marks, changes.marks, "by {:?}", changes.events);
     assert_eq!(again.rows, changes.rows, "by {:?}", changes.events);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Has all accounts, none of which is there, and counts what is asked.
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl RecordSource for Counting {
+        fn fetch(&self, fact: &Fact) -> Option<Loaded> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            matches!(fact, Fact::Account(_)).then_some(None)
+        }
+    }
+
+    /// What a decision misses is fetched once, in the decision; what it cannot have stops it.
+    #[test]
+    fn missing_records_are_fetched_once_and_the_decision_goes_on() {
+        let source = Arc::new(Counting::default());
+        let facts = Facts::default().fetching(source.clone());
+        let rules = Rules::default();
+        let (now, revision) = (Time::from_ms(1), Revision::new(1));
+        let draft = Draft::new(&facts, &rules, Moment { now, revision, seed: 0, portion: 1 });
+        for round in 0..2 {
+            for number in 0..1000 {
+                let id: AccountId = format!("nobody:{number}").parse().unwrap();
+                assert_eq!(draft.account(id), Ok(None), "round {round}");
+            }
+        }
+        assert_eq!(source.0.load(Ordering::Relaxed), 1000);
+        assert_eq!(facts.iter().count(), 1000);
+        assert_eq!(draft.key_count(), Err(Stop::Need(Fact::KeyCount)));
+    }
+
+    /// A text is parsed once, however often something looks into it.
+    #[test]
+    fn json_text_of_a_record_is_parsed_once_for_a_decision() {
+        let (facts, rules) = (Facts::default(), Rules::default());
+        let (now, revision) = (Time::from_ms(1), Revision::new(1));
+        let draft = Draft::new(&facts, &rules, Moment { now, revision, seed: 0, portion: 1 });
+        let (one, other): (Arc<str>, Arc<str>) = (r#"{"a":1}"#.into(), r#"{"a":1}"#.into());
+        let (first, is_new) = draft.parsed(&one);
+        assert!(is_new && first["a"] == 1);
+        let (again, is_new) = draft.parsed(&Arc::clone(&one));
+        assert!(!is_new && std::ptr::eq(first, again));
+        assert!(draft.parsed(&other).1);
+    }
 }

@@ -67,13 +67,19 @@ pub(super) fn end_sessions_via(
     after: SessionId,
 ) -> Result<(), Stop> {
     let mut list = draft.sessions_via(key, after)?.to_vec();
-    let is_more = draft.slice(&mut list, SESSIONS_PER_COMMIT_MAX);
+    let mut is_more = draft.slice(&mut list, SESSIONS_PER_COMMIT_MAX);
+    let mut seen = None;
     for session in &list {
+        if seen.is_some() && draft.is_slice_over() {
+            is_more = true;
+            break;
+        }
+        seen = Some(*session);
         draft.emit(Event::SessionEnded { session: *session, reason: EndReason::KeyRevoked })?;
     }
-    if let Some(last) = list.last().filter(|_| is_more) {
+    if let Some(last) = seen.filter(|_| is_more) {
         let due = draft.moment.now.plus(PAUSE);
-        draft.arm(Timer { due, what: TimerOf::EndVia(key, *last) });
+        draft.arm(Timer { due, what: TimerOf::EndVia(key, last) });
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 //!
 //! [`decide`] takes a command and the [`Facts`] it needs, climbs a ladder of refusals, and then
 //! lets [`Event`]s happen; `apply` says what each event makes of the records. A record that was
-//! not loaded is asked for ([`Stop::Need`]) and never taken for absent.
+//! not loaded is fetched from the caller's [`RecordSource`] or, where there is none, asked for
+//! ([`Stop::Need`]), and never taken for absent.
 
 mod actor;
 mod apply;
@@ -25,6 +26,7 @@ mod refusal;
 mod role_changes;
 mod rules;
 mod sessions;
+mod shelf;
 mod state;
 mod stored;
 mod tasks;
@@ -46,7 +48,7 @@ pub use data::EMPTY;
 pub use decide::{Decision, Evidence, FIRINGS_MAX, Verdict, decide, decide_timers};
 #[cfg(test)]
 pub use draft::must_replay;
-pub use draft::{AtHand, Changes, Draft, Facts, Loaded, Moment, Stop};
+pub use draft::{AtHand, Changes, Draft, Facts, Loaded, Moment, RecordSource, SliceLimit, Stop};
 pub use event::{EndReason, Event, OpenedBy};
 pub use ledger::check as check_conserved;
 pub use ledger::{
@@ -68,11 +70,11 @@ pub use tasks::{
 };
 pub use tx::{
     Ask, Call, CallAnswer, CallResult, CallState, Candidate, Challenge, ChallengeKey,
-    ChallengeState, Claim, DATA_BYTES_MAX, Done, Ending, Join, MaySubmit, MigrateAsk, Open, Order,
-    Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk,
-    REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status, Stuck, Submission, Tx,
-    TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId, WorkflowHead, WorkflowView,
-    code as challenge_code, filled as filled_ask, free_step, hidden, may_ever_submit, may_see,
-    may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
+    ChallengeState, CheckedInput, Claim, DATA_BYTES_MAX, Done, Ending, Join, MaySubmit, MigrateAsk,
+    Open, Order, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
+    QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status, Stuck, Submission,
+    Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId, WorkflowHead,
+    WorkflowView, code as challenge_code, filled as filled_ask, free_step, hidden, may_ever_submit,
+    may_see, may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

@@ -368,6 +368,13 @@ impl Refusal {
         "stopping",
     ];
 
+    /// Whether it may rest on something that ends by itself at a time, and is not what the command
+    /// names: a hold on an account, another transaction with the same value.
+    #[must_use]
+    pub const fn may_pass_with_time(&self) -> bool {
+        matches!(self, Self::InsufficientFunds(_) | Self::AlreadyOpen | Self::AccountNotEmpty(_))
+    }
+
     /// The stable code: one of [`Refusal::CODES`].
     #[must_use]
     pub fn code(&self) -> &'static str {

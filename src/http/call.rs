@@ -159,11 +159,12 @@ impl Call {
             let written = done.map_err(Problem::from).and_then(|outcome| write(outcome, revision));
             written.unwrap_or_else(|problem| Reply::problem(&problem, &instance)).into()
         };
-        let Self { api, access, idempotency, .. } = self;
+        let Self { api, route, access, idempotency, .. } = self;
         let envelope = Envelope {
             actor: access.actor,
             client,
             request,
+            route: route.pattern,
             idempotency,
             render: Box::new(render),
         };

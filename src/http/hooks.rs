@@ -78,6 +78,7 @@ pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
         actor: Actor::Hook(hook.name.clone()),
         client: Client::default(),
         request,
+        route: call.route.pattern,
         idempotency: Some(Idempotency { key: id, fingerprint }),
         render: Box::new(render),
     };

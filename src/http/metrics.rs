@@ -15,7 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::server::RoutePattern;
-use crate::app::CallFigures;
+use crate::app::{CallFigures, EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
 use crate::store::durable::{SYNC_BOUNDS_US, Stats};
 
 /// Upper bounds of the latency's buckets, in seconds: from an answer out of memory, over a commit,
@@ -32,6 +32,10 @@ pub struct Figures {
     pub queue_depth: usize,
     /// Estimated bytes of the executor's decoded records.
     pub record_cache_bytes: u64,
+    /// Their memory, in bytes.
+    pub queue_bytes: usize,
+    /// The executor's.
+    pub executor: ExecutorFigures,
     /// Live sessions.
     pub sessions: u64,
     /// Transactions that wait for an operator.
@@ -63,6 +67,11 @@ struct Request {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
     route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
 }
 
 impl Metrics {
@@ -137,7 +146,16 @@ impl fmt::Debug for LookedUp {
 
 impl Collector for LookedUp {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Figures { store, queue_depth, record_cache_bytes, sessions, stuck, calls } = (self.0)();
+        let Figures {
+            store,
+            queue_depth,
+            queue_bytes,
+            record_cache_bytes,
+            executor,
+            sessions,
+            stuck,
+            calls,
+        } = (self.0)();
         let counters = [
             ("store_commits", "Commits made durable", store.commits),
             ("store_groups", "Groups of commits: one write and one sync each", store.groups),
@@ -149,6 +167,7 @@ impl Collector for LookedUp {
             ("calls_refused", "Attempts at calls answered otherwise", calls.refused),
             ("calls_denied", "Attempts at calls answered with 401 or 403", calls.denied),
             ("calls_lost", "Attempts at calls without an answer", calls.lost),
+            ("executor_stalls", "Pieces of the executor's work over 100 ms", executor.stalls),
         ];
         for (name, help, value) in counters {
             let none = None::<&prometheus_client::metrics::exemplar::Exemplar<NoLabelSet, u64>>;
@@ -159,6 +178,7 @@ impl Collector for LookedUp {
         let gauges = [
             ("queue_depth", "Commands that wait for the executor", queue_depth as u64),
             ("record_cache_bytes", "Bytes of decoded records, estimated", record_cache_bytes),
+            ("queue_bytes", "Bytes of the commands that wait", queue_bytes as u64),
             ("sessions", "Live sessions", sessions),
             ("transactions_stuck", "Transactions that wait for an operator", stuck),
             ("calls_in_flight", "Attempts at calls on their way", calls.in_flight),
@@ -180,6 +200,7 @@ impl Collector for LookedUp {
         for (name, help, value) in gauges {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
         }
+        encode_executor(&mut encoder, &executor)?;
         let bounds = SYNC_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
         let buckets: Vec<_> = bounds.zip(store.syncs).collect();
         encoder
@@ -193,6 +214,27 @@ impl Collector for LookedUp {
     }
 }
 
+/// The times of the executor by the kind of its work: the name of a command, or `timers`.
+fn encode_executor(encoder: &mut DescriptorEncoder<'_>, executor: &ExecutorFigures) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(
+        "executor",
+        "Work of the executor, which does one thing at a time",
+        Some(&Unit::Seconds),
+        MetricType::Histogram,
+    )?;
+    for (kind, ExecutorTimes { count, sum_us, buckets }) in &executor.times {
+        let bounds = EXECUTOR_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let buckets: Vec<_> = bounds.zip(*buckets).collect();
+        family.encode_family(&Kind { kind })?.encode_histogram::<NoLabelSet>(
+            seconds(*sum_us),
+            *count,
+            &buckets,
+            None,
+        )?;
+    }
+    Ok(())
+}
+
 fn seconds(us: u64) -> f64 {
     Duration::from_micros(us).as_secs_f64()
 }
@@ -204,10 +246,16 @@ mod tests {
     #[test]
     fn what_was_measured_is_written() {
         let store = Stats { commits: 7, sync_us: 1_500_000, syncs: [1; 13], ..Stats::default() };
+        let mut buckets = [0; EXECUTOR_BOUNDS_US.len() + 1];
+        (buckets[2], buckets[10]) = (3, 1);
+        let times = ExecutorTimes { count: 4, sum_us: 250_000, buckets };
+        let executor = ExecutorFigures { stalls: 1, times: [("start", times)].into() };
         let metrics = Metrics::new(move || Figures {
             store: store.clone(),
             queue_depth: 3,
             record_cache_bytes: 17,
+            queue_bytes: 4096,
+            executor: executor.clone(),
             sessions: 11,
             stuck: 5,
             calls: CallFigures { denied: 2, ..CallFigures::default() },
@@ -225,6 +273,11 @@ mod tests {
             "abide_store_commits_total 7",
             "abide_queue_depth 3",
             "abide_record_cache_bytes 17",
+            "abide_queue_bytes 4096",
+            "abide_executor_stalls_total 1",
+            r#"abide_executor_seconds_sum{kind="start"} 0.25"#,
+            r#"abide_executor_seconds_count{kind="start"} 4"#,
+            r#"abide_executor_seconds_bucket{le="0.0001",kind="start"} 3"#,
             "abide_sessions 11",
             "abide_transactions_stuck 5",
             "abide_calls_denied_total 2",

@@ -1,6 +1,8 @@
 //! Whether the server lives, whether it is ready, and what it measures.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::Method;
@@ -24,29 +26,52 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 
 /// Whether requests can be served, and why not.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<watch::Sender<Option<&'static str>>>);
+pub struct Readiness(Arc<State>);
+
+/// Tells why something has stopped; `None`: it has not.
+type Stuck = Box<dyn Fn() -> Option<String> + Send + Sync>;
+
+struct State {
+    reason: watch::Sender<Option<&'static str>>,
+    /// Asked each time: nobody would note it who has stopped.
+    stuck: OnceLock<Stuck>,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("reason", &*self.reason.borrow()).finish_non_exhaustive()
+    }
+}
 
 impl Readiness {
     /// Not ready, for this reason.
     #[must_use]
     pub fn new(reason: &'static str) -> Self {
-        Self(Arc::new(watch::Sender::new(Some(reason))))
+        let reason = watch::Sender::new(Some(reason));
+        Self(Arc::new(State { reason, stuck: OnceLock::new() }))
     }
 
     /// Requests can be served.
     pub fn ready(&self) {
-        self.0.send_replace(None);
+        self.0.reason.send_replace(None);
     }
 
     /// Requests cannot be served any more.
     pub fn not_ready(&self, reason: &'static str) {
-        self.0.send_replace(Some(reason));
+        self.0.reason.send_replace(Some(reason));
+    }
+
+    /// Asks this too whether requests can be served, from now on. Said once.
+    pub fn watch(&self, stuck: impl Fn() -> Option<String> + Send + Sync + 'static) {
+        self.0.stuck.get_or_init(|| Box::new(stuck));
     }
 
     /// Why requests cannot be served; `None`: they can.
     #[must_use]
-    pub fn reason(&self) -> Option<&'static str> {
-        *self.0.borrow()
+    pub fn reason(&self) -> Option<Cow<'static, str>> {
+        let reason = *self.0.reason.borrow();
+        let stuck = || self.0.stuck.get().and_then(|stuck| stuck()).map(Cow::Owned);
+        reason.map(Cow::Borrowed).or_else(stuck)
     }
 }
 
@@ -90,5 +115,26 @@ fn ready(readiness: &Readiness) -> Result<Reply, Problem> {
     match readiness.reason() {
         None => Ok(Reply::json_bytes(&br#"{"status":"ready"}"#[..])),
         Some(reason) => Err(Problem::new(Code::NotReady, reason)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn server_whose_executor_stands_still_is_not_ready() {
+        let readiness = Readiness::new("it is opening the store");
+        assert_eq!(readiness.reason().as_deref(), Some("it is opening the store"));
+        let stands = Arc::new(AtomicBool::new(false));
+        let watched = Arc::clone(&stands);
+        readiness.watch(move || watched.load(Ordering::Relaxed).then(|| "it stands".to_owned()));
+        readiness.ready();
+        assert!(readiness.reason().is_none() && ready(&readiness).is_ok());
+        stands.store(true, Ordering::Relaxed);
+        assert_eq!(ready(&readiness).map_err(|problem| problem.code).err(), Some(Code::NotReady));
+        assert_eq!(readiness.clone().reason().as_deref(), Some("it stands"));
     }
 }

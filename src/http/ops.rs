@@ -1,5 +1,6 @@
 //! What operators and clients ask about the server itself.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
@@ -197,7 +198,7 @@ pub(super) struct Status {
     /// Whether it takes requests; else `reason` says why not.
     ready: bool,
     /// Why it takes none.
-    reason: Option<&'static str>,
+    reason: Option<Cow<'static, str>>,
     /// Commands that wait for the executor.
     queue_depth: usize,
     /// Whether it runs for development.

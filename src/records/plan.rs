@@ -56,7 +56,7 @@ pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError
         }
         // Read before it is written or deleted, so the old number of parts is known.
         let was_there = matches!(reader.facts.get(fact), Some(Some(_)));
-        let before = reader.parts.get(fact).copied().unwrap_or(u8::from(was_there));
+        let before = reader.parts_of(fact).unwrap_or(u8::from(was_there));
         let key = |part| Key::part(fact, part);
         match record {
             None => pack.delete_parts(key, 0..before),

@@ -1,12 +1,12 @@
 //! From the store to the facts of a decision.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 
 use super::{DecodeError, Definitions, Key, RecordCache, read_parts, value};
-use crate::engine::{Fact, Facts, Loaded, Mark, Record, TX_PAGE};
+use crate::engine::{Fact, Facts, Loaded, Mark, Record, RecordSource, SliceLimit, TX_PAGE};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
 use crate::types::Revision;
 
@@ -21,6 +21,35 @@ pub enum ReadError {
     Decode(#[from] DecodeError),
 }
 
+/// In how many parts records lie, of those that have more than one.
+type Parts = HashMap<Fact, u8, RandomState>;
+
+/// Reads from a store what a decision finds out that it needs.
+struct StoreSource {
+    store: Arc<dyn Store>,
+    view: View,
+    definitions: Arc<Definitions>,
+    parts: Arc<Mutex<Parts>>,
+}
+
+impl std::fmt::Debug for StoreSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoreSource")
+    }
+}
+
+impl RecordSource for StoreSource {
+    /// A read that fails gives nothing: the decision stops there, and [`Reader::load`] reads again
+    /// and returns the error.
+    fn fetch(&self, fact: &Fact) -> Option<Loaded> {
+        let (loaded, parts) = load(&*self.store, self.view, &self.definitions, fact).ok()?;
+        if parts > 1 {
+            self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(fact.clone(), parts);
+        }
+        Some(loaded)
+    }
+}
+
 /// Loads facts for one decision, and remembers in how many parts they lie.
 pub struct Reader<'a> {
     store: &'a dyn Store,
@@ -28,14 +57,22 @@ pub struct Reader<'a> {
     definitions: &'a Definitions,
     /// What was loaded.
     pub facts: Facts,
-    pub(super) parts: HashMap<Fact, u8, RandomState>,
+    parts: Arc<Mutex<Parts>>,
 }
 
 impl<'a> Reader<'a> {
     /// Nothing loaded yet.
     #[must_use]
     pub fn new(store: &'a dyn Store, view: View, definitions: &'a Definitions) -> Self {
-        Self { store, view, definitions, facts: Facts::default(), parts: HashMap::default() }
+        Self { store, view, definitions, facts: Facts::default(), parts: Arc::default() }
+    }
+
+    /// The same, but what a decision misses is read while it is made.
+    #[must_use]
+    pub fn fetching(self, store: Arc<dyn Store>, definitions: Arc<Definitions>) -> Self {
+        let (view, parts) = (self.view, Arc::clone(&self.parts));
+        let source = Arc::new(StoreSource { store, view, definitions, parts });
+        Self { facts: self.facts.fetching(source), ..self }
     }
 
     /// The same, with what is at hand.
@@ -44,9 +81,21 @@ impl<'a> Reader<'a> {
         Self { facts: Facts::with(at_hand), ..self }
     }
 
+    /// The same, with a limit for what may be spread over several commits.
+    #[must_use]
+    pub fn limited(self, limit: Arc<dyn SliceLimit>) -> Self {
+        Self { facts: self.facts.limited(limit), ..self }
+    }
+
+    /// In how many parts a record lies; `None`: not in more than one.
+    pub(super) fn parts_of(&self, fact: &Fact) -> Option<u8> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(fact).copied()
+    }
+
     /// What was loaded and lies in one part, as far as it may be at hand from now on.
     pub fn small(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
-        self.facts.iter().filter(|(fact, _)| !fact.is_look() && !self.parts.contains_key(fact))
+        let is_small = |fact: &Fact| !fact.is_look() && self.parts_of(fact).is_none();
+        self.facts.iter().filter(move |(fact, _)| is_small(fact))
     }
 
     /// Loads a fact.
@@ -54,18 +103,26 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`ReadError`]
     pub fn load(&mut self, fact: Fact) -> Result<(), ReadError> {
-        if let Fact::Definition(..) = fact {
-            let loaded = self.definitions.read(self.store, self.view, &fact)?;
-            self.facts.add(fact, loaded);
-            return Ok(());
-        }
-        let (loaded, parts) = read(self.store, self.view, &fact)?;
+        let (loaded, parts) = load(self.store, self.view, self.definitions, &fact)?;
         if parts > 1 {
-            self.parts.insert(fact.clone(), parts);
+            self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(fact.clone(), parts);
         }
         self.facts.add(fact, loaded);
         Ok(())
     }
+}
+
+/// Reads a record, and says in how many parts it lies.
+fn load(
+    store: &dyn Store,
+    view: View,
+    definitions: &Definitions,
+    fact: &Fact,
+) -> Result<(Loaded, u8), ReadError> {
+    if let Fact::Definition(..) = fact {
+        return Ok((definitions.read(store, view, fact)?, 1));
+    }
+    read(store, view, fact)
 }
 
 /// Reads one fact.

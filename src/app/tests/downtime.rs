@@ -20,7 +20,7 @@ const BEGIN: &str = "2030-01-07T09:30:00Z";
 async fn start(store: &Arc<Memory>, at: Time) -> House {
     let opened = opened(store.clone(), rules(), Some(at)).await;
     let house = House { app: opened.app, store: Arc::clone(store) };
-    house.run(&Actor::Nobody, Command::OpenAnonymous { profile: None }).await.unwrap();
+    house.advance(Span::ZERO).await;
     house
 }
 

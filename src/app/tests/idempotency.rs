@@ -25,6 +25,7 @@ fn envelope(house: &House, actor: &Actor, key: Option<&str>, body: &str) -> Enve
         actor: actor.clone(),
         client: Client::default(),
         request: "req".into(),
+        route: "",
         idempotency: key.map(|key| Idempotency {
             key: key.to_owned(),
             fingerprint: house.app.fingerprint("PATCH", "/v1/x", "", body.as_bytes()),

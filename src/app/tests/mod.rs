@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests")]
 
+mod bounded;
 mod calls;
 mod codes;
 mod downtime;
@@ -81,6 +82,12 @@ impl House {
     async fn on(store: Arc<Memory>, rules: Rules) -> Self {
         let opened = opened(store.clone(), rules, None).await;
         assert!(opened.set_up.is_none());
+        Self { app: opened.app, store }
+    }
+
+    /// One whose clock stands at a time.
+    async fn on_time(store: Arc<Memory>, at: Time) -> Self {
+        let opened = opened(store.clone(), rules(), Some(at)).await;
         Self { app: opened.app, store }
     }
 

@@ -351,6 +351,7 @@ impl Life {
             actor,
             client: Client::default(),
             request: "req".into(),
+            route: "",
             idempotency: Some(Idempotency { key: asked.key.clone(), fingerprint }),
             render: render(),
         };

@@ -776,7 +776,7 @@ impl Sight for Nothing {
         Err(crate::engine::Fact::KeyCount)
     }
 
-    fn value(&self, _: &str, _: &str) -> Result<Option<serde_json::Value>, crate::engine::Fact> {
+    fn value(&self, _: &str, _: &str) -> Result<Option<super::Seen<'_>>, crate::engine::Fact> {
         Err(crate::engine::Fact::KeyCount)
     }
 

@@ -38,6 +38,9 @@ impl<'v> Evaluation<'v> {
             Node::Name(name) => self.name(name),
             Node::Select(of, key) => self.select(node, of, key),
             Node::Has(of, key) => {
+                if let Some(found) = self.entry(of, key)? {
+                    return Ok(Val::Bool(!matches!(found, Val::Null)));
+                }
                 let of = self.value(of)?;
                 Ok(Val::Bool(!matches!(of.key(key)?, None | Some(Val::Null))))
             }
@@ -83,11 +86,22 @@ impl<'v> Evaluation<'v> {
 
     fn name(&mut self, name: &Arc<str>) -> Result<Val<'v>, Halt> {
         match self.sight.name(name) {
-            Some(Seen::Json(value)) => Val::seen(value),
-            Some(Seen::Made(value)) => Val::made(value, &mut self.fuel),
-            Some(Seen::Time(time)) => Ok(Val::Time(time.ms().cast_signed())),
+            Some(seen) => self.seen(seen),
             None => Err(failed(format!("there is no `{name}` here"))),
         }
+    }
+
+    fn seen(&mut self, seen: Seen<'v>) -> Result<Val<'v>, Halt> {
+        self.fuel.burn(self.sight.take_cost())?;
+        Val::of(seen, &mut self.fuel)
+    }
+
+    /// One entry of what a name stands for: most expressions look at no other.
+    fn entry(&mut self, of: &Node, key: &str) -> Result<Option<Val<'v>>, Halt> {
+        let Node::Name(name) = of else { return Ok(None) };
+        let Some(seen) = self.sight.entry(name, key) else { return Ok(None) };
+        self.fuel.burn(1)?;
+        self.seen(seen).map(Some)
     }
 
     fn truth(&mut self, node: &'v Node) -> Result<bool, Halt> {
@@ -109,6 +123,9 @@ impl<'v> Evaluation<'v> {
             if let Some(found) = part.map_err(|halt| at(of, halt))? {
                 return Ok(found);
             }
+        }
+        if let Some(found) = self.entry(of, key)? {
+            return Ok(found);
         }
         let value = self.value(of)?;
         match value.key(key).map_err(|halt| at(node, halt))? {

@@ -293,7 +293,7 @@ impl Function {
     pub(super) fn call<'v>(
         self,
         mut arguments: Vec<Val<'v>>,
-        sight: &dyn Sight,
+        sight: &'v dyn Sight,
         fuel: &mut Fuel,
     ) -> Result<Val<'v>, Halt> {
         for argument in &arguments {
@@ -338,7 +338,7 @@ impl Function {
                 other => Err(wrong(other, "a text")),
             },
             Self::Get(part) => part_of(part, &first, second.as_ref()),
-            Self::Amount => amount(&first, second.as_ref(), sight),
+            Self::Amount => amount(&first, second.as_ref(), sight, fuel),
             Self::Percent => percent(&first, second, third),
             Self::Sum | Self::SumInts => sum(self, &first, fuel),
             Self::Split => split(&first, second, third.as_ref(), sight, fuel),
@@ -351,7 +351,7 @@ impl Function {
                 let zone = third.as_ref().map(text).transpose()?;
                 later(time, text(&second.unwrap_or(Val::Null))?, zone).map(Val::Time)
             }
-            Self::Account => account(text(&first)?, sight),
+            Self::Account => account(text(&first)?, sight, fuel),
             Self::Hold => Val::made(sight.hold(text(&first)?).map_err(Halt::need)?, fuel),
             Self::Secret => match sight.secret(text(&first)?) {
                 Some(stands_for) => Ok(Val::text(stands_for)),
@@ -360,8 +360,10 @@ impl Function {
             Self::Value => {
                 let key = second.unwrap_or(Val::Null);
                 let (set, key) = (text(&first)?, text(&key)?);
-                match sight.value(set, key).map_err(Halt::need)? {
-                    Some(value) => Val::made(value, fuel),
+                let seen = sight.value(set, key).map_err(Halt::need)?;
+                fuel.burn(sight.take_cost())?;
+                match seen {
+                    Some(seen) => Val::of(seen, fuel),
                     None => third.ok_or_else(|| {
                         failed(format!("there is no value {} in {}", quoted(key), quoted(set)))
                     }),
@@ -512,17 +514,17 @@ fn amount<'v>(
     value: &Val<'_>,
     asset: Option<&Val<'_>>,
     sight: &dyn Sight,
+    fuel: &mut Fuel,
 ) -> Result<Val<'v>, Halt> {
     let amount = decimal(value)?;
     let Some(asset) = asset else { return Ok(Val::Amount(amount)) };
-    amount.of_scale(scale(text(asset)?, sight)?).map(Val::Amount).map_err(inexact)
+    amount.of_scale(scale(text(asset)?, sight, fuel)?).map(Val::Amount).map_err(inexact)
 }
 
-fn scale(asset: &str, sight: &dyn Sight) -> Result<u8, Halt> {
-    sight
-        .scale(asset)
-        .map_err(Halt::need)?
-        .ok_or_else(|| failed(format!("there is no asset {}", quoted(asset))))
+fn scale(asset: &str, sight: &dyn Sight, fuel: &mut Fuel) -> Result<u8, Halt> {
+    let scale = sight.scale(asset).map_err(Halt::need)?;
+    fuel.burn(sight.take_cost())?;
+    scale.ok_or_else(|| failed(format!("there is no asset {}", quoted(asset))))
 }
 
 fn percentage(value: &Val<'_>) -> Result<Decimal, Halt> {
@@ -614,7 +616,7 @@ fn split<'v>(
             other => Err(wrong(other, "a whole number")),
         })
         .collect();
-    let scale = asset.map(|asset| scale(text(asset)?, sight)).transpose()?;
+    let scale = asset.map(|asset| scale(text(asset)?, sight, fuel)).transpose()?;
     let parts = amount.split(&weights?, scale).map_err(|_| {
         failed(
             "only an amount that is not negative and has no more digits than its asset is split, \
@@ -628,8 +630,9 @@ fn split<'v>(
 const OF_ACCOUNT: [&str; 8] =
     ["owner", "asset", "posted", "held", "available", "frozen", "closed", "exists"];
 
-fn account<'v>(id: &str, sight: &dyn Sight) -> Result<Val<'v>, Halt> {
+fn account<'v>(id: &str, sight: &dyn Sight, fuel: &mut Fuel) -> Result<Val<'v>, Halt> {
     let seen = sight.account(id).map_err(Halt::need)?;
+    fuel.burn(sight.take_cost())?;
     let part = |key: &&str| Some((Arc::from(*key), of_account(&seen, key)?));
     let entries: BTreeMap<_, _> = OF_ACCOUNT.iter().filter_map(part).collect();
     Ok(Val::Map(Arc::new(entries)))
@@ -661,5 +664,7 @@ pub(super) fn account_part<'v>(
     let id = text(id)?;
     fuel.burn_bytes(id.len())?;
     fuel.burn(Function::Account.steps())?;
-    Ok(of_account(&sight.account(id).map_err(Halt::need)?, key))
+    let seen = sight.account(id).map_err(Halt::need)?;
+    fuel.burn(sight.take_cost())?;
+    Ok(of_account(&seen, key))
 }

@@ -219,12 +219,21 @@ pub trait Sight {
     ///
     /// # Errors
     /// The record that must be loaded first.
-    fn value(&self, set: &str, key: &str) -> Result<Option<Value>, Fact>;
+    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, Fact>;
     /// The scale of an asset; `None`: there is no such asset.
     ///
     /// # Errors
     /// The record that must be loaded first.
     fn scale(&self, asset: &str) -> Result<Option<u8>, Fact>;
+    /// One entry of what a name stands for, without making the others; `None`: ask for the name.
+    fn entry(&self, name: &str, key: &str) -> Option<Seen<'_>> {
+        let _ = (name, key);
+        None
+    }
+    /// Takes the steps that reading records and parsing what lies in them cost since the last call.
+    fn take_cost(&self) -> u32 {
+        0
+    }
     /// What stands for a secret until a request is sent; `None`: none may stand here.
     fn secret(&self, name: &str) -> Option<String> {
         let _ = name;
@@ -263,14 +272,16 @@ impl Expr {
     /// # Errors
     /// [`EvalStop`]
     pub fn eval(&self, sight: &dyn Sight) -> Result<Made, EvalStop> {
-        let value = self.value(sight);
-        value.and_then(value::Val::into_made).map_err(value::Halt::into_stop)
+        let mut room = value::Room::full();
+        let made = self.value(sight).and_then(|value| value.into_made(&mut room));
+        sight.spent(room.steps());
+        made.map_err(value::Halt::into_stop)
     }
 
-    /// What it makes, as JSON of at most `left` bytes; takes those that it needs from `left`.
-    fn json(&self, sight: &dyn Sight, left: &mut usize) -> Result<Value, EvalStop> {
+    /// What it makes, as JSON that fits into the room; takes what it needs of that.
+    fn json(&self, sight: &dyn Sight, room: &mut value::Room) -> Result<Value, EvalStop> {
         let value = self.value(sight);
-        value.and_then(|value| value.into_json(left)).map_err(value::Halt::into_stop)
+        value.and_then(|value| value.into_json(room)).map_err(value::Halt::into_stop)
     }
 
     fn value<'v>(&'v self, sight: &'v dyn Sight) -> Result<value::Val<'v>, value::Halt> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::value::RESULT_BYTES_MAX;
+use super::value::Room;
 use super::{EvalStop, Expr, Made, Scope, Sight, Type};
 use crate::engine::workflow::{DefinitionFault, Template};
 
@@ -71,8 +71,10 @@ impl Template {
             Self::Expr(expr) => expr.eval(sight),
             Self::Literal(value) => Ok(Made::Json(value.clone())),
             Self::Object(_) | Self::List(_) => {
-                let mut left = RESULT_BYTES_MAX;
-                self.json(sight, &mut left).map(Made::Json)
+                let mut room = Room::full();
+                let made = self.json(sight, &mut room).map(Made::Json);
+                sight.spent(room.steps());
+                made
             }
         }
     }
@@ -95,7 +97,7 @@ impl Template {
         }
     }
 
-    fn json(&self, sight: &dyn Sight, left: &mut usize) -> Result<Value, EvalStop> {
+    fn json(&self, sight: &dyn Sight, left: &mut Room) -> Result<Value, EvalStop> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             Self::Expr(expr) => expr.json(sight, left),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::time;
-use super::{EvalStop, Made};
+use super::{EvalStop, Made, Seen};
 use crate::engine::Fact;
 use crate::types::{Decimal, Time};
 
@@ -103,6 +103,15 @@ impl<'v> Val<'v> {
             Value::String(text) => Self::Text(Text::Seen(text)),
             Value::Array(_) | Value::Object(_) => Self::Json(value),
         })
+    }
+
+    /// What a sight shows.
+    pub(super) fn of(seen: Seen<'v>, fuel: &mut Fuel) -> Result<Self, Halt> {
+        match seen {
+            Seen::Json(value) => Self::seen(value),
+            Seen::Made(value) => Self::made(value, fuel),
+            Seen::Time(time) => Ok(Self::Time(time.ms().cast_signed())),
+        }
     }
 
     /// Something that belongs to nobody else.
@@ -298,7 +307,7 @@ impl<'v> Val<'v> {
     }
 
     /// As JSON: times and durations as text, amounts as they are written where no asset is known.
-    pub(super) fn into_json(self, left: &mut usize) -> Result<Value, Halt> {
+    pub(super) fn into_json(self, left: &mut Room) -> Result<Value, Halt> {
         Ok(match self {
             Self::Null => Value::Null,
             Self::Bool(truth) => Value::Bool(truth),
@@ -315,7 +324,7 @@ impl<'v> Val<'v> {
             Self::Span(ms) => Value::String(time::span_text(ms)),
             Self::Json(value) => copied(value, left)?,
             Self::List(elements) => {
-                let mut made = Vec::with_capacity(elements.len().min(*left));
+                let mut made = Vec::with_capacity(elements.len().min(left.bytes));
                 for element in elements.iter() {
                     take(left, ELEMENT_BYTES)?;
                     made.push(element.clone().into_json(left)?);
@@ -334,14 +343,11 @@ impl<'v> Val<'v> {
     }
 
     /// What an expression hands out.
-    pub(super) fn into_made(self) -> Result<Made, Halt> {
+    pub(super) fn into_made(self, room: &mut Room) -> Result<Made, Halt> {
         Ok(match self {
             Self::Amount(amount) => Made::Amount(amount),
             Self::Time(ms) if ms >= 0 => Made::Time(Time::from_ms(ms.cast_unsigned())),
-            other => {
-                let mut left = RESULT_BYTES_MAX;
-                Made::Json(other.into_json(&mut left)?)
-            }
+            other => Made::Json(other.into_json(room)?),
         })
     }
 }
@@ -349,15 +355,38 @@ impl<'v> Val<'v> {
 /// What a list element or an object entry counts for, beside its text.
 const ELEMENT_BYTES: usize = 4;
 
-fn take(left: &mut usize, bytes: usize) -> Result<(), Halt> {
-    *left = left
+/// What a result may still have, and how many values were copied into it.
+#[derive(Debug)]
+pub(super) struct Room {
+    bytes: usize,
+    values: usize,
+}
+
+impl Room {
+    /// The room of one result.
+    pub(super) const fn full() -> Self {
+        Self { bytes: RESULT_BYTES_MAX, values: 0 }
+    }
+
+    /// The steps that it took to fill it: each value is allocated, and its bytes are copied.
+    pub(super) fn steps(&self) -> u32 {
+        let steps = self.values + (RESULT_BYTES_MAX - self.bytes) / BYTES_A_STEP;
+        u32::try_from(steps).unwrap_or(u32::MAX)
+    }
+}
+
+fn take(left: &mut Room, bytes: usize) -> Result<(), Halt> {
+    left.bytes = left
+        .bytes
         .checked_sub(bytes)
         .ok_or_else(|| failed("the result is larger than 64 KiB; make less of it at once"))?;
+    left.values += 1;
     Ok(())
 }
 
 /// A copy that stops when it is too large.
-fn copied(value: &Value, left: &mut usize) -> Result<Value, Halt> {
+fn copied(value: &Value, left: &mut Room) -> Result<Value, Halt> {
+    left.values += 1;
     Ok(match value {
         Value::String(text) => {
             take(left, text.len())?;

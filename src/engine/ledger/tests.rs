@@ -364,6 +364,7 @@ fn evidence() -> Evidence {
         stored: [0; 32],
         address: None,
         agent: None,
+        checked: None,
     }
 }
 

@@ -180,16 +180,18 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
     let page = draft.transactions(&Fact::Txs(job.after))?.to_vec();
     let mut page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).collect();
     draft.slice(&mut page, SLICE);
-    // All are read before anything is done: a record that must be loaded has the decision begin
-    // again, and reading is cheap.
-    let mut meant = Vec::new();
-    for id in &page {
-        if draft.tx(*id)?.is_some_and(|tx| job.filter.means(tx)) {
-            meant.push(*id);
-        }
-    }
     let acting = Acting::of_system();
-    for id in &meant {
+    let (mut examined, mut last) = (0, None);
+    for id in &page {
+        if last.is_some() && draft.is_slice_over() {
+            break;
+        }
+        last = Some(*id);
+        examined += 1;
+        if draft.tx(*id)?.is_none_or(|tx| !job.filter.means(tx)) {
+            continue;
+        }
+        job.matched += 1;
         let before = draft.savepoint();
         // What one leads to is nothing that another one led to.
         draft.begin_links();
@@ -209,12 +211,10 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
             draft.back_to(before);
         }
     }
-    let count = |list: &[TxId]| u64::try_from(list.len()).unwrap_or(u64::MAX);
-    job.examined += count(&page);
-    job.matched += count(&meant);
+    job.examined += examined;
     let now = draft.moment.now;
-    let due = if let Some(last) = page.last() {
-        job.after = *last;
+    let due = if let Some(last) = last {
+        job.after = last;
         now.plus(PAUSE)
     } else {
         job.ended_at = Some(now);

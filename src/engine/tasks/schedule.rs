@@ -304,8 +304,7 @@ fn started(draft: &mut Draft<'_>, schedule: &Schedule, reference: &str) -> Resul
         ScheduleOwner::User(name) => Owner::User(draft.user_named(name)?.ok_or_else(gone)?.names()),
         ScheduleOwner::Key(id) => Owner::Key(draft.key(*id)?.ok_or_else(gone)?.names()),
     };
-    let input = Value::Object(schedule.input.clone());
-    tx::begin_scheduled(draft, &schedule.workflow, reference, input, owner, schedule.id)
+    tx::begin_scheduled(draft, &schedule.workflow, reference, &schedule.input, owner, schedule.id)
 }
 
 fn note(

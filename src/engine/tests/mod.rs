@@ -342,6 +342,7 @@ impl Life {
             stored,
             address: None,
             agent: None,
+            checked: None,
         }
     }
 

@@ -25,7 +25,7 @@ const UNDOING_BYTES_MAX: usize = 256 * 1024;
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
 /// The size of a value as compact JSON.
-fn size(value: &Value) -> usize {
+pub(super) fn size(value: &Value) -> usize {
     struct Counter(usize);
     impl std::io::Write for Counter {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -304,7 +304,7 @@ impl Walk<'_, '_> {
         if tx.pivot && !left {
             return Ok(None);
         }
-        let frame = Frame { response: Some(response), ..Frame::default() };
+        let frame = Frame { response: Some(response.into()), ..Frame::default() };
         let mut room = super::bounds::undoing_left(tx);
         let mut calls = Vec::with_capacity(step.compensate.len());
         for request in &step.compensate {
@@ -406,7 +406,7 @@ impl Walk<'_, '_> {
             return self.go_on_undoing();
         };
         let frame = Frame {
-            response: Some(response.clone()),
+            response: Some(Arc::new(response.clone())),
             key: Some(call.key.clone()),
             ..Frame::default()
         };
@@ -487,7 +487,8 @@ impl Walk<'_, '_> {
         let event =
             TxEvent::StepFailed { place: open.place, step: step.name.clone(), code: code.into() };
         self.emit(event)?;
-        let frame = Frame { response: Some(response.unwrap_or(Value::Null)), ..Frame::default() };
+        let response = Arc::new(response.unwrap_or(Value::Null));
+        let frame = Frame { response: Some(response), ..Frame::default() };
         match &step.failed {
             Some(target) => {
                 let before = self.draft.savepoint();
@@ -714,7 +715,7 @@ pub(super) fn retake(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> R
     let Purpose::Do { place } = call.purpose else { return Ok(true) };
     if let (Some(open), Some(step)) = (walk.tx()?.at(place).cloned(), definition.step(step)) {
         walk.emit(TxEvent::StepClosed { place, step: step.name.clone() })?;
-        let frame = Frame { response: Some((*response).clone()), ..Frame::default() };
+        let frame = Frame { response: Some(Arc::clone(&response)), ..Frame::default() };
         walk.proceed(step.next.as_ref(), Some(&open), open.join, &frame)?;
     }
     Ok(true)

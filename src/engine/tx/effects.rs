@@ -224,7 +224,7 @@ impl Walk<'_, '_> {
                 }
                 let mut inner = frame.clone();
                 for line in lines {
-                    inner.lines.push((name.clone(), line));
+                    inner.lines.push((name.clone(), line.into()));
                     self.effects(effects, &inner, undo)?;
                     inner.lines.pop();
                 }

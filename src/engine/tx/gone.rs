@@ -43,9 +43,14 @@ pub(in crate::engine) fn cancel_orphans(
     after: TxId,
 ) -> Result<(), Stop> {
     let mut list = draft.transactions(&page(who, after))?.to_vec();
-    let is_more = draft.slice(&mut list, TX_PAGE);
-    let mut is_left = false;
+    let mut is_more = draft.slice(&mut list, TX_PAGE);
+    let (mut is_left, mut seen) = (false, None);
     for id in &list {
+        if seen.is_some() && draft.is_slice_over() {
+            is_more = true;
+            break;
+        }
+        seen = Some(*id);
         let Some(tx) = draft.tx(*id)? else { continue };
         let is_over = tx.status.is_ended() || tx.ending.is_some() || tx.pivot;
         let code = match who {
@@ -72,9 +77,9 @@ pub(in crate::engine) fn cancel_orphans(
         walk.compensate(Status::Cancelled, code.into())?;
         walk.settle()?;
     }
-    if let Some(last) = list.last().filter(|_| is_more) {
+    if let Some(last) = seen.filter(|_| is_more) {
         let due = draft.moment.now.plus(PAUSE);
-        draft.arm(Timer { due, what: TimerOf::Orphans(who, *last) });
+        draft.arm(Timer { due, what: TimerOf::Orphans(who, last) });
     }
     if is_left {
         // At whole times: slices that leave something set one timer together.
@@ -105,16 +110,29 @@ pub(in crate::engine) fn adopt(
     // What was given is in this list no more: each slice begins at its start.
     let acted = Fact::ActedIn(session, TxId::new(0));
     let mut acted = draft.transactions(&acted)?.to_vec();
-    let acts_more = draft.slice(&mut acted, TX_PAGE);
+    let mut acts_more = draft.slice(&mut acted, TX_PAGE);
+    let mut has_begun = false;
     for id in acted {
+        if has_begun && draft.is_slice_over() {
+            acts_more = true;
+            break;
+        }
+        has_begun = true;
         let name = user.username.as_str().into();
         let user = Who { id: WhoId::User(user.id), name };
         let event = TxEvent::PersonKnown { session, user };
         draft.emit(Event::Tx { tx: id, event: Box::new(event) })?;
     }
     let mut list = draft.transactions(&Fact::TxsOf(OwnerId::Session(session), after))?.to_vec();
-    let is_more = draft.slice(&mut list, TX_PAGE);
+    let mut is_more = draft.slice(&mut list, TX_PAGE);
+    let mut seen = None;
     for id in &list {
+        if has_begun && draft.is_slice_over() {
+            is_more = true;
+            break;
+        }
+        has_begun = true;
+        seen = Some(*id);
         if draft.tx(*id)?.is_none_or(|tx| tx.owner != Owner::Anonymous(session)) {
             continue;
         }
@@ -123,7 +141,7 @@ pub(in crate::engine) fn adopt(
     }
     if is_more || acts_more {
         let due = draft.moment.now.plus(PAUSE);
-        let reached = list.last().copied().unwrap_or(after);
+        let reached = seen.unwrap_or(after);
         draft.arm(Timer { due, what: TimerOf::Adopt(session, reached) });
     }
     Ok(())

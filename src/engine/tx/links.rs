@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::checked::StartInput;
 use super::event::TxEvent;
 use super::record::{Owner, Status, Undo};
 use super::scene::{Asker, Frame, failed};
@@ -81,7 +82,7 @@ impl<'d> Walk<'_, 'd> {
         let workflow: WorkflowName =
             workflow.parse().map_err(|_| Stop::Refused(Refusal::NotFound("workflow")))?;
         let reference = self.text(start.reference, frame, "a reference")?;
-        let input = Value::Object(self.input_of(start.input, frame, "start")?);
+        let input = self.input_of(start.input, frame, "start")?;
         let owner = match start.owner {
             None => self.tx()?.owner.clone(),
             Some(owner) => match self.made(owner, frame)?.into_json() {
@@ -92,7 +93,7 @@ impl<'d> Walk<'_, 'd> {
         };
         let session = self.tx()?.session;
         let started = self.lead(|draft, acting| {
-            begin(draft, acting, (workflow, &reference), input, owner, session)
+            begin(draft, acting, (workflow, &reference), &input, owner, session)
         })?;
         undo.extend(started.map(Undo::Cancel));
         Ok(())
@@ -120,8 +121,10 @@ impl<'d> Walk<'_, 'd> {
             // Attempts are counted where a person makes them.
             return Err(Refusal::NotAllowed("a step with a one-time code is a person's").into());
         }
-        self.lead(|draft, acting| super::submit::submit(draft, acting, id, &step, &input, None))
-            .map(drop)
+        self.lead(|draft, acting| {
+            super::submit::submit(draft, acting, id, &step, &input, None, None)
+        })
+        .map(drop)
     }
 
     /// Cancels a transaction that was started by this one. What can only go forward goes on.
@@ -148,7 +151,7 @@ fn begin(
     draft: &mut Draft<'_>,
     acting: &Acting,
     (workflow, reference): (WorkflowName, &str),
-    input: Value,
+    input: &Map<String, Value>,
     owner: Owner,
     session: Option<SessionId>,
 ) -> Result<Option<TxId>, Stop> {
@@ -158,6 +161,7 @@ fn begin(
     if !lets_start(draft, &definition, &acting.actor, &owner)? {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
+    let input = StartInput::of(&definition, input);
     let (fact, record) = match referred(draft, &definition, reference, &input)? {
         Referred::Known(id) => {
             let own = draft.tx(id)?.is_some_and(|tx| tx.owner == owner);
@@ -180,7 +184,7 @@ fn begin(
     };
     // Whoever asked sees this one's failure as its workflow would: not what is hidden there.
     let definition = Arc::clone(&begin.definition);
-    let made = begin.begin(draft, input, Some((fact, record)));
+    let made = begin.begin(draft, input.stored, Some((fact, record)));
     super::access::discreet(made, &definition, &acting.actor, false).map(Some)
 }
 
@@ -189,7 +193,7 @@ pub(in crate::engine) fn begin_scheduled(
     draft: &mut Draft<'_>,
     workflow: &WorkflowName,
     reference: &str,
-    input: Value,
+    input: &Map<String, Value>,
     owner: Owner,
     schedule: ScheduleId,
 ) -> Result<TxId, Stop> {
@@ -202,6 +206,7 @@ pub(in crate::engine) fn begin_scheduled(
     if !lets_start(draft, &definition, &Actor::System, &owner)? {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
+    let input = StartInput::of(&definition, input);
     let Referred::New(fact, record) = referred(draft, &definition, reference, &input)? else {
         return Err(Refusal::ReferenceTaken.into());
     };
@@ -215,7 +220,7 @@ pub(in crate::engine) fn begin_scheduled(
         asker: Asker::system(),
         schedule: Some(schedule),
     };
-    begin.begin(draft, input, Some((fact, record)))
+    begin.begin(draft, input.stored, Some((fact, record)))
 }
 
 /// Whether a workflow may be started for an owner: by the workflow that starts it, or because the

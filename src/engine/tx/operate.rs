@@ -301,7 +301,7 @@ fn taken(
 
 /// The keys that the data has at the start in the new version and not yet here.
 fn added(walk: &Walk<'_, '_>, tx: &Tx, new: &Definition) -> Result<Map<String, Value>, Stop> {
-    let frame = Frame { input: Some((*tx.data).clone()), ..Frame::default() };
+    let frame = Frame { input: Some(Arc::clone(&tx.data)), ..Frame::default() };
     let made = walk.look(&frame, |scene| scene.make(&new.data))?;
     let Value::Object(mut data) = made.into_json() else {
         return Err(failed("the data at the start must be an object".to_owned()));

@@ -35,11 +35,11 @@ impl Asker {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Frame {
     /// The input of the step, absent properties null.
-    pub(super) input: Option<Value>,
+    pub(super) input: Option<Arc<Value>>,
     /// The submissions of a quorum.
-    pub(super) submissions: Option<Value>,
+    pub(super) submissions: Option<Arc<Value>>,
     /// What a call was answered.
-    pub(super) response: Option<Value>,
+    pub(super) response: Option<Arc<Value>>,
     /// The key of the call that was answered.
     pub(super) key: Option<Arc<str>>,
     /// Whether a request is made: what stands for secrets may be named.
@@ -47,7 +47,7 @@ pub(super) struct Frame {
     /// The challenge whose code may be named.
     pub(super) code: Option<Arc<str>>,
     /// The elements of each `each` around, the innermost last.
-    pub(super) lines: Vec<(Arc<str>, Value)>,
+    pub(super) lines: Vec<(Arc<str>, Arc<Value>)>,
 }
 
 /// What one expression sees.
@@ -60,7 +60,16 @@ pub(super) struct Scene<'s, 'd> {
     need: RefCell<Option<Fact>>,
     /// The steps that evaluations took.
     spent: Cell<u32>,
+    /// The steps that looking at records took since [`Sight::take_cost`].
+    cost: Cell<u32>,
 }
+
+/// Steps that the first look at a record costs a request: it may have to be read from the disk, so
+/// it is as dear as the evaluation of some hundred nodes.
+const RECORD_STEPS: u32 = 200;
+
+/// Bytes of JSON text that are parsed in the time of one step.
+const PARSED_BYTES_A_STEP: usize = 4;
 
 impl<'s, 'd> Scene<'s, 'd> {
     pub(super) const fn new(
@@ -69,7 +78,8 @@ impl<'s, 'd> Scene<'s, 'd> {
         asker: &'s Asker,
         frame: &'s Frame,
     ) -> Self {
-        Self { draft, tx, asker, frame, need: RefCell::new(None), spent: Cell::new(0) }
+        let (spent, cost) = (Cell::new(0), Cell::new(0));
+        Self { draft, tx, asker, frame, need: RefCell::new(None), spent, cost }
     }
 
     /// How many steps the evaluations took.
@@ -115,41 +125,95 @@ impl<'s, 'd> Scene<'s, 'd> {
         }
     }
 
-    fn session(&self) -> Value {
+    /// What lies in a record as JSON text, parsed once for each decision.
+    fn parsed(&self, json: &Arc<str>) -> &'s Value {
+        let (value, is_new) = self.draft.parsed(json);
+        if is_new {
+            self.charge(u32::try_from(json.len() / PARSED_BYTES_A_STEP).unwrap_or(u32::MAX));
+        }
+        value
+    }
+
+    /// Counts a look at a record.
+    fn look_at(&self, fact: Fact) {
+        if self.draft.is_first_look(fact) {
+            self.charge(RECORD_STEPS);
+        }
+    }
+
+    fn charge(&self, steps: u32) {
+        self.cost.set(self.cost.get().saturating_add(steps));
+    }
+
+    /// An entry of `session`.
+    fn of_session(&self, key: &str) -> Option<Seen<'_>> {
         let actor = &self.asker.actor;
         let now = self.draft.moment.now;
-        let data = match actor.session() {
-            Some(id) => self.noted(self.draft.session_data(id)).flatten().map(|data| parsed(data)),
-            None => None,
-        };
-        json!({
-            "id": actor.session().map_or_else(String::new, |id| id.to_string()),
-            "elevated": self.asker.elevated_until.is_some_and(|until| now < until),
-            "anonymous": actor.session().is_some() && actor.user().is_none(),
-            "data": data.unwrap_or_else(|| json!({})),
-            "facts": parsed(&self.asker.facts),
+        Some(match key {
+            "id" => {
+                let id = actor.session().map_or_else(String::new, |id| id.to_string());
+                Seen::Made(Value::String(id))
+            }
+            "elevated" => {
+                let is_elevated = self.asker.elevated_until.is_some_and(|until| now < until);
+                Seen::Made(Value::Bool(is_elevated))
+            }
+            "anonymous" => {
+                let is_anonymous = actor.session().is_some() && actor.user().is_none();
+                Seen::Made(Value::Bool(is_anonymous))
+            }
+            "data" => {
+                let data = actor.session().and_then(|id| {
+                    self.look_at(Fact::SessionData(id));
+                    self.noted(self.draft.session_data(id)).flatten()
+                });
+                data.map_or_else(|| Seen::Made(json!({})), |data| Seen::Json(self.parsed(data)))
+            }
+            "facts" => Seen::Json(self.parsed(&self.asker.facts)),
+            _ => return None,
         })
     }
 
-    fn owner(&self) -> Value {
-        let none = || json!({ "data": {}, "attributes": {} });
-        let Some(owner) = self.tx.owner.user() else { return none() };
-        let user = self.noted(self.draft.user(owner.id)).flatten();
-        let data = self.noted(self.draft.user_data(owner.id)).flatten();
-        json!({
-            "data": data.map_or_else(|| json!({}), |data| parsed(data)),
-            "attributes": user.map_or_else(|| json!({}), |user| parsed(&user.attributes)),
-        })
+    /// An entry of `user`: the owner of the transaction.
+    fn of_owner(&self, key: &str) -> Option<Seen<'_>> {
+        let id = self.tx.owner.user().map(|owner| owner.id);
+        let json = match key {
+            "data" => id.and_then(|id| {
+                self.look_at(Fact::UserData(id));
+                self.noted(self.draft.user_data(id)).flatten()
+            }),
+            "attributes" => id.and_then(|id| {
+                self.look_at(Fact::User(id));
+                self.noted(self.draft.user(id)).flatten().map(|user| &user.attributes)
+            }),
+            _ => return None,
+        };
+        Some(json.map_or_else(|| Seen::Made(json!({})), |json| Seen::Json(self.parsed(json))))
     }
 }
+
+/// All of what a name stands for, by its entries.
+fn whole<'e>(keys: &[&str], entry: impl Fn(&str) -> Option<Seen<'e>>) -> Value {
+    let entries = keys.iter().filter_map(|key| {
+        let value = match entry(key)? {
+            Seen::Json(value) => value.clone(),
+            Seen::Made(value) => value,
+            Seen::Time(time) => json!(time),
+        };
+        Some(((*key).to_owned(), value))
+    });
+    Value::Object(entries.collect())
+}
+
+/// The entries of `session`.
+const OF_SESSION: [&str; 5] = ["id", "elevated", "anonymous", "data", "facts"];
+
+/// The entries of `user`.
+const OF_OWNER: [&str; 2] = ["data", "attributes"];
 
 /// A refusal of an expression that failed.
 pub(super) fn failed(message: String) -> Stop {
     Stop::Refused(Refusal::ExpressionFailed(message))
-}
-
-fn parsed(json: &str) -> Value {
-    serde_json::from_str(json).unwrap_or_else(|_| json!({}))
 }
 
 /// An actor as expressions see it.
@@ -182,6 +246,18 @@ impl Sight for Scene<'_, '_> {
         self.spent.set(self.spent.get().saturating_add(steps));
     }
 
+    fn entry(&self, name: &str, key: &str) -> Option<Seen<'_>> {
+        match name {
+            "session" => self.of_session(key),
+            "user" => self.of_owner(key),
+            _ => None,
+        }
+    }
+
+    fn take_cost(&self) -> u32 {
+        self.cost.take()
+    }
+
     fn secret(&self, name: &str) -> Option<String> {
         self.frame.sends.then(|| self.stands_for(&format!("secret:{name}")))
     }
@@ -190,8 +266,8 @@ impl Sight for Scene<'_, '_> {
         let null = || Seen::Made(Value::Null);
         Some(match name {
             "data" => Seen::Json(&self.tx.data),
-            "input" => self.frame.input.as_ref().map_or_else(null, Seen::Json),
-            "response" => self.frame.response.as_ref().map_or_else(null, Seen::Json),
+            "input" => self.frame.input.as_deref().map_or_else(null, Seen::Json),
+            "response" => self.frame.response.as_deref().map_or_else(null, Seen::Json),
             "callback" if self.frame.sends => {
                 Seen::Made(json!({ "url": self.stands_for("callback") }))
             }
@@ -199,7 +275,7 @@ impl Sight for Scene<'_, '_> {
                 let id = self.frame.code.as_deref().unwrap_or_default();
                 Seen::Made(Value::String(self.stands_for(&format!("code:{id}"))))
             }
-            "submissions" => self.frame.submissions.as_ref().map_or_else(null, Seen::Json),
+            "submissions" => self.frame.submissions.as_deref().map_or_else(null, Seen::Json),
             "now" => Seen::Time(self.draft.moment.now),
             "tx.started" => Seen::Time(self.tx.started_at),
             "tx" => Seen::Made(json!({
@@ -208,8 +284,8 @@ impl Sight for Scene<'_, '_> {
                 "started": self.tx.started_at, "reference": self.tx.reference.as_deref(),
             })),
             "actor" => Seen::Made(actor(&self.asker.actor)),
-            "session" => Seen::Made(self.session()),
-            "user" => Seen::Made(self.owner()),
+            "session" => Seen::Made(whole(&OF_SESSION, |key| self.of_session(key))),
+            "user" => Seen::Made(whole(&OF_OWNER, |key| self.of_owner(key))),
             name => {
                 let line = self.frame.lines.iter().rev().find(|(line, _)| **line == *name);
                 return line.map(|(_, value)| Seen::Json(value));
@@ -219,6 +295,7 @@ impl Sight for Scene<'_, '_> {
 
     fn account(&self, id: &str) -> Result<AccountSeen, Fact> {
         let Ok(id) = id.parse::<AccountId>() else { return Ok(AccountSeen::none()) };
+        self.look_at(Fact::Account(id.clone()));
         let account = match self.draft.account(id) {
             Ok(Some(account)) => account,
             Ok(None) | Err(Stop::Refused(_)) => return Ok(AccountSeen::none()),
@@ -254,10 +331,11 @@ impl Sight for Scene<'_, '_> {
         })
     }
 
-    fn value(&self, set: &str, key: &str) -> Result<Option<Value>, Fact> {
+    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, Fact> {
         let Some(id) = ValueKey::new(set, key) else { return Ok(None) };
+        self.look_at(Fact::Value(id.clone()));
         match self.draft.value(id) {
-            Ok(value) => Ok(value.map(|json| parsed(json))),
+            Ok(value) => Ok(value.map(|json| Seen::Json(self.parsed(json)))),
             Err(Stop::Need(fact)) => Err(fact),
             Err(Stop::Refused(_)) => Ok(None),
         }
@@ -265,6 +343,7 @@ impl Sight for Scene<'_, '_> {
 
     fn scale(&self, asset: &str) -> Result<Option<u8>, Fact> {
         let Ok(code) = asset.parse::<AssetCode>() else { return Ok(None) };
+        self.look_at(Fact::Asset(code.clone()));
         match crate::engine::ledger::scale(self.draft, &code) {
             Ok(scale) => Ok(Some(scale)),
             Err(Stop::Need(fact)) => Err(fact),

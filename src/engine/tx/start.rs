@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::access::{discreet, lets_in, may_see};
+use super::checked::{CheckedInput, StartInput};
 use super::event::TxEvent;
 use super::record::{Owner, Status, Tx};
 use super::scene::{Frame, Scene, failed};
@@ -37,6 +38,7 @@ pub(in crate::engine) fn start(
     draft: &mut Draft<'_>,
     acting: &Acting,
     ask: &StartAsk,
+    checked: Option<&CheckedInput>,
 ) -> Result<Outcome, Stop> {
     let none = || Refusal::NotFound("workflow");
     let head = draft.workflow(ask.workflow.clone())?.ok_or_else(none)?;
@@ -46,9 +48,15 @@ pub(in crate::engine) fn start(
     if !lets_in(&definition.start, &acting.actor, None, &[]) {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
-    let input = Value::Object(ask.input.clone());
+    let own;
+    let input = if let Some(input) = checked.and_then(|one| one.start(&ask.workflow, version)) {
+        input
+    } else {
+        own = StartInput::of(&definition, &ask.input);
+        &own
+    };
     let reference = match &ask.reference {
-        Some(reference) => match referred(draft, &definition, reference, &input)? {
+        Some(reference) => match referred(draft, &definition, reference, input)? {
             Referred::Known(id) => {
                 let tx = draft.tx(id)?.ok_or(Refusal::ReferenceTaken)?;
                 let definition = draft.definition(tx.workflow.clone(), tx.version)?;
@@ -76,7 +84,8 @@ pub(in crate::engine) fn start(
         schedule: None,
     };
     let definition = Arc::clone(&begin.definition);
-    let id = discreet(begin.begin(draft, input, reference), &definition, &acting.actor, true)?;
+    let made = begin.begin(draft, input.stored.clone(), reference);
+    let id = discreet(made, &definition, &acting.actor, true)?;
     let view = view(draft, &acting.actor, id)?;
     Ok(Outcome::Transaction { view, created: true })
 }
@@ -98,7 +107,7 @@ impl Begin {
     pub(super) fn begin(
         self,
         draft: &mut Draft<'_>,
-        input: Value,
+        input: Result<Arc<Value>, Refusal>,
         reference: Option<(Fact, Reference)>,
     ) -> Result<TxId, Stop> {
         let Self {
@@ -111,7 +120,7 @@ impl Begin {
             asker,
             schedule,
         } = self;
-        let input = checked_input(&definition, input)?;
+        let input = input?;
         let id = TxId::new(draft.mint());
         let now = draft.moment.now;
         let mut tx = Tx {
@@ -150,7 +159,7 @@ impl Begin {
             paused: false,
             schedule,
         };
-        tx.data = Arc::new(first_data(draft, &definition, &tx, &asker, input)?);
+        tx.data = first_data(draft, &definition, &tx, &asker, input)?;
         tx.unique = unique(draft, &definition, &tx, &asker)?;
         draft.emit(crate::engine::Event::Tx {
             tx: id,
@@ -187,13 +196,11 @@ pub(super) enum Referred {
 }
 
 /// What has the reference already. The row is there for ever: a reference is never given out again.
-///
-/// Of the input what is stored is compared: not even a hash of a secret is.
 pub(super) fn referred(
     draft: &Draft<'_>,
     definition: &Definition,
     reference: &str,
-    input: &Value,
+    input: &StartInput,
 ) -> Result<Referred, Stop> {
     if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
         let message = format!("must have 1 to {REFERENCE_BYTES_MAX} bytes");
@@ -201,14 +208,10 @@ pub(super) fn referred(
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let fact = reference_fact(&definition.name, reference);
-    let stored = definition.input.as_ref().map(|schema| schema.storable(input));
-    let stored = stored.as_ref().unwrap_or(input);
-    let input = digest(&[&json::canonical(stored)]);
-    // As it was written before numbers were compared by what they count.
-    let is_as_written = |known: Digest| known == digest(&[&stored.to_string()]);
+    let (input, written) = (input.digest, input.written);
     match draft.reference(&fact)? {
         None => Ok(Referred::New(fact, Reference { tx: TxId::new(0), input })),
-        Some(known) if known.input == input || is_as_written(known.input) => {
+        Some(known) if known.input == input || known.input == written => {
             Ok(Referred::Known(known.tx))
         }
         Some(_) => Err(Refusal::ReferenceTaken.into()),
@@ -219,28 +222,6 @@ pub(super) fn referred(
 #[must_use]
 pub fn reference_fact(workflow: &WorkflowName, reference: &str) -> Fact {
     Fact::Reference(workflow.clone(), digest(&[reference]))
-}
-
-fn checked_input(definition: &Definition, input: Value) -> Result<Map<String, Value>, Refusal> {
-    let stored = match &definition.input {
-        Some(schema) => {
-            let errors = schema.check(&input).err().unwrap_or_default();
-            if !errors.is_empty() {
-                return Err(Refusal::InvalidInput(below("/input", errors)));
-            }
-            // Data like input: what is declared and absent is null, not an error to read.
-            schema.storable(&schema.completed(&input))
-        }
-        None => input,
-    };
-    match stored {
-        Value::Object(input) if definition.input.is_some() || input.is_empty() => Ok(input),
-        _ => {
-            let message = "this workflow takes no input at its start";
-            let error = FieldError::new("/input", "unknown-field", message);
-            Err(Refusal::InvalidInput(vec![error]))
-        }
-    }
 }
 
 /// The same errors, below a pointer.
@@ -256,15 +237,18 @@ fn first_data(
     definition: &Definition,
     tx: &Tx,
     asker: &super::scene::Asker,
-    input: Map<String, Value>,
-) -> Result<Value, Stop> {
-    let frame = Frame { input: Some(Value::Object(input.clone())), ..Frame::default() };
+    input: Arc<Value>,
+) -> Result<Arc<Value>, Stop> {
+    let frame = Frame { input: Some(Arc::clone(&input)), ..Frame::default() };
     let made = Scene::new(draft, tx, asker, &frame).make(&definition.data)?;
-    let Value::Object(mut data) = made.into_json() else {
+    let (Value::Object(mut data), Value::Object(entries)) = (made.into_json(), &*input) else {
         return Err(failed("the data at the start must be an object".to_owned()));
     };
-    data.extend(input);
-    Ok(Value::Object(data))
+    if data.is_empty() {
+        return Ok(input);
+    }
+    data.extend(entries.iter().map(|(key, value)| (key.clone(), value.clone())));
+    Ok(Arc::new(Value::Object(data)))
 }
 
 /// The row that keeps others with the same value out, numbers being the same by what they count.
@@ -288,7 +272,7 @@ pub(super) fn unique(
 }
 
 /// Names a text of any length.
-fn digest(parts: &[&str]) -> Digest {
+pub(super) fn digest(parts: &[&str]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_be_bytes());

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::access::{
     counts_people, discreet, is_let_in, is_operator, is_owner, lets_in, may_see, may_submit,
 };
+use super::checked::{CheckedInput, StepInput};
 use super::event::TxEvent;
 use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who};
 use super::scene::{Asker, Frame};
@@ -97,9 +98,10 @@ pub(in crate::engine) fn submit(
     name: &str,
     input: &Value,
     if_match: Option<&IfMatch>,
+    checked: Option<&CheckedInput>,
 ) -> Result<Outcome, Stop> {
     let (tx, definition) = seen(draft, acting, id, if_match)?;
-    let made = take(draft, acting, &tx, &definition, (name, input));
+    let made = take(draft, acting, &tx, &definition, (name, input, checked));
     discreet(made, &definition, &acting.actor, is_owner(&tx, &acting.actor))
 }
 
@@ -108,7 +110,7 @@ fn take(
     acting: &Acting,
     tx: &Arc<Tx>,
     definition: &Arc<Definition>,
-    (name, input): (&str, &Value),
+    (name, input, before): (&str, &Value, Option<&CheckedInput>),
 ) -> Result<Outcome, Stop> {
     let id = tx.id;
     let open = open_step(tx, name)?;
@@ -124,11 +126,13 @@ fn take(
     if open.submissions.iter().any(|submission| submission.by.id.is(&acting.actor)) {
         return Err(Refusal::AlreadyCounted.into());
     }
-    let (input, stored) = checked(step, input)?;
+    let before = before.and_then(|one| one.step(&tx.workflow, tx.version, &step.name));
+    let checked = before.cloned().unwrap_or_else(|| StepInput::of(step, input));
+    let StepInput { whole: input, stored } = checked?;
     let submission = Submission { by: who, input: stored.clone(), at: draft.moment.now };
     let collected = u32::try_from(open.submissions.len() + 1).unwrap_or(u32::MAX);
     // Only the expressions of a step with a quorum may name them.
-    let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission));
+    let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission).into());
     let frame = Frame { input: Some(input), submissions: all, ..Frame::default() };
     let asker = asker(acting);
     let mut walk = Walk::new(draft, id, Arc::clone(definition), asker, Trigger::Request);
@@ -167,7 +171,7 @@ pub(in crate::engine) fn deliver(
         return Ok(Outcome::Transaction { view, created: false });
     }
     let step = waiting_for(&tx, &definition, acting)?.step.clone();
-    let taken = submit(draft, acting, id, step.as_str(), input, None)?;
+    let taken = submit(draft, acting, id, step.as_str(), input, None, None)?;
     if let Some(message) = undated {
         let event = Box::new(TxEvent::Heard { message });
         draft.emit(Event::Tx { tx: id, event })?;
@@ -210,7 +214,7 @@ fn follow(walk: &mut Walk<'_, '_>, step: &Step, open: &Open, frame: &Frame) -> R
 }
 
 /// The input of a step: complete for expressions, and without secrets for the record.
-fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>), Refusal> {
+pub(super) fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>), Refusal> {
     let StepKind::Client { input: schema, .. } = &step.kind else {
         return Err(Refusal::StepNotOpen { open_steps: Vec::new() });
     };

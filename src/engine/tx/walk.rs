@@ -1,6 +1,5 @@
 //! The way of a transaction through its definition, within one commit.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -24,9 +23,10 @@ const CHAIN_MAX: u32 = 64;
 /// Most steps that are opened in the life of one transaction.
 const ROUNDS_MAX: u32 = 1000;
 
-/// Most steps that the expressions and effects of one way take: some tenths of a second, in which
-/// the executor does nothing else. A list of lists of lists is soon a million effects.
-const STEPS_MAX: u32 = 2_000_000;
+/// Most steps that the expressions and effects of one request take, with those of all transactions
+/// that it leads to: some 15 ms, in which the executor does nothing else. A list of lists of lists
+/// is soon a million effects.
+const STEPS_MAX: u32 = 300_000;
 
 /// What an effect counts beside its expressions.
 pub(super) const EFFECT_STEPS: u32 = 100;
@@ -53,7 +53,6 @@ pub(super) struct Walk<'a, 'd> {
     /// The step whose effects are at work.
     pub(super) at: StepName,
     chain: u32,
-    steps: Cell<u32>,
 }
 
 impl<'a, 'd> Walk<'a, 'd> {
@@ -65,7 +64,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         trigger: Trigger,
     ) -> Self {
         let at = definition.first.clone();
-        Self { draft, id, definition, asker, trigger, at, chain: 0, steps: Cell::new(0) }
+        Self { draft, id, definition, asker, trigger, at, chain: 0 }
     }
 
     /// The record as it is now.
@@ -91,15 +90,15 @@ impl<'a, 'd> Walk<'a, 'd> {
         look: impl FnOnce(&Scene<'_, 'd>) -> Result<T, Stop>,
     ) -> Result<T, Stop> {
         let scene = Scene::new(self.draft, self.tx()?, &self.asker, frame);
-        let seen = look(&scene)?;
+        let seen = look(&scene);
+        // What fails has cost as much.
         self.spend(scene.steps())?;
-        Ok(seen)
+        seen
     }
 
     /// Counts work, of which there is an end.
     pub(super) fn spend(&self, steps: u32) -> Result<(), Stop> {
-        self.steps.set(self.steps.get().saturating_add(steps));
-        if self.steps.get() > STEPS_MAX {
+        if self.draft.work(steps) > STEPS_MAX {
             return Err(super::scene::failed(format!(
                 "effects and expressions take more than {STEPS_MAX} steps, of which an effect \
                  counts {EFFECT_STEPS}; look at fewer elements at once"
@@ -112,7 +111,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     pub(super) fn turn_back(&mut self, before: Savepoint) {
         self.draft.back_to(before);
         self.chain = 0;
-        self.steps.set(0);
+        self.draft.forget_work();
     }
 
     /// Goes to a target. `from` is the step that it was reached from, when it was open; `join` the

@@ -1,0 +1,264 @@
+//! Who may have how much waiting for the executor: commands and their memory are counted in all and
+//! for each actor, so that one actor can neither fill the queue nor the memory behind it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
+use serde_json::{Map, Value};
+
+use crate::engine::{Actor, CallResult, Command, DataChange, Repair};
+
+/// Maximum memory of all commands that wait, in bytes: some hundreds of the largest bodies, decoded.
+const BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Maximum memory of the commands of one actor that wait: an eighth of all.
+const ACTOR_BYTES_MAX: usize = BYTES_MAX / 8;
+
+/// Maximum number of commands of one actor that wait: an eighth of the queue.
+const ACTOR_COMMANDS_MAX: usize = super::queue::QUEUE_MAX / 8;
+
+/// What clients may have of all; the rest is for the server's own commands.
+const CLIENTS_BYTES_MAX: usize = BYTES_MAX / 4 * 3;
+
+/// Memory of a command without what a client sends along, in bytes.
+const COMMAND_BYTES: usize = 2 * 1024;
+
+/// Memory of a JSON value where it lies, in bytes.
+const VALUE_BYTES: usize = size_of::<Value>();
+
+/// Memory of a node of an object's tree, and how many entries share one at least.
+const NODE_BYTES: usize = 640;
+const NODE_ENTRIES: usize = 6;
+
+/// Memory of an operation of a JSON patch without its value, in bytes.
+const OPERATION_BYTES: usize = 256;
+
+/// How many times its source a compiled definition is.
+const DEFINITION_TIMES: usize = 16;
+
+/// By whom commands are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Payer {
+    User(u128),
+    Session(u128),
+    Key(u128),
+    /// Without a token: by address.
+    Address(u64),
+    Hook(u64),
+}
+
+/// What one actor has waiting.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    commands: usize,
+    bytes: usize,
+}
+
+/// Counts what waits.
+#[derive(Debug)]
+pub(super) struct Admission {
+    hasher: RandomState,
+    bytes: AtomicUsize,
+    shares: Mutex<HashMap<Payer, Share, RandomState>>,
+}
+
+/// A place among what waits, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Permit {
+    admission: Arc<Admission>,
+    payer: Option<Payer>,
+    bytes: usize,
+}
+
+impl Admission {
+    pub(super) fn new() -> Self {
+        let hasher = RandomState::new();
+        Self { hasher, bytes: AtomicUsize::new(0), shares: Mutex::default() }
+    }
+
+    /// Memory of what waits, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Admits a command; `None`: it would be too much, of its actor or of all.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        actor: &Actor,
+        address: Option<&str>,
+        command: &Command,
+    ) -> Option<Permit> {
+        let bytes = weight(command);
+        let payer = self.payer(actor, address);
+        let most = if payer.is_some() { CLIENTS_BYTES_MAX } else { BYTES_MAX };
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Gives back what it has taken, where it is refused.
+        let mut permit = Permit { admission: Arc::clone(self), payer: None, bytes };
+        if before > 0 && before.saturating_add(bytes) > most {
+            return None;
+        }
+        if let Some(payer) = payer {
+            let mut shares = self.shares();
+            let share = shares.entry(payer).or_default();
+            let is_too_much = share.commands >= ACTOR_COMMANDS_MAX
+                || share.commands > 0 && share.bytes.saturating_add(bytes) > ACTOR_BYTES_MAX;
+            if is_too_much {
+                return None;
+            }
+            share.commands += 1;
+            share.bytes += bytes;
+            permit.payer = Some(payer);
+        }
+        Some(permit)
+    }
+
+    fn shares(&self) -> MutexGuard<'_, HashMap<Payer, Share, RandomState>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn payer(&self, actor: &Actor, address: Option<&str>) -> Option<Payer> {
+        match actor {
+            Actor::System | Actor::Workflow(..) => None,
+            Actor::Nobody => Some(Payer::Address(self.hasher.hash_one(address))),
+            Actor::Hook(hook) => Some(Payer::Hook(self.hasher.hash_one(hook))),
+            Actor::Key(key) => Some(Payer::Key(key.key.id.bits())),
+            Actor::Session(session) => Some(match &session.user {
+                Some(user) => Payer::User(user.id.bits()),
+                None => Payer::Session(session.session.bits()),
+            }),
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        let Some(payer) = self.payer else { return };
+        let mut shares = self.admission.shares();
+        if let Some(share) = shares.get_mut(&payer) {
+            share.commands = share.commands.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(self.bytes);
+            if share.commands == 0 {
+                shares.remove(&payer);
+            }
+        }
+    }
+}
+
+/// Memory of a command, in bytes, as far as a client decides how much it is.
+pub(super) fn weight(command: &Command) -> usize {
+    let sent = match command {
+        Command::Start(ask) => object(&ask.input),
+        Command::Submit { input, .. } | Command::Deliver { input, .. } => value(input),
+        Command::CallBack { body, .. } => value(body),
+        Command::PutValue { value: put, .. } => value(put),
+        Command::ChangeFacts { patch, .. } => object(patch),
+        Command::ChangeSessionData { change, .. } | Command::ChangeUserData { change, .. } => {
+            data_change(change)
+        }
+        Command::EndCall { result, .. } => match &**result {
+            CallResult::Answered { headers, body, .. } => value(headers) + value(body),
+            _ => 0,
+        },
+        Command::PutStored { data, .. }
+        | Command::Repair { repair: Repair::Replace { data }, .. } => object(data),
+        Command::CreateSchedule(ask) => object(&ask.input),
+        Command::Publish { source, .. } => source.len() * DEFINITION_TIMES,
+        Command::PostTransfers { transfers } => transfers.len() * COMMAND_BYTES,
+        _ => 0,
+    };
+    COMMAND_BYTES + sent
+}
+
+fn data_change(change: &DataChange) -> usize {
+    match change {
+        DataChange::Replace(data) => object(data),
+        DataChange::Merge(patch) => value(patch),
+        DataChange::Patch(patch) => {
+            let of = |operation: &json_patch::PatchOperation| match operation {
+                json_patch::PatchOperation::Add(add) => value(&add.value),
+                json_patch::PatchOperation::Replace(replace) => value(&replace.value),
+                json_patch::PatchOperation::Test(test) => value(&test.value),
+                _ => 0,
+            };
+            patch.0.iter().map(|operation| OPERATION_BYTES + of(operation)).sum()
+        }
+    }
+}
+
+fn object(entries: &Map<String, Value>) -> usize {
+    let texts = entries.iter().map(|(key, of)| key.len() + value(of));
+    entries.len().div_ceil(NODE_ENTRIES) * NODE_BYTES + texts.sum::<usize>()
+}
+
+fn value(json: &Value) -> usize {
+    VALUE_BYTES
+        + match json {
+            Value::String(text) => text.len(),
+            Value::Array(elements) => elements.iter().map(value).sum(),
+            Value::Object(entries) => object(entries),
+            _ => 0,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::engine::StoredKey;
+
+    fn put(data: Value) -> Command {
+        let Value::Object(data) = data else { unreachable!("an object is put") };
+        let key = StoredKey::new("k").unwrap();
+        Command::PutStored { key, data, idle: None, user: None }
+    }
+
+    #[test]
+    fn command_weighs_what_it_is_decoded() {
+        let ones = put(json!({ "list": vec![1; 32_000] }));
+        let weight = weight(&ones);
+        assert!((1_000_000..1_100_000).contains(&weight), "64 KB of text are 1 MB: {weight}");
+    }
+
+    #[test]
+    fn actor_that_has_its_share_waiting_is_refused_and_others_are_not() {
+        let admission = Arc::new(Admission::new());
+        let command = put(json!({}));
+        let admit = |address| admission.admit(&Actor::Nobody, Some(address), &command);
+        let held: Vec<_> = std::iter::from_fn(|| admit("192.0.2.1")).collect();
+        assert_eq!(held.len(), ACTOR_COMMANDS_MAX);
+        assert!(admit("192.0.2.2").is_some());
+        drop(held);
+        assert!(admit("192.0.2.1").is_some());
+        assert_eq!(admission.bytes(), 0);
+        assert!(admission.shares().is_empty());
+    }
+
+    #[test]
+    fn waiting_commands_are_bounded_by_bytes_for_an_actor_and_for_all() {
+        let admission = Arc::new(Admission::new());
+        let large = put(json!({ "text": "x".repeat(1024 * 1024) }));
+        let mut held = Vec::new();
+        let fill = |address: &str, held: &mut Vec<Permit>| {
+            let before = held.len();
+            let admit = || admission.admit(&Actor::Nobody, Some(address), &large);
+            held.extend(std::iter::from_fn(admit));
+            held.len() - before
+        };
+        assert_eq!(fill("192.0.2.1", &mut held), 7);
+        for other in 2..100 {
+            fill(&format!("192.0.2.{other}"), &mut held);
+        }
+        assert!(admission.bytes() <= CLIENTS_BYTES_MAX);
+        assert_eq!(fill("192.0.2.200", &mut held), 0);
+        // The server's own go on.
+        assert!(admission.admit(&Actor::System, None, &large).is_some());
+        drop(held);
+        assert_eq!(fill("192.0.2.200", &mut Vec::new()), 7);
+    }
+}

@@ -1,0 +1,185 @@
+//! Watches the executor: what it works on, for how long, and whether it still moves.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A piece of the executor's work that takes longer is logged and counted: it should take no more
+/// than a fifth of this, whatever is asked for, so what comes here is a fault or a slow machine.
+const STALL: Duration = Duration::from_millis(100);
+
+/// With something to do and nothing done for so long, the server is not ready: somebody else should
+/// get the traffic.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// Upper bounds of the buckets of the executor's times, in microseconds: from a decision on records
+/// in memory to a stall.
+pub const EXECUTOR_BOUNDS_US: [u64; 10] =
+    [20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000, 100_000];
+
+/// Number of pieces of one kind of work, and how long they took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecutorTimes {
+    /// How many there were.
+    pub count: u64,
+    /// How long they took together, in microseconds.
+    pub sum_us: u64,
+    /// How many took no longer than each of [`EXECUTOR_BOUNDS_US`], and longer than the one before;
+    /// the last: longer than all.
+    pub buckets: [u64; EXECUTOR_BOUNDS_US.len() + 1],
+}
+
+/// What is measured of the executor.
+#[derive(Clone, Debug, Default)]
+pub struct ExecutorFigures {
+    /// Pieces of work that took longer than 100 ms.
+    pub stalls: u64,
+    /// Times of each kind of work: the name of the command, or `timers`, `sweep`, `move-clock`.
+    pub times: BTreeMap<&'static str, ExecutorTimes>,
+}
+
+/// A piece of work of the executor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    /// The kind of work: the name of the command, or `timers`.
+    pub(super) kind: &'static str,
+    /// The route of the request; empty: it is the server's own.
+    pub(super) route: &'static str,
+}
+
+/// Knows what the executor does.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    origin: Instant,
+    /// When something was begun, was done, or came while nothing waited; milliseconds since the
+    /// origin.
+    moved_ms: AtomicU64,
+    stalls: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The piece that is worked on now.
+    current: Option<Piece>,
+    times: BTreeMap<&'static str, ExecutorTimes>,
+}
+
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        Self {
+            origin: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that the executor has moved, or that something came while nothing waited for it.
+    pub(super) fn note_move(&self, now: Instant) {
+        let ms = now.saturating_duration_since(self.origin).as_millis();
+        self.moved_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A piece of work begins.
+    pub(super) fn begin(&self, piece: Piece, now: Instant) {
+        self.state().current = Some(piece);
+        self.note_move(now);
+    }
+
+    /// The piece of work that was begun has been done, and took so long.
+    pub(super) fn end(&self, piece: Piece, request: &str, now: Instant, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        {
+            let mut state = self.state();
+            state.current = None;
+            let times = state.times.entry(piece.kind).or_default();
+            times.count += 1;
+            times.sum_us = times.sum_us.saturating_add(micros);
+            let bucket = EXECUTOR_BOUNDS_US.partition_point(|bound| *bound < micros);
+            times.buckets[bucket] += 1;
+        }
+        self.note_move(now);
+        if took > STALL {
+            self.stalls.fetch_add(1, Ordering::Relaxed);
+            let Piece { kind, route } = piece;
+            let took_ms = micros / 1000;
+            tracing::warn!(parent: None, kind, route, request, took_ms, "executor stalled");
+        }
+    }
+
+    /// Why the executor does not move, if it has had something to do for too long; `waiting`: how
+    /// many commands wait.
+    pub(super) fn stuck(&self, waiting: usize, now: Instant) -> Option<String> {
+        let current = self.state().current;
+        if current.is_none() && waiting == 0 {
+            return None;
+        }
+        let moved = self.origin + Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+        let still = now.saturating_duration_since(moved);
+        if still <= STUCK {
+            return None;
+        }
+        let on = match current {
+            Some(Piece { kind, route: "" }) => format!("on `{kind}`"),
+            Some(Piece { kind, route }) => format!("on `{kind}` ({route})"),
+            None => "on nothing".to_owned(),
+        };
+        let seconds = still.as_secs();
+        Some(format!("the executor works {on} for {seconds} s, and {waiting} commands wait"))
+    }
+
+    pub(super) fn figures(&self) -> ExecutorFigures {
+        let stalls = self.stalls.load(Ordering::Relaxed);
+        ExecutorFigures { stalls, times: self.state().times.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Piece = Piece { kind: "start", route: "/v1/transactions" };
+
+    #[test]
+    fn stall_is_counted_and_every_piece_is_measured() {
+        let watchdog = Watchdog::new();
+        let now = Instant::now();
+        for took_ms in [0, 3, 100, 101] {
+            watchdog.begin(START, now);
+            watchdog.end(START, "req_1", now, Duration::from_millis(took_ms));
+        }
+        let figures = watchdog.figures();
+        assert_eq!(figures.stalls, 1);
+        let times = figures.times["start"];
+        assert_eq!((times.count, times.sum_us), (4, 204_000));
+        assert_eq!(times.buckets, [1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 1]);
+    }
+
+    #[test]
+    fn executor_is_stuck_only_while_something_waits_and_nothing_moves() {
+        let watchdog = Watchdog::new();
+        let after = |ms| watchdog.origin + Duration::from_millis(ms);
+        // Nobody wants anything, however long.
+        assert_eq!(watchdog.stuck(0, after(60_000)), None);
+        // Something came just now.
+        watchdog.note_move(after(60_000));
+        assert_eq!(watchdog.stuck(1, after(65_000)), None);
+        let reason = watchdog.stuck(1, after(65_001));
+        let expected = "the executor works on nothing for 5 s, and 1 commands wait";
+        assert_eq!(reason.as_deref(), Some(expected));
+        watchdog.begin(START, after(65_100));
+        assert_eq!(watchdog.stuck(3, after(70_100)), None);
+        let reason = watchdog.stuck(3, after(72_200));
+        let expected =
+            "the executor works on `start` (/v1/transactions) for 7 s, and 3 commands wait";
+        assert_eq!(reason.as_deref(), Some(expected));
+        watchdog.end(START, "", after(72_300), Duration::from_millis(7_200));
+        assert_eq!(watchdog.stuck(0, after(99_000)), None);
+    }
+}

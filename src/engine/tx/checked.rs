@@ -1,0 +1,135 @@
+//! Inputs against the schemas of a workflow: they can be checked before the command's turn, since a
+//! version of a workflow never changes.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::bounds::{DATA_BYTES_MAX, size};
+use super::start::{below, digest};
+use super::submit::checked;
+use crate::engine::workflow::{Definition, Step};
+use crate::engine::{Digest, FieldError, Refusal, json};
+use crate::types::{StepName, WorkflowName};
+
+/// An input and what its schema makes of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckedInput {
+    workflow: WorkflowName,
+    version: u32,
+    checked: Checked,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Checked {
+    Start(StartInput),
+    Step(StepName, Result<StepInput, Refusal>),
+}
+
+/// The input of a start.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StartInput {
+    /// What is compared where the reference was used before: not even a hash of a secret is in it.
+    pub(super) digest: Digest,
+    /// The same, as it was written before numbers were compared by what they count.
+    pub(super) written: Digest,
+    /// An object with null for each declared property that is absent, without what is never stored.
+    pub(super) stored: Result<Arc<Value>, Refusal>,
+}
+
+/// The input of a step.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct StepInput {
+    /// For expressions: complete.
+    pub(super) whole: Arc<Value>,
+    /// For the record: without secrets.
+    pub(super) stored: Arc<Value>,
+}
+
+impl CheckedInput {
+    /// Checks the input of a start with this version of the workflow.
+    #[must_use]
+    pub fn of_start(definition: &Definition, version: u32, input: &Map<String, Value>) -> Self {
+        let checked = Checked::Start(StartInput::of(definition, input));
+        Self { workflow: definition.name.clone(), version, checked }
+    }
+
+    /// Checks the input of a step in this version of the workflow; `None`: it has no such step.
+    #[must_use]
+    pub fn of_step(
+        definition: &Definition,
+        version: u32,
+        step: &str,
+        input: &Value,
+    ) -> Option<Self> {
+        let step = definition.steps.iter().find(|one| one.name.as_str() == step)?;
+        let checked = Checked::Step(step.name.clone(), StepInput::of(step, input));
+        Some(Self { workflow: definition.name.clone(), version, checked })
+    }
+
+    /// What was checked for a start with this version.
+    pub(super) fn start(&self, workflow: &WorkflowName, version: u32) -> Option<&StartInput> {
+        match &self.checked {
+            Checked::Start(input) if self.workflow == *workflow && self.version == version => {
+                Some(input)
+            }
+            _ => None,
+        }
+    }
+
+    /// What was checked for a step in this version.
+    pub(super) fn step(
+        &self,
+        workflow: &WorkflowName,
+        version: u32,
+        step: &StepName,
+    ) -> Option<&Result<StepInput, Refusal>> {
+        match &self.checked {
+            Checked::Step(name, input)
+                if self.workflow == *workflow && self.version == version && name == step =>
+            {
+                Some(input)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl StartInput {
+    /// Checks the input of a start.
+    pub(super) fn of(definition: &Definition, input: &Map<String, Value>) -> Self {
+        let input = Value::Object(input.clone());
+        let storable = definition.input.as_ref().map(|schema| schema.storable(&input));
+        let stored = storable.as_ref().unwrap_or(&input);
+        let written = digest(&[&stored.to_string()]);
+        let digest = digest(&[&json::canonical(stored)]);
+        // Its size first: what is too large may take long to check.
+        if size(stored) > DATA_BYTES_MAX {
+            let what = "the data of a transaction";
+            let refusal = Refusal::TooLarge { what, bytes_max: DATA_BYTES_MAX };
+            return Self { digest, written, stored: Err(refusal) };
+        }
+        Self { digest, written, stored: fitting(definition, input) }
+    }
+}
+
+fn fitting(definition: &Definition, input: Value) -> Result<Arc<Value>, Refusal> {
+    if let Some(schema) = &definition.input {
+        schema.check(&input).map_err(|errors| Refusal::InvalidInput(below("/input", errors)))?;
+        // Data like input: what is declared and absent is null, not an error to read.
+        return Ok(Arc::new(schema.storable(&schema.completed(&input))));
+    }
+    if input.as_object().is_some_and(Map::is_empty) {
+        return Ok(Arc::new(input));
+    }
+    let message = "this workflow takes no input at its start";
+    Err(Refusal::InvalidInput(vec![FieldError::new("/input", "unknown-field", message)]))
+}
+
+impl StepInput {
+    /// Checks the input of a step.
+    pub(super) fn of(step: &Step, input: &Value) -> Result<Self, Refusal> {
+        let (whole, stored) = checked(step, input)?;
+        Ok(Self { whole: Arc::new(whole), stored })
+    }
+}
