@@ -414,6 +414,8 @@ impl Executor {
                 (End::Fresh(Box::new(Err(refusal)), self.last), self.store.durable_at(self.last))
             }
         };
+        // What is over waits no more: the next one of its actor may come with the answer.
+        drop(job.permit.take());
         let Job { render, reply, .. } = *job;
         // Told when it is durable. Whoever asked may be gone: what was taken happens all the same.
         receipt.then(move |durable| drop(reply.send(Done { end, durable, render })));
