@@ -223,7 +223,12 @@ impl<'a> From<&'a Tx> for TxV2<'a> {
     }
 }
 
-impl TxV2<'_> {
+impl<'a> TxV2<'a> {
+    /// The same without what may be large, as [`TxV1::outline`].
+    pub(super) fn outline(self) -> TxV1<'a> {
+        self.tx.outline()
+    }
+
     pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
         let mut tx = self.tx.thaw(fact)?;
         for CallAnswerV1 { number, status, body } in self.answers {

@@ -364,7 +364,11 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
 /// # Errors
 /// [`DecodeError`]
 pub fn decode_outline(fact: &Fact, bytes: &[u8]) -> Result<Tx, DecodeError> {
-    read::<TxV1>(fact, 1, bytes, RECORD_BYTES_MAX)?.outline().thaw(fact)
+    let tx = match bytes.first() {
+        Some(2) => read::<TxV2>(fact, 2, bytes, RECORD_BYTES_MAX)?.outline(),
+        _ => read::<TxV1>(fact, 1, bytes, RECORD_BYTES_MAX)?.outline(),
+    };
+    tx.thaw(fact)
 }
 
 /// Reads the record of a fact.

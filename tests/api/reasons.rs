@@ -92,6 +92,9 @@ async fn operators_see_what_a_service_answered() {
         assert_eq!(call["answer"], json!({ "status": number, "body": body }), "{call}");
         let call = &shown(&alice, &tx).await["calls"][0];
         assert_eq!((&call["last"], call.get("answer")), (&json!(status[..3]), None));
+        // Lists read it too.
+        let list = admin.get("/v1/transactions?status=stuck").await.ok().json();
+        assert_eq!(list["items"][0]["id"], json!(tx));
     }
 }
 
