@@ -1,5 +1,6 @@
 //! What the HTTP layer asks of this one, and what it is answered.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -120,6 +121,9 @@ pub struct Settings {
     pub hooks: Vec<Hook>,
     /// The memory that all of it may take.
     pub memory: MemoryBudget,
+    /// Names of the secrets that definitions may name, as [`crate::types::secret_name`] writes
+    /// them; `None`: nothing is known of them, and nobody is warned.
+    pub secret_names: Option<BTreeSet<String>>,
     /// The clock stands at this time and moves only when it is advanced: for scenarios of
     /// workflows, in which a minute is a minute however busy the machine is.
     pub stands_at: Option<Time>,

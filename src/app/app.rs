@@ -1,5 +1,6 @@
 //! The application as a whole: how it starts, what it answers, how it ends.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub struct App {
     pub(super) memory: MemoryBudget,
     pub(super) places: Places,
     pub(super) hooks: Vec<Hook>,
+    pub(super) secret_names: Option<BTreeSet<String>>,
     pub(super) feed: Arc<Feed>,
     pub(super) bell: Arc<super::bell::Bell>,
     dev: bool,
@@ -76,8 +78,16 @@ impl App {
         secret: Secret,
         settings: Settings,
     ) -> Result<Opened, OpenError> {
-        let Settings { rules, dev, password_cost, admin_password, hooks, memory, stands_at } =
-            settings;
+        let Settings {
+            rules,
+            dev,
+            password_cost,
+            admin_password,
+            hooks,
+            secret_names,
+            memory,
+            stands_at,
+        } = settings;
         let clock = Arc::new(match stands_at {
             Some(at) => Clock::standing(at),
             None => open_clock(&*store)?,
@@ -121,6 +131,7 @@ impl App {
             memory,
             places: Places::default(),
             hooks,
+            secret_names,
             feed,
             bell,
             dev,

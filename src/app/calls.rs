@@ -31,7 +31,7 @@ use crate::engine::{
 use crate::outbound::{Client, Failure, Reply, Request, Target};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order as Direction, PAGE_ROWS_MAX, View};
-use crate::types::{Time, TxId};
+use crate::types::{Time, TxId, secret_name};
 
 /// Calls that wait in memory for their turn; what is due beyond that waits in the store.
 const WAITING_MAX: usize = 50_000;
@@ -656,7 +656,7 @@ impl Sender {
     fn request(&self, order: &Order) -> Result<Request, String> {
         let settings = &self.settings;
         let known = |what: &str| match what.split_once(':') {
-            Some(("secret", name)) => settings.secrets.get(name).cloned(),
+            Some(("secret", name)) => settings.secrets.get(&secret_name(name)).cloned(),
             Some(("code", _)) => order.code.clone(),
             None if what == "callback" => {
                 Some(format!("{}/v1/callbacks/{}", settings.public_url, order.callback))

@@ -29,13 +29,24 @@ impl Secret {
     /// [`OpenError::File`]; [`OpenError::Refused`] when the file is not what this made, or others
     /// may read it.
     pub fn load_or_create(dir: &Path) -> Result<Self, OpenError> {
+        if let Some(secret) = Self::load(dir)? {
+            return Ok(secret);
+        }
+        let path = dir.join(FILE);
+        let fail = |source| OpenError::File { path: path.display().to_string(), source };
+        Self::create(dir, &path).map_err(fail)
+    }
+
+    /// Reads `DIR/secret`; `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`Secret::load_or_create`].
+    pub fn load(dir: &Path) -> Result<Option<Self>, OpenError> {
         let path = dir.join(FILE);
         let fail = |source| OpenError::File { path: path.display().to_string(), source };
         let file = match File::open(&path) {
             Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Self::create(dir, &path).map_err(fail);
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(fail(error)),
         };
         let refuse = |what: &str| Err(OpenError::Refused(format!("{}: {what}", path.display())));
@@ -45,7 +56,7 @@ impl Secret {
         let mut bytes = Vec::new();
         file.take(33).read_to_end(&mut bytes).map_err(fail)?;
         match bytes.try_into() {
-            Ok(bytes) => Ok(Self(bytes)),
+            Ok(bytes) => Ok(Some(Self(bytes))),
             Err(_) => refuse("it does not have 32 bytes; put the file of this data directory back"),
         }
     }

@@ -15,14 +15,15 @@ const EXAMINED_MAX: usize = 2000;
 /// Something that a definition names and is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
-    /// `unknown-account`, `unknown-role` or `unknown-workflow`.
+    /// `unknown-account`, `unknown-workflow`, `unknown-secret`, `unknown-hook` or `unknown-role`.
     pub code: &'static str,
     /// In words.
     pub message: String,
 }
 
 impl App {
-    /// The accounts, roles and workflows that a definition names and that are not there yet.
+    /// Returns the accounts, workflows, secrets, hooks and roles that a definition names and that do
+    /// not exist yet.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -44,11 +45,41 @@ impl App {
                 found.push(Unknown { code: "unknown-workflow", message });
             }
         }
+        found.extend(self.unknown_secrets(definition));
         for role in self.roles_of_nobody(definition)? {
             let message = format!("nobody has the role `{role}` yet");
             found.push(Unknown { code: "unknown-role", message });
         }
         Ok(found)
+    }
+
+    fn unknown_secrets(&self, definition: &Definition) -> Vec<Unknown> {
+        let Some(known) = &self.secret_names else { return Vec::new() };
+        let mut found = Vec::new();
+        for name in definition.secrets() {
+            if known.contains(&name) {
+                continue;
+            }
+            let message = if self.hooks.iter().any(|hook| hook.secret == name) {
+                format!(
+                    "the secret `{name}` is a hook's, and no definition may send it; a request that names it is not sent"
+                )
+            } else {
+                format!(
+                    "there is no secret `{name}` (ABIDE_SECRET_{name}, or `{name}` in the table [secrets]); until there is, a request that names it is not sent"
+                )
+            };
+            found.push(Unknown { code: "unknown-secret", message });
+        }
+        for name in definition.hooks() {
+            if !self.hooks.iter().any(|hook| hook.name == *name) {
+                let message = format!(
+                    "there is no hook `{name}` ([hooks.{name}] in the file of settings); until there is, it submits nothing"
+                );
+                found.push(Unknown { code: "unknown-hook", message });
+            }
+        }
+        found
     }
 
     fn is_absent(&self, fact: &Fact) -> Result<bool, Refusal> {

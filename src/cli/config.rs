@@ -88,6 +88,8 @@ pub struct Config {
     pub egress: Egress,
     /// What calls may cost, and what they carry.
     pub calls: CallSettings,
+    /// Settings that are valid and probably a mistake, for people.
+    pub warnings: Vec<String>,
 }
 
 impl Config {
@@ -141,6 +143,7 @@ impl Config {
             hooks: settings.hooks().to_vec(),
             egress: egress(settings, dev)?,
             calls: calls(settings, listen)?,
+            warnings: warnings(settings),
         })
     }
 
@@ -395,6 +398,19 @@ fn tls(settings: &Settings) -> Result<Option<TlsFiles>, String> {
         (Some(_), None) => Err("tls_cert is set but tls_key is not; https needs both".to_owned()),
         (None, Some(_)) => Err("tls_key is set but tls_cert is not; https needs both".to_owned()),
     }
+}
+
+fn warnings(settings: &Settings) -> Vec<String> {
+    let Some(given) = settings.get("log") else { return Vec::new() };
+    let unknown = LogConfig::unknown_targets(&given.text);
+    let warning = |target: &str| {
+        format!(
+            "{}: {target:?} is no level, so it is read as a module, which logs nothing here; levels \
+             are error, warn, info, debug and trace",
+            given.origin.describe("log")
+        )
+    };
+    unknown.into_iter().map(warning).collect()
 }
 
 fn log(settings: &Settings) -> Result<LogConfig, String> {

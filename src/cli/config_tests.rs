@@ -12,16 +12,18 @@ fn check(flags: Flags, variables: &[(&str, &str)], file: &str) -> Result<(Config
     let path = dir.path().join("abide.toml");
     std::fs::write(&path, file).unwrap();
     let flags = Flags { config: Some(path), ..flags };
+    let all: Vec<(OsString, OsString)> =
+        variables.iter().map(|(name, text)| (name.into(), text.into())).collect();
     let variable = |name: &str| {
         let found = variables.iter().find(|(known, _)| *known == name);
         found.map(|(_, text)| OsString::from(*text))
     };
-    let settings = Settings::gather(&flags, variable)
+    let settings = Settings::gather(&flags, variable, all.into_iter())
         .map_err(|error| error.replace(&dir.path().display().to_string(), "DIR"))?;
     let config = Config::check(&settings)
         .map_err(|error| error.replace(&dir.path().display().to_string(), "DIR"))?;
     let shown = settings.show(&config.effective());
-    Ok((config, shown))
+    Ok((config, shown.replace(&dir.path().display().to_string(), "DIR")))
 }
 
 fn flags(listen: &str) -> Flags {
@@ -144,4 +146,45 @@ fn memory_budget_takes_units_and_a_least_size() {
     }
     let file = check(Flags::default(), &[], "memory_max = \"1GiB\"").unwrap().0;
     assert_eq!(file.memory.bytes(), 1024 * MIB);
+}
+
+const HOOKS: &str = "[hooks.bank]\nscheme = \"sha256\"\nsecret = \"bank-key\"\n\
+    transaction = \"=body.tx\"\nid = \"=body.id\"\n";
+
+/// One rule for all secrets: however a name is spelt, and wherever the value comes from.
+#[test]
+fn secrets_of_the_file_and_of_the_environment_have_the_same_names() {
+    let in_file = format!("{HOOKS}[secrets]\nbank_key = \"of the file\"\nmail = \"m\"\n");
+    let (config, shown) = check(Flags::default(), &[], &in_file).unwrap();
+    assert_eq!(config.hooks[0].secret, "BANK_KEY");
+    // No definition may send a hook's secret.
+    assert_eq!(config.calls.secrets.keys().collect::<Vec<_>>(), ["MAIL"]);
+    assert!(shown.contains("# secret BANK_KEY of hook bank, from [secrets] of DIR"), "{shown}");
+    assert!(shown.contains("# secret MAIL for calls, from [secrets] of DIR"), "{shown}");
+    assert!(shown.contains("# hook bank: secret BANK_KEY\n"), "{shown}");
+    assert!(!shown.contains("of the file") && !format!("{config:?}").contains("of the file"));
+
+    let variables = [("ABIDE_SECRET_BANK_KEY", "of the environment"), ("ABIDE_SECRET_MAIL", "n")];
+    let (config, shown) = check(Flags::default(), &variables, &in_file).unwrap();
+    assert_eq!(config.calls.secrets["MAIL"], "n");
+    assert!(shown.contains("# secret MAIL for calls, from ABIDE_SECRET_MAIL"), "{shown}");
+    assert!(!shown.contains("of the environment"), "{shown}");
+    let (config, _) = check(Flags::default(), &[("ABIDE_SECRET_bank-key", "x")], HOOKS).unwrap();
+    assert!(config.calls.secrets.is_empty());
+}
+
+#[test]
+fn a_secret_that_is_missing_empty_or_misnamed_is_said() {
+    let cases = [
+        (HOOKS.to_owned(), "there is no secret BANK_KEY: set the variable ABIDE_SECRET_BANK_KEY"),
+        (format!("{HOOKS}[secrets]\nBANK_KEY = \"\"\n"), "the secret BANK_KEY is empty"),
+        ("[secrets]\na-b = \"1\"\nA_B = \"2\"\n".to_owned(), "the secret A_B is there twice"),
+        ("[secrets]\n\"a b\" = \"1\"\n".to_owned(), "the name of a secret has 1 to 64"),
+        ("[secrets]\na = 1\n".to_owned(), "secrets must be a table of texts"),
+        ("secrets = 1\n".to_owned(), "secrets must be a table of texts"),
+    ];
+    for (file, expected) in cases {
+        let error = check(Flags::default(), &[], &file).map(|_| ()).unwrap_err();
+        assert!(error.contains(expected), "{file}: {error}");
+    }
 }

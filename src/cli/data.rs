@@ -27,8 +27,7 @@ pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, Failure> {
     let dir = &config.data;
     let mark = dir.join(DEV_MARK);
     let marked = mark.exists();
-    if marked && !config.dev {
-        let what = "it was used with --dev and opens only with it; choose another directory";
+    if let Some(what) = made_otherwise(config) {
         return Err(Failure::Failed(format!("{}: {what}", dir.display())));
     }
     // The default is a directory in a directory that a first start may not find.
@@ -46,6 +45,13 @@ pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, Failure> {
         fs::write(&mark, "made by a server with --dev\n").map_err(fail)?;
     }
     Ok(store)
+}
+
+/// Why a directory that was made with `--dev` does not open without it.
+pub(super) fn made_otherwise(config: &Config) -> Option<&'static str> {
+    let is_marked = config.data.join(DEV_MARK).exists();
+    let what = "it was used with --dev and opens only with it; choose another directory";
+    (is_marked && !config.dev).then_some(what)
 }
 
 /// Opens the store, off the runtime's threads: recovery may take a while.

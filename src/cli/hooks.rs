@@ -1,12 +1,12 @@
 //! Hooks in the file of settings: `[hooks.NAME]`.
 
-use std::ffi::OsString;
 use std::path::Path;
 
-use super::settings::SECRET_VARIABLE;
+use super::settings::Secrets;
 use crate::app::signature::SigningKey;
 use crate::app::{Hook, Scheme};
 use crate::engine::expr::Expr;
+use crate::types::secret_name;
 
 /// What a hook may say.
 const KEYS: [&str; 7] = ["scheme", "secret", "header", "workflow", "transaction", "id", "input"];
@@ -18,21 +18,17 @@ const KEYS: [&str; 7] = ["scheme", "secret", "header", "workflow", "transaction"
 pub(super) fn read(
     value: &toml::Value,
     file: &Path,
-    environment: &impl Fn(&str) -> Option<OsString>,
+    secrets: &Secrets,
 ) -> Result<Vec<Hook>, String> {
     let file = file.display();
     let table = value.as_table().ok_or_else(|| format!("{file}: hooks are [hooks.NAME]"))?;
     let hook = |(name, value): (&String, &toml::Value)| {
-        one(name, value, environment).map_err(|what| format!("{file}: hooks.{name}: {what}"))
+        one(name, value, secrets).map_err(|what| format!("{file}: hooks.{name}: {what}"))
     };
     table.iter().map(hook).collect()
 }
 
-fn one(
-    name: &str,
-    value: &toml::Value,
-    environment: &impl Fn(&str) -> Option<OsString>,
-) -> Result<Hook, String> {
+fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, String> {
     let table = value.as_table().ok_or("must be a table")?;
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!("unknown key {unknown:?}; keys are {}", KEYS.join(", ")));
@@ -74,20 +70,21 @@ fn one(
             .to_owned());
     }
     let named = get("secret")?.ok_or("secret is missing: the name of its secret")?;
-    let named = named.to_ascii_uppercase().replace('-', "_");
-    let variable = format!("{SECRET_VARIABLE}{named}");
-    let secrets = environment(&variable).and_then(|text| text.into_string().ok());
-    let secrets = secrets.ok_or(format!("the variable {variable} with its secret is not set"))?;
+    let named = secret_name(named);
+    let secret = secrets.get(&named).ok_or(format!(
+        "there is no secret {named}: set the variable ABIDE_SECRET_{named}, or {named} in the table \
+         [secrets]"
+    ))?;
     // One a line, while secrets change: a shared secret may have spaces.
-    let lines = secrets.lines().map(str::trim).filter(|secret| !secret.is_empty());
+    let lines = secret.lines().map(str::trim).filter(|secret| !secret.is_empty());
     let keys = lines.map(|secret| match &scheme {
         Scheme::Standard => SigningKey::standard(secret)
-            .ok_or(format!("the secret in {variable} must be whsec_ and base64")),
+            .ok_or(format!("the secret {named} must be whsec_ and base64")),
         Scheme::Sha256 { .. } => Ok(SigningKey::new(secret.as_bytes())),
     });
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
-        return Err(format!("the variable {variable} is empty"));
+        return Err(format!("the secret {named} is empty"));
     }
     Ok(Hook {
         name: name.parse().map_err(|error| format!("the name {error}"))?,

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
+use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -57,6 +58,35 @@ impl LogConfig {
     /// Whether `filter` is one.
     pub(super) fn is_filter(filter: &str) -> bool {
         !filter.is_empty() && EnvFilter::try_new(filter).is_ok()
+    }
+}
+
+/// Crates whose events the log may have, by their names in a filter.
+const TARGETS: [&str; 10] = [
+    "abide",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "jsonschema",
+    "rustls",
+    "sled",
+    "tokio",
+    "tokio_rustls",
+    "warp",
+];
+
+impl LogConfig {
+    /// Parts of a filter that are neither a level nor name anything that logs: most likely a level
+    /// that was misspelt.
+    pub(super) fn unknown_targets(filter: &str) -> Vec<&str> {
+        let parts = filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let targets = parts.filter_map(|part| {
+            let target = part.split(['=', '[']).next().unwrap_or(part);
+            let is_span_or_level = target.is_empty() || target.parse::<LevelFilter>().is_ok();
+            (!is_span_or_level).then_some(target)
+        });
+        let known = |target: &&str| TARGETS.contains(&target.split("::").next().unwrap_or(target));
+        targets.filter(|target| !known(target)).collect()
     }
 }
 

@@ -14,6 +14,7 @@ mod data;
 mod hooks;
 mod log;
 mod participant;
+mod preflight;
 mod proof;
 mod scenarios;
 mod serve;
@@ -26,6 +27,7 @@ mod workflows;
 pub use config::{Config, TlsFiles};
 pub use settings::Flags;
 
+use preflight::Findings;
 use settings::Settings;
 
 /// The command did what was asked.
@@ -125,28 +127,44 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn serve_command(flags: &Flags) -> Result<(), Failure> {
     // Whatever is made from here on, by libraries too, is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
-    serve::run(&checked(flags)?.1)
+    let (_, config) = checked(flags)?;
+    warn(&config);
+    serve::run(&config)
 }
 
 fn config_command(action: &ConfigAction) -> Result<(), Failure> {
     let text = match action {
         ConfigAction::Check(flags) => {
-            checked(flags)?;
+            let (_, config) = checked(flags)?;
+            let Findings { problems, warnings } = preflight::check(&config);
+            for warning in warnings {
+                log::line(&format!("abide: warning: {warning}"));
+            }
+            if !problems.is_empty() {
+                return Err(Failure::Failed(problems.join("\n")));
+            }
             "abide: the configuration is right\n".to_owned()
         }
         ConfigAction::Show(flags) => {
             let (settings, config) = checked(flags)?;
+            warn(&config);
             settings.show(&config.effective())
         }
     };
     print(&text)
 }
 
+/// Writes what is probably a mistake to standard error.
+fn warn(config: &Config) {
+    for warning in &config.warnings {
+        log::line(&format!("abide: warning: {warning}"));
+    }
+}
+
 /// All settings and what they come to.
 fn checked(flags: &Flags) -> Result<(Settings, Config), Failure> {
-    let settings =
-        Settings::gather(flags, |name| std::env::var_os(name)).map_err(Failure::Usage)?;
-    let settings = settings.with_secrets(std::env::vars_os()).map_err(Failure::Usage)?;
+    let settings = Settings::gather(flags, |name| std::env::var_os(name), std::env::vars_os())
+        .map_err(Failure::Usage)?;
     let config = Config::check(&settings).map_err(Failure::Usage)?;
     Ok((settings, config))
 }

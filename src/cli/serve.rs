@@ -258,6 +258,7 @@ async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Fail
         admin_password: config.admin_password.clone(),
         hooks: config.hooks.clone(),
         memory: config.memory,
+        secret_names: Some(config.calls.secrets.keys().cloned().collect()),
         ..app::Settings::default()
     };
     let opened = match app::Secret::load_or_create(&config.data) {

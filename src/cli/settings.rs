@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::app::Hook;
+use crate::types::secret_name;
 
 /// The file that is read when no other is named, if it is there.
 const DEFAULT_FILE: &str = "abide.toml";
@@ -146,9 +147,16 @@ pub(super) struct Given {
 #[derive(Debug, Default)]
 pub(super) struct Settings(BTreeMap<&'static str, Given>, Vec<Hook>, Secrets);
 
-/// Secrets by name; `Debug` shows nothing of them.
+/// Secrets by their names as [`secret_name`] writes them; `Debug` shows the names only.
 #[derive(Clone, Default)]
-pub(super) struct Secrets(pub(super) BTreeMap<String, String>);
+pub(super) struct Secrets(BTreeMap<String, Secret>);
+
+/// A secret, and where it comes from.
+#[derive(Clone)]
+struct Secret {
+    text: String,
+    origin: Origin,
+}
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,8 +164,72 @@ impl fmt::Debug for Secrets {
     }
 }
 
+impl Secrets {
+    /// Reads the table `[secrets]` of a file.
+    ///
+    /// # Errors
+    /// One line on a table that holds something else than texts, or a name twice.
+    fn of_file(file: &Path, value: &toml::Value) -> Result<Self, String> {
+        let fail = |what: &str| Err(format!("{}: {what}", file.display()));
+        let Some(table) = value.as_table() else { return fail("secrets must be a table of texts") };
+        let mut secrets = BTreeMap::new();
+        for (given, value) in table {
+            let Some(text) = value.as_str() else {
+                return fail("secrets must be a table of texts");
+            };
+            let name = secret_name(given);
+            if !is_secret_name(&name) {
+                return fail(&format!("secrets.{given}: {SECRET_NAMES}"));
+            }
+            let secret = Secret { text: text.to_owned(), origin: Origin::File(file.to_owned()) };
+            if secrets.insert(name.clone(), secret).is_some() {
+                return fail(&format!(
+                    "the secret {name} is there twice; case and - or _ make no difference"
+                ));
+            }
+        }
+        Ok(Self(secrets))
+    }
+
+    /// Takes the secrets of the environment, which count before those of the file.
+    ///
+    /// # Errors
+    /// One line on a variable that is no text or names no secret.
+    fn take_variables(
+        &mut self,
+        variables: impl Iterator<Item = (OsString, OsString)>,
+    ) -> Result<(), String> {
+        for (variable, value) in variables {
+            let Some(variable) = variable.to_str() else { continue };
+            let Some(given) = variable.strip_prefix(SECRET_VARIABLE) else { continue };
+            let name = secret_name(given);
+            if !is_secret_name(&name) {
+                return Err(format!("{variable}: {SECRET_NAMES}"));
+            }
+            let Ok(text) = value.into_string() else {
+                return Err(format!("{variable} is not UTF-8 text"));
+            };
+            self.0.insert(name, Secret { text, origin: Origin::Environment });
+        }
+        Ok(())
+    }
+
+    /// The secret that a hook or a call names, however it is spelt there.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(&secret_name(name)).map(|secret| secret.text.as_str())
+    }
+}
+
+/// What the name of a secret may be, for people.
+const SECRET_NAMES: &str = "the name of a secret has 1 to 64 characters of A-Z, 0-9 and _";
+
+fn is_secret_name(name: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=64).contains(&name.len()) && name.bytes().all(fits)
+}
+
 /// What the variables of secrets begin with.
-pub(super) const SECRET_VARIABLE: &str = "ABIDE_SECRET_";
+const SECRET_VARIABLE: &str = "ABIDE_SECRET_";
 
 /// The table of secrets in the file.
 const SECRET_TABLE: &str = "secrets";
@@ -203,13 +275,15 @@ impl Flags {
 }
 
 impl Settings {
-    /// Gathers flags, environment and file.
+    /// Gathers flags, environment and file. `variables` are all of the environment: the secrets
+    /// among them have names that only definitions and hooks know.
     ///
     /// # Errors
     /// One line on what is wrong with the file, or with the text of a variable.
     pub(super) fn gather(
         flags: &Flags,
         environment: impl Fn(&str) -> Option<OsString>,
+        variables: impl Iterator<Item = (OsString, OsString)>,
     ) -> Result<Self, String> {
         let variable = |name: &str| {
             let variable = variable_name(name);
@@ -225,17 +299,16 @@ impl Settings {
         };
         let mut settings = Self::default();
         let default = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists());
-        let file = match named.or_else(default) {
-            Some(file) => {
-                let (given, hooks, secrets) = read_file(&file)?;
-                settings.2 = secrets;
-                if let Some(hooks) = hooks {
-                    settings.1 = super::hooks::read(&hooks, &file, &environment)?;
-                }
-                given
-            }
-            None => BTreeMap::new(),
+        let named = named.or_else(default);
+        let FileContent { settings: file, hooks, secrets } = match &named {
+            Some(file) => read_file(file)?,
+            None => FileContent::default(),
         };
+        settings.2 = secrets;
+        settings.2.take_variables(variables)?;
+        if let Some((hooks, file)) = hooks.as_ref().zip(named.as_ref()) {
+            settings.1 = super::hooks::read(hooks, file, &settings.2)?;
+        }
         for (name, flag) in flags.entries() {
             let flag = flag.map(|text| Given { text: text.clone(), origin: Origin::Flag });
             let given = match flag {
@@ -255,36 +328,16 @@ impl Settings {
         &self.1
     }
 
-    /// Takes the secrets of the environment; they count before those of the file.
-    ///
-    /// # Errors
-    /// One line on a secret that is no text.
-    pub(super) fn with_secrets(
-        mut self,
-        variables: impl Iterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, String> {
-        for (name, value) in variables {
-            let Some(name) = name.to_str().and_then(|name| name.strip_prefix(SECRET_VARIABLE))
-            else {
-                continue;
-            };
-            let Ok(value) = value.into_string() else {
-                return Err(format!("{SECRET_VARIABLE}{name} is not UTF-8 text"));
-            };
-            self.2.0.insert(name.to_owned(), value);
-        }
-        Ok(self)
-    }
-
     /// The secrets that definitions may name: whoever publishes one must not have a hook's secret
     /// sent anywhere, and sign its messages then.
     pub(super) fn secrets(&self) -> BTreeMap<String, String> {
-        let of_hook = |name: &str| {
-            let name = name.to_ascii_uppercase().replace('-', "_");
-            self.1.iter().any(|hook| hook.secret == name)
-        };
-        let all = self.2.0.iter().filter(|(name, _)| !of_hook(name));
-        all.map(|(name, secret)| (name.clone(), secret.clone())).collect()
+        let all = self.2.0.iter().filter(|(name, _)| self.hook_of(name).is_none());
+        all.map(|(name, secret)| (name.clone(), secret.text.clone())).collect()
+    }
+
+    /// The hook whose secret this is.
+    fn hook_of(&self, secret: &str) -> Option<&Hook> {
+        self.1.iter().find(|hook| hook.secret == secret)
     }
 
     /// What was given for `name`.
@@ -292,7 +345,8 @@ impl Settings {
         self.0.get(name)
     }
 
-    /// Every setting as a line of TOML, with where it comes from.
+    /// Every setting as a line of TOML, with where it comes from; hooks and secrets as comments by
+    /// their names, never with a value.
     pub(super) fn show(&self, effective: &[(&'static str, Option<String>)]) -> String {
         let mut text = String::new();
         for (name, value) in effective {
@@ -304,6 +358,23 @@ impl Settings {
                 None => writeln!(text, "# {name} is not set"),
             };
             debug_assert!(written.is_ok(), "writing to a String cannot fail");
+        }
+        let mut put = |line: String| {
+            text.push_str(&line);
+            text.push('\n');
+        };
+        for hook in &self.1 {
+            put(format!("# hook {}: secret {}", hook.name, hook.secret));
+        }
+        for (name, secret) in &self.2.0 {
+            let origin = match &secret.origin {
+                Origin::File(file) => format!("[secrets] of {}", file.display()),
+                _ => format!("{SECRET_VARIABLE}{name}"),
+            };
+            let used = self
+                .hook_of(name)
+                .map_or_else(|| "for calls".to_owned(), |hook| format!("of hook {}", hook.name));
+            put(format!("# secret {name} {used}, from {origin}; its value is not shown"));
         }
         text
     }
@@ -334,11 +405,18 @@ fn variable_name(name: &str) -> String {
     format!("ABIDE_{}", name.to_ascii_uppercase())
 }
 
-/// The settings of a file, by name, as text; what it says of hooks, and its secrets.
-#[expect(clippy::type_complexity, reason = "three parts of one file")]
-fn read_file(
-    file: &Path,
-) -> Result<(BTreeMap<String, Given>, Option<toml::Value>, Secrets), String> {
+/// Content of a file of settings.
+#[derive(Default)]
+struct FileContent {
+    /// Settings by name, as text.
+    settings: BTreeMap<String, Given>,
+    /// The tables `[hooks.NAME]`.
+    hooks: Option<toml::Value>,
+    /// The table `[secrets]`.
+    secrets: Secrets,
+}
+
+fn read_file(file: &Path) -> Result<FileContent, String> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
     let mut table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
@@ -352,16 +430,7 @@ fn read_file(
     let mut secrets = Secrets::default();
     for (name, value) in table {
         if name == SECRET_TABLE {
-            let texts = value.as_table().map(|table| {
-                let text = |(name, value): (&String, &toml::Value)| {
-                    Some((name.clone(), value.as_str()?.to_owned()))
-                };
-                table.iter().map(text).collect::<Option<BTreeMap<_, _>>>()
-            });
-            let Some(Some(texts)) = texts else {
-                return Err(format!("{}: secrets must be a table of texts", file.display()));
-            };
-            secrets = Secrets(texts);
+            secrets = Secrets::of_file(file, &value)?;
             continue;
         }
         if !known.iter().any(|(known, _)| *known == name) {
@@ -378,7 +447,7 @@ fn read_file(
         };
         settings.insert(name, Given { text, origin: Origin::File(file.to_owned()) });
     }
-    Ok((settings, hooks, secrets))
+    Ok(FileContent { settings, hooks, secrets })
 }
 
 /// A value as it would be written on the command line.

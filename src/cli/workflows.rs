@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::app::App;
-use crate::engine::workflow::{DefinitionFault, read};
+use crate::engine::workflow::{Definition, DefinitionFault, Read, read};
 
 use super::Failure;
 
@@ -25,12 +25,32 @@ pub(super) type Files = BTreeMap<PathBuf, SystemTime>;
 /// # Errors
 /// The directory or a file that cannot be read, a document with all that is wrong with it.
 pub(super) async fn publish(app: &App, dir: &Path) -> Result<Files, Failure> {
-    let files = files(dir)
-        .map_err(|error| Failure::Failed(format!("{}: cannot be read: {error}", dir.display())))?;
+    let files = files(dir).map_err(|error| Failure::Failed(unreadable(dir, &error)))?;
     for file in files.keys() {
         publish_one(app, file).await.map_err(Failure::Failed)?;
     }
     Ok(files)
+}
+
+/// Reads all workflows of a directory without publishing them.
+///
+/// # Errors
+/// One text for each file, or for the directory, with all that is wrong with it.
+pub(super) fn read_all(dir: &Path) -> Result<Vec<(PathBuf, Definition)>, Vec<String>> {
+    let files = files(dir).map_err(|error| vec![unreadable(dir, &error)])?;
+    let mut definitions = Vec::new();
+    let mut problems = Vec::new();
+    for (file, _) in files {
+        match read_one(&file) {
+            Ok((_, document)) => definitions.push((file, document.definition)),
+            Err(what) => problems.push(what),
+        }
+    }
+    if problems.is_empty() { Ok(definitions) } else { Err(problems) }
+}
+
+fn unreadable(dir: &Path, error: &std::io::Error) -> String {
+    format!("{}: cannot be read: {error}", dir.display())
 }
 
 /// Publishes whatever changes, until it is stopped. What is wrong with a document is told in the
@@ -69,12 +89,7 @@ fn files(dir: &Path) -> std::io::Result<Files> {
 
 async fn publish_one(app: &App, file: &Path) -> Result<(), String> {
     let told = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
-    let source = std::fs::read_to_string(file).map_err(|error| told(&error))?;
-    let document = read(&source).map_err(|faults| {
-        let lines: Vec<_> =
-            faults.iter().take(FAULTS_TOLD_MAX).map(|fault| line(file, fault)).collect();
-        lines.join("\n")
-    })?;
+    let (source, document) = read_one(file)?;
     let name = document.definition.name.clone();
     let (version, created) =
         app.publish(source, document.definition).await.map_err(|refusal| told(&refusal))?;
@@ -82,6 +97,17 @@ async fn publish_one(app: &App, file: &Path) -> Result<(), String> {
         tracing::info!(workflow = %name, version, "published");
     }
     Ok(())
+}
+
+fn read_one(file: &Path) -> Result<(String, Read), String> {
+    let source =
+        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let document = read(&source).map_err(|faults| {
+        let lines: Vec<_> =
+            faults.iter().take(FAULTS_TOLD_MAX).map(|fault| line(file, fault)).collect();
+        lines.join("\n")
+    })?;
+    Ok((source, document))
 }
 
 fn line(file: &Path, fault: &DefinitionFault) -> String {

@@ -125,6 +125,8 @@ pub(super) struct Shown<'a> {
     examined: u64,
     /// How many of them are meant.
     matched: u64,
+    /// How many of those were skipped, since they had ended: no failure.
+    skipped: u64,
     /// To how many it was done, or could be.
     done: u64,
     /// To how many it could not be done.
@@ -153,6 +155,7 @@ impl<'a> Shown<'a> {
             by: &job.by,
             examined: job.examined,
             matched: job.matched,
+            skipped: job.skipped,
             done: job.done,
             failed: job.failed,
             failures: failures.collect(),
@@ -167,7 +170,8 @@ pub(super) const BEGIN: Doc = Doc {
     tag: "bulk",
     summary: "Does something to all transactions that a filter means",
     text: "It goes on by itself, in slices, and over restarts; GET tells how far it is. \
-           Transactions that are started later are left alone. With `dry_run` it is tried on each, \
+           Transactions that are started later are left alone; those that have ended are counted \
+           as `skipped`. With `dry_run` it is tried on each, \
            and nothing is changed.",
     idempotency: true,
     body: Some(Body {

@@ -14,7 +14,7 @@ pub use name::{
     Username, ValueName, WorkflowName,
 };
 pub use revision::Revision;
-pub use secret::{Password, Token, TokenHash, TokenKind};
+pub use secret::{Password, Token, TokenHash, TokenKind, secret_name};
 pub use time::{Span, Time};
 
 /// Why a text is not one of the words of this module.

@@ -7,6 +7,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::ParseError;
 
+/// The one spelling of the name of a secret: upper case, `_` for `-`. A call's `secret("NAME")`, a
+/// hook's `secret`, the table `[secrets]` and the variables `ABIDE_SECRET_NAME` all mean this.
+#[must_use]
+pub fn secret_name(text: &str) -> String {
+    text.to_ascii_uppercase().replace('-', "_")
+}
+
 /// Characters of base62 that hold 256 bits: 62^43 > 2^256.
 const DIGITS: usize = 43;
 

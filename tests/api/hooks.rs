@@ -232,3 +232,41 @@ async fn a_hooks_secret_is_no_secret_of_definitions() {
         assert_eq!(ended["outcome"], outcome, "{secret}");
     }
 }
+
+/// README: the table `[secrets]` is as good for hooks and calls as a variable is, and a definition
+/// that names a secret or a hook that is not there is a warning when it is published.
+#[tokio::test]
+async fn a_hooks_secret_may_be_in_the_file_and_a_missing_one_is_a_warning() {
+    let config = format!(
+        "{CONFIG}\n[secrets]\npayments = \"{SECRET}\"\ncouriers = \"{PLAIN}\"\nmail = \"m\"\n"
+    );
+    let server = Options::dev().config(&config).start();
+    let (admin, id) = invoice(&server, "4711").await;
+    let body = json!({"invoice": "4711", "amount": "12.50"});
+    pay(&server, SECRET, "msg_1", seconds(), &body).await.is(204);
+    let paid = admin.get(&format!("/v1/transactions/{id}")).await.ok().json();
+    assert_eq!(paid["status"], "completed");
+
+    let document = "abide: 1\nworkflow: names\nfirst: a\nsteps:\n  a:\n    call: { url: \
+        'http://127.0.0.1:9/', headers: { a: '=secret(\"mail\")', b: '=\"Bearer \" + secret(\"Other-Key\")' } }\n    \
+        compensate: [ { call: { url: 'http://127.0.0.1:9/', headers: { a: '=secret(\"PAYMENTS\")' } } } ]\n    \
+        next: b\n  b: { by: [hook:payments, hook:nobody], next: { end: done } }\n";
+    let check = admin.call("POST", "/v1/workflows/check").body("application/yaml", document);
+    let publish = admin.call("PUT", "/v1/workflows/names").body("application/yaml", document);
+    for answer in [check.await.ok().json(), publish.await.is(201).json()] {
+        let warnings = answer["warnings"].as_array().unwrap().iter();
+        let found: Vec<_> = warnings
+            .filter(|warning| warning["code"].as_str().unwrap().starts_with("unknown-"))
+            .map(|warning| {
+                let name = warning["message"].as_str().unwrap().split('`').nth(1).unwrap();
+                (warning["code"].as_str().unwrap().to_owned(), name.to_owned())
+            })
+            .collect();
+        let expected = [
+            ("unknown-secret", "OTHER_KEY"),
+            ("unknown-secret", "PAYMENTS"),
+            ("unknown-hook", "nobody"),
+        ];
+        assert_eq!(found, expected.map(|(code, name)| (code.to_owned(), name.to_owned())));
+    }
+}

@@ -227,6 +227,22 @@ async fn many_transactions_are_repaired_at_once() {
     let job = ended(&server, &olga, &job).await;
     assert_eq!((&job["matched"], &job["failed"]), (&json!(45), &json!(45)));
     assert_eq!(job["failures"][0]["code"], "past-pivot");
+    // Those that have ended meanwhile are no failures: nothing is left to be done to them.
+    server.advance("1d").await;
+    let olga = server.again("olga").await;
+    for action in [json!("cancel"), json!("retry"), json!("pause"), json!("migrate")] {
+        for dry_run in [true, false] {
+            let job = olga.post(path, ask_all(&action, dry_run)).await.is(202).json();
+            let job = ended(&server, &olga, &job).await;
+            let counts = ["matched", "skipped", "done", "failed"].map(|name| &job[name]);
+            assert_eq!(counts, [&json!(45), &json!(45), &json!(0), &json!(0)], "{action}");
+            assert_eq!(job["failures"], json!([]));
+        }
+    }
+}
+
+fn ask_all(action: &Value, dry_run: bool) -> Value {
+    json!({"filter": {"workflow": "rent"}, "action": action, "dry_run": dry_run})
 }
 
 /// A service that answers when it is told to.

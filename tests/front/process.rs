@@ -201,7 +201,110 @@ fn the_configuration_can_be_shown() {
     assert!(text.contains("listen = \"127.0.0.1:7\" # --listen\n"), "{text}");
     assert!(text.contains("connections = 77 # ABIDE_CONNECTIONS\n"), "{text}");
     assert!(!text.contains(password), "{text}");
-    assert_eq!(abide(&["config", "check"]).output().unwrap().status.code(), Some(0));
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("db");
+    let data = data.to_str().unwrap();
+    let right = abide(&["config", "check", "--data", data, "--listen", "127.0.0.1:0"]).output();
+    assert_eq!(right.unwrap().status.code(), Some(0));
+    assert!(!Path::new(data).exists(), "a check makes nothing");
+}
+
+/// A check finds all that would make the start fail, at once and with the same words.
+#[test]
+fn config_check_finds_what_makes_serve_fail() {
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (file, foreign, wrong) = (path("file"), path("foreign"), path("wrong"));
+    std::fs::write(&file, "x").unwrap();
+    std::fs::create_dir_all(Path::new(&foreign).join("photos")).unwrap();
+    std::fs::create_dir_all(&wrong).unwrap();
+    std::fs::write(Path::new(&wrong).join("FORMAT"), "abide data 999\n").unwrap();
+    let workflows = path("workflows");
+    std::fs::create_dir_all(&workflows).unwrap();
+    std::fs::write(Path::new(&workflows).join("a.yaml"), "abide: 1\nnonsense: 1\n").unwrap();
+    let data = path("db");
+    let missing = path("no/such/db");
+    let none = path("none");
+    let certificate = ["--tls-cert", &file, "--tls-key", &file];
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let both = ["--listen", "127.0.0.1:9", "--ops-listen", "127.0.0.1:9"];
+    let cases: [(&[&str], &str); 9] = [
+        (&certificate, "there is no certificate in it"),
+        (&["--data", &file], "a file is in the way"),
+        (&["--data", &foreign], "not a data directory of Abide"),
+        (&["--data", &wrong], "this build reads"),
+        (&["--data", &missing], "the directory above it does not exist"),
+        (&["--ops-listen", &taken], "cannot listen on"),
+        (&["--ops-listen", "192.0.2.1:80"], "cannot listen on 192.0.2.1:80"),
+        (&["--workflows", &none], "cannot be read"),
+        (&["--workflows", &workflows], "`nonsense` is no key of a workflow"),
+    ];
+    let plain = ["--data", data.as_str(), "--listen", "127.0.0.1:0"];
+    let mut all = Vec::new();
+    for (args, expected) in cases {
+        // The last one of an option counts.
+        let own = |name: &str| args.contains(&name);
+        let rest = plain.chunks(2).filter(|option| !own(option[0])).flatten();
+        let args: Vec<&str> = args.iter().chain(rest).copied().collect();
+        let (code, error) = fails(abide(&["config", "check"]).args(&args));
+        assert_eq!(code, 1, "{args:?}: {error}");
+        assert!(error.contains(expected), "{args:?}: {error}");
+        let (code, started) = fails(abide(&["serve"]).args(&args));
+        assert_eq!(code, 1, "{args:?} starts: {started}");
+        assert!(started.contains(expected), "{args:?}: serve says {started}");
+        all.push(expected);
+    }
+    assert_eq!(all.len(), 9);
+    let (code, error) = fails(abide(&["config", "check", "--data", &data]).args(both));
+    assert!(code == 1 && error.contains("the same address"), "{error}");
+    let several = ["--data", &foreign, "--workflows", &none, "--listen", "192.0.2.1:80"];
+    let (_, error) = fails(abide(&["config", "check"]).args(several));
+    for expected in ["not a data directory", "cannot be read", "cannot listen on 192.0.2.1:80"] {
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}
+
+/// A secret file that others may read stops the start, and the check says so.
+#[test]
+fn config_check_finds_a_key_that_others_may_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("db");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("FORMAT"), "abide data 3\n").unwrap();
+    std::fs::write(data.join("secret"), [7; 32]).unwrap();
+    std::fs::set_permissions(data.join("secret"), PermissionsExt::from_mode(0o644)).unwrap();
+    let check = |expected: &str| {
+        let data = data.to_str().unwrap();
+        let args = ["config", "check", "--listen", "127.0.0.1:0", "--data", data];
+        let (code, error) = fails(&mut abide(&args));
+        assert!(code == 1 && error.contains(expected), "{error}");
+    };
+    check("others may read it");
+    std::fs::set_permissions(data.join("secret"), PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(data.join("secret"), [7; 31]).unwrap();
+    check("it does not have 32 bytes");
+}
+
+/// `--log nonsense` would log nothing at all: whoever misspells a level is warned.
+#[test]
+fn a_filter_without_a_known_target_is_a_warning() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("db");
+    let check = |filter: &str| {
+        let args = ["config", "check", "--listen", "127.0.0.1:0", "--log", filter, "--data"];
+        let output = abide(&args).arg(&data).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    for wrong in ["nonsense", "inof", "warn,abde=debug"] {
+        assert!(check(wrong).contains("is no level"), "{wrong}: {}", check(wrong));
+    }
+    for right in ["info", "WARN", "off", "warn,abide=debug", "abide::http=trace", "abide[request]"]
+    {
+        assert_eq!(check(right), "", "{right}");
+    }
 }
 
 /// API4: when all connections are taken the operations port still answers, without a login, and

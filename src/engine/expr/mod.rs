@@ -267,6 +267,14 @@ impl Expr {
         &self.kind
     }
 
+    /// Names that `secret("NAME")` has as literals.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Arc<str>> {
+        let mut found = Vec::new();
+        self.node.secrets(&mut found);
+        found
+    }
+
     /// What it makes of what it sees.
     ///
     /// # Errors

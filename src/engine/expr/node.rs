@@ -47,6 +47,46 @@ pub(super) enum Node {
     Loop(Box<Loop>),
 }
 
+impl Node {
+    /// Collects the names that `secret("NAME")` has as literals, at any depth.
+    pub(super) fn secrets(&self, found: &mut Vec<Arc<str>>) {
+        if let Self::Call(Function::Secret, arguments) = self
+            && let [Self::Const(Val::Text(name), _)] = arguments.as_slice()
+        {
+            found.push(Arc::from(&**name));
+        }
+        match self {
+            Self::Const(..) | Self::Name(_) | Self::Local(..) => {}
+            Self::Select(of, _)
+            | Self::Has(of, _)
+            | Self::Not(of)
+            | Self::Negate(of)
+            | Self::Matches(of, _) => of.secrets(found),
+            Self::Index(of, index) => {
+                of.secrets(found);
+                index.secrets(found);
+            }
+            Self::Binary(_, nodes) | Self::And(nodes) | Self::Or(nodes) => {
+                secrets_of(nodes.iter(), found);
+            }
+            Self::Choose(nodes) => secrets_of(nodes.iter(), found),
+            Self::List(nodes) | Self::Call(_, nodes) => secrets_of(nodes.iter(), found),
+            Self::Object(entries) => {
+                secrets_of(entries.iter().flat_map(|(key, value)| [key, value]), found);
+            }
+            Self::Loop(inner) => {
+                secrets_of([&inner.range].into_iter().chain(&inner.test).chain(&inner.make), found);
+            }
+        }
+    }
+}
+
+fn secrets_of<'n>(nodes: impl Iterator<Item = &'n Node>, found: &mut Vec<Arc<str>>) {
+    for node in nodes {
+        node.secrets(found);
+    }
+}
+
 /// A loop over a list, or over the keys of an object.
 #[derive(Debug)]
 pub(super) struct Loop {

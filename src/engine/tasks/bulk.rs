@@ -107,6 +107,9 @@ pub struct Job {
     pub examined: u64,
     /// How many of them are meant.
     pub matched: u64,
+    /// Number of those that had ended: nothing is left to be done to them.
+    #[serde(default)]
+    pub skipped: u64,
     /// To how many it was done, or could be.
     pub done: u64,
     /// To how many it could not be done.
@@ -154,6 +157,7 @@ pub(in crate::engine) fn begin(
         until,
         examined: 0,
         matched: 0,
+        skipped: 0,
         done: 0,
         failed: 0,
         failures: Vec::new(),
@@ -188,10 +192,12 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
         }
         last = Some(*id);
         examined += 1;
-        if draft.tx(*id)?.is_none_or(|tx| !job.filter.means(tx)) {
+        let Some(tx) = draft.tx(*id)?.filter(|tx| job.filter.means(tx)) else { continue };
+        job.matched += 1;
+        if tx.status.is_ended() {
+            job.skipped += 1;
             continue;
         }
-        job.matched += 1;
         let before = draft.savepoint();
         // What one leads to is nothing that another one led to.
         draft.begin_links();
@@ -220,6 +226,7 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
         job.ended_at = Some(now);
         let data = json!({
             "job": job.id, "matched": job.matched, "done": job.done, "failed": job.failed,
+            "skipped": job.skipped,
         });
         draft.emit(Event::Told { kind: "abide.bulk.ended", data })?;
         now.plus(KEPT)

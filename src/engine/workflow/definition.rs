@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::schema::InputSchema;
 use crate::engine::expr::Expr;
-use crate::types::{HookName, Role, Span, StepName, WorkflowName};
+use crate::types::{HookName, Role, Span, StepName, WorkflowName, secret_name};
 
 /// A workflow, checked.
 #[derive(Debug)]
@@ -508,6 +508,45 @@ impl Definition {
             }
         });
         found
+    }
+
+    /// The hooks that may submit its steps.
+    #[must_use]
+    pub fn hooks(&self) -> BTreeSet<&HookName> {
+        let by = self.steps.iter().filter_map(|step| match &step.kind {
+            StepKind::Client { by, .. } => Some(by),
+            _ => None,
+        });
+        let named = by.flatten().filter_map(|by| match by {
+            By::Hook(name) => Some(name),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// The secrets that the headers of its requests name by `secret("NAME")`, as
+    /// [`secret_name`] writes them.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeSet<String> {
+        let mut requests: Vec<&Request> = Vec::new();
+        for step in &self.steps {
+            if let StepKind::Call(call) = &step.kind {
+                requests.push(call);
+            }
+            requests.extend(&step.compensate);
+        }
+        self.each_effect(&mut |kind| match kind {
+            EffectKind::Send(request) | EffectKind::Challenge { send: Some(request), .. } => {
+                requests.push(request);
+            }
+            _ => {}
+        });
+        let headers = requests.iter().flat_map(|request| &request.headers);
+        let named = headers.flat_map(|(_, made)| match made {
+            Template::Expr(expr) => expr.secrets(),
+            _ => Vec::new(),
+        });
+        named.map(|name| secret_name(&name)).collect()
     }
 
     fn each_effect<'d>(&'d self, show: &mut impl FnMut(&'d EffectKind)) {

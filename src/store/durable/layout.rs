@@ -46,13 +46,7 @@ impl Layout {
         if dir.join("FORMAT").exists() {
             return Self::open(dir);
         }
-        let names = files::names(dir)?;
-        if !names.is_empty() && !dir.join(CREATING).exists() {
-            return Err(error(format!(
-                "not a data directory of Abide: it holds {:?} and no FORMAT; choose an empty one",
-                names.first().map_or("", String::as_str)
-            )));
-        }
+        Self::must_be_empty(dir)?;
         let creating = dir.join(CREATING);
         files::create(&creating)?.sync_all().io(&creating)?;
         files::sync_dir(dir)?;
@@ -68,8 +62,48 @@ impl Layout {
         Ok(layout)
     }
 
+    /// Checks whether a directory could be opened, and changes nothing in it. Returns whether
+    /// another process has it open.
+    pub(super) fn examine(dir: &Path) -> Result<bool, StoreError> {
+        let error = |what: String| StoreError::Open { path: dir.to_path_buf(), what };
+        if !fs::metadata(dir).io(dir)?.is_dir() {
+            return Err(error("a file is in the way".into()));
+        }
+        if dir.join("FORMAT").exists() {
+            Self::must_read_format(dir)?;
+        } else {
+            Self::must_be_empty(dir)?;
+        }
+        let path = dir.join("lock");
+        match File::open(&path) {
+            // The lock goes with the file at the end of this function.
+            Ok(file) => Ok(matches!(file.try_lock(), Err(TryLockError::WouldBlock))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).io(&path),
+        }
+    }
+
+    fn must_be_empty(dir: &Path) -> Result<(), StoreError> {
+        let names = files::names(dir)?;
+        if names.is_empty() || dir.join(CREATING).exists() {
+            return Ok(());
+        }
+        Err(StoreError::Open {
+            path: dir.to_path_buf(),
+            what: format!(
+                "not a data directory of Abide: it holds {:?} and no FORMAT; choose an empty one",
+                names.first().map_or("", String::as_str)
+            ),
+        })
+    }
+
     /// Locks a data directory that is there.
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
+        Self::must_read_format(dir)?;
+        Ok(Self { dir: dir.to_path_buf(), _lock: lock(dir)? })
+    }
+
+    fn must_read_format(dir: &Path) -> Result<(), StoreError> {
         let marker = dir.join("FORMAT");
         let format = match fs::read_to_string(&marker) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -86,7 +120,7 @@ impl Layout {
             );
             return Err(StoreError::Open { path: marker, what });
         }
-        Ok(Self { dir: dir.to_path_buf(), _lock: lock(dir)? })
+        Ok(())
     }
 
     /// Takes the rights of others to everything that lies here away.

@@ -70,6 +70,15 @@ use super::{
 };
 use crate::types::Revision;
 
+/// Checks whether a directory could be opened as a store, and changes nothing in it. Returns whether
+/// another process has it open.
+///
+/// # Errors
+/// [`StoreError::Open`]
+pub fn examine(dir: &std::path::Path) -> Result<bool, StoreError> {
+    layout::Layout::examine(dir)
+}
+
 /// How long `commit` waits for room on the stage before it answers [`StoreError::Busy`].
 const COMMIT_WAIT: Duration = Duration::from_secs(1);
 
