@@ -10,6 +10,7 @@
 mod actor;
 mod apply;
 mod attempts;
+pub mod catalogue;
 mod command;
 mod cron;
 mod data;

@@ -1,6 +1,10 @@
 //! The `AsyncAPI` 3.0 document of what is live.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
+
+use crate::engine::catalogue::{
+    DataField, EVENT_TYPES, EventType, FieldType, TRANSACTION, is_of_transaction,
+};
 
 /// The document, as the server serves it at `/asyncapi.json`.
 pub(super) fn document() -> Value {
@@ -29,7 +33,7 @@ pub(super) fn document() -> Value {
             "event",
             "Something happened",
             &json!({
-                "$ref": "#/components/schemas/CloudEvent",
+                "$ref": "#/components/schemas/Event",
             }),
         ),
     );
@@ -48,7 +52,7 @@ pub(super) fn document() -> Value {
     let stream = json!({ "event": {
         "summary": "One Server-Sent Event: its `id` is the event's, its `data` a CloudEvent",
         "contentType": "application/json",
-        "payload": { "$ref": "#/components/schemas/CloudEvent" },
+        "payload": { "$ref": "#/components/schemas/Event" },
     }, "resync": {
         "summary": "An event named `resync`: those up to its id are kept no more, read anew what you \
             know",
@@ -95,7 +99,7 @@ pub(super) fn document() -> Value {
                 "channel": { "$ref": "#/channels/transactionEvents" },
                 "messages": streamed("transactionEvents") },
         },
-        "components": { "schemas": { "CloudEvent": cloud_event() } },
+        "components": { "schemas": schemas() },
     })
 }
 
@@ -217,6 +221,74 @@ fn notification(method: &str, summary: &str, params: &Value) -> Value {
             "jsonrpc": { "const": "2.0" }, "method": { "const": method }, "params": params,
         } },
     })
+}
+
+/// What an event may be: one of the server's types, or one that an application emits.
+fn schemas() -> Value {
+    let mut schemas = Map::new();
+    let mut alternatives = Vec::new();
+    for event in EVENT_TYPES {
+        alternatives.push(json!({ "$ref": format!("#/components/schemas/{}", event.kind) }));
+        schemas.insert(event.kind.to_owned(), event_schema(event));
+    }
+    let of_application = json!({
+        "description": "A type of the application: what an effect `emit` says.",
+        "allOf": [{ "$ref": "#/components/schemas/CloudEvent" }],
+        "properties": {
+            "type": { "type": "string", "not": { "pattern": "^abide[.]" } },
+            "data": {
+                "type": "object", "required": ["data", "transaction"],
+                "properties": { "data": true, "transaction": { "type": "string" } },
+            },
+        },
+    });
+    alternatives.push(json!({ "$ref": "#/components/schemas/application" }));
+    schemas.insert("application".to_owned(), of_application);
+    schemas.insert("Event".to_owned(), json!({ "oneOf": alternatives }));
+    schemas.insert("CloudEvent".to_owned(), cloud_event());
+    Value::Object(schemas)
+}
+
+fn event_schema(event: &EventType) -> Value {
+    let transaction = is_of_transaction(event.kind).then_some(&TRANSACTION);
+    let fields = || event.data.iter().chain(transaction);
+    let required = fields().filter(|field| !field.may_be_absent).map(|field| field.name);
+    let properties = fields().map(|field| (field.name.to_owned(), field_schema(field)));
+    json!({
+        "description": event.summary,
+        "allOf": [{ "$ref": "#/components/schemas/CloudEvent" }],
+        "properties": {
+            "type": { "const": event.kind },
+            "data": {
+                "type": "object",
+                "required": required.collect::<Vec<_>>(),
+                "properties": Value::Object(properties.collect()),
+            },
+        },
+    })
+}
+
+fn field_schema(field: &DataField) -> Value {
+    let (kind, format) = match field.of {
+        FieldType::Any => return json!(true),
+        FieldType::Id | FieldType::Text | FieldType::Amount => ("string", None),
+        FieldType::Time => ("string", Some("date-time")),
+        FieldType::Integer => ("integer", None),
+        FieldType::Boolean => ("boolean", None),
+        FieldType::Texts => ("array", None),
+        FieldType::Object => ("object", None),
+    };
+    let mut schema = json!({ "type": kind });
+    if field.may_be_null {
+        schema["type"] = json!([kind, "null"]);
+    }
+    if let Some(format) = format {
+        schema["format"] = json!(format);
+    }
+    if field.of == FieldType::Texts {
+        schema["items"] = json!({ "type": "string" });
+    }
+    schema
 }
 
 fn cloud_event() -> Value {

@@ -179,6 +179,13 @@ const AFTER: Parameter = Parameter {
     schema: event_id,
 };
 
+const RESUME_AFTER: Parameter = Parameter {
+    name: "Last-Event-ID",
+    text: "The id of the last event that was received; a stream goes on after it. Counts before \
+           `after`.",
+    schema: event_id,
+};
+
 const PAGE_EXAMPLE: &str = r#"{"items":[{"specversion":"1.0","id":"00000000000004120001","source":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w","type":"abide.step.opened","subject":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","time":"2026-11-24T10:05:00.000Z","datacontenttype":"application/json","actor":"alice","actorkind":"user","transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","data":{"step":"confirm","due":null,"transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w"}}],"next_after":"00000000000004120001","more":false,"resync":false}"#;
 
 pub(super) const EVENTS: Doc = Doc {
@@ -190,6 +197,7 @@ pub(super) const EVENTS: Doc = Doc {
            named `resync` says that events in between are kept no more. It ends with the session, \
            and when its reader is too slow.",
     query: &[users::LIST.query[0], AFTER],
+    headers: &[RESUME_AFTER],
     answers: &[
         AnswerDoc::json(
             200,

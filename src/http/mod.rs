@@ -23,6 +23,8 @@ mod callbacks;
 mod chain;
 mod data;
 mod dispatch;
+mod docs;
+mod examples;
 mod flow;
 pub mod headers;
 mod holds;
@@ -120,7 +122,7 @@ pub struct Api {
     events: Unread,
     openapi: Bytes,
     asyncapi: Bytes,
-    docs: Bytes,
+    docs: docs::Docs,
 }
 
 impl Api {
@@ -140,7 +142,7 @@ impl Api {
             origins: Origins::new(&settings.cors_origins, settings.public_url.as_deref()),
             answers: Unread::new(app.memory().answer_bytes()),
             events: Unread::new(app.memory().stream_bytes()),
-            docs: pages::render(&document).into(),
+            docs: docs::Docs::new(&document),
             openapi: document.to_string().into(),
             asyncapi: asyncapi::document().to_string().into(),
             app,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use super::examples;
 use super::input::Media;
 use super::pages;
 use super::problem::{self, Code, ProblemDocument};
@@ -33,6 +34,19 @@ const TAGS: &[(&str, &str)] = &[
     ),
     ("gateways", "What gateways and other services ask about a token."),
     ("operations", "What operators and clients ask about the server itself."),
+    ("workflows", "Publishing and reading definitions of workflows."),
+    ("transactions", "Starting transactions, submitting their steps, and looking at them."),
+    ("live", "Events: streams, a WebSocket, and histories."),
+    ("values", "Reference values that workflows read."),
+    ("accounts", "Accounts of the ledger, with their balances and entries."),
+    ("transfers", "Moving amounts between accounts."),
+    ("holds", "Reserving amounts, and capturing or releasing them."),
+    ("assets", "What amounts are counted in, and whether the ledger adds up."),
+    ("bulk", "Operations on many transactions at once."),
+    ("schedules", "Transactions that start by the calendar."),
+    ("webhooks", "Events delivered to other services."),
+    ("hooks", "Signed messages of other services."),
+    ("development", "Calls that exist with `--dev` only."),
     ("pages", "Pages for people, and this document."),
 ];
 
@@ -84,6 +98,7 @@ pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>, rules: &Rule
         },
     });
     bound_integers(&mut document);
+    examples::complete(&mut document);
     document
 }
 
@@ -180,14 +195,24 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         let mut content = Map::new();
         for (at, (media, schema)) in body.content.iter().enumerate() {
             let mut entry = json!({ "schema": schema(&mut schemas.taken) });
-            if at == 0 {
+            if at == 0 && doc.examples.is_empty() {
                 entry["example"] = example(body.example);
+            } else if at == 0 {
+                entry["examples"] = numbered(doc.examples);
             }
             content.insert(media.as_str().to_owned(), entry);
         }
         operation["requestBody"] = json!({ "required": !doc.body_optional, "content": content });
     }
     operation
+}
+
+/// Examples by number, so that they keep their order.
+fn numbered(examples: &[(&str, &str)]) -> Value {
+    let one = |(at, (summary, text)): (usize, &(&str, &str))| {
+        ((at + 1).to_string(), json!({ "summary": summary, "value": example(text) }))
+    };
+    Value::Object(examples.iter().enumerate().map(one).collect())
 }
 
 fn security(route: &Route) -> Value {
@@ -222,6 +247,15 @@ fn operation_parameters(route: &Route, schemas: &mut Schemas) -> Vec<Value> {
             "name": parameter.name,
             "in": "query",
             "description": parameter.text,
+            "schema": schema,
+        }));
+    }
+    for header in doc.headers {
+        let schema = (header.schema)(&mut schemas.taken);
+        all.push(json!({
+            "name": header.name,
+            "in": "header",
+            "description": header.text,
             "schema": schema,
         }));
     }
@@ -462,6 +496,16 @@ mod tests {
     }
 
     #[test]
+    fn every_tag_of_a_route_is_described() {
+        let document = all();
+        let tags = document["tags"].as_array().unwrap();
+        for route in ROUTES.iter().chain(DEV_ROUTES) {
+            let is_there = tags.iter().any(|tag| tag["name"] == route.doc.tag);
+            assert!(is_there, "{}: the tag {:?} is not described", route.label, route.doc.tag);
+        }
+    }
+
+    #[test]
     fn every_reference_leads_somewhere() {
         fn walk(value: &Value, document: &Value) {
             match value {
@@ -484,8 +528,9 @@ mod tests {
     fn every_example_is_json() {
         for route in ROUTES.iter().chain(DEV_ROUTES) {
             let bodies = route.doc.body.map(|body| body.example);
+            let more = route.doc.examples.iter().map(|(_, text)| *text);
             let answers = route.doc.answers.iter().filter_map(|answer| answer.body);
-            for text in bodies.into_iter().chain(answers.map(|(_, _, text)| text)) {
+            for text in bodies.into_iter().chain(more).chain(answers.map(|(_, _, text)| text)) {
                 let read: Result<Value, _> = serde_json::from_str(text);
                 assert!(text.is_empty() || read.is_ok(), "{}: {text}", route.label);
             }

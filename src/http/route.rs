@@ -259,6 +259,10 @@ pub struct Doc {
     pub text: &'static str,
     /// The query parameters; no other is accepted.
     pub query: &'static [Parameter],
+    /// Request headers of its own, beside those that follow from the rest.
+    pub headers: &'static [Parameter],
+    /// Further examples of the first media type's body: what each shows, and its JSON.
+    pub examples: &'static [(&'static str, &'static str)],
     /// The conditions on revisions that it takes.
     pub condition: Condition,
     /// Whether it takes an Idempotency-Key.
@@ -285,6 +289,8 @@ impl Doc {
         summary: "",
         text: "",
         query: &[],
+        headers: &[],
+        examples: &[],
         condition: Condition::None,
         idempotency: false,
         limit: Limit::None,

@@ -6,7 +6,7 @@
 use super::route::{Handler, Route, Verb, Who};
 use super::{accounts, assets, holds, live, transactions, transfers, values, webhooks, workflows};
 use super::{
-    bulk, by_key, callbacks, chain, data, hooks, inbox, keys, links, operators, ops, pages,
+    bulk, by_key, callbacks, chain, data, docs, hooks, inbox, keys, links, operators, ops, pages,
     schedules, sessions, socket, tokens, users,
 };
 
@@ -66,7 +66,10 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/metrics"                              Auditor        page  ops::metrics              METRICS;
     GET    "/openapi.json"                         Anyone         page  ops::openapi              OPENAPI;
     GET    "/asyncapi.json"                        Anyone         page  ops::asyncapi             ASYNCAPI;
-    GET    "/docs"                                 Anyone         page  pages::docs               DOCS;
+    GET    "/docs"                                 Anyone         page  docs::guide               GUIDE_PAGE;
+    GET    "/docs/workflows"                       Anyone         page  docs::language            LANGUAGE_PAGE;
+    GET    "/docs/events"                          Anyone         page  docs::events              EVENTS_PAGE;
+    GET    "/docs/reference"                       Anyone         page  docs::reference           REFERENCE_PAGE;
     GET    "/problems/{code}"                      Anyone         now   pages::problem            PROBLEM;
     GET    "/set-password"                         Anyone         page  links::show               SHOW;
     GET    "/assets/style.css"                     Anyone         page  pages::style              STYLE;

@@ -33,116 +33,139 @@ described! {
         "type": "string",
         "pattern": "^[a-z0-9][a-z0-9._@+-]{0,63}$",
         "description": "What a person logs in with. Never given out again.",
+        "examples": ["alice"],
     }
     Role {
         "type": "string",
         "pattern": "^(?!abide:)[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$|^abide:(admin|operator|publisher|auditor)$",
         "description": "What an actor may do: an application's own names, and `abide:*`.",
+        "examples": ["teller"],
     }
     ProfileName {
         "type": "string",
         "pattern": "^[a-z0-9][a-z0-9_-]{0,63}$",
         "description": "A set of session time-outs in the configuration.",
+        "examples": ["kiosk"],
     }
     UserPattern {
         "type": "string",
         "pattern": "^[a-z0-9._@+*-]{1,64}$",
         "description": "A user name in which `*` stands for any characters.",
+        "examples": ["shop-*"],
     }
     WorkflowName {
         "type": "string",
         "pattern": "^[a-z][a-z0-9-]{0,63}$",
         "description": "Names a workflow.",
+        "examples": ["transfer"],
     }
     StepName {
         "type": "string",
         "pattern": "^[a-z][a-z0-9_-]{0,63}$",
         "description": "Names a step of a workflow.",
+        "examples": ["confirm"],
     }
     SessionId {
         "type": "string",
         "pattern": "^ses_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a session.",
+        "examples": ["ses_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     UserId {
         "type": "string",
         "pattern": "^usr_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a user, for ever.",
+        "examples": ["usr_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     KeyId {
         "type": "string",
         "pattern": "^key_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names an API key.",
+        "examples": ["key_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     TxId {
         "type": "string",
         "pattern": "^tx_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a transaction.",
+        "examples": ["tx_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     JobId {
         "type": "string",
         "pattern": "^job_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names what is done to many transactions.",
+        "examples": ["job_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     ScheduleId {
         "type": "string",
         "pattern": "^sch_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a schedule.",
+        "examples": ["sch_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     WebhookId {
         "type": "string",
         "pattern": "^whk_[0-7][0-9a-hjkmnp-tv-z]{25}$",
         "description": "Names a subscription to events.",
+        "examples": ["whk_01jd9x2k7m8n4p5q6r7s8t9v0w"],
     }
     HookName {
         "type": "string",
         "pattern": "^[a-z][a-z0-9-]{0,63}$",
         "description": "Names a hook.",
+        "examples": ["payments"],
     }
     AccountId {
         "type": "string",
         "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
         "description": "Names an account. Never given out again.",
+        "examples": ["alice:main"],
     }
     AssetCode {
         "type": "string",
         "pattern": "^[A-Z][A-Z0-9._-]{0,31}$",
         "description": "Names an asset: a code of ISO 4217, or one that was put.",
+        "examples": ["EUR"],
     }
     HoldId {
         "type": "string",
         "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
         "description": "Names a hold.",
+        "examples": ["hold-17"],
     }
     TransferId {
         "type": "string",
         "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
         "description": "Names a transfer.",
+        "examples": ["transfer-17"],
     }
     ValueName {
         "type": "string",
         "pattern": "^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$",
         "description": "Names a set of reference values, or one in it.",
+        "examples": ["prices"],
     }
     Decimal {
         "type": "string",
         "pattern": "^-?[0-9]+(\\.[0-9]+)?$",
         "description": "An amount, with the digits of its asset.",
+        "examples": ["12.50"],
     }
     Time {
         "type": "string",
         "format": "date-time",
         "description": "RFC 3339, UTC, milliseconds.",
+        "examples": ["2026-11-24T10:00:00.000Z"],
     }
     Span {
         "type": "string",
         "pattern": "^([1-9][0-9]{0,4}(ms|s|m|h)|[1-9][0-9]{0,3}d|0s)$",
         "description": "A whole number and a unit of ms, s, m, h or d; at most 36500d.",
+        "examples": ["30m"],
     }
     Revision {
         "type": "integer",
         "minimum": 0,
         "description": "Names the commit that last changed the thing; a later one is larger.",
+        "examples": [1042],
     }
 }
 
@@ -195,6 +218,7 @@ pub(super) fn json_patch(_: &mut SchemaGenerator) -> Schema {
     let within = json_schema!({ "type": "string", "pattern": "^(/([^~/]|~[01])*)+$" });
     json_schema!({
         "type": "array",
+        "examples": [[{ "op": "add", "path": "/cart/0", "value": "SKU-42" }]],
         "items": { "oneOf": [
             {
                 "type": "object",
@@ -227,7 +251,7 @@ pub(super) fn json_patch(_: &mut SchemaGenerator) -> Schema {
 
 /// An event's id.
 pub(super) fn event_id(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "pattern": "^[0-9a-f]{20}$" })
+    json_schema!({ "type": "string", "pattern": "^[0-9a-f]{20}$", "examples": ["00000000000004120001"] })
 }
 
 /// A time span that is longer than nothing.

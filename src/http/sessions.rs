@@ -215,6 +215,26 @@ pub(super) const OPEN: Doc = Doc {
            session, where the configuration allows it. With `user` and `on_behalf`: a session for \
            a user whom the calling service has authenticated; the API key says for whom it may.",
     limit: Limit::Sessions,
+    examples: &[
+        (
+            "A login; the answer has the token",
+            r#"{"username":"alice","password":"correct horse battery"}"#,
+        ),
+        (
+            "A login from a browser: the token comes as a cookie that no script can read",
+            r#"{"username":"alice","password":"correct horse battery","cookie":true}"#,
+        ),
+        ("An anonymous session, where the configuration allows it", "{}"),
+        ("An anonymous session by cookie", r#"{"cookie":true}"#),
+        (
+            "By an API key, for a user whom the calling service has authenticated",
+            r#"{"user":"alice","on_behalf":true}"#,
+        ),
+        (
+            "The same, creating the user at the first time",
+            r#"{"user":"alice","on_behalf":true,"create":true}"#,
+        ),
+    ],
     body: Some(Body {
         content: &[(Media::Json, opening)],
         example: r#"{"username":"alice","password":"correct horse battery"}"#,

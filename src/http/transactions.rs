@@ -14,7 +14,7 @@ use super::problem::{Code, Problem};
 use super::reading;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
-use super::schemas::{flag, object};
+use super::schemas::{flag, object, text};
 use super::users;
 use crate::app::{App, TxFilter};
 use crate::engine::{
@@ -471,6 +471,12 @@ pub(super) const AS_OF: Parameter = Parameter {
     schema: SchemaGenerator::subschema_for::<u64>,
 };
 
+const PREFER: Parameter = Parameter {
+    name: "Prefer",
+    text: "`wait=SECONDS`: how long to wait for a newer revision than that of `If-None-Match`.",
+    schema: text,
+};
+
 pub(super) const SHOW: Doc = Doc {
     id: "getTransaction",
     tag: "transactions",
@@ -479,6 +485,7 @@ pub(super) const SHOW: Doc = Doc {
            is a newer revision, else 304 when the time is up; at once, without \
            `Preference-Applied`, where the actor has too many streams, sockets and waits. With `as_of` as it was then.",
     query: &[AS_OF],
+    headers: &[PREFER],
     condition: Condition::IfNoneMatch,
     answers: &[NOW, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],

@@ -53,6 +53,9 @@
 //! | a claim is shown for ever; a reference keeps a secret's hash | `a_claim_that_has_lapsed_...`; `a_reference_does_not_...` |
 //! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |
 //! | headers in the log | `no_secret_is_found_in_data_log_or_metrics` |
+//! | an ended transaction is a failure of a bulk operation | `many_transactions_are_repaired_at_once` |
+//! | a hook reads variables only; `[secrets]` has other names | `a_hooks_secret_may_be_in_the_file_...` |
+//! | a field of an event is renamed, and the catalogue is not | `events_are_of_the_types_...` |
 //!
 //! The same of calls to other services, webhooks and schedules; what has no file here is a test of
 //! the library (`scripts`: `src/engine/scripts`, played by `cli::scenarios`):
@@ -108,6 +111,7 @@ mod chain;
 mod client;
 mod crash;
 mod discreet;
+mod documents;
 mod followers;
 mod hooks;
 mod http;
