@@ -5,41 +5,24 @@ use std::collections::HashMap;
 use ahash::RandomState;
 
 use super::Answer;
+use super::live_keys::KEPT;
+use super::replay::{ANSWER_BYTES_KEPT_MAX, hash_of};
 use crate::engine::{Digest, Refusal};
-use crate::records::value::{self, AnswerCountV1, AnswerToWrite, AnswerV1};
-use crate::records::{DecodeError, Key, Pack, ReadError, Scope, read_parts};
-use crate::store::{Store, Versioned, View};
-use crate::types::{Revision, Span, Time, TxId};
-
-/// How long an answer is kept. A message of a hook that is sent again later is no second one: its
-/// time is too old by then ([`TOLERANCE`](super::signature::TOLERANCE)), or it bears none and its
-/// transaction knows it.
-pub(super) const KEPT: Span = Span::from_hours(24);
-
-/// Most live keys of one actor. At a few hundred bytes each this bounds what one actor can make
-/// the server keep to some ten megabytes; a load generator at full speed stays below it for
-/// minutes.
-pub(super) const LIVE_MAX: u32 = 100_000;
-
-/// Most keys that are counted ahead of their use: then one commit of so many writes the count.
-const AHEAD_MAX: u32 = 64;
-
-/// Most actors whose count is at hand, at about 100 bytes each; beyond it all are forgotten.
-const SCOPES_MAX: usize = 30_000;
+use crate::records::answer::{AnswerV2, ShownV1, StoredAnswer};
+use crate::records::value::{self, AnswerToWrite, AnswerV1};
+use crate::records::{Key, Pack, ReadError, Scope, read_parts};
+use crate::store::{Store, View};
+use crate::types::{Revision, Time, TxId};
 
 /// Most transactions whose keys are at hand, and most keys of one: some megabytes.
 const TXS_MAX: usize = 30_000;
 const KEYS_PER_TX_MAX: usize = 64;
-
-const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// An Idempotency-Key, as the executor knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Keyed {
     /// Whose it is.
     pub(super) scope: Scope,
-    /// Where it would be, had its actor been anonymous then.
-    pub(super) before: Option<Scope>,
     /// The hash of the key.
     pub(super) digest: Digest,
     /// The hash of the request.
@@ -51,10 +34,20 @@ pub(super) enum Known {
     /// Nothing: it is new. So many parts of a forgotten answer lie where its answer will.
     New { stale_parts: u8 },
     /// The answer, and the commit that it is of.
-    Answered(Answer, Revision),
+    Answered(Kept, Revision),
 }
 
-/// Looks a key up.
+/// A stored answer.
+pub(super) enum Kept {
+    /// As it was sent.
+    Whole(Answer),
+    /// As what it shows ([`super::replay`]).
+    Shown(Box<AnswerV2>),
+}
+
+/// Looks a key up: under its actor, and under the anonymous sessions that became this user's
+/// ([`super::live_keys`]). Where a key was used under several of them, the request tells which is
+/// meant.
 ///
 /// # Errors
 /// [`Refusal::IdempotencyKeyReused`] as the inner one.
@@ -62,125 +55,34 @@ pub(super) fn look_up(
     store: &dyn Store,
     view: View,
     keyed: &Keyed,
+    adopted: Vec<Scope>,
     now: Time,
 ) -> Result<Result<Known, Refusal>, ReadError> {
     let mut stale_parts = 0;
-    for scope in std::iter::once(keyed.scope).chain(keyed.before) {
+    let mut is_reused = false;
+    for scope in std::iter::once(keyed.scope).chain(adopted) {
         let key = |part| Key::Answer(scope, keyed.digest, part);
         let Some((found, parts)) = read_parts(store, view, key)? else { continue };
-        let stored: AnswerV1 = value::read_plain(&key(0), &found.value)?;
-        if stored.expires_at_ms <= now.ms() {
+        let stored = StoredAnswer::read(&key(0), &found.value)?;
+        if stored.expires_at_ms() <= now.ms() {
             if scope == keyed.scope {
                 stale_parts = parts;
             }
             continue;
         }
-        if stored.fingerprint != keyed.fingerprint {
-            return Ok(Err(Refusal::IdempotencyKeyReused));
+        if *stored.fingerprint() != keyed.fingerprint {
+            is_reused = true;
+            continue;
         }
-        let AnswerV1 { status, headers, body, .. } = stored;
-        let answer = Answer { status, headers, body };
-        return Ok(Ok(Known::Answered(answer, found.revision)));
-    }
-    Ok(Ok(Known::New { stale_parts }))
-}
-
-/// The live keys of those who used one lately. A count is written ahead, by at most as many keys
-/// as the hour has had: not every commit writes it, and what a restart or the hour's end forgets
-/// of it was counted too often, never too seldom.
-#[derive(Default)]
-pub(super) struct Counts {
-    ahead: HashMap<Scope, Ahead, RandomState>,
-}
-
-/// A count as it is written, and how much of it is not used yet.
-#[derive(Clone, Debug)]
-struct Ahead {
-    counts: AnswerCountV1,
-    left: u32,
-}
-
-/// One more live key, for the commit that keeps its answer.
-#[derive(Debug)]
-pub(super) struct Counted {
-    scope: Scope,
-    /// What the commit writes of it.
-    ahead: Option<Ahead>,
-}
-
-impl Counted {
-    /// Writes what the commit writes of it.
-    pub(super) fn put(&self, pack: &mut Pack) {
-        if let Some(ahead) = &self.ahead {
-            let key = Key::AnswerCount(self.scope);
-            pack.put(&key, |out| value::write_into(out, 1, &ahead.counts));
-        }
-    }
-}
-
-impl Counts {
-    /// Counts one more live key; [`Counts::took`] when its commit is made.
-    ///
-    /// # Errors
-    /// [`Refusal::TooManyIdempotencyKeys`] as the inner one.
-    pub(super) fn next(
-        &self,
-        store: &dyn Store,
-        scope: Scope,
-        now: Time,
-    ) -> Result<Result<Counted, Refusal>, ReadError> {
-        let hour = hour_of(now);
-        let known = self.ahead.get(&scope);
-        if let Some(Ahead { counts, left: 1.. }) = known
-            && counts.hours.last().is_some_and(|(begun, _)| *begun == hour)
-        {
-            return Ok(Ok(Counted { scope, ahead: None }));
-        }
-        let key = Key::AnswerCount(scope);
-        let mut counts = match known {
-            Some(known) => known.counts.clone(),
-            None => match store.get(View::Staged, &key.encode())? {
-                Some(Versioned { value, .. }) => value::read_plain(&key, &value)?,
-                None => AnswerCountV1::default(),
-            },
+        let kept = match stored {
+            StoredAnswer::Whole(AnswerV1 { status, headers, body, .. }) => {
+                Kept::Whole(Answer { status, headers, body })
+            }
+            StoredAnswer::Shown(answer) => Kept::Shown(Box::new(answer)),
         };
-        counts.hours.retain(|(begun, _)| !is_over(*begun, now));
-        let live: u32 = counts.hours.iter().map(|(_, count)| count).sum();
-        if live >= LIVE_MAX {
-            let oldest = counts.hours.first().map_or(hour, |(begun, _)| *begun);
-            let free_at = Time::from_ms(u64::from(oldest + 1) * HOUR_MS).plus(KEPT);
-            return Ok(Err(Refusal::TooManyIdempotencyKeys { retry_after: free_at.since(now) }));
-        }
-        let block = match counts.hours.last_mut() {
-            Some((begun, count)) if *begun == hour => {
-                let block = (*count).clamp(1, AHEAD_MAX).min(LIVE_MAX - live);
-                *count += block;
-                block
-            }
-            _ => {
-                counts.hours.push((hour, 1));
-                1
-            }
-        };
-        Ok(Ok(Counted { scope, ahead: Some(Ahead { counts, left: block - 1 }) }))
+        return Ok(Ok(Known::Answered(kept, found.revision)));
     }
-
-    /// The commit of a key is made.
-    pub(super) fn took(&mut self, Counted { scope, ahead }: Counted) {
-        match ahead {
-            Some(ahead) => {
-                if self.ahead.len() >= SCOPES_MAX {
-                    self.ahead.clear();
-                }
-                self.ahead.insert(scope, ahead);
-            }
-            None => {
-                if let Some(ahead) = self.ahead.get_mut(&scope) {
-                    ahead.left = ahead.left.saturating_sub(1);
-                }
-            }
-        }
-    }
+    Ok(if is_reused { Err(Refusal::IdempotencyKeyReused) } else { Ok(Known::New { stale_parts }) })
 }
 
 /// Which keys were used under transactions that began before the executor's eyes: what is not
@@ -224,17 +126,41 @@ fn beginning(digest: &Digest) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// Writes what keeps an answer; `false`: it is larger than any that can be kept. One that says
-/// when to ask again (`Retry-After`) is kept by nothing: who asks again then is not told the same.
+/// An answer to be stored.
+pub(super) struct ToKeep<'a> {
+    /// The answer.
+    pub(super) answer: &'a Answer,
+    /// The revision that it was rendered with.
+    pub(super) revision: Revision,
+    /// What it shows, where it is large and can be rendered again from that.
+    pub(super) shown: Option<ShownV1>,
+}
+
+/// Writes what keeps an answer; its bytes and parts, or `None`: it is larger than any that can be
+/// kept. One that says when to ask again (`Retry-After`) is not kept, and has no parts: who asks
+/// again then is not told the same.
 pub(super) fn keep(
     pack: &mut Pack,
     keyed: &Keyed,
-    answer: &Answer,
+    ToKeep { answer, revision, shown }: ToKeep<'_>,
     now: Time,
     stale_parts: u8,
-) -> bool {
+) -> Option<(u64, u8)> {
     if answer.headers.iter().any(|(name, _)| name == "retry-after") {
-        return true;
+        return Some((0, 0));
+    }
+    let before = pack.bytes();
+    let key = |part| Key::Answer(keyed.scope, keyed.digest, part);
+    if let Some(shown) = shown {
+        let stored = AnswerV2 {
+            fingerprint: keyed.fingerprint,
+            expires_at_ms: now.plus(KEPT).ms(),
+            hash: hash_of(answer),
+            revision: revision.get(),
+            shown,
+        };
+        let parts = pack.put_parts(key, stale_parts, |out| value::write_into(out, 2, &stored))?;
+        return Some(((pack.bytes() - before) as u64, parts));
     }
     let stored = AnswerToWrite {
         fingerprint: &keyed.fingerprint,
@@ -243,14 +169,13 @@ pub(super) fn keep(
         headers: &answer.headers,
         body: &answer.body,
     };
-    let key = |part| Key::Answer(keyed.scope, keyed.digest, part);
-    pack.put_parts(key, stale_parts, |out| value::write_into(out, 1, &stored)).is_some()
+    let parts = pack.put_parts(key, stale_parts, |out| value::write_into(out, 1, &stored))?;
+    Some(((pack.bytes() - before) as u64, parts))
 }
 
-/// Whether an answer count says nothing any more.
-pub(super) fn is_count_over(key: &Key, bytes: &[u8], now: Time) -> Result<bool, DecodeError> {
-    let counts: AnswerCountV1 = value::read_plain(key, bytes)?;
-    Ok(counts.hours.iter().all(|(begun, _)| is_over(*begun, now)))
+/// Whether an answer is so large that it is stored as what it shows, where that can be.
+pub(super) fn is_large(answer: &Answer) -> bool {
+    answer.body.len() > ANSWER_BYTES_KEPT_MAX
 }
 
 /// Whether an answer is forgotten. `first_part` is the row of its first part, which may not hold
@@ -268,27 +193,18 @@ pub(super) fn is_forgotten(first_part: &[u8], now: Time) -> bool {
     expires_at_ms.is_some_and(|ms| ms <= now.ms())
 }
 
-fn hour_of(now: Time) -> u32 {
-    u32::try_from(now.ms() / HOUR_MS).unwrap_or(u32::MAX)
-}
-
-/// Whether all keys that began in this hour are forgotten.
-fn is_over(hour: u32, now: Time) -> bool {
-    Time::from_ms((u64::from(hour) + 1) * HOUR_MS).plus(KEPT) <= now
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+    use crate::store::Batch;
     use crate::store::memory::Memory;
-    use crate::store::{Batch, Write};
-    use crate::types::UserId;
+    use crate::types::{Span, UserId};
 
     fn keyed() -> Keyed {
         let scope = Scope::User(UserId::new(1));
-        Keyed { scope, before: None, digest: [1; 32], fingerprint: [2; 32] }
+        Keyed { scope, digest: [1; 32], fingerprint: [2; 32] }
     }
 
     #[test]
@@ -299,20 +215,24 @@ mod tests {
             let headers = vec![("etag".to_owned(), "\"5\"".to_owned())];
             let answer = Answer { status: 201, headers, body: body.into() };
             let mut pack = Pack::default();
-            assert!(keep(&mut pack, &keyed(), &answer, now, 8));
+            let kept = ToKeep { answer: &answer, revision: Revision::ZERO, shown: None };
+            let parts = keep(&mut pack, &keyed(), kept, now, 8).unwrap().1;
+            assert_eq!(usize::from(parts), answer.body.len() / 60_000 + 1);
             let writes = pack.into_writes();
             let first_part = writes[0].value.clone().unwrap();
             let batch = Batch { writes, ..Batch::default() };
             let revision = store.commit(batch).unwrap().revision();
-            let found = look_up(&store, View::Staged, &keyed(), now).unwrap().unwrap();
-            let Known::Answered(again, at) = found else { unreachable!("it was kept") };
+            let found = look_up(&store, View::Staged, &keyed(), Vec::new(), now).unwrap().unwrap();
+            let Known::Answered(Kept::Whole(again), at) = found else {
+                unreachable!("it was kept whole")
+            };
             assert_eq!((again, at), (answer, revision));
             let other = Keyed { fingerprint: [3; 32], ..keyed() };
-            let refused = look_up(&store, View::Staged, &other, now).unwrap();
+            let refused = look_up(&store, View::Staged, &other, Vec::new(), now).unwrap();
             assert_eq!(refused.err(), Some(Refusal::IdempotencyKeyReused));
             assert!(!is_forgotten(&first_part, now.plus(Span::from_ms(KEPT.ms() - 1))));
             assert!(is_forgotten(&first_part, now.plus(KEPT)));
-            let late = look_up(&store, View::Staged, &keyed(), now.plus(KEPT)).unwrap();
+            let late = look_up(&store, View::Staged, &keyed(), Vec::new(), now.plus(KEPT)).unwrap();
             assert!(matches!(late, Ok(Known::New { stale_parts: 1.. })));
         }
     }
@@ -332,40 +252,5 @@ mod tests {
         used.begin(tx);
         used.end(tx);
         assert!(!used.is_new(tx, &digest));
-    }
-
-    #[test]
-    fn live_keys_are_counted_ahead_and_bounded() {
-        let (store, mut counts) = (Memory::new(), Counts::default());
-        let scope = keyed().scope;
-        let now = Time::from_ms(1_700_000_000_000);
-        let full = AnswerCountV1 { hours: vec![(hour_of(now), LIVE_MAX - AHEAD_MAX - 2)] };
-        let key = Key::AnswerCount(scope);
-        let writes = vec![Write::put(key.encode(), value::write(1, &full))];
-        drop(store.commit(Batch { writes, ..Batch::default() }).unwrap());
-        let mut written = 0;
-        for _ in 0..AHEAD_MAX + 2 {
-            // What was not committed is counted again.
-            drop(counts.next(&store, scope, now).unwrap().unwrap());
-            let counted = counts.next(&store, scope, now).unwrap().unwrap();
-            let mut pack = Pack::default();
-            counted.put(&mut pack);
-            let writes = pack.into_writes();
-            if !writes.is_empty() {
-                drop(store.commit(Batch { writes, ..Batch::default() }).unwrap());
-                written += 1;
-            }
-            counts.took(counted);
-        }
-        assert_eq!(written, 2);
-        let refused = counts.next(&store, scope, now).unwrap().unwrap_err();
-        assert_eq!(refused.code(), "too-many-idempotency-keys");
-        let later = now.plus(refused.retry_after().unwrap());
-        assert!(counts.next(&store, scope, later).unwrap().is_ok());
-        // Whoever starts anew reads what was written.
-        assert!(Counts::default().next(&store, scope, now).unwrap().is_err());
-        let row = store.get(View::Staged, &key.encode()).unwrap().unwrap().value;
-        assert!(!is_count_over(&key, &row, now).unwrap());
-        assert!(is_count_over(&key, &row, later).unwrap());
     }
 }

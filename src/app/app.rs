@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::access::Caches;
 use super::admission::Permit;
-use super::answers::{self, Keyed, Known};
+use super::answers::{self, Kept, Keyed, Known};
 use super::clock::Clock;
 use super::executor::Executor;
 use super::feed::Feed;
@@ -25,12 +25,12 @@ use super::{
 };
 use crate::engine::{
     Actor, ChallengeKey, CheckedInput, Command, Evidence, FIRST_ADMIN, Fact, Outcome, Refusal,
-    Rules, SessionActor,
+    Rules,
 };
 use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, RecordCache, Scope, read_fact};
 use crate::store::{Receipt, Store, StoreError, View};
-use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
+use crate::types::{Password, Revision, Role, SessionId, Span, Time, Token, Username};
 
 /// How long those who follow the feed have to notice its end.
 const LEAVE_TIME: Duration = Duration::from_secs(2);
@@ -193,6 +193,19 @@ impl App {
         Fingerprint(self.secret.digest("request", &parts))
     }
 
+    /// The same for a request whose meaning depends on the session that sends it (`current`): from
+    /// another session of the same user it is another request.
+    #[must_use]
+    pub fn fingerprint_in(
+        &self,
+        session: SessionId,
+        (method, path, query, body): (&str, &str, &str, &[u8]),
+    ) -> Fingerprint {
+        let session = session.bits().to_be_bytes();
+        let parts = [method.as_bytes(), path.as_bytes(), query.as_bytes(), body, &session];
+        Fingerprint(self.secret.digest("request of a session", &parts))
+    }
+
     /// Does a command, in its turn, exactly once for its Idempotency-Key. The answer comes when
     /// everything that it rests on is durable. When the future is dropped the command still
     /// happens, if it was taken.
@@ -249,9 +262,10 @@ impl App {
         if let Some(keyed) = &keyed {
             // The executor looks again, in order; this spares the work of hashing a password for
             // a request that was answered long ago, and that of checking a large input again.
-            let known = answers::look_up(&*self.store, View::Committed, keyed, self.clock.now());
-            if let Ok(Ok(Ok(Known::Answered(answer, _)))) = self.guard(known).map(Ok::<_, ()>) {
-                return Answered { answer, replayed: true };
+            let now = self.clock.now();
+            let known = answers::look_up(&*self.store, View::Committed, keyed, Vec::new(), now);
+            if let Ok(Ok(Known::Answered(kept, _))) = self.guard(known) {
+                return self.replayed(kept, Some(render));
             }
         }
         let (command, checked) = self.check_aside(command).await;
@@ -324,7 +338,9 @@ impl App {
     async fn answered(&self, done: oneshot::Receiver<Done>, spare: Option<Render>) -> Answered {
         match self.settle(done).await {
             Ok(Done { end: End::Kept(answer), .. }) => fresh(answer),
-            Ok(Done { end: End::Replayed(answer), .. }) => Answered { answer, replayed: true },
+            Ok(Done { end: End::Replayed(kept), render, .. }) => {
+                self.replayed(kept, spare.or(render))
+            }
             Ok(Done { end: End::Fresh(result, revision), render, .. }) => {
                 spare.or(render).map_or_else(unanswered, |render| {
                     fresh((render)(result.as_ref().as_ref(), revision))
@@ -333,6 +349,19 @@ impl App {
             Err(refusal) => spare.map_or_else(unanswered, |render| {
                 fresh((render)(Err(&refusal), self.store.durable()))
             }),
+        }
+    }
+
+    /// The stored answer to an earlier request.
+    fn replayed(&self, kept: Kept, render: Option<Render>) -> Answered {
+        let stored = match kept {
+            Kept::Whole(answer) => return Answered { answer, replayed: true },
+            Kept::Shown(stored) => stored,
+        };
+        let Some(render) = render else { return unanswered() };
+        match self.render_again(&stored, &render) {
+            Ok(answer) => Answered { answer, replayed: true },
+            Err(refusal) => fresh((render)(Err(&refusal), self.store.durable())),
         }
     }
 
@@ -450,13 +479,6 @@ impl App {
         let Some(Idempotency { key, fingerprint }) = idempotency else { return Ok(None) };
         let scope = Scope::of(actor).filter(|_| !command.answers_with_secret());
         let scope = scope.ok_or(Refusal::IdempotencyKeyNotSupported)?;
-        // What an anonymous session was answered stays with it when it becomes a user's.
-        let before = match actor {
-            Actor::Session(SessionActor { session, user: Some(_), .. }) => {
-                Some(Scope::Session(*session))
-            }
-            _ => None,
-        };
         // Under a transaction a key is that transaction's: the same one may be used in another.
         let digest = match command.transaction() {
             None => self.secret.digest("idempotency key", &[key.as_bytes()]),
@@ -465,7 +487,7 @@ impl App {
                 self.secret.digest("idempotency key of a transaction", &parts)
             }
         };
-        Ok(Some(Keyed { scope, before, digest, fingerprint: fingerprint.0 }))
+        Ok(Some(Keyed { scope, digest, fingerprint: fingerprint.0 }))
     }
 
     /// The first administrator: created with a password, or by a link that is handed out once.

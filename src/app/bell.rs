@@ -36,6 +36,8 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) denied: AtomicU64,
     pub(super) lost: AtomicU64,
+    /// Idempotency-Keys that were forgotten before their time, since their actor had too many.
+    pub(super) keys_shed: AtomicU64,
     /// Transactions that were stuck when it was looked for them last.
     pub(super) stuck: AtomicU64,
     /// Estimated bytes of the executor's decoded records.

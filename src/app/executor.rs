@@ -1,5 +1,7 @@
 //! The single ordered path of everything that changes something.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -8,11 +10,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use keys::{ANSWER_TOO_LARGE, Before, shown};
+
 use super::access::Caches;
-use super::answers::{self, Counted, Counts, Known, Used};
+use super::answers::{self, ToKeep, Used};
 use super::bell::Bell;
 use super::clock::Clock;
 use super::job::{Done, End, Job};
+use super::live_keys::{self, LiveKeys};
 use super::sweep::Sweep;
 use crate::engine::{
     Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
@@ -100,7 +105,7 @@ pub(super) struct Executor {
     /// Records as they are now.
     hot: Arc<RecordCache>,
     /// Live Idempotency-Keys.
-    counts: Counts,
+    keys: LiveKeys,
     /// Idempotency-Keys that were used under transactions.
     used: Used,
 }
@@ -136,6 +141,7 @@ impl Executor {
         cache: RecordCache,
     ) -> Self {
         let last = store.durable();
+        let keys = LiveKeys::new(Arc::clone(&rules), Arc::clone(&bell));
         Self {
             store,
             definitions,
@@ -151,7 +157,7 @@ impl Executor {
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
             hot: Arc::new(cache),
-            counts: Counts::default(),
+            keys,
             used: Used::default(),
         }
     }
@@ -426,8 +432,8 @@ impl Executor {
     fn attempt(&mut self, now: Time, job: &Job) -> Result<Result<Attempt, Refusal>, Fatal> {
         let Job { command, actor, evidence, request, keyed, render: renderer, .. } = job;
         let asked = &Asked { command, actor, evidence };
-        let (stale_parts, mut counted) = match self.before(now, job)? {
-            Ok(Before::New { stale_parts, counted }) => (stale_parts, counted),
+        let (stale_parts, mut one_more) = match self.before(now, job)? {
+            Ok(Before::New { stale_parts, one_more }) => (stale_parts, one_more),
             Ok(Before::Answered(end, receipt)) => return Ok(Ok(Attempt::Ended(end, receipt))),
             Err(refusal) => return Ok(Err(refusal)),
         };
@@ -465,19 +471,27 @@ impl Executor {
             let entry = entry.encode();
             let loaded: Vec<_> =
                 facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
-            drop(facts);
+            let adoption = self.adoption(&changes.events, revision, now, &mut pack)?;
             let mut answer = None;
+            let mut size = (0, 0);
             if let Some((keyed, renderer)) = kept {
                 let words = renderer(result.as_ref(), revision);
-                if !answers::keep(&mut pack, keyed, &words, now, stale_parts) {
-                    let (what, bytes_max) = ("an answer that is kept", 400 * 1024);
-                    return Ok(Err(Refusal::TooLarge { what, bytes_max }));
-                }
-                if let Some(counted) = &counted {
-                    counted.put(&mut pack);
+                let shown = shown(asked, &result, &words, |fact| {
+                    let loaded = facts.facts.get(fact).and_then(Option::as_ref);
+                    let is_changed = changes.records.contains_key(fact);
+                    if is_changed { Some(revision) } else { loaded.map(|(_, revision)| *revision) }
+                });
+                let to_keep = ToKeep { answer: &words, revision, shown };
+                let Some(kept) = answers::keep(&mut pack, keyed, to_keep, now, stale_parts) else {
+                    return Ok(Err(ANSWER_TOO_LARGE));
+                };
+                size = kept;
+                if let Some(one_more) = one_more.as_ref().filter(|_| size.1 > 0) {
+                    one_more.put(revision, &mut pack);
                 }
                 answer = Some(words);
             }
+            drop(facts);
             let urgency =
                 if asked.command.is_reserved() { Urgency::Reserved } else { Urgency::Ordinary };
             let pieces = Pieces {
@@ -498,16 +512,11 @@ impl Executor {
             };
             match self.commit(now, pieces)? {
                 Ok(receipt) => {
-                    self.sweep.count(keyed.is_some());
-                    if answer.is_some()
-                        && let Some(counted) = counted.take()
-                    {
-                        self.counts.took(counted);
+                    if let Some(adoption) = adoption {
+                        self.keys.adopted_now(adoption);
                     }
-                    if let (Some(_), Some(keyed), Some(tx)) =
-                        (&answer, keyed, asked.command.transaction())
-                    {
-                        self.used.note(tx, &keyed.digest);
+                    if let (Some(keyed), Some(one_more)) = (keyed, one_more.take()) {
+                        self.note_key(asked.command, keyed, one_more, revision, size);
                     }
                     let end =
                         answer.map_or_else(|| End::Fresh(Box::new(result), revision), End::Kept);
@@ -519,27 +528,6 @@ impl Executor {
             }
         }
         Err(Fatal("somebody else writes to this store".to_owned()))
-    }
-
-    /// What a command's Idempotency-Key says of it before it is decided.
-    fn before(&self, now: Time, job: &Job) -> Result<Result<Before, Refusal>, Fatal> {
-        let Some(keyed) = &job.keyed else {
-            return Ok(Ok(Before::New { stale_parts: 0, counted: None }));
-        };
-        let mut stale_parts = 0;
-        let under = job.command.transaction();
-        if !under.is_some_and(|tx| self.used.is_new(tx, &keyed.digest)) {
-            match answers::look_up(&*self.store, View::Staged, keyed, now)? {
-                Err(refusal) => return Ok(Err(refusal)),
-                Ok(Known::Answered(answer, revision)) => {
-                    let receipt = self.store.durable_at(revision);
-                    return Ok(Ok(Before::Answered(End::Replayed(answer), receipt)));
-                }
-                Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
-            }
-        }
-        let counted = self.counts.next(&*self.store, keyed.scope, now)?;
-        Ok(counted.map(|counted| Before::New { stale_parts, counted: Some(counted) }))
     }
 
     fn decide(
@@ -654,7 +642,24 @@ impl Executor {
     /// Forgets some of what has become too old.
     pub(super) fn sweep(&mut self) -> Result<(), Fatal> {
         let now = self.clock.now();
+        if self.sweep.blocks_are_due() {
+            self.sweep.looked_at_blocks();
+            let writes = match self.keys.shed(&*self.store, now)? {
+                Some(writes) => Some(writes),
+                None => live_keys::forget_block(&*self.store, now)?,
+            };
+            return self.commit_sweep(now, Vec::new(), writes.unwrap_or_default());
+        }
         let (preconditions, writes) = self.sweep.page(&*self.store, now)?;
+        self.commit_sweep(now, preconditions, writes)
+    }
+
+    fn commit_sweep(
+        &mut self,
+        now: Time,
+        preconditions: Vec<Precondition>,
+        writes: Vec<Write>,
+    ) -> Result<(), Fatal> {
         if writes.is_empty() {
             return Ok(());
         }
@@ -721,14 +726,6 @@ const fn may_be_hot(fact: &Fact) -> bool {
 
 fn kept_fact((fact, loaded): (&Fact, &Loaded)) -> (Fact, Loaded) {
     (fact.clone(), loaded.clone())
-}
-
-/// What is known of a command before it is decided.
-enum Before {
-    /// Nothing: so many parts of a forgotten answer lie where its answer will, and its key counts.
-    New { stale_parts: u8, counted: Option<Counted> },
-    /// It had been answered.
-    Answered(End, Receipt),
 }
 
 /// What became of an attempt at a command.

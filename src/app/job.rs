@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::admission::Permit;
-use super::answers::Keyed;
+use super::answers::{Kept, Keyed};
 use super::{Answer, Render};
 use crate::engine::{Actor, Command, Evidence, Outcome, Refusal};
 use crate::store::{Receipt, StoreError};
@@ -81,5 +81,5 @@ pub(super) enum End {
     /// This became of it, and the answer was kept.
     Kept(Answer),
     /// It had been answered before.
-    Replayed(Answer),
+    Replayed(Kept),
 }

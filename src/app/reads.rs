@@ -150,6 +150,12 @@ impl App {
         self.queue.depth()
     }
 
+    /// Idempotency-Keys that were forgotten before their time since the start.
+    #[must_use]
+    pub fn keys_shed(&self) -> u64 {
+        self.bell.counters.keys_shed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
     /// Estimated bytes of the executor's decoded records.
     #[must_use]
     pub fn record_cache_bytes(&self) -> u64 {

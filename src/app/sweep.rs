@@ -1,10 +1,14 @@
 //! Forgetting what has become too old and has no timer: answers, their counts, failed logins.
+//!
+//! Answers that are listed in blocks ([`live_keys`]) are forgotten block by block, the oldest first.
+//! What is in no block is found by going through everything again and again, in slices.
 
 use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::answers;
+use super::live_keys::Listed;
+use super::{answers, live_keys};
 use crate::engine::{Fact, Record};
 use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, Precondition, Row, Store, View, Write};
@@ -14,8 +18,13 @@ use crate::types::{Span, Time};
 const ROWS: usize = 64;
 
 /// One go for so many answers kept: two rows are looked at for each that is added, so a whole
-/// round takes no longer than it takes to keep half as many answers as there are.
+/// round takes no longer than it takes to keep half as many answers as there are. A block lists
+/// about twice as many, so blocks are forgotten faster than they are added.
 const ANSWERS_PER_GO: usize = ROWS / 2;
+
+/// Of so many answers that are listed in blocks one counts as if it were not: what a crash left
+/// in no block is found some time, and it costs next to nothing.
+const LISTED_PER_UNLISTED: usize = 64;
 
 /// After a whole round that found nothing too old it rests: what is there lives for hours more.
 const REST: Span = Span::from_minutes(10);
@@ -28,7 +37,12 @@ const PREFIXES: [&[u8]; 3] = [Key::ANSWERS, Key::ANSWER_COUNTS, Key::ATTEMPTS];
 pub(super) struct Sweep {
     prefix: usize,
     after: Option<Bytes>,
+    /// Answers kept since the last look at everything, as far as they are in no block.
     kept: usize,
+    /// Answers kept since the last look at blocks.
+    listed: usize,
+    /// Answers in blocks that are not counted in `kept` yet.
+    uncounted: usize,
     /// Whether this round has found something.
     found: bool,
     /// When this round began.
@@ -38,14 +52,37 @@ pub(super) struct Sweep {
 }
 
 impl Sweep {
-    /// Counts a commit; `kept`: one that keeps an answer.
-    pub(super) fn count(&mut self, kept: bool) {
-        self.kept += usize::from(kept);
+    /// Counts an answer that was kept.
+    pub(super) fn count(&mut self, listed: Listed) {
+        self.listed += 1;
+        match listed {
+            Listed::Nowhere => self.kept += 1,
+            Listed::InBlocks => {
+                self.uncounted += 1;
+                self.kept += self.uncounted / LISTED_PER_UNLISTED;
+                self.uncounted %= LISTED_PER_UNLISTED;
+            }
+        }
     }
 
     /// Whether enough was added since the last go.
     pub(super) const fn is_due(&self) -> bool {
+        self.rows_are_due() || self.blocks_are_due()
+    }
+
+    /// Whether enough was added since the last look at blocks.
+    pub(super) const fn blocks_are_due(&self) -> bool {
+        self.listed >= ANSWERS_PER_GO
+    }
+
+    /// Whether enough was added since the last look at everything.
+    pub(super) const fn rows_are_due(&self) -> bool {
         self.kept >= ANSWERS_PER_GO
+    }
+
+    /// Blocks were looked at.
+    pub(super) const fn looked_at_blocks(&mut self) {
+        self.listed = self.listed.saturating_sub(ANSWERS_PER_GO);
     }
 
     /// Looks at the next rows and says what to delete of them.
@@ -101,7 +138,7 @@ fn too_old(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
             let parts = row.value.first().copied().unwrap_or(1);
             (0..parts).map(|part| Key::Answer(scope, digest, part)).collect()
         }
-        Some(key @ Key::AnswerCount(_)) if answers::is_count_over(&key, &row.value, now)? => {
+        Some(key @ Key::AnswerCount(_)) if live_keys::is_count_over(&key, &row.value, now)? => {
             vec![key]
         }
         Some(key @ Key::Attempts(digest)) => {
@@ -125,16 +162,16 @@ mod tests {
     fn what_was_kept_while_nobody_swept_is_made_up_for() {
         let (store, mut sweep) = (Memory::new(), Sweep::default());
         let behind = PREFIXES.len();
-        (0..behind * ANSWERS_PER_GO).for_each(|_| sweep.count(true));
+        (0..behind * ANSWERS_PER_GO).for_each(|_| sweep.count(Listed::Nowhere));
         let mut goes = 0;
-        while sweep.is_due() {
+        while sweep.rows_are_due() {
             sweep.page(&store, Time::from_ms(1)).unwrap();
             goes += 1;
         }
         assert_eq!(goes, behind);
         // It rests now: what is kept meanwhile is no debt.
-        (0..2 * ANSWERS_PER_GO).for_each(|_| sweep.count(true));
+        (0..2 * ANSWERS_PER_GO).for_each(|_| sweep.count(Listed::Nowhere));
         sweep.page(&store, Time::from_ms(2)).unwrap();
-        assert!(!sweep.is_due());
+        assert!(!sweep.rows_are_due());
     }
 }

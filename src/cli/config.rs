@@ -38,6 +38,10 @@ const BODY_BYTES_LIMIT: usize = 16 * 1024 * 1024;
 /// Bytes of one MiB.
 const MIB: usize = 1024 * 1024;
 
+/// Smallest limits of live Idempotency-Keys: some blocks of them, which are forgotten together.
+const IDEMPOTENCY_KEYS_LEAST: u64 = 1000;
+const IDEMPOTENCY_BYTES_LEAST: u64 = 1024 * 1024;
+
 /// Most calls at once, or a second, that may be allowed: each is a connection.
 const CALLS_LIMIT: usize = 50_000;
 
@@ -184,6 +188,8 @@ impl Config {
             ("anonymous_open", Some(self.rules.anonymous_open.to_string())),
             ("password_chars_min", Some(self.rules.password_chars_min.to_string())),
             ("sessions_per_user_max", Some(self.rules.sessions_per_user_max.to_string())),
+            ("idempotency_keys_max", Some(self.rules.idempotency_keys_max.to_string())),
+            ("idempotency_bytes_max", Some(self.rules.idempotency_bytes_max.to_string())),
             ("session_idle", text(&self.rules.profile.idle)),
             ("session_absolute", text(&self.rules.profile.absolute)),
             ("profiles", text(&profiles.join(","))),
@@ -254,6 +260,14 @@ fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {
     }
     if let Some(most) = count(settings, "sessions_per_user_max", Rules::SESSIONS_PER_USER_MAX)? {
         rules.sessions_per_user_max = most;
+    }
+    for (name, least, value) in [
+        ("idempotency_keys_max", IDEMPOTENCY_KEYS_LEAST, &mut rules.idempotency_keys_max),
+        ("idempotency_bytes_max", IDEMPOTENCY_BYTES_LEAST, &mut rules.idempotency_bytes_max),
+    ] {
+        let expected = format!("a number from {least} up");
+        let number = |text: &str| text.parse().ok().filter(|number| *number >= least);
+        *value = parse(settings, name, &expected, number)?.unwrap_or(*value);
     }
     let time = |name| parse(settings, name, "a time, as 30m or 12h", time);
     rules.profile.idle = time("session_idle")?.unwrap_or(rules.profile.idle);

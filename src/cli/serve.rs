@@ -49,6 +49,7 @@ impl Sources {
             queue_depth: app.queue_depth(),
             record_cache_bytes: app.record_cache_bytes(),
             sessions: app.live_sessions(),
+            keys_shed: app.keys_shed(),
             stuck: app.stuck(),
             calls: app.call_figures(),
             queue_bytes: app.queue_bytes(),

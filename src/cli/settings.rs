@@ -100,6 +100,14 @@ pub struct Flags {
     /// Most sessions of a user; the next one ends the oldest
     #[arg(long, value_name = "N")]
     pub sessions_per_user_max: Option<String>,
+    /// Maximum number of live Idempotency-Keys of one actor, from 1000 up; beyond it the oldest are
+    /// forgotten [default: 20000000]
+    #[arg(long, value_name = "N")]
+    pub idempotency_keys_max: Option<String>,
+    /// Maximum number of bytes that the live Idempotency-Keys of one actor take, with their answers
+    /// [default: 8589934592]
+    #[arg(long, value_name = "BYTES")]
+    pub idempotency_bytes_max: Option<String>,
     /// A session ends after so long without use
     #[arg(long, value_name = "TIME")]
     pub session_idle: Option<String>,
@@ -236,7 +244,7 @@ const SECRET_TABLE: &str = "secrets";
 
 impl Flags {
     /// Every setting's name and what the flags say of it. This list is the one of all settings.
-    fn entries(&self) -> [(&'static str, Option<&String>); 32] {
+    fn entries(&self) -> [(&'static str, Option<&String>); 34] {
         [
             ("data", self.data.as_ref()),
             ("listen", self.listen.as_ref()),
@@ -262,6 +270,8 @@ impl Flags {
             ("anonymous_open", self.anonymous_open.as_ref()),
             ("password_chars_min", self.password_chars_min.as_ref()),
             ("sessions_per_user_max", self.sessions_per_user_max.as_ref()),
+            ("idempotency_keys_max", self.idempotency_keys_max.as_ref()),
+            ("idempotency_bytes_max", self.idempotency_bytes_max.as_ref()),
             ("session_idle", self.session_idle.as_ref()),
             ("session_absolute", self.session_absolute.as_ref()),
             ("profiles", self.profiles.as_ref()),

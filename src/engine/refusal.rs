@@ -278,12 +278,12 @@ pub enum Refusal {
     /// The call answers with a secret, or has no actor whose key it could be.
     #[error("this call takes no Idempotency-Key")]
     IdempotencyKeyNotSupported,
-    /// The actor has as many live keys as may be.
-    #[error("too many live Idempotency-Keys of this actor")]
-    TooManyIdempotencyKeys {
-        /// When the first of them may be gone.
-        retry_after: Span,
-    },
+    /// The key was answered, and that answer cannot be shown again.
+    #[error(
+        "the request was done and answered before, but its answer can no longer be shown: the \
+         history that it shows was retired; read what it changed"
+    )]
+    AnswerGone,
     /// A queue is full.
     #[error("the server is busy; try again in a moment")]
     Busy {
@@ -362,7 +362,7 @@ impl Refusal {
         "linked-too-far",
         "idempotency-key-reused",
         "idempotency-key-not-supported",
-        "too-many-idempotency-keys",
+        "answer-gone",
         "busy",
         "no-room",
         "stopping",
@@ -440,7 +440,7 @@ impl Refusal {
             Self::LinkedTooFar { .. } => "linked-too-far",
             Self::IdempotencyKeyReused => "idempotency-key-reused",
             Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
-            Self::TooManyIdempotencyKeys { .. } => "too-many-idempotency-keys",
+            Self::AnswerGone => "answer-gone",
             Self::Busy { .. } => "busy",
             Self::NoRoom => "no-room",
             Self::Stopping => "stopping",
@@ -536,9 +536,9 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after(&self) -> Option<Span> {
         match self {
-            Self::TooManyAttempts { retry_after, .. }
-            | Self::TooManyIdempotencyKeys { retry_after }
-            | Self::Busy { retry_after } => Some(*retry_after),
+            Self::TooManyAttempts { retry_after, .. } | Self::Busy { retry_after } => {
+                Some(*retry_after)
+            }
             _ => None,
         }
     }

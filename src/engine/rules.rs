@@ -36,6 +36,10 @@ pub struct Rules {
     /// Most bytes of a session's data as compact JSON; the same for a user's data and
     /// attributes, and for another framework's session.
     pub data_bytes_max: usize,
+    /// Maximum number of live Idempotency-Keys of one actor; beyond it the oldest are forgotten.
+    pub idempotency_keys_max: u64,
+    /// Maximum number of bytes that the live Idempotency-Keys of one actor take, with their answers.
+    pub idempotency_bytes_max: u64,
     /// Whether transactions show the one-time codes that they wait for: for development only.
     pub codes_shown: bool,
     /// The key that one-time codes are derived with: from outside the store.
@@ -71,6 +75,10 @@ impl Default for Rules {
             elevation: Span::from_minutes(10),
             link_life: Span::from_hours(24),
             data_bytes_max: 64 * 1024,
+            // Two hundred requests a second, all day.
+            idempotency_keys_max: 20_000_000,
+            // Some 400 bytes for each of them.
+            idempotency_bytes_max: 8 * 1024 * 1024 * 1024,
             codes_shown: false,
             challenge_key: ChallengeKey::new([0; 32]),
         }

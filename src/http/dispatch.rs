@@ -243,7 +243,12 @@ where
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
         let method = route.method.as_str();
-        let fingerprint = call.api.app.fingerprint(method, &path, &raw_query, bytes);
+        let app = &call.api.app;
+        let session = call.actor().session().filter(|_| route.names_session(&call.query));
+        let fingerprint = match session {
+            None => app.fingerprint(method, &path, &raw_query, bytes),
+            Some(session) => app.fingerprint_in(session, (method, &path, &raw_query, bytes)),
+        };
         call.idempotency = Some(Idempotency { key, fingerprint });
     }
     match route.handler {

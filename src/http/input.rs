@@ -77,6 +77,11 @@ impl Query {
         self.given.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_str())
     }
 
+    /// The values of all parameters.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.given.iter().map(|(_, value)| value.as_str())
+    }
+
     /// The value of `limit`, checked.
     ///
     /// # Errors

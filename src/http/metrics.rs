@@ -38,6 +38,8 @@ pub struct Figures {
     pub executor: ExecutorFigures,
     /// Live sessions.
     pub sessions: u64,
+    /// Idempotency-Keys that were forgotten before their time.
+    pub keys_shed: u64,
     /// Transactions that wait for an operator.
     pub stuck: u64,
     /// Calls to other services.
@@ -153,6 +155,7 @@ impl Collector for LookedUp {
             record_cache_bytes,
             executor,
             sessions,
+            keys_shed,
             stuck,
             calls,
         } = (self.0)();
@@ -163,6 +166,11 @@ impl Collector for LookedUp {
             ("store_applied_keys", "Keys merged into the index", store.applied_keys),
             ("store_checkpoints", "Syncs of the index", store.checkpoints),
             ("store_bases", "Bases written", store.bases),
+            (
+                "idempotency_keys_shed",
+                "Idempotency-Keys forgotten before their time, since their actor had too many",
+                keys_shed,
+            ),
             ("calls_succeeded", "Attempts at calls answered with success", calls.succeeded),
             ("calls_refused", "Attempts at calls answered otherwise", calls.refused),
             ("calls_denied", "Attempts at calls answered with 401 or 403", calls.denied),
@@ -257,6 +265,7 @@ mod tests {
             queue_bytes: 4096,
             executor: executor.clone(),
             sessions: 11,
+            keys_shed: 6,
             stuck: 5,
             calls: CallFigures { denied: 2, ..CallFigures::default() },
         });
@@ -279,6 +288,7 @@ mod tests {
             r#"abide_executor_seconds_count{kind="start"} 4"#,
             r#"abide_executor_seconds_bucket{le="0.0001",kind="start"} 3"#,
             "abide_sessions 11",
+            "abide_idempotency_keys_shed_total 6",
             "abide_transactions_stuck 5",
             "abide_calls_denied_total 2",
             "abide_store_sync_seconds_sum 1.5",

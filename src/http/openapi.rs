@@ -384,7 +384,7 @@ fn problems(route: &Route) -> Vec<Code> {
     when(changes && route.who.reads_token(), &[Code::CrossSite]);
     when(changes, &[Code::InvalidIdempotencyKey, Code::IdempotencyKeyNotSupported]);
     when(changes, &[Code::Busy, Code::Stopping, Code::NoRoom]);
-    when(doc.idempotency, &[Code::IdempotencyKeyReused, Code::TooManyIdempotencyKeys]);
+    when(doc.idempotency, &[Code::IdempotencyKeyReused, Code::AnswerGone]);
     when(doc.condition == Condition::IfMatch, &[Code::RevisionMismatch]);
     if let Some(body) = doc.body {
         let json = body.content.iter().any(|(media, _)| *media != Media::Form);

@@ -8,7 +8,7 @@ use http::Method;
 use schemars::{Schema, SchemaGenerator};
 
 use super::call::{Act, Call};
-use super::input::Media;
+use super::input::{Media, Query};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use crate::app::Access;
@@ -51,6 +51,19 @@ pub struct Route {
     pub handler: Handler,
     /// What it takes and answers, in words and types.
     pub doc: &'static Doc,
+}
+
+/// What stands for the session that asks, in paths and in queries.
+pub const CURRENT: &str = "current";
+
+impl Route {
+    /// Whether what a request means depends on the session that sends it: its path or its query
+    /// says [`CURRENT`].
+    #[must_use]
+    pub fn names_session(&self, query: &Query) -> bool {
+        self.pattern.split('/').any(|segment| segment == CURRENT)
+            || query.values().any(|value| value == CURRENT)
+    }
 }
 
 /// The methods of routes. HEAD is answered wherever GET is, OPTIONS everywhere.

@@ -84,6 +84,9 @@ pub enum Key {
     Answer(Scope, Digest, u8),
     /// How many live Idempotency-Keys somebody has, by the hour.
     AnswerCount(Scope),
+    /// A list of an actor's answers, under the hour (since the Unix epoch) and the commit that wrote
+    /// it: those of one hour are forgotten together.
+    AnswerBlock(u32, Scope, Revision),
     /// [`Fact::AssetCount`].
     AssetCount,
     /// [`Fact::Asset`].
@@ -156,6 +159,7 @@ mod tag {
     pub(super) const TIMER: u8 = 0x50;
     pub(super) const ANSWER: u8 = 0x60;
     pub(super) const ANSWER_COUNT: u8 = 0x61;
+    pub(super) const ANSWER_BLOCK: u8 = 0x62;
     pub(super) const ASSET_COUNT: u8 = 0x70;
     pub(super) const ASSET: u8 = 0x71;
     pub(super) const TOTALS: u8 = 0x72;
@@ -205,6 +209,18 @@ impl Key {
     pub const ANSWERS: &'static [u8] = &[tag::ANSWER];
     /// What all answer counts' keys begin with.
     pub const ANSWER_COUNTS: &'static [u8] = &[tag::ANSWER_COUNT];
+    /// What all lists of answers begin with; those of the oldest hour come first.
+    pub const ANSWER_BLOCKS: &'static [u8] = &[tag::ANSWER_BLOCK];
+
+    /// What the lists of an actor's answers of one hour begin with; the revision follows.
+    #[must_use]
+    pub fn blocks_of(hour: u32, scope: Scope) -> Vec<u8> {
+        let mut prefix = vec![tag::ANSWER_BLOCK];
+        prefix.extend_from_slice(&hour.to_be_bytes());
+        put_scope(&mut prefix, &scope);
+        prefix
+    }
+
     /// What all failed logins' keys begin with.
     pub const ATTEMPTS: &'static [u8] = &[tag::ATTEMPTS];
     /// What the keys of all assets that were put begin with.
@@ -401,6 +417,10 @@ impl Key {
                 out.push(tag::ANSWER_COUNT);
                 put_scope(out, scope);
             }
+            Self::AnswerBlock(hour, scope, revision) => {
+                out.extend(Self::blocks_of(*hour, *scope));
+                out.extend_from_slice(&revision.get().to_be_bytes());
+            }
             Self::AssetCount => out.push(tag::ASSET_COUNT),
             Self::Asset(code) => put_text(out, tag::ASSET, code.as_str()),
             Self::Totals(code) => put_text(out, tag::TOTALS, code.as_str()),
@@ -485,6 +505,11 @@ impl Key {
             tag::TIMER => Self::Timer(rest.timer()?),
             tag::ANSWER => Self::Answer(rest.scope()?, rest.array()?, rest.byte()?),
             tag::ANSWER_COUNT => Self::AnswerCount(rest.scope()?),
+            tag::ANSWER_BLOCK => {
+                let hour = u32::from_be_bytes(rest.array()?);
+                let scope = rest.scope()?;
+                Self::AnswerBlock(hour, scope, Revision::new(u64::from_be_bytes(rest.array()?)))
+            }
             tag::ASSET_COUNT => Self::AssetCount,
             tag::ASSET => Self::Asset(rest.text()?),
             tag::TOTALS => Self::Totals(rest.text()?),

@@ -9,6 +9,7 @@
 //! - [`RecordCache`] keeps decoded records within a number of bytes;
 //! - [`audit`] computes the ledger anew from all records.
 
+pub mod answer;
 pub mod audit;
 mod cache;
 mod calls;
@@ -35,7 +36,7 @@ pub use ledger::{read_commits, read_entry, row_key};
 pub use pack::Pack;
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, Planned, plan};
-pub use read::{ReadError, Reader, read_fact};
+pub use read::{ReadError, Reader, read_fact, read_written};
 pub use size::{json_bytes, loaded_bytes};
 
 /// Bytes in the store that no version of this program has written: the data is damaged, or of a

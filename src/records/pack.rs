@@ -41,6 +41,12 @@ impl Default for Pack {
 }
 
 impl Pack {
+    /// Bytes of all keys and values so far.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Gives a key the value that is written here.
     pub fn put(&mut self, key: &Key, write: impl FnOnce(&mut Vec<u8>)) {
         let key = self.key(key);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 
-use super::{DecodeError, Definitions, Key, RecordCache, read_parts, value};
+use super::{DecodeError, Definitions, Key, RecordCache, join, read_parts, value};
 use crate::engine::{Fact, Facts, Loaded, Mark, Record, RecordSource, SliceLimit, TX_PAGE};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
 use crate::types::Revision;
@@ -131,6 +131,43 @@ fn load(
 /// [`ReadError`]
 pub fn read_fact(store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, ReadError> {
     Ok(read(store, view, fact)?.0)
+}
+
+/// Reads a record as the commit of `revision` wrote it: as it is now, or from the log. `None`: that
+/// commit did not write it, or the log does not reach back so far.
+///
+/// # Errors
+/// [`ReadError`]
+pub fn read_written(
+    store: &dyn Store,
+    fact: &Fact,
+    revision: Revision,
+) -> Result<Option<Record>, ReadError> {
+    if let Some((record, now)) = read_fact(store, View::Committed, fact)?
+        && now == revision
+    {
+        return Ok(Some(Arc::unwrap_or_clone(record)));
+    }
+    let before = Revision::new(revision.get().saturating_sub(1));
+    let entries = match store.read_log(before, 1) {
+        Ok(entries) => entries,
+        Err(StoreError::Gone { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(entry) = entries.first().filter(|entry| entry.revision == revision) else {
+        return Ok(None);
+    };
+    let written = |part| {
+        let key = Key::part(fact, part).encode();
+        let write = entry.writes.iter().find(|write| write.key == key);
+        write.and_then(|write| write.value.clone())
+    };
+    let bytes = if value::is_in_parts(fact) {
+        join(&(0..=u8::MAX).map_while(written).collect::<Vec<_>>())
+    } else {
+        written(0)
+    };
+    Ok(bytes.map(|bytes| value::decode(fact, &bytes)).transpose()?)
 }
 
 fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), ReadError> {

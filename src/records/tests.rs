@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::answer::{AnswerBlockV1, AnswerCountV2, AnswerV2, ShownTxV1, ShownV1, StoredAnswer};
 use super::value::{AnswerCountV1, AnswerV1, ClockV1};
 use super::*;
 use crate::engine::{
@@ -67,6 +68,11 @@ fn key() -> impl Strategy<Value = Key> {
         timer().prop_map(Key::Timer),
         (scope(), any::<[u8; 32]>(), part()).prop_map(|(of, key, part)| Key::Answer(of, key, part)),
         scope().prop_map(Key::AnswerCount),
+        (any::<u32>(), scope(), any::<u64>()).prop_map(|(hour, of, at)| Key::AnswerBlock(
+            hour,
+            of,
+            Revision::new(at)
+        )),
         Just(Key::AssetCount),
         ASSET.prop_map(|code| Key::Asset(code.parse().unwrap())),
         ASSET.prop_map(|code| Key::Totals(code.parse().unwrap())),
@@ -407,6 +413,45 @@ fn what_are_no_facts_is_written_as_it_always_was() {
     assert_eq!(hex(&value::write(1, &answer)), written);
     let counts = AnswerCountV1 { hours: vec![(472_222, 3)] };
     assert_eq!(hex(&value::write(1, &counts)), "0101fc9e34070003");
+    let key = Key::AnswerCount(Scope::User(UserId::new(1)));
+    let read = AnswerCountV2::read(&key, &value::write(1, &counts), 10).unwrap();
+    assert_eq!(read.hours, [(472_222, 3, 30)]);
+    let counts = AnswerCountV2 { hours: vec![(472_222, 3, 900)], adopted: vec![(7, 8)] };
+    let bytes = value::write(2, &counts);
+    assert_eq!(hex(&bytes), "0201fc9e34070003fb8403010708");
+    assert_eq!(AnswerCountV2::read(&key, &bytes, 10), Ok(counts));
+    let block = AnswerBlockV1 { answers: vec![([5; 32], 300, 1)] };
+    let bytes = value::write(1, &block);
+    assert_eq!(hex(&bytes), format!("0101{}fb2c0101", "05".repeat(32)));
+    assert_eq!(AnswerBlockV1::read(&key, &bytes), Ok(block));
+    let tx = ShownTxV1 {
+        tx: 9,
+        revision: 300,
+        at_ms: 5,
+        hidden: vec!["risk".into()],
+        sees_all: true,
+        allowed: vec![true, false],
+    };
+    let shown = [
+        (ShownV1::Transaction(tx.clone(), true), "0009fb2c0105010472697 36b0102010001"),
+        (ShownV1::Claimed(vec![]), "0100"),
+        (ShownV1::SessionData(1, 2), "020102"),
+        (ShownV1::UserData(1, 2), "030102"),
+        (ShownV1::SessionFacts(1, 2), "040102"),
+        (ShownV1::User(1, 2, false), "05010200"),
+        (ShownV1::Stored(1, [2; 32], 3, true), "0601{02}0301"),
+        (ShownV1::Value("s".into(), "k".into(), 3, true), "070173016b0301"),
+        (ShownV1::Transfers(vec![("t".into(), 4)], 5, true), "08010174040501"),
+    ];
+    for (shown, golden) in shown {
+        let answer =
+            AnswerV2 { fingerprint: [6; 32], expires_at_ms: 5, hash: [7; 16], revision: 4, shown };
+        let golden = golden.replace(' ', "").replace("{02}", &"02".repeat(32));
+        let written = format!("02{}05{}04{golden}", "06".repeat(32), "07".repeat(16));
+        let bytes = value::write(2, &answer);
+        assert_eq!(hex(&bytes), written);
+        assert_eq!(StoredAnswer::read(&key, &bytes), Ok(StoredAnswer::Shown(answer)));
+    }
 }
 
 #[test]

@@ -304,6 +304,18 @@ pub fn read_plain<T: DeserializeOwned>(key: &super::Key, bytes: &[u8]) -> Result
     read(key, 1, bytes, RECORD_BYTES_MAX)
 }
 
+/// Reads one of the values that are no facts, of a later version.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_version<T: DeserializeOwned>(
+    key: &super::Key,
+    version: u8,
+    bytes: &[u8],
+) -> Result<T, DecodeError> {
+    read(key, version, bytes, RECORD_BYTES_MAX)
+}
+
 /// Writes a record.
 #[must_use]
 pub fn encode(record: &Record) -> Vec<u8> {

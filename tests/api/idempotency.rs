@@ -236,6 +236,60 @@ async fn keys_of_an_anonymous_session_go_on_after_its_upgrade() {
     assert_eq!(alice.data().await.json(), json!({"list": [1]}));
 }
 
+/// The keys are the user's then: a second device finds the answer too, also after kill -9.
+#[tokio::test]
+async fn keys_of_an_anonymous_session_are_found_by_all_of_its_users_devices() {
+    let mut server = dev();
+    let admin = server.admin().await;
+    let order = "abide: 1\nworkflow: order\nstart: { by: [anyone] }\nfirst: pay\nsteps:\n  pay:\n    \
+                 by: [owner]\n    next: { end: done }\n";
+    admin.call("PUT", "/v1/workflows/order").body("application/yaml", order).await.is(201);
+    let other = server.user("alice").await;
+    let visitor = server.anonymous().await;
+    let path = "/v1/workflows/order/transactions";
+    let first = visitor.post(path, json!({"reference": "o-1"})).key("order-1").await.is(201);
+    let body = json!({"username": "alice", "password": password_of("alice")});
+    let upgraded = visitor.post("/v1/sessions", body).await.is(201).json();
+    let alice = visitor.with_token(upgraded["token"].as_str().unwrap());
+    for role in [&alice, &other] {
+        replays(&role.post(path, json!({"reference": "o-1"})).key("order-1").await, &first);
+        let reused = role.post(path, json!({"reference": "o-2"})).key("order-1").await;
+        reused.problem(422, "idempotency-key-reused");
+    }
+    server.crash_and_restart();
+    replays(&other.post(path, json!({"reference": "o-1"})).key("order-1").await, &first);
+}
+
+/// What `current` means is part of the request: from another session it is another one.
+#[tokio::test]
+async fn what_current_means_is_part_of_the_request() {
+    let server = dev();
+    let phone = server.user("alice").await;
+    let desk = server.again("alice").await;
+    let first = phone.put_data(json!({"n": 1})).key("data").await.ok();
+    desk.put_data(json!({"n": 1})).key("data").await.problem(422, "idempotency-key-reused");
+    assert_eq!(desk.data().await.json(), json!({}));
+    replays(&phone.put_data(json!({"n": 1})).key("data").await, &first);
+    let patch = json!([{"op": "add", "path": "/m", "value": 1}]);
+    phone.json_patch_data(patch.clone()).key("patch").await.ok();
+    desk.json_patch_data(patch).key("patch").await.problem(422, "idempotency-key-reused");
+
+    // The others end, but not the one that asks.
+    let third = server.again("alice").await;
+    let except = "/v1/sessions?except=current";
+    third.delete(except).key("except").await.ok();
+    phone.is_dead().await;
+    let (phone, desk) = (server.again("alice").await, server.again("alice").await);
+    desk.delete(except).key("except").await.problem(422, "idempotency-key-reused");
+    assert!(phone.is_alive().await && desk.is_alive().await);
+
+    phone.logout().key("bye").await.is(204);
+    desk.logout().key("bye").await.problem(422, "idempotency-key-reused");
+    assert!(desk.is_alive().await, "what is told to be ended has ended");
+    desk.logout().key("bye-2").await.is(204);
+    desk.is_dead().await;
+}
+
 /// A refusal by the state is stored: the late duplicate cannot succeed after its caller was told
 /// no.
 #[tokio::test]

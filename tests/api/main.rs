@@ -128,6 +128,7 @@ mod passwords;
 mod queue;
 mod raw;
 mod reasons;
+mod replay;
 mod retention;
 mod sagas;
 mod schedules;

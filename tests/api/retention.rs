@@ -17,7 +17,7 @@ const KIB: u64 = 1024;
 
 /// Writes what the server never reads until the journal no longer reaches back to `until`, with a
 /// store that keeps little of it.
-fn cut(server: &Server, until: Revision) {
+pub(crate) fn cut(server: &Server, until: Revision) {
     let options = Options {
         segment_bytes: 512 * KIB,
         apply_interval: Duration::from_millis(10),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::app::{App, LedgerCheck};
 use crate::engine::{Account, Actor, Fact, Record, Refusal, Tx, TxView};
-use crate::records::{Key, ReadError, join, read_commits, value};
+use crate::records::{Key, ReadError, read_commits, read_written, value};
 use crate::store::{KeyRange, LogEntry, Order, StoreError, Versioned, View};
 use crate::types::{AccountId, Revision, TxId};
 
@@ -48,22 +48,8 @@ impl App {
         }
         let none = Refusal::NotFound("transaction at that revision");
         let revision = self.guard(self.changed_last(&now.tx, at))?.ok_or(none)?;
-        let before = Revision::new(revision.get().saturating_sub(1));
-        let Some(entries) = self.log_after(before, 1)? else { return Ok(None) };
-        let Some(entry) = entries.first() else { return Ok(None) };
-        let mut parts: Vec<_> = entry
-            .writes
-            .iter()
-            .filter_map(|write| match (Key::decode(&write.key), &write.value) {
-                (Some(Key::Tx(tx, part)), Some(value)) if tx == id => Some((part, value.clone())),
-                _ => None,
-            })
-            .collect();
-        parts.sort_unstable_by_key(|(part, _)| *part);
-        let parts: Vec<_> = parts.into_iter().map(|(_, value)| value).collect();
-        let Some(bytes) = join(&parts) else { return Ok(None) };
-        let read = value::decode(&Fact::Tx(id), &bytes).map_err(ReadError::from);
-        let Record::Tx(tx) = self.guard(read)? else { return Ok(None) };
+        let read = read_written(&*self.store, &Fact::Tx(id), revision);
+        let Some(Record::Tx(tx)) = self.guard(read)? else { return Ok(None) };
         let definition = now.definition;
         let then = tx.updated_at;
         Ok(Some(TxView::new(tx, revision, definition, actor, self.rules(), then)))

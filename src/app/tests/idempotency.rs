@@ -85,22 +85,112 @@ async fn a_key_is_its_users_in_every_session_and_nobody_elses() {
     );
 }
 
-#[tokio::test]
-async fn an_anonymous_sessions_answers_stay_its_own_when_it_is_upgraded() {
-    let house = House::new().await;
-    house.register("alice").await;
+/// An anonymous session with a kept answer, and what it was.
+async fn cart(house: &House, key: &str) -> (Actor, Answered) {
     let open = Command::OpenAnonymous { profile: None };
     let cart = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
-    let anonymous = house.actor(&cart.token).await.unwrap();
-    let first = house.app.execute(add("a"), envelope(&house, &anonymous, Some("k"), "a")).await;
+    let actor = house.actor(&cart.token).await.unwrap();
+    let first = house.app.execute(add("a"), envelope(house, &actor, Some(key), "a")).await;
+    (actor, first)
+}
+
+/// The keys move to the user: all its sessions find the answers, over a restart too.
+#[tokio::test]
+async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
+    let house = House::new().await;
+    house.register("alice").await;
+    let phone = house.actor(&house.login("alice").await.token).await.unwrap();
+    let mallory = house.actor(&house.join("mallory").await.token).await.unwrap();
+    let own = house.app.execute(add("u"), envelope(&house, &phone, Some("u"), "u")).await;
+    let both = house.app.execute(add("b"), envelope(&house, &phone, Some("k"), "b")).await;
+    let (anonymous, first) = cart(&house, "k").await;
+    assert!(house.login_as(&anonymous, "alice", "a wrong password").await.is_err());
     let seat = house.login_as(&anonymous, "alice", PASSWORD).await.unwrap();
-    let actor = house.actor(&seat.token).await.unwrap();
-    let again = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
-    assert!(again.replayed);
-    assert_eq!(again.answer, first.answer);
-    let other = house.login("alice").await;
-    let other = house.actor(&other.token).await.unwrap();
-    assert!(!house.app.execute(add("a"), envelope(&house, &other, Some("k"), "a")).await.replayed);
+    let upgraded = house.actor(&seat.token).await.unwrap();
+    let sees_all = async |house: &House, actor: &Actor| {
+        // A key that both have used is told apart by its request.
+        for (what, key, answer) in [("a", "k", &first), ("b", "k", &both), ("u", "u", &own)] {
+            let again = house.app.execute(add(what), envelope(house, actor, Some(key), what)).await;
+            assert!(again.replayed, "{what} {key}");
+            assert_eq!(again.answer, answer.answer);
+        }
+        let other = house.app.execute(add("c"), envelope(house, actor, Some("k"), "c")).await;
+        assert!(String::from_utf8_lossy(&other.answer.body).ends_with("idempotency-key-reused"));
+    };
+    sees_all(&house, &upgraded).await;
+    sees_all(&house, &phone).await;
+    let again = house.app.execute(add("a"), envelope(&house, &mallory, Some("k"), "a")).await;
+    assert!(!again.replayed);
+    // A session without a key of its own leaves nothing to be looked up.
+    let open = Command::OpenAnonymous { profile: None };
+    let idle = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let idle = house.actor(&idle.token).await.unwrap();
+    house.login_as(&idle, "alice", PASSWORD).await.unwrap();
+    house.app.close().await;
+    let house = House::on(Arc::clone(&house.store), rules()).await;
+    sees_all(&house, &phone).await;
+    sees_all(&house, &upgraded).await;
+    let row = house.store.get(View::Committed, &Key::AnswerCount(scope(&phone)).encode());
+    let counts = row.unwrap().unwrap().value;
+    let key = Key::AnswerCount(scope(&phone));
+    let counts = crate::records::answer::AnswerCountV2::read(&key, &counts, 0).unwrap();
+    assert_eq!(counts.adopted.len(), 1);
+    assert_eq!(counts.hours.iter().map(|(_, keys, _)| keys).sum::<u32>(), 3);
+    // After a day they are forgotten with the session's keys.
+    house.advance(Span::from_hours(25)).await;
+    let late = house.actor(&house.login("alice").await.token).await.unwrap();
+    assert!(!house.app.execute(add("a"), envelope(&house, &late, Some("k"), "a")).await.replayed);
+}
+
+fn scope(actor: &Actor) -> crate::records::Scope {
+    crate::records::Scope::of(actor).unwrap()
+}
+
+/// How many answers are kept of an actor.
+fn kept(house: &House) -> usize {
+    let (mut range, mut count) = (KeyRange::prefix(Key::ANSWERS), 0);
+    loop {
+        let page = house.store.scan(View::Committed, &range, Order::Ascending, 200).unwrap();
+        count += page.rows.len();
+        match page.next {
+            Some(next) => range = range.after(next),
+            None => return count,
+        }
+    }
+}
+
+/// Beyond its limits, in keys or in bytes, an actor is not refused: its oldest keys are forgotten.
+#[tokio::test]
+async fn the_oldest_keys_are_shed_beyond_the_limit() {
+    const LIVE: usize = 400;
+    for limited in [
+        Rules { idempotency_keys_max: LIVE as u64, ..rules() },
+        Rules { idempotency_bytes_max: 400 * LIVE as u64, ..rules() },
+    ] {
+        let house = House::with(limited).await;
+        let busy = house.actor(&house.join("alice").await.token).await.unwrap();
+        let quiet = house.actor(&house.join("bob").await.token).await.unwrap();
+        house.app.execute(add("a"), envelope(&house, &quiet, Some("k0"), "a")).await;
+        for number in 0..4 * LIVE {
+            let key = format!("k{number}");
+            let answered =
+                house.app.execute(add("a"), envelope(&house, &busy, Some(&key), "a")).await;
+            assert!(answered.answer.status == 200 && !answered.replayed, "{answered:?}");
+        }
+        // Two blocks: one that is not full, one that is shed next.
+        assert!(kept(&house) <= LIVE + 200, "{}", kept(&house));
+        assert!(kept(&house) >= LIVE / 3, "{}", kept(&house));
+        assert!(house.app.keys_shed() as usize >= 2 * LIVE);
+        let replays = async |actor: &Actor, number: usize| {
+            let key = format!("k{number}");
+            let envelope = envelope(&house, actor, Some(&key), "a");
+            house.app.execute(add("a"), envelope).await.replayed
+        };
+        assert!(!replays(&busy, 0).await, "the oldest is forgotten");
+        assert!(replays(&busy, 4 * LIVE - 1).await);
+        assert!(replays(&busy, 4 * LIVE - LIVE / 4).await);
+        assert!(replays(&quiet, 0).await, "nobody else's key is shed");
+    }
 }
 
 #[tokio::test]
@@ -185,10 +275,12 @@ async fn calls_with_a_secret_or_without_an_actor_take_no_key() {
 
 #[tokio::test]
 async fn an_answer_is_forgotten_after_a_day_and_swept() {
+    const COUNT: usize = 300;
     let house = House::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
-    for number in 0..40 {
+    // The first of them by blocks, the last by a look at everything.
+    for number in 0..COUNT {
         let key = format!("k{number}");
         house.app.execute(add("a"), envelope(&house, &actor, Some(&key), "a")).await;
     }
@@ -204,13 +296,13 @@ async fn an_answer_is_forgotten_after_a_day_and_swept() {
             }
         }
     };
-    assert_eq!(old_answers(&house), 40);
-    house.advance(Span::from_hours(24)).await;
+    assert_eq!(old_answers(&house), COUNT);
+    house.advance(Span::from_hours(25)).await;
     let actor = house.actor(&house.login("alice").await.token).await.unwrap();
     let late = house.app.execute(add("a"), envelope(&house, &actor, Some("k0"), "a")).await;
     assert!(!late.replayed);
     // The sweep keeps pace with what is added: it ends its round before twice as much is there.
-    for number in 0..400 {
+    for number in 0..4 * COUNT {
         let key = format!("n{number}");
         house.app.execute(add("a"), envelope(&house, &actor, Some(&key), "a")).await;
     }

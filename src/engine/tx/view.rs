@@ -42,16 +42,27 @@ impl TxView {
         rules: &Rules,
         at: Time,
     ) -> Self {
-        let codes = if rules.codes_shown {
-            super::challenge::open_codes(&rules.challenge_key, &tx)
-        } else {
-            Vec::new()
-        };
         let hidden = hidden_keys(&tx, &definition, actor).map(str::to_owned).collect();
         let allowed =
             tx.open.iter().map(|open| may_submit(&tx, &definition, open, actor)).collect();
         let sees_all = sees_all(actor);
+        let codes = codes(&tx, rules);
         Self { tx, revision, at, definition, hidden, sees_all, allowed, codes }
+    }
+
+    /// The same, with the one-time codes of its record.
+    #[must_use]
+    pub fn with_codes(self, rules: &Rules) -> Self {
+        Self { codes: codes(&self.tx, rules), ..self }
+    }
+}
+
+/// The one-time codes that a transaction waits for, where the configuration shows them.
+fn codes(tx: &Tx, rules: &Rules) -> Vec<(Arc<str>, String)> {
+    if rules.codes_shown {
+        super::challenge::open_codes(&rules.challenge_key, tx)
+    } else {
+        Vec::new()
     }
 }
 

@@ -120,6 +120,9 @@ codes! {
     Gone "gone" 410 "It is kept no more",
         "The log does not reach back to what was asked for: it keeps a bounded part of the past.",
         "Ask for a later revision, or leave as_of out for what is.";
+    AnswerGone "answer-gone" 410 "The stored answer can no longer be shown",
+        "The request was done and answered before under this Idempotency-Key. Its answer was too large to be stored, and the history that it shows was retired meanwhile. Nothing was done again.",
+        "Read what the request changed; a new request takes a new key.";
     RevisionMismatch "revision-mismatch" 412 "It has changed meanwhile",
         "If-Match names another revision than the current one, which `revision` gives.",
         "Read it again, decide anew, and send the change with the current ETag.";
@@ -250,7 +253,7 @@ codes! {
         "The document is no workflow in version 1 of the language. `errors` lists everything that is wrong, each with a JSON Pointer, line and column.",
         "Correct what `errors` lists; `abide workflow check FILE` prints the same.";
     IdempotencyKeyReused "idempotency-key-reused" 422 "The Idempotency-Key belongs to another request",
-        "The key was used with another method, path, query or body.",
+        "The key was used with another method, path, query or body; where the path or query says `current`, with another session. Keys are the user's, in all sessions, and live for 24 hours. Of one actor 20 000 000 keys or 8 GiB are live at a time, unless the configuration says otherwise (`idempotency_keys_max`, `idempotency_bytes_max`); beyond that no request is refused, but the oldest keys are forgotten early.",
         "Take a new key for a new request.";
     RateLimited "rate-limited" 429 "Too many requests",
         "More requests were made than the limit that RateLimit-Policy gives. `detail` says what is counted and for whom: requests of an address or an actor, logins from an address, passwords proved in sessions of a user, or anonymous sessions from an address.",
@@ -258,9 +261,6 @@ codes! {
     TooManyAttempts "too-many-attempts" 429 "Too many failed attempts",
         "A password or a one-time code was wrong repeatedly; `detail` says what was counted. Wrong passwords count for the account and the address of a login, and in a session that is open for that session alone. Wrong one-time codes count over all transactions: for the user (for an anonymous session also for its address), and for the values that the code is bound to. Each further failure doubles the wait, up to 15 minutes; one failure is forgotten every 15 minutes, and a success forgets those before it. While there is a wait nothing is checked and nothing counts, also where the secret is right.",
         "Wait `Retry-After` seconds. Sessions that are open already go on.";
-    TooManyIdempotencyKeys "too-many-idempotency-keys" 429 "Too many live idempotency keys",
-        "The actor has as many stored answers as the configuration allows.",
-        "Wait until some are older than 24 hours, or send fewer changes with a key.";
     HeadersTooLarge "headers-too-large" 431 "The headers are too large",
         "The head of the request has more bytes or lines than the server reads.",
         "Send fewer or shorter headers.";

@@ -265,7 +265,7 @@ impl From<&Refusal> for Problem {
             Refusal::LinkedTooFar { .. } => Code::LinkedTooFar,
             Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Refusal::IdempotencyKeyNotSupported => Code::IdempotencyKeyNotSupported,
-            Refusal::TooManyIdempotencyKeys { .. } => Code::TooManyIdempotencyKeys,
+            Refusal::AnswerGone => Code::AnswerGone,
             Refusal::Busy { .. } => Code::Busy,
             Refusal::NoRoom => Code::NoRoom,
             Refusal::Stopping => Code::Stopping,
