@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::{App, Cost, Hook, MemoryBudget};
-use crate::engine::{Actor, Outcome, Refusal, Rules, SessionView};
+use crate::engine::{Actor, Outcome, Preconditions, Refusal, Rules, SessionView};
 use crate::records::ReadError;
 use crate::store::StoreError;
 use crate::types::{Password, Revision, Time, Token};
@@ -75,6 +75,8 @@ pub struct Envelope {
     pub route: &'static str,
     /// The Idempotency-Key, if there is one.
     pub idempotency: Option<Idempotency>,
+    /// On which conditions the command is done.
+    pub preconditions: Option<Box<Preconditions>>,
     /// How to write the answer.
     pub render: Render,
 }

@@ -24,8 +24,8 @@ use super::{
     Render, Secret, Settings, Stopped,
 };
 use crate::engine::{
-    Actor, ChallengeKey, CheckedInput, Command, Evidence, FIRST_ADMIN, Fact, Outcome, Refusal,
-    Rules,
+    Actor, ChallengeKey, CheckedInput, Command, Evidence, FIRST_ADMIN, Fact, Outcome,
+    Preconditions, Refusal, Rules,
 };
 use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, RecordCache, Scope, read_fact};
@@ -223,7 +223,8 @@ impl App {
     /// little: what a command needs is moved as seldom as can be.
     #[must_use]
     pub fn begin(&self, command: Command, envelope: Envelope) -> Begun {
-        let Envelope { actor, client, request, route, idempotency, render } = envelope;
+        let Envelope { actor, client, request, route, idempotency, preconditions, render } =
+            envelope;
         let keyed = match self.keyed(&command, &actor, idempotency) {
             Ok(keyed) => keyed,
             Err(refusal) => return self.refused(&render, &refusal),
@@ -235,12 +236,22 @@ impl App {
                 Some(Err(refusal)) => return self.refused(&render, &refusal),
                 permit => permit.and_then(Result::ok),
             };
-            let ask =
-                PreparingAsk { command, actor, client, request, route, keyed, render, permit };
+            let ask = PreparingAsk {
+                command,
+                actor,
+                client,
+                request,
+                route,
+                keyed,
+                preconditions,
+                render,
+                permit,
+            };
             return Begun(Stage::Prepares(Box::new(ask)));
         }
         match self.mint(&command, &actor, &client) {
             Ok(evidence) => {
+                let evidence = Evidence { preconditions, ..evidence };
                 self.take(Job::new(command, actor, evidence, request, keyed), route, render)
             }
             Err(refusal) => self.refused(&render, &refusal),
@@ -258,7 +269,17 @@ impl App {
     }
 
     async fn finish_preparing(&self, ask: PreparingAsk) -> Answered {
-        let PreparingAsk { command, actor, client, request, route, keyed, render, permit } = ask;
+        let PreparingAsk {
+            command,
+            actor,
+            client,
+            request,
+            route,
+            keyed,
+            preconditions,
+            render,
+            permit,
+        } = ask;
         if let Some(keyed) = &keyed {
             // The executor looks again, in order; this spares the work of hashing a password for
             // a request that was answered long ago, and that of checking a large input again.
@@ -271,7 +292,7 @@ impl App {
         let (command, checked) = self.check_aside(command).await;
         let begun = match self.prepare(&command, &actor, &client).await {
             Ok(evidence) => {
-                let evidence = Evidence { checked, ..evidence };
+                let evidence = Evidence { checked, preconditions, ..evidence };
                 let (mut job, done) = Job::new(command, actor, evidence, request, keyed);
                 job.permit = permit;
                 self.take((job, done), route, render)
@@ -544,6 +565,7 @@ struct PreparingAsk {
     request: Arc<str>,
     route: &'static str,
     keyed: Option<Keyed>,
+    preconditions: Option<Box<Preconditions>>,
     render: Render,
     permit: Option<Permit>,
 }

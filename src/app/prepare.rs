@@ -245,6 +245,7 @@ impl App {
             address: client.address.clone(),
             agent: client.agent.as_deref().map(cut_agent),
             checked: None,
+            preconditions: None,
         })
     }
 

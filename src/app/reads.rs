@@ -150,6 +150,16 @@ impl App {
         self.queue.depth()
     }
 
+    /// The commit that last changed a record. Whoever shows the record with it asks for this first:
+    /// then no change that is not shown has this revision.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], [`Refusal::Stopping`].
+    pub fn revision_of(&self, fact: &Fact) -> Result<Revision, Refusal> {
+        let found = self.guard(read_fact(&*self.store, View::Committed, fact))?;
+        found.map(|(_, revision)| revision).ok_or(Refusal::NotFound("record"))
+    }
+
     /// Idempotency-Keys that were forgotten before their time since the start.
     #[must_use]
     pub fn keys_shed(&self) -> u64 {

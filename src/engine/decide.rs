@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use super::draft::{Changes, Draft, Facts, Moment, Stop};
 use super::state::{ApiKey, Digest, Holder, Session, Timer, TimerOf, User};
-use super::{Actor, Command, Counted, Counter, Event, IfMatch, Outcome, Refusal, Rules, UserRef};
-use super::{keys, ledger, password, sessions, stored, tasks, timers, tx, users};
+use super::{
+    Actor, Command, Counted, Counter, Event, IfMatch, Outcome, Preconditions, Refusal, Rules,
+    UserRef,
+};
+use super::{keys, ledger, password, preconditions, sessions, stored, tasks, timers, tx, users};
 use crate::types::{
     KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
 };
@@ -54,6 +57,8 @@ pub struct Evidence {
     pub agent: Option<Arc<str>>,
     /// The command's input, if it was checked before its turn because that takes long.
     pub checked: Option<Arc<tx::CheckedInput>>,
+    /// On which conditions the command is done.
+    pub preconditions: Option<Box<Preconditions>>,
 }
 
 impl Evidence {
@@ -100,12 +105,26 @@ pub fn decide(
 ) -> Result<Decision, super::Fact> {
     let mut draft = Draft::new(facts, rules, moment);
     draft.origin = evidence.origin;
-    let refusal = match run(&mut draft, actor, command, evidence) {
-        Ok(outcome) => {
+    let done = run(&mut draft, actor, command, evidence);
+    let unmet = match &done {
+        Err(Stop::Need(fact)) => return Err(fact.clone()),
+        Err(Stop::Refused(refusal)) if !refusal.is_stored() => None,
+        Ok(_) | Err(Stop::Refused(_)) => {
+            let unchanged = Draft::new(facts, rules, moment);
+            match preconditions::unmet(&unchanged, actor, command, evidence) {
+                Ok(unmet) => unmet,
+                Err(Stop::Need(fact)) => return Err(fact),
+                Err(Stop::Refused(refusal)) => Some(refusal),
+            }
+        }
+    };
+    let refusal = match (done, unmet) {
+        (_, Some(unmet)) => unmet,
+        (Ok(outcome), None) => {
             return Ok(Decision { changes: draft.into_changes(), result: Ok(outcome) });
         }
-        Err(Stop::Need(fact)) => return Err(fact),
-        Err(Stop::Refused(refusal)) => tx::disclosed(&draft, actor, command, refusal),
+        (Err(Stop::Need(fact)), None) => return Err(fact),
+        (Err(Stop::Refused(refusal)), None) => tx::disclosed(&draft, actor, command, refusal),
     };
     // What somebody else's time would give back is not refused before that time has come.
     let waits = refusal.may_pass_with_time().then_some(moment.now);

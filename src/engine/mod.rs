@@ -23,6 +23,7 @@ mod keys;
 mod ledger;
 mod outcome;
 mod password;
+mod preconditions;
 mod refusal;
 mod role_changes;
 mod rules;
@@ -57,6 +58,7 @@ pub use ledger::{
     NOTE_BYTES_MAX, Row, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer, iso_asset, iso_assets,
 };
 pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
+pub use preconditions::{Expected, Preconditions};
 pub use refusal::{FieldError, Refusal};
 pub use role_changes::{RoleChange, RoleChanges, RoleRun};
 pub use rules::{Profile, Rules};

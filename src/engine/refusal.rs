@@ -57,12 +57,15 @@ pub enum Refusal {
     /// The name is or was somebody's.
     #[error("the user name is taken; choose another one")]
     UsernameTaken,
-    /// `If-Match` names other revisions than the current one.
-    #[error("it has changed: the current revision is {current}")]
+    /// A condition of the request (`If-Match`, `If-None-Match`) does not hold for what there is.
+    #[error("a condition of the request does not hold: the current revision is {current}")]
     RevisionMismatch {
         /// The current one.
         current: Revision,
     },
+    /// `If-Match` where there is nothing.
+    #[error("a condition of the request does not hold: there is nothing here yet")]
+    NothingToMatch,
     /// The input breaks rules.
     #[error("the input is not valid")]
     InvalidInput(Vec<FieldError>),
@@ -387,7 +390,7 @@ impl Refusal {
             Self::ElevationNeeded => "elevation-needed",
             Self::NotFound(_) => "not-found",
             Self::UsernameTaken => "username-taken",
-            Self::RevisionMismatch { .. } => "revision-mismatch",
+            Self::RevisionMismatch { .. } | Self::NothingToMatch => "revision-mismatch",
             Self::InvalidInput(_) => "invalid-input",
             Self::TooLarge { .. } => "too-large",
             Self::PatchFailed(_) => "patch-failed",

@@ -81,7 +81,7 @@ pub(super) fn delete(
 }
 
 /// The session, if it has not ended.
-fn alive<'d>(draft: &'d Draft<'_>, id: StoredId) -> Result<Option<&'d Stored>, Stop> {
+pub(super) fn alive<'d>(draft: &'d Draft<'_>, id: StoredId) -> Result<Option<&'d Stored>, Stop> {
     let Some(stored) = draft.stored(id)? else { return Ok(None) };
     let user: Option<&User> = match &stored.user {
         Some((user, _)) => draft.user(user.id)?,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::amounts::{self, Amount};
 use super::call::{Call, unexpected};
+use super::etag::VersionTag;
 use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
@@ -146,7 +147,12 @@ const SHOWN: AnswerDoc =
         .with(&["ETag"]);
 
 fn shown(account: &Account, revision: Revision, in_full: bool) -> Result<Reply, Problem> {
-    Ok(Reply::json(&Shown::new(account, revision, in_full))?.at(revision))
+    Ok(Reply::json(&Shown::new(account, revision, in_full))?.at(tag(revision, in_full)))
+}
+
+/// The tag of an account; the balance alone, which anyone may read, is another thing to show.
+fn tag(revision: Revision, in_full: bool) -> VersionTag {
+    if in_full { revision.into() } else { VersionTag::of(revision, b"balance") }
 }
 
 /// The account that the path names; what is no id names none.
@@ -319,7 +325,7 @@ pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
         return shown(&account, revision, in_full);
     }
     let (account, revision, in_full) = call.api.app.account(call.actor(), &named(call)?)?;
-    match call.not_modified(revision)? {
+    match call.not_modified(tag(revision, in_full))? {
         Some(reply) => Ok(reply),
         None => shown(&account, revision, in_full),
     }

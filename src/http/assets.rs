@@ -9,9 +9,9 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::schemas::limit;
-use crate::engine::{Asset, Command, Outcome, Refusal};
+use crate::engine::{Asset, Command, Fact, Outcome, Refusal};
 use crate::types::{AssetCode, Decimal, Revision};
 
 /// An asset that is put.
@@ -70,6 +70,7 @@ pub(super) const PUT: Doc = Doc {
     id: "putAsset",
     tag: "assets",
     summary: "Puts an asset; those of ISO 4217 exist already",
+    condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<NewAsset>)],
@@ -98,13 +99,20 @@ pub(super) const SHOW: Doc = Doc {
     id: "getAsset",
     tag: "assets",
     summary: "An asset",
-    answers: &[SHOWN],
+    condition: Condition::IfNoneMatch,
+    answers: &[
+        SHOWN.with(&["ETag"]),
+        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+    ],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&Shown::new(&call.api.app.asset(&code(call)?)?))
+    let code = code(call)?;
+    // Those of ISO 4217 are no records, and never change.
+    let revision = call.api.app.revision_of(&Fact::Asset(code.clone())).unwrap_or_default();
+    call.shown_at(revision, Reply::json(&Shown::new(&call.api.app.asset(&code)?))?)
 }
 
 pub(super) const LIST: Doc = Doc {

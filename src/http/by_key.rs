@@ -10,7 +10,7 @@ use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::schemas::{JsonText, flag};
 use crate::engine::{Command, Outcome, StoredKey, StoredView};
 use crate::types::{Span, Time, Username};
@@ -77,6 +77,7 @@ pub(super) const PUT: Doc = Doc {
     id: "putStoredSession",
     tag: "by-key",
     summary: "Stores another framework's session under the framework's own key",
+    condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Store>)],
@@ -115,7 +116,8 @@ pub(super) const GET: Doc = Doc {
         text: "`false`: reading it does not count as activity.",
         schema: flag,
     }],
-    answers: &[STORED],
+    condition: Condition::IfNoneMatch,
+    answers: &[STORED, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound, Code::InvalidInput],
     ..Doc::PLAIN
 };
@@ -123,13 +125,17 @@ pub(super) const GET: Doc = Doc {
 pub(super) async fn get(call: Call) -> Result<Reply, Problem> {
     let touch = call.query.flag("touch")?.unwrap_or(true);
     let stored = call.api.app.stored(call.actor(), &key(&call)?, touch).await?;
-    shown(&stored)
+    match call.not_modified(stored.data.revision)? {
+        Some(reply) => Ok(reply),
+        None => shown(&stored),
+    }
 }
 
 pub(super) const DELETE: Doc = Doc {
     id: "deleteStoredSession",
     tag: "by-key",
     summary: "Forgets another framework's session; also right if there is none",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "There is none under this key.")],
     problems: &[Code::InvalidInput],

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::browser;
+use super::etag::VersionTag;
 use super::headers;
 use super::input::{self, Media, Query};
 use super::json;
@@ -21,7 +22,7 @@ use super::server::{RequestId, Scheme};
 use super::shape;
 use super::trie::Parameters;
 use crate::app::{Access, Client, Envelope, Idempotency};
-use crate::engine::{Actor, Command, IfMatch, Outcome, SessionView};
+use crate::engine::{Actor, Command, IfMatch, Outcome, Preconditions, SessionView};
 use crate::types::Revision;
 
 /// A command, and how its outcome is written: what most changes make of a request.
@@ -57,6 +58,8 @@ pub struct Call {
     pub by_cookie: bool,
     /// The Idempotency-Key with the request's fingerprint.
     pub idempotency: Option<Idempotency>,
+    /// The conditions of a change.
+    pub preconditions: Option<Box<Preconditions>>,
     /// The body and its media type; `None`: the route takes none.
     pub body: Option<(Media, Bytes)>,
     /// The connection, for who asked for another protocol.
@@ -89,14 +92,25 @@ impl Call {
         Ok(input::if_match(&self.headers)?.and_then(|tags| tags.revisions()).map(IfMatch))
     }
 
-    /// 304 if the caller has this revision already.
+    /// 304 if the caller has what is shown under this tag already.
     ///
     /// # Errors
     /// [`Code::BadRequest`].
-    pub fn not_modified(&self, revision: Revision) -> Result<Option<Reply>, Problem> {
+    pub fn not_modified(&self, tag: impl Into<VersionTag>) -> Result<Option<Reply>, Problem> {
+        let tag = tag.into();
         let tags = input::if_none_match(&self.headers)?;
-        let known = tags.is_some_and(|tags| tags.match_weakly(&revision.to_string()));
-        Ok(known.then(|| Reply::empty(StatusCode::NOT_MODIFIED).at(revision)))
+        let known = tags.is_some_and(|tags| tags.match_weakly(&tag.opaque()));
+        Ok(known.then(|| Reply::empty(StatusCode::NOT_MODIFIED).at(tag)))
+    }
+
+    /// A thing at a revision, of which this answer shows more than the revision says: under a tag
+    /// with a digest of it, or 304 if the caller has it already.
+    ///
+    /// # Errors
+    /// [`Code::BadRequest`].
+    pub fn shown_at(&self, revision: Revision, reply: Reply) -> Result<Reply, Problem> {
+        let tag = VersionTag::of(revision, &reply.body);
+        Ok(self.not_modified(tag)?.unwrap_or_else(|| reply.at(tag)))
     }
 
     /// The revision of the past that is asked for (`as_of`).
@@ -159,13 +173,14 @@ impl Call {
             let written = done.map_err(Problem::from).and_then(|outcome| write(outcome, revision));
             written.unwrap_or_else(|problem| Reply::problem(&problem, &instance)).into()
         };
-        let Self { api, route, access, idempotency, .. } = self;
+        let Self { api, route, access, idempotency, preconditions, .. } = self;
         let envelope = Envelope {
             actor: access.actor,
             client,
             request,
             route: route.pattern,
             idempotency,
+            preconditions,
             render: Box::new(render),
         };
         let begun = api.app.begin(command, envelope);

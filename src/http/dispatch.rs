@@ -4,7 +4,7 @@
 //! 2. The address's rate; the query against the route's parameters.
 //! 3. The token gives the actor; a change by cookie must be same-origin; the actor's rate.
 //! 4. The route's row of who may call it.
-//! 5. The Idempotency-Key, the media type, the body within its limit.
+//! 5. The Idempotency-Key, the conditions of a change, the media type, the body within its limit.
 //! 6. The handler. Refusals of all these are [`Problem`]s and become answers in one place.
 
 use std::convert::Infallible;
@@ -33,13 +33,13 @@ use super::problem::{Code, Problem};
 use super::rates::Standing;
 use super::reading;
 use super::reply::Reply;
-use super::route::{Describe, Handler, Limit, Route, Verb};
+use super::route::{Condition, Describe, Handler, Limit, Route, Verb};
 use super::schemas::object;
 use super::server::{Arrival, BodyError, RequestBody, RequestId, RoutePattern, Scheme};
 use super::shape;
 use super::trie::Parameters;
 use crate::app::{Access, Idempotency};
-use crate::engine::{Actor, Command};
+use crate::engine::{Actor, Command, Preconditions};
 use crate::types::{SessionId, Token, UserId};
 
 /// The parameter that asks for a revision of the past.
@@ -223,6 +223,7 @@ where
         access,
         by_cookie,
         idempotency: None,
+        preconditions: None,
         body: None,
         upgrade,
     };
@@ -233,6 +234,7 @@ where
         return Err(Code::IdempotencyKeyNotSupported.into());
     }
     if !route.method.is_safe() {
+        call.preconditions = preconditions(route, &call.headers)?;
         call.api.answers.must_have_room(call.actor())?;
     }
     call.body = take_body(&call, body).await?;
@@ -294,6 +296,21 @@ async fn read(call: Call, answer: fn(&Call) -> Result<Reply, Problem>) -> Result
         Err(problem) if problem.code == Code::NotAllowed => Err(note_denial(call, problem).await),
         Err(problem) => Err(problem),
         Ok(reply) => reading::counted(&api, &actor, reply).await,
+    }
+}
+
+/// The conditions of a change. What a route changes that has no revision takes none: a condition that
+/// is not looked at must not be taken for one that holds.
+fn preconditions(
+    route: &Route,
+    headers: &HeaderMap,
+) -> Result<Option<Box<Preconditions>>, Problem> {
+    match (input::preconditions(headers)?, route.doc.condition) {
+        (None, _) => Ok(None),
+        (Some(conditions), Condition::IfMatch) => Ok(Some(Box::new(conditions))),
+        (Some(_), Condition::None | Condition::IfNoneMatch) => {
+            Err(Code::ConditionNotSupported.into())
+        }
     }
 }
 

@@ -199,6 +199,7 @@ pub(super) const CAPTURE: Doc = Doc {
     tag: "holds",
     summary: "Posts what a hold reserves, or a part of it",
     text: "What is not posted is released, or with `keep: rest` stays held.",
+    condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<NewCapture>)],
@@ -233,6 +234,7 @@ pub(super) const VOID: Doc = Doc {
     id: "voidHold",
     tag: "holds",
     summary: "Releases what is left of a hold",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[SHOWN],
     problems: &[Code::NotFound, Code::HoldNotOpen],

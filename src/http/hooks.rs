@@ -80,6 +80,7 @@ pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
         request,
         route: call.route.pattern,
         idempotency: Some(Idempotency { key: id, fingerprint }),
+        preconditions: None,
         render: Box::new(render),
     };
     Ok(app.execute(Command::Deliver { tx, input, undated }, envelope).await.into())

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::headers::{self as fields, Accept, Pair, Parameterized, Tags};
+use super::headers::{self as fields, Accept, EntityTag, Pair, Parameterized, Tags};
 use super::problem::{Code, FieldError, Problem};
+use crate::engine::{Expected, Preconditions};
 
 /// The header of the IETF draft `draft-ietf-httpapi-idempotency-key-header-07`.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -212,6 +213,28 @@ pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         return Err(refused());
     }
     Ok(Some(key))
+}
+
+/// Reads the conditions of a change; `None`: there are none.
+///
+/// # Errors
+/// [`Code::BadRequest`] when one is malformed.
+pub fn preconditions(headers: &HeaderMap) -> Result<Option<Preconditions>, Problem> {
+    let if_match = if_match(headers)?.map(|tags| expected(&tags, false));
+    let if_none_match = if_none_match(headers)?.map(|tags| expected(&tags, true));
+    let given = if_match.is_some() || if_none_match.is_some();
+    Ok(given.then_some(Preconditions { if_match, if_none_match }))
+}
+
+/// The revisions that tags name, as the condition of a change.
+fn expected(tags: &Tags, weak_too: bool) -> Expected {
+    match tags {
+        Tags::Any => Expected::Any,
+        Tags::These(tags) => {
+            let counted = tags.iter().filter(|tag| weak_too || !tag.is_weak);
+            Expected::OneOf(counted.filter_map(EntityTag::revision).collect())
+        }
+    }
 }
 
 /// Reads If-Match (strong comparison, RFC 9110 section 13.1.1: a weak tag never matches).

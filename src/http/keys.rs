@@ -10,7 +10,7 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::users;
 use crate::engine::{Command, KeyView, Outcome, Refusal};
 use crate::types::{KeyId, Role, Time, UserPattern};
@@ -89,7 +89,7 @@ pub(super) const CREATE: Doc = Doc {
         SchemaGenerator::subschema_for::<Shown<'_>>,
         r#"{"id":"key_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"],"created_at":"2026-11-24T10:00:00.000Z","key":"abk_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM"}"#,
     )
-    .with(&["Location"])
+    .with(&["Location", "ETag"])
     .then(&[("revokeApiKey", "id", "$response.body#/id")])],
     problems: &[Code::LimitReached],
     ..Doc::PLAIN
@@ -104,6 +104,7 @@ pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
         Outcome::KeyCreated { key, token } => {
             Ok(Reply::json(&Shown::new(key, Some(token.reveal())))?
                 .status(StatusCode::CREATED)
+                .at(key.revision)
                 .with_text(header::LOCATION, &format!("/v1/api-keys/{}", key.id)))
         }
         other => Err(unexpected(other)),
@@ -152,6 +153,7 @@ pub(super) const REVOKE: Doc = Doc {
         text: "Whether the sessions that the key opened live on; default false.",
         schema: SchemaGenerator::subschema_for::<bool>,
     }],
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "The key is dead.")],
     problems: &[Code::NotFound, Code::InvalidInput],

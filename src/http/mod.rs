@@ -24,6 +24,7 @@ mod chain;
 mod data;
 mod dispatch;
 mod docs;
+mod etag;
 mod examples;
 mod flow;
 pub mod headers;

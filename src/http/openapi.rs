@@ -22,7 +22,7 @@ use crate::types::{
 const DESCRIPTION: &str = "Sessions and users that survive restarts, kill -9 and power cuts.\n\n\
     Each operation says in `x-abide-who` who may call it. Every refusal is a problem document \
     (RFC 9457) whose `code` has a page under /problems/. Unknown fields, unknown query parameters \
-    and wrong types are refused. Times are RFC 3339 in UTC; an ETag is the revision of the thing.";
+    and wrong types are refused. Times are RFC 3339 in UTC; an ETag begins with the revision of the thing.";
 
 const TAGS: &[(&str, &str)] = &[
     ("sessions", "Opening, showing, renewing and ending sessions, and their data."),
@@ -262,7 +262,7 @@ fn operation_parameters(route: &Route, schemas: &mut Schemas) -> Vec<Value> {
     let shared = |name: &str| json!({ "$ref": format!("#/components/parameters/{name}") });
     match doc.condition {
         Condition::None => {}
-        Condition::IfMatch => all.push(shared("If-Match")),
+        Condition::IfMatch => all.extend([shared("If-Match"), shared("If-None-Match-Change")]),
         Condition::IfNoneMatch => all.push(shared("If-None-Match")),
     }
     if doc.idempotency {
@@ -386,6 +386,8 @@ fn problems(route: &Route) -> Vec<Code> {
     when(changes, &[Code::Busy, Code::Stopping, Code::NoRoom]);
     when(doc.idempotency, &[Code::IdempotencyKeyReused, Code::AnswerGone]);
     when(doc.condition == Condition::IfMatch, &[Code::RevisionMismatch]);
+    let takes_none = changes && doc.condition == Condition::None;
+    when(takes_none, &[Code::ConditionNotSupported]);
     if let Some(body) = doc.body {
         let json = body.content.iter().any(|(media, _)| *media != Media::Form);
         when(json, &[Code::InvalidJson]);
@@ -407,7 +409,11 @@ fn headers() -> Value {
         |text: &str, kind: &str| json!({ "description": text, "schema": { "type": kind } });
     json!({
         "X-Request-Id": header("The request's id, as in the server's log.", "string"),
-        "ETag": header("The revision, as a strong entity tag.", "string"),
+        "ETag": header(
+            "The revision as a strong entity tag; where what is shown depends on more (the reader, the \
+             time), with a digest behind it.",
+            "string",
+        ),
         "Location": header("Where the new thing is.", "string"),
         "Set-Cookie": header("The session cookie, when the token comes or goes by it.", "string"),
         "Clear-Site-Data": header("Has browsers forget what pages have stored.", "string"),
@@ -430,13 +436,20 @@ fn parameters() -> Value {
         "If-Match": {
             "name": "If-Match",
             "in": "header",
-            "description": "Only if the thing is still at this revision; else 412.",
+            "description": "Only if the thing is still at the revision of one of these ETags, whatever else \
+                            they cover; `*`: only if there is one. Else 412.",
             "schema": { "type": "string", "pattern": ENTITY_TAGS },
         },
         "If-None-Match": {
             "name": "If-None-Match",
             "in": "header",
-            "description": "304 if the thing is still at this revision.",
+            "description": "304 if the answer would be the one that had this ETag.",
+            "schema": { "type": "string", "pattern": ENTITY_TAGS },
+        },
+        "If-None-Match-Change": {
+            "name": "If-None-Match",
+            "in": "header",
+            "description": "`*`: only if there is nothing yet; else 412.",
             "schema": { "type": "string", "pattern": ENTITY_TAGS },
         },
         "Idempotency-Key": {

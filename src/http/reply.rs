@@ -5,10 +5,10 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::etag::VersionTag;
 use super::flow::Flow;
 use super::problem::{self, Code, Problem};
 use crate::app::{Answer, Answered};
-use crate::types::Revision;
 
 /// Says that an answer is the stored one to an earlier request with the same Idempotency-Key.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -113,10 +113,10 @@ impl Reply {
         Self { status, ..self }
     }
 
-    /// The same with the `ETag` of this revision.
+    /// The same with this `ETag`.
     #[must_use]
-    pub fn at(self, revision: Revision) -> Self {
-        self.with_text(header::ETAG, &format!("\"{revision}\""))
+    pub fn at(self, tag: impl Into<VersionTag>) -> Self {
+        self.with_text(header::ETAG, &tag.into().to_string())
     }
 }
 

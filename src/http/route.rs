@@ -334,7 +334,8 @@ pub enum Limit {
 pub enum Condition {
     /// None.
     None,
-    /// `If-Match`, on a change.
+    /// `If-Match` and `If-None-Match`, on a change of something that has a revision. A change without
+    /// this refuses both.
     IfMatch,
     /// `If-None-Match`, on a read.
     IfNoneMatch,

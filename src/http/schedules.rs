@@ -10,10 +10,10 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::users;
 use crate::engine::{
-    CatchUp, Command, Firing, Outcome, Overlap, Refusal, Schedule, ScheduleAsk, ScheduleOwner,
+    CatchUp, Command, Fact, Firing, Outcome, Overlap, Refusal, Schedule, ScheduleAsk, ScheduleOwner,
 };
 use crate::types::{ScheduleId, Time, TxId, Username, WorkflowName};
 
@@ -182,18 +182,21 @@ pub(super) const SHOW: Doc = Doc {
     id: "getSchedule",
     tag: "schedules",
     summary: "A schedule",
-    answers: &[AnswerDoc::json(
-        200,
-        "The schedule.",
-        SchemaGenerator::subschema_for::<Shown<'_>>,
-        "",
-    )],
+    condition: Condition::IfNoneMatch,
+    answers: &[
+        AnswerDoc::json(200, "The schedule.", SchemaGenerator::subschema_for::<Shown<'_>>, "")
+            .with(&["ETag"]),
+        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+    ],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&Shown::new(&call.api.app.schedule(id(call)?)?))
+    let id = id(call)?;
+    let revision = call.api.app.revision_of(&Fact::Schedule(id));
+    let reply = Reply::json(&Shown::new(&call.api.app.schedule(id)?))?;
+    call.shown_at(revision?, reply)
 }
 
 pub(super) const LIST: Doc = Doc {
@@ -229,6 +232,7 @@ pub(super) const DELETE: Doc = Doc {
     id: "deleteSchedule",
     tag: "schedules",
     summary: "Forgets a schedule; what it has started goes on",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "It starts nothing more.")],
     problems: &[Code::NotFound],

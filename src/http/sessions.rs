@@ -13,7 +13,7 @@ use super::lists;
 use super::problem::{Code, Problem};
 use super::rates::{Rates, Standing};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Limit, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Limit, Parameter};
 use super::schemas::{JsonText, limit};
 use super::server::Scheme;
 use super::shape;
@@ -341,12 +341,17 @@ pub(super) const CURRENT: Doc = Doc {
         text: "`data`: with the session's data.",
         schema: |_| json_schema!({ "type": "string", "enum": ["data"] }),
     }],
-    answers: &[AnswerDoc::json(
-        200,
-        "The session.",
-        SchemaGenerator::subschema_for::<Shown<'_>>,
-        SESSION_EXAMPLE,
-    )],
+    condition: Condition::IfNoneMatch,
+    answers: &[
+        AnswerDoc::json(
+            200,
+            "The session.",
+            SchemaGenerator::subschema_for::<Shown<'_>>,
+            SESSION_EXAMPLE,
+        )
+        .with(&["ETag"]),
+        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+    ],
     ..Doc::PLAIN
 };
 
@@ -356,13 +361,14 @@ pub(super) fn current(call: &Call) -> Result<Reply, Problem> {
     if call.query.only("include", "data")? {
         shown.data = Some(JsonText(call.api.app.session_data(call.actor())?.json));
     }
-    Reply::json(&shown)
+    call.shown_at(session.revision, Reply::json(&shown)?)
 }
 
 pub(super) const LOGOUT: Doc = Doc {
     id: "endCurrentSession",
     tag: "sessions",
     summary: "Logs out: the token is dead at once",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[
         AnswerDoc::empty(204, "The session has ended.").with(&["Set-Cookie", "Clear-Site-Data"])
@@ -404,6 +410,7 @@ pub(super) const ROTATE: Doc = Doc {
     id: "rotateCurrentSession",
     tag: "sessions",
     summary: "Gives the session a new token",
+    condition: Condition::IfMatch,
     answers: Renewed::ANSWERS,
     ..Doc::PLAIN
 };
@@ -416,6 +423,7 @@ pub(super) const ELEVATE: Doc = Doc {
     id: "elevateCurrentSession",
     tag: "sessions",
     summary: "Confirms the password again, for what needs it fresh",
+    condition: Condition::IfMatch,
     limit: Limit::Passwords,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Confirmation>)],
@@ -495,6 +503,7 @@ pub(super) const SHOW: Doc = Doc {
     id: "getSession",
     tag: "sessions",
     summary: "One live session: one's own, or for an administrator any",
+    condition: Condition::IfNoneMatch,
     answers: CURRENT.answers,
     problems: &[Code::NotFound],
     ..Doc::PLAIN
@@ -502,7 +511,8 @@ pub(super) const SHOW: Doc = Doc {
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let session = call.api.app.session(call.actor(), named(call)?)?;
-    Reply::json(&Shown::new(&session, call.actor().session(), &call.api.app))
+    let shown = Shown::new(&session, call.actor().session(), &call.api.app);
+    call.shown_at(session.revision, Reply::json(&shown)?)
 }
 
 /// An id that is none names nothing.
@@ -518,6 +528,7 @@ pub(super) const END: Doc = Doc {
     id: "endSession",
     tag: "sessions",
     summary: "Ends one session: one's own, or for an administrator any",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "The session has ended.")],
     problems: &[Code::NotFound],
@@ -589,6 +600,7 @@ pub(super) const CHANGE_FACTS: Doc = Doc {
     summary: "Notes something about a session that its client can read and not write",
     text: "For a service, about a session of a user for whom its API key may act, or an anonymous \
            one. A merge patch (RFC 7396); at most 4096 bytes together.",
+    condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
         content: &[

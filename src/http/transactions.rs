@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::call::{Act, Call, unexpected};
+use super::etag::VersionTag;
 use super::input::{self, Media, parameter};
 use super::lists;
 use super::problem::{Code, Problem};
@@ -364,8 +365,16 @@ pub(super) const NOW: AnswerDoc = AnswerDoc::json(
 )
 .with(&["ETag"]);
 
+/// The tag of a transaction as this view shows it.
+fn tag(view: &TxView) -> VersionTag {
+    match view.variant() {
+        variant if variant.is_empty() => view.revision.into(),
+        variant => VersionTag::of(view.revision, &variant),
+    }
+}
+
 fn written(view: &TxView, created: bool) -> Result<Reply, Problem> {
-    let reply = Reply::json(&Shown::new(view))?.at(view.revision);
+    let reply = Reply::json(&Shown::new(view))?.at(tag(view));
     if created {
         let location = format!("/v1/transactions/{}", view.tx.id);
         return Ok(reply.status(StatusCode::CREATED).with_text(header::LOCATION, &location));
@@ -482,7 +491,7 @@ pub(super) const SHOW: Doc = Doc {
     tag: "transactions",
     summary: "A transaction",
     text: "With `If-None-Match` and `Prefer: wait=SECONDS` (at most 60) the answer comes when there \
-           is a newer revision, else 304 when the time is up; at once, without \
+           is something newer to show, else 304 when the time is up; at once, without \
            `Preference-Applied`, where the actor has too many streams, sockets and waits. With `as_of` as it was then.",
     query: &[AS_OF],
     headers: &[PREFER],
@@ -502,9 +511,8 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
     }
     let (tx, tags) = (id(&call)?, input::if_none_match(&call.headers)?);
     let wait = input::prefer_wait(&call.headers).filter(|_| tags.is_some());
-    let is_news = |revision: crate::types::Revision| {
-        tags.as_ref().is_none_or(|tags| !tags.match_weakly(&revision.to_string()))
-    };
+    let is_news =
+        |view: &TxView| tags.as_ref().is_none_or(|tags| !tags.match_weakly(&tag(view).opaque()));
     let app = &call.api.app;
     let (view, wait) = match wait {
         None => (app.transaction(call.actor(), tx)?, None),
@@ -513,7 +521,7 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
             (view, Some(wait).filter(|_| waited))
         }
     };
-    let reply = match call.not_modified(view.revision)? {
+    let reply = match call.not_modified(tag(&view))? {
         Some(reply) => reply,
         None => written(&view, false)?,
     };
@@ -637,6 +645,7 @@ pub(super) const CLAIM: Doc = Doc {
     id: "claimStep",
     tag: "transactions",
     summary: "Claims an open step and its siblings for a time",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[NOW],
     problems: &[

@@ -10,7 +10,7 @@ use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::shape;
 use crate::engine::{Command, Outcome, Refusal, TRANSFERS_MAX, Transfer, TransferAsk};
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId};
@@ -211,14 +211,18 @@ pub(super) const SHOW: Doc = Doc {
     tag: "transfers",
     summary: "A transfer",
     text: "For the owners of its accounts, administrators, auditors and services.",
-    answers: &[SHOWN],
+    condition: Condition::IfNoneMatch,
+    answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let (transfer, revision) = call.api.app.transfer(call.actor(), &named(call)?)?;
-    Ok(Reply::json(&Shown::new(&transfer))?.at(revision))
+    match call.not_modified(revision)? {
+        Some(reply) => Ok(reply),
+        None => Ok(Reply::json(&Shown::new(&transfer))?.at(revision)),
+    }
 }
 
 pub(super) const REVERSE: Doc = Doc {
@@ -226,6 +230,7 @@ pub(super) const REVERSE: Doc = Doc {
     tag: "transfers",
     summary: "Posts the opposite of a transfer, once",
     text: "It must be possible like any transfer: what was received must still be there.",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc { status: 201, text: "The opposite transfer.", ..SHOWN }
         .with(&["ETag", "Location"])],

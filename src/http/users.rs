@@ -218,6 +218,7 @@ pub(super) const PASSWORD: Doc = Doc {
     tag: "users",
     summary: "Sets a new password; all other sessions end in the same commit",
     text: "The session that asks goes on under a new token.",
+    condition: Condition::IfMatch,
     limit: Limit::Passwords,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<NewPassword>)],
@@ -329,6 +330,7 @@ pub(super) const RESET: Doc = Doc {
     tag: "users",
     summary: "Makes a single-use link by which a user sets a new password",
     text: "An older link of the user is void.",
+    condition: Condition::IfMatch,
     answers: &[AnswerDoc::json(
         201,
         "The link; shown once.",

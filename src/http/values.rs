@@ -140,6 +140,7 @@ pub(super) const DELETE: Doc = Doc {
     id: "deleteValue",
     tag: "values",
     summary: "Forgets a reference value",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "It is gone.")],
     problems: &[Code::NotFound],

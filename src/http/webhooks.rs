@@ -10,9 +10,9 @@ use super::input::{Media, parameter};
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::users;
-use crate::engine::{Command, DeadLetter, Outcome, Refusal, Replay, Webhook, WebhookAsk};
+use crate::engine::{Command, DeadLetter, Fact, Outcome, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
 
 /// A subscription to make.
@@ -186,13 +186,20 @@ pub(super) const SHOW: Doc = Doc {
     id: "getWebhook",
     tag: "webhooks",
     summary: "A subscription and how it goes",
-    answers: &[WITHOUT],
+    condition: Condition::IfNoneMatch,
+    answers: &[
+        WITHOUT.with(&["ETag"]),
+        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+    ],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    Reply::json(&Shown::new(&call.api.app.webhook(id(call)?)?, None))
+    let id = id(call)?;
+    let revision = call.api.app.revision_of(&Fact::Webhook(id));
+    let reply = Reply::json(&Shown::new(&call.api.app.webhook(id)?, None))?;
+    call.shown_at(revision?, reply)
 }
 
 pub(super) const LIST: Doc = Doc {
@@ -213,6 +220,7 @@ pub(super) const ROTATE: Doc = Doc {
     id: "rotateWebhookKey",
     tag: "webhooks",
     summary: "Gives a subscription another key; the one before signs too for a day",
+    condition: Condition::IfMatch,
     answers: &[AnswerDoc { status: 200, ..WITH_SECRET }],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
@@ -227,6 +235,7 @@ pub(super) const DELETE: Doc = Doc {
     id: "deleteWebhook",
     tag: "webhooks",
     summary: "Forgets a subscription",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "Nothing more is told.")],
     problems: &[Code::NotFound],
@@ -288,6 +297,7 @@ pub(super) const REPLAY: Doc = Doc {
     id: "replayDeadLetter",
     tag: "webhooks",
     summary: "Has an event told again, and a subscription that has stopped go on",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "It is told again.")],
     problems: &[Code::NotFound],

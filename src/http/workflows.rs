@@ -11,7 +11,7 @@ use super::input::{Media, parameter, preferred};
 use super::lists;
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::schemas::object;
 use super::users;
 use crate::engine::workflow::{
@@ -180,7 +180,8 @@ pub(super) const PUBLISH: Doc = Doc {
     tag: "workflows",
     summary: "Publishes a version of a workflow",
     text: "What the latest version says already changes nothing and answers 200. Open transactions \
-           keep their version.",
+           keep their version. The revision is that of the workflow, not of a version.",
+    condition: Condition::IfMatch,
     idempotency: true,
     body: Some(DOCUMENT),
     answers: &[
@@ -310,7 +311,11 @@ pub(super) const SHOW: Doc = Doc {
     id: "getWorkflow",
     tag: "workflows",
     summary: "The latest version of a workflow; with `Accept: application/yaml` its document",
-    answers: &[VERSION],
+    condition: Condition::IfNoneMatch,
+    answers: &[
+        VERSION.with(&["ETag"]),
+        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+    ],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
@@ -336,10 +341,12 @@ const YAML: &str = "application/yaml";
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let view = call.api.app.workflow(&name(call)?, None)?;
     if wants_document(call) {
-        return Ok(Reply::text(YAML, view.published.source.to_string()));
+        let reply = Reply::text(YAML, view.published.source.to_string());
+        return call.shown_at(view.revision, reply);
     }
     let open = open_of(call, &view.published.name, view.head.latest)?;
-    Reply::json(&Shown { open: Some(open), ..Shown::new(&view) })
+    let reply = Reply::json(&Shown { open: Some(open), ..Shown::new(&view) })?;
+    call.shown_at(view.revision, reply)
 }
 
 pub(super) fn show_version(call: &Call) -> Result<Reply, Problem> {
@@ -347,9 +354,10 @@ pub(super) fn show_version(call: &Call) -> Result<Reply, Problem> {
     let version = call.parameters.at(1).parse().map_err(|_| none())?;
     let view = call.api.app.workflow(&name(call)?, Some(version))?;
     if wants_document(call) {
-        return Ok(Reply::text(YAML, view.published.source.to_string()));
+        let reply = Reply::text(YAML, view.published.source.to_string());
+        return call.shown_at(view.revision, reply);
     }
-    Reply::json(&Shown::new(&view))
+    call.shown_at(view.revision, Reply::json(&Shown::new(&view))?)
 }
 
 pub(super) const DIAGRAM: Doc = Doc {
@@ -390,6 +398,7 @@ pub(super) const RETIRE: Doc = Doc {
     id: "retireWorkflow",
     tag: "workflows",
     summary: "Retires a workflow: it takes no new starts, open transactions go on",
+    condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "It takes no new starts.")],
     problems: &[Code::NotFound],

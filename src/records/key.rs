@@ -417,10 +417,7 @@ impl Key {
                 out.push(tag::ANSWER_COUNT);
                 put_scope(out, scope);
             }
-            Self::AnswerBlock(hour, scope, revision) => {
-                out.extend(Self::blocks_of(*hour, *scope));
-                out.extend_from_slice(&revision.get().to_be_bytes());
-            }
+            Self::AnswerBlock(hour, scope, at) => put_block(out, *hour, scope, *at),
             Self::AssetCount => out.push(tag::ASSET_COUNT),
             Self::Asset(code) => put_text(out, tag::ASSET, code.as_str()),
             Self::Totals(code) => put_text(out, tag::TOTALS, code.as_str()),
@@ -667,6 +664,11 @@ fn put_closed(out: &mut Vec<u8>, text: &str) {
 fn put_stored(out: &mut Vec<u8>, id: &StoredId) {
     out.extend_from_slice(&id.key.bits().to_be_bytes());
     out.extend_from_slice(&id.digest);
+}
+
+fn put_block(out: &mut Vec<u8>, hour: u32, scope: &Scope, at: Revision) {
+    out.extend(Key::blocks_of(hour, *scope));
+    out.extend_from_slice(&at.get().to_be_bytes());
 }
 
 fn put_scope(out: &mut Vec<u8>, scope: &Scope) {

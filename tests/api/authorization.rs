@@ -508,3 +508,73 @@ async fn an_auditor_reads_and_changes_nothing() {
     auditor.post("/v1/api-keys", json!({"name": "x"})).await.problem(403, "not-allowed");
     auditor.post("/v1/dev/clock", json!({"advance": "1s"})).await.problem(403, "not-allowed");
 }
+
+/// Changes of what has no revision: they make something new, or are about several things.
+const WITHOUT_REVISION: [(&str, &str); 18] = [
+    ("POST", "/v1/set-password"),
+    ("POST", "/v1/callbacks/{token}"),
+    ("POST", "/v1/dev/clock"),
+    ("POST", "/v1/users"),
+    ("POST", "/v1/sessions"),
+    ("DELETE", "/v1/sessions"),
+    ("POST", "/v1/introspect"),
+    ("POST", "/v1/accounts"),
+    ("POST", "/v1/transfers"),
+    ("POST", "/v1/holds"),
+    ("POST", "/v1/workflows/check"),
+    ("POST", "/v1/workflows/{name}/transactions"),
+    ("POST", "/v1/inbox/claim"),
+    ("POST", "/v1/hooks/{name}"),
+    ("POST", "/v1/transactions/bulk"),
+    ("POST", "/v1/webhooks"),
+    ("POST", "/v1/schedules"),
+    ("POST", "/v1/api-keys"),
+];
+
+/// RFC 9110, 13.1.1: every changing route with a stale `If-Match` answers 412 and changes nothing; one
+/// that changes what has no revision refuses the header.
+#[tokio::test]
+async fn every_change_counts_its_conditions() {
+    let server = dev();
+    let gateway = server.gateway().await;
+    let mut wrong = Vec::new();
+    for (n, (method, path, cells)) in (1000..).zip(ROWS) {
+        if *method == "GET" {
+            continue;
+        }
+        let admin = server.admin().await;
+        let mut things = things(&server, &admin, n).await;
+        if path.contains("/webhooks/") {
+            things.webhook = webhook(&admin).await;
+        }
+        let owner = things.owner.clone();
+        let (role, username) = match cells {
+            [_, _, Yes, ..] => (server.again(&owner).await, owner),
+            [_, _, _, Yes, _] => (admin, "admin".to_owned()),
+            _ => (gateway.clone(), "gateway".to_owned()),
+        };
+        let admin = server.admin().await;
+        let head =
+            async || admin.get("/v1/admin/chain").await.ok().json()["revision"].as_u64().unwrap();
+        let before = head().await;
+        let call = request(&role, &username, method, path, n, &things);
+        let answer = call.if_match("\"0\"").await;
+        let expected = if WITHOUT_REVISION.contains(&(*method, *path)) {
+            (400, "condition-not-supported")
+        } else if path.contains("dead-letters/{n}") {
+            // There is none: who asks is told that first.
+            (403, "not-allowed")
+        } else {
+            (412, "revision-mismatch")
+        };
+        let found = (answer.status, answer.code());
+        if found != (expected.0, expected.1.to_owned()) {
+            wrong.push(format!("{method} {path}: {answer}"));
+        }
+        // A denial is an event of its own.
+        if answer.status != 403 && head().await != before {
+            wrong.push(format!("{method} {path}: something was changed"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
+}

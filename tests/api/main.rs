@@ -109,6 +109,7 @@ mod browser;
 mod by_key;
 mod chain;
 mod client;
+mod conditions;
 mod crash;
 mod discreet;
 mod documents;

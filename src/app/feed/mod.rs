@@ -170,7 +170,7 @@ impl App {
         Follower::new(Arc::clone(self), actor, scope, after, Seating::Stream)
     }
 
-    /// A transaction, as soon as `is_news` says so of its revision, or when the time is up; at once
+    /// A transaction, as soon as `is_news` says so of it, or when the time is up; at once
     /// where too many wait already, which the second says with `false`.
     ///
     /// # Errors
@@ -181,11 +181,11 @@ impl App {
         actor: &Actor,
         tx: TxId,
         wait: Duration,
-        is_news: impl Fn(Revision) -> bool + Send,
+        is_news: impl Fn(&TxView) -> bool + Send,
     ) -> Result<(TxView, bool), Refusal> {
         let until = Instant::now() + wait;
         let view = self.transaction(actor, tx)?;
-        if is_news(view.revision) {
+        if is_news(&view) {
             return Ok((view, true));
         }
         let scope = Scope::Transaction(tx);
@@ -194,7 +194,7 @@ impl App {
         loop {
             // After the seat was taken: what was committed before that is seen here.
             let view = self.transaction(follower.actor(), tx)?;
-            if is_news(view.revision) {
+            if is_news(&view) {
                 return Ok((view, true));
             }
             match timeout_at(until, follower.changed()).await {

@@ -184,6 +184,7 @@ fn envelope(actor: &Actor, key: Option<&str>, render: Render) -> Envelope {
         request: "req".into(),
         route: "/v1/somewhere",
         idempotency: key.map(|key| Idempotency { key: key.to_owned(), fingerprint }),
+        preconditions: None,
         render,
     }
 }

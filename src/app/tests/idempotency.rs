@@ -30,6 +30,7 @@ fn envelope(house: &House, actor: &Actor, key: Option<&str>, body: &str) -> Enve
             key: key.to_owned(),
             fingerprint: house.app.fingerprint("PATCH", "/v1/x", "", body.as_bytes()),
         }),
+        preconditions: None,
         render: render(),
     }
 }

@@ -117,6 +117,7 @@ async fn a_panic_on_the_executor_stops_the_process() {
         request: "req".into(),
         route: "",
         idempotency: Some(Idempotency { key: "k".into(), fingerprint: Fingerprint([0; 32]) }),
+        preconditions: None,
         render: Box::new(|_, _| panic!("a fault in an answer")),
     };
     let answered = opened.app.execute(command, envelope).await;

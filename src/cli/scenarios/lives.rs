@@ -353,6 +353,7 @@ impl Life {
             request: "req".into(),
             route: "",
             idempotency: Some(Idempotency { key: asked.key.clone(), fingerprint }),
+            preconditions: None,
             render: render(),
         };
         let answered = self.world.app.execute(asked.command.clone(), envelope).await;

@@ -365,6 +365,7 @@ fn evidence() -> Evidence {
         address: None,
         agent: None,
         checked: None,
+        preconditions: None,
     }
 }
 

@@ -343,6 +343,7 @@ impl Life {
             address: None,
             agent: None,
             checked: None,
+            preconditions: None,
         }
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::engine::ledger::Hold;
-use crate::engine::{Actor, Digest, KeyRef, UserRef};
+use crate::engine::{Actor, Digest, KeyActor, KeyRef, SessionActor, UserRef};
 use crate::types::{
-    AccountId, KeyId, Revision, Role, ScheduleId, SessionId, Span, StepName, Time, TransferId,
-    TxId, UserId, Username, WorkflowName,
+    AccountId, KeyId, Revision, Role, ScheduleId, SessionId, Span, StepName, Time, TokenHash,
+    TransferId, TxId, UserId, Username, WorkflowName,
 };
 
 /// A transaction.
@@ -232,6 +232,23 @@ pub enum Owner {
 }
 
 impl Owner {
+    /// The owner as an actor without roles.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        let session = |session, user| {
+            let token = TokenHash::new([0; 32]);
+            let roles = [].into();
+            Actor::Session(SessionActor { session, token, user, roles, via: None })
+        };
+        match self {
+            Self::User(user) => session(SessionId::new(0), Some(user.clone())),
+            Self::Anonymous(id) => session(*id, None),
+            Self::Key(key) => {
+                Actor::Key(KeyActor { key: key.clone(), roles: [].into(), on_behalf: [].into() })
+            }
+        }
+    }
+
     /// As expressions and answers name it.
     #[must_use]
     pub fn name(&self) -> String {

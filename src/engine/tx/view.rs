@@ -50,6 +50,45 @@ impl TxView {
         Self { tx, revision, at, definition, hidden, sees_all, allowed, codes }
     }
 
+    /// What of this view is otherwise than the owner's view of the same revision at its time: what the
+    /// reader may see and do, and what has lapsed since. Empty: nothing. Two views of one revision
+    /// that show different things differ in it.
+    #[must_use]
+    pub fn variant(&self) -> Vec<u8> {
+        let (tx, definition) = (&self.tx, &self.definition);
+        let owner = tx.owner.actor();
+        let mut variant = Vec::new();
+        let hidden: Vec<_> = hidden_keys(tx, definition, &owner).collect();
+        if hidden != self.hidden {
+            for key in &self.hidden {
+                variant.extend_from_slice(key.as_bytes());
+                variant.push(0);
+            }
+            variant.push(1);
+        }
+        let owns = tx.open.iter().map(|open| may_submit(tx, definition, open, &owner));
+        if !owns.eq(self.allowed.iter().copied()) {
+            variant.extend(self.allowed.iter().map(|allowed| 2 + u8::from(*allowed)));
+            variant.push(4);
+        }
+        // What services answered is for those who see all.
+        if self.sees_all && !tx.calls.is_empty() {
+            variant.push(7);
+        }
+        let claims = tx.open.iter().map(|open| open.claim.as_ref().map(|claim| claim.until));
+        let steps = tx.open.iter().map(|open| open.due);
+        let holds = tx.holds.iter().map(|held| held.hold.expires_at);
+        let codes = tx.challenges.iter().map(|challenge| Some(challenge.expires_at));
+        let times = claims.chain(steps).chain(holds).chain(codes).chain([tx.deadline]);
+        let lapsed =
+            times.map(|time| time.is_some_and(|time| tx.updated_at < time && time <= self.at));
+        let lapsed: Vec<_> = lapsed.map(|lapsed| 5 + u8::from(lapsed)).collect();
+        if lapsed.contains(&6) {
+            variant.extend(lapsed);
+        }
+        variant
+    }
+
     /// The same, with the one-time codes of its record.
     #[must_use]
     pub fn with_codes(self, rules: &Rules) -> Self {

@@ -2,6 +2,7 @@
 
 use http::header::{HeaderMap, HeaderName};
 
+use super::super::etag::VersionTag;
 use super::{Malformed, lines};
 use crate::types::Revision;
 
@@ -24,12 +25,10 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Returns the revision that it names, exactly as this server writes it: no sign, no leading
-    /// zero.
+    /// Returns the revision that it names, exactly as this server writes it.
     #[must_use]
     pub fn revision(&self) -> Option<Revision> {
-        let number = self.opaque.parse::<u64>().ok()?;
-        (number.to_string() == *self.opaque).then(|| Revision::new(number))
+        VersionTag::parse(&self.opaque).map(|tag| tag.revision)
     }
 }
 

@@ -48,6 +48,9 @@ codes! {
     InvalidParameter "invalid-parameter" 400 "A query parameter is not accepted",
         "A query parameter is unknown on this route, is given twice, or has a value that cannot be read.",
         "Send only the parameters that the route documents, each once.";
+    ConditionNotSupported "condition-not-supported" 400 "No conditions on this call",
+        "The request has If-Match or If-None-Match, and what this call changes has no revision: it makes something new, or is about several things at once.",
+        "Leave the header out. Where the call takes an id or a `reference` of the caller's own, that makes a repetition safe.";
     InvalidIdempotencyKey "invalid-idempotency-key" 400 "The Idempotency-Key is malformed",
         "The header is not 1 to 255 visible ASCII characters, quoted or bare, or is given more than once.",
         "Send one short unique value, a UUID for example.";

@@ -212,7 +212,7 @@ impl From<&Refusal> for Problem {
             Refusal::ElevationNeeded => Code::ElevationNeeded,
             Refusal::NotFound(_) => Code::NotFound,
             Refusal::UsernameTaken => Code::UsernameTaken,
-            Refusal::RevisionMismatch { .. } => Code::RevisionMismatch,
+            Refusal::RevisionMismatch { .. } | Refusal::NothingToMatch => Code::RevisionMismatch,
             Refusal::InvalidInput(_) => Code::InvalidInput,
             Refusal::TooLarge { .. } => Code::TooLarge,
             Refusal::PatchFailed(_) => Code::PatchFailed,

@@ -1,0 +1,194 @@
+//! Preconditions of a change (RFC 9110, section 13): which thing a command is about, and whether
+//! that is as its caller expects.
+//!
+//! They are checked here for every command, so none can forget them. A precondition is looked at only
+//! where the command would have succeeded or been refused by the state of things: who may not know of
+//! a thing is not told its revision.
+
+use super::decide::Evidence;
+use super::draft::{Draft, Stop};
+use super::state::{Fact, StoredId, User};
+use super::{Actor, Command, Refusal, iso_asset};
+use crate::types::{Revision, SessionId, UserId};
+
+/// What a condition names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// `*`: whatever there is.
+    Any,
+    /// These revisions.
+    OneOf(Vec<Revision>),
+}
+
+impl Expected {
+    fn names(&self, current: Option<Revision>) -> bool {
+        match self {
+            Self::Any => current.is_some(),
+            Self::OneOf(revisions) => current.is_some_and(|current| revisions.contains(&current)),
+        }
+    }
+}
+
+/// The conditions that come with a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preconditions {
+    /// `If-Match`: the thing must be one of these.
+    pub if_match: Option<Expected>,
+    /// `If-None-Match`: the thing must be none of these; with [`Expected::Any`] it must not exist.
+    pub if_none_match: Option<Expected>,
+}
+
+impl Preconditions {
+    fn hold(&self, current: Option<Revision>) -> bool {
+        self.if_match.as_ref().is_none_or(|expected| expected.names(current))
+            && !self.if_none_match.as_ref().is_some_and(|expected| expected.names(current))
+    }
+}
+
+/// The refusal of a change whose preconditions do not hold. `draft` is one in which nothing was
+/// changed yet.
+pub(super) fn unmet(
+    draft: &Draft<'_>,
+    actor: &Actor,
+    command: &Command,
+    evidence: &Evidence,
+) -> Result<Option<Refusal>, Stop> {
+    let Some(preconditions) = &evidence.preconditions else { return Ok(None) };
+    let current = current(draft, actor, command, evidence)?;
+    Ok(match current {
+        _ if preconditions.hold(current) => None,
+        Some(current) => Some(Refusal::RevisionMismatch { current }),
+        None => Some(Refusal::NothingToMatch),
+    })
+}
+
+/// The revision of the thing that a command is about; `None`: there is none, or it is about nothing
+/// that has a revision.
+fn current(
+    draft: &Draft<'_>,
+    actor: &Actor,
+    command: &Command,
+    evidence: &Evidence,
+) -> Result<Option<Revision>, Stop> {
+    let fact = match command {
+        Command::Login { .. }
+        | Command::OpenAnonymous { .. }
+        | Command::OpenOnBehalf { .. }
+        | Command::Touch
+        | Command::EndSessions { .. }
+        | Command::Register { .. }
+        | Command::MakeSetUpLink
+        | Command::UseLink { .. }
+        | Command::CreateKey { .. }
+        | Command::OpenAccount { .. }
+        | Command::PostTransfers { .. }
+        | Command::PlaceHold { .. }
+        | Command::Start(_)
+        | Command::Deliver { .. }
+        | Command::ClaimQueued(_)
+        | Command::BeginCall { .. }
+        | Command::EndCall { .. }
+        | Command::CallBack { .. }
+        | Command::Bulk(_)
+        | Command::CreateWebhook(_)
+        | Command::NoteWebhook(_)
+        | Command::CreateSchedule(_)
+        | Command::NoteDenial { .. } => return Ok(None),
+        Command::Logout | Command::Rotate | Command::Elevate { .. } => {
+            let Some(session) = actor.session() else { return Ok(None) };
+            Fact::Session(session)
+        }
+        Command::ChangeSessionData { .. } => {
+            let Some(session) = actor.session() else { return Ok(None) };
+            return session_data(draft, session);
+        }
+        Command::EndSession { session } | Command::ChangeFacts { session, .. } => {
+            Fact::Session(*session)
+        }
+        Command::ChangePassword { .. } => {
+            let Some(user) = actor.user() else { return Ok(None) };
+            Fact::User(user.id)
+        }
+        Command::ChangeUserData { .. } => {
+            let Some(user) = actor.user() else { return Ok(None) };
+            return user_data(draft, user.id);
+        }
+        Command::ChangeUser { username, .. }
+        | Command::DeleteUser { username, .. }
+        | Command::MakeResetLink { username } => {
+            let Some(user) = draft.user_named(username)? else { return Ok(None) };
+            Fact::User(user.id)
+        }
+        Command::RevokeKey { key, .. } => Fact::Key(*key),
+        Command::PutStored { .. } | Command::TouchStored { .. } | Command::DeleteStored { .. } => {
+            let Actor::Key(key) = actor else { return Ok(None) };
+            let id = StoredId { key: key.key.id, digest: evidence.stored };
+            if super::stored::alive(draft, id)?.is_none() {
+                return Ok(None);
+            }
+            Fact::Stored(id)
+        }
+        Command::PutAsset { asset } => {
+            let put = draft.revision(&Fact::Asset(asset.code.clone()))?;
+            return Ok(put.or_else(|| iso_asset(&asset.code).map(|_| Revision::ZERO)));
+        }
+        Command::ChangeAccount { id, .. } | Command::CloseAccount { id, .. } => {
+            Fact::Account(id.clone())
+        }
+        Command::ReverseTransfer { id } => Fact::Transfer(id.clone()),
+        Command::CaptureHold { id, .. } | Command::VoidHold { id } => Fact::Hold(id.clone()),
+        Command::Submit { tx, .. }
+        | Command::Claim { tx, .. }
+        | Command::Release { tx, .. }
+        | Command::Resend { tx, .. }
+        | Command::Cancel { tx, .. }
+        | Command::Repair { tx, .. }
+        | Command::Pause { tx, .. }
+        | Command::Migrate { tx, .. } => Fact::Tx(*tx),
+        Command::RotateWebhook { id }
+        | Command::DeleteWebhook { id }
+        | Command::ReplayDeadLetter { id, .. } => Fact::Webhook(*id),
+        Command::DeleteSchedule { id } => Fact::Schedule(*id),
+        Command::Publish { definition, .. } => Fact::Workflow(definition.name.clone()),
+        Command::Retire { name } => Fact::Workflow(name.clone()),
+        Command::PutValue { id, .. } | Command::DeleteValue { id } => Fact::Value(id.clone()),
+    };
+    draft.revision(&fact)
+}
+
+/// Data that was never written has the revision of what it belongs to.
+fn session_data(draft: &Draft<'_>, id: SessionId) -> Result<Option<Revision>, Stop> {
+    let written = draft.revision(&Fact::SessionData(id))?;
+    let created = draft.session(id)?.map(|session| session.created_revision);
+    Ok(written.or(created))
+}
+
+fn user_data(draft: &Draft<'_>, id: UserId) -> Result<Option<Revision>, Stop> {
+    let written = draft.revision(&Fact::UserData(id))?;
+    let created = draft.user(id)?.map(|user: &User| user.created_revision);
+    Ok(written.or(created))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_hold_as_rfc_9110_says() {
+        let one = |revision| Some(Expected::OneOf(vec![Revision::new(revision)]));
+        let now = Some(Revision::new(5));
+        let holds = |if_match, if_none_match, current| {
+            Preconditions { if_match, if_none_match }.hold(current)
+        };
+        let any = || Some(Expected::Any);
+        assert!(holds(None, None, now) && holds(None, None, None));
+        assert!(holds(any(), None, now) && !holds(any(), None, None));
+        assert!(
+            holds(one(5), None, now) && !holds(one(4), None, now) && !holds(one(5), None, None)
+        );
+        assert!(!holds(Some(Expected::OneOf(Vec::new())), None, now));
+        assert!(!holds(None, any(), now) && holds(None, any(), None));
+        assert!(!holds(None, one(5), now) && holds(None, one(4), now) && holds(None, one(5), None));
+        assert!(!holds(one(5), one(5), now), "both must hold");
+    }
+}
