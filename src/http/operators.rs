@@ -88,8 +88,10 @@ pub(super) fn resume(call: &Call) -> Result<Act, Problem> {
 pub(super) const MIGRATE: Doc = Doc {
     id: "migrateTransaction",
     summary: "Moves an open transaction to another version of its workflow",
-    text: "The steps that wait go on waiting there, under other names where `steps` says so; their \
-           times stay. Keys that the data has at the start in that version are added.",
+    text: "The steps that wait go on waiting there, under other names where `steps` says so; times \
+           that both versions have stay, new ones begin now, and others are dropped. Reminders that were \
+           sent are not sent again. Keys that the data has at the start in that version are added, and \
+           `unique` is checked.",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<MigrateBody>)],
         example: r#"{"version":4,"steps":{"approve":"review"},"dry_run":true}"#,
@@ -101,6 +103,7 @@ pub(super) const MIGRATE: Doc = Doc {
         Code::AlreadyEnded,
         Code::AlreadyCancelled,
         Code::CannotMigrate,
+        Code::AlreadyOpen,
         Code::InvalidInput,
     ],
     ..CLAIM

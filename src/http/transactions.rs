@@ -698,6 +698,8 @@ pub(super) const CANCEL: Doc = Doc {
     id: "cancelTransaction",
     tag: "transactions",
     summary: "Cancels a transaction: what was done is undone, last first",
+    text: "The answer is `cancelled` when all is undone, or `compensating` while more is left: more than \
+           64 effects are undone in several commits, and calls to other services are waited for.",
     condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {

@@ -139,6 +139,44 @@ async fn a_callback_after_its_time_is_late_while_a_transaction_is_paused_too() {
     }
 }
 
+const SCREEN_AFTER_PIVOT: &str = "abide: 1
+workflow: screening
+first: begin
+steps:
+  begin: { pivot: true, next: screen }
+  screen: { call: { url: \"http://127.0.0.1:9/\" }, failed: again, next: { end: screened } }
+  again: { guard: [ { that: 'false', code: no, message: No. } ], next: { end: never } }
+";
+
+/// What a service answered is kept, over a restart too.
+#[tokio::test]
+async fn answer_of_a_service_is_kept_over_a_restart() {
+    let house = House::new().await;
+    publish(&house, SCREEN_AFTER_PIVOT).await;
+    let id = start(&house, "screening").await;
+    let begun = house.run(&Actor::System, Command::BeginCall { tx: id, number: 0 }).await.unwrap();
+    let Outcome::CallBegun(order) = begun else { panic!("it began") };
+    let Order { tx, number, attempt, .. } = *order;
+    let (headers, body) = (json!({}), Value::Null);
+    let result = Box::new(CallResult::Answered {
+        status: 422,
+        headers,
+        body,
+        retry_after: None,
+        excerpt: "no such name".into(),
+    });
+    house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
+    let stuck = shown(&house, id);
+    assert_eq!(stuck.status, Status::Stuck);
+    house.app.close().await;
+    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let again = shown(&house, id);
+    let answer = again.calls[0].answer.as_ref().unwrap();
+    assert_eq!((answer.status, &*answer.body), (422, "no such name"));
+    assert_eq!(again.calls, stuck.calls);
+    house.app.close().await;
+}
+
 const BOOK: &str = "abide: 1
 workflow: trip
 input: { type: object, properties: { text: { type: string } } }

@@ -98,7 +98,7 @@ steps:
     text
 }
 
-/// Waits until a transaction has ended; how many commits that took at most.
+/// Lets time pass until a transaction has ended.
 async fn ended(house: &House, id: TxId) -> Arc<Tx> {
     for _ in 0..100 {
         let now = shown(house, id);
@@ -149,6 +149,36 @@ async fn deadline_undoes_much_in_parts() {
     assert_eq!(ended(&house, id).await.status, Status::Expired);
     assert_eq!(posted(&house, "shop"), 0);
     house.app.close().await;
+}
+
+/// A session's end, a time-out and an operator's cancel of many are no other triggers than a request.
+#[tokio::test]
+async fn whatever_has_it_begin_much_is_undone_in_parts() {
+    for trigger in ["session", "timeout", "bulk"] {
+        let house = House::new().await;
+        accounts(&house, &["world", "shop"]).await;
+        let late = "wait: { by: [owner], timeout: { after: 1h, next: { cancel: late } },";
+        let document = many(2, "session_end: cancel").replace("wait: { by: [owner],", late);
+        publish(&house, &document).await;
+        let seat = house.join("alice").await;
+        let alice = house.actor(&seat.token).await.unwrap();
+        let id = start(&house, &alice, "many").await;
+        match trigger {
+            "session" => drop(house.run(&alice, Command::Logout).await.unwrap()),
+            "timeout" => house.advance(Span::from_hours(1)).await,
+            _ => {
+                let ask = crate::engine::BulkAsk {
+                    filter: crate::engine::BulkFilter::default(),
+                    action: crate::engine::BulkAction::Cancel { reason: None },
+                    dry_run: false,
+                };
+                house.run(&Actor::System, Command::Bulk(Box::new(ask))).await.unwrap();
+            }
+        }
+        assert_eq!(ended(&house, id).await.status, Status::Cancelled, "{trigger}");
+        assert_eq!(posted(&house, "shop"), 0, "{trigger}");
+        house.app.close().await;
+    }
 }
 
 /// Two at once: neither keeps the other, or anybody else, from its turn.
