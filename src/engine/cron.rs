@@ -1,23 +1,36 @@
 //! Times that come again: a cron expression, by the calendar of a zone.
+//!
+//! The rules for nights in which the clocks change are those of Vixie cron. An expression whose
+//! minute or hour begins with `*` goes by the clock on the wall: what the clocks leave out does not
+//! happen, and an hour that comes twice counts twice. Any other expression names fixed times, and
+//! each happens once: what the clocks leave out happens when they have changed, and of an hour that
+//! comes twice the first counts. Of fixed times that fall together, each comes a millisecond after
+//! the one before, so that each is a time of its own.
+
+mod fields;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
+use self::fields::{Fields, next_month};
 use super::expr::zone_named;
 use crate::types::Time;
 
 /// Longest expression, in bytes.
 const BYTES_MAX: usize = 256;
 
-/// When the clocks are set back, times of an hour come twice and count once; so many times are
-/// looked at until one is found that has not been.
-const REPEATS_MAX: usize = 24 * 60;
+/// How many years ahead a time is looked for: a fifth Monday of February comes after 40 at most.
+const YEARS_MAX: i16 = 50;
 
 /// Five fields of a cron expression in a time zone.
 pub struct Cron {
-    fields: cronexpr::Crontab,
+    fields: Fields,
     zone: TimeZone,
 }
 
@@ -45,96 +58,92 @@ impl Cron {
     /// [`CronFault`]
     pub fn new(text: &str, zone: &str, after: Time) -> Result<Self, CronFault> {
         let zone = zone_named(zone).ok_or(CronFault::Zone)?;
-        let wrong = |what: &str| CronFault::Expression(what.to_owned());
         if text.len() > BYTES_MAX {
-            return Err(wrong("it is too long"));
+            let what = format!("must have at most {BYTES_MAX} characters");
+            return Err(CronFault::Expression(what));
         }
-        if text.split_ascii_whitespace().count() != 5 {
-            return Err(wrong(
-                "it has five fields: minute, hour, day of month, month, day of week",
-            ));
-        }
-        // The zone is ours: the fields are looked for in the zone's own time, as if that were UTC.
-        let fields = cronexpr::parse_crontab(&format!("{text} UTC"))
-            .map_err(|_| wrong("a field of it cannot be read"))?;
+        let fields = Fields::parse(text).map_err(CronFault::Expression)?;
         let cron = Self { fields, zone };
         cron.next(after).ok_or(CronFault::Never)?;
         Ok(cron)
     }
 
-    /// The first time after this one. A time that a zone leaves out is the one as much later; one
-    /// that comes twice is the first of them.
+    /// The first time after this one.
     #[must_use]
     pub fn next(&self, after: Time) -> Option<Time> {
-        let stamp = Timestamp::from_millisecond(after.ms().try_into().ok()?).ok()?;
-        let local = self.zone.to_datetime(stamp);
-        let mut shown = TimeZone::UTC.to_timestamp(local).ok()?.as_millisecond();
-        for _ in 0..REPEATS_MAX {
-            let from = cronexpr::MakeTimestamp::from_millisecond(shown).ok()?;
-            shown = self.fields.find_next(from).ok()?.timestamp().as_millisecond();
-            let local = TimeZone::UTC.to_datetime(Timestamp::from_millisecond(shown).ok()?);
-            let at = self.zone.to_timestamp(local).ok()?.as_millisecond();
-            let at = Time::from_ms(at.try_into().ok()?);
-            if at > after {
-                return Some(at);
+        let after = i64::try_from(after.ms()).ok()?;
+        let local = self.zone.to_datetime(Timestamp::from_millisecond(after).ok()?).date();
+        // Where the clocks were set back over midnight, yesterday's times may still come.
+        let mut date = local.yesterday().ok()?;
+        let last = date.year().checked_add(YEARS_MAX)?;
+        while date.year() <= last {
+            if !self.fields.match_month(date) {
+                date = next_month(date)?;
+                continue;
             }
+            if self.fields.match_date(date)
+                && let Some(found) = self.first_on(date, after)?
+            {
+                return Some(Time::from_ms(found.try_into().ok()?));
+            }
+            date = date.tomorrow().ok()?;
         }
         None
     }
-}
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    fn times(text: &str, zone: &str, from: &str, count: usize) -> Vec<String> {
-        let from: Time = from.parse().unwrap();
-        let cron = Cron::new(text, zone, from).unwrap();
-        std::iter::successors(cron.next(from), |at| cron.next(*at))
-            .take(count)
-            .map(|at| at.to_string())
-            .collect()
+    /// The first time after `after` of a date that matches, or of those beside it; the outer `None`:
+    /// the calendar ends there.
+    fn first_on(&self, date: Date, after: i64) -> Option<Option<i64>> {
+        let (from, to) = (date.checked_sub(1.day()).ok()?, date.checked_add(2.days()).ok()?);
+        let from_ms = self.zone.to_timestamp(from.at(0, 0, 0, 0)).ok()?;
+        let to_ms = self.zone.to_timestamp(to.at(0, 0, 0, 0)).ok()?;
+        let change = self.zone.following(from_ms).next().map(|change| change.timestamp());
+        if change.is_none_or(|change| change > to_ms) {
+            // No clock is changed near this date, as on nearly all.
+            let midnight = self.zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_millisecond();
+            let mut times = self.fields.times().map(|(hour, minute)| {
+                midnight + (i64::from(hour) * 60 + i64::from(minute)) * 60_000
+            });
+            return Some(times.find(|time| *time > after));
+        }
+        let near = [from, date, date.tomorrow().ok()?];
+        let matching = near.into_iter().filter(|date| self.fields.match_date(*date));
+        let mut times = Vec::new();
+        for date in matching {
+            for (hour, minute) in self.fields.times() {
+                self.instants(date, hour, minute, &mut times)?;
+            }
+        }
+        times.sort_unstable();
+        let mut last = i64::MIN;
+        for time in times {
+            last = if time > last { time } else { last + 1 };
+            if last > after {
+                return Some(Some(last));
+            }
+        }
+        Some(None)
     }
 
-    #[test]
-    fn it_follows_the_calendar_of_its_zone() {
-        assert_eq!(
-            times("30 9 1 * *", "Europe/Berlin", "2030-03-01T08:30:00Z", 2),
-            ["2030-04-01T07:30:00.000Z", "2030-05-01T07:30:00.000Z"]
-        );
-        assert_eq!(
-            times("0 0 29 2 *", "UTC", "2029-01-01T00:00:00Z", 1),
-            ["2032-02-29T00:00:00.000Z"]
-        );
-    }
-
-    #[test]
-    fn a_time_that_is_left_out_comes_later_and_one_that_comes_twice_counts_once() {
-        // In Berlin the clocks go from 2:00 to 3:00 on 2030-03-31 and from 3:00 to 2:00 on 10-27.
-        assert_eq!(
-            times("30 2 * * *", "Europe/Berlin", "2030-03-30T12:00:00Z", 2),
-            ["2030-03-31T01:30:00.000Z", "2030-04-01T00:30:00.000Z"]
-        );
-        assert_eq!(
-            times("30 2 * * *", "Europe/Berlin", "2030-10-26T12:00:00Z", 2),
-            ["2030-10-27T00:30:00.000Z", "2030-10-28T01:30:00.000Z"]
-        );
-        assert_eq!(
-            times("*/30 * * * *", "Europe/Berlin", "2030-10-27T00:00:00Z", 3),
-            ["2030-10-27T00:30:00.000Z", "2030-10-27T02:00:00.000Z", "2030-10-27T02:30:00.000Z"]
-        );
-    }
-
-    #[test]
-    fn what_is_no_time_is_refused() {
-        let now = Time::from_ms(1_900_000_000_000);
-        let fault = |text: &str, zone: &str| Cron::new(text, zone, now).unwrap_err();
-        assert!(matches!(fault("* * * *", "UTC"), CronFault::Expression(_)));
-        assert!(matches!(fault("61 * * * *", "UTC"), CronFault::Expression(_)));
-        assert!(matches!(fault(&"1,".repeat(200), "UTC"), CronFault::Expression(_)));
-        assert_eq!(fault("* * * * *", "Europe/Nowhere"), CronFault::Zone);
-        assert_eq!(fault("0 0 30 2 *", "UTC"), CronFault::Never);
+    /// When the clock on the wall shows this, or what stands for it.
+    fn instants(&self, date: Date, hour: i8, minute: i8, into: &mut Vec<i64>) -> Option<()> {
+        let shown = date.at(hour, minute, 0, 0);
+        let by = |offset: jiff::tz::Offset| offset.to_timestamp(shown).ok();
+        match self.zone.to_ambiguous_timestamp(shown).offset() {
+            AmbiguousOffset::Unambiguous { offset } => into.push(by(offset)?.as_millisecond()),
+            AmbiguousOffset::Gap { .. } if self.fields.is_wildcard => {}
+            // By the offset after the gap, it would have been before it.
+            AmbiguousOffset::Gap { after, .. } => {
+                let change = self.zone.following(by(after)?).next()?.timestamp();
+                into.push(change.as_millisecond());
+            }
+            AmbiguousOffset::Fold { before, after } => {
+                into.push(by(before)?.as_millisecond());
+                if self.fields.is_wildcard {
+                    into.push(by(after)?.as_millisecond());
+                }
+            }
+        }
+        Some(())
     }
 }

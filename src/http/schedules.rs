@@ -23,7 +23,7 @@ use crate::types::{ScheduleId, Time, TxId, Username, WorkflowName};
 pub(super) struct Create {
     /// The workflow that is started.
     workflow: WorkflowName,
-    /// When: minute, hour, day of month, month, day of week.
+    /// When: minute, hour, day of month, month, day of week, as the description says.
     #[schemars(length(max = 256))]
     cron: String,
     /// By the calendar of this time zone; `null`: UTC.
@@ -56,7 +56,8 @@ struct ShownFiring<'a> {
     at: Time,
     /// The transaction that was started.
     transaction: Option<TxId>,
-    /// `skipped`, `queued`, `missed`, or the code of the refusal; `null`: it was started.
+    /// `skipped`, `queued`, `missed`, `invalid-cron` (it is from a version that knew more of it),
+    /// or the code of the refusal; `null`: it was started.
     why_not: Option<&'a str>,
 }
 
@@ -129,12 +130,24 @@ impl<'a> Shown<'a> {
     }
 }
 
+const CREATE_TEXT: &str = "Each time counts once, over restarts too. `cron` has five fields: \
+    minute (0-59), hour (0-23), day of month (1-31, or `L`, the last), month (1-12 or JAN-DEC), day \
+    of week (0-7 or SUN-SAT; 0 and 7 are Sunday; `5L` the last Friday of the month, `FRI#2` the \
+    second). Each field is `*`, a number, a range `1-5`, any of these with a step (`*/15`, `1-10/3`, \
+    `5/10`: from 5 on), or a list of them with commas. Where neither day field begins with `*`, a \
+    day counts that matches one of them; otherwise both must match. Anything else is refused, with \
+    the name of the field. In nights in which the clocks change, the rules are those of Vixie \
+    cron. An expression whose minute or hour begins with `*` goes by the clock on the wall: what \
+    the clocks leave out does not happen, and in an hour that comes twice it happens twice. Any \
+    other names fixed times, each of which happens once: what the clocks leave out happens as soon \
+    as they have changed (several of them a millisecond apart), and of an hour that comes twice \
+    the first counts.";
+
 pub(super) const CREATE: Doc = Doc {
     id: "createSchedule",
     tag: "schedules",
     summary: "Has the calendar start transactions of a workflow",
-    text: "Each time counts once, over restarts too. A time that the zone leaves out comes as much \
-           later; one that comes twice counts at its first.",
+    text: CREATE_TEXT,
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],

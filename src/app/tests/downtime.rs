@@ -97,10 +97,20 @@ async fn publish(house: &House, document: &str) {
 }
 
 async fn schedule(house: &House, cron: &str, input: &str, overlap: Overlap) -> Schedule {
+    schedule_in(house, "UTC", cron, input, overlap).await
+}
+
+async fn schedule_in(
+    house: &House,
+    zone: &str,
+    cron: &str,
+    input: &str,
+    overlap: Overlap,
+) -> Schedule {
     let ask = ScheduleAsk {
         workflow: "report".parse().unwrap(),
         cron: cron.to_owned(),
-        zone: "UTC".to_owned(),
+        zone: zone.to_owned(),
         input: serde_json::Map::from_iter([("text".to_owned(), input.into())]),
         owner: Some(name("rita")),
         overlap,
@@ -165,4 +175,29 @@ async fn queued_starts_that_end_at_once_are_all_made() {
     assert_eq!((schedule.queued, schedule.last.unwrap().why_not), (0, None));
     assert_eq!(house.count("abide.transaction.started"), 5);
     house.app.close().await;
+}
+
+/// In Berlin the clocks go from 2:00 to 3:00 on 2030-03-31, and from 3:00 to 2:00 on 2030-10-27.
+#[tokio::test]
+async fn schedule_loses_no_start_in_the_nights_in_which_the_clocks_change() {
+    for (begin, cron, starts) in [
+        ("2030-03-30T12:00:00Z", "0,30 2 * * *", 2),
+        ("2030-03-30T12:00:00Z", "*/15 * * * *", 96),
+        ("2030-03-30T12:00:00Z", "*/15 2 * * *", 0),
+        ("2030-10-26T12:00:00Z", "0,30 2 * * *", 2),
+        ("2030-10-26T12:00:00Z", "*/15 * * * *", 96),
+        ("2030-10-26T12:00:00Z", "*/15 2 * * *", 8),
+    ] {
+        let store = Arc::new(Memory::new());
+        let house = start(&store, begin.parse().unwrap()).await;
+        house.register("rita").await;
+        publish(&house, LARGE).await;
+        let made = schedule_in(&house, "Europe/Berlin", cron, "", Overlap::Allow).await;
+        house.advance(Span::from_hours(24)).await;
+        let found = house.count("abide.transaction.started");
+        assert_eq!(found, starts, "{cron} from {begin}");
+        let last = house.app.schedule(made.id).unwrap().last;
+        assert!(last.is_none_or(|last| last.why_not.is_none()), "{cron} from {begin}");
+        house.app.close().await;
+    }
 }

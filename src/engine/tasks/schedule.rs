@@ -233,7 +233,15 @@ pub(in crate::engine) fn fire(
 /// A time has come, or has passed while the server was down.
 fn come(draft: &mut Draft<'_>, schedule: &mut Schedule, due: Time) -> Result<(), Stop> {
     let now = draft.moment.now;
-    let cron = Cron::new(&schedule.cron, &schedule.zone, due).ok();
+    let cron = match Cron::new(&schedule.cron, &schedule.zone, due) {
+        Ok(cron) => Some(cron),
+        Err(CronFault::Never) => None,
+        // It was taken by a version that knew more of it, or another calendar.
+        Err(CronFault::Expression(_) | CronFault::Zone) => {
+            schedule.next_at = None;
+            return note(draft, schedule, due, None, Some("invalid-cron"));
+        }
+    };
     // A time that is not later would come for ever.
     let next = |after: Time| {
         let next = cron.as_ref().and_then(|cron| cron.next(after));
