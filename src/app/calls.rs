@@ -628,7 +628,7 @@ impl Sender {
                 let ailing = status >= 500 || status == 429;
                 let verdict = if ailing { Verdict::Ailing } else { Verdict::Fine };
                 let excerpt = self.excerpt(order, &reply.body);
-                (answered(reply, self.app.now(), excerpt), verdict)
+                (answered(reply, self.app.wall_now(), excerpt), verdict)
             }
             Err(Failure::Egress(error)) => {
                 tracing::error!(tx = %order.tx, call = order.number, %error, "a call is not allowed");

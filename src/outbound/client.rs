@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{HOST, HeaderValue, USER_AGENT};
@@ -66,17 +66,24 @@ pub struct Reply {
 }
 
 impl Reply {
-    /// How long the server asks to be left alone, in seconds or until a date (RFC 9110, 10.2.3).
+    /// How long the server asks to be left alone: `Retry-After` in seconds, or until a date in one
+    /// of the three forms of RFC 9110, 5.6.7. Anything else is ignored; of several the longest
+    /// counts. `wall`: the time by the wall clock, which the server compares with, too.
     #[must_use]
-    pub fn retry_after(&self, now: Time) -> Option<Span> {
-        let text = self.headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse::<u64>() {
-            return Some(Span::from_seconds(seconds));
-        }
-        let date = jiff::fmt::rfc2822::parse(text).ok()?;
-        let at = u64::try_from(date.timestamp().as_millisecond()).ok()?;
-        Some(Time::from_ms(at).since(now))
+    pub fn retry_after(&self, wall: Time) -> Option<Span> {
+        let sent = self.headers.get_all(http::header::RETRY_AFTER).iter();
+        sent.filter_map(|value| wait_of(value.to_str().ok()?.trim(), wall)).max()
     }
+}
+
+fn wait_of(text: &str, wall: Time) -> Option<Span> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number has are a long time all the same.
+        return Some(Span::from_seconds(text.parse().unwrap_or(u64::MAX)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let at = date.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_millis();
+    Some(Time::from_ms(u64::try_from(at).unwrap_or(u64::MAX)).since(wall))
 }
 
 /// Why there is no answer.

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{Client, Egress, EgressError, Failure, Request, Target};
+use super::{Client, Egress, EgressError, Failure, Reply, Request, Target};
+use crate::types::{Span, Time};
 
 fn request(uri: &str) -> Request {
     Request {
@@ -259,4 +260,41 @@ async fn a_connection_that_breaks_leaves_it_unknown() {
     let (port, _) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_vec()).await;
     let failure = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
     assert!(matches!(failure, Failure::Broken { .. }) && !failure.is_unsent(), "{failure}");
+}
+
+/// RFC 9110, 10.2.3 and 5.6.7: seconds, or one of three forms of dates; what is neither says
+/// nothing.
+#[test]
+fn retry_after_takes_all_three_dates_any_number_and_no_garbage() {
+    // Sun, 06 Nov 1994 08:49:37 GMT, one minute before.
+    let wall = Time::from_ms(784_111_777_000 - 60_000);
+    let asked = |values: &[&str]| {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(http::header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
+        }
+        Reply { status: 503, headers, body: Bytes::new() }.retry_after(wall)
+    };
+    for (text, seconds) in [
+        ("120", Some(120)),
+        ("0", Some(0)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
+        ("Sunday, 06-Nov-94 08:49:37 GMT", Some(60)),
+        ("Sun Nov  6 08:49:37 1994", Some(60)),
+        ("Sun, 06 Nov 1994 08:40:00 GMT", Some(0)),
+        ("-1", None),
+        ("+5", None),
+        ("1.5", None),
+        ("", None),
+        ("soon", None),
+        ("Mon, 06 Nov 1994 08:49:37 GMT", None),
+        ("Sun, 31 Feb 1994 08:49:37 GMT", None),
+        ("Sun, 06 Nov 1994 08:49:37 +0100", None),
+    ] {
+        assert_eq!(asked(&[text]), seconds.map(Span::from_seconds), "{text}");
+    }
+    let huge = "9".repeat(40);
+    assert!(asked(&[&huge]) > Some(Span::from_hours(1_000_000)));
+    assert!(asked(&["Fri, 31 Dec 9999 23:59:59 GMT"]) > Some(Span::from_hours(1_000_000)));
+    assert_eq!(asked(&["soon", "3"]), Some(Span::from_seconds(3)));
 }
