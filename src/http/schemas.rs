@@ -251,7 +251,11 @@ pub(super) fn json_patch(_: &mut SchemaGenerator) -> Schema {
 
 /// An event's id.
 pub(super) fn event_id(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "pattern": "^[0-9a-f]{20}$", "examples": ["00000000000004120001"] })
+    json_schema!({
+        "type": "string",
+        "pattern": "^[0-9a-f]{20}([0-9a-f]{8})?$",
+        "examples": ["00000000000004120001a91c7d40"],
+    })
 }
 
 /// A time span that is longer than nothing.

@@ -125,3 +125,96 @@ async fn what_the_log_keeps_no_more_is_told() {
     admin.get(&format!("{proof}?head={at}")).await.problem(410, "gone");
     admin.get("/v1/admin/chain").await.ok();
 }
+
+/// Everything in a directory, in a new place.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The newest event that a role may see.
+async fn newest(role: &Role) -> String {
+    let page = role.get("/v1/events?limit=200").header("accept", "application/json").await.ok();
+    page.json()["items"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+/// Asks by all doors for what comes after an id; whether they say `resync`.
+async fn is_lost(server: &Server, role: &Role, tx: &str, id: &str) -> bool {
+    let path = format!("/v1/events?after={id}");
+    let page = role.get(&path).header("accept", "application/json").await.ok().json();
+    let lost = page["resync"] == true;
+    if lost {
+        // And once only.
+        let path = format!("/v1/events?after={}", page["next_after"].as_str().unwrap());
+        let page = role.get(&path).header("accept", "application/json").await.ok().json();
+        assert_eq!(page["resync"], false, "{page}");
+    }
+    let mut stream = Stream::open(server, role, "/v1/events", Some(id)).await;
+    let mut socket = Socket::open(server, role).await;
+    socket.ask("events.subscribe", json!({"after": id})).await;
+    let path = format!("/v1/transactions/{tx}/events?after={id}");
+    let own = role.get(&path).header("accept", "application/json").await.ok().json();
+    assert_eq!(own["resync"], lost, "{own}");
+    start(role).await;
+    // Without `resync`, the first that comes is an event.
+    let first = loop {
+        let block = stream.block().await.unwrap();
+        if block.data.is_some() {
+            break block;
+        }
+    };
+    assert_eq!(first.event == "resync", lost, "{first:?}");
+    let note = socket.note().await;
+    assert_eq!(note["method"] == "resync", lost, "{note}");
+    lost
+}
+
+/// An id of another store, of the future, or of this store before a copy of it was put back, is told
+/// from one of this log; after it nothing is passed over in silence.
+#[tokio::test]
+async fn event_id_that_this_log_never_gave_out_is_answered_with_resync() {
+    let (mut server, other) = (dev(), dev());
+    let (mut alices, mut ids) = (Vec::new(), Vec::new());
+    for server in [&server, &other] {
+        let admin = server.admin().await;
+        publish(&admin).await;
+        let alice = server.user("alice").await;
+        ids.push(start(&alice).await);
+        alices.push(alice);
+    }
+    let (alice, id) = (&alices[0], &ids[0]);
+    let known = newest(alice).await;
+    assert!(!is_lost(&server, alice, id, &known).await);
+    let foreign = newest(&alices[1]).await;
+    assert!(is_lost(&server, alice, id, &foreign).await, "another store's");
+    let future = format!("{:016x}{}", 1_u64 << 40, &known[16..]);
+    assert!(is_lost(&server, alice, id, &future).await, "of the future");
+    assert!(is_lost(&server, alice, id, &known[..20]).await, "without the log's mark");
+
+    assert!(server.terminate().success());
+    let (data, backup) = (server.data_dir(), server.data_dir().with_extension("backup"));
+    copy(&data, &backup);
+    server.start_again();
+    let alice = server.again("alice").await;
+    start(&alice).await;
+    let before = newest(&alice).await;
+    assert!(server.terminate().success());
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&backup, &data).unwrap();
+    server.start_again();
+    let alice = server.again("alice").await;
+    for _ in 0..5 {
+        start(&alice).await;
+    }
+    assert!(newest(&alice).await > before, "the restored log is past it");
+    assert!(is_lost(&server, &alice, id, &before).await, "from before the copy was put back");
+    assert!(!is_lost(&server, &alice, id, &known).await, "from before the copy was made");
+}

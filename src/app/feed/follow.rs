@@ -34,7 +34,8 @@ const FULL_WAIT: Duration = Duration::from_millis(200);
 pub enum Followed {
     /// These happened.
     Events(Vec<FeedEvent>),
-    /// What happened up to here is in the log no more: what is known must be read anew.
+    /// What happened up to here is in the log no more, or was asked for by an id that this log never
+    /// gave out: what is known must be read anew.
     Resync(EventId),
 }
 
@@ -50,6 +51,8 @@ pub struct Follower {
     after: EventId,
     /// Up to here the log is read; what comes then is in the inbox.
     read_to: Revision,
+    /// It was asked for what comes after an id that this log never gave out.
+    is_lost: bool,
     /// A part of the log that is being read.
     reading: Option<oneshot::Receiver<Result<Part, Refusal>>>,
 }
@@ -70,8 +73,10 @@ impl Follower {
         seating: Seating,
     ) -> Result<Self, NoSeat> {
         let (seat, inbox, read_to) = app.feed.sit(&actor, scope, app.now(), seating)?;
-        let after = after.unwrap_or(EventId::end_of(read_to));
-        Ok(Self { app, actor, scope, seat, inbox, after, read_to, reading: None })
+        // Where the store cannot be read, everything ends.
+        let is_lost = after.is_some_and(|id| !app.gave_out(&actor, id).unwrap_or(true));
+        let after = after.filter(|_| !is_lost).unwrap_or(EventId::end_of(read_to));
+        Ok(Self { app, actor, scope, seat, inbox, after, read_to, is_lost, reading: None })
     }
 
     /// Follows something else in place of this.
@@ -102,6 +107,7 @@ impl Follower {
         {
             self.after = self.after.max(EventId::end_of(told_to));
         }
+        self.after = self.app.marked(self.after).unwrap_or(self.after);
         self.after
     }
 
@@ -110,6 +116,9 @@ impl Follower {
     /// # Errors
     /// [`Refusal::Unauthenticated`] when the session has ended, [`Refusal::Stopping`].
     pub async fn next(&mut self) -> Result<Followed, Refusal> {
+        if std::mem::take(&mut self.is_lost) {
+            return Ok(Followed::Resync(self.seen()));
+        }
         loop {
             if self.after < EventId::end_of(self.read_to) {
                 if let Some(followed) = self.catch_up().await? {
@@ -239,7 +248,7 @@ impl Part {
                 }
             };
             if read.is_empty() {
-                // Beyond the end: an id that this log never gave out. There is nothing to wait for.
+                // Beyond the end: there is nothing to wait for.
                 after = EventId::end_of(read_to);
             }
             for told in read {

@@ -7,8 +7,9 @@
 //! - `proof`: what proves a history against a head of the chain that was noted elsewhere;
 //! - `follow`: one who follows, from any place in the log on, without a gap or a double.
 //!
-//! An event's id is its commit and its place in that, so whoever knows the last one it has seen
-//! goes on behind it, also after a restart.
+//! An event's id is its commit, its place in that and a mark of the commit, so whoever knows the last
+//! one it has seen goes on behind it, also after a restart; and an id of another log, or of this one
+//! before it was restored, is known as such.
 
 mod as_of;
 mod follow;
@@ -33,7 +34,7 @@ use super::app::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use crate::engine::{Actor, Fact, Mark, OwnerId, Record, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
-use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, StoreError, View};
+use crate::store::{KeyRange, LogEntry, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Time, TxId};
 use tail::Seating;
 use told::{Chosen, Told};
@@ -67,7 +68,8 @@ pub struct HistoryPage {
 
 impl App {
     /// The events after `after` that the actor may see, at most `limit`. A page looks at a bounded
-    /// part of the log.
+    /// part of the log. After an id that this log never gave out there is nothing to go on from: such
+    /// a page is empty, says `resync` and goes on with what happens from now on.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -79,6 +81,10 @@ impl App {
     ) -> Result<EventPage, Refusal> {
         let mut page =
             EventPage { items: Vec::new(), next_after: after, resync: false, more: true };
+        if !self.gave_out(actor, after)? {
+            let next_after = self.marked(EventId::end_of(self.store.durable()))?;
+            return Ok(EventPage { next_after, resync: true, more: false, ..page });
+        }
         let mut chosen = Chosen::new(limit, PAGE_BYTES_MAX);
         let mut budget = ReadBudget::of_page();
         'page: while !budget.is_spent() {
@@ -104,11 +110,13 @@ impl App {
                 }
             }
         }
+        page.next_after = self.marked(page.next_after)?;
         page.items = chosen.events;
         Ok(page)
     }
 
-    /// What happened in a transaction, after `after`, at most `limit` events.
+    /// What happened in a transaction, after `after`, at most `limit` events; after an id that this
+    /// log never gave out, from its beginning.
     ///
     /// # Errors
     /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Stopping`].
@@ -121,6 +129,12 @@ impl App {
     ) -> Result<HistoryPage, Refusal> {
         self.transaction(actor, tx)?;
         let mut page = HistoryPage { items: Vec::new(), next: None, retired: false };
+        let after = if self.gave_out(actor, after)? {
+            after
+        } else {
+            page.retired = true;
+            EventId::START
+        };
         let mut chosen = Chosen::new(limit, PAGE_BYTES_MAX);
         let mut budget = ReadBudget::of_page();
         let mut from = after.read_after();
@@ -152,6 +166,7 @@ impl App {
                 break;
             }
         }
+        page.next = page.next.map(|next| self.marked(next)).transpose()?;
         page.items = chosen.events;
         Ok(page)
     }
@@ -222,6 +237,40 @@ impl App {
         let key = Key::Mark(Mark::TxOf(OwnerId::User(user.id), tx)).encode();
         let found = self.store.get(View::Committed, &key).map_err(ReadError::from);
         self.guard(found).is_ok_and(|found| found.is_some())
+    }
+
+    /// Whether an id is of this log: not of another store, nor of this one before it was restored,
+    /// nor of the future. What was retired cannot be told any more; whoever asks for it is told
+    /// that. The server goes on from places that it has noted itself.
+    pub(super) fn gave_out(&self, actor: &Actor, id: EventId) -> Result<bool, Refusal> {
+        // There is no commit zero: whatever names it means the beginning.
+        if id.revision == Revision::ZERO || *actor == Actor::System {
+            return Ok(true);
+        }
+        Ok(match self.entry_of(id)? {
+            Ok(entry) => entry.is_some_and(|entry| id.is_of(&entry)),
+            Err(_) => true,
+        })
+    }
+
+    /// An id with the mark of its commit, where that is still there.
+    pub(super) fn marked(&self, id: EventId) -> Result<EventId, Refusal> {
+        if id.is_marked() {
+            return Ok(id);
+        }
+        let entry = self.entry_of(id)?.ok().flatten();
+        let entry = entry.filter(|entry| entry.revision == id.revision);
+        Ok(entry.map_or(id, |entry| id.with_mark(told::mark_of(&entry))))
+    }
+
+    /// The commit of an id; the inner error: the log begins after this one.
+    fn entry_of(&self, id: EventId) -> Result<Result<Option<LogEntry>, Revision>, Refusal> {
+        let before = Revision::new(id.revision.get().saturating_sub(1));
+        match self.store.read_log(before, 1) {
+            Ok(entries) => Ok(Ok(entries.into_iter().next())),
+            Err(StoreError::Gone { oldest }) => Ok(Err(oldest)),
+            Err(error) => self.guard(Err(error.into())),
+        }
     }
 
     /// Commits of the log, read; the inner error: the log begins after this one.

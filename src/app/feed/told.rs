@@ -13,28 +13,71 @@ use crate::records::{DecodeError, Definitions, ReadError};
 use crate::store::{LogEntry, Store, View};
 use crate::types::{Revision, Role, Time, TxId};
 
-/// Names an event: its commit and its place in that. Opaque outside, and ordered as text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Names an event: its commit, its place in that, and a mark by which the commit is told from one
+/// of another log. Opaque outside, and ordered as text. Ids are compared without their marks.
+#[derive(Clone, Copy, Debug)]
 pub struct EventId {
     pub(super) revision: Revision,
     pub(super) place: u16,
+    /// The commit's [`mark_of`]; zero: not known.
+    mark: u32,
+}
+
+impl PartialEq for EventId {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for EventId {}
+
+impl PartialOrd for EventId {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for EventId {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.revision, self.place).cmp(&(other.revision, other.place))
+    }
+}
+
+/// Tells a commit from those with the same revision in other logs: in other stores, and in this one
+/// before it was restored. They were made at other times.
+pub(super) fn mark_of(entry: &LogEntry) -> u32 {
+    u32::try_from(entry.at_ms & u64::from(u32::MAX)).unwrap_or(u32::MAX).max(1)
 }
 
 impl EventId {
     /// Before every event.
-    pub const START: Self = Self { revision: Revision::ZERO, place: u16::MAX };
+    pub const START: Self = Self { revision: Revision::ZERO, place: u16::MAX, mark: 0 };
 
     /// After every event of this commit and before those of the next.
     #[must_use]
     pub const fn end_of(revision: Revision) -> Self {
-        Self { revision, place: u16::MAX }
+        Self { revision, place: u16::MAX, mark: 0 }
+    }
+
+    /// The same with its commit's mark.
+    pub(super) const fn with_mark(self, mark: u32) -> Self {
+        Self { mark, ..self }
+    }
+
+    pub(super) const fn is_marked(self) -> bool {
+        self.mark != 0
+    }
+
+    /// Whether this commit's mark is the id's.
+    pub(super) fn is_of(self, entry: &LogEntry) -> bool {
+        self.revision == entry.revision && self.mark == mark_of(entry)
     }
 
     /// The id before it, of an event or of none.
     #[must_use]
     pub const fn before(self) -> Self {
         match self.place.checked_sub(1) {
-            Some(place) => Self { revision: self.revision, place },
+            Some(place) => Self { place, ..self },
             None => Self::end_of(Revision::new(self.revision.get().saturating_sub(1))),
         }
     }
@@ -56,7 +99,8 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:04x}", self.revision.get(), self.place)
+        write!(f, "{:016x}{:04x}", self.revision.get(), self.place)?;
+        if self.is_marked() { write!(f, "{:08x}", self.mark) } else { Ok(()) }
     }
 }
 
@@ -66,12 +110,16 @@ impl FromStr for EventId {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = crate::types::ParseError::new("must be the id of an event");
         let plain = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() != 20 || !text.bytes().all(plain) {
+        if !matches!(text.len(), 20 | 28) || !text.bytes().all(plain) {
             return Err(wrong);
         }
         let revision = u64::from_str_radix(&text[..16], 16).map_err(|_| wrong)?;
-        let place = u16::from_str_radix(&text[16..], 16).map_err(|_| wrong)?;
-        Ok(Self { revision: Revision::new(revision), place })
+        let place = u16::from_str_radix(&text[16..20], 16).map_err(|_| wrong)?;
+        let mark = match &text[20..] {
+            "" => 0,
+            mark => u32::from_str_radix(mark, 16).map_err(|_| wrong)?,
+        };
+        Ok(Self { revision: Revision::new(revision), place, mark })
     }
 }
 
@@ -149,6 +197,7 @@ impl Chosen {
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) revision: Revision,
+    mark: u32,
     /// Estimated bytes in memory.
     pub(super) bytes: usize,
     at: Time,
@@ -197,6 +246,7 @@ impl Told {
         let bytes = TOLD_BYTES + 2 * entry.entry.len();
         Ok(Self {
             revision: entry.revision,
+            mark: mark_of(entry),
             bytes,
             at: Time::from_ms(entry.at_ms),
             teller: Arc::new(Teller { kind: actor, name, via }),
@@ -210,7 +260,8 @@ impl Told {
     pub(super) fn nothing(revision: Revision, bytes: usize) -> Self {
         let teller = Teller { kind: String::new(), name: None, via: None };
         let (txs, events) = (Vec::new(), Vec::new());
-        Self { revision, bytes, at: Time::ZERO, teller: Arc::new(teller), txs, events }
+        let teller = Arc::new(teller);
+        Self { revision, mark: 1, bytes, at: Time::ZERO, teller, txs, events }
     }
 
     /// Adds the events after `after` that the actor may see, as long as there is room for them;
@@ -224,7 +275,7 @@ impl Told {
         after: EventId,
         into: &mut Chosen,
     ) -> EventId {
-        let end = EventId::end_of(self.revision);
+        let end = EventId::end_of(self.revision).with_mark(self.mark);
         if end <= after {
             return after;
         }
@@ -232,7 +283,7 @@ impl Told {
         let rights: Vec<_> = self.txs.iter().map(|tx| tx.hidden_from(actor, owns_now)).collect();
         for (place, event) in self.events.iter().enumerate() {
             let place = u16::try_from(place).unwrap_or(u16::MAX - 1);
-            let id = EventId { revision: self.revision, place };
+            let id = EventId { revision: self.revision, place, mark: self.mark };
             let tx = event.tx();
             let wanted = match scope {
                 Scope::All => true,
