@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
+use super::due::DueTimers;
 use crate::types::{Revision, Time};
 
 /// What is measured of calls.
@@ -54,6 +55,8 @@ pub(super) struct Bell {
     pub(super) staged: watch::Sender<Revision>,
     /// The last commit that changed whom else is told of what; `None`: nobody any more.
     pub(super) webhooks: watch::Sender<Option<Revision>>,
+    /// How far timers have fired.
+    pub(super) due: DueTimers,
     pub(super) counters: Counters,
 }
 
@@ -61,7 +64,8 @@ impl Bell {
     pub(super) fn new() -> Self {
         let staged = watch::Sender::new(Revision::ZERO);
         let webhooks = watch::Sender::new(Some(Revision::ZERO));
-        Self { from: AtomicU64::new(u64::MAX), staged, webhooks, counters: Counters::default() }
+        let (from, due) = (AtomicU64::new(u64::MAX), DueTimers::new());
+        Self { from, staged, webhooks, due, counters: Counters::default() }
     }
 
     /// A commit set a call due.

@@ -167,6 +167,11 @@ impl Executor {
         self.next_due
     }
 
+    fn set_next_due(&mut self, due: Time) {
+        self.next_due = due;
+        self.bell.due.note(due, self.last);
+    }
+
     /// The time now.
     pub(super) fn now(&self) -> Time {
         self.clock.now()
@@ -306,7 +311,7 @@ impl Executor {
             if due.is_empty() {
                 let next = timers.first().map(|timer| timer.due);
                 let next = next.into_iter().chain(self.aside.values().copied()).min();
-                self.next_due = next.unwrap_or(Time::MAX);
+                self.set_next_due(next.unwrap_or(Time::MAX));
                 continue;
             }
             let knows_all = due.len() < timers.len() || page.next.is_none();
@@ -315,7 +320,7 @@ impl Executor {
                 _ => now,
             };
             if !self.fire(now, &due, horizon)? {
-                self.next_due = now.plus(RETRY_AFTER);
+                self.set_next_due(now.plus(RETRY_AFTER));
             }
             return Ok(());
         }
@@ -565,6 +570,7 @@ impl Executor {
                 }
                 if let Some(due) = armed {
                     self.next_due = self.next_due.min(due);
+                    self.bell.due.note_earlier(self.next_due);
                     self.timers_from = self.timers_from.min(due);
                 }
                 if let Some(due) = calling {

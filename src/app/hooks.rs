@@ -84,9 +84,9 @@ pub struct Delivery {
     pub tx: TxId,
     /// What is sent to it.
     pub input: Value,
-    /// Names the message where it bears no time. Its Idempotency-Key is kept for a day; one that
-    /// bears a time is refused after minutes, and one that bears none is known by this.
-    pub undated: Option<u128>,
+    /// Names the message in its transaction, for as long as that is kept. Its Idempotency-Key is kept
+    /// for a day of the server's time, which may be ahead of the wall clock that signatures go by.
+    pub name: Option<u128>,
 }
 
 impl Message<'_> {
@@ -140,8 +140,8 @@ impl App {
         let good = match &hook.scheme {
             Scheme::Standard => {
                 let seconds = message.header("webhook-timestamp");
-                if !is_timely(seconds, self.now()) {
-                    let what = "its time is missing or too far from the server's";
+                if !is_timely(seconds, self.wall_now()) {
+                    let what = "its time is missing or too far from the wall clock's";
                     return Err(Refusal::InvalidSignature(what));
                 }
                 let (id, signature) =
@@ -186,14 +186,9 @@ impl App {
             Some(expr) => made(expr, message)?.into_json(),
             None => message.body.clone(),
         };
-        let undated = match hook.scheme {
-            Scheme::Standard => None,
-            Scheme::Sha256 { .. } => {
-                let name = blake3::hash(format!("{}/{id}", hook.name).as_bytes());
-                name.as_bytes().first_chunk().map(|first| u128::from_be_bytes(*first))
-            }
-        };
-        Ok(Delivery { id, tx, input, undated })
+        let name = blake3::hash(format!("{}/{id}", hook.name).as_bytes());
+        let name = name.as_bytes().first_chunk().map(|first| u128::from_be_bytes(*first));
+        Ok(Delivery { id, tx, input, name })
     }
 }
 

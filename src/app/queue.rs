@@ -171,6 +171,11 @@ impl Queue {
         self.admission.admit(actor, address, command).ok_or(BUSY)
     }
 
+    /// Wakes the executor's thread: what is due fires.
+    pub(super) fn wake(&self) {
+        self.thread.unpark();
+    }
+
     /// Puts something into the queue, and works it off if nobody else does.
     pub(super) fn put(&self, work: Work) -> Result<(), (Work, Refusal)> {
         if self.closing.load(Ordering::Acquire) {

@@ -50,7 +50,7 @@ impl App {
             return Err(Refusal::NotAllowed("this needs the role abide:admin"));
         }
         let view = self.transaction(actor, id)?;
-        Ok(open_codes(&self.rules.challenge_key, &view.tx))
+        Ok(open_codes(&self.rules.challenge_key, &view.tx, view.at))
     }
 
     /// The latest version of a workflow, or another one.

@@ -51,6 +51,7 @@ impl Sources {
             sessions: app.live_sessions(),
             keys_shed: app.keys_shed(),
             stuck: app.stuck(),
+            clock_ahead: app.clock_ahead(),
             calls: app.call_figures(),
             queue_bytes: app.queue_bytes(),
             executor: app.executor_figures(),
@@ -156,6 +157,7 @@ impl Front {
         let telling = tokio::spawn(http::tell_webhooks(Arc::clone(&app), client.clone()));
         let calls = app.start_calls(client, calls);
         let stuck = tokio::spawn(Arc::clone(&app).watch_stuck());
+        let clock = tokio::spawn(Arc::clone(&app).watch_clock());
         let watching = match (&config.workflows, published) {
             (Some(dir), Some(published)) if config.dev => {
                 Some(tokio::spawn(workflows::watch(Arc::clone(&app), dir.clone(), published)))
@@ -167,6 +169,7 @@ impl Front {
             watching.abort();
         }
         stuck.abort();
+        clock.abort();
         self.readiness.not_ready("it is stopping");
         match &ended {
             Ok(signal) => tracing::info!(signal, "stopping"),

@@ -253,6 +253,9 @@ where
         };
         call.idempotency = Some(Idempotency { key, fingerprint });
     }
+    if route.method.is_safe() && route.pattern.starts_with("/v1/") {
+        call.api.app.fire_due_timers().await?;
+    }
     match route.handler {
         Handler::Page(answer) => Ok(answer(&call)),
         // What was is looked for in the log.

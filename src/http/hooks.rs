@@ -69,7 +69,7 @@ pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
     app.verify(hook, &Message { headers: &headers, bytes: &bytes, body: &nothing })?;
     let body = call.json_value()?;
     let message = Message { headers: &headers, bytes: &bytes, body: &body };
-    let Delivery { id, tx, input, undated } = app.delivery(hook, &message)?;
+    let Delivery { id, tx, input, name } = app.delivery(hook, &message)?;
     let fingerprint = app.fingerprint("POST", call.route.pattern, hook.name.as_str(), &bytes);
     let request: Arc<str> = call.id.to_string().into();
     let instance = Arc::clone(&request);
@@ -83,7 +83,7 @@ pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
         preconditions: None,
         render: Box::new(render),
     };
-    Ok(app.execute(Command::Deliver { tx, input, undated }, envelope).await.into())
+    Ok(app.execute(Command::Deliver { tx, input, undated: name }, envelope).await.into())
 }
 
 fn written(done: Result<&Outcome, &Refusal>, request: &str) -> Reply {

@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::server::RoutePattern;
 use crate::app::{CallFigures, EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
 use crate::store::durable::{SYNC_BOUNDS_US, Stats};
+use crate::types::Span;
 
 /// Upper bounds of the latency's buckets, in seconds: from an answer out of memory, over a commit,
 /// to a password's hash and a client that waits.
@@ -42,6 +43,8 @@ pub struct Figures {
     pub keys_shed: u64,
     /// Transactions that wait for an operator.
     pub stuck: u64,
+    /// How far the server's time is ahead of the wall clock.
+    pub clock_ahead: Span,
     /// Calls to other services.
     pub calls: CallFigures,
 }
@@ -157,6 +160,7 @@ impl Collector for LookedUp {
             sessions,
             keys_shed,
             stuck,
+            clock_ahead,
             calls,
         } = (self.0)();
         let counters = [
@@ -189,6 +193,11 @@ impl Collector for LookedUp {
             ("queue_bytes", "Bytes of the commands that wait", queue_bytes as u64),
             ("sessions", "Live sessions", sessions),
             ("transactions_stuck", "Transactions that wait for an operator", stuck),
+            (
+                "clock_ahead_ms",
+                "How far the server's time is ahead of the wall clock, in milliseconds",
+                clock_ahead.ms(),
+            ),
             ("calls_in_flight", "Attempts at calls on their way", calls.in_flight),
             ("calls_waiting", "Calls that are due and wait for their turn", calls.waiting),
             ("calls_breakers_open", "Destinations that are left alone", calls.breakers_open),
@@ -267,6 +276,7 @@ mod tests {
             sessions: 11,
             keys_shed: 6,
             stuck: 5,
+            clock_ahead: Span::from_seconds(3),
             calls: CallFigures { denied: 2, ..CallFigures::default() },
         });
         let route = RoutePattern("/v1/sessions/{id}");
@@ -290,6 +300,7 @@ mod tests {
             "abide_sessions 11",
             "abide_idempotency_keys_shed_total 6",
             "abide_transactions_stuck 5",
+            "abide_clock_ahead_ms 3000",
             "abide_calls_denied_total 2",
             "abide_store_sync_seconds_sum 1.5",
             r#"abide_store_sync_seconds_bucket{le="0.0001"} 2"#,

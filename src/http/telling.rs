@@ -371,7 +371,7 @@ impl Teller {
             status => Came::Not {
                 error: format!("the receiver answers {status}"),
                 never: (300..500).contains(&status) && !matches!(status, 408 | 425 | 429),
-                wait: reply.retry_after(self.app.now()).map_or(Duration::ZERO, |wait| {
+                wait: reply.retry_after(self.app.wall_now()).map_or(Duration::ZERO, |wait| {
                     Duration::from_millis(wait.ms()).min(BACK_OFF_MAX)
                 }),
             },
@@ -386,7 +386,8 @@ impl Teller {
         body: Bytes,
     ) -> Result<Option<Reply>, String> {
         let uri = webhook.url.parse().map_err(|_| "the address is none".to_owned())?;
-        let seconds = self.app.now().ms() / 1000;
+        // Receivers compare it with their own wall clock.
+        let seconds = self.app.wall_now().ms() / 1000;
         let keys = self.app.webhook_keys(webhook);
         let signature = sign_standard(&keys, id, seconds, &body);
         let mut headers = HeaderMap::new();

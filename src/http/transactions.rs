@@ -118,6 +118,8 @@ struct ShownChallenge<'a> {
     digits: u8,
     /// When it is void.
     expires_at: Time,
+    /// Whether it is void by now: only a new one can be used.
+    expired: bool,
     /// How many wrong codes may still be given.
     attempts_left: u32,
     /// How often a new one may still be sent.
@@ -275,7 +277,10 @@ impl<'a> Shown<'a> {
     /// As the one who asks may see it.
     pub(super) fn new(view: &'a TxView) -> Self {
         let tx = &view.tx;
-        let steps = tx.open.iter().zip(&view.allowed).filter(|(open, _)| open.is_client);
+        // Where timers are late, nothing whose time has come is shown as open.
+        let is_over = |at: Option<Time>| view.is_overdue() && at.is_some_and(|at| at <= view.at);
+        let steps = tx.open.iter().zip(&view.allowed);
+        let steps = steps.filter(|(open, _)| open.is_client && !is_over(open.due));
         let holds = tx.holds.iter().map(|held| {
             let hold = &held.hold;
             let units = if hold.status == HoldStatus::Held { hold.left } else { hold.amount };
@@ -286,7 +291,12 @@ impl<'a> Shown<'a> {
                 account: hold.account.to_string(),
                 amount: Decimal::from_minor(units, hold.scale),
                 captured: Decimal::from_minor(hold.captured, hold.scale),
-                status: hold.status.as_str(),
+                status: if hold.status == HoldStatus::Held && !tx.pivot && is_over(hold.expires_at)
+                {
+                    HoldStatus::Expired.as_str()
+                } else {
+                    hold.status.as_str()
+                },
                 expires_at: hold.expires_at,
             }
         });
@@ -312,6 +322,7 @@ impl<'a> Shown<'a> {
                     id: &challenge.id,
                     digits: challenge.digits,
                     expires_at: challenge.expires_at,
+                    expired: challenge.expires_at <= view.at,
                     attempts_left: challenge.attempts_left,
                     resends_left: challenge.resends_left,
                     code: view

@@ -358,7 +358,8 @@ fn input(world: &World, step: &Step, tx: TxId) -> Result<Value, Stop> {
         }
     };
     if let (Some((id, right)), Some(input)) = (wanted, input.as_object_mut()) {
-        let codes = open_codes(&world.app.rules().challenge_key, &world.view(tx)?.tx);
+        let view = world.view(tx)?;
+        let codes = open_codes(&world.app.rules().challenge_key, &view.tx, view.at);
         let code = codes.iter().find(|(known, _)| **known == **id).map(|(_, code)| code);
         let code = match code {
             Some(code) if right => code.clone(),

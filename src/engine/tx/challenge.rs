@@ -15,7 +15,7 @@ use super::walk::Walk;
 use crate::engine::attempts::{has_failures, must_not_wait};
 use crate::engine::draft::Stop;
 use crate::engine::{Actor, Counted, Counter, Event, Refusal};
-use crate::types::{Span, StepName, TxId};
+use crate::types::{Span, StepName, Time, TxId};
 
 /// The key that codes are derived with. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -198,10 +198,11 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, id: &Arc<str>, given: &str) -> Resu
 
 /// The codes that a transaction waits for, for whoever develops against the server.
 #[must_use]
-pub fn open_codes(key: &ChallengeKey, tx: &Tx) -> Vec<(Arc<str>, String)> {
+pub fn open_codes(key: &ChallengeKey, tx: &Tx, now: Time) -> Vec<(Arc<str>, String)> {
     tx.challenges
         .iter()
         .filter(|challenge| challenge.state == ChallengeState::Issued)
+        .filter(|challenge| now < challenge.expires_at)
         .map(|challenge| (challenge.id.clone(), code(key, tx.id, challenge)))
         .collect()
 }

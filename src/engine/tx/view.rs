@@ -46,7 +46,7 @@ impl TxView {
         let allowed =
             tx.open.iter().map(|open| may_submit(&tx, &definition, open, actor)).collect();
         let sees_all = sees_all(actor);
-        let codes = codes(&tx, rules);
+        let codes = codes(&tx, rules, at);
         Self { tx, revision, at, definition, hidden, sees_all, allowed, codes }
     }
 
@@ -92,16 +92,24 @@ impl TxView {
     /// The same, with the one-time codes of its record.
     #[must_use]
     pub fn with_codes(self, rules: &Rules) -> Self {
-        Self { codes: codes(&self.tx, rules), ..self }
+        Self { codes: codes(&self.tx, rules, self.at), ..self }
     }
 }
 
 /// The one-time codes that a transaction waits for, where the configuration shows them.
-fn codes(tx: &Tx, rules: &Rules) -> Vec<(Arc<str>, String)> {
+fn codes(tx: &Tx, rules: &Rules, at: Time) -> Vec<(Arc<str>, String)> {
     if rules.codes_shown {
-        super::challenge::open_codes(&rules.challenge_key, tx)
+        super::challenge::open_codes(&rules.challenge_key, tx, at)
     } else {
         Vec::new()
+    }
+}
+
+impl TxView {
+    /// Whether its timer should have fired by the time at which it was looked at.
+    #[must_use]
+    pub fn is_overdue(&self) -> bool {
+        self.tx.timer_at.is_some_and(|due| due <= self.at)
     }
 }
 
