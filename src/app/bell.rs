@@ -55,6 +55,8 @@ pub(super) struct Bell {
     pub(super) staged: watch::Sender<Revision>,
     /// The last commit that changed whom else is told of what; `None`: nobody any more.
     pub(super) webhooks: watch::Sender<Option<Revision>>,
+    /// Notified when the clock was moved by hand.
+    pub(super) moved: watch::Sender<()>,
     /// How far timers have fired.
     pub(super) due: DueTimers,
     pub(super) counters: Counters,
@@ -65,7 +67,8 @@ impl Bell {
         let staged = watch::Sender::new(Revision::ZERO);
         let webhooks = watch::Sender::new(Some(Revision::ZERO));
         let (from, due) = (AtomicU64::new(u64::MAX), DueTimers::new());
-        Self { from, staged, webhooks, due, counters: Counters::default() }
+        let moved = watch::Sender::new(());
+        Self { from, staged, webhooks, moved, due, counters: Counters::default() }
     }
 
     /// A commit set a call due.
@@ -75,6 +78,12 @@ impl Bell {
         self.staged.send_replace(revision);
         self.from.fetch_min(due.ms(), Ordering::AcqRel);
         self.staged.send_replace(revision);
+    }
+
+    /// The clock was moved by hand: what became due meanwhile is looked for.
+    pub(super) fn clock_moved(&self, last: Revision) {
+        self.ring(Time::MAX, last);
+        self.moved.send_replace(());
     }
 
     pub(super) fn figures(&self) -> CallFigures {

@@ -636,11 +636,8 @@ impl Sender {
             }
             Err(failure) => {
                 counters.lost.fetch_add(1, Ordering::Relaxed);
-                // Whose answer is too large to be read answers.
-                let is_heard = matches!(failure, Failure::TooLarge);
-                let verdict = if is_heard { Verdict::Fine } else { Verdict::Ailing };
                 tracing::debug!(tx = %order.tx, call = order.number, %failure, "no answer");
-                (CallResult::Lost { what: failure.to_string() }, verdict)
+                (CallResult::Lost { what: failure.to_string() }, Verdict::Ailing)
             }
         }
     }
@@ -731,14 +728,29 @@ fn filled_body(
 
 fn answered(reply: Reply, now: Time, excerpt: Arc<str>) -> CallResult {
     let retry_after = reply.retry_after(now);
-    let Reply { status, headers, body } = reply;
+    let Reply { status, headers, body, truncated } = reply;
     let texts = headers
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), json!(value.to_str().ok()?))));
     let headers = Value::Object(texts.collect());
-    let body = serde_json::from_slice(&body).unwrap_or_else(|_| match std::str::from_utf8(&body) {
-        Ok(text) if !text.is_empty() => json!(text),
-        _ => Value::Null,
-    });
-    CallResult::Answered { status, headers, body, retry_after, excerpt }
+    let body = match serde_json::from_slice(&body) {
+        // The beginning of something longer is no JSON, even where it looks like some.
+        Ok(body) if !truncated => body,
+        _ => match readable(&body, truncated) {
+            "" => Value::Null,
+            text => json!(text),
+        },
+    };
+    CallResult::Answered { status, headers, body, truncated, retry_after, excerpt }
+}
+
+/// The text of a body; of the beginning of one, without the character that is cut in two.
+fn readable(body: &[u8], truncated: bool) -> &str {
+    match std::str::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) if truncated && error.error_len().is_none() => {
+            std::str::from_utf8(&body[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => "",
+    }
 }

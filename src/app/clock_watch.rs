@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::app::App;
@@ -22,6 +23,12 @@ impl App {
     #[must_use]
     pub fn wall_now(&self) -> Time {
         self.clock.wall()
+    }
+
+    /// Sees each move of the clock by hand ([`App::advance_clock`]) from here on.
+    #[must_use]
+    pub fn clock_moves(&self) -> watch::Receiver<()> {
+        self.bell.moved.subscribe()
     }
 
     /// How far the server's time is ahead of the wall clock, without what it was advanced by.

@@ -11,7 +11,7 @@ use super::{EventId, FeedEvent};
 use crate::engine::{Actor, DeadLetter, Fact, Lag, Record, Refusal, Webhook};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
-use crate::types::{Revision, TxId, WebhookId};
+use crate::types::{Revision, WebhookId};
 
 /// Dead letters that are read at once: each may hold an event of some 60 KiB.
 const LETTERS_AT_ONCE: usize = 16;
@@ -25,6 +25,11 @@ impl WebhookWatch {
     pub async fn changed(&mut self) {
         // The sender lives as long as the application: an error would be the end, as is `None`.
         drop(self.0.changed().await);
+    }
+
+    /// Notes that everything was seen that has changed so far.
+    pub fn seen(&mut self) {
+        self.0.borrow_and_update();
     }
 }
 
@@ -149,10 +154,9 @@ impl App {
         webhook.after.parse().unwrap_or(EventId::START)
     }
 
-    /// Which transactions lag behind that, each with the event after which it goes on.
+    /// The event after which a transaction goes on that lags behind that.
     #[must_use]
-    pub fn webhook_lags(webhook: &Webhook) -> Vec<(Option<TxId>, EventId)> {
-        let at = |lag: &Lag| Some((lag.transaction, lag.after.parse().ok()?));
-        webhook.lags.iter().filter_map(at).collect()
+    pub fn lag_after(lag: &Lag) -> Option<EventId> {
+        lag.after.parse().ok()
     }
 }

@@ -82,7 +82,7 @@ impl Cron {
                 continue;
             }
             if self.fields.match_date(date)
-                && let Some(found) = self.first_on(date, after)?
+                && let Some(found) = self.first_on(date, after)
             {
                 return Some(Time::from_ms(found.try_into().ok()?));
             }
@@ -91,9 +91,8 @@ impl Cron {
         None
     }
 
-    /// The first time after `after` of a date that matches, or of those beside it; the outer `None`:
-    /// the calendar ends there.
-    fn first_on(&self, date: Date, after: i64) -> Option<Option<i64>> {
+    /// The first time after `after` of a date that matches, or of those beside it.
+    fn first_on(&self, date: Date, after: i64) -> Option<i64> {
         let (from, to) = (date.checked_sub(1.day()).ok()?, date.checked_add(2.days()).ok()?);
         let from_ms = self.zone.to_timestamp(from.at(0, 0, 0, 0)).ok()?;
         let to_ms = self.zone.to_timestamp(to.at(0, 0, 0, 0)).ok()?;
@@ -104,7 +103,7 @@ impl Cron {
             let mut times = self.fields.times().map(|(hour, minute)| {
                 midnight + (i64::from(hour) * 60 + i64::from(minute)) * 60_000
             });
-            return Some(times.find(|time| *time > after));
+            return times.find(|time| *time > after);
         }
         let near = [from, date, date.tomorrow().ok()?];
         let matching = near.into_iter().filter(|date| self.fields.match_date(*date));
@@ -119,10 +118,10 @@ impl Cron {
         for time in times {
             last = if time > last { time } else { last + 1 };
             if last > after {
-                return Some(Some(last));
+                return Some(last);
             }
         }
-        Some(None)
+        None
     }
 
     /// When the clock on the wall shows this, or what stands for it.

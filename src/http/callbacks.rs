@@ -19,7 +19,8 @@ pub(super) const ANSWER: Doc = Doc {
     tag: "transactions",
     summary: "Answers a call late",
     text: "For a service that answered a call with 202: the address is the `callback.url` that \
-           the call carried, and its last part is the proof. The body is the answer.",
+           the call carried, and its last part is the proof. The body is the answer; the same one \
+           again is answered as it was at first, another one is late.",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<LateAnswer>)],
         example: r#"{"result":"clear"}"#,

@@ -5,22 +5,23 @@ mod desk;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use self::desk::{Desk, Lane, Message, Room, Stands, Turn};
+use self::desk::{Desk, Lagging, Lane, Message, Room, Stands, Turn};
 use super::live::cloud_event;
 use crate::app::signature::sign_standard;
 use crate::app::{App, EventId, FeedEvent, Followed, Scope, unless_it_panics};
 use crate::engine::{Actor, Command, DeadLetter, GivenUp, Lag, Refusal, Webhook, WebhookNews};
-use crate::outbound::{Client, Failure, Reply, Request};
-use crate::types::{TxId, WebhookId};
+use crate::outbound::{Client, Reply, Request};
+use crate::types::{Span, Time, TxId, WebhookId};
 
 /// What the types of events about subscriptions begin with: they are told to none.
 const OWN: &str = "abide.webhook.";
@@ -31,9 +32,6 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Most attempts for one event: about a day in the mean, so that a receiver may be away over a
 /// night. Quick at first and hours apart at last, as the schedule that Standard Webhooks proposes.
 const ATTEMPTS_MAX: u32 = 27;
-
-/// Most attempts where the receiver says that it will never take it.
-const REFUSALS_MAX: u32 = 3;
 
 /// The longest wait after the first attempt; it doubles each time.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -47,6 +45,12 @@ const ANEW_AFTER: Duration = Duration::from_mins(5);
 /// After so many events that nobody wants, where a subscription stands is noted all the same.
 const PASSED_MAX: usize = 1000;
 
+/// The longest sleep while something rests: the server's time may be ahead of what passes here.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+
+/// Failed attempts are noted this often at most: a restart forgets no more than the last second's.
+const NOTED_EVERY: Span = Span::from_seconds(1);
+
 /// Dead letters that are looked at for one that is to be told again.
 const LETTERS: usize = 200;
 
@@ -54,10 +58,9 @@ const LETTERS: usize = 200;
 enum Came {
     Taken,
     Gone,
-    /// Why not; whether it will never be taken; how long the receiver wants to be left alone.
+    /// Why not; how long the receiver wants to be left alone.
     Not {
         error: String,
-        never: bool,
         wait: Duration,
     },
 }
@@ -88,18 +91,33 @@ impl Default for Terms {
 }
 
 async fn tell_with(app: Arc<App>, client: Client, terms: Terms) {
-    let mut told = JoinSet::new();
+    let mut tasks = JoinSet::new();
+    // Whoever is told now, by subscription. Each sees changes of its own itself, so that no other's
+    // change cuts an attempt on its way or shortens a rest.
+    let mut told: HashMap<WebhookId, AbortHandle> = HashMap::new();
     let mut watch = app.webhook_watch();
     // Nothing may hold the application when it is closed.
     while let Ok(webhooks) = app.webhooks_seen(&mut watch).await {
-        for webhook in webhooks {
-            let (app, client, id) = (Arc::clone(&app), client.clone(), webhook.id);
-            told.spawn(Arc::new(Teller { app, client, terms, id }).run());
+        told.retain(|id, task| {
+            let is_there = webhooks.iter().any(|webhook| webhook.id == *id);
+            if !is_there {
+                task.abort();
+            }
+            is_there && !task.is_finished()
+        });
+        for webhook in webhooks.iter().filter(|webhook| !webhook.stopped) {
+            told.entry(webhook.id).or_insert_with(|| {
+                let (app, client, id) = (Arc::clone(&app), client.clone(), webhook.id);
+                tasks.spawn(Arc::new(Teller { app, client, terms, id }).run())
+            });
         }
-        watch.changed().await;
-        // What is told to each is in the store, so all of them may begin anew when one changes.
-        told.shutdown().await;
+        tokio::select! {
+            () = watch.changed() => {}
+            // One that stopped may have been resumed before it ended.
+            Some(_) = tasks.join_next() => {}
+        }
     }
+    tasks.shutdown().await;
 }
 
 /// Tells one subscription.
@@ -127,13 +145,18 @@ impl Teller {
     }
 
     async fn tell(self: &Arc<Self>) -> Result<(), Refusal> {
-        let webhook = Arc::new(self.app.webhook(self.id)?);
+        let mut changes = self.app.webhook_watch();
+        changes.seen();
+        let mut webhook = Arc::new(self.app.webhook(self.id)?);
         if webhook.stopped {
             return Ok(());
         }
         let after = App::webhook_after(&webhook);
-        let mut desk = Desk::new(self.terms.room, after, &App::webhook_lags(&webhook));
+        let mut desk = Desk::new(self.terms.room, after, &lagging(&webhook));
         let mut letters_after = Some(0);
+        let mut clock = self.app.clock_moves();
+        // When failed attempts were noted last, and what the last one met that was not.
+        let (mut noted_at, mut behind) = (self.app.now(), None);
         let follower = self.app.follow(Actor::System, Scope::All, Some(after));
         // The server itself always finds room.
         let mut follower = follower.map_err(|_| Refusal::Stopping)?;
@@ -143,29 +166,29 @@ impl Teller {
             if let Some(after) = letters_after.take_if(|_| !desk.has_letters()) {
                 letters_after = self.letters(&mut desk, &webhook, after)?;
             }
-            let now = Instant::now();
-            let mut rereads = false;
-            while let Some(turn) = desk.next(now) {
-                let message = match turn {
-                    Turn::Send(message) => message,
-                    Turn::Read { tx, after, most } => {
-                        if self.reread(&mut desk, &webhook, (tx, after), most)? {
-                            self.note(News::of(&desk)).await?;
-                        }
-                        // What came meanwhile has its turn between two pages.
-                        rereads = true;
-                        break;
-                    }
-                };
-                let (teller, webhook) = (Arc::clone(self), Arc::clone(&webhook));
-                sent.spawn(async move {
-                    let came = teller.attempt(&webhook, message.id, message.body.clone());
-                    let came = unless_it_panics(came).await;
-                    (message, came)
-                });
+            let now = self.app.now();
+            if now.since(noted_at) >= NOTED_EVERY
+                && let Some(error) = behind.take()
+            {
+                noted_at = now;
+                self.note(News { error: Some(error), ..News::of(&desk) }).await?;
             }
-            let rests_to = desk.wakes_at();
+            let rereads = self.begin(&mut desk, &webhook, &mut sent, now).await?;
+            let noted_to = behind.is_some().then(|| noted_at.plus(NOTED_EVERY));
+            let rests_to = desk.wakes_at().into_iter().chain(noted_to).min();
+            let rests = rests_to
+                .map_or(SLEEP_MAX, |at| Duration::from_millis(at.since(now).ms()).min(SLEEP_MAX));
             tokio::select! {
+                () = changes.changed() => {
+                    self.app.webhooks_seen(&mut changes).await?;
+                    webhook = Arc::new(self.app.webhook(self.id)?);
+                    if webhook.stopped {
+                        return Ok(());
+                    }
+                    // Some may be to be told again.
+                    letters_after = Some(0);
+                }
+                moved = clock.changed() => moved.map_err(|_| Refusal::Stopping)?,
                 Some(came) = sent.join_next() => {
                     let mut news = News::default();
                     let mut next = Some(came);
@@ -177,9 +200,12 @@ impl Teller {
                         }
                         next = sent.try_join_next();
                     }
-                    if news.told > 0 || news.error.is_some() {
+                    if news.told > 0 || news.is_first {
+                        (noted_at, behind) = (now, None);
                         news.stands = Some(desk.stands());
                         self.note(news).await?;
+                    } else {
+                        behind = news.error.or(behind);
                     }
                 }
                 next = follower.next(), if desk.has_room() => {
@@ -190,9 +216,38 @@ impl Teller {
                     }
                 }
                 () = tokio::task::yield_now(), if rereads => {}
-                () = tokio::time::sleep_until(rests_to.unwrap_or(now)), if rests_to.is_some() => {}
+                () = tokio::time::sleep_until(Instant::now() + rests), if rests_to.is_some() => {}
             }
         }
+    }
+
+    /// Begins what can be sent now, and reads a page where one is to be read first; whether it did.
+    async fn begin(
+        self: &Arc<Self>,
+        desk: &mut Desk,
+        webhook: &Arc<Webhook>,
+        sent: &mut JoinSet<(Message, Option<Came>)>,
+        now: Time,
+    ) -> Result<bool, Refusal> {
+        while let Some(turn) = desk.next(now) {
+            let message = match turn {
+                Turn::Send(message) => message,
+                Turn::Read { tx, after, most } => {
+                    if self.reread(desk, webhook, (tx, after), most)? {
+                        self.note(News::of(desk)).await?;
+                    }
+                    // What came meanwhile has its turn between two pages.
+                    return Ok(true);
+                }
+            };
+            let (teller, webhook) = (Arc::clone(self), Arc::clone(webhook));
+            sent.spawn(async move {
+                let came = teller.attempt(&webhook, message.id, message.body.clone());
+                let came = unless_it_panics(came).await;
+                (message, came)
+            });
+        }
+        Ok(false)
     }
 
     /// Takes what is to be told of what happened; how many events that was.
@@ -269,23 +324,21 @@ impl Teller {
         message: Message,
         came: Option<Came>,
     ) -> Result<bool, Refusal> {
-        let (error, never, wait) = match came {
+        let (error, wait) = match came {
             Some(Came::Taken) => return self.ended(desk, news, message, End::Taken).await,
             Some(Came::Gone) => return self.ended(desk, news, message, End::Gone).await,
-            Some(Came::Not { error, never, wait }) => (error, never, wait),
-            None => {
-                ("the attempt ended in an error of the server".to_owned(), false, Duration::ZERO)
-            }
+            Some(Came::Not { error, wait }) => (error, wait),
+            None => ("the attempt ended in an error of the server".to_owned(), Duration::ZERO),
         };
-        let (attempts, refused) = desk.failed(message.lane, never, Instant::now());
-        if attempts >= ATTEMPTS_MAX || refused >= REFUSALS_MAX {
+        let now = self.app.now();
+        let attempts = desk.failed(message.lane, now);
+        if attempts >= ATTEMPTS_MAX {
             return self.ended(desk, news, message, End::GivenUp(error)).await;
         }
-        if attempts == 1 {
-            news.error = Some(error);
-        }
-        let at = Instant::now() + rest(attempts, wait);
-        desk.again(message, at);
+        news.is_first |= attempts == 1;
+        news.error = Some(error);
+        let rest = rest(attempts, wait).as_millis();
+        desk.again(message, now.plus(Span::from_ms(u64::try_from(rest).unwrap_or(u64::MAX))));
         Ok(false)
     }
 
@@ -299,7 +352,7 @@ impl Teller {
     ) -> Result<bool, Refusal> {
         desk.over(&message);
         if matches!(end, End::Taken) {
-            desk.taken(Instant::now());
+            desk.taken(self.app.now());
         }
         match (end, message.lane) {
             (End::Taken, Lane::Of(_)) => news.told += 1,
@@ -360,17 +413,14 @@ impl Teller {
 
     async fn attempt(&self, webhook: &Webhook, id: EventId, body: Bytes) -> Came {
         let reply = match self.send(webhook, &id.to_string(), body).await {
-            Ok(Some(reply)) => reply,
-            // What a receiver says beside that is read by nobody.
-            Ok(None) => return Came::Taken,
-            Err(error) => return Came::Not { error, never: false, wait: Duration::ZERO },
+            Ok(reply) => reply,
+            Err(error) => return Came::Not { error, wait: Duration::ZERO },
         };
         match reply.status {
             200..=299 => Came::Taken,
             410 => Came::Gone,
             status => Came::Not {
                 error: format!("the receiver answers {status}"),
-                never: (300..500).contains(&status) && !matches!(status, 408 | 425 | 429),
                 wait: reply.retry_after(self.app.wall_now()).map_or(Duration::ZERO, |wait| {
                     Duration::from_millis(wait.ms()).min(BACK_OFF_MAX)
                 }),
@@ -378,13 +428,8 @@ impl Teller {
         }
     }
 
-    /// Sends an event; `None`: the answer tells of success and is too large to be read.
-    async fn send(
-        &self,
-        webhook: &Webhook,
-        id: &str,
-        body: Bytes,
-    ) -> Result<Option<Reply>, String> {
+    /// Sends an event.
+    async fn send(&self, webhook: &Webhook, id: &str, body: Bytes) -> Result<Reply, String> {
         let uri = webhook.url.parse().map_err(|_| "the address is none".to_owned())?;
         // Receivers compare it with their own wall clock.
         let seconds = self.app.wall_now().ms() / 1000;
@@ -401,17 +446,16 @@ impl Teller {
             headers.insert(name, value);
         }
         let request = Request { method: Method::POST, uri, headers, body, timeout: TIMEOUT };
-        match self.client.send(request).await {
-            Ok(reply) => Ok(Some(reply)),
-            Err(Failure::TooLarge) => Ok(None),
-            Err(failure) => Err(failure.to_string()),
-        }
+        self.client.send(request).await.map_err(|failure| failure.to_string())
     }
 
     async fn note(&self, news: News) -> Result<Webhook, Refusal> {
-        let News { stands, told, error, dead, replayed, gone } = news;
+        let News { stands, told, error, dead, replayed, gone, is_first: _ } = news;
         let lags = stands.iter().flat_map(|stands| &stands.lags);
-        let lag = |(tx, after): &(_, EventId)| Lag { transaction: *tx, after: after.to_string() };
+        let lag = |lagging: &Lagging| {
+            let Lagging { tx, after, tried, again_at } = *lagging;
+            Lag { transaction: tx, after: after.to_string(), tried, again_at }
+        };
         let lags = lags.map(lag).collect();
         let after = stands.map(|stands| stands.after.to_string());
         let news = WebhookNews { id: self.id, after, lags, told, error, dead, replayed, gone };
@@ -426,6 +470,8 @@ struct News {
     stands: Option<Stands>,
     told: u64,
     error: Option<String>,
+    /// Whether something was not taken that had not been tried before.
+    is_first: bool,
     dead: Option<GivenUp>,
     replayed: Option<(u64, bool)>,
     gone: bool,
@@ -435,6 +481,15 @@ impl News {
     fn of(desk: &Desk) -> Self {
         Self { stands: Some(desk.stands()), ..Self::default() }
     }
+}
+
+/// What lags behind where a subscription stands, as it was noted.
+fn lagging(webhook: &Webhook) -> Vec<Lagging> {
+    let lagging = |lag: &Lag| {
+        let (tx, tried, again_at) = (lag.transaction, lag.tried, lag.again_at);
+        Some(Lagging { tx, after: App::lag_after(lag)?, tried, again_at })
+    };
+    webhook.lags.iter().filter_map(lagging).collect()
 }
 
 /// Whether an event is to be told. One that was given up before a restart is not tried again by

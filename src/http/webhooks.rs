@@ -137,8 +137,9 @@ pub(super) const CREATE: Doc = Doc {
     text: "Each event is one POST of a CloudEvent (1.0), signed as Standard Webhooks 1.0 says. \
            The events of a transaction come in the order in which they happened, and those that \
            are of none; others come beside them. All come at least once: whoever is told keeps \
-           the `webhook-id` of what it has taken. What is not taken is sent again, later and later, \
-           for about a day; what is given up is a dead letter.",
+           the `webhook-id` of what it has taken. What is not taken, whatever is answered, is sent \
+           again, later and later, for about a day; what is given up is a dead letter. A receiver \
+           that answers 410 is told nothing more.",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],
         example: r#"{"url":"https://shop.example/events","types":["order.*","abide.transaction.ended"]}"#,

@@ -24,7 +24,7 @@ use super::egress::{Egress, EgressError, Target};
 use super::names::{LookUps, resolve};
 
 /// Most bytes of an answer's body that are read: an answer becomes part of a commit. Of a longer
-/// one that tells of no success the status says what there is to know, and its body is left out.
+/// one the rest is left out, whatever its status.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Most bytes of an answer's head.
@@ -61,8 +61,10 @@ pub struct Reply {
     pub status: u16,
     /// The headers.
     pub headers: HeaderMap,
-    /// The body; empty where it has more than [`ANSWER_BYTES_MAX`].
+    /// The body, or the first [`ANSWER_BYTES_MAX`] bytes of it.
     pub body: Bytes,
+    /// Whether the body is longer than that.
+    pub truncated: bool,
 }
 
 impl Reply {
@@ -111,9 +113,6 @@ pub enum Failure {
     /// The time is up; whether it was done is not known.
     #[error("no whole answer within {0:?}")]
     TimedOut(Duration),
-    /// The answer tells of success and is too large.
-    #[error("the answer has more than {ANSWER_BYTES_MAX} bytes")]
-    TooLarge,
 }
 
 impl Failure {
@@ -280,18 +279,18 @@ async fn exchange_on(
         let answer = sender.send_request(message).await.map_err(broken)?;
         let (head, mut body) = answer.into_parts();
         let mut bytes = BytesMut::new();
+        let mut truncated = false;
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
-            if bytes.len() + data.len() > ANSWER_BYTES_MAX {
-                if head.status.is_success() {
-                    return Err(Failure::TooLarge);
-                }
-                bytes.clear();
+            let room = ANSWER_BYTES_MAX - bytes.len();
+            truncated = data.len() > room;
+            bytes.extend_from_slice(&data[..data.len().min(room)]);
+            if truncated {
                 break;
             }
-            bytes.extend_from_slice(&data);
         }
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body: bytes.freeze() })
+        let (status, body) = (head.status.as_u16(), bytes.freeze());
+        Ok(Reply { status, headers: head.headers, body, truncated })
     };
     let mut exchange = std::pin::pin!(exchange);
     let mut connection = std::pin::pin!(connection);

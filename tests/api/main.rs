@@ -68,6 +68,12 @@
 //! | a redirect is followed | `a_redirect_is_an_answer_...` |
 //! | another key for each attempt; another id of an event | `a_service_is_left_alone_...`, `sagas_survive_...`; `events_are_told_in_order_...` |
 //! | `Retry-After` of a service; of a receiver | `a_service_is_left_alone_...`; `a_rest_is_any_...` |
+//! | a wall clock set back stops the server's; signatures by the server's time | `clock_goes_on_while_...` |
+//! | reads do not wait for timers that are due | `nothing_overdue_is_shown_as_live_...` |
+//! | ids of events without a mark of their commit | `event_id_that_this_log_never_gave_out_...` |
+//! | an undo under the key of the do | `undo_has_a_key_of_its_own_...` |
+//! | a large answer is none | `success_with_a_large_body_is_success` |
+//! | a refusal three times is a dead letter | `webhook_refusals_of_a_moment_lose_nothing` |
 //! | a callback counts twice; after its time, while paused | `scripts`; `a_callback_after_its_time_...` |
 //! | waits without jitter, without growth, without a cap | `a_wait_is_any_...`, `a_rest_is_any_...` |
 //! | a breaker that never opens; never asks again, all ask at once | `a_breaker_opens_...`; `one_attempt_tries_...` |
@@ -109,6 +115,7 @@ mod browser;
 mod by_key;
 mod chain;
 mod client;
+mod clock;
 mod conditions;
 mod crash;
 mod discreet;

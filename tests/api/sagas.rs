@@ -291,7 +291,7 @@ async fn a_late_answer_comes_by_the_callback() {
     let request = heard.recv().await.unwrap();
     let lower = request.to_ascii_lowercase();
     assert!(lower.contains(&format!("authorization: bearer {secret}\r\n")), "{request}");
-    assert!(lower.contains(&format!("idempotency-key: {id}/screen/1\r\n")), "{request}");
+    assert!(lower.contains(&format!("idempotency-key: {id}/screen/1/do\r\n")), "{request}");
     assert!(lower.contains("abide-op: do\r\n"), "{request}");
     assert!(lower.contains("traceparent: 00-"), "{request}");
     let body: Value = serde_json::from_str(request.split("\r\n\r\n").nth(1).unwrap()).unwrap();
@@ -304,6 +304,8 @@ async fn a_late_answer_comes_by_the_callback() {
     let ended = alice.get(&url).await.ok().json();
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(ended["data"]["risk"], "low", "{ended}");
+    // Whoever has not heard that says it again.
+    server.nobody().post(&path, json!({"risk": "low"})).await.is(204);
     server.nobody().post(&path, json!({"risk": "high"})).await.problem(410, "callback-late");
     assert_eq!(server.files_with(secret.as_bytes()), Vec::<std::path::PathBuf>::new());
     let token = path.rsplit('.').next().unwrap();
@@ -472,7 +474,8 @@ fn seconds_in(request: &str) -> String {
 #[tokio::test]
 async fn a_service_is_left_alone_for_as_long_as_it_asks() {
     let date = "Fri, 01 Jan 2100 00:00:00 GMT";
-    for (after, most) in [("3600", "1h"), (date, "24h")] {
+    let asctime = "Fri Jan  1 00:00:00 2100";
+    for (after, most) in [("3600", "1h"), (date, "24h"), (asctime, "24h")] {
         let text = format!(
             "HTTP/1.1 503 Busy\r\nretry-after: {after}\r\ncontent-length: 0\r\nconnection: \
              close\r\n\r\n"
@@ -499,7 +502,7 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
         until(&alice, id, |shown| shown["status"] == "failed").await;
         // Whoever keeps what it has done by this key does it once.
         let second = heard.recv().await.unwrap();
-        let key = format!("idempotency-key: {id}/ask/1\r\n");
+        let key = format!("idempotency-key: {id}/ask/1/do\r\n");
         for request in [first, second] {
             assert!(request.to_ascii_lowercase().contains(&key), "{request}");
         }
@@ -581,4 +584,78 @@ async fn slow_calls_leave_other_steps_alone() {
     let ratio = beside / before;
     eprintln!("steps beside 1000 slow calls: {beside:.0}/s of {before:.0}/s, {ratio:.2}");
     assert!(ratio >= 0.8, "{beside:.0} beside {before:.0} a second: {ratio:.2}");
+}
+
+/// A call and what takes it back are two requests to a service that keeps keys, like this one: each
+/// has its own.
+#[tokio::test]
+async fn undo_has_a_key_of_its_own_for_a_peer_that_enforces_keys() {
+    let peer = dev();
+    let bank = peer.admin().await;
+    for account in [
+        json!({"id": "world", "asset": "EUR", "floor": null}),
+        json!({"id": "shop", "asset": "EUR"}),
+    ] {
+        bank.post("/v1/accounts", account).await.is(201);
+    }
+    let (_, key) = peer.api_key("shop", json!({})).await;
+    let server = Options::dev().env("ABIDE_SECRET_PEER", &key).start();
+    let base = peer.base();
+    let document = format!(
+        "abide: 1\nworkflow: paying\nfirst: pay\nsteps:\n  pay:\n    call:\n      url: \
+         '{base}/v1/transfers'\n      headers: {{ authorization: '=\"Bearer \" + \
+         secret(\"PEER\")' }}\n      body: {{ from: world, to: shop, amount: '12.50' }}\n    \
+         compensate:\n      - call:\n          url: '=\"{base}/v1/transfers/\" + \
+         response.body.id + \"/reverse\"'\n          headers: {{ authorization: '=\"Bearer \" + \
+         secret(\"PEER\")' }}\n    next: confirm\n  confirm: {{ by: [owner], next: {{ end: paid \
+         }} }}\n"
+    );
+    publish(&server, "paying", document).await;
+    let alice = server.user("alice").await;
+    let started = alice.post_empty("/v1/workflows/paying/transactions").await.ok().json();
+    let id = started["id"].as_str().unwrap();
+    until(&alice, id, |shown| shown["status"] == "waiting").await;
+    assert_eq!(bank.get("/v1/accounts/shop").await.ok().json()["posted"], "12.50");
+    alice.post_empty(&format!("/v1/transactions/{id}/cancel")).await.ok();
+    let shown = until(&alice, id, |shown| shown["status"] != "compensating").await;
+    assert_eq!(shown["status"], "cancelled", "{shown}");
+    assert_eq!(bank.get("/v1/accounts/shop").await.ok().json()["posted"], "0.00");
+    let calls = shown["calls"].as_array().unwrap();
+    let keys: Vec<_> = calls.iter().map(|call| call["key"].clone()).collect();
+    assert_eq!(keys, [json!(format!("{id}/pay/1/do")), json!(format!("{id}/pay/1/undo/1"))]);
+}
+
+/// An answer of success is one however long its body is: what fits is kept and said to be cut, and
+/// nothing is asked again.
+#[tokio::test]
+async fn success_with_a_large_body_is_success() {
+    let (address, mut heard) = answering(|request| {
+        let status = if request.starts_with("DELETE") { "200 OK" } else { "201 Created" };
+        let body = format!("{{\"pad\": \"{}\"}}", "x".repeat(70_000));
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
+    })
+    .await;
+    let server = dev();
+    let document = format!(
+        "abide: 1\nworkflow: large\ndata: {{ cut: null, status: null, length: null }}\nfirst: \
+         ask\nsteps:\n  ask:\n    call: {{ url: 'http://{address}/' }}\n    do: [ {{ set: {{ cut: \
+         =response.truncated, status: =response.status, length: '=size(response.body)' }} }} ]\n    \
+         compensate: [ {{ call: {{ method: DELETE, url: 'http://{address}/' }} }} ]\n    next: \
+         wait\n  wait: {{ by: [owner], next: {{ end: done }} }}\n"
+    );
+    publish(&server, "large", document).await;
+    let alice = server.user("alice").await;
+    let started = alice.post_empty("/v1/workflows/large/transactions").await.ok().json();
+    let id = started["id"].as_str().unwrap();
+    let shown = until(&alice, id, |shown| shown["status"] == "waiting").await;
+    assert_eq!(shown["data"], json!({"cut": true, "status": 201, "length": 64 * 1024}));
+    alice.post_empty(&format!("/v1/transactions/{id}/cancel")).await.ok();
+    let shown = until(&alice, id, |shown| shown["status"] != "compensating").await;
+    assert_eq!(shown["status"], "cancelled", "{shown}");
+    let (first, second) = (heard.recv().await.unwrap(), heard.recv().await.unwrap());
+    assert!(first.starts_with("POST") && second.starts_with("DELETE"), "{first} {second}");
+    assert!(heard.try_recv().is_err(), "nothing is asked again");
 }

@@ -277,22 +277,62 @@ async fn nothing_is_lost_or_out_of_order_while_both_sides_are_killed() {
     assert!(came > PARCELS * KINDS.len(), "an answer that was lost brings an event twice");
 }
 
-/// What the receiver will never take is a dead letter, and can be told again.
+/// The next attempt, however long it would rest.
+async fn next_attempt(server: &Server, receiver: &mut Receiver) -> Told {
+    loop {
+        // What is answered may not rest yet when the clock is moved.
+        server.advance("4h").await;
+        if let Ok(told) = timeout(Duration::from_millis(300), receiver.next()).await {
+            return told;
+        }
+    }
+}
+
+/// A receiver that is being set up refuses for a while: what it refused is no dead letter, and comes
+/// in order.
 #[tokio::test]
-async fn what_is_never_taken_is_a_dead_letter_and_can_be_told_again() {
+async fn webhook_refusals_of_a_moment_lose_nothing() {
+    let server = dev();
+    let (admin, alice) = shop(&server).await;
+    let mut receiver = Receiver::new("127.0.0.1:0").await;
+    let (path, _) = subscribe(&admin, &receiver.url).await;
+    receiver.status.store(401, Ordering::SeqCst);
+    parcel(&alice).await;
+    assert_eq!(receiver.next().await.event()["type"], KINDS[0]);
+    for status in [404, 409, 400, 302, 401] {
+        receiver.status.store(status, Ordering::SeqCst);
+        let told = next_attempt(&server, &mut receiver).await;
+        assert_eq!(told.event()["type"], KINDS[0], "nothing overtakes it");
+    }
+    receiver.status.store(204, Ordering::SeqCst);
+    let first = next_attempt(&server, &mut receiver).await;
+    let (second, third) = (receiver.next().await, receiver.next().await);
+    let taken = [first, second, third].map(|told| told.event()["type"].clone());
+    assert_eq!(taken, KINDS.map(|kind| json!(kind)));
+    let admin = server.admin().await;
+    let letters = admin.get(&format!("{path}/dead-letters")).await.ok().json();
+    assert_eq!(letters["items"], json!([]));
+}
+
+/// What the receiver did not take for about a day is a dead letter, and can be told again.
+#[tokio::test]
+async fn what_is_not_taken_for_a_day_is_a_dead_letter_and_can_be_told_again() {
     let server = dev();
     let (admin, alice) = shop(&server).await;
     let mut receiver = Receiver::new("127.0.0.1:0").await;
     let (path, _) = subscribe(&admin, &receiver.url).await;
     receiver.status.store(400, Ordering::SeqCst);
     parcel(&alice).await;
-    for attempt in 0..3 {
-        assert_eq!(receiver.next().await.event()["type"], KINDS[0], "attempt {attempt}");
+    assert_eq!(receiver.next().await.event()["type"], KINDS[0]);
+    for attempt in 1..27 {
+        let told = next_attempt(&server, &mut receiver).await;
+        assert_eq!(told.event()["type"], KINDS[0], "attempt {attempt}");
     }
     // The next event comes: the first one is given up.
     assert_eq!(receiver.next().await.event()["type"], KINDS[1]);
     receiver.status.store(204, Ordering::SeqCst);
-    while receiver.next().await.event()["type"] != KINDS[2] {}
+    while next_attempt(&server, &mut receiver).await.event()["type"] != KINDS[2] {}
+    let admin = server.admin().await;
     let letters = admin.get(&format!("{path}/dead-letters")).await.ok().json();
     assert_eq!(letters["items"][0]["event"]["type"], KINDS[0]);
     assert_eq!(letters["items"][0]["error"], "the receiver answers 400");

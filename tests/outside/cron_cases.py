@@ -1,16 +1,22 @@
-"""Cases of cron expressions in all zones, as cronsim (PyPI) has them: SEED CASES -> lines.
+"""Cron expressions in all zones, as cronsim (PyPI) has them.
 
-A line is `expression|zone|start|minutes...`: the start in minutes since the Unix epoch, and how many
+`cases SEED COUNT` writes cases. A line is `expression|zone|start|minutes...`: the start in minutes since the Unix epoch, and how many
 minutes each of the next times comes after the one before it. Starts lie around changes of the clocks.
 Of fixed times that fall together at the end of a gap, cronsim names one.
+
+`ask SEED COUNT` writes `expression|zone`; `answer` reads `expression|zone|milliseconds` and writes the
+milliseconds of the first time after that, or `-` where cronsim has none.
 """
 
 import random
 import sys
 from datetime import datetime, timedelta, timezone
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, available_timezones, reset_tzpath
 
 from cronsim import CronSim
+
+# The zones of the package tzdata, whatever the machine has.
+reset_tzpath(())
 
 TIMES = 6
 FIRST, LAST = datetime(2025, 1, 1, tzinfo=timezone.utc), datetime(2034, 1, 1, tzinfo=timezone.utc)
@@ -70,11 +76,11 @@ def expression(draw):
     return f"{minute} {hour} {day} {month} {weekday}"
 
 
-def times(text, zone, start):
+def times(text, zone, start, count=TIMES):
     """The next times after a start, or none where the expression has none."""
     try:
         found, cron = [], CronSim(text, start.astimezone(zone))
-        while len(found) < TIMES:
+        while len(found) < count:
             # In the second of two equal hours, cronsim goes on from the first.
             shown = next(cron)
             at = shown.astimezone(timezone.utc)
@@ -91,13 +97,15 @@ def minutes(at):
     return int(at.timestamp() // 60)
 
 
-def main():
-    draw = random.Random(int(sys.argv[1]))
+def all_zones():
     # Where the clocks change by half an hour, cronsim loses some times of the hour behind.
     unlike = {"Australia/Lord_Howe", "Australia/LHI", "Factory", "localtime", "build/etc/localtime"}
-    zones = sorted(available_timezones() - unlike)
-    near = {}
-    for number in range(int(sys.argv[2])):
+    return sorted(available_timezones() - unlike)
+
+
+def cases(draw, count):
+    zones, near = all_zones(), {}
+    for number in range(count):
         name = zones[number % len(zones)]
         zone = ZoneInfo(name)
         if name not in near:
@@ -112,4 +120,24 @@ def main():
             print("|".join([text, name, str(minutes(start)), " ".join(steps)]))
 
 
-main()
+def ask(draw, count):
+    zones = all_zones()
+    for _ in range(count):
+        print(f"{expression(draw)}|{draw.choice(zones)}")
+
+
+def answer():
+    for line in sys.stdin:
+        text, name, at = line.rstrip("\n").split("|")
+        start = datetime.fromtimestamp(int(at) / 1000, timezone.utc)
+        found = times(text, ZoneInfo(name), start, 1)
+        print(int(found[0].timestamp() * 1000) if found else "-")
+
+
+match sys.argv[1:]:
+    case ["cases", seed, count]:
+        cases(random.Random(int(seed)), int(count))
+    case ["ask", seed, count]:
+        ask(random.Random(int(seed)), int(count))
+    case ["answer"]:
+        answer()

@@ -1,13 +1,14 @@
 // Runs the suites (or those named as arguments) and ends with one line of counts.
 
 import { browser } from './browser.mjs'
+import { cron } from './cron.mjs'
 import { express } from './express.mjs'
 import { jsonParsing } from './json_parsing.mjs'
 import { jsonPatch, mergePatch } from './patches.mjs'
 import { naughtyStrings } from './naughty.mjs'
 import { schemathesis } from './schemathesis.mjs'
 
-const suites = { jsonParsing, jsonPatch, mergePatch, naughtyStrings, express, browser, schemathesis }
+const suites = { jsonParsing, jsonPatch, mergePatch, naughtyStrings, cron, express, browser, schemathesis }
 const wanted = process.argv.slice(2)
 let passed = 0
 let failed = 0

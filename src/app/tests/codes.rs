@@ -42,7 +42,7 @@ async fn start(house: &House, actor: &Actor, to: &str) -> TxId {
 
 fn right(house: &House, tx: TxId) -> String {
     let shown = house.app.transaction(&Actor::System, tx).unwrap().tx;
-    open_codes(&house.app.rules().challenge_key, &shown).remove(0).1
+    open_codes(&house.app.rules().challenge_key, &shown, house.app.now()).remove(0).1
 }
 
 fn submit(tx: TxId, code: &str) -> Command {

@@ -56,6 +56,7 @@ async fn end(house: &House, tx: TxId, attempt: u32, status: u16) {
         status,
         headers,
         body,
+        truncated: false,
         retry_after: None,
         excerpt: "".into(),
     });

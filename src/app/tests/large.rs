@@ -39,6 +39,7 @@ async fn answer(house: &House, tx: TxId, number: u32, status: u16, body: Value) 
         status,
         headers,
         body,
+        truncated: false,
         retry_after: None,
         excerpt: "".into(),
     });

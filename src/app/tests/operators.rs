@@ -96,6 +96,7 @@ async fn promised(house: &House, id: TxId) -> Arc<str> {
         status: 202,
         headers,
         body,
+        truncated: false,
         retry_after: None,
         excerpt: "".into(),
     });
@@ -202,6 +203,7 @@ async fn answered(house: &House, tx: TxId, number: u32) {
         status: 200,
         headers,
         body,
+        truncated: false,
         retry_after: None,
         excerpt: "".into(),
     });
@@ -283,7 +285,7 @@ async fn no_key_is_made_twice_by_a_move() {
     let submit = Command::Submit { tx, step: "wait".into(), input: Value::Null, if_match: None };
     house.run(&alice, submit).await.unwrap();
     let keys: Vec<_> = shown(&house, tx).calls.iter().map(|call| call.key.to_string()).collect();
-    assert_eq!(keys, [format!("{tx}/ask/1"), format!("{tx}/ask/2")]);
+    assert_eq!(keys, [format!("{tx}/ask/1/do"), format!("{tx}/ask/2/do")]);
     house.app.close().await;
 }
 

@@ -75,6 +75,7 @@ fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
             status: *status,
             headers: json!({}),
             body: Value::Null,
+            truncated: false,
             retry_after: None,
             excerpt: "".into(),
         },
@@ -82,6 +83,7 @@ fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
             status: full.status,
             headers: json!(full.headers),
             body: full.body.clone(),
+            truncated: false,
             retry_after: match &full.retry_after {
                 Some(text) => Some(super::scenario::span(text).map_err(Stop::Wrong)?),
                 None => None,
@@ -97,6 +99,13 @@ fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
     }))
 }
 
+/// The step and the round of a call's key, and which it is where a step is undone by several.
+fn short(key: &str) -> String {
+    let key = key.split_once('/').map_or("", |(_, key)| key);
+    let key = key.strip_suffix("/do").or_else(|| key.strip_suffix("/undo/1")).unwrap_or(key);
+    key.replace("/undo/", "/")
+}
+
 /// Makes all calls that are due by now, and those that they lead to.
 pub(super) async fn make(world: &mut World) -> Result<(), Stop> {
     for _ in 0..ATTEMPTS_MAX {
@@ -109,8 +118,7 @@ pub(super) async fn make(world: &mut World) -> Result<(), Stop> {
         let step = tx_view.tx.call(number).map(|call| call.step.to_string()).unwrap_or_default();
         let name = format!("{step} {}", order.purpose.as_str());
         world.calls.callbacks.insert(step, order.callback.clone());
-        let key = order.key.split_once('/').map_or("", |(_, key)| key);
-        world.calls.asked.push(format!("{} {key}", order.purpose.as_str()));
+        world.calls.asked.push(format!("{} {}", order.purpose.as_str(), short(&order.key)));
         let reply = world.calls.next(&name);
         match result(&reply)? {
             Some(result) => end(world, &order, result).await?,

@@ -172,19 +172,17 @@ impl Field {
     }
 
     fn number(&self, text: &str) -> Result<u8, String> {
-        let named = self.names.iter().position(|name| *name == text);
+        let place = self.names.iter().position(|name| *name == text);
         let named =
-            named.and_then(|place| u8::try_from(place).ok()).map(|place| place + self.least);
+            place.and_then(|place| u8::try_from(place).ok()).map(|place| place + self.least);
         let range = self.least..=self.greatest;
         named.or_else(|| number_of(text)).filter(|number| range.contains(number)).ok_or_else(|| {
-            let (least, greatest) = (self.least, self.greatest);
-            let names = match self.names {
+            let words = match self.names {
                 [first, .., last] => format!(" or {first} to {last}"),
                 _ => String::new(),
             };
-            format!(
-                "it takes *, numbers from {least} to {greatest}{names}, ranges, lists and steps"
-            )
+            let (from, to) = (self.least, self.greatest);
+            format!("it takes *, numbers from {from} to {to}{words}, ranges, lists and steps")
         })
     }
 }

@@ -73,6 +73,12 @@ pub struct Lag {
     pub transaction: Option<TxId>,
     /// Up to this event all of it is over.
     pub after: String,
+    /// How often the next one was tried in vain.
+    #[serde(default)]
+    pub tried: u32,
+    /// When it is tried again.
+    #[serde(default)]
+    pub again_at: Option<Time>,
 }
 
 /// An event that could not be delivered.

@@ -8,10 +8,9 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq as _;
 
-use super::challenge::ChallengeKey;
 use super::event::TxEvent;
+use super::marker::{callback_token, called_back, called_back_with};
 use super::record::{
     Ask, Call, CallAnswer, CallState, ChallengeState, Done, Open, Purpose, Status, Tx,
 };
@@ -34,6 +33,10 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// The longest that a service may ask to be left alone.
 const RETRY_AFTER_MAX: Span = Span::from_hours(24);
 
+/// Ends the key of a call of a step. Those that take it back end with `/undo/1` and so on, so that a
+/// service knows both of one round, and a late attempt at the first when it has seen another.
+const DO: &str = "/do";
+
 /// Longest note of what an attempt came to, in characters.
 const NOTE_MAX: usize = 200;
 
@@ -48,6 +51,8 @@ pub enum CallResult {
         headers: Value,
         /// Its body: JSON, or else the text, or null.
         body: Value,
+        /// Whether the body is the beginning of a longer one.
+        truncated: bool,
         /// How long the service asks to be left alone.
         retry_after: Option<Span>,
         /// The beginning of the body as text, without secrets.
@@ -86,75 +91,9 @@ pub struct Order {
     pub callback: String,
 }
 
-/// What stands in a stored request for something that is not stored: in delimiters that nobody
-/// types, and with a keyed hash that nobody can make, so that no input of a client becomes one.
-pub(super) fn marker(key: &ChallengeKey, tx: TxId, what: &str) -> String {
-    let mac = mac(key, b"abide marker 1", &[&tx.bits().to_be_bytes(), what.as_bytes()]);
-    format!("\u{2}{what}\u{2}{}\u{3}", hex(&mac[..16]))
-}
-
-/// A text of a stored request with what its markers stand for; `None`: nothing is known of one.
-pub fn filled(
-    key: &ChallengeKey,
-    tx: TxId,
-    text: &str,
-    known: &dyn Fn(&str) -> Option<String>,
-) -> Option<String> {
-    let mut rest = text;
-    let mut made = String::with_capacity(text.len());
-    while let Some(start) = rest.find('\u{2}') {
-        let (before, from) = rest.split_at(start);
-        made.push_str(before);
-        let end = from.find('\u{3}').map_or(from.len(), |end| end + 1);
-        let (found, after) = from.split_at(end);
-        let what = found[1..].split('\u{2}').next().unwrap_or_default();
-        let right = marker(key, tx, what);
-        if bool::from(right.as_bytes().ct_eq(found.as_bytes())) {
-            made.push_str(&known(what)?);
-            rest = after;
-        } else {
-            made.push('\u{2}');
-            rest = &from[1..];
-        }
-    }
-    made.push_str(rest);
-    Some(made)
-}
-
-fn mac(key: &ChallengeKey, context: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_keyed(key.bytes());
-    hasher.update(context);
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    }
-    *hasher.finalize().as_bytes()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// What a callback's address ends with: derived when it is needed, never stored.
-fn callback_token(key: &ChallengeKey, tx: TxId, number: u32) -> String {
-    let parts: [&[u8]; 2] = [&tx.bits().to_be_bytes(), &number.to_be_bytes()];
-    let mac = mac(key, b"abide callback 1", &parts);
-    format!("{tx}.{number}.{}", hex(&mac[..16]))
-}
-
-/// The call that a callback's address means, if the address is one that was given out.
-fn called_back(key: &ChallengeKey, token: &str) -> Option<(TxId, u32)> {
-    let mut parts = token.split('.');
-    let tx: TxId = parts.next()?.parse().ok()?;
-    let number: u32 = parts.next()?.parse().ok()?;
-    let right = callback_token(key, tx, number);
-    bool::from(right.as_bytes().ct_eq(token.as_bytes())).then_some((tx, number))
-}
-
 /// An answer as expressions see it.
-fn response(status: u16, headers: &Value, body: &Value) -> Value {
-    json!({ "status": status, "headers": headers, "body": body })
+fn response(status: u16, headers: &Value, body: &Value, truncated: bool) -> Value {
+    json!({ "status": status, "headers": headers, "body": body, "truncated": truncated })
 }
 
 fn noted(text: &str) -> Arc<str> {
@@ -249,7 +188,7 @@ impl Walk<'_, '_> {
         let ask = self.ask(request, &frame)?;
         let tx = self.tx()?;
         let round = tx.taken.get(&step.name).copied().unwrap_or(0) + 1;
-        let key = format!("{}/{}/{round}", tx.id, step.name).into();
+        let key = format!("{}/{}/{round}{DO}", tx.id, step.name).into();
         self.make_call(&step.name, key, Purpose::Do { place }, None, ask)
     }
 
@@ -376,10 +315,9 @@ impl Walk<'_, '_> {
 
     /// Makes the call that undoes the next part of a step.
     pub(super) fn undo_by_call(&mut self, done: &Done, ask: &Ask) -> Result<(), Stop> {
-        let key = match done.undone {
-            0 => done.key.clone(),
-            more => format!("{}/{}", done.key, more + 1).into(),
-        };
+        // What versions before this one began has no ending.
+        let round = done.key.strip_suffix(DO).unwrap_or(&done.key);
+        let key = format!("{round}/undo/{}", done.undone + 1).into();
         self.make_call(&done.step, key, Purpose::Undo, None, ask.clone())
     }
 
@@ -510,11 +448,13 @@ impl Walk<'_, '_> {
     fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), Stop> {
         let now = self.draft.moment.now;
         let (note, retry_after) = match result {
-            CallResult::Answered { status, headers, body, retry_after, excerpt } => {
+            CallResult::Answered { status, headers, body, truncated, retry_after, excerpt } => {
                 if !(200..=299).contains(status) {
                     let answer = CallAnswer { status: *status, body: excerpt.clone() };
                     self.emit(TxEvent::CallAnswered { number: call.number, answer })?;
                 }
+                let response = || response(*status, headers, body, *truncated);
+                let is_send = call.purpose == Purpose::Send;
                 let gone = call.purpose == Purpose::Undo && matches!(status, 404 | 410);
                 let call = &Call { last: Some(status.to_string().into()), ..call.clone() };
                 match (status, call.ask.callback, call.purpose) {
@@ -526,11 +466,13 @@ impl Walk<'_, '_> {
                         let until = now.plus(within);
                         return self.emit(TxEvent::CallAccepted { number: call.number, until });
                     }
-                    (200..=299, ..) => return self.succeed(call, response(*status, headers, body)),
-                    _ if gone => return self.succeed(call, response(*status, headers, body)),
-                    (status, ..) if call.ask.refused.contains(status) => {
-                        let response = response(*status, headers, body);
-                        return self.fail(call, REFUSED, Some(response));
+                    (200..=299, ..) => return self.succeed(call, response()),
+                    _ if gone => return self.succeed(call, response()),
+                    // A receiver that is being set up says 404; only that it is gone is final.
+                    (status, ..)
+                        if call.ask.refused.contains(status) && (!is_send || *status == 410) =>
+                    {
+                        return self.fail(call, REFUSED, Some(response()));
                     }
                     _ => (noted(&status.to_string()), *retry_after),
                 }
@@ -669,6 +611,11 @@ pub(in crate::engine) fn call_back(
 ) -> Result<Outcome, Stop> {
     let none = || Stop::Refused(Refusal::NotFound("callback"));
     let (id, number) = called_back(&draft.rules.challenge_key, token).ok_or_else(none)?;
+    // A service that has not heard the first answer says the same once more.
+    let message = called_back_with(&draft.rules.challenge_key, token, body);
+    if draft.tx(id)?.is_some_and(|tx| tx.heard.contains(&message)) {
+        return Ok(Outcome::Done);
+    }
     let Some(call) = call_of(draft, id, number)? else {
         return Err(if draft.tx(id)?.is_some() { Refusal::CallbackLate.into() } else { none() });
     };
@@ -684,7 +631,8 @@ pub(in crate::engine) fn call_back(
         return Err(Refusal::CallbackLate.into());
     }
     let mut walk = walk(draft, id)?;
-    let response = response(200, &json!({}), body);
+    let response = response(200, &json!({}), body, false);
+    walk.emit(TxEvent::Heard { message })?;
     settled(&mut walk, &call, |walk| walk.succeed(&call, response))?;
     Ok(Outcome::Done)
 }

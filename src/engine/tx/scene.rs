@@ -237,7 +237,7 @@ fn actor(actor: &Actor) -> Value {
 impl Scene<'_, '_> {
     /// What stands in a stored request for something that is known only when it is sent.
     fn stands_for(&self, what: &str) -> String {
-        super::call::marker(&self.draft.rules.challenge_key, self.tx.id, what)
+        super::marker::marker(&self.draft.rules.challenge_key, self.tx.id, what)
     }
 }
 

@@ -152,6 +152,12 @@ impl Request {
     pub const FACTOR: u32 = 2;
     /// The longest wait, where the document says nothing.
     pub const MAX: Span = Span::from_minutes(5);
+    /// How many attempts a `send` has: about a day in the mean, like an event to a webhook.
+    pub const SEND_ATTEMPTS: u32 = 27;
+    /// The longest wait of a `send` after its first attempt.
+    pub const SEND_FIRST: Span = Span::from_ms(500);
+    /// The longest wait of a `send`.
+    pub const SEND_MAX: Span = Span::from_hours(4);
     /// The definite refusals, where the document says nothing.
     pub const REFUSED: [u16; 5] = [400, 404, 409, 410, 422];
 }

@@ -2,13 +2,11 @@
 //! again when its turn comes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use crate::app::EventId;
-use crate::types::TxId;
+use crate::types::{Span, Time, TxId};
 
 /// Most events of one subscription that are on their way at once, each of another transaction.
 pub(super) const LANES_MAX: usize = 8;
@@ -23,7 +21,7 @@ const LAGS_MAX: usize = 100;
 
 /// A receiver that took nothing for so long was away. When it takes something again, nothing rests
 /// any longer: what failed meanwhile may rest for hours, and what comes anew waits for its room.
-pub(super) const AWAY: Duration = Duration::from_mins(5);
+pub(super) const AWAY: Span = Span::from_minutes(5);
 
 /// What is told one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,8 +75,19 @@ pub(super) enum Turn {
 pub(super) struct Stands {
     /// Up to here all is over, but for what lags.
     pub(super) after: EventId,
-    /// The transactions that lag, each with the event up to which all of it is over.
-    pub(super) lags: Vec<(Option<TxId>, EventId)>,
+    /// The transactions that lag.
+    pub(super) lags: Vec<Lagging>,
+}
+
+/// A transaction, or what is of none, that lags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lagging {
+    pub(super) tx: Option<TxId>,
+    /// Up to this event all of it is over.
+    pub(super) after: EventId,
+    /// How often the next one was tried in vain, and when it is tried again.
+    pub(super) tried: u32,
+    pub(super) again_at: Option<Time>,
 }
 
 /// What of a lane is not over.
@@ -92,10 +101,9 @@ struct Left {
     /// them are read again.
     held_to: EventId,
     known_to: EventId,
-    /// How often the first was tried in vain, and how often the receiver said that it will never
-    /// take it.
+    /// How often the first was tried in vain, and when it is tried again.
     tried: u32,
-    refused: u32,
+    again_at: Option<Time>,
 }
 
 impl Left {
@@ -118,7 +126,7 @@ pub(super) struct Desk {
     ready: VecDeque<Lane>,
     again: VecDeque<Lane>,
     /// The lanes whose first failed, by when it is sent again.
-    resting: BTreeSet<(Instant, Lane)>,
+    resting: BTreeSet<(Time, Lane)>,
     /// The lanes in which one is on its way, and whether that is tried again.
     busy: BTreeMap<Lane, bool>,
     /// What waits in memory, without letters.
@@ -127,12 +135,12 @@ pub(super) struct Desk {
     /// The last event that was read, wanted or not.
     read_to: EventId,
     /// Since when nothing was taken of what was tried; `None`: the last was.
-    vain_since: Option<Instant>,
+    vain_since: Option<Time>,
 }
 
 impl Desk {
     /// A desk that goes on where one stood.
-    pub(super) fn new(room: Room, after: EventId, lags: &[(Option<TxId>, EventId)]) -> Self {
+    pub(super) fn new(room: Room, after: EventId, lags: &[Lagging]) -> Self {
         let mut desk = Self {
             room,
             lanes: BTreeMap::new(),
@@ -146,8 +154,20 @@ impl Desk {
             read_to: after,
             vain_since: None,
         };
-        for (tx, after) in lags {
-            desk.open(Lane::Of(*tx), *after, desk.read_to);
+        for Lagging { tx, after, tried, again_at } in lags {
+            let lane = Lane::Of(*tx);
+            desk.open(lane, *after, desk.read_to);
+            if let Some(left) = desk.lanes.get_mut(&lane) {
+                (left.tried, left.again_at) = (*tried, *again_at);
+            }
+            match again_at {
+                Some(at) => {
+                    desk.ready.pop_back();
+                    desk.resting.insert((*at, lane));
+                }
+                None if *tried > 0 => desk.again.extend(desk.ready.pop_back()),
+                None => {}
+            }
         }
         desk
     }
@@ -157,7 +177,7 @@ impl Desk {
             self.stand.insert((after, lane));
         }
         let (waiting, held_to) = (VecDeque::new(), after);
-        let left = Left { after, waiting, held_to, known_to, tried: 0, refused: 0 };
+        let left = Left { after, waiting, held_to, known_to, tried: 0, again_at: None };
         self.lanes.insert(lane, left);
         self.ready.push_back(lane);
     }
@@ -225,7 +245,7 @@ impl Desk {
     }
 
     /// Whose turn it is, if there is a place.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Turn> {
+    pub(super) fn next(&mut self, now: Time) -> Option<Turn> {
         while let Some((at, lane)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
             self.resting.remove(&(at, lane));
             self.again.push_back(lane);
@@ -300,24 +320,22 @@ impl Desk {
     }
 
     /// When the first of those that rest is sent again.
-    pub(super) fn wakes_at(&self) -> Option<Instant> {
+    pub(super) fn wakes_at(&self) -> Option<Time> {
         self.resting.first().map(|(at, _)| *at)
     }
 
-    /// One was not taken: how often that is so now, and how often the receiver said that it never
-    /// will.
-    pub(super) fn failed(&mut self, lane: Lane, never: bool, now: Instant) -> (u32, u32) {
+    /// One was not taken: how often that is so now.
+    pub(super) fn failed(&mut self, lane: Lane, now: Time) -> u32 {
         self.vain_since.get_or_insert(now);
-        let Some(left) = self.lanes.get_mut(&lane) else { return (0, 0) };
+        let Some(left) = self.lanes.get_mut(&lane) else { return 0 };
         left.tried += 1;
-        left.refused += u32::from(never);
-        (left.tried, left.refused)
+        left.tried
     }
 
     /// One was taken. A receiver that is back has all that rests tried, a few at a time. One that
     /// takes everything but some is not back, and what it does not take rests on.
-    pub(super) fn taken(&mut self, now: Instant) {
-        let vain = self.vain_since.take().map(|since| now.saturating_duration_since(since));
+    pub(super) fn taken(&mut self, now: Time) {
+        let vain = self.vain_since.take().map(|since| now.since(since));
         if vain.is_some_and(|vain| vain >= AWAY) {
             let resting = std::mem::take(&mut self.resting);
             self.again.extend(resting.into_iter().map(|(_, lane)| lane));
@@ -331,11 +349,12 @@ impl Desk {
     }
 
     /// It is sent again then. What is of a transaction is read again for it.
-    pub(super) fn again(&mut self, message: Message, at: Instant) {
+    pub(super) fn again(&mut self, message: Message, at: Time) {
         let lane = message.lane;
         self.busy.remove(&lane);
         self.resting.insert((at, lane));
         let Some(left) = self.lanes.get_mut(&lane) else { return };
+        left.again_at = Some(at);
         if matches!(lane, Lane::Letter(_)) {
             left.waiting.push_front(message);
             return;
@@ -352,7 +371,7 @@ impl Desk {
         self.busy.remove(&lane);
         self.move_to(lane, message.id);
         let Some(left) = self.lanes.get_mut(&lane) else { return };
-        (left.tried, left.refused) = (0, 0);
+        (left.tried, left.again_at) = (0, None);
         if left.waiting.is_empty() && !left.is_behind() {
             self.close(lane);
         } else {
@@ -364,10 +383,12 @@ impl Desk {
     pub(super) fn stands(&self) -> Stands {
         let mut lags = Vec::new();
         for (after, lane) in &self.stand {
-            let left = self.lanes.get(lane);
-            let lags_behind = left.is_some_and(|left| left.is_behind() || left.tried > 0);
-            match lane {
-                Lane::Of(tx) if lags_behind && lags.len() < LAGS_MAX => lags.push((*tx, *after)),
+            let left = self.lanes.get(lane).filter(|left| left.is_behind() || left.tried > 0);
+            match (lane, left) {
+                (Lane::Of(tx), Some(left)) if lags.len() < LAGS_MAX => {
+                    let (tried, again_at) = (left.tried, left.again_at);
+                    lags.push(Lagging { tx: *tx, after: *after, tried, again_at });
+                }
                 _ => return Stands { after: *after, lags },
             }
         }

@@ -19,10 +19,13 @@ use crate::outbound::Egress;
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::store::tripping::Tripping;
-use crate::types::{Password, Revision};
+use crate::types::{Password, Revision, Time};
 
 /// No test waits longer for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// When these plays begin.
+const NOW: Time = Time::from_ms(1_900_000_000_000);
 
 /// The shortest and the longest of many waits.
 fn rests(attempts: u32, least: Duration) -> (Duration, Duration) {
@@ -61,8 +64,8 @@ fn an_event_is_tried_for_about_a_day() {
 #[test]
 fn a_receiver_that_is_back_is_told_at_once_what_rests() {
     let lane = |n: u128| Lane::Of(Some(TxId::new(n)));
-    let now = Instant::now();
-    for (vain, at_once) in [(AWAY, 2), (AWAY / 2, 0)] {
+    let now = NOW;
+    for (vain, at_once) in [(AWAY, 2), (Span::from_ms(AWAY.ms() / 2), 0)] {
         let mut desk = Desk::new(Room::default(), EventId::START, &[]);
         for n in 0..3 {
             let event = message(lane(n as u128), n);
@@ -76,12 +79,12 @@ fn a_receiver_that_is_back_is_told_at_once_what_rests() {
         .collect();
         let [one, two, three] = sent.try_into().unwrap();
         for failed in [one, two] {
-            desk.failed(failed.lane, false, now);
-            desk.again(failed, now + BACK_OFF_MAX);
+            desk.failed(failed.lane, now);
+            desk.again(failed, now.plus(Span::from_hours(4)));
         }
         desk.over(&three);
-        desk.taken(now + vain);
-        let later = now + vain;
+        let later = now.plus(vain);
+        desk.taken(later);
         let mut tried = 0;
         while let Some(turn) = desk.next(later) {
             match turn {
@@ -94,6 +97,37 @@ fn a_receiver_that_is_back_is_told_at_once_what_rests() {
             }
         }
         assert_eq!(tried, at_once, "{vain:?}");
+    }
+}
+
+/// How often an event was tried is known after a restart, and it is not tried before its time.
+#[test]
+fn attempts_are_counted_over_a_restart() {
+    let lane = Lane::Of(Some(TxId::new(7)));
+    let mut desk = Desk::new(Room::default(), EventId::START, &[]);
+    desk.read(message(lane, 0).id);
+    desk.take(message(lane, 0));
+    let mut now = NOW;
+    for tried in 1..=5 {
+        match desk.next(now) {
+            Some(Turn::Send(message)) => {
+                assert_eq!(desk.failed(lane, now), tried);
+                desk.again(message, now.plus(Span::from_minutes(1)));
+            }
+            Some(Turn::Read { .. }) => {
+                desk.reread(lane, vec![message(lane, 0)], None);
+                let Some(Turn::Send(message)) = desk.next(now) else { panic!("it is sent") };
+                assert_eq!(desk.failed(lane, now), tried);
+                desk.again(message, now.plus(Span::from_minutes(1)));
+            }
+            None => panic!("it is tried"),
+        }
+        let stands = desk.stands();
+        assert_eq!(stands.lags[0].tried, tried);
+        desk = Desk::new(Room::default(), stands.after, &stands.lags);
+        assert_eq!(desk.wakes_at(), Some(now.plus(Span::from_minutes(1))));
+        assert!(desk.next(now).is_none(), "it rests");
+        now = now.plus(Span::from_minutes(1));
     }
 }
 
@@ -123,7 +157,7 @@ struct Play {
     read: usize,
     noted: Stands,
     out: Vec<Message>,
-    now: Instant,
+    now: Time,
     /// What was over, first of all, by lane.
     over: BTreeMap<Lane, Vec<EventId>>,
 }
@@ -138,7 +172,7 @@ impl Play {
             read: 0,
             noted,
             out: Vec::new(),
-            now: Instant::now(),
+            now: NOW,
             over: BTreeMap::new(),
         }
     }
@@ -184,9 +218,9 @@ impl Play {
 
     fn fail(&mut self, at: usize) {
         let message = self.out.swap_remove(at);
-        self.desk.failed(message.lane, false, self.now);
-        let wait = Duration::from_secs(self.random.below(10) as u64);
-        self.desk.again(message, self.now + wait);
+        self.desk.failed(message.lane, self.now);
+        let wait = Span::from_seconds(self.random.below(10) as u64);
+        self.desk.again(message, self.now.plus(wait));
     }
 
     fn restart(&mut self) {
@@ -225,7 +259,7 @@ fn nothing_is_left_out_and_nothing_overtakes_its_own() {
                 break;
             }
             if play.random.below(10) == 0 || play.out.is_empty() {
-                play.now += Duration::from_secs(1);
+                play.now = play.now.plus(Span::from_seconds(1));
                 continue;
             }
             let at = play.random.below(play.out.len());
@@ -238,7 +272,7 @@ fn nothing_is_left_out_and_nothing_overtakes_its_own() {
         }
         // All of it is over, so nothing of it is told again.
         for _ in 0..1000 {
-            play.now += Duration::from_secs(1);
+            play.now = play.now.plus(Span::from_seconds(1));
             play.go_on();
             (0..play.out.len()).for_each(|_| play.end(0));
         }
@@ -272,7 +306,7 @@ fn what_is_not_taken_keeps_neither_room_nor_places() {
             }
             (None, None) => panic!("others are held up after {fresh}: {:?}", play.desk),
         }
-        play.now += Duration::from_secs(1);
+        play.now = play.now.plus(Span::from_seconds(1));
     }
     let stands = play.desk.stands();
     assert_eq!(stands.lags.len(), 10);
@@ -372,10 +406,13 @@ impl Receiver {
         let refused = Arc::clone(&not_of);
         let (tell, told) = mpsc::channel(1000);
         tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
+            'accepting: while let Ok((mut stream, _)) = listener.accept().await {
                 let mut bytes = Vec::new();
                 let event: Value = loop {
-                    assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
+                    if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+                        // It was cut on its way.
+                        continue 'accepting;
+                    }
                     let text = std::str::from_utf8(&bytes).unwrap();
                     let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
                     if let Some(event) = body.and_then(|body| serde_json::from_str(body).ok()) {
@@ -386,7 +423,7 @@ impl Receiver {
                 let is_taken = !refused.lock().unwrap().contains(&tx);
                 let status = if is_taken { "204 Yes" } else { "503 No" };
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                drop(stream.write_all(answer.as_bytes()).await);
                 let id = event["id"].as_str().unwrap().to_owned();
                 if tell.send((tx, id, is_taken)).await.is_err() {
                     return;
@@ -502,6 +539,58 @@ async fn all_that_was_given_up_is_told_again_and_what_stopped_goes_on() {
     house.stands(|now| !now.stopped && now.told == 1 && now.dead.len() == 5).await;
     house.app.call(ask(Replay::Letters), Actor::System).await.unwrap();
     house.stands(|now| now.dead.is_empty() && now.told == 6).await;
+    house.app.end_feed();
+    tells.await.unwrap();
+    house.app.close().await;
+}
+
+/// Another subscription is made and given another key while an attempt is on its way and something
+/// rests: nothing is sent twice, and how often it was tried is as it was.
+#[tokio::test]
+async fn changes_of_one_subscription_leave_others_alone() {
+    let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", hangs.local_addr().unwrap());
+    let house = House::new(Arc::new(Memory::new()), url).await;
+    let tells = house.tells(Terms::default());
+    let bell = house.bell().await;
+    house.ring(bell).await;
+    let (_open, _) = timeout(PATIENCE, hangs.accept()).await.unwrap().unwrap();
+    let mut receiver = Receiver::new().await;
+    let ask = WebhookAsk { url: receiver.url.clone(), types: vec!["bell.rang".to_owned()] };
+    for _ in 0..3 {
+        let made = house.app.call(Command::CreateWebhook(ask.clone()), Actor::System).await;
+        let Outcome::Webhook(made) = made.unwrap() else { panic!("one was made") };
+        house.app.call(Command::RotateWebhook { id: made.id }, Actor::System).await.unwrap();
+        house.ring(bell).await;
+        // It knows of the change.
+        receiver.next().await;
+    }
+    let again = timeout(Duration::from_millis(200), hangs.accept()).await;
+    assert!(again.is_err(), "it is sent twice");
+    house.app.end_feed();
+    tells.await.unwrap();
+    house.app.close().await;
+}
+
+/// How often an event was tried is noted, and goes on after changes of others and a restart.
+#[tokio::test]
+async fn attempts_are_noted_and_no_change_of_others_resets_them() {
+    let mut receiver = Receiver::new().await;
+    let house = House::new(Arc::new(Memory::new()), receiver.url.clone()).await;
+    let tells = house.tells(Terms::default());
+    let bell = house.bell().await;
+    receiver.not_of.lock().unwrap().insert(bell);
+    house.ring(bell).await;
+    for _ in 0..3 {
+        assert!(!receiver.next().await.2);
+    }
+    house.stands(|now| now.lags.first().is_some_and(|lag| lag.tried >= 3)).await;
+    let ask = WebhookAsk { url: receiver.url.clone(), types: vec!["nothing".to_owned()] };
+    house.app.call(Command::CreateWebhook(ask), Actor::System).await.unwrap();
+    tells.abort();
+    assert!(tells.await.is_err());
+    let tells = house.tells(Terms::default());
+    house.stands(|now| now.lags.first().is_some_and(|lag| lag.tried >= 4)).await;
     house.app.end_feed();
     tells.await.unwrap();
     house.app.close().await;

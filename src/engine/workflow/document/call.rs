@@ -85,16 +85,21 @@ pub(super) fn request(
         }
         Some(span)
     });
+    let (attempts, first, max) = if purpose == Purpose::Send {
+        (Request::SEND_ATTEMPTS, Request::SEND_FIRST, Request::SEND_MAX)
+    } else {
+        (Request::ATTEMPTS, Request::FIRST, Request::MAX)
+    };
     let mut request = Request {
         method: method?,
         url: url?,
         headers,
         body,
         timeout: timeout?,
-        attempts: Request::ATTEMPTS,
-        first: Request::FIRST,
+        attempts,
+        first,
         factor: Request::FACTOR,
-        max: Request::MAX,
+        max,
         refused: Request::REFUSED.to_vec(),
         callback: fields.get("callback").and_then(|spot| reader.span(spot)),
     };

@@ -91,7 +91,12 @@ pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> Sco
 /// The scope of what a call was answered.
 pub(super) fn answered(data: &Type) -> Scope {
     let mut scope = with_data(data);
-    let response = closed([("status", Type::Int), ("headers", open()), ("body", Type::Any)]);
+    let response = closed([
+        ("status", Type::Int),
+        ("headers", open()),
+        ("body", Type::Any),
+        ("truncated", Type::Bool),
+    ]);
     scope.names.insert("response".into(), response);
     scope
 }
