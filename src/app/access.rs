@@ -101,6 +101,17 @@ impl Known {
     }
 }
 
+/// Why a stream or a socket ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOfFeed {
+    /// The session has ended, or the API key was revoked.
+    SessionEnded,
+    /// The session lives on under a new token: it was rotated, elevated or upgraded.
+    TokenReplaced,
+    /// The server stops.
+    Stopping,
+}
+
 impl App {
     /// Looks a token up and notes the activity (written at most once in a twentieth of the idle
     /// time-out; where there is no room for it, it is left out). `None` as the token: nobody.
@@ -150,6 +161,23 @@ impl App {
                 Some((Record::Key(key), _)) => Ok(key.actor()),
                 _ => Err(Refusal::Unauthenticated),
             },
+        }
+    }
+
+    /// Returns why an actor's streams and sockets end with this refusal.
+    #[must_use]
+    pub fn end_of(&self, actor: &Actor, refusal: &Refusal) -> EndOfFeed {
+        if *refusal == Refusal::Stopping {
+            return EndOfFeed::Stopping;
+        }
+        let Actor::Session(actor) = actor else { return EndOfFeed::SessionEnded };
+        match self.fact(&Fact::Session(actor.session)) {
+            Ok(Some((Record::Session(session), _)))
+                if session.token != actor.token && session.is_alive(self.clock.now()) =>
+            {
+                EndOfFeed::TokenReplaced
+            }
+            _ => EndOfFeed::SessionEnded,
         }
     }
 

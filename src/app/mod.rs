@@ -71,6 +71,7 @@ mod work_queue;
 #[cfg(test)]
 mod tests;
 
+pub use access::EndOfFeed;
 pub use api::{
     Access, Answer, Answered, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened,
     PageAsk, PageOf, Render, Settings, Stopped,

@@ -58,8 +58,15 @@ pub(super) fn document() -> Value {
             know",
         "contentType": "application/json",
         "payload": { "type": "object", "properties": { "reason": { "type": "string" } } },
+    }, "end": {
+        "summary": "The last one of a stream, named `end`: the session has ended, it has a new token \
+            (connect again with that), or the server stops",
+        "contentType": "application/json",
+        "payload": { "type": "object", "properties": { "reason": {
+            "enum": ["session-ended", "token-replaced", "stopping"],
+        } } },
     } });
-    let streamed = |channel| ["event", "resync"].map(|name| reference(channel, name));
+    let streamed = |channel| ["event", "resync", "end"].map(|name| reference(channel, name));
     json!({
         "asyncapi": "3.0.0",
         "info": {
@@ -72,8 +79,7 @@ pub(super) fn document() -> Value {
             "socket": {
                 "address": "/v1/socket",
                 "title": "A WebSocket, subprotocol `abide.v1`: JSON-RPC 2.0, also in batches",
-                "description": "Closes with 4401 when the session ends, 4408 when its reader is \
-                    too slow, 1001 when the server stops.",
+                "description": SOCKET,
                 "messages": messages,
                 "bindings": { "ws": { "method": "GET" } },
             },
@@ -102,6 +108,15 @@ pub(super) fn document() -> Value {
         "components": { "schemas": schemas() },
     })
 }
+
+/// How a socket is used and how it ends.
+const SOCKET: &str = "A message has at most 64 KiB. Unknown parameters are refused. Who comes \
+    without a token says who it is with `authenticate` within 10 s.\n\nClose codes: 4401 the \
+    session has ended; 4410 the session lives on under a new token (rotated, elevated, or an \
+    anonymous one that was upgraded): connect again with that; 4408 the reader is too slow: connect \
+    again and go on after the last event; 1001 the server stops: connect again; 1002, 1003, 1007, \
+    1009 a frame that RFC 6455 does not define, one that is no text, text that is not UTF-8, a \
+    message that is too large; 1008 nobody said who it is, or too many pings or malformed messages.";
 
 /// What may be asked.
 fn asked_messages() -> serde_json::Map<String, Value> {
@@ -207,7 +222,10 @@ fn methods() -> [(&'static str, &'static str, Value); 8] {
 fn with_keys(required: &[&str], mut properties: Value) -> Value {
     properties["idempotency_key"] = json!({ "type": "string", "minLength": 1, "maxLength": 255 });
     properties["if_match"] = json!({ "type": "integer", "minimum": 0 });
-    json!({ "type": "object", "required": required, "properties": properties })
+    json!({
+        "type": "object", "required": required, "additionalProperties": false,
+        "properties": properties,
+    })
 }
 
 fn reference(channel: &str, message: &str) -> Value {

@@ -411,14 +411,14 @@ fn basic(value: &str) -> Option<String> {
 
 /// Whose requests are counted together.
 #[derive(Hash)]
-enum Named {
+pub(super) enum Named {
     User(u128),
     Session(u128),
     Key(u128),
 }
 
 impl Named {
-    fn of(actor: &Actor) -> Option<Self> {
+    pub(super) fn of(actor: &Actor) -> Option<Self> {
         match actor {
             Actor::Nobody | Actor::Hook(_) | Actor::Workflow(..) | Actor::System => None,
             Actor::Key(key) => Some(Self::Key(key.key.id.bits())),

@@ -25,7 +25,7 @@ use super::schemas::{event_id, text};
 use super::unread::UnreadOf;
 use super::users;
 use crate::app::{
-    App, EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, NoSeat, Scope,
+    App, EndOfFeed, EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, NoSeat, Scope,
 };
 use crate::engine::Refusal;
 use crate::types::{Time, TxId};
@@ -196,7 +196,9 @@ pub(super) const EVENTS: Doc = Doc {
            `Last-Event-ID` (or `after`) without a gap or a double, also over restarts; an event \
            named `resync` says that events in between are kept no more, or that this server never \
            gave out the id (it is of another store, or from before this one was restored): read anew \
-           what you know. It ends with the session, and when its reader is too slow.",
+           what you know. It ends with the session, when that has a new token, and when its reader is \
+           too slow; where it can, with an event named `end` whose `reason` is `session-ended`, \
+           `token-replaced` (connect again with the new one) or `stopping`.",
     query: &[users::LIST.query[0], AFTER],
     headers: &[RESUME_AFTER],
     answers: &[
@@ -444,10 +446,25 @@ async fn run(mut follower: Follower, out: Outlet) {
                 }
             }
             Ok(Ok(Followed::Resync(id))) => put_resync(&mut text, id),
-            Ok(Err(_)) => return,
+            Ok(Err(refusal)) => {
+                let end = follower.end(&refusal);
+                // The last that is sent; a reader that does not take it knows that it is over.
+                drop(send(&sender, end_event(end)).await);
+                return;
+            }
             Err(_) => text = format!(": still here\nid: {}\n\n", follower.seen()),
         }
     }
+}
+
+/// The last event of a stream, which says why it ends.
+fn end_event(end: EndOfFeed) -> String {
+    let reason = match end {
+        EndOfFeed::SessionEnded => "session-ended",
+        EndOfFeed::TokenReplaced => "token-replaced",
+        EndOfFeed::Stopping => "stopping",
+    };
+    format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n")
 }
 
 fn put_event(text: &mut String, event: &FeedEvent) {

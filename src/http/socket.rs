@@ -3,11 +3,11 @@
 //! A method is a request of the HTTP API in other words: it goes the same way (rates, the session
 //! as it is now, Idempotency-Key, the executor) and is refused with the same problem.
 
-use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -15,8 +15,11 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -25,14 +28,16 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::Api;
 use super::browser;
 use super::call::Call;
-use super::dispatch::{self, Inner};
+use super::dispatch::{self, Inner, Named};
+use super::headers::{has_token, list};
 use super::input::single;
 use super::live::cloud_event;
 use super::problem::{Code, Problem};
+use super::rates::Standing;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc};
 use super::server::{RequestId, Scheme};
-use crate::app::{EventId, Followed, Follower, Scope};
+use crate::app::{EndOfFeed, EventId, Followed, Follower, Scope};
 use crate::engine::{Actor, Refusal};
 use crate::types::Token;
 
@@ -51,14 +56,31 @@ const SLOW_TIME: Duration = Duration::from_secs(20);
 /// How long a closed socket is kept for the other side to notice.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Most requests of one batch: they are done one after the other.
+/// Maximum number of requests in one batch: they are done one after the other.
 const BATCH_MAX: usize = 64;
 
-/// Closes a socket whose session has ended or that never had one.
-const CLOSE_UNAUTHENTICATED: u16 = 4401;
+/// Maximum size of the answers to one batch, in bytes. What is left of the batch then is not done.
+const BATCH_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Maximum size of a message from the client, in bytes: what a step or the session's data may have.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Maximum size of what waits to be sent on one socket, in bytes: the answers to a batch, and the
+/// largest event beside them. The library has no limit of its own.
+const WRITE_BYTES_MAX: usize = 4 * BATCH_ANSWER_BYTES;
+
+/// Maximum number of bytes that are read and dropped after a socket was closed.
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Closes a socket whose session has ended.
+const CLOSE_ENDED: u16 = 4401;
 
 /// Closes a socket whose reader is too slow.
 const CLOSE_SLOW: u16 = 4408;
+
+/// Closes a socket whose session lives on under a new token: whoever had the old one must not keep
+/// a socket by it.
+const CLOSE_TOKEN_REPLACED: u16 = 4410;
 
 /// The errors of JSON-RPC 2.0, and the one that carries a problem.
 mod error {
@@ -74,8 +96,10 @@ pub(super) const OPEN: Doc = Doc {
     tag: "live",
     summary: "A WebSocket: JSON-RPC 2.0, subprotocol `abide.v1`",
     text: "By cookie (then the page must be of this origin) or bearer token, or without either and \
-           with `authenticate` as the first call. The methods are in `/asyncapi.json`. Closes with \
-           4401 when the session ends, 4408 when its reader is too slow.",
+           with `authenticate` as the first call, within 10 s. The methods are in \
+           `/asyncapi.json`. Closes with 4401 when the session ends, 4410 when it has a new token \
+           (connect again with that), 4408 when its reader is too slow, 1008 after too many pings \
+           or malformed messages, 1009 after a message over 64 KiB.",
     answers: &[AnswerDoc::empty(101, "The connection is a WebSocket from here on.")],
     problems: &[Code::BadRequest, Code::CrossSite],
     ..Doc::PLAIN
@@ -89,49 +113,37 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     let wrong = |what: &str| {
         Problem::new(Code::BadRequest, format!("this is for WebSockets (RFC 6455): {what}"))
     };
-    let is = |name: HeaderName, wanted: &str| {
-        let value = call.headers.get(&name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.trim().eq_ignore_ascii_case(wanted))
-    };
-    if !is(header::UPGRADE, "websocket") {
-        return Err(wrong("send `Upgrade: websocket` over HTTP/1.1"));
+    let has = |name: HeaderName, token: &str| has_token(&call.headers, &name, token);
+    if !has(header::UPGRADE, "websocket") || !has(header::CONNECTION, "upgrade") {
+        return Err(wrong("send `Connection: Upgrade` and `Upgrade: websocket` over HTTP/1.1"));
     }
-    if !is(header::SEC_WEBSOCKET_VERSION, "13") {
-        return Err(wrong("its version is 13"));
+    if single(&call.headers, &header::SEC_WEBSOCKET_VERSION)? != Some("13") {
+        // RFC 6455, 4.4: the answer names the versions that are spoken.
+        let reply = Reply::problem(&wrong("its version is 13"), &call.id.to_string());
+        return Ok(reply.with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
     }
-    let key = single(&call.headers, &header::SEC_WEBSOCKET_KEY)?;
-    let accept = key.map(|key| derive_accept_key(key.trim().as_bytes()));
-    let accept = accept.ok_or_else(|| wrong("there is no Sec-WebSocket-Key"))?;
-    let mut offered = call.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().peekable();
+    let key = single(&call.headers, &header::SEC_WEBSOCKET_KEY)?.filter(|key| is_nonce(key));
+    let accept = key.map(|key| derive_accept_key(key.as_bytes()));
+    let accept = accept.ok_or_else(|| wrong("Sec-WebSocket-Key is 16 bytes in base64"))?;
+    let mut offered = list(&call.headers, &header::SEC_WEBSOCKET_PROTOCOL).peekable();
     let offers = offered.peek().is_some();
-    let known = offered
-        .filter_map(|value| value.to_str().ok())
-        .any(|list| list.split(',').any(|name| name.trim() == PROTOCOL));
+    let known = offered.any(|name| name == PROTOCOL.as_bytes());
     if offers && !known {
         return Err(wrong("its subprotocol is abide.v1"));
     }
     let upgrade = call.upgrade.take().ok_or_else(|| wrong("the connection cannot be upgraded"))?;
-    let mut headers = HeaderMap::new();
-    // What says who it is and from which page it comes goes along with each method.
-    for name in [header::AUTHORIZATION, header::COOKIE, header::ORIGIN, header::USER_AGENT] {
-        if let Some(value) = call.headers.get(&name) {
-            headers.insert(name, value.clone());
-        }
-    }
-    if let Some(host) = call.headers.get(header::HOST) {
-        headers.insert(header::HOST, host.clone());
-    }
+    let headers = credentials(&call);
     let Call { api, address, scheme, access, .. } = call;
-    let bytes_max = api.settings.body_bytes_max;
     let follower = api.app.follow(access.actor, Scope::Nothing, None)?;
-    let talk = Talk { follower, api, address, scheme, headers };
+    let talk = Talk { follower, api, address, scheme, headers, faults: Faults::new() };
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let config = WebSocketConfig::default()
-            .max_message_size(Some(bytes_max))
-            .max_frame_size(Some(bytes_max))
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX))
             .read_buffer_size(READ_BYTES)
-            .write_buffer_size(0);
+            .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BYTES_MAX);
         let socket =
             WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config));
         talk.run(socket.await).await;
@@ -142,6 +154,26 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
         .with_text(header::SEC_WEBSOCKET_ACCEPT, &accept);
     let protocol = HeaderValue::from_static(PROTOCOL);
     Ok(if known { reply.with(header::SEC_WEBSOCKET_PROTOCOL, protocol) } else { reply })
+}
+
+/// Whether it is a nonce of 16 bytes in base64 (RFC 6455, 4.1).
+fn is_nonce(key: &str) -> bool {
+    let decoded = base64::engine::general_purpose::STANDARD.decode(key);
+    decoded.is_ok_and(|bytes| bytes.len() == 16)
+}
+
+/// Returns what goes along with each request of the socket: who it is, and from which page it
+/// comes. Cookies only where they said so at the handshake, which was checked to be of this origin.
+fn credentials(call: &Call) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let cookie = call.by_cookie.then_some(header::COOKIE);
+    let others = [header::AUTHORIZATION, header::ORIGIN, header::USER_AGENT, header::HOST];
+    for name in others.into_iter().chain(cookie) {
+        for value in call.headers.get_all(&name) {
+            headers.append(&name, value.clone());
+        }
+    }
+    headers
 }
 
 /// Bytes that are read at once: requests are small, and idle sockets are many.
@@ -158,6 +190,8 @@ struct Talk {
     scheme: Scheme,
     /// Who it is, as a request would say it.
     headers: HeaderMap,
+    /// What came that is no request.
+    faults: Faults,
 }
 
 /// Why a socket is closed.
@@ -168,12 +202,36 @@ enum End {
     Close(u16, &'static str),
 }
 
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Stopping => Self::Close(CloseCode::Away.into(), "the server stops"),
-            _ => Self::Close(CLOSE_UNAUTHENTICATED, "the session has ended"),
+/// A budget for what a client sends that is no request: pings, pongs, malformed messages. It is
+/// one for each socket, besides the rates of its address and actor.
+struct Faults {
+    left: u32,
+    since: Instant,
+}
+
+impl Faults {
+    /// Maximum number at once: more than any client needs, and some milliseconds of work.
+    const BURST: u32 = 100;
+
+    /// Number that is earned again in each second.
+    const PER_SECOND: u32 = 10;
+
+    fn new() -> Self {
+        Self { left: Self::BURST, since: Instant::now() }
+    }
+
+    /// Counts one; `false`: the budget is spent.
+    fn take(&mut self) -> bool {
+        let seconds = self.since.elapsed().as_secs();
+        if seconds > 0 {
+            let earned =
+                u32::try_from(seconds).unwrap_or(u32::MAX).saturating_mul(Self::PER_SECOND);
+            self.left = self.left.saturating_add(earned).min(Self::BURST);
+            self.since += Duration::from_secs(seconds);
         }
+        let has_one = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        has_one
     }
 }
 
@@ -199,30 +257,26 @@ struct Fault {
     code: i32,
     message: String,
     data: Option<Value>,
+    /// Whether it never was a request to the API, whose rates have not counted it then.
+    is_malformed: bool,
 }
 
 impl Fault {
     fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), data: None }
+        Self { code, message: message.into(), data: None, is_malformed: true }
     }
 
     fn problem(body: &[u8]) -> Self {
         let data: Value = serde_json::from_slice(body).unwrap_or_default();
         let message = data["title"].as_str().unwrap_or("refused").to_owned();
-        Self { code: error::PROBLEM, message, data: Some(data) }
+        Self { code: error::PROBLEM, message, data: Some(data), is_malformed: false }
     }
 }
 
 impl Talk {
     async fn run(mut self, mut socket: Socket) {
-        let end = self.talk(&mut socket).await;
-        if let End::Close(code, reason) = end {
-            let frame = CloseFrame { code: code.into(), reason: reason.into() };
-            // Whoever does not take it is gone in any case.
-            drop(timeout(SLOW_TIME, socket.close(Some(frame))).await);
-            // Closing with something unread would reset the connection before that is read.
-            let left = async { while let Some(Ok(_)) = socket.next().await {} };
-            drop(timeout(LINGER_TIME, left).await);
+        if let End::Close(code, reason) = self.talk(&mut socket).await {
+            close(socket, code, reason).await;
         }
     }
 
@@ -231,6 +285,9 @@ impl Talk {
         let (mut ping_at, mut pinged) = (Instant::now() + PING_EVERY, false);
         loop {
             let unknown = *self.follower.actor() == Actor::Nobody;
+            if unknown && Instant::now() >= known_until {
+                return End::Close(CloseCode::Policy.into(), "authenticate within 10 s");
+            }
             let step = tokio::select! {
                 message = socket.next() => {
                     (ping_at, pinged) = (Instant::now() + PING_EVERY, false);
@@ -238,7 +295,7 @@ impl Talk {
                 }
                 next = self.follower.next() => match next {
                     Ok(followed) => notify(socket, followed).await,
-                    Err(refusal) => Err(refusal.into()),
+                    Err(refusal) => Err(self.ended(&refusal)),
                 },
                 () = sleep_until(ping_at) => {
                     let silent = std::mem::replace(&mut pinged, true);
@@ -249,14 +306,37 @@ impl Talk {
                         send(socket, Message::Ping(bytes::Bytes::new())).await
                     }
                 }
-                () = async {
-                    if unknown { sleep_until(known_until).await } else { pending().await }
-                } => Err(End::Close(CLOSE_UNAUTHENTICATED, "nobody said who it is")),
+                () = sleep_until(known_until), if unknown => Ok(()),
             };
             if let Err(end) = step {
                 return end;
             }
         }
+    }
+
+    /// Why nothing more is followed.
+    fn ended(&self, refusal: &Refusal) -> End {
+        match self.follower.end(refusal) {
+            EndOfFeed::Stopping => End::Close(CloseCode::Away.into(), "the server stops"),
+            EndOfFeed::TokenReplaced => {
+                End::Close(CLOSE_TOKEN_REPLACED, "the session has a new token: connect with it")
+            }
+            EndOfFeed::SessionEnded => End::Close(CLOSE_ENDED, "the session has ended"),
+        }
+    }
+
+    /// Counts something that is no request, for the socket, its address and its actor.
+    fn count_fault(&mut self) -> Result<(), End> {
+        let is_over = |standing: Standing| standing.problem().is_some();
+        let over = self.api.rates.as_ref().is_some_and(|rates| {
+            let actor = Named::of(self.follower.actor());
+            is_over(rates.address(self.address))
+                || actor.is_some_and(|actor| is_over(rates.actor(&actor)))
+        });
+        if self.faults.take() && !over {
+            return Ok(());
+        }
+        Err(End::Close(CloseCode::Policy.into(), "too many pings or malformed messages"))
     }
 
     async fn heard(
@@ -269,59 +349,90 @@ impl Talk {
             Some(Ok(Message::Binary(_))) => {
                 return Err(End::Close(CloseCode::Unsupported.into(), "text is spoken here"));
             }
-            // The library answers pings and closes by itself.
-            Some(Ok(
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_),
-            )) => return Ok(()),
-            Some(Err(Error::Capacity(_))) => {
-                return Err(End::Close(CloseCode::Size.into(), "the message is too large"));
+            // The library has answered it. Nothing more is read before that has gone out, so that
+            // no answers pile up for a client that does not take them.
+            Some(Ok(Message::Ping(_))) => {
+                self.count_fault()?;
+                return flush(socket).await;
             }
-            Some(Err(_)) | None => return Err(End::Gone),
+            Some(Ok(Message::Pong(_))) => return self.count_fault(),
+            // The library answers a close by itself.
+            Some(Ok(Message::Frame(_) | Message::Close(_))) => return Ok(()),
+            Some(Err(error)) => return Err(failure(&error)),
+            None => return Err(End::Gone),
         };
         let answer = match super::json::parse(text.as_bytes()) {
             Err(problem) => {
-                Some(failed(&Value::Null, Fault::new(error::PARSE, problem.detail.into_owned())))
+                self.count_fault()?;
+                let fault = Fault::new(error::PARSE, problem.detail.into_owned());
+                Some(failed(&Value::Null, fault).to_string())
             }
             Ok(Value::Array(batch)) if batch.is_empty() || batch.len() > BATCH_MAX => {
+                self.count_fault()?;
                 let message = format!("a batch has 1 to {BATCH_MAX} requests");
-                Some(failed(&Value::Null, Fault::new(error::INVALID_REQUEST, message)))
+                let fault = Fault::new(error::INVALID_REQUEST, message);
+                Some(failed(&Value::Null, fault).to_string())
             }
-            Ok(Value::Array(batch)) => {
-                let mut answers = Vec::new();
-                for request in batch {
-                    answers.extend(self.answer(request).await);
-                }
-                (!answers.is_empty()).then_some(Value::Array(answers))
-            }
-            Ok(request) => self.answer(request).await,
+            Ok(Value::Array(batch)) => self.answer_batch(batch).await?,
+            Ok(request) => self.answer(request).await?.map(|answer| answer.to_string()),
         };
         match answer {
-            Some(answer) => send(socket, Message::text(answer.to_string())).await,
+            Some(answer) => send(socket, Message::text(answer)).await,
             None => Ok(()),
         }
     }
 
+    /// Returns the answers to a batch as one text; `None`: there are none.
+    async fn answer_batch(&mut self, batch: Vec<Value>) -> Result<Option<String>, End> {
+        let mut text = String::new();
+        for request in batch {
+            let answer = if text.len() <= BATCH_ANSWER_BYTES {
+                self.answer(request).await?
+            } else {
+                let message = "not done: the answers before it fill this batch; ask for it again";
+                let fault = Fault::new(error::INVALID_REQUEST, message);
+                request.get("id").map(|id| failed(id, fault))
+            };
+            if let Some(answer) = answer {
+                text.push(if text.is_empty() { '[' } else { ',' });
+                text.push_str(&answer.to_string());
+            }
+        }
+        if text.is_empty() {
+            return Ok(None);
+        }
+        text.push(']');
+        Ok(Some(text))
+    }
+
     /// The answer to one request; a notification gets none.
-    async fn answer(&mut self, request: Value) -> Option<Value> {
+    async fn answer(&mut self, request: Value) -> Result<Option<Value>, End> {
         let id = request.get("id").cloned().unwrap_or_default();
         let is_id = matches!(id, Value::Null | Value::String(_) | Value::Number(_));
         let request = match serde_json::from_value::<Request>(request) {
             Ok(request) if request.jsonrpc == "2.0" && is_id => request,
             Ok(_) => {
+                self.count_fault()?;
                 let message = "jsonrpc is \"2.0\", and an id a string or a number";
-                return Some(failed(&Value::Null, Fault::new(error::INVALID_REQUEST, message)));
+                let fault = Fault::new(error::INVALID_REQUEST, message);
+                return Ok(Some(failed(&Value::Null, fault)));
             }
             Err(error) => {
+                self.count_fault()?;
                 let id = if is_id { id } else { Value::Null };
-                return Some(failed(&id, Fault::new(error::INVALID_REQUEST, error.to_string())));
+                let fault = Fault::new(error::INVALID_REQUEST, error.to_string());
+                return Ok(Some(failed(&id, fault)));
             }
         };
         let done = self.call(&request.method, request.params.unwrap_or_default()).await;
-        let id = request.id?;
-        Some(match done {
+        if done.as_ref().is_err_and(|fault| fault.is_malformed || fault.code != error::PROBLEM) {
+            self.count_fault()?;
+        }
+        let Some(id) = request.id else { return Ok(None) };
+        Ok(Some(match done {
             Ok(result) => json!({ "jsonrpc": "2.0", "id": id, "result": result }),
             Err(fault) => failed(&id, fault),
-        })
+        }))
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Result<Value, Fault> {
@@ -332,14 +443,17 @@ impl Talk {
                 self.ask(Method::GET, "/v1/sessions/current", Keyed::default(), None).await
             }
             "sessions.patch_data" => {
-                let PatchData { patch, keyed } = read(params)?;
+                let PatchData { patch, idempotency_key, if_match } = read(params)?;
+                let keyed = Keyed { idempotency_key, if_match };
                 let media =
                     if patch.is_array() { "application/json-patch+json" } else { MERGE_PATCH };
                 let path = "/v1/sessions/current/data";
                 self.ask(Method::PATCH, path, keyed, Some((media, patch))).await
             }
             "transactions.start" => {
-                let StartParams { workflow, input, reference, keyed } = read(params)?;
+                let StartParams { workflow, input, reference, idempotency_key, if_match } =
+                    read(params)?;
+                let keyed = Keyed { idempotency_key, if_match };
                 let mut body = Map::new();
                 body.extend(input.map(|input| ("input".to_owned(), Value::Object(input))));
                 body.extend(reference.map(|reference| ("reference".to_owned(), json!(reference))));
@@ -347,18 +461,20 @@ impl Talk {
                 self.ask(Method::POST, &path, keyed, Some((JSON, Value::Object(body)))).await
             }
             "transactions.get" => {
-                let Named { id } = read(params)?;
+                let TransactionParams { id } = read(params)?;
                 let path = format!("/v1/transactions/{}", segment(&id)?);
                 self.ask(Method::GET, &path, Keyed::default(), None).await
             }
             "transactions.submit" => {
-                let SubmitParams { id, step, input, keyed } = read(params)?;
+                let SubmitParams { id, step, input, idempotency_key, if_match } = read(params)?;
+                let keyed = Keyed { idempotency_key, if_match };
                 let path = format!("/v1/transactions/{}/steps/{}", segment(&id)?, segment(&step)?);
                 let body = input.map(|input| (JSON, input));
                 self.ask(Method::POST, &path, keyed, body).await
             }
             "transactions.cancel" => {
-                let CancelParams { id, reason, keyed } = read(params)?;
+                let CancelParams { id, reason, idempotency_key, if_match } = read(params)?;
+                let keyed = Keyed { idempotency_key, if_match };
                 let path = format!("/v1/transactions/{}/cancel", segment(&id)?);
                 let body = reason.map(|reason| (JSON, json!({ "reason": reason })));
                 self.ask(Method::POST, &path, keyed, body).await
@@ -369,8 +485,10 @@ impl Talk {
     }
 
     async fn authenticate(&mut self, params: Authenticate) -> Result<Value, Fault> {
-        let refused =
-            |problem: &Problem| Fault::problem(&problem.document(&RequestId::next().to_string()));
+        let refused = |problem: &Problem| Fault {
+            is_malformed: true,
+            ..Fault::problem(&problem.document(&RequestId::next().to_string()))
+        };
         let token: Result<Token, _> = params.token.parse();
         let token = token.map_err(|_| refused(&Code::Unauthenticated.into()))?;
         let access = self.api.app.authenticate(Some(&token)).await;
@@ -450,12 +568,11 @@ impl Talk {
 const JSON: &str = "application/json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// What may come with a change.
-#[derive(Default, Deserialize)]
+/// What may come with a change. Each method names these members itself: flattened, they would let
+/// unknown ones pass.
+#[derive(Default)]
 struct Keyed {
-    #[serde(default)]
     idempotency_key: Option<String>,
-    #[serde(default)]
     if_match: Option<u64>,
 }
 
@@ -470,46 +587,58 @@ struct Authenticate {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct PatchData {
     patch: Value,
-    #[serde(flatten)]
-    keyed: Keyed,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    if_match: Option<u64>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct StartParams {
     workflow: String,
     #[serde(default)]
     input: Option<Map<String, Value>>,
     #[serde(default)]
     reference: Option<String>,
-    #[serde(flatten)]
-    keyed: Keyed,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    if_match: Option<u64>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Named {
+struct TransactionParams {
     id: String,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SubmitParams {
     id: String,
     step: String,
     #[serde(default)]
     input: Option<Value>,
-    #[serde(flatten)]
-    keyed: Keyed,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    if_match: Option<u64>,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct CancelParams {
     id: String,
     #[serde(default)]
     reason: Option<String>,
-    #[serde(flatten)]
-    keyed: Keyed,
+    #[serde(default)]
+    idempotency_key: Option<String>,
+    #[serde(default)]
+    if_match: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]
@@ -522,6 +651,9 @@ struct Subscribe {
 /// The parameters of a method, by name.
 fn read<T: DeserializeOwned>(params: Value) -> Result<T, Fault> {
     let params = if params.is_null() { json!({}) } else { params };
+    if !params.is_object() {
+        return Err(Fault::new(error::INVALID_PARAMS, "parameters are given by name"));
+    }
     serde_json::from_value(params)
         .map_err(|error| Fault::new(error::INVALID_PARAMS, error.to_string()))
 }
@@ -544,11 +676,58 @@ fn failed(id: &Value, fault: Fault) -> Value {
 }
 
 async fn send(socket: &mut Socket, message: Message) -> Result<(), End> {
-    match timeout(SLOW_TIME, socket.send(message)).await {
+    taken(&timeout(SLOW_TIME, socket.send(message)).await)
+}
+
+async fn flush(socket: &mut Socket) -> Result<(), End> {
+    taken(&timeout(SLOW_TIME, socket.flush()).await)
+}
+
+/// Whether the client has taken what it was sent.
+fn taken(sent: &Result<Result<(), Error>, Elapsed>) -> Result<(), End> {
+    let slow = || End::Close(CLOSE_SLOW, "too slow: resume after the last event");
+    match sent {
         Ok(Ok(())) => Ok(()),
+        Ok(Err(Error::WriteBufferFull(_))) | Err(_) => Err(slow()),
         Ok(Err(_)) => Err(End::Gone),
-        Err(_) => Err(End::Close(CLOSE_SLOW, "too slow: resume after the last event")),
     }
+}
+
+/// Returns how a socket ends on which no message could be read (RFC 6455, 7.4.1).
+fn failure(error: &Error) -> End {
+    match error {
+        Error::Capacity(_) => {
+            End::Close(CloseCode::Size.into(), "a message has at most 65536 bytes")
+        }
+        Error::Utf8(_) => End::Close(CloseCode::Invalid.into(), "the text is not UTF-8"),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Gone,
+        Error::Protocol(_) => {
+            End::Close(CloseCode::Protocol.into(), "the frame is none that RFC 6455 defines")
+        }
+        _ => End::Gone,
+    }
+}
+
+/// Closes the socket with a code. The other side gets some time to read it: closing with something
+/// unread would reset the connection before that.
+async fn close(mut socket: Socket, code: u16, reason: &'static str) {
+    let frame = CloseFrame { code: code.into(), reason: reason.into() };
+    // Whoever does not take it is gone in any case.
+    drop(timeout(SLOW_TIME, socket.close(Some(frame))).await);
+    let connection = socket.get_mut();
+    let left = async {
+        let mut space = [0; READ_BYTES];
+        let mut left = LINGER_BYTES;
+        connection.shutdown().await?;
+        while left > 0 {
+            match connection.read(&mut space).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    drop(timeout(LINGER_TIME, left).await);
 }
 
 async fn notify(socket: &mut Socket, followed: Followed) -> Result<(), End> {

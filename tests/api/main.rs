@@ -146,6 +146,7 @@ mod services;
 mod session_data;
 mod sessions;
 mod socket;
+mod socket_limits;
 mod tail;
 mod timeouts;
 mod tls;

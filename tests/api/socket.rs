@@ -24,11 +24,11 @@ pub(crate) struct Socket {
     notes: Vec<Value>,
 }
 
-async fn dial(server: &Server, headers: &[(&str, String)]) -> Result<Socket, Error> {
+pub(crate) async fn dial(server: &Server, headers: &[(&str, String)]) -> Result<Socket, Error> {
     let mut request = format!("ws://{}/v1/socket", server.address()).into_client_request()?;
     for (name, value) in headers {
         let name: http::HeaderName = name.parse().unwrap();
-        request.headers_mut().insert(name, value.parse().unwrap());
+        request.headers_mut().append(name, value.parse().unwrap());
     }
     let protocol = "sec-websocket-protocol";
     request.headers_mut().entry(protocol).or_insert("abide.v1".parse().unwrap());
@@ -78,6 +78,12 @@ impl Socket {
         }
     }
 
+    /// The answers to a batch.
+    pub(crate) async fn batch(&mut self, requests: Vec<Value>) -> Value {
+        self.send(&Value::Array(requests)).await;
+        self.next().await.unwrap()
+    }
+
     /// The next notification.
     pub(crate) async fn note(&mut self) -> Value {
         if self.notes.is_empty() { self.next().await.unwrap() } else { self.notes.remove(0) }
@@ -90,7 +96,7 @@ impl Socket {
         note["params"].clone()
     }
 
-    async fn closed_with(&mut self) -> u16 {
+    pub(crate) async fn closed_with(&mut self) -> u16 {
         loop {
             if let Err(code) = self.next().await {
                 return code;

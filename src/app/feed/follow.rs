@@ -8,7 +8,7 @@ use tokio::time::sleep_until;
 
 use super::tail::{Inbox, NoSeat, Seating};
 use super::told::{Chosen, EventId, FeedEvent, Scope, Told};
-use crate::app::{App, NotTaken};
+use crate::app::{App, EndOfFeed, NotTaken};
 use crate::engine::{Actor, Refusal};
 use crate::records::entry::About;
 use crate::types::Revision;
@@ -92,6 +92,12 @@ impl Follower {
     #[must_use]
     pub const fn actor(&self) -> &Actor {
         &self.actor
+    }
+
+    /// Returns why it ends with this refusal.
+    #[must_use]
+    pub fn end(&self, refusal: &Refusal) -> EndOfFeed {
+        self.app.end_of(&self.actor, refusal)
     }
 
     /// What happens after this is told; all before was there when the seat was taken.
