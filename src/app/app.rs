@@ -30,7 +30,9 @@ use crate::engine::{
 use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, RecordCache, Scope, read_fact};
 use crate::store::{Receipt, Store, StoreError, View};
-use crate::types::{Password, Revision, Role, SessionId, Span, Time, Token, Username};
+use crate::types::{
+    Password, Revision, Role, SessionId, Span, Time, Token, TraceContext, Username,
+};
 
 /// How long those who follow the feed have to notice its end.
 const LEAVE_TIME: Duration = Duration::from_secs(2);
@@ -256,6 +258,12 @@ impl App {
             }
             Err(refusal) => self.refused(&render, &refusal),
         }
+    }
+
+    /// Notes the trace of the caller's that a request belongs to: the calls that it causes go on with
+    /// it. Before its command is begun.
+    pub fn note_trace(&self, request: &Arc<str>, trace: TraceContext) {
+        self.bell.traces.note(request, trace);
     }
 
     /// The answer to a command that was begun, when everything that it rests on is durable.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use super::due::DueTimers;
+use super::traces::Traces;
 use crate::types::{Revision, Time};
 
 /// What is measured of calls.
@@ -60,6 +61,8 @@ pub(super) struct Bell {
     /// How far timers have fired.
     pub(super) due: DueTimers,
     pub(super) counters: Counters,
+    /// Which traces calls go on with.
+    pub(super) traces: Traces,
 }
 
 impl Bell {
@@ -68,7 +71,8 @@ impl Bell {
         let webhooks = watch::Sender::new(Some(Revision::ZERO));
         let (from, due) = (AtomicU64::new(u64::MAX), DueTimers::new());
         let moved = watch::Sender::new(());
-        Self { from, staged, webhooks, moved, due, counters: Counters::default() }
+        let (counters, traces) = (Counters::default(), Traces::default());
+        Self { from, staged, webhooks, moved, due, counters, traces }
     }
 
     /// A commit set a call due.

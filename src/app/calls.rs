@@ -689,7 +689,13 @@ impl Sender {
         let op = if order.purpose.as_str() == "undo" { "undo" } else { "do" };
         own("abide-op", op)?;
         let span = u64::from(order.number) << 32 | u64::from(order.attempt);
-        own("traceparent", &format!("00-{:032x}-{span:016x}-01", order.tx.bits()))?;
+        match self.app.bell.traces.of(order.tx) {
+            None => own("traceparent", &format!("00-{:032x}-{span:016x}-01", order.tx.bits()))?,
+            Some(trace) => {
+                own("traceparent", &trace.parent_of(span))?;
+                trace.state().map_or(Ok(()), |state| own("tracestate", state))?;
+            }
+        }
         let body = match &ask.body {
             None => Bytes::new(),
             Some(text) => {

@@ -514,6 +514,7 @@ impl Executor {
                 loaded,
                 large,
             };
+            self.bell.traces.attach(request, || changed(asked.command, result.as_ref().ok()));
             match self.commit(now, pieces)? {
                 Ok(receipt) => {
                     if let Some(adoption) = adoption {
@@ -792,5 +793,13 @@ fn without_commit(error: &StoreError, result: Result<Outcome, Refusal>) -> Refus
             Refusal::TooLarge { what: "a commit", bytes_max: crate::store::BATCH_BYTES_MAX }
         }
         _ => Refusal::Busy { retry_after: Span::from_seconds(1) },
+    }
+}
+
+/// The transaction that a command changes or has started.
+fn changed(command: &Command, outcome: Option<&Outcome>) -> Option<TxId> {
+    match outcome {
+        Some(Outcome::Transaction { view, .. }) => Some(view.tx.id),
+        _ => command.transaction(),
     }
 }

@@ -60,6 +60,7 @@ pub mod signature;
 mod stuck;
 mod sweep;
 mod tasks;
+mod traces;
 mod transactions;
 mod tx_list;
 mod unknowns;

@@ -164,6 +164,7 @@ impl Call {
             || (of_nobody && command.is_about_codes());
         let client = if noted { self.client() } else { Client::default() };
         let request: Arc<str> = self.id.to_string().into();
+        self.note_trace(&request);
         let told = is_told(&command).then(|| {
             let (actor, address) = (named(&self.access.actor), self.address);
             Box::new(Told { request: Arc::clone(&request), act: command.name(), actor, address })
@@ -192,6 +193,13 @@ impl Call {
                 tracing::info!(%request, act, actor, %address, status, "security");
             }
             reply
+        }
+    }
+
+    /// Notes the trace of the caller's, if it names one, for what the request causes.
+    pub(super) fn note_trace(&self, request: &Arc<str>) {
+        if let Some(trace) = input::trace_context(&self.headers) {
+            self.api.app.note_trace(request, trace);
         }
     }
 

@@ -8,7 +8,7 @@ use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::route::{AnswerDoc, Body, Condition, Doc, Verb};
 use super::schemas::{json_patch, object};
 use super::shape;
 use crate::engine::{Command, Data, DataChange, Outcome};
@@ -36,11 +36,15 @@ const REPLACE: Doc = Doc {
 };
 
 const CHANGE: Doc = Doc {
-    text: "A merge patch (RFC 7396) or a JSON Patch (RFC 6902), applied to what is there at its \
+    text: "A merge patch (RFC 7396; `application/json` is read as one) or a JSON Patch (RFC 6902), applied to what is there at its \
            turn: two writers of different keys both win. A JSON Patch has at most 1000 operations, \
            which copy and move no more than 16 times the limit of what is kept.",
     body: Some(Body {
-        content: &[(Media::MergePatch, object), (Media::JsonPatch, json_patch)],
+        content: &[
+            (Media::MergePatch, object),
+            (Media::JsonPatch, json_patch),
+            (Media::Json, object),
+        ],
         example: r#"{"theme":"light","cart":null}"#,
     }),
     problems: &[Code::TooLarge, Code::PatchFailed],
@@ -124,6 +128,9 @@ async fn execute(call: Call, command: Command) -> Reply {
 fn change(call: &Call) -> Result<DataChange, Problem> {
     let value = call.json_value()?;
     match call.body.as_ref().map(|(media, _)| *media) {
+        Some(Media::Json) if call.route.method == Verb::Patch => {
+            Ok(DataChange::Merge(Value::Object(fields(value)?)))
+        }
         Some(Media::MergePatch) => Ok(DataChange::Merge(Value::Object(fields(value)?))),
         Some(Media::JsonPatch) => patch(value).map(DataChange::Patch),
         _ => Ok(DataChange::Replace(fields(value)?)),

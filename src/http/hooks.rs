@@ -72,6 +72,7 @@ pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
     let Delivery { id, tx, input, name } = app.delivery(hook, &message)?;
     let fingerprint = app.fingerprint("POST", call.route.pattern, hook.name.as_str(), &bytes);
     let request: Arc<str> = call.id.to_string().into();
+    call.note_trace(&request);
     let instance = Arc::clone(&request);
     let render = move |done: Result<&Outcome, &Refusal>, _| written(done, &instance).into();
     let envelope = Envelope {

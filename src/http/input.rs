@@ -8,12 +8,16 @@ use http::header::{self, HeaderMap, HeaderName};
 use super::headers::{self as fields, Accept, EntityTag, Pair, Parameterized, Tags};
 use super::problem::{Code, FieldError, Problem};
 use crate::engine::{Expected, Preconditions};
+use crate::types::TraceContext;
 
 /// The header of the IETF draft `draft-ietf-httpapi-idempotency-key-header-07`.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Longest Idempotency-Key, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
@@ -177,6 +181,15 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
         let fault = "is given twice, or is not visible ASCII";
         Problem::new(Code::BadRequest, format!("the header `{name}` {fault}"))
     })
+}
+
+/// Returns the trace of the caller's that a request belongs to (W3C Trace Context). One that is
+/// malformed is none.
+#[must_use]
+pub fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
+    let parent = fields::single(headers, &TRACE_PARENT).ok()??;
+    let context: TraceContext = parent.parse().ok()?;
+    Some(context.with_state(fields::joined(headers, &TRACE_STATE)))
 }
 
 /// Returns the length that a body is announced with. The server has checked that there is one.

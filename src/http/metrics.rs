@@ -218,7 +218,7 @@ impl Collector for LookedUp {
             encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
         }
         encode_executor(&mut encoder, &executor)?;
-        let bounds = SYNC_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let bounds = SYNC_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(store.syncs).collect();
         encoder
             .encode_descriptor(
@@ -240,7 +240,7 @@ fn encode_executor(encoder: &mut DescriptorEncoder<'_>, executor: &ExecutorFigur
         MetricType::Histogram,
     )?;
     for (kind, ExecutorTimes { count, sum_us, buckets }) in &executor.times {
-        let bounds = EXECUTOR_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::MAX]);
+        let bounds = EXECUTOR_BOUNDS_US.iter().map(|us| seconds(*us)).chain([f64::INFINITY]);
         let buckets: Vec<_> = bounds.zip(*buckets).collect();
         family.encode_family(&Kind { kind })?.encode_histogram::<NoLabelSet>(
             seconds(*sum_us),
@@ -304,10 +304,15 @@ mod tests {
             "abide_calls_denied_total 2",
             "abide_store_sync_seconds_sum 1.5",
             r#"abide_store_sync_seconds_bucket{le="0.0001"} 2"#,
+            r#"abide_store_sync_seconds_bucket{le="+Inf"} 13"#,
             "# EOF",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
+        // The last bucket of every histogram is without a bound, and holds what was counted.
+        let last = text.lines().filter(|line| line.contains("+Inf")).count();
+        let histograms = text.lines().filter(|line| line.ends_with(" histogram")).count();
+        assert_eq!((last, text.contains("e308")), (histograms, false), "{text}");
         drop(connection);
         assert!(metrics.text().contains("abide_http_connections 0"));
     }

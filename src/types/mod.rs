@@ -6,6 +6,7 @@ mod name;
 mod revision;
 mod secret;
 mod time;
+mod trace;
 
 pub use decimal::{Decimal, DecimalError, Rounding};
 pub use id::{JobId, KeyId, ScheduleId, SessionId, TxId, UserId, WebhookId};
@@ -16,6 +17,7 @@ pub use name::{
 pub use revision::Revision;
 pub use secret::{Password, Token, TokenHash, TokenKind, secret_name};
 pub use time::{Span, Time};
+pub use trace::TraceContext;
 
 /// Why a text is not one of the words of this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

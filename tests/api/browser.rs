@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::client::{Call, Role, password_of};
-use crate::server::{Options, Server, dev};
+use crate::server::{Options, Server, dev, program};
 
 async fn cookie_login(server: &Server) -> (String, crate::client::Answer) {
     let body = json!({"username": "alice", "password": password_of("alice"), "cookie": true});
@@ -208,6 +208,52 @@ async fn cors_is_closed_by_default() {
             assert_eq!(answer.header("access-control-allow-origin"), "", "{answer}");
             assert_eq!(answer.header("access-control-allow-credentials"), "", "{answer}");
         }
+    }
+}
+
+/// A page may send every header that the API documents, and read every one of its answers; a pattern
+/// stands for all origins below a domain.
+#[tokio::test]
+async fn pages_may_send_and_read_what_the_api_documents() {
+    let server =
+        Options::dev().arg("--cors-origins").arg("https://*.example.com,https://a.example").start();
+    let alice = server.user("alice").await;
+    let document = alice.get("/openapi.json").await.ok().json();
+    let origin = "https://app.eu.example.com";
+    let preflight = server.nobody().call("OPTIONS", "/v1/sessions/current/data");
+    let preflight = preflight.header("access-control-request-method", "PATCH");
+    let preflight = preflight.header("origin", origin).await.ok();
+    assert_eq!(preflight.header("access-control-allow-origin"), origin);
+    let list = |text: String| -> Vec<String> {
+        text.split(',').map(|name| name.trim().to_ascii_lowercase()).collect()
+    };
+    let allowed = list(preflight.header("access-control-allow-headers"));
+    let components = &document["components"];
+    let sent = components["parameters"].as_object().unwrap().values();
+    let sent = sent.filter(|parameter| parameter["in"] == "header");
+    let sent = sent.map(|parameter| parameter["name"].as_str().unwrap().to_ascii_lowercase());
+    let always = ["authorization", "content-type", "prefer", "last-event-id", "traceparent"];
+    for name in sent.chain(always.map(str::to_owned)) {
+        assert!(allowed.contains(&name), "{name}: {preflight}");
+    }
+    let answer = alice.session().header("origin", origin).await.ok();
+    assert_eq!(answer.header("access-control-allow-origin"), origin);
+    let exposed = list(answer.header("access-control-expose-headers"));
+    let told = components["headers"].as_object().unwrap().keys();
+    // Cookies are the browser's own.
+    let told = told.filter(|name| !["Set-Cookie", "Clear-Site-Data"].contains(&name.as_str()));
+    for name in told.map(|name| name.to_ascii_lowercase()).chain(["preference-applied".to_owned()])
+    {
+        assert!(exposed.contains(&name), "{name}: {answer}");
+    }
+    for other in ["https://example.com", "https://evil-example.com", "https://x.a.example"] {
+        let answer = alice.session().header("origin", other).await.ok();
+        assert_eq!(answer.header("access-control-allow-origin"), "", "{other}");
+    }
+    for bad in ["https://*.com", "*", "https://a.*.example", "https://a.example/path"] {
+        let checked = program(["config", "check", "--cors-origins", bad]).output().unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(!checked.status.success() && said.contains("cors-origins"), "{bad}: {said}");
     }
 }
 

@@ -52,6 +52,15 @@
 //! | a failed expression quotes what is hidden; a stuck one | `an_expression_that_fails_...`; `what_is_stuck_quotes_...` |
 //! | a claim is shown for ever; a reference keeps a secret's hash | `a_claim_that_has_lapsed_...`; `a_reference_does_not_...` |
 //! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |
+//! | a body is what has a length; a read reads one | `a_body_without_a_length_is_read`, `whether_there_is_a_body_...`; `a_read_waits_...` |
+//! | an early answer that does not say that it is the last | `an_early_refusal_keeps_...` |
+//! | `Host` only; the server's own scheme only | `the_authority_is_the_host`; `the_origin_of_a_page_...` |
+//! | commas in quotes, second lines, weights, case | `preferences_are_...`, `media_types_are_chosen_...`, `conditions_are_...`; `headers::tests` |
+//! | pongs without a limit; errors of frames without a code | `floods_are_bounded_...`; `a_broken_frame_...` |
+//! | misspelt parameters of a socket; only its first cookie | `unknown_parameters_are_...`; `cookies_on_two_lines_...` |
+//! | a rotated session's socket is told that it ended | `a_new_token_ends_...` |
+//! | another trace for a call | `a_call_goes_on_with_the_trace_...` |
+//! | headers that pages may not send or read | `pages_may_send_and_read_...` |
 //! | headers in the log | `no_secret_is_found_in_data_log_or_metrics` |
 //! | an ended transaction is a failure of a bulk operation | `many_transactions_are_repaired_at_once` |
 //! | a hook reads variables only; `[secrets]` has other names | `a_hooks_secret_may_be_in_the_file_...` |

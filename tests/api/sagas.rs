@@ -313,6 +313,43 @@ async fn a_late_answer_comes_by_the_callback() {
     assert!(!server.log().contains(secret) && !ended.to_string().contains(secret));
 }
 
+/// W3C Trace Context: a call goes on with the trace of the request that caused it, and the log names
+/// it; without one, and with one that is malformed, it has a trace of its own.
+#[tokio::test]
+async fn a_call_goes_on_with_the_trace_of_its_request() {
+    let (address, mut heard) =
+        listening("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    let server = Options::dev().env("ABIDE_LOG", "debug").start();
+    let document = format!(
+        "abide: 1\nworkflow: traced\nfirst: ask\nsteps:\n  ask:\n    input: {{ go: boolean? }}\n    \
+         next: call\n  call:\n    call: {{ url: 'http://{address}/' }}\n    next: {{ end: done }}\n"
+    );
+    publish(&server, "traced", document).await;
+    let alice = server.user("alice").await;
+    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let mut seen = async |header: Option<String>| {
+        let started = alice.post_empty("/v1/workflows/traced/transactions").await.ok().json();
+        let id = started["id"].as_str().unwrap().to_owned();
+        let submit = alice.post_empty(&format!("/v1/transactions/{id}/steps/ask"));
+        let submit =
+            header.into_iter().fold(submit, |call, value| call.header("traceparent", value));
+        submit.header("tracestate", "vendor=1").header("tracestate", "other=2").await.ok();
+        let request = heard.recv().await.unwrap().to_ascii_lowercase();
+        until(&alice, &id, |shown| shown["status"] == "completed").await;
+        request
+    };
+    let request = seen(Some(format!("00-{trace}-00f067aa0ba902b7-01"))).await;
+    assert!(request.contains(&format!("traceparent: 00-{trace}-")), "{request}");
+    assert!(request.contains("tracestate: vendor=1, other=2\r\n"), "{request}");
+    assert!(!request.contains("00f067aa0ba902b7"), "its own span: {request}");
+    for own in [None, Some(format!("00-{trace}-0000000000000000-01"))] {
+        let request = seen(own).await;
+        assert!(request.contains("traceparent: 00-") && !request.contains(trace), "{request}");
+        assert!(!request.contains("tracestate"), "{request}");
+    }
+    assert!(server.log().contains(trace), "{}", server.log());
+}
+
 /// 16.2.5: a secret that goes out in a header is in no file, no log, no history and no answer,
 /// whatever the call meets.
 #[tokio::test]

@@ -89,13 +89,14 @@ async fn json_patch_is_all_or_nothing() {
     assert_eq!(alice.data().await.json(), json!({"list": [1, 2], "m": 1}));
 }
 
-/// 3.5.2: the media type says which patch it is; a bare JSON document is neither.
+/// 3.5.2: the media type says which patch it is; a bare JSON document is a merge patch, here as
+/// everywhere.
 #[tokio::test]
 async fn a_patch_must_say_of_which_kind_it_is() {
     let server = dev();
     let alice = server.user("alice").await;
     let path = "/v1/sessions/current/data";
-    for media_type in ["application/json", "text/plain", "application/xml"] {
+    for media_type in ["text/plain", "application/xml", "application/json-seq"] {
         alice
             .call("PATCH", path)
             .body(media_type, r#"{"a":1}"#)
@@ -103,6 +104,13 @@ async fn a_patch_must_say_of_which_kind_it_is() {
             .problem(415, "unsupported-media-type");
     }
     assert_eq!(alice.data().await.json(), json!({}));
+    for path in [path, "/v1/users/me/data"] {
+        alice.put(path, json!({"a": 1, "b": {"c": 1, "d": 2}})).await.ok();
+        let patch = json!({"a": null, "b": {"c": 3}});
+        let patched = alice.patch(path, patch).await.ok().json();
+        assert_eq!(patched, json!({"b": {"c": 3, "d": 2}}), "{path}");
+        alice.patch(path, json!([{"op": "remove", "path": "/b"}])).await.is(422);
+    }
 }
 
 /// API.md, Concurrency: ETag, `If-None-Match` 304, `If-Match` 412 with the current revision.

@@ -18,8 +18,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
+use super::super::input::trace_context;
 use super::body::Rest;
 use super::guard::head::is_host;
 use super::proxies::Client;
@@ -141,7 +142,10 @@ where
             under_way,
             entrance: Arc::clone(&self.entrance),
         };
-        let span = tracing::info_span!("request", id = %asked.id);
+        let span = tracing::info_span!("request", id = %asked.id, trace_id = field::Empty);
+        if let Some(trace) = trace_context(request.headers()) {
+            span.record("trace_id", field::display(trace.trace_id()));
+        }
         if let Some(refusal) = refused.or_else(|| self.check(&request)) {
             let answer = span.in_scope(|| {
                 tracing::debug!(client = %asked.client, ?refusal, "refused");

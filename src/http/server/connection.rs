@@ -18,7 +18,11 @@ use super::answer::Answering;
 use super::caps::Admission;
 use super::guard::Guard;
 use super::guard::head::HeadLimits;
-use super::limits::{BUFFER_BYTES, HEADER_FIELDS, STREAM_SEND_BYTES, STREAMS};
+use super::limits::{
+    BUFFER_BYTES, CONNECTION_RECEIVE_BYTES, ERROR_RESET_STREAMS, HEADER_FIELDS,
+    KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, RESET_STREAMS, STREAM_RECEIVE_BYTES,
+    STREAM_SEND_BYTES, STREAMS,
+};
 use super::pace::Pace;
 use super::stream::{Socket, Stream};
 use super::watch::Watch;
@@ -110,6 +114,12 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_RECEIVE_BYTES)
+        .initial_connection_window_size(CONNECTION_RECEIVE_BYTES)
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .max_local_error_reset_streams(ERROR_RESET_STREAMS)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .max_send_buf_size(STREAM_SEND_BYTES)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX));
     builder

@@ -45,6 +45,28 @@ pub const STREAM_SEND_BYTES: usize = 64 * 1024;
 /// for a slow reader. Several times the largest head.
 pub const BUFFER_BYTES: usize = 64 * 1024;
 
+/// Maximum size of what has arrived on one HTTP/2 stream and was not read, in bytes: a usual body.
+pub const STREAM_RECEIVE_BYTES: u32 = 64 * 1024;
+
+/// Maximum size of what has arrived on one HTTP/2 connection and was not read, in bytes: a body of
+/// the largest size. hyper's own limit is 1 MiB.
+pub const CONNECTION_RECEIVE_BYTES: u32 = 256 * 1024;
+
+/// Maximum number of HTTP/2 streams that a client has reset before they were begun (CVE-2023-44487);
+/// with one more the connection ends.
+pub const RESET_STREAMS: usize = 20;
+
+/// Maximum number of HTTP/2 streams that were reset for errors of the client; with one more the
+/// connection ends. No client of today makes any.
+pub const ERROR_RESET_STREAMS: usize = 128;
+
+/// An HTTP/2 connection is asked for a sign of life after this time of silence, so that one whose
+/// other side is gone without a word does not hold its streams.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time for that sign of life; then the connection is closed.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// How long a stop waits for requests under way.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 
