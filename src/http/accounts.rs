@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use http::header;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::amounts::{self, Amount};
@@ -276,11 +276,7 @@ pub(super) const LIST: Doc = Doc {
     text: "Administrators, auditors and services see all.",
     query: &[
         Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<AccountId>,
-        },
+        lists::CURSOR,
         Parameter { name: "prefix", text: "Only ids that begin so.", schema: text },
     ],
     answers: &[AnswerDoc::json(
@@ -295,8 +291,9 @@ pub(super) const LIST: Doc = Doc {
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let prefix = call.query.get("prefix").unwrap_or_default();
-    let page = call.api.app.accounts(call.actor(), prefix, &lists::ask(&call.query)?)?;
+    let page = call.api.app.accounts(call.actor(), prefix, &lists::ask(call)?)?;
     let (items, next_cursor) = lists::bounded(
+        call,
         &page.items,
         page.next,
         |(account, _)| account.id.clone(),
@@ -378,19 +375,11 @@ impl<'a> Line<'a> {
     }
 }
 
-/// Where a page of a statement ended.
-fn line(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({ "type": "string", "pattern": "^[0-9]{1,18}-[0-9]{1,9}$" })
-}
-
 pub(super) const ENTRIES: Doc = Doc {
     id: "listEntries",
     tag: "accounts",
     summary: "The statement of an account: its postings with the running balance, newest first",
-    query: &[
-        Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: line },
-    ],
+    query: &[Parameter { name: "limit", text: "At most so many.", schema: limit }, lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of the statement.",
@@ -402,7 +391,7 @@ pub(super) const ENTRIES: Doc = Doc {
 };
 
 pub(super) fn entries(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.entries(call.actor(), &named(call)?, lists::ask(&call.query)?)?;
+    let page = call.api.app.entries(call.actor(), &named(call)?, lists::ask(call)?)?;
     let items = page.items.iter().map(Line::new).collect();
-    Reply::json(&Statement { items, next_cursor: lists::cursor(page.next) })
+    Reply::json(&Statement { items, next_cursor: lists::cursor(call, page.next) })
 }

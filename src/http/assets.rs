@@ -119,14 +119,7 @@ pub(super) const LIST: Doc = Doc {
     id: "listAssets",
     tag: "assets",
     summary: "All assets by their codes: those of ISO 4217 and those that were put",
-    query: &[
-        Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<AssetCode>,
-        },
-    ],
+    query: &[Parameter { name: "limit", text: "At most so many.", schema: limit }, lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of assets.",
@@ -138,9 +131,9 @@ pub(super) const LIST: Doc = Doc {
 };
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.assets(&lists::ask(&call.query)?)?;
+    let page = call.api.app.assets(&lists::ask(call)?)?;
     let after = |asset: &Asset| asset.code.clone();
-    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, Shown::new);
+    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
     Reply::json(&Page { items, next_cursor })
 }
 

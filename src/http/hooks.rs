@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderName};
 use schemars::SchemaGenerator;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::call::{Call, unexpected};
+use super::headers::joined;
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
@@ -45,25 +46,17 @@ fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)
 }
 
-/// The headers that were sent once and are text; of the others nothing can be made.
-fn single(headers: &HeaderMap) -> Value {
-    let mut found = Map::new();
-    for name in headers.keys() {
-        let mut values = headers.get_all(name).iter();
-        if let (Some(value), None) = (values.next(), values.next())
-            && let Ok(text) = value.to_str()
-        {
-            found.insert(name.as_str().to_owned(), Value::from(text));
-        }
-    }
-    Value::Object(found)
+/// Returns the headers that are text; the lines of one are joined, as RFC 9110 has it.
+fn texts(headers: &HeaderMap) -> Value {
+    let text = |name: &HeaderName| Some((name.as_str().to_owned(), joined(headers, name)?.into()));
+    Value::Object(headers.keys().filter_map(text).collect())
 }
 
 pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
     let app = Arc::clone(&call.api.app);
     let hook = app.hook(call.parameters.at(0))?;
     let bytes = call.body.as_ref().map_or_else(bytes::Bytes::new, |(_, bytes)| bytes.clone());
-    let headers = single(&call.headers);
+    let headers = texts(&call.headers);
     // Of whom it is comes first: what nobody has signed is not even read.
     let nothing = Value::Null;
     app.verify(hook, &Message { headers: &headers, bytes: &bytes, body: &nothing })?;
@@ -104,6 +97,17 @@ fn written(done: Result<&Outcome, &Refusal>, request: &str) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A header on several lines is one list, of which no line is lost.
+    #[test]
+    fn lines_of_a_header_are_joined() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("x-signature", "t=1"), ("x-other", "a"), ("x-signature", "v1=2")] {
+            headers.append(name, http::HeaderValue::from_static(value));
+        }
+        let expected = serde_json::json!({ "x-signature": "t=1, v1=2", "x-other": "a" });
+        assert_eq!(texts(&headers), expected);
+    }
 
     /// What may be otherwise a moment later says when to ask again, so it is kept for nobody; a
     /// refusal for good does not.

@@ -116,14 +116,7 @@ pub(super) const LIST: Doc = Doc {
     id: "listApiKeys",
     tag: "api-keys",
     summary: "All API keys, newest first, without their secrets",
-    query: &[
-        users::LIST.query[0],
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<KeyId>,
-        },
-    ],
+    query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of keys.",
@@ -135,9 +128,9 @@ pub(super) const LIST: Doc = Doc {
 };
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.keys(call.actor(), lists::ask(&call.query)?)?;
+    let page = call.api.app.keys(call.actor(), lists::ask(call)?)?;
     let (after, shown) = (|key: &KeyView| key.id, |key| Shown::new(key, None));
-    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, shown);
+    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, shown);
     Reply::json(&Page { items, next_cursor })
 }
 

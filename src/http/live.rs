@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::call::Call;
 use super::flow::Flow;
 use super::input::{parameter, preferred};
+use super::lists;
 use super::problem::{Code, Problem};
 use super::reading;
 use super::reply::Reply;
@@ -320,10 +321,7 @@ pub(super) const HISTORY: Doc = Doc {
     id: "getTransactionHistory",
     tag: "transactions",
     summary: "What happened in a transaction, oldest first",
-    query: &[
-        users::LIST.query[0],
-        Parameter { name: "cursor", text: "`next_cursor` of the page before.", schema: event_id },
-    ],
+    query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of its history.",
@@ -336,12 +334,11 @@ pub(super) const HISTORY: Doc = Doc {
 
 pub(super) fn history(call: &Call) -> Result<Reply, Problem> {
     let tx = transaction(call)?;
-    let cursor = read_id(call.query.get("cursor"), "cursor")?;
-    let after = cursor.unwrap_or(EventId::START);
+    let after = lists::after(call)?.unwrap_or(EventId::START);
     let page = call.api.app.history(call.actor(), tx, after, call.query.limit()?)?;
     Reply::json(&ShownHistory {
         items: page.items.iter().map(shown_event).collect(),
-        next_cursor: page.next.map(|id| id.to_string()),
+        next_cursor: lists::cursor(call, page.next),
         complete: !page.retired,
     })
 }
@@ -449,7 +446,7 @@ async fn run(mut follower: Follower, out: Outlet) {
             Ok(Err(refusal)) => {
                 let end = follower.end(&refusal);
                 // The last that is sent; a reader that does not take it knows that it is over.
-                drop(send(&sender, end_event(end)).await);
+                drop(out.send(end_event(end)).await);
                 return;
             }
             Err(_) => text = format!(": still here\nid: {}\n\n", follower.seen()),

@@ -10,7 +10,7 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::users;
 use crate::engine::{
     CatchUp, Command, Fact, Firing, Outcome, Overlap, Refusal, Schedule, ScheduleAsk, ScheduleOwner,
@@ -216,14 +216,7 @@ pub(super) const LIST: Doc = Doc {
     id: "listSchedules",
     tag: "schedules",
     summary: "The schedules, newest first",
-    query: &[
-        users::LIST.query[0],
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<ScheduleId>,
-        },
-    ],
+    query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of schedules.",
@@ -235,9 +228,9 @@ pub(super) const LIST: Doc = Doc {
 };
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.schedules(lists::ask(&call.query)?)?;
+    let page = call.api.app.schedules(lists::ask(call)?)?;
     let after = |schedule: &Schedule| schedule.id;
-    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, Shown::new);
+    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
     Reply::json(&Page { items, next_cursor })
 }
 

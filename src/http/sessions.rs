@@ -450,11 +450,7 @@ pub(super) const LIST: Doc = Doc {
             schema: SchemaGenerator::subschema_for::<Username>,
         },
         Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<SessionId>,
-        },
+        lists::CURSOR,
     ],
     answers: &[AnswerDoc::json(
         200,
@@ -469,7 +465,7 @@ pub(super) const LIST: Doc = Doc {
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let user = call.query.get("user").map(|text| parsed::<Username>("user", text)).transpose()?;
     let current = call.actor().session();
-    let page = lists::ask::<SessionId>(&call.query)?;
+    let page = lists::ask::<SessionId>(call)?;
     let mut sessions = call.api.app.sessions(call.actor(), user.as_ref())?;
     // A user's sessions are so few that a page is cut from all of them.
     sessions.retain(|session| page.after.is_none_or(|after| session.id < after));
@@ -478,6 +474,7 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let next = sessions.last().filter(|_| more).map(|session| session.id);
     let app = &call.api.app;
     let (items, next_cursor) = lists::bounded(
+        call,
         &sessions,
         next,
         |session| session.id,

@@ -555,11 +555,7 @@ pub(super) const LIST: Doc = Doc {
            owner of whom the actor may see nothing finds nothing, as one on nobody does.",
     query: &[
         users::LIST.query[0],
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<TxId>,
-        },
+        lists::CURSOR,
         Parameter {
             name: "workflow",
             text: "Only of this workflow.",
@@ -615,11 +611,11 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
         step: read(call, "step")?,
         inbox: call.query.flag("inbox")?.unwrap_or(false),
     };
-    let page = lists::ask(&call.query)?;
+    let page = lists::ask(call)?;
     let app = &call.api.app;
     let page = app.transactions(call.actor(), &filter, page)?;
     let after = |view: &TxView| app.tx_cursor(view.tx.id);
-    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, Shown::new);
+    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
     Reply::json(&Page { items, next_cursor })
 }
 

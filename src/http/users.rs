@@ -240,14 +240,7 @@ pub(super) const LIST: Doc = Doc {
     id: "listUsers",
     tag: "users",
     summary: "All users, newest first",
-    query: &[
-        Parameter { name: "limit", text: "At most so many.", schema: limit },
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<UserId>,
-        },
-    ],
+    query: &[Parameter { name: "limit", text: "At most so many.", schema: limit }, lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of users.",
@@ -259,9 +252,9 @@ pub(super) const LIST: Doc = Doc {
 };
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.users(call.actor(), lists::ask(&call.query)?)?;
+    let page = call.api.app.users(call.actor(), lists::ask(call)?)?;
     let after = |user: &UserView| user.id;
-    let (items, next_cursor) = lists::bounded(&page.items, page.next, after, Shown::new);
+    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
     Reply::json(&Page { items, next_cursor })
 }
 

@@ -7,11 +7,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 
 use super::call::{Call, unexpected};
-use super::input::{Media, parameter};
+use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::schemas::JsonText;
 use super::users;
 use crate::engine::{Command, Outcome, Refusal, ValueKey};
@@ -101,14 +101,7 @@ pub(super) const LIST: Doc = Doc {
     id: "listValues",
     tag: "values",
     summary: "A set of reference values, by key",
-    query: &[
-        users::LIST.query[0],
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<ValueName>,
-        },
-    ],
+    query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of values.",
@@ -122,12 +115,11 @@ pub(super) const LIST: Doc = Doc {
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     let set = call.parameters.at(0).parse::<ValueName>();
     let set = set.map_err(|_| Problem::from(Refusal::NotFound("value")))?;
-    let after = call.query.get("cursor").map(|text| {
-        text.parse().map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))
-    });
+    let after = lists::after(call)?;
     let limit = call.query.limit()?;
-    let (values, next) = call.api.app.values(call.actor(), &set, limit, after.transpose()?)?;
+    let (values, next) = call.api.app.values(call.actor(), &set, limit, after)?;
     let (items, next_cursor) = lists::bounded(
+        call,
         &values,
         next,
         |(key, _)| key.clone(),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::call::{Call, unexpected};
-use super::input::{Media, parameter};
+use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
@@ -271,15 +271,14 @@ pub(super) const LETTERS: Doc = Doc {
 };
 
 pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
-    let after = call.query.get("cursor").map(str::parse).transpose();
-    let after =
-        after.map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))?;
+    let after = lists::after(call)?;
     let limit = call.query.limit()?;
     let webhook = call.api.app.webhook(id(call)?)?;
     let (letters, more) = call.api.app.dead_letters(webhook.id, limit, after.unwrap_or(0))?;
     let shown = |letter: &'_ DeadLetter| serde_json::from_str(&letter.body).unwrap_or_default();
     let next = letters.last().filter(|_| more).map(|letter| letter.number);
     let (items, next_cursor) = lists::bounded(
+        call,
         &letters,
         next,
         |letter| letter.number,

@@ -7,11 +7,11 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 
 use super::call::{Call, unexpected};
-use super::input::{Media, parameter, preferred};
+use super::input::{Media, preferred};
 use super::lists;
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::schemas::object;
 use super::users;
 use crate::engine::workflow::{
@@ -278,14 +278,7 @@ pub(super) const LIST: Doc = Doc {
     id: "listWorkflows",
     tag: "workflows",
     summary: "The latest version of each workflow, by name",
-    query: &[
-        users::LIST.query[0],
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<WorkflowName>,
-        },
-    ],
+    query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of workflows.",
@@ -297,13 +290,10 @@ pub(super) const LIST: Doc = Doc {
 };
 
 pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let after = call.query.get("cursor").map(|text| {
-        text.parse::<WorkflowName>()
-            .map_err(|_| parameter("cursor", "is not the `next_cursor` of a page before"))
-    });
-    let (views, next) = call.api.app.workflows(call.query.limit()?, after.transpose()?.as_ref())?;
+    let after: Option<WorkflowName> = lists::after(call)?;
+    let (views, next) = call.api.app.workflows(call.query.limit()?, after.as_ref())?;
     let after = |view: &WorkflowView| view.published.name.clone();
-    let (items, next_cursor) = lists::bounded(&views, next, after, Shown::new);
+    let (items, next_cursor) = lists::bounded(call, &views, next, after, Shown::new);
     Reply::json(&Page { items, next_cursor })
 }
 

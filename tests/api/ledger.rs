@@ -286,7 +286,7 @@ async fn a_statement_tells_every_posting_with_its_running_balance() {
     assert_eq!(told, expected);
     assert_eq!(lines[0]["note"], "number 5");
     assert_eq!(lines[0]["counter"], "bob:main");
-    alice.get("/v1/accounts/alice:main/entries?cursor=x").await.problem(400, "invalid-parameter");
+    alice.get("/v1/accounts/alice:main/entries?cursor=x").await.problem(422, "invalid-input");
     let of_bob = bob.get("/v1/accounts/bob:main/entries?limit=1").await.ok().json();
     assert_eq!(of_bob["items"][0]["amount"], "5.00");
     assert_eq!(bob.get("/v1/transfers/t5").await.ok().json()["note"], "number 5");

@@ -321,7 +321,7 @@ async fn a_call_goes_on_with_the_trace_of_its_request() {
         listening("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
     let server = Options::dev().env("ABIDE_LOG", "debug").start();
     let document = format!(
-        "abide: 1\nworkflow: traced\nfirst: ask\nsteps:\n  ask:\n    input: {{ go: boolean? }}\n    \
+        "abide: 1\nworkflow: traced\nfirst: ask\nsteps:\n  ask:\n    by: [owner]\n    \
          next: call\n  call:\n    call: {{ url: 'http://{address}/' }}\n    next: {{ end: done }}\n"
     );
     publish(&server, "traced", document).await;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use crate::client::password_of;
+use crate::client::{Role, password_of};
 use crate::server::{Options, dev};
 
 /// API.md's row for `POST /v1/sessions`: the members, their formats, no more and no fewer.
@@ -292,8 +292,61 @@ async fn the_list_of_sessions_pages_without_gap_or_double() {
     for bad in ["0", "201", "-1", "x", "1.5", "99999999999999999999"] {
         alice.get(&format!("/v1/sessions?limit={bad}")).await.is(422);
     }
-    let answer = alice.get("/v1/sessions?cursor=made-up").await;
-    assert!([400, 422].contains(&answer.status), "{answer}");
+    alice.get("/v1/sessions?cursor=made-up").await.problem(422, "invalid-input");
+}
+
+/// A cursor belongs to the list that gave it: garbage, an id, and a cursor of another list, or of
+/// the same list of another thing, are refused alike.
+#[tokio::test]
+async fn cursors_belong_to_their_list() {
+    let server = dev();
+    let (admin, alice) = (server.admin().await, server.user("alice").await);
+    for session in 0..3 {
+        let again = server.again("alice").await;
+        again.put_data(json!({ "n": session })).await.ok();
+    }
+    for account in ["a:one", "a:two", "b:one"] {
+        admin
+            .post("/v1/accounts", json!({"id": account, "asset": "EUR", "floor": null}))
+            .await
+            .is(201);
+    }
+    for amount in ["1", "2", "3"] {
+        let transfer = json!({"from": "a:one", "to": "a:two", "amount": amount});
+        admin.post("/v1/transfers", transfer).await.is(201);
+    }
+    let cursor = async |role: &Role, path: &str| {
+        let page = role.get(&format!("{path}?limit=1")).await.ok().json();
+        page["next_cursor"].as_str().unwrap_or_else(|| panic!("{path}: {page}")).to_owned()
+    };
+    let (one, two) = ("/v1/accounts/a:one/entries", "/v1/accounts/a:two/entries");
+    let sessions = "/v1/sessions";
+    let of_sessions = cursor(&alice, sessions).await;
+    alice.get(&format!("{sessions}?limit=2&cursor={of_sessions}")).await.ok();
+    let of_users = cursor(&admin, "/v1/users").await;
+    let of_one = cursor(&admin, one).await;
+    let of_accounts = cursor(&admin, "/v1/accounts").await;
+    let next = admin.get(&format!("{one}?limit=1&cursor={of_one}")).await.ok().json();
+    assert_eq!(next["items"][0]["amount"], "-2.00", "{next}");
+    let session = alice.session().await.ok().json()["id"].as_str().unwrap().to_owned();
+    for (role, path, foreign) in [
+        (&admin, two, &of_one),
+        (&admin, one, &of_accounts),
+        (&admin, "/v1/accounts", &of_one),
+        (&admin, "/v1/users", &of_accounts),
+        (&admin, "/v1/workflows", &of_users),
+        (&admin, "/v1/assets", &of_accounts),
+        (&admin, "/v1/api-keys", &of_users),
+        (&admin, "/v1/schedules", &of_users),
+        (&alice, "/v1/transactions", &of_sessions),
+        (&alice, sessions, &session),
+        (&alice, sessions, &String::new()),
+        (&alice, sessions, &"x".repeat(100)),
+        (&alice, sessions, &of_sessions[1..].to_owned()),
+    ] {
+        let answer = role.get(&format!("{path}?cursor={foreign}")).await;
+        answer.problem(422, "invalid-input").points_at("/cursor");
+    }
 }
 
 /// 7.4.5: a user ends one of their sessions, or all others; not those of somebody else.
