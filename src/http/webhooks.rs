@@ -10,7 +10,7 @@ use super::input::Media;
 use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::users;
 use crate::engine::{Command, DeadLetter, Fact, Outcome, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
@@ -252,14 +252,7 @@ pub(super) const LETTERS: Doc = Doc {
     id: "listDeadLetters",
     tag: "webhooks",
     summary: "The events that could not be delivered to a subscription, oldest first",
-    query: &[
-        users::LIST.query[0],
-        Parameter {
-            name: "cursor",
-            text: "`next_cursor` of the page before.",
-            schema: SchemaGenerator::subschema_for::<u64>,
-        },
-    ],
+    query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
         "A page of them.",
