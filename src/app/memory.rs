@@ -60,6 +60,8 @@ shares! {
     log_cache_bytes: 4, 6;
     /// Events that wait for readers of streams and sockets.
     stream_bytes: 6, 6;
+    /// Request bodies of which a part has arrived.
+    request_body_bytes: 4, 6;
     /// Answers of reads that are being made, or sent to clients that take them slowly.
     answer_bytes: 10, 12;
 }
@@ -97,7 +99,7 @@ mod tests {
 
     #[test]
     fn parts_leave_room_for_the_process_itself() {
-        const { assert!(MemoryBudget::PARTS <= 88) };
+        const { assert!(MemoryBudget::PARTS <= 92) };
         const { assert!(MemoryBudget::LEAST * MIB <= MemoryBudget::MIN) };
         assert_eq!(MemoryBudget::new(1), MemoryBudget::new(MemoryBudget::MIN));
         let (small, large) = (MemoryBudget::new(0), MemoryBudget::new(4096 * MIB));

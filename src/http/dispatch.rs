@@ -13,6 +13,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_core::Stream;
@@ -37,6 +38,7 @@ use super::route::{Condition, Describe, Handler, Limit, Route, Verb};
 use super::schemas::object;
 use super::server::{Arrival, BodyError, RequestBody, RequestId, RoutePattern, Scheme};
 use super::shape;
+use super::shares::Share;
 use super::trie::Parameters;
 use crate::app::{Access, Idempotency};
 use crate::engine::{Actor, Command, Preconditions};
@@ -452,6 +454,9 @@ struct Empty {}
 
 const NO_FIELDS: &[(Media, Describe)] = &[(Media::Json, object)];
 
+/// When it is worth trying again after too many bodies came at once.
+const BUSY_RETRY_S: u32 = 2;
+
 /// Largest part of a body for which room is made before it has arrived.
 const BODY_ROOM_BYTES: usize = 16 * 1024;
 
@@ -477,7 +482,21 @@ where
     let mut known = if announced > 0 { Some(media()?) } else { None };
     let mut whole = BytesMut::with_capacity(announced.min(BODY_ROOM_BYTES));
     let mut body = pin!(body);
-    while let Some(chunk) = poll_fn(|cx| body.as_mut().poll_next(cx)).await {
+    // What has to be waited for is counted: whoever sends a body slowly holds what has arrived.
+    let mut waiting: Option<Share> = None;
+    loop {
+        let arrived = poll_fn(|cx| Poll::Ready(body.as_mut().poll_next(cx))).await;
+        let chunk = match arrived {
+            Poll::Ready(chunk) => chunk,
+            Poll::Pending => {
+                let share = waiting.get_or_insert_with(|| call.api.bodies.of(call.address));
+                if !share.grow_to(whole.len()) {
+                    return Err(Problem::plain(Code::Busy).retry_after(BUSY_RETRY_S));
+                }
+                poll_fn(|cx| body.as_mut().poll_next(cx)).await
+            }
+        };
+        let Some(chunk) = chunk else { break };
         let mut chunk = chunk.map_err(|error| broken(&error))?;
         if known.is_none() && chunk.has_remaining() {
             known = Some(media()?);

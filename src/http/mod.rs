@@ -54,6 +54,7 @@ mod schemas;
 pub mod server;
 mod sessions;
 pub mod shape;
+mod shares;
 mod socket;
 mod tokens;
 mod transactions;
@@ -69,6 +70,7 @@ pub use dispatch::service;
 use browser::Origins;
 use operations::Readiness;
 use rates::{RateSettings, Rates};
+use shares::Shares;
 use trie::Trie;
 use unread::Unread;
 
@@ -76,6 +78,14 @@ use crate::app::App;
 
 /// Most bytes of a body, if the configuration does not say: four times the largest session data.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Part of all request bodies under way that one address may hold.
+const BODIES_PART: usize = 2;
+
+/// Maximum number of sockets that have not said yet who they are, in all and of one address: each
+/// has 10 s for it.
+const STRANGERS_MAX: usize = 512;
+const STRANGERS_PER_ADDRESS_MAX: usize = 64;
 
 /// How the HTTP layer is set up.
 #[derive(Clone, Debug)]
@@ -121,6 +131,10 @@ pub struct Api {
     answers: Unread,
     /// Events that wait for readers of streams.
     events: Unread,
+    /// Bytes of request bodies of which a part has arrived.
+    bodies: Arc<Shares>,
+    /// Sockets of those who have not said who they are.
+    strangers: Arc<Shares>,
     openapi: Bytes,
     asyncapi: Bytes,
     docs: docs::Docs,
@@ -137,6 +151,8 @@ impl Api {
     ) -> Arc<Self> {
         let dev: &[_] = if settings.dev { routes::DEV_ROUTES } else { &[] };
         let document = openapi::document(routes::ROUTES.iter().chain(dev), app.rules());
+        // One body of the largest size fits in any case.
+        let body_bytes = app.memory().request_body_bytes().max(2 * settings.body_bytes_max);
         Arc::new(Self {
             trie: Trie::new(routes::ROUTES.iter().chain(dev)),
             rates: settings.rates.map(Rates::new),
@@ -144,6 +160,8 @@ impl Api {
             answers: Unread::new(app.memory().answer_bytes()),
             events: Unread::new(app.memory().stream_bytes()),
             docs: docs::Docs::new(&document),
+            bodies: Shares::new(body_bytes, body_bytes / BODIES_PART),
+            strangers: Shares::new(STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX),
             openapi: document.to_string().into(),
             asyncapi: asyncapi::document().to_string().into(),
             app,

@@ -39,6 +39,7 @@ mod tls;
 mod watch;
 
 pub use body::{BodyError, RequestBody};
+pub(super) use caps::network;
 pub(super) use guard::head::is_host;
 pub use limits::Limits;
 pub use proxies::Proxies;

@@ -37,6 +37,7 @@ use super::rates::Standing;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc};
 use super::server::{RequestId, Scheme};
+use super::shares::Share;
 use crate::app::{EndOfFeed, EventId, Followed, Follower, Scope};
 use crate::engine::{Actor, Refusal};
 use crate::types::Token;
@@ -46,6 +47,9 @@ const PROTOCOL: &str = "abide.v1";
 
 /// How long one may be silent about who one is.
 const AUTHENTICATE_TIME: Duration = Duration::from_secs(10);
+
+/// When it is worth trying again after too many sockets of strangers.
+const STRANGERS_RETRY_S: u32 = 10;
 
 /// A ping is sent after so long a silence; after a second one the other side is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -131,11 +135,21 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     if offers && !known {
         return Err(wrong("its subprotocol is abide.v1"));
     }
+    let stranger = if *call.actor() == Actor::Nobody {
+        let mut stranger = call.api.strangers.of(call.address);
+        if !stranger.grow_to(1) {
+            let what = "too many sockets of this address have not said who they are";
+            return Err(Problem::new(Code::RateLimited, what).retry_after(STRANGERS_RETRY_S));
+        }
+        Some(stranger)
+    } else {
+        None
+    };
     let upgrade = call.upgrade.take().ok_or_else(|| wrong("the connection cannot be upgraded"))?;
     let headers = credentials(&call);
     let Call { api, address, scheme, access, .. } = call;
     let follower = api.app.follow(access.actor, Scope::Nothing, None)?;
-    let talk = Talk { follower, api, address, scheme, headers, faults: Faults::new() };
+    let talk = Talk { follower, api, address, scheme, headers, faults: Faults::new(), stranger };
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let config = WebSocketConfig::default()
@@ -192,6 +206,8 @@ struct Talk {
     headers: HeaderMap,
     /// What came that is no request.
     faults: Faults,
+    /// Held until it is known who it is.
+    stranger: Option<Share>,
 }
 
 /// Why a socket is closed.
@@ -501,6 +517,7 @@ impl Talk {
         let user = access.actor.user().map(|user| user.username.clone());
         let follower = self.api.app.follow(access.actor, Scope::Nothing, None);
         self.follower = follower.map_err(|full| refused(&full.into()))?;
+        self.stranger = None;
         Ok(json!({ "session": session, "user": user }))
     }
 

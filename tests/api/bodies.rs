@@ -2,13 +2,16 @@
 //! end. By raw sockets.
 
 use std::io::Write as _;
+use std::net::TcpStream;
+use std::time::Instant;
 
 use serde_json::json;
 
 use crate::client::Role;
 use crate::live::{publish, start, step};
 use crate::raw::{answer, connect, exchange, status};
-use crate::server::{Server, dev};
+use crate::server::{Options, Server, dev};
+use crate::wait::PATIENCE;
 
 /// A request's head up to its framing.
 fn head(server: &Server, role: Option<&Role>, method: &str, path: &str) -> String {
@@ -115,4 +118,50 @@ async fn a_read_waits_for_no_body() {
         assert_eq!(answered.header("connection"), "");
     }
     alice.put_data(json!({})).await.ok();
+}
+
+/// Bodies that are sent in part and no further hold a bounded amount of memory: one address gets no
+/// more than its part, is told when to try again, and has it back when they are gone.
+#[tokio::test]
+async fn bodies_that_do_not_end_hold_a_bounded_amount() {
+    let server = Options::dev().arg("--memory-max").arg("128MiB").start();
+    let alice = server.user("alice").await;
+    let head = head(&server, Some(&alice), "PUT", "/v1/sessions/current/data");
+    let begin = || {
+        let mut socket = connect(&server.address());
+        let head =
+            format!("{head}Content-Type: application/json\r\nContent-Length: 262144\r\n\r\n");
+        socket.write_all(head.as_bytes()).unwrap();
+        socket.write_all(&[b' '; 200 * 1024]).unwrap();
+        socket
+    };
+    // 8 MB, of which one address may hold 3.
+    let sockets: Vec<_> = (0..40).map(|_| begin()).collect();
+    let is_answered = |socket: &TcpStream| {
+        socket.set_nonblocking(true).unwrap();
+        let answered = socket.peek(&mut [0]).is_ok();
+        socket.set_nonblocking(false).unwrap();
+        answered
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while sockets.iter().filter(|socket| is_answered(socket)).count() < 20 {
+        assert!(Instant::now() < deadline, "all bodies are held");
+        tokio::task::yield_now().await;
+    }
+    let mut refused = sockets.into_iter().filter(is_answered).collect::<Vec<_>>();
+    let answered = answer(&mut refused[0]);
+    assert_eq!(status(&answered), 503, "{answered}");
+    assert!(answered.contains("\r\nretry-after: "), "{answered}");
+    drop(refused);
+    alice.put_data(json!({"a": 1})).await.ok();
+    // What was held is free again: such a body is waited for and read to its end.
+    loop {
+        let mut socket = begin();
+        socket.write_all(&[b' '; 262_144 - 200 * 1024 - 2]).unwrap();
+        socket.write_all(b"{}").unwrap();
+        if status(&answer(&mut socket)) == 200 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing is free");
+    }
 }

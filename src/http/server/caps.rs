@@ -74,7 +74,8 @@ impl Drop for Admission {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// Returns the part of an address that one client is given.
+pub(in super::super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & NETWORK_V6).into(),
         v4 @ IpAddr::V4(_) => v4,
