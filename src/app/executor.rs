@@ -19,6 +19,7 @@ use super::clock::Clock;
 use super::job::{Done, End, Job};
 use super::live_keys::{self, LiveKeys};
 use super::sweep::Sweep;
+use super::traces::changed;
 use crate::engine::{
     Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
     Outcome, Record, Refusal, Rules, SliceLimit, Timer, TxEvent, decide, decide_timers,
@@ -514,7 +515,7 @@ impl Executor {
                 loaded,
                 large,
             };
-            self.bell.traces.attach(request, || changed(asked.command, result.as_ref().ok()));
+            self.bell.traces.attach(request, || changed(asked.command, result.as_ref()));
             match self.commit(now, pieces)? {
                 Ok(receipt) => {
                     if let Some(adoption) = adoption {
@@ -793,13 +794,5 @@ fn without_commit(error: &StoreError, result: Result<Outcome, Refusal>) -> Refus
             Refusal::TooLarge { what: "a commit", bytes_max: crate::store::BATCH_BYTES_MAX }
         }
         _ => Refusal::Busy { retry_after: Span::from_seconds(1) },
-    }
-}
-
-/// The transaction that a command changes or has started.
-fn changed(command: &Command, outcome: Option<&Outcome>) -> Option<TxId> {
-    match outcome {
-        Some(Outcome::Transaction { view, .. }) => Some(view.tx.id),
-        _ => command.transaction(),
     }
 }

@@ -7,6 +7,7 @@ use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::engine::{Command, Outcome, Refusal};
 use crate::types::{TraceContext, TxId};
 
 /// Number of entries after which the older half is forgotten: under 10 MiB with the longest state.
@@ -42,6 +43,14 @@ impl Traces {
     /// Returns the trace of the last request that changed a transaction.
     pub(super) fn of(&self, tx: TxId) -> Option<TraceContext> {
         lock(&self.transactions).get(&tx)
+    }
+}
+
+/// Returns the transaction that a command changes or has started.
+pub(super) fn changed(command: &Command, result: Result<&Outcome, &Refusal>) -> Option<TxId> {
+    match result {
+        Ok(Outcome::Transaction { view, .. }) => Some(view.tx.id),
+        _ => command.transaction(),
     }
 }
 

@@ -310,8 +310,8 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
         // The last bucket of every histogram is without a bound, and holds what was counted.
-        let last = text.lines().filter(|line| line.contains("+Inf")).count();
-        let histograms = text.lines().filter(|line| line.ends_with(" histogram")).count();
+        let last = text.lines().filter(|line| line.contains("le=\"+Inf\"")).count();
+        let histograms = text.lines().filter(|line| line.contains("_seconds_count")).count();
         assert_eq!((last, text.contains("e308")), (histograms, false), "{text}");
         drop(connection);
         assert!(metrics.text().contains("abide_http_connections 0"));
