@@ -121,11 +121,34 @@ impl App {
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn value(&self, actor: &Actor, id: &ValueKey) -> Result<(Arc<str>, Revision), Refusal> {
-        must_read_values(actor)?;
+        self.must_read_values(actor, &id.set)?;
         match self.fact(&Fact::Value(id.clone()))? {
             Some((Record::Data(json), revision)) => Ok((json, revision)),
             _ => Err(Refusal::NotFound("value")),
         }
+    }
+
+    /// Whether anybody may read a set of reference values.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn anyone_reads_values(&self, set: &ValueName) -> Result<bool, Refusal> {
+        Ok(self.fact(&Fact::ValueSet(set.clone()))?.is_some())
+    }
+
+    fn must_read_values(&self, actor: &Actor, set: &ValueName) -> Result<(), Refusal> {
+        if matches!(actor, Actor::Key(_))
+            || actor.has(Role::PUBLISHER)
+            || actor.has(Role::AUDITOR)
+            || *actor == Actor::System
+            || self.anyone_reads_values(set)?
+        {
+            return Ok(());
+        }
+        Err(match actor {
+            Actor::Nobody => Refusal::Unauthenticated,
+            _ => Refusal::NotAllowed("this needs the role abide:publisher or an API key"),
+        })
     }
 
     /// A page of a set of reference values, by key, and what comes after it.
@@ -139,7 +162,7 @@ impl App {
         limit: usize,
         after: Option<ValueName>,
     ) -> Result<(Vec<NamedValue>, Option<ValueName>), Refusal> {
-        must_read_values(actor)?;
+        self.must_read_values(actor, set)?;
         let mut range = KeyRange::prefix(&Key::values_of(set));
         if let Some(key) = after {
             let id = ValueKey { set: set.clone(), key };
@@ -170,17 +193,5 @@ impl App {
             Some(Record::Definition(published)) => Some(Arc::clone(published)),
             _ => None,
         })
-    }
-}
-
-fn must_read_values(actor: &Actor) -> Result<(), Refusal> {
-    if matches!(actor, Actor::Key(_))
-        || actor.has(Role::PUBLISHER)
-        || actor.has(Role::AUDITOR)
-        || *actor == Actor::System
-    {
-        Ok(())
-    } else {
-        Err(Refusal::NotAllowed("this needs the role abide:publisher or an API key"))
     }
 }

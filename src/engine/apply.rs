@@ -10,6 +10,9 @@ use super::tx::{OwnerId, WorkflowHead};
 use super::{Event, UserChange, UserRef, attempts};
 use crate::types::{SessionId, TokenHash, UserId};
 
+/// What is kept of a set of reference values that anybody may read; others have no record.
+const READ_ANYONE: &str = r#"{"read":["anyone"]}"#;
+
 /// Applies an event. An event about something that is not there changes nothing: it cannot come
 /// from a decision, only from a log that was cut.
 #[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
@@ -177,6 +180,14 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
         }
         Event::ValuePut { id, json } => {
             draft.put(Fact::Value(id.clone()), Record::Data(json.clone()));
+            Ok(())
+        }
+        Event::ValueSetChanged { set, read_anyone: true } => {
+            draft.put(Fact::ValueSet(set.clone()), Record::Data(READ_ANYONE.into()));
+            Ok(())
+        }
+        Event::ValueSetChanged { set, read_anyone: false } => {
+            draft.delete(Fact::ValueSet(set.clone()));
             Ok(())
         }
         Event::ValueDeleted { id } => {

@@ -192,6 +192,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     event("abide.user.sessions_voided", "All sessions of a user ended.", &[id("user")]),
     event("abide.value.deleted", "A reference value was deleted.", &[id("set"), id("key")]),
     event("abide.value.put", "A reference value was written.", &[id("set"), id("key")]),
+    event("abide.value.set_changed", "It was said who else may read a set of reference values.", &[id("set"), boolean("read_anyone")]),
     event("abide.webhook.created", "A webhook was created.", &[id("webhook"), texts("types")]),
     event("abide.webhook.deleted", "A webhook was deleted.", &[id("webhook"), texts("types")]),
     event("abide.webhook.replayed", "Dead letters of a webhook are sent again.", &[id("webhook"), texts("types")]),

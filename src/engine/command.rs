@@ -13,7 +13,7 @@ use super::workflow::Definition;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role,
     ScheduleId, SessionId, Span, Token, TokenKind, TransferId, TxId, UserPattern, Username,
-    WebhookId, WorkflowName,
+    ValueName, WebhookId, WorkflowName,
 };
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
@@ -295,6 +295,11 @@ pub enum Command {
         /// Which.
         id: TransferId,
     },
+    /// Posts the opposites of transfers, all or none.
+    ReverseTransfers {
+        /// They, in the order in which they are undone.
+        ids: Vec<TransferId>,
+    },
     /// Reserves an amount.
     PlaceHold {
         /// Its id; `None`: one is made.
@@ -475,6 +480,13 @@ pub enum Command {
         /// At which revision of it.
         if_match: Option<IfMatch>,
     },
+    /// Says who else may read a set of reference values.
+    ChangeValueSet {
+        /// Which.
+        set: ValueName,
+        /// Whether anybody may, without a login too.
+        read_anyone: bool,
+    },
     /// Forgets a reference value.
     DeleteValue {
         /// Which.
@@ -522,6 +534,7 @@ impl Command {
             Self::CloseAccount { .. } => "close-account",
             Self::PostTransfers { .. } => "post-transfers",
             Self::ReverseTransfer { .. } => "reverse-transfer",
+            Self::ReverseTransfers { .. } => "reverse-transfers",
             Self::PlaceHold { .. } => "place-hold",
             Self::CaptureHold { .. } => "capture-hold",
             Self::VoidHold { .. } => "void-hold",
@@ -551,6 +564,7 @@ impl Command {
             Self::Publish { .. } => "publish-workflow",
             Self::Retire { .. } => "retire-workflow",
             Self::PutValue { .. } => "put-value",
+            Self::ChangeValueSet { .. } => "change-value-set",
             Self::DeleteValue { .. } => "delete-value",
             Self::NoteDenial { .. } => "note-denial",
         }

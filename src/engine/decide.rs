@@ -260,6 +260,7 @@ fn run(
         | Command::CloseAccount { .. }
         | Command::PostTransfers { .. }
         | Command::ReverseTransfer { .. }
+        | Command::ReverseTransfers { .. }
         | Command::PlaceHold { .. }
         | Command::CaptureHold { .. }
         | Command::VoidHold { .. } => ledger::commands::run(draft, &acting, command),
@@ -301,6 +302,9 @@ fn run(
         Command::Retire { name } => tx::retire(draft, &acting, name),
         Command::PutValue { id, value, if_match } => {
             tx::put_value(draft, &acting, id, value, if_match.as_ref())
+        }
+        Command::ChangeValueSet { set, read_anyone } => {
+            tx::change_value_set(draft, &acting, set, *read_anyone)
         }
         Command::DeleteValue { id } => tx::delete_value(draft, &acting, id),
         Command::NoteDenial { what } => {

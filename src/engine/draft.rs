@@ -21,7 +21,7 @@ use super::workflow::Definition;
 use super::{Event, Refusal, Rules};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
-    TransferId, TxId, UserId, Username, WebhookId, WorkflowName,
+    TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
 
 /// Most commits that a transaction's record names: a row for each commit would cost more than they
@@ -403,6 +403,8 @@ impl<'a> Draft<'a> {
         job(id: JobId) Job, Job -> Box<Job>;
         /// A reference value, as JSON text.
         value(id: ValueKey) Value, Data -> Arc<str>;
+        /// Who else may read a set of reference values.
+        value_set(set: ValueName) ValueSet, Data -> Arc<str>;
     }
 
     /// Sessions that an API key opened, after one.

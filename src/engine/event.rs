@@ -11,7 +11,8 @@ use super::told::{Told, told};
 use super::tx::{Published, TxEvent};
 use super::{RoleChanges, UserChange, UserRef};
 use crate::types::{
-    AccountId, ProfileName, SessionId, Span, Time, TokenHash, TxId, UserId, Username, WorkflowName,
+    AccountId, ProfileName, SessionId, Span, Time, TokenHash, TxId, UserId, Username, ValueName,
+    WorkflowName,
 };
 
 /// Why a session ended.
@@ -286,6 +287,13 @@ pub enum Event {
         /// The value, as JSON text.
         json: Arc<str>,
     },
+    /// It was said who else may read a set of reference values.
+    ValueSetChanged {
+        /// Which.
+        set: ValueName,
+        /// Whether anybody may.
+        read_anyone: bool,
+    },
     /// A reference value was forgotten.
     ValueDeleted {
         /// Which.
@@ -397,6 +405,7 @@ impl Event {
             Self::WorkflowPublished { .. } => "abide.workflow.published",
             Self::WorkflowRetired { .. } => "abide.workflow.retired",
             Self::ValuePut { .. } => "abide.value.put",
+            Self::ValueSetChanged { .. } => "abide.value.set_changed",
             Self::ValueDeleted { .. } => "abide.value.deleted",
             Self::Denied { .. } => "abide.denied",
             Self::AssetPut { .. } => "abide.asset.put",
@@ -516,6 +525,9 @@ impl Event {
                 "workflow": published.name, "version": published.version,
             }),
             Self::WorkflowRetired { name } => told!({ "workflow": name }),
+            Self::ValueSetChanged { set, read_anyone } => {
+                told!({ "set": set, "read_anyone": read_anyone })
+            }
             Self::ValuePut { id, .. } | Self::ValueDeleted { id } => {
                 told!({ "set": id.set, "key": id.key })
             }

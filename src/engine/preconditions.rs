@@ -82,6 +82,8 @@ fn current(
         | Command::CreateKey { .. }
         | Command::OpenAccount { .. }
         | Command::PostTransfers { .. }
+        | Command::ReverseTransfers { .. }
+        | Command::ChangeValueSet { .. }
         | Command::PlaceHold { .. }
         | Command::Start(_)
         | Command::Deliver { .. }

@@ -159,6 +159,8 @@ pub enum Fact {
     Definition(WorkflowName, u32),
     /// A reference value.
     Value(ValueKey),
+    /// Who else may read a set of reference values; there is one for a set that anybody may read.
+    ValueSet(ValueName),
     /// The next transactions of all after one, oldest first: a look into a list.
     Txs(TxId),
     /// A [`Schedule`].

@@ -17,11 +17,11 @@ use super::schemas::{limit, text};
 use crate::engine::{Account, Command, Entry, Outcome, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Revision, Time, TransferId, TxId, Username};
 
-/// Who else may read a balance.
-#[derive(Clone, Copy, Deserialize, Serialize, JsonSchema)]
+/// Who else may read something.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reader {
-    /// The bearer of any session.
+    /// Of a balance the bearer of any session, of reference values everybody.
     Anyone,
 }
 

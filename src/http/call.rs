@@ -287,6 +287,8 @@ const fn is_told(command: &Command) -> bool {
         | Command::CloseAccount { .. }
         | Command::PostTransfers { .. }
         | Command::ReverseTransfer { .. }
+        | Command::ReverseTransfers { .. }
+        | Command::ChangeValueSet { .. }
         | Command::PlaceHold { .. }
         | Command::CaptureHold { .. }
         | Command::VoidHold { .. } => false,

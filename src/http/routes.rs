@@ -122,8 +122,9 @@ pub(super) static ROUTES: &[Route] = routes! {
     GET    "/schemas/workflow.json"                Anyone         now   workflows::language       LANGUAGE;
     DELETE "/v1/workflows/{name}"                  Publisher      later workflows::retire         RETIRE;
     PUT    "/v1/values/{set}/{key}"                PublisherOrService later values::put           PUT;
-    GET    "/v1/values/{set}"                      PublisherOrService read values::list            LIST;
-    GET    "/v1/values/{set}/{key}"                PublisherOrService now values::get             GET;
+    PUT    "/v1/values/{set}"                      PublisherOrService later values::change_set    CHANGE_SET;
+    GET    "/v1/values/{set}"                      Caller         read  values::list              LIST;
+    GET    "/v1/values/{set}/{key}"                Caller         now   values::get               GET;
     DELETE "/v1/values/{set}/{key}"                PublisherOrService later values::delete        DELETE;
 
     POST   "/v1/workflows/{name}/transactions"     Actor          act   transactions::start       START;
@@ -180,6 +181,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST   "/v1/transfers"                         AdminOrService later transfers::post           POST;
     GET    "/v1/transfers/{id}"                    Actor          now   transfers::show           SHOW;
     POST   "/v1/transfers/{id}/reverse"            AdminOrService later transfers::reverse        REVERSE;
+    POST   "/v1/transfers/reverse"                 AdminOrService later transfers::reverse_all    REVERSE_ALL;
     POST   "/v1/holds"                             AdminOrService later holds::place              PLACE;
     GET    "/v1/holds/{id}"                        Actor          now   holds::show               SHOW;
     POST   "/v1/holds/{id}/capture"                AdminOrService later holds::capture            CAPTURE;
@@ -202,7 +204,7 @@ mod tests {
     use crate::http::input::Media;
     use crate::http::route::Condition;
     use crate::http::trie::PARAMETERS_MAX;
-    use crate::types::{JobId, SessionId, TxId, Username, WorkflowName};
+    use crate::types::{JobId, SessionId, TransferId, TxId, Username, WorkflowName};
 
     /// A name that stands in paths where a word of the API may stand too could be made and then not
     /// be reached: the words are reserved, or are no names.
@@ -227,6 +229,7 @@ mod tests {
             let is_safe = match (before.as_str(), part) {
                 ("/v1/users", "{username}") => Username::RESERVED.contains(&word),
                 ("/v1/workflows", "{name}") => WorkflowName::RESERVED.contains(&word),
+                ("/v1/transfers", "{id}") => TransferId::RESERVED.contains(&word),
                 ("/v1/sessions", "{id}") => word.parse::<SessionId>().is_err(),
                 ("/v1/transactions", "{id}") => word.parse::<TxId>().is_err(),
                 ("/v1/transactions/bulk", "{id}") => word.parse::<JobId>().is_err(),

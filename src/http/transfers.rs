@@ -245,6 +245,44 @@ pub(super) const REVERSE: Doc = Doc {
     ..Doc::PLAIN
 };
 
+/// Transfers to undo, all or none.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reversal {
+    /// The ids of 1 to 100 transfers, undone in this order in one commit.
+    #[schemars(length(min = 1, max = 100))]
+    transfers: Vec<TransferId>,
+}
+
+pub(super) const REVERSE_ALL: Doc = Doc {
+    id: "reverseTransfers",
+    tag: "transfers",
+    summary: "Posts the opposites of several transfers, all or none",
+    text: "They are undone in the order in which they are named: the last first, where one gave \
+           what another took. If one cannot be undone, none is. Under an Idempotency-Key a \
+           repetition is answered as the first one was; without one it is refused with \
+           `already-reversed`.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<Reversal>)],
+        example: r#"{"transfers":["rent-2026-11","deposit-2026-11"]}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        201,
+        "The opposite transfers, in this order.",
+        SchemaGenerator::subschema_for::<All<'_>>,
+        "",
+    )],
+    problems: REVERSE.problems,
+    ..Doc::PLAIN
+};
+
+pub(super) async fn reverse_all(call: Call) -> Result<Reply, Problem> {
+    let Reversal { transfers: ids } = call.json()?;
+    let command = Command::ReverseTransfers { ids };
+    Ok(call.execute(command, |outcome, _| written(outcome, true)).await)
+}
+
 pub(super) async fn reverse(call: Call) -> Result<Reply, Problem> {
     let id = named(&call)?;
     Ok(call.execute(Command::ReverseTransfer { id }, |outcome, _| written(outcome, false)).await)

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::accounts::Reader;
 use super::call::{Call, unexpected};
 use super::input::Media;
 use super::lists;
@@ -33,6 +34,8 @@ struct Shown {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ReferenceValues")]
 pub(super) struct Page {
+    /// Who else may read the set.
+    read: &'static [Reader],
     /// By key.
     items: Vec<Shown>,
     /// The `cursor` of the next page; `null`: nothing is left.
@@ -83,6 +86,8 @@ pub(super) const GET: Doc = Doc {
     id: "getValue",
     tag: "values",
     summary: "A reference value",
+    text: "For publishers, auditors and services; in a set with `read: [\"anyone\"]` for \
+           everybody.",
     condition: Condition::IfNoneMatch,
     answers: &[VALUE, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound],
@@ -101,6 +106,8 @@ pub(super) const LIST: Doc = Doc {
     id: "listValues",
     tag: "values",
     summary: "A set of reference values, by key",
+    text: "For publishers, auditors and services; a set with `read: [\"anyone\"]` is for \
+           everybody.",
     query: &[users::LIST.query[0], lists::CURSOR],
     answers: &[AnswerDoc::json(
         200,
@@ -125,7 +132,53 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
         |(key, _)| key.clone(),
         |(key, json)| Shown { key: key.to_string(), value: JsonText(Arc::clone(json)) },
     );
-    Reply::json(&Page { items, next_cursor })
+    let read = readers(call.api.app.anyone_reads_values(&set)?);
+    Reply::json(&Page { read, items, next_cursor })
+}
+
+/// Who else may read a set of reference values.
+#[derive(Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ValueSet")]
+pub(super) struct SetBody {
+    /// `anyone`: everybody, without a login too. Empty: publishers, auditors and services alone.
+    #[schemars(length(max = 1))]
+    read: Vec<Reader>,
+}
+
+const fn readers(read_anyone: bool) -> &'static [Reader] {
+    if read_anyone { &[Reader::Anyone] } else { &[] }
+}
+
+pub(super) const CHANGE_SET: Doc = Doc {
+    id: "putValueSet",
+    tag: "values",
+    summary: "Says who else may read a set of reference values",
+    text: "Its values stay as they are; it may be said before there is any.",
+    idempotency: true,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<SetBody>)],
+        example: r#"{"read":["anyone"]}"#,
+    }),
+    answers: &[AnswerDoc::json(
+        200,
+        "Who else may read it now.",
+        SchemaGenerator::subschema_for::<SetBody>,
+        r#"{"read":["anyone"]}"#,
+    )],
+    problems: &[Code::InvalidInput],
+    ..Doc::PLAIN
+};
+
+pub(super) async fn change_set(call: Call) -> Result<Reply, Problem> {
+    let set = call.parameters.at(0).parse::<ValueName>().map_err(|_| {
+        let message = "a set is 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -";
+        Problem::field("/set", "invalid-value", message)
+    })?;
+    let SetBody { read } = call.json()?;
+    let read_anyone = !read.is_empty();
+    let write = move |_: &Outcome, _| Reply::json(&SetBody { read: readers(read_anyone).to_vec() });
+    Ok(call.execute(Command::ChangeValueSet { set, read_anyone }, write).await)
 }
 
 pub(super) const DELETE: Doc = Doc {

@@ -124,6 +124,8 @@ pub enum Key {
     Definition(WorkflowName, u32, u8),
     /// [`Fact::Value`].
     Value(ValueKey),
+    /// [`Fact::ValueSet`].
+    ValueSet(ValueName),
     /// [`Fact::Job`].
     Job(JobId),
     /// [`Fact::Schedule`].
@@ -188,6 +190,7 @@ mod tag {
     pub(super) const WORKFLOW_COUNT: u8 = 0x91;
     pub(super) const DEFINITION: u8 = 0x92;
     pub(super) const VALUE: u8 = 0x93;
+    pub(super) const VALUE_SET: u8 = 0x94;
     pub(super) const JOB: u8 = 0xb0;
     pub(super) const SCHEDULE: u8 = 0xb1;
     pub(super) const SCHEDULE_COUNT: u8 = 0xb2;
@@ -352,6 +355,7 @@ impl Key {
             Fact::WorkflowCount => Self::WorkflowCount,
             Fact::Definition(name, version) => Self::Definition(name.clone(), *version, part),
             Fact::Value(id) => Self::Value(id.clone()),
+            Fact::ValueSet(set) => Self::ValueSet(set.clone()),
             // Behind the last part of it.
             Fact::Txs(after) => Self::Tx(*after, u8::MAX),
             Fact::Job(id) => Self::Job(*id),
@@ -465,6 +469,7 @@ impl Key {
                 put_named(out, tag::DEFINITION, name, &version.to_be_bytes());
                 out.push(*part);
             }
+            Self::ValueSet(set) => put_text(out, tag::VALUE_SET, set.as_str()),
             Self::Value(id) => {
                 out.push(tag::VALUE);
                 put_closed(out, id.set.as_str());
@@ -559,6 +564,7 @@ impl Key {
                 let name = rest.closed()?;
                 Self::Definition(name, u32::from_be_bytes(rest.array()?), rest.byte()?)
             }
+            tag::VALUE_SET => Self::ValueSet(rest.text()?),
             tag::VALUE => {
                 let set = rest.closed()?;
                 Self::Value(ValueKey { set, key: rest.text()? })

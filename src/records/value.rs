@@ -481,7 +481,9 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             let language = if in_earlier_words { workflow::read_v1 } else { workflow::read };
             Record::Definition(Arc::new(definition.thaw(fact, name, *version, language)?))
         }
-        Fact::Value(_) => Record::Data(v1::<String>(fact, bytes, SMALL)?.into()),
+        Fact::Value(_) | Fact::ValueSet(_) => {
+            Record::Data(v1::<String>(fact, bytes, SMALL)?.into())
+        }
         Fact::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),
     })
 }

@@ -192,6 +192,15 @@ impl TransferId {
     pub fn made(bits: u128) -> Self {
         Self(super::id::spelled("tr_", bits).into())
     }
+
+    /// Ids that no new transfer gets: they stand where a transfer's id does in paths of the API.
+    pub const RESERVED: &[&str] = &["reverse"];
+
+    /// Whether no new transfer gets the id. A transfer that has it from an older build keeps it.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        Self::RESERVED.contains(&self.as_str())
+    }
 }
 
 impl Username {

@@ -117,6 +117,7 @@ const ROWS: &[Row] = &[
     ("POST", "/v1/transfers", KEEPER),
     ("GET", "/v1/transfers/{id}", OWNED),
     ("POST", "/v1/transfers/{id}/reverse", KEEPER),
+    ("POST", "/v1/transfers/reverse", KEEPER),
     ("POST", "/v1/holds", KEEPER),
     ("GET", "/v1/holds/{id}", OWNED),
     ("POST", "/v1/holds/{id}/capture", KEEPER),
@@ -130,6 +131,8 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/workflows/{name}/diagram", KNOWN),
     ("DELETE", "/v1/workflows/{name}", ADMIN),
     ("PUT", "/v1/values/{set}/{key}", KEEPER),
+    ("PUT", "/v1/values/{set}", KEEPER),
+    // A set that nobody has opened to everybody.
     ("GET", "/v1/values/{set}", KEEPER),
     ("GET", "/v1/values/{set}/{key}", KEEPER),
     ("DELETE", "/v1/values/{set}/{key}", KEEPER),
@@ -370,6 +373,8 @@ fn request(
             json(json!({"from": format!("world{n}"), "to": account, "amount": "0.01"}))
         }
         ("POST", "/v1/holds") => json(json!({"from": account, "amount": "0.01"})),
+        ("POST", "/v1/transfers/reverse") => json(json!({"transfers": [account]})),
+        ("PUT", "/v1/values/{set}") => json(json!({"read": []})),
         ("POST", "/v1/holds/{id}/capture") => json(json!({"to": empty})),
         ("POST", "/v1/dev/clock") => json(json!({"advance": "1ms"})),
         ("PATCH", _) => call.merge_patch(&json!({"n": n})),
@@ -510,7 +515,7 @@ async fn an_auditor_reads_and_changes_nothing() {
 }
 
 /// Changes of what has no revision: they make something new, or are about several things.
-const WITHOUT_REVISION: [(&str, &str); 18] = [
+const WITHOUT_REVISION: [(&str, &str); 20] = [
     ("POST", "/v1/set-password"),
     ("POST", "/v1/callbacks/{token}"),
     ("POST", "/v1/dev/clock"),
@@ -529,6 +534,8 @@ const WITHOUT_REVISION: [(&str, &str); 18] = [
     ("POST", "/v1/webhooks"),
     ("POST", "/v1/schedules"),
     ("POST", "/v1/api-keys"),
+    ("POST", "/v1/transfers/reverse"),
+    ("PUT", "/v1/values/{set}"),
 ];
 
 /// RFC 9110, 13.1.1: every changing route with a stale `If-Match` answers 412 and changes nothing; one

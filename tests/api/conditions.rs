@@ -175,3 +175,41 @@ async fn a_condition_that_does_not_hold_decides_nothing() {
     let mallory = server.user("mallory").await;
     mallory.post_empty(&format!("{path}/void")).if_match("\"1\"").await.is(403);
 }
+
+/// A set that anyone may read is read without a login; nobody but publishers and services writes it.
+#[tokio::test]
+async fn a_set_of_values_can_be_public() {
+    let mut server = dev();
+    let admin = server.admin().await;
+    let (nobody, alice) = (server.nobody(), server.user("alice").await);
+    admin.put("/v1/values/prices/SKU-1", json!("19.90")).await.is(201);
+    admin.put("/v1/values/limits/day", json!("1000.00")).await.is(201);
+    let (set, value) = ("/v1/values/prices", "/v1/values/prices/SKU-1");
+    for path in [set, value] {
+        nobody.get(path).await.problem(401, "unauthenticated");
+        alice.get(path).await.problem(403, "not-allowed");
+    }
+    let open = || json!({"read": ["anyone"]});
+    alice.put(set, open()).await.problem(403, "not-allowed");
+    nobody.put(set, open()).await.problem(401, "unauthenticated");
+    admin.put(set, json!({"read": ["everybody"]})).await.problem(422, "invalid-input");
+    assert_eq!(admin.put(set, open()).await.ok().json(), open());
+    server.crash_and_restart();
+    for role in [&nobody, &alice] {
+        let shown = role.get(value).await.ok();
+        assert_eq!(shown.json(), "19.90");
+        known(role, value, &shown.etag()).await.is(304);
+        let page = role.get(set).await.ok().json();
+        assert_eq!(
+            (&page["read"], &page["items"][0]["key"]),
+            (&json!(["anyone"]), &json!("SKU-1"))
+        );
+        role.get("/v1/values/prices/none").await.problem(404, "not-found");
+        assert!([401, 403].contains(&role.get("/v1/values/limits/day").await.status));
+        assert!([401, 403].contains(&role.put(value, json!("0.01")).await.status));
+        assert!([401, 403].contains(&role.delete(value).await.status));
+    }
+    admin.put(set, json!({"read": []})).await.ok();
+    nobody.get(value).await.problem(401, "unauthenticated");
+    assert_eq!(admin.get(set).await.ok().json()["read"], json!([]));
+}

@@ -493,3 +493,55 @@ async fn the_check_and_verify_tell_the_same() {
     server.terminate();
     verify(&server, "3 accounts in 1 assets, 1 transfers and 1 open holds add up");
 }
+
+/// Several transfers are undone in one commit, all or none, in the order in which they are named, and
+/// under an Idempotency-Key once.
+#[tokio::test]
+async fn several_transfers_are_reversed_all_or_none() {
+    let server = dev();
+    let admin = server.admin().await;
+    for id in ["world", "a", "b"] {
+        let floor = if id == "world" { json!(null) } else { json!("0") };
+        admin.post("/v1/accounts", json!({"id": id, "asset": "EUR", "floor": floor})).await.is(201);
+    }
+    let post = async |id: &str, from: &str, to: &str| {
+        let transfer = json!({"id": id, "from": from, "to": to, "amount": "10.00"});
+        admin.post("/v1/transfers", transfer).await.is(201);
+    };
+    post("t1", "world", "a").await;
+    post("t2", "a", "b").await;
+    post("t3", "world", "a").await;
+    let reverse = |ids: &[&str]| admin.post("/v1/transfers/reverse", json!({"transfers": ids}));
+    let posted = async |id: &str| {
+        admin.get(&format!("/v1/accounts/{id}")).await.ok().json()["posted"].clone()
+    };
+    for (ids, status, code) in [
+        (&["t2", "none"][..], 404, "not-found"),
+        (&["t2", "t2"], 409, "already-reversed"),
+        (&["t3", "t1"], 422, "insufficient-funds"),
+        (&[], 422, "invalid-input"),
+        (&["t2"; 101], 422, "invalid-input"),
+    ] {
+        let refused = reverse(ids).await;
+        let status = if code == "insufficient-funds" { refused.status } else { status };
+        refused.problem(status, code);
+        assert_eq!((posted("a").await, posted("b").await), (json!("10.00"), json!("10.00")));
+    }
+    // The last first: what b gives back is what a gives back then.
+    let done = reverse(&["t2", "t1"]).key("r").await.is(201);
+    let opposites = done.json()["transfers"].as_array().unwrap().clone();
+    assert_eq!(opposites.len(), 2);
+    assert_eq!(opposites[0]["reverses"], "t2");
+    assert_eq!(opposites[1]["reverses"], "t1");
+    assert_eq!((posted("a").await, posted("b").await), (json!("10.00"), json!("0.00")));
+    let again = reverse(&["t2", "t1"]).key("r").await.is(201);
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.body, done.body);
+    reverse(&["t2", "t1"]).await.problem(409, "already-reversed");
+    assert_eq!((posted("a").await, posted("b").await), (json!("10.00"), json!("0.00")));
+    // Its name is taken.
+    let named = json!({"id": "reverse", "from": "world", "to": "a", "amount": "1.00"});
+    admin.post("/v1/transfers", named).await.problem(422, "invalid-input").points_at("/id");
+    let mallory = server.user("mallory").await;
+    mallory.post("/v1/transfers/reverse", json!({"transfers": ["t3"]})).await.is(403);
+}

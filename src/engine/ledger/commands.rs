@@ -39,7 +39,11 @@ pub(in crate::engine) fn run(
             changed(draft, id, if_match.as_ref(), |draft| close_account(draft, id))
         }
         Command::PostTransfers { transfers } => posted(draft, transfers),
-        Command::ReverseTransfer { id } => reversed(draft, id),
+        Command::ReverseTransfer { id } => reversed(draft, std::slice::from_ref(id)),
+        Command::ReverseTransfers { ids } => {
+            must_be_a_few(ids.len())?;
+            reversed(draft, ids)
+        }
         Command::PlaceHold { id, from, amount, expires } => {
             let id = id.clone().unwrap_or_else(|| draft.mint_hold());
             let expires_at = expires.map(|life| life_of(draft, life)).transpose()?;
@@ -113,15 +117,15 @@ fn changed(
 }
 
 fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop> {
-    if asked.is_empty() || asked.len() > TRANSFERS_MAX {
-        let message = format!("must have 1 to {TRANSFERS_MAX} entries");
-        let error = FieldError::new("/transfers", "out-of-range", message);
-        return Err(Refusal::InvalidInput(vec![error]).into());
-    }
+    must_be_a_few(asked.len())?;
     let mut ids = Vec::with_capacity(asked.len());
     let mut created = false;
     for TransferAsk { id, from, to, amount, note } in asked {
         must_be_short("/note", note.as_deref())?;
+        if id.as_ref().is_some_and(TransferId::is_reserved) {
+            let error = FieldError::new("/id", "reserved", "is a part of the API; choose another");
+            return Err(Refusal::InvalidInput(vec![error]).into());
+        }
         let id = id.clone().unwrap_or_else(|| draft.mint_transfer());
         created |= draft.transfer(id.clone())?.is_none();
         let (from, to, note) = (from.clone(), to.clone(), note.clone());
@@ -136,13 +140,26 @@ fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop>
     Ok(Outcome::Transfers { transfers, revision, created })
 }
 
-fn reversed(draft: &mut Draft<'_>, id: &TransferId) -> Result<Outcome, Stop> {
-    let none = Refusal::NotFound("transfer");
-    let transfer = draft.transfer(id.clone())?.ok_or(none)?.clone();
-    let opposite = draft.mint_transfer();
-    let opposite = reverse(draft, &transfer, opposite)?;
+/// Posts the opposites of transfers in this order, all or none.
+fn reversed(draft: &mut Draft<'_>, ids: &[TransferId]) -> Result<Outcome, Stop> {
+    let mut transfers = Vec::with_capacity(ids.len());
+    for id in ids {
+        let none = Refusal::NotFound("transfer");
+        let transfer = draft.transfer(id.clone())?.ok_or(none)?.clone();
+        let opposite = draft.mint_transfer();
+        transfers.push(reverse(draft, &transfer, opposite)?);
+    }
     let revision = draft.moment.revision;
-    Ok(Outcome::Transfers { transfers: vec![opposite], revision, created: true })
+    Ok(Outcome::Transfers { transfers, revision, created: true })
+}
+
+/// Refuses no transfers at all, and more than fit into one commit.
+fn must_be_a_few(count: usize) -> Result<(), Refusal> {
+    if (1..=TRANSFERS_MAX).contains(&count) {
+        return Ok(());
+    }
+    let message = format!("must have 1 to {TRANSFERS_MAX} entries");
+    Err(Refusal::InvalidInput(vec![FieldError::new("/transfers", "out-of-range", message)]))
 }
 
 fn held(

@@ -43,7 +43,7 @@ pub use marker::filled;
 pub use operate::MigrateAsk;
 pub(super) use operate::{migrate, pause};
 pub use publish::{Published, VALUE_BYTES_MAX, WorkflowHead, WorkflowView};
-pub(super) use publish::{delete_value, publish, put_value, retire};
+pub(super) use publish::{change_value_set, delete_value, publish, put_value, retire};
 pub(super) use queue::claim_queued;
 pub use queue::{Candidate, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, free_step};
 pub use record::{

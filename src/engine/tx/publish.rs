@@ -9,7 +9,7 @@ use crate::engine::draft::{Draft, Stop};
 use crate::engine::state::{Fact, ValueKey};
 use crate::engine::workflow::{Definition, Effect, EffectKind};
 use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
-use crate::types::{Revision, Role, Time, WorkflowName};
+use crate::types::{Revision, Role, Time, ValueName, WorkflowName};
 
 /// Most workflows.
 const WORKFLOWS_MAX: u64 = 1000;
@@ -147,6 +147,20 @@ pub(in crate::engine) fn put_value(
         }
     };
     Ok(Outcome::Value { json, revision, created })
+}
+
+/// Says who else may read a set of reference values.
+pub(in crate::engine) fn change_value_set(
+    draft: &mut Draft<'_>,
+    acting: &Acting,
+    set: &ValueName,
+    read_anyone: bool,
+) -> Result<Outcome, Stop> {
+    must_write_values(&acting.actor)?;
+    if draft.value_set(set.clone())?.is_some() != read_anyone {
+        draft.emit(Event::ValueSetChanged { set: set.clone(), read_anyone })?;
+    }
+    Ok(Outcome::Done)
 }
 
 /// Forgets a reference value.
