@@ -98,6 +98,9 @@ steps:
     text
 }
 
+/// The event that a part of a step's effects is undone.
+const PART_UNDONE: &str = "abide.step.effects_undone";
+
 /// Lets time pass until a transaction has ended.
 async fn ended(house: &House, id: TxId) -> Arc<Tx> {
     for _ in 0..100 {
@@ -148,6 +151,7 @@ async fn deadline_undoes_much_in_parts() {
     house.advance(Span::from_hours(1)).await;
     assert_eq!(ended(&house, id).await.status, Status::Expired);
     assert_eq!(posted(&house, "shop"), 0);
+    assert!(house.count(PART_UNDONE) > 1);
     house.app.close().await;
 }
 
@@ -177,6 +181,7 @@ async fn whatever_has_it_begin_much_is_undone_in_parts() {
         }
         assert_eq!(ended(&house, id).await.status, Status::Cancelled, "{trigger}");
         assert_eq!(posted(&house, "shop"), 0, "{trigger}");
+        assert!(house.count(PART_UNDONE) > 1, "{trigger}");
         house.app.close().await;
     }
 }
@@ -196,6 +201,7 @@ async fn several_that_undo_much_take_turns() {
         assert_eq!(ended(&house, id).await.status, Status::Cancelled);
     }
     assert_eq!(posted(&house, "shop"), 0);
+    assert!(house.count(PART_UNDONE) > 3);
     house.app.close().await;
 }
 
@@ -219,6 +225,7 @@ async fn undoing_as_much_as_there_may_be_is_linear() {
         parts += 1;
         assert!(parts <= 40, "it takes too many parts");
     }
+    assert!(parts >= 20, "{parts} parts are too few: each keeps the executor too long");
     assert_eq!((shown(&house, id).status, posted(&house, "shop")), (Status::Cancelled, 0));
     house.app.close().await;
 }
