@@ -123,6 +123,7 @@ async fn codes_that_fail_count_for_what_they_are_bound_to() {
     let house = house().await;
     let mut failed = 0;
     let refused = loop {
+        assert!(failed < 100, "nobody waits");
         let seat = house.join(&format!("mule{failed}")).await;
         let mule = house.actor(&seat.token).await.unwrap();
         let tx = start(&house, &mule, "victim").await;
@@ -153,6 +154,7 @@ async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
         let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
         let visitor = house.actor(&seat.token).await.unwrap();
         loop {
+            assert!(failed < 100, "nobody waits");
             let tx = start(&house, &visitor, &format!("payee {payee} {failed}")).await;
             let code = right(&house, tx);
             let wrong = if code == "0000" { "0001" } else { "0000" };
