@@ -297,3 +297,33 @@ async fn calls_that_hash_are_limited_by_address() {
     }
     panic!("200 calls in a row and no limit");
 }
+
+/// Anonymous sessions are counted apart from logins, and passwords in sessions that are open by user:
+/// whoever tries to log in from an address takes neither from others there. A 429 says what it counts.
+#[tokio::test]
+async fn rates_are_apart_and_a_refusal_says_what_is_counted() {
+    let config = "rate_login = \"2/1h\"\nrate_anonymous = \"3/1h\"\nanonymous_open = true\n";
+    let server = Options::production().config(config).start();
+    let admin = server.admin().await;
+    let login = json!({"username": "admin", "password": "a wrong password"});
+    server.nobody().post("/v1/sessions", login.clone()).await.problem(401, "invalid-credentials");
+    let counted = |answer: crate::client::Answer, what: &str| {
+        let answer = answer.problem(429, "rate-limited");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(what), "{detail}");
+        assert!(!answer.header("retry-after").is_empty());
+    };
+    counted(server.nobody().post("/v1/sessions", login).await, "logins");
+    for _ in 0..3 {
+        server.anonymous().await;
+    }
+    let answer = server.nobody().post("/v1/sessions", json!({})).await;
+    counted(answer, "anonymous sessions opened from this address");
+    let password = json!({"password": crate::server::ADMIN_PASSWORD});
+    let path = "/v1/sessions/current/elevate";
+    let token = admin.post(path, password.clone()).await.ok().json()["token"].clone();
+    let admin = server.bearer(token.as_str().unwrap());
+    let wrong = json!({"password": "a wrong password"});
+    admin.post(path, wrong).await.problem(401, "invalid-credentials");
+    counted(admin.post(path, password).await, "passwords proved in sessions of this user");
+}
