@@ -63,6 +63,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
         Event::LoginFailed { counters, .. } | Event::CodeFailed { counters } => {
             attempts::count(draft, counters)
         }
+        Event::FailuresMoved { from, to } => attempts::move_failures(draft, from, to),
         Event::FailuresForgotten { counters } => attempts::forget(draft, counters),
         Event::SessionFactsWritten { session, json } => {
             change_session(draft, *session, |session| session.facts = json.clone())

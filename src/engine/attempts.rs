@@ -169,6 +169,25 @@ pub(super) fn count(draft: &mut Draft<'_>, counters: &[Counter]) -> Result<(), S
     Ok(())
 }
 
+/// Adds the failures of one counter to those of another.
+pub(super) fn move_failures(
+    draft: &mut Draft<'_>,
+    from: &Counter,
+    to: &Counter,
+) -> Result<(), Stop> {
+    let now = draft.moment.now;
+    let Some(moved) = draft.attempts(from.digest)?.copied() else { return Ok(()) };
+    let before = draft.attempts(to.digest)?.copied();
+    let level = before.map_or(Span::ZERO, |attempts| attempts.level_at(now)).ms();
+    // The level is how long it takes from the last failure on.
+    let last_at = before.map_or(moved.last_at, |attempts| attempts.last_at.max(moved.last_at));
+    let left = level.saturating_add(moved.level_at(now).ms());
+    let level = Span::from_ms(left.saturating_add(now.since(last_at).ms()));
+    draft.delete(Fact::Attempts(from.digest));
+    draft.put(Fact::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
+    Ok(())
+}
+
 /// Forgets failures after a success.
 pub(super) fn forget(draft: &mut Draft<'_>, counters: &[Counter]) -> Result<(), Stop> {
     let now = draft.moment.now;

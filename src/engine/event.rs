@@ -153,6 +153,13 @@ pub enum Event {
         /// The counters that count it.
         counters: Vec<Counter>,
     },
+    /// Failures of an anonymous session are those of the user that it became.
+    FailuresMoved {
+        /// The session's counter.
+        from: Counter,
+        /// The user's.
+        to: Counter,
+    },
     /// A success after failures, which no longer count.
     FailuresForgotten {
         /// The counters that forget them.
@@ -383,6 +390,7 @@ impl Event {
             Self::SessionFactsWritten { .. } => "abide.session.facts_written",
             Self::LoginFailed { .. } => "abide.login.failed",
             Self::CodeFailed { .. } => "abide.code.failed",
+            Self::FailuresMoved { .. } => "abide.code.failures_moved",
             Self::FailuresForgotten { .. } => "abide.login.failures_forgotten",
             Self::UserCreated { .. } => "abide.user.created",
             Self::UserChanged { .. } => "abide.user.changed",
@@ -427,7 +435,9 @@ impl Event {
             Self::Tx { event, .. } => event.is_told(),
             Self::Told { kind, .. } => *kind != super::tasks::NOTED,
             // The transaction tells of a code.
-            Self::RoleChangesNoted { .. } | Self::CodeFailed { .. } => false,
+            Self::RoleChangesNoted { .. }
+            | Self::CodeFailed { .. }
+            | Self::FailuresMoved { .. } => false,
             _ => true,
         }
     }
@@ -499,6 +509,7 @@ impl Event {
                 told!({ "user": link.user, "expires_at": link.expires_at })
             }
             Self::CodeFailed { .. }
+            | Self::FailuresMoved { .. }
             | Self::FailuresForgotten { .. }
             | Self::LinkEnded { .. }
             | Self::Told { .. } => told!({}),

@@ -56,6 +56,7 @@ pub(super) fn login(
         idle: times.idle,
         expires_at: draft.moment.now.plus(times.absolute),
     })?;
+    super::tx::move_wrong_codes(draft, id, user.id)?;
     super::tx::adopt(draft, id, &user.names(), crate::types::TxId::new(0))?;
     with_token(draft, id, user.roles, evidence, true)
 }

@@ -178,6 +178,26 @@ async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
     house.app.close().await;
 }
 
+/// A login is no way for an anonymous session to begin anew.
+#[tokio::test]
+async fn codes_that_fail_move_to_the_user_that_an_anonymous_session_becomes() {
+    let house = house().await;
+    house.register("alice").await;
+    let open = Command::OpenAnonymous { profile: None };
+    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let visitor = house.actor(&seat.token).await.unwrap();
+    for payee in 0..4 {
+        let tx = start(&house, &visitor, &format!("payee {payee}")).await;
+        assert_eq!(code_of(give(&house, &visitor, tx, false).await), "wrong-code");
+    }
+    let seat = house.login_as(&visitor, "alice", PASSWORD).await.ok().unwrap();
+    let alice = house.actor(&seat.token).await.unwrap();
+    let tx = start(&house, &alice, "payee 9").await;
+    assert_eq!(code_of(give(&house, &alice, tx, false).await), "wrong-code");
+    assert_eq!(waits(give(&house, &alice, tx, true).await), (Counted::Codes, 1));
+    house.app.close().await;
+}
+
 async fn try_login(house: &House, who: &str, with: &str, from: &str) -> Result<(), Refusal> {
     let command = Command::Login { username: name(who), password: password(with), profile: None };
     let client = Client { address: Some(from.into()), ..Client::default() };

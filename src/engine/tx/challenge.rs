@@ -13,9 +13,9 @@ use super::event::TxEvent;
 use super::record::{Ask, Challenge, ChallengeState, Owner, Tx, Who, WhoId};
 use super::walk::Walk;
 use crate::engine::attempts::{has_failures, must_not_wait};
-use crate::engine::draft::Stop;
+use crate::engine::draft::{Draft, Stop};
 use crate::engine::{Actor, Counted, Counter, Event, Refusal};
-use crate::types::{Span, StepName, Time, TxId};
+use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 
 /// The key that codes are derived with. `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -71,10 +71,6 @@ pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
 pub(super) fn counters(walk: &Walk<'_, '_>, challenge: &Challenge) -> Result<Vec<Counter>, Stop> {
     let tx = walk.tx()?;
     let key = &walk.draft.rules.challenge_key;
-    let counter = |counted, parts: &[&[u8]]| {
-        let digest = *hasher(key, b"abide wrong codes 1", parts).finalize().as_bytes();
-        Counter { digest, counted }
-    };
     let mut counters = Vec::with_capacity(3);
     let by = match &walk.asker.actor {
         Actor::Session(_) => Who::of(&walk.asker.actor).id,
@@ -86,21 +82,42 @@ pub(super) fn counters(walk: &Walk<'_, '_>, challenge: &Challenge) -> Result<Vec
     };
     match by {
         WhoId::User(id) => {
-            counters.push(counter(Counted::Codes, &[b"user", &id.bits().to_be_bytes()]));
+            counters.push(counter(key, Counted::Codes, &[b"user", &id.bits().to_be_bytes()]));
         }
         WhoId::Session(id) => {
-            counters.push(counter(Counted::Codes, &[b"session", &id.bits().to_be_bytes()]));
+            counters.push(counter(key, Counted::Codes, &[b"session", &id.bits().to_be_bytes()]));
             let from = walk.draft.origin;
-            counters.extend(from.map(|from| counter(Counted::CodesFrom, &[b"from", &from])));
+            counters.extend(from.map(|from| counter(key, Counted::CodesFrom, &[b"from", &from])));
         }
         WhoId::Key(_) | WhoId::Hook(_) | WhoId::Workflow(_) | WhoId::System => {}
     }
     if !matches!(&*challenge.binds, "" | "{}" | "null") {
         let parts: [&[u8]; 3] =
             [b"binds", tx.workflow.as_str().as_bytes(), challenge.binds.as_bytes()];
-        counters.push(counter(Counted::CodesFor, &parts));
+        counters.push(counter(key, Counted::CodesFor, &parts));
     }
     Ok(counters)
+}
+
+fn counter(key: &ChallengeKey, counted: Counted, parts: &[&[u8]]) -> Counter {
+    let digest = *hasher(key, b"abide wrong codes 1", parts).finalize().as_bytes();
+    Counter { digest, counted }
+}
+
+/// Counts the wrong codes of an anonymous session for the user that it becomes: a login is no way to
+/// begin anew.
+pub(in crate::engine) fn move_wrong_codes(
+    draft: &mut Draft<'_>,
+    session: SessionId,
+    user: UserId,
+) -> Result<(), Stop> {
+    let key = &draft.rules.challenge_key;
+    let from = counter(key, Counted::Codes, &[b"session", &session.bits().to_be_bytes()]);
+    let to = counter(key, Counted::Codes, &[b"user", &user.bits().to_be_bytes()]);
+    if draft.attempts(from.digest)?.is_some() {
+        draft.emit(Event::FailuresMoved { from, to })?;
+    }
+    Ok(())
 }
 
 /// A keyed hash of parts, each with its length, so that no two lists of parts are the same bytes.

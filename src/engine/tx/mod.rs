@@ -34,6 +34,7 @@ pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;
 pub use call::{CallResult, Order};
 pub(super) use call::{begin as begin_call, call_back, end as end_call};
+pub(super) use challenge::move_wrong_codes;
 pub use challenge::{ChallengeKey, code, open_codes};
 pub use checked::CheckedInput;
 pub use event::TxEvent;
