@@ -17,6 +17,7 @@ use super::job::{Done, End, Job, Work};
 use super::passwords::Passwords;
 use super::queue::Queue;
 use super::read_pool::ReadPool;
+use super::tx_list::ReadersCache;
 use super::waiters::Waiters;
 use super::work_queue::Places;
 use super::{
@@ -55,6 +56,7 @@ pub struct App {
     pub(super) reads: ReadPool,
     pub(super) memory: MemoryBudget,
     pub(super) places: Places,
+    pub(super) readers: ReadersCache,
     pub(super) hooks: Vec<Hook>,
     pub(super) secret_names: Option<BTreeSet<String>>,
     pub(super) feed: Arc<Feed>,
@@ -132,6 +134,7 @@ impl App {
             reads,
             memory,
             places: Places::default(),
+            readers: ReadersCache::default(),
             hooks,
             secret_names,
             feed,

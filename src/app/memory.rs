@@ -43,15 +43,15 @@ macro_rules! shares {
 // Name: hundredths of the budget, and the least in MiB with which the part still works.
 shares! {
     /// sled's cache of index pages.
-    index_cache_bytes: 16, 8;
+    index_cache_bytes: 14, 8;
     /// Memtables: durable commits that the index does not have yet.
     memtable_bytes: 18, 24;
     /// Commits on their way to the disk.
     staged_bytes: 3, 12;
     /// The executor's decoded records.
-    record_cache_bytes: 14, 8;
+    record_cache_bytes: 13, 8;
     /// Compiled versions of workflows.
-    definition_cache_bytes: 5, 16;
+    definition_cache_bytes: 8, 16;
     /// What tokens open, decoded, and users.
     token_cache_bytes: 6, 4;
     /// Commands that wait for the executor.

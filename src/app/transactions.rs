@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::app::App;
+use super::read_budget::ReadBudget;
 use crate::engine::workflow::Definition;
 use crate::engine::{
     Actor, Command, Fact, Outcome, Published, Record, Refusal, TxView, ValueKey, WorkflowView,
@@ -106,14 +107,22 @@ impl App {
         }
         let page = self.store.scan(View::Committed, &range, Order::Ascending, limit);
         let page = self.guard(page.map_err(ReadError::from))?;
-        let mut views = Vec::new();
+        let mut views: Vec<WorkflowView> = Vec::new();
+        // One that is not in memory is compiled.
+        let (mut budget, mut more) = (ReadBudget::of_page(), page.next.is_some());
         for row in &page.rows {
+            if budget.is_spent() {
+                more = true;
+                break;
+            }
             if let Some(Key::Workflow(name)) = Key::decode(&row.key) {
-                views.push(self.workflow(&name, None)?);
+                let view = self.workflow(&name, None)?;
+                budget.spend(view.published.source.len());
+                views.push(view);
             }
         }
         let last = views.last().map(|view| view.published.name.clone());
-        Ok((views, last.filter(|_| page.next.is_some())))
+        Ok((views, last.filter(|_| more)))
     }
 
     /// A reference value as JSON text, and its revision.

@@ -5,27 +5,51 @@
 //! filter on somebody whose transactions the actor could not see reads only what is the actor's
 //! own, and a cursor names no transaction.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ahash::RandomState;
 
 use super::app::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use super::{PageAsk, PageOf};
 use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, Fact, Holder, Mark, Owner, OwnerId, Record, Refusal, Status, Tx, TxView, may_see,
-    may_submit, reference_fact, sees_workflow,
+    Actor, Fact, Holder, Mark, Owner, OwnerId, Record, Refusal, Status, Tx, TxView,
+    WorkflowReaders, may_see, may_submit, reference_fact,
 };
-use crate::records::{DecodeError, Key, ReadError, join, read_parts, value};
+use crate::records::{DecodeError, Key, ReadError, join, json_bytes, read_parts, value};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Versioned, View};
 use crate::types::{Role, StepName, TxId, Username, WorkflowName};
 
 /// Rows of records that are read at once: each may have some 60 KiB.
 const RECORDS_AT_ONCE: usize = 32;
 
+/// So many times the bytes of a page may its transactions take decoded.
+const DECODED_TIMES: usize = 8;
+
+/// A record of more bytes is decoded on the threads for reads.
+const SMALL_BYTES: usize = 8 * 1024;
+
 /// Rounds of the permutation that hides ids in cursors: with four, nobody who does not know the
 /// key tells it from a random one (Luby and Rackoff, 1988).
 const ROUNDS: u8 = 4;
+
+/// Workflows whose readers are kept, at some hundred bytes each: more than there may be.
+const READERS_KEPT: usize = 2000;
+
+/// Who sees all transactions of which workflow, by the version of which that is so. Definitions are
+/// large, and a list would have to read all of them.
+#[derive(Default)]
+pub(super) struct ReadersCache(Mutex<HashMap<WorkflowName, KeptReaders, RandomState>>);
+
+type KeptReaders = (u32, Arc<WorkflowReaders>);
+
+impl ReadersCache {
+    fn lock(&self) -> MutexGuard<'_, HashMap<WorkflowName, KeptReaders, RandomState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Which transactions are asked for; what is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +109,8 @@ impl App {
                 if let Some(view) = self.view_if(actor, id, &read, |tx, definition| {
                     fits(tx, definition, filter, actor)
                 })? {
-                    bytes += read.value.len();
+                    // Small values take many times as much decoded.
+                    bytes += read.value.len().max(json_bytes(&view.tx.data) / DECODED_TIMES);
                     items.push(view);
                 }
             }
@@ -124,6 +149,16 @@ impl App {
     pub(super) fn tx_bytes(&self, id: TxId) -> Result<Option<Versioned>, ReadError> {
         let found = read_parts(&*self.store, View::Committed, |part| Key::Tx(id, part))?;
         Ok(found.map(|(read, _)| read))
+    }
+
+    /// Whether a transaction is so large that reading it takes a while.
+    ///
+    /// # Errors
+    /// [`Refusal::Stopping`]
+    pub fn is_large(&self, id: TxId) -> Result<bool, Refusal> {
+        let first = self.store.get(View::Committed, &Key::Tx(id, 0).encode());
+        let first = self.guard(first.map_err(ReadError::from))?;
+        Ok(first.is_some_and(|first| first.value.len() > SMALL_BYTES))
     }
 
     /// A transaction as the actor may see it; `None`: there is none, or it may not be seen.
@@ -230,17 +265,46 @@ impl App {
         if *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR) {
             return Ok(true);
         }
-        let mut after = None;
+        let mut range = KeyRange::prefix(Key::WORKFLOWS);
         loop {
-            let (views, next) = self.workflows(PAGE_ROWS_MAX, after.as_ref())?;
-            if views.iter().any(|view| sees_workflow(&view.published.definition, actor)) {
-                return Ok(true);
+            let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
+            let page = self.guard(page.map_err(ReadError::from))?;
+            for row in &page.rows {
+                let Some(Key::Workflow(name)) = Key::decode(&row.key) else { continue };
+                let head = value::decode(&Fact::Workflow(name.clone()), &row.value);
+                if let Record::Workflow(head) = self.guard(head.map_err(ReadError::from))?
+                    && self.readers_of(&name, head.latest)?.include(actor)
+                {
+                    return Ok(true);
+                }
             }
-            match next {
-                Some(next) => after = Some(next),
+            match page.next {
+                Some(next) => range = range.after(next),
                 None => return Ok(false),
             }
         }
+    }
+
+    /// Who sees all transactions of a workflow, by its latest version.
+    fn readers_of(
+        &self,
+        name: &WorkflowName,
+        latest: u32,
+    ) -> Result<Arc<WorkflowReaders>, Refusal> {
+        if let Some((version, readers)) = self.readers.lock().get(name)
+            && *version == latest
+        {
+            return Ok(Arc::clone(readers));
+        }
+        let published = self.published(name, latest)?;
+        let readers = published.map(|published| WorkflowReaders::of(&published.definition));
+        let readers = Arc::new(readers.unwrap_or_default());
+        let mut kept = self.readers.lock();
+        if kept.len() >= READERS_KEPT {
+            kept.clear();
+        }
+        kept.insert(name.clone(), (latest, Arc::clone(&readers)));
+        Ok(readers)
     }
 
     /// The next ids of all sources together, newest first, each once, and whether there are more.

@@ -77,7 +77,8 @@ pub use tx::{
     Open, Order, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
     QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status, Stuck, Submission,
     Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId, WorkflowHead,
-    WorkflowView, code as challenge_code, filled as filled_ask, free_step, hidden, may_ever_submit,
-    may_see, may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
+    WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask, free_step, hidden,
+    may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact, sees_all,
+    sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

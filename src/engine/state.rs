@@ -140,9 +140,6 @@ pub enum Fact {
     /// The next transactions after one in which an anonymous session was counted, or has claimed a
     /// step: a look into a list.
     ActedIn(SessionId, TxId),
-    /// The next transactions of a workflow in which a step waits for workers, after a time and one
-    /// of them: a look into a list. What is free first comes first.
-    Queued(WorkflowName, StepName, Time, TxId),
     /// Whether a step of a transaction was ever fixed to a user.
     Asked(Username, TxId),
     /// What has a reference.
@@ -218,7 +215,7 @@ pub enum Record {
     /// Of [`Fact::Tx`].
     Tx(Arc<Tx>),
     /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`], [`Fact::ActedIn`],
-    /// [`Fact::Queued`] and [`Fact::Txs`]: at most [`TX_PAGE`].
+    /// and [`Fact::Txs`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),
     /// Of [`Fact::Asked`].
     Asked,
@@ -615,7 +612,6 @@ impl Fact {
                 | Self::EndWith(..)
                 | Self::ActedIn(..)
                 | Self::SessionsVia(..)
-                | Self::Queued(..)
                 | Self::Txs(_)
         )
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use schemars::{JsonSchema, SchemaGenerator};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -23,6 +23,7 @@ use super::reading;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
 use super::schemas::{event_id, text};
+use super::transcode::Text;
 use super::unread::UnreadOf;
 use super::users;
 use crate::app::{
@@ -114,10 +115,10 @@ pub(super) fn cloud_event(event: &FeedEvent) -> String {
 /// A page of events.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EventPage")]
-struct ShownPage {
+struct ShownPage<'a> {
     /// `CloudEvents` 1.0, oldest first.
     #[schemars(with = "Vec<Map<String, Value>>")]
-    items: Vec<Value>,
+    items: Vec<Text<'a>>,
     /// Where to go on: `after` of the next page. A page looks at a bounded part of the log, so it
     /// may hold nothing and still move on.
     #[schemars(with = "String")]
@@ -146,7 +147,13 @@ struct ShownEvent<'a> {
     step: Option<String>,
     /// Its data.
     #[schemars(with = "Map<String, Value>")]
-    data: Value,
+    data: Text<'a>,
+}
+
+/// What of an event's data is shown beside it.
+#[derive(Deserialize)]
+struct StepOf {
+    step: Option<String>,
 }
 
 /// Who did something.
@@ -206,7 +213,7 @@ pub(super) const EVENTS: Doc = Doc {
         AnswerDoc::json(
             200,
             "A page of events, or a stream of them.",
-            SchemaGenerator::subschema_for::<ShownPage>,
+            SchemaGenerator::subschema_for::<ShownPage<'_>>,
             PAGE_EXAMPLE,
         ),
         AnswerDoc { body: Some((EVENT_STREAM, text, "")), ..AnswerDoc::empty(200, "A stream.") },
@@ -238,9 +245,9 @@ fn shown_page(
     resync: bool,
     more: bool,
 ) -> Result<Reply, Problem> {
-    let value = |event| serde_json::from_str(&cloud_event(event)).unwrap_or_default();
+    let items: Vec<String> = items.iter().map(cloud_event).collect();
     Reply::json(&ShownPage {
-        items: items.iter().map(value).collect(),
+        items: items.iter().map(|event| Text(event)).collect(),
         next_after: next_after.to_string(),
         more,
         resync,
@@ -345,7 +352,6 @@ pub(super) fn history(call: &Call) -> Result<Reply, Problem> {
 
 fn shown_event(event: &FeedEvent) -> ShownEvent<'_> {
     let FeedEvent { id, at, kind, teller, data, .. } = event;
-    let data: Value = serde_json::from_str(data).unwrap_or_default();
     ShownEvent {
         id: id.to_string(),
         time: *at,
@@ -355,8 +361,8 @@ fn shown_event(event: &FeedEvent) -> ShownEvent<'_> {
             via: teller.via.as_deref(),
         },
         kind,
-        step: data.get("step").and_then(Value::as_str).map(str::to_owned),
-        data,
+        step: serde_json::from_str::<StepOf>(data).ok().and_then(|of| of.step),
+        data: Text(data),
     }
 }
 

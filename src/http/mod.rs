@@ -58,6 +58,7 @@ mod shares;
 mod socket;
 mod tokens;
 mod transactions;
+mod transcode;
 mod transfers;
 pub mod trie;
 mod unread;

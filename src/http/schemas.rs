@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
 
 use crate::engine::Status;
 use crate::types::{
@@ -175,11 +174,7 @@ pub(super) struct JsonText(pub Arc<str>);
 
 impl Serialize for JsonText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if &*self.0 == "{}" {
-            return Map::new().serialize(serializer);
-        }
-        let value: Value = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-        value.serialize(serializer)
+        super::transcode::Text(&self.0).serialize(serializer)
     }
 }
 

@@ -526,7 +526,7 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
         |view: &TxView| tags.as_ref().is_none_or(|tags| !tags.match_weakly(&tag(view).opaque()));
     let app = &call.api.app;
     let (view, wait) = match wait {
-        None => (app.transaction(call.actor(), tx)?, None),
+        None => (app.read_transaction(call.actor(), tx).await?, None),
         Some(wait) => {
             let (view, waited) = app.transaction_when(call.actor(), tx, wait, is_news).await?;
             (view, Some(wait).filter(|_| waited))

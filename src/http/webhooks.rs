@@ -11,8 +11,9 @@ use super::lists;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::transcode::Text;
 use super::users;
-use crate::engine::{Command, DeadLetter, Fact, Outcome, Refusal, Replay, Webhook, WebhookAsk};
+use crate::engine::{Command, Fact, Outcome, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
 
 /// A subscription to make.
@@ -78,7 +79,8 @@ struct ShownLetter<'a> {
     /// Its number.
     number: u64,
     /// The event.
-    event: Value,
+    #[schemars(with = "Value")]
+    event: Text<'a>,
     /// What the last attempt met.
     error: &'a str,
     /// When it was given up.
@@ -268,7 +270,6 @@ pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
     let limit = call.query.limit()?;
     let webhook = call.api.app.webhook(id(call)?)?;
     let (letters, more) = call.api.app.dead_letters(webhook.id, limit, after.unwrap_or(0))?;
-    let shown = |letter: &'_ DeadLetter| serde_json::from_str(&letter.body).unwrap_or_default();
     let next = letters.last().filter(|_| more).map(|letter| letter.number);
     let (items, next_cursor) = lists::bounded(
         call,
@@ -277,7 +278,7 @@ pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
         |letter| letter.number,
         |letter| ShownLetter {
             number: letter.number,
-            event: shown(letter),
+            event: Text(&letter.body),
             error: &letter.error,
             at: letter.at,
             replay: webhook.replays(letter),

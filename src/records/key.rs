@@ -344,9 +344,6 @@ impl Key {
             Fact::TxsOf(who, after) => Self::Mark(Mark::TxOf(*who, *after)),
             Fact::EndWith(session, after) => Self::Mark(Mark::EndWith(*session, *after)),
             Fact::ActedIn(session, after) => Self::Mark(Mark::ActedIn(*session, *after)),
-            Fact::Queued(name, step, at, after) => {
-                Self::Mark(Mark::Queued(name.clone(), step.clone(), *at, *after))
-            }
             Fact::Asked(user, id) => Self::Mark(Mark::UserInbox(user.clone(), *id)),
             Fact::Reference(name, digest) => Self::Reference(name.clone(), *digest),
             Fact::One(name, digest) => Self::One(name.clone(), *digest),

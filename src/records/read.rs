@@ -208,18 +208,13 @@ fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError>
         });
         return Ok(Record::Sessions(sessions.collect()));
     }
-    // The id comes last, in a queue behind a time.
-    let of = if let Fact::Queued(..) = fact { size_of::<u64>() } else { 0 } + size_of::<u128>();
-    let prefix = &after[..after.len() - of];
+    // The id comes last.
+    let prefix = &after[..after.len() - size_of::<u128>()];
     let range = KeyRange::prefix(prefix).after(after.clone().into());
     let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
     let ids = page.rows.iter().map(|row| match Key::decode(&row.key) {
         Some(Key::Mark(
-            Mark::OpenOf(_, id)
-            | Mark::TxOf(_, id)
-            | Mark::EndWith(_, id)
-            | Mark::ActedIn(_, id)
-            | Mark::Queued(_, _, _, id),
+            Mark::OpenOf(_, id) | Mark::TxOf(_, id) | Mark::EndWith(_, id) | Mark::ActedIn(_, id),
         )) => Ok(id),
         _ => Err(DecodeError {
             key: format!("{:?}", row.key),

@@ -25,6 +25,9 @@ const NODE_BYTES: usize = 720;
 /// Keys of a node of a JSON object's tree at least, but for the root.
 const NODE_KEYS: usize = 5;
 
+/// Bytes of a compiled definition without what its source makes: validators of its schemas.
+const COMPILED_BYTES: usize = 32 * 1024;
+
 /// Compiled form of a definition in bytes, per byte of its source: expressions, schemas and
 /// templates as trees.
 const COMPILED_TIMES: usize = 24;
@@ -86,7 +89,7 @@ fn record_bytes(record: &Record) -> usize {
 
 /// Estimates the bytes of a version of a workflow, compiled.
 fn definition_bytes(published: &Published) -> usize {
-    published.source.len() * (1 + COMPILED_TIMES)
+    COMPILED_BYTES + published.source.len() * (1 + COMPILED_TIMES)
 }
 
 /// Estimates the bytes of decoded JSON beyond those of the [`Value`] itself.

@@ -455,7 +455,6 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
         | Fact::TxsOf(..)
         | Fact::EndWith(..)
         | Fact::ActedIn(..)
-        | Fact::Queued(..)
         | Fact::Txs(_) => Record::Transactions(Vec::new()),
         Fact::Schedule(_) => Record::Schedule(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
         Fact::Job(_) => Record::Job(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),

@@ -32,10 +32,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::app::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
+use super::read_pool::NotTaken;
 use crate::engine::{Actor, Fact, Mark, OwnerId, Record, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, LogEntry, Order, PAGE_ROWS_MAX, StoreError, View};
-use crate::types::{Revision, SessionId, Time, TxId};
+use crate::types::{Revision, SessionId, Span, Time, TxId};
 use tail::Seating;
 use told::{Chosen, Told};
 
@@ -199,7 +200,7 @@ impl App {
         is_news: impl Fn(&TxView) -> bool + Send,
     ) -> Result<(TxView, bool), Refusal> {
         let until = Instant::now() + wait;
-        let view = self.transaction(actor, tx)?;
+        let view = self.read_transaction(actor, tx).await?;
         if is_news(&view) {
             return Ok((view, true));
         }
@@ -208,7 +209,7 @@ impl App {
         let Ok(mut follower) = seat else { return Ok((view, false)) };
         loop {
             // After the seat was taken: what was committed before that is seen here.
-            let view = self.transaction(follower.actor(), tx)?;
+            let view = self.read_transaction(follower.actor(), tx).await?;
             if is_news(&view) {
                 return Ok((view, true));
             }
@@ -217,6 +218,26 @@ impl App {
                 Err(_) => return Ok((view, true)),
             }
         }
+    }
+
+    /// A transaction; a large one is read on the threads for reads.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Busy`], [`Refusal::Stopping`].
+    pub async fn read_transaction(
+        self: &Arc<Self>,
+        actor: &Actor,
+        tx: TxId,
+    ) -> Result<TxView, Refusal> {
+        if !self.is_large(tx)? {
+            return self.transaction(actor, tx);
+        }
+        let (app, reader) = (Arc::clone(self), actor.clone());
+        let read = self.reads.run(actor, move || app.transaction(&reader, tx)).await;
+        read.map_err(|reason| match reason {
+            NotTaken::Stopping => Refusal::Stopping,
+            NotTaken::Actor | NotTaken::All => Refusal::Busy { retry_after: Span::from_seconds(1) },
+        })?
     }
 
     /// Ends all that is followed: before the server stops.

@@ -23,6 +23,7 @@ mod turns;
 mod undoing;
 mod users;
 mod webhooks;
+mod work;
 
 use std::sync::Arc;
 

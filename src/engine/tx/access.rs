@@ -72,6 +72,50 @@ pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
         || definition.steps.iter().any(|step| of_step(&step.kind))
 }
 
+/// What of a workflow decides who sees every transaction of it: small enough to keep for each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WorkflowReaders {
+    sessions: bool,
+    users: bool,
+    services: bool,
+    roles: Vec<Role>,
+}
+
+impl WorkflowReaders {
+    /// Those of a definition.
+    #[must_use]
+    pub fn of(definition: &Definition) -> Self {
+        fn of_step(kind: &StepKind) -> &[By] {
+            match kind {
+                StepKind::Client { by, .. } => by,
+                StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => &[],
+            }
+        }
+        let mut readers = Self::default();
+        let steps = definition.steps.iter().map(|step| of_step(&step.kind));
+        for by in std::iter::once(definition.readers.as_slice()).chain(steps).flatten() {
+            match by {
+                By::Anyone => readers.sessions = true,
+                By::User => readers.users = true,
+                By::ApiKey => readers.services = true,
+                By::Role(role) if !readers.roles.contains(role) => readers.roles.push(role.clone()),
+                By::Owner | By::Named(_) | By::Role(_) | By::Hook(_) | By::Workflow(_) => {}
+            }
+        }
+        readers
+    }
+
+    /// Whether the actor is one of them, as [`sees_workflow`] says.
+    #[must_use]
+    pub fn include(&self, actor: &Actor) -> bool {
+        sees_all(actor)
+            || (self.sessions && matches!(actor, Actor::Session(_)))
+            || (self.users && actor.user().is_some())
+            || (self.services && matches!(actor, Actor::Key(_)))
+            || self.roles.iter().any(|role| actor.has(role.as_str()))
+    }
+}
+
 fn names_now(tx: &Tx, actor: &Actor) -> bool {
     actor.user().is_some_and(|user| tx.open.iter().any(|open| open.users.contains(&user.username)))
 }

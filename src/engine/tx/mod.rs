@@ -28,7 +28,8 @@ mod walk;
 
 pub(super) use access::disclosed;
 pub use access::{
-    MaySubmit, UNTOLD, hidden, may_ever_submit, may_see, may_submit, owns, sees_all, sees_workflow,
+    MaySubmit, UNTOLD, WorkflowReaders, hidden, may_ever_submit, may_see, may_submit, owns,
+    sees_all, sees_workflow,
 };
 pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;

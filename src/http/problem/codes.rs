@@ -259,8 +259,8 @@ codes! {
         "The key was used with another method, path, query or body; where the path or query says `current`, with another session. Keys are the user's, in all sessions, and live for 24 hours. Of one actor 20 000 000 keys or 8 GiB are live at a time, unless the configuration says otherwise (`idempotency_keys_max`, `idempotency_bytes_max`); beyond that no request is refused, but the oldest keys are forgotten early.",
         "Take a new key for a new request.";
     RateLimited "rate-limited" 429 "Too many requests",
-        "More requests were made than the limit that RateLimit-Policy gives. `detail` says what is counted and for whom: requests of an address or an actor, logins from an address, passwords proved in sessions of a user, or anonymous sessions from an address.",
-        "Wait `Retry-After` seconds.";
+        "More requests were made than the limit that RateLimit-Policy gives. `detail` says what is counted and for whom: requests of an address or an actor, logins from an address, passwords proved in sessions of a user, or anonymous sessions from an address; streams, sockets and waits of an actor that are open, reads of an actor that wait, or answers that an actor has not read.",
+        "Wait `Retry-After` seconds, read the answers that are on their way, and close streams that nobody reads.";
     TooManyAttempts "too-many-attempts" 429 "Too many failed attempts",
         "A password or a one-time code was wrong repeatedly; `detail` says what was counted. Wrong passwords count for the account and the address of a login, and in a session that is open for that session alone. Wrong one-time codes count over all transactions: for the user (for an anonymous session also for its address), and for the values that the code is bound to. Each further failure doubles the wait, up to 15 minutes; one failure is forgotten every 15 minutes, and a success forgets those before it. While there is a wait nothing is checked and nothing counts, also where the secret is right.",
         "Wait `Retry-After` seconds. Sessions that are open already go on.";
