@@ -12,6 +12,9 @@ use crate::types::{AccountId, Role, WorkflowName};
 /// Most users and API keys that are looked at for a role: where there are more, nothing is said.
 const EXAMINED_MAX: usize = 2000;
 
+const UNKNOWN_SECRET: &str = "unknown-secret";
+const UNKNOWN_HOOK: &str = "unknown-hook";
+
 /// Something that a definition names and is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
@@ -19,6 +22,14 @@ pub struct Unknown {
     pub code: &'static str,
     /// In words.
     pub message: String,
+}
+
+impl Unknown {
+    /// Whether the configuration lacks it: it does not come to be while the server runs.
+    #[must_use]
+    pub fn is_of_configuration(&self) -> bool {
+        matches!(self.code, UNKNOWN_SECRET | UNKNOWN_HOOK)
+    }
 }
 
 impl App {
@@ -69,14 +80,14 @@ impl App {
                     "there is no secret `{name}` (ABIDE_SECRET_{name}, or `{name}` in the table [secrets]); until there is, a request that names it is not sent"
                 )
             };
-            found.push(Unknown { code: "unknown-secret", message });
+            found.push(Unknown { code: UNKNOWN_SECRET, message });
         }
         for name in definition.hooks() {
             if !self.hooks.iter().any(|hook| hook.name == *name) {
                 let message = format!(
                     "there is no hook `{name}` ([hooks.{name}] in the file of settings); until there is, it submits nothing"
                 );
-                found.push(Unknown { code: "unknown-hook", message });
+                found.push(Unknown { code: UNKNOWN_HOOK, message });
             }
         }
         found

@@ -272,4 +272,13 @@ async fn a_hooks_secret_may_be_in_the_file_and_a_missing_one_is_a_warning() {
         ];
         assert_eq!(found, expected.map(|(code, name)| (code.to_owned(), name.to_owned())));
     }
+    // The same where definitions are published at the start.
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("names.yaml"), document).unwrap();
+    let at_start = Options::dev().config(&config).arg("--workflows");
+    let mut server = at_start.arg(dir.path().to_str().unwrap()).start();
+    server.terminate();
+    let log = server.log();
+    assert!(log.contains("there is no secret `OTHER_KEY`"), "{log}");
+    assert!(log.contains("there is no hook `nobody`"), "{log}");
 }
