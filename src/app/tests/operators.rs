@@ -163,6 +163,7 @@ async fn answer_of_a_service_is_kept_over_a_restart() {
         status: 422,
         headers,
         body,
+        truncated: false,
         retry_after: None,
         excerpt: "no such name".into(),
     });
