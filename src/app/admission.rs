@@ -10,18 +10,16 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Actor, CallResult, Command, DataChange, Repair};
 
-/// Maximum memory of all commands that wait, in bytes: some hundreds of the largest bodies, decoded.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Maximum memory of the commands of one actor that wait, in bytes: a quarter of all. One alone is
-/// never too much: the largest body of the smallest objects takes 22 MiB.
-const ACTOR_BYTES_MAX: usize = BYTES_MAX / 4;
-
 /// Maximum number of commands of one actor that wait: an eighth of the queue.
 const ACTOR_COMMANDS_MAX: usize = super::queue::QUEUE_MAX / 8;
 
-/// What clients may have of all; the rest is for the server's own commands.
-const CLIENTS_BYTES_MAX: usize = BYTES_MAX / 4 * 3;
+/// Hundredths of the memory for what waits that clients may have; the rest is for the server's own
+/// commands.
+const CLIENTS_PERCENT: usize = 75;
+
+/// Hundredths of it that one actor may have. One command alone is never too much: the largest body of
+/// the smallest objects takes 22 MiB.
+const ACTOR_PERCENT: usize = 25;
 
 /// Memory of a command without what a client sends along, in bytes.
 const COMMAND_BYTES: usize = 2 * 1024;
@@ -40,8 +38,8 @@ const OPERATION_BYTES: usize = 256;
 const DEFINITION_TIMES: usize = 16;
 
 /// By whom commands are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Payer {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Payer {
     User(u128),
     Session(u128),
     Key(u128),
@@ -61,6 +59,9 @@ struct Share {
 #[derive(Debug)]
 pub(super) struct Admission {
     hasher: RandomState,
+    /// Maximum memory of all commands that wait, in bytes.
+    bytes_max: usize,
+    commands: AtomicUsize,
     bytes: AtomicUsize,
     shares: Mutex<HashMap<Payer, Share, RandomState>>,
 }
@@ -74,9 +75,11 @@ pub(super) struct Permit {
 }
 
 impl Admission {
-    pub(super) fn new() -> Self {
+    /// Admits commands of so many bytes.
+    pub(super) fn new(bytes_max: usize) -> Self {
         let hasher = RandomState::new();
-        Self { hasher, bytes: AtomicUsize::new(0), shares: Mutex::default() }
+        let (commands, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { hasher, bytes_max, commands, bytes, shares: Mutex::default() }
     }
 
     /// Memory of what waits, in bytes.
@@ -93,18 +96,22 @@ impl Admission {
     ) -> Option<Permit> {
         let bytes = weight(command);
         let payer = self.payer(actor, address);
-        let most = if payer.is_some() { CLIENTS_BYTES_MAX } else { BYTES_MAX };
+        let percent = if payer.is_some() { CLIENTS_PERCENT } else { 100 };
+        let most = self.bytes_max / 100 * percent;
+        let most_of_one = self.bytes_max / 100 * ACTOR_PERCENT;
+        let commands = self.commands.fetch_add(1, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // Gives back what it has taken, where it is refused.
         let mut permit = Permit { admission: Arc::clone(self), payer: None, bytes };
-        if before > 0 && before.saturating_add(bytes) > most {
+        if commands >= super::queue::QUEUE_MAX || before > 0 && before.saturating_add(bytes) > most
+        {
             return None;
         }
         if let Some(payer) = payer {
             let mut shares = self.shares();
             let share = shares.entry(payer).or_default();
             let is_too_much = share.commands >= ACTOR_COMMANDS_MAX
-                || share.commands > 0 && share.bytes.saturating_add(bytes) > ACTOR_BYTES_MAX;
+                || share.commands > 0 && share.bytes.saturating_add(bytes) > most_of_one;
             if is_too_much {
                 return None;
             }
@@ -133,8 +140,16 @@ impl Admission {
     }
 }
 
+impl Permit {
+    /// By whom it is counted; `None`: it is the server's own.
+    pub(super) const fn payer(&self) -> Option<Payer> {
+        self.payer
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
+        self.admission.commands.fetch_sub(1, Ordering::Relaxed);
         self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         let Some(payer) = self.payer else { return };
         let mut shares = self.admission.shares();
@@ -213,6 +228,8 @@ mod tests {
     use super::*;
     use crate::engine::StoredKey;
 
+    const BYTES_MAX: usize = 64 * 1024 * 1024;
+
     fn put(data: Value) -> Command {
         let Value::Object(data) = data else { unreachable!("an object is put") };
         let key = StoredKey::new("k").unwrap();
@@ -228,7 +245,7 @@ mod tests {
 
     #[test]
     fn actor_that_has_its_share_waiting_is_refused_and_others_are_not() {
-        let admission = Arc::new(Admission::new());
+        let admission = Arc::new(Admission::new(BYTES_MAX));
         let command = put(json!({}));
         let admit = |address| admission.admit(&Actor::Nobody, Some(address), &command);
         let held: Vec<_> = std::iter::from_fn(|| admit("192.0.2.1")).collect();
@@ -242,7 +259,7 @@ mod tests {
 
     #[test]
     fn waiting_commands_are_bounded_by_bytes_for_an_actor_and_for_all() {
-        let admission = Arc::new(Admission::new());
+        let admission = Arc::new(Admission::new(BYTES_MAX));
         let large = put(json!({ "text": "x".repeat(1024 * 1024) }));
         let mut held = Vec::new();
         let fill = |address: &str, held: &mut Vec<Permit>| {
@@ -255,7 +272,7 @@ mod tests {
         for other in 2..100 {
             fill(&format!("192.0.2.{other}"), &mut held);
         }
-        assert!(admission.bytes() <= CLIENTS_BYTES_MAX);
+        assert!(admission.bytes() <= BYTES_MAX / 100 * CLIENTS_PERCENT);
         assert_eq!(fill("192.0.2.200", &mut held), 0);
         // The server's own go on.
         assert!(admission.admit(&Actor::System, None, &large).is_some());

@@ -114,7 +114,8 @@ impl App {
             RecordCache::new(memory.record_cache_bytes()),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
-        let queue = Queue::start(executor, stop.clone()).map_err(no_thread)?;
+        let queue = Queue::start(executor, memory.command_queue_bytes(), stop.clone())
+            .map_err(no_thread)?;
         let passwords = Passwords::start(password_cost).map_err(no_thread)?;
         let reads = ReadPool::start().map_err(no_thread)?;
         let feed = Arc::new(Feed::new(

@@ -1,10 +1,11 @@
 //! What the executor is asked to do, and what becomes of it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::admission::Permit;
+use super::admission::{Payer, Permit};
 use super::answers::{Kept, Keyed};
 use super::{Answer, Render};
 use crate::engine::{Actor, Command, Evidence, Outcome, Refusal};
@@ -35,11 +36,18 @@ pub(super) struct Job {
     pub(super) route: &'static str,
     /// Its place among what waits.
     pub(super) permit: Option<Permit>,
+    /// When it came.
+    pub(super) came: Instant,
     /// The due time for which it has waited: what is due up to there has happened.
     pub(super) waited_for: Option<Time>,
 }
 
 impl Job {
+    /// By whom it is counted; `None`: it is the server's own.
+    pub(super) fn payer(&self) -> Option<Payer> {
+        self.permit.as_ref().and_then(Permit::payer)
+    }
+
     /// A job that nobody renders an answer for yet, and where it is told what became of it.
     pub(super) fn new(
         command: Command,
@@ -59,6 +67,7 @@ impl Job {
             reply,
             route: "",
             permit: None,
+            came: Instant::now(),
             waited_for: None,
         };
         (job, done)

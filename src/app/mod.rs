@@ -45,6 +45,7 @@ mod executor;
 mod feed;
 mod hooks;
 mod job;
+mod lanes;
 mod ledger;
 mod live_keys;
 mod memory;

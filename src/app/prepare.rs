@@ -16,9 +16,9 @@ use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
 /// Random bytes for three ids, and the seed of the ids of what it creates.
 const RANDOM_BYTES: usize = 3 * 10 + 16;
 
-/// An input that takes more memory than this is checked before the command's turn: by its schema it
-/// is some thousand values, which takes up to a millisecond.
-const CHECKED_BEFORE_BYTES: usize = 32 * 1024;
+/// An input that takes more memory than this is checked before the command's turn: it may be
+/// some hundred values, each of which a schema may look at many times.
+const CHECKED_BEFORE_BYTES: usize = 16 * 1024;
 
 impl App {
     /// The evidence for a command. Where it would be refused for another reason than a wrong

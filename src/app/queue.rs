@@ -5,7 +5,8 @@
 //! what it needs is in that core's caches. Who finds the executor taken goes on with something
 //! else: whoever has it sees the command before he leaves. What may take long or must wait (timers
 //! that are due, long commands, a store without room), and what is left after a moment, is for the
-//! executor's own thread, which may wait. The order is the queue's, whoever works it off.
+//! executor's own thread, which may wait. The order is the queue's, whoever works it off; only where
+//! commands have waited for long, actors take turns (`lanes`).
 //!
 //! A caller's thread has others to serve, and no command can be known to be quick: a record may be
 //! cold, a definition not compiled, a workflow long. So where a caller was kept for too long, all
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use super::admission::{Admission, Permit};
 use super::executor::{Executor, Fatal};
 use super::job::{Job, Work};
+use super::lanes::{Lanes, is_late};
 use super::watchdog::{ExecutorFigures, Piece, Watchdog};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{Span, Time};
@@ -79,6 +81,10 @@ struct Shared {
 struct Desk {
     executor: Executor,
     work: Receiver<Work>,
+    /// Commands of the queue that take turns, since the executor is behind.
+    lanes: Lanes,
+    /// What came behind them and is no command.
+    barrier: Option<Work>,
     /// What the one before left to the executor's thread. It comes first.
     left: Option<Work>,
     /// Commands that wait until what is due in what they touch has happened: by that time, and in
@@ -105,9 +111,10 @@ enum Leaves {
 }
 
 impl Queue {
-    /// Starts the executor's thread. Whatever ends the executor, but for a close, is told to `stop`.
+    /// Starts the executor's thread, with commands of at most so many bytes waiting. Whatever ends the executor, but for a close, is told to `stop`.
     pub(super) fn start(
         executor: Executor,
+        bytes_max: usize,
         stop: watch::Sender<Option<String>>,
     ) -> std::io::Result<Self> {
         let (sender, work) = mpsc::sync_channel(QUEUE_MAX);
@@ -116,6 +123,8 @@ impl Queue {
         let desk = Desk {
             executor,
             work,
+            lanes: Lanes::default(),
+            barrier: None,
             left: None,
             waiting: BTreeMap::new(),
             waited: 0,
@@ -134,7 +143,7 @@ impl Queue {
         let own = thread::Builder::new().name("executor".to_owned()).spawn(move || runs.run())?;
         let thread = own.thread().clone();
         let own = Mutex::new(Some(own));
-        let (closing, admission) = (AtomicBool::new(false), Arc::new(Admission::new()));
+        let (closing, admission) = (AtomicBool::new(false), Arc::new(Admission::new(bytes_max)));
         Ok(Self { shared, closing, sender, admission, watchdog, own, thread })
     }
 
@@ -290,10 +299,30 @@ impl Desk {
     fn next(&mut self, depth: &AtomicIsize) -> Option<Work> {
         let first = self.left.take().or_else(|| self.has_waited().map(Work::Command));
         first.or_else(|| {
-            let next = self.work.try_recv().ok()?;
+            let next = self.next_of_queue()?;
             depth.fetch_sub(1, Ordering::AcqRel);
             Some(next)
         })
+    }
+
+    /// The next of the queue: in its order, or, where commands wait for long, by whose turn it is.
+    fn next_of_queue(&mut self) -> Option<Work> {
+        if self.lanes.is_empty() {
+            let next = self.barrier.take().or_else(|| self.work.try_recv().ok())?;
+            match next {
+                Work::Command(job) if is_late(&job, Instant::now()) => self.lanes.push(job),
+                next => return Some(next),
+            }
+        }
+        while self.barrier.is_none()
+            && let Ok(work) = self.work.try_recv()
+        {
+            match work {
+                Work::Command(job) => self.lanes.push(job),
+                other => self.barrier = Some(other),
+            }
+        }
+        self.lanes.pop(Instant::now()).map(Work::Command)
     }
 
     /// A command for which what was due has happened.
@@ -307,7 +336,11 @@ impl Desk {
     fn execute(&mut self, now: Time, job: Box<Job>) -> Result<(), Fatal> {
         let piece = Piece { kind: job.command.name(), route: job.route };
         let request = Arc::clone(&job.request);
+        let (payer, began) = (job.payer(), Instant::now());
         let waits = self.watched(piece, &request, |desk| desk.executor.execute(now, job))?;
+        if !self.lanes.is_empty() {
+            self.lanes.took(payer, began.elapsed());
+        }
         if let Some(job) = waits {
             let due = job.waited_for.unwrap_or(now);
             self.waiting.insert((due, self.waited), job);

@@ -104,6 +104,10 @@
 //! | a stuck step loses its branch; is done twice; hides another | `scripts`, `stuck` |
 //! | an answer that is kept with the secrets that it repeats, or shown to the owner | `operators_see_what_a_service_answered` |
 //! | a refusal that names an account to everybody, or to nobody | `refusal_for_money_names_...` |
+//! | a look at a record costs no step; what is missing is not fetched | `guard_that_looks_at_...`; `missing_records_are_...` |
+//! | a slice has no end; nothing is overdue | `logout_that_leaves_...`; `command_waits_for_...` |
+//! | an input is checked before it is measured; a text is parsed at each look | `start_that_is_too_large_...`; `json_text_of_...` |
+//! | what an array shifts costs a patch nothing; nobody has a share; nobody takes turns | `patch_that_shifts_...`; `actor_that_has_...`; `commands_that_wait_...` |
 //!
 //! Held twice, so that one break alone is not seen: a session or link that is over (a check and a
 //! timer), and the room of an API key in the store by key (the row's key and its digest).

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::event::TxEvent;
 use super::record::{Done, Owner, Undo};
-use super::scene::{Frame, failed};
+use super::scene::{Frame, failed, parsing_steps};
 use super::walk::{EFFECT_STEPS, Walk, amount_of};
 use crate::engine::draft::Stop;
 use crate::engine::expr::Made;
@@ -437,6 +437,9 @@ impl Walk<'_, '_> {
             crate::engine::sessions::merge_facts(self.draft, id, &facts)?;
         }
         if let Some(data) = data {
+            // All that is there is read and written for it.
+            let bytes = self.draft.session_data(id)?.map_or(0, |data| data.len());
+            self.spend(parsing_steps(bytes))?;
             crate::engine::sessions::merge_data(self.draft, id, &data)?;
         }
         Ok(())

@@ -129,7 +129,7 @@ impl<'s, 'd> Scene<'s, 'd> {
     fn parsed(&self, json: &Arc<str>) -> &'s Value {
         let (value, is_new) = self.draft.parsed(json);
         if is_new {
-            self.charge(u32::try_from(json.len() / PARSED_BYTES_A_STEP).unwrap_or(u32::MAX));
+            self.charge(parsing_steps(json.len()));
         }
         value
     }
@@ -210,6 +210,11 @@ const OF_SESSION: [&str; 5] = ["id", "elevated", "anonymous", "data", "facts"];
 
 /// The entries of `user`.
 const OF_OWNER: [&str; 2] = ["data", "attributes"];
+
+/// The steps that it takes to parse so many bytes of JSON text.
+pub(super) fn parsing_steps(bytes: usize) -> u32 {
+    u32::try_from(bytes / PARSED_BYTES_A_STEP).unwrap_or(u32::MAX)
+}
 
 /// A refusal of an expression that failed.
 pub(super) fn failed(message: String) -> Stop {

@@ -247,7 +247,7 @@ codes! {
         "The one-time code is not the one that was issued. The attempt counts, and after the last one the transaction goes another way.",
         "Give the code that was sent last.";
     ExpressionFailed "expression-failed" 422 "An expression of the workflow failed",
-        "Something that the workflow reads is not there or is of another kind: a missing reference value, a text where a number is due. Nothing was changed.",
+        "Something that the workflow reads is not there or is of another kind: a missing reference value, a text where a number is due. Or it is more work than one request may be: too many elements, records or effects. Nothing was changed.",
         "Correct the input; if that is right, the workflow or its reference values need a correction.";
     RefusedByGuard "refused-by-guard" 422 "A guard of the workflow refuses this",
         "The workflow has a rule of its own for this step, and it does not hold. `code` is the one that the workflow gives, `detail` its words.",
@@ -274,13 +274,13 @@ codes! {
         "The server knows no method of this name.",
         "Use one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS.";
     Busy "busy" 503 "Too much to do at the moment",
-        "A bounded queue is full, so the request was refused before any of it was done.",
-        "Try again after `Retry-After` seconds, with the same Idempotency-Key.";
+        "A bounded queue is full, or what waits of this actor is as much as one actor may have waiting (512 commands, or a quarter of the memory for what waits), so the request was refused before any of it was done.",
+        "Send fewer requests at a time. Try again after `Retry-After` seconds, with the same Idempotency-Key.";
     Stopping "stopping" 503 "The server is not serving",
         "The server is stopping, or its store has stopped after a failed write. Whether a change that was under way has happened is settled by a retry with its Idempotency-Key.",
         "Try again after `Retry-After` seconds, with the same Idempotency-Key.";
     NotReady "not-ready" 503 "The server is not ready",
-        "The server is starting or stopping, or it cannot write. `detail` says which.",
+        "The server is starting or stopping, it cannot write, or it has done nothing for 5 s although something waits. `detail` says which.",
         "Send traffic elsewhere until `/readyz` answers 200.";
     NoRoom "no-room" 507 "The disk is nearly full",
         "The data directory's disk has no room for ordinary writes. Reads and logouts work.",

@@ -1,0 +1,177 @@
+//! The commands that wait for the executor: in the order in which they came, until one has waited
+//! for long; from then on those who had the least of the executor's time come first.
+//!
+//! Each actor has a lane, in which its commands keep their order, and a clock that runs while one of
+//! its commands is done. So an actor whose commands are dear, or many, keeps itself waiting: another
+//! one's command is next as soon as it comes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+
+use super::admission::Payer;
+use super::job::Job;
+
+/// A command that has waited for so long is no longer simply the next: it is as much as somebody
+/// notices, and with commands as dear as they are meant to be hundreds have gone before it.
+const PATIENCE: Duration = Duration::from_millis(10);
+
+/// Whether a command has waited for long.
+pub(super) fn is_late(job: &Job, now: Instant) -> bool {
+    now.saturating_duration_since(job.came) > PATIENCE
+}
+
+/// Commands that wait, by their actors.
+#[derive(Default)]
+pub(super) struct Lanes {
+    by_payer: HashMap<Option<Payer>, Lane, RandomState>,
+    /// The lane of each command, in the order in which they came.
+    order: BTreeMap<u64, Option<Payer>>,
+    /// The lanes by their clocks.
+    clocks: BTreeSet<(Duration, Option<Payer>)>,
+    /// How many have come.
+    count: u64,
+    /// The clock of the lane that was next last: one that comes begins there.
+    clock: Duration,
+}
+
+/// The commands of one actor.
+struct Lane {
+    jobs: VecDeque<(u64, Box<Job>)>,
+    clock: Duration,
+}
+
+impl Lanes {
+    /// Whether no command waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// Puts a command at the end of its actor's lane.
+    pub(super) fn push(&mut self, job: Box<Job>) {
+        let payer = job.payer();
+        let clock = self.clock;
+        let lane = self.by_payer.entry(payer).or_insert_with(|| {
+            self.clocks.insert((clock, payer));
+            Lane { jobs: VecDeque::new(), clock }
+        });
+        lane.jobs.push_back((self.count, job));
+        self.order.insert(self.count, payer);
+        self.count += 1;
+    }
+
+    /// The next command.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Box<Job>> {
+        let first = *self.order.first_key_value()?.1;
+        let is_late =
+            self.by_payer.get(&first)?.jobs.front().is_some_and(|(_, job)| is_late(job, now));
+        let next = if is_late { self.clocks.first()?.1 } else { first };
+        let lane = self.by_payer.get_mut(&next)?;
+        let (number, job) = lane.jobs.pop_front()?;
+        self.order.remove(&number);
+        self.clock = self.clock.max(lane.clock);
+        if lane.jobs.is_empty() {
+            self.clocks.remove(&(lane.clock, next));
+            self.by_payer.remove(&next);
+        }
+        Some(job)
+    }
+
+    /// A command of this actor took so long.
+    pub(super) fn took(&mut self, payer: Option<Payer>, time: Duration) {
+        if let Some(lane) = self.by_payer.get_mut(&payer) {
+            self.clocks.remove(&(lane.clock, payer));
+            // What has waited in between begins where the others are.
+            lane.clock = lane.clock.max(self.clock) + time;
+            self.clocks.insert((lane.clock, payer));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use super::super::admission::Admission;
+    use super::*;
+    use crate::engine::{Actor, Command, Digest, Evidence};
+    use crate::types::{KeyId, SessionId, UserId};
+
+    fn job(admission: &Arc<Admission>, address: &str, request: &str, came: Instant) -> Box<Job> {
+        let evidence = Evidence {
+            verdict: None,
+            hashed: None,
+            session: SessionId::new(1),
+            user: UserId::new(1),
+            key: KeyId::new(1),
+            seed: 0,
+            token: None,
+            account: Digest::default(),
+            origin: None,
+            stored: Digest::default(),
+            address: None,
+            agent: None,
+            checked: None,
+        };
+        let (mut job, _) = Job::new(Command::Touch, Actor::Nobody, evidence, request.into(), None);
+        job.came = came;
+        job.permit = admission.admit(&Actor::Nobody, Some(address), &Command::Touch);
+        Box::new(job)
+    }
+
+    /// Takes all, each of which takes so long; their names in the order in which they went.
+    fn drained(lanes: &mut Lanes, mut now: Instant, takes: Duration) -> Vec<String> {
+        let mut went = Vec::new();
+        while let Some(job) = lanes.pop(now) {
+            went.push(job.request.to_string());
+            now += takes;
+            lanes.took(job.payer(), takes);
+        }
+        went
+    }
+
+    #[test]
+    fn commands_that_wait_for_long_take_turns_by_the_time_that_their_actors_took() {
+        let admission = Arc::new(Admission::new(1 << 26));
+        let came = Instant::now();
+        let fill = || {
+            let mut lanes = Lanes::default();
+            for number in 0..20 {
+                lanes.push(job(&admission, "192.0.2.1", &format!("many{number}"), came));
+            }
+            lanes.push(job(&admission, "192.0.2.2", "one", came));
+            lanes.push(job(&admission, "192.0.2.2", "two", came));
+            lanes
+        };
+        let place = |went: &[String], name: &str| went.iter().position(|one| one == name).unwrap();
+        // As they came, while that is quick.
+        let went = drained(&mut fill(), came, Duration::from_micros(100));
+        assert_eq!((went.len(), place(&went, "one"), place(&went, "two")), (22, 20, 21));
+        // Each of them takes long.
+        let mut lanes = fill();
+        let went = drained(&mut lanes, came, Duration::from_millis(8));
+        assert!(place(&went, "two") < 6, "{went:?}");
+        assert!(
+            went.iter().filter(|name| name.starts_with("many")).is_sorted_by_key(|name| {
+                name.trim_start_matches("many").parse::<u32>().unwrap()
+            })
+        );
+        assert!(lanes.is_empty() && lanes.clocks.is_empty() && lanes.by_payer.is_empty());
+        // One who comes later does not wait for all of them, and has no credit for what was before.
+        let mut lanes = fill();
+        let late = came + Duration::from_millis(100);
+        for _ in 0..10 {
+            let job = lanes.pop(late).unwrap();
+            lanes.took(job.payer(), Duration::from_millis(8));
+        }
+        for number in 0..20 {
+            lanes.push(job(&admission, "192.0.2.3", &format!("late{number}"), late));
+        }
+        let went = drained(&mut lanes, late + Duration::from_millis(20), Duration::from_millis(8));
+        assert!(place(&went, "late0") < 3, "{went:?}");
+        assert!(place(&went, "late19") > 15, "{went:?}");
+    }
+}
