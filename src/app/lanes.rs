@@ -115,6 +115,7 @@ mod tests {
             address: None,
             agent: None,
             checked: None,
+            preconditions: None,
         };
         let (mut job, _) = Job::new(Command::Touch, Actor::Nobody, evidence, request.into(), None);
         job.came = came;
