@@ -62,6 +62,11 @@
 //! | another trace for a call | `a_call_goes_on_with_the_trace_...` |
 //! | headers that pages may not send or read | `pages_may_send_and_read_...` |
 //! | headers in the log | `no_secret_is_found_in_data_log_or_metrics` |
+//! | large answers kept whole | `large_answers_are_kept_small_...`, `a_request_that_changes_nothing_...` |
+//! | `current` is the same request in each session | `what_current_means_is_part_of_the_request` |
+//! | keys stay with the anonymous session | `keys_of_an_anonymous_session_...` |
+//! | conditions on what exists are not looked at | `every_change_counts_its_conditions`, `only_if_absent_...`, `a_condition_that_does_not_hold_...` |
+//! | a tag is the revision alone | `a_lapsed_claim_changes_the_tag_...`, `a_tag_covers_what_its_reader_sees` |
 //! | an ended transaction is a failure of a bulk operation | `many_transactions_are_repaired_at_once` |
 //! | a hook reads variables only; `[secrets]` has other names | `a_hooks_secret_may_be_in_the_file_...` |
 //! | a field of an event is renamed, and the catalogue is not | `events_are_of_the_types_...` |
