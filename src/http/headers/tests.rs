@@ -1,6 +1,6 @@
-#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
-
 //! Examples of the RFCs, and properties against a reference that is slow and simple.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
 use std::borrow::Cow;
 
