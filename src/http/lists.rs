@@ -63,7 +63,7 @@ fn sealed(list: u32, place: &str) -> String {
 
 fn opened(list: u32, cursor: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let place = bytes.strip_prefix(&list.to_be_bytes()[..])?;
+    let place = bytes.strip_prefix(&list.to_be_bytes()[..]).filter(|place| !place.is_empty())?;
     String::from_utf8(place.to_vec()).ok()
 }
 
