@@ -126,6 +126,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "`json!` is written where it is passed")]
 
 mod anonymous;
+mod attacks;
 mod authorization;
 mod bodies;
 mod bounds;
