@@ -26,6 +26,10 @@ const SECONDS: u64 = 5;
 /// Bar for the 99th percentile of the other user's writes, in a measurement.
 const WRITE_P99_MAX: Duration = Duration::from_millis(50);
 
+/// The same in a short run, which is no measurement: an unoptimized build beside other tests. Before
+/// work was bounded by its cost, half of the writes took more than 30 seconds.
+const SHORT_RUN_P99_MAX: Duration = Duration::from_secs(2);
+
 /// Bar for resident memory: the default of `memory_max`.
 const MEMORY_MAX_KIB: u64 = 512 * 1024;
 
@@ -187,13 +191,13 @@ fn memory_kib(server: &Server, name: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A sample of `/metrics`, all its series added up; 0 where there is none.
+/// A metric of `/metrics`, all its samples added up; it must be there.
 async fn metric(admin: &Role, name: &str) -> f64 {
     let text = admin.get("/metrics").await.ok().text();
-    let samples = text.lines().filter(|line| {
-        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-    });
-    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    assert!(text.contains(&format!("# TYPE {name}")), "no metric {name}");
+    let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| !rest.starts_with(' '));
+    let samples = text.lines().filter(of);
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>().max(0.0)
 }
 
 /// The requests that are sent again and again, by name.
@@ -286,7 +290,7 @@ async fn attacks_by_ordinary_users_slow_nobody_else_and_stay_within_the_memory()
     took.sort_unstable();
     let at = |share: usize| took[(took.len() * share / 1000).min(took.len() - 1)];
     let peak = memory_kib(&server, "VmHWM");
-    let stalls = metric(&admin, "abide_executor_stalls_total").await;
+    let stalls = metric(&admin, "abide_executor_stalls").await;
     println!(
         "{} writes: p50 {:?}, p99 {:?}, p99.9 {:?}, worst {:?}; peak {} MiB; stalls {stalls}",
         took.len(),
@@ -303,7 +307,6 @@ async fn attacks_by_ordinary_users_slow_nobody_else_and_stay_within_the_memory()
     }
     assert!(peak <= MEMORY_MAX_KIB, "{} MiB of resident memory", peak / 1024);
     assert!(stalls == 0.0, "the executor stalled {stalls} times");
-    if asked.is_some() {
-        assert!(at(990) < WRITE_P99_MAX, "p99 of the other user's writes: {:?}", at(990));
-    }
+    let bar = if asked.is_some() { WRITE_P99_MAX } else { SHORT_RUN_P99_MAX };
+    assert!(at(990) < bar, "p99 of the other user's writes: {:?}", at(990));
 }
