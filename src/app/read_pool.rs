@@ -232,8 +232,8 @@ mod tests {
     use super::*;
     use crate::types::UserId;
 
-    fn user(number: u128) -> Option<OwnerId> {
-        Some(OwnerId::User(UserId::new(number)))
+    const fn user(number: u128) -> OwnerId {
+        OwnerId::User(UserId::new(number))
     }
 
     #[test]
@@ -245,10 +245,10 @@ mod tests {
             Box::new(move || done.lock().unwrap().push(name))
         };
         for _ in 0..WAITING_PER_ACTOR_MAX {
-            shared.put(user(1), work("greedy")).unwrap();
+            shared.put(Some(user(1)), work("greedy")).unwrap();
         }
-        assert_eq!(shared.put(user(1), work("greedy")), Err(NotTaken::Actor));
-        shared.put(user(2), work("modest")).unwrap();
+        assert_eq!(shared.put(Some(user(1)), work("greedy")), Err(NotTaken::Actor));
+        shared.put(Some(user(2)), work("modest")).unwrap();
         for _ in 0..3 {
             shared.next().unwrap()();
         }
@@ -256,7 +256,7 @@ mod tests {
         let mut others = 10;
         let full = loop {
             others += 1;
-            if let Err(full) = shared.put(user(others), work("other")) {
+            if let Err(full) = shared.put(Some(user(others)), work("other")) {
                 break full;
             }
         };
@@ -266,7 +266,8 @@ mod tests {
     #[tokio::test]
     async fn reads_come_back_and_one_that_panics_hurts_nobody() {
         let pool = ReadPool::start().unwrap();
-        let broken = pool.run(&Actor::System, || std::panic::panic_any("on purpose")).await;
+        let broken =
+            pool.run(&Actor::System, || std::panic::resume_unwind(Box::new("on purpose"))).await;
         assert_eq!(broken.unwrap_err(), NotTaken::Stopping);
         assert_eq!(pool.run(&Actor::System, || 7).await, Ok(7));
         pool.close();

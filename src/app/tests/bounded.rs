@@ -234,8 +234,8 @@ async fn executor_that_stands_still_is_found_and_said_on_what() {
         }
     };
     moves().await;
-    let (begun, begins) = mpsc::channel();
-    let (release, released) = mpsc::channel::<()>();
+    let (begun, begins) = mpsc::sync_channel(1);
+    let (release, released) = mpsc::sync_channel::<()>(1);
     let released = std::sync::Mutex::new(released);
     let render = move |_: Result<&Outcome, &Refusal>, _| {
         begun.send(()).unwrap();

@@ -181,7 +181,7 @@ async fn the_oldest_keys_are_shed_beyond_the_limit() {
         // Two blocks: one that is not full, one that is shed next.
         assert!(kept(&house) <= LIVE + 200, "{}", kept(&house));
         assert!(kept(&house) >= LIVE / 3, "{}", kept(&house));
-        assert!(house.app.keys_shed() as usize >= 2 * LIVE);
+        assert!(usize::try_from(house.app.keys_shed()).unwrap() >= 2 * LIVE);
         let replays = async |actor: &Actor, number: usize| {
             let key = format!("k{number}");
             let envelope = envelope(&house, actor, Some(&key), "a");
