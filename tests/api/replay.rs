@@ -47,7 +47,7 @@ struct Calls {
 
 impl Calls {
     fn add(&mut self, name: &'static str, call: Call) {
-        self.calls.push((name, call.key(&name.replace(" ", "-"))));
+        self.calls.push((name, call.key(&name.replace(' ', "-"))));
     }
 }
 

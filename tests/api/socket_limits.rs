@@ -21,11 +21,11 @@ fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
     match u16::try_from(payload.len()) {
         Ok(length @ 0..126) => frame.push(0x80 | u8::try_from(length).unwrap()),
         Ok(length) => {
-            frame.push(0x80 | 126);
+            frame.push(0xFE);
             frame.extend(length.to_be_bytes());
         }
         Err(_) => {
-            frame.push(0x80 | 127);
+            frame.push(0xFF);
             frame.extend((payload.len() as u64).to_be_bytes());
         }
     }
