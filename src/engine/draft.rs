@@ -1,7 +1,7 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -181,7 +181,7 @@ pub struct Draft<'a> {
     trail: Trail,
     minted: u64,
     /// What has an id that was minted here, so nothing can be there: it needs not be looked for.
-    fresh: HashSet<Fact>,
+    fresh: BTreeSet<Fact>,
     /// How much may still be undone in this commit.
     undo_left: usize,
     /// The transactions that lead to each other now, the outermost first.
@@ -228,7 +228,7 @@ impl<'a> Draft<'a> {
             changes: Changes::default(),
             trail: Trail::default(),
             minted: 0,
-            fresh: HashSet::new(),
+            fresh: BTreeSet::new(),
             undo_left: (UNDO_MAX / moment.portion).max(1),
             linked: Vec::new(),
             links: 0,

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use super::call::Call;
 use super::problem::Problem;
@@ -54,7 +55,8 @@ pub(super) fn cursor<I: Display>(call: &Call, next: Option<I>) -> Option<String>
 /// of another.
 fn list_of(call: &Call) -> u32 {
     let (first, second) = (call.parameters.at(0), call.parameters.at(1));
-    crc32c::crc32c([call.route.label, first, second].join("\0").as_bytes())
+    let hash = Sha256::digest([call.route.label, first, second].join("\0"));
+    u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]])
 }
 
 fn sealed(list: u32, place: &str) -> String {

@@ -106,8 +106,8 @@ async fn a_patch_must_say_of_which_kind_it_is() {
     assert_eq!(alice.data().await.json(), json!({}));
     for path in [path, "/v1/users/me/data"] {
         alice.put(path, json!({"a": 1, "b": {"c": 1, "d": 2}})).await.ok();
-        let patch = json!({"a": null, "b": {"c": 3}});
-        let shown = alice.patch(path, patch).await.ok().json();
+        let merge = json!({"a": null, "b": {"c": 3}});
+        let shown = alice.patch(path, merge).await.ok().json();
         assert_eq!(shown, json!({"b": {"c": 3, "d": 2}}), "{path}");
         alice.patch(path, json!([{"op": "remove", "path": "/b"}])).await.is(422);
     }

@@ -142,14 +142,10 @@ fn cron_refuses_what_is_not_documented_and_names_the_field() {
 }
 
 /// Expressions in all zones around the nights in which the clocks change, as cronsim has them: the
-/// stored cases (`tests/outside/cron_cases.py cases 1 620`), or those of the file that `ABIDE_CRON_CASES`
-/// names.
+/// output of `tests/outside/cron_cases.py cases 1 620`.
 #[test]
 fn cron_agrees_with_another_implementation_in_all_zones() {
-    let cases = match std::env::var_os("ABIDE_CRON_CASES") {
-        Some(path) => std::fs::read_to_string(path).unwrap(),
-        None => include_str!("cases.txt").to_owned(),
-    };
+    let cases = include_str!("cases.txt");
     let (mut seen, mut wrong) = (0, Vec::new());
     for case in cases.lines() {
         let [text, zone, start, steps] = case.split('|').collect::<Vec<_>>()[..] else {
