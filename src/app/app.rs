@@ -532,8 +532,8 @@ impl App {
         if read_fact(&*self.store, View::Committed, &holder)?.is_some() {
             if password.is_some() {
                 tracing::warn!(
-                    "ABIDE_ADMIN_PASSWORD is set and not used: it counts at the first start only, \
-                     and here is a user {FIRST_ADMIN} already, whose password stays as it is"
+                    "ABIDE_ADMIN_PASSWORD is ignored: the user {FIRST_ADMIN} exists already and keeps \
+                     its password"
                 );
             }
             return Ok(None);

@@ -6,6 +6,7 @@
 //! a rate, and a breaker: one that fails time after time is left alone for a while and then asked
 //! once.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::Bound;
@@ -652,8 +653,16 @@ impl Sender {
     /// The request of an order, with all that is not stored in its place.
     fn request(&self, order: &Order) -> Result<Request, String> {
         let settings = &self.settings;
+        let unset = Cell::new(None);
         let known = |what: &str| match what.split_once(':') {
-            Some(("secret", name)) => settings.secrets.get(&secret_name(name)).cloned(),
+            Some(("secret", name)) => {
+                let name = secret_name(name);
+                let found = settings.secrets.get(&name).cloned();
+                if found.is_none() {
+                    unset.set(Some(name));
+                }
+                found
+            }
             Some(("code", _)) => order.code.clone(),
             None if what == "callback" => {
                 Some(format!("{}/v1/callbacks/{}", settings.public_url, order.callback))
@@ -663,8 +672,8 @@ impl Sender {
         let key = &self.app.rules.challenge_key;
         let fill = |text: &str| {
             let missing = || {
-                "a secret that it names is not in the configuration (ABIDE_SECRET_NAME), or is a hook's"
-                    .to_owned()
+                let name = unset.take().unwrap_or_else(|| "NAME".to_owned());
+                format!("the secret {name} is not set (ABIDE_SECRET_{name}), or is a hook's")
             };
             filled_ask(key, order.tx, text, &known).ok_or_else(missing)
         };

@@ -141,19 +141,24 @@ impl App {
             Scheme::Standard => {
                 let seconds = message.header("webhook-timestamp");
                 if !is_timely(seconds, self.wall_now()) {
-                    let what = "its time is missing or too far from the wall clock's";
+                    let what =
+                        "`webhook-timestamp` is missing, or more than 300 s off the server's clock";
                     return Err(Refusal::InvalidSignature(what));
                 }
                 let (id, signature) =
                     (message.header("webhook-id"), message.header("webhook-signature"));
-                !id.is_empty()
-                    && hook
-                        .keys
-                        .iter()
-                        .any(|key| is_standard(key, id, seconds, message.bytes, signature))
+                if id.is_empty() || signature.is_empty() {
+                    let what = "`webhook-id` or `webhook-signature` is missing";
+                    return Err(Refusal::InvalidSignature(what));
+                }
+                hook.keys.iter().any(|key| is_standard(key, id, seconds, message.bytes, signature))
             }
             Scheme::Sha256 { header } => {
                 let signature = message.header(header);
+                if signature.is_empty() {
+                    let what = "the header with the signature is missing";
+                    return Err(Refusal::InvalidSignature(what));
+                }
                 hook.keys.iter().any(|key| is_hex(key, message.bytes, signature))
             }
         };

@@ -295,7 +295,8 @@ fn time(text: &str) -> Option<Span> {
 fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
     let defaults = http::Settings::default();
     let mut rates = (!dev).then(RateSettings::default);
-    let expected = "a rate as REQUESTS/TIME, as 120/60s";
+    let expected =
+        "a rate as REQUESTS/TIME, as 120/60s; REQUESTS must be at least 1, TIME at least 1s";
     for (name, place) in [
         ("rate_address", (|rates| &mut rates.address) as fn(&mut RateSettings) -> &mut Rate),
         ("rate_actor", |rates| &mut rates.actor),

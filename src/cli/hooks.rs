@@ -65,11 +65,12 @@ fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, Strin
     }
     let id = expr("id")?;
     if scheme != Scheme::Standard && id.is_none() {
-        return Err("id is missing: the expression that makes a message's id, by which it counts \
-                    once"
+        return Err("id is missing: add the expression of a message's id, under which it counts \
+                    once, as id = \"=body.id\""
             .to_owned());
     }
-    let named = get("secret")?.ok_or("secret is missing: the name of its secret")?;
+    let named = get("secret")?
+        .ok_or("secret is missing: the name of its secret, as secret = \"PAYMENTS\"")?;
     let named = secret_name(named);
     let secret = secrets.get(&named).ok_or(format!(
         "there is no secret {named}: set the variable ABIDE_SECRET_{named}, or {named} in the table \
@@ -79,7 +80,7 @@ fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, Strin
     let lines = secret.lines().map(str::trim).filter(|secret| !secret.is_empty());
     let keys = lines.map(|secret| match &scheme {
         Scheme::Standard => SigningKey::standard(secret)
-            .ok_or(format!("the secret {named} must be whsec_ and base64")),
+            .ok_or(format!("the secret {named} must be whsec_ and base64 (Standard Webhooks)")),
         Scheme::Sha256 { .. } => Ok(SigningKey::new(secret.as_bytes())),
     });
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
@@ -95,8 +96,10 @@ fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, Strin
             None => None,
             Some(workflow) => Some(workflow.parse().map_err(|error| format!("workflow {error}"))?),
         },
-        transaction: expr("transaction")?
-            .ok_or("transaction is missing: the expression that makes a transaction's id")?,
+        transaction: expr("transaction")?.ok_or(
+            "transaction is missing: add the expression of a transaction's id, as transaction = \
+                    \"=body.id\"",
+        )?,
         id,
         input: expr("input")?,
     })

@@ -51,16 +51,16 @@ struct Cli {
 enum Command {
     /// Serve the API (also what `abide` alone does).
     Serve(Flags),
-    /// Check the configuration, or show what it comes to.
+    /// Check or show the configuration.
     Config(ConfigCommand),
-    /// Measure a running server against what it does without work.
+    /// Measure throughput and latency of a running server.
     Bench(bench::Bench),
-    /// Check that the data directory of a server that does not run holds what was written, or
-    /// that a proof of a transaction's history leads to a head that was noted.
+    /// Check a stopped server's data directory for corruption, or a proof of a transaction's
+    /// history against a head that was noted.
     Verify(verify::Verify),
     /// Play the services that the example travel.yaml calls, with their bad habits.
     DemoParticipant(participant::Participant),
-    /// Follow what happens on a running server.
+    /// Print the events of a running server as they happen.
     Tail(tail::Tail),
     /// Check and draw definitions of workflows, without a server.
     Workflow(workflow::Workflow),
@@ -74,7 +74,7 @@ struct ConfigCommand {
 
 #[derive(Debug, Subcommand)]
 enum ConfigAction {
-    /// Say whether the configuration is right.
+    /// Find what would make `serve` fail.
     Check(Flags),
     /// Print every setting and where it comes from, as TOML.
     Show(Flags),

@@ -13,6 +13,7 @@ use crate::http::server::Tls;
 use crate::store::durable;
 
 use super::config::{Config, DATA, TlsFiles};
+use super::serve::cannot_listen;
 use super::{data, workflows};
 
 /// What was found.
@@ -96,7 +97,7 @@ fn may_be_made(dir: &Path, depth: usize) -> Result<(), String> {
             Err(error) => return Err(format!("{}: {error}", above.display())),
         }
     }
-    Err("the directory above it does not exist".to_owned())
+    Err(durable::no_directory_above(dir))
 }
 
 fn addresses(config: &Config, is_running: bool, findings: &mut Findings) {
@@ -109,7 +110,7 @@ fn addresses(config: &Config, is_running: bool, findings: &mut Findings) {
                 let what = if of_both {
                     format!("{address}: listen and ops_listen are the same address")
                 } else {
-                    format!("cannot listen on {address}: {error}")
+                    cannot_listen(address, &error)
                 };
                 // The server that runs with this configuration has its addresses.
                 if is_running && !of_both && error.kind() == ErrorKind::AddrInUse {

@@ -285,7 +285,12 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound().map_err(|error| Failure::Failed(format!("cannot listen on {address}: {error}")))
+    bound().map_err(|error| Failure::Failed(cannot_listen(address, &error)))
+}
+
+/// Says why an address cannot be served on, and what to do about it.
+pub(super) fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    format!("cannot listen on {address}: {error}; choose another with --listen or --ops-listen")
 }
 
 /// Raises the number of files that may be open as far as the system lets us: each connection is

@@ -56,16 +56,16 @@ pub struct Flags {
     /// human or json [default: human on a terminal, else json]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// Most connections in all; more wait
+    /// Maximum number of connections; more wait
     #[arg(long, value_name = "N")]
     pub connections: Option<String>,
-    /// Most connections from one address; more are closed
+    /// Maximum number of connections from one address; more are closed
     #[arg(long, value_name = "N")]
     pub connections_per_address: Option<String>,
     /// How long a stop waits for requests under way
     #[arg(long, value_name = "SECONDS")]
     pub drain_s: Option<String>,
-    /// Most bytes of a body
+    /// Maximum number of bytes of a body
     #[arg(long, value_name = "BYTES")]
     pub body_bytes_max: Option<String>,
     /// Memory of the server, as 512MiB or 2GiB: caches, queues and answers share it [default:
@@ -94,10 +94,10 @@ pub struct Flags {
     /// Whether anonymous sessions are given [default: only with --dev]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub anonymous_open: Option<String>,
-    /// Least characters of a password [default: 12, with --dev 8]
+    /// Minimum number of characters of a password [default: 12, with --dev 8]
     #[arg(long, value_name = "N")]
     pub password_chars_min: Option<String>,
-    /// Most sessions of a user; the next one ends the oldest
+    /// Maximum number of sessions of a user; the next one ends the oldest
     #[arg(long, value_name = "N")]
     pub sessions_per_user_max: Option<String>,
     /// Maximum number of live Idempotency-Keys of one actor, from 1000 up; beyond it the oldest are
@@ -108,27 +108,27 @@ pub struct Flags {
     /// [default: 8589934592]
     #[arg(long, value_name = "BYTES")]
     pub idempotency_bytes_max: Option<String>,
-    /// A session ends after so long without use
+    /// Maximum time that a session lives without a request
     #[arg(long, value_name = "TIME")]
     pub session_idle: Option<String>,
-    /// A session ends after so long whatever happens
+    /// Maximum session lifetime
     #[arg(long, value_name = "TIME")]
     pub session_absolute: Option<String>,
-    /// Where calls may go: hosts and networks, separated by commas [default: nowhere; with --dev
+    /// Allowed targets of calls: hosts and networks, separated by commas [default: none; with --dev
     /// this machine]
     #[arg(long, value_name = "TARGETS")]
     pub egress: Option<String>,
-    /// Where others reach this server: what callbacks' addresses begin with, and an origin of its
-    /// own pages [default: where it listens]
+    /// Public address of this server, for callbacks and as an origin of its own pages [default: the
+    /// address of --listen]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
-    /// Most calls to other services at once
+    /// Maximum number of concurrent calls to other services
     #[arg(long, value_name = "N")]
     pub calls_max: Option<String>,
-    /// Most calls at once to one destination
+    /// Maximum number of concurrent calls to one destination
     #[arg(long, value_name = "N")]
     pub calls_per_destination: Option<String>,
-    /// Most calls a second to one destination [default: no limit]
+    /// Maximum number of calls per second to one destination [default: no limit]
     #[arg(long, value_name = "N")]
     pub calls_per_second: Option<String>,
     /// Time-outs that a login can name, as NAME=IDLE/ABSOLUTE, separated by commas

@@ -14,7 +14,7 @@ use super::{Failure, print, proof};
 /// What to verify.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// The data directory of a server that does not run.
+    /// The data directory of a stopped server.
     #[arg(required_unless_present = "proof", conflicts_with = "proof")]
     dir: Option<PathBuf>,
     /// Check this proof of one transaction's history instead (of

@@ -50,7 +50,10 @@ pub(super) fn read_all(dir: &Path) -> Result<Vec<(PathBuf, Definition)>, Vec<Str
 }
 
 fn unreadable(dir: &Path, error: &std::io::Error) -> String {
-    format!("{}: cannot be read: {error}", dir.display())
+    match error.kind() {
+        std::io::ErrorKind::NotFound => format!("the directory {} does not exist", dir.display()),
+        _ => format!("{}: cannot be read: {error}", dir.display()),
+    }
 }
 
 /// Publishes whatever changes, until it is stopped. What is wrong with a document is told in the

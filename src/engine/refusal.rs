@@ -185,7 +185,7 @@ pub enum Refusal {
         until: Time,
     },
     /// The step cannot be claimed.
-    #[error("this step cannot be claimed")]
+    #[error("this step cannot be claimed: its definition has no `claim`")]
     NotClaimable,
     /// The step was submitted as often as it may be.
     #[error("the step {step} was submitted as often as it may be")]
@@ -231,7 +231,7 @@ pub enum Refusal {
     #[error("the transaction has passed the point from which it can only go forward")]
     PastPivot,
     /// An operator has stopped it.
-    #[error("the transaction is paused: an operator has it go on")]
+    #[error("the transaction is paused; an operator must resume it")]
     Paused,
     /// It does not fit into the other version.
     #[error("it cannot be moved: {0}")]

@@ -14,6 +14,7 @@ use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
 use super::schemas::maybe_status;
 use super::shape;
+use super::transactions::statuses;
 use crate::engine::{
     BulkAction, BulkAsk, BulkFilter, Command, Job, Outcome, REASON_BYTES_MAX, Refusal, Status,
 };
@@ -237,8 +238,7 @@ pub(super) async fn begin(call: Call) -> Result<Reply, Problem> {
     let Bulk { filter, action: act, dry_run } = call.json()?;
     let Filter { workflow, version, status, owner, step } = filter;
     if status.as_deref().is_some_and(|status| Status::named(status).is_none()) {
-        let message = "is no status of a transaction";
-        return Err(Problem::field("/filter/status", "invalid-value", message));
+        return Err(Problem::field("/filter/status", "invalid-value", statuses()));
     }
     let filter = BulkFilter { workflow, version, status, owner, step };
     let ask = BulkAsk { filter, action: action(act)?, dry_run };

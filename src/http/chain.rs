@@ -77,11 +77,9 @@ pub(super) const PROOF: Doc = Doc {
            commit, and the head that the proof leads to; then every commit up to that head, those \
            of the transaction whole, all others as time and commitment, which say nothing of what \
            was in them. `abide verify --proof FILE --head REVISION:LINK` checks it offline against \
-           a head noted before. It shows each commit up to the last one in it that wrote the \
-           transaction; that none came between that and the head is shown only by a transaction \
-           that has ended. The commits are as they lie in the log, with all that they changed, also \
-           of other people where a commit concerned them, and nothing hidden; so only \
-           administrators get it: think of who they give it to. `gone` where the log is not kept \
+           a head noted before. Only for an ended transaction does the proof show that no \
+           commit is missing between the last one in it and the head. The commits are unredacted, \
+           as in the log. It may contain other people's data, so only administrators get it. `gone` where the log is not kept \
            back to the transaction's start, or does not reach the head yet.",
     query: &[Parameter {
         name: "head",

@@ -21,13 +21,13 @@ use crate::types::{Span, StepName, WorkflowName};
 pub(super) struct Claim {
     /// The workflow.
     workflow: WorkflowName,
-    /// The step of it.
+    /// Its step.
     step: StepName,
-    /// At most so many.
+    /// Maximum number of transactions; default 1.
     #[serde(default)]
     #[schemars(range(min = 1, max = 50))]
     limit: Option<usize>,
-    /// For how long, at most as long as the workflow lets a claim last; `null`: so long.
+    /// Duration of the claim; default and maximum: the step's `claim`.
     #[serde(default)]
     #[schemars(schema_with = "some_span")]
     r#for: Option<Span>,
@@ -45,10 +45,10 @@ pub(super) const CLAIM: Doc = Doc {
     id: "claimWork",
     tag: "transactions",
     summary: "Claims transactions in which a step waits, those that waited longest first",
-    text: "For workers: whoever asks, nobody gets what somebody else has claimed. A claim lapses by \
-           itself; then the step can be claimed again. One claim looks at a bounded number of \
-           transactions and takes a bounded number of bytes: it may find fewer than `limit`, even \
-           none, where more wait; asked again, it goes on behind those that it has looked at.",
+    text: "A work queue: each waiting step goes to one worker. A claim expires by itself; then \
+           the step can be claimed again. One call examines a bounded number of transactions and \
+           returns a bounded number of bytes, so it may return fewer than `limit`, even none, \
+           while more wait; the next call continues where it stopped.",
     idempotency: true,
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Claim>)],

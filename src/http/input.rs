@@ -308,6 +308,9 @@ impl Media {
     }
 }
 
+/// Most characters of a wrong media type that its refusal repeats.
+const NAMED_CHARS_MAX: usize = 100;
+
 /// The media type of the body, which must be one of `taken`.
 ///
 /// # Errors
@@ -335,7 +338,10 @@ pub fn media(
     };
     let given = Parameterized::read(text.as_bytes());
     let is = |media: &Media| given.value.eq_ignore_ascii_case(media.as_str().as_bytes());
-    let media = taken.clone().find(is).ok_or_else(|| refused("is another"))?;
+    let media = taken.clone().find(is).ok_or_else(|| {
+        let name = String::from_utf8_lossy(given.value);
+        refused(&format!("is {}", name.chars().take(NAMED_CHARS_MAX).collect::<String>()))
+    })?;
     for parameter in given.parameters() {
         let parameter = parameter.map_err(|_| refused("is malformed"))?;
         if parameter.is("charset") && !parameter.value().eq_ignore_ascii_case(b"utf-8") {

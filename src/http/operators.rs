@@ -63,7 +63,7 @@ pub(super) fn replace(call: &Call) -> Result<Act, Problem> {
 
 pub(super) const PAUSE: Doc = Doc {
     id: "pauseTransaction",
-    summary: "Stops a transaction: nobody takes a step of it, and no time is due in it",
+    summary: "Pauses a transaction: no step can be submitted and no timer fires until it is resumed",
     problems: &[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded, Code::AlreadyCancelled],
     ..CLAIM
 };
@@ -75,7 +75,7 @@ pub(super) fn pause(call: &Call) -> Result<Act, Problem> {
 
 pub(super) const RESUME: Doc = Doc {
     id: "resumeTransaction",
-    summary: "Has a paused transaction go on; what has become due meanwhile happens now",
+    summary: "Resumes a paused transaction; timers that came due meanwhile fire now",
     problems: &[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded],
     ..CLAIM
 };

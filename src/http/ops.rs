@@ -102,7 +102,7 @@ pub(super) struct Capabilities<'a> {
     api: u32,
     /// Whether everybody may register.
     registration_open: bool,
-    /// Whether anonymous sessions are given.
+    /// Whether anonymous sessions can be opened.
     anonymous_open: bool,
     /// Whether it runs for development: the clock can be moved, nothing is rate-limited.
     dev: bool,
@@ -128,9 +128,9 @@ pub(super) struct PasswordLimits {
 /// The time-outs of a session.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Timeouts {
-    /// It ends after so long without use.
+    /// Maximum time without a request.
     idle: Span,
-    /// It ends after so long whatever happens.
+    /// Maximum lifetime.
     absolute: Span,
 }
 

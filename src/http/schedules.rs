@@ -34,7 +34,7 @@ pub(super) struct Create {
     #[serde(default)]
     #[schemars(with = "Option<Map<String, Value>>")]
     input: Option<Map<String, Value>>,
-    /// Whose the transactions are; `null`: whoever makes the schedule.
+    /// The owner of the transactions; `null`: the caller.
     #[serde(default)]
     owner: Option<Username>,
     /// What happens when the last one is still open: `skip` (default), `queue` or `allow`.
@@ -75,7 +75,7 @@ pub(super) struct Shown<'a> {
     zone: &'a str,
     /// The input of each start.
     input: &'a Map<String, Value>,
-    /// Whose the transactions are.
+    /// The owner of the transactions.
     owner: String,
     /// What happens when the last one is still open.
     #[schemars(with = "String")]
@@ -87,7 +87,7 @@ pub(super) struct Shown<'a> {
     next_at: Option<Time>,
     /// What became of the last time.
     last: Option<ShownFiring<'a>>,
-    /// How many starts wait for the end of the last one.
+    /// Number of starts that wait for the end of the last transaction.
     queued: u32,
     /// When it was made.
     created_at: Time,
@@ -137,16 +137,16 @@ const CREATE_TEXT: &str = "Each time counts once, over restarts too. `cron` has 
     `5/10`: from 5 on), or a list of them with commas. Where neither day field begins with `*`, a \
     day counts that matches one of them; otherwise both must match. Anything else is refused, with \
     the name of the field. In nights in which the clocks change, the rules are those of Vixie \
-    cron. An expression whose minute or hour begins with `*` goes by the clock on the wall: what \
-    the clocks leave out does not happen, and in an hour that comes twice it happens twice. Any \
-    other names fixed times, each of which happens once: what the clocks leave out happens as soon \
-    as they have changed (several of them a millisecond apart), and of an hour that comes twice \
-    the first counts.";
+    cron. An expression whose minute or hour begins with `*` follows the wall clock: a \
+    skipped time does not run, and an hour that comes twice runs twice. Otherwise the expression \
+    names fixed times, each of which runs once: a time skipped by daylight saving runs right after \
+    the change (several of them a millisecond apart), and of an hour that comes twice the first \
+    counts.";
 
 pub(super) const CREATE: Doc = Doc {
     id: "createSchedule",
     tag: "schedules",
-    summary: "Has the calendar start transactions of a workflow",
+    summary: "Starts transactions of a workflow by the calendar",
     text: CREATE_TEXT,
     idempotency: true,
     body: Some(Body {
@@ -237,7 +237,7 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
 pub(super) const DELETE: Doc = Doc {
     id: "deleteSchedule",
     tag: "schedules",
-    summary: "Forgets a schedule; what it has started goes on",
+    summary: "Deletes a schedule; transactions that it has started go on",
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "It starts nothing more.")],

@@ -234,7 +234,8 @@ pub(super) struct Shown<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     stuck: Option<ShownStuck<'a>>,
-    /// Whether an operator has stopped it.
+    /// Whether an operator has paused it: no step can be submitted and no timer fires until it is
+    /// resumed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
     paused: bool,
@@ -589,6 +590,11 @@ pub(super) const LIST: Doc = Doc {
     ..Doc::PLAIN
 };
 
+/// What a status must be, for those that give another.
+pub(super) fn statuses() -> String {
+    format!("must be one of {}", Status::ALL.map(Status::as_str).join(", "))
+}
+
 fn status_schema(_: &mut SchemaGenerator) -> schemars::Schema {
     let names = Status::ALL.map(Status::as_str);
     schemars::json_schema!({ "type": "string", "enum": names })
@@ -601,7 +607,7 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
     }
     let status = call.query.get("status").map(|name| {
         let status = Status::named(name);
-        status.ok_or_else(|| parameter("status", "is no status of a transaction"))
+        status.ok_or_else(|| parameter("status", &statuses()))
     });
     let filter = TxFilter {
         workflow: read(call, "workflow")?,

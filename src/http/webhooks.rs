@@ -20,7 +20,7 @@ use crate::types::{Time, WebhookId};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Create {
-    /// Where to: the configuration's rules for outgoing requests must let it.
+    /// The URL that events are posted to; the setting `egress` must allow it.
     #[schemars(length(max = 2048), regex(pattern = "^https?://"))]
     url: String,
     /// The types of events: whole like `order.paid`, or with `*` at the end.
@@ -35,22 +35,22 @@ pub(super) struct Create {
 pub(super) struct Shown<'a> {
     /// Its id.
     id: WebhookId,
-    /// Where to.
+    /// The URL that events are posted to.
     url: &'a str,
     /// The types of events.
     types: &'a [String],
     /// `active`, `failing` or `stopped`: the receiver answered 410, or too many events could not
     /// be delivered.
     status: &'static str,
-    /// What the last attempt met.
+    /// Why the last attempt failed.
     error: Option<&'a str>,
-    /// The last event that was told or passed over.
+    /// The last event that was delivered or passed over.
     after: &'a str,
-    /// Of how many transactions the events wait, since one of them was not taken yet.
+    /// Number of transactions with undelivered events.
     lagging: usize,
-    /// How many were told.
+    /// Number of delivered events.
     told: u64,
-    /// How many could not be delivered and are kept.
+    /// Number of events that could not be delivered and are kept.
     dead: usize,
     /// Until when the key before the last one signs too.
     old_key_until: Option<Time>,
@@ -85,7 +85,7 @@ struct ShownLetter<'a> {
     error: &'a str,
     /// When it was given up.
     at: Time,
-    /// Whether it is to be told again.
+    /// Whether it is to be sent again.
     replay: bool,
 }
 
@@ -135,13 +135,13 @@ const WITHOUT: AnswerDoc =
 pub(super) const CREATE: Doc = Doc {
     id: "createWebhook",
     tag: "webhooks",
-    summary: "Has another service told of events from now on",
-    text: "Each event is one POST of a CloudEvent (1.0), signed as Standard Webhooks 1.0 says. \
-           The events of a transaction come in the order in which they happened, and those that \
-           are of none; others come beside them. All come at least once: whoever is told keeps \
-           the `webhook-id` of what it has taken. What is not taken, whatever is answered, is sent \
-           again, later and later, for about a day; what is given up is a dead letter. A receiver \
-           that answers 410 is told nothing more.",
+    summary: "Subscribes a URL to events",
+    text: "Each event that happens from now on is one POST of a CloudEvent (1.0), signed as \
+           Standard Webhooks 1.0 says. Events of one transaction arrive in order, and so do those \
+           that belong to none; those of different transactions are delivered in parallel. An \
+           event may arrive more than once, with the same `webhook-id`. An event that is not \
+           answered with a 2xx is sent again with growing waits for about a day; then it becomes \
+           a dead letter. A receiver that answers 410 gets no more events.",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],
         example: r#"{"url":"https://shop.example/events","types":["order.*","abide.transaction.ended"]}"#,
@@ -240,7 +240,7 @@ pub(super) const DELETE: Doc = Doc {
     summary: "Forgets a subscription",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "Nothing more is told.")],
+    answers: &[AnswerDoc::empty(204, "No more events are sent.")],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
@@ -290,10 +290,10 @@ pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
 pub(super) const REPLAY: Doc = Doc {
     id: "replayDeadLetter",
     tag: "webhooks",
-    summary: "Has an event told again, and a subscription that has stopped go on",
+    summary: "Sends an event again, and restarts a subscription that has stopped",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "It is told again.")],
+    answers: &[AnswerDoc::empty(204, "It is sent again.")],
     problems: &[Code::NotFound],
     ..Doc::PLAIN
 };
@@ -308,10 +308,10 @@ pub(super) async fn replay(call: Call) -> Result<Reply, Problem> {
 
 pub(super) const REPLAY_ALL: Doc = Doc {
     id: "replayDeadLetters",
-    summary: "Has all dead letters told again, and a subscription that has stopped go on",
+    summary: "Sends all dead letters again, and restarts a subscription that has stopped",
     text: "Meant are those that are there now. One that is given up once more is a dead letter as \
            before.",
-    answers: &[AnswerDoc::empty(204, "They are told again.")],
+    answers: &[AnswerDoc::empty(204, "They are sent again.")],
     ..REPLAY
 };
 

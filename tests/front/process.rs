@@ -237,7 +237,7 @@ fn config_check_finds_what_makes_serve_fail() {
         (&["--data", &missing], "the directory above it does not exist"),
         (&["--ops-listen", &taken], "cannot listen on"),
         (&["--ops-listen", "192.0.2.1:80"], "cannot listen on 192.0.2.1:80"),
-        (&["--workflows", &none], "cannot be read"),
+        (&["--workflows", &none], "none does not exist"),
         (&["--workflows", &workflows], "`nonsense` is no key of a workflow"),
     ];
     let plain = ["--data", data.as_str(), "--listen", "127.0.0.1:0"];

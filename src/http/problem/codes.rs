@@ -61,7 +61,7 @@ codes! {
         "There is no token, or the session or key that it names is unknown, expired or ended.",
         "Log in with POST /v1/sessions and send `Authorization: Bearer TOKEN` or the cookie.";
     InvalidSignature "invalid-signature" 401 "The message is not signed as it should be",
-        "The signature is missing, of another secret or of another body, or the time of the message is too far from the server's.",
+        "The signature is missing, or made with another secret or for another body, or `webhook-timestamp` is missing or more than 5 minutes off the server's clock. `detail` says which.",
         "Sign the bytes that are sent with the secret of this hook, and look at the clock.";
     InvalidCredentials "invalid-credentials" 401 "The name or the password is wrong",
         "The user is unknown or disabled, or the password is not the user's. Which of them is not told.",
@@ -175,7 +175,7 @@ codes! {
         "A transfer from an account to itself says nothing.",
         "Choose two different accounts.";
     InvalidInput "invalid-input" 422 "The input does not fit",
-        "The body or a parameter is well-formed, but a field is missing, unknown, of the wrong type or out of its bounds. `errors` lists each with a JSON Pointer.",
+        "The body or a parameter is well-formed, but a field is missing, unknown, of the wrong type or out of its bounds. `errors` lists the faults, each with a JSON Pointer. A field that is unknown, missing or of the wrong type is reported first, alone; values out of their bounds are reported together.",
         "Correct the fields in `errors`.";
     AlreadyCounted "already-counted" 409 "The submission counts already",
         "The step needs submissions by several users, and the actor has made one.",
@@ -202,8 +202,8 @@ codes! {
         "As many codes were sent as the workflow allows.",
         "Use the last one, or start again.";
     NotClaimable "not-claimable" 409 "The step cannot be claimed",
-        "The workflow says nothing of claims for it.",
-        "Submit it.";
+        "The definition gives the step no `claim`.",
+        "Submit it without a claim, or add `claim: 1h` to the step in the definition.";
     NotStuck "not-stuck" 409 "The transaction is not stuck",
         "It goes on by itself.",
         "There is nothing to repair.";
@@ -211,8 +211,8 @@ codes! {
         "The callback was used already, its time is up, or the transaction went another way.",
         "Nothing needs to be done; the transaction goes on without it.";
     Paused "paused" 409 "The transaction is paused",
-        "An operator has stopped it: nobody takes a step of it, and no time is due in it.",
-        "Wait until an operator has it go on.";
+        "An operator has paused it: no step can be submitted and no timer fires until it is resumed.",
+        "Wait until an operator resumes it.";
     CannotMigrate "cannot-migrate" 409 "The transaction does not fit into the version",
         "A step that waits in it is missing there, or waits for something else, or its open branches are others. `detail` says which.",
         "Map its steps with `steps`, or leave it in its version.";
@@ -271,10 +271,10 @@ codes! {
         "A fault of the server; nothing of the request was committed. The log has the cause under the request id.",
         "Try again; report it with the request id if it stays.";
     MethodNotImplemented "method-not-implemented" 501 "No such method",
-        "The server knows no method of this name.",
+        "The server does not know this method.",
         "Use one of GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS.";
     Busy "busy" 503 "Too much to do at the moment",
-        "A bounded queue is full, or what waits of this actor is as much as one actor may have waiting (512 commands, or a quarter of the memory for what waits), so the request was refused before any of it was done.",
+        "A queue is full, or the actor has too many requests waiting (512, or a quarter of the queue's memory). The request was refused before any of it was done.",
         "Send fewer requests at a time. Try again after `Retry-After` seconds, with the same Idempotency-Key.";
     Stopping "stopping" 503 "The server is not serving",
         "The server is stopping, or its store has stopped after a failed write. Whether a change that was under way has happened is settled by a retry with its Idempotency-Key.",

@@ -1,10 +1,11 @@
 //! https: a certificate that can be changed while the server runs.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::sync::watch;
 use tokio_rustls::rustls::crypto::ring;
@@ -28,15 +29,17 @@ struct Shared {
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file could not be read as PEM.
-    #[error("{}: {what}", path.display())]
+    #[error("{setting}: {}: {what}", path.display())]
     File {
+        /// The setting that names the file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// What is the matter with it.
         what: String,
     },
     /// The certificate and the key do not fit, or are not of a kind that is served.
-    #[error("{} and {}: {source}", cert.display(), key.display())]
+    #[error("tls_cert {} and tls_key {}: {source}", cert.display(), key.display())]
     Pair {
         /// The certificate's file.
         cert: PathBuf,
@@ -79,16 +82,25 @@ impl fmt::Debug for Tls {
     }
 }
 
+fn unreadable(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            "the file does not exist".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
 fn read(cert: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let file = |path: &Path, what: String| TlsError::File { path: path.to_owned(), what };
+    let of_cert = |what| TlsError::File { setting: "tls_cert", path: cert.to_owned(), what };
+    let of_key = |what| TlsError::File { setting: "tls_key", path: key.to_owned(), what };
     let chain = CertificateDer::pem_file_iter(cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| file(cert, error.to_string()))?;
+        .map_err(|error| of_cert(unreadable(&error)))?;
     if chain.is_empty() {
-        return Err(file(cert, "there is no certificate in it".to_owned()));
+        return Err(of_cert("there is no certificate in it".to_owned()));
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| file(key, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| of_key(unreadable(&error)))?;
     let pair = |source| TlsError::Pair { cert: cert.to_owned(), key: key.to_owned(), source };
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])

@@ -39,13 +39,19 @@ pub(super) fn create(path: &Path) -> Result<File, StoreError> {
     private().truncate(true).open(path).io(path)
 }
 
+/// Says that the directory in which `path` is to be made does not exist, and how to create it.
+pub fn no_directory_above(path: &Path) -> String {
+    let above = path.parent().unwrap_or(path).display();
+    format!("the directory above it does not exist; create it with `mkdir -p {above}`")
+}
+
 /// Makes a directory for its owner alone.
 pub(super) fn make_dir(path: &Path) -> Result<(), StoreError> {
     let made = DirBuilder::new().mode(0o700).create(path);
     made.map_err(|error| StoreError::Open {
         path: path.to_path_buf(),
         what: match error.kind() {
-            io::ErrorKind::NotFound => "the directory above it does not exist".into(),
+            io::ErrorKind::NotFound => no_directory_above(path),
             _ => format!("cannot be made: {error}"),
         },
     })

@@ -50,6 +50,7 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use self::files::no_directory_above;
 pub use self::options::Options;
 pub use self::recovery::{OnProgress, Progress};
 pub use self::room::RoomOptions;
