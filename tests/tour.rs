@@ -49,7 +49,7 @@ fn the_readme_does_what_it_says() {
     };
     once("abide listening on http://127.0.0.1:8080", 3);
     // Money is held before the kill, and still held behind it.
-    let held = "\"account\":\"alice:main\",\"amount\":\"12060.00\",\"status\":\"held\"";
+    let held = "\"account\":\"alice:main\",\"amount\":\"12060.00\",\"captured\":\"0.00\",\"status\":\"held\"";
     once(held, 4);
     once("\"step\":\"confirm\"", 2);
     // The code's answer, and the same again behind the second kill.
