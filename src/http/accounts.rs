@@ -33,7 +33,7 @@ pub(super) struct NewAccount {
     id: AccountId,
     /// What it is counted in.
     asset: AssetCode,
-    /// Whose it is.
+    /// The owner.
     #[serde(default)]
     owner: Option<Username>,
     /// The least that may be available, default `"0"`; `null`: no limit.
@@ -100,7 +100,7 @@ pub(super) struct Shown<'a> {
 
 #[derive(Serialize, JsonSchema)]
 struct Inner<'a> {
-    /// Whose it is; `null`: nobody's.
+    /// The owner; `null`: none.
     owner: Option<&'a Username>,
     /// The least that may be available; `null`: no limit.
     floor: Option<Decimal>,
@@ -272,10 +272,10 @@ pub(super) async fn close(call: Call) -> Result<Reply, Problem> {
 pub(super) const LIST: Doc = Doc {
     id: "listAccounts",
     tag: "accounts",
-    summary: "The accounts by their ids: for a user the own ones",
+    summary: "The accounts by id; a user gets the own ones",
     text: "Administrators, auditors and services see all.",
     query: &[
-        Parameter { name: "limit", text: "At most so many.", schema: limit },
+        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
         lists::CURSOR,
         Parameter { name: "prefix", text: "Only ids that begin so.", schema: text },
     ],
@@ -379,7 +379,10 @@ pub(super) const ENTRIES: Doc = Doc {
     id: "listEntries",
     tag: "accounts",
     summary: "The statement of an account: its postings with the running balance, newest first",
-    query: &[Parameter { name: "limit", text: "At most so many.", schema: limit }, lists::CURSOR],
+    query: &[
+        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
+        lists::CURSOR,
+    ],
     answers: &[AnswerDoc::json(
         200,
         "A page of the statement.",

@@ -69,7 +69,7 @@ fn code(call: &Call) -> Result<AssetCode, Problem> {
 pub(super) const PUT: Doc = Doc {
     id: "putAsset",
     tag: "assets",
-    summary: "Puts an asset; those of ISO 4217 exist already",
+    summary: "Creates or changes an asset; those of ISO 4217 exist already",
     condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
@@ -118,8 +118,11 @@ pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
 pub(super) const LIST: Doc = Doc {
     id: "listAssets",
     tag: "assets",
-    summary: "All assets by their codes: those of ISO 4217 and those that were put",
-    query: &[Parameter { name: "limit", text: "At most so many.", schema: limit }, lists::CURSOR],
+    summary: "All assets by code: those of ISO 4217 and those that were added",
+    query: &[
+        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
+        lists::CURSOR,
+    ],
     answers: &[AnswerDoc::json(
         200,
         "A page of assets.",
@@ -166,7 +169,7 @@ pub(super) struct Sums<'a> {
 pub(super) const CHECK: Doc = Doc {
     id: "checkLedger",
     tag: "assets",
-    summary: "What adds up over all accounts, at one revision",
+    summary: "The sums over all accounts, at one revision",
     text: "`posted` is the sum over all accounts: always zero. `abide verify` computes it anew \
            from the accounts. With `as_of` as it was then.",
     query: &[super::transactions::AS_OF],

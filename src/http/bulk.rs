@@ -169,7 +169,7 @@ impl<'a> Shown<'a> {
 pub(super) const BEGIN: Doc = Doc {
     id: "bulkTransactions",
     tag: "bulk",
-    summary: "Does something to all transactions that a filter means",
+    summary: "Runs an action on all transactions that match a filter",
     text: "It goes on by itself, in slices, and over restarts; GET tells how far it is. \
            Transactions that are started later are left alone; those that have ended are counted \
            as `skipped`. With `dry_run` it is tried on each, \
@@ -256,7 +256,7 @@ pub(super) async fn begin(call: Call) -> Result<Reply, Problem> {
 pub(super) const SHOW: Doc = Doc {
     id: "getBulkJob",
     tag: "bulk",
-    summary: "How far it is, what is done to many transactions",
+    summary: "Progress of an action on many transactions",
     answers: &[AnswerDoc::json(
         200,
         "It as it is now; for a week after its end.",

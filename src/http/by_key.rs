@@ -25,7 +25,7 @@ pub(super) struct Store {
     #[serde(default)]
     #[schemars(schema_with = "idle")]
     idle: Option<Span>,
-    /// Whose it is: it ends with the user's other sessions.
+    /// The user: the session ends with the user's other sessions.
     #[serde(default)]
     user: Option<Username>,
 }
@@ -44,7 +44,7 @@ fn idle(_: &mut SchemaGenerator) -> Schema {
 pub(super) struct Shown<'a> {
     /// The session as the framework has it.
     data: JsonText,
-    /// Whose it is.
+    /// The user.
     user: Option<&'a Username>,
     /// When it ends if it is not used.
     idle_expires_at: Time,
@@ -134,7 +134,7 @@ pub(super) async fn get(call: Call) -> Result<Reply, Problem> {
 pub(super) const DELETE: Doc = Doc {
     id: "deleteStoredSession",
     tag: "by-key",
-    summary: "Forgets another framework's session; also right if there is none",
+    summary: "Deletes another framework's session; succeeds if there is none",
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "There is none under this key.")],

@@ -17,7 +17,7 @@ pub(super) struct LateAnswer(serde_json::Value);
 pub(super) const ANSWER: Doc = Doc {
     id: "answerCallback",
     tag: "transactions",
-    summary: "Answers a call late",
+    summary: "Delivers the late answer to a call",
     text: "For a service that answered a call with 202: the address is the `callback.url` that \
            the call carried, and its last part is the proof. The body is the answer; the same one \
            again is answered as it was at first, another one is late.",

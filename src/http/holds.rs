@@ -44,7 +44,7 @@ fn life(_: &mut SchemaGenerator) -> Schema {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewCapture {
-    /// Where to.
+    /// The account that receives the amount.
     to: AccountId,
     /// How much; absent: all that is left.
     #[serde(default)]

@@ -44,7 +44,7 @@ pub(super) struct Claimed<'a> {
 pub(super) const CLAIM: Doc = Doc {
     id: "claimWork",
     tag: "transactions",
-    summary: "Claims transactions in which a step waits, those that waited longest first",
+    summary: "Claims transactions in which a step waits, the oldest first",
     text: "A work queue: each waiting step goes to one worker. A claim expires by itself; then \
            the step can be claimed again. One call examines a bounded number of transactions and \
            returns a bounded number of bytes, so it may return fewer than `limit`, even none, \

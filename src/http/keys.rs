@@ -137,7 +137,7 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
 pub(super) const REVOKE: Doc = Doc {
     id: "revokeApiKey",
     tag: "api-keys",
-    summary: "Revokes an API key: it is dead at once",
+    summary: "Revokes an API key: it is void at once",
     text: "So are the sessions that it opened on behalf of users and the password links that it \
            made. With `keep_sessions=true` these sessions live on, for a service that is replaced in \
            an orderly way; its links are void all the same.",

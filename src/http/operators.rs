@@ -39,7 +39,7 @@ pub(super) struct MigrateBody {
 
 pub(super) const REPLACE: Doc = Doc {
     id: "replaceData",
-    summary: "Gives a stuck transaction other data and has it try its step again",
+    summary: "Replaces the data of a stuck transaction and retries its step",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<ReplaceBody>)],
         example: r#"{"data":{"to":"bob:main","amount":"25.00"}}"#,

@@ -89,7 +89,7 @@ pub(super) fn openapi(call: &Call) -> Reply {
 }
 
 pub(super) const ASYNCAPI: Doc =
-    Doc { id: "asyncapi", summary: "What is live: AsyncAPI 3.0", ..OPENAPI };
+    Doc { id: "asyncapi", summary: "The events and streams: AsyncAPI 3.0", ..OPENAPI };
 
 pub(super) fn asyncapi(call: &Call) -> Reply {
     Reply::json_bytes(call.api.asyncapi.clone())
@@ -190,7 +190,7 @@ pub(super) fn capabilities(call: &Call) -> Result<Reply, Problem> {
     })
 }
 
-/// How the server is doing.
+/// Status of the server.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Status {
     /// The server's time.
@@ -208,7 +208,7 @@ pub(super) struct Status {
 pub(super) const STATUS: Doc = Doc {
     id: "status",
     tag: "operations",
-    summary: "How the server is doing",
+    summary: "Status of the server",
     answers: &[AnswerDoc::json(200, "The status.", SchemaGenerator::subschema_for::<Status>, "")],
     ..Doc::PLAIN
 };
@@ -228,7 +228,7 @@ pub(super) fn status(call: &Call) -> Result<Reply, Problem> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Advance {
-    /// Forward by so much.
+    /// How far to move it forward.
     #[schemars(schema_with = "advance_schema")]
     advance: Span,
 }
@@ -249,7 +249,8 @@ pub(super) const CLOCK: Doc = Doc {
     id: "moveClock",
     tag: "operations",
     summary: "Moves the server's clock forward; only with --dev",
-    text: "Answers when all that is due by then has happened.",
+    text: "Answers when all timers that are due by then have fired. Sessions go by this clock too: idle \
+           sessions end.",
     body: Some(Body {
         content: &[(Media::Json, SchemaGenerator::subschema_for::<Advance>)],
         example: r#"{"advance":"72h"}"#,

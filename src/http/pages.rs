@@ -23,7 +23,13 @@ pub(super) const HTML: AnswerDoc = page("text/html");
 pub(super) const SCRIPT: AnswerDoc = page("text/javascript");
 
 const fn page(media: &'static str) -> AnswerDoc {
-    AnswerDoc { status: 200, text: "It.", body: Some((media, text, "")), headers: &[], links: &[] }
+    AnswerDoc {
+        status: 200,
+        text: "The page.",
+        body: Some((media, text, "")),
+        headers: &[],
+        links: &[],
+    }
 }
 
 /// A page.

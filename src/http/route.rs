@@ -193,25 +193,25 @@ impl Who {
         match self {
             Self::Anyone => "Open to everybody.",
             Self::Caller => "Open to everybody; what it does depends on who calls.",
-            Self::Actor => "For whoever has a live session or an API key.",
+            Self::Actor => "For every actor with a live session or an API key.",
             Self::Session => "For the bearer of a session, an anonymous one too.",
             Self::User => "For a user who is logged in.",
             Self::Service => "For a service, by its API key.",
-            Self::Admin => "For whoever has the role abide:admin.",
+            Self::Admin => "For users with the role abide:admin.",
             Self::AdminOrService => {
-                "For a service, by its API key, and for whoever has the role abide:admin."
+                "For a service, by its API key, and for users with the role abide:admin."
             }
-            Self::Auditor => "For whoever has the role abide:auditor or abide:admin.",
+            Self::Auditor => "For users with the role abide:auditor or abide:admin.",
             Self::AuditorOrService => {
-                "For a service, by its API key, and for whoever has the role abide:auditor or \
+                "For a service, by its API key, and for users with the role abide:auditor or \
                  abide:admin."
             }
-            Self::Publisher => "For whoever has the role abide:publisher or abide:admin.",
+            Self::Publisher => "For users with the role abide:publisher or abide:admin.",
             Self::PublisherOrService => {
-                "For a service, by its API key, and for whoever has the role abide:publisher or \
+                "For a service, by its API key, and for users with the role abide:publisher or \
                  abide:admin."
             }
-            Self::Operator => "For whoever has the role abide:operator or abide:admin.",
+            Self::Operator => "For users with the role abide:operator or abide:admin.",
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) struct Issued<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", default)]
     token: Option<&'a str>,
-    /// Whose it is; `null`: anonymous.
+    /// The user; `null`: anonymous.
     user: Option<&'a Username>,
     /// The user's roles.
     roles: &'a [Role],
@@ -97,7 +97,7 @@ pub(super) struct Issued<'a> {
     created_at: Time,
     /// When it ends if it is not used.
     idle_expires_at: Time,
-    /// When it ends whatever happens.
+    /// When it ends, whether it is used or not.
     expires_at: Time,
     /// Until when the password counts as freshly confirmed.
     elevated_until: Option<Time>,
@@ -109,7 +109,7 @@ pub(super) struct Issued<'a> {
 pub(super) struct Shown<'a> {
     /// Names the session; no secret.
     id: SessionId,
-    /// Whose it is; `null`: anonymous.
+    /// The user; `null`: anonymous.
     user: Option<&'a Username>,
     /// The user's roles.
     roles: &'a [Role],
@@ -119,7 +119,7 @@ pub(super) struct Shown<'a> {
     last_seen_at: Time,
     /// When it ends if it is not used.
     idle_expires_at: Time,
-    /// When it ends whatever happens.
+    /// When it ends, whether it is used or not.
     expires_at: Time,
     /// Until when the password counts as freshly confirmed.
     elevated_until: Option<Time>,
@@ -213,7 +213,7 @@ pub(super) const OPEN: Doc = Doc {
     text: "With `username` and `password`: a login. With the token of an anonymous session it \
            becomes the user's, under a new token, and keeps its data. With `{}`: an anonymous \
            session, where the configuration allows it. With `user` and `on_behalf`: a session for \
-           a user whom the calling service has authenticated; the API key says for whom it may.",
+           a user whom the calling service has authenticated; `on_behalf` of the API key lists these users.",
     limit: Limit::Sessions,
     examples: &[
         (
@@ -367,7 +367,7 @@ pub(super) fn current(call: &Call) -> Result<Reply, Problem> {
 pub(super) const LOGOUT: Doc = Doc {
     id: "endCurrentSession",
     tag: "sessions",
-    summary: "Logs out: the token is dead at once",
+    summary: "Logs out: the token is void at once",
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[
@@ -422,7 +422,7 @@ pub(super) async fn rotate(call: Call) -> Result<Reply, Problem> {
 pub(super) const ELEVATE: Doc = Doc {
     id: "elevateCurrentSession",
     tag: "sessions",
-    summary: "Confirms the password again, for what needs it fresh",
+    summary: "Confirms the password again, for calls that require it",
     condition: Condition::IfMatch,
     limit: Limit::Passwords,
     body: Some(Body {
@@ -446,10 +446,10 @@ pub(super) const LIST: Doc = Doc {
     query: &[
         Parameter {
             name: "user",
-            text: "Whose; for administrators.",
+            text: "The user whose sessions these are; for administrators.",
             schema: SchemaGenerator::subschema_for::<Username>,
         },
-        Parameter { name: "limit", text: "At most so many.", schema: limit },
+        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
         lists::CURSOR,
     ],
     answers: &[AnswerDoc::json(
@@ -544,7 +544,7 @@ pub(super) const END_ALL: Doc = Doc {
     query: &[
         Parameter {
             name: "except",
-            text: "`current`: the session that asks stays.",
+            text: "`current`: the session of the request stays.",
             schema: |_| json_schema!({ "type": "string", "enum": ["current"] }),
         },
         LIST.query[0],
@@ -582,7 +582,7 @@ pub(super) async fn end_all(call: Call) -> Result<Reply, Problem> {
 pub(super) const FACTS: Doc = Doc {
     id: "getCurrentSessionFacts",
     tag: "sessions",
-    summary: "What services have noted about the session; clients cannot write it",
+    summary: "The facts of the session, which services write and clients cannot",
     answers: &[AnswerDoc::json(200, "The facts.", super::schemas::object, "{}")],
     ..Doc::PLAIN
 };
@@ -594,7 +594,7 @@ pub(super) fn facts(call: &Call) -> Result<Reply, Problem> {
 pub(super) const CHANGE_FACTS: Doc = Doc {
     id: "changeSessionFacts",
     tag: "sessions",
-    summary: "Notes something about a session that its client can read and not write",
+    summary: "Changes the facts of a session, which its client can read but not write",
     text: "For a service, about a session of a user for whom its API key may act, or an anonymous \
            one. A merge patch (RFC 7396); at most 4096 bytes together.",
     condition: Condition::IfMatch,

@@ -99,7 +99,7 @@ fn asked(_: &mut SchemaGenerator) -> Schema {
 pub(super) const INTROSPECT: Doc = Doc {
     id: "introspectToken",
     tag: "gateways",
-    summary: "What a token opens (RFC 7662)",
+    summary: "The state of a token (RFC 7662)",
     text: "Does not count as activity. The API key may also come as the password of Basic \
            authentication.",
     basic: true,

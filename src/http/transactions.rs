@@ -217,7 +217,7 @@ pub(super) struct Shown<'a> {
     outcome: Option<&'a str>,
     /// The commit that last changed it.
     revision: u64,
-    /// Whose it is: a user's name, or the id of an anonymous session or an API key.
+    /// The owner: a user's name, or the id of an anonymous session or an API key.
     owner: String,
     /// Its data, without what is not for the one who asks.
     #[schemars(with = "Map<String, Value>")]
@@ -691,7 +691,7 @@ pub(super) fn release(call: &Call) -> Result<Act, Problem> {
 
 pub(super) const RESEND: Doc = Doc {
     id: "resendCode",
-    summary: "Has a new one-time code sent; the one before is void",
+    summary: "Sends a new one-time code; the one before is void",
     problems: &[
         Code::NotFound,
         Code::NotAllowed,
@@ -740,7 +740,7 @@ pub(super) fn cancel(call: &Call) -> Result<Act, Problem> {
 
 pub(super) const RETRY: Doc = Doc {
     id: "retryTransaction",
-    summary: "Has a stuck transaction try its step again",
+    summary: "Retries the step of a stuck transaction",
     problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck],
     ..CLAIM
 };
@@ -752,7 +752,7 @@ pub(super) fn retry(call: &Call) -> Result<Act, Problem> {
 
 pub(super) const SKIP: Doc = Doc {
     id: "skipStep",
-    summary: "Has a stuck transaction leave its step out",
+    summary: "Skips the step of a stuck transaction",
     text: "While the transaction is undone this leaves out all that is left of the step: the rest \
            of its `compensate` calls and effects is not undone either.",
     body: Some(Body {

@@ -22,9 +22,9 @@ pub(super) struct NewTransfer {
     /// Its id; absent: one is made.
     #[serde(default)]
     id: Option<TransferId>,
-    /// Where from.
+    /// The account that the amount is taken from.
     from: AccountId,
-    /// Where to.
+    /// The account that receives the amount.
     to: AccountId,
     /// How much.
     amount: Amount,

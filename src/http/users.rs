@@ -202,7 +202,7 @@ pub(super) async fn register(call: Call) -> Result<Reply, Problem> {
 pub(super) const ME: Doc = Doc {
     id: "getMe",
     tag: "users",
-    summary: "The user who asks",
+    summary: "The user of the session",
     condition: Condition::IfNoneMatch,
     answers: READ,
     ..Doc::PLAIN
@@ -240,7 +240,10 @@ pub(super) const LIST: Doc = Doc {
     id: "listUsers",
     tag: "users",
     summary: "All users, newest first",
-    query: &[Parameter { name: "limit", text: "At most so many.", schema: limit }, lists::CURSOR],
+    query: &[
+        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
+        lists::CURSOR,
+    ],
     answers: &[AnswerDoc::json(
         200,
         "A page of users.",

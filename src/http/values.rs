@@ -153,7 +153,7 @@ const fn readers(read_anyone: bool) -> &'static [Reader] {
 pub(super) const CHANGE_SET: Doc = Doc {
     id: "putValueSet",
     tag: "values",
-    summary: "Says who else may read a set of reference values",
+    summary: "Sets who else may read a set of reference values",
     text: "Its values stay as they are; it may be said before there is any.",
     idempotency: true,
     body: Some(Body {
@@ -184,7 +184,7 @@ pub(super) async fn change_set(call: Call) -> Result<Reply, Problem> {
 pub(super) const DELETE: Doc = Doc {
     id: "deleteValue",
     tag: "values",
-    summary: "Forgets a reference value",
+    summary: "Deletes a reference value",
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "It is gone.")],

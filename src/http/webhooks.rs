@@ -188,7 +188,7 @@ fn id(call: &Call) -> Result<WebhookId, Problem> {
 pub(super) const SHOW: Doc = Doc {
     id: "getWebhook",
     tag: "webhooks",
-    summary: "A subscription and how it goes",
+    summary: "A subscription and its state",
     condition: Condition::IfNoneMatch,
     answers: &[
         WITHOUT.with(&["ETag"]),
@@ -209,7 +209,12 @@ pub(super) const LIST: Doc = Doc {
     id: "listWebhooks",
     tag: "webhooks",
     summary: "All subscriptions",
-    answers: &[AnswerDoc::json(200, "They.", SchemaGenerator::subschema_for::<Page<'_>>, "")],
+    answers: &[AnswerDoc::json(
+        200,
+        "The subscriptions.",
+        SchemaGenerator::subschema_for::<Page<'_>>,
+        "",
+    )],
     ..Doc::PLAIN
 };
 
@@ -222,7 +227,7 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
 pub(super) const ROTATE: Doc = Doc {
     id: "rotateWebhookKey",
     tag: "webhooks",
-    summary: "Gives a subscription another key; the one before signs too for a day",
+    summary: "Gives a subscription a new key; for a day the old one signs too",
     condition: Condition::IfMatch,
     answers: &[AnswerDoc { status: 200, ..WITH_SECRET }],
     problems: &[Code::NotFound],
@@ -237,7 +242,7 @@ pub(super) async fn rotate(call: Call) -> Result<Reply, Problem> {
 pub(super) const DELETE: Doc = Doc {
     id: "deleteWebhook",
     tag: "webhooks",
-    summary: "Forgets a subscription",
+    summary: "Deletes a subscription",
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[AnswerDoc::empty(204, "No more events are sent.")],
@@ -322,7 +327,7 @@ pub(super) async fn replay_all(call: Call) -> Result<Reply, Problem> {
 
 pub(super) const RESUME: Doc = Doc {
     id: "resumeWebhook",
-    summary: "Has a subscription that has stopped go on where it was",
+    summary: "Restarts a subscription that has stopped, where it was",
     text: "What could not be delivered stays a dead letter, and too many of them stop it again.",
     answers: &[AnswerDoc::empty(204, "It goes on.")],
     ..REPLAY
