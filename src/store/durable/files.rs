@@ -40,6 +40,7 @@ pub(super) fn create(path: &Path) -> Result<File, StoreError> {
 }
 
 /// Says that the directory in which `path` is to be made does not exist, and how to create it.
+#[must_use]
 pub fn no_directory_above(path: &Path) -> String {
     let above = path.parent().unwrap_or(path).display();
     format!("the directory above it does not exist; create it with `mkdir -p {above}`")
