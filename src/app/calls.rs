@@ -749,14 +749,29 @@ fn answered(reply: Reply, now: Time, excerpt: Arc<str>) -> CallResult {
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), json!(value.to_str().ok()?))));
     let headers = Value::Object(texts.collect());
     let body = match serde_json::from_slice(&body) {
-        // The beginning of something longer is no JSON, even where it looks like some.
-        Ok(body) if !truncated => body,
+        // The beginning of something longer is no JSON, even where it looks like some; and JSON that is
+        // nested deeper than a request's may be is kept as text.
+        Ok(body) if !truncated && is_within(&body, BODY_DEPTH_MAX) => body,
         _ => match readable(&body, truncated) {
             "" => Value::Null,
             text => json!(text),
         },
     };
     CallResult::Answered { status, headers, body, truncated, retry_after, excerpt }
+}
+
+/// Maximum nesting of a service's JSON, as of a request's body.
+const BODY_DEPTH_MAX: usize = 64;
+
+/// Whether JSON has at most so many levels.
+fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_within(item, levels - 1)),
+        Value::Object(entries) => {
+            levels > 0 && entries.values().all(|entry| is_within(entry, levels - 1))
+        }
+        _ => true,
+    }
 }
 
 /// The text of a body; of the beginning of one, without the character that is cut in two.

@@ -743,8 +743,8 @@ enum Attempt {
     Waits(Time),
 }
 
-/// How long work that is done in slices decides in one commit; to stage it takes about as long.
-const SLICE_TIME: Duration = Duration::from_millis(2);
+/// How long sliced work decides in one commit; staging it takes about as long. Tests slice finer.
+const SLICE_TIME: Duration = Duration::from_micros(if cfg!(test) { 200 } else { 2000 });
 
 /// The limit of one slice.
 #[derive(Debug)]

@@ -159,6 +159,18 @@ impl LiveKeys {
         Ok(live.map(|(session, _)| Scope::Session(SessionId::new(*session))).collect())
     }
 
+    /// Whether an actor has live keys of its own. A session that an earlier build upgraded kept its
+    /// keys as its own, so they are looked up there until they expire.
+    pub(super) fn has_live(
+        &mut self,
+        store: &dyn Store,
+        scope: Scope,
+        now: Time,
+    ) -> Result<bool, ReadError> {
+        let hours = &self.load(store, scope)?.counts.hours;
+        Ok(hours.iter().any(|(hour, ..)| !is_past(*hour, now)))
+    }
+
     /// Counts one more live key; [`LiveKeys::took`] when its commit is made.
     pub(super) fn next(
         &mut self,

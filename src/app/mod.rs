@@ -99,3 +99,8 @@ pub use watchdog::{EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
 pub use webhooks::WebhookWatch;
 
 use job::{Done, End};
+
+/// Stack of each thread that reads, decides or renders, in bytes. Documents nested as deeply as they may
+/// be (64 levels) take up to some 60 KB a level to read in an unoptimized build; memory is taken only
+/// as far as a stack is used.
+pub const STACK_BYTES: usize = 8 * 1024 * 1024;

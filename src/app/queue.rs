@@ -140,7 +140,10 @@ impl Queue {
             stop,
         });
         let runs = Arc::clone(&shared);
-        let own = thread::Builder::new().name("executor".to_owned()).spawn(move || runs.run())?;
+        let own = thread::Builder::new()
+            .name("executor".to_owned())
+            .stack_size(super::STACK_BYTES)
+            .spawn(move || runs.run())?;
         let thread = own.thread().clone();
         let own = Mutex::new(Some(own));
         let (closing, admission) = (AtomicBool::new(false), Arc::new(Admission::new(bytes_max)));

@@ -78,7 +78,12 @@ impl ReadPool {
         for number in 0..(cores / 2).clamp(1, THREADS_MAX) {
             let runs = Arc::clone(&shared);
             let name = format!("abide-reads-{number}");
-            threads.push(thread::Builder::new().name(name).spawn(move || runs.run())?);
+            threads.push(
+                thread::Builder::new()
+                    .name(name)
+                    .stack_size(super::STACK_BYTES)
+                    .spawn(move || runs.run())?,
+            );
         }
         Ok(Self { shared, threads: Mutex::new(threads) })
     }

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::app::{self, App, Opened, Stopped};
+use crate::app::{self, App, Opened, STACK_BYTES, Stopped};
 use crate::http::metrics::{Figures, Metrics};
 use crate::http::operations::{self, Readiness};
 use crate::http::server::{Drained, Entrance, Stop, Stopper, Tls, serve};
@@ -32,6 +32,7 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(STACK_BYTES)
         .build()
         .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
     runtime.block_on(start(config))

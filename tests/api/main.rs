@@ -149,6 +149,7 @@ mod linear;
 mod links;
 mod live;
 mod negotiation;
+mod nesting;
 mod operations;
 mod operators;
 mod passwords;

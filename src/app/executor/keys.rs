@@ -6,8 +6,8 @@ use super::super::live_keys::{Adoption, OneMore};
 use super::super::{Answer, answers, replay};
 use super::{Asked, Executor, Fatal};
 use crate::engine::{Command, Event, Fact, Outcome, Refusal};
-use crate::records::Pack;
 use crate::records::answer::ShownV1;
+use crate::records::{Pack, Scope};
 use crate::store::{Receipt, View};
 use crate::types::{Revision, SessionId, Time, UserId};
 
@@ -37,7 +37,14 @@ impl Executor {
         let mut stale_parts = 0;
         let under = job.command.transaction();
         if !under.is_some_and(|tx| self.used.is_new(tx, &keyed.digest)) {
-            let adopted = self.keys.adopted(&*self.store, keyed.scope, now)?;
+            let mut adopted = self.keys.adopted(&*self.store, keyed.scope, now)?;
+            if let (Scope::User(_), Some(session)) = (keyed.scope, job.actor.session())
+                && let own = Scope::Session(session)
+                && !adopted.contains(&own)
+                && self.keys.has_live(&*self.store, own, now)?
+            {
+                adopted.push(own);
+            }
             match answers::look_up(&*self.store, View::Staged, keyed, adopted, now)? {
                 Err(refusal) => return Ok(Err(refusal)),
                 Ok(Known::Answered(answer, revision)) => {

@@ -143,6 +143,28 @@ async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
     assert!(!house.app.execute(add("a"), envelope(&house, &late, Some("k"), "a")).await.replayed);
 }
 
+/// An earlier build noted no session at the user's count: the keys stayed the session's own, and are
+/// found through it.
+#[tokio::test]
+async fn keys_of_a_session_that_an_earlier_build_upgraded_are_found_through_it() {
+    let house = House::new().await;
+    house.register("alice").await;
+    let (anonymous, first) = cart(&house, "k").await;
+    let of_session = Key::AnswerCount(scope(&anonymous)).encode();
+    let count = house.store.get(View::Committed, &of_session).unwrap().unwrap().value;
+    let seat = house.login_as(&anonymous, "alice", PASSWORD).await.unwrap();
+    let upgraded = house.actor(&seat.token).await.unwrap();
+    house.app.close().await;
+    let of_user = Key::AnswerCount(scope(&upgraded)).encode();
+    let writes = vec![Write::put(of_session, count), Write::delete(of_user)];
+    drop(house.store.commit(Batch { writes, ..Batch::default() }).unwrap());
+    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let again = house.app.execute(add("a"), envelope(&house, &upgraded, Some("k"), "a")).await;
+    assert!(again.replayed);
+    assert_eq!(again.answer, first.answer);
+    house.app.close().await;
+}
+
 fn scope(actor: &Actor) -> crate::records::Scope {
     crate::records::Scope::of(actor).unwrap()
 }

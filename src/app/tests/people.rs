@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::engine::Mark;
 use crate::engine::{StartAsk, UserChange, Who, workflow};
 use crate::types::TxId;
 
@@ -171,6 +172,27 @@ async fn a_vote_moves_to_the_user_that_its_anonymous_session_becomes() {
     let bob = house.actor(&house.join("bob").await.token).await.unwrap();
     vote(&house, &bob, tx).await.unwrap();
     assert!(house.app.transaction(&Actor::System, tx).unwrap().tx.status.is_ended());
+    house.app.close().await;
+}
+
+/// An earlier build left no index entry by which a vote is found at the upgrade: the session that was
+/// noted is looked at instead.
+#[tokio::test]
+async fn a_vote_without_an_index_entry_counts_for_the_user_too() {
+    let (house, tx) = voting().await;
+    let guest = visitor(&house).await;
+    vote(&house, &guest, tx).await.unwrap();
+    house.app.close().await;
+    let mark = Mark::ActedIn(guest.session().unwrap(), tx);
+    let writes = vec![Write::delete(Key::Mark(mark).encode())];
+    drop(house.store.commit(Batch { writes, ..Batch::default() }).unwrap());
+    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let elsewhere = house.actor(&house.join("alice").await.token).await.unwrap();
+    let seat = house.login_as(&guest, "alice", PASSWORD).await.ok().unwrap();
+    let alice = house.actor(&seat.token).await.unwrap();
+    for actor in [&alice, &elsewhere] {
+        assert_eq!(vote(&house, actor, tx).await, Err(Refusal::AlreadyCounted));
+    }
     house.app.close().await;
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::value::Room;
+use super::value::{Halt, Room};
 use super::{EvalStop, Expr, Made, Scope, Sight, Type};
 use crate::engine::workflow::{DefinitionFault, Template};
 
@@ -102,15 +102,21 @@ impl Template {
             Self::Literal(value) => Ok(value.clone()),
             Self::Expr(expr) => expr.json(sight, left),
             Self::List(elements) => {
-                let made: Result<_, _> =
-                    elements.iter().map(|element| element.json(sight, left)).collect();
-                made.map(Value::Array)
+                left.enter().map_err(Halt::into_stop)?;
+                let made: Vec<_> = elements
+                    .iter()
+                    .map(|element| element.json(sight, left))
+                    .collect::<Result<_, _>>()?;
+                left.leave();
+                Ok(Value::Array(made))
             }
             Self::Object(entries) => {
+                left.enter().map_err(Halt::into_stop)?;
                 let mut made = Map::new();
                 for (key, value) in entries {
                     made.insert(key.to_string(), value.json(sight, left)?);
                 }
+                left.leave();
                 Ok(Value::Object(made))
             }
         }

@@ -325,18 +325,22 @@ impl<'v> Val<'v> {
             Self::Json(value) => copied(value, left)?,
             Self::List(elements) => {
                 let mut made = Vec::with_capacity(elements.len().min(left.bytes));
+                left.enter()?;
                 for element in elements.iter() {
                     take(left, ELEMENT_BYTES)?;
                     made.push(element.clone().into_json(left)?);
                 }
+                left.leave();
                 Value::Array(made)
             }
             Self::Map(entries) => {
                 let mut made = Map::new();
+                left.enter()?;
                 for (key, value) in entries.iter() {
                     take(left, ELEMENT_BYTES + key.len())?;
                     made.insert(key.to_string(), value.clone().into_json(left)?);
                 }
+                left.leave();
                 Value::Object(made)
             }
         })
@@ -355,17 +359,35 @@ impl<'v> Val<'v> {
 /// What a list element or an object entry counts for, beside its text.
 const ELEMENT_BYTES: usize = 4;
 
-/// What a result may still have, and how many values were copied into it.
+/// Maximum nesting of a result: what a request's body may have. Stored JSON is read back only up to
+/// 128 levels, and each level takes stack where it is written, read and dropped.
+const DEPTH_MAX: usize = 64;
+
+/// What a result may still have, how deep it is at this place, and how many values were copied into it.
 #[derive(Debug)]
 pub(super) struct Room {
     bytes: usize,
+    depth: usize,
     values: usize,
 }
 
 impl Room {
     /// The room of one result.
     pub(super) const fn full() -> Self {
-        Self { bytes: RESULT_BYTES_MAX, values: 0 }
+        Self { bytes: RESULT_BYTES_MAX, depth: 0, values: 0 }
+    }
+
+    /// Goes into a list or an object; [`Room::leave`] goes out of it.
+    pub(super) fn enter(&mut self) -> Result<(), Halt> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(failed("the result is nested deeper than 64 levels; make it flatter"));
+        }
+        Ok(())
+    }
+
+    pub(super) const fn leave(&mut self) {
+        self.depth -= 1;
     }
 
     /// The steps that it took to fill it: each value is allocated, and its bytes are copied.
@@ -394,16 +416,20 @@ fn copied(value: &Value, left: &mut Room) -> Result<Value, Halt> {
         }
         Value::Array(elements) => {
             take(left, elements.len() * ELEMENT_BYTES)?;
-            Value::Array(
-                elements.iter().map(|value| copied(value, left)).collect::<Result<_, _>>()?,
-            )
+            left.enter()?;
+            let made =
+                elements.iter().map(|value| copied(value, left)).collect::<Result<_, _>>()?;
+            left.leave();
+            Value::Array(made)
         }
         Value::Object(entries) => {
             let mut made = Map::new();
+            left.enter()?;
             for (key, value) in entries {
                 take(left, ELEMENT_BYTES + key.len())?;
                 made.insert(key.clone(), copied(value, left)?);
             }
+            left.leave();
             Value::Object(made)
         }
         other => other.clone(),

@@ -9,7 +9,7 @@ use super::access::{
 };
 use super::checked::{CheckedInput, StepInput};
 use super::event::TxEvent;
-use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who};
+use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who, WhoId};
 use super::scene::{Asker, Frame};
 use super::view::view;
 use super::walk::{Trigger, Walk, submissions};
@@ -81,13 +81,38 @@ fn must_be_let_in(
     Err(Refusal::NotAllowed("this step waits for somebody else"))
 }
 
-fn must_be_free(open: &Open, acting: &Acting, draft: &Draft<'_>) -> Result<(), Refusal> {
+fn must_be_free(open: &Open, acting: &Acting, draft: &Draft<'_>) -> Result<(), Stop> {
     match &open.claim {
-        Some(claim) if draft.moment.now < claim.until && !claim.by.id.is(&acting.actor) => {
-            Err(Refusal::Claimed { by: claim.by.name.clone(), until: claim.until })
+        Some(claim)
+            if draft.moment.now < claim.until && !is_person(draft, claim.by.id, acting)? =>
+        {
+            Err(Refusal::Claimed { by: claim.by.name.clone(), until: claim.until }.into())
         }
         _ => Ok(()),
     }
+}
+
+/// Whether an actor is the person that was noted as this. Where an anonymous session was noted, also
+/// the user that it has become: an earlier build did not find what such a session had done.
+fn is_person(draft: &Draft<'_>, noted: WhoId, acting: &Acting) -> Result<bool, Stop> {
+    if noted.is(&acting.actor) {
+        return Ok(true);
+    }
+    let (WhoId::Session(session), Some(user)) = (noted, acting.actor.user()) else {
+        return Ok(false);
+    };
+    let became = draft.session(session)?.and_then(|session| session.user.as_ref());
+    Ok(became.is_some_and(|became| became.id == user.id))
+}
+
+/// Refuses a person whose submission counts already.
+fn must_not_count_yet(draft: &Draft<'_>, open: &Open, acting: &Acting) -> Result<(), Stop> {
+    for submission in &open.submissions {
+        if is_person(draft, submission.by.id, acting)? {
+            return Err(Refusal::AlreadyCounted.into());
+        }
+    }
+    Ok(())
 }
 
 /// Submits a step.
@@ -123,9 +148,7 @@ fn take(
         return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
     }
     let who = Who::of(&acting.actor);
-    if open.submissions.iter().any(|submission| submission.by.id.is(&acting.actor)) {
-        return Err(Refusal::AlreadyCounted.into());
-    }
+    must_not_count_yet(draft, open, acting)?;
     let before = before.and_then(|one| one.step(&tx.workflow, tx.version, &step.name));
     let checked = before.cloned().unwrap_or_else(|| StepInput::of(step, input));
     let StepInput { whole: input, stored } = checked?;
@@ -289,9 +312,7 @@ pub(in crate::engine) fn claim(
     must_be_free(open, acting, draft)?;
     let by = Who::of(&acting.actor);
     // Whoever was counted could do nothing with it but keep others out.
-    if open.submissions.iter().any(|submission| submission.by.id.is(&acting.actor)) {
-        return Err(Refusal::AlreadyCounted.into());
-    }
+    must_not_count_yet(draft, open, acting)?;
     // A claim of one step covers its siblings, so the longest of theirs is what counts.
     let siblings = tx.open.iter().filter(|other| other.group == open.group);
     let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
