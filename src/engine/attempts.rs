@@ -2,7 +2,9 @@
 //! for all to whom it may be charged, and too many of them make the next attempt wait.
 //!
 //! A counter is a leaky bucket. A failure is forgotten after [`FORGET_EVERY`], one after the other,
-//! so failures that come now and then never add up; a success forgets those of its own.
+//! so failures that come now and then never add up. A right password forgets the wrong ones; a right
+//! one-time code forgets only wrong codes for the same values: each transaction has a code of its
+//! own, so whoever gets one right has not shown that the wrong ones before were mistyped.
 
 use super::Refusal;
 use super::draft::{Draft, Stop};
@@ -20,7 +22,8 @@ const WAIT_MAX: Span = Span::from_minutes(15);
 /// Failures of one account, session or user that cost no waiting.
 const OWN_FAILURES_FREE: u32 = 5;
 
-/// Failed codes for the same bound values that cost no waiting: several people may pay the same.
+/// Failed codes for the same bound values, or in the transactions of one API key, that cost no
+/// waiting: several people may pay the same, or use the same service.
 const BINDING_FAILURES_FREE: u32 = 10;
 
 /// Failures from one address that cost no waiting: many people may share one.
@@ -48,6 +51,8 @@ pub enum Counted {
     Codes,
     /// Wrong one-time codes of anonymous sessions from an address.
     CodesFrom,
+    /// Wrong one-time codes in the transactions of an API key, which many people may share.
+    CodesOfKey,
     /// Wrong one-time codes that are bound to the same values, whoever gave them.
     CodesFor,
 }
@@ -103,7 +108,7 @@ impl Counted {
     const fn free(self) -> u32 {
         match self {
             Self::Logins | Self::InSession | Self::Codes => OWN_FAILURES_FREE,
-            Self::CodesFor => BINDING_FAILURES_FREE,
+            Self::CodesOfKey | Self::CodesFor => BINDING_FAILURES_FREE,
             Self::LoginsFrom | Self::CodesFrom => ADDRESS_FAILURES_FREE,
         }
     }
@@ -123,6 +128,7 @@ impl Counted {
             Self::InSession => "wrong passwords in this session",
             Self::Codes => "wrong one-time codes of this user, over all transactions",
             Self::CodesFrom => "wrong one-time codes of anonymous sessions from this address",
+            Self::CodesOfKey => "wrong one-time codes in the transactions of this API key",
             Self::CodesFor => "wrong one-time codes for the same values",
         }
     }

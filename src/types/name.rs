@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{ParseError, serde_from_text};
+use super::{KeyId, ParseError, SessionId, UserId, serde_from_text};
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $valid:expr, $expected:literal) => {
@@ -207,10 +207,19 @@ impl Username {
     /// Names that no new user gets: they stand where a user's name does in paths of the API.
     pub const RESERVED: &[&str] = &["me", "current"];
 
+    /// How expressions and answers name the server itself, among the names of users.
+    const SYSTEM: &str = "system";
+
+    /// What the ids of sessions, API keys and users begin with. Expressions and answers name an
+    /// anonymous session and an API key by its id, among the names of users.
+    const RESERVED_PREFIXES: [&str; 3] = [SessionId::PREFIX, KeyId::PREFIX, UserId::PREFIX];
+
     /// Whether no new user gets the name. A user who has it from an older build keeps it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
-        Self::RESERVED.contains(&self.as_str())
+        let name = self.as_str();
+        let is_id = Self::RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        is_id || name == Self::SYSTEM || Self::RESERVED.contains(&name)
     }
 }
 

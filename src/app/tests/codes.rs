@@ -10,7 +10,7 @@ use crate::types::TxId;
 
 const PAY: &str = "abide: 1
 workflow: pay
-start: { by: [anyone] }
+start: { by: [anyone, service] }
 input: { type: object, required: [to], properties: { to: { type: string } } }
 first: issue
 steps:
@@ -73,7 +73,7 @@ fn code_of(refused: Result<(), Refusal>) -> &'static str {
 }
 
 /// The codes of a user that fail count over all transactions, also over a restart; while there is a
-/// wait nothing is checked, and a success forgets them.
+/// wait nothing is checked, and a right code of another transaction forgets none of them.
 #[tokio::test]
 async fn codes_that_fail_count_for_the_user_over_all_transactions() {
     let house = house().await;
@@ -110,10 +110,30 @@ async fn codes_that_fail_count_for_the_user_over_all_transactions() {
     house.advance(Span::from_seconds(2)).await;
     give(&house, &alice, third, true).await.unwrap();
     let next = start(&house, &alice, "shop").await;
-    for _ in 0..2 {
-        assert_eq!(code_of(give(&house, &alice, next, false).await), "wrong-code");
+    assert_eq!(code_of(give(&house, &alice, next, false).await), "wrong-code");
+    assert_eq!(waits(give(&house, &alice, next, true).await), (Counted::Codes, 4));
+
+    // Codes that are right in between, in transactions of one's own, give nobody more guesses; nor
+    // does a key of a service.
+    let carol = house.actor(&house.join("carol").await.token).await.unwrap();
+    let (_, shop) = house.key(&["*"]).await;
+    for (who, counted, free) in [(&carol, Counted::Codes, 5), (&shop, Counted::CodesOfKey, 10)] {
+        let mut failed = 0;
+        let refused = loop {
+            assert!(failed < 20, "nobody waits");
+            let guessed = start(&house, who, &format!("payee {failed}")).await;
+            let refused = give(&house, who, guessed, false).await;
+            if !matches!(refused, Err(Refusal::WrongCode { .. })) {
+                break refused;
+            }
+            failed += 1;
+            if failed < free {
+                let own = start(&house, who, &format!("own {failed}")).await;
+                give(&house, who, own, true).await.unwrap();
+            }
+        };
+        assert_eq!((waits(refused), failed), ((counted, 1), free));
     }
-    give(&house, &alice, next, true).await.unwrap();
     house.app.close().await;
 }
 

@@ -249,7 +249,8 @@ async fn reserved_names_are_given_to_nobody() {
         name: None,
         roles: None,
     };
-    for who in ["me", "current", "admin"] {
+    let ids = ["ses_01jd9x2k7m8n4p5q6r7s8t9v0w", "key_1", "usr_", "system"];
+    for who in ["me", "current", "admin"].into_iter().chain(ids) {
         let refused = house.run(&Actor::Nobody, register(who)).await.unwrap_err();
         let Refusal::InvalidInput(errors) = refused else { panic!("{refused:?}") };
         assert_eq!((errors[0].code, &*errors[0].pointer), ("reserved", "/username"));
@@ -257,7 +258,7 @@ async fn reserved_names_are_given_to_nobody() {
     let link = Command::UseLink { link: set_up, password: password(PASSWORD) };
     house.run(&Actor::Nobody, link).await.unwrap();
     let (_, shop) = house.key(&["*"]).await;
-    for who in ["me", "current"] {
+    for who in ["me", "current"].into_iter().chain(ids) {
         let command = Command::OpenOnBehalf { username: name(who), create: true, profile: None };
         let refused = house.run(&shop, command).await.unwrap_err();
         let Refusal::InvalidInput(errors) = refused else { panic!("{refused:?}") };

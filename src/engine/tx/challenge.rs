@@ -89,7 +89,10 @@ pub(super) fn counters(walk: &Walk<'_, '_>, challenge: &Challenge) -> Result<Vec
             let from = walk.draft.origin;
             counters.extend(from.map(|from| counter(key, Counted::CodesFrom, &[b"from", &from])));
         }
-        WhoId::Key(_) | WhoId::Hook(_) | WhoId::Workflow(_) | WhoId::System => {}
+        WhoId::Key(id) => {
+            counters.push(counter(key, Counted::CodesOfKey, &[b"key", &id.bits().to_be_bytes()]));
+        }
+        WhoId::Hook(_) | WhoId::Workflow(_) | WhoId::System => {}
     }
     if !matches!(&*challenge.binds, "" | "{}" | "null") {
         let parts: [&[u8]; 3] =
@@ -207,6 +210,10 @@ pub(super) fn check(walk: &mut Walk<'_, '_>, id: &Arc<str>, given: &str) -> Resu
     if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
         return Err(Refusal::WrongCode { challenge: id.clone(), attempts_left }.into());
     }
+    // Whoever gets a code of their own right has not shown that those of others were mistyped: what
+    // counts for the user, the key or the address is forgotten by time alone.
+    let mut counters = counters;
+    counters.retain(|counter| counter.counted == Counted::CodesFor);
     if has_failures(walk.draft, &counters)? {
         walk.draft.emit(Event::FailuresForgotten { counters })?;
     }
