@@ -40,6 +40,8 @@ pub struct Call {
     pub api: Arc<Api>,
     /// Its route.
     pub route: &'static Route,
+    /// Whether it is a HEAD request, whose answer has no content: no stream begins for it.
+    pub is_head: bool,
     /// Its id.
     pub id: RequestId,
     /// The client's address.

@@ -104,13 +104,16 @@ pub(super) async fn proof(call: Call) -> Result<Reply, Problem> {
     });
     let app = &call.api.app;
     let reader = app.proof(call.actor(), tx, head.transpose()?)?.ok_or(Code::Gone)?;
+    let reply = Reply::empty(http::StatusCode::OK)
+        .with(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if call.is_head {
+        return Ok(reply);
+    }
     let (sender, bits) = mpsc::channel(PIECES_MAX);
     let (unread, actor) = (call.api.events.of(call.actor()), call.actor().clone());
     tokio::spawn(send(Arc::clone(app), actor, reader, sender, unread));
-    let reply = Reply { flow: Some(Flow::new(bits)), ..Reply::empty(http::StatusCode::OK) };
-    Ok(reply
-        .with(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))
-        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
+    Ok(Reply { flow: Some(Flow::new(bits)), ..reply })
 }
 
 /// Sends it piece by piece. One that cannot go on ends before its head, which whoever checks it

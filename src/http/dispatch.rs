@@ -119,6 +119,8 @@ pub fn service(
             let api = Arc::clone(&api);
             let Arrival { client: address, scheme, id, .. } = arrival;
             let path = path.as_str().to_owned();
+            // RFC 6455, 4.1: only a GET opens a socket.
+            let upgrade = Option::filter(upgrade, |_| method != Method::HEAD);
             let head = Head { method, path, query, headers, address, scheme, id, upgrade };
             async move { on_wire(answer(api, head, body).await) }
         })
@@ -193,7 +195,7 @@ where
         Target::Route(route, parameters) => (route, parameters),
         Target::Answered(reply) => return Ok(reply),
     };
-    let Head { method: _, path, query: raw_query, headers, address, scheme, id, upgrade } = head;
+    let Head { method, path, query: raw_query, headers, address, scheme, id, upgrade } = head;
     let doc = route.doc;
     if doc.limit == Limit::Logins {
         seen.count(rates.map(|rates| rates.login(address)))?;
@@ -221,6 +223,7 @@ where
     let mut call = Call {
         api,
         route,
+        is_head: method == Method::HEAD,
         id,
         address,
         scheme,
@@ -251,8 +254,7 @@ where
     }
     if let Some(key) = key {
         let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
-        let method = route.method.as_str();
-        let app = &call.api.app;
+        let (method, app) = (route.method.as_str(), &call.api.app);
         let session = call.actor().session().filter(|_| route.names_session(&call.query));
         let fingerprint = match session {
             None => app.fingerprint(method, &path, &raw_query, bytes),

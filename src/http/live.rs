@@ -225,6 +225,9 @@ pub(super) const EVENTS: Doc = Doc {
 pub(super) async fn events(call: Call) -> Result<Reply, Problem> {
     let after = after(&call)?;
     if !wants_page(&call) {
+        if call.is_head {
+            return Ok(stream_head());
+        }
         let events = call.api.events.of(call.actor());
         let follower = call.api.app.follow(call.access.actor, Scope::All, after)?;
         return Ok(stream(follower, events));
@@ -277,6 +280,9 @@ pub(super) async fn of_transaction(call: Call) -> Result<Reply, Problem> {
         return reading::answer(&call.api, call.actor(), read).await;
     }
     call.api.app.transaction(call.actor(), tx)?;
+    if call.is_head {
+        return Ok(stream_head());
+    }
     let events = call.api.events.of(call.actor());
     // The seat first, so that nothing falls between what is read and what comes.
     let follower = call.api.app.follow(actor, Scope::Transaction(tx), None)?;
@@ -392,8 +398,12 @@ fn wants_page(call: &Call) -> bool {
 }
 
 fn flowing(bits: mpsc::Receiver<Bytes>) -> Reply {
-    let reply = Reply { flow: Some(Flow::new(bits)), ..Reply::empty(StatusCode::OK) };
-    reply
+    Reply { flow: Some(Flow::new(bits)), ..stream_head() }
+}
+
+/// The status and headers of a stream.
+fn stream_head() -> Reply {
+    Reply::empty(StatusCode::OK)
         .with(header::CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM))
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         // For nginx, which would keep what it is sent.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{HeaderMap, Request};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -69,6 +69,9 @@ impl Http2 {
         assert!(!request.headers().contains_key("content-length"));
         let answer = self.sender.send_request(request).await.unwrap();
         let (head, body) = answer.into_parts();
+        if method == "HEAD" {
+            assert!(body.is_end_stream(), "content after the headers of {path}: {head:?}");
+        }
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes).unwrap_or_default();
         Answer { status: head.status.as_u16(), headers: head.headers, body }
@@ -130,6 +133,40 @@ async fn a_route_without_a_body_takes_none() {
     assert!(alice.is_alive().await);
     let rotated = http2.ask("POST", rotate, &[JSON], &["{", "}"]).await;
     assert_eq!(rotated.status, 200, "{rotated:?}");
+}
+
+/// RFC 9110, 9.3.2: the answer to HEAD ends with its headers, which are those of GET, whatever its
+/// status, also where GET begins a stream.
+#[tokio::test]
+async fn an_answer_to_head_has_no_content() {
+    let server = dev();
+    let (admin, alice) = (server.admin().await, server.user("alice").await);
+    publish(&admin).await;
+    let mut http2 = Http2::open(&server, Some(&alice)).await;
+    let transaction = format!("/v1/transactions/{}", start(&alice).await);
+    let events = format!("{transaction}/events");
+    for (path, status) in [
+        (&*transaction, 200),
+        ("/openapi.json", 200),
+        ("/v1/transactions/tx_none", 404),
+        ("/no/such/path", 404),
+        ("/v1/socket", 400),
+    ] {
+        let get = http2.ask("GET", path, &[], &[]).await;
+        let head = http2.ask("HEAD", path, &[], &[]).await;
+        assert_eq!((get.status, head.status), (status, status), "{path}: {head:?}");
+        for name in ["content-type", "content-length", "etag"] {
+            assert_eq!(head.headers.get(name), get.headers.get(name), "{name} of {path}");
+        }
+        assert!(head.headers.contains_key("content-length"), "{path}: {head:?}");
+    }
+    let stream = ("accept", "text/event-stream");
+    for path in ["/v1/events", &events] {
+        let head = http2.ask("HEAD", path, &[stream], &[]).await;
+        assert_eq!(head.status, 200, "{path}: {head:?}");
+        assert_eq!(head.headers["content-type"], "text/event-stream");
+        assert!(!head.headers.contains_key("content-length"), "{path}: {head:?}");
+    }
 }
 
 /// A change by cookie is of the same origin where `:authority` says so.

@@ -53,6 +53,7 @@
 //! | a claim is shown for ever; a reference keeps a secret's hash | `a_claim_that_has_lapsed_...`; `a_reference_does_not_...` |
 //! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |
 //! | a body is what has a length; a read reads one | `a_body_without_a_length_is_read`, `whether_there_is_a_body_...`; `a_read_waits_...` |
+//! | HEAD over HTTP/2 with content, without an end | `an_answer_to_head_has_no_content` |
 //! | an early answer that does not say that it is the last | `an_early_refusal_keeps_...` |
 //! | `Host` only; the server's own scheme only | `the_authority_is_the_host`; `the_origin_of_a_page_...` |
 //! | commas in quotes, second lines, weights, case | `preferences_are_...`, `media_types_are_chosen_...`, `conditions_are_...`; `headers::tests` |

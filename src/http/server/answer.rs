@@ -215,9 +215,10 @@ impl Asked {
             client = %self.client,
             "answered"
         );
-        let Self { id, http2, under_way, .. } = self;
+        let Self { id, method, http2, under_way, .. } = self;
         let taking = http2.then(|| under_way.follow());
-        let mut answer = answer.map(|content| Tracked { content, taking, under_way });
+        let mut answer = if method == "HEAD" { without_content(answer) } else { answer }
+            .map(|content| Tracked { content, taking, under_way });
         if !is_whole {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -226,6 +227,16 @@ impl Asked {
         }
         answer
     }
+}
+
+/// Returns the answer to HEAD: the headers of the answer to GET, and nothing after them (RFC 9110,
+/// 9.3.2). hyper leaves content out by itself only in HTTP/1.
+fn without_content<B: AnswerBody>(mut answer: Response<Content<B>>) -> Response<Content<B>> {
+    let length = answer.body().size_hint().exact().filter(|length| *length > 0);
+    if let Some(length) = length {
+        answer.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    answer.map(|_| Content::Own { body: Full::default() })
 }
 
 /// A method by its name, or "other": what a client made up is no label.
@@ -296,9 +307,15 @@ impl<B: AnswerBody> Body for Tracked<B> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.content {
-            Content::Service { body } => body.size_hint(),
-            Content::Own { body } => body.size_hint(),
+        self.content.size_hint()
+    }
+}
+
+impl<B: AnswerBody> Content<B> {
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Service { body } => body.size_hint(),
+            Self::Own { body } => body.size_hint(),
         }
     }
 }
