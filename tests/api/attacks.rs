@@ -1,9 +1,10 @@
 //! Ordinary users attack the server all at once, each with a request that is cheap to send and was
-//! once dear to answer. Meanwhile another user's writes are answered, the executor stalls never, and
-//! the resident memory stays within the budget (`memory_max`).
+//! once dear to answer. Meanwhile another user's writes are answered, and the resident memory stays
+//! within the budget (`memory_max`).
 //!
-//! By default a few seconds, enough to see memory and stalls. `ABIDE_SOAK_SECONDS=60 cargo test
-//! --release --test api attacks` is the measurement: then the latency of the writes has its bar too.
+//! By default a few seconds, enough to see memory and a server that stands still. The measurement is
+//! `ABIDE_SOAK_SECONDS=60 cargo test --release --test api attacks`: then the executor may not stall and
+//! the writes have a bar of their own.
 
 use std::io::Write as _;
 use std::net::TcpStream;
