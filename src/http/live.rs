@@ -22,7 +22,7 @@ use super::problem::{Code, Problem};
 use super::reading;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc, Parameter};
-use super::schemas::{event_id, text};
+use super::schemas::{event_id, last_event_id, text};
 use super::transcode::Text;
 use super::unread::UnreadOf;
 use super::users;
@@ -191,7 +191,7 @@ const RESUME_AFTER: Parameter = Parameter {
     name: "Last-Event-ID",
     text: "The id of the last event that was received; a stream goes on after it. Counts before \
            `after`.",
-    schema: event_id,
+    schema: last_event_id,
 };
 
 const PAGE_EXAMPLE: &str = r#"{"items":[{"specversion":"1.0","id":"00000000000004120001a91c7d40","source":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w","type":"abide.step.opened","subject":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","time":"2026-11-24T10:05:00.000Z","datacontenttype":"application/json","actor":"alice","actorkind":"user","transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","data":{"step":"confirm","due":null,"transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w"}}],"next_after":"00000000000004120001a91c7d40","more":false,"resync":false}"#;
@@ -386,9 +386,10 @@ fn read_id(text: Option<&str>, name: &'static str) -> Result<Option<EventId>, Pr
 /// began with.
 fn after(call: &Call) -> Result<Option<EventId>, Problem> {
     let header = super::input::single(&call.headers, &LAST_EVENT_ID)?;
+    let after = read_id(call.query.get("after"), "after")?;
     match header.filter(|id| !id.is_empty()) {
         Some(id) => read_id(Some(id), "Last-Event-ID"),
-        None => read_id(call.query.get("after"), "after"),
+        None => Ok(after),
     }
 }
 

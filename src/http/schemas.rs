@@ -253,6 +253,15 @@ pub(super) fn event_id(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// The same as the header `Last-Event-ID`: empty where a client has seen no event yet.
+pub(super) fn last_event_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "pattern": "^([0-9a-f]{20}([0-9a-f]{8})?)?$",
+        "examples": ["00000000000004120001a91c7d40"],
+    })
+}
+
 /// A time span that is longer than nothing.
 pub(super) fn some_span(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "null"], "pattern": "^([1-9][0-9]{0,4}(ms|s|m|h)|[1-9][0-9]{0,3}d)$" })

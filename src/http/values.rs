@@ -90,7 +90,7 @@ pub(super) const GET: Doc = Doc {
            everybody.",
     condition: Condition::IfNoneMatch,
     answers: &[VALUE, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound],
+    problems: &[Code::NotFound, Code::NotAllowed],
     ..Doc::PLAIN
 };
 
@@ -115,7 +115,7 @@ pub(super) const LIST: Doc = Doc {
         SchemaGenerator::subschema_for::<Page>,
         "",
     )],
-    problems: &[Code::NotFound, Code::InvalidInput],
+    problems: &[Code::NotFound, Code::NotAllowed, Code::InvalidInput],
     ..Doc::PLAIN
 };
 
@@ -176,6 +176,9 @@ pub(super) async fn change_set(call: Call) -> Result<Reply, Problem> {
         Problem::field("/set", "invalid-value", message)
     })?;
     let SetBody { read } = call.json()?;
+    if read.len() > 1 {
+        return Err(Problem::field("/read", "too-long", "holds `anyone` once, or nothing"));
+    }
     let read_anyone = !read.is_empty();
     let write = move |_: &Outcome, _| Reply::json(&SetBody { read: readers(read_anyone).to_vec() });
     Ok(call.execute(Command::ChangeValueSet { set, read_anyone }, write).await)
