@@ -1,4 +1,4 @@
-//! Who may have how much waiting for the executor: commands and their memory are counted in all and
+//! Limits on commands that wait for the executor: their number and memory are counted in all and
 //! for each actor, so that one actor can neither fill the queue nor the memory behind it.
 
 use std::collections::HashMap;
@@ -48,7 +48,7 @@ pub(super) enum Payer {
     Hook(u64),
 }
 
-/// What one actor has waiting.
+/// Commands of one actor that wait, and their memory.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     commands: usize,

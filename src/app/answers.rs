@@ -132,7 +132,7 @@ pub(super) struct ToKeep<'a> {
     pub(super) answer: &'a Answer,
     /// The revision that it was rendered with.
     pub(super) revision: Revision,
-    /// What it shows, where it is large and can be rendered again from that.
+    /// The records that a large answer shows, from which it can be rendered again.
     pub(super) shown: Option<ShownV1>,
 }
 

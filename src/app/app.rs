@@ -63,7 +63,7 @@ pub struct App {
     pub(super) bell: Arc<super::bell::Bell>,
     dev: bool,
     pub(super) queue: Queue,
-    /// Whoever checks a large input.
+    /// Permits for checks of large inputs.
     checks: tokio::sync::Semaphore,
     waiters: Waiters,
     /// The reader of the log's end.
@@ -318,8 +318,8 @@ impl App {
         }
     }
 
-    /// Checks an input that takes long to check, where that keeps nobody: neither the executor nor
-    /// whoever serves connections. One at a time, since a machine has few cores.
+    /// Checks a large input on a blocking thread, so that it delays neither the executor nor the
+    /// threads that serve connections. One at a time, since a machine has few cores.
     async fn check_aside(&self, command: Command) -> (Command, Option<Arc<CheckedInput>>) {
         if !Self::is_long_to_check(&command) {
             return (command, None);
