@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::cache::Fresh;
+use super::cache::TokenCache;
 use super::{Access, Done, End, app::App};
-use crate::engine::{Actor, Command, Fact, Opens, Record, Refusal, Rules, Session, StoredId, User};
+use crate::engine::{
+    Actor, Command, Opens, Record, RecordKey, Refusal, Rules, Session, StoredId, User,
+};
 use crate::records::{Key, ReadError, read_fact, value};
 use crate::store::{Store, Versioned, View};
 use crate::types::{KeyId, Revision, Role, SessionId, Time, Token, TokenHash, UserId};
@@ -41,32 +43,32 @@ pub(super) struct KnownUser {
 
 /// The decoded records on the path of every request.
 pub(super) struct Caches {
-    tokens: Fresh<TokenHash, Arc<Known>>,
-    users: Fresh<UserId, KnownUser>,
+    tokens: TokenCache<TokenHash, Arc<Known>>,
+    users: TokenCache<UserId, KnownUser>,
     /// Whether the sessions that an API key opened live.
-    openers: Fresh<KeyId, bool>,
+    openers: TokenCache<KeyId, bool>,
 }
 
 impl Caches {
     /// Empty caches that take at most so many bytes together.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
-            tokens: Fresh::new(bytes_max / 4 * 3),
-            users: Fresh::new(bytes_max / 8),
-            openers: Fresh::new(bytes_max / 8),
+            tokens: TokenCache::new(bytes_max / 4 * 3),
+            users: TokenCache::new(bytes_max / 8),
+            openers: TokenCache::new(bytes_max / 8),
         }
     }
 
     /// Forgets what the commit of this revision changes; before it is staged.
-    pub(super) fn forget(&self, records: &BTreeMap<Fact, Option<Record>>, revision: Revision) {
+    pub(super) fn forget(&self, records: &BTreeMap<RecordKey, Option<Record>>, revision: Revision) {
         for (fact, record) in records {
             match (fact, record) {
-                (Fact::Token(hash), _) => self.tokens.invalidate(hash, revision),
-                (Fact::Session(_), Some(Record::Session(session))) => {
+                (RecordKey::Token(hash), _) => self.tokens.invalidate(hash, revision),
+                (RecordKey::Session(_), Some(Record::Session(session))) => {
                     self.tokens.invalidate(&session.token, revision);
                 }
-                (Fact::User(id), _) => self.users.invalidate(id, revision),
-                (Fact::Key(id), _) => self.openers.invalidate(id, revision),
+                (RecordKey::User(id), _) => self.users.invalidate(id, revision),
+                (RecordKey::Key(id), _) => self.openers.invalidate(id, revision),
                 // A session or key that ends loses its token's record in the same commit.
                 _ => {}
             }
@@ -157,7 +159,7 @@ impl App {
             Actor::Session(session) => {
                 self.look_up_hash(session.token).map(|known| known.access.actor.clone())
             }
-            Actor::Key(key) => match self.fact(&Fact::Key(key.key.id))? {
+            Actor::Key(key) => match self.fact(&RecordKey::Key(key.key.id))? {
                 Some((Record::Key(key), _)) => Ok(key.actor()),
                 _ => Err(Refusal::Unauthenticated),
             },
@@ -171,7 +173,7 @@ impl App {
             return EndOfFeed::Stopping;
         }
         let Actor::Session(actor) = actor else { return EndOfFeed::SessionEnded };
-        match self.fact(&Fact::Session(actor.session)) {
+        match self.fact(&RecordKey::Session(actor.session)) {
             Ok(Some((Record::Session(session), _)))
                 if session.token != actor.token && session.is_alive(self.clock.now()) =>
             {
@@ -217,8 +219,8 @@ impl App {
         if let Some(keeps) = self.caches.openers.get(&id) {
             return Ok(keeps);
         }
-        let (read_at, key) = read_at(&*self.store, &Fact::Key(id))?;
-        let kept = Fact::KeptSessions(id);
+        let (read_at, key) = read_at(&*self.store, &RecordKey::Key(id))?;
+        let kept = RecordKey::KeptSessions(id);
         let keeps = key.is_some() || read_fact(&*self.store, View::Committed, &kept)?.is_some();
         self.caches.openers.insert(id, keeps, OPENER_BYTES, read_at);
         Ok(keeps)
@@ -228,7 +230,7 @@ impl App {
         if let Some(known) = self.caches.users.get(&id) {
             return Ok(Some(known));
         }
-        let fact = Fact::User(id);
+        let fact = RecordKey::User(id);
         let (read_at, row) = read_at(&*self.store, &fact)?;
         let Some((Record::User(user), revision)) = row else { return Ok(None) };
         let User { disabled, roles, .. } = user;
@@ -240,12 +242,12 @@ impl App {
 
     /// Reads what a token opens and caches it.
     fn read_known(&self, hash: TokenHash) -> Result<Option<Arc<Known>>, ReadError> {
-        let opens = read_fact(&*self.store, View::Committed, &Fact::Token(hash))?;
+        let opens = read_fact(&*self.store, View::Committed, &RecordKey::Token(hash))?;
         let Some((record, _)) = opens else { return Ok(None) };
         let (read_at, known) = match &*record {
             Record::Opens(Opens::Session(id)) => self.read_session(hash, *id)?,
             Record::Opens(Opens::Key(id)) => {
-                let (read_at, row) = read_at(&*self.store, &Fact::Key(*id))?;
+                let (read_at, row) = read_at(&*self.store, &RecordKey::Key(*id))?;
                 let Some((Record::Key(key), revision)) = row else { return Ok(None) };
                 if key.token != hash {
                     return Ok(None);
@@ -272,7 +274,7 @@ impl App {
         hash: TokenHash,
         id: SessionId,
     ) -> Result<(Revision, Option<Known>), ReadError> {
-        let (read_at, row) = read_at(&*self.store, &Fact::Session(id))?;
+        let (read_at, row) = read_at(&*self.store, &RecordKey::Session(id))?;
         let Some((Record::Session(session), revision)) = row else { return Ok((read_at, None)) };
         // Its token was replaced between the two reads.
         if session.token != hash {
@@ -321,14 +323,14 @@ impl App {
         let not_found = Refusal::NotFound("session under this key");
         let mut touched = false;
         loop {
-            let fact = Fact::Stored(id);
+            let fact = RecordKey::Stored(id);
             let row = self.guard(read_fact(&*self.store, View::Committed, &fact))?;
             let Some((record, revision)) = row else { return Err(not_found) };
             let Record::Stored(stored) = &*record else { return Err(not_found) };
             let user = match &stored.user {
                 None => None,
                 Some((user, _)) => {
-                    let fact = Fact::User(user.id);
+                    let fact = RecordKey::User(user.id);
                     self.guard(read_fact(&*self.store, View::Committed, &fact))?
                 }
             };
@@ -358,7 +360,7 @@ impl App {
 /// One fact and the revision at which it was read; only facts that lie in one row.
 fn read_at(
     store: &dyn Store,
-    fact: &Fact,
+    fact: &RecordKey,
 ) -> Result<(Revision, Option<(Record, Revision)>), ReadError> {
     let key = Key::of(fact).encode();
     let (read_at, mut rows) = store.get_many(&[&key])?;
@@ -373,7 +375,7 @@ impl Done {
     /// What became of a command that was sent without a renderer.
     pub(super) fn result(self) -> Result<crate::engine::Outcome, Refusal> {
         match self.end {
-            End::Fresh(result, _) => *result,
+            End::TokenCache(result, _) => *result,
             End::Kept(_) | End::Replayed(_) => Ok(crate::engine::Outcome::Done),
         }
     }

@@ -25,8 +25,8 @@ use super::{
     Render, Secret, Settings, Stopped,
 };
 use crate::engine::{
-    Actor, ChallengeKey, CheckedInput, Command, Evidence, FIRST_ADMIN, Fact, Outcome,
-    Preconditions, Refusal, Rules,
+    Actor, ChallengeKey, CheckedInput, Command, CommandInputs, FIRST_ADMIN, Outcome, Preconditions,
+    RecordKey, Refusal, Rules,
 };
 use crate::records::value::{self, ClockV1};
 use crate::records::{Definitions, Key, ReadError, RecordCache, Scope, read_fact};
@@ -60,7 +60,7 @@ pub struct App {
     pub(super) hooks: Vec<Hook>,
     pub(super) secret_names: Option<BTreeSet<String>>,
     pub(super) feed: Arc<Feed>,
-    pub(super) bell: Arc<super::bell::Bell>,
+    pub(super) bell: Arc<super::bell::Notifier>,
     dev: bool,
     pub(super) queue: Queue,
     /// Permits for checks of large inputs.
@@ -102,7 +102,7 @@ impl App {
         let caches = Arc::new(Caches::new(memory.token_cache_bytes()));
         let rules = Arc::new(rules);
         let definitions = Arc::new(Definitions::new(memory.definition_cache_bytes()));
-        let bell = Arc::new(super::bell::Bell::new());
+        let bell = Arc::new(super::bell::Notifier::new());
         let (stop, stopped) = watch::channel(None);
         let executor = Executor::new(
             Arc::clone(&store),
@@ -257,7 +257,7 @@ impl App {
         }
         match self.mint(&command, &actor, &client) {
             Ok(evidence) => {
-                let evidence = Evidence { preconditions, ..evidence };
+                let evidence = CommandInputs { preconditions, ..evidence };
                 self.take(Job::new(command, actor, evidence, request, keyed), route, render)
             }
             Err(refusal) => self.refused(&render, &refusal),
@@ -304,7 +304,7 @@ impl App {
         let (command, checked) = self.check_aside(command).await;
         let begun = match self.prepare(&command, &actor, &client).await {
             Ok(evidence) => {
-                let evidence = Evidence { checked, preconditions, ..evidence };
+                let evidence = CommandInputs { checked, preconditions, ..evidence };
                 let (mut job, done) = Job::new(command, actor, evidence, request, keyed);
                 job.permit = permit;
                 self.take((job, done), route, render)
@@ -374,7 +374,7 @@ impl App {
             Ok(Done { end: End::Replayed(kept), render, .. }) => {
                 self.replayed(kept, spare.or(render))
             }
-            Ok(Done { end: End::Fresh(result, revision), render, .. }) => {
+            Ok(Done { end: End::TokenCache(result, revision), render, .. }) => {
                 spare.or(render).map_or_else(unanswered, |render| {
                     fresh((render)(result.as_ref().as_ref(), revision))
                 })
@@ -528,7 +528,7 @@ impl App {
         let refuse = |refusal: Refusal| OpenError::Refused(refusal.to_string());
         let username: Username =
             FIRST_ADMIN.parse().map_err(|_| refuse(Refusal::NotFound("user")))?;
-        let holder = Fact::Name(username.clone());
+        let holder = RecordKey::Name(username.clone());
         if read_fact(&*self.store, View::Committed, &holder)?.is_some() {
             if password.is_some() {
                 tracing::warn!(

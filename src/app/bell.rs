@@ -49,7 +49,7 @@ pub(super) struct Counters {
 /// Tells those who speak with other services that there is something new for them, and counts
 /// what the dispatcher does.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(super) struct Notifier {
     /// The earliest due time that was staged since the dispatcher last looked.
     pub(super) from: AtomicU64,
     /// The commit that staged the last of them.
@@ -65,7 +65,7 @@ pub(super) struct Bell {
     pub(super) traces: Traces,
 }
 
-impl Bell {
+impl Notifier {
     pub(super) fn new() -> Self {
         let staged = watch::Sender::new(Revision::ZERO);
         let webhooks = watch::Sender::new(Some(Revision::ZERO));

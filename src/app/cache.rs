@@ -1,6 +1,6 @@
 //! Decoded records for the path of every request, never older than what was acknowledged.
 //!
-//! The one who commits calls [`Fresh::invalidate`] with the revision that the commit will have
+//! The one who commits calls [`TokenCache::invalidate`] with the revision that the commit will have
 //! before it stages it. That takes the entry away and refuses, in its shard, whatever was read at
 //! an earlier revision. So nobody finds an old entry once the commit is visible, and until then
 //! everybody reads the store: what is acknowledged as ended is dead at once.
@@ -33,13 +33,13 @@ impl<K: Eq + Hash + Copy, V> Shard<K, V> {
 }
 
 /// A cache that is bounded by the bytes of its entries.
-pub(super) struct Fresh<K, V> {
+pub(super) struct TokenCache<K, V> {
     hasher: RandomState,
     shards: Box<[Mutex<Shard<K, V>>]>,
     bytes_per_shard_max: usize,
 }
 
-impl<K: Eq + Hash + Copy, V: Clone> Fresh<K, V> {
+impl<K: Eq + Hash + Copy, V: Clone> TokenCache<K, V> {
     /// An empty cache of at most so many bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
         let empty = || Shard { floor: Revision::ZERO, entries: HashMap::default(), bytes: 0 };
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_commit_never_comes_back() {
-        let cache = Fresh::new(100_000);
+        let cache = TokenCache::new(100_000);
         cache.insert(1, "old", 100, Revision::new(5));
         assert_eq!(cache.get(&1), Some("old"));
         cache.invalidate(&1, Revision::new(6));
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn it_is_bounded_in_bytes() {
-        let cache = Fresh::new(SHARDS * 200);
+        let cache = TokenCache::new(SHARDS * 200);
         for key in 0..10_000 {
             cache.insert(key, (), if key % 3 == 0 { 150 } else { 100 }, Revision::new(1));
         }

@@ -27,11 +27,12 @@ use super::bell::CallFigures;
 use super::destination::{Destination, Verdict};
 use super::excerpt::excerpt;
 use crate::engine::{
-    Actor, CallResult, CallState, Command, Fact, Mark, Order, Outcome, Record, Refusal, filled_ask,
+    Actor, CallAttempt, CallResult, CallState, Command, IndexEntry, Outcome, Record, RecordKey,
+    Refusal, filled_ask,
 };
 use crate::outbound::{Client, Failure, Reply, Request, Target};
 use crate::records::{Key, read_fact};
-use crate::store::{KeyRange, Order as Direction, PAGE_ROWS_MAX, View};
+use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{Time, TxId, secret_name};
 
 /// Calls that wait in memory for their turn; what is due beyond that waits in the store.
@@ -143,16 +144,17 @@ impl App {
         to: Time,
         most: usize,
     ) -> Result<(Vec<Due>, Option<Time>), Refusal> {
-        let first = Key::Mark(Mark::CallDue(from, TxId::new(0), 0)).encode();
+        let first = Key::IndexEntry(IndexEntry::CallDue(from, TxId::new(0), 0)).encode();
         let mut range = KeyRange::prefix(Key::CALLS_DUE);
         range.from = Bound::Included(first.into());
         let mut found = Vec::new();
         loop {
-            let page =
-                self.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
             let page = self.guard(page.map_err(Into::into))?;
             for row in &page.rows {
-                let Some(Key::Mark(Mark::CallDue(due, tx, number))) = Key::decode(&row.key) else {
+                let Some(Key::IndexEntry(IndexEntry::CallDue(due, tx, number))) =
+                    Key::decode(&row.key)
+                else {
                     continue;
                 };
                 if due > to {
@@ -198,7 +200,7 @@ pub struct DueCalls {
 
 /// The key of what is due from a time on.
 fn due_from(at: Time) -> Bytes {
-    Key::Mark(Mark::CallDue(at, TxId::new(0), 0)).encode().into()
+    Key::IndexEntry(IndexEntry::CallDue(at, TxId::new(0), 0)).encode().into()
 }
 
 /// An attempt's place among those that are on their way: it is given back when its task ends,
@@ -300,11 +302,13 @@ impl Dispatcher {
         let mut range = KeyRange::prefix(Key::CALLS_DUE);
         for _ in 0..PAGES_MAX {
             range.from = self.next.clone();
-            let page = app.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = app.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
             let page = app.guard(page.map_err(Into::into))?;
             self.next_due = None;
             for row in &page.rows {
-                let Some(Key::Mark(Mark::CallDue(due, tx, number))) = Key::decode(&row.key) else {
+                let Some(Key::IndexEntry(IndexEntry::CallDue(due, tx, number))) =
+                    Key::decode(&row.key)
+                else {
                     continue;
                 };
                 if due > now {
@@ -379,7 +383,7 @@ impl Dispatcher {
             range.from = Bound::Included(from);
         }
         for _ in 0..PAGES_MAX {
-            let page = app.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+            let page = app.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
             let page = app.guard(page.map_err(Into::into))?;
             for row in page.rows {
                 let is_read_yet = match &self.next {
@@ -390,7 +394,9 @@ impl Dispatcher {
                 if !is_read_yet {
                     return Ok(true);
                 }
-                let Some(Key::Mark(Mark::CallDue(_, tx, number))) = Key::decode(&row.key) else {
+                let Some(Key::IndexEntry(IndexEntry::CallDue(_, tx, number))) =
+                    Key::decode(&row.key)
+                else {
                     continue;
                 };
                 let call = (tx, number);
@@ -509,7 +515,7 @@ pub(crate) async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Opti
 /// The server that a call is made to, as its address means it and without what is asked of it;
 /// `None`: there is no such call any more.
 fn asked_of(app: &App, (tx, number): (TxId, u32)) -> Result<Option<String>, Refusal> {
-    let read = read_fact(&*app.store, View::Committed, &Fact::Tx(tx));
+    let read = read_fact(&*app.store, View::Committed, &RecordKey::Tx(tx));
     let Some((record, _)) = app.guard(read)? else { return Ok(None) };
     let Record::Tx(tx) = &*record else { return Ok(None) };
     let Some(call) = tx.call(number) else { return Ok(None) };
@@ -531,11 +537,12 @@ impl Sender {
         let count = AtomicUsize::new(0);
         loop {
             let page =
-                self.app.store.scan(View::Committed, &range, Direction::Ascending, PAGE_ROWS_MAX);
+                self.app.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
             let page = self.app.guard(page.map_err(Into::into))?;
             let mut ends = JoinSet::new();
             for row in &page.rows {
-                let Some(Key::Mark(Mark::CallOut(tx, number))) = Key::decode(&row.key) else {
+                let Some(Key::IndexEntry(IndexEntry::CallOut(tx, number))) = Key::decode(&row.key)
+                else {
                     continue;
                 };
                 let what = "the server ended before the answer";
@@ -561,7 +568,7 @@ impl Sender {
 
     /// That an attempt is over of which nothing was heard; `None`: none is on its way.
     fn lost(&self, tx: TxId, number: u32, what: &str) -> Result<Option<Command>, Refusal> {
-        let read = read_fact(&*self.app.store, View::Committed, &Fact::Tx(tx));
+        let read = read_fact(&*self.app.store, View::Committed, &RecordKey::Tx(tx));
         let read = self.app.guard(read)?.map(|(record, _)| record);
         let Some(Record::Tx(found)) = read.as_deref() else { return Ok(None) };
         let call = found.call(number).filter(|call| matches!(call.state, CallState::Out(_)));
@@ -608,7 +615,7 @@ impl Sender {
         verdict
     }
 
-    async fn exchange(&self, order: &Order, request: Request) -> (CallResult, Verdict) {
+    async fn exchange(&self, order: &CallAttempt, request: Request) -> (CallResult, Verdict) {
         let counters = &self.app.bell.counters;
         match self.client.send(request).await {
             Ok(reply) => {
@@ -644,14 +651,14 @@ impl Sender {
     }
 
     /// The beginning of an answer without what only the service and the server are to know.
-    fn excerpt(&self, order: &Order, body: &[u8]) -> Arc<str> {
+    fn excerpt(&self, order: &CallAttempt, body: &[u8]) -> Arc<str> {
         let secrets = self.settings.secrets.values().map(String::as_str);
         let callback = std::iter::once(order.callback.as_str());
         excerpt(body, secrets.chain(callback).chain(order.code.as_deref()))
     }
 
     /// The request of an order, with all that is not stored in its place.
-    fn request(&self, order: &Order) -> Result<Request, String> {
+    fn request(&self, order: &CallAttempt) -> Result<Request, String> {
         let settings = &self.settings;
         let unset = Cell::new(None);
         let known = |what: &str| match what.split_once(':') {

@@ -14,15 +14,16 @@ use keys::{ANSWER_TOO_LARGE, Before, shown};
 
 use super::access::Caches;
 use super::answers::{self, ToKeep, Used};
-use super::bell::Bell;
+use super::bell::Notifier;
 use super::clock::Clock;
 use super::job::{Done, End, Job};
 use super::live_keys::{self, LiveKeys};
 use super::sweep::Sweep;
 use super::traces::changed;
 use crate::engine::{
-    Actor, Changes, Command, Decision, Event, Evidence, FIRINGS_MAX, Fact, Loaded, Mark, Moment,
-    Outcome, Record, Refusal, Rules, SliceLimit, Timer, TxEvent, decide, decide_timers,
+    Actor, Changes, Command, CommandInputs, Decision, DecisionContext, Event, FIRINGS_MAX,
+    IndexEntry, LoadedRecord, Outcome, Record, RecordKey, Refusal, Rules, SliceLimit, Timer,
+    TxEvent, decide, decide_timers,
 };
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
@@ -89,7 +90,7 @@ pub(super) struct Executor {
     pub(super) rules: Arc<Rules>,
     pub(super) clock: Arc<Clock>,
     pub(super) caches: Arc<Caches>,
-    pub(super) bell: Arc<Bell>,
+    pub(super) bell: Arc<Notifier>,
     /// The last commit that was staged.
     last: Revision,
     /// No timer is due before this.
@@ -99,8 +100,8 @@ pub(super) struct Executor {
     timers_from: Time,
     /// Timers whose commits are too large, and until when nobody tries them.
     aside: BTreeMap<Timer, Time>,
-    /// The portion of what is due that last fitted into a commit.
-    portion: usize,
+    /// The split_factor of what is due that last fitted into a commit.
+    split_factor: usize,
     clock_noted_at: Time,
     sweep: Sweep,
     /// Records as they are now.
@@ -113,14 +114,14 @@ pub(super) struct Executor {
 
 /// What one commit is made of, beside the time.
 #[derive(Default)]
-struct Pieces {
+struct CommitInputs {
     batch: Batch,
     /// What the caches must forget.
-    records: BTreeMap<Fact, Option<Record>>,
+    records: BTreeMap<RecordKey, Option<Record>>,
     /// What was loaded for it.
-    loaded: Vec<(Fact, Loaded)>,
+    loaded: Vec<(RecordKey, LoadedRecord)>,
     /// What is too large to have at hand.
-    large: Vec<Fact>,
+    large: Vec<RecordKey>,
     /// The transactions that it starts.
     begun: Vec<TxId>,
     /// The earliest timer that it sets.
@@ -138,7 +139,7 @@ impl Executor {
         rules: Arc<Rules>,
         clock: Arc<Clock>,
         caches: Arc<Caches>,
-        bell: Arc<Bell>,
+        bell: Arc<Notifier>,
         cache: RecordCache,
     ) -> Self {
         let last = store.durable();
@@ -154,7 +155,7 @@ impl Executor {
             next_due: Time::ZERO,
             timers_from: Time::ZERO,
             aside: BTreeMap::new(),
-            portion: 1,
+            split_factor: 1,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
             hot: Arc::new(cache),
@@ -211,7 +212,7 @@ impl Executor {
     pub(super) fn count_what_was_never_counted(&mut self) -> Result<(), Fatal> {
         let store = Arc::clone(&self.store);
         for (fact, prefix) in
-            [(Fact::AdministratorCount, Key::USERS), (Fact::SessionCount, Key::SESSIONS)]
+            [(RecordKey::AdministratorCount, Key::USERS), (RecordKey::SessionCount, Key::SESSIONS)]
         {
             if read_fact(&*store, View::Staged, &fact)?.is_some() {
                 continue;
@@ -238,7 +239,7 @@ impl Executor {
                 ..Batch::default()
             };
             // What is counted from here on would be counted from nothing.
-            self.commit(self.clock.now(), Pieces { batch, ..Pieces::default() })??;
+            self.commit(self.clock.now(), CommitInputs { batch, ..CommitInputs::default() })??;
         }
         Ok(())
     }
@@ -332,15 +333,17 @@ impl Executor {
         loop {
             match self.fire_portion(now, due, horizon)? {
                 Ok(()) => {
-                    self.portion = (self.portion / 2).max(1);
+                    self.split_factor = (self.split_factor / 2).max(1);
                     return Ok(true);
                 }
-                Err(StoreError::Invalid(_)) if self.portion < PORTION_MAX => self.portion *= 2,
+                Err(StoreError::Invalid(_)) if self.split_factor < PORTION_MAX => {
+                    self.split_factor *= 2
+                }
                 Err(StoreError::Invalid(what)) if self.aside.len() < ASIDE_MAX => {
                     tracing::error!(parent: None, what, timer = ?due.first(), "a timer's commit is too large");
                     let until = now.plus(ASIDE_FOR);
                     self.aside.extend(due.first().map(|timer| (timer.clone(), until)));
-                    self.portion = 1;
+                    self.split_factor = 1;
                     return Ok(true);
                 }
                 Err(error) => {
@@ -365,7 +368,7 @@ impl Executor {
             .with(Arc::clone(&self.hot))
             .fetching(Arc::clone(&store), Arc::clone(&definitions))
             .limited(Arc::new(Slice::begin()));
-        let moment = self.moment(now, seed()?, self.portion);
+        let moment = self.moment(now, seed()?, self.split_factor);
         let changes = loop {
             match decide_timers(&reader.facts, &self.rules, moment, due, horizon) {
                 Ok(changes) => break changes,
@@ -373,7 +376,7 @@ impl Executor {
             }
         };
         #[cfg(test)]
-        crate::engine::must_replay(&reader.facts, &self.rules, moment, &changes);
+        crate::engine::require_replay(&reader.facts, &self.rules, moment, &changes);
         let Some(planned) = planned(&changes, &reader)? else { return Ok(Err(RECORD_TOO_LARGE)) };
         let Planned { preconditions, mut pack, large } = planned;
         let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
@@ -382,7 +385,7 @@ impl Executor {
         let loaded: Vec<_> =
             reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
         drop(reader);
-        let pieces = Pieces {
+        let pieces = CommitInputs {
             batch: Batch {
                 preconditions,
                 writes: pack.into_writes(),
@@ -401,8 +404,8 @@ impl Executor {
         Ok(self.commit(now, pieces)?.map(drop))
     }
 
-    fn moment(&self, now: Time, seed: u128, portion: usize) -> Moment {
-        Moment { now, revision: self.last.next(), seed, portion }
+    fn moment(&self, now: Time, seed: u128, split_factor: usize) -> DecisionContext {
+        DecisionContext { now, revision: self.last.next(), seed, split_factor }
     }
 
     /// Does a command in its turn. Other things may be due ([`Executor::is_behind`]); where
@@ -421,9 +424,10 @@ impl Executor {
                 return Ok(Some(job));
             }
             // A refusal rests on what was read, which may be on its way to the disk still.
-            Err(refusal) => {
-                (End::Fresh(Box::new(Err(refusal)), self.last), self.store.durable_at(self.last))
-            }
+            Err(refusal) => (
+                End::TokenCache(Box::new(Err(refusal)), self.last),
+                self.store.durable_at(self.last),
+            ),
         };
         // What is over waits no more: the next one of its actor may come with the answer.
         drop(job.permit.take());
@@ -442,14 +446,14 @@ impl Executor {
             Ok(Before::Answered(end, receipt)) => return Ok(Ok(Attempt::Ended(end, receipt))),
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let (mut conflicts, mut portion) = (0, 1);
+        let (mut conflicts, mut split_factor) = (0, 1);
         while conflicts < CONFLICTS_MAX {
             let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
             let mut facts = Reader::new(&*store, View::Staged, &definitions)
                 .with(Arc::clone(&self.hot))
                 .fetching(Arc::clone(&store), Arc::clone(&definitions))
                 .limited(Arc::new(Slice::begin()));
-            let decision = self.decide(now, asked, portion, &mut facts)?;
+            let decision = self.decide(now, asked, split_factor, &mut facts)?;
             let Decision { changes, result } = decision;
             if let Some(due) = changes.overdue
                 && job.waited_for.is_none_or(|waited_for| waited_for < due)
@@ -458,15 +462,20 @@ impl Executor {
                 return Ok(Ok(Attempt::Waits(due)));
             }
             #[cfg(test)]
-            crate::engine::must_replay(&facts.facts, &self.rules, self.moment(now, 0, 1), &changes);
+            crate::engine::require_replay(
+                &facts.facts,
+                &self.rules,
+                self.moment(now, 0, 1),
+                &changes,
+            );
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
             let kept = keyed.as_ref().zip(renderer.as_ref()).filter(|_| is_kept);
             if changes.events.is_empty() && kept.is_none() {
-                let end = End::Fresh(Box::new(result), self.last);
+                let end = End::TokenCache(Box::new(result), self.last);
                 return Ok(Ok(Attempt::Ended(end, self.store.durable_at(self.last))));
             }
             let revision = self.last.next();
-            let is_sliced = changes.is_sliced && portion < PORTION_MAX;
+            let is_sliced = changes.is_sliced && split_factor < PORTION_MAX;
             let Some(planned) = planned(&changes, &facts)? else {
                 return Ok(Err(without_commit(&RECORD_TOO_LARGE, result)));
             };
@@ -499,7 +508,7 @@ impl Executor {
             drop(facts);
             let urgency =
                 if asked.command.is_reserved() { Urgency::Reserved } else { Urgency::Ordinary };
-            let pieces = Pieces {
+            let pieces = CommitInputs {
                 batch: Batch {
                     preconditions,
                     writes: pack.into_writes(),
@@ -524,12 +533,12 @@ impl Executor {
                     if let (Some(keyed), Some(one_more)) = (keyed, one_more.take()) {
                         self.note_key(asked.command, keyed, one_more, revision, size);
                     }
-                    let end =
-                        answer.map_or_else(|| End::Fresh(Box::new(result), revision), End::Kept);
+                    let end = answer
+                        .map_or_else(|| End::TokenCache(Box::new(result), revision), End::Kept);
                     return Ok(Ok(Attempt::Ended(end, receipt)));
                 }
                 Err(StoreError::Conflict { .. }) => conflicts += 1,
-                Err(StoreError::Invalid(_)) if is_sliced => portion *= 2,
+                Err(StoreError::Invalid(_)) if is_sliced => split_factor *= 2,
                 Err(error) => return Ok(Err(without_commit(&error, result))),
             }
         }
@@ -540,10 +549,10 @@ impl Executor {
         &self,
         now: Time,
         asked: &Asked<'_>,
-        portion: usize,
+        split_factor: usize,
         reader: &mut Reader<'_>,
     ) -> Result<Decision, Fatal> {
-        let moment = self.moment(now, asked.evidence.seed, portion);
+        let moment = self.moment(now, asked.evidence.seed, split_factor);
         loop {
             let Asked { command, actor, evidence } = asked;
             match decide(&reader.facts, &self.rules, moment, actor, command, evidence) {
@@ -554,8 +563,13 @@ impl Executor {
     }
 
     /// Stages a commit; the inner error is one after which nothing has changed.
-    fn commit(&mut self, now: Time, pieces: Pieces) -> Result<Result<Receipt, StoreError>, Fatal> {
-        let Pieces { mut batch, records, loaded, large, begun, armed, calling, webhooks } = pieces;
+    fn commit(
+        &mut self,
+        now: Time,
+        pieces: CommitInputs,
+    ) -> Result<Result<Receipt, StoreError>, Fatal> {
+        let CommitInputs { mut batch, records, loaded, large, begun, armed, calling, webhooks } =
+            pieces;
         let revision = self.last.next();
         batch.at_ms = now.ms();
         let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
@@ -603,9 +617,9 @@ impl Executor {
     /// Remembers what a commit read and what it made of it.
     fn have_at_hand(
         &mut self,
-        loaded: Vec<(Fact, Loaded)>,
-        records: BTreeMap<Fact, Option<Record>>,
-        large: &[Fact],
+        loaded: Vec<(RecordKey, LoadedRecord)>,
+        records: BTreeMap<RecordKey, Option<Record>>,
+        large: &[RecordKey],
         revision: Revision,
     ) {
         if Arc::get_mut(&mut self.hot).is_none() {
@@ -640,7 +654,7 @@ impl Executor {
         self.clock_noted_at = Time::ZERO;
         let now = self.clock.now();
         let batch = Batch { urgency: Urgency::Reserved, ..Batch::default() };
-        if let Err(error) = self.commit(now, Pieces { batch, ..Pieces::default() })? {
+        if let Err(error) = self.commit(now, CommitInputs { batch, ..CommitInputs::default() })? {
             tracing::warn!(parent: None, %error, "that the clock was moved is not written down");
         }
         Ok(())
@@ -672,7 +686,7 @@ impl Executor {
         }
         let urgency = Urgency::Reserved;
         let batch = Batch { preconditions, writes, urgency, ..Batch::default() };
-        if let Err(error) = self.commit(now, Pieces { batch, ..Pieces::default() })? {
+        if let Err(error) = self.commit(now, CommitInputs { batch, ..CommitInputs::default() })? {
             tracing::warn!(parent: None, %error, "what is too old stays for now");
         }
         Ok(())
@@ -683,7 +697,8 @@ impl Executor {
 fn counts(row: &Row) -> Result<bool, Fatal> {
     match Key::decode(&row.key) {
         Some(Key::User(id)) => {
-            let record = value::decode(&Fact::User(id), &row.value).map_err(ReadError::from)?;
+            let record =
+                value::decode(&RecordKey::User(id), &row.value).map_err(ReadError::from)?;
             Ok(matches!(record, Record::User(user) if user.is_administrator()))
         }
         Some(Key::Session(_)) => Ok(true),
@@ -701,9 +716,9 @@ fn begun(events: &[Event]) -> Vec<TxId> {
 }
 
 /// The earliest call that is due by these marks.
-fn calling(marks: &BTreeMap<Mark, bool>) -> Option<Time> {
+fn calling(marks: &BTreeMap<IndexEntry, bool>) -> Option<Time> {
     let due = marks.iter().filter_map(|(mark, is_set)| match mark {
-        Mark::CallDue(due, ..) if *is_set => Some(*due),
+        IndexEntry::CallDue(due, ..) if *is_set => Some(*due),
         _ => None,
     });
     due.min()
@@ -720,18 +735,18 @@ fn seed() -> Result<u128, Fatal> {
 
 /// Whether a record may be at hand: nothing but commits of decisions changes it. The sweep
 /// forgets failed logins, and what large things people keep is not for memory.
-const fn may_be_hot(fact: &Fact) -> bool {
+const fn may_be_hot(fact: &RecordKey) -> bool {
     !matches!(
         fact,
-        Fact::Attempts(_)
-            | Fact::UserData(_)
-            | Fact::SessionData(_)
-            | Fact::Stored(_)
-            | Fact::Transfer(_)
+        RecordKey::Attempts(_)
+            | RecordKey::UserData(_)
+            | RecordKey::SessionData(_)
+            | RecordKey::Stored(_)
+            | RecordKey::Transfer(_)
     ) && !fact.is_look()
 }
 
-fn kept_fact((fact, loaded): (&Fact, &Loaded)) -> (Fact, Loaded) {
+fn kept_fact((fact, loaded): (&RecordKey, &LoadedRecord)) -> (RecordKey, LoadedRecord) {
     (fact.clone(), loaded.clone())
 }
 
@@ -766,7 +781,7 @@ impl SliceLimit for Slice {
 struct Asked<'a> {
     command: &'a Command,
     actor: &'a Actor,
-    evidence: &'a Evidence,
+    evidence: &'a CommandInputs,
 }
 
 /// What a decision becomes; `None`: one of its records is too large.

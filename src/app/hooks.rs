@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::signature::{SigningKey, is_hex, is_standard, is_timely};
-use crate::engine::expr::{AccountSeen, EvalStop, Expr, Made, Scope, Seen, Sight, Type};
-use crate::engine::{Fact, Record, Refusal, reference_fact};
+use crate::engine::expr::{
+    AccountSeen, EvalStop, Expr, Resolver, Scope, Seen, TemplateOutput, Type,
+};
+use crate::engine::{Record, RecordKey, Refusal, reference_fact};
 use crate::types::{HookName, TxId, WorkflowName};
 
 /// Longest id of a message, in bytes: it becomes an Idempotency-Key.
@@ -95,7 +97,7 @@ impl Message<'_> {
     }
 }
 
-impl Sight for Message<'_> {
+impl Resolver for Message<'_> {
     fn name(&self, name: &str) -> Option<Seen<'_>> {
         match name {
             "body" => Some(Seen::Json(self.body)),
@@ -105,19 +107,19 @@ impl Sight for Message<'_> {
     }
 
     // A message is read before anything of the store is.
-    fn account(&self, _: &str) -> Result<AccountSeen, Fact> {
+    fn account(&self, _: &str) -> Result<AccountSeen, RecordKey> {
         Ok(AccountSeen::none())
     }
 
-    fn hold(&self, _: &str) -> Result<Value, Fact> {
+    fn hold(&self, _: &str) -> Result<Value, RecordKey> {
         Ok(json!({ "exists": false, "amount": "0", "status": null, "account": null }))
     }
 
-    fn value(&self, _: &str, _: &str) -> Result<Option<Seen<'_>>, Fact> {
+    fn value(&self, _: &str, _: &str) -> Result<Option<Seen<'_>>, RecordKey> {
         Ok(None)
     }
 
-    fn scale(&self, _: &str) -> Result<Option<u8>, Fact> {
+    fn scale(&self, _: &str) -> Result<Option<u8>, RecordKey> {
         Ok(None)
     }
 }
@@ -197,7 +199,7 @@ impl App {
     }
 }
 
-fn made(expr: &Expr, message: &Message<'_>) -> Result<Made, Refusal> {
+fn made(expr: &Expr, message: &Message<'_>) -> Result<TemplateOutput, Refusal> {
     expr.eval(message).map_err(|stop| {
         Refusal::ExpressionFailed(match stop {
             EvalStop::Failed(what) => what,

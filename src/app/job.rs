@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::admission::{Payer, Permit};
 use super::answers::{Kept, Keyed};
 use super::{Answer, Render};
-use crate::engine::{Actor, Command, Evidence, Outcome, Refusal};
+use crate::engine::{Actor, Command, CommandInputs, Outcome, Refusal};
 use crate::store::{Receipt, StoreError};
 use crate::types::{Revision, Span, Time};
 
@@ -26,7 +26,7 @@ pub(super) enum Work {
 pub(super) struct Job {
     pub(super) command: Command,
     pub(super) actor: Actor,
-    pub(super) evidence: Evidence,
+    pub(super) evidence: CommandInputs,
     pub(super) request: Arc<str>,
     pub(super) keyed: Option<Keyed>,
     /// There for a command with an Idempotency-Key.
@@ -52,7 +52,7 @@ impl Job {
     pub(super) fn new(
         command: Command,
         actor: Actor,
-        evidence: Evidence,
+        evidence: CommandInputs,
         request: Arc<str>,
         keyed: Option<Keyed>,
     ) -> (Self, oneshot::Receiver<Done>) {
@@ -86,7 +86,7 @@ pub(super) struct Done {
 /// How a command ended.
 pub(super) enum End {
     /// This became of it.
-    Fresh(Box<Result<Outcome, Refusal>>, Revision),
+    TokenCache(Box<Result<Outcome, Refusal>>, Revision),
     /// This became of it, and the answer was kept.
     Kept(Answer),
     /// It had been answered before.

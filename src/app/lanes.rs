@@ -97,11 +97,11 @@ mod tests {
 
     use super::super::admission::Admission;
     use super::*;
-    use crate::engine::{Actor, Command, Digest, Evidence};
+    use crate::engine::{Actor, Command, CommandInputs, Digest};
     use crate::types::{KeyId, SessionId, UserId};
 
     fn job(admission: &Arc<Admission>, address: &str, request: &str, came: Instant) -> Box<Job> {
-        let evidence = Evidence {
+        let evidence = CommandInputs {
             verdict: None,
             hashed: None,
             session: SessionId::new(1),

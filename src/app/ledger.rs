@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::app::App;
 use super::{PageAsk, PageOf};
 use crate::engine::{
-    Account, Actor, Asset, Entry, Fact, Hold, Record, Refusal, Totals, Transfer, iso_asset,
+    Account, Actor, Asset, Entry, Hold, Record, RecordKey, Refusal, Totals, Transfer, iso_asset,
     iso_assets,
 };
 use crate::records::{DecodeError, Key, ReadError, read_entry, value};
@@ -102,7 +102,7 @@ impl App {
         for (key, value, revision) in rows {
             match key {
                 Key::Account(id) => {
-                    let fact = Fact::Account(id);
+                    let fact = RecordKey::Account(id);
                     let read = value::decode(&fact, &value).map_err(ReadError::from);
                     if let Record::Account(account) = self.guard(read)? {
                         items.push((account, revision));
@@ -158,7 +158,7 @@ impl App {
     ) -> Result<(Transfer, Revision), Refusal> {
         let none = Refusal::NotFound("transfer");
         let Some((Record::Transfer(transfer), revision)) =
-            self.fact(&Fact::Transfer(id.clone()))?
+            self.fact(&RecordKey::Transfer(id.clone()))?
         else {
             return Err(none);
         };
@@ -174,7 +174,7 @@ impl App {
     /// [`Refusal::NotFound`], also for one that the actor may not see; [`Refusal::Stopping`].
     pub fn hold(&self, actor: &Actor, id: &HoldId) -> Result<(Hold, Revision), Refusal> {
         let none = Refusal::NotFound("hold");
-        match self.fact(&Fact::Hold(id.clone()))? {
+        match self.fact(&RecordKey::Hold(id.clone()))? {
             Some((Record::Hold(hold), revision)) if self.is_visible(actor, &hold.account)? => {
                 Ok((hold, revision))
             }
@@ -190,7 +190,7 @@ impl App {
         if let Some(asset) = iso_asset(code) {
             return Ok(asset);
         }
-        match self.fact(&Fact::Asset(code.clone()))? {
+        match self.fact(&RecordKey::Asset(code.clone()))? {
             Some((Record::Asset(asset), _)) => Ok(asset),
             _ => Err(Refusal::NotFound("asset")),
         }
@@ -211,7 +211,7 @@ impl App {
         items.retain(|asset| after.is_none_or(|after| asset.code > *after));
         for (key, value, _) in rows {
             let Key::Asset(code) = key else { continue };
-            let read = value::decode(&Fact::Asset(code), &value).map_err(ReadError::from);
+            let read = value::decode(&RecordKey::Asset(code), &value).map_err(ReadError::from);
             if let Record::Asset(asset) = self.guard(read)? {
                 items.push(asset);
             }
@@ -229,7 +229,7 @@ impl App {
     /// be read whole, [`Refusal::Stopping`].
     pub fn ledger_check(&self, actor: &Actor) -> Result<LedgerCheck, Refusal> {
         if !matches!(actor, Actor::Key(_)) {
-            self.must_see_all(actor, "GET /v1/ledger/check")?;
+            self.require_see_all(actor, "GET /v1/ledger/check")?;
         }
         for _ in 0..ROUNDS_MAX {
             let Some((revision, totals)) = self.guard(self.totals())? else { continue };
@@ -257,7 +257,8 @@ impl App {
                     return Ok(None);
                 }
                 let Some(Key::Totals(code)) = Key::decode(&row.key) else { continue };
-                if let Record::Totals(of) = value::decode(&Fact::Totals(code.clone()), &row.value)?
+                if let Record::Totals(of) =
+                    value::decode(&RecordKey::Totals(code.clone()), &row.value)?
                 {
                     totals.push((code, of));
                 }
@@ -270,7 +271,7 @@ impl App {
     }
 
     fn account_record(&self, id: &AccountId) -> Result<Option<(Account, Revision)>, Refusal> {
-        Ok(match self.fact(&Fact::Account(id.clone()))? {
+        Ok(match self.fact(&RecordKey::Account(id.clone()))? {
             Some((Record::Account(account), revision)) => Some((account, revision)),
             _ => None,
         })

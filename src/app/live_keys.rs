@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 
-use super::bell::Bell;
+use super::bell::Notifier;
 use crate::engine::{Digest, Rules};
 use crate::records::answer::{AnswerBlockV1, AnswerCountV2};
 use crate::records::value;
@@ -61,7 +61,7 @@ const HOUR_MS: u64 = 60 * 60 * 1000;
 /// hour's end forgets of it was counted too often, never too seldom.
 pub(super) struct LiveKeys {
     rules: Arc<Rules>,
-    bell: Arc<Bell>,
+    bell: Arc<Notifier>,
     actors: HashMap<Scope, OfActor, RandomState>,
     /// Actors over their limits.
     shedding: VecDeque<Scope>,
@@ -141,7 +141,7 @@ pub(super) enum Listed {
 }
 
 impl LiveKeys {
-    pub(super) fn new(rules: Arc<Rules>, bell: Arc<Bell>) -> Self {
+    pub(super) fn new(rules: Arc<Rules>, bell: Arc<Notifier>) -> Self {
         let actors = HashMap::default();
         Self { rules, bell, actors, shedding: VecDeque::new(), warned_at: Time::ZERO }
     }
@@ -436,7 +436,7 @@ mod tests {
     const SCOPE: Scope = Scope::User(UserId::new(1));
 
     fn keys() -> LiveKeys {
-        LiveKeys::new(Arc::new(Rules::default()), Arc::new(Bell::new()))
+        LiveKeys::new(Arc::new(Rules::default()), Arc::new(Notifier::new()))
     }
 
     /// Uses a key; how many rows its commit writes beside the answer.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::app::App;
 use super::{Client, chance};
 use crate::engine::{
-    Actor, CheckedInput, Command, Digest, Evidence, Fact, Facts, Holder, Moment, Record, Refusal,
-    Rules, StoredKey, User, Verdict, decide,
+    Actor, CheckedInput, Command, CommandInputs, DecisionContext, Digest, Holder, PasswordCheck,
+    ReadSet, Record, RecordKey, Refusal, Rules, StoredKey, User, decide,
 };
 use crate::records::{Definitions, ReadError, read_fact};
 use crate::store::{Store, View};
@@ -31,7 +31,7 @@ impl App {
         command: &Command,
         actor: &Actor,
         client: &Client,
-    ) -> Result<Evidence, Refusal> {
+    ) -> Result<CommandInputs, Refusal> {
         let evidence = self.mint(command, actor, client)?;
         if command.hashes() {
             // Boxed: it is seldom, and its room would be made and moved for every command.
@@ -44,8 +44,8 @@ impl App {
         &self,
         command: &Command,
         actor: &Actor,
-        mut evidence: Evidence,
-    ) -> Result<Evidence, Refusal> {
+        mut evidence: CommandInputs,
+    ) -> Result<CommandInputs, Refusal> {
         match command {
             Command::Login { username, password, .. } => {
                 let user = self.guard(self.user_by_name(username))?;
@@ -89,11 +89,11 @@ impl App {
         &self,
         command: &Command,
         actor: &Actor,
-        evidence: &mut Evidence,
+        evidence: &mut CommandInputs,
         user: Option<&User>,
         password: &Password,
     ) -> Result<Option<(bool, bool)>, Refusal> {
-        let verdict = |matched| Verdict {
+        let verdict = |matched| PasswordCheck {
             user: user.map(|user| user.id),
             credential: user.map_or(0, |user| user.credential),
             matched,
@@ -121,7 +121,7 @@ impl App {
     /// Hashes a password that was just proved again, if its hash is of less cost than today's.
     async fn rehash(
         &self,
-        evidence: &mut Evidence,
+        evidence: &mut CommandInputs,
         verdict: Option<(bool, bool)>,
         password: &Password,
     ) -> Result<(), Refusal> {
@@ -143,12 +143,12 @@ impl App {
         &self,
         command: &Command,
         actor: &Actor,
-        evidence: &Evidence,
+        evidence: &CommandInputs,
     ) -> Result<bool, Refusal> {
         let seed = evidence.seed;
         let revision = self.store.durable().next();
-        let moment = Moment { now: self.clock.now(), revision, seed, portion: 1 };
-        let mut facts = Facts::default();
+        let moment = DecisionContext { now: self.clock.now(), revision, seed, split_factor: 1 };
+        let mut facts = ReadSet::default();
         loop {
             match decide(&facts, &self.rules, moment, actor, command, evidence) {
                 Ok(decision) => {
@@ -163,7 +163,7 @@ impl App {
     }
 
     fn user_by_name(&self, username: &Username) -> Result<Option<User>, ReadError> {
-        let holder = read_fact(&*self.store, View::Committed, &Fact::Name(username.clone()))?;
+        let holder = read_fact(&*self.store, View::Committed, &RecordKey::Name(username.clone()))?;
         match holder.as_ref().map(|(record, _)| &**record) {
             Some(Record::Name(Holder::User(id))) => self.user_by_id(*id),
             _ => Ok(None),
@@ -171,7 +171,7 @@ impl App {
     }
 
     pub(super) fn user_by_id(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        let user = read_fact(&*self.store, View::Committed, &Fact::User(id))?;
+        let user = read_fact(&*self.store, View::Committed, &RecordKey::User(id))?;
         Ok(match user.as_ref().map(|(record, _)| &**record) {
             Some(Record::User(user)) => Some(user.clone()),
             _ => None,
@@ -190,7 +190,7 @@ impl App {
         command: &Command,
         actor: &Actor,
         client: &Client,
-    ) -> Result<Evidence, Refusal> {
+    ) -> Result<CommandInputs, Refusal> {
         let failed = |error: getrandom::Error| {
             tracing::error!(%error, "the system gives no random bytes");
             Refusal::Stopping
@@ -231,7 +231,7 @@ impl App {
             | Command::DeleteStored { key } => self.stored_digest(actor, key),
             _ => Digest::default(),
         };
-        Ok(Evidence {
+        Ok(CommandInputs {
             verdict: None,
             hashed: None,
             session: SessionId::new(id(0)),
@@ -271,17 +271,17 @@ pub(super) fn check(
         Ok::<_, ReadError>(loaded.map(|(record, _)| record))
     };
     let (workflow, version) = match command {
-        Command::Start(ask) => match read(Fact::Workflow(ask.workflow.clone()))?.as_deref() {
+        Command::Start(ask) => match read(RecordKey::Workflow(ask.workflow.clone()))?.as_deref() {
             Some(Record::Workflow(head)) => (ask.workflow.clone(), head.latest),
             _ => return Ok(None),
         },
-        Command::Submit { tx, .. } => match read(Fact::Tx(*tx))?.as_deref() {
+        Command::Submit { tx, .. } => match read(RecordKey::Tx(*tx))?.as_deref() {
             Some(Record::Tx(tx)) => (tx.workflow.clone(), tx.version),
             _ => return Ok(None),
         },
         _ => return Ok(None),
     };
-    let fact = Fact::Definition(workflow, version);
+    let fact = RecordKey::Definition(workflow, version);
     let loaded = definitions.read(store, View::Committed, &fact)?;
     let definition = match loaded.as_ref().map(|(record, _)| &**record) {
         Some(Record::Definition(published)) => &published.definition,

@@ -6,7 +6,7 @@ use super::app::App;
 use super::read_budget::PAGE_BYTES_MAX;
 use super::{ExecutorFigures, PageAsk, PageOf};
 use crate::engine::{
-    Actor, Command, Data, EMPTY, Fact, KeyView, Record, Refusal, SessionView, User, UserRef,
+    Actor, Command, Data, EMPTY, KeyView, Record, RecordKey, Refusal, SessionView, User, UserRef,
     UserView,
 };
 use crate::records::{DecodeError, Key, ReadError, read_fact, value};
@@ -22,7 +22,7 @@ impl App {
     pub fn session_data(&self, actor: &Actor) -> Result<Data, Refusal> {
         let id = actor.session().ok_or(Refusal::NotAllowed("this needs a session"))?;
         // The data first: where the session is there after it, it was there with it.
-        let data = self.data(&Fact::SessionData(id))?;
+        let data = self.data(&RecordKey::SessionData(id))?;
         let (session, _) = self.session_record(id)?.ok_or(Refusal::Unauthenticated)?;
         Ok(data.unwrap_or_else(|| no_data(session.created_revision)))
     }
@@ -40,7 +40,7 @@ impl App {
     ) -> Result<Vec<SessionView>, Refusal> {
         let user = match (username, actor.user()) {
             (Some(asked), own) if own.is_none_or(|own| own.username != *asked) => {
-                self.must_see_all(actor, "GET /v1/sessions?user=")?;
+                self.require_see_all(actor, "GET /v1/sessions?user=")?;
                 self.user_named(asked)?.0.names()
             }
             (_, Some(own)) => own.clone(),
@@ -49,7 +49,7 @@ impl App {
                 return Ok(self.session_view(id)?.into_iter().collect());
             }
         };
-        let list = self.fact(&Fact::UserSessions(user.id))?;
+        let list = self.fact(&RecordKey::UserSessions(user.id))?;
         let Some((Record::Sessions(list), _)) = list else { return Ok(Vec::new()) };
         let mut views = Vec::with_capacity(list.len());
         for id in list.into_iter().rev() {
@@ -86,7 +86,7 @@ impl App {
     /// As [`App::own_user`].
     pub fn user_data(&self, actor: &Actor) -> Result<Data, Refusal> {
         let (user, _) = self.own(actor)?;
-        let data = self.data(&Fact::UserData(user.id))?;
+        let data = self.data(&RecordKey::UserData(user.id))?;
         Ok(data.unwrap_or_else(|| no_data(user.created_revision)))
     }
 
@@ -95,7 +95,7 @@ impl App {
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn user(&self, actor: &Actor, username: &Username) -> Result<UserView, Refusal> {
-        self.must_see_all(actor, "GET /v1/users/{username}")?;
+        self.require_see_all(actor, "GET /v1/users/{username}")?;
         let (user, revision) = self.user_named(username)?;
         Ok(user.view(revision))
     }
@@ -109,11 +109,11 @@ impl App {
         actor: &Actor,
         page: PageAsk<UserId>,
     ) -> Result<PageOf<UserView, UserId>, Refusal> {
-        self.must_see_all(actor, "GET /v1/users")?;
+        self.require_see_all(actor, "GET /v1/users")?;
         let after = page.after.map(|id| Key::User(id).encode());
         let (rows, more) =
             self.guard(self.page(Key::USERS, after, page.limit, |key| match key {
-                Key::User(id) => Some(Fact::User(id)),
+                Key::User(id) => Some(RecordKey::User(id)),
                 _ => None,
             }))?;
         Ok(into_page(rows, more, |record, revision| match record {
@@ -131,11 +131,11 @@ impl App {
         actor: &Actor,
         page: PageAsk<KeyId>,
     ) -> Result<PageOf<KeyView, KeyId>, Refusal> {
-        self.must_see_all(actor, "GET /v1/api-keys")?;
+        self.require_see_all(actor, "GET /v1/api-keys")?;
         let after = page.after.map(|id| Key::ApiKey(id).encode());
         let (rows, more) =
             self.guard(self.page(Key::API_KEYS, after, page.limit, |key| match key {
-                Key::ApiKey(id) => Some(Fact::Key(id)),
+                Key::ApiKey(id) => Some(RecordKey::Key(id)),
                 _ => None,
             }))?;
         Ok(into_page(rows, more, |record, revision| match record {
@@ -155,7 +155,7 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
-    pub fn revision_of(&self, fact: &Fact) -> Result<Revision, Refusal> {
+    pub fn revision_of(&self, fact: &RecordKey) -> Result<Revision, Refusal> {
         let found = self.guard(read_fact(&*self.store, View::Committed, fact))?;
         found.map(|(_, revision)| revision).ok_or(Refusal::NotFound("record"))
     }
@@ -193,7 +193,7 @@ impl App {
     /// Sessions that are open.
     #[must_use]
     pub fn live_sessions(&self) -> u64 {
-        let found = read_fact(&*self.store, View::Committed, &Fact::SessionCount);
+        let found = read_fact(&*self.store, View::Committed, &RecordKey::SessionCount);
         match self.guard(found).ok().flatten().as_ref().map(|(record, _)| &**record) {
             Some(Record::Count(count)) => *count,
             _ => 0,
@@ -201,7 +201,7 @@ impl App {
     }
 
     /// Refuses who may not read everything, and lets the audit log know of it.
-    pub(super) fn must_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
+    pub(super) fn require_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
         if *actor == Actor::System || actor.has(Role::AUDITOR) {
             return Ok(());
         }
@@ -215,18 +215,18 @@ impl App {
     fn own(&self, actor: &Actor) -> Result<(User, Revision), Refusal> {
         let needs_user = Refusal::NotAllowed("this needs the session of a user");
         let UserRef { id, .. } = actor.user().ok_or(needs_user)?;
-        match self.fact(&Fact::User(*id))? {
+        match self.fact(&RecordKey::User(*id))? {
             Some((Record::User(user), revision)) => Ok((user, revision)),
             _ => Err(Refusal::Unauthenticated),
         }
     }
 
     fn user_named(&self, username: &Username) -> Result<(User, Revision), Refusal> {
-        let holder = self.fact(&Fact::Name(username.clone()))?;
+        let holder = self.fact(&RecordKey::Name(username.clone()))?;
         let Some((Record::Name(crate::engine::Holder::User(id)), _)) = holder else {
             return Err(Refusal::NotFound("user"));
         };
-        match self.fact(&Fact::User(id))? {
+        match self.fact(&RecordKey::User(id))? {
             Some((Record::User(user), revision)) => Ok((user, revision)),
             _ => Err(Refusal::NotFound("user")),
         }
@@ -237,7 +237,7 @@ impl App {
         id: SessionId,
     ) -> Result<Option<(crate::engine::Session, Revision)>, Refusal> {
         let now = self.clock.now();
-        Ok(match self.fact(&Fact::Session(id))? {
+        Ok(match self.fact(&RecordKey::Session(id))? {
             Some((Record::Session(session), revision)) if session.is_alive(now) => {
                 Some((session, revision))
             }
@@ -257,14 +257,14 @@ impl App {
         Ok(Some(session.view(roles, revision)))
     }
 
-    fn data(&self, fact: &Fact) -> Result<Option<Data>, Refusal> {
+    fn data(&self, fact: &RecordKey) -> Result<Option<Data>, Refusal> {
         Ok(match self.fact(fact)? {
             Some((Record::Data(json), revision)) => Some(Data { json, revision }),
             _ => None,
         })
     }
 
-    pub(super) fn fact(&self, fact: &Fact) -> Result<Option<(Record, Revision)>, Refusal> {
+    pub(super) fn fact(&self, fact: &RecordKey) -> Result<Option<(Record, Revision)>, Refusal> {
         let loaded = self.guard(read_fact(&*self.store, View::Committed, fact))?;
         Ok(loaded.map(|(record, revision)| {
             let record = std::sync::Arc::unwrap_or_clone(record);
@@ -278,7 +278,7 @@ impl App {
         prefix: &[u8],
         after: Option<Vec<u8>>,
         limit: usize,
-        fact: impl Fn(Key) -> Option<Fact>,
+        fact: impl Fn(Key) -> Option<RecordKey>,
     ) -> Result<(Vec<(Record, Revision)>, bool), ReadError> {
         let mut range = KeyRange::prefix(prefix);
         if let Some(after) = after {

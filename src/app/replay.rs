@@ -16,7 +16,8 @@ use std::sync::Arc;
 use super::app::App;
 use super::{Answer, Render};
 use crate::engine::{
-    Actor, Command, Data, Evidence, Fact, Outcome, Record, Refusal, StoredId, TxView, ValueKey,
+    Actor, Command, CommandInputs, Data, Outcome, Record, RecordKey, Refusal, StoredId, TxView,
+    ValueKey,
 };
 use crate::records::answer::{AnswerV2, ShownTxV1, ShownV1};
 use crate::records::read_written;
@@ -47,11 +48,11 @@ pub(super) fn hash_of(answer: &Answer) -> [u8; 16] {
 pub(super) fn shown(
     command: &Command,
     actor: &Actor,
-    evidence: &Evidence,
+    evidence: &CommandInputs,
     outcome: &Outcome,
-    written: impl Fn(&Fact) -> Option<Revision>,
+    written: impl Fn(&RecordKey) -> Option<Revision>,
 ) -> Option<ShownV1> {
-    let written = |fact: Fact| written(&fact).map(Revision::get);
+    let written = |fact: RecordKey| written(&fact).map(Revision::get);
     Some(match (outcome, command) {
         (Outcome::Transaction { view, created }, _) => {
             ShownV1::Transaction(shown_tx(view), *created)
@@ -59,31 +60,31 @@ pub(super) fn shown(
         (Outcome::Claimed { views }, _) => ShownV1::Claimed(views.iter().map(shown_tx).collect()),
         (Outcome::Data(_), Command::ChangeSessionData { .. }) => {
             let session = actor.session()?;
-            ShownV1::SessionData(session.bits(), written(Fact::SessionData(session))?)
+            ShownV1::SessionData(session.bits(), written(RecordKey::SessionData(session))?)
         }
         (Outcome::Data(_), Command::ChangeUserData { .. }) => {
             let user = actor.user()?.id;
-            ShownV1::UserData(user.bits(), written(Fact::UserData(user))?)
+            ShownV1::UserData(user.bits(), written(RecordKey::UserData(user))?)
         }
         (Outcome::Data(_), Command::ChangeFacts { session, .. }) => {
-            ShownV1::SessionFacts(session.bits(), written(Fact::Session(*session))?)
+            ShownV1::SessionFacts(session.bits(), written(RecordKey::Session(*session))?)
         }
         (Outcome::UserCreated(user) | Outcome::UserChanged(user), _) => {
             let created = matches!(outcome, Outcome::UserCreated(_));
-            ShownV1::User(user.id.bits(), written(Fact::User(user.id))?, created)
+            ShownV1::User(user.id.bits(), written(RecordKey::User(user.id))?, created)
         }
         (Outcome::Stored { created, .. }, _) => {
             let Actor::Key(key) = actor else { return None };
             let id = StoredId { key: key.key.id, digest: evidence.stored };
-            ShownV1::Stored(id.key.bits(), id.digest, written(Fact::Stored(id))?, *created)
+            ShownV1::Stored(id.key.bits(), id.digest, written(RecordKey::Stored(id))?, *created)
         }
         (Outcome::Value { created, .. }, Command::PutValue { id, .. }) => {
-            let revision = written(Fact::Value(id.clone()))?;
+            let revision = written(RecordKey::Value(id.clone()))?;
             ShownV1::Value(id.set.to_string(), id.key.to_string(), revision, *created)
         }
         (Outcome::Transfers { transfers, revision, created }, _) => {
             let of = |id: &crate::types::TransferId| {
-                Some((id.to_string(), written(Fact::Transfer(id.clone()))?))
+                Some((id.to_string(), written(RecordKey::Transfer(id.clone()))?))
             };
             let all = transfers.iter().map(|transfer| of(&transfer.id));
             ShownV1::Transfers(all.collect::<Option<_>>()?, revision.get(), *created)
@@ -131,16 +132,16 @@ impl App {
                 views?.map(|views| Outcome::Claimed { views })
             }
             ShownV1::SessionData(id, revision) => {
-                self.data_again(&Fact::SessionData(SessionId::new(*id)), *revision)?
+                self.data_again(&RecordKey::SessionData(SessionId::new(*id)), *revision)?
             }
             ShownV1::UserData(id, revision) => {
-                self.data_again(&Fact::UserData(UserId::new(*id)), *revision)?
+                self.data_again(&RecordKey::UserData(UserId::new(*id)), *revision)?
             }
             ShownV1::SessionFacts(id, revision) => {
-                self.data_again(&Fact::Session(SessionId::new(*id)), *revision)?
+                self.data_again(&RecordKey::Session(SessionId::new(*id)), *revision)?
             }
             ShownV1::User(id, revision, created) => {
-                match self.written(&Fact::User(UserId::new(*id)), *revision)? {
+                match self.written(&RecordKey::User(UserId::new(*id)), *revision)? {
                     Some(Record::User(user)) => {
                         let view = user.view(Revision::new(*revision));
                         let made =
@@ -152,7 +153,7 @@ impl App {
             }
             ShownV1::Stored(key, digest, revision, created) => {
                 let id = StoredId { key: KeyId::new(*key), digest: *digest };
-                match self.written(&Fact::Stored(id), *revision)? {
+                match self.written(&RecordKey::Stored(id), *revision)? {
                     Some(Record::Stored(stored)) => {
                         let stored = stored.view(Revision::new(*revision));
                         Some(Outcome::Stored { stored, created: *created })
@@ -162,7 +163,7 @@ impl App {
             }
             ShownV1::Value(set, key, revision, created) => {
                 let Some(id) = ValueKey::new(set, key) else { return Ok(None) };
-                match self.written(&Fact::Value(id), *revision)? {
+                match self.written(&RecordKey::Value(id), *revision)? {
                     Some(Record::Data(json)) => {
                         let revision = Revision::new(*revision);
                         Some(Outcome::Value { json, revision, created: *created })
@@ -174,7 +175,7 @@ impl App {
                 let mut transfers = Vec::with_capacity(list.len());
                 for (id, revision) in list {
                     let Ok(id) = id.parse() else { return Ok(None) };
-                    match self.written(&Fact::Transfer(id), *revision)? {
+                    match self.written(&RecordKey::Transfer(id), *revision)? {
                         Some(Record::Transfer(transfer)) => transfers.push(transfer),
                         _ => return Ok(None),
                     }
@@ -185,7 +186,7 @@ impl App {
         })
     }
 
-    fn data_again(&self, fact: &Fact, revision: u64) -> Result<Option<Outcome>, Refusal> {
+    fn data_again(&self, fact: &RecordKey, revision: u64) -> Result<Option<Outcome>, Refusal> {
         let json = match self.written(fact, revision)? {
             Some(Record::Data(json)) => json,
             Some(Record::Session(session)) => session.facts,
@@ -195,7 +196,7 @@ impl App {
     }
 
     fn tx_view_again(&self, shown: &ShownTxV1) -> Result<Option<TxView>, Refusal> {
-        let fact = Fact::Tx(TxId::new(shown.tx));
+        let fact = RecordKey::Tx(TxId::new(shown.tx));
         let Some(Record::Tx(tx)) = self.written(&fact, shown.revision)? else { return Ok(None) };
         let Some(published) = self.published(&tx.workflow, tx.version)? else { return Ok(None) };
         let view = TxView {
@@ -211,7 +212,7 @@ impl App {
         Ok(Some(view.with_codes(&self.rules)))
     }
 
-    fn written(&self, fact: &Fact, revision: u64) -> Result<Option<Record>, Refusal> {
+    fn written(&self, fact: &RecordKey, revision: u64) -> Result<Option<Record>, Refusal> {
         self.guard(read_written(&*self.store, fact, Revision::new(revision)))
     }
 }

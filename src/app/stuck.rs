@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::app::App;
-use crate::engine::{Fact, Mark, Record, Refusal};
+use crate::engine::{IndexEntry, Record, RecordKey, Refusal};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::TxId;
@@ -40,7 +40,7 @@ impl StuckWatch {
             let page = app.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
             let page = app.guard(page.map_err(Into::into))?;
             let found = page.rows.iter().filter_map(|row| match Key::decode(&row.key) {
-                Some(Key::Mark(Mark::Stuck(tx))) => Some(tx),
+                Some(Key::IndexEntry(IndexEntry::Stuck(tx))) => Some(tx),
                 _ => None,
             });
             stuck.extend(found);
@@ -79,7 +79,7 @@ impl App {
     /// Says where it is stuck and by which refusal, and not in which words: these may hold data
     /// that only some may read.
     fn tell_stuck(&self, id: TxId) -> Result<(), Refusal> {
-        let read = self.guard(read_fact(&*self.store, View::Committed, &Fact::Tx(id)))?;
+        let read = self.guard(read_fact(&*self.store, View::Committed, &RecordKey::Tx(id)))?;
         if let Some((record, _)) = read
             && let Record::Tx(tx) = &*record
             && let Some(stuck) = &tx.stuck

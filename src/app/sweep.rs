@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::live_keys::Listed;
 use super::{answers, live_keys};
-use crate::engine::{Fact, Record};
+use crate::engine::{Record, RecordKey};
 use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, Precondition, Row, Store, View, Write};
 use crate::types::{Span, Time};
@@ -142,7 +142,7 @@ fn too_old(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
             vec![key]
         }
         Some(key @ Key::Attempts(digest)) => {
-            match value::decode(&Fact::Attempts(digest), &row.value)? {
+            match value::decode(&RecordKey::Attempts(digest), &row.value)? {
                 Record::Attempts(attempts) if attempts.is_forgotten(now) => vec![key],
                 _ => Vec::new(),
             }

@@ -3,7 +3,7 @@
 use super::app::App;
 use super::read_budget::PAGE_BYTES_MAX;
 use super::{PageAsk, PageOf};
-use crate::engine::{Actor, Fact, Job, Record, Refusal, Schedule};
+use crate::engine::{Actor, Job, Record, RecordKey, Refusal, Schedule};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, View};
 use crate::types::{JobId, Role, ScheduleId};
@@ -20,7 +20,7 @@ impl App {
         if !actor.has(Role::OPERATOR) {
             return Err(Refusal::NotAllowed("this needs the role abide:operator"));
         }
-        match self.fact(&Fact::Job(id))? {
+        match self.fact(&RecordKey::Job(id))? {
             Some((Record::Job(job), _)) => Ok(*job),
             _ => Err(Refusal::NotFound("job")),
         }
@@ -31,7 +31,7 @@ impl App {
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn schedule(&self, id: ScheduleId) -> Result<Schedule, Refusal> {
-        match self.fact(&Fact::Schedule(id))? {
+        match self.fact(&RecordKey::Schedule(id))? {
             Some((Record::Schedule(schedule), _)) => Ok(*schedule),
             _ => Err(Refusal::NotFound("schedule")),
         }

@@ -6,7 +6,7 @@ use super::app::App;
 use super::read_budget::ReadBudget;
 use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, Command, Fact, Outcome, Published, Record, Refusal, TxView, ValueKey, WorkflowView,
+    Actor, Command, Outcome, Published, Record, RecordKey, Refusal, TxView, ValueKey, WorkflowView,
     open_codes,
 };
 use crate::records::{Key, ReadError};
@@ -64,7 +64,7 @@ impl App {
         version: Option<u32>,
     ) -> Result<WorkflowView, Refusal> {
         let none = || Refusal::NotFound("workflow");
-        let head = self.fact(&Fact::Workflow(name.clone()))?;
+        let head = self.fact(&RecordKey::Workflow(name.clone()))?;
         let Some((Record::Workflow(head), revision)) = head else { return Err(none()) };
         let version = version.unwrap_or(head.latest);
         let published = self.published(name, version)?.ok_or_else(none)?;
@@ -84,7 +84,7 @@ impl App {
         // Those before the last hundred are seldom any more; a count of all would read them all.
         for version in latest.saturating_sub(99).max(1)..=latest {
             if let Some((Record::Count(count @ 1..), _)) =
-                self.fact(&Fact::OpenCount(name.clone(), version))?
+                self.fact(&RecordKey::OpenCount(name.clone(), version))?
             {
                 open.push((version, count));
             }
@@ -130,8 +130,8 @@ impl App {
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn value(&self, actor: &Actor, id: &ValueKey) -> Result<(Arc<str>, Revision), Refusal> {
-        self.must_read_values(actor, &id.set)?;
-        match self.fact(&Fact::Value(id.clone()))? {
+        self.require_read_values(actor, &id.set)?;
+        match self.fact(&RecordKey::Value(id.clone()))? {
             Some((Record::Data(json), revision)) => Ok((json, revision)),
             _ => Err(Refusal::NotFound("value")),
         }
@@ -142,10 +142,10 @@ impl App {
     /// # Errors
     /// [`Refusal::Stopping`]
     pub fn anyone_reads_values(&self, set: &ValueName) -> Result<bool, Refusal> {
-        Ok(self.fact(&Fact::ValueSet(set.clone()))?.is_some())
+        Ok(self.fact(&RecordKey::ValueSet(set.clone()))?.is_some())
     }
 
-    fn must_read_values(&self, actor: &Actor, set: &ValueName) -> Result<(), Refusal> {
+    fn require_read_values(&self, actor: &Actor, set: &ValueName) -> Result<(), Refusal> {
         if matches!(actor, Actor::Key(_))
             || actor.has(Role::PUBLISHER)
             || actor.has(Role::AUDITOR)
@@ -171,7 +171,7 @@ impl App {
         limit: usize,
         after: Option<ValueName>,
     ) -> Result<(Vec<NamedValue>, Option<ValueName>), Refusal> {
-        self.must_read_values(actor, set)?;
+        self.require_read_values(actor, set)?;
         let mut range = KeyRange::prefix(&Key::values_of(set));
         if let Some(key) = after {
             let id = ValueKey { set: set.clone(), key };
@@ -182,7 +182,7 @@ impl App {
         let mut values = Vec::new();
         for row in &page.rows {
             if let Some(Key::Value(id)) = Key::decode(&row.key)
-                && let Some((Record::Data(json), _)) = self.fact(&Fact::Value(id.clone()))?
+                && let Some((Record::Data(json), _)) = self.fact(&RecordKey::Value(id.clone()))?
             {
                 values.push((id.key, json));
             }
@@ -196,7 +196,7 @@ impl App {
         name: &WorkflowName,
         version: u32,
     ) -> Result<Option<Arc<Published>>, Refusal> {
-        let fact = Fact::Definition(name.clone(), version);
+        let fact = RecordKey::Definition(name.clone(), version);
         let loaded = self.definitions.read(&*self.store, View::Committed, &fact);
         Ok(match self.guard(loaded)?.as_ref().map(|(record, _)| &**record) {
             Some(Record::Definition(published)) => Some(Arc::clone(published)),

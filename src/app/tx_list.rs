@@ -15,7 +15,7 @@ use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use super::{PageAsk, PageOf};
 use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, Fact, Holder, Mark, Owner, OwnerId, Record, Refusal, Status, Tx, TxView,
+    Actor, Holder, IndexEntry, Owner, OwnerId, Record, RecordKey, Refusal, Status, Tx, TxView,
     WorkflowReaders, may_see, may_submit, reference_fact,
 };
 use crate::records::{DecodeError, Key, ReadError, join, json_bytes, read_parts, value};
@@ -178,7 +178,7 @@ impl App {
         read: &Versioned,
         is_wanted: impl Fn(&Tx, &Definition) -> bool,
     ) -> Result<Option<TxView>, Refusal> {
-        let fact = Fact::Tx(id);
+        let fact = RecordKey::Tx(id);
         let outline = value::decode_outline(&fact, &read.value).map_err(ReadError::from);
         let outline = self.guard(outline)?;
         let published = self.published(&outline.workflow, outline.version)?;
@@ -198,7 +198,7 @@ impl App {
 
     fn was_asked(&self, actor: &Actor, id: TxId) -> Result<bool, Refusal> {
         match actor.user() {
-            Some(user) => Ok(self.fact(&Fact::Asked(user.username.clone(), id))?.is_some()),
+            Some(user) => Ok(self.fact(&RecordKey::Asked(user.username.clone(), id))?.is_some()),
             None => Ok(false),
         }
     }
@@ -229,13 +229,13 @@ impl App {
         let first = TxId::new(0);
         let me = actor.owner_id();
         let user = actor.user();
-        let asked = user.map(|user| Mark::UserInbox(user.username.clone(), first));
+        let asked = user.map(|user| IndexEntry::UserInbox(user.username.clone(), first));
         if filter.inbox {
-            let roles = actor.roles().iter().map(|role| Mark::RoleInbox(role.clone(), first));
-            let own = me.map(|me| Mark::OpenOf(me, first));
+            let roles = actor.roles().iter().map(|role| IndexEntry::RoleInbox(role.clone(), first));
+            let own = me.map(|me| IndexEntry::OpenOf(me, first));
             return Ok(roles.chain(own).chain(asked).map(prefix).collect());
         }
-        let own = || me.map(|me| Mark::TxOf(me, first));
+        let own = || me.map(|me| IndexEntry::TxOf(me, first));
         if let Some(owner) = &filter.owner
             && user.is_some_and(|user| user.username == *owner)
         {
@@ -247,12 +247,12 @@ impl App {
             return Ok(own.into_iter().chain(asked).map(prefix).collect());
         }
         if filter.status == Some(Status::Stuck) {
-            return Ok(vec![prefix(Mark::Stuck(first))]);
+            return Ok(vec![prefix(IndexEntry::Stuck(first))]);
         }
         if let Some(owner) = &filter.owner {
-            return Ok(match self.fact(&Fact::Name(owner.clone()))? {
+            return Ok(match self.fact(&RecordKey::Name(owner.clone()))? {
                 Some((Record::Name(Holder::User(id)), _)) => {
-                    vec![prefix(Mark::TxOf(OwnerId::User(id), first))]
+                    vec![prefix(IndexEntry::TxOf(OwnerId::User(id), first))]
                 }
                 _ => Vec::new(),
             });
@@ -271,7 +271,7 @@ impl App {
             let page = self.guard(page.map_err(ReadError::from))?;
             for row in &page.rows {
                 let Some(Key::Workflow(name)) = Key::decode(&row.key) else { continue };
-                let head = value::decode(&Fact::Workflow(name.clone()), &row.value);
+                let head = value::decode(&RecordKey::Workflow(name.clone()), &row.value);
                 if let Record::Workflow(head) = self.guard(head.map_err(ReadError::from))?
                     && self.readers_of(&name, head.latest)?.include(actor)
                 {
@@ -356,8 +356,8 @@ impl App {
 }
 
 /// What the keys of a mark's kind begin with, before a transaction's id.
-pub(super) fn prefix(mark: Mark) -> Vec<u8> {
-    let mut key = Key::Mark(mark).encode();
+pub(super) fn prefix(mark: IndexEntry) -> Vec<u8> {
+    let mut key = Key::IndexEntry(mark).encode();
     key.truncate(key.len() - size_of::<u128>());
     key
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::app::App;
 use crate::engine::workflow::Definition;
-use crate::engine::{Fact, Record, Refusal};
+use crate::engine::{Record, RecordKey, Refusal};
 use crate::records::{Key, ReadError, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{AccountId, Role, WorkflowName};
@@ -42,7 +42,7 @@ impl App {
         let mut found = Vec::new();
         for name in definition.literal_accounts() {
             let Ok(id) = name.parse::<AccountId>() else { continue };
-            if self.is_absent(&Fact::Account(id))? {
+            if self.is_absent(&RecordKey::Account(id))? {
                 let message =
                     format!("there is no account `{name}` yet; until there is, it is refused");
                 found.push(Unknown { code: "unknown-account", message });
@@ -50,7 +50,7 @@ impl App {
         }
         for name in definition.literal_workflows() {
             let Ok(workflow) = name.parse::<WorkflowName>() else { continue };
-            if workflow != definition.name && self.is_absent(&Fact::Workflow(workflow))? {
+            if workflow != definition.name && self.is_absent(&RecordKey::Workflow(workflow))? {
                 let message =
                     format!("there is no workflow `{name}` yet; until there is, it is refused");
                 found.push(Unknown { code: "unknown-workflow", message });
@@ -93,7 +93,7 @@ impl App {
         found
     }
 
-    fn is_absent(&self, fact: &Fact) -> Result<bool, Refusal> {
+    fn is_absent(&self, fact: &RecordKey) -> Result<bool, Refusal> {
         Ok(self.guard(read_fact(&*self.store, View::Committed, fact))?.is_none())
     }
 
@@ -116,8 +116,8 @@ impl App {
                 let page = self.guard(page.map_err(ReadError::from))?;
                 for row in &page.rows {
                     let fact = match Key::decode(&row.key) {
-                        Some(Key::User(id)) => Fact::User(id),
-                        Some(Key::ApiKey(id)) => Fact::Key(id),
+                        Some(Key::User(id)) => RecordKey::User(id),
+                        Some(Key::ApiKey(id)) => RecordKey::Key(id),
                         _ => continue,
                     };
                     let loaded = self.guard(read_fact(&*self.store, View::Committed, &fact))?;

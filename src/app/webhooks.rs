@@ -8,7 +8,7 @@ use super::app::App;
 use super::read_budget::PAGE_BYTES_MAX;
 use super::signature::SigningKey;
 use super::{EventId, FeedEvent};
-use crate::engine::{Actor, DeadLetter, Fact, Lag, Record, Refusal, Webhook};
+use crate::engine::{Actor, DeadLetter, Lag, Record, RecordKey, Refusal, Webhook};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{Revision, WebhookId};
@@ -39,7 +39,7 @@ impl App {
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn webhook(&self, id: WebhookId) -> Result<Webhook, Refusal> {
-        match self.fact(&Fact::Webhook(id))? {
+        match self.fact(&RecordKey::Webhook(id))? {
             Some((Record::Webhook(webhook), _)) => Ok(*webhook),
             _ => Err(Refusal::NotFound("webhook")),
         }
@@ -100,7 +100,7 @@ impl App {
             for row in &page.rows {
                 if let Some(Key::DeadLetter(id, number)) = Key::decode(&row.key)
                     && let Some((Record::DeadLetter(letter), _)) =
-                        self.fact(&Fact::DeadLetter((id, number)))?
+                        self.fact(&RecordKey::DeadLetter((id, number)))?
                 {
                     bytes += letter.body.len() + letter.error.len();
                     found.push(letter);

@@ -14,8 +14,8 @@ use ahash::RandomState;
 use super::app::App;
 use super::read_budget::ReadBudget;
 use crate::engine::{
-    Actor, Candidate, Fact, Mark, MaySubmit, OwnerId, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
-    QueueAsk, Refusal, free_step, may_ever_submit,
+    Actor, Candidate, IndexEntry, MaySubmit, OwnerId, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
+    QueueAsk, RecordKey, Refusal, free_step, may_ever_submit,
 };
 use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
@@ -144,8 +144,9 @@ impl Search<'_> {
         until: Option<(Time, TxId)>,
     ) -> Result<Option<Place>, Refusal> {
         let QueueAsk { workflow, step, .. } = self.ask;
-        let key =
-            |(time, id)| Key::Mark(Mark::Queued(workflow.clone(), step.clone(), time, id)).encode();
+        let key = |(time, id)| {
+            Key::IndexEntry(IndexEntry::Queued(workflow.clone(), step.clone(), time, id)).encode()
+        };
         let mut prefix = key(after);
         prefix.truncate(prefix.len() - size_of::<u64>() - size_of::<u128>());
         loop {
@@ -154,7 +155,9 @@ impl Search<'_> {
                 self.app.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
             let page = self.app.guard(page.map_err(ReadError::from))?;
             for row in &page.rows {
-                let Some(Key::Mark(Mark::Queued(_, _, time, id))) = Key::decode(&row.key) else {
+                let Some(Key::IndexEntry(IndexEntry::Queued(_, _, time, id))) =
+                    Key::decode(&row.key)
+                else {
                     continue;
                 };
                 // From here on all are claimed, or were looked at.
@@ -196,9 +199,9 @@ impl Search<'_> {
     ) -> Result<Option<Place>, Refusal> {
         let own = self.actor.owner_id();
         let user = self.actor.user();
-        let lists: [Option<Mark>; 2] = [
-            own.map(|me| Mark::OpenOf(me, TxId::new(0))),
-            user.map(|user| Mark::UserInbox(user.username.clone(), TxId::new(0))),
+        let lists: [Option<IndexEntry>; 2] = [
+            own.map(|me| IndexEntry::OpenOf(me, TxId::new(0))),
+            user.map(|user| IndexEntry::UserInbox(user.username.clone(), TxId::new(0))),
         ];
         let (first, mut after) = begins;
         for (list, mark) in lists.into_iter().enumerate().skip(first) {
@@ -211,8 +214,9 @@ impl Search<'_> {
                 let page = store.scan(View::Committed, &range, order, PAGE_ROWS_MAX);
                 let page = self.app.guard(page.map_err(ReadError::from))?;
                 for row in &page.rows {
-                    let Some(Key::Mark(Mark::OpenOf(_, id) | Mark::UserInbox(_, id))) =
-                        Key::decode(&row.key)
+                    let Some(Key::IndexEntry(
+                        IndexEntry::OpenOf(_, id) | IndexEntry::UserInbox(_, id),
+                    )) = Key::decode(&row.key)
                     else {
                         continue;
                     };
@@ -242,7 +246,8 @@ impl Search<'_> {
         };
         let bytes = read.value.len();
         self.budget.spend(bytes);
-        let outline = value::decode_outline(&Fact::Tx(id), &read.value).map_err(ReadError::from);
+        let outline =
+            value::decode_outline(&RecordKey::Tx(id), &read.value).map_err(ReadError::from);
         let tx = self.app.guard(outline)?;
         if tx.workflow != self.ask.workflow {
             return Ok(());

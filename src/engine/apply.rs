@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::draft::{Draft, Stop};
+use super::draft::{DecideError, UnitOfWork};
 use super::state::{
-    Fact, Holder, Link, Mark, Opens, Record, Session, Stored, StoredId, Timer, TimerOf, User,
+    Holder, IndexEntry, Link, Opens, Record, RecordKey, Session, Stored, StoredId, Timer, TimerOf,
+    User,
 };
 use super::tx::{OwnerId, WorkflowHead};
 use super::{Event, UserChange, UserRef, attempts};
@@ -16,7 +17,7 @@ const READ_ANYONE: &str = r#"{"read":["anyone"]}"#;
 /// Applies an event. An event about something that is not there changes nothing: it cannot come
 /// from a decision, only from a log that was cut.
 #[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
-pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
+pub(super) fn apply(draft: &mut UnitOfWork<'_>, event: &Event) -> Result<(), DecideError> {
     match event {
         Event::SessionOpened { session, .. } => open_session(draft, session),
         Event::SessionUpgraded { session, user, token, profile, idle, expires_at } => {
@@ -32,7 +33,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             })?;
             let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
             list.push(*session);
-            draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
+            draft.put(RecordKey::UserSessions(user.id), Record::Sessions(list));
             Ok(())
         }
         Event::SessionTouched { session } => {
@@ -57,7 +58,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             if draft.session(*session)?.is_some_and(|session| !session.has_data) {
                 change_session(draft, *session, |session| session.has_data = true)?;
             }
-            draft.put(Fact::SessionData(*session), Record::Data(json.clone()));
+            draft.put(RecordKey::SessionData(*session), Record::Data(json.clone()));
             Ok(())
         }
         Event::LoginFailed { counters, .. } | Event::CodeFailed { counters } => {
@@ -70,10 +71,10 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
         }
         Event::UserCreated { user } => {
             if user.is_administrator() {
-                draft.recount(Fact::AdministratorCount, true)?;
+                draft.recount(RecordKey::AdministratorCount, true)?;
             }
-            draft.put(Fact::Name(user.username.clone()), Record::Name(Holder::User(user.id)));
-            draft.put(Fact::User(user.id), Record::User((**user).clone()));
+            draft.put(RecordKey::Name(user.username.clone()), Record::Name(Holder::User(user.id)));
+            draft.put(RecordKey::User(user.id), Record::User((**user).clone()));
             Ok(())
         }
         Event::UserChanged { user, change } => {
@@ -97,7 +98,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             })
         }
         Event::RoleChangesNoted { user, changes } => {
-            let fact = Fact::RoleChanges(*user);
+            let fact = RecordKey::RoleChanges(*user);
             if changes.0.is_empty() {
                 draft.delete(fact);
             } else {
@@ -114,25 +115,25 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
         }
         Event::SessionsVoided { user } => change_user(draft, *user, |user| user.epoch += 1),
         Event::UserDataWritten { user, json } => {
-            draft.put(Fact::UserData(*user), Record::Data(json.clone()));
+            draft.put(RecordKey::UserData(*user), Record::Data(json.clone()));
             Ok(())
         }
         Event::UserDeleted { user } => delete_user(draft, user),
         Event::LinkMade { hash, link } => make_link(draft, *hash, *link),
         Event::LinkEnded { hash } => end_link(draft, *hash),
         Event::KeyCreated { key } => {
-            draft.recount(Fact::KeyCount, true)?;
-            draft.put(Fact::Token(key.token), Record::Opens(Opens::Key(key.id)));
-            draft.put(Fact::Key(key.id), Record::Key((**key).clone()));
+            draft.recount(RecordKey::KeyCount, true)?;
+            draft.put(RecordKey::Token(key.token), Record::Opens(Opens::Key(key.id)));
+            draft.put(RecordKey::Key(key.id), Record::Key((**key).clone()));
             Ok(())
         }
         Event::KeyRevoked { key, keep_sessions } => {
-            draft.recount(Fact::KeyCount, false)?;
+            draft.recount(RecordKey::KeyCount, false)?;
             if *keep_sessions {
-                draft.put(Fact::KeptSessions(key.id), Record::Count(1));
+                draft.put(RecordKey::KeptSessions(key.id), Record::Count(1));
             }
-            draft.delete(Fact::Token(key.token));
-            draft.delete(Fact::Key(key.id));
+            draft.delete(RecordKey::Token(key.token));
+            draft.delete(RecordKey::Key(key.id));
             Ok(())
         }
         Event::StoredWritten { id, stored } => {
@@ -141,7 +142,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
                 draft.disarm(old);
             }
             draft.arm(Timer { due: stored.timer_at, what: TimerOf::Stored(*id) });
-            draft.put(Fact::Stored(*id), Record::Stored((**stored).clone()));
+            draft.put(RecordKey::Stored(*id), Record::Stored((**stored).clone()));
             Ok(())
         }
         Event::StoredTouched { id } => {
@@ -155,7 +156,7 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
             if let Some(stored) = draft.stored(*id)? {
                 let timer = Timer { due: stored.timer_at, what: TimerOf::Stored(*id) };
                 draft.disarm(timer);
-                draft.delete(Fact::Stored(*id));
+                draft.delete(RecordKey::Stored(*id));
             }
             Ok(())
         }
@@ -163,36 +164,36 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
         Event::WorkflowPublished { published } => {
             let (name, version) = (published.name.clone(), published.version);
             if draft.workflow(name.clone())?.is_none() {
-                let count = draft.count(&Fact::WorkflowCount)?;
-                draft.put(Fact::WorkflowCount, Record::Count(count + 1));
+                let count = draft.count(&RecordKey::WorkflowCount)?;
+                draft.put(RecordKey::WorkflowCount, Record::Count(count + 1));
             }
             let head = WorkflowHead { latest: version, retired: false };
-            draft.put(Fact::Workflow(name.clone()), Record::Workflow(head));
+            draft.put(RecordKey::Workflow(name.clone()), Record::Workflow(head));
             let record = Record::Definition(Arc::new((**published).clone()));
-            draft.put(Fact::Definition(name, version), record);
+            draft.put(RecordKey::Definition(name, version), record);
             Ok(())
         }
         Event::WorkflowRetired { name } => {
             if let Some(head) = draft.workflow(name.clone())?.copied() {
                 let head = WorkflowHead { retired: true, ..head };
-                draft.put(Fact::Workflow(name.clone()), Record::Workflow(head));
+                draft.put(RecordKey::Workflow(name.clone()), Record::Workflow(head));
             }
             Ok(())
         }
         Event::ValuePut { id, json } => {
-            draft.put(Fact::Value(id.clone()), Record::Data(json.clone()));
+            draft.put(RecordKey::Value(id.clone()), Record::Data(json.clone()));
             Ok(())
         }
         Event::ValueSetChanged { set, read_anyone: true } => {
-            draft.put(Fact::ValueSet(set.clone()), Record::Data(READ_ANYONE.into()));
+            draft.put(RecordKey::ValueSet(set.clone()), Record::Data(READ_ANYONE.into()));
             Ok(())
         }
         Event::ValueSetChanged { set, read_anyone: false } => {
-            draft.delete(Fact::ValueSet(set.clone()));
+            draft.delete(RecordKey::ValueSet(set.clone()));
             Ok(())
         }
         Event::ValueDeleted { id } => {
-            draft.delete(Fact::Value(id.clone()));
+            draft.delete(RecordKey::Value(id.clone()));
             Ok(())
         }
         Event::Denied { .. } | Event::Told { .. } => Ok(()),
@@ -208,109 +209,109 @@ pub(super) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
     }
 }
 
-fn open_session(draft: &mut Draft<'_>, session: &Session) -> Result<(), Stop> {
-    draft.recount(Fact::SessionCount, true)?;
+fn open_session(draft: &mut UnitOfWork<'_>, session: &Session) -> Result<(), DecideError> {
+    draft.recount(RecordKey::SessionCount, true)?;
     if let Some(user) = &session.user {
         let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
         list.push(session.id);
-        draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
+        draft.put(RecordKey::UserSessions(user.id), Record::Sessions(list));
     }
     if let Some(via) = &session.via {
-        draft.mark(Mark::SessionVia(via.id, session.id));
+        draft.mark(IndexEntry::SessionVia(via.id, session.id));
     }
-    draft.put(Fact::Token(session.token), Record::Opens(Opens::Session(session.id)));
+    draft.put(RecordKey::Token(session.token), Record::Opens(Opens::Session(session.id)));
     draft.arm(Timer { due: session.timer_at, what: TimerOf::Session(session.id) });
-    draft.put(Fact::Session(session.id), Record::Session(session.clone()));
+    draft.put(RecordKey::Session(session.id), Record::Session(session.clone()));
     Ok(())
 }
 
 /// Changes a session, and with it the token that reaches it and its timer.
 fn change_session(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: SessionId,
     change: impl FnOnce(&mut Session),
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(old) = draft.session(id)?.cloned() else { return Ok(()) };
     let mut session = old.clone();
     change(&mut session);
     if session.token != old.token {
-        draft.delete(Fact::Token(old.token));
-        draft.put(Fact::Token(session.token), Record::Opens(Opens::Session(id)));
+        draft.delete(RecordKey::Token(old.token));
+        draft.put(RecordKey::Token(session.token), Record::Opens(Opens::Session(id)));
     }
     if session.timer_at != old.timer_at {
         draft.disarm(Timer { due: old.timer_at, what: TimerOf::Session(id) });
         draft.arm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
     }
-    draft.put(Fact::Session(id), Record::Session(session));
+    draft.put(RecordKey::Session(id), Record::Session(session));
     Ok(())
 }
 
-fn end_session(draft: &mut Draft<'_>, id: SessionId) -> Result<(), Stop> {
+fn end_session(draft: &mut UnitOfWork<'_>, id: SessionId) -> Result<(), DecideError> {
     let Some(session) = draft.session(id)?.cloned() else { return Ok(()) };
     if session.has_data && draft.session_data(id)?.is_some() {
-        draft.delete(Fact::SessionData(id));
+        draft.delete(RecordKey::SessionData(id));
     }
     if let Some(user) = &session.user {
         let mut list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
         list.retain(|other| *other != id);
         if list.is_empty() {
-            draft.delete(Fact::UserSessions(user.id));
+            draft.delete(RecordKey::UserSessions(user.id));
         } else {
-            draft.put(Fact::UserSessions(user.id), Record::Sessions(list));
+            draft.put(RecordKey::UserSessions(user.id), Record::Sessions(list));
         }
     }
     if let Some(via) = &session.via {
-        draft.unmark(Mark::SessionVia(via.id, id));
+        draft.unmark(IndexEntry::SessionVia(via.id, id));
     }
-    draft.recount(Fact::SessionCount, false)?;
+    draft.recount(RecordKey::SessionCount, false)?;
     super::tx::orphan(draft, OwnerId::Session(id))?;
     draft.disarm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
-    draft.delete(Fact::Token(session.token));
-    draft.delete(Fact::Session(id));
+    draft.delete(RecordKey::Token(session.token));
+    draft.delete(RecordKey::Session(id));
     Ok(())
 }
 
 fn change_user(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: UserId,
     change: impl FnOnce(&mut User),
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(old) = draft.user(id)?.cloned() else { return Ok(()) };
     let mut user = old.clone();
     change(&mut user);
     if user.is_administrator() != old.is_administrator() {
-        draft.recount(Fact::AdministratorCount, user.is_administrator())?;
+        draft.recount(RecordKey::AdministratorCount, user.is_administrator())?;
     }
-    draft.put(Fact::User(id), Record::User(user));
+    draft.put(RecordKey::User(id), Record::User(user));
     Ok(())
 }
 
-fn delete_user(draft: &mut Draft<'_>, user: &UserRef) -> Result<(), Stop> {
+fn delete_user(draft: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideError> {
     super::tx::orphan(draft, OwnerId::User(user.id))?;
     if draft.user_data(user.id)?.is_some() {
-        draft.delete(Fact::UserData(user.id));
+        draft.delete(RecordKey::UserData(user.id));
     }
     if draft.role_changes(user.id)?.is_some() {
-        draft.delete(Fact::RoleChanges(user.id));
+        draft.delete(RecordKey::RoleChanges(user.id));
     }
     if draft.user(user.id)?.is_some_and(User::is_administrator) {
-        draft.recount(Fact::AdministratorCount, false)?;
+        draft.recount(RecordKey::AdministratorCount, false)?;
     }
-    draft.put(Fact::Name(user.username.clone()), Record::Name(Holder::Gone));
-    draft.delete(Fact::User(user.id));
+    draft.put(RecordKey::Name(user.username.clone()), Record::Name(Holder::Gone));
+    draft.delete(RecordKey::User(user.id));
     Ok(())
 }
 
-fn make_link(draft: &mut Draft<'_>, hash: TokenHash, link: Link) -> Result<(), Stop> {
+fn make_link(draft: &mut UnitOfWork<'_>, hash: TokenHash, link: Link) -> Result<(), DecideError> {
     if let Some(user) = link.user {
         change_user(draft, user, |user| user.link = Some(hash))?;
     }
     draft.arm(Timer { due: link.expires_at, what: TimerOf::Link(hash) });
-    draft.put(Fact::Token(hash), Record::Opens(Opens::Link(link)));
+    draft.put(RecordKey::Token(hash), Record::Opens(Opens::Link(link)));
     Ok(())
 }
 
-fn end_link(draft: &mut Draft<'_>, hash: TokenHash) -> Result<(), Stop> {
+fn end_link(draft: &mut UnitOfWork<'_>, hash: TokenHash) -> Result<(), DecideError> {
     let Some(Opens::Link(link)) = draft.opens(hash)?.copied() else { return Ok(()) };
     if let Some(user) = link.user {
         change_user(draft, user, |user| {
@@ -320,15 +321,15 @@ fn end_link(draft: &mut Draft<'_>, hash: TokenHash) -> Result<(), Stop> {
         })?;
     }
     draft.disarm(Timer { due: link.expires_at, what: TimerOf::Link(hash) });
-    draft.delete(Fact::Token(hash));
+    draft.delete(RecordKey::Token(hash));
     Ok(())
 }
 
 fn change_stored(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: StoredId,
     change: impl FnOnce(&mut Stored),
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(old) = draft.stored(id)?.cloned() else { return Ok(()) };
     let mut stored = old.clone();
     change(&mut stored);
@@ -336,6 +337,6 @@ fn change_stored(
         draft.disarm(Timer { due: old.timer_at, what: TimerOf::Stored(id) });
         draft.arm(Timer { due: stored.timer_at, what: TimerOf::Stored(id) });
     }
-    draft.put(Fact::Stored(id), Record::Stored(stored));
+    draft.put(RecordKey::Stored(id), Record::Stored(stored));
     Ok(())
 }

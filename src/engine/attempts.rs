@@ -7,8 +7,8 @@
 //! own, so whoever gets one right has not shown that the wrong ones before were mistyped.
 
 use super::Refusal;
-use super::draft::{Draft, Stop};
-use super::state::{Digest, Fact, Record};
+use super::draft::{DecideError, UnitOfWork};
+use super::state::{Digest, Record, RecordKey};
 use crate::types::{Span, Time};
 
 /// One failure is forgotten in this time. As long as the longest wait: who goes on guessing gets
@@ -135,7 +135,10 @@ impl Counted {
 }
 
 /// Refuses while one of the counters says to wait.
-pub(super) fn must_not_wait(draft: &Draft<'_>, counters: &[Counter]) -> Result<(), Stop> {
+pub(super) fn require_not_wait(
+    draft: &UnitOfWork<'_>,
+    counters: &[Counter],
+) -> Result<(), DecideError> {
     let now = draft.moment.now;
     let mut longest = None;
     for Counter { digest, counted } in counters {
@@ -154,7 +157,10 @@ pub(super) fn must_not_wait(draft: &Draft<'_>, counters: &[Counter]) -> Result<(
 }
 
 /// Whether a success has anything to forget.
-pub(super) fn has_failures(draft: &Draft<'_>, counters: &[Counter]) -> Result<bool, Stop> {
+pub(super) fn has_failures(
+    draft: &UnitOfWork<'_>,
+    counters: &[Counter],
+) -> Result<bool, DecideError> {
     for counter in counters.iter().filter(|counter| !counter.counted.is_shared()) {
         if draft.attempts(counter.digest)?.is_some() {
             return Ok(true);
@@ -164,23 +170,23 @@ pub(super) fn has_failures(draft: &Draft<'_>, counters: &[Counter]) -> Result<bo
 }
 
 /// Counts a failure.
-pub(super) fn count(draft: &mut Draft<'_>, counters: &[Counter]) -> Result<(), Stop> {
+pub(super) fn count(draft: &mut UnitOfWork<'_>, counters: &[Counter]) -> Result<(), DecideError> {
     let now = draft.moment.now;
     for Counter { digest, .. } in counters {
         let before = draft.attempts(*digest)?.map_or(Span::ZERO, |attempts| attempts.level_at(now));
         let level = Span::from_ms(before.ms().saturating_add(FORGET_EVERY.ms()));
         let attempts = Attempts { level, last_at: now };
-        draft.put(Fact::Attempts(*digest), Record::Attempts(attempts));
+        draft.put(RecordKey::Attempts(*digest), Record::Attempts(attempts));
     }
     Ok(())
 }
 
 /// Adds the failures of one counter to those of another.
 pub(super) fn move_failures(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     from: &Counter,
     to: &Counter,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let now = draft.moment.now;
     let Some(moved) = draft.attempts(from.digest)?.copied() else { return Ok(()) };
     let before = draft.attempts(to.digest)?.copied();
@@ -189,25 +195,25 @@ pub(super) fn move_failures(
     let last_at = before.map_or(moved.last_at, |attempts| attempts.last_at.max(moved.last_at));
     let left = level.saturating_add(moved.level_at(now).ms());
     let level = Span::from_ms(left.saturating_add(now.since(last_at).ms()));
-    draft.delete(Fact::Attempts(from.digest));
-    draft.put(Fact::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
+    draft.delete(RecordKey::Attempts(from.digest));
+    draft.put(RecordKey::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
     Ok(())
 }
 
 /// Forgets failures after a success.
-pub(super) fn forget(draft: &mut Draft<'_>, counters: &[Counter]) -> Result<(), Stop> {
+pub(super) fn forget(draft: &mut UnitOfWork<'_>, counters: &[Counter]) -> Result<(), DecideError> {
     let now = draft.moment.now;
     let mut own = Span::ZERO;
     for Counter { digest, .. } in counters.iter().filter(|counter| !counter.counted.is_shared()) {
         if let Some(attempts) = draft.attempts(*digest)? {
             own = own.max(attempts.level_at(now));
-            draft.delete(Fact::Attempts(*digest));
+            draft.delete(RecordKey::Attempts(*digest));
         }
     }
     for Counter { digest, .. } in counters.iter().filter(|counter| counter.counted.is_shared()) {
         let Some(attempts) = draft.attempts(*digest)?.copied() else { continue };
         let level = Span::from_ms(attempts.level.ms().saturating_sub(own.ms()));
-        draft.put(Fact::Attempts(*digest), Record::Attempts(Attempts { level, ..attempts }));
+        draft.put(RecordKey::Attempts(*digest), Record::Attempts(Attempts { level, ..attempts }));
     }
     Ok(())
 }

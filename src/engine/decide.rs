@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::draft::{Changes, Draft, Facts, Moment, Stop};
+use super::draft::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
 use super::state::{ApiKey, Digest, Holder, Session, Timer, TimerOf, User};
 use super::{
     Actor, Command, Counted, Counter, Event, IfMatch, Outcome, Preconditions, Refusal, Rules,
@@ -13,12 +13,12 @@ use crate::types::{
     KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
 };
 
-/// Most firings of one commit, of the largest portion: what is left stays due.
+/// Most firings of one commit, of the largest split_factor: what is left stays due.
 pub const FIRINGS_MAX: usize = 400;
 
 /// Whether a password was proved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct PasswordCheck {
     /// Whose hash it was checked against; `None`: there was none, and a hash that nobody has was
     /// checked, for the same work.
     pub user: Option<UserId>,
@@ -30,9 +30,9 @@ pub struct Verdict {
 
 /// What a command needs that only the world has: randomness, hashes, where it came from.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub struct CommandInputs {
     /// The answer to the password of the command, if it was checked.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<PasswordCheck>,
     /// The hash of the command's new password, or of the proved one under stronger parameters.
     pub hashed: Option<Arc<str>>,
     /// A new session's id.
@@ -41,7 +41,7 @@ pub struct Evidence {
     pub user: UserId,
     /// A new key's id.
     pub key: KeyId,
-    /// For [`Moment::seed`].
+    /// For [`DecisionContext::seed`].
     pub seed: u128,
     /// A new token, of the kind that the command hands out ([`Command::hands_out`]).
     pub token: Option<Token>,
@@ -61,7 +61,7 @@ pub struct Evidence {
     pub preconditions: Option<Box<Preconditions>>,
 }
 
-impl Evidence {
+impl CommandInputs {
     /// The new token. It is there for each command that hands one out.
     pub(super) fn token(&self) -> Result<&Token, Refusal> {
         self.token.as_ref().ok_or(Refusal::Stopping)
@@ -96,25 +96,25 @@ pub struct Decision {
 /// # Errors
 /// The fact that must be loaded first; then decide again.
 pub fn decide(
-    facts: &Facts,
+    facts: &ReadSet,
     rules: &Rules,
-    moment: Moment,
+    moment: DecisionContext,
     actor: &Actor,
     command: &Command,
-    evidence: &Evidence,
-) -> Result<Decision, super::Fact> {
-    let mut draft = Draft::new(facts, rules, moment);
+    evidence: &CommandInputs,
+) -> Result<Decision, super::RecordKey> {
+    let mut draft = UnitOfWork::new(facts, rules, moment);
     draft.origin = evidence.origin;
     let done = run(&mut draft, actor, command, evidence);
     let unmet = match &done {
-        Err(Stop::Need(fact)) => return Err(fact.clone()),
-        Err(Stop::Refused(refusal)) if !refusal.is_stored() => None,
-        Ok(_) | Err(Stop::Refused(_)) => {
-            let unchanged = Draft::new(facts, rules, moment);
+        Err(DecideError::MissingRecord(fact)) => return Err(fact.clone()),
+        Err(DecideError::Refused(refusal)) if !refusal.is_stored() => None,
+        Ok(_) | Err(DecideError::Refused(_)) => {
+            let unchanged = UnitOfWork::new(facts, rules, moment);
             match preconditions::unmet(&unchanged, actor, command, evidence) {
                 Ok(unmet) => unmet,
-                Err(Stop::Need(fact)) => return Err(fact),
-                Err(Stop::Refused(refusal)) => Some(refusal),
+                Err(DecideError::MissingRecord(fact)) => return Err(fact),
+                Err(DecideError::Refused(refusal)) => Some(refusal),
             }
         }
     };
@@ -123,17 +123,19 @@ pub fn decide(
         (Ok(outcome), None) => {
             return Ok(Decision { changes: draft.into_changes(), result: Ok(outcome) });
         }
-        (Err(Stop::Need(fact)), None) => return Err(fact),
-        (Err(Stop::Refused(refusal)), None) => tx::disclosed(&draft, actor, command, refusal),
+        (Err(DecideError::MissingRecord(fact)), None) => return Err(fact),
+        (Err(DecideError::Refused(refusal)), None) => {
+            tx::disclosed(&draft, actor, command, refusal)
+        }
     };
     // What somebody else's time would give back is not refused before that time has come.
     let waits = refusal.may_pass_with_time().then_some(moment.now);
     let overdue = draft.into_changes().overdue.max(waits);
-    let mut draft = Draft::new(facts, rules, moment);
+    let mut draft = UnitOfWork::new(facts, rules, moment);
     draft.origin = evidence.origin;
     match note_refusal(&mut draft, actor, command, evidence, &refusal) {
-        Err(Stop::Need(fact)) => Err(fact),
-        Ok(()) | Err(Stop::Refused(_)) => {
+        Err(DecideError::MissingRecord(fact)) => Err(fact),
+        Ok(()) | Err(DecideError::Refused(_)) => {
             let changes = draft.into_changes();
             let overdue = overdue.max(changes.overdue);
             Ok(Decision { changes: Changes { overdue, ..changes }, result: Err(refusal) })
@@ -148,17 +150,17 @@ pub fn decide(
 /// # Errors
 /// All facts that must be loaded first; then decide again.
 pub fn decide_timers(
-    facts: &Facts,
+    facts: &ReadSet,
     rules: &Rules,
-    moment: Moment,
+    moment: DecisionContext,
     due: &[Timer],
     horizon: Time,
-) -> Result<Changes, Vec<super::Fact>> {
-    let mut draft = Draft::new(facts, rules, moment);
+) -> Result<Changes, Vec<super::RecordKey>> {
+    let mut draft = UnitOfWork::new(facts, rules, moment);
     let mut needs = Vec::new();
     let mut due = due.iter();
     let mut next = due.next();
-    for _ in 0..(FIRINGS_MAX / moment.portion).max(1) {
+    for _ in 0..(FIRINGS_MAX / moment.split_factor).max(1) {
         // One that undoes something would have nothing left to do it with.
         if draft.undo_left() == 0 {
             break;
@@ -180,7 +182,7 @@ pub fn decide_timers(
             }
             (None, _) => break,
         };
-        if let Err(Stop::Need(fact)) = timers::fire(&mut draft, timer) {
+        if let Err(DecideError::MissingRecord(fact)) = timers::fire(&mut draft, timer) {
             needs.push(fact);
         }
         if draft.is_slice_over() {
@@ -192,12 +194,12 @@ pub fn decide_timers(
 
 #[expect(clippy::too_many_lines, reason = "one arm for each command")]
 fn run(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
-    let acting = Acting::of(draft, actor)?;
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
+    let acting = ResolvedActor::of(draft, actor)?;
     match command {
         Command::Login { username, profile, .. } => {
             sessions::login(draft, &acting, username, profile.as_ref(), evidence)
@@ -317,12 +319,12 @@ fn run(
 
 /// What the log keeps of a refusal: each failed proof of a password, each denial.
 fn note_refusal(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &Evidence,
+    evidence: &CommandInputs,
     refusal: &Refusal,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let meant = match command {
         Command::Login { username, .. } => draft.user_named(username)?.map(User::names),
         Command::Elevate { .. } | Command::ChangePassword { .. } => actor.user().cloned(),
@@ -336,7 +338,7 @@ fn note_refusal(
                 _ => return Ok(()),
             };
             let is_wrong = matches!(refusal, Refusal::WrongCode { .. });
-            let acting = Acting::of(draft, actor)?;
+            let acting = ResolvedActor::of(draft, actor)?;
             tx::note_wrong_code(draft, &acting, tx, step, challenge, is_wrong)
         }
         Refusal::InvalidCredentials => draft.emit(Event::LoginFailed {
@@ -359,7 +361,7 @@ fn note_refusal(
 }
 
 /// The actor as it is at this moment, not as it was when its token was looked up.
-pub(super) struct Acting {
+pub(super) struct ResolvedActor {
     /// With its roles of now.
     pub(super) actor: Actor,
     /// Its session, alive.
@@ -370,9 +372,9 @@ pub(super) struct Acting {
     pub(super) key: Option<ApiKey>,
 }
 
-impl Acting {
+impl ResolvedActor {
     /// Looks the actor up again.
-    fn of(draft: &Draft<'_>, actor: &Actor) -> Result<Self, Stop> {
+    fn of(draft: &UnitOfWork<'_>, actor: &Actor) -> Result<Self, DecideError> {
         let nobody =
             |actor: &Actor| Self { actor: actor.clone(), session: None, user: None, key: None };
         match actor {
@@ -440,7 +442,7 @@ impl Acting {
     }
 
     /// Refuses whoever is neither an administrator nor a service.
-    pub(super) fn must_be_admin_or_service(&self) -> Result<(), Refusal> {
+    pub(super) fn require_admin_or_service(&self) -> Result<(), Refusal> {
         if self.key.is_some() || self.actor.is_admin() {
             Ok(())
         } else {
@@ -449,7 +451,7 @@ impl Acting {
     }
 
     /// Refuses whoever is no administrator.
-    pub(super) fn must_be_admin(&self) -> Result<(), Refusal> {
+    pub(super) fn require_admin(&self) -> Result<(), Refusal> {
         if self.actor.is_admin() {
             Ok(())
         } else {
@@ -461,15 +463,15 @@ impl Acting {
 impl ApiKey {
     /// Refuses when this key may not act for a user: not one of its patterns, or one of Abide's
     /// powers, which nobody reaches on behalf.
-    pub(super) fn must_reach(&self, user: &User) -> Result<(), Refusal> {
+    pub(super) fn require_reach(&self, user: &User) -> Result<(), Refusal> {
         if user.has_power() {
             return Err(Refusal::NotAllowed("a user with an abide role is never acted for"));
         }
-        self.must_cover(&user.username)
+        self.require_cover(&user.username)
     }
 
     /// Refuses when no pattern covers the name.
-    pub(super) fn must_cover(&self, name: &crate::types::Username) -> Result<(), Refusal> {
+    pub(super) fn require_cover(&self, name: &crate::types::Username) -> Result<(), Refusal> {
         if self.on_behalf.iter().any(|pattern| pattern.matches(name)) {
             Ok(())
         } else {
@@ -479,7 +481,7 @@ impl ApiKey {
 }
 
 /// Refuses when the current revision is none of those that the caller has seen.
-pub(super) fn must_match(if_match: Option<&IfMatch>, current: Revision) -> Result<(), Refusal> {
+pub(super) fn require_match(if_match: Option<&IfMatch>, current: Revision) -> Result<(), Refusal> {
     match if_match {
         Some(IfMatch(seen)) if !seen.contains(&current) => {
             Err(Refusal::RevisionMismatch { current })
@@ -489,7 +491,7 @@ pub(super) fn must_match(if_match: Option<&IfMatch>, current: Revision) -> Resul
 }
 
 /// Refuses when the password of the command was not proved to be this user's present one.
-pub(super) fn must_be_proved(user: &User, evidence: &Evidence) -> Result<(), Refusal> {
+pub(super) fn require_proved(user: &User, evidence: &CommandInputs) -> Result<(), Refusal> {
     let proved = evidence.verdict.is_some_and(|verdict| {
         verdict.matched && verdict.user == Some(user.id) && verdict.credential == user.credential
     });
@@ -498,12 +500,12 @@ pub(super) fn must_be_proved(user: &User, evidence: &Evidence) -> Result<(), Ref
 
 /// The hash that was made of the command's new password. It is missing only when the command
 /// would have been refused before its turn, so nothing was hashed, and now would not be.
-pub(super) fn hashed(evidence: &Evidence) -> Result<Arc<str>, Refusal> {
+pub(super) fn hashed(evidence: &CommandInputs) -> Result<Arc<str>, Refusal> {
     evidence.hashed.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
 }
 
 /// Refuses a new password that breaks the rules.
-pub(super) fn must_be_good(
+pub(super) fn require_good(
     rules: &Rules,
     pointer: &str,
     username: Option<&crate::types::Username>,
@@ -515,14 +517,17 @@ pub(super) fn must_be_good(
 
 /// The user with a name.
 pub(super) fn user_or_not_found<'d>(
-    draft: &'d Draft<'_>,
+    draft: &'d UnitOfWork<'_>,
     name: &crate::types::Username,
-) -> Result<&'d User, Stop> {
-    draft.user_named(name)?.ok_or(Stop::Refused(Refusal::NotFound("user")))
+) -> Result<&'d User, DecideError> {
+    draft.user_named(name)?.ok_or(DecideError::Refused(Refusal::NotFound("user")))
 }
 
 /// Whether a name was ever given out.
-pub(super) fn is_taken(draft: &Draft<'_>, name: &crate::types::Username) -> Result<bool, Stop> {
+pub(super) fn is_taken(
+    draft: &UnitOfWork<'_>,
+    name: &crate::types::Username,
+) -> Result<bool, DecideError> {
     Ok(matches!(draft.holder(name.clone())?, Some(Holder::User(_) | Holder::Gone)))
 }
 
@@ -533,11 +538,11 @@ pub(super) fn admin_roles() -> Arc<[Role]> {
 
 /// Ends all sessions of a user but one, those of other frameworks too; says how many.
 pub(super) fn end_sessions_of(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     user: &UserRef,
     except: Option<SessionId>,
     reason: super::EndReason,
-) -> Result<u32, Stop> {
+) -> Result<u32, DecideError> {
     let list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
     let mut count = 0;
     for session in list.into_iter().filter(|session| Some(*session) != except) {

@@ -11,8 +11,8 @@ use super::ledger::{Account, Asset, Hold, HoldStatus, Row, Totals, Transfer};
 use super::role_changes::RoleChanges;
 use super::shelf::Shelf;
 use super::state::{
-    ApiKey, Digest, Fact, Holder, Mark, Opens, Record, Reference, Session, Stored, StoredId, Timer,
-    User, ValueKey,
+    ApiKey, Digest, Holder, IndexEntry, Opens, Record, RecordKey, Reference, Session, Stored,
+    StoredId, Timer, User, ValueKey,
 };
 use super::tasks::{DeadLetter, Job, Schedule, Webhook};
 use super::trail::{Savepoint, Trail};
@@ -35,48 +35,48 @@ pub(super) const UNDO_MAX: usize = 64;
 
 /// When a command is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub struct DecisionContext {
     /// The time.
     pub now: Time,
     /// The revision that the commit will have.
     pub revision: Revision,
-    /// 128 random bits, from which [`Draft::mint`] makes the ids of what the commit creates.
+    /// 128 random bits, from which [`UnitOfWork::mint`] makes the ids of what the commit creates.
     pub seed: u128,
     /// Of what can be done in several commits, so small a part is done in this one: 1 is as much as
     /// there usually is, 2 half of it. It is doubled as long as a commit comes out too large.
-    pub portion: usize,
+    pub split_factor: usize,
 }
 
 /// Why deciding stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum DecideError {
     /// This record must be loaded first; then decide again from the start.
-    Need(Fact),
+    MissingRecord(RecordKey),
     /// The command is refused.
     Refused(Refusal),
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for DecideError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
 /// A record as it was loaded; `None`: there is none.
-pub type Loaded = Option<(Arc<Record>, Revision)>;
+pub type LoadedRecord = Option<(Arc<Record>, Revision)>;
 
 /// Records that the only one who commits has at hand, as they are now: what is found here needs
 /// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
-pub trait AtHand: std::fmt::Debug + Send + Sync {
+pub trait RecordLookup: std::fmt::Debug + Send + Sync {
     /// A record, if it is at hand.
-    fn record(&self, fact: &Fact) -> Option<&Loaded>;
+    fn record(&self, fact: &RecordKey) -> Option<&LoadedRecord>;
 }
 
 /// Fetches records while a command is decided, so that a decision which finds out late what it
 /// reads goes on where it is: each record is read once, and nothing is done twice.
 pub trait RecordSource: std::fmt::Debug + Send + Sync {
-    /// Reads a record; `None`: it cannot be read now, so the decision stops with [`Stop::Need`].
-    fn fetch(&self, fact: &Fact) -> Option<Loaded>;
+    /// Reads a record; `None`: it cannot be read now, so the decision stops with [`DecideError::MissingRecord`].
+    fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord>;
 }
 
 /// Says when work that may be spread over several commits has taken long enough in this one.
@@ -87,20 +87,20 @@ pub trait SliceLimit: std::fmt::Debug + Send + Sync {
 
 /// The records that were loaded for a command.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
-    loaded: BTreeMap<Fact, Loaded>,
-    at_hand: Option<Arc<dyn AtHand>>,
+pub struct ReadSet {
+    loaded: BTreeMap<RecordKey, LoadedRecord>,
+    at_hand: Option<Arc<dyn RecordLookup>>,
     source: Option<Arc<dyn RecordSource>>,
     limit: Option<Arc<dyn SliceLimit>>,
     /// Records that were fetched while deciding, and where each lies.
-    fetched: Shelf<(Fact, Loaded)>,
-    places: RefCell<BTreeMap<Fact, usize>>,
+    fetched: Shelf<(RecordKey, LoadedRecord)>,
+    places: RefCell<BTreeMap<RecordKey, usize>>,
 }
 
-impl Facts {
+impl ReadSet {
     /// Nothing loaded, but what is at hand.
     #[must_use]
-    pub fn with(at_hand: Arc<dyn AtHand>) -> Self {
+    pub fn with(at_hand: Arc<dyn RecordLookup>) -> Self {
         Self { at_hand: Some(at_hand), ..Self::default() }
     }
 
@@ -117,29 +117,29 @@ impl Facts {
     }
 
     /// Adds a record.
-    pub fn add(&mut self, fact: Fact, record: Loaded) {
+    pub fn add(&mut self, fact: RecordKey, record: LoadedRecord) {
         self.loaded.insert(fact, record);
     }
 
     /// Everything that was loaded for this command.
-    pub fn iter(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
         self.loaded.iter().chain(self.fetched.iter().map(|(fact, loaded)| (fact, loaded)))
     }
 
     /// A record, if it was loaded or is at hand.
     #[must_use]
-    pub fn get(&self, fact: &Fact) -> Option<&Loaded> {
+    pub fn get(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
         let at_hand = || self.at_hand.as_ref().and_then(|at_hand| at_hand.record(fact));
         self.loaded.get(fact).or_else(|| self.was_fetched(fact)).or_else(at_hand)
     }
 
-    fn was_fetched(&self, fact: &Fact) -> Option<&Loaded> {
+    fn was_fetched(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
         let place = *self.places.borrow().get(fact)?;
         self.fetched.get(place).map(|(_, loaded)| loaded)
     }
 
-    /// Fetches a record that [`Facts::get`] does not have.
-    fn fetch(&self, fact: &Fact) -> Option<&Loaded> {
+    /// Fetches a record that [`ReadSet::get`] does not have.
+    fn fetch(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
         let loaded = self.source.as_ref()?.fetch(fact)?;
         self.places.borrow_mut().insert(fact.clone(), self.fetched.len());
         Some(&self.fetched.push((fact.clone(), loaded)).1)
@@ -152,13 +152,13 @@ pub struct Changes {
     /// What happened, in order.
     pub events: Vec<Event>,
     /// The records that it made or changed; `None`: deleted.
-    pub records: BTreeMap<Fact, Option<Record>>,
+    pub records: BTreeMap<RecordKey, Option<Record>>,
     /// The timers that it set (`true`) or took away.
     pub timers: BTreeMap<Timer, bool>,
     /// The rows that it adds.
     pub rows: Vec<Row>,
     /// The marks that it sets (`true`) or takes away.
-    pub marks: BTreeMap<Mark, bool>,
+    pub marks: BTreeMap<IndexEntry, bool>,
     /// Whether less of it could be done at once, and the rest in later commits.
     pub is_sliced: bool,
     /// The latest time that was due by then, and had not happened yet, in what was read: it must
@@ -167,21 +167,21 @@ pub struct Changes {
 }
 
 /// The table: facts and what became of them so far. Reading what was not loaded fetches it, or
-/// stops with [`Stop::Need`], so no rule can forget to say what it reads, and none can take "not loaded" for
+/// stops with [`DecideError::MissingRecord`], so no rule can forget to say what it reads, and none can take "not loaded" for
 /// "not there".
-pub struct Draft<'a> {
-    facts: &'a Facts,
+pub struct UnitOfWork<'a> {
+    facts: &'a ReadSet,
     /// The rules of the configuration.
     pub rules: &'a Rules,
     /// When it is decided.
-    pub moment: Moment,
+    pub moment: DecisionContext,
     /// Network from which the command comes, as a keyed hash.
     pub(super) origin: Option<Digest>,
     changes: Changes,
     trail: Trail,
     minted: u64,
     /// What has an id that was minted here, so nothing can be there: it needs not be looked for.
-    fresh: BTreeSet<Fact>,
+    fresh: BTreeSet<RecordKey>,
     /// How much may still be undone in this commit.
     undo_left: usize,
     /// The transactions that lead to each other now, the outermost first.
@@ -191,7 +191,7 @@ pub struct Draft<'a> {
     /// Steps of expressions and effects so far, of all transactions that lead to each other.
     work: Cell<u32>,
     /// Records that expressions have looked at.
-    looked_at: RefCell<BTreeSet<Fact>>,
+    looked_at: RefCell<BTreeSet<RecordKey>>,
     /// JSON texts of records that expressions have looked into, parsed, and where each lies by its
     /// address. The texts are kept, so no address is given out anew.
     /// For [`Changes::overdue`].
@@ -206,9 +206,9 @@ macro_rules! readers {
         $(#[$doc])*
         ///
         /// # Errors
-        /// [`Stop::Need`] when it was not loaded.
-        pub fn $name(&self, $argument: $kind) -> Result<Option<&$value>, Stop> {
-            Ok(match self.read(&Fact::$fact($argument))? {
+        /// [`DecideError::MissingRecord`] when it was not loaded.
+        pub fn $name(&self, $argument: $kind) -> Result<Option<&$value>, DecideError> {
+            Ok(match self.read(&RecordKey::$fact($argument))? {
                 Some(Record::$record(value)) => Some(value),
                 _ => None,
             })
@@ -216,10 +216,10 @@ macro_rules! readers {
     )*};
 }
 
-impl<'a> Draft<'a> {
+impl<'a> UnitOfWork<'a> {
     /// An empty table.
     #[must_use]
-    pub fn new(facts: &'a Facts, rules: &'a Rules, moment: Moment) -> Self {
+    pub fn new(facts: &'a ReadSet, rules: &'a Rules, moment: DecisionContext) -> Self {
         Self {
             facts,
             rules,
@@ -229,7 +229,7 @@ impl<'a> Draft<'a> {
             trail: Trail::default(),
             minted: 0,
             fresh: BTreeSet::new(),
-            undo_left: (UNDO_MAX / moment.portion).max(1),
+            undo_left: (UNDO_MAX / moment.split_factor).max(1),
             linked: Vec::new(),
             links: 0,
             work: Cell::new(0),
@@ -252,7 +252,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Whether no expression has looked at a record before.
-    pub(super) fn is_first_look(&self, fact: Fact) -> bool {
+    pub(super) fn is_first_look(&self, fact: RecordKey) -> bool {
         self.looked_at.borrow_mut().insert(fact)
     }
 
@@ -282,14 +282,14 @@ impl<'a> Draft<'a> {
     /// The id of a new transfer.
     pub(super) fn mint_transfer(&mut self) -> TransferId {
         let id = TransferId::made(self.mint());
-        self.fresh.insert(Fact::Transfer(id.clone()));
+        self.fresh.insert(RecordKey::Transfer(id.clone()));
         id
     }
 
     /// The id of a new hold.
     pub(super) fn mint_hold(&mut self) -> HoldId {
         let id = HoldId::made(self.mint());
-        self.fresh.insert(Fact::Hold(id.clone()));
+        self.fresh.insert(RecordKey::Hold(id.clone()));
         id
     }
 
@@ -319,14 +319,14 @@ impl<'a> Draft<'a> {
     /// Lets something happen: notes the event and changes the records by it.
     ///
     /// # Errors
-    /// [`Stop::Need`] when a record that it changes was not loaded.
-    pub fn emit(&mut self, event: Event) -> Result<(), Stop> {
+    /// [`DecideError::MissingRecord`] when a record that it changes was not loaded.
+    pub fn emit(&mut self, event: Event) -> Result<(), DecideError> {
         super::apply::apply(self, &event)?;
         self.changes.events.push(event);
         Ok(())
     }
 
-    fn read(&self, fact: &Fact) -> Result<Option<&Record>, Stop> {
+    fn read(&self, fact: &RecordKey) -> Result<Option<&Record>, DecideError> {
         if let Some(changed) = self.changes.records.get(fact) {
             return Ok(changed.as_ref());
         }
@@ -340,21 +340,21 @@ impl<'a> Draft<'a> {
                 Ok(Some(record))
             }
             Some(None) => Ok(None),
-            None => Err(Stop::Need(fact.clone())),
+            None => Err(DecideError::MissingRecord(fact.clone())),
         }
     }
 
     /// The commit that last changed a record.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn revision(&self, fact: &Fact) -> Result<Option<Revision>, Stop> {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn revision(&self, fact: &RecordKey) -> Result<Option<Revision>, DecideError> {
         if let Some(changed) = self.changes.records.get(fact) {
             return Ok(changed.as_ref().map(|_| self.moment.revision));
         }
         match self.facts.get(fact).or_else(|| self.facts.fetch(fact)) {
             Some(loaded) => Ok(loaded.as_ref().map(|(_, revision)| *revision)),
-            None => Err(Stop::Need(fact.clone())),
+            None => Err(DecideError::MissingRecord(fact.clone())),
         }
     }
 
@@ -410,9 +410,9 @@ impl<'a> Draft<'a> {
     /// Sessions that an API key opened, after one.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn sessions_via(&self, key: KeyId, after: SessionId) -> Result<&[SessionId], Stop> {
-        Ok(match self.read(&Fact::SessionsVia(key, after))? {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn sessions_via(&self, key: KeyId, after: SessionId) -> Result<&[SessionId], DecideError> {
+        Ok(match self.read(&RecordKey::SessionsVia(key, after))? {
             Some(Record::Sessions(list)) => list,
             _ => &[],
         })
@@ -422,29 +422,29 @@ impl<'a> Draft<'a> {
     /// them.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn keeps_sessions(&self, key: KeyId) -> Result<bool, Stop> {
-        Ok(self.key(key)?.is_some() || self.count(&Fact::KeptSessions(key))? > 0)
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn keeps_sessions(&self, key: KeyId) -> Result<bool, DecideError> {
+        Ok(self.key(key)?.is_some() || self.count(&RecordKey::KeptSessions(key))? > 0)
     }
 
     /// How many API keys there are.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn key_count(&self) -> Result<u64, Stop> {
-        self.count(&Fact::KeyCount)
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn key_count(&self) -> Result<u64, DecideError> {
+        self.count(&RecordKey::KeyCount)
     }
 
     /// How many administrators there are.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn administrator_count(&self) -> Result<u64, Stop> {
-        self.count(&Fact::AdministratorCount)
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn administrator_count(&self) -> Result<u64, DecideError> {
+        self.count(&RecordKey::AdministratorCount)
     }
 
     /// How many there are, by a fact that counts.
-    pub(super) fn count(&self, fact: &Fact) -> Result<u64, Stop> {
+    pub(super) fn count(&self, fact: &RecordKey) -> Result<u64, DecideError> {
         Ok(match self.read(fact)? {
             Some(Record::Count(count)) => *count,
             _ => 0,
@@ -452,7 +452,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Counts one more, or one less, of something.
-    pub(super) fn recount(&mut self, fact: Fact, is_more: bool) -> Result<(), Stop> {
+    pub(super) fn recount(&mut self, fact: RecordKey, is_more: bool) -> Result<(), DecideError> {
         let count = self.count(&fact)?;
         let count = if is_more { count.saturating_add(1) } else { count.saturating_sub(1) };
         self.put(fact, Record::Count(count));
@@ -462,19 +462,19 @@ impl<'a> Draft<'a> {
     /// The user with a name, if one has it.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn user_named(&self, name: &Username) -> Result<Option<&User>, Stop> {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn user_named(&self, name: &Username) -> Result<Option<&User>, DecideError> {
         match self.holder(name.clone())? {
             Some(Holder::User(id)) => self.user(*id),
             Some(Holder::Gone) | None => Ok(None),
         }
     }
 
-    pub(super) fn put(&mut self, fact: Fact, record: Record) {
+    pub(super) fn put(&mut self, fact: RecordKey, record: Record) {
         self.trail.put(&mut self.changes, fact, Some(record));
     }
 
-    pub(super) fn delete(&mut self, fact: Fact) {
+    pub(super) fn delete(&mut self, fact: RecordKey) {
         self.trail.put(&mut self.changes, fact, None);
     }
 
@@ -485,9 +485,9 @@ impl<'a> Draft<'a> {
     /// A transaction.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn tx(&self, id: TxId) -> Result<Option<&Tx>, Stop> {
-        Ok(match self.read(&Fact::Tx(id))? {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn tx(&self, id: TxId) -> Result<Option<&Tx>, DecideError> {
+        Ok(match self.read(&RecordKey::Tx(id))? {
             Some(Record::Tx(tx)) => Some(tx),
             _ => None,
         })
@@ -496,17 +496,21 @@ impl<'a> Draft<'a> {
     /// A transaction, to be looked at while it changes.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub(super) fn shared_tx(&self, id: TxId) -> Result<Option<Arc<Tx>>, Stop> {
-        Ok(match self.read(&Fact::Tx(id))? {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub(super) fn shared_tx(&self, id: TxId) -> Result<Option<Arc<Tx>>, DecideError> {
+        Ok(match self.read(&RecordKey::Tx(id))? {
             Some(Record::Tx(tx)) => Some(Arc::clone(tx)),
             _ => None,
         })
     }
 
     /// Changes a transaction's record in place.
-    pub(super) fn change_tx(&mut self, id: TxId, change: impl FnOnce(&mut Tx)) -> Result<(), Stop> {
-        let fact = Fact::Tx(id);
+    pub(super) fn change_tx(
+        &mut self,
+        id: TxId,
+        change: impl FnOnce(&mut Tx),
+    ) -> Result<(), DecideError> {
+        let fact = RecordKey::Tx(id);
         if !self.changes.records.contains_key(&fact) && self.read(&fact)?.is_none() {
             return Ok(());
         }
@@ -533,9 +537,13 @@ impl<'a> Draft<'a> {
     /// A version of a workflow that is there: transactions name no other.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn published(&self, name: WorkflowName, version: u32) -> Result<Arc<Published>, Stop> {
-        match self.read(&Fact::Definition(name, version))? {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn published(
+        &self,
+        name: WorkflowName,
+        version: u32,
+    ) -> Result<Arc<Published>, DecideError> {
+        match self.read(&RecordKey::Definition(name, version))? {
             Some(Record::Definition(published)) => Ok(Arc::clone(published)),
             _ => Err(Refusal::NotFound("workflow").into()),
         }
@@ -544,16 +552,20 @@ impl<'a> Draft<'a> {
     /// What a version of a workflow says.
     ///
     /// # Errors
-    /// As [`Draft::published`].
-    pub fn definition(&self, name: WorkflowName, version: u32) -> Result<Arc<Definition>, Stop> {
+    /// As [`UnitOfWork::published`].
+    pub fn definition(
+        &self,
+        name: WorkflowName,
+        version: u32,
+    ) -> Result<Arc<Definition>, DecideError> {
         Ok(Arc::clone(&self.published(name, version)?.definition))
     }
 
     /// What has a reference.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn reference(&self, fact: &Fact) -> Result<Option<Reference>, Stop> {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn reference(&self, fact: &RecordKey) -> Result<Option<Reference>, DecideError> {
         Ok(match self.read(fact)? {
             Some(Record::Reference(reference)) => Some(*reference),
             _ => None,
@@ -563,9 +575,9 @@ impl<'a> Draft<'a> {
     /// The open transaction with a value of `unique`.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn one(&self, name: WorkflowName, digest: Digest) -> Result<Option<TxId>, Stop> {
-        Ok(match self.read(&Fact::One(name, digest))? {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn one(&self, name: WorkflowName, digest: Digest) -> Result<Option<TxId>, DecideError> {
+        Ok(match self.read(&RecordKey::One(name, digest))? {
             Some(Record::One(id)) => Some(*id),
             _ => None,
         })
@@ -574,16 +586,16 @@ impl<'a> Draft<'a> {
     /// Whether a step of a transaction was ever fixed to this user.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn was_asked(&self, name: Username, id: TxId) -> Result<bool, Stop> {
-        Ok(self.read(&Fact::Asked(name, id))?.is_some())
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn was_asked(&self, name: Username, id: TxId) -> Result<bool, DecideError> {
+        Ok(self.read(&RecordKey::Asked(name, id))?.is_some())
     }
 
     /// A look into a list of transactions.
     ///
     /// # Errors
-    /// [`Stop::Need`] when it was not loaded.
-    pub fn transactions(&self, look: &Fact) -> Result<&[TxId], Stop> {
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn transactions(&self, look: &RecordKey) -> Result<&[TxId], DecideError> {
         Ok(match self.read(look)? {
             Some(Record::Transactions(list)) => list,
             _ => &[],
@@ -593,9 +605,9 @@ impl<'a> Draft<'a> {
     /// Leaves of a list as much as is done in one commit, and says whether there may be more of it.
     pub(super) fn slice<T>(&mut self, list: &mut Vec<T>, most: usize) -> bool {
         self.changes.is_sliced = true;
-        let portion = (most / self.moment.portion).max(1);
-        let is_more = list.len() >= portion;
-        list.truncate(portion);
+        let split_factor = (most / self.moment.split_factor).max(1);
+        let is_more = list.len() >= split_factor;
+        list.truncate(split_factor);
         is_more
     }
 
@@ -655,12 +667,12 @@ impl<'a> Draft<'a> {
     }
 
     /// Sets a mark.
-    pub(super) fn mark(&mut self, mark: Mark) {
+    pub(super) fn mark(&mut self, mark: IndexEntry) {
         self.trail.set_mark(&mut self.changes, mark, true);
     }
 
     /// Takes a mark away.
-    pub(super) fn unmark(&mut self, mark: Mark) {
+    pub(super) fn unmark(&mut self, mark: IndexEntry) {
         self.trail.set_mark(&mut self.changes, mark, false);
     }
 
@@ -685,22 +697,22 @@ impl<'a> Draft<'a> {
 /// # Panics
 /// Where they do not: for tests.
 #[cfg(test)]
-pub fn must_replay(facts: &Facts, rules: &Rules, moment: Moment, changes: &Changes) {
-    let mut draft = Draft::new(facts, rules, moment);
+pub fn require_replay(facts: &ReadSet, rules: &Rules, moment: DecisionContext, changes: &Changes) {
+    let mut draft = UnitOfWork::new(facts, rules, moment);
     for event in &changes.events {
         let again = draft.emit(event.clone());
         assert!(again.is_ok(), "an event cannot happen again: {again:?}, {event:?}");
     }
     let again = draft.into_changes();
-    let told = |fact: &Fact| {
+    let told = |fact: &RecordKey| {
         matches!(
             fact,
-            Fact::Tx(_)
-                | Fact::Account(_)
-                | Fact::Hold(_)
-                | Fact::Totals(_)
-                | Fact::One(..)
-                | Fact::OpenCount(..)
+            RecordKey::Tx(_)
+                | RecordKey::Account(_)
+                | RecordKey::Hold(_)
+                | RecordKey::Totals(_)
+                | RecordKey::One(..)
+                | RecordKey::OpenCount(..)
         )
     };
     for (fact, record) in changes.records.iter().filter(|(fact, _)| told(fact)) {
@@ -723,9 +735,9 @@ mod tests {
     struct Counting(AtomicUsize);
 
     impl RecordSource for Counting {
-        fn fetch(&self, fact: &Fact) -> Option<Loaded> {
+        fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord> {
             self.0.fetch_add(1, Ordering::Relaxed);
-            matches!(fact, Fact::Account(_)).then_some(None)
+            matches!(fact, RecordKey::Account(_)).then_some(None)
         }
     }
 
@@ -733,10 +745,14 @@ mod tests {
     #[test]
     fn missing_records_are_fetched_once_and_the_decision_goes_on() {
         let source = Arc::new(Counting::default());
-        let facts = Facts::default().fetching(source.clone());
+        let facts = ReadSet::default().fetching(source.clone());
         let rules = Rules::default();
         let (now, revision) = (Time::from_ms(1), Revision::new(1));
-        let draft = Draft::new(&facts, &rules, Moment { now, revision, seed: 0, portion: 1 });
+        let draft = UnitOfWork::new(
+            &facts,
+            &rules,
+            DecisionContext { now, revision, seed: 0, split_factor: 1 },
+        );
         for round in 0..2 {
             for number in 0..1000 {
                 let id: AccountId = format!("nobody:{number}").parse().unwrap();
@@ -745,15 +761,19 @@ mod tests {
         }
         assert_eq!(source.0.load(Ordering::Relaxed), 1000);
         assert_eq!(facts.iter().count(), 1000);
-        assert_eq!(draft.key_count(), Err(Stop::Need(Fact::KeyCount)));
+        assert_eq!(draft.key_count(), Err(DecideError::MissingRecord(RecordKey::KeyCount)));
     }
 
     /// A text is parsed once, however often something looks into it.
     #[test]
     fn json_text_of_a_record_is_parsed_once_for_a_decision() {
-        let (facts, rules) = (Facts::default(), Rules::default());
+        let (facts, rules) = (ReadSet::default(), Rules::default());
         let (now, revision) = (Time::from_ms(1), Revision::new(1));
-        let draft = Draft::new(&facts, &rules, Moment { now, revision, seed: 0, portion: 1 });
+        let draft = UnitOfWork::new(
+            &facts,
+            &rules,
+            DecisionContext { now, revision, seed: 0, split_factor: 1 },
+        );
         let (one, other): (Arc<str>, Arc<str>) = (r#"{"a":1}"#.into(), r#"{"a":1}"#.into());
         let (first, is_new) = draft.parsed(&one);
         assert!(is_new && first["a"] == 1);

@@ -1,7 +1,7 @@
 //! What may be done to API keys.
 
-use super::decide::{Acting, Evidence};
-use super::draft::{Draft, Stop};
+use super::decide::{CommandInputs, ResolvedActor};
+use super::draft::{DecideError, UnitOfWork};
 use super::state::{ApiKey, Timer, TimerOf};
 use super::{EndReason, Event, FieldError, Outcome, Refusal, Rules};
 use crate::types::{KeyId, Role, SessionId, Span, UserPattern};
@@ -14,15 +14,15 @@ const SESSIONS_PER_COMMIT_MAX: usize = 20;
 const PAUSE: Span = Span::from_ms(1);
 
 pub(super) fn create(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     name: &str,
     roles: &[Role],
     on_behalf: &[UserPattern],
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
-    super::users::must_fit(Some(name), Some(roles))?;
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
+    super::users::require_fit(Some(name), Some(roles))?;
     if on_behalf.len() > Rules::ROLES_MAX {
         let message = format!("must have at most {} entries", Rules::ROLES_MAX);
         let error = FieldError::new("/on_behalf", "too-many", message);
@@ -45,12 +45,12 @@ pub(super) fn create(
 }
 
 pub(super) fn revoke(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: KeyId,
     keep_sessions: bool,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let key = draft.key(id)?.ok_or(Refusal::NotFound("API key"))?.clone();
     draft.emit(Event::KeyRevoked { key: Box::new(key), keep_sessions })?;
     if !keep_sessions {
@@ -62,10 +62,10 @@ pub(super) fn revoke(
 /// Ends the sessions that a revoked key opened, as many as one commit takes; a timer ends the rest.
 /// All of them are dead at once for who shows their tokens, since the key is gone.
 pub(super) fn end_sessions_via(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     key: KeyId,
     after: SessionId,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let mut list = draft.sessions_via(key, after)?.to_vec();
     let mut is_more = draft.slice(&mut list, SESSIONS_PER_COMMIT_MAX);
     let mut seen = None;

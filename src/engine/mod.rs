@@ -2,10 +2,10 @@
 //! of those comes in as an argument, so the same command on the same facts at the same moment
 //! always gives the same events.
 //!
-//! [`decide`] takes a command and the [`Facts`] it needs, climbs a ladder of refusals, and then
+//! [`decide`] takes a command and the [`ReadSet`] it needs, climbs a ladder of refusals, and then
 //! lets [`Event`]s happen; `apply` says what each event makes of the records. A record that was
 //! not loaded is fetched from the caller's [`RecordSource`] or, where there is none, asked for
-//! ([`Stop::Need`]), and never taken for absent.
+//! ([`DecideError::MissingRecord`]), and never taken for absent.
 
 mod actor;
 mod apply;
@@ -47,10 +47,13 @@ pub use attempts::{Attempts, Counted, Counter};
 pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
 pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
-pub use decide::{Decision, Evidence, FIRINGS_MAX, Verdict, decide, decide_timers};
+pub use decide::{CommandInputs, Decision, FIRINGS_MAX, PasswordCheck, decide, decide_timers};
 #[cfg(test)]
-pub use draft::must_replay;
-pub use draft::{AtHand, Changes, Draft, Facts, Loaded, Moment, RecordSource, SliceLimit, Stop};
+pub use draft::require_replay;
+pub use draft::{
+    Changes, DecideError, DecisionContext, LoadedRecord, ReadSet, RecordLookup, RecordSource,
+    SliceLimit, UnitOfWork,
+};
 pub use event::{EndReason, Event, OpenedBy};
 pub use ledger::check as check_conserved;
 pub use ledger::{
@@ -63,8 +66,8 @@ pub use refusal::{FieldError, Refusal};
 pub use role_changes::{RoleChange, RoleChanges, RoleRun};
 pub use rules::{Profile, Rules};
 pub use state::{
-    ApiKey, Digest, Fact, Holder, Link, LinkMaker, Mark, Opens, Record, Reference, Session, Stored,
-    StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
+    ApiKey, Digest, Holder, IndexEntry, Link, LinkMaker, Opens, Record, RecordKey, Reference,
+    Session, Stored, StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
 };
 pub use tasks::{
     BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, GivenUp, Job, Lag,
@@ -72,13 +75,13 @@ pub use tasks::{
     WebhookNews,
 };
 pub use tx::{
-    Ask, Call, CallAnswer, CallResult, CallState, Candidate, Challenge, ChallengeKey,
-    ChallengeState, CheckedInput, Claim, DATA_BYTES_MAX, Done, Ending, Join, MaySubmit, MigrateAsk,
-    Open, Order, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
-    QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status, Stuck, Submission,
-    Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId, WorkflowHead,
-    WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask, free_step, hidden,
-    may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact, sees_all,
-    sees_workflow,
+    Call, CallAnswer, CallAttempt, CallResult, CallState, Candidate, Challenge, ChallengeKey,
+    ChallengeState, CheckedInput, Claim, DATA_BYTES_MAX, Done, Ending, HttpRequestSpec, Join,
+    MaySubmit, MigrateAsk, Open, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX,
+    QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
+    Stuck, Submission, Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId,
+    WorkflowHead, WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask,
+    free_step, hidden, may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact,
+    sees_all, sees_workflow,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

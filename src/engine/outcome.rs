@@ -215,7 +215,7 @@ pub enum Outcome {
         created: bool,
     },
     /// An attempt at a call begins.
-    CallBegun(Box<super::tx::Order>),
+    CallBegun(Box<super::tx::CallAttempt>),
     /// It is done, and there is nothing to say about it.
     Done,
 }

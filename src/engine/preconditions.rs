@@ -5,9 +5,9 @@
 //! where the command would have succeeded or been refused by the state of things: who may not know of
 //! a thing is not told its revision.
 
-use super::decide::Evidence;
-use super::draft::{Draft, Stop};
-use super::state::{Fact, StoredId, User};
+use super::decide::CommandInputs;
+use super::draft::{DecideError, UnitOfWork};
+use super::state::{RecordKey, StoredId, User};
 use super::{Actor, Command, Refusal, iso_asset};
 use crate::types::{Revision, SessionId, UserId};
 
@@ -48,11 +48,11 @@ impl Preconditions {
 /// The refusal of a change whose preconditions do not hold. `draft` is one in which nothing was
 /// changed yet.
 pub(super) fn unmet(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &Evidence,
-) -> Result<Option<Refusal>, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Option<Refusal>, DecideError> {
     let Some(preconditions) = &evidence.preconditions else { return Ok(None) };
     let current = current(draft, actor, command, evidence)?;
     Ok(match current {
@@ -65,11 +65,11 @@ pub(super) fn unmet(
 /// The revision of the thing that a command is about; `None`: there is none, or it is about nothing
 /// that has a revision.
 fn current(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &Evidence,
-) -> Result<Option<Revision>, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Option<Revision>, DecideError> {
     let fact = match command {
         Command::Login { .. }
         | Command::OpenAnonymous { .. }
@@ -98,18 +98,18 @@ fn current(
         | Command::NoteDenial { .. } => return Ok(None),
         Command::Logout | Command::Rotate | Command::Elevate { .. } => {
             let Some(session) = actor.session() else { return Ok(None) };
-            Fact::Session(session)
+            RecordKey::Session(session)
         }
         Command::ChangeSessionData { .. } => {
             let Some(session) = actor.session() else { return Ok(None) };
             return session_data(draft, session);
         }
         Command::EndSession { session } | Command::ChangeFacts { session, .. } => {
-            Fact::Session(*session)
+            RecordKey::Session(*session)
         }
         Command::ChangePassword { .. } => {
             let Some(user) = actor.user() else { return Ok(None) };
-            Fact::User(user.id)
+            RecordKey::User(user.id)
         }
         Command::ChangeUserData { .. } => {
             let Some(user) = actor.user() else { return Ok(None) };
@@ -119,26 +119,26 @@ fn current(
         | Command::DeleteUser { username, .. }
         | Command::MakeResetLink { username } => {
             let Some(user) = draft.user_named(username)? else { return Ok(None) };
-            Fact::User(user.id)
+            RecordKey::User(user.id)
         }
-        Command::RevokeKey { key, .. } => Fact::Key(*key),
+        Command::RevokeKey { key, .. } => RecordKey::Key(*key),
         Command::PutStored { .. } | Command::TouchStored { .. } | Command::DeleteStored { .. } => {
             let Actor::Key(key) = actor else { return Ok(None) };
             let id = StoredId { key: key.key.id, digest: evidence.stored };
             if super::stored::alive(draft, id)?.is_none() {
                 return Ok(None);
             }
-            Fact::Stored(id)
+            RecordKey::Stored(id)
         }
         Command::PutAsset { asset } => {
-            let put = draft.revision(&Fact::Asset(asset.code.clone()))?;
+            let put = draft.revision(&RecordKey::Asset(asset.code.clone()))?;
             return Ok(put.or_else(|| iso_asset(&asset.code).map(|_| Revision::ZERO)));
         }
         Command::ChangeAccount { id, .. } | Command::CloseAccount { id, .. } => {
-            Fact::Account(id.clone())
+            RecordKey::Account(id.clone())
         }
-        Command::ReverseTransfer { id } => Fact::Transfer(id.clone()),
-        Command::CaptureHold { id, .. } | Command::VoidHold { id } => Fact::Hold(id.clone()),
+        Command::ReverseTransfer { id } => RecordKey::Transfer(id.clone()),
+        Command::CaptureHold { id, .. } | Command::VoidHold { id } => RecordKey::Hold(id.clone()),
         Command::Submit { tx, .. }
         | Command::Claim { tx, .. }
         | Command::Release { tx, .. }
@@ -146,27 +146,27 @@ fn current(
         | Command::Cancel { tx, .. }
         | Command::Repair { tx, .. }
         | Command::Pause { tx, .. }
-        | Command::Migrate { tx, .. } => Fact::Tx(*tx),
+        | Command::Migrate { tx, .. } => RecordKey::Tx(*tx),
         Command::RotateWebhook { id }
         | Command::DeleteWebhook { id }
-        | Command::ReplayDeadLetter { id, .. } => Fact::Webhook(*id),
-        Command::DeleteSchedule { id } => Fact::Schedule(*id),
-        Command::Publish { definition, .. } => Fact::Workflow(definition.name.clone()),
-        Command::Retire { name } => Fact::Workflow(name.clone()),
-        Command::PutValue { id, .. } | Command::DeleteValue { id } => Fact::Value(id.clone()),
+        | Command::ReplayDeadLetter { id, .. } => RecordKey::Webhook(*id),
+        Command::DeleteSchedule { id } => RecordKey::Schedule(*id),
+        Command::Publish { definition, .. } => RecordKey::Workflow(definition.name.clone()),
+        Command::Retire { name } => RecordKey::Workflow(name.clone()),
+        Command::PutValue { id, .. } | Command::DeleteValue { id } => RecordKey::Value(id.clone()),
     };
     draft.revision(&fact)
 }
 
 /// Data that was never written has the revision of what it belongs to.
-fn session_data(draft: &Draft<'_>, id: SessionId) -> Result<Option<Revision>, Stop> {
-    let written = draft.revision(&Fact::SessionData(id))?;
+fn session_data(draft: &UnitOfWork<'_>, id: SessionId) -> Result<Option<Revision>, DecideError> {
+    let written = draft.revision(&RecordKey::SessionData(id))?;
     let created = draft.session(id)?.map(|session| session.created_revision);
     Ok(written.or(created))
 }
 
-fn user_data(draft: &Draft<'_>, id: UserId) -> Result<Option<Revision>, Stop> {
-    let written = draft.revision(&Fact::UserData(id))?;
+fn user_data(draft: &UnitOfWork<'_>, id: UserId) -> Result<Option<Revision>, DecideError> {
+    let written = draft.revision(&RecordKey::UserData(id))?;
     let created = draft.user(id)?.map(|user: &User| user.created_revision);
     Ok(written.or(created))
 }

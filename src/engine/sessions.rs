@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::attempts::{has_failures, must_not_wait};
+use super::attempts::{has_failures, require_not_wait};
 use super::decide::{
-    Acting, Evidence, end_sessions_of, must_be_proved, must_match, user_or_not_found,
+    CommandInputs, ResolvedActor, end_sessions_of, require_match, require_proved, user_or_not_found,
 };
-use super::draft::{Draft, Stop};
-use super::state::{Fact, Session, User};
+use super::draft::{DecideError, UnitOfWork};
+use super::state::{RecordKey, Session, User};
 use super::{
     Data, DataChange, EndReason, Event, FieldError, IfMatch, OpenedBy, Outcome, Profile, Refusal,
     Rules, UserRef,
@@ -21,17 +21,17 @@ use crate::types::{ProfileName, Role, SessionId, Username};
 pub(super) const FACTS_BYTES_MAX: usize = 4 * 1024;
 
 pub(super) fn login(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     username: &Username,
     profile: Option<&ProfileName>,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let times = times(draft.rules, profile)?;
     let counters = evidence.login_counters();
-    must_not_wait(draft, &counters)?;
+    require_not_wait(draft, &counters)?;
     let user = draft.user_named(username)?.ok_or(Refusal::InvalidCredentials)?.clone();
-    must_be_proved(&user, evidence)?;
+    require_proved(&user, evidence)?;
     if user.disabled {
         return Err(Refusal::InvalidCredentials.into());
     }
@@ -62,10 +62,10 @@ pub(super) fn login(
 }
 
 pub(super) fn open_anonymous(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     profile: Option<&ProfileName>,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     if !draft.rules.anonymous_open {
         return Err(Refusal::NotAllowed("anonymous sessions are not allowed here").into());
     }
@@ -76,15 +76,15 @@ pub(super) fn open_anonymous(
 }
 
 pub(super) fn open_on_behalf(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     username: &Username,
     create: bool,
     profile: Option<&ProfileName>,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let key = acting.key()?;
-    key.must_cover(username)?;
+    key.require_cover(username)?;
     let times = times(draft.rules, profile)?;
     let (user, is_new) = match draft.user_named(username)? {
         Some(user) => (user.clone(), false),
@@ -92,11 +92,11 @@ pub(super) fn open_on_behalf(
             return Err(Refusal::NotFound("user").into());
         }
         None => {
-            super::users::must_be_free(acting, username, "/user")?;
+            super::users::require_free(acting, username, "/user")?;
             (super::users::new_user(draft, username, evidence), true)
         }
     };
-    key.must_reach(&user)?;
+    key.require_reach(&user)?;
     if user.disabled {
         return Err(Refusal::NotAllowed("the user is disabled").into());
     }
@@ -109,7 +109,10 @@ pub(super) fn open_on_behalf(
     open(draft, session, OpenedBy::OnBehalf, user.roles, evidence)
 }
 
-pub(super) fn touch(draft: &mut Draft<'_>, acting: &Acting) -> Result<Outcome, Stop> {
+pub(super) fn touch(
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+) -> Result<Outcome, DecideError> {
     let session = acting.session()?;
     if session.wants_touch(draft.moment.now) {
         draft.emit(Event::SessionTouched { session: session.id })?;
@@ -117,41 +120,44 @@ pub(super) fn touch(draft: &mut Draft<'_>, acting: &Acting) -> Result<Outcome, S
     Ok(Outcome::Done)
 }
 
-pub(super) fn logout(draft: &mut Draft<'_>, acting: &Acting) -> Result<Outcome, Stop> {
+pub(super) fn logout(
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+) -> Result<Outcome, DecideError> {
     let session = acting.session()?.id;
     draft.emit(Event::SessionEnded { session, reason: EndReason::Logout })?;
     Ok(Outcome::Done)
 }
 
 pub(super) fn rotate(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let session = acting.session()?.id;
     draft.emit(Event::SessionTokenReplaced { session, token: evidence.token()?.hash() })?;
     with_token(draft, session, roles(acting), evidence, false)
 }
 
 pub(super) fn elevate(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let (session, user) = acting.user()?;
-    must_not_wait(draft, &evidence.session_counters())?;
-    must_be_proved(user, evidence)?;
+    require_not_wait(draft, &evidence.session_counters())?;
+    require_proved(user, evidence)?;
     elevate_session(draft, session.id, user, evidence)?;
     with_token(draft, session.id, roles(acting), evidence, false)
 }
 
 /// The password was proved in this session: a new token, and for some time an elevation.
 pub(super) fn elevate_session(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     session: SessionId,
     user: &User,
-    evidence: &Evidence,
-) -> Result<(), Stop> {
+    evidence: &CommandInputs,
+) -> Result<(), DecideError> {
     let counters = evidence.session_counters();
     if has_failures(draft, &counters)? {
         draft.emit(Event::FailuresForgotten { counters })?;
@@ -167,10 +173,10 @@ pub(super) fn elevate_session(
 }
 
 pub(super) fn end_one(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: SessionId,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let none = Refusal::NotFound("session");
     let session = draft.session(id)?.filter(|session| session.is_alive(draft.moment.now));
     let session = session.ok_or(none.clone())?;
@@ -185,16 +191,16 @@ pub(super) fn end_one(
 }
 
 pub(super) fn end_all(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     username: Option<&Username>,
     except_current: bool,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let current = acting.session.as_ref();
     let except = current.map(|session| session.id).filter(|_| except_current);
     let user = if let Some(username) = username {
         if acting.actor.user().is_none_or(|user| user.username != *username) {
-            acting.must_be_admin()?;
+            acting.require_admin()?;
         }
         user_or_not_found(draft, username)?.names()
     } else if let Some(user) = &acting.session()?.user {
@@ -211,15 +217,15 @@ pub(super) fn end_all(
 }
 
 pub(super) fn change_data(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     change: &DataChange,
     if_match: Option<&IfMatch>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let session = acting.session()?;
     let id = session.id;
-    let revision = draft.revision(&Fact::SessionData(id))?.unwrap_or(session.created_revision);
-    must_match(if_match, revision)?;
+    let revision = draft.revision(&RecordKey::SessionData(id))?.unwrap_or(session.created_revision);
+    require_match(if_match, revision)?;
     let current = draft.session_data(id)?.cloned();
     let current = current.unwrap_or_else(|| super::data::EMPTY.into());
     let bytes_max = draft.rules.data_bytes_max;
@@ -234,30 +240,30 @@ pub(super) fn change_data(
 /// Changes what is noted about a session, for a service: of a user for whom it may act, or of an
 /// anonymous session.
 pub(super) fn change_facts(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: SessionId,
     patch: &Map<String, Value>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let key = acting.key()?;
     let session = draft.session(id)?.filter(|session| session.is_alive(draft.moment.now));
     let session = session.ok_or(Refusal::NotFound("session"))?;
     if let Some(user) = &session.user {
         // Of others' sessions a service is not even told that they exist.
-        let user = draft.user(user.id)?.filter(|user| key.must_reach(user).is_ok());
+        let user = draft.user(user.id)?.filter(|user| key.require_reach(user).is_ok());
         user.ok_or(Refusal::NotFound("session"))?;
     }
     let json = merge_facts(draft, id, patch)?;
-    let revision = draft.revision(&Fact::Session(id))?.unwrap_or_default();
+    let revision = draft.revision(&RecordKey::Session(id))?.unwrap_or_default();
     Ok(Outcome::Data(Data { json, revision }))
 }
 
 /// Merges a patch (RFC 7396) into what is noted about a live session; gives all of it.
 pub(super) fn merge_facts(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     session: SessionId,
     patch: &Map<String, Value>,
-) -> Result<Arc<str>, Stop> {
+) -> Result<Arc<str>, DecideError> {
     let current = draft.session(session)?.ok_or(Refusal::NotFound("session"))?.facts.clone();
     let json = super::data::text(&super::data::merge(&current, patch));
     if json.len() > FACTS_BYTES_MAX {
@@ -271,7 +277,7 @@ pub(super) fn merge_facts(
 }
 
 /// Ends the oldest sessions of a user until there is room for one more.
-fn make_room(draft: &mut Draft<'_>, user: &UserRef) -> Result<(), Stop> {
+fn make_room(draft: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideError> {
     let max = draft.rules.sessions_per_user_max.clamp(1, Rules::SESSIONS_PER_USER_MAX);
     let list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
     let too_many = (list.len() + 1).saturating_sub(max);
@@ -297,8 +303,8 @@ fn times(rules: &Rules, profile: Option<&ProfileName>) -> Result<Profile, Refusa
 }
 
 fn new_session(
-    draft: &Draft<'_>,
-    evidence: &Evidence,
+    draft: &UnitOfWork<'_>,
+    evidence: &CommandInputs,
     user: Option<UserRef>,
     profile: Option<&ProfileName>,
     times: Profile,
@@ -327,12 +333,12 @@ fn new_session(
 }
 
 fn open(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     session: Session,
     by: OpenedBy,
     roles: Arc<[Role]>,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let view = session.view(roles, draft.moment.revision);
     draft.emit(Event::SessionOpened { session: Box::new(session), by })?;
     Ok(Outcome::Session { session: view, token: evidence.token()?.clone(), created: true })
@@ -340,27 +346,27 @@ fn open(
 
 /// The answer that hands out a session's new token.
 pub(super) fn with_token(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     id: SessionId,
     roles: Arc<[Role]>,
-    evidence: &Evidence,
+    evidence: &CommandInputs,
     created: bool,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let session = draft.session(id)?.ok_or(Refusal::Unauthenticated)?;
     let session = session.view(roles, draft.moment.revision);
     Ok(Outcome::Session { session, token: evidence.token()?.clone(), created })
 }
 
-fn roles(acting: &Acting) -> Arc<[Role]> {
+fn roles(acting: &ResolvedActor) -> Arc<[Role]> {
     acting.user.as_ref().map_or_else(|| [].into(), |user| user.roles.clone())
 }
 
 /// Merges (RFC 7396) into a session's data, for an effect of a workflow.
 pub(super) fn merge_data(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: SessionId,
     patch: &serde_json::Map<String, serde_json::Value>,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let current = draft.session_data(id)?.cloned();
     let current = current.unwrap_or_else(|| super::data::EMPTY.into());
     let change = DataChange::Merge(serde_json::Value::Object(patch.clone()));

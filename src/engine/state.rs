@@ -57,7 +57,7 @@ pub struct Reference {
 
 /// A key by which lists find a transaction; nothing lies there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Mark {
+pub enum IndexEntry {
     /// It is somebody's.
     TxOf(OwnerId, TxId),
     /// It is somebody's, and open.
@@ -84,7 +84,7 @@ pub enum Mark {
 
 /// Names one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fact {
+pub enum RecordKey {
     /// A [`User`].
     User(UserId),
     /// Who has, or had, a name: a [`Holder`].
@@ -177,63 +177,63 @@ pub enum Fact {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Of [`Fact::User`].
+    /// Of [`RecordKey::User`].
     User(User),
-    /// Of [`Fact::Name`].
+    /// Of [`RecordKey::Name`].
     Name(Holder),
-    /// Of [`Fact::UserData`] and [`Fact::SessionData`]: a JSON object as compact text; of
-    /// [`Fact::Value`]: any JSON.
+    /// Of [`RecordKey::UserData`] and [`RecordKey::SessionData`]: a JSON object as compact text; of
+    /// [`RecordKey::Value`]: any JSON.
     Data(Arc<str>),
-    /// Of [`Fact::RoleChanges`].
+    /// Of [`RecordKey::RoleChanges`].
     RoleChanges(RoleChanges),
-    /// Of [`Fact::UserSessions`], and of [`Fact::SessionsVia`] at most [`TX_PAGE`].
+    /// Of [`RecordKey::UserSessions`], and of [`RecordKey::SessionsVia`] at most [`TX_PAGE`].
     Sessions(Vec<SessionId>),
-    /// Of [`Fact::Session`].
+    /// Of [`RecordKey::Session`].
     Session(Session),
-    /// Of [`Fact::Token`].
+    /// Of [`RecordKey::Token`].
     Opens(Opens),
-    /// Of [`Fact::Key`].
+    /// Of [`RecordKey::Key`].
     Key(ApiKey),
-    /// Of [`Fact::KeyCount`], [`Fact::AssetCount`], [`Fact::AdministratorCount`],
-    /// [`Fact::SessionCount`], [`Fact::KeptSessions`], [`Fact::OpenCount`], [`Fact::WorkflowCount`],
-    /// [`Fact::ScheduleCount`] and [`Fact::WebhookCount`].
+    /// Of [`RecordKey::KeyCount`], [`RecordKey::AssetCount`], [`RecordKey::AdministratorCount`],
+    /// [`RecordKey::SessionCount`], [`RecordKey::KeptSessions`], [`RecordKey::OpenCount`], [`RecordKey::WorkflowCount`],
+    /// [`RecordKey::ScheduleCount`] and [`RecordKey::WebhookCount`].
     Count(u64),
-    /// Of [`Fact::Stored`].
+    /// Of [`RecordKey::Stored`].
     Stored(Stored),
-    /// Of [`Fact::Attempts`].
+    /// Of [`RecordKey::Attempts`].
     Attempts(Attempts),
-    /// Of [`Fact::Asset`].
+    /// Of [`RecordKey::Asset`].
     Asset(Asset),
-    /// Of [`Fact::Account`].
+    /// Of [`RecordKey::Account`].
     Account(Account),
-    /// Of [`Fact::Hold`].
+    /// Of [`RecordKey::Hold`].
     Hold(Hold),
-    /// Of [`Fact::Transfer`].
+    /// Of [`RecordKey::Transfer`].
     Transfer(Transfer),
-    /// Of [`Fact::Totals`].
+    /// Of [`RecordKey::Totals`].
     Totals(Totals),
-    /// Of [`Fact::Tx`].
+    /// Of [`RecordKey::Tx`].
     Tx(Arc<Tx>),
-    /// Of [`Fact::OpenOf`], [`Fact::TxsOf`], [`Fact::EndWith`], [`Fact::ActedIn`],
-    /// and [`Fact::Txs`]: at most [`TX_PAGE`].
+    /// Of [`RecordKey::OpenOf`], [`RecordKey::TxsOf`], [`RecordKey::EndWith`], [`RecordKey::ActedIn`],
+    /// and [`RecordKey::Txs`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),
-    /// Of [`Fact::Asked`].
+    /// Of [`RecordKey::Asked`].
     Asked,
-    /// Of [`Fact::Reference`].
+    /// Of [`RecordKey::Reference`].
     Reference(Reference),
-    /// Of [`Fact::One`].
+    /// Of [`RecordKey::One`].
     One(TxId),
-    /// Of [`Fact::Workflow`].
+    /// Of [`RecordKey::Workflow`].
     Workflow(WorkflowHead),
-    /// Of [`Fact::Definition`].
+    /// Of [`RecordKey::Definition`].
     Definition(Arc<Published>),
-    /// Of [`Fact::Schedule`].
+    /// Of [`RecordKey::Schedule`].
     Schedule(Box<Schedule>),
-    /// Of [`Fact::Job`].
+    /// Of [`RecordKey::Job`].
     Job(Box<Job>),
-    /// Of [`Fact::Webhook`].
+    /// Of [`RecordKey::Webhook`].
     Webhook(Box<Webhook>),
-    /// Of [`Fact::DeadLetter`].
+    /// Of [`RecordKey::DeadLetter`].
     DeadLetter(DeadLetter),
 }
 
@@ -600,7 +600,7 @@ fn wants_touch(idle: Span, last_seen_at: Time, now: Time) -> bool {
     now.since(last_seen_at).ms() >= (idle.ms() / super::Rules::TOUCH_PARTS).max(1)
 }
 
-impl Fact {
+impl RecordKey {
     /// Whether it is a look into a list, which nothing keeps as it is until the commit: the one
     /// who commits is the only one who could change it.
     #[must_use]

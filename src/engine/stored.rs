@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::decide::{Acting, Evidence};
-use super::draft::{Draft, Stop};
+use super::decide::{CommandInputs, ResolvedActor};
+use super::draft::{DecideError, UnitOfWork};
 use super::state::{Stored, StoredId, User};
 use super::{Event, FieldError, Outcome, Refusal};
 use crate::types::{Span, Username};
@@ -15,13 +15,13 @@ const IDLE_MIN: Span = Span::from_seconds(1);
 const IDLE_MAX: Span = Span::from_hours(400 * 24);
 
 pub(super) fn put(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     data: &Map<String, Value>,
     idle: Option<Span>,
     username: Option<&Username>,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let key = acting.key()?;
     let id = StoredId { key: key.id, digest: evidence.stored };
     let idle = idle.unwrap_or(draft.rules.profile.idle);
@@ -38,9 +38,9 @@ pub(super) fn put(
     let user = match username {
         None => None,
         Some(username) => {
-            key.must_cover(username)?;
+            key.require_cover(username)?;
             let user = super::decide::user_or_not_found(draft, username)?;
-            key.must_reach(user)?;
+            key.require_reach(user)?;
             if user.disabled {
                 return Err(Refusal::NotAllowed("the user is disabled").into());
             }
@@ -57,10 +57,10 @@ pub(super) fn put(
 }
 
 pub(super) fn touch(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let id = StoredId { key: acting.key()?.id, digest: evidence.stored };
     if alive(draft, id)?.is_some_and(|stored| stored.wants_touch(draft.moment.now)) {
         draft.emit(Event::StoredTouched { id })?;
@@ -69,10 +69,10 @@ pub(super) fn touch(
 }
 
 pub(super) fn delete(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let id = StoredId { key: acting.key()?.id, digest: evidence.stored };
     if draft.stored(id)?.is_some() {
         draft.emit(Event::StoredEnded { id })?;
@@ -81,7 +81,10 @@ pub(super) fn delete(
 }
 
 /// The session, if it has not ended.
-pub(super) fn alive<'d>(draft: &'d Draft<'_>, id: StoredId) -> Result<Option<&'d Stored>, Stop> {
+pub(super) fn alive<'d>(
+    draft: &'d UnitOfWork<'_>,
+    id: StoredId,
+) -> Result<Option<&'d Stored>, DecideError> {
     let Some(stored) = draft.stored(id)? else { return Ok(None) };
     let user: Option<&User> = match &stored.user {
         Some((user, _)) => draft.user(user.id)?,

@@ -1,12 +1,12 @@
 //! What happens at its time by itself.
 
-use super::draft::{Draft, Stop};
+use super::draft::{DecideError, UnitOfWork};
 use super::state::{Timer, TimerOf};
 use super::{EndReason, Event};
 
 /// Lets one timer fire. What was used since the timer was set gets a new one instead: activity
 /// moves no timer, so it costs no write of one. A timer of what is gone already does nothing.
-pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
+pub(super) fn fire(draft: &mut UnitOfWork<'_>, timer: Timer) -> Result<(), DecideError> {
     // Taken away in any case; setting it anew comes after.
     draft.disarm(timer.clone());
     draft.begin_links();
@@ -20,7 +20,7 @@ pub(super) fn fire(draft: &mut Draft<'_>, timer: Timer) -> Result<(), Stop> {
 }
 
 /// Does what a timer is for.
-fn lead(draft: &mut Draft<'_>, timer: &Timer) -> Result<(), Stop> {
+fn lead(draft: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
     let now = draft.moment.now;
     match timer.what.clone() {
         TimerOf::Session(id) => {

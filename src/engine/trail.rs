@@ -2,7 +2,7 @@
 //! and undoing what came after it costs as much as that did.
 
 use super::draft::Changes;
-use super::state::{Fact, Mark, Record, Timer};
+use super::state::{IndexEntry, Record, RecordKey, Timer};
 use crate::types::TxId;
 
 /// A point in the changes of one decision to which it can go back.
@@ -22,9 +22,9 @@ pub(super) struct Savepoint {
     reason = "most are records, which would cost an allocation each; unchanged, deleted, changed"
 )]
 enum Replaced {
-    Record(Fact, Option<Option<Record>>),
+    Record(RecordKey, Option<Option<Record>>),
     Timer(Timer, Option<bool>),
-    Mark(Mark, Option<bool>),
+    IndexEntry(IndexEntry, Option<bool>),
 }
 
 /// What was replaced since the first savepoint, oldest first.
@@ -62,7 +62,7 @@ impl Trail {
             match replaced {
                 Replaced::Record(fact, old) => restore(&mut changes.records, fact, old),
                 Replaced::Timer(timer, old) => restore(&mut changes.timers, timer, old),
-                Replaced::Mark(mark, old) => restore(&mut changes.marks, mark, old),
+                Replaced::IndexEntry(mark, old) => restore(&mut changes.marks, mark, old),
             }
         }
         self.saved.clear();
@@ -72,7 +72,7 @@ impl Trail {
     }
 
     /// Writes a record, or with `None` deletes it.
-    pub(super) fn put(&mut self, changes: &mut Changes, fact: Fact, record: Option<Record>) {
+    pub(super) fn put(&mut self, changes: &mut Changes, fact: RecordKey, record: Option<Record>) {
         if self.is_on {
             let old = changes.records.insert(fact.clone(), record);
             self.replaced.push(Replaced::Record(fact, old));
@@ -87,7 +87,7 @@ impl Trail {
             return;
         }
         self.saved.push(id);
-        let fact = Fact::Tx(id);
+        let fact = RecordKey::Tx(id);
         let old = changes.records.get(&fact).cloned();
         self.replaced.push(Replaced::Record(fact, old));
     }
@@ -103,10 +103,10 @@ impl Trail {
     }
 
     /// Sets a mark, or takes it away.
-    pub(super) fn set_mark(&mut self, changes: &mut Changes, mark: Mark, is_set: bool) {
+    pub(super) fn set_mark(&mut self, changes: &mut Changes, mark: IndexEntry, is_set: bool) {
         if self.is_on {
             let old = changes.marks.insert(mark.clone(), is_set);
-            self.replaced.push(Replaced::Mark(mark, old));
+            self.replaced.push(Replaced::IndexEntry(mark, old));
         } else {
             changes.marks.insert(mark, is_set);
         }
@@ -126,7 +126,7 @@ mod tests {
     enum Deed {
         Put(u8, Option<u64>),
         Timer(u64, bool),
-        Mark(u128, bool),
+        IndexEntry(u128, bool),
         Savepoint,
         /// Back to the savepoint of so many before.
         Back(usize),
@@ -136,7 +136,7 @@ mod tests {
         prop_oneof![
             4 => (0..4_u8, proptest::option::of(any::<u64>())).prop_map(|(n, to)| Deed::Put(n, to)),
             2 => (0..3_u64, any::<bool>()).prop_map(|(due, is)| Deed::Timer(due, is)),
-            2 => (0..3_u128, any::<bool>()).prop_map(|(id, is)| Deed::Mark(id, is)),
+            2 => (0..3_u128, any::<bool>()).prop_map(|(id, is)| Deed::IndexEntry(id, is)),
             2 => Just(Deed::Savepoint),
             1 => (0..3_usize).prop_map(Deed::Back),
         ]
@@ -147,7 +147,7 @@ mod tests {
         /// savepoints that came later.
         #[test]
         fn savepoint_is_what_was_there_then(deeds in proptest::collection::vec(deed(), 0..60)) {
-            let facts = [Fact::KeyCount, Fact::AssetCount, Fact::SessionCount, Fact::WebhookCount];
+            let facts = [RecordKey::KeyCount, RecordKey::AssetCount, RecordKey::SessionCount, RecordKey::WebhookCount];
             let (mut trail, mut changes) = (Trail::default(), Changes::default());
             let mut points = Vec::new();
             for deed in deeds {
@@ -161,8 +161,8 @@ mod tests {
                         let timer = Timer { due: Time::from_ms(due), what };
                         trail.set_timer(&mut changes, timer, is_armed);
                     }
-                    Deed::Mark(id, is_set) => {
-                        trail.set_mark(&mut changes, Mark::Stuck(TxId::new(id)), is_set);
+                    Deed::IndexEntry(id, is_set) => {
+                        trail.set_mark(&mut changes, IndexEntry::Stuck(TxId::new(id)), is_set);
                     }
                     Deed::Savepoint => {
                         points.push((trail.savepoint(&changes), changes.clone()));

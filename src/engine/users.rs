@@ -1,12 +1,12 @@
 //! What may be done to users.
 
-use super::attempts::must_not_wait;
+use super::attempts::require_not_wait;
 use super::decide::{
-    Acting, Evidence, admin_roles, end_sessions_of, hashed, is_taken, must_be_good, must_be_proved,
-    must_match, user_or_not_found,
+    CommandInputs, ResolvedActor, admin_roles, end_sessions_of, hashed, is_taken, require_good,
+    require_match, require_proved, user_or_not_found,
 };
-use super::draft::{Draft, Stop};
-use super::state::{Fact, Link, LinkMaker, Opens, User};
+use super::draft::{DecideError, UnitOfWork};
+use super::state::{Link, LinkMaker, Opens, RecordKey, User};
 use super::{
     Actor, Data, DataChange, EndReason, Event, FieldError, IfMatch, Outcome, Refusal, Rules,
     UserChange, UserView,
@@ -28,12 +28,12 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) fn register(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     asked: &Asked<'_>,
     roles: Option<&[Role]>,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let is_admin = acting.actor.is_admin();
     if !is_admin && !draft.rules.registration_open {
         return Err(Refusal::NotAllowed("only an administrator creates users here").into());
@@ -41,9 +41,9 @@ pub(super) fn register(
     if !is_admin && roles.is_some() {
         return Err(Refusal::NotAllowed("only an administrator gives roles").into());
     }
-    must_fit(asked.name, roles)?;
-    must_be_free(acting, asked.username, "/username")?;
-    must_be_good(draft.rules, "/password", Some(asked.username), asked.password)?;
+    require_fit(asked.name, roles)?;
+    require_free(acting, asked.username, "/username")?;
+    require_good(draft.rules, "/password", Some(asked.username), asked.password)?;
     if is_taken(draft, asked.username)? {
         return Err(Refusal::UsernameTaken.into());
     }
@@ -58,8 +58,8 @@ pub(super) fn register(
 
 /// Refuses a name that no new user gets. The first administrator's is for the server itself and its
 /// set-up link: else somebody could take it before that link is used.
-pub(super) fn must_be_free(
-    acting: &Acting,
+pub(super) fn require_free(
+    acting: &ResolvedActor,
     username: &Username,
     pointer: &str,
 ) -> Result<(), Refusal> {
@@ -71,7 +71,11 @@ pub(super) fn must_be_free(
     Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "reserved", message)]))
 }
 
-pub(super) fn new_user(draft: &Draft<'_>, username: &Username, evidence: &Evidence) -> User {
+pub(super) fn new_user(
+    draft: &UnitOfWork<'_>,
+    username: &Username,
+    evidence: &CommandInputs,
+) -> User {
     User {
         id: evidence.user,
         username: username.clone(),
@@ -89,15 +93,15 @@ pub(super) fn new_user(draft: &Draft<'_>, username: &Username, evidence: &Eviden
 }
 
 pub(super) fn change_password(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     new: &Password,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let (session, user) = acting.user()?;
-    must_be_good(draft.rules, "/new", Some(&user.username), new)?;
-    must_not_wait(draft, &evidence.session_counters())?;
-    must_be_proved(user, evidence)?;
+    require_good(draft.rules, "/new", Some(&user.username), new)?;
+    require_not_wait(draft, &evidence.session_counters())?;
+    require_proved(user, evidence)?;
     let (id, names) = (session.id, user.names());
     set_password(draft, user, hashed(evidence)?)?;
     end_sessions_of(draft, &names, Some(id), EndReason::PasswordChanged)?;
@@ -105,7 +109,11 @@ pub(super) fn change_password(
     super::sessions::with_token(draft, id, user.roles.clone(), evidence, false)
 }
 
-fn set_password(draft: &mut Draft<'_>, user: &User, hash: std::sync::Arc<str>) -> Result<(), Stop> {
+fn set_password(
+    draft: &mut UnitOfWork<'_>,
+    user: &User,
+    hash: std::sync::Arc<str>,
+) -> Result<(), DecideError> {
     if let Some(link) = user.link {
         draft.emit(Event::LinkEnded { hash: link })?;
     }
@@ -113,15 +121,15 @@ fn set_password(draft: &mut Draft<'_>, user: &User, hash: std::sync::Arc<str>) -
 }
 
 pub(super) fn change_data(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     change: &DataChange,
     if_match: Option<&IfMatch>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (_, user) = acting.user()?;
     let id = user.id;
-    let revision = draft.revision(&Fact::UserData(id))?.unwrap_or(user.created_revision);
-    must_match(if_match, revision)?;
+    let revision = draft.revision(&RecordKey::UserData(id))?.unwrap_or(user.created_revision);
+    require_match(if_match, revision)?;
     let current = draft.user_data(id)?.cloned();
     let current = current.unwrap_or_else(|| super::data::EMPTY.into());
     let bytes_max = draft.rules.data_bytes_max;
@@ -134,17 +142,17 @@ pub(super) fn change_data(
 }
 
 pub(super) fn change(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     username: &Username,
     change: &UserChange,
     if_match: Option<&IfMatch>,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let user = user_or_not_found(draft, username)?.clone();
-    let revision = draft.revision(&Fact::User(user.id))?.unwrap_or_default();
-    must_match(if_match, revision)?;
-    must_fit(change.name.as_ref().and_then(Option::as_deref), change.roles.as_deref())?;
+    let revision = draft.revision(&RecordKey::User(user.id))?.unwrap_or_default();
+    require_match(if_match, revision)?;
+    require_fit(change.name.as_ref().and_then(Option::as_deref), change.roles.as_deref())?;
     let mut change = change.clone();
     if let Some(patch) = &change.attributes {
         let merged = super::data::merge(&user.attributes, patch);
@@ -157,7 +165,7 @@ pub(super) fn change(
     let disables = change.disabled == Some(true) && !user.disabled;
     let demotes = change.roles.as_ref().is_some_and(|roles| !roles.contains(&Role::admin()));
     if disables || demotes {
-        must_not_be_last(draft, &user)?;
+        require_not_last(draft, &user)?;
     }
     if let Some(roles) = &change.roles {
         forget_role_changes(draft, &user, roles)?;
@@ -179,7 +187,11 @@ pub(super) fn change(
 
 /// Forgets what transactions did to the roles that somebody gives or takes: undoing it takes back no
 /// later decision.
-fn forget_role_changes(draft: &mut Draft<'_>, user: &User, roles: &[Role]) -> Result<(), Stop> {
+fn forget_role_changes(
+    draft: &mut UnitOfWork<'_>,
+    user: &User,
+    roles: &[Role],
+) -> Result<(), DecideError> {
     let Some(mut changes) = draft.role_changes(user.id)?.cloned() else { return Ok(()) };
     let given = roles.iter().filter(|role| !user.roles.contains(role));
     let taken = user.roles.iter().filter(|role| !roles.contains(role));
@@ -192,16 +204,16 @@ fn forget_role_changes(draft: &mut Draft<'_>, user: &User, roles: &[Role]) -> Re
 }
 
 pub(super) fn delete(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     username: &Username,
     if_match: Option<&IfMatch>,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let user = user_or_not_found(draft, username)?.clone();
-    let revision = draft.revision(&Fact::User(user.id))?.unwrap_or_default();
-    must_match(if_match, revision)?;
-    must_not_be_last(draft, &user)?;
+    let revision = draft.revision(&RecordKey::User(user.id))?.unwrap_or_default();
+    require_match(if_match, revision)?;
+    require_not_last(draft, &user)?;
     end_sessions_of(draft, &user.names(), None, EndReason::UserDeleted)?;
     if let Some(hash) = user.link {
         draft.emit(Event::LinkEnded { hash })?;
@@ -211,7 +223,7 @@ pub(super) fn delete(
 }
 
 /// Refuses to take away the only administrator: nobody could ever make another one.
-fn must_not_be_last(draft: &Draft<'_>, user: &User) -> Result<(), Stop> {
+fn require_not_last(draft: &UnitOfWork<'_>, user: &User) -> Result<(), DecideError> {
     if user.is_administrator() && draft.administrator_count()? <= 1 {
         return Err(Refusal::LastAdministrator.into());
     }
@@ -219,18 +231,18 @@ fn must_not_be_last(draft: &Draft<'_>, user: &User) -> Result<(), Stop> {
 }
 
 pub(super) fn make_reset_link(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     username: &Username,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     // A link is as good as a password: a service gets it only for those for whom it may act.
     if !acting.actor.is_admin() {
-        acting.key()?.must_cover(username)?;
+        acting.key()?.require_cover(username)?;
     }
     let user = user_or_not_found(draft, username)?.clone();
     if !acting.actor.is_admin() {
-        acting.key()?.must_reach(&user)?;
+        acting.key()?.require_reach(&user)?;
     }
     if let Some(hash) = user.link {
         draft.emit(Event::LinkEnded { hash })?;
@@ -246,10 +258,10 @@ pub(super) fn make_reset_link(
 }
 
 pub(super) fn make_set_up_link(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     if acting.actor != Actor::System {
         return Err(Refusal::NotAllowed("only the server itself makes it").into());
     }
@@ -260,11 +272,11 @@ pub(super) fn make_set_up_link(
 }
 
 pub(super) fn use_link(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     token: &Token,
     password: &Password,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let hash = token.hash();
     let link = match draft.opens(hash)? {
         Some(Opens::Link(link)) if draft.moment.now < link.expires_at => *link,
@@ -281,7 +293,7 @@ pub(super) fn use_link(
     {
         return Err(Refusal::LinkNotValid.into());
     }
-    must_be_good(draft.rules, "/password", Some(&user.username), password)?;
+    require_good(draft.rules, "/password", Some(&user.username), password)?;
     set_password(draft, &user, hashed(evidence)?)?;
     end_sessions_of(draft, &user.names(), None, EndReason::PasswordChanged)?;
     Ok(Outcome::UserChanged(view(draft, user.id)?))
@@ -289,13 +301,13 @@ pub(super) fn use_link(
 
 /// The first administrator chooses a password.
 fn set_up(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     token: &Token,
     password: &Password,
-    evidence: &Evidence,
-) -> Result<Outcome, Stop> {
+    evidence: &CommandInputs,
+) -> Result<Outcome, DecideError> {
     let username: Username = FIRST_ADMIN.parse().map_err(|_| Refusal::LinkNotValid)?;
-    must_be_good(draft.rules, "/password", Some(&username), password)?;
+    require_good(draft.rules, "/password", Some(&username), password)?;
     if is_taken(draft, &username)? {
         return Err(Refusal::LinkNotValid.into());
     }
@@ -308,13 +320,13 @@ fn set_up(
     Ok(Outcome::UserCreated(view))
 }
 
-fn view(draft: &Draft<'_>, id: UserId) -> Result<UserView, Stop> {
+fn view(draft: &UnitOfWork<'_>, id: UserId) -> Result<UserView, DecideError> {
     let user = draft.user(id)?.ok_or(Refusal::NotFound("user"))?;
     Ok(user.view(draft.moment.revision))
 }
 
 /// Refuses a name or a list of roles over its limit.
-pub(super) fn must_fit(name: Option<&str>, roles: Option<&[Role]>) -> Result<(), Refusal> {
+pub(super) fn require_fit(name: Option<&str>, roles: Option<&[Role]>) -> Result<(), Refusal> {
     let mut errors = Vec::new();
     if name.is_some_and(|name| name.len() > Rules::NAME_BYTES_MAX) {
         let message = format!("must have at most {} bytes", Rules::NAME_BYTES_MAX);

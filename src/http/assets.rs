@@ -11,7 +11,7 @@ use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
 use super::schemas::limit;
-use crate::engine::{Asset, Command, Fact, Outcome, Refusal};
+use crate::engine::{Asset, Command, Outcome, RecordKey, Refusal};
 use crate::types::{AssetCode, Decimal, Revision};
 
 /// An asset that is put.
@@ -111,7 +111,7 @@ pub(super) const SHOW: Doc = Doc {
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let code = code(call)?;
     // Those of ISO 4217 are no records, and never change.
-    let revision = call.api.app.revision_of(&Fact::Asset(code.clone())).unwrap_or_default();
+    let revision = call.api.app.revision_of(&RecordKey::Asset(code.clone())).unwrap_or_default();
     call.shown_at(revision, Reply::json(&Shown::new(&call.api.app.asset(&code)?))?)
 }
 

@@ -179,7 +179,7 @@ impl Collector for LookedUp {
             ("calls_refused", "Attempts at calls answered otherwise", calls.refused),
             ("calls_denied", "Attempts at calls answered with 401 or 403", calls.denied),
             ("calls_lost", "Attempts at calls without an answer", calls.lost),
-            ("executor_stalls", "Pieces of the executor's work over 100 ms", executor.stalls),
+            ("executor_stalls", "CommitInputs of the executor's work over 100 ms", executor.stalls),
         ];
         for (name, help, value) in counters {
             let none = None::<&prometheus_client::metrics::exemplar::Exemplar<NoLabelSet, u64>>;

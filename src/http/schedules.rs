@@ -13,7 +13,8 @@ use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::users;
 use crate::engine::{
-    CatchUp, Command, Fact, Firing, Outcome, Overlap, Refusal, Schedule, ScheduleAsk, ScheduleOwner,
+    CatchUp, Command, Firing, Outcome, Overlap, RecordKey, Refusal, Schedule, ScheduleAsk,
+    ScheduleOwner,
 };
 use crate::types::{ScheduleId, Time, TxId, Username, WorkflowName};
 
@@ -207,7 +208,7 @@ pub(super) const SHOW: Doc = Doc {
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let id = id(call)?;
-    let revision = call.api.app.revision_of(&Fact::Schedule(id));
+    let revision = call.api.app.revision_of(&RecordKey::Schedule(id));
     let reply = Reply::json(&Shown::new(&call.api.app.schedule(id)?))?;
     call.shown_at(revision?, reply)
 }

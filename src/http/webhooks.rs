@@ -13,7 +13,7 @@ use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::transcode::Text;
 use super::users;
-use crate::engine::{Command, Fact, Outcome, Refusal, Replay, Webhook, WebhookAsk};
+use crate::engine::{Command, Outcome, RecordKey, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
 
 /// A subscription to make.
@@ -200,7 +200,7 @@ pub(super) const SHOW: Doc = Doc {
 
 pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
     let id = id(call)?;
-    let revision = call.api.app.revision_of(&Fact::Webhook(id));
+    let revision = call.api.app.revision_of(&RecordKey::Webhook(id));
     let reply = Reply::json(&Shown::new(&call.api.app.webhook(id)?, None))?;
     call.shown_at(revision?, reply)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{DecodeError, Key, join, read_entry, value};
-use crate::engine::{Account, Entry, Fact, Hold, HoldStatus, Record, Totals};
+use crate::engine::{Account, Entry, Hold, HoldStatus, Record, RecordKey, Totals};
 use crate::types::{AccountId, AssetCode};
 
 /// What was found to add up.
@@ -64,18 +64,18 @@ impl Audit {
             return Err(DecodeError { key, what }.into());
         };
         let fact = match key {
-            Key::Totals(code) => Fact::Totals(code),
-            Key::Account(id) => Fact::Account(id),
-            Key::Hold(id) => Fact::Hold(id),
-            Key::Transfer(id) => Fact::Transfer(id),
+            Key::Totals(code) => RecordKey::Totals(code),
+            Key::Account(id) => RecordKey::Account(id),
+            Key::Hold(id) => RecordKey::Hold(id),
+            Key::Transfer(id) => RecordKey::Transfer(id),
             Key::Entry(..) => {
                 return read_entry(&key, bytes)?.map_or(Ok(()), |entry| self.entry(&entry));
             }
-            Key::Tx(id, part) => return self.part(&Fact::Tx(id), part, bytes),
+            Key::Tx(id, part) => return self.part(&RecordKey::Tx(id), part, bytes),
             _ => return Ok(()),
         };
         match (&fact, value::decode(&fact, bytes)?) {
-            (Fact::Totals(code), Record::Totals(totals)) => {
+            (RecordKey::Totals(code), Record::Totals(totals)) => {
                 self.totals.insert(code.clone(), totals);
                 Ok(())
             }
@@ -91,7 +91,7 @@ impl Audit {
     }
 
     /// A part of a transaction's record, in which its holds lie.
-    fn part(&mut self, fact: &Fact, number: u8, bytes: &[u8]) -> Result<(), AuditError> {
+    fn part(&mut self, fact: &RecordKey, number: u8, bytes: &[u8]) -> Result<(), AuditError> {
         if number == 0 {
             self.parts.clear();
         }
@@ -271,15 +271,16 @@ mod tests {
     }
 
     fn audit(rows: &Rows) -> Result<Audited, AuditError> {
-        let fact = |fact: Fact, record: Record| (Key::of(&fact).encode(), value::encode(&record));
+        let fact =
+            |fact: RecordKey, record: Record| (Key::of(&fact).encode(), value::encode(&record));
         let account = |account: &Account| {
-            fact(Fact::Account(account.id.clone()), Record::Account(account.clone()))
+            fact(RecordKey::Account(account.id.clone()), Record::Account(account.clone()))
         };
         let mut all = vec![
-            fact(Fact::Totals("EUR".parse().unwrap()), Record::Totals(rows.totals)),
+            fact(RecordKey::Totals("EUR".parse().unwrap()), Record::Totals(rows.totals)),
             account(&rows.from),
             account(&rows.to),
-            fact(Fact::Hold(rows.hold.id.clone()), Record::Hold(rows.hold.clone())),
+            fact(RecordKey::Hold(rows.hold.id.clone()), Record::Hold(rows.hold.clone())),
         ];
         for line in &rows.lines {
             let row = Row::Entry(Box::new(line.clone()));

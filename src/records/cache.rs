@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ahash::RandomState;
 
 use super::size::loaded_bytes;
-use crate::engine::{AtHand, Fact, Loaded};
+use crate::engine::{LoadedRecord, RecordKey, RecordLookup};
 
 /// Maximum number of records, whatever they take: the index of so many has its memory from the
 /// start, so that it never grows, and nobody waits for that, while the executor works.
@@ -27,7 +27,7 @@ pub struct RecordCache {
     records_max: usize,
     bytes: usize,
     /// Where each record lies.
-    index: HashMap<Fact, usize, RandomState>,
+    index: HashMap<RecordKey, usize, RandomState>,
     slots: Vec<Option<Slot>>,
     /// Slots without a record.
     free: Vec<usize>,
@@ -37,8 +37,8 @@ pub struct RecordCache {
 
 #[derive(Debug)]
 struct Slot {
-    fact: Fact,
-    record: Loaded,
+    fact: RecordKey,
+    record: LoadedRecord,
     bytes: usize,
     /// Whether it was used since the hand passed.
     is_used: AtomicBool,
@@ -73,7 +73,7 @@ impl RecordCache {
     }
 
     /// Puts in a record as it is from now on; `None`: there is none.
-    pub fn put(&mut self, fact: Fact, record: Loaded) {
+    pub fn put(&mut self, fact: RecordKey, record: LoadedRecord) {
         let bytes = loaded_bytes(&record);
         if bytes > self.bytes_max {
             self.forget(&fact);
@@ -111,7 +111,7 @@ impl RecordCache {
     }
 
     /// Forgets a record: it is loaded when it is needed again.
-    pub fn forget(&mut self, fact: &Fact) {
+    pub fn forget(&mut self, fact: &RecordKey) {
         if let Some(place) = self.index.remove(fact) {
             self.empty(place);
         }
@@ -157,8 +157,8 @@ impl RecordCache {
     }
 }
 
-impl AtHand for RecordCache {
-    fn record(&self, fact: &Fact) -> Option<&Loaded> {
+impl RecordLookup for RecordCache {
+    fn record(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
         let slot = self.slots.get(*self.index.get(fact)?)?.as_ref()?;
         slot.is_used.store(true, Ordering::Relaxed);
         Some(&slot.record)
@@ -173,8 +173,8 @@ mod tests {
     use crate::engine::Record;
     use crate::types::{Revision, UserId};
 
-    fn fact(number: usize) -> Fact {
-        Fact::UserData(UserId::new(number as u128))
+    fn fact(number: usize) -> RecordKey {
+        RecordKey::UserData(UserId::new(number as u128))
     }
 
     fn put(cache: &mut RecordCache, number: usize, bytes: usize) {

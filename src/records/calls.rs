@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::DecodeError;
 use super::tx::json;
 use super::value::word;
-use crate::engine::{Ask, Call, CallState, Fact, Purpose};
+use crate::engine::{Call, CallState, HttpRequestSpec, Purpose, RecordKey};
 use crate::types::{Span, Time};
 
 #[derive(Serialize, Deserialize)]
@@ -64,8 +64,8 @@ pub(super) struct CallAnswerV1 {
     pub(super) body: String,
 }
 
-impl From<&Ask> for AskV1 {
-    fn from(ask: &Ask) -> Self {
+impl From<&HttpRequestSpec> for AskV1 {
+    fn from(ask: &HttpRequestSpec) -> Self {
         let header = |(name, value): &(std::sync::Arc<str>, std::sync::Arc<str>)| {
             (name.to_string(), value.to_string())
         };
@@ -85,7 +85,7 @@ impl From<&Ask> for AskV1 {
     }
 }
 
-impl From<AskV1> for Ask {
+impl From<AskV1> for HttpRequestSpec {
     fn from(ask: AskV1) -> Self {
         Self {
             method: ask.method.into(),
@@ -134,7 +134,7 @@ impl From<&Call> for CallV1 {
 }
 
 impl CallV1 {
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Call, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Call, DecodeError> {
         Ok(Call {
             number: self.number,
             step: word(fact, &self.step)?,

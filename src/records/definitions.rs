@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{ReadError, RecordCache, read_fact};
-use crate::engine::{AtHand as _, Fact, Loaded};
+use crate::engine::{LoadedRecord, RecordKey, RecordLookup as _};
 use crate::store::{Store, View};
 
 /// Default limit in bytes, where nothing was configured.
@@ -30,7 +30,12 @@ impl Definitions {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn read(&self, store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, ReadError> {
+    pub fn read(
+        &self,
+        store: &dyn Store,
+        view: View,
+        fact: &RecordKey,
+    ) -> Result<LoadedRecord, ReadError> {
         if let Some(found) = self.kept().record(fact) {
             return Ok(found.clone());
         }

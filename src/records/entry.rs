@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, Key, Pack, value};
-use crate::engine::{Actor, Changes, Event, Fact, Facts, Owner, OwnerId, Record, Session, Tx};
+use crate::engine::{
+    Actor, Changes, Event, Owner, OwnerId, ReadSet, Record, RecordKey, Session, Tx,
+};
 use crate::types::{AccountId, KeyId, Revision, SessionId, TxId, UserId, Username, WorkflowName};
 
 /// Largest entry that is read, in bytes: the store's limit for a batch.
@@ -208,7 +210,12 @@ struct EventToWrite<'a> {
 impl<'a> EntryToWrite<'a> {
     /// What the log keeps of a commit.
     #[must_use]
-    pub fn new(actor: &'a Actor, request: &'a str, changes: &'a Changes, facts: &'a Facts) -> Self {
+    pub fn new(
+        actor: &'a Actor,
+        request: &'a str,
+        changes: &'a Changes,
+        facts: &'a ReadSet,
+    ) -> Self {
         let (kind, who) = match actor {
             Actor::Nobody => ("nobody", "".into()),
             Actor::System => ("system", "".into()),
@@ -235,7 +242,7 @@ impl<'a> EntryToWrite<'a> {
             .collect();
         // Also what was changed and is told by no event: a history is whole.
         for fact in changes.records.keys() {
-            if let Fact::Tx(id) = fact {
+            if let RecordKey::Tx(id) = fact {
                 marking.tx(*id);
             }
         }
@@ -248,7 +255,7 @@ impl<'a> EntryToWrite<'a> {
     pub fn put_rows(&self, changes: &Changes, revision: Revision, pack: &mut Pack) {
         for tx in &self.txs {
             let id = TxId::new(tx.id);
-            if !changes.records.contains_key(&Fact::Tx(id)) {
+            if !changes.records.contains_key(&RecordKey::Tx(id)) {
                 pack.put(&Key::TxLog(id, revision), |_| {});
             }
         }
@@ -266,13 +273,13 @@ impl<'a> EntryToWrite<'a> {
 /// Finds what the events of one commit are about.
 struct Marking<'a> {
     changes: &'a Changes,
-    facts: &'a Facts,
+    facts: &'a ReadSet,
     txs: Vec<TxMarkToWrite<'a>>,
 }
 
 impl<'a> Marking<'a> {
     /// A record as the commit leaves it; of one that it deletes, as it was.
-    fn record(&self, fact: &Fact) -> Option<&'a Record> {
+    fn record(&self, fact: &RecordKey) -> Option<&'a Record> {
         match self.changes.records.get(fact) {
             Some(Some(record)) => Some(record),
             _ => self.facts.get(fact)?.as_ref().map(|(record, _)| &**record),
@@ -283,9 +290,9 @@ impl<'a> Marking<'a> {
         let place = self.txs.iter().position(|tx| tx.id == id.bits());
         let place = match place {
             Some(place) => place,
-            None => match self.record(&Fact::Tx(id)) {
+            None => match self.record(&RecordKey::Tx(id)) {
                 Some(Record::Tx(tx)) => {
-                    let before = self.facts.get(&Fact::Tx(id)).and_then(Option::as_ref);
+                    let before = self.facts.get(&RecordKey::Tx(id)).and_then(Option::as_ref);
                     let before = before.map_or(Revision::ZERO, |(_, revision)| *revision);
                     let mark = TxMarkToWrite::new(tx, before);
                     self.txs.push(mark);
@@ -298,7 +305,7 @@ impl<'a> Marking<'a> {
     }
 
     fn session(&self, id: SessionId) -> AboutV1 {
-        let user = match self.record(&Fact::Session(id)) {
+        let user = match self.record(&RecordKey::Session(id)) {
             Some(Record::Session(Session { user, .. })) => user.as_ref().map(|user| user.id.bits()),
             _ => None,
         };
@@ -306,7 +313,7 @@ impl<'a> Marking<'a> {
     }
 
     fn accounts(&mut self, accounts: &[&AccountId], tx: Option<TxId>) -> AboutV1 {
-        let mark = |id: &&AccountId| match self.record(&Fact::Account((*id).clone())) {
+        let mark = |id: &&AccountId| match self.record(&RecordKey::Account((*id).clone())) {
             Some(Record::Account(account)) => {
                 let owner = account.owner.as_ref().map(|owner| owner.id.bits());
                 (id.to_string(), owner)

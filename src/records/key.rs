@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use crate::engine::{
-    Actor, Digest, Fact, Mark, OwnerId, StoredId, Timer, TimerOf, ValueKey, Who, WhoId,
+    Actor, Digest, IndexEntry, OwnerId, RecordKey, StoredId, Timer, TimerOf, ValueKey, Who, WhoId,
 };
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
@@ -48,35 +48,35 @@ impl Scope {
 pub enum Key {
     /// The clock's marks.
     Clock,
-    /// [`Fact::User`].
+    /// [`RecordKey::User`].
     User(UserId),
-    /// [`Fact::Name`].
+    /// [`RecordKey::Name`].
     Name(Username),
-    /// A part of [`Fact::UserData`].
+    /// A part of [`RecordKey::UserData`].
     UserData(UserId, u8),
-    /// [`Fact::UserSessions`].
+    /// [`RecordKey::UserSessions`].
     UserSessions(UserId),
-    /// [`Fact::RoleChanges`].
+    /// [`RecordKey::RoleChanges`].
     RoleChanges(UserId),
-    /// [`Fact::Session`].
+    /// [`RecordKey::Session`].
     Session(SessionId),
-    /// A part of [`Fact::SessionData`].
+    /// A part of [`RecordKey::SessionData`].
     SessionData(SessionId, u8),
-    /// [`Fact::Token`].
+    /// [`RecordKey::Token`].
     Token(TokenHash),
-    /// [`Fact::Key`].
+    /// [`RecordKey::Key`].
     ApiKey(KeyId),
-    /// [`Fact::KeyCount`].
+    /// [`RecordKey::KeyCount`].
     KeyCount,
-    /// [`Fact::AdministratorCount`].
+    /// [`RecordKey::AdministratorCount`].
     AdministratorCount,
-    /// [`Fact::SessionCount`].
+    /// [`RecordKey::SessionCount`].
     SessionCount,
-    /// [`Fact::KeptSessions`].
+    /// [`RecordKey::KeptSessions`].
     KeptSessions(KeyId),
-    /// A part of [`Fact::Stored`].
+    /// A part of [`RecordKey::Stored`].
     Stored(StoredId, u8),
-    /// [`Fact::Attempts`].
+    /// [`RecordKey::Attempts`].
     Attempts(Digest),
     /// A timer, ordered by its due time.
     Timer(Timer),
@@ -87,56 +87,56 @@ pub enum Key {
     /// A list of an actor's answers, under the hour (since the Unix epoch) and the commit that wrote
     /// it: those of one hour are forgotten together.
     AnswerBlock(u32, Scope, Revision),
-    /// [`Fact::AssetCount`].
+    /// [`RecordKey::AssetCount`].
     AssetCount,
-    /// [`Fact::Asset`].
+    /// [`RecordKey::Asset`].
     Asset(AssetCode),
-    /// [`Fact::Totals`].
+    /// [`RecordKey::Totals`].
     Totals(AssetCode),
-    /// [`Fact::Account`].
+    /// [`RecordKey::Account`].
     Account(AccountId),
     /// That an account is a user's; nothing lies there.
     Owned(UserId, AccountId),
     /// A line of an account's statement: the commit, and its place among the rows of that.
     Entry(AccountId, Revision, u32),
-    /// [`Fact::Hold`].
+    /// [`RecordKey::Hold`].
     Hold(HoldId),
-    /// [`Fact::Transfer`].
+    /// [`RecordKey::Transfer`].
     Transfer(TransferId),
-    /// A part of [`Fact::Tx`].
+    /// A part of [`RecordKey::Tx`].
     Tx(TxId, u8),
     /// By which lists find a transaction; nothing lies there.
-    Mark(Mark),
+    IndexEntry(IndexEntry),
     /// That a commit, and those whose revisions lie there, changed or told of a transaction whose
     /// record names them no more, or never did.
     TxLog(TxId, Revision),
-    /// [`Fact::Reference`].
+    /// [`RecordKey::Reference`].
     Reference(WorkflowName, Digest),
-    /// [`Fact::One`].
+    /// [`RecordKey::One`].
     One(WorkflowName, Digest),
-    /// [`Fact::OpenCount`].
+    /// [`RecordKey::OpenCount`].
     OpenCount(WorkflowName, u32),
-    /// [`Fact::Workflow`].
+    /// [`RecordKey::Workflow`].
     Workflow(WorkflowName),
-    /// [`Fact::WorkflowCount`].
+    /// [`RecordKey::WorkflowCount`].
     WorkflowCount,
-    /// A part of [`Fact::Definition`].
+    /// A part of [`RecordKey::Definition`].
     Definition(WorkflowName, u32, u8),
-    /// [`Fact::Value`].
+    /// [`RecordKey::Value`].
     Value(ValueKey),
-    /// [`Fact::ValueSet`].
+    /// [`RecordKey::ValueSet`].
     ValueSet(ValueName),
-    /// [`Fact::Job`].
+    /// [`RecordKey::Job`].
     Job(JobId),
-    /// [`Fact::Schedule`].
+    /// [`RecordKey::Schedule`].
     Schedule(ScheduleId),
-    /// [`Fact::ScheduleCount`].
+    /// [`RecordKey::ScheduleCount`].
     ScheduleCount,
-    /// [`Fact::Webhook`].
+    /// [`RecordKey::Webhook`].
     Webhook(WebhookId),
-    /// [`Fact::WebhookCount`].
+    /// [`RecordKey::WebhookCount`].
     WebhookCount,
-    /// [`Fact::DeadLetter`].
+    /// [`RecordKey::DeadLetter`].
     DeadLetter(WebhookId, u64),
 }
 
@@ -309,58 +309,66 @@ impl Key {
 
     /// The key of a fact; of one in parts, the first part's.
     #[must_use]
-    pub fn of(fact: &Fact) -> Self {
+    pub fn of(fact: &RecordKey) -> Self {
         Self::part(fact, 0)
     }
 
     /// The key of one part of a fact.
     #[must_use]
-    pub(super) fn part(fact: &Fact, part: u8) -> Self {
+    pub(super) fn part(fact: &RecordKey, part: u8) -> Self {
         match fact {
-            Fact::User(id) => Self::User(*id),
-            Fact::Name(name) => Self::Name(name.clone()),
-            Fact::UserData(id) => Self::UserData(*id, part),
-            Fact::UserSessions(id) => Self::UserSessions(*id),
-            Fact::RoleChanges(id) => Self::RoleChanges(*id),
-            Fact::Session(id) => Self::Session(*id),
-            Fact::SessionData(id) => Self::SessionData(*id, part),
-            Fact::Token(hash) => Self::Token(*hash),
-            Fact::Key(id) => Self::ApiKey(*id),
-            Fact::KeyCount => Self::KeyCount,
-            Fact::SessionsVia(key, after) => Self::Mark(Mark::SessionVia(*key, *after)),
-            Fact::KeptSessions(key) => Self::KeptSessions(*key),
-            Fact::AdministratorCount => Self::AdministratorCount,
-            Fact::SessionCount => Self::SessionCount,
-            Fact::Stored(id) => Self::Stored(*id, part),
-            Fact::Attempts(digest) => Self::Attempts(*digest),
-            Fact::AssetCount => Self::AssetCount,
-            Fact::Asset(code) => Self::Asset(code.clone()),
-            Fact::Totals(code) => Self::Totals(code.clone()),
-            Fact::Account(id) => Self::Account(id.clone()),
-            Fact::Hold(id) => Self::Hold(id.clone()),
-            Fact::Transfer(id) => Self::Transfer(id.clone()),
-            Fact::Tx(id) => Self::Tx(*id, part),
-            Fact::OpenOf(who, after) => Self::Mark(Mark::OpenOf(*who, *after)),
-            Fact::TxsOf(who, after) => Self::Mark(Mark::TxOf(*who, *after)),
-            Fact::EndWith(session, after) => Self::Mark(Mark::EndWith(*session, *after)),
-            Fact::ActedIn(session, after) => Self::Mark(Mark::ActedIn(*session, *after)),
-            Fact::Asked(user, id) => Self::Mark(Mark::UserInbox(user.clone(), *id)),
-            Fact::Reference(name, digest) => Self::Reference(name.clone(), *digest),
-            Fact::One(name, digest) => Self::One(name.clone(), *digest),
-            Fact::OpenCount(name, version) => Self::OpenCount(name.clone(), *version),
-            Fact::Workflow(name) => Self::Workflow(name.clone()),
-            Fact::WorkflowCount => Self::WorkflowCount,
-            Fact::Definition(name, version) => Self::Definition(name.clone(), *version, part),
-            Fact::Value(id) => Self::Value(id.clone()),
-            Fact::ValueSet(set) => Self::ValueSet(set.clone()),
+            RecordKey::User(id) => Self::User(*id),
+            RecordKey::Name(name) => Self::Name(name.clone()),
+            RecordKey::UserData(id) => Self::UserData(*id, part),
+            RecordKey::UserSessions(id) => Self::UserSessions(*id),
+            RecordKey::RoleChanges(id) => Self::RoleChanges(*id),
+            RecordKey::Session(id) => Self::Session(*id),
+            RecordKey::SessionData(id) => Self::SessionData(*id, part),
+            RecordKey::Token(hash) => Self::Token(*hash),
+            RecordKey::Key(id) => Self::ApiKey(*id),
+            RecordKey::KeyCount => Self::KeyCount,
+            RecordKey::SessionsVia(key, after) => {
+                Self::IndexEntry(IndexEntry::SessionVia(*key, *after))
+            }
+            RecordKey::KeptSessions(key) => Self::KeptSessions(*key),
+            RecordKey::AdministratorCount => Self::AdministratorCount,
+            RecordKey::SessionCount => Self::SessionCount,
+            RecordKey::Stored(id) => Self::Stored(*id, part),
+            RecordKey::Attempts(digest) => Self::Attempts(*digest),
+            RecordKey::AssetCount => Self::AssetCount,
+            RecordKey::Asset(code) => Self::Asset(code.clone()),
+            RecordKey::Totals(code) => Self::Totals(code.clone()),
+            RecordKey::Account(id) => Self::Account(id.clone()),
+            RecordKey::Hold(id) => Self::Hold(id.clone()),
+            RecordKey::Transfer(id) => Self::Transfer(id.clone()),
+            RecordKey::Tx(id) => Self::Tx(*id, part),
+            RecordKey::OpenOf(who, after) => Self::IndexEntry(IndexEntry::OpenOf(*who, *after)),
+            RecordKey::TxsOf(who, after) => Self::IndexEntry(IndexEntry::TxOf(*who, *after)),
+            RecordKey::EndWith(session, after) => {
+                Self::IndexEntry(IndexEntry::EndWith(*session, *after))
+            }
+            RecordKey::ActedIn(session, after) => {
+                Self::IndexEntry(IndexEntry::ActedIn(*session, *after))
+            }
+            RecordKey::Asked(user, id) => {
+                Self::IndexEntry(IndexEntry::UserInbox(user.clone(), *id))
+            }
+            RecordKey::Reference(name, digest) => Self::Reference(name.clone(), *digest),
+            RecordKey::One(name, digest) => Self::One(name.clone(), *digest),
+            RecordKey::OpenCount(name, version) => Self::OpenCount(name.clone(), *version),
+            RecordKey::Workflow(name) => Self::Workflow(name.clone()),
+            RecordKey::WorkflowCount => Self::WorkflowCount,
+            RecordKey::Definition(name, version) => Self::Definition(name.clone(), *version, part),
+            RecordKey::Value(id) => Self::Value(id.clone()),
+            RecordKey::ValueSet(set) => Self::ValueSet(set.clone()),
             // Behind the last part of it.
-            Fact::Txs(after) => Self::Tx(*after, u8::MAX),
-            Fact::Job(id) => Self::Job(*id),
-            Fact::Schedule(id) => Self::Schedule(*id),
-            Fact::ScheduleCount => Self::ScheduleCount,
-            Fact::Webhook(id) => Self::Webhook(*id),
-            Fact::WebhookCount => Self::WebhookCount,
-            Fact::DeadLetter((id, number)) => Self::DeadLetter(*id, *number),
+            RecordKey::Txs(after) => Self::Tx(*after, u8::MAX),
+            RecordKey::Job(id) => Self::Job(*id),
+            RecordKey::Schedule(id) => Self::Schedule(*id),
+            RecordKey::ScheduleCount => Self::ScheduleCount,
+            RecordKey::Webhook(id) => Self::Webhook(*id),
+            RecordKey::WebhookCount => Self::WebhookCount,
+            RecordKey::DeadLetter((id, number)) => Self::DeadLetter(*id, *number),
         }
     }
 
@@ -439,7 +447,7 @@ impl Key {
                 put_id(out, tag::TX, id.bits());
                 out.push(*part);
             }
-            Self::Mark(mark) => put_mark(out, mark),
+            Self::IndexEntry(mark) => put_mark(out, mark),
             Self::TxLog(id, revision) => {
                 put_id(out, tag::TX_LOG, id.bits());
                 out.extend_from_slice(&revision.get().to_be_bytes());
@@ -493,10 +501,13 @@ impl Key {
             tag::API_KEY => Self::ApiKey(KeyId::new(rest.id()?)),
             tag::KEY_COUNT => Self::KeyCount,
             tag::KEPT_SESSIONS => Self::KeptSessions(KeyId::new(rest.id()?)),
-            tag::SESSION_VIA => {
-                Self::Mark(Mark::SessionVia(KeyId::new(rest.id()?), SessionId::new(rest.id()?)))
+            tag::SESSION_VIA => Self::IndexEntry(IndexEntry::SessionVia(
+                KeyId::new(rest.id()?),
+                SessionId::new(rest.id()?),
+            )),
+            tag::ACTED_IN => {
+                Self::IndexEntry(IndexEntry::ActedIn(SessionId::new(rest.id()?), rest.tx()?))
             }
-            tag::ACTED_IN => Self::Mark(Mark::ActedIn(SessionId::new(rest.id()?), rest.tx()?)),
             tag::ADMINISTRATOR_COUNT => Self::AdministratorCount,
             tag::SESSION_COUNT => Self::SessionCount,
             tag::STORED => Self::Stored(rest.stored()?, rest.byte()?),
@@ -522,26 +533,32 @@ impl Key {
             tag::HOLD => Self::Hold(rest.text()?),
             tag::TRANSFER => Self::Transfer(rest.text()?),
             tag::TX => Self::Tx(rest.tx()?, rest.byte()?),
-            tag::TX_OF => Self::Mark(Mark::TxOf(rest.owner()?, rest.tx()?)),
-            tag::OPEN_OF => Self::Mark(Mark::OpenOf(rest.owner()?, rest.tx()?)),
-            tag::END_WITH => Self::Mark(Mark::EndWith(SessionId::new(rest.id()?), rest.tx()?)),
-            tag::ROLE_INBOX => Self::Mark(Mark::RoleInbox(rest.closed()?, rest.tx()?)),
-            tag::USER_INBOX => Self::Mark(Mark::UserInbox(rest.closed()?, rest.tx()?)),
-            tag::STUCK => Self::Mark(Mark::Stuck(rest.tx()?)),
+            tag::TX_OF => Self::IndexEntry(IndexEntry::TxOf(rest.owner()?, rest.tx()?)),
+            tag::OPEN_OF => Self::IndexEntry(IndexEntry::OpenOf(rest.owner()?, rest.tx()?)),
+            tag::END_WITH => {
+                Self::IndexEntry(IndexEntry::EndWith(SessionId::new(rest.id()?), rest.tx()?))
+            }
+            tag::ROLE_INBOX => Self::IndexEntry(IndexEntry::RoleInbox(rest.closed()?, rest.tx()?)),
+            tag::USER_INBOX => Self::IndexEntry(IndexEntry::UserInbox(rest.closed()?, rest.tx()?)),
+            tag::STUCK => Self::IndexEntry(IndexEntry::Stuck(rest.tx()?)),
             tag::QUEUED => {
                 let (name, step) = (rest.closed()?, rest.closed()?);
                 let at = rest.time()?;
-                Self::Mark(Mark::Queued(name, step, at, rest.tx()?))
+                Self::IndexEntry(IndexEntry::Queued(name, step, at, rest.tx()?))
             }
             tag::TX_LOG => {
                 Self::TxLog(rest.tx()?, Revision::new(u64::from_be_bytes(rest.array()?)))
             }
             tag::CALL_DUE => {
                 let due = rest.time()?;
-                Self::Mark(Mark::CallDue(due, rest.tx()?, u32::from_be_bytes(rest.array()?)))
+                Self::IndexEntry(IndexEntry::CallDue(
+                    due,
+                    rest.tx()?,
+                    u32::from_be_bytes(rest.array()?),
+                ))
             }
             tag::CALL_OUT => {
-                Self::Mark(Mark::CallOut(rest.tx()?, u32::from_be_bytes(rest.array()?)))
+                Self::IndexEntry(IndexEntry::CallOut(rest.tx()?, u32::from_be_bytes(rest.array()?)))
             }
             tag::REFERENCE => Self::Reference(rest.closed()?, rest.array()?),
             tag::ONE => Self::One(rest.closed()?, rest.array()?),
@@ -595,55 +612,55 @@ fn put_owner(out: &mut Vec<u8>, tag: u8, owner: OwnerId) {
 
 /// The transaction comes last in each list of transactions, so that it is in the order of their
 /// starts.
-fn put_mark(out: &mut Vec<u8>, mark: &Mark) {
+fn put_mark(out: &mut Vec<u8>, mark: &IndexEntry) {
     let id = match mark {
-        Mark::TxOf(owner, id) => {
+        IndexEntry::TxOf(owner, id) => {
             put_owner(out, tag::TX_OF, *owner);
             id
         }
-        Mark::OpenOf(owner, id) => {
+        IndexEntry::OpenOf(owner, id) => {
             put_owner(out, tag::OPEN_OF, *owner);
             id
         }
-        Mark::EndWith(session, id) => {
+        IndexEntry::EndWith(session, id) => {
             put_id(out, tag::END_WITH, session.bits());
             id
         }
-        Mark::RoleInbox(role, id) => {
+        IndexEntry::RoleInbox(role, id) => {
             out.push(tag::ROLE_INBOX);
             put_closed(out, role.as_str());
             id
         }
-        Mark::UserInbox(user, id) => {
+        IndexEntry::UserInbox(user, id) => {
             out.push(tag::USER_INBOX);
             put_closed(out, user.as_str());
             id
         }
-        Mark::Stuck(id) => {
+        IndexEntry::Stuck(id) => {
             out.push(tag::STUCK);
             id
         }
-        Mark::Queued(name, step, at, id) => {
+        IndexEntry::Queued(name, step, at, id) => {
             put_named(out, tag::QUEUED, name, &[]);
             put_closed(out, step.as_str());
             out.extend_from_slice(&at.ms().to_be_bytes());
             id
         }
-        Mark::CallDue(due, id, number) => {
+        IndexEntry::CallDue(due, id, number) => {
             out.push(tag::CALL_DUE);
             out.extend_from_slice(&due.ms().to_be_bytes());
             out.extend_from_slice(&id.bits().to_be_bytes());
             return out.extend_from_slice(&number.to_be_bytes());
         }
-        Mark::ActedIn(session, id) => {
+        IndexEntry::ActedIn(session, id) => {
             put_id(out, tag::ACTED_IN, session.bits());
             id
         }
-        Mark::SessionVia(key, session) => {
+        IndexEntry::SessionVia(key, session) => {
             put_id(out, tag::SESSION_VIA, key.bits());
             return out.extend_from_slice(&session.bits().to_be_bytes());
         }
-        Mark::CallOut(id, number) => {
+        IndexEntry::CallOut(id, number) => {
             put_id(out, tag::CALL_OUT, id.bits());
             return out.extend_from_slice(&number.to_be_bytes());
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::value::{read, word};
 use super::{DecodeError, Key};
 use crate::engine::{
-    Account, Asset, Entry, Fact, Hold, HoldStatus, Row, Totals, Transfer, UserRef,
+    Account, Asset, Entry, Hold, HoldStatus, RecordKey, Row, Totals, Transfer, UserRef,
 };
 use crate::store::VALUE_BYTES_MAX;
 use crate::types::{Revision, Time, TxId, UserId};
@@ -106,7 +106,7 @@ impl From<&Asset> for AssetV1 {
 }
 
 impl AssetV1 {
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Asset, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Asset, DecodeError> {
         Ok(Asset {
             code: word(fact, &self.code)?,
             scale: self.scale,
@@ -135,7 +135,7 @@ impl From<&Account> for AccountV1 {
 }
 
 impl AccountV1 {
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Account, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Account, DecodeError> {
         let owner = match self.owner {
             Some((id, name)) => Some(UserRef { id: UserId::new(id), username: word(fact, &name)? }),
             None => None,
@@ -181,7 +181,7 @@ impl From<&Hold> for HoldV1 {
 }
 
 impl HoldV1 {
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Hold, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Hold, DecodeError> {
         Ok(Hold {
             id: word(fact, &self.id)?,
             tx: self.tx.map(TxId::new),
@@ -224,7 +224,7 @@ impl From<&Transfer> for TransferV1 {
 }
 
 impl TransferV1 {
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Transfer, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Transfer, DecodeError> {
         Ok(Transfer {
             id: word(fact, &self.id)?,
             from: word(fact, &self.from)?,

@@ -1,7 +1,7 @@
 //! From a decision to a batch.
 
 use super::{Key, Pack, Reader, ledger, value};
-use crate::engine::{Changes, Fact, Imbalance, check_conserved};
+use crate::engine::{Changes, Imbalance, RecordKey, check_conserved};
 use crate::store::Precondition;
 
 /// Why a decision cannot become a batch.
@@ -24,7 +24,7 @@ pub struct Planned {
     /// What changes.
     pub pack: Pack,
     /// The records that lie in more than one part now.
-    pub large: Vec<Fact>,
+    pub large: Vec<RecordKey>,
 }
 
 /// Turns what a decision changed into preconditions and writes: everything that it read must still
@@ -80,7 +80,7 @@ pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError
         flag(Key::Timer(timer.clone()), *armed);
     }
     for (mark, set) in &changes.marks {
-        flag(Key::Mark(mark.clone()), *set);
+        flag(Key::IndexEntry(mark.clone()), *set);
     }
     for row in &changes.rows {
         pack.put(&ledger::row_key(row), |out| ledger::write_row(out, row));

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ahash::RandomState;
 
 use super::{DecodeError, Definitions, Key, RecordCache, join, read_parts, value};
-use crate::engine::{Fact, Facts, Loaded, Mark, Record, RecordSource, SliceLimit, TX_PAGE};
+use crate::engine::{
+    IndexEntry, LoadedRecord, ReadSet, Record, RecordKey, RecordSource, SliceLimit, TX_PAGE,
+};
 use crate::store::{KeyRange, Order, Store, StoreError, View};
 use crate::types::Revision;
 
@@ -22,7 +24,7 @@ pub enum ReadError {
 }
 
 /// In how many parts records lie, of those that have more than one.
-type Parts = HashMap<Fact, u8, RandomState>;
+type Parts = HashMap<RecordKey, u8, RandomState>;
 
 /// Reads from a store what a decision finds out that it needs.
 struct StoreSource {
@@ -41,7 +43,7 @@ impl std::fmt::Debug for StoreSource {
 impl RecordSource for StoreSource {
     /// A read that fails gives nothing: the decision stops there, and [`Reader::load`] reads again
     /// and returns the error.
-    fn fetch(&self, fact: &Fact) -> Option<Loaded> {
+    fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord> {
         let (loaded, parts) = load(&*self.store, self.view, &self.definitions, fact).ok()?;
         if parts > 1 {
             self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(fact.clone(), parts);
@@ -56,7 +58,7 @@ pub struct Reader<'a> {
     view: View,
     definitions: &'a Definitions,
     /// What was loaded.
-    pub facts: Facts,
+    pub facts: ReadSet,
     parts: Arc<Mutex<Parts>>,
 }
 
@@ -64,7 +66,7 @@ impl<'a> Reader<'a> {
     /// Nothing loaded yet.
     #[must_use]
     pub fn new(store: &'a dyn Store, view: View, definitions: &'a Definitions) -> Self {
-        Self { store, view, definitions, facts: Facts::default(), parts: Arc::default() }
+        Self { store, view, definitions, facts: ReadSet::default(), parts: Arc::default() }
     }
 
     /// The same, but what a decision misses is read while it is made.
@@ -78,7 +80,7 @@ impl<'a> Reader<'a> {
     /// The same, with what is at hand.
     #[must_use]
     pub fn with(self, at_hand: Arc<RecordCache>) -> Self {
-        Self { facts: Facts::with(at_hand), ..self }
+        Self { facts: ReadSet::with(at_hand), ..self }
     }
 
     /// The same, with a limit for what may be spread over several commits.
@@ -88,13 +90,13 @@ impl<'a> Reader<'a> {
     }
 
     /// In how many parts a record lies; `None`: not in more than one.
-    pub(super) fn parts_of(&self, fact: &Fact) -> Option<u8> {
+    pub(super) fn parts_of(&self, fact: &RecordKey) -> Option<u8> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(fact).copied()
     }
 
     /// What was loaded and lies in one part, as far as it may be at hand from now on.
-    pub fn small(&self) -> impl Iterator<Item = (&Fact, &Loaded)> {
-        let is_small = |fact: &Fact| !fact.is_look() && self.parts_of(fact).is_none();
+    pub fn small(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
+        let is_small = |fact: &RecordKey| !fact.is_look() && self.parts_of(fact).is_none();
         self.facts.iter().filter(move |(fact, _)| is_small(fact))
     }
 
@@ -102,7 +104,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn load(&mut self, fact: Fact) -> Result<(), ReadError> {
+    pub fn load(&mut self, fact: RecordKey) -> Result<(), ReadError> {
         let (loaded, parts) = load(self.store, self.view, self.definitions, &fact)?;
         if parts > 1 {
             self.parts.lock().unwrap_or_else(PoisonError::into_inner).insert(fact.clone(), parts);
@@ -117,9 +119,9 @@ fn load(
     store: &dyn Store,
     view: View,
     definitions: &Definitions,
-    fact: &Fact,
-) -> Result<(Loaded, u8), ReadError> {
-    if let Fact::Definition(..) = fact {
+    fact: &RecordKey,
+) -> Result<(LoadedRecord, u8), ReadError> {
+    if let RecordKey::Definition(..) = fact {
         return Ok((definitions.read(store, view, fact)?, 1));
     }
     read(store, view, fact)
@@ -129,7 +131,11 @@ fn load(
 ///
 /// # Errors
 /// [`ReadError`]
-pub fn read_fact(store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, ReadError> {
+pub fn read_fact(
+    store: &dyn Store,
+    view: View,
+    fact: &RecordKey,
+) -> Result<LoadedRecord, ReadError> {
     Ok(read(store, view, fact)?.0)
 }
 
@@ -140,7 +146,7 @@ pub fn read_fact(store: &dyn Store, view: View, fact: &Fact) -> Result<Loaded, R
 /// [`ReadError`]
 pub fn read_written(
     store: &dyn Store,
-    fact: &Fact,
+    fact: &RecordKey,
     revision: Revision,
 ) -> Result<Option<Record>, ReadError> {
     if let Some((record, now)) = read_fact(store, View::Committed, fact)?
@@ -170,7 +176,7 @@ pub fn read_written(
     Ok(bytes.map(|bytes| value::decode(fact, &bytes)).transpose()?)
 }
 
-fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), ReadError> {
+fn read(store: &dyn Store, view: View, fact: &RecordKey) -> Result<(LoadedRecord, u8), ReadError> {
     if fact.is_look() {
         return Ok((Some((Arc::new(look(store, view, fact)?), Revision::ZERO)), 0));
     }
@@ -188,9 +194,9 @@ fn read(store: &dyn Store, view: View, fact: &Fact) -> Result<(Loaded, u8), Read
 }
 
 /// The next transactions of a list.
-fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError> {
+fn look(store: &dyn Store, view: View, fact: &RecordKey) -> Result<Record, ReadError> {
     let after = Key::of(fact).encode();
-    if let Fact::Txs(_) = fact {
+    if let RecordKey::Txs(_) = fact {
         let range = KeyRange::prefix(Key::TXS).after(after.into());
         let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
         let first = |row: &crate::store::Row| match Key::decode(&row.key) {
@@ -199,11 +205,11 @@ fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError>
         };
         return Ok(Record::Transactions(page.rows.iter().filter_map(first).collect()));
     }
-    if let Fact::SessionsVia(key, _) = fact {
+    if let RecordKey::SessionsVia(key, _) = fact {
         let range = KeyRange::prefix(&Key::sessions_via(*key)).after(after.into());
         let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
         let sessions = page.rows.iter().filter_map(|row| match Key::decode(&row.key) {
-            Some(Key::Mark(Mark::SessionVia(_, session))) => Some(session),
+            Some(Key::IndexEntry(IndexEntry::SessionVia(_, session))) => Some(session),
             _ => None,
         });
         return Ok(Record::Sessions(sessions.collect()));
@@ -213,8 +219,11 @@ fn look(store: &dyn Store, view: View, fact: &Fact) -> Result<Record, ReadError>
     let range = KeyRange::prefix(prefix).after(after.clone().into());
     let page = store.scan(view, &range, Order::Ascending, TX_PAGE)?;
     let ids = page.rows.iter().map(|row| match Key::decode(&row.key) {
-        Some(Key::Mark(
-            Mark::OpenOf(_, id) | Mark::TxOf(_, id) | Mark::EndWith(_, id) | Mark::ActedIn(_, id),
+        Some(Key::IndexEntry(
+            IndexEntry::OpenOf(_, id)
+            | IndexEntry::TxOf(_, id)
+            | IndexEntry::EndWith(_, id)
+            | IndexEntry::ActedIn(_, id),
         )) => Ok(id),
         _ => Err(DecodeError {
             key: format!("{:?}", row.key),

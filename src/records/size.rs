@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::{Ask, CallState, Challenge, Loaded, Open, Published, Record, Submission, Tx};
+use crate::engine::{
+    CallState, Challenge, HttpRequestSpec, LoadedRecord, Open, Published, Record, Submission, Tx,
+};
 
 /// Bytes of a small record with its names, its key and its place in a map.
 const SMALL_BYTES: usize = 512;
@@ -34,7 +36,7 @@ const COMPILED_TIMES: usize = 24;
 
 /// Estimates the bytes of a loaded record; of an absent one those of its key.
 #[must_use]
-pub fn loaded_bytes(loaded: &Loaded) -> usize {
+pub fn loaded_bytes(loaded: &LoadedRecord) -> usize {
     SMALL_BYTES + loaded.as_ref().map_or(0, |(record, _)| record_bytes(record))
 }
 
@@ -148,9 +150,12 @@ fn challenge_bytes(challenge: &Challenge) -> usize {
     ELEMENT_BYTES + text(&challenge.binds) + send
 }
 
-fn request_bytes(ask: &Ask) -> usize {
+fn request_bytes(ask: &HttpRequestSpec) -> usize {
     let headers = ask.headers.iter().map(|(name, value)| text(name) + text(value));
-    size_of::<Ask>() + text(&ask.url) + ask.body.as_ref().map_or(0, text) + headers.sum::<usize>()
+    size_of::<HttpRequestSpec>()
+        + text(&ask.url)
+        + ask.body.as_ref().map_or(0, text)
+        + headers.sum::<usize>()
 }
 
 fn text(text: &Arc<str>) -> usize {

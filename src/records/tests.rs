@@ -11,9 +11,9 @@ use super::answer::{AnswerBlockV1, AnswerCountV2, AnswerV2, ShownTxV1, ShownV1, 
 use super::value::{AnswerCountV1, AnswerV1, ClockV1};
 use super::*;
 use crate::engine::{
-    Account, ApiKey, Asset, Attempts, Changes, Entry, Fact, Hold, HoldStatus, Holder, KeyRef, Link,
-    LinkMaker, Opens, Record, RoleChange, RoleChanges, RoleRun, Row, Session, Stored, StoredId,
-    Timer, TimerOf, Totals, Transfer, User, UserRef,
+    Account, ApiKey, Asset, Attempts, Changes, Entry, Hold, HoldStatus, Holder, KeyRef, Link,
+    LinkMaker, Opens, Record, RecordKey, RoleChange, RoleChanges, RoleRun, Row, Session, Stored,
+    StoredId, Timer, TimerOf, Totals, Transfer, User, UserRef,
 };
 use crate::store::memory::Memory;
 use crate::store::{Batch, KeyRange, Order, Store, View};
@@ -135,7 +135,7 @@ fn user_ref() -> UserRef {
 }
 
 /// One record of each kind, with everything in it.
-fn samples() -> Vec<(Fact, Record)> {
+fn samples() -> Vec<(RecordKey, Record)> {
     let user = User {
         id: UserId::new(7),
         username: "alice".parse().unwrap(),
@@ -191,16 +191,16 @@ fn samples() -> Vec<(Fact, Record)> {
         maker: LinkMaker::Key { id: KeyId::new(5), is_admin: true },
     };
     vec![
-        (Fact::User(UserId::new(7)), Record::User(user)),
-        (Fact::Name("alice".parse().unwrap()), Record::Name(Holder::User(UserId::new(7)))),
-        (Fact::Name("gone".parse().unwrap()), Record::Name(Holder::Gone)),
-        (Fact::UserData(UserId::new(7)), Record::Data(r#"{"a":[1,2]}"#.into())),
+        (RecordKey::User(UserId::new(7)), Record::User(user)),
+        (RecordKey::Name("alice".parse().unwrap()), Record::Name(Holder::User(UserId::new(7)))),
+        (RecordKey::Name("gone".parse().unwrap()), Record::Name(Holder::Gone)),
+        (RecordKey::UserData(UserId::new(7)), Record::Data(r#"{"a":[1,2]}"#.into())),
         (
-            Fact::UserSessions(UserId::new(7)),
+            RecordKey::UserSessions(UserId::new(7)),
             Record::Sessions(vec![SessionId::new(1), SessionId::new(u128::MAX)]),
         ),
         (
-            Fact::RoleChanges(UserId::new(7)),
+            RecordKey::RoleChanges(UserId::new(7)),
             Record::RoleChanges(RoleChanges(vec![RoleChange {
                 role: "vip".parse().unwrap(),
                 base: true,
@@ -208,15 +208,18 @@ fn samples() -> Vec<(Fact, Record)> {
                 runs: vec![RoleRun { gives: false, first: 65_536, count: 2 }],
             }])),
         ),
-        (Fact::Session(session.id), Record::Session(session)),
-        (Fact::Token(TokenHash::new([2; 32])), Record::Opens(Opens::Session(SessionId::new(1)))),
-        (Fact::Token(TokenHash::new([3; 32])), Record::Opens(Opens::Key(KeyId::new(5)))),
-        (Fact::Token(TokenHash::new([1; 32])), Record::Opens(Opens::Link(link))),
-        (Fact::Key(KeyId::new(5)), Record::Key(key)),
-        (Fact::KeyCount, Record::Count(300)),
-        (Fact::Stored(stored_id), Record::Stored(stored)),
+        (RecordKey::Session(session.id), Record::Session(session)),
         (
-            Fact::Attempts([5; 32]),
+            RecordKey::Token(TokenHash::new([2; 32])),
+            Record::Opens(Opens::Session(SessionId::new(1))),
+        ),
+        (RecordKey::Token(TokenHash::new([3; 32])), Record::Opens(Opens::Key(KeyId::new(5)))),
+        (RecordKey::Token(TokenHash::new([1; 32])), Record::Opens(Opens::Link(link))),
+        (RecordKey::Key(KeyId::new(5)), Record::Key(key)),
+        (RecordKey::KeyCount, Record::Count(300)),
+        (RecordKey::Stored(stored_id), Record::Stored(stored)),
+        (
+            RecordKey::Attempts([5; 32]),
             Record::Attempts(Attempts::of_failures(6, Time::from_ms(1_700_000_000_000))),
         ),
     ]
@@ -225,7 +228,7 @@ fn samples() -> Vec<(Fact, Record)> {
     .collect()
 }
 
-fn ledger_samples() -> [(Fact, Record); 6] {
+fn ledger_samples() -> [(RecordKey, Record); 6] {
     let asset = Asset { code: "GOLD".parse().unwrap(), scale: 3, name: Some("Fine gold".into()) };
     let account = Account {
         id: "alice:main".parse().unwrap(),
@@ -271,12 +274,12 @@ fn ledger_samples() -> [(Fact, Record); 6] {
     };
     let totals = Totals { posted: 0, held: 700, accounts: 3, transfers: 300 };
     [
-        (Fact::Asset(asset.code.clone()), Record::Asset(asset)),
-        (Fact::AssetCount, Record::Count(1)),
-        (Fact::Account(account.id.clone()), Record::Account(account)),
-        (Fact::Hold(hold.id.clone()), Record::Hold(hold)),
-        (Fact::Transfer(transfer.id.clone()), Record::Transfer(transfer)),
-        (Fact::Totals("EUR".parse().unwrap()), Record::Totals(totals)),
+        (RecordKey::Asset(asset.code.clone()), Record::Asset(asset)),
+        (RecordKey::AssetCount, Record::Count(1)),
+        (RecordKey::Account(account.id.clone()), Record::Account(account)),
+        (RecordKey::Hold(hold.id.clone()), Record::Hold(hold)),
+        (RecordKey::Transfer(transfer.id.clone()), Record::Transfer(transfer)),
+        (RecordKey::Totals("EUR".parse().unwrap()), Record::Totals(totals)),
     ]
 }
 
@@ -366,9 +369,9 @@ fn records_of_older_versions_are_read() {
         maker: LinkMaker::Unknown,
     };
     let older = [
-        (Fact::Attempts([5; 32]), "0106fd0068e5cf8b010000", Record::Attempts(attempts)),
+        (RecordKey::Attempts([5; 32]), "0106fd0068e5cf8b010000", Record::Attempts(attempts)),
         (
-            Fact::Token(TokenHash::new([1; 32])),
+            RecordKey::Token(TokenHash::new([1; 32])),
             "01020107fd0068e5cf8b010000",
             Record::Opens(Opens::Link(link)),
         ),
@@ -461,7 +464,7 @@ fn a_log_entry_is_read_as_it_was_written_and_names_no_secret() {
         token: TokenHash::new([7; 32]),
     }];
     let changes = Changes { events: events.into(), ..Changes::default() };
-    let (system, facts) = (crate::engine::Actor::System, crate::engine::Facts::default());
+    let (system, facts) = (crate::engine::Actor::System, crate::engine::ReadSet::default());
     let bytes = entry::EntryToWrite::new(&system, "req-1", &changes, &facts).encode();
     let entry = entry::EntryV1::decode(&bytes).unwrap();
     assert_eq!((&*entry.actor, &*entry.request, entry.session.as_ref()), ("system", "req-1", None));
@@ -489,7 +492,7 @@ static DEFINITIONS: std::sync::LazyLock<Definitions> =
 #[test]
 fn a_record_that_shrinks_or_goes_leaves_no_part_behind() {
     let store = Memory::new();
-    let fact = Fact::SessionData(SessionId::new(1));
+    let fact = RecordKey::SessionData(SessionId::new(1));
     let write = |record: Option<Record>| {
         let mut reader = Reader::new(&store, View::Staged, &DEFINITIONS);
         reader.load(fact.clone()).unwrap();
@@ -515,7 +518,7 @@ fn a_record_that_shrinks_or_goes_leaves_no_part_behind() {
 #[test]
 fn what_was_read_must_still_be_so_at_the_commit() {
     let store = Memory::new();
-    let fact = Fact::KeyCount;
+    let fact = RecordKey::KeyCount;
     let plan_from = |reader: &Reader<'_>, count| {
         let records = [(fact.clone(), Some(Record::Count(count)))].into();
         let changes = Changes { records, ..Changes::default() };
@@ -551,7 +554,7 @@ fn definition_record(version: u8, source: &str) -> Vec<u8> {
 
 #[test]
 fn definitions_of_version_1_are_read_in_the_earlier_words_and_no_others() {
-    let fact = Fact::Definition("apply".parse().unwrap(), 1);
+    let fact = RecordKey::Definition("apply".parse().unwrap(), 1);
     let Record::Definition(published) =
         value::decode(&fact, &definition_record(1, EARLIER_WORDS)).unwrap()
     else {
@@ -574,7 +577,7 @@ fn definitions_of_version_1_are_read_in_the_earlier_words_and_no_others() {
 fn definitions_are_written_as_version_2_in_the_words_of_today() {
     let source = "{abide: 1, workflow: apply, readers: [owner], first: a, steps: {a: {by: [owner], \
                   max_submissions: 2, next: {end: done}}}}";
-    let fact = Fact::Definition("apply".parse().unwrap(), 1);
+    let fact = RecordKey::Definition("apply".parse().unwrap(), 1);
     let record = value::decode(&fact, &definition_record(2, source)).unwrap();
     assert_eq!(value::encode(&record), definition_record(2, source));
 }

@@ -12,8 +12,9 @@ use super::calls::{AskV1, CallAnswerV1, CallV1};
 use super::ledger::HoldV1;
 use super::value::word;
 use crate::engine::{
-    CallAnswer, Challenge, ChallengeState, Claim, Done, Ending, Fact, Join, KeyRef, Open, Owner,
-    Published, Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId, workflow,
+    CallAnswer, Challenge, ChallengeState, Claim, Done, Ending, Join, KeyRef, Open, Owner,
+    Published, RecordKey, Status, Stuck, Submission, Tx, TxHold, Undo, UserRef, Who, WhoId,
+    workflow,
 };
 use crate::types::{KeyId, Revision, ScheduleId, SessionId, Time, TxId, UserId, WorkflowName};
 
@@ -160,7 +161,7 @@ impl From<&Stuck> for StuckV1 {
 }
 
 impl StuckV1 {
-    fn back(self, fact: &Fact) -> Result<Stuck, DecodeError> {
+    fn back(self, fact: &RecordKey) -> Result<Stuck, DecodeError> {
         let Self { step, join, code, message } = self;
         let (code, message) = (code.into(), message.into());
         Ok(Stuck { step: word(fact, &step)?, join, code, message })
@@ -229,7 +230,7 @@ impl<'a> TxV2<'a> {
         self.tx.outline()
     }
 
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Tx, DecodeError> {
         let mut tx = self.tx.thaw(fact)?;
         for CallAnswerV1 { number, status, body } in self.answers {
             if let Some(call) = tx.calls.iter_mut().find(|call| call.number == number) {
@@ -335,7 +336,7 @@ impl<'a> From<&'a Open> for OpenV1<'a> {
 }
 
 impl OpenV1<'_> {
-    fn thaw(self, fact: &Fact) -> Result<Open, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<Open, DecodeError> {
         let mut submissions = Vec::with_capacity(self.submissions.len());
         for submission in self.submissions {
             submissions.push(Submission {
@@ -387,7 +388,7 @@ impl From<&Challenge> for ChallengeV1 {
 }
 
 impl ChallengeV1 {
-    fn thaw(self, fact: &Fact) -> Result<Challenge, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<Challenge, DecodeError> {
         let challenge = self;
         let send = match challenge.send {
             Some((step, ask)) => Some(Box::new((word(fact, &step)?, ask.into()))),
@@ -428,7 +429,7 @@ impl From<&Undo> for UndoV1 {
 }
 
 impl UndoV1 {
-    fn thaw(self, fact: &Fact) -> Result<Undo, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<Undo, DecodeError> {
         Ok(match self {
             Self::Void(id) => Undo::Void(word(fact, &id)?),
             Self::Reverse(id) => Undo::Reverse(word(fact, &id)?),
@@ -532,7 +533,7 @@ impl TxV1<'_> {
         }
     }
 
-    pub(super) fn thaw(self, fact: &Fact) -> Result<Tx, DecodeError> {
+    pub(super) fn thaw(self, fact: &RecordKey) -> Result<Tx, DecodeError> {
         let mut holds = Vec::with_capacity(self.holds.len());
         for held in self.holds {
             holds.push(TxHold {
@@ -637,7 +638,7 @@ impl DefinitionV1 {
     /// program.
     pub(super) fn thaw(
         self,
-        fact: &Fact,
+        fact: &RecordKey,
         name: &WorkflowName,
         version: u32,
         language: fn(&str) -> Result<workflow::Read, Vec<workflow::DefinitionFault>>,
@@ -661,7 +662,7 @@ impl DefinitionV1 {
     }
 }
 
-pub(super) fn json(fact: &Fact, text: &str) -> Result<Arc<Value>, DecodeError> {
+pub(super) fn json(fact: &RecordKey, text: &str) -> Result<Arc<Value>, DecodeError> {
     serde_json::from_str(text).map(Arc::new).map_err(|_| DecodeError {
         key: format!("{fact:?}"),
         what: "it holds data that is no JSON".to_owned(),

@@ -17,8 +17,8 @@ use super::ledger::{AccountV1, AssetV1, HoldV1, TotalsV1, TransferV1};
 use super::tx::{DefinitionV1, TxV1, TxV2};
 use crate::engine::workflow;
 use crate::engine::{
-    ApiKey, Attempts, Fact, Holder, KeyRef, Link, LinkMaker, Opens, Record, Reference, RoleChange,
-    RoleChanges, RoleRun, Session, Stored, Tx, User, UserRef, WorkflowHead,
+    ApiKey, Attempts, Holder, KeyRef, Link, LinkMaker, Opens, Record, RecordKey, Reference,
+    RoleChange, RoleChanges, RoleRun, Session, Stored, Tx, User, UserRef, WorkflowHead,
 };
 use crate::store::VALUE_BYTES_MAX;
 use crate::types::{KeyId, Revision, SessionId, Span, Time, TokenHash, TxId, UserId};
@@ -28,18 +28,18 @@ const RECORD_BYTES_MAX: u64 = (super::PART_BYTES * super::PARTS_MAX) as u64;
 
 /// Whether a fact's record may be larger than one value and lies in parts.
 #[must_use]
-pub const fn is_in_parts(fact: &Fact) -> bool {
+pub const fn is_in_parts(fact: &RecordKey) -> bool {
     matches!(
         fact,
-        Fact::UserData(_)
-            | Fact::SessionData(_)
-            | Fact::Stored(_)
-            | Fact::Tx(_)
-            | Fact::Definition(..)
-            | Fact::Schedule(_)
-            | Fact::Job(_)
-            | Fact::Webhook(_)
-            | Fact::DeadLetter(_)
+        RecordKey::UserData(_)
+            | RecordKey::SessionData(_)
+            | RecordKey::Stored(_)
+            | RecordKey::Tx(_)
+            | RecordKey::Definition(..)
+            | RecordKey::Schedule(_)
+            | RecordKey::Job(_)
+            | RecordKey::Webhook(_)
+            | RecordKey::DeadLetter(_)
     )
 }
 
@@ -78,7 +78,7 @@ fn role_changes(changes: &RoleChanges) -> Vec<RoleChangeV1> {
 }
 
 impl RoleChangeV1 {
-    fn thaw(self, fact: &Fact) -> Result<RoleChange, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<RoleChange, DecodeError> {
         let run = |(gives, first, count)| RoleRun { gives, first, count };
         Ok(RoleChange {
             role: word(fact, &self.role)?,
@@ -375,7 +375,7 @@ pub fn encode_into(out: &mut Vec<u8>, record: &Record) {
 ///
 /// # Errors
 /// [`DecodeError`]
-pub fn decode_outline(fact: &Fact, bytes: &[u8]) -> Result<Tx, DecodeError> {
+pub fn decode_outline(fact: &RecordKey, bytes: &[u8]) -> Result<Tx, DecodeError> {
     let tx = match bytes.first() {
         Some(2) => read::<TxV2>(fact, 2, bytes, RECORD_BYTES_MAX)?.outline(),
         _ => read::<TxV1>(fact, 1, bytes, RECORD_BYTES_MAX)?.outline(),
@@ -387,36 +387,36 @@ pub fn decode_outline(fact: &Fact, bytes: &[u8]) -> Result<Tx, DecodeError> {
 ///
 /// # Errors
 /// [`DecodeError`]
-pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
-    fn v1<T: DeserializeOwned>(fact: &Fact, bytes: &[u8], max: u64) -> Result<T, DecodeError> {
+pub fn decode(fact: &RecordKey, bytes: &[u8]) -> Result<Record, DecodeError> {
+    fn v1<T: DeserializeOwned>(fact: &RecordKey, bytes: &[u8], max: u64) -> Result<T, DecodeError> {
         read(fact, 1, bytes, max)
     }
     const SMALL: u64 = VALUE_BYTES_MAX as u64;
     const LARGE: u64 = RECORD_BYTES_MAX;
     Ok(match fact {
-        Fact::User(_) => Record::User(v1::<UserV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Name(_) => Record::Name(match v1(fact, bytes, SMALL)? {
+        RecordKey::User(_) => Record::User(v1::<UserV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        RecordKey::Name(_) => Record::Name(match v1(fact, bytes, SMALL)? {
             HolderV1::User(id) => Holder::User(UserId::new(id)),
             HolderV1::Gone => Holder::Gone,
         }),
-        Fact::UserData(_) | Fact::SessionData(_) => {
+        RecordKey::UserData(_) | RecordKey::SessionData(_) => {
             Record::Data(v1::<String>(fact, bytes, LARGE)?.into())
         }
-        Fact::SessionsVia(..) => Record::Sessions(Vec::new()),
-        Fact::UserSessions(_) => {
+        RecordKey::SessionsVia(..) => Record::Sessions(Vec::new()),
+        RecordKey::UserSessions(_) => {
             let list: Vec<u128> = v1(fact, bytes, SMALL)?;
             Record::Sessions(list.into_iter().map(SessionId::new).collect())
         }
-        Fact::RoleChanges(_) => {
+        RecordKey::RoleChanges(_) => {
             let changes: Vec<RoleChangeV1> = v1(fact, bytes, SMALL)?;
             let changes = changes.into_iter().map(|change| change.thaw(fact));
             Record::RoleChanges(RoleChanges(changes.collect::<Result<_, _>>()?))
         }
-        Fact::Session(_) => Record::Session(v1::<SessionV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Token(_) if bytes.first() == Some(&2) => {
+        RecordKey::Session(_) => Record::Session(v1::<SessionV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        RecordKey::Token(_) if bytes.first() == Some(&2) => {
             Record::Opens(Opens::Link(read::<LinkV2>(fact, 2, bytes, SMALL)?.into()))
         }
-        Fact::Token(_) => Record::Opens(match v1(fact, bytes, SMALL)? {
+        RecordKey::Token(_) => Record::Opens(match v1(fact, bytes, SMALL)? {
             OpensV1::Session(id) => Opens::Session(SessionId::new(id)),
             OpensV1::Key(id) => Opens::Key(KeyId::new(id)),
             OpensV1::Link { user, expires_at } => Opens::Link(Link {
@@ -425,54 +425,60 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
                 maker: LinkMaker::Unknown,
             }),
         }),
-        Fact::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::KeyCount
-        | Fact::AssetCount
-        | Fact::AdministratorCount
-        | Fact::SessionCount
-        | Fact::KeptSessions(_)
-        | Fact::OpenCount(..)
-        | Fact::WorkflowCount
-        | Fact::ScheduleCount
-        | Fact::WebhookCount => Record::Count(v1(fact, bytes, SMALL)?),
-        Fact::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
-        Fact::Attempts(_) => Record::Attempts(if bytes.first() == Some(&1) {
+        RecordKey::Key(_) => Record::Key(v1::<ApiKeyV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        RecordKey::KeyCount
+        | RecordKey::AssetCount
+        | RecordKey::AdministratorCount
+        | RecordKey::SessionCount
+        | RecordKey::KeptSessions(_)
+        | RecordKey::OpenCount(..)
+        | RecordKey::WorkflowCount
+        | RecordKey::ScheduleCount
+        | RecordKey::WebhookCount => Record::Count(v1(fact, bytes, SMALL)?),
+        RecordKey::Stored(_) => Record::Stored(v1::<StoredV1>(fact, bytes, LARGE)?.thaw(fact)?),
+        RecordKey::Attempts(_) => Record::Attempts(if bytes.first() == Some(&1) {
             let AttemptsV1 { failures, last_at } = v1(fact, bytes, SMALL)?;
             Attempts::of_failures(failures, Time::from_ms(last_at))
         } else {
             let AttemptsV2 { level, last_at } = read(fact, 2, bytes, SMALL)?;
             Attempts { level: Span::from_ms(level), last_at: Time::from_ms(last_at) }
         }),
-        Fact::Asset(_) => Record::Asset(v1::<AssetV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Transfer(_) => Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?),
-        Fact::Tx(_) if bytes.first() == Some(&2) => {
+        RecordKey::Asset(_) => Record::Asset(v1::<AssetV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        RecordKey::Account(_) => Record::Account(v1::<AccountV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        RecordKey::Hold(_) => Record::Hold(v1::<HoldV1>(fact, bytes, SMALL)?.thaw(fact)?),
+        RecordKey::Transfer(_) => {
+            Record::Transfer(v1::<TransferV1>(fact, bytes, SMALL)?.thaw(fact)?)
+        }
+        RecordKey::Tx(_) if bytes.first() == Some(&2) => {
             Record::Tx(Arc::new(read::<TxV2>(fact, 2, bytes, LARGE)?.thaw(fact)?))
         }
-        Fact::Tx(_) => Record::Tx(Arc::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
-        Fact::OpenOf(..)
-        | Fact::TxsOf(..)
-        | Fact::EndWith(..)
-        | Fact::ActedIn(..)
-        | Fact::Txs(_) => Record::Transactions(Vec::new()),
-        Fact::Schedule(_) => Record::Schedule(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
-        Fact::Job(_) => Record::Job(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
-        Fact::Webhook(_) => Record::Webhook(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
-        Fact::DeadLetter(_) => {
+        RecordKey::Tx(_) => Record::Tx(Arc::new(v1::<TxV1>(fact, bytes, LARGE)?.thaw(fact)?)),
+        RecordKey::OpenOf(..)
+        | RecordKey::TxsOf(..)
+        | RecordKey::EndWith(..)
+        | RecordKey::ActedIn(..)
+        | RecordKey::Txs(_) => Record::Transactions(Vec::new()),
+        RecordKey::Schedule(_) => {
+            Record::Schedule(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?)
+        }
+        RecordKey::Job(_) => Record::Job(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?),
+        RecordKey::Webhook(_) => {
+            Record::Webhook(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?)
+        }
+        RecordKey::DeadLetter(_) => {
             Record::DeadLetter(of_json(fact, &v1::<String>(fact, bytes, LARGE)?)?)
         }
-        Fact::Asked(..) => Record::Asked,
-        Fact::Reference(..) => {
+        RecordKey::Asked(..) => Record::Asked,
+        RecordKey::Reference(..) => {
             let (tx, input) = v1(fact, bytes, SMALL)?;
             Record::Reference(Reference { tx: TxId::new(tx), input })
         }
-        Fact::One(..) => Record::One(TxId::new(v1(fact, bytes, SMALL)?)),
-        Fact::Workflow(_) => {
+        RecordKey::One(..) => Record::One(TxId::new(v1(fact, bytes, SMALL)?)),
+        RecordKey::Workflow(_) => {
             let (latest, retired) = v1(fact, bytes, SMALL)?;
             Record::Workflow(WorkflowHead { latest, retired })
         }
-        Fact::Definition(name, version) => {
+        RecordKey::Definition(name, version) => {
             // Version 1 is the same struct with a document in the language's earlier words.
             let in_earlier_words = bytes.first() == Some(&1);
             let record_version = if in_earlier_words { 1 } else { 2 };
@@ -480,10 +486,10 @@ pub fn decode(fact: &Fact, bytes: &[u8]) -> Result<Record, DecodeError> {
             let language = if in_earlier_words { workflow::read_v1 } else { workflow::read };
             Record::Definition(Arc::new(definition.thaw(fact, name, *version, language)?))
         }
-        Fact::Value(_) | Fact::ValueSet(_) => {
+        RecordKey::Value(_) | RecordKey::ValueSet(_) => {
             Record::Data(v1::<String>(fact, bytes, SMALL)?.into())
         }
-        Fact::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),
+        RecordKey::Totals(_) => Record::Totals(v1::<TotalsV1>(fact, bytes, SMALL)?.into()),
     })
 }
 
@@ -493,7 +499,7 @@ fn json<T: Serialize>(record: &T) -> String {
     serde_json::to_string(record).unwrap_or_default()
 }
 
-fn of_json<T: DeserializeOwned>(fact: &Fact, text: &str) -> Result<T, DecodeError> {
+fn of_json<T: DeserializeOwned>(fact: &RecordKey, text: &str) -> Result<T, DecodeError> {
     serde_json::from_str(text).map_err(|_| DecodeError {
         key: format!("{fact:?}"),
         what: "it holds JSON of another shape".to_owned(),
@@ -508,7 +514,7 @@ pub(super) fn word<T: FromStr>(fact: &dyn std::fmt::Debug, text: &str) -> Result
     })
 }
 
-fn words<T: FromStr>(fact: &Fact, texts: &[String]) -> Result<Arc<[T]>, DecodeError> {
+fn words<T: FromStr>(fact: &RecordKey, texts: &[String]) -> Result<Arc<[T]>, DecodeError> {
     texts.iter().map(|text| word(fact, text)).collect::<Result<Vec<_>, _>>().map(Into::into)
 }
 
@@ -536,7 +542,7 @@ impl From<&User> for UserV1 {
 }
 
 impl UserV1 {
-    fn thaw(self, fact: &Fact) -> Result<User, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<User, DecodeError> {
         Ok(User {
             id: UserId::new(self.id),
             username: word(fact, &self.username)?,
@@ -579,7 +585,7 @@ impl From<&Session> for SessionV1 {
 }
 
 impl SessionV1 {
-    fn thaw(self, fact: &Fact) -> Result<Session, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<Session, DecodeError> {
         let user = match self.user {
             Some((id, name)) => Some(UserRef { id: UserId::new(id), username: word(fact, &name)? }),
             None => None,
@@ -651,7 +657,7 @@ impl From<&ApiKey> for ApiKeyV1 {
 }
 
 impl ApiKeyV1 {
-    fn thaw(self, fact: &Fact) -> Result<ApiKey, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<ApiKey, DecodeError> {
         Ok(ApiKey {
             id: KeyId::new(self.id),
             token: TokenHash::new(self.token),
@@ -679,7 +685,7 @@ impl From<&Stored> for StoredV1 {
 }
 
 impl StoredV1 {
-    fn thaw(self, fact: &Fact) -> Result<Stored, DecodeError> {
+    fn thaw(self, fact: &RecordKey) -> Result<Stored, DecodeError> {
         let user = match self.user {
             Some((id, name, epoch)) => {
                 let user = UserRef { id: UserId::new(id), username: word(fact, &name)? };

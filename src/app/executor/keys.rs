@@ -5,7 +5,7 @@ use super::super::job::{End, Job};
 use super::super::live_keys::{Adoption, OneMore};
 use super::super::{Answer, answers, replay};
 use super::{Asked, Executor, Fatal};
-use crate::engine::{Command, Event, Fact, Outcome, Refusal};
+use crate::engine::{Command, Event, Outcome, RecordKey, Refusal};
 use crate::records::answer::ShownV1;
 use crate::records::{Pack, Scope};
 use crate::store::{Receipt, View};
@@ -106,7 +106,7 @@ pub(super) fn shown(
     asked: &Asked<'_>,
     result: &Result<Outcome, Refusal>,
     answer: &Answer,
-    written: impl Fn(&Fact) -> Option<Revision>,
+    written: impl Fn(&RecordKey) -> Option<Revision>,
 ) -> Option<ShownV1> {
     let outcome = result.as_ref().ok().filter(|_| answers::is_large(answer))?;
     replay::shown(asked.command, asked.actor, asked.evidence, outcome, written)

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::app::{App, LedgerCheck};
-use crate::engine::{Account, Actor, Fact, Record, Refusal, Tx, TxView};
+use crate::engine::{Account, Actor, Record, RecordKey, Refusal, Tx, TxView};
 use crate::records::{Key, ReadError, read_commits, read_written, value};
 use crate::store::{KeyRange, LogEntry, Order, StoreError, Versioned, View};
 use crate::types::{AccountId, Revision, TxId};
@@ -48,7 +48,7 @@ impl App {
         }
         let none = Refusal::NotFound("transaction at that revision");
         let revision = self.guard(self.changed_last(&now.tx, at))?.ok_or(none)?;
-        let read = read_written(&*self.store, &Fact::Tx(id), revision);
+        let read = read_written(&*self.store, &RecordKey::Tx(id), revision);
         let Some(Record::Tx(tx)) = self.guard(read)? else { return Ok(None) };
         let definition = now.definition;
         let then = tx.updated_at;
@@ -87,7 +87,7 @@ impl App {
         at: Revision,
     ) -> Result<Option<(Account, Revision, bool)>, Refusal> {
         let (_, _, in_full) = self.account(actor, id)?;
-        let fact = Fact::Account(id.clone());
+        let fact = RecordKey::Account(id.clone());
         let Some(mut found) = self.values_at(&[Key::of(&fact).encode()], at)? else {
             return Ok(None);
         };
@@ -115,7 +115,7 @@ impl App {
             return Ok(Some(now));
         }
         let facts: Vec<_> =
-            now.assets.iter().map(|(asset, _)| Fact::Totals(asset.code.clone())).collect();
+            now.assets.iter().map(|(asset, _)| RecordKey::Totals(asset.code.clone())).collect();
         let keys: Vec<_> = facts.iter().map(|fact| Key::of(fact).encode()).collect();
         let Some(found) = self.values_at(&keys, at)? else { return Ok(None) };
         let mut assets = Vec::new();

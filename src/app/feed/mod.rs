@@ -33,7 +33,7 @@ use tokio::time::{Instant, timeout_at};
 use super::app::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use super::read_pool::NotTaken;
-use crate::engine::{Actor, Fact, Mark, OwnerId, Record, Refusal, TxView};
+use crate::engine::{Actor, IndexEntry, OwnerId, Record, RecordKey, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, LogEntry, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Span, Time, TxId};
@@ -255,7 +255,7 @@ impl App {
     /// Whether a transaction is a user's now: by the index, so that no record is read.
     fn owns_now(&self, actor: &Actor, tx: TxId) -> bool {
         let Some(user) = actor.user() else { return false };
-        let key = Key::Mark(Mark::TxOf(OwnerId::User(user.id), tx)).encode();
+        let key = Key::IndexEntry(IndexEntry::TxOf(OwnerId::User(user.id), tx)).encode();
         let found = self.store.get(View::Committed, &key).map_err(ReadError::from);
         self.guard(found).is_ok_and(|found| found.is_some())
     }
@@ -319,7 +319,7 @@ impl App {
     /// more.
     fn told_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
         // The record first: what moves from it into rows meanwhile is found in both.
-        let record = read_fact(&*self.store, View::Committed, &Fact::Tx(tx))?;
+        let record = read_fact(&*self.store, View::Committed, &RecordKey::Tx(tx))?;
         let range = KeyRange::prefix(&Key::log_of(tx));
         let range = range.after(Key::TxLog(tx, from).encode().into());
         let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX)?;

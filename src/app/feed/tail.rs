@@ -232,7 +232,7 @@ impl Feed {
         let inbox = Arc::new(Inbox::default());
         let mut seats = self.lock();
         if *actor != Actor::System {
-            seats.must_have_room(actor, seating)?;
+            seats.require_have_room(actor, seating)?;
         }
         if seats.taken.is_empty() {
             // Nobody was told anything meanwhile.
@@ -376,7 +376,7 @@ impl Seats {
         self.topics.get(&topic).map_or(0, BTreeSet::len)
     }
 
-    fn must_have_room(&self, actor: &Actor, seating: Seating) -> Result<(), NoSeat> {
+    fn require_have_room(&self, actor: &Actor, seating: Seating) -> Result<(), NoSeat> {
         let (own_max, all_max) = match seating {
             Seating::Stream => (SEATS_OF_ACTOR_MAX, SEATS_MAX),
             Seating::Wait => (SEATS_OF_ACTOR_FOR_WAITS_MAX, SEATS_FOR_WAITS_MAX),

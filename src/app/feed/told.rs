@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::engine::workflow::Definition;
-use crate::engine::{Actor, Fact, OwnerId, Record, UNTOLD, hidden, owns, sees_all, sees_workflow};
+use crate::engine::{
+    Actor, OwnerId, Record, RecordKey, UNTOLD, hidden, owns, sees_all, sees_workflow,
+};
 use crate::records::entry::{About, AccountMark, EntryV1, TxMarkV1};
 use crate::records::{DecodeError, Definitions, ReadError};
 use crate::store::{LogEntry, Store, View};
@@ -340,7 +342,7 @@ impl ToldTx {
             what: what.to_owned(),
         };
         let name = mark.workflow.parse().map_err(|_| wrong("it names no workflow"))?;
-        let fact = Fact::Definition(name, mark.version);
+        let fact = RecordKey::Definition(name, mark.version);
         let loaded = definitions.read(store, View::Committed, &fact)?;
         let Some(Record::Definition(published)) = loaded.as_ref().map(|(record, _)| &**record)
         else {

@@ -26,13 +26,13 @@ steps:
     next: { end: asked }
 ";
 
-async fn publish(house: &House) {
+async fn publish(house: &TestApp) {
     let definition = Arc::new(workflow::read(LARGE).unwrap().definition);
     let source = Arc::from(LARGE);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn try_start(house: &House, actor: &Actor, list: Value) -> Result<TxId, Refusal> {
+async fn try_start(house: &TestApp, actor: &Actor, list: Value) -> Result<TxId, Refusal> {
     let input = Map::from_iter([("list".to_owned(), list)]);
     let ask = StartAsk { workflow: "large".parse().unwrap(), input, reference: None };
     match house.run(actor, Command::Start(Box::new(ask))).await? {
@@ -41,12 +41,12 @@ async fn try_start(house: &House, actor: &Actor, list: Value) -> Result<TxId, Re
     }
 }
 
-async fn start(house: &House, actor: &Actor, strings: usize) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, strings: usize) -> TxId {
     try_start(house, actor, json!(vec!["x"; strings])).await.unwrap()
 }
 
 async fn submit(
-    house: &House,
+    house: &TestApp,
     actor: &Actor,
     tx: TxId,
     list: Vec<String>,
@@ -55,18 +55,18 @@ async fn submit(
     house.run(actor, Command::Submit { tx, step, input, if_match: None }).await
 }
 
-async fn guest(house: &House) -> Actor {
+async fn guest(house: &TestApp) -> Actor {
     let open = Command::OpenAnonymous { profile: None };
-    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let seat = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     house.actor(&seat.token).await.unwrap()
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
 /// The kinds of the events of each commit since then, without commits that have none.
-fn commits(house: &House, since: Revision) -> Vec<Vec<String>> {
+fn commits(house: &TestApp, since: Revision) -> Vec<Vec<String>> {
     let entries = house.store.read_log(since, usize::MAX).unwrap();
     let kinds = entries.iter().map(|entry| {
         events_of(entry).events.into_iter().map(|event| event.kind).collect::<Vec<_>>()
@@ -84,7 +84,7 @@ const ENDED: &str = "abide.transaction.ended";
 /// Each record is read once, and looking at records counts as the work that it is.
 #[tokio::test]
 async fn guard_that_looks_at_thousands_of_records_is_refused_and_at_hundreds_is_not() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house).await;
     let ann = guest(&house).await;
     let tx = start(&house, &ann, 1).await;
@@ -101,7 +101,7 @@ async fn guard_that_looks_at_thousands_of_records_is_refused_and_at_hundreds_is_
 #[tokio::test]
 async fn logout_that_leaves_many_large_transactions_lets_others_in_between() {
     const MANY: usize = 24;
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house).await;
     let ann = guest(&house).await;
     for _ in 0..MANY {
@@ -128,19 +128,19 @@ async fn logout_that_leaves_many_large_transactions_lets_others_in_between() {
 }
 
 /// An application that starts when all these transactions are overdue, behind one another.
-async fn late(house: House) -> House {
+async fn late(house: TestApp) -> TestApp {
     house.app.close().await;
     let store = Arc::clone(&house.store);
     let later = house.app.now().plus(Span::from_hours(2));
     let opened = opened(store.clone(), rules(), Some(later)).await;
-    House { app: opened.app, store }
+    TestApp { app: opened.app, store }
 }
 
 /// While much is overdue others are served, but nobody finds what should have happened to his own.
 #[tokio::test]
 async fn command_waits_for_what_is_due_in_what_it_touches_and_for_nothing_else() {
     const MANY: usize = 24;
-    let house = House::on_time(Arc::new(Memory::new()), Time::from_ms(1_900_000_000_000)).await;
+    let house = TestApp::on_time(Arc::new(Memory::new()), Time::from_ms(1_900_000_000_000)).await;
     publish(&house).await;
     let ann = house.join("ann").await;
     let (ann, token) = (house.actor(&ann.token).await.unwrap(), ann.token);
@@ -167,7 +167,7 @@ async fn command_waits_for_what_is_due_in_what_it_touches_and_for_nothing_else()
 /// What is too large is refused for that, whatever else is wrong with it and takes long to say.
 #[tokio::test]
 async fn start_that_is_too_large_is_refused_before_it_is_checked() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house).await;
     let ann = guest(&house).await;
     let wrong = |count: usize| try_start(&house, &ann, json!(vec![7; count]));
@@ -192,7 +192,7 @@ fn envelope(actor: &Actor, key: Option<&str>, render: Render) -> Envelope {
 /// An input that is checked before its turn comes to the same as one that is checked in it.
 #[tokio::test]
 async fn large_input_is_checked_before_its_turn_and_comes_to_the_same() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house).await;
     let ann = guest(&house).await;
     let say = |done: Result<&Outcome, &Refusal>, _| {
@@ -225,7 +225,7 @@ async fn large_input_is_checked_before_its_turn_and_comes_to_the_same() {
 /// An executor that stands still while something waits is told apart from one that has nothing to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn executor_that_stands_still_is_found_and_said_on_what() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let ann = guest(&house).await;
     let later = || Instant::now() + Duration::from_secs(6);
     let moves = async || {

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::engine::{CallState, Fact, Record, StartAsk, Status, Tx, workflow};
+use crate::engine::{CallState, Record, RecordKey, StartAsk, Status, Tx, workflow};
 use crate::outbound::{Client, Egress};
 use crate::records::read_fact;
 use crate::store::tripping::Tripping;
@@ -51,13 +51,13 @@ fn asks(at: &str) -> String {
     )
 }
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, workflow: &str) -> TxId {
     let workflow = workflow.parse().unwrap();
     let ask = StartAsk { workflow, input: serde_json::Map::new(), reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
@@ -65,7 +65,7 @@ async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
     view.tx.id
 }
 
-async fn ended(house: &House, id: TxId) -> Arc<Tx> {
+async fn ended(house: &TestApp, id: TxId) -> Arc<Tx> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let tx = house.app.transaction(&Actor::System, id).unwrap().tx;
@@ -81,7 +81,7 @@ async fn ended(house: &House, id: TxId) -> Arc<Tx> {
 /// on their way is another's, where there is only one.
 #[tokio::test]
 async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (port, _requests) = service().await;
@@ -111,7 +111,7 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
 /// effect that nobody would take back.
 #[tokio::test]
 async fn nothing_is_sent_before_it_is_durable_that_it_is() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (port, mut asked) = service().await;
@@ -120,7 +120,7 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     house.store.hold();
     let client = Client::new(Egress::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, CallSettings::default());
-    let is_out = || match read_fact(&*house.store, View::Staged, &Fact::Tx(id)).unwrap() {
+    let is_out = || match read_fact(&*house.store, View::Staged, &RecordKey::Tx(id)).unwrap() {
         Some((record, _)) => match &*record {
             Record::Tx(tx) => matches!(tx.calls[0].state, CallState::Out(_)),
             _ => false,
@@ -143,7 +143,7 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
 /// has answered.
 #[tokio::test]
 async fn one_attempt_tries_whether_a_destination_answers_again() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -196,7 +196,7 @@ async fn one_attempt_tries_whether_a_destination_answers_again() {
 async fn calls_are_begun_anew_after_a_panic() {
     let store = Arc::new(Tripping::new(Key::CALLS_DUE, 2));
     let app = opened(store.clone(), rules(), None).await.app;
-    let house = House { app, store: Arc::new(Memory::new()) };
+    let house = TestApp { app, store: Arc::new(Memory::new()) };
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (port, _requests) = service().await;
@@ -214,7 +214,7 @@ async fn calls_are_begun_anew_after_a_panic() {
 /// nothing of it is left out when it answers again.
 #[tokio::test]
 async fn what_waits_for_one_destination_takes_no_place_of_others() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -246,7 +246,7 @@ async fn what_waits_for_one_destination_takes_no_place_of_others() {
 /// answers, does not keep the others waiting.
 #[tokio::test]
 async fn destinations_take_turns() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (tell, mut asked) = mpsc::channel(100);
@@ -283,7 +283,7 @@ async fn destinations_take_turns() {
 /// The rate of a destination is kept also where each call is over before the next one is there.
 #[tokio::test]
 async fn a_rate_is_kept_while_nothing_waits() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (port, mut asked) = service().await;
@@ -315,7 +315,7 @@ async fn what_waits_in_the_store_is_read_once() {
     const COUNT: usize = 300;
     let store = Arc::new(Tripping::new(b"", 0));
     let app = opened(store.clone(), rules(), None).await.app;
-    let house = House { app, store: Arc::new(Memory::new()) };
+    let house = TestApp { app, store: Arc::new(Memory::new()) };
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (port, mut asked) = service().await;

@@ -24,15 +24,15 @@ steps:
     next: { end: paid }
 ";
 
-async fn house() -> House {
-    let house = House::new().await;
+async fn house() -> TestApp {
+    let house = TestApp::new().await;
     let definition = Arc::new(workflow::read(PAY).unwrap().definition);
     let source = Arc::from(PAY);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
     house
 }
 
-async fn start(house: &House, actor: &Actor, to: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, to: &str) -> TxId {
     let input: Map<_, _> = json!({"to": to}).as_object().unwrap().clone();
     let ask = StartAsk { workflow: "pay".parse().unwrap(), input, reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
@@ -40,7 +40,7 @@ async fn start(house: &House, actor: &Actor, to: &str) -> TxId {
     view.tx.id
 }
 
-fn right(house: &House, tx: TxId) -> String {
+fn right(house: &TestApp, tx: TxId) -> String {
     let shown = house.app.transaction(&Actor::System, tx).unwrap().tx;
     open_codes(&house.app.rules().challenge_key, &shown, house.app.now()).remove(0).1
 }
@@ -51,7 +51,7 @@ fn submit(tx: TxId, code: &str) -> Command {
 }
 
 /// Gives a code that is wrong, or the right one.
-async fn give(house: &House, actor: &Actor, tx: TxId, is_right: bool) -> Result<(), Refusal> {
+async fn give(house: &TestApp, actor: &Actor, tx: TxId, is_right: bool) -> Result<(), Refusal> {
     let right = right(house, tx);
     let other = if right == "0000" { "0001" } else { "0000" };
     let code = if is_right { right.as_str() } else { other };
@@ -102,7 +102,7 @@ async fn codes_that_fail_count_for_the_user_over_all_transactions() {
     give(&house, &bob, other, true).await.unwrap();
 
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     waits(give(&house, &alice, third, true).await);
     house.advance(Span::from_seconds(1)).await;
     assert_eq!(code_of(give(&house, &alice, third, false).await), "wrong-code");
@@ -171,7 +171,7 @@ async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
     let mut failed = 0;
     let mut guess = async |host: usize, payee: usize| {
         let open = Command::OpenAnonymous { profile: None };
-        let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+        let seat = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
         let visitor = house.actor(&seat.token).await.unwrap();
         loop {
             assert!(failed < 100, "nobody waits");
@@ -204,7 +204,7 @@ async fn codes_that_fail_move_to_the_user_that_an_anonymous_session_becomes() {
     let house = house().await;
     house.register("alice").await;
     let open = Command::OpenAnonymous { profile: None };
-    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let seat = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let visitor = house.actor(&seat.token).await.unwrap();
     for payee in 0..4 {
         let tx = start(&house, &visitor, &format!("payee {payee}")).await;
@@ -218,7 +218,7 @@ async fn codes_that_fail_move_to_the_user_that_an_anonymous_session_becomes() {
     house.app.close().await;
 }
 
-async fn try_login(house: &House, who: &str, with: &str, from: &str) -> Result<(), Refusal> {
+async fn try_login(house: &TestApp, who: &str, with: &str, from: &str) -> Result<(), Refusal> {
     let command = Command::Login { username: name(who), password: password(with), profile: None };
     let client = Client { address: Some(from.into()), ..Client::default() };
     house.app.call_from(command, Actor::Nobody, &client).await.map(drop)
@@ -228,7 +228,7 @@ async fn try_login(house: &House, who: &str, with: &str, from: &str) -> Result<(
 /// nor does what is guessed there keep its user from a login.
 #[tokio::test]
 async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let from = Client { address: Some("192.0.2.1".into()), ..Client::default() };
     for n in 0..60 {
@@ -243,11 +243,11 @@ async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
     let actor = house.actor(&seat.token).await.unwrap();
     let elevate = |with: &str| Command::Elevate { password: password(with) };
     let done = house.app.call_from(elevate(PASSWORD), actor, &from).await;
-    let actor = house.actor(&Seat::of(done.unwrap()).token).await.unwrap();
+    let actor = house.actor(&LoggedIn::of(done.unwrap()).token).await.unwrap();
     let change =
         Command::ChangePassword { current: password(PASSWORD), new: password("another horse") };
     let done = house.app.call_from(change, actor, &from).await;
-    let seat = Seat::of(done.unwrap());
+    let seat = LoggedIn::of(done.unwrap());
 
     // What is guessed in it counts for it alone.
     let actor = house.actor(&seat.token).await.unwrap();
@@ -266,7 +266,7 @@ async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
 /// of them succeeds then.
 #[tokio::test]
 async fn failures_from_an_address_are_forgotten_by_time_and_by_success() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     for day in 0..61 {
         let refused = try_login(&house, &format!("typo{day}"), "wrong", "192.0.2.1").await;

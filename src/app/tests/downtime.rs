@@ -17,9 +17,9 @@ steps:
 const BEGIN: &str = "2030-01-07T09:30:00Z";
 
 /// The application as it starts at a time, once all that was due has happened.
-async fn start(store: &Arc<Memory>, at: Time) -> House {
+async fn start(store: &Arc<Memory>, at: Time) -> TestApp {
     let opened = opened(store.clone(), rules(), Some(at)).await;
-    let house = House { app: opened.app, store: Arc::clone(store) };
+    let house = TestApp { app: opened.app, store: Arc::clone(store) };
     house.advance(Span::ZERO).await;
     house
 }
@@ -90,18 +90,18 @@ async fn a_restart_is_no_downtime() {
     assert_eq!(count, 1);
 }
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn schedule(house: &House, cron: &str, input: &str, overlap: Overlap) -> Schedule {
+async fn schedule(house: &TestApp, cron: &str, input: &str, overlap: Overlap) -> Schedule {
     schedule_in(house, "UTC", cron, input, overlap).await
 }
 
 async fn schedule_in(
-    house: &House,
+    house: &TestApp,
     zone: &str,
     cron: &str,
     input: &str,

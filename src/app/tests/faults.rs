@@ -102,29 +102,29 @@ impl Store for Faulty {
     }
 }
 
-struct Shed {
+struct FaultyApp {
     app: Arc<App>,
     store: Arc<Faulty>,
     stopped: Stopped,
 }
 
-async fn shed() -> Shed {
+async fn shed() -> FaultyApp {
     let store = Arc::new(Faulty {
         inner: Memory::new(),
         fault: AtomicU8::new(SOUND),
         by_its_own: AtomicBool::new(false),
     });
     let opened = opened(store.clone(), rules(), None).await;
-    Shed { app: opened.app, store, stopped: opened.stopped }
+    FaultyApp { app: opened.app, store, stopped: opened.stopped }
 }
 
-impl Shed {
-    async fn open(&self) -> Seat {
+impl FaultyApp {
+    async fn open(&self) -> LoggedIn {
         let open = Command::OpenAnonymous { profile: None };
-        Seat::of(self.app.call(open, Actor::Nobody).await.unwrap())
+        LoggedIn::of(self.app.call(open, Actor::Nobody).await.unwrap())
     }
 
-    async fn actor(&self, seat: &Seat) -> Actor {
+    async fn actor(&self, seat: &LoggedIn) -> Actor {
         self.app.authenticate(Some(&seat.token)).await.unwrap().actor
     }
 }
@@ -217,7 +217,7 @@ async fn a_store_that_cannot_be_read_ends_the_process() {
     assert!(shed.stopped.await.contains("cannot be read"));
 }
 
-impl Shed {
+impl FaultyApp {
     /// A session, and an executor's thread that is done with what a start does.
     async fn at_rest() -> (Self, Actor) {
         let shed = shed().await;
@@ -240,7 +240,7 @@ impl Shed {
 
 #[tokio::test]
 async fn a_caller_does_what_is_quick_himself_and_nothing_that_may_wait() {
-    let (shed, actor) = Shed::at_rest().await;
+    let (shed, actor) = FaultyApp::at_rest().await;
     shed.store.set(TIGHT);
     assert!(shed.is_done_by_its_own(&actor).await);
     shed.store.set(SOUND);
@@ -249,7 +249,7 @@ async fn a_caller_does_what_is_quick_himself_and_nothing_that_may_wait() {
 
 #[tokio::test]
 async fn where_a_caller_was_kept_for_too_long_callers_are_spared_for_a_while() {
-    let (shed, actor) = Shed::at_rest().await;
+    let (shed, actor) = FaultyApp::at_rest().await;
     shed.store.set(SLOW);
     while shed.is_done_by_its_own(&actor).await {}
     shed.store.set(SOUND);

@@ -20,12 +20,12 @@ steps:
   show: { by: [owner], next: { end: paid } }
 ";
 
-async fn guest(house: &House) -> (Actor, TxId) {
+async fn guest(house: &TestApp) -> (Actor, TxId) {
     let definition = Arc::new(workflow::read(PAY).unwrap().definition);
     let source = Arc::from(PAY);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
     let open = Command::OpenAnonymous { profile: None };
-    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let seat = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let guest = house.actor(&seat.token).await.unwrap();
     let (workflow, input) = ("payment".parse().unwrap(), Map::new());
     let ask = StartAsk { workflow, input, reference: None };
@@ -34,12 +34,12 @@ async fn guest(house: &House) -> (Actor, TxId) {
     (guest, view.tx.id)
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
 /// Begins the call, and has it answered if there is a status; the end of its callback's address.
-async fn call(house: &House, tx: TxId, status: Option<u16>) -> Arc<str> {
+async fn call(house: &TestApp, tx: TxId, status: Option<u16>) -> Arc<str> {
     let begin = Command::BeginCall { tx, number: 0 };
     let Outcome::CallBegun(order) = house.run(&Actor::System, begin).await.unwrap() else {
         panic!("it began")
@@ -50,7 +50,7 @@ async fn call(house: &House, tx: TxId, status: Option<u16>) -> Arc<str> {
     order.callback.into()
 }
 
-async fn end(house: &House, tx: TxId, attempt: u32, status: u16) {
+async fn end(house: &TestApp, tx: TxId, attempt: u32, status: u16) {
     let (headers, body) = (json!({}), Value::Null);
     let result = Box::new(CallResult::Answered {
         status,
@@ -68,7 +68,7 @@ async fn end(house: &House, tx: TxId, attempt: u32, status: u16) {
 #[tokio::test]
 async fn what_a_guest_leaves_is_not_cancelled_while_a_call_is_out() {
     for status in [None, Some(202), Some(503)] {
-        let house = House::new().await;
+        let house = TestApp::new().await;
         let (guest, tx) = guest(&house).await;
         let callback = call(&house, tx, status).await;
         house.run(&guest, Command::Logout).await.unwrap();
@@ -88,7 +88,7 @@ async fn what_a_guest_leaves_is_not_cancelled_while_a_call_is_out() {
 /// What was never sent keeps nothing.
 #[tokio::test]
 async fn what_a_guest_leaves_before_it_is_sent_is_cancelled_at_once() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (guest, tx) = guest(&house).await;
     house.run(&guest, Command::Logout).await.unwrap();
     house.advance(Span::ZERO).await;

@@ -22,7 +22,7 @@ const TIMES: u64 = 100;
 
 #[tokio::test]
 async fn each_commit_of_a_long_transaction_is_found_and_shown_as_it_was() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let definition = Arc::new(workflow::read(COUNTING).unwrap().definition);
     let publish = Command::Publish { source: COUNTING.into(), definition };
     house.run(&Actor::System, publish).await.unwrap();

@@ -20,7 +20,7 @@ fn render() -> Render {
     })
 }
 
-fn envelope(house: &House, actor: &Actor, key: Option<&str>, body: &str) -> Envelope {
+fn envelope(house: &TestApp, actor: &Actor, key: Option<&str>, body: &str) -> Envelope {
     Envelope {
         actor: actor.clone(),
         client: Client::default(),
@@ -42,7 +42,7 @@ fn add(key: &str) -> Command {
 
 #[tokio::test]
 async fn the_same_request_gets_the_first_answer_byte_for_byte_and_takes_effect_once() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let first = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
@@ -55,7 +55,7 @@ async fn the_same_request_gets_the_first_answer_byte_for_byte_and_takes_effect_o
     assert_eq!(house.store.durable(), before);
     // Over a restart too.
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let again = house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
     assert!(again.replayed);
     assert_eq!(again.answer, first.answer);
@@ -63,7 +63,7 @@ async fn the_same_request_gets_the_first_answer_byte_for_byte_and_takes_effect_o
 
 #[tokio::test]
 async fn another_request_under_the_same_key_is_refused() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     house.app.execute(add("a"), envelope(&house, &actor, Some("k"), "a")).await;
@@ -73,7 +73,7 @@ async fn another_request_under_the_same_key_is_refused() {
 
 #[tokio::test]
 async fn a_key_is_its_users_in_every_session_and_nobody_elses() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (first, second) = (house.join("alice").await, house.login("alice").await);
     let mallory = house.join("mallory").await;
     let phone = house.actor(&first.token).await.unwrap();
@@ -87,9 +87,9 @@ async fn a_key_is_its_users_in_every_session_and_nobody_elses() {
 }
 
 /// An anonymous session with a kept answer, and what it was.
-async fn cart(house: &House, key: &str) -> (Actor, Answered) {
+async fn cart(house: &TestApp, key: &str) -> (Actor, Answered) {
     let open = Command::OpenAnonymous { profile: None };
-    let cart = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let cart = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let actor = house.actor(&cart.token).await.unwrap();
     let first = house.app.execute(add("a"), envelope(house, &actor, Some(key), "a")).await;
     (actor, first)
@@ -98,7 +98,7 @@ async fn cart(house: &House, key: &str) -> (Actor, Answered) {
 /// The keys move to the user: all its sessions find the answers, over a restart too.
 #[tokio::test]
 async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     let phone = house.actor(&house.login("alice").await.token).await.unwrap();
     let mallory = house.actor(&house.join("mallory").await.token).await.unwrap();
@@ -108,7 +108,7 @@ async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
     assert!(house.login_as(&anonymous, "alice", "a wrong password").await.is_err());
     let seat = house.login_as(&anonymous, "alice", PASSWORD).await.unwrap();
     let upgraded = house.actor(&seat.token).await.unwrap();
-    let sees_all = async |house: &House, actor: &Actor| {
+    let sees_all = async |house: &TestApp, actor: &Actor| {
         // A key that both have used is told apart by its request.
         for (what, key, answer) in [("a", "k", &first), ("b", "k", &both), ("u", "u", &own)] {
             let again = house.app.execute(add(what), envelope(house, actor, Some(key), what)).await;
@@ -124,11 +124,11 @@ async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
     assert!(!again.replayed);
     // A session without a key of its own leaves nothing to be looked up.
     let open = Command::OpenAnonymous { profile: None };
-    let idle = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let idle = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let idle = house.actor(&idle.token).await.unwrap();
     house.login_as(&idle, "alice", PASSWORD).await.unwrap();
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     sees_all(&house, &phone).await;
     sees_all(&house, &upgraded).await;
     let row = house.store.get(View::Committed, &Key::AnswerCount(scope(&phone)).encode());
@@ -147,7 +147,7 @@ async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
 /// found through it.
 #[tokio::test]
 async fn keys_of_a_session_that_an_earlier_build_upgraded_are_found_through_it() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     let (anonymous, first) = cart(&house, "k").await;
     let of_session = Key::AnswerCount(scope(&anonymous)).encode();
@@ -158,7 +158,7 @@ async fn keys_of_a_session_that_an_earlier_build_upgraded_are_found_through_it()
     let of_user = Key::AnswerCount(scope(&upgraded)).encode();
     let writes = vec![Write::put(of_session, count), Write::delete(of_user)];
     drop(house.store.commit(Batch { writes, ..Batch::default() }).unwrap());
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let again = house.app.execute(add("a"), envelope(&house, &upgraded, Some("k"), "a")).await;
     assert!(again.replayed);
     assert_eq!(again.answer, first.answer);
@@ -170,7 +170,7 @@ fn scope(actor: &Actor) -> crate::records::Scope {
 }
 
 /// How many answers are kept of an actor.
-fn kept(house: &House) -> usize {
+fn kept(house: &TestApp) -> usize {
     let (mut range, mut count) = (KeyRange::prefix(Key::ANSWERS), 0);
     loop {
         let page = house.store.scan(View::Committed, &range, Order::Ascending, 200).unwrap();
@@ -190,7 +190,7 @@ async fn the_oldest_keys_are_shed_beyond_the_limit() {
         Rules { idempotency_keys_max: LIVE as u64, ..rules() },
         Rules { idempotency_bytes_max: 400 * LIVE as u64, ..rules() },
     ] {
-        let house = House::with(limited).await;
+        let house = TestApp::with(limited).await;
         let busy = house.actor(&house.join("alice").await.token).await.unwrap();
         let quiet = house.actor(&house.join("bob").await.token).await.unwrap();
         house.app.execute(add("a"), envelope(&house, &quiet, Some("k0"), "a")).await;
@@ -218,7 +218,7 @@ async fn the_oldest_keys_are_shed_beyond_the_limit() {
 
 #[tokio::test]
 async fn fifty_duplicates_at_once_have_one_effect_and_one_answer() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     house.store.hold();
@@ -254,7 +254,7 @@ async fn fifty_duplicates_at_once_have_one_effect_and_one_answer() {
 
 #[tokio::test]
 async fn a_refusal_by_the_state_is_kept_and_one_by_the_input_is_not() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let admin = house.admin().await;
     let register = |with: &str| Command::Register {
         username: name("bob"),
@@ -277,7 +277,7 @@ async fn a_refusal_by_the_state_is_kept_and_one_by_the_input_is_not() {
 
 #[tokio::test]
 async fn calls_with_a_secret_or_without_an_actor_take_no_key() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let refused = |answered: Answered| {
@@ -299,7 +299,7 @@ async fn calls_with_a_secret_or_without_an_actor_take_no_key() {
 #[tokio::test]
 async fn an_answer_is_forgotten_after_a_day_and_swept() {
     const COUNT: usize = 300;
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     // The first of them by blocks, the last by a look at everything.
@@ -308,7 +308,7 @@ async fn an_answer_is_forgotten_after_a_day_and_swept() {
         house.app.execute(add("a"), envelope(&house, &actor, Some(&key), "a")).await;
     }
     let day = house.store.durable();
-    let old_answers = |house: &House| {
+    let old_answers = |house: &TestApp| {
         let (mut range, mut count) = (KeyRange::prefix(Key::ANSWERS), 0);
         loop {
             let page = house.store.scan(View::Committed, &range, Order::Ascending, 200).unwrap();
@@ -336,7 +336,7 @@ async fn an_answer_is_forgotten_after_a_day_and_swept() {
 /// counts, and what is kept then is kept.
 #[tokio::test]
 async fn an_answer_that_says_when_to_ask_again_is_not_kept() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let early = || {

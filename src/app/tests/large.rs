@@ -12,13 +12,13 @@ use crate::engine::{
 };
 use crate::types::TxId;
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, actor: &Actor, workflow: &str, text: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, workflow: &str, text: &str) -> TxId {
     let input = Map::from_iter([("text".to_owned(), text.into())]);
     let ask = StartAsk { workflow: workflow.parse().unwrap(), input, reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
@@ -26,12 +26,12 @@ async fn start(house: &House, actor: &Actor, workflow: &str, text: &str) -> TxId
     view.tx.id
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
 /// Makes a call and has it answered; the end of its callback's address.
-async fn answer(house: &House, tx: TxId, number: u32, status: u16, body: Value) -> Arc<str> {
+async fn answer(house: &TestApp, tx: TxId, number: u32, status: u16, body: Value) -> Arc<str> {
     let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
     let (headers, attempt) = (json!({}), order.attempt);
@@ -48,7 +48,7 @@ async fn answer(house: &House, tx: TxId, number: u32, status: u16, body: Value) 
 }
 
 /// Undoes all that can be undone; how many calls that took. What cannot be is left out.
-async fn undone(house: &House, tx: TxId) -> usize {
+async fn undone(house: &TestApp, tx: TxId) -> usize {
     let mut made = 0;
     loop {
         let now = shown(house, tx);
@@ -75,7 +75,7 @@ async fn undone(house: &House, tx: TxId) -> usize {
     }
 }
 
-async fn alice(house: &House) -> Actor {
+async fn alice(house: &TestApp) -> Actor {
     let seat = house.join("alice").await;
     house.actor(&seat.token).await.unwrap()
 }
@@ -123,7 +123,7 @@ steps:
 /// rest is an operator's.
 #[tokio::test]
 async fn what_undoes_many_branches_is_kept_as_far_as_there_is_room() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &trip()).await;
     let alice = alice(&house).await;
     let tx = start(&house, &alice, "trip", &"x".repeat(60_000)).await;
@@ -140,7 +140,7 @@ async fn what_undoes_many_branches_is_kept_as_far_as_there_is_room() {
 /// One step with more to undo than there is room for is taken back as far as it can be.
 #[tokio::test]
 async fn what_undoes_one_step_is_kept_as_far_as_there_is_room() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &one(8)).await;
     let alice = alice(&house).await;
     let tx = start(&house, &alice, "trip", &"x".repeat(60_000)).await;
@@ -171,7 +171,7 @@ steps:
 /// that they were given: nothing is asked again.
 #[tokio::test]
 async fn answers_that_are_kept_are_never_too_much() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, KEPT).await;
     let alice = alice(&house).await;
     let tx = start(&house, &alice, "trip", "").await;
@@ -203,7 +203,7 @@ async fn answers_that_are_kept_are_never_too_much() {
 /// Data that an answer makes too large: what came after the pivot is kept, and not asked again.
 #[tokio::test]
 async fn an_answer_that_makes_the_data_too_large_is_not_asked_for_again() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, KEPT).await;
     let alice = alice(&house).await;
     let tx = start(&house, &alice, "trip", "").await;
@@ -218,7 +218,7 @@ async fn an_answer_that_makes_the_data_too_large_is_not_asked_for_again() {
 }
 
 /// Transactions that together are far too much for one commit.
-async fn heavy(house: &House, actor: &Actor, count: usize) -> Vec<TxId> {
+async fn heavy(house: &TestApp, actor: &Actor, count: usize) -> Vec<TxId> {
     publish(house, &one(2)).await;
     let mut all = Vec::new();
     for _ in 0..count {
@@ -232,7 +232,7 @@ async fn heavy(house: &House, actor: &Actor, count: usize) -> Vec<TxId> {
 /// What a user leaves behind is cancelled in commits that are small enough.
 #[tokio::test]
 async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let alice = alice(&house).await;
     let all = heavy(&house, &alice, 50).await;
     let admin = house.admin().await;
@@ -247,10 +247,10 @@ async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
 /// What an anonymous session started goes to its user in commits that are small enough.
 #[tokio::test]
 async fn large_transactions_of_a_session_go_to_its_user() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     let open = Command::OpenAnonymous { profile: None };
-    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let seat = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let guest = house.actor(&seat.token).await.unwrap();
     let all = heavy(&house, &guest, 50).await;
     let seat = house.login_as(&guest, "alice", PASSWORD).await.unwrap();
@@ -264,7 +264,7 @@ async fn large_transactions_of_a_session_go_to_its_user() {
 /// A slice of what is done to many is as small as a commit needs, from the first one on.
 #[tokio::test]
 async fn many_large_transactions_are_cancelled() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let olga = house.operator().await;
     let alice = alice(&house).await;
     let all = heavy(&house, &alice, 50).await;
@@ -327,7 +327,7 @@ steps:
 /// on in parts, and keeps nothing else from its time.
 #[tokio::test]
 async fn deadline_that_cancels_many_others_goes_on_in_parts() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     for document in [PART, ORDER, LATER] {
         publish(&house, document).await;
     }
@@ -369,7 +369,7 @@ steps:
 /// A timer whose commit is too large even alone keeps no other from firing, and is tried again.
 #[tokio::test]
 async fn a_timer_that_is_too_much_alone_is_set_aside() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     for account in ["world", "shop"] {
         let open = Command::OpenAccount {
             id: account.parse().unwrap(),

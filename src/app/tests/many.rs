@@ -10,26 +10,26 @@ use crate::engine::{
 };
 use crate::types::TxId;
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, workflow: &str) -> TxId {
     let ask = StartAsk { workflow: workflow.parse().unwrap(), input: Map::new(), reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
     let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
     view.tx.id
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
 /// What became of something that was done to all transactions of a workflow.
 async fn job(
-    house: &House,
+    house: &TestApp,
     operator: &Actor,
     workflow: &str,
     action: BulkAction,
@@ -59,7 +59,7 @@ steps:
   look: { by: [owner], claim: 10m, next: { end: looked-at } }
 ";
 
-async fn claimed(house: &House, actor: &Actor, limit: usize) -> Vec<TxId> {
+async fn claimed(house: &TestApp, actor: &Actor, limit: usize) -> Vec<TxId> {
     let (workflow, step) = ("review".parse().unwrap(), "look".parse().unwrap());
     let mut ask = QueueAsk { workflow, step, limit, span: None, candidates: Vec::new() };
     ask.candidates = house.app.claimable(actor, &ask).unwrap();
@@ -72,7 +72,7 @@ async fn claimed(house: &House, actor: &Actor, limit: usize) -> Vec<TxId> {
 /// when they go on: they wait since they opened.
 #[tokio::test]
 async fn paused_transactions_are_in_no_queue() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let olga = house.operator().await;
     publish(&house, REVIEW).await;
     let seat = house.join("alice").await;
@@ -121,7 +121,7 @@ steps:
 ";
 
 /// Orders with two parcels each.
-async fn orders(house: &House, count: usize) -> Vec<TxId> {
+async fn orders(house: &TestApp, count: usize) -> Vec<TxId> {
     publish(house, PARCEL).await;
     publish(house, ORDER).await;
     let seat = house.join("alice").await;
@@ -136,7 +136,7 @@ async fn orders(house: &House, count: usize) -> Vec<TxId> {
 /// Each may lead to as many others as if it were alone.
 #[tokio::test]
 async fn a_bulk_cancel_takes_what_was_started_with_it() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let olga = house.operator().await;
     let orders = orders(&house, 20).await;
     let cancel = || BulkAction::Cancel { reason: None };
@@ -152,7 +152,7 @@ async fn a_bulk_cancel_takes_what_was_started_with_it() {
 /// What a user leaves behind is cancelled as if each were alone.
 #[tokio::test]
 async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let orders = orders(&house, 20).await;
     let delete = Command::DeleteUser { username: name("alice"), if_match: None };
     let admin = house.admin().await;
@@ -169,7 +169,7 @@ async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
 /// A move of many to the next version does to each what a move of one does.
 #[tokio::test]
 async fn many_are_moved() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let olga = house.operator().await;
     publish(&house, REVIEW).await;
     let seat = house.join("alice").await;

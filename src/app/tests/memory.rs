@@ -15,7 +15,7 @@ async fn record_cache_stays_within_its_share_however_large_transactions_are() {
     let memory = MemoryBudget::new(MemoryBudget::MIN);
     let settings = Settings { rules: rules(), password_cost: CHEAP, memory, ..Settings::default() };
     let opened = App::open(store.clone(), Secret::new([9; 32]), settings).await.unwrap();
-    let house = House { app: opened.app, store };
+    let house = TestApp { app: opened.app, store };
     let document = "abide: 1
 workflow: rows
 input: { type: object, properties: { rows: { type: array } } }

@@ -6,18 +6,18 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::engine::{
-    BulkAction, BulkAsk, BulkFilter, Fact, MigrateAsk, Record, StartAsk, Status, Timer, TimerOf,
-    Tx, workflow,
+    BulkAction, BulkAsk, BulkFilter, MigrateAsk, Record, RecordKey, StartAsk, Status, Timer,
+    TimerOf, Tx, workflow,
 };
 use crate::types::TxId;
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, actor: &Actor, input: Value) -> Result<TxId, Refusal> {
+async fn start(house: &TestApp, actor: &Actor, input: Value) -> Result<TxId, Refusal> {
     let Value::Object(input) = input else { panic!("an object") };
     let ask = StartAsk { workflow: "cart".parse().unwrap(), input, reference: None };
     match house.run(actor, Command::Start(Box::new(ask))).await? {
@@ -26,17 +26,17 @@ async fn start(house: &House, actor: &Actor, input: Value) -> Result<TxId, Refus
     }
 }
 
-async fn alice(house: &House) -> Actor {
+async fn alice(house: &TestApp) -> Actor {
     let seat = house.join("alice").await;
     house.actor(&seat.token).await.unwrap()
 }
 
-async fn migrate(house: &House, tx: TxId) -> Result<(), Refusal> {
+async fn migrate(house: &TestApp, tx: TxId) -> Result<(), Refusal> {
     let command = Command::Migrate { tx, ask: MigrateAsk::default() };
     house.run(&Actor::System, command).await.map(drop)
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
@@ -60,7 +60,7 @@ const TIMEOUT: &str = ", timeout: { after: 30m, next: { cancel: timed-out } }";
 /// for it.
 #[tokio::test]
 async fn migrated_step_without_a_timeout_has_no_time_any_more() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &cart("deadline: 2h", TIMEOUT)).await;
     let alice = alice(&house).await;
     let tx = start(&house, &alice, json!({})).await.unwrap();
@@ -78,7 +78,7 @@ async fn migrated_step_without_a_timeout_has_no_time_any_more() {
 /// A time that there is in both versions stays; one that is new begins at the move.
 #[tokio::test]
 async fn migrated_step_keeps_its_time_or_begins_it() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &cart("deadline: 2h", TIMEOUT)).await;
     let alice = alice(&house).await;
     let kept = start(&house, &alice, json!({})).await.unwrap();
@@ -110,7 +110,7 @@ async fn migrated_step_keeps_its_time_or_begins_it() {
 #[tokio::test]
 async fn timer_that_leads_nowhere_is_disarmed_at_the_start() {
     let store = Arc::new(Memory::new());
-    let house = House::on(Arc::clone(&store), rules()).await;
+    let house = TestApp::on(Arc::clone(&store), rules()).await;
     publish(&house, &cart("", "")).await;
     let alice = alice(&house).await;
     let id = start(&house, &alice, json!({})).await.unwrap();
@@ -125,14 +125,14 @@ async fn timer_that_leads_nowhere_is_disarmed_at_the_start() {
     let row = [vec![1], value::encode(&Record::Tx(Arc::new(tx)))].concat();
     let batch = Batch {
         writes: vec![
-            Write::put(Key::of(&Fact::Tx(id)).encode(), row),
+            Write::put(Key::of(&RecordKey::Tx(id)).encode(), row),
             Write::put(timer.encode(), Vec::new()),
         ],
         ..Batch::default()
     };
     store.commit(batch).unwrap();
 
-    let house = House::on(Arc::clone(&store), rules()).await;
+    let house = TestApp::on(Arc::clone(&store), rules()).await;
     house.advance(Span::from_ms(2)).await;
     assert_eq!(shown(&house, id).timer_at, None);
     assert_eq!(store.get(View::Staged, &timer.encode()).unwrap(), None);
@@ -158,7 +158,7 @@ async fn migrated_reminders_are_neither_sent_again_nor_lost() {
         ("4h, 24h", 1, "2h, 4h, 24h", vec![2, 4, 24]),
         ("30h", 5, "4h, 6h", vec![6]),
     ] {
-        let house = House::new().await;
+        let house = TestApp::new().await;
         publish(&house, &cart("", &remind(old))).await;
         let alice = alice(&house).await;
         let tx = start(&house, &alice, json!({})).await.unwrap();
@@ -181,7 +181,7 @@ async fn migrated_reminders_are_neither_sent_again_nor_lost() {
 /// A reminder that is due while its transaction is paused is sent when that goes on, moved or not.
 #[tokio::test]
 async fn migrated_reminder_of_a_paused_transaction_is_not_lost() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &cart("", &remind("4h"))).await;
     let alice = alice(&house).await;
     let tx = start(&house, &alice, json!({})).await.unwrap();
@@ -203,7 +203,7 @@ async fn migrated_reminder_of_a_paused_transaction_is_not_lost() {
 /// and for those that come; a second one is refused, also among many.
 #[tokio::test]
 async fn migration_checks_unique() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &cart("", "")).await;
     let alice = alice(&house).await;
     let first = start(&house, &alice, json!({ "n": 1 })).await.unwrap();
@@ -244,7 +244,7 @@ async fn migration_checks_unique() {
 /// The same reference with the same input is the same start, however its numbers are written.
 #[tokio::test]
 async fn reference_compares_numbers_by_value() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &cart("", "")).await;
     let alice = alice(&house).await;
     let refer = async |n: Value| {
@@ -277,7 +277,7 @@ steps:
 /// Branches are found by the steps that they begin with, wherever they stand among others.
 #[tokio::test]
 async fn migrated_branches_are_found_by_their_steps() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let both = "{ all: [left, right], next: done }";
     publish(&house, &BRANCHES.replace("BEGIN", both)).await;
     let alice = alice(&house).await;
@@ -301,7 +301,7 @@ async fn migrated_branches_are_found_by_their_steps() {
 /// A step that lies in no branch there, or in others, is not moved.
 #[tokio::test]
 async fn migration_out_of_a_branch_is_refused() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let both = "{ all: [left, right], next: done }";
     publish(&house, &BRANCHES.replace("BEGIN", both)).await;
     let alice = alice(&house).await;

@@ -38,7 +38,7 @@ use crate::store::{Batch, KeyRange, LogEntry, Order, Store, View, Write};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
 /// An application on a store in memory, and what a caller of it needs.
-struct House {
+struct TestApp {
     app: Arc<App>,
     store: Arc<Memory>,
 }
@@ -71,7 +71,7 @@ async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) ->
     App::open(store, Secret::new([9; 32]), settings).await.unwrap()
 }
 
-impl House {
+impl TestApp {
     async fn new() -> Self {
         Self::with(rules()).await
     }
@@ -106,17 +106,17 @@ impl House {
         self.run(&Actor::Nobody, command).await.unwrap();
     }
 
-    async fn login_as(&self, actor: &Actor, who: &str, with: &str) -> Result<Seat, Refusal> {
+    async fn login_as(&self, actor: &Actor, who: &str, with: &str) -> Result<LoggedIn, Refusal> {
         let command =
             Command::Login { username: name(who), password: password(with), profile: None };
-        Ok(Seat::of(self.run(actor, command).await?))
+        Ok(LoggedIn::of(self.run(actor, command).await?))
     }
 
-    async fn login(&self, who: &str) -> Seat {
+    async fn login(&self, who: &str) -> LoggedIn {
         self.login_as(&Actor::Nobody, who, PASSWORD).await.unwrap()
     }
 
-    async fn join(&self, who: &str) -> Seat {
+    async fn join(&self, who: &str) -> LoggedIn {
         self.register(who).await;
         self.login(who).await
     }
@@ -202,12 +202,12 @@ fn events_of(entry: &LogEntry) -> EntryV1 {
 }
 
 /// A session and the token to it.
-struct Seat {
+struct LoggedIn {
     session: SessionView,
     token: Token,
 }
 
-impl Seat {
+impl LoggedIn {
     fn of(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Session { session, token, .. } => Self { session, token },

@@ -5,16 +5,18 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::engine::{CallResult, CallState, MigrateAsk, Order, StartAsk, Status, Tx, workflow};
+use crate::engine::{
+    CallAttempt, CallResult, CallState, MigrateAsk, StartAsk, Status, Tx, workflow,
+};
 use crate::types::TxId;
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, workflow: &str) -> TxId {
+async fn start(house: &TestApp, workflow: &str) -> TxId {
     let seat = house.join("alice").await;
     let alice = house.actor(&seat.token).await.unwrap();
     let ask = StartAsk { workflow: workflow.parse().unwrap(), input: Map::new(), reference: None };
@@ -23,7 +25,7 @@ async fn start(house: &House, workflow: &str) -> TxId {
     view.tx.id
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
@@ -52,7 +54,7 @@ steps:
 /// version which has none.
 #[tokio::test]
 async fn branches_that_a_hold_closed_hinder_no_move() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let open = Command::OpenAccount {
         id: "shop".parse().unwrap(),
         asset: "EUR".parse().unwrap(),
@@ -86,11 +88,11 @@ steps:
 ";
 
 /// The call of a transaction, answered with 202; the end of its callback's address.
-async fn promised(house: &House, id: TxId) -> Arc<str> {
+async fn promised(house: &TestApp, id: TxId) -> Arc<str> {
     let due = Command::BeginCall { tx: id, number: 0 };
     let begun = house.run(&Actor::System, due).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
-    let Order { tx, number, attempt, callback, .. } = *order;
+    let CallAttempt { tx, number, attempt, callback, .. } = *order;
     let (headers, body) = (json!({}), Value::Null);
     let result = Box::new(CallResult::Answered {
         status: 202,
@@ -110,7 +112,7 @@ async fn promised(house: &House, id: TxId) -> Arc<str> {
 #[tokio::test]
 async fn a_callback_after_its_time_is_late_while_a_transaction_is_paused_too() {
     for late in [true, false] {
-        let house = House::new().await;
+        let house = TestApp::new().await;
         publish(&house, SCREEN).await;
         let id = start(&house, "screening").await;
         let token = promised(&house, id).await;
@@ -152,12 +154,12 @@ steps:
 /// What a service answered is kept, over a restart too.
 #[tokio::test]
 async fn answer_of_a_service_is_kept_over_a_restart() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, SCREEN_AFTER_PIVOT).await;
     let id = start(&house, "screening").await;
     let begun = house.run(&Actor::System, Command::BeginCall { tx: id, number: 0 }).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
-    let Order { tx, number, attempt, .. } = *order;
+    let CallAttempt { tx, number, attempt, .. } = *order;
     let (headers, body) = (json!({}), Value::Null);
     let result = Box::new(CallResult::Answered {
         status: 422,
@@ -171,7 +173,7 @@ async fn answer_of_a_service_is_kept_over_a_restart() {
     let stuck = shown(&house, id);
     assert_eq!(stuck.status, Status::Stuck);
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let again = shown(&house, id);
     let answer = again.calls[0].answer.as_ref().unwrap();
     assert_eq!((answer.status, &*answer.body), (422, "no such name"));
@@ -196,7 +198,7 @@ steps:
   wait: { by: [owner], next: { end: done } }
 ";
 
-async fn answered(house: &House, tx: TxId, number: u32) {
+async fn answered(house: &TestApp, tx: TxId, number: u32) {
     let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
     let (headers, body, attempt) = (json!({}), Value::Null, order.attempt);
@@ -217,7 +219,7 @@ async fn answered(house: &House, tx: TxId, number: u32) {
 async fn undoing_is_never_too_much() {
     let list: Vec<_> = (0..100).map(|n| n.to_string()).collect();
     for (text, tells) in [("x".repeat(60_000), false), (String::new(), true)] {
-        let house = House::new().await;
+        let house = TestApp::new().await;
         publish(&house, &BOOK.replace("LIST", &list.join(","))).await;
         let seat = house.join("alice").await;
         let alice = house.actor(&seat.token).await.unwrap();
@@ -269,7 +271,7 @@ steps:
 /// one has its name.
 #[tokio::test]
 async fn no_key_is_made_twice_by_a_move() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, ASK).await;
     let seat = house.join("alice").await;
     let alice = house.actor(&seat.token).await.unwrap();
@@ -293,7 +295,7 @@ async fn no_key_is_made_twice_by_a_move() {
 /// Of two steps that become one, what both were taken counts.
 #[tokio::test]
 async fn what_becomes_one_step_counts_as_both() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let two = "abide: 1
 workflow: asked
 first: one

@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn a_command_at_the_due_time_loses_to_the_timer() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let left = seat.session.idle_expires_at.since(house.app.now());
@@ -17,7 +17,7 @@ async fn a_command_at_the_due_time_loses_to_the_timer() {
 
 #[tokio::test]
 async fn what_became_due_while_it_was_down_happens_at_the_next_start() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seats = [house.join("alice").await, house.join("bob").await];
     house.advance(Span::from_minutes(1)).await;
     house.app.close().await;
@@ -29,7 +29,7 @@ async fn what_became_due_while_it_was_down_happens_at_the_next_start() {
     };
     let write = Write::put(Key::Clock.encode(), value::write(1, &marks));
     drop(store.commit(Batch { writes: vec![write], ..Batch::default() }).unwrap());
-    let house = House::on(store, rules()).await;
+    let house = TestApp::on(store, rules()).await;
     for seat in &seats {
         assert!(house.is_dead(&seat.token).await);
     }
@@ -44,7 +44,7 @@ async fn what_became_due_while_it_was_down_happens_at_the_next_start() {
 
 #[tokio::test]
 async fn thousands_of_timers_fire_in_bounded_commits_in_order() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     for _ in 0..450 {
         let open = Command::OpenAnonymous { profile: None };
         house.run(&Actor::Nobody, open).await.unwrap();
@@ -67,18 +67,18 @@ async fn thousands_of_timers_fire_in_bounded_commits_in_order() {
 
 #[tokio::test]
 async fn time_never_goes_back_over_a_restart() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.advance(Span::from_hours(72)).await;
     house.register("alice").await;
     let before = house.app.now();
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     assert!(house.app.now() >= before);
 }
 
 #[tokio::test]
 async fn the_clock_is_moved_in_dev_by_an_administrator_only() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let alice = house.actor(&seat.token).await.unwrap();
     let hour = Span::from_hours(1);
@@ -93,7 +93,7 @@ async fn the_clock_is_moved_in_dev_by_an_administrator_only() {
 
 #[tokio::test]
 async fn a_closed_application_refuses_and_finishes_what_it_took() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     house.app.close().await;
@@ -107,7 +107,7 @@ async fn a_panic_on_the_executor_stops_the_process() {
     let settings = Settings { password_cost: CHEAP, rules: rules(), ..Settings::default() };
     let opened = App::open(store, Secret::new([1; 32]), settings).await.unwrap();
     let open = Command::OpenAnonymous { profile: None };
-    let seat = Seat::of(opened.app.call(open, Actor::Nobody).await.unwrap());
+    let seat = LoggedIn::of(opened.app.call(open, Actor::Nobody).await.unwrap());
     let actor = opened.app.authenticate(Some(&seat.token)).await.unwrap().actor;
     let change = crate::engine::DataChange::Merge(serde_json::json!({"a": 1}));
     let command = Command::ChangeSessionData { change, if_match: None };
@@ -127,7 +127,7 @@ async fn a_panic_on_the_executor_stops_the_process() {
 
 #[tokio::test]
 async fn what_is_due_fires_before_the_next_command_however_late_the_timers_are() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.join("alice").await;
     // The clock moves under the executor, which waits for its next command.
     house.app.clock.advance(Span::from_hours(1));

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::engine::Mark;
+use crate::engine::IndexEntry;
 use crate::engine::{StartAsk, UserChange, Who, workflow};
 use crate::types::TxId;
 
-fn revoke(house: &House, admin: &Actor, keep_sessions: bool) -> Command {
+fn revoke(house: &TestApp, admin: &Actor, keep_sessions: bool) -> Command {
     let keys = house.app.keys(admin, PageAsk { limit: 50, after: None }).unwrap();
     Command::RevokeKey { key: keys.items[0].id, keep_sessions }
 }
 
-async fn on_behalf(house: &House, shop: &Actor, who: &str) -> Seat {
+async fn on_behalf(house: &TestApp, shop: &Actor, who: &str) -> LoggedIn {
     let command = Command::OpenOnBehalf { username: name(who), create: true, profile: None };
-    Seat::of(house.run(shop, command).await.unwrap())
+    LoggedIn::of(house.run(shop, command).await.unwrap())
 }
 
 /// Sessions that a key opened die with it at once, those that one commit does not end too, also
 /// for who was on the way and after a restart; those of others live.
 #[tokio::test]
 async fn a_revoked_key_takes_the_sessions_that_it_opened_along() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (_, shop) = house.key(&["*"]).await;
     let admin = house.admin().await;
     let own = house.join("alice").await;
@@ -53,31 +53,31 @@ async fn a_revoked_key_takes_the_sessions_that_it_opened_along() {
 /// Whoever revokes a key may leave its sessions alone.
 #[tokio::test]
 async fn a_revoked_key_leaves_its_sessions_where_that_is_asked_for() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (token, shop) = house.key(&["*"]).await;
     let admin = house.admin().await;
     let opened = on_behalf(&house, &shop, "alice").await;
     house.run(&admin, revoke(&house, &admin, true)).await.unwrap();
     assert!(house.is_dead(&token).await && !house.is_dead(&opened.token).await);
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let actor = house.actor(&opened.token).await.unwrap();
     house.run(&actor, Command::Logout).await.unwrap();
     house.app.close().await;
 }
 
-async fn link(house: &House, actor: &Actor, who: &str) -> Token {
+async fn link(house: &TestApp, actor: &Actor, who: &str) -> Token {
     let made = house.run(actor, Command::MakeResetLink { username: name(who) }).await.unwrap();
     let Outcome::LinkMade { link, .. } = made else { panic!("a link was made") };
     link
 }
 
-async fn use_link(house: &House, link: Token) -> Result<(), Refusal> {
+async fn use_link(house: &TestApp, link: Token) -> Result<(), Refusal> {
     let command = Command::UseLink { link, password: password("quite another horse") };
     house.run(&Actor::Nobody, command).await.map(drop)
 }
 
-async fn set_roles(house: &House, who: &str, names: &[&str]) {
+async fn set_roles(house: &TestApp, who: &str, names: &[&str]) {
     let change = UserChange { roles: Some(roles(names)), ..UserChange::default() };
     let command = Command::ChangeUser { username: name(who), change, if_match: None };
     house.run(&house.admin().await, command).await.unwrap();
@@ -87,7 +87,7 @@ async fn set_roles(house: &House, who: &str, names: &[&str]) {
 /// powers, also if it is taken again; an administrator's is good for such a user too.
 #[tokio::test]
 async fn a_reset_link_is_void_with_its_key_and_when_its_user_gains_power() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (_, shop) = house.key(&["*"]).await;
     for who in ["alice", "bob", "carol"] {
         house.register(who).await;
@@ -122,35 +122,35 @@ steps:
   rest: { by: [owner], next: { end: done } }
 ";
 
-async fn publish(house: &House, text: &str) {
+async fn publish(house: &TestApp, text: &str) {
     let definition = Arc::new(workflow::read(text).unwrap().definition);
     let source = Arc::from(text);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn voting() -> (House, TxId) {
-    let house = House::new().await;
+async fn voting() -> (TestApp, TxId) {
+    let house = TestApp::new().await;
     publish(&house, VOTE).await;
     let owner = house.actor(&house.join("owner").await.token).await.unwrap();
     let tx = start(&house, &owner, "vote").await;
     (house, tx)
 }
 
-async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, workflow: &str) -> TxId {
     let ask = StartAsk { workflow: workflow.parse().unwrap(), input: Map::new(), reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
     let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
     view.tx.id
 }
 
-async fn vote(house: &House, actor: &Actor, tx: TxId) -> Result<(), Refusal> {
+async fn vote(house: &TestApp, actor: &Actor, tx: TxId) -> Result<(), Refusal> {
     let command = Command::Submit { tx, step: "vote".into(), input: json!({}), if_match: None };
     house.run(actor, command).await.map(drop)
 }
 
-async fn visitor(house: &House) -> Actor {
+async fn visitor(house: &TestApp) -> Actor {
     let open = Command::OpenAnonymous { profile: None };
-    let seat = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let seat = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     house.actor(&seat.token).await.unwrap()
 }
 
@@ -183,10 +183,10 @@ async fn a_vote_without_an_index_entry_counts_for_the_user_too() {
     let guest = visitor(&house).await;
     vote(&house, &guest, tx).await.unwrap();
     house.app.close().await;
-    let mark = Mark::ActedIn(guest.session().unwrap(), tx);
-    let writes = vec![Write::delete(Key::Mark(mark).encode())];
+    let mark = IndexEntry::ActedIn(guest.session().unwrap(), tx);
+    let writes = vec![Write::delete(Key::IndexEntry(mark).encode())];
     drop(house.store.commit(Batch { writes, ..Batch::default() }).unwrap());
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let elsewhere = house.actor(&house.join("alice").await.token).await.unwrap();
     let seat = house.login_as(&guest, "alice", PASSWORD).await.ok().unwrap();
     let alice = house.actor(&seat.token).await.unwrap();
@@ -242,7 +242,7 @@ async fn reserved_names_are_given_to_nobody() {
     let store = Arc::new(Memory::new());
     let opened = App::open(store.clone(), Secret::new([9; 32]), settings).await.unwrap();
     let set_up = opened.set_up.unwrap();
-    let house = House { app: opened.app, store };
+    let house = TestApp { app: opened.app, store };
     let register = |who: &str| Command::Register {
         username: name(who),
         password: password(PASSWORD),
@@ -274,7 +274,7 @@ async fn reserved_names_are_given_to_nobody() {
 /// Whoever a transaction belongs to since a login sees all of its history, in each session.
 #[tokio::test]
 async fn the_history_before_an_upgrade_is_the_users_in_every_session() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, OWN).await;
     let elsewhere = house.actor(&house.join("alice").await.token).await.unwrap();
     let guest = visitor(&house).await;

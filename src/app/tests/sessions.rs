@@ -11,7 +11,7 @@ fn merge(patch: Value) -> Command {
 
 #[tokio::test]
 async fn a_login_opens_a_session_and_a_logout_ends_it_at_once() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     assert_eq!(actor.user().unwrap().username, name("alice"));
@@ -23,7 +23,7 @@ async fn a_login_opens_a_session_and_a_logout_ends_it_at_once() {
 
 #[tokio::test]
 async fn a_token_of_another_kind_or_one_character_off_opens_nothing() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let text = seat.token.reveal();
     let last = if text.ends_with('0') { "1" } else { "0" };
@@ -35,17 +35,17 @@ async fn a_token_of_another_kind_or_one_character_off_opens_nothing() {
 
 #[tokio::test]
 async fn rotation_and_elevation_give_a_new_token_and_end_the_old() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let first = house.join("alice").await;
     let actor = house.actor(&first.token).await.unwrap();
-    let second = Seat::of(house.run(&actor, Command::Rotate).await.unwrap());
+    let second = LoggedIn::of(house.run(&actor, Command::Rotate).await.unwrap());
     assert!(house.is_dead(&first.token).await);
     assert_eq!(second.session.id, first.session.id);
     let actor = house.actor(&second.token).await.unwrap();
     let wrong = Command::Elevate { password: password("something else") };
     assert_eq!(house.run(&actor, wrong).await.unwrap_err(), Refusal::InvalidCredentials);
     let right = Command::Elevate { password: password(PASSWORD) };
-    let third = Seat::of(house.run(&actor, right).await.unwrap());
+    let third = LoggedIn::of(house.run(&actor, right).await.unwrap());
     assert!(house.is_dead(&second.token).await);
     let until = third.session.elevated_until.unwrap();
     assert!(until > house.app.now());
@@ -55,7 +55,7 @@ async fn rotation_and_elevation_give_a_new_token_and_end_the_old() {
 
 #[tokio::test]
 async fn a_session_ends_without_use_and_with_use_at_its_absolute_end() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (idle, busy) = (house.join("alice").await, house.join("bob").await);
     for _ in 0..24 {
         assert!(!house.is_dead(&busy.token).await);
@@ -70,7 +70,7 @@ async fn a_session_ends_without_use_and_with_use_at_its_absolute_end() {
 
 #[tokio::test]
 async fn looking_without_touching_extends_nothing() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     house.advance(Span::from_minutes(20)).await;
     assert!(house.app.inspect(&seat.token).is_ok());
@@ -80,7 +80,7 @@ async fn looking_without_touching_extends_nothing() {
 
 #[tokio::test]
 async fn activity_is_written_at_most_once_in_a_twentieth_of_the_time_out() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     for _ in 0..50 {
         house.app.authenticate(Some(&seat.token)).await.unwrap();
@@ -100,9 +100,9 @@ async fn activity_is_written_at_most_once_in_a_twentieth_of_the_time_out() {
 async fn a_profile_has_its_own_time_outs_and_an_unknown_one_is_refused() {
     let cart = Profile { idle: Span::from_hours(720), absolute: Span::from_hours(720) };
     let profiles = [("cart".parse().unwrap(), cart)].into();
-    let house = House::with(Rules { profiles, ..rules() }).await;
+    let house = TestApp::with(Rules { profiles, ..rules() }).await;
     let open = |profile: &str| Command::OpenAnonymous { profile: Some(profile.parse().unwrap()) };
-    let seat = Seat::of(house.run(&Actor::Nobody, open("cart")).await.unwrap());
+    let seat = LoggedIn::of(house.run(&Actor::Nobody, open("cart")).await.unwrap());
     house.advance(Span::from_hours(700)).await;
     assert!(!house.is_dead(&seat.token).await);
     let refused = house.run(&Actor::Nobody, open("other")).await.unwrap_err();
@@ -111,10 +111,10 @@ async fn a_profile_has_its_own_time_outs_and_an_unknown_one_is_refused() {
 
 #[tokio::test]
 async fn an_anonymous_session_becomes_its_users_with_its_data_under_a_new_token() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     let open = Command::OpenAnonymous { profile: None };
-    let cart = Seat::of(house.run(&Actor::Nobody, open).await.unwrap());
+    let cart = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let actor = house.actor(&cart.token).await.unwrap();
     house.run(&actor, merge(json!({"cart": [1, 2]}))).await.unwrap();
     let seat = house.login_as(&actor, "alice", PASSWORD).await.unwrap();
@@ -131,7 +131,7 @@ async fn an_anonymous_session_becomes_its_users_with_its_data_under_a_new_token(
 
 #[tokio::test]
 async fn anonymous_sessions_are_opened_only_where_they_are_allowed() {
-    let house = House::with(Rules { anonymous_open: false, ..rules() }).await;
+    let house = TestApp::with(Rules { anonymous_open: false, ..rules() }).await;
     let open = Command::OpenAnonymous { profile: None };
     let refused = house.run(&Actor::Nobody, open).await.unwrap_err();
     assert_eq!(refused.code(), "not-allowed");
@@ -139,7 +139,7 @@ async fn anonymous_sessions_are_opened_only_where_they_are_allowed() {
 
 #[tokio::test]
 async fn one_session_too_many_ends_the_oldest_also_when_logins_race() {
-    let house = House::with(Rules { sessions_per_user_max: 3, ..rules() }).await;
+    let house = TestApp::with(Rules { sessions_per_user_max: 3, ..rules() }).await;
     house.register("alice").await;
     let mut seats = Vec::new();
     for _ in 0..4 {
@@ -153,7 +153,7 @@ async fn one_session_too_many_ends_the_oldest_also_when_logins_race() {
             tokio::spawn(async move {
                 let (username, password) = (name("alice"), password(PASSWORD));
                 let login = Command::Login { username, password, profile: None };
-                Seat::of(app.call(login, Actor::Nobody).await.unwrap())
+                LoggedIn::of(app.call(login, Actor::Nobody).await.unwrap())
             })
         })
         .collect();
@@ -173,7 +173,7 @@ async fn one_session_too_many_ends_the_oldest_also_when_logins_race() {
 
 #[tokio::test]
 async fn sessions_are_ended_one_all_or_all_others_and_never_a_strangers() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (first, second) = (house.join("alice").await, house.login("alice").await);
     let (third, mallory) = (house.login("alice").await, house.join("mallory").await);
     let (alice, mallory) =
@@ -198,7 +198,7 @@ async fn sessions_are_ended_one_all_or_all_others_and_never_a_strangers() {
 
 #[tokio::test]
 async fn two_writers_of_different_keys_both_win() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let writers: Vec<_> = (0..20)
@@ -218,7 +218,7 @@ async fn two_writers_of_different_keys_both_win() {
 
 #[tokio::test]
 async fn data_has_a_revision_of_its_own_that_activity_does_not_move() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let empty = house.app.session_data(&actor).unwrap();
@@ -246,7 +246,7 @@ async fn data_has_a_revision_of_its_own_that_activity_does_not_move() {
 
 #[tokio::test]
 async fn data_up_to_the_limit_is_kept_and_goes_with_its_session() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     let rows = house.store.scan(View::Committed, &KeyRange::all(), Order::Ascending, 200).unwrap();
@@ -273,7 +273,7 @@ async fn data_up_to_the_limit_is_kept_and_goes_with_its_session() {
 
 #[tokio::test]
 async fn a_write_that_was_overtaken_by_a_logout_brings_nothing_back() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     house.run(&actor, merge(json!({"a": 1}))).await.unwrap();
@@ -290,7 +290,7 @@ async fn a_write_that_was_overtaken_by_a_logout_brings_nothing_back() {
 
 #[tokio::test]
 async fn what_is_not_durable_yet_is_seen_by_nobody() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     house.store.hold();
@@ -316,12 +316,12 @@ async fn what_is_not_durable_yet_is_seen_by_nobody() {
 
 #[tokio::test]
 async fn a_service_opens_sessions_for_those_it_may_act_for_alone() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("bob@shop").await;
     let (_, shop) = house.key(&["*@shop", "admin", "boss@shop"]).await;
     let on_behalf =
         |who: &str, create| Command::OpenOnBehalf { username: name(who), create, profile: None };
-    let seat = Seat::of(house.run(&shop, on_behalf("bob@shop", false)).await.unwrap());
+    let seat = LoggedIn::of(house.run(&shop, on_behalf("bob@shop", false)).await.unwrap());
     let actor = house.actor(&seat.token).await.unwrap();
     let Actor::Session(bob) = &actor else { panic!("a session") };
     assert_eq!(&*bob.via.as_ref().unwrap().name, "shop");
@@ -333,7 +333,7 @@ async fn a_service_opens_sessions_for_those_it_may_act_for_alone() {
     assert_eq!(refused("alice", true).await, "not-allowed");
     assert_eq!(refused("new@shop", false).await, "not-found");
     assert_eq!(refused("admin", false).await, "not-allowed");
-    Seat::of(house.run(&shop, on_behalf("new@shop", true)).await.unwrap());
+    LoggedIn::of(house.run(&shop, on_behalf("new@shop", true)).await.unwrap());
     assert_eq!(
         house.run(&actor, on_behalf("bob@shop", false)).await.unwrap_err().code(),
         "not-allowed"
@@ -350,7 +350,7 @@ async fn a_service_opens_sessions_for_those_it_may_act_for_alone() {
 
 #[tokio::test]
 async fn another_frameworks_sessions_are_apart_for_each_key_and_end_in_time() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (_, shop) = house.key(&["*"]).await;
     let (_, other) = house.key(&["*"]).await;
     let key = StoredKey::new("sid:abc").unwrap();
@@ -391,7 +391,7 @@ async fn another_frameworks_sessions_are_apart_for_each_key_and_end_in_time() {
 
 #[tokio::test]
 async fn what_the_store_holds_shows_no_secret() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let (token, shop) = house.key(&["*"]).await;
     let key = StoredKey::new("framework-session-key").unwrap();
@@ -423,7 +423,7 @@ async fn what_the_store_holds_shows_no_secret() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_at_once_write_their_activity_once() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     house.advance(Span::from_seconds(91)).await;
     let requests: Vec<_> = (0..50)

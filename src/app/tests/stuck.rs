@@ -2,14 +2,14 @@
 
 use super::*;
 use crate::app::stuck::StuckWatch;
-use crate::engine::Mark;
+use crate::engine::IndexEntry;
 use crate::types::TxId;
 
 /// Each is told of once while it is stuck, and the number is what it is now.
 #[tokio::test]
 async fn what_is_stuck_is_told_once_and_counted() {
-    let house = House::new().await;
-    let mark = |number| Key::Mark(Mark::Stuck(TxId::new(number))).encode();
+    let house = TestApp::new().await;
+    let mark = |number| Key::IndexEntry(IndexEntry::Stuck(TxId::new(number))).encode();
     let commit = |writes| {
         house.store.commit(Batch { writes, ..Batch::default() }).unwrap();
     };

@@ -35,7 +35,7 @@ const OPEN: Command = Command::OpenAnonymous { profile: None };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn whoever_finds_the_executor_taken_is_not_left_in_the_queue() {
-    let house = Arc::new(House::new().await);
+    let house = Arc::new(TestApp::new().await);
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     for round in 0..3_000 {
@@ -65,7 +65,7 @@ async fn whoever_finds_the_executor_taken_is_not_left_in_the_queue() {
 
 #[tokio::test]
 async fn commands_are_done_in_the_order_in_which_they_came_whoever_does_them() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     for round in 0..100 {
         let before = house.store.durable();
         // The long one is left to the executor's thread, and what comes behind it waits for it.
@@ -85,7 +85,7 @@ async fn commands_are_done_in_the_order_in_which_they_came_whoever_does_them() {
 async fn a_timer_that_a_caller_sets_fires_in_time_with_nobody_else_there() {
     let idle = Span::from_ms(300);
     let profile = Profile { idle, absolute: Span::from_hours(1) };
-    let house = House::with(Rules { profile, ..rules() }).await;
+    let house = TestApp::with(Rules { profile, ..rules() }).await;
     house.run(&Actor::Nobody, OPEN).await.unwrap();
     let next = house.store.durable().next();
     soon(house.store.durable_at(next)).await.unwrap();

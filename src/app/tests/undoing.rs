@@ -7,23 +7,23 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::engine::{Fact, Record, StartAsk, Status, TransferAsk, Tx, workflow};
+use crate::engine::{Record, RecordKey, StartAsk, Status, TransferAsk, Tx, workflow};
 use crate::types::{AccountId, TransferId, TxId};
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, actor: &Actor, workflow: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, workflow: &str) -> TxId {
     let ask = StartAsk { workflow: workflow.parse().unwrap(), input: Map::new(), reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
     let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
     view.tx.id
 }
 
-async fn accounts(house: &House, names: &[&str]) {
+async fn accounts(house: &TestApp, names: &[&str]) {
     for name in names {
         let open = Command::OpenAccount {
             id: name.parse().unwrap(),
@@ -40,12 +40,12 @@ fn cancel(tx: TxId) -> Command {
     Command::Cancel { tx, reason: None, if_match: None }
 }
 
-fn shown(house: &House, id: TxId) -> Arc<Tx> {
+fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
-fn posted(house: &House, account: &str) -> i128 {
-    let fact = Fact::Account(account.parse::<AccountId>().unwrap());
+fn posted(house: &TestApp, account: &str) -> i128 {
+    let fact = RecordKey::Account(account.parse::<AccountId>().unwrap());
     let row = house.store.get(View::Staged, &Key::of(&fact).encode()).unwrap().unwrap();
     match value::decode(&fact, &row.value).unwrap() {
         Record::Account(account) => account.posted,
@@ -53,16 +53,16 @@ fn posted(house: &House, account: &str) -> i128 {
     }
 }
 
-async fn alice(house: &House) -> Actor {
+async fn alice(house: &TestApp) -> Actor {
     let seat = house.join("alice").await;
     house.actor(&seat.token).await.unwrap()
 }
 
 /// The application on a store, its clock standing: nothing is due before it is moved.
-async fn standing(store: Arc<Memory>) -> House {
+async fn standing(store: Arc<Memory>) -> TestApp {
     let at = Time::from_ms(1_800_000_000_000);
     let opened = opened(store.clone(), rules(), Some(at)).await;
-    House { app: opened.app, store }
+    TestApp { app: opened.app, store }
 }
 
 /// A workflow that posts `hundreds` times 100 transfers in steps one after the other, after the first
@@ -102,7 +102,7 @@ steps:
 const PART_UNDONE: &str = "abide.step.effects_undone";
 
 /// Lets time pass until a transaction has ended.
-async fn ended(house: &House, id: TxId) -> Arc<Tx> {
+async fn ended(house: &TestApp, id: TxId) -> Arc<Tx> {
     for _ in 0..100 {
         let now = shown(house, id);
         if now.status.is_ended() {
@@ -143,7 +143,7 @@ async fn undoing_much_goes_on_in_parts_over_a_restart() {
 
 #[tokio::test]
 async fn deadline_undoes_much_in_parts() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     accounts(&house, &["world", "shop"]).await;
     publish(&house, &many(2, "deadline: 1h")).await;
     let alice = alice(&house).await;
@@ -159,7 +159,7 @@ async fn deadline_undoes_much_in_parts() {
 #[tokio::test]
 async fn whatever_has_it_begin_much_is_undone_in_parts() {
     for trigger in ["session", "timeout", "bulk"] {
-        let house = House::new().await;
+        let house = TestApp::new().await;
         accounts(&house, &["world", "shop"]).await;
         let late = "wait: { by: [owner], timeout: { after: 1h, next: { cancel: late } },";
         let document = many(2, "session_end: cancel").replace("wait: { by: [owner],", late);
@@ -189,7 +189,7 @@ async fn whatever_has_it_begin_much_is_undone_in_parts() {
 /// Two at once: neither keeps the other, or anybody else, from its turn.
 #[tokio::test]
 async fn several_that_undo_much_take_turns() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     accounts(&house, &["world", "shop"]).await;
     publish(&house, &many(2, "deadline: 1h")).await;
     let alice = alice(&house).await;
@@ -246,7 +246,7 @@ steps:
 ";
 
 /// The transfers of a transaction, in the order in which they were posted.
-fn transfers_of(house: &House) -> Vec<TransferId> {
+fn transfers_of(house: &TestApp) -> Vec<TransferId> {
     let entries = house.store.read_log(Revision::ZERO, usize::MAX).unwrap();
     let events = entries.iter().flat_map(|entry| events_of(entry).events);
     let posted = events.filter(|event| event.kind == "abide.transfer.posted");
@@ -257,7 +257,7 @@ fn transfers_of(house: &House) -> Vec<TransferId> {
     named.collect()
 }
 
-async fn reverse(house: &House, id: &TransferId) -> Result<TransferId, Refusal> {
+async fn reverse(house: &TestApp, id: &TransferId) -> Result<TransferId, Refusal> {
     match house.run(&Actor::System, Command::ReverseTransfer { id: id.clone() }).await? {
         Outcome::Transfers { transfers, .. } => Ok(transfers[0].id.clone()),
         other => panic!("{other:?}"),
@@ -273,7 +273,7 @@ proptest! {
     fn undoing_takes_back_the_net_effect(reversals in proptest::collection::vec(0..8_usize, 0..12)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let house = House::new().await;
+            let house = TestApp::new().await;
             accounts(&house, &["world", "shop"]).await;
             publish(&house, TRADE).await;
             let alice = alice(&house).await;
@@ -299,7 +299,7 @@ proptest! {
 /// A transfer, its reversal and the reversal's reversal: the money moved, so it moves back.
 #[tokio::test]
 async fn reversal_of_a_reversal_is_undone_too() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     accounts(&house, &["world", "shop"]).await;
     publish(&house, TRADE).await;
     let alice = alice(&house).await;
@@ -322,7 +322,7 @@ steps:
   wait: { by: [owner], next: { end: done } }
 ";
 
-async fn roles_of(house: &House, who: &str) -> Vec<String> {
+async fn roles_of(house: &TestApp, who: &str) -> Vec<String> {
     let users = house.app.user(&house.admin().await, &name(who)).unwrap();
     users.roles.iter().map(ToString::to_string).collect()
 }
@@ -331,7 +331,7 @@ async fn roles_of(house: &House, who: &str) -> Vec<String> {
 /// has ended well.
 #[tokio::test]
 async fn role_stays_while_another_grant_of_it_stands() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, VIP).await;
     let alice = alice(&house).await;
     let first = start(&house, &alice, "vip").await;
@@ -354,7 +354,7 @@ async fn role_stays_while_another_grant_of_it_stands() {
 /// What an administrator decides about a role after a transaction granted it is not undone.
 #[tokio::test]
 async fn role_that_an_administrator_gave_stays() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, VIP).await;
     let alice = alice(&house).await;
     let id = start(&house, &alice, "vip").await;
@@ -376,7 +376,7 @@ async fn role_that_an_administrator_gave_stays() {
 /// stays undone.
 #[tokio::test]
 async fn undoing_in_parts_that_sticks_goes_on_where_it_was() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     accounts(&house, &["world"]).await;
     let open = Command::OpenAccount {
         id: "shop".parse().unwrap(),

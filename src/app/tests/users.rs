@@ -21,7 +21,7 @@ fn register(who: &str, with: &str, roles: Option<Vec<Role>>) -> Command {
 
 #[tokio::test]
 async fn registration_is_open_or_an_administrators_and_only_that_one_gives_roles() {
-    let open = House::new().await;
+    let open = TestApp::new().await;
     let seat = open.join("alice").await;
     let alice = open.actor(&seat.token).await.unwrap();
     for actor in [&Actor::Nobody, &alice] {
@@ -30,7 +30,7 @@ async fn registration_is_open_or_an_administrators_and_only_that_one_gives_roles
     }
     let taken = open.run(&Actor::Nobody, register("alice", PASSWORD, None)).await.unwrap_err();
     assert_eq!(taken, Refusal::UsernameTaken);
-    let closed = House::with(Rules { registration_open: false, ..rules() }).await;
+    let closed = TestApp::with(Rules { registration_open: false, ..rules() }).await;
     let refused = closed.run(&Actor::Nobody, register("bob", PASSWORD, None)).await.unwrap_err();
     assert_eq!(refused.code(), "not-allowed");
     assert_eq!(closed.count("abide.denied"), 1);
@@ -43,7 +43,7 @@ async fn registration_is_open_or_an_administrators_and_only_that_one_gives_roles
 
 #[tokio::test]
 async fn a_new_password_is_neither_short_nor_common_nor_cut() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     for (with, code) in [("too short", "too-short"), ("qwertyuiop[]", "too-common")] {
         let refused = house.run(&Actor::Nobody, register("alice", with, None)).await.unwrap_err();
         let Refusal::InvalidInput(errors) = refused else { panic!("{refused:?}") };
@@ -61,7 +61,7 @@ async fn a_new_password_is_neither_short_nor_common_nor_cut() {
 
 #[tokio::test]
 async fn unknown_wrong_and_disabled_are_one_answer() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     house.register("bob").await;
     house.run(&house.admin().await, disable("bob", true)).await.unwrap();
@@ -76,7 +76,7 @@ async fn unknown_wrong_and_disabled_are_one_answer() {
 
 #[tokio::test]
 async fn failures_make_an_account_wait_known_or_not_and_never_a_live_session() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     for who in ["alice", "nobody"] {
         for _ in 0..5 {
@@ -92,7 +92,7 @@ async fn failures_make_an_account_wait_known_or_not_and_never_a_live_session() {
     house.run(&live.actor, Command::Touch).await.unwrap();
     // It is kept over a restart.
     house.app.close().await;
-    let house = House::on(Arc::clone(&house.store), rules()).await;
+    let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let waits = house.login_as(&Actor::Nobody, "alice", "wrong password").await.err().unwrap();
     assert_eq!(waits.code(), "too-many-attempts");
     house.advance(Span::from_seconds(1)).await;
@@ -111,7 +111,7 @@ async fn failures_make_an_account_wait_known_or_not_and_never_a_live_session() {
 
 #[tokio::test]
 async fn parallel_guesses_get_no_more_tries_than_one_after_the_other() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     let guesses: Vec<_> = (0..40)
         .map(|number| {
@@ -132,7 +132,7 @@ async fn parallel_guesses_get_no_more_tries_than_one_after_the_other() {
 
 #[tokio::test]
 async fn a_new_password_ends_all_other_sessions_and_renews_this_one() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (first, second) = (house.join("alice").await, house.login("alice").await);
     let actor = house.actor(&first.token).await.unwrap();
     let to_set = |current: &str, new: &str| Command::ChangePassword {
@@ -144,7 +144,7 @@ async fn a_new_password_ends_all_other_sessions_and_renews_this_one() {
     let short = house.run(&actor, to_set(PASSWORD, "short")).await.unwrap_err();
     assert_eq!(short.code(), "invalid-input");
     let renewed = house.run(&actor, to_set(PASSWORD, "another horse battery")).await.unwrap();
-    let renewed = Seat::of(renewed);
+    let renewed = LoggedIn::of(renewed);
     assert!(house.is_dead(&first.token).await && house.is_dead(&second.token).await);
     assert_eq!(renewed.session.id, first.session.id);
     assert!(renewed.session.elevated_until.is_some());
@@ -155,7 +155,7 @@ async fn a_new_password_ends_all_other_sessions_and_renews_this_one() {
 
 #[tokio::test]
 async fn a_role_taken_away_is_gone_at_the_next_request() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let admin = house.admin().await;
     let to_set = |names: &[&str]| {
@@ -173,7 +173,7 @@ async fn a_role_taken_away_is_gone_at_the_next_request() {
 
 #[tokio::test]
 async fn disabling_and_deleting_end_the_sessions_in_the_same_commit() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (alice, bob) = (house.join("alice").await, house.join("bob").await);
     let admin = house.admin().await;
     for (command, seat) in [
@@ -196,7 +196,7 @@ async fn disabling_and_deleting_end_the_sessions_in_the_same_commit() {
 
 #[tokio::test]
 async fn administration_is_for_administrators() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let alice = house.actor(&seat.token).await.unwrap();
     let key = Command::CreateKey { name: "k".into(), roles: Vec::new(), on_behalf: Vec::new() };
@@ -220,7 +220,7 @@ async fn administration_is_for_administrators() {
 
 #[tokio::test]
 async fn a_user_is_changed_at_the_revision_that_was_seen() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     let admin = house.admin().await;
     let seen = house.app.user(&admin, &name("alice")).unwrap();
@@ -243,7 +243,7 @@ async fn a_user_is_changed_at_the_revision_that_was_seen() {
 
 #[tokio::test]
 async fn user_data_belongs_to_the_user_and_not_to_the_device() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (first, second) = (house.join("alice").await, house.login("alice").await);
     let (phone, desk) =
         (house.actor(&first.token).await.unwrap(), house.actor(&second.token).await.unwrap());
@@ -256,7 +256,7 @@ async fn user_data_belongs_to_the_user_and_not_to_the_device() {
 
 #[tokio::test]
 async fn a_reset_link_sets_a_password_once_and_ends_the_sessions() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let admin = house.admin().await;
     let make = Command::MakeResetLink { username: name("alice") };
@@ -291,7 +291,7 @@ async fn a_reset_link_sets_a_password_once_and_ends_the_sessions() {
 
 #[tokio::test]
 async fn a_service_makes_reset_links_only_for_those_it_may_act_for() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("bob@shop").await;
     house.register("alice").await;
     let (_, shop) = house.key(&["*@shop", "admin"]).await;
@@ -327,21 +327,21 @@ async fn the_first_start_makes_a_link_until_there_is_an_administrator() {
     assert!(again.set_up.is_none());
     let login =
         Command::Login { username: name("admin"), password: password(PASSWORD), profile: None };
-    let seat = Seat::of(again.app.call(login, Actor::Nobody).await.unwrap());
+    let seat = LoggedIn::of(again.app.call(login, Actor::Nobody).await.unwrap());
     let access = again.app.authenticate(Some(&seat.token)).await.unwrap();
     assert!(access.actor.is_admin());
 }
 
 #[tokio::test]
 async fn a_hash_of_less_cost_is_made_anew_at_login() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     house.register("alice").await;
     house.app.close().await;
     let dearer = Cost { passes: 2, ..CHEAP };
     let settings = Settings { password_cost: dearer, rules: rules(), ..Settings::default() };
     let store: Arc<dyn Store> = house.store.clone();
     let opened = App::open(store, Secret::new([9; 32]), settings).await.unwrap();
-    let house = House { app: opened.app, store: Arc::clone(&house.store) };
+    let house = TestApp { app: opened.app, store: Arc::clone(&house.store) };
     let seat = house.login("alice").await;
     assert_eq!(house.count("abide.user.password_rehashed"), 1);
     house.login("alice").await;
@@ -351,7 +351,7 @@ async fn a_hash_of_less_cost_is_made_anew_at_login() {
 
 #[tokio::test]
 async fn a_revoked_key_is_dead_at_once_and_lists_show_no_secret() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let (token, shop) = house.key(&["*"]).await;
     let admin = house.admin().await;
     let keys = house.app.keys(&admin, PageAsk { limit: 50, after: None }).unwrap();
@@ -367,7 +367,7 @@ async fn a_revoked_key_is_dead_at_once_and_lists_show_no_secret() {
 
 #[tokio::test]
 async fn lists_go_on_where_they_stopped_newest_first() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     for number in 0..7 {
         house.register(&format!("user{number}")).await;
     }
@@ -399,7 +399,7 @@ fn ways_down(who: &str) -> [Command; 4] {
 
 #[tokio::test]
 async fn the_last_administrator_stays() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let admin = house.admin().await;
     for actor in [&admin, &Actor::System] {
         for way in ways_down("admin") {
@@ -437,14 +437,14 @@ async fn the_last_administrator_stays() {
 
 #[tokio::test]
 async fn a_store_without_counts_gets_them_when_it_is_opened() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let seats = [house.join("alice").await, house.login("alice").await];
     house.app.close().await;
     let counts = [Key::AdministratorCount, Key::SessionCount];
     let writes = counts.iter().map(|key| Write::delete(key.encode())).collect();
     drop(house.store.commit(Batch { writes, ..Batch::default() }).unwrap());
 
-    let house = House::on(house.store, rules()).await;
+    let house = TestApp::on(house.store, rules()).await;
     let admin = house.admin().await;
     assert_eq!(house.app.live_sessions(), 3);
     for way in ways_down("admin") {

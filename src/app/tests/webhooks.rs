@@ -4,20 +4,20 @@ use super::*;
 use crate::engine::{GivenUp, Replay, Webhook, WebhookAsk, WebhookNews};
 use crate::types::WebhookId;
 
-async fn tell(house: &House, news: WebhookNews) -> Webhook {
+async fn tell(house: &TestApp, news: WebhookNews) -> Webhook {
     let noted = house.run(&Actor::System, Command::NoteWebhook(Box::new(news))).await.unwrap();
     let Outcome::Webhook(webhook) = noted else { panic!("it was noted") };
     *webhook
 }
 
-fn letters(house: &House, id: WebhookId) -> usize {
+fn letters(house: &TestApp, id: WebhookId) -> usize {
     let range = KeyRange::prefix(&Key::dead_letters_of(id));
     house.store.scan(View::Staged, &range, Order::Ascending, 200).unwrap().rows.len()
 }
 
 #[tokio::test]
 async fn dead_letters_go_with_their_webhook() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let mut ids = Vec::new();
     for _ in 0..2 {
         let ask = WebhookAsk { url: "http://127.0.0.1:9".to_owned(), types: vec!["*".to_owned()] };
@@ -59,7 +59,7 @@ async fn dead_letters_go_with_their_webhook() {
 /// After a day the key before the last one signs no more, and a second change leaves two at most.
 #[tokio::test]
 async fn the_key_before_signs_for_a_day() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     let ask = WebhookAsk { url: "http://127.0.0.1:9".to_owned(), types: vec!["*".to_owned()] };
     let made = house.run(&Actor::System, Command::CreateWebhook(ask)).await.unwrap();
     let Outcome::Webhook(webhook) = made else { panic!("one was made") };

@@ -21,13 +21,13 @@ steps:
     )
 }
 
-async fn publish(house: &House, document: &str) {
+async fn publish(house: &TestApp, document: &str) {
     let definition = Arc::new(workflow::read(document).unwrap().definition);
     let source = Arc::from(document);
     house.run(&Actor::System, Command::Publish { source, definition }).await.unwrap();
 }
 
-async fn start(house: &House, actor: &Actor, text: &str) -> TxId {
+async fn start(house: &TestApp, actor: &Actor, text: &str) -> TxId {
     let input = Map::from_iter([("text".to_owned(), text.into())]);
     let ask = StartAsk { workflow: "order".parse().unwrap(), input, reference: None };
     let started = house.run(actor, Command::Start(Box::new(ask))).await.unwrap();
@@ -35,7 +35,7 @@ async fn start(house: &House, actor: &Actor, text: &str) -> TxId {
     view.tx.id
 }
 
-async fn with_role(house: &House, who: &str, role: &str) -> Actor {
+async fn with_role(house: &TestApp, who: &str, role: &str) -> Actor {
     let command = Command::Register {
         username: name(who),
         password: password(PASSWORD),
@@ -55,7 +55,7 @@ fn ask() -> QueueAsk {
 /// Before it lies more than one look reads, all of a version that lets in another role.
 #[tokio::test]
 async fn work_behind_what_one_look_reads_is_found_by_the_next() {
-    let house = House::new().await;
+    let house = TestApp::new().await;
     publish(&house, &packed_by("old")).await;
     let seat = house.join("alice").await;
     let alice = house.actor(&seat.token).await.unwrap();

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::world::{Stop, World};
-use crate::engine::{Actor, CallResult, Command, Order, Outcome};
+use crate::engine::{Actor, CallAttempt, CallResult, Command, Outcome};
 use crate::types::{Span, Time};
 
 /// Most attempts at calls between two steps: more are a workflow that calls for ever.
@@ -46,7 +46,7 @@ pub(super) type Answers = BTreeMap<String, Vec<Reply>>;
 pub(super) struct Calls {
     answers: Answers,
     /// The attempts that are on their way, by step and purpose.
-    hanging: Vec<(String, Order)>,
+    hanging: Vec<(String, CallAttempt)>,
     /// What the addresses of callbacks end with, by step.
     callbacks: BTreeMap<String, String>,
     /// The keys that a service was asked with, by step and purpose, in order.
@@ -128,8 +128,8 @@ pub(super) async fn make(world: &mut World) -> Result<(), Stop> {
     Err(Stop::Wrong(format!("more than {ATTEMPTS_MAX} attempts at calls")))
 }
 
-async fn end(world: &World, order: &Order, result: CallResult) -> Result<(), Stop> {
-    let Order { tx, number, attempt, .. } = *order;
+async fn end(world: &World, order: &CallAttempt, result: CallResult) -> Result<(), Stop> {
+    let CallAttempt { tx, number, attempt, .. } = *order;
     let command = Command::EndCall { tx, number, attempt, result: Box::new(result) };
     world.app.call(command, Actor::System).await?;
     Ok(())

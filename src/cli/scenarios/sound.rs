@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::world::World;
 use crate::app::PageAsk;
-use crate::engine::{Actor, Call, Fact, HoldStatus, Mark, Purpose, Record, TimerOf, Tx};
+use crate::engine::{Actor, Call, HoldStatus, IndexEntry, Purpose, Record, RecordKey, TimerOf, Tx};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Store as _, View};
 use crate::types::{AccountId, AssetCode, TxId};
@@ -31,22 +31,28 @@ pub(super) fn check(world: &World) -> Result<(), String> {
                     marks.push((id, "a timer"));
                 }
             }
-            Key::Mark(Mark::OpenOf(_, id)) => marks.push((id, "its mark as open")),
-            Key::Mark(Mark::EndWith(_, id)) => marks.push((id, "its mark to end with a session")),
-            Key::Mark(Mark::RoleInbox(_, id)) => marks.push((id, "its place in an inbox")),
-            Key::Mark(Mark::Queued(.., id)) => marks.push((id, "its place in a queue")),
+            Key::IndexEntry(IndexEntry::OpenOf(_, id)) => marks.push((id, "its mark as open")),
+            Key::IndexEntry(IndexEntry::EndWith(_, id)) => {
+                marks.push((id, "its mark to end with a session"))
+            }
+            Key::IndexEntry(IndexEntry::RoleInbox(_, id)) => {
+                marks.push((id, "its place in an inbox"))
+            }
+            Key::IndexEntry(IndexEntry::Queued(.., id)) => marks.push((id, "its place in a queue")),
             Key::One(name, digest) => {
-                let one = read_fact(&*world.store, View::Committed, &Fact::One(name, digest));
+                let one = read_fact(&*world.store, View::Committed, &RecordKey::One(name, digest));
                 if let Some((record, _)) = one.map_err(|error| error.to_string())?
                     && let Record::One(id) = *record
                 {
                     marks.push((id, "the row that keeps others out"));
                 }
             }
-            Key::Mark(Mark::CallDue(_, id, number) | Mark::CallOut(id, number)) => {
+            Key::IndexEntry(
+                IndexEntry::CallDue(_, id, number) | IndexEntry::CallOut(id, number),
+            ) => {
                 calls.push((id, number));
             }
-            Key::Mark(Mark::Stuck(id)) => marks.push((id, "its mark as stuck")),
+            Key::IndexEntry(IndexEntry::Stuck(id)) => marks.push((id, "its mark as stuck")),
             _ => {}
         }
     }

@@ -16,7 +16,7 @@ use crate::types::Span;
 
 /// What goes wrong before a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
+enum Fault {
     /// Every account is frozen.
     Frozen,
     /// Every account that can be closed is.
@@ -45,20 +45,20 @@ enum Weather {
     Restarted,
 }
 
-const ALL: [Weather; 13] = [
-    Weather::Frozen,
-    Weather::Closed,
-    Weather::Poor,
-    Weather::Powerless,
-    Weather::LoggedOut,
-    Weather::Disabled,
-    Weather::Late,
-    Weather::TooLate,
-    Weather::Cancelled,
-    Weather::Twice,
-    Weather::Swapped,
-    Weather::Skipped,
-    Weather::Restarted,
+const ALL: [Fault; 13] = [
+    Fault::Frozen,
+    Fault::Closed,
+    Fault::Poor,
+    Fault::Powerless,
+    Fault::LoggedOut,
+    Fault::Disabled,
+    Fault::Late,
+    Fault::TooLate,
+    Fault::Cancelled,
+    Fault::Twice,
+    Fault::Swapped,
+    Fault::Skipped,
+    Fault::Restarted,
 ];
 
 /// What is said where a step needs what bad weather kept from happening.
@@ -90,10 +90,10 @@ impl Everything {
         Self { accounts, users: given.users.keys().cloned().collect() }
     }
 
-    async fn strike(&self, world: &mut World, weather: Weather) -> Result<(), String> {
+    async fn strike(&self, world: &mut World, weather: Fault) -> Result<(), String> {
         match weather {
-            Weather::Frozen => self.freeze(world, true).await,
-            Weather::Closed => {
+            Fault::Frozen => self.freeze(world, true).await,
+            Fault::Closed => {
                 for account in &self.accounts {
                     let close =
                         Command::CloseAccount { id: parse(account).unwrap(), if_match: None };
@@ -101,7 +101,7 @@ impl Everything {
                 }
                 Ok(())
             }
-            Weather::Poor => {
+            Fault::Poor => {
                 for id in &self.accounts {
                     let Some(account) = world.account(id).unwrap() else { continue };
                     let left = account.posted - account.held;
@@ -114,9 +114,9 @@ impl Everything {
                 }
                 Ok(())
             }
-            Weather::Powerless | Weather::Disabled => {
+            Fault::Powerless | Fault::Disabled => {
                 for user in &self.users {
-                    let change = if weather == Weather::Disabled {
+                    let change = if weather == Fault::Disabled {
                         UserChange { disabled: Some(true), ..UserChange::default() }
                     } else {
                         UserChange { roles: Some(Vec::new()), ..UserChange::default() }
@@ -125,7 +125,7 @@ impl Everything {
                 }
                 Ok(())
             }
-            Weather::LoggedOut => {
+            Fault::LoggedOut => {
                 for user in &self.users {
                     let Ok(actor) = world.actor(user).await else { continue };
                     let ended = world.app.call(Command::Logout, actor).await;
@@ -133,17 +133,17 @@ impl Everything {
                 }
                 refusal_is_fine(pass(world, Span::ZERO).await)
             }
-            Weather::Late => refusal_is_fine(pass(world, Span::from_minutes(20)).await),
-            Weather::TooLate => refusal_is_fine(pass(world, Span::from_hours(24 * 90)).await),
-            Weather::Cancelled => {
+            Fault::Late => refusal_is_fine(pass(world, Span::from_minutes(20)).await),
+            Fault::TooLate => refusal_is_fine(pass(world, Span::from_hours(24 * 90)).await),
+            Fault::Cancelled => {
                 for (_, tx) in world.txs.clone() {
                     let cancel = Command::Cancel { tx, reason: None, if_match: None };
                     refusal_is_fine(world.rule(cancel).await.map(drop))?;
                 }
                 Ok(())
             }
-            Weather::Restarted => world.restart().await.map_err(|stop| told(&stop)),
-            Weather::Twice | Weather::Swapped | Weather::Skipped => Ok(()),
+            Fault::Restarted => world.restart().await.map_err(|stop| told(&stop)),
+            Fault::Twice | Fault::Swapped | Fault::Skipped => Ok(()),
         }
     }
 
@@ -163,12 +163,12 @@ impl Everything {
 }
 
 /// Which steps are taken, in what order, with the weather before the one at `at`.
-fn course(count: usize, at: usize, weather: Weather) -> Vec<usize> {
+fn course(count: usize, at: usize, weather: Fault) -> Vec<usize> {
     let mut order: Vec<usize> = (0..count).collect();
     match weather {
-        Weather::Twice => order.insert(at, at),
-        Weather::Swapped if at + 1 < count => order.swap(at, at + 1),
-        Weather::Skipped => drop(order.remove(at)),
+        Fault::Twice => order.insert(at, at),
+        Fault::Swapped if at + 1 < count => order.swap(at, at + 1),
+        Fault::Skipped => drop(order.remove(at)),
         _ => {}
     }
     order
@@ -179,7 +179,7 @@ async fn weathered(
     documents: &[Document],
     scenario: &Scenario,
     at: usize,
-    weather: Weather,
+    weather: Fault,
 ) -> Result<(), String> {
     let given = given.and(&scenario.given);
     let mut world = World::new(&given, documents).await.map_err(|stop| told(&stop))?;

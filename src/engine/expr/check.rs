@@ -12,8 +12,8 @@ use super::functions::{Function, SIGNATURES, Signature, Style, kinds, literal};
 use super::near::nearest;
 use super::node::{Binary, Loop, LoopKind, Node, Pattern, shown};
 use super::types::{described, joined, mask, named};
-use super::value::{Fuel, Halt, Val};
-use super::{ExprFault, Scope, Sight, Type};
+use super::value::{ExprValue, Fuel, Halt};
+use super::{ExprFault, Resolver, Scope, Type};
 
 /// Longest expression, in bytes: a screen of text, and no more than the stack takes however it
 /// is nested.
@@ -103,7 +103,7 @@ struct Checker<'s> {
 
 /// What stands where something is wrong.
 fn nothing() -> (Node, Type) {
-    (Node::Const(Val::Null, "?".into()), Type::Any)
+    (Node::Const(ExprValue::Null, "?".into()), Type::Any)
 }
 
 impl Checker<'_> {
@@ -184,16 +184,18 @@ impl Checker<'_> {
 
     fn literal(&mut self, value: &LiteralValue) -> (Node, Type) {
         let (value, kind, text) = match value {
-            LiteralValue::Null => (Val::Null, Type::Null, "null".to_owned()),
+            LiteralValue::Null => (ExprValue::Null, Type::Null, "null".to_owned()),
             LiteralValue::Boolean(truth) => {
-                (Val::Bool(*truth.inner()), Type::Bool, truth.inner().to_string())
+                (ExprValue::Bool(*truth.inner()), Type::Bool, truth.inner().to_string())
             }
-            LiteralValue::Int(int) => (Val::Int(*int.inner()), Type::Int, int.inner().to_string()),
+            LiteralValue::Int(int) => {
+                (ExprValue::Int(*int.inner()), Type::Int, int.inner().to_string())
+            }
             LiteralValue::Double(double) => {
-                (Val::Double(*double.inner()), Type::Number, double.inner().to_string())
+                (ExprValue::Double(*double.inner()), Type::Number, double.inner().to_string())
             }
             LiteralValue::String(text) => {
-                (Val::text(text.inner()), Type::Text, format!("{:?}", text.inner()))
+                (ExprValue::text(text.inner()), Type::Text, format!("{:?}", text.inner()))
             }
             LiteralValue::UInt(int) => {
                 let int = int.inner();
@@ -303,7 +305,7 @@ impl Checker<'_> {
                 );
             }
             match (&key, &mut keys) {
-                (Node::Const(Val::Text(text), _), Some(keys)) => {
+                (Node::Const(ExprValue::Text(text), _), Some(keys)) => {
                     if keys.insert(Arc::from(&**text), kind).is_some() {
                         let message = format!("the key {:?} is there twice", &**text);
                         self.fault("invalid-value", message);
@@ -361,8 +363,8 @@ impl Checker<'_> {
             self.fault("wrong-type", format!("`{}` is {what}; it has no negative", shown(&node)));
         }
         match node {
-            Node::Const(Val::Double(double), text) => {
-                (Node::Const(Val::Double(-double), format!("-{text}").into()), kind)
+            Node::Const(ExprValue::Double(double), text) => {
+                (Node::Const(ExprValue::Double(-double), format!("-{text}").into()), kind)
             }
             node => (Node::Negate(Box::new(node)), kind),
         }
@@ -375,7 +377,7 @@ impl Checker<'_> {
         let found = match &kind {
             Type::List(element) if place & kinds::INT != 0 => (**element).clone(),
             Type::Object { .. } if place & kinds::TEXT != 0 => match &index {
-                Node::Const(Val::Text(key), _) => self.key(&of, &kind, key),
+                Node::Const(ExprValue::Text(key), _) => self.key(&of, &kind, key),
                 _ => Type::Any,
             },
             Type::Any | Type::Null => Type::Any,
@@ -545,7 +547,7 @@ impl Checker<'_> {
     fn matches(&mut self, mut nodes: Vec<Node>) -> Node {
         let pattern = nodes.pop();
         let of = nodes.pop().unwrap_or_else(|| nothing().0);
-        let Some(Node::Const(Val::Text(text), _)) = pattern else {
+        let Some(Node::Const(ExprValue::Text(text), _)) = pattern else {
             let message = "the pattern of `matches` must be a literal text, so that it is checked \
                            when the definition is published";
             self.fault("not-supported", message);
@@ -570,7 +572,7 @@ impl Checker<'_> {
 
     /// A call; of literals, what it makes.
     fn folded(&mut self, function: Function, nodes: Vec<Node>) -> Node {
-        let consts: Option<Vec<Val<'static>>> = nodes
+        let consts: Option<Vec<ExprValue<'static>>> = nodes
             .iter()
             .map(|node| match node {
                 Node::Const(value, _) => Some(value.clone()),
@@ -763,24 +765,24 @@ fn hint(operator: Binary, left: &Type, right: &Type, known: (u16, u16)) -> &'sta
 /// The world while nothing is there: for what depends on nothing.
 struct Nothing;
 
-impl Sight for Nothing {
+impl Resolver for Nothing {
     fn name(&self, _: &str) -> Option<super::Seen<'_>> {
         None
     }
 
-    fn account(&self, _: &str) -> Result<super::AccountSeen, crate::engine::Fact> {
-        Err(crate::engine::Fact::KeyCount)
+    fn account(&self, _: &str) -> Result<super::AccountSeen, crate::engine::RecordKey> {
+        Err(crate::engine::RecordKey::KeyCount)
     }
 
-    fn hold(&self, _: &str) -> Result<serde_json::Value, crate::engine::Fact> {
-        Err(crate::engine::Fact::KeyCount)
+    fn hold(&self, _: &str) -> Result<serde_json::Value, crate::engine::RecordKey> {
+        Err(crate::engine::RecordKey::KeyCount)
     }
 
-    fn value(&self, _: &str, _: &str) -> Result<Option<super::Seen<'_>>, crate::engine::Fact> {
-        Err(crate::engine::Fact::KeyCount)
+    fn value(&self, _: &str, _: &str) -> Result<Option<super::Seen<'_>>, crate::engine::RecordKey> {
+        Err(crate::engine::RecordKey::KeyCount)
     }
 
-    fn scale(&self, _: &str) -> Result<Option<u8>, crate::engine::Fact> {
+    fn scale(&self, _: &str) -> Result<Option<u8>, crate::engine::RecordKey> {
         Ok(None)
     }
 }

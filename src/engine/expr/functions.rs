@@ -9,8 +9,8 @@ use super::time::{
     calendar_span, later, quoted, span_of, span_text, time_of, time_text, time_within, zone_of,
     zoned,
 };
-use super::value::{Fuel, Halt, Text, Val, failed};
-use super::{AccountSeen, Sight, Type};
+use super::value::{ExprValue, Fuel, Halt, Text, failed};
+use super::{AccountSeen, Resolver, Type};
 use crate::types::{Decimal, DecimalError, Rounding};
 
 /// Kinds of values, as bits: what a place takes, what a type may be.
@@ -292,12 +292,12 @@ impl Function {
     /// Calls it.
     pub(super) fn call<'v>(
         self,
-        mut arguments: Vec<Val<'v>>,
-        sight: &'v dyn Sight,
+        mut arguments: Vec<ExprValue<'v>>,
+        sight: &'v dyn Resolver,
         fuel: &mut Fuel,
-    ) -> Result<Val<'v>, Halt> {
+    ) -> Result<ExprValue<'v>, Halt> {
         for argument in &arguments {
-            if let Val::Text(text) = argument {
+            if let ExprValue::Text(text) = argument {
                 fuel.burn_bytes(text.len())?;
             }
         }
@@ -305,7 +305,7 @@ impl Function {
         // Arity was checked when the expression was; a missing argument is as good as null.
         let third = if arguments.len() > 2 { Some(arguments.swap_remove(2)) } else { None };
         let second = if arguments.len() > 1 { Some(arguments.swap_remove(1)) } else { None };
-        let first = arguments.pop().unwrap_or(Val::Null);
+        let first = arguments.pop().unwrap_or(ExprValue::Null);
         match self {
             Self::Size => size(&first, fuel),
             Self::Contains => two(&first, second, |text, part| text.contains(part)),
@@ -317,24 +317,26 @@ impl Function {
             Self::Int => int(&first),
             Self::Double => double(&first),
             Self::Bool => match &first {
-                Val::Bool(_) => Ok(first),
-                Val::Text(text) if &**text == "true" => Ok(Val::Bool(true)),
-                Val::Text(text) if &**text == "false" => Ok(Val::Bool(false)),
-                Val::Text(text) => {
+                ExprValue::Bool(_) => Ok(first),
+                ExprValue::Text(text) if &**text == "true" => Ok(ExprValue::Bool(true)),
+                ExprValue::Text(text) if &**text == "false" => Ok(ExprValue::Bool(false)),
+                ExprValue::Text(text) => {
                     Err(failed(format!("{} is neither true nor false", quoted(text))))
                 }
                 other => Err(wrong(other, "a text")),
             },
             Self::Dyn => Ok(first),
             Self::Timestamp => match &first {
-                Val::Time(_) => Ok(first),
-                Val::Int(seconds) => time_within(seconds.checked_mul(1000)).map(Val::Time),
-                Val::Text(text) => time_of(text).map(Val::Time),
+                ExprValue::Time(_) => Ok(first),
+                ExprValue::Int(seconds) => {
+                    time_within(seconds.checked_mul(1000)).map(ExprValue::Time)
+                }
+                ExprValue::Text(text) => time_of(text).map(ExprValue::Time),
                 other => Err(wrong(other, "a text")),
             },
             Self::Duration => match &first {
-                Val::Span(_) => Ok(first),
-                Val::Text(text) => span_of(text).map(Val::Span),
+                ExprValue::Span(_) => Ok(first),
+                ExprValue::Text(text) => span_of(text).map(ExprValue::Span),
                 other => Err(wrong(other, "a text")),
             },
             Self::Get(part) => part_of(part, &first, second.as_ref()),
@@ -344,26 +346,26 @@ impl Function {
             Self::Split => split(&first, second, third.as_ref(), sight, fuel),
             Self::Plus => {
                 let time = match &first {
-                    Val::Time(time) => *time,
-                    Val::Text(text) => time_of(text)?,
+                    ExprValue::Time(time) => *time,
+                    ExprValue::Text(text) => time_of(text)?,
                     other => return Err(wrong(other, "a time")),
                 };
                 let zone = third.as_ref().map(text).transpose()?;
-                later(time, text(&second.unwrap_or(Val::Null))?, zone).map(Val::Time)
+                later(time, text(&second.unwrap_or(ExprValue::Null))?, zone).map(ExprValue::Time)
             }
             Self::Account => account(text(&first)?, sight, fuel),
-            Self::Hold => Val::made(sight.hold(text(&first)?).map_err(Halt::need)?, fuel),
+            Self::Hold => ExprValue::made(sight.hold(text(&first)?).map_err(Halt::need)?, fuel),
             Self::Secret => match sight.secret(text(&first)?) {
-                Some(stands_for) => Ok(Val::text(stands_for)),
+                Some(stands_for) => Ok(ExprValue::text(stands_for)),
                 None => Err(failed("a secret goes into the headers of a call and nowhere else")),
             },
             Self::Value => {
-                let key = second.unwrap_or(Val::Null);
+                let key = second.unwrap_or(ExprValue::Null);
                 let (set, key) = (text(&first)?, text(&key)?);
                 let seen = sight.value(set, key).map_err(Halt::need)?;
                 fuel.burn(sight.take_cost())?;
                 match seen {
-                    Some(seen) => Val::of(seen, fuel),
+                    Some(seen) => ExprValue::of(seen, fuel),
                     None => third.ok_or_else(|| {
                         failed(format!("there is no value {} in {}", quoted(key), quoted(set)))
                     }),
@@ -374,101 +376,106 @@ impl Function {
 }
 
 /// Checks a literal argument that a function can only use if it is right; `None`: nothing to check.
-pub(super) fn literal(function: Function, place: usize, value: &Val<'_>) -> Result<(), Halt> {
+pub(super) fn literal(function: Function, place: usize, value: &ExprValue<'_>) -> Result<(), Halt> {
     match (function, place, value) {
         (Function::Percent, 1, value) => percentage(value).map(drop),
-        (Function::Percent, 2, Val::Text(text)) => rounding(text).map(drop),
-        (Function::Plus, 1, Val::Text(text)) => calendar_span(text).map(drop),
-        (Function::Plus, 2, Val::Text(text)) | (Function::Get(_), 1, Val::Text(text)) => {
-            zone_of(text).map(drop)
-        }
+        (Function::Percent, 2, ExprValue::Text(text)) => rounding(text).map(drop),
+        (Function::Plus, 1, ExprValue::Text(text)) => calendar_span(text).map(drop),
+        (Function::Plus, 2, ExprValue::Text(text))
+        | (Function::Get(_), 1, ExprValue::Text(text)) => zone_of(text).map(drop),
         (Function::Amount, 0, value) => decimal(value).map(drop),
         _ => Ok(()),
     }
 }
 
-fn wrong(value: &Val<'_>, expected: &str) -> Halt {
+fn wrong(value: &ExprValue<'_>, expected: &str) -> Halt {
     let hint = match (value, expected) {
-        (Val::Text(_) | Val::Int(_), "an amount") => "; make one of it with amount(...)",
-        (Val::Text(_), "a time") => "; make one of it with timestamp(...)",
+        (ExprValue::Text(_) | ExprValue::Int(_), "an amount") => {
+            "; make one of it with amount(...)"
+        }
+        (ExprValue::Text(_), "a time") => "; make one of it with timestamp(...)",
         _ => "",
     };
     failed(format!("{expected} was expected, this is {}{hint}", value.what()))
 }
 
-fn text<'t>(value: &'t Val<'_>) -> Result<&'t str, Halt> {
+fn text<'t>(value: &'t ExprValue<'_>) -> Result<&'t str, Halt> {
     match value {
-        Val::Text(text) => Ok(text),
+        ExprValue::Text(text) => Ok(text),
         other => Err(wrong(other, "a text")),
     }
 }
 
 fn two<'v>(
-    left: &Val<'_>,
-    right: Option<Val<'_>>,
+    left: &ExprValue<'_>,
+    right: Option<ExprValue<'_>>,
     test: fn(&str, &str) -> bool,
-) -> Result<Val<'v>, Halt> {
-    Ok(Val::Bool(test(text(left)?, text(&right.unwrap_or(Val::Null))?)))
+) -> Result<ExprValue<'v>, Halt> {
+    Ok(ExprValue::Bool(test(text(left)?, text(&right.unwrap_or(ExprValue::Null))?)))
 }
 
-fn size<'v>(value: &Val<'_>, fuel: &mut Fuel) -> Result<Val<'v>, Halt> {
+fn size<'v>(value: &ExprValue<'_>, fuel: &mut Fuel) -> Result<ExprValue<'v>, Halt> {
     let size = match value {
-        Val::Text(text) => {
+        ExprValue::Text(text) => {
             fuel.burn_bytes(text.len())?;
             text.chars().count()
         }
         other => other.len().ok_or_else(|| wrong(other, "a text, a list or an object"))?,
     };
-    Ok(Val::Int(i64::try_from(size).unwrap_or(i64::MAX)))
+    Ok(ExprValue::Int(i64::try_from(size).unwrap_or(i64::MAX)))
 }
 
-fn string(value: Val<'_>) -> Result<Val<'_>, Halt> {
+fn string(value: ExprValue<'_>) -> Result<ExprValue<'_>, Halt> {
     Ok(match value {
-        Val::Text(_) => value,
-        Val::Bool(truth) => Val::text(if truth { "true" } else { "false" }),
-        Val::Int(int) => Val::text(int.to_string()),
-        Val::Double(double) => Val::text(double.to_string()),
-        Val::Amount(amount) => Val::text(amount.settled().to_string()),
-        Val::Time(ms) => Val::text(time_text(ms)),
-        Val::Span(ms) => Val::text(span_text(ms)),
+        ExprValue::Text(_) => value,
+        ExprValue::Bool(truth) => ExprValue::text(if truth { "true" } else { "false" }),
+        ExprValue::Int(int) => ExprValue::text(int.to_string()),
+        ExprValue::Double(double) => ExprValue::text(double.to_string()),
+        ExprValue::Amount(amount) => ExprValue::text(amount.settled().to_string()),
+        ExprValue::Time(ms) => ExprValue::text(time_text(ms)),
+        ExprValue::Span(ms) => ExprValue::text(span_text(ms)),
         other => return Err(wrong(&other, "a text, a number, an amount or a time")),
     })
 }
 
-fn int<'v>(value: &Val<'_>) -> Result<Val<'v>, Halt> {
+fn int<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, Halt> {
     /// 2^63: the first double that no `i64` reaches.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
-    Ok(Val::Int(match value {
-        Val::Int(int) => *int,
-        Val::Double(double) if *double > -BEYOND && *double < BEYOND => {
+    Ok(ExprValue::Int(match value {
+        ExprValue::Int(int) => *int,
+        ExprValue::Double(double) if *double > -BEYOND && *double < BEYOND => {
             #[allow(clippy::cast_possible_truncation, reason = "within the range of i64")]
             let whole = *double as i64;
             whole
         }
-        Val::Double(_) => return Err(failed("the number is too large for a whole number")),
-        Val::Text(text) => {
+        ExprValue::Double(_) => return Err(failed("the number is too large for a whole number")),
+        ExprValue::Text(text) => {
             text.parse().map_err(|_| failed(format!("{} is not a whole number", quoted(text))))?
         }
-        Val::Time(ms) => ms.div_euclid(1000),
+        ExprValue::Time(ms) => ms.div_euclid(1000),
         other => return Err(wrong(other, "a number, a text or a time")),
     }))
 }
 
-fn double<'v>(value: &Val<'_>) -> Result<Val<'v>, Halt> {
-    Ok(Val::Double(match value {
+fn double<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, Halt> {
+    Ok(ExprValue::Double(match value {
         #[allow(clippy::cast_precision_loss, reason = "as CEL has it: to the nearest double")]
-        Val::Int(int) => *int as f64,
-        Val::Double(double) => *double,
-        Val::Text(text) => {
+        ExprValue::Int(int) => *int as f64,
+        ExprValue::Double(double) => *double,
+        ExprValue::Text(text) => {
             text.parse().map_err(|_| failed(format!("{} is not a number", quoted(text))))?
         }
         other => return Err(wrong(other, "a number or a text")),
     }))
 }
 
-fn part_of<'v>(part: Part, value: &Val<'_>, zone: Option<&Val<'_>>) -> Result<Val<'v>, Halt> {
-    if let Val::Span(ms) = value {
-        return Ok(Val::Int(match part {
+fn part_of<'v>(
+    part: Part,
+    value: &ExprValue<'_>,
+    zone: Option<&ExprValue<'_>>,
+) -> Result<ExprValue<'v>, Halt> {
+    if let ExprValue::Span(ms) = value {
+        return Ok(ExprValue::Int(match part {
             Part::Hours => ms / 3_600_000,
             Part::Minutes => ms / 60_000,
             Part::Seconds => ms / 1000,
@@ -476,9 +483,9 @@ fn part_of<'v>(part: Part, value: &Val<'_>, zone: Option<&Val<'_>>) -> Result<Va
             _ => return Err(wrong(value, "a time")),
         }));
     }
-    let Val::Time(ms) = value else { return Err(wrong(value, "a time")) };
+    let ExprValue::Time(ms) = value else { return Err(wrong(value, "a time")) };
     let zoned = zoned(*ms, zone.map(text).transpose()?)?;
-    Ok(Val::Int(match part {
+    Ok(ExprValue::Int(match part {
         Part::Year => i64::from(zoned.year()),
         Part::Month => i64::from(zoned.month()) - 1,
         Part::DayOfYear => i64::from(zoned.day_of_year()) - 1,
@@ -496,14 +503,14 @@ fn part_of<'v>(part: Part, value: &Val<'_>, zone: Option<&Val<'_>>) -> Result<Va
 }
 
 /// The amount that a text, a whole number or an amount is.
-pub(super) fn decimal(value: &Val<'_>) -> Result<Decimal, Halt> {
+pub(super) fn decimal(value: &ExprValue<'_>) -> Result<Decimal, Halt> {
     match value {
-        Val::Amount(amount) => Ok(*amount),
-        Val::Int(int) => Ok(Decimal::whole(*int)),
-        Val::Text(text) => text
+        ExprValue::Amount(amount) => Ok(*amount),
+        ExprValue::Int(int) => Ok(Decimal::whole(*int)),
+        ExprValue::Text(text) => text
             .parse()
             .map_err(|_| failed(format!("{} is not an amount like \"12.50\"", quoted(text)))),
-        Val::Double(_) => Err(failed(
+        ExprValue::Double(_) => Err(failed(
             "a number with a fraction is not exact; write the amount as a text like \"12.50\"",
         )),
         other => Err(wrong(other, "a text or a whole number")),
@@ -511,25 +518,25 @@ pub(super) fn decimal(value: &Val<'_>) -> Result<Decimal, Halt> {
 }
 
 fn amount<'v>(
-    value: &Val<'_>,
-    asset: Option<&Val<'_>>,
-    sight: &dyn Sight,
+    value: &ExprValue<'_>,
+    asset: Option<&ExprValue<'_>>,
+    sight: &dyn Resolver,
     fuel: &mut Fuel,
-) -> Result<Val<'v>, Halt> {
+) -> Result<ExprValue<'v>, Halt> {
     let amount = decimal(value)?;
-    let Some(asset) = asset else { return Ok(Val::Amount(amount)) };
-    amount.of_scale(scale(text(asset)?, sight, fuel)?).map(Val::Amount).map_err(inexact)
+    let Some(asset) = asset else { return Ok(ExprValue::Amount(amount)) };
+    amount.of_scale(scale(text(asset)?, sight, fuel)?).map(ExprValue::Amount).map_err(inexact)
 }
 
-fn scale(asset: &str, sight: &dyn Sight, fuel: &mut Fuel) -> Result<u8, Halt> {
+fn scale(asset: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<u8, Halt> {
     let scale = sight.scale(asset).map_err(Halt::need)?;
     fuel.burn(sight.take_cost())?;
     scale.ok_or_else(|| failed(format!("there is no asset {}", quoted(asset))))
 }
 
-fn percentage(value: &Val<'_>) -> Result<Decimal, Halt> {
+fn percentage(value: &ExprValue<'_>) -> Result<Decimal, Halt> {
     match value {
-        Val::Text(_) | Val::Int(_) => decimal(value),
+        ExprValue::Text(_) | ExprValue::Int(_) => decimal(value),
         other => Err(wrong(other, "a percentage as a text like \"0.5\"")),
     }
 }
@@ -550,17 +557,21 @@ pub(super) fn inexact(error: DecimalError) -> Halt {
 }
 
 fn percent<'v>(
-    of: &Val<'_>,
-    percent: Option<Val<'_>>,
-    mode: Option<Val<'_>>,
-) -> Result<Val<'v>, Halt> {
-    let Val::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
-    let percent = percentage(&percent.unwrap_or(Val::Null))?;
-    let mode = rounding(text(&mode.unwrap_or(Val::Null))?)?;
-    amount.percent(percent, mode).map(Val::Amount).map_err(inexact)
+    of: &ExprValue<'_>,
+    percent: Option<ExprValue<'_>>,
+    mode: Option<ExprValue<'_>>,
+) -> Result<ExprValue<'v>, Halt> {
+    let ExprValue::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
+    let percent = percentage(&percent.unwrap_or(ExprValue::Null))?;
+    let mode = rounding(text(&mode.unwrap_or(ExprValue::Null))?)?;
+    amount.percent(percent, mode).map(ExprValue::Amount).map_err(inexact)
 }
 
-fn sum<'v>(function: Function, list: &Val<'_>, fuel: &mut Fuel) -> Result<Val<'v>, Halt> {
+fn sum<'v>(
+    function: Function,
+    list: &ExprValue<'_>,
+    fuel: &mut Fuel,
+) -> Result<ExprValue<'v>, Halt> {
     if !list.is_list() {
         return Err(wrong(list, "a list"));
     }
@@ -568,24 +579,26 @@ fn sum<'v>(function: Function, list: &Val<'_>, fuel: &mut Fuel) -> Result<Val<'v
     let mut total = None;
     for element in list.parts()? {
         total = Some(match (total, element) {
-            (None, Val::Int(int)) => Val::Int(int),
-            (None, Val::Amount(amount)) => Val::Amount(amount),
-            (Some(Val::Int(total)), Val::Int(int)) => {
+            (None, ExprValue::Int(int)) => ExprValue::Int(int),
+            (None, ExprValue::Amount(amount)) => ExprValue::Amount(amount),
+            (Some(ExprValue::Int(total)), ExprValue::Int(int)) => {
                 let total = total.checked_add(int);
-                Val::Int(total.ok_or_else(|| failed("the sum is too large for a whole number"))?)
+                ExprValue::Int(
+                    total.ok_or_else(|| failed("the sum is too large for a whole number"))?,
+                )
             }
-            (Some(Val::Amount(total)), Val::Amount(amount)) => {
-                Val::Amount(total.plus(amount).map_err(inexact)?)
+            (Some(ExprValue::Amount(total)), ExprValue::Amount(amount)) => {
+                ExprValue::Amount(total.plus(amount).map_err(inexact)?)
             }
-            (Some(Val::Amount(_)), other) | (_, other @ Val::Text(_)) => {
+            (Some(ExprValue::Amount(_)), other) | (_, other @ ExprValue::Text(_)) => {
                 return Err(wrong(&other, "an amount"));
             }
             (_, other) => return Err(wrong(&other, "a whole number")),
         });
     }
     Ok(total.unwrap_or(match function {
-        Function::SumInts => Val::Int(0),
-        _ => Val::Amount(Decimal::ZERO),
+        Function::SumInts => ExprValue::Int(0),
+        _ => ExprValue::Amount(Decimal::ZERO),
     }))
 }
 
@@ -593,14 +606,14 @@ fn sum<'v>(function: Function, list: &Val<'_>, fuel: &mut Fuel) -> Result<Val<'v
 const PARTS_MAX: usize = 100;
 
 fn split<'v>(
-    of: &Val<'_>,
-    weights: Option<Val<'_>>,
-    asset: Option<&Val<'_>>,
-    sight: &dyn Sight,
+    of: &ExprValue<'_>,
+    weights: Option<ExprValue<'_>>,
+    asset: Option<&ExprValue<'_>>,
+    sight: &dyn Resolver,
     fuel: &mut Fuel,
-) -> Result<Val<'v>, Halt> {
-    let Val::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
-    let weights = weights.unwrap_or(Val::Null);
+) -> Result<ExprValue<'v>, Halt> {
+    let ExprValue::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
+    let weights = weights.unwrap_or(ExprValue::Null);
     if !weights.is_list() {
         return Err(wrong(&weights, "a list of whole numbers"));
     }
@@ -612,7 +625,7 @@ fn split<'v>(
         .parts()?
         .iter()
         .map(|weight| match weight {
-            Val::Int(int) => Ok(*int),
+            ExprValue::Int(int) => Ok(*int),
             other => Err(wrong(other, "a whole number")),
         })
         .collect();
@@ -623,44 +636,44 @@ fn split<'v>(
              by weights that are not negative and not all zero",
         )
     })?;
-    Ok(Val::List(Arc::new(parts.into_iter().map(Val::Amount).collect())))
+    Ok(ExprValue::List(Arc::new(parts.into_iter().map(ExprValue::Amount).collect())))
 }
 
 /// What is known of an account, by name.
 const OF_ACCOUNT: [&str; 8] =
     ["owner", "asset", "posted", "held", "available", "frozen", "closed", "exists"];
 
-fn account<'v>(id: &str, sight: &dyn Sight, fuel: &mut Fuel) -> Result<Val<'v>, Halt> {
+fn account<'v>(id: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<ExprValue<'v>, Halt> {
     let seen = sight.account(id).map_err(Halt::need)?;
     fuel.burn(sight.take_cost())?;
     let part = |key: &&str| Some((Arc::from(*key), of_account(&seen, key)?));
     let entries: BTreeMap<_, _> = OF_ACCOUNT.iter().filter_map(part).collect();
-    Ok(Val::Map(Arc::new(entries)))
+    Ok(ExprValue::Map(Arc::new(entries)))
 }
 
-fn of_account<'v>(seen: &AccountSeen, key: &str) -> Option<Val<'v>> {
+fn of_account<'v>(seen: &AccountSeen, key: &str) -> Option<ExprValue<'v>> {
     Some(match key {
-        "owner" => {
-            seen.owner.as_ref().map_or(Val::Null, |owner| Val::Text(Text::Made(Arc::clone(owner))))
-        }
-        "asset" => Val::Text(Text::Made(Arc::clone(&seen.asset))),
-        "posted" => Val::Amount(seen.posted),
-        "held" => Val::Amount(seen.held),
-        "available" => Val::Amount(seen.available),
-        "frozen" => Val::Bool(seen.frozen),
-        "closed" => Val::Bool(seen.closed),
-        "exists" => Val::Bool(seen.exists),
+        "owner" => seen.owner.as_ref().map_or(ExprValue::Null, |owner| {
+            ExprValue::Text(Text::TemplateOutput(Arc::clone(owner)))
+        }),
+        "asset" => ExprValue::Text(Text::TemplateOutput(Arc::clone(&seen.asset))),
+        "posted" => ExprValue::Amount(seen.posted),
+        "held" => ExprValue::Amount(seen.held),
+        "available" => ExprValue::Amount(seen.available),
+        "frozen" => ExprValue::Bool(seen.frozen),
+        "closed" => ExprValue::Bool(seen.closed),
+        "exists" => ExprValue::Bool(seen.exists),
         _ => return None,
     })
 }
 
 /// One thing of an account, without the others: that is what most expressions ask.
 pub(super) fn account_part<'v>(
-    id: &Val<'_>,
+    id: &ExprValue<'_>,
     key: &str,
-    sight: &dyn Sight,
+    sight: &dyn Resolver,
     fuel: &mut Fuel,
-) -> Result<Option<Val<'v>>, Halt> {
+) -> Result<Option<ExprValue<'v>>, Halt> {
     let id = text(id)?;
     fuel.burn_bytes(id.len())?;
     fuel.burn(Function::Account.steps())?;

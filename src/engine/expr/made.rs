@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use super::Made;
+use super::TemplateOutput;
 use super::functions::decimal;
 use super::time::{quoted, time_of};
-use super::value::Val;
+use super::value::ExprValue;
 use crate::types::{Decimal, Time};
 
-impl Made {
+impl TemplateOutput {
     /// Whether it holds.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Made {
         };
         match self {
             Self::Amount(amount) => Ok(*amount),
-            Self::Json(Value::String(text)) => decimal(&Val::text(text.as_str()))
+            Self::Json(Value::String(text)) => decimal(&ExprValue::text(text.as_str()))
                 .map_err(|_| format!("{} is not an amount like \"12.50\"", quoted(text))),
             Self::Json(Value::Number(number)) => {
                 number.as_i64().map(Decimal::whole).ok_or_else(not_exact)

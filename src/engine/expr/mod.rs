@@ -1,7 +1,7 @@
 //! Expressions: CEL, with amounts that are exact, checked when a definition is published.
 //!
 //! [`Expr::compile`] parses and checks against a [`Scope`]; [`Expr::eval`] reads what it needs
-//! through [`Sight`] and nothing else: no clock, no randomness, no IO. The parser and its macros
+//! through [`Resolver`] and nothing else: no clock, no randomness, no IO. The parser and its macros
 //! are those of the crate `cel`; the tree that it makes is checked and evaluated here, because
 //! amounts, missing records and bounds reach into every node. What is standard CEL makes what the
 //! crate's own evaluator makes (a test holds them together), but for this:
@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Fact;
+use super::RecordKey;
 use crate::types::{Decimal, Time};
 
 /// What is known of a value before there is one.
@@ -134,7 +134,7 @@ pub struct Expr {
 
 /// What an expression makes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Made {
+pub enum TemplateOutput {
     /// Anything that JSON has.
     Json(Value),
     /// An amount.
@@ -147,7 +147,7 @@ pub enum Made {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvalStop {
     /// This record must be loaded first.
-    Need(Fact),
+    Need(RecordKey),
     /// It failed: a division by zero, a missing key, a wrong type. Never true.
     Failed(String),
 }
@@ -158,7 +158,7 @@ pub enum Seen<'a> {
     /// Something that lies in memory already.
     Json(&'a Value),
     /// Something that was made for this look.
-    Made(Value),
+    TemplateOutput(Value),
     /// A point in time.
     Time(Time),
 }
@@ -202,29 +202,29 @@ impl AccountSeen {
 }
 
 /// Through what an expression sees the world.
-pub trait Sight {
+pub trait Resolver {
     /// What a name stands for; `None`: there is no such name.
     fn name(&self, name: &str) -> Option<Seen<'_>>;
     /// An account.
     ///
     /// # Errors
     /// The record that must be loaded first.
-    fn account(&self, id: &str) -> Result<AccountSeen, Fact>;
+    fn account(&self, id: &str) -> Result<AccountSeen, RecordKey>;
     /// A hold of this transaction: `{amount, status, account, exists}` as JSON, amounts as text.
     ///
     /// # Errors
     /// The record that must be loaded first.
-    fn hold(&self, id: &str) -> Result<Value, Fact>;
+    fn hold(&self, id: &str) -> Result<Value, RecordKey>;
     /// A reference value; `None`: there is none.
     ///
     /// # Errors
     /// The record that must be loaded first.
-    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, Fact>;
+    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey>;
     /// The scale of an asset; `None`: there is no such asset.
     ///
     /// # Errors
     /// The record that must be loaded first.
-    fn scale(&self, asset: &str) -> Result<Option<u8>, Fact>;
+    fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey>;
     /// One entry of what a name stands for, without making the others; `None`: ask for the name.
     fn entry(&self, name: &str, key: &str) -> Option<Seen<'_>> {
         let _ = (name, key);
@@ -279,7 +279,7 @@ impl Expr {
     ///
     /// # Errors
     /// [`EvalStop`]
-    pub fn eval(&self, sight: &dyn Sight) -> Result<Made, EvalStop> {
+    pub fn eval(&self, sight: &dyn Resolver) -> Result<TemplateOutput, EvalStop> {
         let mut room = value::Room::full();
         let made = self.value(sight).and_then(|value| value.into_made(&mut room));
         sight.spent(room.steps());
@@ -287,12 +287,12 @@ impl Expr {
     }
 
     /// What it makes, as JSON that fits into the room; takes what it needs of that.
-    fn json(&self, sight: &dyn Sight, room: &mut value::Room) -> Result<Value, EvalStop> {
+    fn json(&self, sight: &dyn Resolver, room: &mut value::Room) -> Result<Value, EvalStop> {
         let value = self.value(sight);
         value.and_then(|value| value.into_json(room)).map_err(value::Halt::into_stop)
     }
 
-    fn value<'v>(&'v self, sight: &'v dyn Sight) -> Result<value::Val<'v>, value::Halt> {
+    fn value<'v>(&'v self, sight: &'v dyn Resolver) -> Result<value::ExprValue<'v>, value::Halt> {
         let mut evaluation = eval::Evaluation::new(sight);
         let value = evaluation.value(&self.node);
         sight.spent(value::STEPS_MAX - evaluation.left());

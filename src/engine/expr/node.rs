@@ -6,13 +6,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::functions::Function;
-use super::value::Val;
+use super::value::ExprValue;
 
 /// One node of a checked expression.
 #[derive(Debug)]
 pub(super) enum Node {
     /// A literal, or what a function makes of literals.
-    Const(Val<'static>, Arc<str>),
+    Const(ExprValue<'static>, Arc<str>),
     /// A name of the scope.
     Name(Arc<str>),
     /// The variable of a loop: its place, and what it is called.
@@ -51,7 +51,7 @@ impl Node {
     /// Collects the names that `secret("NAME")` has as literals, at any depth.
     pub(super) fn secrets(&self, found: &mut Vec<Arc<str>>) {
         if let Self::Call(Function::Secret, arguments) = self
-            && let [Self::Const(Val::Text(name), _)] = arguments.as_slice()
+            && let [Self::Const(ExprValue::Text(name), _)] = arguments.as_slice()
         {
             found.push(Arc::from(&**name));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::value::{Halt, Room};
-use super::{EvalStop, Expr, Made, Scope, Sight, Type};
+use super::{EvalStop, Expr, Resolver, Scope, TemplateOutput, Type};
 use crate::engine::workflow::{DefinitionFault, Template};
 
 impl Template {
@@ -66,13 +66,13 @@ impl Template {
     ///
     /// # Errors
     /// [`EvalStop`]
-    pub fn make(&self, sight: &dyn Sight) -> Result<Made, EvalStop> {
+    pub fn make(&self, sight: &dyn Resolver) -> Result<TemplateOutput, EvalStop> {
         match self {
             Self::Expr(expr) => expr.eval(sight),
-            Self::Literal(value) => Ok(Made::Json(value.clone())),
+            Self::Literal(value) => Ok(TemplateOutput::Json(value.clone())),
             Self::Object(_) | Self::List(_) => {
                 let mut room = Room::full();
-                let made = self.json(sight, &mut room).map(Made::Json);
+                let made = self.json(sight, &mut room).map(TemplateOutput::Json);
                 sight.spent(room.steps());
                 made
             }
@@ -97,7 +97,7 @@ impl Template {
         }
     }
 
-    fn json(&self, sight: &dyn Sight, left: &mut Room) -> Result<Value, EvalStop> {
+    fn json(&self, sight: &dyn Resolver, left: &mut Room) -> Result<Value, EvalStop> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             Self::Expr(expr) => expr.json(sight, left),

@@ -3,7 +3,7 @@
 use super::Type;
 use super::functions::{Function, kinds};
 use super::node::{Node, shown};
-use super::value::Val;
+use super::value::ExprValue;
 
 /// The kinds that a value of a type may be.
 fn of_type(kind: &Type) -> u16 {
@@ -25,7 +25,7 @@ fn of_type(kind: &Type) -> u16 {
 /// The kinds that what a node makes may be.
 pub(super) fn mask(node: &Node, kind: &Type) -> u16 {
     match node {
-        Node::Const(Val::Double(_), _) | Node::Call(Function::Double, _) => kinds::DOUBLE,
+        Node::Const(ExprValue::Double(_), _) | Node::Call(Function::Double, _) => kinds::DOUBLE,
         _ => of_type(kind),
     }
 }

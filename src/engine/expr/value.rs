@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::time;
-use super::{EvalStop, Made, Seen};
-use crate::engine::Fact;
+use super::{EvalStop, Seen, TemplateOutput};
+use crate::engine::RecordKey;
 use crate::types::{Decimal, Time};
 
 /// Why evaluation stopped; boxed, because it is rare and results are passed through every node.
@@ -18,7 +18,7 @@ pub(super) struct Halt(Box<EvalStop>);
 
 impl Halt {
     /// This record must be loaded first.
-    pub(super) fn need(fact: Fact) -> Self {
+    pub(super) fn need(fact: RecordKey) -> Self {
         Self(Box::new(EvalStop::Need(fact)))
     }
 
@@ -55,7 +55,7 @@ pub(super) enum Text<'v> {
     /// It lies in the data.
     Seen(&'v str),
     /// It was made.
-    Made(Arc<str>),
+    TemplateOutput(Arc<str>),
 }
 
 impl Deref for Text<'_> {
@@ -64,14 +64,14 @@ impl Deref for Text<'_> {
     fn deref(&self) -> &str {
         match self {
             Self::Seen(text) => text,
-            Self::Made(text) => text,
+            Self::TemplateOutput(text) => text,
         }
     }
 }
 
 /// A value. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) enum Val<'v> {
+pub(super) enum ExprValue<'v> {
     Null,
     Bool(bool),
     Int(i64),
@@ -84,14 +84,14 @@ pub(super) enum Val<'v> {
     Span(i64),
     /// A list or an object of the data, not looked into yet.
     Json(&'v Value),
-    List(Arc<Vec<Val<'v>>>),
-    Map(Arc<BTreeMap<Arc<str>, Val<'v>>>),
+    List(Arc<Vec<ExprValue<'v>>>),
+    Map(Arc<BTreeMap<Arc<str>, ExprValue<'v>>>),
 }
 
-impl<'v> Val<'v> {
+impl<'v> ExprValue<'v> {
     /// A text that was made.
     pub(super) fn text(text: impl Into<Arc<str>>) -> Self {
-        Self::Text(Text::Made(text.into()))
+        Self::Text(Text::TemplateOutput(text.into()))
     }
 
     /// Something of the data.
@@ -109,7 +109,7 @@ impl<'v> Val<'v> {
     pub(super) fn of(seen: Seen<'v>, fuel: &mut Fuel) -> Result<Self, Halt> {
         match seen {
             Seen::Json(value) => Self::seen(value),
-            Seen::Made(value) => Self::made(value, fuel),
+            Seen::TemplateOutput(value) => Self::made(value, fuel),
             Seen::Time(time) => Ok(Self::Time(time.ms().cast_signed())),
         }
     }
@@ -182,7 +182,9 @@ impl<'v> Val<'v> {
     /// An element of a list; `None`: it has none there.
     pub(super) fn at(&self, index: usize) -> Result<Option<Self>, Halt> {
         match self {
-            Self::Json(Value::Array(elements)) => elements.get(index).map(Val::seen).transpose(),
+            Self::Json(Value::Array(elements)) => {
+                elements.get(index).map(ExprValue::seen).transpose()
+            }
             Self::List(elements) => Ok(elements.get(index).cloned()),
             _ => Ok(None),
         }
@@ -191,7 +193,7 @@ impl<'v> Val<'v> {
     /// The value of a key; `None`: it has no such key.
     pub(super) fn key(&self, key: &str) -> Result<Option<Self>, Halt> {
         match self {
-            Self::Json(Value::Object(entries)) => entries.get(key).map(Val::seen).transpose(),
+            Self::Json(Value::Object(entries)) => entries.get(key).map(ExprValue::seen).transpose(),
             Self::Map(entries) => Ok(entries.get(key).cloned()),
             _ => Ok(None),
         }
@@ -210,13 +212,13 @@ impl<'v> Val<'v> {
     /// What a loop over it sees: the elements of a list, the keys of an object.
     pub(super) fn parts(&self) -> Result<Vec<Self>, Halt> {
         match self {
-            Self::Json(Value::Array(elements)) => elements.iter().map(Val::seen).collect(),
+            Self::Json(Value::Array(elements)) => elements.iter().map(ExprValue::seen).collect(),
             Self::Json(Value::Object(entries)) => {
-                Ok(entries.keys().map(|key| Val::Text(Text::Seen(key))).collect())
+                Ok(entries.keys().map(|key| ExprValue::Text(Text::Seen(key))).collect())
             }
             Self::List(elements) => Ok(elements.as_ref().clone()),
             Self::Map(entries) => {
-                Ok(entries.keys().map(|key| Val::text(Arc::clone(key))).collect())
+                Ok(entries.keys().map(|key| ExprValue::text(Arc::clone(key))).collect())
             }
             other => Err(failed(format!("a list was expected, this is {}", other.what()))),
         }
@@ -347,11 +349,11 @@ impl<'v> Val<'v> {
     }
 
     /// What an expression hands out.
-    pub(super) fn into_made(self, room: &mut Room) -> Result<Made, Halt> {
+    pub(super) fn into_made(self, room: &mut Room) -> Result<TemplateOutput, Halt> {
         Ok(match self {
-            Self::Amount(amount) => Made::Amount(amount),
-            Self::Time(ms) if ms >= 0 => Made::Time(Time::from_ms(ms.cast_unsigned())),
-            other => Made::Json(other.into_json(room)?),
+            Self::Amount(amount) => TemplateOutput::Amount(amount),
+            Self::Time(ms) if ms >= 0 => TemplateOutput::Time(Time::from_ms(ms.cast_unsigned())),
+            other => TemplateOutput::Json(other.into_json(room)?),
         })
     }
 }
@@ -436,16 +438,16 @@ fn copied(value: &Value, left: &mut Room) -> Result<Value, Halt> {
     })
 }
 
-fn unlike(left: &Val<'_>, right: &Val<'_>) -> Halt {
+fn unlike(left: &ExprValue<'_>, right: &ExprValue<'_>) -> Halt {
     let hint = match (left, right) {
-        (Val::Amount(_), Val::Text(_) | Val::Int(_) | Val::Double(_))
-        | (Val::Text(_) | Val::Int(_) | Val::Double(_), Val::Amount(_)) => {
+        (ExprValue::Amount(_), ExprValue::Text(_) | ExprValue::Int(_) | ExprValue::Double(_))
+        | (ExprValue::Text(_) | ExprValue::Int(_) | ExprValue::Double(_), ExprValue::Amount(_)) => {
             "; make an amount of it with amount(...)"
         }
-        (Val::Time(_), Val::Text(_)) | (Val::Text(_), Val::Time(_)) => {
+        (ExprValue::Time(_), ExprValue::Text(_)) | (ExprValue::Text(_), ExprValue::Time(_)) => {
             "; make a time of it with timestamp(...)"
         }
-        (Val::Span(_), Val::Text(_)) | (Val::Text(_), Val::Span(_)) => {
+        (ExprValue::Span(_), ExprValue::Text(_)) | (ExprValue::Text(_), ExprValue::Span(_)) => {
             "; make a duration of it with duration(...)"
         }
         _ => "",

@@ -1,7 +1,7 @@
 //! Accounts: opening, changing, closing.
 
 use super::{Account, AccountChange, BALANCE_MAX};
-use crate::engine::draft::{Draft, Stop};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal, UserRef};
 use crate::types::{AccountId, AssetCode, Decimal, DecimalError};
 
@@ -33,7 +33,10 @@ pub(in crate::engine) struct Change {
 }
 
 /// Opens an account. Its id is never given out again.
-pub(in crate::engine) fn open_account(draft: &mut Draft<'_>, open: &Open) -> Result<Account, Stop> {
+pub(in crate::engine) fn open_account(
+    draft: &mut UnitOfWork<'_>,
+    open: &Open,
+) -> Result<Account, DecideError> {
     if draft.account(open.id.clone())?.is_some() {
         return Err(Refusal::AccountExists(open.id.clone()).into());
     }
@@ -63,12 +66,12 @@ pub(in crate::engine) fn open_account(draft: &mut Draft<'_>, open: &Open) -> Res
 /// Changes an account. A floor above what is available is refused, so no account ever lies below
 /// its floor.
 pub(in crate::engine) fn change_account(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: &AccountId,
     change: &Change,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let account = found(draft, id)?;
-    must_be_there(account)?;
+    require_there(account)?;
     let floor = match change.floor {
         Some(Some(floor)) => Some(Some(minor(floor, account.scale)?)),
         Some(None) => Some(None),
@@ -91,7 +94,10 @@ pub(in crate::engine) fn change_account(
 }
 
 /// Closes an account on which nothing is posted or held; one that is closed stays so.
-pub(in crate::engine) fn close_account(draft: &mut Draft<'_>, id: &AccountId) -> Result<(), Stop> {
+pub(in crate::engine) fn close_account(
+    draft: &mut UnitOfWork<'_>,
+    id: &AccountId,
+) -> Result<(), DecideError> {
     let account = found(draft, id)?;
     if account.closed {
         return Ok(());
@@ -104,11 +110,11 @@ pub(in crate::engine) fn close_account(draft: &mut Draft<'_>, id: &AccountId) ->
 
 /// Refuses an account that is not this user's.
 #[allow(dead_code, reason = "what the effects of transactions ask of the ledger")]
-pub(in crate::engine) fn must_belong_to(
-    draft: &Draft<'_>,
+pub(in crate::engine) fn require_belong_to(
+    draft: &UnitOfWork<'_>,
     id: &AccountId,
     user: Option<&UserRef>,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let account = found(draft, id)?;
     match (user, &account.owner) {
         (Some(user), Some(owner)) if user.id == owner.id => Ok(()),
@@ -117,18 +123,21 @@ pub(in crate::engine) fn must_belong_to(
 }
 
 /// The account with this id.
-pub(super) fn found<'d>(draft: &'d Draft<'_>, id: &AccountId) -> Result<&'d Account, Stop> {
+pub(super) fn found<'d>(
+    draft: &'d UnitOfWork<'_>,
+    id: &AccountId,
+) -> Result<&'d Account, DecideError> {
     draft.account(id.clone())?.ok_or_else(|| Refusal::UnknownAccount(id.clone()).into())
 }
 
 /// Refuses a closed account.
-pub(super) fn must_be_there(account: &Account) -> Result<(), Refusal> {
+pub(super) fn require_there(account: &Account) -> Result<(), Refusal> {
     if account.closed { Err(Refusal::AccountClosed(account.id.clone())) } else { Ok(()) }
 }
 
 /// Refuses to let so much leave an account, by a hold or at once.
-pub(super) fn must_let_go(account: &Account, units: i128) -> Result<(), Refusal> {
-    must_be_there(account)?;
+pub(super) fn require_let_go(account: &Account, units: i128) -> Result<(), Refusal> {
+    require_there(account)?;
     if account.frozen {
         return Err(Refusal::AccountFrozen(account.id.clone()));
     }
@@ -136,17 +145,17 @@ pub(super) fn must_let_go(account: &Account, units: i128) -> Result<(), Refusal>
     if account.floor.is_some_and(|floor| left < floor) {
         return Err(Refusal::InsufficientFunds(account.id.clone()));
     }
-    must_fit(left)
+    require_fit(left)
 }
 
 /// Refuses to let so much enter an account.
-pub(super) fn must_take_in(account: &Account, units: i128) -> Result<(), Refusal> {
-    must_be_there(account)?;
-    must_fit(account.posted.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)
+pub(super) fn require_take_in(account: &Account, units: i128) -> Result<(), Refusal> {
+    require_there(account)?;
+    require_fit(account.posted.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)
 }
 
 /// Refuses a balance, or a sum of holds, that is out of range.
-pub(super) fn must_fit(balance: i128) -> Result<(), Refusal> {
+pub(super) fn require_fit(balance: i128) -> Result<(), Refusal> {
     if (-BALANCE_MAX..=BALANCE_MAX).contains(&balance) {
         Ok(())
     } else {

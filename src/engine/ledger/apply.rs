@@ -2,11 +2,14 @@
 //! before the event, so they saturate here only in a log that was tampered with.
 
 use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::{Event, Fact, Record, Timer, TimerOf};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::{Event, Record, RecordKey, Timer, TimerOf};
 use crate::types::{AccountId, AssetCode};
 
-pub(in crate::engine) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(), Stop> {
+pub(in crate::engine) fn apply(
+    draft: &mut UnitOfWork<'_>,
+    event: &Event,
+) -> Result<(), DecideError> {
     match event {
         Event::AssetPut { asset } => put_asset(draft, asset),
         Event::AccountOpened { account } => open_account(draft, account),
@@ -44,51 +47,51 @@ pub(in crate::engine) fn apply(draft: &mut Draft<'_>, event: &Event) -> Result<(
     }
 }
 
-fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Result<(), Stop> {
-    let fact = Fact::Asset(asset.code.clone());
+fn put_asset(draft: &mut UnitOfWork<'_>, asset: &Asset) -> Result<(), DecideError> {
+    let fact = RecordKey::Asset(asset.code.clone());
     if draft.asset(asset.code.clone())?.is_none() {
-        let count = draft.count(&Fact::AssetCount)?;
-        draft.put(Fact::AssetCount, Record::Count(count.saturating_add(1)));
+        let count = draft.count(&RecordKey::AssetCount)?;
+        draft.put(RecordKey::AssetCount, Record::Count(count.saturating_add(1)));
     }
     draft.put(fact, Record::Asset(asset.clone()));
     Ok(())
 }
 
-fn open_account(draft: &mut Draft<'_>, account: &Account) -> Result<(), Stop> {
+fn open_account(draft: &mut UnitOfWork<'_>, account: &Account) -> Result<(), DecideError> {
     change_totals(draft, &account.asset, |totals| {
         totals.accounts = totals.accounts.saturating_add(1);
     })?;
     if let Some(owner) = &account.owner {
         draft.row(Row::Owned(owner.id, account.id.clone()));
     }
-    draft.put(Fact::Account(account.id.clone()), Record::Account(account.clone()));
+    draft.put(RecordKey::Account(account.id.clone()), Record::Account(account.clone()));
     Ok(())
 }
 
-fn post(draft: &mut Draft<'_>, transfer: &Transfer) -> Result<(), Stop> {
+fn post(draft: &mut UnitOfWork<'_>, transfer: &Transfer) -> Result<(), DecideError> {
     if let Some(reversed) = &transfer.reverses
         && let Some(old) = draft.transfer(reversed.clone())?.cloned()
     {
         let old = Transfer { reversed_by: Some(transfer.id.clone()), ..old };
-        draft.put(Fact::Transfer(old.id.clone()), Record::Transfer(old));
+        draft.put(RecordKey::Transfer(old.id.clone()), Record::Transfer(old));
     }
     enter(draft, transfer, &transfer.from, &transfer.to, -transfer.amount)?;
     enter(draft, transfer, &transfer.to, &transfer.from, transfer.amount)?;
     change_totals(draft, &transfer.asset, |totals| {
         totals.transfers = totals.transfers.saturating_add(1);
     })?;
-    draft.put(Fact::Transfer(transfer.id.clone()), Record::Transfer(transfer.clone()));
+    draft.put(RecordKey::Transfer(transfer.id.clone()), Record::Transfer(transfer.clone()));
     Ok(())
 }
 
 /// One side of a transfer.
 fn enter(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     transfer: &Transfer,
     id: &AccountId,
     counter: &AccountId,
     amount: i128,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     change_account(draft, id, |account| account.posted = account.posted.saturating_add(amount))?;
     change_totals(draft, &transfer.asset, |totals| {
         totals.posted = totals.posted.saturating_add(amount);
@@ -112,7 +115,7 @@ fn enter(
 }
 
 /// So much is no longer held; `hold` is as it is afterwards.
-fn release(draft: &mut Draft<'_>, hold: &Hold, units: i128) -> Result<(), Stop> {
+fn release(draft: &mut UnitOfWork<'_>, hold: &Hold, units: i128) -> Result<(), DecideError> {
     let resolved = hold.status != HoldStatus::Held;
     if let Some(timer) = timer(hold).filter(|_| resolved) {
         draft.disarm(timer);
@@ -125,11 +128,11 @@ fn release(draft: &mut Draft<'_>, hold: &Hold, units: i128) -> Result<(), Stop> 
     put_hold(draft, hold)
 }
 
-fn put_hold(draft: &mut Draft<'_>, hold: &Hold) -> Result<(), Stop> {
+fn put_hold(draft: &mut UnitOfWork<'_>, hold: &Hold) -> Result<(), DecideError> {
     if let Some(tx) = hold.tx {
         return crate::engine::tx::put_hold(draft, tx, hold);
     }
-    draft.put(Fact::Hold(hold.id.clone()), Record::Hold(hold.clone()));
+    draft.put(RecordKey::Hold(hold.id.clone()), Record::Hold(hold.clone()));
     Ok(())
 }
 
@@ -140,23 +143,23 @@ fn timer(hold: &Hold) -> Option<Timer> {
 }
 
 fn change_account(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: &AccountId,
     change: impl FnOnce(&mut Account),
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(mut account) = draft.account(id.clone())?.cloned() else { return Ok(()) };
     change(&mut account);
-    draft.put(Fact::Account(id.clone()), Record::Account(account));
+    draft.put(RecordKey::Account(id.clone()), Record::Account(account));
     Ok(())
 }
 
 fn change_totals(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     asset: &AssetCode,
     change: impl FnOnce(&mut Totals),
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let mut totals = draft.totals(asset.clone())?.copied().unwrap_or_default();
     change(&mut totals);
-    draft.put(Fact::Totals(asset.clone()), Record::Totals(totals));
+    draft.put(RecordKey::Totals(asset.clone()), Record::Totals(totals));
     Ok(())
 }

@@ -3,8 +3,8 @@
 use iso_currency::Currency;
 
 use super::{ASSETS_MAX, Asset, SCALE_MAX};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::{Event, Fact, FieldError, Refusal};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::{Event, FieldError, RecordKey, Refusal};
 use crate::types::AssetCode;
 
 /// The asset of an ISO 4217 code. Codes without minor units (gold, test codes) are none.
@@ -29,7 +29,10 @@ fn of_currency(currency: Currency) -> Option<Asset> {
 }
 
 /// How many digits after the point an asset has.
-pub(in crate::engine) fn scale(draft: &Draft<'_>, code: &AssetCode) -> Result<u8, Stop> {
+pub(in crate::engine) fn scale(
+    draft: &UnitOfWork<'_>,
+    code: &AssetCode,
+) -> Result<u8, DecideError> {
     if let Some(asset) = iso_asset(code) {
         return Ok(asset.scale);
     }
@@ -40,7 +43,10 @@ pub(in crate::engine) fn scale(draft: &Draft<'_>, code: &AssetCode) -> Result<u8
 }
 
 /// Puts an asset; says whether there was none. Its scale stays once it has accounts.
-pub(in crate::engine) fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Result<bool, Stop> {
+pub(in crate::engine) fn put_asset(
+    draft: &mut UnitOfWork<'_>,
+    asset: &Asset,
+) -> Result<bool, DecideError> {
     if asset.scale > SCALE_MAX {
         let message = format!("must be from 0 to {SCALE_MAX}");
         let error = FieldError::new("/scale", "out-of-range", message);
@@ -64,7 +70,7 @@ pub(in crate::engine) fn put_asset(draft: &mut Draft<'_>, asset: &Asset) -> Resu
         Some(_) => {}
         None => {
             let max = ASSETS_MAX;
-            if draft.count(&Fact::AssetCount)? >= max as u64 {
+            if draft.count(&RecordKey::AssetCount)? >= max as u64 {
                 return Err(Refusal::LimitReached { what: "assets", max }.into());
             }
         }

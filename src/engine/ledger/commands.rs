@@ -4,9 +4,11 @@ use super::{
     Account, Asset, Capture, Change, NOTE_BYTES_MAX, Open, Place, Post, TRANSFERS_MAX, capture,
     change_account, close_account, hold_of, open_account, place, post, put_asset, reverse, void,
 };
-use crate::engine::decide::{Acting, must_match};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::{Command, Fact, FieldError, IfMatch, Outcome, Refusal, TransferAsk, UserRef};
+use crate::engine::decide::{ResolvedActor, require_match};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::{
+    Command, FieldError, IfMatch, Outcome, RecordKey, Refusal, TransferAsk, UserRef,
+};
 use crate::types::{AccountId, HoldId, Span, TransferId, Username};
 
 /// The longest life of a hold: ten years. One without an end is one that nobody limits.
@@ -14,11 +16,11 @@ const HOLD_LIFE_MAX: Span = Span::from_hours(24 * 3650);
 
 /// Decides a command of the ledger; others do nothing.
 pub(in crate::engine) fn run(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     command: &Command,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin_or_service()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin_or_service()?;
     match command {
         Command::PutAsset { asset } => put(draft, asset),
         Command::OpenAccount { id, asset, owner, floor, read_anyone } => {
@@ -41,7 +43,7 @@ pub(in crate::engine) fn run(
         Command::PostTransfers { transfers } => posted(draft, transfers),
         Command::ReverseTransfer { id } => reversed(draft, std::slice::from_ref(id)),
         Command::ReverseTransfers { ids } => {
-            must_be_a_few(ids.len())?;
+            require_a_few(ids.len())?;
             reversed(draft, ids)
         }
         Command::PlaceHold { id, from, amount, expires } => {
@@ -54,7 +56,7 @@ pub(in crate::engine) fn run(
             held(draft, &hold.id, is_new, None)
         }
         Command::CaptureHold { id, to, amount, keep_rest, note } => {
-            must_be_short("/note", note.as_deref())?;
+            require_short("/note", note.as_deref())?;
             let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
             let (to, note) = (to.clone(), note.clone());
             let transfer = draft.mint_transfer();
@@ -71,7 +73,7 @@ pub(in crate::engine) fn run(
     }
 }
 
-fn put(draft: &mut Draft<'_>, asset: &Asset) -> Result<Outcome, Stop> {
+fn put(draft: &mut UnitOfWork<'_>, asset: &Asset) -> Result<Outcome, DecideError> {
     if asset.name.as_deref().is_some_and(|name| name.len() > crate::engine::Rules::NAME_BYTES_MAX) {
         let message = format!("must have at most {} bytes", crate::engine::Rules::NAME_BYTES_MAX);
         let error = FieldError::new("/name", "too-long", message);
@@ -82,7 +84,11 @@ fn put(draft: &mut Draft<'_>, asset: &Asset) -> Result<Outcome, Stop> {
     Ok(Outcome::Asset { asset, created })
 }
 
-fn opened(draft: &mut Draft<'_>, open: Open, owner: Option<&Username>) -> Result<Outcome, Stop> {
+fn opened(
+    draft: &mut UnitOfWork<'_>,
+    open: Open,
+    owner: Option<&Username>,
+) -> Result<Outcome, DecideError> {
     let owner = match owner {
         Some(name) => Some(owner_named(draft, name)?),
         None => None,
@@ -92,7 +98,7 @@ fn opened(draft: &mut Draft<'_>, open: Open, owner: Option<&Username>) -> Result
 }
 
 /// The user that an account is to belong to.
-fn owner_named(draft: &Draft<'_>, name: &Username) -> Result<UserRef, Stop> {
+fn owner_named(draft: &UnitOfWork<'_>, name: &Username) -> Result<UserRef, DecideError> {
     draft.user_named(name)?.map(crate::engine::User::names).ok_or_else(|| {
         let error = FieldError::new("/owner", "unknown-user", "must be the name of a user");
         Refusal::InvalidInput(vec![error]).into()
@@ -100,15 +106,15 @@ fn owner_named(draft: &Draft<'_>, name: &Username) -> Result<UserRef, Stop> {
 }
 
 fn changed(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: &AccountId,
     if_match: Option<&IfMatch>,
-    change: impl FnOnce(&mut Draft<'_>) -> Result<(), Stop>,
-) -> Result<Outcome, Stop> {
-    let fact = Fact::Account(id.clone());
+    change: impl FnOnce(&mut UnitOfWork<'_>) -> Result<(), DecideError>,
+) -> Result<Outcome, DecideError> {
+    let fact = RecordKey::Account(id.clone());
     let none = Refusal::NotFound("account");
     let revision = draft.revision(&fact)?.ok_or(none.clone())?;
-    must_match(if_match, revision)?;
+    require_match(if_match, revision)?;
     change(draft)?;
     let account = draft.account(id.clone())?.cloned();
     let account = Box::new(account.ok_or(none)?);
@@ -116,12 +122,12 @@ fn changed(
     Ok(Outcome::Account { account, revision, created: false })
 }
 
-fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop> {
-    must_be_a_few(asked.len())?;
+fn posted(draft: &mut UnitOfWork<'_>, asked: &[TransferAsk]) -> Result<Outcome, DecideError> {
+    require_a_few(asked.len())?;
     let mut ids = Vec::with_capacity(asked.len());
     let mut created = false;
     for TransferAsk { id, from, to, amount, note } in asked {
-        must_be_short("/note", note.as_deref())?;
+        require_short("/note", note.as_deref())?;
         if id.as_ref().is_some_and(TransferId::is_reserved) {
             let error = FieldError::new("/id", "reserved", "is a part of the API; choose another");
             return Err(Refusal::InvalidInput(vec![error]).into());
@@ -134,14 +140,15 @@ fn posted(draft: &mut Draft<'_>, asked: &[TransferAsk]) -> Result<Outcome, Stop>
     let mut transfers = Vec::with_capacity(ids.len());
     let mut revision = crate::types::Revision::ZERO;
     for id in ids {
-        revision = revision.max(draft.revision(&Fact::Transfer(id.clone()))?.unwrap_or(revision));
+        revision =
+            revision.max(draft.revision(&RecordKey::Transfer(id.clone()))?.unwrap_or(revision));
         transfers.extend(draft.transfer(id)?.cloned());
     }
     Ok(Outcome::Transfers { transfers, revision, created })
 }
 
 /// Posts the opposites of transfers in this order, all or none.
-fn reversed(draft: &mut Draft<'_>, ids: &[TransferId]) -> Result<Outcome, Stop> {
+fn reversed(draft: &mut UnitOfWork<'_>, ids: &[TransferId]) -> Result<Outcome, DecideError> {
     let mut transfers = Vec::with_capacity(ids.len());
     for id in ids {
         let none = Refusal::NotFound("transfer");
@@ -154,7 +161,7 @@ fn reversed(draft: &mut Draft<'_>, ids: &[TransferId]) -> Result<Outcome, Stop> 
 }
 
 /// Refuses no transfers at all, and more than fit into one commit.
-fn must_be_a_few(count: usize) -> Result<(), Refusal> {
+fn require_a_few(count: usize) -> Result<(), Refusal> {
     if (1..=TRANSFERS_MAX).contains(&count) {
         return Ok(());
     }
@@ -163,17 +170,17 @@ fn must_be_a_few(count: usize) -> Result<(), Refusal> {
 }
 
 fn held(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     id: &HoldId,
     created: bool,
     transfer: Option<Box<super::Transfer>>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
-    let revision = draft.revision(&Fact::Hold(id.clone()))?.unwrap_or(draft.moment.revision);
+    let revision = draft.revision(&RecordKey::Hold(id.clone()))?.unwrap_or(draft.moment.revision);
     Ok(Outcome::Hold { hold: Box::new(hold), revision, created, transfer })
 }
 
-fn life_of(draft: &Draft<'_>, life: Span) -> Result<crate::types::Time, Refusal> {
+fn life_of(draft: &UnitOfWork<'_>, life: Span) -> Result<crate::types::Time, Refusal> {
     if life == Span::ZERO || life > HOLD_LIFE_MAX {
         let message = format!("must be above zero and at most {HOLD_LIFE_MAX}");
         let error = FieldError::new("/expires", "out-of-range", message);
@@ -183,7 +190,7 @@ fn life_of(draft: &Draft<'_>, life: Span) -> Result<crate::types::Time, Refusal>
 }
 
 /// Refuses a note that is too long for a statement.
-pub(super) fn must_be_short(pointer: &str, note: Option<&str>) -> Result<(), Refusal> {
+pub(super) fn require_short(pointer: &str, note: Option<&str>) -> Result<(), Refusal> {
     if note.is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
         let message = format!("must have at most {NOTE_BYTES_MAX} bytes");
         return Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "too-long", message)]));

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::{Account, BALANCE_MAX, Totals};
-use crate::engine::{Changes, Fact, Facts, Record};
+use crate::engine::{Changes, ReadSet, Record, RecordKey};
 use crate::types::AssetCode;
 
 /// A commit that would make money, lose some, or let more be spent than there is.
@@ -26,22 +26,22 @@ struct Moved {
 ///
 /// # Errors
 /// [`Imbalance`]
-pub fn check(facts: &Facts, changes: &Changes) -> Result<(), Imbalance> {
+pub fn check(facts: &ReadSet, changes: &Changes) -> Result<(), Imbalance> {
     let mut accounts = BTreeMap::<&AssetCode, Moved>::new();
     let mut totals = BTreeMap::<&AssetCode, Moved>::new();
     for (fact, record) in &changes.records {
         match (fact, record) {
-            (Fact::Account(_), Some(Record::Account(new))) => {
+            (RecordKey::Account(_), Some(Record::Account(new))) => {
                 let old = match before(facts, fact)? {
                     Some(Record::Account(old)) => Some(old),
                     _ => None,
                 };
-                must_hold(old, new)?;
+                require_hold(old, new)?;
                 let (posted, held) = old.map_or((0, 0), |old| (old.posted, old.held));
                 let (posted, held) = difference((new.posted, new.held), (posted, held))?;
                 add(&mut accounts, &new.asset, posted, held)?;
             }
-            (Fact::Totals(asset), Some(Record::Totals(new))) => {
+            (RecordKey::Totals(asset), Some(Record::Totals(new))) => {
                 let old = match before(facts, fact)? {
                     Some(Record::Totals(old)) => *old,
                     _ => Totals::default(),
@@ -49,7 +49,7 @@ pub fn check(facts: &Facts, changes: &Changes) -> Result<(), Imbalance> {
                 let (posted, held) = difference((new.posted, new.held), (old.posted, old.held))?;
                 add(&mut totals, asset, posted, held)?;
             }
-            (Fact::Account(_) | Fact::Totals(_), _) => {
+            (RecordKey::Account(_) | RecordKey::Totals(_), _) => {
                 return Err(Imbalance(format!("{fact:?} would be deleted")));
             }
             _ => {}
@@ -70,7 +70,7 @@ pub fn check(facts: &Facts, changes: &Changes) -> Result<(), Imbalance> {
     Ok(())
 }
 
-fn must_hold(old: Option<&Account>, new: &Account) -> Result<(), Imbalance> {
+fn require_hold(old: Option<&Account>, new: &Account) -> Result<(), Imbalance> {
     let fits = |units: i128| (-BALANCE_MAX..=BALANCE_MAX).contains(&units);
     if !fits(new.posted) || !fits(new.held) || new.held < 0 {
         return Err(too_much());
@@ -99,7 +99,7 @@ fn too_much() -> Imbalance {
     Imbalance("a balance would be out of range".to_owned())
 }
 
-fn before<'f>(facts: &'f Facts, fact: &Fact) -> Result<Option<&'f Record>, Imbalance> {
+fn before<'f>(facts: &'f ReadSet, fact: &RecordKey) -> Result<Option<&'f Record>, Imbalance> {
     match facts.get(fact) {
         Some(loaded) => Ok(loaded.as_ref().map(|(record, _)| &**record)),
         None => Err(Imbalance(format!("{fact:?} would be changed unread"))),

@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::accounts::{amount, found, must_be_there, must_fit, must_let_go, must_take_in};
-use super::transfers::must_be_free;
+use super::accounts::{amount, found, require_fit, require_let_go, require_take_in, require_there};
+use super::transfers::require_free;
 use super::{Hold, HoldStatus, Transfer};
-use crate::engine::draft::{Draft, Stop};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal};
 use crate::types::{AccountId, Decimal, HoldId, Time, TransferId, TxId};
 
@@ -44,10 +44,10 @@ pub(in crate::engine) struct Capture {
 
 /// A hold by its id: in its transaction's record, or in one of its own.
 pub(in crate::engine) fn hold_of(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     tx: Option<TxId>,
     id: &HoldId,
-) -> Result<Option<Hold>, Stop> {
+) -> Result<Option<Hold>, DecideError> {
     match tx {
         Some(tx) => crate::engine::tx::find_hold(draft, tx, id),
         None => Ok(draft.hold(id.clone())?.cloned()),
@@ -56,7 +56,10 @@ pub(in crate::engine) fn hold_of(
 
 /// Reserves an amount. A hold outside of transactions that was placed already with the same
 /// content is given back as it is now.
-pub(in crate::engine) fn place(draft: &mut Draft<'_>, place: &Place) -> Result<Hold, Stop> {
+pub(in crate::engine) fn place(
+    draft: &mut UnitOfWork<'_>,
+    place: &Place,
+) -> Result<Hold, DecideError> {
     if let Some(hold) = hold_of(draft, place.tx, &place.id)? {
         let same = hold.tx.is_none()
             && hold.account == place.from
@@ -65,8 +68,8 @@ pub(in crate::engine) fn place(draft: &mut Draft<'_>, place: &Place) -> Result<H
     }
     let account = found(draft, &place.from)?;
     let units = amount(place.amount, account.scale)?;
-    must_let_go(account, units)?;
-    must_fit(account.held.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)?;
+    require_let_go(account, units)?;
+    require_fit(account.held.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)?;
     let hold = Hold {
         id: place.id.clone(),
         tx: place.tx,
@@ -86,11 +89,11 @@ pub(in crate::engine) fn place(draft: &mut Draft<'_>, place: &Place) -> Result<H
 
 /// Posts what is held, or a part of it; the rest is released, or stays held.
 pub(in crate::engine) fn capture(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     hold: &Hold,
     capture: &Capture,
-) -> Result<Transfer, Stop> {
-    must_be_open(draft, hold)?;
+) -> Result<Transfer, DecideError> {
+    require_open(draft, hold)?;
     let units = match capture.amount {
         Some(number) => amount(number, hold.scale)?,
         None => hold.left,
@@ -98,7 +101,7 @@ pub(in crate::engine) fn capture(
     if units > hold.left {
         return Err(Refusal::ExceedsHold(hold.id.clone()).into());
     }
-    must_be_there(found(draft, &hold.account)?)?;
+    require_there(found(draft, &hold.account)?)?;
     let to = found(draft, &capture.to)?;
     if to.id == hold.account {
         return Err(Refusal::SameAccount.into());
@@ -106,8 +109,8 @@ pub(in crate::engine) fn capture(
     if to.asset != hold.asset {
         return Err(Refusal::AssetMismatch.into());
     }
-    must_take_in(to, units)?;
-    must_be_free(draft, &capture.transfer)?;
+    require_take_in(to, units)?;
+    require_free(draft, &capture.transfer)?;
     let rest = hold.left - units;
     let keeps = capture.keep_rest && rest > 0;
     let after = Hold {
@@ -138,15 +141,21 @@ pub(in crate::engine) fn capture(
 }
 
 /// Releases what is left of a hold.
-pub(in crate::engine) fn void(draft: &mut Draft<'_>, hold: &Hold) -> Result<Hold, Stop> {
-    must_be_open(draft, hold)?;
+pub(in crate::engine) fn void(
+    draft: &mut UnitOfWork<'_>,
+    hold: &Hold,
+) -> Result<Hold, DecideError> {
+    require_open(draft, hold)?;
     let after = Hold { left: 0, status: HoldStatus::Voided, ..hold.clone() };
     draft.emit(Event::HoldVoided { hold: Box::new(after.clone()), released: hold.left })?;
     Ok(after)
 }
 
 /// Releases what is left of a hold at its time. One that is resolved stays as it is.
-pub(in crate::engine) fn expire(draft: &mut Draft<'_>, hold: &Hold) -> Result<Hold, Stop> {
+pub(in crate::engine) fn expire(
+    draft: &mut UnitOfWork<'_>,
+    hold: &Hold,
+) -> Result<Hold, DecideError> {
     if hold.status != HoldStatus::Held {
         return Ok(hold.clone());
     }
@@ -155,6 +164,6 @@ pub(in crate::engine) fn expire(draft: &mut Draft<'_>, hold: &Hold) -> Result<Ho
     Ok(after)
 }
 
-fn must_be_open(draft: &Draft<'_>, hold: &Hold) -> Result<(), Refusal> {
+fn require_open(draft: &UnitOfWork<'_>, hold: &Hold) -> Result<(), Refusal> {
     if hold.is_open(draft.moment.now) { Ok(()) } else { Err(Refusal::HoldNotOpen(hold.id.clone())) }
 }

@@ -27,7 +27,7 @@ mod tests;
 
 #[allow(unused_imports, reason = "what the effects of transactions ask of the ledger")]
 pub(super) use accounts::{
-    Change, Open, change_account, close_account, must_belong_to, open_account,
+    Change, Open, change_account, close_account, open_account, require_belong_to,
 };
 pub use assets::{iso_asset, iso_assets};
 pub(super) use assets::{put_asset, scale};

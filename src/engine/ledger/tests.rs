@@ -10,8 +10,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::engine::{
-    Actor, Changes, Command, Decision, Draft, Evidence, Fact, Facts, Moment, Outcome, Record,
-    Refusal, Rules, Stop, Timer, TransferAsk, decide, decide_timers,
+    Actor, Changes, Command, CommandInputs, DecideError, Decision, DecisionContext, Outcome,
+    ReadSet, Record, RecordKey, Refusal, Rules, Timer, TransferAsk, UnitOfWork, decide,
+    decide_timers,
 };
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Revision, SessionId, Span, Time, TransferId,
@@ -110,13 +111,13 @@ fn deed() -> impl Strategy<Value = Deed> {
 /// All records, timers and rows.
 #[derive(Clone, Default, Debug, PartialEq)]
 struct World {
-    records: BTreeMap<Fact, (Arc<Record>, Revision)>,
+    records: BTreeMap<RecordKey, (Arc<Record>, Revision)>,
     timers: BTreeSet<Timer>,
     rows: Vec<Row>,
 }
 
 impl World {
-    fn load(&self, facts: &mut Facts, fact: Fact) {
+    fn load(&self, facts: &mut ReadSet, fact: RecordKey) {
         let record = self.records.get(&fact).cloned();
         facts.add(fact, record);
     }
@@ -159,7 +160,7 @@ impl World {
     }
 
     /// What must be true of it, whatever was done.
-    fn must_add_up(&self) {
+    fn require_add_up(&self) {
         let mut sums = BTreeMap::<AssetCode, Totals>::new();
         for account in self.accounts() {
             let sum = sums.entry(account.asset.clone()).or_default();
@@ -191,7 +192,7 @@ impl World {
         }
         for (asset, sum) in sums {
             assert_eq!(sum.posted, 0, "{asset}");
-            let (record, _) = &self.records[&Fact::Totals(asset)];
+            let (record, _) = &self.records[&RecordKey::Totals(asset)];
             assert_eq!(**record, Record::Totals(sum));
         }
         let armed = self.holds().filter(|hold| hold.status == HoldStatus::Held);
@@ -249,12 +250,12 @@ impl Life {
         life
     }
 
-    fn moment(&self) -> Moment {
+    fn moment(&self) -> DecisionContext {
         let seed = u128::from(self.revision.get() + 1) << 40;
-        Moment { now: self.now, revision: self.revision.next(), seed, portion: 1 }
+        DecisionContext { now: self.now, revision: self.revision.next(), seed, split_factor: 1 }
     }
 
-    fn take(&mut self, facts: &Facts, changes: &Changes) {
+    fn take(&mut self, facts: &ReadSet, changes: &Changes) {
         check(facts, changes).unwrap();
         if changes.events.is_empty() {
             assert!(changes.records.is_empty() && changes.rows.is_empty());
@@ -277,13 +278,13 @@ impl Life {
             }
         }
         self.world.take(changes, moment.revision);
-        let mut facts = Facts::default();
+        let mut facts = ReadSet::default();
         let again = loop {
-            let mut draft = Draft::new(&facts, &self.rules, moment);
+            let mut draft = UnitOfWork::new(&facts, &self.rules, moment);
             match changes.events.iter().try_for_each(|event| draft.emit(event.clone())) {
                 Ok(()) => break draft.into_changes(),
-                Err(Stop::Need(fact)) => self.replayed.load(&mut facts, fact),
-                Err(Stop::Refused(refusal)) => panic!("an event was refused: {refusal}"),
+                Err(DecideError::MissingRecord(fact)) => self.replayed.load(&mut facts, fact),
+                Err(DecideError::Refused(refusal)) => panic!("an event was refused: {refusal}"),
             }
         };
         self.replayed.take(&again, moment.revision);
@@ -293,7 +294,7 @@ impl Life {
     }
 
     fn ask(&mut self, command: &Command) -> Result<Outcome, Refusal> {
-        let mut facts = Facts::default();
+        let mut facts = ReadSet::default();
         let Decision { changes, result } = loop {
             let (actor, evidence) = (Actor::System, evidence());
             match decide(&facts, &self.rules, self.moment(), &actor, command, &evidence) {
@@ -313,7 +314,7 @@ impl Life {
         self.now = self.now.plus(by);
         let due: Vec<Timer> =
             self.world.timers.iter().take_while(|timer| timer.due <= self.now).cloned().collect();
-        let mut facts = Facts::default();
+        let mut facts = ReadSet::default();
         let changes = loop {
             match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
                 Ok(changes) => break changes,
@@ -350,8 +351,8 @@ impl Life {
     }
 }
 
-fn evidence() -> Evidence {
-    Evidence {
+fn evidence() -> CommandInputs {
+    CommandInputs {
         verdict: None,
         hashed: None,
         session: SessionId::new(1),
@@ -381,7 +382,7 @@ proptest! {
         life.ask(&Command::PostTransfers { transfers: vec![gift] }).unwrap();
         for deed in deeds {
             life.live(deed);
-            life.world.must_add_up();
+            life.world.require_add_up();
         }
         prop_assert_eq!(life.world, life.replayed);
     }
@@ -466,7 +467,7 @@ fn a_hold_expires_at_its_very_moment_and_not_before() {
     life.wait(Span::ZERO);
     assert_eq!(life.world.hold("h").status, HoldStatus::Expired);
     assert_eq!(life.world.account("alice").held, 0);
-    life.world.must_add_up();
+    life.world.require_add_up();
 }
 
 #[test]
@@ -613,10 +614,10 @@ fn the_digits_of_an_asset_in_use_stay() {
 #[test]
 fn a_commit_that_does_not_add_up_is_never_made() {
     let life = rich();
-    let mut facts = Facts::default();
-    let alice = Fact::Account(id("alice"));
-    let bob = Fact::Account(id("bob"));
-    let totals = Fact::Totals(id("EUR"));
+    let mut facts = ReadSet::default();
+    let alice = RecordKey::Account(id("alice"));
+    let bob = RecordKey::Account(id("bob"));
+    let totals = RecordKey::Totals(id("EUR"));
     for fact in [&alice, &bob, &totals] {
         life.world.load(&mut facts, fact.clone());
     }
@@ -630,7 +631,7 @@ fn a_commit_that_does_not_add_up_is_never_made() {
         change(&mut sums);
         Some(Record::Totals(sums))
     };
-    let checked = |records: &[(&Fact, Option<Record>)]| {
+    let checked = |records: &[(&RecordKey, Option<Record>)]| {
         let records = records.iter().map(|(fact, record)| ((*fact).clone(), record.clone()));
         check(&facts, &Changes { records: records.collect(), ..Changes::default() })
     };
@@ -649,7 +650,7 @@ fn a_commit_that_does_not_add_up_is_never_made() {
     checked(&[(&alice, account("alice", |account| account.scale = 0))]).unwrap_err();
     checked(&[(&alice, account("alice", |account| account.closed = true))]).unwrap_err();
     // A record that was changed unread.
-    let unread = Fact::Account(id("world"));
+    let unread = RecordKey::Account(id("world"));
     checked(&[(&unread, account("world", |_| ()))]).unwrap_err();
     // And what adds up is fine.
     let moved = [

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Transfer;
-use super::accounts::{amount, found, must_let_go, must_take_in};
-use crate::engine::draft::{Draft, Stop};
+use super::accounts::{amount, found, require_let_go, require_take_in};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal};
 use crate::types::{AccountId, Decimal, TransferId, TxId};
 
@@ -26,7 +26,10 @@ pub(in crate::engine) struct Post {
 }
 
 /// Posts a transfer. One that was posted already with the same content is given back as it is now.
-pub(in crate::engine) fn post(draft: &mut Draft<'_>, post: &Post) -> Result<Transfer, Stop> {
+pub(in crate::engine) fn post(
+    draft: &mut UnitOfWork<'_>,
+    post: &Post,
+) -> Result<Transfer, DecideError> {
     if let Some(old) = draft.transfer(post.id.clone())? {
         return if is_same(old, post) {
             Ok(old.clone())
@@ -43,8 +46,8 @@ pub(in crate::engine) fn post(draft: &mut Draft<'_>, post: &Post) -> Result<Tran
         return Err(Refusal::AssetMismatch.into());
     }
     let units = amount(post.amount, from.scale)?;
-    must_take_in(to, units)?;
-    must_let_go(from, units)?;
+    require_take_in(to, units)?;
+    require_let_go(from, units)?;
     let transfer = Transfer {
         id: post.id.clone(),
         from: from.id.clone(),
@@ -67,17 +70,17 @@ pub(in crate::engine) fn post(draft: &mut Draft<'_>, post: &Post) -> Result<Tran
 /// Posts the opposite of a transfer, once. It must be possible like any transfer: the account
 /// that got the amount must still have it to give.
 pub(in crate::engine) fn reverse(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     transfer: &Transfer,
     id: TransferId,
-) -> Result<Transfer, Stop> {
+) -> Result<Transfer, DecideError> {
     let now = draft.transfer(transfer.id.clone())?;
     if let Some(by) = now.and_then(|now| now.reversed_by.as_ref()) {
         return Err(Refusal::AlreadyReversed { by: by.clone() }.into());
     }
-    must_be_free(draft, &id)?;
-    must_take_in(found(draft, &transfer.from)?, transfer.amount)?;
-    must_let_go(found(draft, &transfer.to)?, transfer.amount)?;
+    require_free(draft, &id)?;
+    require_take_in(found(draft, &transfer.from)?, transfer.amount)?;
+    require_let_go(found(draft, &transfer.to)?, transfer.amount)?;
     let opposite = Transfer {
         id,
         from: transfer.to.clone(),
@@ -99,9 +102,9 @@ const REVERSALS_MAX: usize = 100;
 /// The transfer that still has the effect of this one: itself, or where its reversal was reversed
 /// the transfer that did so. `None`: the effect was taken back, or there is no such transfer.
 pub(in crate::engine) fn standing(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     id: &TransferId,
-) -> Result<Option<Transfer>, Stop> {
+) -> Result<Option<Transfer>, DecideError> {
     let Some(mut last) = draft.transfer(id.clone())? else { return Ok(None) };
     for reversals in 0..REVERSALS_MAX {
         let Some(by) = &last.reversed_by else {
@@ -117,7 +120,7 @@ pub(in crate::engine) fn standing(
 }
 
 /// Refuses an id that a transfer has already.
-pub(super) fn must_be_free(draft: &Draft<'_>, id: &TransferId) -> Result<(), Stop> {
+pub(super) fn require_free(draft: &UnitOfWork<'_>, id: &TransferId) -> Result<(), DecideError> {
     match draft.transfer(id.clone())? {
         Some(_) => Err(Refusal::TransferIdTaken(id.clone()).into()),
         None => Ok(()),

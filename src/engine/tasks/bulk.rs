@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::{Fact, Record, Timer, TimerOf};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::tx::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
 use crate::engine::{Actor, Event, Outcome, Refusal};
 use crate::types::{JobId, Role, Span, StepName, Time, TxId, Username, WorkflowName};
@@ -136,10 +136,10 @@ impl BulkFilter {
 
 /// Begins it; its first slice is in the same commit.
 pub(in crate::engine) fn begin(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     ask: &BulkAsk,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     if acting.actor != Actor::System && !acting.actor.has(Role::OPERATOR) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }
@@ -171,20 +171,20 @@ pub(in crate::engine) fn begin(
 }
 
 /// The next slice of a job, or the end of what is kept of it.
-pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: JobId) -> Result<(), Stop> {
+pub(in crate::engine) fn fire(draft: &mut UnitOfWork<'_>, id: JobId) -> Result<(), DecideError> {
     let Some(job) = draft.job(id)?.cloned() else { return Ok(()) };
     if job.ended_at.is_some() {
-        draft.delete(Fact::Job(id));
+        draft.delete(RecordKey::Job(id));
         return Ok(());
     }
     slice(draft, job).map(drop)
 }
 
-fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
-    let page = draft.transactions(&Fact::Txs(job.after))?.to_vec();
+fn slice(draft: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, DecideError> {
+    let page = draft.transactions(&RecordKey::Txs(job.after))?.to_vec();
     let mut page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).collect();
     draft.slice(&mut page, SLICE);
-    let acting = Acting::of_system();
+    let acting = ResolvedActor::of_system();
     let (mut examined, mut last) = (0, None);
     for id in &page {
         if last.is_some() && draft.is_slice_over() {
@@ -203,7 +203,7 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
         draft.begin_links();
         match act(draft, &acting, *id, &job.action) {
             Ok(_) => job.done += 1,
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Refused(refusal)) => {
                 draft.back_to(before);
                 job.failed += 1;
                 if job.failures.len() < FAILURES_MAX {
@@ -232,16 +232,16 @@ fn slice(draft: &mut Draft<'_>, mut job: Box<Job>) -> Result<Box<Job>, Stop> {
         now.plus(KEPT)
     };
     draft.arm(Timer { due, what: TimerOf::Job(job.id) });
-    draft.put(Fact::Job(job.id), Record::Job(job.clone()));
+    draft.put(RecordKey::Job(job.id), Record::Job(job.clone()));
     Ok(job)
 }
 
 fn act(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     action: &BulkAction,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     match action {
         BulkAction::Retry => tx::repair(draft, acting, id, &Repair::Retry),
         BulkAction::Cancel { reason } => tx::cancel(draft, acting, id, reason.as_deref(), None),

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::engine::cron::{Cron, CronFault};
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::{Fact, Record, Timer, TimerOf};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::tx::{self, Owner};
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{KeyId, ScheduleId, Span, Time, TxId, Username, WorkflowName};
@@ -122,11 +122,11 @@ pub struct Schedule {
 
 /// Makes a schedule.
 pub(in crate::engine) fn create(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     ask: &ScheduleAsk,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let now = draft.moment.now;
     let cron = Cron::new(&ask.cron, &ask.zone, now).map_err(|fault| {
         let (pointer, code, message) = match fault {
@@ -152,7 +152,7 @@ pub(in crate::engine) fn create(
             None => return Err(Refusal::NotFound("owner").into()),
         },
     };
-    if draft.count(&Fact::ScheduleCount)? >= SCHEDULES_MAX {
+    if draft.count(&RecordKey::ScheduleCount)? >= SCHEDULES_MAX {
         let max = usize::try_from(SCHEDULES_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "schedules", max }.into());
     }
@@ -171,7 +171,7 @@ pub(in crate::engine) fn create(
         queued: 0,
         created_at: now,
     };
-    draft.recount(Fact::ScheduleCount, true)?;
+    draft.recount(RecordKey::ScheduleCount, true)?;
     tell(draft, "abide.schedule.created", &schedule)?;
     keep(draft, &schedule);
     Ok(Outcome::Schedule(Box::new(schedule)))
@@ -179,22 +179,26 @@ pub(in crate::engine) fn create(
 
 /// Forgets a schedule; what it has started goes on.
 pub(in crate::engine) fn delete(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: ScheduleId,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let schedule = draft.schedule(id)?.cloned().ok_or(Refusal::NotFound("schedule"))?;
     if let Some(due) = schedule.next_at {
         draft.disarm(Timer { due, what: TimerOf::Schedule(id) });
     }
-    draft.recount(Fact::ScheduleCount, false)?;
+    draft.recount(RecordKey::ScheduleCount, false)?;
     tell(draft, "abide.schedule.deleted", &schedule)?;
-    draft.delete(Fact::Schedule(id));
+    draft.delete(RecordKey::Schedule(id));
     Ok(Outcome::Done)
 }
 
-fn tell(draft: &mut Draft<'_>, kind: &'static str, schedule: &Schedule) -> Result<(), Stop> {
+fn tell(
+    draft: &mut UnitOfWork<'_>,
+    kind: &'static str,
+    schedule: &Schedule,
+) -> Result<(), DecideError> {
     let data = json!({
         "schedule": schedule.id, "workflow": schedule.workflow, "cron": schedule.cron,
         "zone": schedule.zone,
@@ -202,19 +206,19 @@ fn tell(draft: &mut Draft<'_>, kind: &'static str, schedule: &Schedule) -> Resul
     draft.emit(Event::Told { kind, data })
 }
 
-fn keep(draft: &mut Draft<'_>, schedule: &Schedule) {
+fn keep(draft: &mut UnitOfWork<'_>, schedule: &Schedule) {
     if let Some(due) = schedule.next_at {
         draft.arm(Timer { due, what: TimerOf::Schedule(schedule.id) });
     }
-    draft.put(Fact::Schedule(schedule.id), Record::Schedule(Box::new(schedule.clone())));
+    draft.put(RecordKey::Schedule(schedule.id), Record::Schedule(Box::new(schedule.clone())));
 }
 
 /// It is time, or what was started last has ended.
 pub(in crate::engine) fn fire(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: ScheduleId,
     due: Time,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(mut schedule) = draft.schedule(id)?.cloned() else { return Ok(()) };
     let now = draft.moment.now;
     if schedule.next_at == Some(due) && due <= now {
@@ -231,7 +235,7 @@ pub(in crate::engine) fn fire(
 }
 
 /// A time has come, or has passed while the server was down.
-fn come(draft: &mut Draft<'_>, schedule: &mut Schedule, due: Time) -> Result<(), Stop> {
+fn come(draft: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Result<(), DecideError> {
     let now = draft.moment.now;
     let cron = match Cron::new(&schedule.cron, &schedule.zone, due) {
         Ok(cron) => Some(cron),
@@ -278,7 +282,7 @@ fn come(draft: &mut Draft<'_>, schedule: &mut Schedule, due: Time) -> Result<(),
 }
 
 /// Whether what was started last is still open.
-fn is_busy(draft: &Draft<'_>, schedule: &Schedule) -> Result<bool, Stop> {
+fn is_busy(draft: &UnitOfWork<'_>, schedule: &Schedule) -> Result<bool, DecideError> {
     match schedule.current {
         Some(id) => Ok(draft.tx(id)?.is_some_and(|tx| !tx.status.is_ended())),
         None => Ok(false),
@@ -286,18 +290,18 @@ fn is_busy(draft: &Draft<'_>, schedule: &Schedule) -> Result<bool, Stop> {
 }
 
 fn start(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     schedule: &mut Schedule,
     at: Time,
     reference: &str,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let before = draft.savepoint();
     match started(draft, schedule, reference) {
         Ok(id) => {
             schedule.current = Some(id);
             note(draft, schedule, at, Some(id), None)
         }
-        Err(Stop::Refused(refusal)) => {
+        Err(DecideError::Refused(refusal)) => {
             draft.back_to(before);
             let code = refusal.name().to_owned();
             note(draft, schedule, at, None, Some(&code))
@@ -306,7 +310,11 @@ fn start(
     }
 }
 
-fn started(draft: &mut Draft<'_>, schedule: &Schedule, reference: &str) -> Result<TxId, Stop> {
+fn started(
+    draft: &mut UnitOfWork<'_>,
+    schedule: &Schedule,
+    reference: &str,
+) -> Result<TxId, DecideError> {
     let gone = || Refusal::NotFound("owner");
     let owner = match &schedule.owner {
         ScheduleOwner::User(name) => Owner::User(draft.user_named(name)?.ok_or_else(gone)?.names()),
@@ -316,12 +324,12 @@ fn started(draft: &mut Draft<'_>, schedule: &Schedule, reference: &str) -> Resul
 }
 
 fn note(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     schedule: &mut Schedule,
     at: Time,
     started: Option<TxId>,
     why_not: Option<&str>,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let data = json!({
         "schedule": schedule.id, "at": at, "transaction": started, "why_not": why_not,
     });

@@ -4,9 +4,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::{Fact, Record};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::{Record, RecordKey};
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{Span, Time, TxId, WebhookId};
 
@@ -169,11 +169,11 @@ fn is_pattern(text: &str) -> bool {
 
 /// Makes a subscription. It is told what happens from now on.
 pub(in crate::engine) fn create(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     ask: &WebhookAsk,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let mut errors = Vec::new();
     let http = ask.url.starts_with("http://") || ask.url.starts_with("https://");
     if !http || ask.url.len() > TEXT_BYTES_MAX {
@@ -193,7 +193,7 @@ pub(in crate::engine) fn create(
     if !errors.is_empty() {
         return Err(Refusal::InvalidInput(errors).into());
     }
-    if draft.count(&Fact::WebhookCount)? >= WEBHOOKS_MAX {
+    if draft.count(&RecordKey::WebhookCount)? >= WEBHOOKS_MAX {
         let max = usize::try_from(WEBHOOKS_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "webhooks", max }.into());
     }
@@ -213,18 +213,18 @@ pub(in crate::engine) fn create(
         stopped: false,
         created_at: draft.moment.now,
     };
-    draft.recount(Fact::WebhookCount, true)?;
+    draft.recount(RecordKey::WebhookCount, true)?;
     tell(draft, "abide.webhook.created", &webhook)?;
     Ok(keep(draft, webhook))
 }
 
 /// Gives a subscription another key; the one before signs too for a day.
 pub(in crate::engine) fn rotate(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: WebhookId,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let mut webhook = found(draft, id)?;
     webhook.generation += 1;
     webhook.old_key_until = Some(draft.moment.now.plus(OLD_KEY_LIFE));
@@ -234,29 +234,29 @@ pub(in crate::engine) fn rotate(
 
 /// Forgets a subscription, with what could not be delivered to it.
 pub(in crate::engine) fn delete(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: WebhookId,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let webhook = found(draft, id)?;
-    draft.recount(Fact::WebhookCount, false)?;
+    draft.recount(RecordKey::WebhookCount, false)?;
     tell(draft, "abide.webhook.deleted", &webhook)?;
     for number in &webhook.dead {
-        draft.delete(Fact::DeadLetter((id, *number)));
+        draft.delete(RecordKey::DeadLetter((id, *number)));
     }
-    draft.delete(Fact::Webhook(id));
+    draft.delete(RecordKey::Webhook(id));
     Ok(Outcome::Done)
 }
 
 /// Has dead letters told again, one or all of them, and a subscription that stopped go on.
 pub(in crate::engine) fn replay(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: WebhookId,
     what: Replay,
-) -> Result<Outcome, Stop> {
-    acting.must_be_admin()?;
+) -> Result<Outcome, DecideError> {
+    acting.require_admin()?;
     let mut webhook = found(draft, id)?;
     let mut kind = "abide.webhook.replayed";
     match what {
@@ -264,7 +264,7 @@ pub(in crate::engine) fn replay(
             let none = || Refusal::NotFound("dead letter");
             let mut letter = draft.dead_letter((id, number))?.cloned().ok_or_else(none)?;
             letter.replay = true;
-            draft.put(Fact::DeadLetter((id, number)), Record::DeadLetter(letter));
+            draft.put(RecordKey::DeadLetter((id, number)), Record::DeadLetter(letter));
         }
         // However many there are, and however long: only the time is written.
         Replay::Letters => webhook.replay_to = Some(draft.moment.now),
@@ -277,10 +277,10 @@ pub(in crate::engine) fn replay(
 
 /// Notes how a subscription went on; for the server itself.
 pub(in crate::engine) fn note(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     news: &WebhookNews,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     if acting.actor != Actor::System {
         return Err(Refusal::NotAllowed("the server itself does this").into());
     }
@@ -304,20 +304,20 @@ pub(in crate::engine) fn note(
         if !webhook.dead.contains(&number) {
             webhook.dead.push(number);
         }
-        draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+        draft.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         webhook.stopped |= webhook.dead.len() >= DEAD_MAX;
     }
     if let Some((number, taken)) = news.replayed
         && let Some(letter) = draft.dead_letter((news.id, number))?.cloned()
     {
         if taken {
-            draft.delete(Fact::DeadLetter((news.id, number)));
+            draft.delete(RecordKey::DeadLetter((news.id, number)));
             webhook.dead.retain(|kept| *kept != number);
         } else {
             // Once more is not for ever.
             let error = news.error.clone().unwrap_or_default();
             let letter = DeadLetter { replay: false, error, at: draft.moment.now, ..letter };
-            draft.put(Fact::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+            draft.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         }
     }
     webhook.stopped |= news.gone;
@@ -329,18 +329,22 @@ pub(in crate::engine) fn note(
 /// How a subscription goes on is told to nobody: telling it would go on for ever.
 pub(in crate::engine) const NOTED: &str = "abide.webhook.noted";
 
-fn found(draft: &Draft<'_>, id: WebhookId) -> Result<Webhook, Stop> {
+fn found(draft: &UnitOfWork<'_>, id: WebhookId) -> Result<Webhook, DecideError> {
     let webhook = draft.webhook(id)?.ok_or(Refusal::NotFound("webhook"))?;
     Ok((**webhook).clone())
 }
 
-fn tell(draft: &mut Draft<'_>, kind: &'static str, webhook: &Webhook) -> Result<(), Stop> {
+fn tell(
+    draft: &mut UnitOfWork<'_>,
+    kind: &'static str,
+    webhook: &Webhook,
+) -> Result<(), DecideError> {
     let data = json!({ "webhook": webhook.id, "types": webhook.types });
     draft.emit(Event::Told { kind, data })
 }
 
-fn keep(draft: &mut Draft<'_>, webhook: Webhook) -> Outcome {
+fn keep(draft: &mut UnitOfWork<'_>, webhook: Webhook) -> Outcome {
     let webhook = Box::new(webhook);
-    draft.put(Fact::Webhook(webhook.id), Record::Webhook(webhook.clone()));
+    draft.put(RecordKey::Webhook(webhook.id), Record::Webhook(webhook.clone()));
     Outcome::Webhook(webhook)
 }

@@ -88,12 +88,12 @@ fn deed() -> impl Strategy<Value = Deed> {
 /// All records and timers.
 #[derive(Clone, Default, PartialEq, Debug)]
 struct World {
-    records: BTreeMap<Fact, (Arc<Record>, Revision)>,
+    records: BTreeMap<RecordKey, (Arc<Record>, Revision)>,
     timers: BTreeSet<Timer>,
 }
 
 impl World {
-    fn load(&self, facts: &mut Facts, fact: Fact) {
+    fn load(&self, facts: &mut ReadSet, fact: RecordKey) {
         let record = self.records.get(&fact).cloned();
         facts.add(fact, record);
     }
@@ -119,14 +119,14 @@ impl World {
     }
 
     /// Lets only the events tell what happened.
-    fn replay(&mut self, events: &[Event], rules: &Rules, moment: Moment) {
-        let mut facts = Facts::default();
+    fn replay(&mut self, events: &[Event], rules: &Rules, moment: DecisionContext) {
+        let mut facts = ReadSet::default();
         let changes = loop {
-            let mut draft = Draft::new(&facts, rules, moment);
+            let mut draft = UnitOfWork::new(&facts, rules, moment);
             match events.iter().try_for_each(|event| draft.emit(event.clone())) {
                 Ok(()) => break draft.into_changes(),
-                Err(Stop::Need(fact)) => self.load(&mut facts, fact),
-                Err(Stop::Refused(refusal)) => panic!("an event was refused: {refusal}"),
+                Err(DecideError::MissingRecord(fact)) => self.load(&mut facts, fact),
+                Err(DecideError::Refused(refusal)) => panic!("an event was refused: {refusal}"),
             }
         };
         self.take(&changes, moment.revision);
@@ -147,7 +147,7 @@ impl World {
             .count()
     }
 
-    fn get(&self, fact: &Fact) -> Option<&Record> {
+    fn get(&self, fact: &RecordKey) -> Option<&Record> {
         self.records.get(fact).map(|(record, _)| &**record)
     }
 
@@ -157,63 +157,65 @@ impl World {
         let (mut keys, mut administrators, mut sessions) = (0, 0, 0);
         for (fact, (record, _)) in &self.records {
             match (fact, &**record) {
-                (Fact::Session(id), Record::Session(session)) => {
+                (RecordKey::Session(id), Record::Session(session)) => {
                     sessions += 1;
-                    let opens = self.get(&Fact::Token(session.token));
+                    let opens = self.get(&RecordKey::Token(session.token));
                     assert_eq!(opens, Some(&Record::Opens(Opens::Session(*id))));
                     expected.insert(Timer { due: session.timer_at, what: TimerOf::Session(*id) });
                     assert!(session.timer_at <= session.idle_expires_at(), "a timer too late");
                     if let Some(user) = &session.user {
-                        let Some(Record::User(user)) = self.get(&Fact::User(user.id)) else {
+                        let Some(Record::User(user)) = self.get(&RecordKey::User(user.id)) else {
                             panic!("a session of nobody")
                         };
                         assert!(!user.disabled, "a session of a disabled user");
-                        let Some(Record::Sessions(list)) = self.get(&Fact::UserSessions(user.id))
+                        let Some(Record::Sessions(list)) =
+                            self.get(&RecordKey::UserSessions(user.id))
                         else {
                             panic!("a session that its user does not know")
                         };
                         assert_eq!(list.iter().filter(|other| *other == id).count(), 1);
                     }
                 }
-                (Fact::UserSessions(user), Record::Sessions(list)) => {
+                (RecordKey::UserSessions(user), Record::Sessions(list)) => {
                     assert!((1..=SESSIONS_MAX).contains(&list.len()), "{} sessions", list.len());
                     for id in list {
-                        let Some(Record::Session(session)) = self.get(&Fact::Session(*id)) else {
+                        let Some(Record::Session(session)) = self.get(&RecordKey::Session(*id))
+                        else {
                             panic!("a list with a session that has ended")
                         };
                         assert_eq!(session.user.as_ref().map(|user| user.id), Some(*user));
                     }
                 }
-                (Fact::SessionData(id), _) => {
-                    let Some(Record::Session(session)) = self.get(&Fact::Session(*id)) else {
+                (RecordKey::SessionData(id), _) => {
+                    let Some(Record::Session(session)) = self.get(&RecordKey::Session(*id)) else {
                         panic!("data of a session that has ended")
                     };
                     assert!(session.has_data);
                 }
-                (Fact::UserData(id), _) => assert!(self.get(&Fact::User(*id)).is_some()),
-                (Fact::Token(hash), Record::Opens(Opens::Session(id))) => {
-                    let session = self.get(&Fact::Session(*id));
+                (RecordKey::UserData(id), _) => assert!(self.get(&RecordKey::User(*id)).is_some()),
+                (RecordKey::Token(hash), Record::Opens(Opens::Session(id))) => {
+                    let session = self.get(&RecordKey::Session(*id));
                     assert!(matches!(session, Some(Record::Session(s)) if s.token == *hash));
                 }
-                (Fact::Token(hash), Record::Opens(Opens::Key(id))) => {
-                    let key = self.get(&Fact::Key(*id));
+                (RecordKey::Token(hash), Record::Opens(Opens::Key(id))) => {
+                    let key = self.get(&RecordKey::Key(*id));
                     assert!(matches!(key, Some(Record::Key(key)) if key.token == *hash));
                 }
-                (Fact::Token(hash), Record::Opens(Opens::Link(link))) => {
+                (RecordKey::Token(hash), Record::Opens(Opens::Link(link))) => {
                     expected.insert(Timer { due: link.expires_at, what: TimerOf::Link(*hash) });
-                    let user = link.user.and_then(|user| self.get(&Fact::User(user)));
+                    let user = link.user.and_then(|user| self.get(&RecordKey::User(user)));
                     assert!(matches!(user, Some(Record::User(user)) if user.link == Some(*hash)));
                 }
-                (Fact::User(id), Record::User(user)) => {
+                (RecordKey::User(id), Record::User(user)) => {
                     administrators += u64::from(user.is_administrator());
-                    let holder = self.get(&Fact::Name(user.username.clone()));
+                    let holder = self.get(&RecordKey::Name(user.username.clone()));
                     assert_eq!(holder, Some(&Record::Name(Holder::User(*id))));
                 }
-                (Fact::Name(_), Record::Name(Holder::User(id))) => {
-                    assert!(self.get(&Fact::User(*id)).is_some());
+                (RecordKey::Name(_), Record::Name(Holder::User(id))) => {
+                    assert!(self.get(&RecordKey::User(*id)).is_some());
                 }
-                (Fact::Key(_), _) => keys += 1,
-                (Fact::Stored(id), Record::Stored(stored)) => {
+                (RecordKey::Key(_), _) => keys += 1,
+                (RecordKey::Stored(id), Record::Stored(stored)) => {
                     expected.insert(Timer { due: stored.timer_at, what: TimerOf::Stored(*id) });
                     assert!(stored.timer_at <= stored.idle_expires_at());
                 }
@@ -222,9 +224,9 @@ impl World {
         }
         assert_eq!(self.timers, expected, "timers of what is there, and no others");
         for (fact, found) in [
-            (Fact::KeyCount, keys),
-            (Fact::AdministratorCount, administrators),
-            (Fact::SessionCount, sessions),
+            (RecordKey::KeyCount, keys),
+            (RecordKey::AdministratorCount, administrators),
+            (RecordKey::SessionCount, sessions),
         ] {
             let count = match self.get(&fact) {
                 Some(Record::Count(count)) => *count,
@@ -269,8 +271,8 @@ impl Life {
         }
     }
 
-    fn moment(&self) -> Moment {
-        Moment { now: self.now, revision: self.revision.next(), seed: 7, portion: 1 }
+    fn moment(&self) -> DecisionContext {
+        DecisionContext { now: self.now, revision: self.revision.next(), seed: 7, split_factor: 1 }
     }
 
     fn take(&mut self, changes: &Changes) {
@@ -280,7 +282,7 @@ impl Life {
         }
         let moment = self.moment();
         for (fact, record) in &changes.records {
-            if let Fact::Token(hash) = fact {
+            if let RecordKey::Token(hash) = fact {
                 assert!(record.is_none() || !self.dead.contains(hash), "a token came back");
                 if record.is_none() {
                     self.dead.insert(*hash);
@@ -306,7 +308,7 @@ impl Life {
             if due.is_empty() {
                 return;
             }
-            let mut facts = Facts::default();
+            let mut facts = ReadSet::default();
             let changes = loop {
                 match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
                     Ok(changes) => break changes,
@@ -321,7 +323,7 @@ impl Life {
         }
     }
 
-    fn evidence(&mut self, command: &Command, stored: Digest) -> Evidence {
+    fn evidence(&mut self, command: &Command, stored: Digest) -> CommandInputs {
         self.minted += 1;
         let mut random = [0; 32];
         random[..16].copy_from_slice(&self.minted.to_be_bytes());
@@ -329,7 +331,7 @@ impl Life {
             Command::Login { username, .. } => u8::try_from(username.as_str().len()).unwrap(),
             _ => 0,
         };
-        Evidence {
+        CommandInputs {
             verdict: None,
             hashed: Some("hash".into()),
             session: SessionId::new(self.minted),
@@ -351,22 +353,22 @@ impl Life {
         let mut evidence = self.evidence(command, [stored; 32]);
         let user = match command {
             Command::Login { username, .. } => {
-                match self.world.get(&Fact::Name(username.clone())) {
+                match self.world.get(&RecordKey::Name(username.clone())) {
                     Some(Record::Name(Holder::User(id))) => Some(*id),
                     _ => None,
                 }
             }
             _ => actor.user().map(|user| user.id),
         };
-        if let Some(Record::User(user)) = user.and_then(|id| self.world.get(&Fact::User(id))) {
+        if let Some(Record::User(user)) = user.and_then(|id| self.world.get(&RecordKey::User(id))) {
             let matched = right && user.password.is_some();
             let (user, credential) = (Some(user.id), user.credential);
-            evidence.verdict = Some(Verdict { user, credential, matched });
+            evidence.verdict = Some(PasswordCheck { user, credential, matched });
             if !matches!(command, Command::ChangePassword { .. }) {
                 evidence.hashed = None;
             }
         }
-        let mut facts = Facts::default();
+        let mut facts = ReadSet::default();
         let decision = loop {
             match decide(&facts, &self.rules, self.moment(), actor, command, &evidence) {
                 Ok(decision) => break decision,

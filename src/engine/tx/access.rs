@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Open, Owner, OwnerId, Tx};
-use crate::engine::draft::{Draft, Stop};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::workflow::{By, Definition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};
@@ -198,13 +198,13 @@ pub const UNTOLD: &str = "the reason is told to those who may read all of the da
 
 /// The same; why an expression failed is told only to whom nothing of the data is hidden.
 pub(super) fn discreet<T>(
-    made: Result<T, Stop>,
+    made: Result<T, DecideError>,
     definition: &Definition,
     actor: &Actor,
     owns: bool,
-) -> Result<T, Stop> {
+) -> Result<T, DecideError> {
     match made {
-        Err(Stop::Refused(Refusal::ExpressionFailed(_)))
+        Err(DecideError::Refused(Refusal::ExpressionFailed(_)))
             if hidden(definition, actor, owns).next().is_some() =>
         {
             Err(Refusal::ExpressionFailed(UNTOLD.to_owned()).into())
@@ -231,7 +231,7 @@ pub(in crate::engine) fn is_operator(actor: &Actor) -> bool {
 /// A refusal as the caller may know it: which account it is about is said to whom it is known, by
 /// reading it, by the input that was sent, or by the data of the transaction.
 pub(in crate::engine) fn disclosed(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
     refusal: Refusal,
@@ -244,7 +244,7 @@ pub(in crate::engine) fn disclosed(
     }
 }
 
-fn knows(draft: &Draft<'_>, actor: &Actor, command: &Command, account: &str) -> bool {
+fn knows(draft: &UnitOfWork<'_>, actor: &Actor, command: &Command, account: &str) -> bool {
     let reads = || {
         let id: AccountId = account.parse().ok()?;
         let account = draft.account(id).ok()??;

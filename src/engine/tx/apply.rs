@@ -10,9 +10,9 @@ use super::record::{
     Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold, Who, WhoId,
 };
 use crate::engine::Digest;
-use crate::engine::draft::{Draft, Stop};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::ledger::Hold;
-use crate::engine::state::{Fact, Mark, Record, Timer, TimerOf};
+use crate::engine::state::{IndexEntry, Record, RecordKey, Timer, TimerOf};
 use crate::types::{HoldId, SessionId, TxId};
 
 /// So many calls that are over are shown; older ones are in the history.
@@ -24,10 +24,10 @@ const ANSWERS_KEPT: usize = 20;
 
 /// Applies an event to a transaction.
 pub(in crate::engine) fn apply(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: TxId,
     event: &TxEvent,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     if let TxEvent::Started(tx) = event {
         return start(draft, tx);
     }
@@ -55,10 +55,10 @@ pub(in crate::engine) fn apply(
         TxEvent::Migrated { version, open, unique, .. } => {
             migrate(draft, id, *version, open, *unique)?;
         }
-        TxEvent::Stuck(_) => draft.mark(Mark::Stuck(id)),
+        TxEvent::Stuck(_) => draft.mark(IndexEntry::Stuck(id)),
         TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
         TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
-        TxEvent::Retried { .. } => draft.unmark(Mark::Stuck(id)),
+        TxEvent::Retried { .. } => draft.unmark(IndexEntry::Stuck(id)),
         TxEvent::Ended { .. } => end(draft, id)?,
         _ => {}
     }
@@ -99,13 +99,17 @@ fn acting_sessions(tx: &Tx) -> BTreeSet<SessionId> {
 }
 
 /// Lets the sessions that act in a transaction be found when they become a user's.
-fn mark_acting(draft: &mut Draft<'_>, id: TxId, before: &BTreeSet<SessionId>) -> Result<(), Stop> {
+fn mark_acting(
+    draft: &mut UnitOfWork<'_>,
+    id: TxId,
+    before: &BTreeSet<SessionId>,
+) -> Result<(), DecideError> {
     let after = draft.tx(id)?.map(acting_sessions).unwrap_or_default();
     for session in before.difference(&after) {
-        draft.unmark(Mark::ActedIn(*session, id));
+        draft.unmark(IndexEntry::ActedIn(*session, id));
     }
     for session in after.difference(before) {
-        draft.mark(Mark::ActedIn(*session, id));
+        draft.mark(IndexEntry::ActedIn(*session, id));
     }
     Ok(())
 }
@@ -120,13 +124,17 @@ fn touches_calls(event: &TxEvent) -> bool {
 
 /// By which the calls that an event may change are found: while one is due and the transaction not
 /// paused, and while an attempt is on its way.
-fn marks_of(draft: &Draft<'_>, id: TxId, event: &TxEvent) -> Result<BTreeSet<Mark>, Stop> {
+fn marks_of(
+    draft: &UnitOfWork<'_>,
+    id: TxId,
+    event: &TxEvent,
+) -> Result<BTreeSet<IndexEntry>, DecideError> {
     let Some(tx) = draft.tx(id)? else { return Ok(BTreeSet::new()) };
     let (all, touched) = (touches_all_calls(event), event.call());
     let calls = tx.calls.iter().filter(|call| all || touched == Some(call.number));
     let marks = calls.filter_map(|call| match call.state {
-        CallState::Due(at) if !tx.paused => Some(Mark::CallDue(at, id, call.number)),
-        CallState::Out(_) => Some(Mark::CallOut(id, call.number)),
+        CallState::Due(at) if !tx.paused => Some(IndexEntry::CallDue(at, id, call.number)),
+        CallState::Out(_) => Some(IndexEntry::CallOut(id, call.number)),
         _ => None,
     });
     Ok(marks.collect())
@@ -445,32 +453,32 @@ fn set_challenge(tx: &mut Tx, id: &str, state: ChallengeState) {
     }
 }
 
-fn start(draft: &mut Draft<'_>, tx: &Tx) -> Result<(), Stop> {
-    draft.mark(Mark::TxOf((&tx.owner).into(), tx.id));
-    draft.mark(Mark::OpenOf((&tx.owner).into(), tx.id));
+fn start(draft: &mut UnitOfWork<'_>, tx: &Tx) -> Result<(), DecideError> {
+    draft.mark(IndexEntry::TxOf((&tx.owner).into(), tx.id));
+    draft.mark(IndexEntry::OpenOf((&tx.owner).into(), tx.id));
     if let Some(session) = tx.session
         && (tx.ends_with_session || matches!(tx.owner, Owner::Anonymous(_)))
     {
-        draft.mark(Mark::EndWith(session, tx.id));
+        draft.mark(IndexEntry::EndWith(session, tx.id));
     }
     if let Some(digest) = tx.unique {
-        let fact = Fact::One(tx.workflow.clone(), digest);
+        let fact = RecordKey::One(tx.workflow.clone(), digest);
         draft.put(fact, Record::One(tx.id));
     }
     count(draft, tx, 1)?;
-    draft.put(Fact::Tx(tx.id), Record::Tx(Arc::new(tx.clone())));
+    draft.put(RecordKey::Tx(tx.id), Record::Tx(Arc::new(tx.clone())));
     Ok(())
 }
 
-fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
+fn end(draft: &mut UnitOfWork<'_>, id: TxId) -> Result<(), DecideError> {
     let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
     empty_inboxes(draft, id, &tx.open)?;
-    draft.unmark(Mark::OpenOf((&tx.owner).into(), id));
+    draft.unmark(IndexEntry::OpenOf((&tx.owner).into(), id));
     if let Some(session) = tx.session {
-        draft.unmark(Mark::EndWith(session, id));
+        draft.unmark(IndexEntry::EndWith(session, id));
     }
     if tx.stuck.is_some() || tx.status == Status::Stuck {
-        draft.unmark(Mark::Stuck(id));
+        draft.unmark(IndexEntry::Stuck(id));
     }
     if let Some(schedule) = tx.schedule {
         // Another start may wait for this end.
@@ -478,26 +486,26 @@ fn end(draft: &mut Draft<'_>, id: TxId) -> Result<(), Stop> {
         draft.arm(Timer { due, what: TimerOf::Schedule(schedule) });
     }
     if let Some(digest) = tx.unique {
-        draft.delete(Fact::One(tx.workflow.clone(), digest));
+        draft.delete(RecordKey::One(tx.workflow.clone(), digest));
     }
     count(draft, &tx, -1)
 }
 
 /// Moves what finds a transaction to where it is in another version.
 fn migrate(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: TxId,
     version: u32,
     open: &[Open],
     unique: Option<Digest>,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
     if tx.unique != unique {
         if let Some(digest) = tx.unique {
-            draft.delete(Fact::One(tx.workflow.clone(), digest));
+            draft.delete(RecordKey::One(tx.workflow.clone(), digest));
         }
         if let Some(digest) = unique {
-            draft.put(Fact::One(tx.workflow.clone(), digest), Record::One(id));
+            draft.put(RecordKey::One(tx.workflow.clone(), digest), Record::One(id));
         }
     }
     empty_inboxes(draft, id, &tx.open)?;
@@ -507,14 +515,18 @@ fn migrate(
 }
 
 /// Counts the open transactions of a version.
-fn count(draft: &mut Draft<'_>, tx: &Tx, by: i64) -> Result<(), Stop> {
-    let fact = Fact::OpenCount(tx.workflow.clone(), tx.version);
+fn count(draft: &mut UnitOfWork<'_>, tx: &Tx, by: i64) -> Result<(), DecideError> {
+    let fact = RecordKey::OpenCount(tx.workflow.clone(), tx.version);
     let count = draft.count(&fact)?.saturating_add_signed(by);
     draft.put(fact, Record::Count(count));
     Ok(())
 }
 
-fn move_timer(draft: &mut Draft<'_>, id: TxId, to: Option<crate::types::Time>) -> Result<(), Stop> {
+fn move_timer(
+    draft: &mut UnitOfWork<'_>,
+    id: TxId,
+    to: Option<crate::types::Time>,
+) -> Result<(), DecideError> {
     let from = draft.tx(id)?.and_then(|tx| tx.timer_at);
     if from != to {
         if let Some(due) = from {
@@ -527,34 +539,34 @@ fn move_timer(draft: &mut Draft<'_>, id: TxId, to: Option<crate::types::Time>) -
     Ok(())
 }
 
-fn change_owner(draft: &mut Draft<'_>, id: TxId, owner: &Owner) -> Result<(), Stop> {
+fn change_owner(draft: &mut UnitOfWork<'_>, id: TxId, owner: &Owner) -> Result<(), DecideError> {
     let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
-    draft.unmark(Mark::TxOf((&tx.owner).into(), id));
-    draft.mark(Mark::TxOf(owner.into(), id));
+    draft.unmark(IndexEntry::TxOf((&tx.owner).into(), id));
+    draft.mark(IndexEntry::TxOf(owner.into(), id));
     if !tx.status.is_ended() {
-        draft.unmark(Mark::OpenOf((&tx.owner).into(), id));
-        draft.mark(Mark::OpenOf(owner.into(), id));
+        draft.unmark(IndexEntry::OpenOf((&tx.owner).into(), id));
+        draft.mark(IndexEntry::OpenOf(owner.into(), id));
         if let Owner::Anonymous(session) = tx.owner
             && !tx.ends_with_session
         {
-            draft.unmark(Mark::EndWith(session, id));
+            draft.unmark(IndexEntry::EndWith(session, id));
         }
     }
     Ok(())
 }
 
 /// Takes all steps that wait out of the inboxes of roles at once.
-fn empty_inboxes(draft: &mut Draft<'_>, id: TxId, open: &[Open]) -> Result<(), Stop> {
+fn empty_inboxes(draft: &mut UnitOfWork<'_>, id: TxId, open: &[Open]) -> Result<(), DecideError> {
     open.iter().try_for_each(|open| super::queue::put(draft, id, open, false))?;
     for role in open.iter().flat_map(|open| &open.roles) {
-        draft.unmark(Mark::RoleInbox(role.clone(), id));
+        draft.unmark(IndexEntry::RoleInbox(role.clone(), id));
     }
     Ok(())
 }
 
 /// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that
 /// waits in the same one keeps it there.
-fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), Stop> {
+fn inbox(draft: &mut UnitOfWork<'_>, id: TxId, open: &Open, put: bool) -> Result<(), DecideError> {
     super::queue::put(draft, id, open, put)?;
     let others: Vec<Open> = match draft.tx(id) {
         Ok(Some(tx)) if !put => {
@@ -563,7 +575,7 @@ fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), 
         _ => Vec::new(),
     };
     for role in &open.roles {
-        let row = Mark::RoleInbox(role.clone(), id);
+        let row = IndexEntry::RoleInbox(role.clone(), id);
         if put {
             draft.mark(row);
         } else if !others.iter().any(|other| other.roles.contains(role)) {
@@ -573,7 +585,7 @@ fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), 
     for user in &open.users {
         // It stays when the step is closed: whoever was asked may see what became of it.
         if put {
-            draft.mark(Mark::UserInbox(user.clone(), id));
+            draft.mark(IndexEntry::UserInbox(user.clone(), id));
         }
     }
     Ok(())
@@ -581,20 +593,20 @@ fn inbox(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), 
 
 /// A hold of a transaction.
 pub(in crate::engine) fn find_hold(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     tx: TxId,
     id: &HoldId,
-) -> Result<Option<Hold>, Stop> {
+) -> Result<Option<Hold>, DecideError> {
     let held = draft.tx(tx)?.and_then(|tx| tx.holds.iter().find(|held| held.hold.id == *id));
     Ok(held.map(|held| held.hold.clone()))
 }
 
 /// Puts a hold into its transaction's record.
 pub(in crate::engine) fn put_hold(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     tx: TxId,
     hold: &Hold,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let new = || TxHold { name: "".into(), key: None, step: None, hold: hold.clone() };
     draft.change_tx(tx, |tx| match tx.holds.iter_mut().find(|held| held.hold.id == hold.id) {
         Some(known) => known.hold = hold.clone(),

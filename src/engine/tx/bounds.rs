@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::record::{Ask, CallState, Tx};
+use super::record::{CallState, HttpRequestSpec, Tx};
 use crate::engine::Refusal;
 
 /// Most bytes of a transaction's data as compact JSON.
@@ -49,7 +49,7 @@ fn rest(tx: &Tx) -> usize {
     let asks = tx.calls.iter().map(|call| &call.ask);
     let asks = asks.chain(tx.done.iter().flat_map(|done| &done.calls));
     let sends = tx.challenges.iter().filter_map(|challenge| challenge.send.as_ref());
-    let asks: usize = asks.chain(sends.map(|send| &send.1)).map(Ask::bytes).sum();
+    let asks: usize = asks.chain(sends.map(|send| &send.1)).map(HttpRequestSpec::bytes).sum();
     submissions + binds + asks
 }
 
@@ -69,7 +69,7 @@ pub(super) fn may_keep(tx: &Tx, number: u32, response: &Value) -> bool {
 }
 
 /// Refuses one more hold of a transaction that has as many as it may have.
-pub(super) const fn must_take_hold(tx: &Tx) -> Result<(), Refusal> {
+pub(super) const fn require_take_hold(tx: &Tx) -> Result<(), Refusal> {
     if tx.holds.len() >= HOLDS_MAX {
         return Err(Refusal::LimitReached { what: "holds of a transaction", max: HOLDS_MAX });
     }
@@ -77,7 +77,7 @@ pub(super) const fn must_take_hold(tx: &Tx) -> Result<(), Refusal> {
 }
 
 /// Refuses so many more effects that are kept to be undone, where they would be too many.
-pub(super) fn must_take_undo(tx: &Tx, more: usize) -> Result<(), Refusal> {
+pub(super) fn require_take_undo(tx: &Tx, more: usize) -> Result<(), Refusal> {
     let undo: usize = tx.done.iter().map(|done| done.undo.len()).sum();
     if undo + more > UNDO_MAX {
         let what = "effects of a transaction that can be undone";
@@ -87,7 +87,7 @@ pub(super) fn must_take_undo(tx: &Tx, more: usize) -> Result<(), Refusal> {
 }
 
 /// Refuses a transaction that has grown too large.
-pub(super) fn must_fit(tx: &Tx) -> Result<(), Refusal> {
+pub(super) fn require_fit(tx: &Tx) -> Result<(), Refusal> {
     if size(&tx.data) > DATA_BYTES_MAX {
         let what = "the data of a transaction";
         return Err(Refusal::TooLarge { what, bytes_max: DATA_BYTES_MAX });
@@ -95,7 +95,7 @@ pub(super) fn must_fit(tx: &Tx) -> Result<(), Refusal> {
     if tx.holds.len() > HOLDS_MAX {
         return Err(Refusal::LimitReached { what: "holds of a transaction", max: HOLDS_MAX });
     }
-    must_take_undo(tx, 0)?;
+    require_take_undo(tx, 0)?;
     if rest(tx) > REST_BYTES_MAX {
         let what = "what a transaction keeps beside its data";
         return Err(Refusal::TooLarge { what, bytes_max: REST_BYTES_MAX });

@@ -12,11 +12,11 @@ use serde_json::{Value, json};
 use super::event::TxEvent;
 use super::marker::{callback_token, called_back, called_back_with};
 use super::record::{
-    Ask, Call, CallAnswer, CallState, ChallengeState, Done, Open, Purpose, Status, Tx,
+    Call, CallAnswer, CallState, ChallengeState, Done, HttpRequestSpec, Open, Purpose, Status, Tx,
 };
-use super::scene::{Asker, Frame, failed};
-use super::walk::{Trigger, Walk};
-use crate::engine::draft::{Draft, Stop};
+use super::scene::{Bindings, EvalActor, failed};
+use super::walk::{Interpreter, Trigger};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Request, Step, Template};
 use crate::engine::{Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId};
@@ -72,7 +72,7 @@ pub enum CallResult {
 
 /// An attempt that was begun: what to send.
 #[derive(Clone, Debug)]
-pub struct Order {
+pub struct CallAttempt {
     /// The transaction.
     pub tx: TxId,
     /// The call's number.
@@ -84,7 +84,7 @@ pub struct Order {
     /// The key for the service.
     pub key: Arc<str>,
     /// What is asked.
-    pub ask: Ask,
+    pub ask: HttpRequestSpec,
     /// The one-time code that it carries.
     pub code: Option<String>,
     /// What the callback's address ends with.
@@ -100,7 +100,7 @@ fn noted(text: &str) -> Arc<str> {
     text.chars().filter(|c| !c.is_control()).take(NOTE_MAX).collect::<String>().into()
 }
 
-impl Ask {
+impl HttpRequestSpec {
     /// What is left of a request that is over: nobody needs the rest.
     pub(super) fn emptied(&self) -> Self {
         Self { headers: Vec::new(), body: None, ..self.clone() }
@@ -113,11 +113,15 @@ impl Ask {
     }
 }
 
-impl Walk<'_, '_> {
+impl Interpreter<'_, '_> {
     /// What a request is in this scene.
-    pub(super) fn ask(&self, request: &Request, frame: &Frame) -> Result<Ask, Stop> {
-        let frame = Frame { sends: true, ..frame.clone() };
-        let text = |template: &Template, what: &str| -> Result<Arc<str>, Stop> {
+    pub(super) fn ask(
+        &self,
+        request: &Request,
+        frame: &Bindings,
+    ) -> Result<HttpRequestSpec, DecideError> {
+        let frame = Bindings { sends: true, ..frame.clone() };
+        let text = |template: &Template, what: &str| -> Result<Arc<str>, DecideError> {
             let made = self.look(&frame, |scene| scene.make(template))?;
             let text = made.to_text().map_err(|error| failed(format!("{what}: {error}")))?;
             if text.len() > TEXT_BYTES_MAX {
@@ -142,7 +146,7 @@ impl Walk<'_, '_> {
             }
             None => None,
         };
-        Ok(Ask { url, headers, body, ..Self::bare(request) })
+        Ok(HttpRequestSpec { url, headers, body, ..Self::bare(request) })
     }
 
     /// Makes a call: an intent that is due at once.
@@ -152,8 +156,8 @@ impl Walk<'_, '_> {
         key: Arc<str>,
         purpose: Purpose,
         challenge: Option<Arc<str>>,
-        ask: Ask,
-    ) -> Result<(), Stop> {
+        ask: HttpRequestSpec,
+    ) -> Result<(), DecideError> {
         let tx = self.tx()?;
         let open = tx.calls.iter().filter(|call| !call.state.is_over()).count();
         // Undoing goes one call at a time, whatever else is on its way.
@@ -183,8 +187,8 @@ impl Walk<'_, '_> {
         step: &Step,
         request: &Request,
         place: u32,
-    ) -> Result<(), Stop> {
-        let frame = Frame::default();
+    ) -> Result<(), DecideError> {
+        let frame = Bindings::default();
         let ask = self.ask(request, &frame)?;
         let tx = self.tx()?;
         let round = tx.taken.get(&step.name).copied().unwrap_or(0) + 1;
@@ -197,15 +201,15 @@ impl Walk<'_, '_> {
         &mut self,
         step: &StepName,
         challenge: Option<Arc<str>>,
-        ask: Ask,
-    ) -> Result<(), Stop> {
+        ask: HttpRequestSpec,
+    ) -> Result<(), DecideError> {
         let tx = self.tx()?;
         let key = format!("{}/{step}/{}/send-{}", tx.id, tx.rounds, tx.next_call).into();
         self.make_call(step, key, Purpose::Send, challenge, ask)
     }
 
     /// Codes of a challenge that were not sent yet are not sent any more.
-    pub(super) fn drop_codes(&mut self, challenge: &str) -> Result<(), Stop> {
+    pub(super) fn drop_codes(&mut self, challenge: &str) -> Result<(), DecideError> {
         let calls = self.tx()?.calls.iter();
         let waiting = calls.filter(|call| {
             call.challenge.as_deref() == Some(challenge) && matches!(call.state, CallState::Due(_))
@@ -222,18 +226,22 @@ impl Walk<'_, '_> {
         state: CallState,
         last: Option<Arc<str>>,
         undo: Option<Done>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         self.emit(TxEvent::CallEnded { number, state, last, undo })
     }
 
     /// What undoes a step at other services, evaluated now.
-    pub(super) fn undoing(&self, step: &Step, frame: &Frame) -> Result<Vec<Ask>, Stop> {
+    pub(super) fn undoing(
+        &self,
+        step: &Step,
+        frame: &Bindings,
+    ) -> Result<Vec<HttpRequestSpec>, DecideError> {
         step.compensate.iter().map(|request| self.ask(request, frame)).collect()
     }
 
     /// What undoes a call that was done, or may have been. After the pivot nothing is undone but what
     /// was left behind.
-    fn undo_of(&self, call: &Call, response: Value) -> Result<Option<Done>, Stop> {
+    fn undo_of(&self, call: &Call, response: Value) -> Result<Option<Done>, DecideError> {
         let Some(step) = self.definition.step(&call.step) else { return Ok(None) };
         let tx = self.tx()?;
         let left = match call.purpose {
@@ -243,7 +251,7 @@ impl Walk<'_, '_> {
         if tx.pivot && !left {
             return Ok(None);
         }
-        let frame = Frame { response: Some(response.into()), ..Frame::default() };
+        let frame = Bindings { response: Some(response.into()), ..Bindings::default() };
         let mut room = super::bounds::undoing_left(tx);
         let mut calls = Vec::with_capacity(step.compensate.len());
         for request in &step.compensate {
@@ -251,7 +259,7 @@ impl Walk<'_, '_> {
                 Ok(ask) if ask.bytes() <= room => ask,
                 // Of an answer that never came nothing can be told, and there is an end to what is
                 // kept: the attempt to undo fails where an operator sees it.
-                Ok(_) | Err(Stop::Refused(_)) => Self::bare(request),
+                Ok(_) | Err(DecideError::Refused(_)) => Self::bare(request),
                 Err(need) => return Err(need),
             };
             room -= ask.bytes();
@@ -265,8 +273,8 @@ impl Walk<'_, '_> {
     }
 
     /// A request without what is made when it is sent for: its address, headers and body.
-    fn bare(request: &Request) -> Ask {
-        Ask {
+    fn bare(request: &Request) -> HttpRequestSpec {
+        HttpRequestSpec {
             method: request.method.clone(),
             url: "".into(),
             headers: Vec::new(),
@@ -283,7 +291,7 @@ impl Walk<'_, '_> {
 
     /// Calls that steps wait for no more, as undoing begins or the steps are closed: what was never
     /// sent is dropped, what may have been done is undone, what is on its way is waited for.
-    pub(super) fn leave_calls(&mut self, of: Option<u32>) -> Result<(), Stop> {
+    pub(super) fn leave_calls(&mut self, of: Option<u32>) -> Result<(), DecideError> {
         let calls: Vec<Call> = self.tx()?.calls.clone();
         for call in calls.iter().filter(|call| !call.state.is_over()) {
             let Purpose::Do { place } = call.purpose else { continue };
@@ -309,12 +317,16 @@ impl Walk<'_, '_> {
     }
 
     /// Whether undoing must wait for a call.
-    pub(super) fn waits_for_call(&self) -> Result<bool, Stop> {
+    pub(super) fn waits_for_call(&self) -> Result<bool, DecideError> {
         Ok(waits_for_call(self.tx()?))
     }
 
     /// Makes the call that undoes the next part of a step.
-    pub(super) fn undo_by_call(&mut self, done: &Done, ask: &Ask) -> Result<(), Stop> {
+    pub(super) fn undo_by_call(
+        &mut self,
+        done: &Done,
+        ask: &HttpRequestSpec,
+    ) -> Result<(), DecideError> {
         // What versions before this one began has no ending.
         let round = done.key.strip_suffix(DO).unwrap_or(&done.key);
         let key = format!("{round}/undo/{}", done.undone + 1).into();
@@ -324,7 +336,7 @@ impl Walk<'_, '_> {
     /// A call was answered: the service has done it. What its answer leads to happens as a whole, as
     /// far as to the next steps that wait; where that is refused, the answer is known all the same:
     /// it is neither asked for again nor taken back as if there were none.
-    fn succeed(&mut self, call: &Call, response: Value) -> Result<(), Stop> {
+    fn succeed(&mut self, call: &Call, response: Value) -> Result<(), DecideError> {
         let note = response["status"].as_u64().map(|status| Arc::from(status.to_string()));
         let note = note.or_else(|| call.last.clone());
         let Purpose::Do { place } = call.purpose else {
@@ -343,20 +355,20 @@ impl Walk<'_, '_> {
             self.end_call(call.number, CallState::Done, note, undo)?;
             return self.go_on_undoing();
         };
-        let frame = Frame {
+        let frame = Bindings {
             response: Some(Arc::new(response.clone())),
             key: Some(call.key.clone()),
-            ..Frame::default()
+            ..Bindings::default()
         };
         let before = self.draft.savepoint();
         self.end_call(call.number, CallState::Done, note.clone(), None)?;
         let led = self
             .attempt(step, Some(&open), &frame, None)
             .and_then(|()| self.proceed(step.next.as_ref(), Some(&open), open.join, &frame))
-            .and_then(|()| self.must_fit());
+            .and_then(|()| self.require_fit());
         match led {
             Ok(()) => Ok(()),
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Refused(refusal)) => {
                 self.turn_back(before);
                 if self.tx()?.pivot {
                     let response = Arc::new(self.kept(call, response)?);
@@ -373,14 +385,14 @@ impl Walk<'_, '_> {
 
     /// What is kept of an answer: all of it if there is room, or else what it says of itself. What
     /// then looks at its body is refused, so that nothing goes on as if it had been empty.
-    fn kept(&self, call: &Call, response: Value) -> Result<Value, Stop> {
+    fn kept(&self, call: &Call, response: Value) -> Result<Value, DecideError> {
         if super::bounds::may_keep(self.tx()?, call.number, &response) {
             return Ok(response);
         }
         Ok(json!({ "status": response["status"] }))
     }
 
-    fn go_on_undoing(&mut self) -> Result<(), Stop> {
+    fn go_on_undoing(&mut self) -> Result<(), DecideError> {
         if self.tx()?.ending.is_some() { self.undo_all() } else { Ok(()) }
     }
 
@@ -390,7 +402,7 @@ impl Walk<'_, '_> {
         call: &Call,
         code: &'static str,
         refused: Option<Value>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let unknown = refused.is_none() || call.unknown && code != REFUSED;
         let state = if unknown { CallState::Unknown } else { CallState::Refused };
         let last = call.last.clone();
@@ -421,19 +433,19 @@ impl Walk<'_, '_> {
         code: &'static str,
         response: Option<Value>,
         refusal: &Refusal,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let event =
             TxEvent::StepFailed { place: open.place, step: step.name.clone(), code: code.into() };
         self.emit(event)?;
         let response = Arc::new(response.unwrap_or(Value::Null));
-        let frame = Frame { response: Some(response), ..Frame::default() };
+        let frame = Bindings { response: Some(response), ..Bindings::default() };
         match &step.failed {
             Some(target) => {
                 let before = self.draft.savepoint();
                 let led = self.go(target, Some(open), open.join, &frame);
-                match led.and_then(|()| self.must_fit()) {
+                match led.and_then(|()| self.require_fit()) {
                     // What became of the call stands, and that its step is over.
-                    Err(Stop::Refused(refusal)) => {
+                    Err(DecideError::Refused(refusal)) => {
                         self.turn_back(before);
                         self.give_up(&step.name, open.join, &refusal)
                     }
@@ -445,7 +457,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), Stop> {
+    fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), DecideError> {
         let now = self.draft.moment.now;
         let (note, retry_after) = match result {
             CallResult::Answered { status, headers, body, truncated, retry_after, excerpt } => {
@@ -524,7 +536,7 @@ fn reason(call: &Call, code: &str) -> String {
 }
 
 /// How long to wait after an attempt: full jitter, and never nothing at all.
-fn wait(ask: &Ask, attempts: u32, seed: u128) -> Span {
+fn wait(ask: &HttpRequestSpec, attempts: u32, seed: u128) -> Span {
     let factor = u64::from(ask.factor).saturating_pow(attempts.saturating_sub(1));
     let most = ask.first.ms().saturating_mul(factor).min(ask.max.ms());
     // The ids that a commit makes take other bits of the seed.
@@ -534,24 +546,27 @@ fn wait(ask: &Ask, attempts: u32, seed: u128) -> Span {
 }
 
 /// The call as it is now, if there is one.
-fn call_of(draft: &Draft<'_>, id: TxId, number: u32) -> Result<Option<Call>, Stop> {
+fn call_of(draft: &UnitOfWork<'_>, id: TxId, number: u32) -> Result<Option<Call>, DecideError> {
     Ok(draft.tx(id)?.and_then(|tx| tx.call(number)).cloned())
 }
 
-fn walk<'a, 'd>(draft: &'a mut Draft<'d>, id: TxId) -> Result<Walk<'a, 'd>, Stop> {
-    let none = || Stop::Refused(Refusal::NotFound("transaction"));
+fn walk<'a, 'd>(
+    draft: &'a mut UnitOfWork<'d>,
+    id: TxId,
+) -> Result<Interpreter<'a, 'd>, DecideError> {
+    let none = || DecideError::Refused(Refusal::NotFound("transaction"));
     let tx = draft.tx(id)?.ok_or_else(none)?;
     let (workflow, version) = (tx.workflow.clone(), tx.version);
     let definition = draft.definition(workflow, version)?;
-    Ok(Walk::new(draft, id, definition, Asker::system(), Trigger::Time))
+    Ok(Interpreter::new(draft, id, definition, EvalActor::system(), Trigger::Time))
 }
 
 /// Begins an attempt at a call that is due.
 pub(in crate::engine) fn begin(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: TxId,
     number: u32,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
     let now = draft.moment.now;
     // It may have been on its way to be begun when its transaction was paused.
@@ -574,7 +589,7 @@ pub(in crate::engine) fn begin(
     }
     walk.emit(TxEvent::CallBegan { number })?;
     let callback = callback_token(&walk.draft.rules.challenge_key, id, number);
-    Ok(Outcome::CallBegun(Box::new(Order {
+    Ok(Outcome::CallBegun(Box::new(CallAttempt {
         tx: id,
         number,
         attempt: call.attempts + 1,
@@ -588,12 +603,12 @@ pub(in crate::engine) fn begin(
 
 /// What an attempt came to. One that is not on its way any more changes nothing.
 pub(in crate::engine) fn end(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: TxId,
     number: u32,
     attempt: u32,
     result: &CallResult,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
     if !matches!(call.state, CallState::Out(_)) || call.attempts != attempt {
         return Ok(Outcome::Done);
@@ -605,11 +620,11 @@ pub(in crate::engine) fn end(
 
 /// A called service's late answer.
 pub(in crate::engine) fn call_back(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     token: &str,
     body: &Value,
-) -> Result<Outcome, Stop> {
-    let none = || Stop::Refused(Refusal::NotFound("callback"));
+) -> Result<Outcome, DecideError> {
+    let none = || DecideError::Refused(Refusal::NotFound("callback"));
     let (id, number) = called_back(&draft.rules.challenge_key, token).ok_or_else(none)?;
     // A service that has not heard the first answer says the same once more.
     let message = called_back_with(&draft.rules.challenge_key, token, body);
@@ -638,7 +653,10 @@ pub(in crate::engine) fn call_back(
 }
 
 /// The time for a callback is up.
-pub(super) fn callback_late(walk: &mut Walk<'_, '_>, number: u32) -> Result<(), Stop> {
+pub(super) fn callback_late(
+    walk: &mut Interpreter<'_, '_>,
+    number: u32,
+) -> Result<(), DecideError> {
     let Some(mut call) = walk.tx()?.call(number).cloned() else { return Ok(()) };
     call.last = Some("no callback in time".into());
     walk.fail(&call, FAILED, None)
@@ -646,7 +664,11 @@ pub(super) fn callback_late(walk: &mut Walk<'_, '_>, number: u32) -> Result<(), 
 
 /// An operator has a step go on whose call was answered and whose effects were refused; whether
 /// there was one.
-pub(super) fn retake(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> Result<bool, Stop> {
+pub(super) fn retake(
+    walk: &mut Interpreter<'_, '_>,
+    step: &StepName,
+    skips: bool,
+) -> Result<bool, DecideError> {
     let kept = walk.tx()?.calls.iter().find_map(|call| match &call.state {
         CallState::Kept(response) if call.step == *step => {
             Some((call.clone(), Arc::clone(response)))
@@ -663,7 +685,7 @@ pub(super) fn retake(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> R
     let Purpose::Do { place } = call.purpose else { return Ok(true) };
     if let (Some(open), Some(step)) = (walk.tx()?.at(place).cloned(), definition.step(step)) {
         walk.emit(TxEvent::StepClosed { place, step: step.name.clone() })?;
-        let frame = Frame { response: Some(Arc::clone(&response)), ..Frame::default() };
+        let frame = Bindings { response: Some(Arc::clone(&response)), ..Bindings::default() };
         walk.proceed(step.next.as_ref(), Some(&open), open.join, &frame)?;
     }
     Ok(true)
@@ -673,13 +695,13 @@ pub(super) fn retake(walk: &mut Walk<'_, '_>, step: &StepName, skips: bool) -> R
 /// it leads is seen to there, where it is known what was answered; should more than that be refused,
 /// the call is over and an operator's, so that nothing happens to it for ever.
 fn settled(
-    walk: &mut Walk<'_, '_>,
+    walk: &mut Interpreter<'_, '_>,
     call: &Call,
-    happen: impl FnOnce(&mut Walk<'_, '_>) -> Result<(), Stop>,
-) -> Result<(), Stop> {
+    happen: impl FnOnce(&mut Interpreter<'_, '_>) -> Result<(), DecideError>,
+) -> Result<(), DecideError> {
     let before = walk.draft.savepoint();
     match happen(walk).and_then(|()| walk.settle()) {
-        Err(Stop::Refused(refusal)) => {
+        Err(DecideError::Refused(refusal)) => {
             walk.turn_back(before);
             walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
             let join = match call.purpose {
@@ -716,7 +738,7 @@ mod tests {
 
     /// The waits after an attempt, for many seeds: the shortest and the longest.
     fn waits(attempts: u32) -> (u64, u64) {
-        let ask = Ask {
+        let ask = HttpRequestSpec {
             method: "GET".into(),
             url: "".into(),
             headers: Vec::new(),

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 use super::event::TxEvent;
-use super::record::{Ask, Challenge, ChallengeState, Owner, Tx, Who, WhoId};
-use super::walk::Walk;
-use crate::engine::attempts::{has_failures, must_not_wait};
-use crate::engine::draft::{Draft, Stop};
+use super::record::{Challenge, ChallengeState, HttpRequestSpec, Owner, Tx, Who, WhoId};
+use super::walk::Interpreter;
+use crate::engine::attempts::{has_failures, require_not_wait};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Counted, Counter, Event, Refusal};
 use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 
@@ -68,7 +68,10 @@ pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
 /// The counters of wrong codes: of whoever gives them, over all transactions, and of what the code is
 /// bound to, whoever gives it. What gives codes for others, a service or a hook, counts for the
 /// transaction's owner: a service has many customers, and one of them must not lock out the rest.
-pub(super) fn counters(walk: &Walk<'_, '_>, challenge: &Challenge) -> Result<Vec<Counter>, Stop> {
+pub(super) fn counters(
+    walk: &Interpreter<'_, '_>,
+    challenge: &Challenge,
+) -> Result<Vec<Counter>, DecideError> {
     let tx = walk.tx()?;
     let key = &walk.draft.rules.challenge_key;
     let mut counters = Vec::with_capacity(3);
@@ -110,10 +113,10 @@ fn counter(key: &ChallengeKey, counted: Counted, parts: &[&[u8]]) -> Counter {
 /// Counts the wrong codes of an anonymous session for the user that it becomes: a login is no way to
 /// begin anew.
 pub(in crate::engine) fn move_wrong_codes(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     session: SessionId,
     user: UserId,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let key = &draft.rules.challenge_key;
     let from = counter(key, Counted::Codes, &[b"session", &session.bits().to_be_bytes()]);
     let to = counter(key, Counted::Codes, &[b"user", &user.bits().to_be_bytes()]);
@@ -136,12 +139,12 @@ fn hasher(key: &ChallengeKey, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hasher
 
 /// Issues a code; one of the same name that is still good is void from now on.
 pub(super) fn issue(
-    walk: &mut Walk<'_, '_>,
+    walk: &mut Interpreter<'_, '_>,
     id: &Arc<str>,
     terms: &Terms,
     binds: Arc<str>,
-    send: Option<(StepName, Ask)>,
-) -> Result<(), Stop> {
+    send: Option<(StepName, HttpRequestSpec)>,
+) -> Result<(), DecideError> {
     let round = walk.tx()?.challenge(id).map_or(0, |old| old.round + 1);
     let challenge = Challenge {
         id: id.clone(),
@@ -159,7 +162,7 @@ pub(super) fn issue(
 }
 
 /// Issues a new code in place of the last one; wrong codes given so far count on.
-pub(super) fn resend(walk: &mut Walk<'_, '_>, id: &str) -> Result<(), Stop> {
+pub(super) fn resend(walk: &mut Interpreter<'_, '_>, id: &str) -> Result<(), DecideError> {
     let tx = walk.tx()?;
     let challenge = tx.challenge(id).ok_or(Refusal::NotFound("challenge"))?.clone();
     if challenge.state != ChallengeState::Issued || tx.status.is_ended() || tx.ending.is_some() {
@@ -168,14 +171,14 @@ pub(super) fn resend(walk: &mut Walk<'_, '_>, id: &str) -> Result<(), Stop> {
     if challenge.resends_left == 0 {
         return Err(Refusal::NoResendsLeft.into());
     }
-    must_not_wait(walk.draft, &counters(walk, &challenge)?)?;
+    require_not_wait(walk.draft, &counters(walk, &challenge)?)?;
     let expires_at = walk.draft.moment.now.plus(Span::from_ms(challenge.life_ms));
     let (round, resends_left) = (challenge.round + 1, challenge.resends_left - 1);
     issued(walk, Challenge { round, expires_at, resends_left, ..challenge })
 }
 
 /// Notes a new code and has it sent. Of an older one that waits to be sent nothing is sent.
-fn issued(walk: &mut Walk<'_, '_>, challenge: Challenge) -> Result<(), Stop> {
+fn issued(walk: &mut Interpreter<'_, '_>, challenge: Challenge) -> Result<(), DecideError> {
     let (id, send) = (challenge.id.clone(), challenge.send.clone());
     walk.drop_codes(&id)?;
     walk.emit(TxEvent::ChallengeIssued(challenge))?;
@@ -186,7 +189,7 @@ fn issued(walk: &mut Walk<'_, '_>, challenge: Challenge) -> Result<(), Stop> {
 }
 
 /// Withdraws a code that was not used.
-pub(super) fn withdraw(walk: &mut Walk<'_, '_>, id: &Arc<str>) -> Result<(), Stop> {
+pub(super) fn withdraw(walk: &mut Interpreter<'_, '_>, id: &Arc<str>) -> Result<(), DecideError> {
     let state = walk.tx()?.challenge(id).map(|challenge| challenge.state);
     if state == Some(ChallengeState::Issued) {
         return walk.emit(TxEvent::ChallengeWithdrawn { id: id.clone() });
@@ -195,14 +198,18 @@ pub(super) fn withdraw(walk: &mut Walk<'_, '_>, id: &Arc<str>) -> Result<(), Sto
 }
 
 /// Checks a code: right, and it is used; wrong or too old, and the attempt counts.
-pub(super) fn check(walk: &mut Walk<'_, '_>, id: &Arc<str>, given: &str) -> Result<(), Stop> {
+pub(super) fn check(
+    walk: &mut Interpreter<'_, '_>,
+    id: &Arc<str>,
+    given: &str,
+) -> Result<(), DecideError> {
     let tx = walk.tx()?;
     let open = tx.challenge(id).filter(|found| found.state == ChallengeState::Issued);
     let challenge = open.ok_or(Refusal::ChallengeNotOpen)?;
     let attempts_left = challenge.attempts_left.saturating_sub(1);
     // Right or wrong: nobody finds out while there is a wait.
     let counters = counters(walk, challenge)?;
-    must_not_wait(walk.draft, &counters)?;
+    require_not_wait(walk.draft, &counters)?;
     if walk.draft.moment.now >= challenge.expires_at {
         return Err(Refusal::CodeExpired { challenge: id.clone(), attempts_left }.into());
     }

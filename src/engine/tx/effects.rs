@@ -7,10 +7,10 @@ use serde_json::{Map, Value};
 
 use super::event::TxEvent;
 use super::record::{Done, Owner, Undo};
-use super::scene::{Frame, failed, parsing_steps};
-use super::walk::{EFFECT_STEPS, Walk, amount_of};
-use crate::engine::draft::Stop;
-use crate::engine::expr::Made;
+use super::scene::{Bindings, failed, parsing_steps};
+use super::walk::{EFFECT_STEPS, Interpreter, amount_of};
+use crate::engine::draft::DecideError;
+use crate::engine::expr::TemplateOutput;
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::workflow::{Effect, EffectKind, Target, Template};
 use crate::engine::{Event, Refusal, UserChange, UserRef};
@@ -65,14 +65,14 @@ struct Placing<'e> {
     authority: bool,
 }
 
-impl Walk<'_, '_> {
+impl Interpreter<'_, '_> {
     /// Does the effects, in order; each sees those before it.
     pub(super) fn effects(
         &mut self,
         effects: &[Effect],
-        frame: &Frame,
+        frame: &Bindings,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         for effect in effects {
             self.spend(EFFECT_STEPS)?;
             if let Some(when) = &effect.when
@@ -89,9 +89,9 @@ impl Walk<'_, '_> {
     fn effect(
         &mut self,
         kind: &EffectKind,
-        frame: &Frame,
+        frame: &Bindings,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         match kind {
             EffectKind::Set(template) => {
                 let set = self.object(template, frame, "set")?;
@@ -134,7 +134,7 @@ impl Walk<'_, '_> {
             }
             EffectKind::Transfer { from, to, amount, note, authority } => {
                 let from = self.account(from, frame)?;
-                self.must_be_mine(&from, *authority)?;
+                self.require_mine(&from, *authority)?;
                 let post = ledger::Post {
                     id: self.draft.mint_transfer(),
                     from,
@@ -166,7 +166,7 @@ impl Walk<'_, '_> {
                 };
                 let send = match send {
                     Some(request) => {
-                        let frame = Frame { code: Some(id.clone()), ..frame.clone() };
+                        let frame = Bindings { code: Some(id.clone()), ..frame.clone() };
                         Some((self.at.clone(), self.ask(request, &frame)?))
                     }
                     None => None,
@@ -233,16 +233,20 @@ impl Walk<'_, '_> {
         }
     }
 
-    pub(super) fn made(&self, template: &Template, frame: &Frame) -> Result<Made, Stop> {
+    pub(super) fn made(
+        &self,
+        template: &Template,
+        frame: &Bindings,
+    ) -> Result<TemplateOutput, DecideError> {
         self.look(frame, |scene| scene.make(template))
     }
 
     pub(super) fn text(
         &self,
         template: &Template,
-        frame: &Frame,
+        frame: &Bindings,
         what: &str,
-    ) -> Result<String, Stop> {
+    ) -> Result<String, DecideError> {
         let made = self.made(template, frame)?;
         made.to_text().map(str::to_owned).map_err(|error| failed(format!("{what}: {error}")))
     }
@@ -250,9 +254,9 @@ impl Walk<'_, '_> {
     pub(super) fn object(
         &self,
         template: &Template,
-        frame: &Frame,
+        frame: &Bindings,
         what: &str,
-    ) -> Result<Map<String, Value>, Stop> {
+    ) -> Result<Map<String, Value>, DecideError> {
         match self.made(template, frame)?.into_json() {
             Value::Object(object) => Ok(object),
             _ => Err(failed(format!("what `{what}` writes must be an object"))),
@@ -260,12 +264,16 @@ impl Walk<'_, '_> {
     }
 
     /// An account by a name that a template makes; no account has a name that cannot be one.
-    fn account(&self, template: &Template, frame: &Frame) -> Result<AccountId, Stop> {
+    fn account(&self, template: &Template, frame: &Bindings) -> Result<AccountId, DecideError> {
         let text = self.text(template, frame, "the name of an account")?;
         text.parse().map_err(|_| Refusal::NoSuchAccount(text.chars().take(64).collect()).into())
     }
 
-    fn note(&self, note: Option<&Template>, frame: &Frame) -> Result<Option<Arc<str>>, Stop> {
+    fn note(
+        &self,
+        note: Option<&Template>,
+        frame: &Bindings,
+    ) -> Result<Option<Arc<str>>, DecideError> {
         let Some(note) = note else { return Ok(None) };
         let made = self.made(note, frame)?;
         let text = made.to_text().ok().filter(|text| !text.is_empty());
@@ -278,7 +286,11 @@ impl Walk<'_, '_> {
         }))
     }
 
-    fn key(&self, key: Option<&Template>, frame: &Frame) -> Result<Option<Arc<str>>, Stop> {
+    fn key(
+        &self,
+        key: Option<&Template>,
+        frame: &Bindings,
+    ) -> Result<Option<Arc<str>>, DecideError> {
         let Some(key) = key else { return Ok(None) };
         let made = self.made(key, frame)?;
         let text = made.to_text().map(str::to_owned);
@@ -291,14 +303,14 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn set(&mut self, set: Map<String, Value>, removed: Vec<String>) -> Result<(), Stop> {
+    fn set(&mut self, set: Map<String, Value>, removed: Vec<String>) -> Result<(), DecideError> {
         if set.is_empty() && removed.is_empty() {
             return Ok(());
         }
         self.emit(TxEvent::DataSet { set: Arc::new(set), removed })
     }
 
-    fn merge(&mut self, template: &Template, frame: &Frame) -> Result<(), Stop> {
+    fn merge(&mut self, template: &Template, frame: &Bindings) -> Result<(), DecideError> {
         let patch = self.object(template, frame, "merge")?;
         let data = &*self.tx()?.data;
         // Only what the patch names is copied, and counted: there may be many merges.
@@ -317,7 +329,7 @@ impl Walk<'_, '_> {
     }
 
     /// Refuses to take money from somebody else's account, unless the definition claims to.
-    fn must_be_mine(&self, account: &AccountId, authority: bool) -> Result<(), Stop> {
+    fn require_mine(&self, account: &AccountId, authority: bool) -> Result<(), DecideError> {
         if authority {
             return Ok(());
         }
@@ -325,28 +337,28 @@ impl Walk<'_, '_> {
             Owner::User(user) => Some(user.clone()),
             Owner::Anonymous(_) | Owner::Key(_) => None,
         };
-        ledger::must_belong_to(self.draft, account, owner.as_ref())
+        ledger::require_belong_to(self.draft, account, owner.as_ref())
     }
 
     fn hold(
         &mut self,
         placing: &Placing<'_>,
-        frame: &Frame,
+        frame: &Bindings,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let key = self.key(placing.key, frame)?;
         if !self.held(placing.id, key.as_deref())?.is_empty() {
             let id = placing.id;
             return Err(failed(format!("the hold `{id}` is open already; give each one a key")));
         }
-        super::bounds::must_take_hold(self.tx()?)?;
+        super::bounds::require_take_hold(self.tx()?)?;
         let open = |held: &&super::record::TxHold| held.hold.status == HoldStatus::Held;
         if self.tx()?.holds.iter().filter(open).count() >= HOLDS_MAX {
             let what = "open holds of a transaction";
             return Err(Refusal::LimitReached { what, max: HOLDS_MAX }.into());
         }
         let from = self.account(placing.from, frame)?;
-        self.must_be_mine(&from, placing.authority)?;
+        self.require_mine(&from, placing.authority)?;
         let expires_at = match placing.expires {
             Some(expires) => Some(self.when(expires, frame)?),
             None => None,
@@ -368,7 +380,7 @@ impl Walk<'_, '_> {
     }
 
     /// The holds of a group that still reserve something.
-    fn held(&self, name: &str, key: Option<&str>) -> Result<Vec<HoldId>, Stop> {
+    fn held(&self, name: &str, key: Option<&str>) -> Result<Vec<HoldId>, DecideError> {
         let group = self.tx()?.group(name, key);
         let open = group.filter(|held| held.hold.status == HoldStatus::Held);
         Ok(open.map(|held| held.hold.id.clone()).collect())
@@ -380,7 +392,7 @@ impl Walk<'_, '_> {
         key: Option<&str>,
         capture: &ledger::Capture,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let ids = self.held(name, key)?;
         let Some(first) = ids.first() else {
             return Err(Refusal::NoSuchHold(name.into()).into());
@@ -403,7 +415,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn void(&mut self, id: &HoldId) -> Result<(), Stop> {
+    fn void(&mut self, id: &HoldId) -> Result<(), DecideError> {
         if let Some(hold) = super::apply::find_hold(self.draft, self.id, id)?
             && hold.status == HoldStatus::Held
         {
@@ -413,7 +425,7 @@ impl Walk<'_, '_> {
     }
 
     /// Releases all that is still held.
-    pub(super) fn release_holds(&mut self) -> Result<(), Stop> {
+    pub(super) fn release_holds(&mut self) -> Result<(), DecideError> {
         let holds = &self.tx()?.holds;
         let open = holds.iter().filter(|held| held.hold.status == HoldStatus::Held);
         let ids: Vec<_> = open.map(|held| held.hold.id.clone()).collect();
@@ -424,8 +436,8 @@ impl Walk<'_, '_> {
         &mut self,
         facts: Option<&Template>,
         data: Option<&Template>,
-        frame: &Frame,
-    ) -> Result<(), Stop> {
+        frame: &Bindings,
+    ) -> Result<(), DecideError> {
         let facts = facts.map(|facts| self.object(facts, frame, "session")).transpose()?;
         let data = data.map(|data| self.object(data, frame, "session")).transpose()?;
         let Some(id) = self.tx()?.session else { return Ok(()) };
@@ -449,9 +461,9 @@ impl Walk<'_, '_> {
         &mut self,
         [account, asset, owner]: [&Template; 3],
         floor: Option<&Template>,
-        frame: &Frame,
+        frame: &Bindings,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let owner = match self.made(owner, frame)?.into_json() {
             Value::Null => None,
             Value::String(name) => Some(self.user(&name)?),
@@ -460,14 +472,14 @@ impl Walk<'_, '_> {
         let floor = match floor {
             None => Some(crate::types::Decimal::ZERO),
             Some(floor) => match self.made(floor, frame)? {
-                Made::Json(Value::Null) => None,
+                TemplateOutput::Json(Value::Null) => None,
                 made => Some(amount_of(&made)?),
             },
         };
         let asset = self.text(asset, frame, "an asset")?;
         let open = ledger::Open {
             id: self.account(account, frame)?,
-            asset: asset.parse().map_err(|_| Stop::Refused(Refusal::NotFound("asset")))?,
+            asset: asset.parse().map_err(|_| DecideError::Refused(Refusal::NotFound("asset")))?,
             owner,
             floor,
             read_anyone: false,
@@ -477,8 +489,8 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn user(&self, name: &str) -> Result<UserRef, Stop> {
-        let unknown = || Stop::Refused(Refusal::NotFound("user"));
+    pub(super) fn user(&self, name: &str) -> Result<UserRef, DecideError> {
+        let unknown = || DecideError::Refused(Refusal::NotFound("user"));
         let name: Username = name.parse().map_err(|_| unknown())?;
         self.draft.user_named(&name)?.map(crate::engine::User::names).ok_or_else(unknown)
     }
@@ -488,9 +500,9 @@ impl Walk<'_, '_> {
         user: &Template,
         role: &Role,
         give: bool,
-        frame: &Frame,
+        frame: &Bindings,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let name = self.text(user, frame, "a user's name")?;
         let user = self.user(&name)?.id;
         // Checked at publish too; nothing hands out a power, whatever a record says.
@@ -515,7 +527,7 @@ impl Walk<'_, '_> {
         user: UserId,
         role: &Role,
         change: Result<u64, bool>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let Some(record) = self.draft.user(user)? else { return Ok(()) };
         let has = record.roles.contains(role);
         let before = self.draft.role_changes(user)?;
@@ -532,7 +544,7 @@ impl Walk<'_, '_> {
     }
 
     /// Notes that what steps did to roles will never be undone.
-    pub(super) fn keep_roles(&mut self, done: &[Arc<Done>]) -> Result<(), Stop> {
+    pub(super) fn keep_roles(&mut self, done: &[Arc<Done>]) -> Result<(), DecideError> {
         let mut last = BTreeMap::new();
         for undo in done.iter().flat_map(|done| &done.undo) {
             if let Undo::Role(user, role, number) = undo {
@@ -549,7 +561,7 @@ impl Walk<'_, '_> {
     }
 
     /// Gives or takes a role.
-    fn change_role(&mut self, user: UserId, role: &Role, give: bool) -> Result<(), Stop> {
+    fn change_role(&mut self, user: UserId, role: &Role, give: bool) -> Result<(), DecideError> {
         if role.is_power() {
             return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
         }
@@ -574,7 +586,7 @@ impl Walk<'_, '_> {
     }
 
     /// Undoes one effect.
-    pub(super) fn undo(&mut self, undo: &Undo) -> Result<(), Stop> {
+    pub(super) fn undo(&mut self, undo: &Undo) -> Result<(), DecideError> {
         match undo {
             Undo::Void(id) => self.void(id),
             Undo::Reverse(id) => {
@@ -595,7 +607,7 @@ impl Walk<'_, '_> {
 
     /// Reads what undoing these effects reads, before any of them is undone: a record that must be
     /// loaded first has the decision begin again, and nothing is done twice then.
-    pub(super) fn foresee(&self, undo: &[Undo]) -> Result<(), Stop> {
+    pub(super) fn foresee(&self, undo: &[Undo]) -> Result<(), DecideError> {
         for undo in undo {
             match undo {
                 Undo::Reverse(id) => {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::event::TxEvent;
 use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status, Who, WhoId};
-use super::scene::Asker;
-use super::walk::{Trigger, Walk};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::{Fact, TX_PAGE, Timer, TimerOf};
+use super::scene::EvalActor;
+use super::walk::{Interpreter, Trigger};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::{RecordKey, TX_PAGE, Timer, TimerOf};
 use crate::engine::{Event, UserRef};
 use crate::types::{SessionId, Span, Time, TxId};
 
@@ -19,7 +19,10 @@ const PAUSE: Span = Span::from_ms(1);
 const AGAIN: Span = Span::from_minutes(1);
 
 /// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
-pub(in crate::engine) fn orphan(draft: &mut Draft<'_>, who: OwnerId) -> Result<(), Stop> {
+pub(in crate::engine) fn orphan(
+    draft: &mut UnitOfWork<'_>,
+    who: OwnerId,
+) -> Result<(), DecideError> {
     if !draft.transactions(&page(who, TxId::new(0)))?.is_empty() {
         let due = draft.moment.now;
         draft.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
@@ -28,20 +31,20 @@ pub(in crate::engine) fn orphan(draft: &mut Draft<'_>, who: OwnerId) -> Result<(
 }
 
 /// The next transactions that end with somebody.
-fn page(who: OwnerId, after: TxId) -> Fact {
+fn page(who: OwnerId, after: TxId) -> RecordKey {
     match who {
-        OwnerId::Session(session) => Fact::EndWith(session, after),
-        OwnerId::User(_) | OwnerId::Key(_) => Fact::OpenOf(who, after),
+        OwnerId::Session(session) => RecordKey::EndWith(session, after),
+        OwnerId::User(_) | OwnerId::Key(_) => RecordKey::OpenOf(who, after),
     }
 }
 
 /// Cancels transactions of somebody who is gone, before their pivot; the others go on. One that ends
 /// with its session is left alone while a call of it is out, and cancelled when that is over.
 pub(in crate::engine) fn cancel_orphans(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     who: OwnerId,
     after: TxId,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let mut list = draft.transactions(&page(who, after))?.to_vec();
     let mut is_more = draft.slice(&mut list, TX_PAGE);
     let (mut is_left, mut seen) = (false, None);
@@ -72,8 +75,13 @@ pub(in crate::engine) fn cancel_orphans(
         let (workflow, version) = (tx.workflow.clone(), tx.version);
         let definition = draft.definition(workflow, version)?;
         draft.begin_links();
-        let mut walk =
-            Walk::new(draft, *id, Arc::clone(&definition), Asker::system(), Trigger::Time);
+        let mut walk = Interpreter::new(
+            draft,
+            *id,
+            Arc::clone(&definition),
+            EvalActor::system(),
+            Trigger::Time,
+        );
         walk.compensate(Status::Cancelled, code.into())?;
         walk.settle()?;
     }
@@ -102,13 +110,13 @@ fn is_out(call: &Call) -> bool {
 /// Gives the transactions of an anonymous session, and its votes and claims in those of others, to
 /// the user that it becomes.
 pub(in crate::engine) fn adopt(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     session: SessionId,
     user: &UserRef,
     after: TxId,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     // What was given is in this list no more: each slice begins at its start.
-    let acted = Fact::ActedIn(session, TxId::new(0));
+    let acted = RecordKey::ActedIn(session, TxId::new(0));
     let mut acted = draft.transactions(&acted)?.to_vec();
     let mut acts_more = draft.slice(&mut acted, TX_PAGE);
     let mut has_begun = false;
@@ -123,7 +131,8 @@ pub(in crate::engine) fn adopt(
         let event = TxEvent::PersonKnown { session, user };
         draft.emit(Event::Tx { tx: id, event: Box::new(event) })?;
     }
-    let mut list = draft.transactions(&Fact::TxsOf(OwnerId::Session(session), after))?.to_vec();
+    let mut list =
+        draft.transactions(&RecordKey::TxsOf(OwnerId::Session(session), after))?.to_vec();
     let mut is_more = draft.slice(&mut list, TX_PAGE);
     let mut seen = None;
     for id in &list {
@@ -149,10 +158,10 @@ pub(in crate::engine) fn adopt(
 
 /// Goes on giving the transactions of a session to its user, if it still is there.
 pub(in crate::engine) fn adopt_more(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     session: SessionId,
     after: TxId,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     match draft.session(session)?.and_then(|session| session.user.clone()) {
         Some(user) => adopt(draft, session, &user, after),
         None => Ok(()),

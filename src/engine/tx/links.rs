@@ -10,11 +10,11 @@ use serde_json::{Map, Value};
 use super::checked::StartInput;
 use super::event::TxEvent;
 use super::record::{Owner, Status, Undo};
-use super::scene::{Asker, Frame, failed};
+use super::scene::{Bindings, EvalActor, failed};
 use super::start::{Begin, Referred, referred};
-use super::walk::{Trigger, Walk};
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
+use super::walk::{Interpreter, Trigger};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::workflow::{By, Definition, Guard, Template};
 use crate::engine::{Actor, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
@@ -34,13 +34,13 @@ pub(super) struct Start<'e> {
     pub(super) owner: Option<&'e Template>,
 }
 
-impl<'d> Walk<'_, 'd> {
+impl<'d> Interpreter<'_, 'd> {
     /// Leads to other transactions.
     fn lead<T>(
         &mut self,
-        there: impl FnOnce(&mut Draft<'d>, &Acting) -> Result<T, Stop>,
-    ) -> Result<T, Stop> {
-        let acting = Acting::of_workflow(self.tx()?.workflow.clone(), self.id);
+        there: impl FnOnce(&mut UnitOfWork<'d>, &ResolvedActor) -> Result<T, DecideError>,
+    ) -> Result<T, DecideError> {
+        let acting = ResolvedActor::of_workflow(self.tx()?.workflow.clone(), self.id);
         let links = self.draft.link(self.id);
         let depth = u32::try_from(self.draft.linked().len()).unwrap_or(u32::MAX);
         let led = if depth > DEPTH_MAX {
@@ -55,7 +55,7 @@ impl<'d> Walk<'_, 'd> {
     }
 
     /// Refuses to lead back to what is on its way.
-    fn must_rest(&self, id: TxId) -> Result<(), Refusal> {
+    fn require_rest(&self, id: TxId) -> Result<(), Refusal> {
         if id == self.id || self.draft.linked().contains(&id) {
             return Err(Refusal::LinkedTooFar { max: DEPTH_MAX });
         }
@@ -65,9 +65,9 @@ impl<'d> Walk<'_, 'd> {
     fn input_of(
         &self,
         input: Option<&Template>,
-        frame: &Frame,
+        frame: &Bindings,
         what: &str,
-    ) -> Result<Map<String, Value>, Stop> {
+    ) -> Result<Map<String, Value>, DecideError> {
         input.map_or_else(|| Ok(Map::new()), |input| self.object(input, frame, what))
     }
 
@@ -75,12 +75,12 @@ impl<'d> Walk<'_, 'd> {
     pub(super) fn start_other(
         &mut self,
         start: &Start<'_>,
-        frame: &Frame,
+        frame: &Bindings,
         undo: &mut Vec<Undo>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let workflow = self.text(start.workflow, frame, "the name of a workflow")?;
         let workflow: WorkflowName =
-            workflow.parse().map_err(|_| Stop::Refused(Refusal::NotFound("workflow")))?;
+            workflow.parse().map_err(|_| DecideError::Refused(Refusal::NotFound("workflow")))?;
         let reference = self.text(start.reference, frame, "a reference")?;
         let input = self.input_of(start.input, frame, "start")?;
         let owner = match start.owner {
@@ -105,14 +105,14 @@ impl<'d> Walk<'_, 'd> {
         transaction: &Template,
         step: &Template,
         input: Option<&Template>,
-        frame: &Frame,
-    ) -> Result<(), Stop> {
-        let none = || Stop::Refused(Refusal::NotFound("transaction"));
+        frame: &Bindings,
+    ) -> Result<(), DecideError> {
+        let none = || DecideError::Refused(Refusal::NotFound("transaction"));
         let id = self.text(transaction, frame, "the id of a transaction")?;
         let id: TxId = id.parse().map_err(|_| none())?;
         let step = self.text(step, frame, "the name of a step")?;
         let input = Value::Object(self.input_of(input, frame, "submit")?);
-        self.must_rest(id)?;
+        self.require_rest(id)?;
         let tx = self.draft.tx(id)?.ok_or_else(none)?;
         let definition = self.draft.definition(tx.workflow.clone(), tx.version)?;
         let asks = definition.steps.iter().find(|one| one.name.as_str() == step);
@@ -128,16 +128,17 @@ impl<'d> Walk<'_, 'd> {
     }
 
     /// Cancels a transaction that was started by this one. What can only go forward goes on.
-    pub(super) fn cancel_other(&mut self, id: TxId) -> Result<(), Stop> {
+    pub(super) fn cancel_other(&mut self, id: TxId) -> Result<(), DecideError> {
         let Some(tx) = self.draft.tx(id)? else { return Ok(()) };
         if tx.status.is_ended() || tx.ending.is_some() || tx.pivot {
             return Ok(());
         }
-        self.must_rest(id)?;
+        self.require_rest(id)?;
         let (workflow, version) = (tx.workflow.clone(), tx.version);
         self.lead(|draft, _| {
             let definition = draft.definition(workflow, version)?;
-            let mut walk = Walk::new(draft, id, definition, Asker::system(), Trigger::Time);
+            let mut walk =
+                Interpreter::new(draft, id, definition, EvalActor::system(), Trigger::Time);
             let reason = Some("the transaction that started it was undone".into());
             walk.emit(TxEvent::CancelAsked { reason })?;
             walk.compensate(Status::Cancelled, "cancelled".into())?;
@@ -148,13 +149,13 @@ impl<'d> Walk<'_, 'd> {
 
 /// Begins a transaction for a workflow; `None`: it was started before.
 fn begin(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     (workflow, reference): (WorkflowName, &str),
     input: &Map<String, Value>,
     owner: Owner,
     session: Option<SessionId>,
-) -> Result<Option<TxId>, Stop> {
+) -> Result<Option<TxId>, DecideError> {
     let none = || Refusal::NotFound("workflow");
     let head = draft.workflow(workflow.clone())?.copied().ok_or_else(none)?;
     let definition = draft.definition(workflow.clone(), head.latest)?;
@@ -190,13 +191,13 @@ fn begin(
 
 /// Begins a transaction because it is time for it.
 pub(in crate::engine) fn begin_scheduled(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     workflow: &WorkflowName,
     reference: &str,
     input: &Map<String, Value>,
     owner: Owner,
     schedule: ScheduleId,
-) -> Result<TxId, Stop> {
+) -> Result<TxId, DecideError> {
     let none = || Refusal::NotFound("workflow");
     let head = draft.workflow(workflow.clone())?.copied().ok_or_else(none)?;
     if head.retired {
@@ -217,7 +218,7 @@ pub(in crate::engine) fn begin_scheduled(
         reference: Some(reference.into()),
         owner,
         session: None,
-        asker: Asker::system(),
+        asker: EvalActor::system(),
         schedule: Some(schedule),
     };
     begin.begin(draft, input.stored, Some((fact, record)))
@@ -226,12 +227,12 @@ pub(in crate::engine) fn begin_scheduled(
 /// Whether a workflow may be started for an owner: by the workflow that starts it, or because the
 /// owner could. Nobody who is gone owns anything new.
 fn lets_start(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     definition: &Definition,
     actor: &Actor,
     owner: &Owner,
-) -> Result<bool, Stop> {
-    let gone = || Stop::Refused(Refusal::NotFound("owner"));
+) -> Result<bool, DecideError> {
+    let gone = || DecideError::Refused(Refusal::NotFound("owner"));
     let roles: Arc<[_]> = match owner {
         Owner::User(user) => {
             let user = draft.user(user.id)?.filter(|user| !user.disabled).ok_or_else(gone)?;

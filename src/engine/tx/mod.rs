@@ -33,7 +33,7 @@ pub use access::{
 };
 pub(super) use apply::{apply, find_hold, put_hold};
 pub use bounds::DATA_BYTES_MAX;
-pub use call::{CallResult, Order};
+pub use call::{CallAttempt, CallResult};
 pub(super) use call::{begin as begin_call, call_back, end as end_call};
 pub(super) use challenge::move_wrong_codes;
 pub use challenge::{ChallengeKey, code, open_codes};
@@ -49,8 +49,8 @@ pub(super) use publish::{change_value_set, delete_value, publish, put_value, ret
 pub(super) use queue::claim_queued;
 pub use queue::{Candidate, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, free_step};
 pub use record::{
-    Ask, Call, CallAnswer, CallState, Challenge, ChallengeState, Claim, Done, Ending, Join, Open,
-    Owner, OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,
+    Call, CallAnswer, CallState, Challenge, ChallengeState, Claim, Done, Ending, HttpRequestSpec,
+    Join, Open, Owner, OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,
 };
 pub(super) use start::start;
 pub use start::{REFERENCE_BYTES_MAX, StartAsk, reference_fact};

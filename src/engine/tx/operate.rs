@@ -10,12 +10,12 @@ use serde_json::{Map, Value};
 use super::access::is_operator;
 use super::event::TxEvent;
 use super::record::{Join, Open, Purpose, Stuck, Tx};
-use super::scene::{Frame, failed};
+use super::scene::{Bindings, failed};
 use super::submit::{asker, seen};
 use super::view::view;
-use super::walk::{Trigger, Walk, inbox_roles};
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
+use super::walk::{Interpreter, Trigger, inbox_roles};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::workflow::{All, Definition, Step, StepKind};
 use crate::engine::{Digest, FieldError, Outcome, Refusal};
 use crate::types::{StepName, Time, TxId};
@@ -31,7 +31,7 @@ pub struct MigrateAsk {
     pub dry_run: bool,
 }
 
-pub(super) fn must_operate(acting: &Acting) -> Result<(), Refusal> {
+pub(super) fn require_operate(acting: &ResolvedActor) -> Result<(), Refusal> {
     if is_operator(&acting.actor) {
         Ok(())
     } else {
@@ -43,13 +43,13 @@ pub(super) fn must_operate(acting: &Acting) -> Result<(), Refusal> {
 /// is due in it, no call either. What has become due meanwhile happens when it goes on; the answer
 /// to an attempt that was on its way is taken as it comes.
 pub(in crate::engine) fn pause(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     pause: bool,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
-    must_operate(acting)?;
+    require_operate(acting)?;
     if tx.status.is_ended() {
         return Err(Refusal::AlreadyEnded.into());
     }
@@ -57,7 +57,7 @@ pub(in crate::engine) fn pause(
         return Err(Refusal::AlreadyCancelled.into());
     }
     if tx.paused != pause {
-        let mut walk = Walk::new(draft, id, definition, asker(acting), Trigger::Time);
+        let mut walk = Interpreter::new(draft, id, definition, asker(acting), Trigger::Time);
         walk.emit(if pause { TxEvent::Paused } else { TxEvent::Resumed })?;
         walk.settle()?;
     }
@@ -67,13 +67,13 @@ pub(in crate::engine) fn pause(
 
 /// Moves a transaction to another version of its workflow, with the steps that wait in it.
 pub(in crate::engine) fn migrate(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     ask: &MigrateAsk,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, old) = seen(draft, acting, id, None)?;
-    must_operate(acting)?;
+    require_operate(acting)?;
     if tx.status.is_ended() {
         return Err(Refusal::AlreadyEnded.into());
     }
@@ -94,7 +94,7 @@ pub(in crate::engine) fn migrate(
     let before = draft.savepoint();
     if version != tx.version {
         let new = draft.definition(tx.workflow.clone(), version)?;
-        let mut walk = Walk::new(draft, id, Arc::clone(&new), asker(acting), Trigger::Time);
+        let mut walk = Interpreter::new(draft, id, Arc::clone(&new), asker(acting), Trigger::Time);
         let migration = Migration { tx: &tx, old: &old, new: &new, version, ask };
         let event = migration.event(&walk)?;
         walk.emit(event)?;
@@ -116,8 +116,8 @@ struct Migration<'m> {
     ask: &'m MigrateAsk,
 }
 
-fn cannot(what: String) -> Stop {
-    Stop::Refused(Refusal::CannotMigrate(what))
+fn cannot(what: String) -> DecideError {
+    DecideError::Refused(Refusal::CannotMigrate(what))
 }
 
 impl Migration<'_> {
@@ -127,7 +127,7 @@ impl Migration<'_> {
     }
 
     /// The step there that a step here becomes.
-    fn there(&self, step: &StepName) -> Result<&Step, Stop> {
+    fn there(&self, step: &StepName) -> Result<&Step, DecideError> {
         let (step, version) = (self.name(step), self.version);
         let found = self.new.step(&step);
         found.ok_or_else(|| cannot(format!("the version {version} has no step {step}; map it")))
@@ -135,7 +135,7 @@ impl Migration<'_> {
 
     /// What the transaction becomes. What belongs together is found by what it is called or when it
     /// is due, never by its place in a list: another version may have more before it.
-    fn event(&self, walk: &Walk<'_, '_>) -> Result<TxEvent, Stop> {
+    fn event(&self, walk: &Interpreter<'_, '_>) -> Result<TxEvent, DecideError> {
         let tx = self.tx;
         let joins = self.joins()?;
         let open = tx.open.iter().map(|open| self.open(walk, open, &joins));
@@ -146,7 +146,7 @@ impl Migration<'_> {
                 self.there(&call.step)?;
             }
         }
-        let held = |stuck: &Stuck| -> Result<Stuck, Stop> {
+        let held = |stuck: &Stuck| -> Result<Stuck, DecideError> {
             Ok(Stuck { step: self.there(&stuck.step)?.name.clone(), ..stuck.clone() })
         };
         let added = added(walk, tx, self.new)?;
@@ -165,7 +165,12 @@ impl Migration<'_> {
     }
 
     /// An open step as it is there.
-    fn open(&self, walk: &Walk<'_, '_>, open: &Open, joins: &[Join]) -> Result<Open, Stop> {
+    fn open(
+        &self,
+        walk: &Interpreter<'_, '_>,
+        open: &Open,
+        joins: &[Join],
+    ) -> Result<Open, DecideError> {
         let step = self.there(&open.step)?;
         let old = self.old.step(&open.step);
         if old.map(|step| discriminant(&step.kind)) != Some(discriminant(&step.kind)) {
@@ -208,7 +213,7 @@ impl Migration<'_> {
     }
 
     /// The joins that wait, by the branches that they wait for.
-    fn joins(&self) -> Result<Vec<Join>, Stop> {
+    fn joins(&self) -> Result<Vec<Join>, DecideError> {
         let others = || {
             let version = self.version;
             cannot(format!("its open branches are others in the version {version}"))
@@ -249,9 +254,9 @@ impl Migration<'_> {
     /// it, or else by what the data is now.
     fn unique(
         &self,
-        walk: &Walk<'_, '_>,
+        walk: &Interpreter<'_, '_>,
         added: &Map<String, Value>,
-    ) -> Result<Option<Digest>, Stop> {
+    ) -> Result<Option<Digest>, DecideError> {
         let source = |definition: &Definition| {
             definition.unique.as_ref().map(|expr| expr.source().to_owned())
         };
@@ -300,8 +305,12 @@ fn taken(
 }
 
 /// The keys that the data has at the start in the new version and not yet here.
-fn added(walk: &Walk<'_, '_>, tx: &Tx, new: &Definition) -> Result<Map<String, Value>, Stop> {
-    let frame = Frame { input: Some(Arc::clone(&tx.data)), ..Frame::default() };
+fn added(
+    walk: &Interpreter<'_, '_>,
+    tx: &Tx,
+    new: &Definition,
+) -> Result<Map<String, Value>, DecideError> {
+    let frame = Bindings { input: Some(Arc::clone(&tx.data)), ..Bindings::default() };
     let made = walk.look(&frame, |scene| scene.make(&new.data))?;
     let Value::Object(mut data) = made.into_json() else {
         return Err(failed("the data at the start must be an object".to_owned()));

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::decide::{Acting, must_match};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::{Fact, ValueKey};
+use crate::engine::decide::{ResolvedActor, require_match};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::{RecordKey, ValueKey};
 use crate::engine::workflow::{Definition, Effect, EffectKind};
 use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::{Revision, Role, Time, ValueName, WorkflowName};
@@ -64,24 +64,24 @@ pub struct WorkflowView {
 
 /// Publishes a version; what the latest one says already changes nothing.
 pub(in crate::engine) fn publish(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     source: &Arc<str>,
     definition: &Arc<Definition>,
-) -> Result<Outcome, Stop> {
-    must_publish(&acting.actor)?;
-    must_hand_out(definition, &acting.actor)?;
+) -> Result<Outcome, DecideError> {
+    require_publish(&acting.actor)?;
+    require_hand_out(definition, &acting.actor)?;
     let name = definition.name.clone();
     let head = draft.workflow(name.clone())?.copied();
     if let Some(head) = head {
         let latest = draft.published(name.clone(), head.latest)?;
         if latest.source == *source && !head.retired {
-            let fact = Fact::Workflow(name);
+            let fact = RecordKey::Workflow(name);
             let revision = draft.revision(&fact)?.unwrap_or(draft.moment.revision);
             let view = WorkflowView { published: (*latest).clone(), head, revision };
             return Ok(Outcome::Workflow { view: Box::new(view), created: false });
         }
-    } else if draft.count(&Fact::WorkflowCount)? >= WORKFLOWS_MAX {
+    } else if draft.count(&RecordKey::WorkflowCount)? >= WORKFLOWS_MAX {
         let max = usize::try_from(WORKFLOWS_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "workflows", max }.into());
     }
@@ -107,12 +107,12 @@ pub(in crate::engine) fn publish(
 
 /// Takes a workflow out of service: no new starts; open transactions go on.
 pub(in crate::engine) fn retire(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     name: &WorkflowName,
-) -> Result<Outcome, Stop> {
-    must_publish(&acting.actor)?;
-    let none = || Stop::Refused(Refusal::NotFound("workflow"));
+) -> Result<Outcome, DecideError> {
+    require_publish(&acting.actor)?;
+    let none = || DecideError::Refused(Refusal::NotFound("workflow"));
     let head = draft.workflow(name.clone())?.copied().ok_or_else(none)?;
     if !head.retired {
         draft.emit(Event::WorkflowRetired { name: name.clone() })?;
@@ -122,17 +122,17 @@ pub(in crate::engine) fn retire(
 
 /// Writes a reference value.
 pub(in crate::engine) fn put_value(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: &ValueKey,
     value: &Value,
     if_match: Option<&IfMatch>,
-) -> Result<Outcome, Stop> {
-    must_write_values(&acting.actor)?;
-    let fact = Fact::Value(id.clone());
+) -> Result<Outcome, DecideError> {
+    require_write_values(&acting.actor)?;
+    let fact = RecordKey::Value(id.clone());
     let current = draft.value(id.clone())?.cloned();
     let revision = draft.revision(&fact)?;
-    must_match(if_match, revision.unwrap_or(Revision::ZERO))?;
+    require_match(if_match, revision.unwrap_or(Revision::ZERO))?;
     let json: Arc<str> = value.to_string().into();
     if json.len() > VALUE_BYTES_MAX {
         let what = "a reference value";
@@ -151,12 +151,12 @@ pub(in crate::engine) fn put_value(
 
 /// Says who else may read a set of reference values.
 pub(in crate::engine) fn change_value_set(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     set: &ValueName,
     read_anyone: bool,
-) -> Result<Outcome, Stop> {
-    must_write_values(&acting.actor)?;
+) -> Result<Outcome, DecideError> {
+    require_write_values(&acting.actor)?;
     if draft.value_set(set.clone())?.is_some() != read_anyone {
         draft.emit(Event::ValueSetChanged { set: set.clone(), read_anyone })?;
     }
@@ -165,11 +165,11 @@ pub(in crate::engine) fn change_value_set(
 
 /// Forgets a reference value.
 pub(in crate::engine) fn delete_value(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: &ValueKey,
-) -> Result<Outcome, Stop> {
-    must_write_values(&acting.actor)?;
+) -> Result<Outcome, DecideError> {
+    require_write_values(&acting.actor)?;
     if draft.value(id.clone())?.is_none() {
         return Err(Refusal::NotFound("value").into());
     }
@@ -177,7 +177,7 @@ pub(in crate::engine) fn delete_value(
     Ok(Outcome::Done)
 }
 
-fn must_publish(actor: &Actor) -> Result<(), Refusal> {
+fn require_publish(actor: &Actor) -> Result<(), Refusal> {
     if *actor == Actor::System || actor.has(Role::PUBLISHER) {
         Ok(())
     } else {
@@ -185,13 +185,13 @@ fn must_publish(actor: &Actor) -> Result<(), Refusal> {
     }
 }
 
-fn must_write_values(actor: &Actor) -> Result<(), Refusal> {
-    if matches!(actor, Actor::Key(_)) { Ok(()) } else { must_publish(actor) }
+fn require_write_values(actor: &Actor) -> Result<(), Refusal> {
+    if matches!(actor, Actor::Key(_)) { Ok(()) } else { require_publish(actor) }
 }
 
 /// A workflow hands out no role that its publisher could not: an administrator any but Abide's
 /// powers, others those that they have.
-fn must_hand_out(definition: &Definition, actor: &Actor) -> Result<(), Refusal> {
+fn require_hand_out(definition: &Definition, actor: &Actor) -> Result<(), Refusal> {
     fn roles<'e>(effects: &'e [Effect], found: &mut Vec<&'e Role>) {
         for effect in effects {
             match &effect.kind {

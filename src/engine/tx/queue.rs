@@ -13,10 +13,10 @@ use super::event::TxEvent;
 use super::record::{Claim, Open, Tx, Who};
 use super::submit::asker;
 use super::view::view;
-use super::walk::{Trigger, Walk};
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::Mark;
+use super::walk::{Interpreter, Trigger};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::IndexEntry;
 use crate::engine::workflow::Definition;
 use crate::engine::{Actor, FieldError, Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId, WorkflowName};
@@ -57,7 +57,12 @@ pub struct Candidate {
 }
 
 /// Puts an open step into its queue, or takes it out.
-pub(super) fn put(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Result<(), Stop> {
+pub(super) fn put(
+    draft: &mut UnitOfWork<'_>,
+    id: TxId,
+    open: &Open,
+    put: bool,
+) -> Result<(), DecideError> {
     if !open.queued {
         return Ok(());
     }
@@ -65,7 +70,7 @@ pub(super) fn put(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Re
     if put && tx.paused {
         return Ok(());
     }
-    let mark = Mark::Queued(tx.workflow.clone(), open.step.clone(), open.free_at(), id);
+    let mark = IndexEntry::Queued(tx.workflow.clone(), open.step.clone(), open.free_at(), id);
     if put {
         draft.mark(mark);
     } else {
@@ -75,18 +80,18 @@ pub(super) fn put(draft: &mut Draft<'_>, id: TxId, open: &Open, put: bool) -> Re
 }
 
 /// Puts all open steps of a transaction into their queues, or takes them out.
-pub(super) fn put_all(draft: &mut Draft<'_>, id: TxId, to: bool) -> Result<(), Stop> {
+pub(super) fn put_all(draft: &mut UnitOfWork<'_>, id: TxId, to: bool) -> Result<(), DecideError> {
     let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
     open.iter().try_for_each(|open| put(draft, id, open, to))
 }
 
 /// Moves the steps of a group to where a claim, or its end, puts them.
 pub(super) fn move_group(
-    draft: &mut Draft<'_>,
+    draft: &mut UnitOfWork<'_>,
     id: TxId,
     group: u32,
     claim: Option<&Claim>,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let Some(tx) = draft.tx(id)? else { return Ok(()) };
     let steps: Vec<Open> = tx.open.iter().filter(|open| open.group == group).cloned().collect();
     for open in steps {
@@ -99,10 +104,10 @@ pub(super) fn move_group(
 /// Claims steps that wait, those that are free longest first. Nobody else gets them until the
 /// claim lapses.
 pub(in crate::engine) fn claim_queued(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     ask: &QueueAsk,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     if ask.limit == 0 || ask.limit > QUEUE_CLAIMS_MAX {
         let message = format!("must be from 1 to {QUEUE_CLAIMS_MAX}");
         let error = FieldError::new("/limit", "out-of-range", message);
@@ -129,7 +134,7 @@ pub(in crate::engine) fn claim_queued(
             draft.definition(workflow, version)?
         };
         let claim = Claim { by: Who::of(&acting.actor), until };
-        let mut walk = Walk::new(draft, id, definition, asker(acting), Trigger::Request);
+        let mut walk = Interpreter::new(draft, id, definition, asker(acting), Trigger::Request);
         walk.emit(TxEvent::Claimed { group, claim })?;
         walk.settle()?;
         views.push(*view(draft, &acting.actor, id)?);
@@ -139,10 +144,10 @@ pub(in crate::engine) fn claim_queued(
 
 /// The transactions, the groups of their steps, and until when a claim would last.
 fn find(
-    draft: &Draft<'_>,
-    acting: &Acting,
+    draft: &UnitOfWork<'_>,
+    acting: &ResolvedActor,
     ask: &QueueAsk,
-) -> Result<Vec<(TxId, u32, Time)>, Stop> {
+) -> Result<Vec<(TxId, u32, Time)>, DecideError> {
     let now = draft.moment.now;
     let (mut found, mut taken, mut examined) = (Vec::new(), 0, 0);
     for candidate in ask.candidates.iter().take(QUEUE_CANDIDATES_MAX) {

@@ -89,7 +89,7 @@ pub struct Tx {
 
 /// A request to another service, as it will be sent: evaluated, but for what stands for secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct HttpRequestSpec {
     /// The method.
     pub method: Arc<str>,
     /// Where to.
@@ -154,7 +154,7 @@ pub struct Call {
     /// The one-time code that it carries.
     pub challenge: Option<Arc<str>>,
     /// What is asked; empty when it is over.
-    pub ask: Ask,
+    pub ask: HttpRequestSpec,
     /// How many attempts were begun.
     pub attempts: u32,
     /// Whether an attempt may have been done without our knowing.
@@ -526,7 +526,7 @@ pub struct Challenge {
     /// Whether it can be used.
     pub state: ChallengeState,
     /// How each code of it gets to whom it is for.
-    pub send: Option<Box<(StepName, Ask)>>,
+    pub send: Option<Box<(StepName, HttpRequestSpec)>>,
 }
 
 /// Whether a one-time code can be used.
@@ -548,7 +548,7 @@ pub struct Done {
     /// What undoes it here, in the order in which it was done.
     pub undo: Vec<Undo>,
     /// What undoes it at other services, in order.
-    pub calls: Vec<Ask>,
+    pub calls: Vec<HttpRequestSpec>,
     /// How many of those were made and done already.
     pub undone: u32,
     /// Whether nobody waited for it any more when it was done, or may have been: it is no part of

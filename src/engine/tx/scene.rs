@@ -6,16 +6,16 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::record::{Tx, Who, WhoId};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::expr::{AccountSeen, EvalStop, Expr, Made, Seen, Sight};
-use crate::engine::state::{Fact, ValueKey};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::expr::{AccountSeen, EvalStop, Expr, Resolver, Seen, TemplateOutput};
+use crate::engine::state::{RecordKey, ValueKey};
 use crate::engine::workflow::Template;
 use crate::engine::{Actor, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Time};
 
 /// Who takes a step, as expressions see it.
 #[derive(Clone, Debug)]
-pub(super) struct Asker {
+pub(super) struct EvalActor {
     /// The actor, as it is now.
     pub(super) actor: Actor,
     /// Until when its session counts as elevated.
@@ -24,7 +24,7 @@ pub(super) struct Asker {
     pub(super) facts: Arc<str>,
 }
 
-impl Asker {
+impl EvalActor {
     /// The server itself: a timer.
     pub(super) fn system() -> Self {
         Self { actor: Actor::System, elevated_until: None, facts: "{}".into() }
@@ -33,7 +33,7 @@ impl Asker {
 
 /// What is in scope beside the transaction.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Frame {
+pub(super) struct Bindings {
     /// The input of the step, absent properties null.
     pub(super) input: Option<Arc<Value>>,
     /// The submissions of a quorum.
@@ -51,16 +51,16 @@ pub(super) struct Frame {
 }
 
 /// What one expression sees.
-pub(super) struct Scene<'s, 'd> {
-    pub(super) draft: &'s Draft<'d>,
+pub(super) struct EvalContext<'s, 'd> {
+    pub(super) draft: &'s UnitOfWork<'d>,
     pub(super) tx: &'s Tx,
-    pub(super) asker: &'s Asker,
-    pub(super) frame: &'s Frame,
+    pub(super) asker: &'s EvalActor,
+    pub(super) frame: &'s Bindings,
     /// What a name would have needed.
-    need: RefCell<Option<Fact>>,
+    need: RefCell<Option<RecordKey>>,
     /// The steps that evaluations took.
     spent: Cell<u32>,
-    /// The steps that looking at records took since [`Sight::take_cost`].
+    /// The steps that looking at records took since [`Resolver::take_cost`].
     cost: Cell<u32>,
 }
 
@@ -71,12 +71,12 @@ const RECORD_STEPS: u32 = 200;
 /// Bytes of JSON text that are parsed in the time of one step.
 const PARSED_BYTES_A_STEP: usize = 4;
 
-impl<'s, 'd> Scene<'s, 'd> {
+impl<'s, 'd> EvalContext<'s, 'd> {
     pub(super) const fn new(
-        draft: &'s Draft<'d>,
+        draft: &'s UnitOfWork<'d>,
         tx: &'s Tx,
-        asker: &'s Asker,
-        frame: &'s Frame,
+        asker: &'s EvalActor,
+        frame: &'s Bindings,
     ) -> Self {
         let (spent, cost) = (Cell::new(0), Cell::new(0));
         Self { draft, tx, asker, frame, need: RefCell::new(None), spent, cost }
@@ -88,40 +88,43 @@ impl<'s, 'd> Scene<'s, 'd> {
     }
 
     /// What an expression makes here.
-    pub(super) fn eval(&self, expr: &Expr) -> Result<Made, Stop> {
+    pub(super) fn eval(&self, expr: &Expr) -> Result<TemplateOutput, DecideError> {
         self.settle(expr.eval(self))
     }
 
     /// What a template makes here.
-    pub(super) fn make(&self, template: &Template) -> Result<Made, Stop> {
+    pub(super) fn make(&self, template: &Template) -> Result<TemplateOutput, DecideError> {
         self.settle(template.make(self))
     }
 
     /// Whether a condition holds here. What is not a truth value is a refusal, never true.
-    pub(super) fn holds(&self, expr: &Expr) -> Result<bool, Stop> {
+    pub(super) fn holds(&self, expr: &Expr) -> Result<bool, DecideError> {
         let made = self.eval(expr)?;
         made.as_bool().map_err(|what| failed(format!("`{}`: {what}", expr.source())))
     }
 
-    fn settle(&self, made: Result<Made, EvalStop>) -> Result<Made, Stop> {
+    fn settle(
+        &self,
+        made: Result<TemplateOutput, EvalStop>,
+    ) -> Result<TemplateOutput, DecideError> {
         if let Some(fact) = self.need.borrow_mut().take() {
-            return Err(Stop::Need(fact));
+            return Err(DecideError::MissingRecord(fact));
         }
         made.map_err(|stop| match stop {
-            EvalStop::Need(fact) => Stop::Need(fact),
+            EvalStop::Need(fact) => DecideError::MissingRecord(fact),
             EvalStop::Failed(message) => failed(message),
         })
     }
 
     /// What a reading answers, or a note of what it needs.
-    fn noted<T>(&self, read: Result<T, Stop>) -> Option<T> {
+    fn noted<T>(&self, read: Result<T, DecideError>) -> Option<T> {
         match read {
             Ok(value) => Some(value),
-            Err(Stop::Need(fact)) => {
+            Err(DecideError::MissingRecord(fact)) => {
                 self.need.borrow_mut().get_or_insert(fact);
                 None
             }
-            Err(Stop::Refused(_)) => None,
+            Err(DecideError::Refused(_)) => None,
         }
     }
 
@@ -135,7 +138,7 @@ impl<'s, 'd> Scene<'s, 'd> {
     }
 
     /// Counts a look at a record.
-    fn look_at(&self, fact: Fact) {
+    fn look_at(&self, fact: RecordKey) {
         if self.draft.is_first_look(fact) {
             self.charge(RECORD_STEPS);
         }
@@ -152,22 +155,25 @@ impl<'s, 'd> Scene<'s, 'd> {
         Some(match key {
             "id" => {
                 let id = actor.session().map_or_else(String::new, |id| id.to_string());
-                Seen::Made(Value::String(id))
+                Seen::TemplateOutput(Value::String(id))
             }
             "elevated" => {
                 let is_elevated = self.asker.elevated_until.is_some_and(|until| now < until);
-                Seen::Made(Value::Bool(is_elevated))
+                Seen::TemplateOutput(Value::Bool(is_elevated))
             }
             "anonymous" => {
                 let is_anonymous = actor.session().is_some() && actor.user().is_none();
-                Seen::Made(Value::Bool(is_anonymous))
+                Seen::TemplateOutput(Value::Bool(is_anonymous))
             }
             "data" => {
                 let data = actor.session().and_then(|id| {
-                    self.look_at(Fact::SessionData(id));
+                    self.look_at(RecordKey::SessionData(id));
                     self.noted(self.draft.session_data(id)).flatten()
                 });
-                data.map_or_else(|| Seen::Made(json!({})), |data| Seen::Json(self.parsed(data)))
+                data.map_or_else(
+                    || Seen::TemplateOutput(json!({})),
+                    |data| Seen::Json(self.parsed(data)),
+                )
             }
             "facts" => Seen::Json(self.parsed(&self.asker.facts)),
             _ => return None,
@@ -179,16 +185,21 @@ impl<'s, 'd> Scene<'s, 'd> {
         let id = self.tx.owner.user().map(|owner| owner.id);
         let json = match key {
             "data" => id.and_then(|id| {
-                self.look_at(Fact::UserData(id));
+                self.look_at(RecordKey::UserData(id));
                 self.noted(self.draft.user_data(id)).flatten()
             }),
             "attributes" => id.and_then(|id| {
-                self.look_at(Fact::User(id));
+                self.look_at(RecordKey::User(id));
                 self.noted(self.draft.user(id)).flatten().map(|user| &user.attributes)
             }),
             _ => return None,
         };
-        Some(json.map_or_else(|| Seen::Made(json!({})), |json| Seen::Json(self.parsed(json))))
+        Some(
+            json.map_or_else(
+                || Seen::TemplateOutput(json!({})),
+                |json| Seen::Json(self.parsed(json)),
+            ),
+        )
     }
 }
 
@@ -197,7 +208,7 @@ fn whole<'e>(keys: &[&str], entry: impl Fn(&str) -> Option<Seen<'e>>) -> Value {
     let entries = keys.iter().filter_map(|key| {
         let value = match entry(key)? {
             Seen::Json(value) => value.clone(),
-            Seen::Made(value) => value,
+            Seen::TemplateOutput(value) => value,
             Seen::Time(time) => json!(time),
         };
         Some(((*key).to_owned(), value))
@@ -217,8 +228,8 @@ pub(super) fn parsing_steps(bytes: usize) -> u32 {
 }
 
 /// A refusal of an expression that failed.
-pub(super) fn failed(message: String) -> Stop {
-    Stop::Refused(Refusal::ExpressionFailed(message))
+pub(super) fn failed(message: String) -> DecideError {
+    DecideError::Refused(Refusal::ExpressionFailed(message))
 }
 
 /// An actor as expressions see it.
@@ -239,14 +250,14 @@ fn actor(actor: &Actor) -> Value {
     json!({ "user": &*who.name, "roles": actor.roles(), "kind": kind, "via": via })
 }
 
-impl Scene<'_, '_> {
+impl EvalContext<'_, '_> {
     /// What stands in a stored request for something that is known only when it is sent.
     fn stands_for(&self, what: &str) -> String {
         super::marker::marker(&self.draft.rules.challenge_key, self.tx.id, what)
     }
 }
 
-impl Sight for Scene<'_, '_> {
+impl Resolver for EvalContext<'_, '_> {
     fn spent(&self, steps: u32) {
         self.spent.set(self.spent.get().saturating_add(steps));
     }
@@ -268,29 +279,29 @@ impl Sight for Scene<'_, '_> {
     }
 
     fn name(&self, name: &str) -> Option<Seen<'_>> {
-        let null = || Seen::Made(Value::Null);
+        let null = || Seen::TemplateOutput(Value::Null);
         Some(match name {
             "data" => Seen::Json(&self.tx.data),
             "input" => self.frame.input.as_deref().map_or_else(null, Seen::Json),
             "response" => self.frame.response.as_deref().map_or_else(null, Seen::Json),
             "callback" if self.frame.sends => {
-                Seen::Made(json!({ "url": self.stands_for("callback") }))
+                Seen::TemplateOutput(json!({ "url": self.stands_for("callback") }))
             }
             "code" if self.frame.code.is_some() => {
                 let id = self.frame.code.as_deref().unwrap_or_default();
-                Seen::Made(Value::String(self.stands_for(&format!("code:{id}"))))
+                Seen::TemplateOutput(Value::String(self.stands_for(&format!("code:{id}"))))
             }
             "submissions" => self.frame.submissions.as_deref().map_or_else(null, Seen::Json),
             "now" => Seen::Time(self.draft.moment.now),
             "tx.started" => Seen::Time(self.tx.started_at),
-            "tx" => Seen::Made(json!({
+            "tx" => Seen::TemplateOutput(json!({
                 "id": self.tx.id, "workflow": self.tx.workflow, "version": self.tx.version,
                 "owner": self.tx.owner.name(), "status": self.tx.status.as_str(),
                 "started": self.tx.started_at, "reference": self.tx.reference.as_deref(),
             })),
-            "actor" => Seen::Made(actor(&self.asker.actor)),
-            "session" => Seen::Made(whole(&OF_SESSION, |key| self.of_session(key))),
-            "user" => Seen::Made(whole(&OF_OWNER, |key| self.of_owner(key))),
+            "actor" => Seen::TemplateOutput(actor(&self.asker.actor)),
+            "session" => Seen::TemplateOutput(whole(&OF_SESSION, |key| self.of_session(key))),
+            "user" => Seen::TemplateOutput(whole(&OF_OWNER, |key| self.of_owner(key))),
             name => {
                 let line = self.frame.lines.iter().rev().find(|(line, _)| **line == *name);
                 return line.map(|(_, value)| Seen::Json(value));
@@ -298,13 +309,13 @@ impl Sight for Scene<'_, '_> {
         })
     }
 
-    fn account(&self, id: &str) -> Result<AccountSeen, Fact> {
+    fn account(&self, id: &str) -> Result<AccountSeen, RecordKey> {
         let Ok(id) = id.parse::<AccountId>() else { return Ok(AccountSeen::none()) };
-        self.look_at(Fact::Account(id.clone()));
+        self.look_at(RecordKey::Account(id.clone()));
         let account = match self.draft.account(id) {
             Ok(Some(account)) => account,
-            Ok(None) | Err(Stop::Refused(_)) => return Ok(AccountSeen::none()),
-            Err(Stop::Need(fact)) => return Err(fact),
+            Ok(None) | Err(DecideError::Refused(_)) => return Ok(AccountSeen::none()),
+            Err(DecideError::MissingRecord(fact)) => return Err(fact),
         };
         let amount = |units| Decimal::from_minor(units, account.scale);
         Ok(AccountSeen {
@@ -319,7 +330,7 @@ impl Sight for Scene<'_, '_> {
         })
     }
 
-    fn hold(&self, id: &str) -> Result<Value, Fact> {
+    fn hold(&self, id: &str) -> Result<Value, RecordKey> {
         let mut left = Decimal::ZERO;
         let mut seen = None;
         for held in self.tx.group(id, None) {
@@ -336,23 +347,23 @@ impl Sight for Scene<'_, '_> {
         })
     }
 
-    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, Fact> {
+    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey> {
         let Some(id) = ValueKey::new(set, key) else { return Ok(None) };
-        self.look_at(Fact::Value(id.clone()));
+        self.look_at(RecordKey::Value(id.clone()));
         match self.draft.value(id) {
             Ok(value) => Ok(value.map(|json| Seen::Json(self.parsed(json)))),
-            Err(Stop::Need(fact)) => Err(fact),
-            Err(Stop::Refused(_)) => Ok(None),
+            Err(DecideError::MissingRecord(fact)) => Err(fact),
+            Err(DecideError::Refused(_)) => Ok(None),
         }
     }
 
-    fn scale(&self, asset: &str) -> Result<Option<u8>, Fact> {
+    fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey> {
         let Ok(code) = asset.parse::<AssetCode>() else { return Ok(None) };
-        self.look_at(Fact::Asset(code.clone()));
+        self.look_at(RecordKey::Asset(code.clone()));
         match crate::engine::ledger::scale(self.draft, &code) {
             Ok(scale) => Ok(Some(scale)),
-            Err(Stop::Need(fact)) => Err(fact),
-            Err(Stop::Refused(_)) => Ok(None),
+            Err(DecideError::MissingRecord(fact)) => Err(fact),
+            Err(DecideError::Refused(_)) => Ok(None),
         }
     }
 }

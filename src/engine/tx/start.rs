@@ -9,13 +9,13 @@ use super::access::{discreet, lets_in, may_see};
 use super::checked::{CheckedInput, StartInput};
 use super::event::TxEvent;
 use super::record::{Owner, Status, Tx};
-use super::scene::{Frame, Scene, failed};
+use super::scene::{Bindings, EvalContext, failed};
 use super::view::view;
-use super::walk::{Trigger, Walk};
-use crate::engine::decide::Acting;
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::expr::Made;
-use crate::engine::state::{Fact, Record, Reference};
+use super::walk::{Interpreter, Trigger};
+use crate::engine::decide::ResolvedActor;
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::expr::TemplateOutput;
+use crate::engine::state::{Record, RecordKey, Reference};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
 use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal, json};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
@@ -35,11 +35,11 @@ pub struct StartAsk {
 }
 
 pub(in crate::engine) fn start(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     ask: &StartAsk,
     checked: Option<&CheckedInput>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let none = || Refusal::NotFound("workflow");
     let head = draft.workflow(ask.workflow.clone())?.ok_or_else(none)?;
     let (version, retired) = (head.latest, head.retired);
@@ -98,7 +98,7 @@ pub(super) struct Begin {
     pub(super) reference: Option<Arc<str>>,
     pub(super) owner: Owner,
     pub(super) session: Option<SessionId>,
-    pub(super) asker: super::scene::Asker,
+    pub(super) asker: super::scene::EvalActor,
     pub(super) schedule: Option<ScheduleId>,
 }
 
@@ -106,10 +106,10 @@ impl Begin {
     /// Begins it, and goes as far as nothing waits.
     pub(super) fn begin(
         self,
-        draft: &mut Draft<'_>,
+        draft: &mut UnitOfWork<'_>,
         input: Result<Arc<Value>, Refusal>,
-        reference: Option<(Fact, Reference)>,
-    ) -> Result<TxId, Stop> {
+        reference: Option<(RecordKey, Reference)>,
+    ) -> Result<TxId, DecideError> {
         let Self {
             workflow,
             version,
@@ -168,9 +168,10 @@ impl Begin {
         if let Some((fact, record)) = reference {
             draft.put(fact, Record::Reference(Reference { tx: id, ..record }));
         }
-        let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
+        let mut walk =
+            Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
         let first = Target::Step(definition.first.clone());
-        walk.go(&first, None, None, &Frame::default())?;
+        walk.go(&first, None, None, &Bindings::default())?;
         walk.settle()?;
         Ok(id)
     }
@@ -192,16 +193,16 @@ fn owner(actor: &Actor) -> Result<Owner, Refusal> {
 pub(super) enum Referred {
     /// It belongs to this transaction, which was started with the same input.
     Known(TxId),
-    New(Fact, Reference),
+    New(RecordKey, Reference),
 }
 
 /// What has the reference already. The row is there for ever: a reference is never given out again.
 pub(super) fn referred(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     definition: &Definition,
     reference: &str,
     input: &StartInput,
-) -> Result<Referred, Stop> {
+) -> Result<Referred, DecideError> {
     if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
         let message = format!("must have 1 to {REFERENCE_BYTES_MAX} bytes");
         let error = FieldError::new("/reference", "out-of-range", message);
@@ -220,8 +221,8 @@ pub(super) fn referred(
 
 /// The record that keeps a reference.
 #[must_use]
-pub fn reference_fact(workflow: &WorkflowName, reference: &str) -> Fact {
-    Fact::Reference(workflow.clone(), digest(&[reference]))
+pub fn reference_fact(workflow: &WorkflowName, reference: &str) -> RecordKey {
+    RecordKey::Reference(workflow.clone(), digest(&[reference]))
 }
 
 /// The same errors, below a pointer.
@@ -233,14 +234,14 @@ pub(super) fn below(pointer: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
 
 /// The data of the definition, and the input over it.
 fn first_data(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     definition: &Definition,
     tx: &Tx,
-    asker: &super::scene::Asker,
+    asker: &super::scene::EvalActor,
     input: Arc<Value>,
-) -> Result<Arc<Value>, Stop> {
-    let frame = Frame { input: Some(Arc::clone(&input)), ..Frame::default() };
-    let made = Scene::new(draft, tx, asker, &frame).make(&definition.data)?;
+) -> Result<Arc<Value>, DecideError> {
+    let frame = Bindings { input: Some(Arc::clone(&input)), ..Bindings::default() };
+    let made = EvalContext::new(draft, tx, asker, &frame).make(&definition.data)?;
     let (Value::Object(mut data), Value::Object(entries)) = (made.into_json(), &*input) else {
         return Err(failed("the data at the start must be an object".to_owned()));
     };
@@ -253,15 +254,15 @@ fn first_data(
 
 /// The row that keeps others with the same value out, numbers being the same by what they count.
 pub(super) fn unique(
-    draft: &Draft<'_>,
+    draft: &UnitOfWork<'_>,
     definition: &Definition,
     tx: &Tx,
-    asker: &super::scene::Asker,
-) -> Result<Option<Digest>, Stop> {
+    asker: &super::scene::EvalActor,
+) -> Result<Option<Digest>, DecideError> {
     let Some(expr) = &definition.unique else { return Ok(None) };
-    let frame = Frame::default();
-    let value = match Scene::new(draft, tx, asker, &frame).eval(expr)? {
-        Made::Json(Value::Null) => return Ok(None),
+    let frame = Bindings::default();
+    let value = match EvalContext::new(draft, tx, asker, &frame).eval(expr)? {
+        TemplateOutput::Json(Value::Null) => return Ok(None),
         made => json::canonical(&made.into_json()),
     };
     let digest = digest(&[&value]);

@@ -10,12 +10,12 @@ use super::access::{
 use super::checked::{CheckedInput, StepInput};
 use super::event::TxEvent;
 use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who, WhoId};
-use super::scene::{Asker, Frame};
+use super::scene::{Bindings, EvalActor};
 use super::view::view;
-use super::walk::{Trigger, Walk, submissions};
-use crate::engine::decide::{Acting, must_match};
-use crate::engine::draft::{Draft, Stop};
-use crate::engine::state::Fact;
+use super::walk::{Interpreter, Trigger, submissions};
+use crate::engine::decide::{ResolvedActor, require_match};
+use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::state::RecordKey;
 use crate::engine::workflow::{Definition, Step, StepKind, Target};
 use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::TxId;
@@ -24,8 +24,8 @@ use crate::types::TxId;
 pub const REASON_BYTES_MAX: usize = 1024;
 
 /// Who acts, as expressions see them.
-pub(super) fn asker(acting: &Acting) -> Asker {
-    Asker {
+pub(super) fn asker(acting: &ResolvedActor) -> EvalActor {
+    EvalActor {
         actor: acting.actor.clone(),
         elevated_until: acting.session.as_ref().and_then(|session| session.elevated_until),
         facts: acting.session.as_ref().map_or_else(|| "{}".into(), |session| session.facts.clone()),
@@ -34,12 +34,12 @@ pub(super) fn asker(acting: &Acting) -> Asker {
 
 /// The transaction, if the actor may know of it, and its definition.
 pub(super) fn seen(
-    draft: &Draft<'_>,
-    acting: &Acting,
+    draft: &UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     if_match: Option<&IfMatch>,
-) -> Result<(Arc<Tx>, Arc<Definition>), Stop> {
-    let none = || Stop::Refused(Refusal::NotFound("transaction"));
+) -> Result<(Arc<Tx>, Arc<Definition>), DecideError> {
+    let none = || DecideError::Refused(Refusal::NotFound("transaction"));
     let tx = draft.shared_tx(id)?.ok_or_else(none)?;
     let definition = draft.definition(tx.workflow.clone(), tx.version)?;
     // Whether somebody was asked is a record of its own, and seldom what decides.
@@ -49,8 +49,8 @@ pub(super) fn seen(
             return Err(none());
         }
     }
-    let revision = draft.revision(&Fact::Tx(id))?.unwrap_or(draft.moment.revision);
-    must_match(if_match, revision)?;
+    let revision = draft.revision(&RecordKey::Tx(id))?.unwrap_or(draft.moment.revision);
+    require_match(if_match, revision)?;
     Ok((tx, definition))
 }
 
@@ -66,7 +66,7 @@ fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t Open, Refusal> {
     })
 }
 
-fn must_be_let_in(
+fn require_let_in(
     tx: &Tx,
     definition: &Definition,
     open: &Open,
@@ -81,7 +81,11 @@ fn must_be_let_in(
     Err(Refusal::NotAllowed("this step waits for somebody else"))
 }
 
-fn must_be_free(open: &Open, acting: &Acting, draft: &Draft<'_>) -> Result<(), Stop> {
+fn require_free(
+    open: &Open,
+    acting: &ResolvedActor,
+    draft: &UnitOfWork<'_>,
+) -> Result<(), DecideError> {
     match &open.claim {
         Some(claim)
             if draft.moment.now < claim.until && !is_person(draft, claim.by.id, acting)? =>
@@ -94,7 +98,11 @@ fn must_be_free(open: &Open, acting: &Acting, draft: &Draft<'_>) -> Result<(), S
 
 /// Whether an actor is the person that was noted as this. Where an anonymous session was noted, also
 /// the user that it has become: an earlier build did not find what such a session had done.
-fn is_person(draft: &Draft<'_>, noted: WhoId, acting: &Acting) -> Result<bool, Stop> {
+fn is_person(
+    draft: &UnitOfWork<'_>,
+    noted: WhoId,
+    acting: &ResolvedActor,
+) -> Result<bool, DecideError> {
     if noted.is(&acting.actor) {
         return Ok(true);
     }
@@ -106,7 +114,11 @@ fn is_person(draft: &Draft<'_>, noted: WhoId, acting: &Acting) -> Result<bool, S
 }
 
 /// Refuses a person whose submission counts already.
-fn must_not_count_yet(draft: &Draft<'_>, open: &Open, acting: &Acting) -> Result<(), Stop> {
+fn require_not_count_yet(
+    draft: &UnitOfWork<'_>,
+    open: &Open,
+    acting: &ResolvedActor,
+) -> Result<(), DecideError> {
     for submission in &open.submissions {
         if is_person(draft, submission.by.id, acting)? {
             return Err(Refusal::AlreadyCounted.into());
@@ -117,38 +129,38 @@ fn must_not_count_yet(draft: &Draft<'_>, open: &Open, acting: &Acting) -> Result
 
 /// Submits a step.
 pub(in crate::engine) fn submit(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     name: &str,
     input: &Value,
     if_match: Option<&IfMatch>,
     checked: Option<&CheckedInput>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, if_match)?;
     let made = take(draft, acting, &tx, &definition, (name, input, checked));
     discreet(made, &definition, &acting.actor, is_owner(&tx, &acting.actor))
 }
 
 fn take(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     tx: &Arc<Tx>,
     definition: &Arc<Definition>,
     (name, input, before): (&str, &Value, Option<&CheckedInput>),
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let id = tx.id;
     let open = open_step(tx, name)?;
-    must_be_let_in(tx, definition, open, &acting.actor)?;
-    must_be_free(open, acting, draft)?;
-    let number = Walk::step(definition, &open.step)?;
+    require_let_in(tx, definition, open, &acting.actor)?;
+    require_free(open, acting, draft)?;
+    let number = Interpreter::step(definition, &open.step)?;
     let step = &definition.steps[number];
     let taken = tx.taken.get(&step.name).copied().unwrap_or(0);
     if step.max_submissions.is_some_and(|max| taken >= max) {
         return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
     }
     let who = Who::of(&acting.actor);
-    must_not_count_yet(draft, open, acting)?;
+    require_not_count_yet(draft, open, acting)?;
     let before = before.and_then(|one| one.step(&tx.workflow, tx.version, &step.name));
     let checked = before.cloned().unwrap_or_else(|| StepInput::of(step, input));
     let StepInput { whole: input, stored } = checked?;
@@ -156,10 +168,10 @@ fn take(
     let collected = u32::try_from(open.submissions.len() + 1).unwrap_or(u32::MAX);
     // Only the expressions of a step with a quorum may name them.
     let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission).into());
-    let frame = Frame { input: Some(input), submissions: all, ..Frame::default() };
+    let frame = Bindings { input: Some(input), submissions: all, ..Bindings::default() };
     let asker = asker(acting);
-    let mut walk = Walk::new(draft, id, Arc::clone(definition), asker, Trigger::Request);
-    walk.must_hold(step, &frame)?;
+    let mut walk = Interpreter::new(draft, id, Arc::clone(definition), asker, Trigger::Request);
+    walk.require_hold(step, &frame)?;
     if collected < open.quorum {
         walk.emit(TxEvent::StepCounted { place: open.place, step: step.name.clone(), submission })?;
         // Whoever was counted has nothing left to do here, and others are waited for.
@@ -182,12 +194,12 @@ fn take(
 
 /// Submits the open step that lets a hook in; of several the one that opened first.
 pub(in crate::engine) fn deliver(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     input: &Value,
     undated: Option<u128>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     if undated.is_some_and(|message| tx.heard.contains(&message)) {
         let view = view(draft, &acting.actor, id)?;
@@ -206,7 +218,7 @@ pub(in crate::engine) fn deliver(
 fn waiting_for<'t>(
     tx: &'t Tx,
     definition: &Definition,
-    acting: &Acting,
+    acting: &ResolvedActor,
 ) -> Result<&'t Open, Refusal> {
     let waits = |open: &&Open| open.is_client && may_submit(tx, definition, open, &acting.actor);
     tx.open.iter().find(waits).ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })
@@ -225,7 +237,12 @@ fn leads_back(step: &Step) -> bool {
 }
 
 /// Goes where a step leads that may lead back: only if it does not, its siblings close.
-fn follow(walk: &mut Walk<'_, '_>, step: &Step, open: &Open, frame: &Frame) -> Result<(), Stop> {
+fn follow(
+    walk: &mut Interpreter<'_, '_>,
+    step: &Step,
+    open: &Open,
+    frame: &Bindings,
+) -> Result<(), DecideError> {
     let target = match &step.next {
         Some(target) => walk.chosen(target, frame)?,
         None => None,
@@ -260,22 +277,22 @@ pub(super) fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>),
 /// Notes a code that was wrong or too old: the attempt, and after the last one the way out. A wrong
 /// one counts over all transactions; one that is too old was compared with nothing.
 pub(in crate::engine) fn note_wrong_code(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     step: Option<&str>,
     challenge: &Arc<str>,
     is_wrong: bool,
-) -> Result<(), Stop> {
+) -> Result<(), DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     let open = match step {
         Some(step) => open_step(&tx, step)?.clone(),
         None => waiting_for(&tx, &definition, acting)?.clone(),
     };
-    let number = Walk::step(&definition, &open.step)?;
+    let number = Interpreter::step(&definition, &open.step)?;
     let step = &definition.steps[number];
     let asker = asker(acting);
-    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let mut walk = Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
     if is_wrong && let Some(failed) = walk.tx()?.challenge(challenge) {
         let counters = super::challenge::counters(&walk, failed)?;
         walk.draft.emit(Event::CodeFailed { counters })?;
@@ -287,7 +304,7 @@ pub(in crate::engine) fn note_wrong_code(
         let target = step.exhausted.as_ref().unwrap_or(&default);
         let before = walk.draft.savepoint();
         return match super::timers::leave(&mut walk, &open, target).and_then(|()| walk.settle()) {
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Refused(refusal)) => {
                 // The attempt counts, whatever its way out comes to: it is the end, or an operator's.
                 walk.draft.back_to(before);
                 walk.give_up(&open.step, open.join, &refusal)?;
@@ -301,18 +318,18 @@ pub(in crate::engine) fn note_wrong_code(
 
 /// Claims an open step and its siblings.
 pub(in crate::engine) fn claim(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     name: &str,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     let open = open_step(&tx, name)?;
-    must_be_let_in(&tx, &definition, open, &acting.actor)?;
-    must_be_free(open, acting, draft)?;
+    require_let_in(&tx, &definition, open, &acting.actor)?;
+    require_free(open, acting, draft)?;
     let by = Who::of(&acting.actor);
     // Whoever was counted could do nothing with it but keep others out.
-    must_not_count_yet(draft, open, acting)?;
+    require_not_count_yet(draft, open, acting)?;
     // A claim of one step covers its siblings, so the longest of theirs is what counts.
     let siblings = tx.open.iter().filter(|other| other.group == open.group);
     let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
@@ -321,7 +338,7 @@ pub(in crate::engine) fn claim(
     let claim = Claim { by, until };
     let asker = asker(acting);
     let group = open.group;
-    let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+    let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
     walk.emit(TxEvent::Claimed { group, claim })?;
     walk.settle()?;
     let view = view(draft, &acting.actor, id)?;
@@ -330,22 +347,22 @@ pub(in crate::engine) fn claim(
 
 /// Gives a claim up: one's own, or for an operator anybody's. Without a claim nothing happens.
 pub(in crate::engine) fn release(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     name: &str,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     let open = open_step(&tx, name)?;
     if !is_operator(&acting.actor) {
         if !may_submit(&tx, &definition, open, &acting.actor) {
             return Err(Refusal::NotAllowed("this step waits for somebody else").into());
         }
-        must_be_free(open, acting, draft)?;
+        require_free(open, acting, draft)?;
     }
     if open.claim.is_some() {
         let (group, asker) = (open.group, asker(acting));
-        let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+        let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
         walk.emit(TxEvent::Released { group })?;
     }
     let view = view(draft, &acting.actor, id)?;
@@ -354,18 +371,18 @@ pub(in crate::engine) fn release(
 
 /// Has a new code sent, for whoever may submit a step that waits for one.
 pub(in crate::engine) fn resend(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     challenge: &str,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     let submits = |open: &Open| open.is_client && may_submit(&tx, &definition, open, &acting.actor);
     if !is_owner(&tx, &acting.actor) && !tx.open.iter().any(submits) {
         return Err(Refusal::NotAllowed("the code is for somebody else").into());
     }
     let asker = asker(acting);
-    let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+    let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
     super::challenge::resend(&mut walk, challenge)?;
     walk.settle()?;
     let view = view(draft, &acting.actor, id)?;
@@ -374,12 +391,12 @@ pub(in crate::engine) fn resend(
 
 /// Cancels a transaction.
 pub(in crate::engine) fn cancel(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     reason: Option<&str>,
     if_match: Option<&IfMatch>,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, if_match)?;
     let may =
         is_operator(&acting.actor) || lets_in(&definition.cancel, &acting.actor, Some(&tx), &[]);
@@ -401,7 +418,7 @@ pub(in crate::engine) fn cancel(
         return Err(Refusal::PastPivot.into());
     }
     let asker = asker(acting);
-    let mut walk = Walk::new(draft, id, definition, asker, Trigger::Request);
+    let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
     walk.emit(TxEvent::CancelAsked { reason: reason.map(Into::into) })?;
     walk.compensate(Status::Cancelled, "cancelled".into())?;
     walk.settle()?;
@@ -428,11 +445,11 @@ pub enum Repair {
 
 /// Has a stuck transaction go on.
 pub(in crate::engine) fn repair(
-    draft: &mut Draft<'_>,
-    acting: &Acting,
+    draft: &mut UnitOfWork<'_>,
+    acting: &ResolvedActor,
     id: TxId,
     repair: &Repair,
-) -> Result<Outcome, Stop> {
+) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(draft, acting, id, None)?;
     if !is_operator(&acting.actor) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
@@ -446,7 +463,7 @@ pub(in crate::engine) fn repair(
         Repair::Skip { reason } => Some((stuck.step.clone(), Arc::from(reason.as_str()))),
     };
     let asker = asker(acting);
-    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let mut walk = Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
     let skips = skipped.is_some();
     if let Repair::Replace { data } = repair {
         let removed = match &*tx.data {
@@ -477,9 +494,9 @@ pub(in crate::engine) fn repair(
 
 /// Goes on at a step that was refused after the pivot, in its branch. One whose time had come is
 /// open still and is taken; another one opens anew.
-fn go_on(walk: &mut Walk<'_, '_>, stuck: &Stuck, skips: bool) -> Result<(), Stop> {
+fn go_on(walk: &mut Interpreter<'_, '_>, stuck: &Stuck, skips: bool) -> Result<(), DecideError> {
     let definition = Arc::clone(&walk.definition);
-    let number = Walk::step(&definition, &stuck.step)?;
+    let number = Interpreter::step(&definition, &stuck.step)?;
     let step = &definition.steps[number];
     let mut waits = walk.tx()?.open.iter();
     let open = waits.find(|open| open.step == step.name && open.join == stuck.join).cloned();
@@ -489,12 +506,12 @@ fn go_on(walk: &mut Walk<'_, '_>, stuck: &Stuck, skips: bool) -> Result<(), Stop
         (Some(open), true) => {
             walk.emit(TxEvent::StepClosed { place: open.place, step: step.name.clone() })?;
             walk.close_siblings(&open)?;
-            walk.proceed(step.next.as_ref(), Some(&open), stuck.join, &Frame::default())
+            walk.proceed(step.next.as_ref(), Some(&open), stuck.join, &Bindings::default())
         }
-        (None, true) => walk.proceed(step.next.as_ref(), None, stuck.join, &Frame::default()),
+        (None, true) => walk.proceed(step.next.as_ref(), None, stuck.join, &Bindings::default()),
         (None, false) => {
             let target = Target::Step(step.name.clone());
-            walk.go(&target, None, stuck.join, &Frame::default())
+            walk.go(&target, None, stuck.join, &Bindings::default())
         }
     }
 }

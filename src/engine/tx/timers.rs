@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::call::waits_for_call;
 use super::event::TxEvent;
 use super::record::{Done, Open, Purpose, Status, Tx, TxHold};
-use super::scene::{Asker, Frame};
-use super::walk::{Trigger, Walk};
-use crate::engine::draft::{Draft, Stop};
+use super::scene::{Bindings, EvalActor};
+use super::walk::{Interpreter, Trigger};
+use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::state::{Timer, TimerOf};
 use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
@@ -106,22 +106,26 @@ pub(super) fn reminded(open: &Open, old: &Step, new: &Step, now: Time) -> u32 {
 
 /// Lets a transaction's timer fire: one thing that is due at that time, and then its timer is set
 /// to the next, which may be due already.
-pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Result<(), Stop> {
+pub(in crate::engine) fn fire(
+    draft: &mut UnitOfWork<'_>,
+    id: TxId,
+    due: Time,
+) -> Result<(), DecideError> {
     let Some(tx) = draft.tx(id)? else { return Ok(()) };
     if tx.timer_at != Some(due) {
         return Ok(());
     }
     let (workflow, version) = (tx.workflow.clone(), tx.version);
     let definition = draft.definition(workflow, version)?;
-    let asker = Asker::system();
-    let mut walk = Walk::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let asker = EvalActor::system();
+    let mut walk = Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
     let Some((at, what)) = earliest(walk.tx()?, &definition) else { return walk.settle() };
     let happened = walk.draft.events();
     if at <= walk.draft.moment.now {
         let before = walk.draft.savepoint();
         match happen(&mut walk, &what).and_then(|()| walk.settle()) {
             Ok(()) => {}
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Refused(refusal)) => {
                 // What cannot go on ends, or waits for an operator; it never fires for ever.
                 walk.turn_back(before);
                 let (step, join) =
@@ -135,7 +139,7 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
                     _ => walk.give_up(&step, join, &refusal),
                 };
                 match ended.and_then(|()| walk.settle()) {
-                    Err(Stop::Refused(_)) => {
+                    Err(DecideError::Refused(_)) => {
                         walk.turn_back(before);
                         walk.stick(&step, join, &refusal)?;
                         let (status, timer_at) = (Status::Stuck, None);
@@ -168,7 +172,7 @@ pub(in crate::engine) fn fire(draft: &mut Draft<'_>, id: TxId, due: Time) -> Res
 /// Sets the timer to what is due later than now. What is due now came to nothing and would come to
 /// nothing at each further try: without this the timer would fire for ever, and nothing else would
 /// happen any more.
-fn pass_over(walk: &mut Walk<'_, '_>, definition: &Definition) -> Result<(), Stop> {
+fn pass_over(walk: &mut Interpreter<'_, '_>, definition: &Definition) -> Result<(), DecideError> {
     let now = walk.draft.moment.now;
     let tx = walk.tx()?;
     let status = tx.status;
@@ -193,7 +197,7 @@ fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
     open.map(|open| (open.step.clone(), open.join))
 }
 
-fn happen(walk: &mut Walk<'_, '_>, what: &Due) -> Result<(), Stop> {
+fn happen(walk: &mut Interpreter<'_, '_>, what: &Due) -> Result<(), DecideError> {
     match what {
         Due::Deadline if walk.tx()?.pivot => walk.emit(TxEvent::DeadlinePassed),
         Due::Deadline => walk.compensate(Status::Expired, "deadline".into()),
@@ -205,7 +209,7 @@ fn happen(walk: &mut Walk<'_, '_>, what: &Due) -> Result<(), Stop> {
     }
 }
 
-fn expire(walk: &mut Walk<'_, '_>, id: &HoldId) -> Result<(), Stop> {
+fn expire(walk: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError> {
     let tx = walk.tx()?;
     let Some(held) = tx.holds.iter().find(|held| held.hold.id == *id).cloned() else {
         return Ok(());
@@ -223,7 +227,7 @@ fn expire(walk: &mut Walk<'_, '_>, id: &HoldId) -> Result<(), Stop> {
     let definition = Arc::clone(&walk.definition);
     if let Some((step, target)) = on_expiry(&definition, &held) {
         let join = walk.return_to_branch(step)?;
-        walk.go(target, None, join, &Frame::default())?;
+        walk.go(target, None, join, &Bindings::default())?;
     }
     Ok(())
 }
@@ -254,14 +258,14 @@ fn leads_to<'e>(effect: &'e Effect, name: &str) -> Option<&'e Target> {
     }
 }
 
-fn remind(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
+fn remind(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError> {
     let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
     let definition = Arc::clone(&walk.definition);
     let Some(step) = definition.step(&open.step) else { return Ok(()) };
     let mut undo = Vec::new();
     if let Some((_, remind)) = reminder(step, open.reminded) {
         walk.at = open.step.clone();
-        walk.effects(&remind.effects, &Frame::default(), &mut undo)?;
+        walk.effects(&remind.effects, &Bindings::default(), &mut undo)?;
     }
     // What it moved is undone in its turn, like what a step did.
     let done = (!undo.is_empty()).then(|| {
@@ -271,7 +275,7 @@ fn remind(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
     walk.emit(TxEvent::Reminded { place, step: open.step, done })
 }
 
-fn time_out(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
+fn time_out(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError> {
     let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
     let definition = Arc::clone(&walk.definition);
     let Some(step) = definition.step(&open.step) else { return Ok(()) };
@@ -283,10 +287,14 @@ fn time_out(walk: &mut Walk<'_, '_>, place: u32) -> Result<(), Stop> {
 }
 
 /// Leaves an open step for a target without taking it.
-pub(super) fn leave(walk: &mut Walk<'_, '_>, open: &Open, target: &Target) -> Result<(), Stop> {
+pub(super) fn leave(
+    walk: &mut Interpreter<'_, '_>,
+    open: &Open,
+    target: &Target,
+) -> Result<(), DecideError> {
     let event = TxEvent::StepTimedOut { place: open.place, step: open.step.clone() };
     walk.emit(event)?;
-    let frame = Frame::default();
+    let frame = Bindings::default();
     let Some(target) = walk.chosen(target, &frame)? else { return Ok(()) };
     if !matches!(target, Target::Stay) {
         walk.close_siblings(open)?;

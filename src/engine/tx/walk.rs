@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::event::TxEvent;
 use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx, Undo};
-use super::scene::{Asker, Frame, Scene};
-use crate::engine::draft::{Draft, Stop, UNDO_MAX};
-use crate::engine::expr::Made;
+use super::scene::{Bindings, EvalActor, EvalContext};
+use crate::engine::draft::{DecideError, UNDO_MAX, UnitOfWork};
+use crate::engine::expr::TemplateOutput;
 use crate::engine::trail::Savepoint;
 use crate::engine::workflow::{
     By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
@@ -44,23 +44,23 @@ pub(super) enum Trigger {
 }
 
 /// A transaction on its way.
-pub(super) struct Walk<'a, 'd> {
-    pub(super) draft: &'a mut Draft<'d>,
+pub(super) struct Interpreter<'a, 'd> {
+    pub(super) draft: &'a mut UnitOfWork<'d>,
     pub(super) id: TxId,
     pub(super) definition: Arc<Definition>,
-    pub(super) asker: Asker,
+    pub(super) asker: EvalActor,
     pub(super) trigger: Trigger,
     /// The step whose effects are at work.
     pub(super) at: StepName,
     chain: u32,
 }
 
-impl<'a, 'd> Walk<'a, 'd> {
+impl<'a, 'd> Interpreter<'a, 'd> {
     pub(super) fn new(
-        draft: &'a mut Draft<'d>,
+        draft: &'a mut UnitOfWork<'d>,
         id: TxId,
         definition: Arc<Definition>,
-        asker: Asker,
+        asker: EvalActor,
         trigger: Trigger,
     ) -> Self {
         let at = definition.first.clone();
@@ -68,16 +68,16 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// The record as it is now.
-    pub(super) fn tx(&self) -> Result<&Tx, Stop> {
-        self.draft.tx(self.id)?.ok_or(Stop::Refused(Refusal::NotFound("transaction")))
+    pub(super) fn tx(&self) -> Result<&Tx, DecideError> {
+        self.draft.tx(self.id)?.ok_or(DecideError::Refused(Refusal::NotFound("transaction")))
     }
 
-    pub(super) fn emit(&mut self, event: TxEvent) -> Result<(), Stop> {
+    pub(super) fn emit(&mut self, event: TxEvent) -> Result<(), DecideError> {
         self.draft.emit(Event::Tx { tx: self.id, event: Box::new(event) })
     }
 
     /// A definition of the walk's own: steps are read from it while the walk changes things.
-    pub(super) fn step(definition: &Definition, name: &StepName) -> Result<usize, Stop> {
+    pub(super) fn step(definition: &Definition, name: &StepName) -> Result<usize, DecideError> {
         // A checked definition names no step that it does not have.
         let number = definition.index.get(name).copied();
         number.ok_or_else(|| Refusal::StepNotOpen { open_steps: Vec::new() }.into())
@@ -86,10 +86,10 @@ impl<'a, 'd> Walk<'a, 'd> {
     /// Looks at something through the eyes of an expression.
     pub(super) fn look<T>(
         &self,
-        frame: &Frame,
-        look: impl FnOnce(&Scene<'_, 'd>) -> Result<T, Stop>,
-    ) -> Result<T, Stop> {
-        let scene = Scene::new(self.draft, self.tx()?, &self.asker, frame);
+        frame: &Bindings,
+        look: impl FnOnce(&EvalContext<'_, 'd>) -> Result<T, DecideError>,
+    ) -> Result<T, DecideError> {
+        let scene = EvalContext::new(self.draft, self.tx()?, &self.asker, frame);
         let seen = look(&scene);
         // What fails has cost as much.
         self.spend(scene.steps())?;
@@ -97,7 +97,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// Counts work, of which there is an end.
-    pub(super) fn spend(&self, steps: u32) -> Result<(), Stop> {
+    pub(super) fn spend(&self, steps: u32) -> Result<(), DecideError> {
         if self.draft.work(steps) > STEPS_MAX {
             return Err(super::scene::failed(format!(
                 "effects and expressions take more than {STEPS_MAX} steps, of which an effect \
@@ -121,8 +121,8 @@ impl<'a, 'd> Walk<'a, 'd> {
         target: &Target,
         from: Option<&Open>,
         join: Option<u32>,
-        frame: &Frame,
-    ) -> Result<(), Stop> {
+        frame: &Bindings,
+    ) -> Result<(), DecideError> {
         match target {
             Target::Step(step) => self.open_group(std::slice::from_ref(step), join),
             Target::Any(steps) => self.open_group(steps, join),
@@ -144,8 +144,8 @@ impl<'a, 'd> Walk<'a, 'd> {
     pub(super) fn chosen<'t>(
         &self,
         target: &'t Target,
-        frame: &Frame,
-    ) -> Result<Option<&'t Target>, Stop> {
+        frame: &Bindings,
+    ) -> Result<Option<&'t Target>, DecideError> {
         let mut target = Some(target);
         while let Some(Target::When(cases)) = target {
             target = None;
@@ -169,8 +169,8 @@ impl<'a, 'd> Walk<'a, 'd> {
         next: Option<&Target>,
         from: Option<&Open>,
         join: Option<u32>,
-        frame: &Frame,
-    ) -> Result<(), Stop> {
+        frame: &Bindings,
+    ) -> Result<(), DecideError> {
         match (next, join) {
             (Some(target), join) => self.go(target, from, join, frame),
             (None, Some(join)) => self.join(join, frame),
@@ -179,7 +179,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
     }
 
-    fn fork(&mut self, number: usize, parent: Option<u32>) -> Result<(), Stop> {
+    fn fork(&mut self, number: usize, parent: Option<u32>) -> Result<(), DecideError> {
         let definition = Arc::clone(&self.definition);
         let Some(all) = definition.alls.get(number) else { return Ok(()) };
         let id = self.tx()?.next_place;
@@ -196,7 +196,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(())
     }
 
-    fn join(&mut self, id: u32, frame: &Frame) -> Result<(), Stop> {
+    fn join(&mut self, id: u32, frame: &Bindings) -> Result<(), DecideError> {
         let Some(join) = self.tx()?.joins.iter().find(|join| join.id == id).cloned() else {
             return Ok(());
         };
@@ -210,7 +210,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.proceed(next, None, join.parent, frame)
     }
 
-    fn open_group(&mut self, steps: &[StepName], join: Option<u32>) -> Result<(), Stop> {
+    fn open_group(&mut self, steps: &[StepName], join: Option<u32>) -> Result<(), DecideError> {
         let group = self.tx()?.next_place;
         for step in steps {
             self.open(step, group, join, None)?;
@@ -226,7 +226,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         group: u32,
         join: Option<u32>,
         claim: Option<Claim>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         if self.tx()?.rounds >= ROUNDS_MAX {
             return Err(Refusal::TooManyRounds { max: ROUNDS_MAX }.into());
         }
@@ -267,7 +267,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         self.emit(TxEvent::StepOpened(Box::new(open)))?;
         if let StepKind::Call(request) = &step.kind {
             match self.open_call(step, request, place) {
-                Err(Stop::Refused(refusal)) if self.trigger == Trigger::Time => {
+                Err(DecideError::Refused(refusal)) if self.trigger == Trigger::Time => {
                     self.draft.back_to(before);
                     return self.give_up(&step.name, join, &refusal);
                 }
@@ -277,12 +277,12 @@ impl<'a, 'd> Walk<'a, 'd> {
         Ok(())
     }
 
-    fn quorum(&self, step: &Step) -> Result<u32, Stop> {
+    fn quorum(&self, step: &Step) -> Result<u32, DecideError> {
         match &step.quorum {
             None => Ok(1),
             Some(Quorum::Fixed(number)) => Ok(*number),
             Some(Quorum::Expr(expr)) => {
-                let made = self.look(&Frame::default(), |scene| scene.eval(expr))?;
+                let made = self.look(&Bindings::default(), |scene| scene.eval(expr))?;
                 match made.to_int().ok().and_then(|number| u32::try_from(number).ok()) {
                     Some(number @ 1..=100) => Ok(number),
                     _ => Err(super::scene::failed(format!(
@@ -294,11 +294,11 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
     }
 
-    pub(super) fn users(&self, by: &[By]) -> Result<Vec<Username>, Stop> {
+    pub(super) fn users(&self, by: &[By]) -> Result<Vec<Username>, DecideError> {
         let mut users = Vec::new();
         for by in by {
             if let By::Named(expr) = by {
-                let made = self.look(&Frame::default(), |scene| scene.eval(expr))?;
+                let made = self.look(&Bindings::default(), |scene| scene.eval(expr))?;
                 // Whoever has no such name cannot come; that is no reason to fail.
                 users.extend(made.to_text().ok().and_then(|name| name.parse().ok()));
             }
@@ -307,8 +307,8 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// The time after a span that a template makes.
-    pub(super) fn after(&self, span: &Template) -> Result<Time, Stop> {
-        let made = self.look(&Frame::default(), |scene| scene.make(span))?;
+    pub(super) fn after(&self, span: &Template) -> Result<Time, DecideError> {
+        let made = self.look(&Bindings::default(), |scene| scene.make(span))?;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
         match span {
             Some(span) if span <= WAIT_MAX => Ok(self.draft.moment.now.plus(span)),
@@ -318,8 +318,8 @@ impl<'a, 'd> Walk<'a, 'd> {
         }
     }
 
-    fn until(&self, time: &Template) -> Result<Time, Stop> {
-        let made = self.look(&Frame::default(), |scene| scene.make(time))?;
+    fn until(&self, time: &Template) -> Result<Time, DecideError> {
+        let made = self.look(&Bindings::default(), |scene| scene.make(time))?;
         let latest = self.draft.moment.now.plus(WAIT_MAX);
         match made.to_time() {
             Ok(time) if time <= latest => Ok(time),
@@ -330,7 +330,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// A time, from a span or a time that a template makes.
-    pub(super) fn when(&self, template: &Template, frame: &Frame) -> Result<Time, Stop> {
+    pub(super) fn when(&self, template: &Template, frame: &Bindings) -> Result<Time, DecideError> {
         let made = self.look(frame, |scene| scene.make(template))?;
         let now = self.draft.moment.now;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
@@ -344,16 +344,16 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// Takes an automatic step. What is refused in it leaves nothing of it behind.
-    fn take_automatic(&mut self, step: &Step, join: Option<u32>) -> Result<(), Stop> {
+    fn take_automatic(&mut self, step: &Step, join: Option<u32>) -> Result<(), DecideError> {
         self.chain += 1;
         if self.chain > CHAIN_MAX {
             return Err(Refusal::TooManySteps { max: CHAIN_MAX }.into());
         }
         let before = self.draft.savepoint();
-        let frame = Frame::default();
+        let frame = Bindings::default();
         match self.attempt(step, None, &frame, None) {
             Ok(()) => {}
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Refused(refusal)) => {
                 return match (&step.refused, self.trigger) {
                     (Some(target), _) => {
                         self.draft.back_to(before);
@@ -372,15 +372,15 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// What a step that waits for a time does when the time has come.
-    pub(super) fn take_by_time(&mut self, open: &Open, step: &Step) -> Result<(), Stop> {
-        let frame = Frame::default();
+    pub(super) fn take_by_time(&mut self, open: &Open, step: &Step) -> Result<(), DecideError> {
+        let frame = Bindings::default();
         let before = self.draft.savepoint();
         match self.attempt(step, Some(open), &frame, None) {
             Ok(()) => {
                 self.close_siblings(open)?;
                 self.proceed(step.next.as_ref(), Some(open), open.join, &frame)
             }
-            Err(Stop::Refused(refusal)) => {
+            Err(DecideError::Refused(refusal)) => {
                 self.draft.back_to(before);
                 self.give_up(&step.name, open.join, &refusal)
             }
@@ -393,17 +393,17 @@ impl<'a, 'd> Walk<'a, 'd> {
         &mut self,
         step: &Step,
         open: Option<&Open>,
-        frame: &Frame,
+        frame: &Bindings,
         stored_input: Option<Arc<Value>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         if open.is_none_or(|open| !open.is_client) {
             // A client's guards were looked at before.
-            self.must_hold(step, frame)?;
+            self.require_hold(step, frame)?;
         }
         self.at = step.name.clone();
         let mut undo = Vec::new();
         self.effects(&step.effects, frame, &mut undo)?;
-        super::bounds::must_take_undo(self.tx()?, undo.len())?;
+        super::bounds::require_take_undo(self.tx()?, undo.len())?;
         // After the pivot nothing is undone any more.
         let is_final = step.pivot || self.tx()?.pivot;
         let calls = if is_final { Vec::new() } else { self.undoing(step, frame)? };
@@ -424,7 +424,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         open: Option<&Open>,
         input: Option<Arc<Value>>,
         done: Done,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let place = open.map(|open| open.place);
         let counts = open.is_some_and(|open| open.is_client);
         self.emit(TxEvent::StepTaken { place, done, input, counts })?;
@@ -435,7 +435,11 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// Refuses when a guard does not hold.
-    pub(super) fn must_hold(&mut self, step: &Step, frame: &Frame) -> Result<(), Stop> {
+    pub(super) fn require_hold(
+        &mut self,
+        step: &Step,
+        frame: &Bindings,
+    ) -> Result<(), DecideError> {
         for guard in &step.guard {
             match guard {
                 Guard::That { that, code, message } => {
@@ -455,7 +459,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// Closes the steps that wait beside one that was taken.
-    pub(super) fn close_siblings(&mut self, open: &Open) -> Result<(), Stop> {
+    pub(super) fn close_siblings(&mut self, open: &Open) -> Result<(), DecideError> {
         let siblings: Vec<_> = self
             .tx()?
             .open
@@ -473,7 +477,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     /// Closes what waits in the branch of this step, that it may go on elsewhere, and tells its
     /// join. A branch that had ended is open again. Where its branches were joined already, what
     /// came after is closed, and this one of them is gone through once more.
-    pub(super) fn return_to_branch(&mut self, step: &StepName) -> Result<Option<u32>, Stop> {
+    pub(super) fn return_to_branch(&mut self, step: &StepName) -> Result<Option<u32>, DecideError> {
         let definition = Arc::clone(&self.definition);
         let around = definition.around();
         let none = Vec::new();
@@ -524,7 +528,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         step: &StepName,
         join: Option<u32>,
         refusal: &Refusal,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         let code: Arc<str> = refusal.name().into();
         if self.tx()?.pivot {
             return self.stick(step, join, refusal);
@@ -538,7 +542,7 @@ impl<'a, 'd> Walk<'a, 'd> {
         step: &StepName,
         join: Option<u32>,
         refusal: &Refusal,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), DecideError> {
         self.emit(TxEvent::Stuck(super::record::Stuck {
             step: step.clone(),
             join,
@@ -549,7 +553,7 @@ impl<'a, 'd> Walk<'a, 'd> {
 
     /// Ends it well: what is still held is released. A call whose step was closed before it was
     /// answered is nobody's part of this end: its answer is waited for, and it is taken back.
-    fn end(&mut self, status: Status, outcome: Arc<str>) -> Result<(), Stop> {
+    fn end(&mut self, status: Status, outcome: Arc<str>) -> Result<(), DecideError> {
         let done = self.tx()?.done.clone();
         self.keep_roles(&done)?;
         if self.tx()?.done.iter().any(|done| done.left) || self.waits_for_call()? {
@@ -561,7 +565,11 @@ impl<'a, 'd> Walk<'a, 'd> {
     }
 
     /// Undoes what was done, last first, and ends it. Begun once, however many ask for it.
-    pub(super) fn compensate(&mut self, status: Status, outcome: Arc<str>) -> Result<(), Stop> {
+    pub(super) fn compensate(
+        &mut self,
+        status: Status,
+        outcome: Arc<str>,
+    ) -> Result<(), DecideError> {
         let tx = self.tx()?;
         if tx.status.is_ended() || tx.ending.is_some() {
             return Ok(());
@@ -576,7 +584,7 @@ impl<'a, 'd> Walk<'a, 'd> {
 
     /// Goes on undoing until nothing is left, something cannot be undone, or it is as much as one
     /// commit undoes: then the timer goes on with it ([`super::timers`]).
-    pub(super) fn undo_all(&mut self) -> Result<(), Stop> {
+    pub(super) fn undo_all(&mut self) -> Result<(), DecideError> {
         if self.waits_for_call()? {
             return Ok(());
         }
@@ -602,12 +610,12 @@ impl<'a, 'd> Walk<'a, 'd> {
                     }
                 },
                 // Another transaction of this commit is on its way: not now, but not never.
-                Err(Stop::Refused(refusal @ Refusal::LinkedTooFar { .. }))
+                Err(DecideError::Refused(refusal @ Refusal::LinkedTooFar { .. }))
                     if self.trigger == Trigger::Request =>
                 {
                     return Err(refusal.into());
                 }
-                Err(Stop::Refused(refusal)) => {
+                Err(DecideError::Refused(refusal)) => {
                     self.draft.back_to(before);
                     return self.stick(&done.step, None, &refusal);
                 }
@@ -625,7 +633,7 @@ impl<'a, 'd> Walk<'a, 'd> {
     fn undo_portion(&mut self, done: &Done) -> Option<usize> {
         // A step without effects here is work too.
         let all: usize = done.undo.iter().map(weight).sum::<usize>().max(1);
-        let most = (UNDO_MAX / self.draft.moment.portion).max(1);
+        let most = (UNDO_MAX / self.draft.moment.split_factor).max(1);
         let room = self.draft.undo_left();
         if all <= room {
             self.draft.count_undone(all);
@@ -649,17 +657,17 @@ impl<'a, 'd> Walk<'a, 'd> {
 
     /// Refuses what has made the transaction too large. Undoing is never too much: what it keeps of
     /// its own has bounds, and soon goes again.
-    pub(super) fn must_fit(&self) -> Result<(), Stop> {
+    pub(super) fn require_fit(&self) -> Result<(), DecideError> {
         let tx = self.tx()?;
         if tx.ending.is_none() {
-            super::bounds::must_fit(tx)?;
+            super::bounds::require_fit(tx)?;
         }
         Ok(())
     }
 
     /// Notes what a commit leaves of it: its status, and when its timer fires next.
-    pub(super) fn settle(&mut self) -> Result<(), Stop> {
-        self.must_fit()?;
+    pub(super) fn settle(&mut self) -> Result<(), DecideError> {
+        self.require_fit()?;
         let tx = self.tx()?;
         let status = match tx.status {
             Status::Waiting | Status::Running => tx.moving_status(),
@@ -702,9 +710,9 @@ pub(super) fn submissions(before: &[Submission], last: &Submission) -> Value {
 }
 
 /// What a template makes, as an amount.
-pub(super) fn amount_of(made: &Made) -> Result<crate::types::Decimal, Refusal> {
+pub(super) fn amount_of(made: &TemplateOutput) -> Result<crate::types::Decimal, Refusal> {
     made.to_decimal().map_err(|what| match made {
-        Made::Json(Value::Number(_)) => Refusal::AmountNotExact,
+        TemplateOutput::Json(Value::Number(_)) => Refusal::AmountNotExact,
         _ => Refusal::ExpressionFailed(what),
     })
 }

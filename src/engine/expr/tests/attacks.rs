@@ -444,9 +444,9 @@ proptest! {
         let Ok(expr) = Expr::compile(&source, &scope) else { return Ok(()) };
         let Ok(made) = expr.eval(&world) else { return Ok(()) };
         let found = match &made {
-            Made::Amount(_) => Type::Amount,
-            Made::Time(_) => Type::Time,
-            Made::Json(value) => Type::of(value),
+            TemplateOutput::Amount(_) => Type::Amount,
+            TemplateOutput::Time(_) => Type::Time,
+            TemplateOutput::Json(value) => Type::of(value),
         };
         let fits = match (expr.kind(), &found) {
             (Type::Any, _) | (_, Type::Null) | (Type::Number, Type::Int | Type::Number)

@@ -199,7 +199,10 @@ fn a_missing_record_wins_over_any_result() {
     ] {
         assert_eq!(compile(source).eval(&world).err(), need, "{source}");
     }
-    assert_eq!(compile("true || account('a').exists").eval(&world), Ok(Made::Json(json!(true))));
+    assert_eq!(
+        compile("true || account('a').exists").eval(&world),
+        Ok(TemplateOutput::Json(json!(true)))
+    );
 }
 
 #[test]
@@ -213,13 +216,13 @@ fn templates_make_json_or_what_their_one_expression_makes() {
     );
     assert_eq!(
         template.make(&World::new()),
-        Ok(Made::Json(json!({
+        Ok(TemplateOutput::Json(json!({
             "to": "alice:eur", "fee": "1.5",
             "at": ["2026-01-31T10:30:00.250Z", "=x", "y", 1], "is": null,
         })))
     );
     let amount = read(json!("=amount(data.amount)"), &mut faults);
-    assert_eq!(amount.make(&World::new()), Ok(Made::Amount("250.00".parse().unwrap())));
+    assert_eq!(amount.make(&World::new()), Ok(TemplateOutput::Amount("250.00".parse().unwrap())));
     assert!(faults.is_empty(), "{faults:?}");
 
     read(json!({ "a/b": ["=data.", "=dta.x"] }), &mut faults);
@@ -229,18 +232,18 @@ fn templates_make_json_or_what_their_one_expression_makes() {
 
 #[test]
 fn what_was_made_is_read_as_it_is_needed() {
-    let number = |text: &str| Made::Json(json!(text)).to_decimal();
+    let number = |text: &str| TemplateOutput::Json(json!(text)).to_decimal();
     assert_eq!(number("12.50"), Ok("12.5".parse().unwrap()));
     assert!(number("12,50").unwrap_err().contains("12,50"));
-    assert_eq!(Made::Json(json!(12)).to_decimal(), Ok(Decimal::whole(12)));
-    assert!(Made::Json(json!(0.1)).to_decimal().unwrap_err().contains("not exact"));
-    assert_eq!(Made::Json(json!(true)).as_bool(), Ok(true));
-    assert!(Made::Json(json!(null)).as_bool().unwrap_err().contains("null"));
-    assert_eq!(Made::Json(json!("x")).to_text(), Ok("x"));
-    assert_eq!(Made::Json(json!(3)).to_int(), Ok(3));
-    assert!(Made::Json(json!(3.0)).to_int().is_err());
-    assert!(Made::Amount(Decimal::ZERO).to_text().is_err());
-    let time = Made::Json(json!("1970-01-01T00:00:01Z")).to_time().unwrap();
+    assert_eq!(TemplateOutput::Json(json!(12)).to_decimal(), Ok(Decimal::whole(12)));
+    assert!(TemplateOutput::Json(json!(0.1)).to_decimal().unwrap_err().contains("not exact"));
+    assert_eq!(TemplateOutput::Json(json!(true)).as_bool(), Ok(true));
+    assert!(TemplateOutput::Json(json!(null)).as_bool().unwrap_err().contains("null"));
+    assert_eq!(TemplateOutput::Json(json!("x")).to_text(), Ok("x"));
+    assert_eq!(TemplateOutput::Json(json!(3)).to_int(), Ok(3));
+    assert!(TemplateOutput::Json(json!(3.0)).to_int().is_err());
+    assert!(TemplateOutput::Amount(Decimal::ZERO).to_text().is_err());
+    let time = TemplateOutput::Json(json!("1970-01-01T00:00:01Z")).to_time().unwrap();
     assert_eq!(time.ms(), 1000);
-    assert!(Made::Json(json!("1960-01-01T00:00:01Z")).to_time().is_err());
+    assert!(TemplateOutput::Json(json!("1960-01-01T00:00:01Z")).to_time().is_err());
 }

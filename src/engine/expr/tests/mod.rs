@@ -39,21 +39,21 @@ impl World {
     }
 }
 
-fn fact() -> Fact {
-    Fact::Name("ann".parse().unwrap())
+fn fact() -> RecordKey {
+    RecordKey::Name("ann".parse().unwrap())
 }
 
-impl Sight for World {
+impl Resolver for World {
     fn name(&self, name: &str) -> Option<Seen<'_>> {
         match name {
             "now" => Some(Seen::Time("2026-01-31T10:30:00.250Z".parse().unwrap())),
-            "actor" => Some(Seen::Made(self.names["actor"].clone())),
-            "big" => Some(Seen::Made(json!(vec![1; 10_000]))),
+            "actor" => Some(Seen::TemplateOutput(self.names["actor"].clone())),
+            "big" => Some(Seen::TemplateOutput(json!(vec![1; 10_000]))),
             name => self.names.get(name).map(Seen::Json),
         }
     }
 
-    fn account(&self, id: &str) -> Result<AccountSeen, Fact> {
+    fn account(&self, id: &str) -> Result<AccountSeen, RecordKey> {
         if !self.loaded {
             return Err(fact());
         }
@@ -70,7 +70,7 @@ impl Sight for World {
         })
     }
 
-    fn hold(&self, id: &str) -> Result<Value, Fact> {
+    fn hold(&self, id: &str) -> Result<Value, RecordKey> {
         if !self.loaded {
             return Err(fact());
         }
@@ -79,18 +79,18 @@ impl Sight for World {
         )
     }
 
-    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, Fact> {
+    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey> {
         if !self.loaded {
             return Err(fact());
         }
         if set == "big" {
-            return Ok(Some(Seen::Made(json!(vec![1; 10_000]))));
+            return Ok(Some(Seen::TemplateOutput(json!(vec![1; 10_000]))));
         }
         let there = set == "limits" && key == "daily";
-        Ok(there.then(|| Seen::Made(json!({ "max": "5000.00" }))))
+        Ok(there.then(|| Seen::TemplateOutput(json!({ "max": "5000.00" }))))
     }
 
-    fn scale(&self, asset: &str) -> Result<Option<u8>, Fact> {
+    fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey> {
         if !self.loaded {
             return Err(fact());
         }
@@ -112,6 +112,6 @@ fn compile(source: &str) -> Expr {
     Expr::compile(source, &any_scope()).unwrap_or_else(|faults| panic!("{source}: {faults:?}"))
 }
 
-fn eval(source: &str) -> Result<Made, EvalStop> {
+fn eval(source: &str) -> Result<TemplateOutput, EvalStop> {
     compile(source).eval(&World::new())
 }

@@ -36,7 +36,7 @@ fn json_of(value: &cel::Value) -> Option<Value> {
 /// for what they can be seen to do.
 fn ours(source: &str) -> Option<Value> {
     let expr = Expr::compile(source, &Scope::default()).ok()?;
-    expr.eval(&World::new()).ok().map(Made::into_json)
+    expr.eval(&World::new()).ok().map(TemplateOutput::into_json)
 }
 
 /// Whether this evaluator refuses it for a limit of its own.
