@@ -60,7 +60,7 @@ pub struct App {
     pub(super) hooks: Vec<Hook>,
     pub(super) secret_names: Option<BTreeSet<String>>,
     pub(super) feed: Arc<Feed>,
-    pub(super) bell: Arc<super::bell::Notifier>,
+    pub(super) bell: Arc<super::notifier::Notifier>,
     dev: bool,
     pub(super) queue: Queue,
     /// Permits for checks of large inputs.
@@ -102,7 +102,7 @@ impl App {
         let caches = Arc::new(Caches::new(memory.token_cache_bytes()));
         let rules = Arc::new(rules);
         let definitions = Arc::new(Definitions::new(memory.definition_cache_bytes()));
-        let bell = Arc::new(super::bell::Notifier::new());
+        let bell = Arc::new(super::notifier::Notifier::new());
         let (stop, stopped) = watch::channel(None);
         let executor = Executor::new(
             Arc::clone(&store),
@@ -256,9 +256,9 @@ impl App {
             return Begun(Stage::Prepares(Box::new(ask)));
         }
         match self.mint(&command, &actor, &client) {
-            Ok(evidence) => {
-                let evidence = CommandInputs { preconditions, ..evidence };
-                self.take(Job::new(command, actor, evidence, request, keyed), route, render)
+            Ok(inputs) => {
+                let inputs = CommandInputs { preconditions, ..inputs };
+                self.take(Job::new(command, actor, inputs, request, keyed), route, render)
             }
             Err(refusal) => self.refused(&render, &refusal),
         }
@@ -303,9 +303,9 @@ impl App {
         }
         let (command, checked) = self.check_aside(command).await;
         let begun = match self.prepare(&command, &actor, &client).await {
-            Ok(evidence) => {
-                let evidence = CommandInputs { checked, preconditions, ..evidence };
-                let (mut job, done) = Job::new(command, actor, evidence, request, keyed);
+            Ok(inputs) => {
+                let inputs = CommandInputs { checked, preconditions, ..inputs };
+                let (mut job, done) = Job::new(command, actor, inputs, request, keyed);
                 job.permit = permit;
                 self.take((job, done), route, render)
             }
@@ -438,8 +438,8 @@ impl App {
         actor: Actor,
         client: &Client,
     ) -> Result<Outcome, Refusal> {
-        let evidence = self.prepare(&command, &actor, client).await?;
-        let (job, done) = Job::new(command, actor, evidence, "".into(), None);
+        let inputs = self.prepare(&command, &actor, client).await?;
+        let (job, done) = Job::new(command, actor, inputs, "".into(), None);
         self.enqueue(job).map_err(|(_, refusal)| refusal)?;
         self.settle(done).await?.result()
     }
@@ -448,8 +448,8 @@ impl App {
     /// audit of denials must not be a way to stop the server.
     pub(super) fn note(&self, command: Command, actor: Actor) {
         let mint = self.mint(&command, &actor, &Client::default());
-        let Ok(evidence) = mint else { return };
-        let (job, _) = Job::new(command, actor, evidence, "".into(), None);
+        let Ok(inputs) = mint else { return };
+        let (job, _) = Job::new(command, actor, inputs, "".into(), None);
         if self.enqueue(job).is_err() {
             tracing::warn!("a denial is missing in the audit log: the queue is full");
         }
@@ -467,7 +467,7 @@ impl App {
 
     fn enqueue(&self, mut job: Job) -> Result<(), (Box<Job>, Refusal)> {
         if job.permit.is_none() {
-            let address = job.evidence.address.as_deref();
+            let address = job.inputs.address.as_deref();
             match self.queue.admit(&job.actor, address, &job.command) {
                 Ok(permit) => job.permit = Some(permit),
                 Err(refusal) => return Err((Box::new(job), refusal)),

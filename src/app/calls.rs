@@ -23,9 +23,9 @@ use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::app::App;
-use super::bell::CallFigures;
 use super::destination::{Destination, Verdict};
 use super::excerpt::excerpt;
+use super::notifier::CallFigures;
 use crate::engine::{
     Actor, CallAttempt, CallResult, CallState, Command, IndexEntry, Outcome, Record, RecordKey,
     Refusal, filled_ask,

@@ -14,10 +14,10 @@ use keys::{ANSWER_TOO_LARGE, Before, shown};
 
 use super::access::Caches;
 use super::answers::{self, ToKeep, Used};
-use super::bell::Notifier;
 use super::clock::Clock;
 use super::job::{Done, End, Job};
 use super::live_keys::{self, LiveKeys};
+use super::notifier::Notifier;
 use super::sweep::Sweep;
 use super::traces::changed;
 use crate::engine::{
@@ -368,19 +368,19 @@ impl Executor {
             .with(Arc::clone(&self.hot))
             .fetching(Arc::clone(&store), Arc::clone(&definitions))
             .limited(Arc::new(Slice::begin()));
-        let moment = self.moment(now, seed()?, self.split_factor);
+        let context = self.context(now, seed()?, self.split_factor);
         let changes = loop {
-            match decide_timers(&reader.facts, &self.rules, moment, due, horizon) {
+            match decide_timers(&reader.facts, &self.rules, context, due, horizon) {
                 Ok(changes) => break changes,
                 Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
             }
         };
         #[cfg(test)]
-        crate::engine::require_replay(&reader.facts, &self.rules, moment, &changes);
+        crate::engine::require_replay(&reader.facts, &self.rules, context, &changes);
         let Some(planned) = planned(&changes, &reader)? else { return Ok(Err(RECORD_TOO_LARGE)) };
         let Planned { preconditions, mut pack, large } = planned;
         let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
-        entry.put_rows(&changes, moment.revision, &mut pack);
+        entry.put_rows(&changes, context.revision, &mut pack);
         let entry = entry.encode();
         let loaded: Vec<_> =
             reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
@@ -404,7 +404,7 @@ impl Executor {
         Ok(self.commit(now, pieces)?.map(drop))
     }
 
-    fn moment(&self, now: Time, seed: u128, split_factor: usize) -> DecisionContext {
+    fn context(&self, now: Time, seed: u128, split_factor: usize) -> DecisionContext {
         DecisionContext { now, revision: self.last.next(), seed, split_factor }
     }
 
@@ -439,8 +439,8 @@ impl Executor {
 
     /// One command; the inner error is a refusal that changes nothing and is kept nowhere.
     fn attempt(&mut self, now: Time, job: &Job) -> Result<Result<Attempt, Refusal>, Fatal> {
-        let Job { command, actor, evidence, request, keyed, render: renderer, .. } = job;
-        let asked = &Asked { command, actor, evidence };
+        let Job { command, actor, inputs, request, keyed, render: renderer, .. } = job;
+        let asked = &Asked { command, actor, inputs };
         let (stale_parts, mut one_more) = match self.before(now, job)? {
             Ok(Before::New { stale_parts, one_more }) => (stale_parts, one_more),
             Ok(Before::Answered(end, receipt)) => return Ok(Ok(Attempt::Ended(end, receipt))),
@@ -465,7 +465,7 @@ impl Executor {
             crate::engine::require_replay(
                 &facts.facts,
                 &self.rules,
-                self.moment(now, 0, 1),
+                self.context(now, 0, 1),
                 &changes,
             );
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
@@ -552,10 +552,10 @@ impl Executor {
         split_factor: usize,
         reader: &mut Reader<'_>,
     ) -> Result<Decision, Fatal> {
-        let moment = self.moment(now, asked.evidence.seed, split_factor);
+        let context = self.context(now, asked.inputs.seed, split_factor);
         loop {
-            let Asked { command, actor, evidence } = asked;
-            match decide(&reader.facts, &self.rules, moment, actor, command, evidence) {
+            let Asked { command, actor, inputs } = asked;
+            match decide(&reader.facts, &self.rules, context, actor, command, inputs) {
                 Ok(decision) => return Ok(decision),
                 Err(fact) => reader.load(fact)?,
             }
@@ -781,7 +781,7 @@ impl SliceLimit for Slice {
 struct Asked<'a> {
     command: &'a Command,
     actor: &'a Actor,
-    evidence: &'a CommandInputs,
+    inputs: &'a CommandInputs,
 }
 
 /// What a decision becomes; `None`: one of its records is too large.

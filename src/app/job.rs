@@ -26,7 +26,7 @@ pub(super) enum Work {
 pub(super) struct Job {
     pub(super) command: Command,
     pub(super) actor: Actor,
-    pub(super) evidence: CommandInputs,
+    pub(super) inputs: CommandInputs,
     pub(super) request: Arc<str>,
     pub(super) keyed: Option<Keyed>,
     /// There for a command with an Idempotency-Key.
@@ -52,7 +52,7 @@ impl Job {
     pub(super) fn new(
         command: Command,
         actor: Actor,
-        evidence: CommandInputs,
+        inputs: CommandInputs,
         request: Arc<str>,
         keyed: Option<Keyed>,
     ) -> (Self, oneshot::Receiver<Done>) {
@@ -60,7 +60,7 @@ impl Job {
         let job = Self {
             command,
             actor,
-            evidence,
+            inputs,
             request,
             keyed,
             render: None,

@@ -101,7 +101,7 @@ mod tests {
     use crate::types::{KeyId, SessionId, UserId};
 
     fn job(admission: &Arc<Admission>, address: &str, request: &str, came: Instant) -> Box<Job> {
-        let evidence = CommandInputs {
+        let inputs = CommandInputs {
             verdict: None,
             hashed: None,
             session: SessionId::new(1),
@@ -117,7 +117,7 @@ mod tests {
             checked: None,
             preconditions: None,
         };
-        let (mut job, _) = Job::new(Command::Touch, Actor::Nobody, evidence, request.into(), None);
+        let (mut job, _) = Job::new(Command::Touch, Actor::Nobody, inputs, request.into(), None);
         job.came = came;
         job.permit = admission.admit(&Actor::Nobody, Some(address), &Command::Touch);
         Box::new(job)

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 
-use super::bell::Notifier;
+use super::notifier::Notifier;
 use crate::engine::{Digest, Rules};
 use crate::records::answer::{AnswerBlockV1, AnswerCountV2};
 use crate::records::value;

@@ -32,7 +32,6 @@ mod answers;
 mod api;
 #[allow(clippy::module_inception, reason = "the application itself")]
 mod app;
-mod bell;
 mod cache;
 mod calls;
 mod chance;
@@ -49,6 +48,7 @@ mod lanes;
 mod ledger;
 mod live_keys;
 mod memory;
+mod notifier;
 mod passwords;
 mod prepare;
 mod queue;
@@ -79,7 +79,6 @@ pub use api::{
     PageAsk, PageOf, Render, Settings, Stopped,
 };
 pub use app::App;
-pub use bell::CallFigures;
 pub(crate) use calls::unless_it_panics;
 pub use calls::{CallSettings, Calls, DueCalls};
 pub use feed::{
@@ -89,6 +88,7 @@ pub use feed::{
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use memory::MemoryBudget;
+pub use notifier::CallFigures;
 pub use passwords::Cost;
 pub use read_budget::PAGE_BYTES_MAX;
 pub use read_pool::{NotTaken, ReadPool};

@@ -32,55 +32,55 @@ impl App {
         actor: &Actor,
         client: &Client,
     ) -> Result<CommandInputs, Refusal> {
-        let evidence = self.mint(command, actor, client)?;
+        let inputs = self.mint(command, actor, client)?;
         if command.hashes() {
             // Boxed: it is seldom, and its room would be made and moved for every command.
-            return Box::pin(self.hash(command, actor, evidence)).await;
+            return Box::pin(self.hash(command, actor, inputs)).await;
         }
-        Ok(evidence)
+        Ok(inputs)
     }
 
     async fn hash(
         &self,
         command: &Command,
         actor: &Actor,
-        mut evidence: CommandInputs,
+        mut inputs: CommandInputs,
     ) -> Result<CommandInputs, Refusal> {
         match command {
             Command::Login { username, password, .. } => {
                 let user = self.guard(self.user_by_name(username))?;
                 let verdict =
-                    self.prove(command, actor, &mut evidence, user.as_ref(), password).await?;
+                    self.prove(command, actor, &mut inputs, user.as_ref(), password).await?;
                 // A disabled user's hash is checked like everybody's; the answer is no.
-                self.rehash(&mut evidence, verdict, password).await?;
+                self.rehash(&mut inputs, verdict, password).await?;
             }
             Command::Elevate { password } => {
                 let user = self.guard(self.own_record(actor))?;
                 let verdict =
-                    self.prove(command, actor, &mut evidence, user.as_ref(), password).await?;
-                self.rehash(&mut evidence, verdict, password).await?;
+                    self.prove(command, actor, &mut inputs, user.as_ref(), password).await?;
+                self.rehash(&mut inputs, verdict, password).await?;
             }
             Command::ChangePassword { current, new } => {
                 let user = self.guard(self.own_record(actor))?;
-                evidence.hashed = Some("".into());
+                inputs.hashed = Some("".into());
                 let verdict =
-                    self.prove(command, actor, &mut evidence, user.as_ref(), current).await?;
-                evidence.hashed = None;
+                    self.prove(command, actor, &mut inputs, user.as_ref(), current).await?;
+                inputs.hashed = None;
                 if verdict.is_some_and(|(matched, _)| matched) {
-                    evidence.hashed = Some(self.passwords.hash(new.clone()).await?);
+                    inputs.hashed = Some(self.passwords.hash(new.clone()).await?);
                 }
             }
             Command::Register { password, .. } | Command::UseLink { password, .. } => {
-                evidence.hashed = Some("".into());
-                let would_do = self.would_do(command, actor, &evidence)?;
-                evidence.hashed = None;
+                inputs.hashed = Some("".into());
+                let would_do = self.would_do(command, actor, &inputs)?;
+                inputs.hashed = None;
                 if would_do {
-                    evidence.hashed = Some(self.passwords.hash(password.clone()).await?);
+                    inputs.hashed = Some(self.passwords.hash(password.clone()).await?);
                 }
             }
             _ => {}
         }
-        Ok(evidence)
+        Ok(inputs)
     }
 
     /// Checks a password, if the command would be done with the right one. Says whether it
@@ -89,7 +89,7 @@ impl App {
         &self,
         command: &Command,
         actor: &Actor,
-        evidence: &mut CommandInputs,
+        inputs: &mut CommandInputs,
         user: Option<&User>,
         password: &Password,
     ) -> Result<Option<(bool, bool)>, Refusal> {
@@ -98,9 +98,9 @@ impl App {
             credential: user.map_or(0, |user| user.credential),
             matched,
         };
-        evidence.verdict = Some(verdict(true));
-        let would_do = self.would_do(command, actor, evidence)?;
-        evidence.verdict = None;
+        inputs.verdict = Some(verdict(true));
+        let would_do = self.would_do(command, actor, inputs)?;
+        inputs.verdict = None;
         if !would_do {
             return Ok(None);
         }
@@ -114,19 +114,19 @@ impl App {
         };
         let phc = user.and_then(|user| user.password.clone());
         let checked = self.passwords.check(password, phc).await?;
-        evidence.verdict = Some(verdict(checked.matched));
+        inputs.verdict = Some(verdict(checked.matched));
         Ok(Some((checked.matched, checked.is_weak)))
     }
 
     /// Hashes a password that was just proved again, if its hash is of less cost than today's.
     async fn rehash(
         &self,
-        evidence: &mut CommandInputs,
+        inputs: &mut CommandInputs,
         verdict: Option<(bool, bool)>,
         password: &Password,
     ) -> Result<(), Refusal> {
         if verdict == Some((true, true)) {
-            evidence.hashed = Some(self.passwords.hash(password.clone()).await?);
+            inputs.hashed = Some(self.passwords.hash(password.clone()).await?);
         }
         Ok(())
     }
@@ -143,14 +143,14 @@ impl App {
         &self,
         command: &Command,
         actor: &Actor,
-        evidence: &CommandInputs,
+        inputs: &CommandInputs,
     ) -> Result<bool, Refusal> {
-        let seed = evidence.seed;
+        let seed = inputs.seed;
         let revision = self.store.durable().next();
-        let moment = DecisionContext { now: self.clock.now(), revision, seed, split_factor: 1 };
+        let context = DecisionContext { now: self.clock.now(), revision, seed, split_factor: 1 };
         let mut facts = ReadSet::default();
         loop {
-            match decide(&facts, &self.rules, moment, actor, command, evidence) {
+            match decide(&facts, &self.rules, context, actor, command, inputs) {
                 Ok(decision) => {
                     return Ok(matches!(decision.result, Ok(_) | Err(Refusal::InvalidCredentials)));
                 }

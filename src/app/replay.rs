@@ -48,7 +48,7 @@ pub(super) fn hash_of(answer: &Answer) -> [u8; 16] {
 pub(super) fn shown(
     command: &Command,
     actor: &Actor,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
     outcome: &Outcome,
     written: impl Fn(&RecordKey) -> Option<Revision>,
 ) -> Option<ShownV1> {
@@ -75,7 +75,7 @@ pub(super) fn shown(
         }
         (Outcome::Stored { created, .. }, _) => {
             let Actor::Key(key) = actor else { return None };
-            let id = StoredId { key: key.key.id, digest: evidence.stored };
+            let id = StoredId { key: key.key.id, digest: inputs.stored };
             ShownV1::Stored(id.key.bits(), id.digest, written(RecordKey::Stored(id))?, *created)
         }
         (Outcome::Value { created, .. }, Command::PutValue { id, .. }) => {

@@ -7,8 +7,8 @@
 //! own, so whoever gets one right has not shown that the wrong ones before were mistyped.
 
 use super::Refusal;
-use super::draft::{DecideError, UnitOfWork};
 use super::state::{Digest, Record, RecordKey};
+use super::unit_of_work::{DecideError, UnitOfWork};
 use crate::types::{Span, Time};
 
 /// One failure is forgotten in this time. As long as the longest wait: who goes on guessing gets
@@ -136,13 +136,13 @@ impl Counted {
 
 /// Refuses while one of the counters says to wait.
 pub(super) fn require_not_wait(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     counters: &[Counter],
 ) -> Result<(), DecideError> {
-    let now = draft.moment.now;
+    let now = unit.context.now;
     let mut longest = None;
     for Counter { digest, counted } in counters {
-        let attempts = draft.attempts(*digest)?;
+        let attempts = unit.attempts(*digest)?;
         let wait = attempts.map_or(Span::ZERO, |attempts| attempts.wait(counted.free(), now));
         if wait > longest.map_or(Span::ZERO, |(wait, _)| wait) {
             longest = Some((wait, *counted));
@@ -158,11 +158,11 @@ pub(super) fn require_not_wait(
 
 /// Whether a success has anything to forget.
 pub(super) fn has_failures(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     counters: &[Counter],
 ) -> Result<bool, DecideError> {
     for counter in counters.iter().filter(|counter| !counter.counted.is_shared()) {
-        if draft.attempts(counter.digest)?.is_some() {
+        if unit.attempts(counter.digest)?.is_some() {
             return Ok(true);
         }
     }
@@ -170,50 +170,50 @@ pub(super) fn has_failures(
 }
 
 /// Counts a failure.
-pub(super) fn count(draft: &mut UnitOfWork<'_>, counters: &[Counter]) -> Result<(), DecideError> {
-    let now = draft.moment.now;
+pub(super) fn count(unit: &mut UnitOfWork<'_>, counters: &[Counter]) -> Result<(), DecideError> {
+    let now = unit.context.now;
     for Counter { digest, .. } in counters {
-        let before = draft.attempts(*digest)?.map_or(Span::ZERO, |attempts| attempts.level_at(now));
+        let before = unit.attempts(*digest)?.map_or(Span::ZERO, |attempts| attempts.level_at(now));
         let level = Span::from_ms(before.ms().saturating_add(FORGET_EVERY.ms()));
         let attempts = Attempts { level, last_at: now };
-        draft.put(RecordKey::Attempts(*digest), Record::Attempts(attempts));
+        unit.put(RecordKey::Attempts(*digest), Record::Attempts(attempts));
     }
     Ok(())
 }
 
 /// Adds the failures of one counter to those of another.
 pub(super) fn move_failures(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     from: &Counter,
     to: &Counter,
 ) -> Result<(), DecideError> {
-    let now = draft.moment.now;
-    let Some(moved) = draft.attempts(from.digest)?.copied() else { return Ok(()) };
-    let before = draft.attempts(to.digest)?.copied();
+    let now = unit.context.now;
+    let Some(moved) = unit.attempts(from.digest)?.copied() else { return Ok(()) };
+    let before = unit.attempts(to.digest)?.copied();
     let level = before.map_or(Span::ZERO, |attempts| attempts.level_at(now)).ms();
     // The level is how long it takes from the last failure on.
     let last_at = before.map_or(moved.last_at, |attempts| attempts.last_at.max(moved.last_at));
     let left = level.saturating_add(moved.level_at(now).ms());
     let level = Span::from_ms(left.saturating_add(now.since(last_at).ms()));
-    draft.delete(RecordKey::Attempts(from.digest));
-    draft.put(RecordKey::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
+    unit.delete(RecordKey::Attempts(from.digest));
+    unit.put(RecordKey::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
     Ok(())
 }
 
 /// Forgets failures after a success.
-pub(super) fn forget(draft: &mut UnitOfWork<'_>, counters: &[Counter]) -> Result<(), DecideError> {
-    let now = draft.moment.now;
+pub(super) fn forget(unit: &mut UnitOfWork<'_>, counters: &[Counter]) -> Result<(), DecideError> {
+    let now = unit.context.now;
     let mut own = Span::ZERO;
     for Counter { digest, .. } in counters.iter().filter(|counter| !counter.counted.is_shared()) {
-        if let Some(attempts) = draft.attempts(*digest)? {
+        if let Some(attempts) = unit.attempts(*digest)? {
             own = own.max(attempts.level_at(now));
-            draft.delete(RecordKey::Attempts(*digest));
+            unit.delete(RecordKey::Attempts(*digest));
         }
     }
     for Counter { digest, .. } in counters.iter().filter(|counter| counter.counted.is_shared()) {
-        let Some(attempts) = draft.attempts(*digest)?.copied() else { continue };
+        let Some(attempts) = unit.attempts(*digest)?.copied() else { continue };
         let level = Span::from_ms(attempts.level.ms().saturating_sub(own.ms()));
-        draft.put(RecordKey::Attempts(*digest), Record::Attempts(Attempts { level, ..attempts }));
+        unit.put(RecordKey::Attempts(*digest), Record::Attempts(Attempts { level, ..attempts }));
     }
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::draft::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
 use super::state::{ApiKey, Digest, Holder, Session, Timer, TimerOf, User};
+use super::unit_of_work::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
 use super::{
     Actor, Command, Counted, Counter, Event, IfMatch, Outcome, Preconditions, Refusal, Rules,
     UserRef,
@@ -98,20 +98,20 @@ pub struct Decision {
 pub fn decide(
     facts: &ReadSet,
     rules: &Rules,
-    moment: DecisionContext,
+    context: DecisionContext,
     actor: &Actor,
     command: &Command,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Decision, super::RecordKey> {
-    let mut draft = UnitOfWork::new(facts, rules, moment);
-    draft.origin = evidence.origin;
-    let done = run(&mut draft, actor, command, evidence);
+    let mut unit = UnitOfWork::new(facts, rules, context);
+    unit.origin = inputs.origin;
+    let done = run(&mut unit, actor, command, inputs);
     let unmet = match &done {
         Err(DecideError::MissingRecord(fact)) => return Err(fact.clone()),
         Err(DecideError::Refused(refusal)) if !refusal.is_stored() => None,
         Ok(_) | Err(DecideError::Refused(_)) => {
-            let unchanged = UnitOfWork::new(facts, rules, moment);
-            match preconditions::unmet(&unchanged, actor, command, evidence) {
+            let unchanged = UnitOfWork::new(facts, rules, context);
+            match preconditions::unmet(&unchanged, actor, command, inputs) {
                 Ok(unmet) => unmet,
                 Err(DecideError::MissingRecord(fact)) => return Err(fact),
                 Err(DecideError::Refused(refusal)) => Some(refusal),
@@ -121,22 +121,20 @@ pub fn decide(
     let refusal = match (done, unmet) {
         (_, Some(unmet)) => unmet,
         (Ok(outcome), None) => {
-            return Ok(Decision { changes: draft.into_changes(), result: Ok(outcome) });
+            return Ok(Decision { changes: unit.into_changes(), result: Ok(outcome) });
         }
         (Err(DecideError::MissingRecord(fact)), None) => return Err(fact),
-        (Err(DecideError::Refused(refusal)), None) => {
-            tx::disclosed(&draft, actor, command, refusal)
-        }
+        (Err(DecideError::Refused(refusal)), None) => tx::disclosed(&unit, actor, command, refusal),
     };
     // What somebody else's time would give back is not refused before that time has come.
-    let waits = refusal.may_pass_with_time().then_some(moment.now);
-    let overdue = draft.into_changes().overdue.max(waits);
-    let mut draft = UnitOfWork::new(facts, rules, moment);
-    draft.origin = evidence.origin;
-    match note_refusal(&mut draft, actor, command, evidence, &refusal) {
+    let waits = refusal.may_pass_with_time().then_some(context.now);
+    let overdue = unit.into_changes().overdue.max(waits);
+    let mut unit = UnitOfWork::new(facts, rules, context);
+    unit.origin = inputs.origin;
+    match note_refusal(&mut unit, actor, command, inputs, &refusal) {
         Err(DecideError::MissingRecord(fact)) => Err(fact),
         Ok(()) | Err(DecideError::Refused(_)) => {
-            let changes = draft.into_changes();
+            let changes = unit.into_changes();
             let overdue = overdue.max(changes.overdue);
             Ok(Decision { changes: Changes { overdue, ..changes }, result: Err(refusal) })
         }
@@ -152,21 +150,21 @@ pub fn decide(
 pub fn decide_timers(
     facts: &ReadSet,
     rules: &Rules,
-    moment: DecisionContext,
+    context: DecisionContext,
     due: &[Timer],
     horizon: Time,
 ) -> Result<Changes, Vec<super::RecordKey>> {
-    let mut draft = UnitOfWork::new(facts, rules, moment);
+    let mut unit = UnitOfWork::new(facts, rules, context);
     let mut needs = Vec::new();
     let mut due = due.iter();
     let mut next = due.next();
-    for _ in 0..(FIRINGS_MAX / moment.split_factor).max(1) {
+    for _ in 0..(FIRINGS_MAX / context.split_factor).max(1) {
         // One that undoes something would have nothing left to do it with.
-        if draft.undo_left() == 0 {
+        if unit.undo_left() == 0 {
             break;
         }
         // What a firing sets anew and is due too takes its place in the order.
-        let set = draft.armed().next().filter(|timer| timer.due <= horizon).cloned();
+        let set = unit.armed().next().filter(|timer| timer.due <= horizon).cloned();
         let timer = match (next, set) {
             (next, Some(set)) if next.is_none_or(|timer| set < *timer) => {
                 // Each start of a schedule reads what only the one before leads to: many of them in
@@ -182,80 +180,78 @@ pub fn decide_timers(
             }
             (None, _) => break,
         };
-        if let Err(DecideError::MissingRecord(fact)) = timers::fire(&mut draft, timer) {
+        if let Err(DecideError::MissingRecord(fact)) = timers::fire(&mut unit, timer) {
             needs.push(fact);
         }
-        if draft.is_slice_over() {
+        if unit.is_slice_over() {
             break;
         }
     }
-    if needs.is_empty() { Ok(draft.into_changes()) } else { Err(needs) }
+    if needs.is_empty() { Ok(unit.into_changes()) } else { Err(needs) }
 }
 
 #[expect(clippy::too_many_lines, reason = "one arm for each command")]
 fn run(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let acting = ResolvedActor::of(draft, actor)?;
+    let resolved = ResolvedActor::of(unit, actor)?;
     match command {
         Command::Login { username, profile, .. } => {
-            sessions::login(draft, &acting, username, profile.as_ref(), evidence)
+            sessions::login(unit, &resolved, username, profile.as_ref(), inputs)
         }
         Command::OpenAnonymous { profile } => {
-            sessions::open_anonymous(draft, profile.as_ref(), evidence)
+            sessions::open_anonymous(unit, profile.as_ref(), inputs)
         }
         Command::OpenOnBehalf { username, create, profile } => {
-            sessions::open_on_behalf(draft, &acting, username, *create, profile.as_ref(), evidence)
+            sessions::open_on_behalf(unit, &resolved, username, *create, profile.as_ref(), inputs)
         }
-        Command::Touch => sessions::touch(draft, &acting),
-        Command::Logout => sessions::logout(draft, &acting),
-        Command::Rotate => sessions::rotate(draft, &acting, evidence),
-        Command::Elevate { .. } => sessions::elevate(draft, &acting, evidence),
-        Command::EndSession { session } => sessions::end_one(draft, &acting, *session),
+        Command::Touch => sessions::touch(unit, &resolved),
+        Command::Logout => sessions::logout(unit, &resolved),
+        Command::Rotate => sessions::rotate(unit, &resolved, inputs),
+        Command::Elevate { .. } => sessions::elevate(unit, &resolved, inputs),
+        Command::EndSession { session } => sessions::end_one(unit, &resolved, *session),
         Command::EndSessions { username, except_current } => {
-            sessions::end_all(draft, &acting, username.as_ref(), *except_current)
+            sessions::end_all(unit, &resolved, username.as_ref(), *except_current)
         }
         Command::ChangeSessionData { change, if_match } => {
-            sessions::change_data(draft, &acting, change, if_match.as_ref())
+            sessions::change_data(unit, &resolved, change, if_match.as_ref())
         }
         Command::ChangeFacts { session, patch } => {
-            sessions::change_facts(draft, &acting, *session, patch)
+            sessions::change_facts(unit, &resolved, *session, patch)
         }
         Command::Register { username, password, name, roles } => {
             let asked = users::Asked { username, password, name: name.as_deref() };
-            users::register(draft, &acting, &asked, roles.as_deref(), evidence)
+            users::register(unit, &resolved, &asked, roles.as_deref(), inputs)
         }
-        Command::ChangePassword { new, .. } => {
-            users::change_password(draft, &acting, new, evidence)
-        }
+        Command::ChangePassword { new, .. } => users::change_password(unit, &resolved, new, inputs),
         Command::ChangeUserData { change, if_match } => {
-            users::change_data(draft, &acting, change, if_match.as_ref())
+            users::change_data(unit, &resolved, change, if_match.as_ref())
         }
         Command::ChangeUser { username, change, if_match } => {
-            users::change(draft, &acting, username, change, if_match.as_ref())
+            users::change(unit, &resolved, username, change, if_match.as_ref())
         }
         Command::DeleteUser { username, if_match } => {
-            users::delete(draft, &acting, username, if_match.as_ref())
+            users::delete(unit, &resolved, username, if_match.as_ref())
         }
         Command::MakeResetLink { username } => {
-            users::make_reset_link(draft, &acting, username, evidence)
+            users::make_reset_link(unit, &resolved, username, inputs)
         }
-        Command::MakeSetUpLink => users::make_set_up_link(draft, &acting, evidence),
-        Command::UseLink { link, password } => users::use_link(draft, link, password, evidence),
+        Command::MakeSetUpLink => users::make_set_up_link(unit, &resolved, inputs),
+        Command::UseLink { link, password } => users::use_link(unit, link, password, inputs),
         Command::CreateKey { name, roles, on_behalf } => {
-            keys::create(draft, &acting, name, roles, on_behalf, evidence)
+            keys::create(unit, &resolved, name, roles, on_behalf, inputs)
         }
         Command::RevokeKey { key, keep_sessions } => {
-            keys::revoke(draft, &acting, *key, *keep_sessions)
+            keys::revoke(unit, &resolved, *key, *keep_sessions)
         }
         Command::PutStored { data, idle, user, .. } => {
-            stored::put(draft, &acting, data, *idle, user.as_ref(), evidence)
+            stored::put(unit, &resolved, data, *idle, user.as_ref(), inputs)
         }
-        Command::TouchStored { .. } => stored::touch(draft, &acting, evidence),
-        Command::DeleteStored { .. } => stored::delete(draft, &acting, evidence),
+        Command::TouchStored { .. } => stored::touch(unit, &resolved, inputs),
+        Command::DeleteStored { .. } => stored::delete(unit, &resolved, inputs),
         Command::PutAsset { .. }
         | Command::OpenAccount { .. }
         | Command::ChangeAccount { .. }
@@ -265,53 +261,55 @@ fn run(
         | Command::ReverseTransfers { .. }
         | Command::PlaceHold { .. }
         | Command::CaptureHold { .. }
-        | Command::VoidHold { .. } => ledger::commands::run(draft, &acting, command),
-        Command::Start(ask) => tx::start(draft, &acting, ask, evidence.checked.as_deref()),
+        | Command::VoidHold { .. } => ledger::commands::run(unit, &resolved, command),
+        Command::Start(ask) => tx::start(unit, &resolved, ask, inputs.checked.as_deref()),
         Command::Submit { tx, step, input, if_match } => {
-            let checked = evidence.checked.as_deref();
-            tx::submit(draft, &acting, *tx, step, input, if_match.as_ref(), checked)
+            let checked = inputs.checked.as_deref();
+            tx::submit(unit, &resolved, *tx, step, input, if_match.as_ref(), checked)
         }
         Command::Deliver { tx, input, undated } => {
-            tx::deliver(draft, &acting, *tx, input, *undated)
+            tx::deliver(unit, &resolved, *tx, input, *undated)
         }
-        Command::Claim { tx, step } => tx::claim(draft, &acting, *tx, step),
-        Command::ClaimQueued(ask) => tx::claim_queued(draft, &acting, ask),
-        Command::Release { tx, step } => tx::release(draft, &acting, *tx, step),
-        Command::Resend { tx, challenge } => tx::resend(draft, &acting, *tx, challenge),
+        Command::Claim { tx, step } => tx::claim(unit, &resolved, *tx, step),
+        Command::ClaimQueued(ask) => tx::claim_queued(unit, &resolved, ask),
+        Command::Release { tx, step } => tx::release(unit, &resolved, *tx, step),
+        Command::Resend { tx, challenge } => tx::resend(unit, &resolved, *tx, challenge),
         Command::Cancel { tx, reason, if_match } => {
-            tx::cancel(draft, &acting, *tx, reason.as_deref(), if_match.as_ref())
+            tx::cancel(unit, &resolved, *tx, reason.as_deref(), if_match.as_ref())
         }
-        Command::Repair { tx, repair } => tx::repair(draft, &acting, *tx, repair),
+        Command::Repair { tx, repair } => tx::repair(unit, &resolved, *tx, repair),
         Command::BeginCall { .. } | Command::EndCall { .. } if *actor != Actor::System => {
             Err(Refusal::NotAllowed("the server itself makes calls").into())
         }
-        Command::BeginCall { tx, number } => tx::begin_call(draft, *tx, *number),
+        Command::BeginCall { tx, number } => tx::begin_call(unit, *tx, *number),
         Command::EndCall { tx, number, attempt, result } => {
-            tx::end_call(draft, *tx, *number, *attempt, result)
+            tx::end_call(unit, *tx, *number, *attempt, result)
         }
-        Command::CallBack { token, body } => tx::call_back(draft, token, body),
-        Command::Pause { tx, pause } => tx::pause(draft, &acting, *tx, *pause),
-        Command::Migrate { tx, ask } => tx::migrate(draft, &acting, *tx, ask),
-        Command::Bulk(ask) => tasks::begin_bulk(draft, &acting, ask),
-        Command::CreateWebhook(ask) => tasks::create_webhook(draft, &acting, ask),
-        Command::RotateWebhook { id } => tasks::rotate_webhook(draft, &acting, *id),
-        Command::DeleteWebhook { id } => tasks::delete_webhook(draft, &acting, *id),
-        Command::ReplayDeadLetter { id, what } => tasks::replay_webhook(draft, &acting, *id, *what),
-        Command::NoteWebhook(news) => tasks::note_webhook(draft, &acting, news),
-        Command::CreateSchedule(ask) => tasks::create_schedule(draft, &acting, ask),
-        Command::DeleteSchedule { id } => tasks::delete_schedule(draft, &acting, *id),
-        Command::Publish { source, definition } => tx::publish(draft, &acting, source, definition),
-        Command::Retire { name } => tx::retire(draft, &acting, name),
+        Command::CallBack { token, body } => tx::call_back(unit, token, body),
+        Command::Pause { tx, pause } => tx::pause(unit, &resolved, *tx, *pause),
+        Command::Migrate { tx, ask } => tx::migrate(unit, &resolved, *tx, ask),
+        Command::Bulk(ask) => tasks::begin_bulk(unit, &resolved, ask),
+        Command::CreateWebhook(ask) => tasks::create_webhook(unit, &resolved, ask),
+        Command::RotateWebhook { id } => tasks::rotate_webhook(unit, &resolved, *id),
+        Command::DeleteWebhook { id } => tasks::delete_webhook(unit, &resolved, *id),
+        Command::ReplayDeadLetter { id, what } => {
+            tasks::replay_webhook(unit, &resolved, *id, *what)
+        }
+        Command::NoteWebhook(news) => tasks::note_webhook(unit, &resolved, news),
+        Command::CreateSchedule(ask) => tasks::create_schedule(unit, &resolved, ask),
+        Command::DeleteSchedule { id } => tasks::delete_schedule(unit, &resolved, *id),
+        Command::Publish { source, definition } => tx::publish(unit, &resolved, source, definition),
+        Command::Retire { name } => tx::retire(unit, &resolved, name),
         Command::PutValue { id, value, if_match } => {
-            tx::put_value(draft, &acting, id, value, if_match.as_ref())
+            tx::put_value(unit, &resolved, id, value, if_match.as_ref())
         }
         Command::ChangeValueSet { set, read_anyone } => {
-            tx::change_value_set(draft, &acting, set, *read_anyone)
+            tx::change_value_set(unit, &resolved, set, *read_anyone)
         }
-        Command::DeleteValue { id } => tx::delete_value(draft, &acting, id),
+        Command::DeleteValue { id } => tx::delete_value(unit, &resolved, id),
         Command::NoteDenial { what } => {
             let what = Arc::from(*what);
-            draft.emit(Event::Denied { what, code: "not-allowed", user: None })?;
+            unit.emit(Event::Denied { what, code: "not-allowed", user: None })?;
             Ok(Outcome::Done)
         }
     }
@@ -319,14 +317,14 @@ fn run(
 
 /// What the log keeps of a refusal: each failed proof of a password, each denial.
 fn note_refusal(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
     refusal: &Refusal,
 ) -> Result<(), DecideError> {
     let meant = match command {
-        Command::Login { username, .. } => draft.user_named(username)?.map(User::names),
+        Command::Login { username, .. } => unit.user_named(username)?.map(User::names),
         Command::Elevate { .. } | Command::ChangePassword { .. } => actor.user().cloned(),
         _ => None,
     };
@@ -338,24 +336,23 @@ fn note_refusal(
                 _ => return Ok(()),
             };
             let is_wrong = matches!(refusal, Refusal::WrongCode { .. });
-            let acting = ResolvedActor::of(draft, actor)?;
-            tx::note_wrong_code(draft, &acting, tx, step, challenge, is_wrong)
+            let resolved = ResolvedActor::of(unit, actor)?;
+            tx::note_wrong_code(unit, &resolved, tx, step, challenge, is_wrong)
         }
-        Refusal::InvalidCredentials => draft.emit(Event::LoginFailed {
+        Refusal::InvalidCredentials => unit.emit(Event::LoginFailed {
             user: meant,
             counters: match command {
-                Command::Login { .. } => evidence.login_counters(),
-                _ => evidence.session_counters(),
+                Command::Login { .. } => inputs.login_counters(),
+                _ => inputs.session_counters(),
             },
-            address: evidence.address.clone(),
+            address: inputs.address.clone(),
         }),
-        Refusal::NotAllowed(_) | Refusal::ElevationNeeded | Refusal::TooManyAttempts { .. } => {
-            draft.emit(Event::Denied {
+        Refusal::NotAllowed(_) | Refusal::ElevationNeeded | Refusal::TooManyAttempts { .. } => unit
+            .emit(Event::Denied {
                 what: command.name().into(),
                 code: refusal.code(),
                 user: meant.map(|user| user.username),
-            })
-        }
+            }),
         _ => Ok(()),
     }
 }
@@ -374,7 +371,7 @@ pub(super) struct ResolvedActor {
 
 impl ResolvedActor {
     /// Looks the actor up again.
-    fn of(draft: &UnitOfWork<'_>, actor: &Actor) -> Result<Self, DecideError> {
+    fn of(unit: &UnitOfWork<'_>, actor: &Actor) -> Result<Self, DecideError> {
         let nobody =
             |actor: &Actor| Self { actor: actor.clone(), session: None, user: None, key: None };
         match actor {
@@ -382,22 +379,22 @@ impl ResolvedActor {
                 Ok(nobody(actor))
             }
             Actor::Key(known) => {
-                let key = draft.key(known.key.id)?.ok_or(Refusal::Unauthenticated)?;
+                let key = unit.key(known.key.id)?.ok_or(Refusal::Unauthenticated)?;
                 Ok(Self { actor: key.actor(), key: Some(key.clone()), ..nobody(actor) })
             }
             Actor::Session(known) => {
-                let session = draft.session(known.session)?.ok_or(Refusal::Unauthenticated)?;
-                if !session.is_alive(draft.moment.now) || session.token != known.token {
+                let session = unit.session(known.session)?.ok_or(Refusal::Unauthenticated)?;
+                if !session.is_alive(unit.context.now) || session.token != known.token {
                     return Err(Refusal::Unauthenticated.into());
                 }
                 if let Some(via) = &session.via
-                    && !draft.keeps_sessions(via.id)?
+                    && !unit.keeps_sessions(via.id)?
                 {
                     return Err(Refusal::Unauthenticated.into());
                 }
                 let user = match &session.user {
                     None => None,
-                    Some(user) => Some(draft.user(user.id)?.ok_or(Refusal::Unauthenticated)?),
+                    Some(user) => Some(unit.user(user.id)?.ok_or(Refusal::Unauthenticated)?),
                 };
                 if user.is_some_and(|user| user.disabled) {
                     return Err(Refusal::Unauthenticated.into());
@@ -491,8 +488,8 @@ pub(super) fn require_match(if_match: Option<&IfMatch>, current: Revision) -> Re
 }
 
 /// Refuses when the password of the command was not proved to be this user's present one.
-pub(super) fn require_proved(user: &User, evidence: &CommandInputs) -> Result<(), Refusal> {
-    let proved = evidence.verdict.is_some_and(|verdict| {
+pub(super) fn require_proved(user: &User, inputs: &CommandInputs) -> Result<(), Refusal> {
+    let proved = inputs.verdict.is_some_and(|verdict| {
         verdict.matched && verdict.user == Some(user.id) && verdict.credential == user.credential
     });
     if proved { Ok(()) } else { Err(Refusal::InvalidCredentials) }
@@ -500,8 +497,8 @@ pub(super) fn require_proved(user: &User, evidence: &CommandInputs) -> Result<()
 
 /// The hash that was made of the command's new password. It is missing only when the command
 /// would have been refused before its turn, so nothing was hashed, and now would not be.
-pub(super) fn hashed(evidence: &CommandInputs) -> Result<Arc<str>, Refusal> {
-    evidence.hashed.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
+pub(super) fn hashed(inputs: &CommandInputs) -> Result<Arc<str>, Refusal> {
+    inputs.hashed.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
 }
 
 /// Refuses a new password that breaks the rules.
@@ -517,18 +514,18 @@ pub(super) fn require_good(
 
 /// The user with a name.
 pub(super) fn user_or_not_found<'d>(
-    draft: &'d UnitOfWork<'_>,
+    unit: &'d UnitOfWork<'_>,
     name: &crate::types::Username,
 ) -> Result<&'d User, DecideError> {
-    draft.user_named(name)?.ok_or(DecideError::Refused(Refusal::NotFound("user")))
+    unit.user_named(name)?.ok_or(DecideError::Refused(Refusal::NotFound("user")))
 }
 
 /// Whether a name was ever given out.
 pub(super) fn is_taken(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     name: &crate::types::Username,
 ) -> Result<bool, DecideError> {
-    Ok(matches!(draft.holder(name.clone())?, Some(Holder::User(_) | Holder::Gone)))
+    Ok(matches!(unit.holder(name.clone())?, Some(Holder::User(_) | Holder::Gone)))
 }
 
 /// What the first administrator may do.
@@ -538,17 +535,17 @@ pub(super) fn admin_roles() -> Arc<[Role]> {
 
 /// Ends all sessions of a user but one, those of other frameworks too; says how many.
 pub(super) fn end_sessions_of(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     user: &UserRef,
     except: Option<SessionId>,
     reason: super::EndReason,
 ) -> Result<u32, DecideError> {
-    let list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
+    let list = unit.user_sessions(user.id)?.cloned().unwrap_or_default();
     let mut count = 0;
     for session in list.into_iter().filter(|session| Some(*session) != except) {
-        draft.emit(Event::SessionEnded { session, reason })?;
+        unit.emit(Event::SessionEnded { session, reason })?;
         count += 1;
     }
-    draft.emit(Event::SessionsVoided { user: user.id })?;
+    unit.emit(Event::SessionsVoided { user: user.id })?;
     Ok(count)
 }

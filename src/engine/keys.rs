@@ -1,8 +1,8 @@
 //! What may be done to API keys.
 
 use super::decide::{CommandInputs, ResolvedActor};
-use super::draft::{DecideError, UnitOfWork};
 use super::state::{ApiKey, Timer, TimerOf};
+use super::unit_of_work::{DecideError, UnitOfWork};
 use super::{EndReason, Event, FieldError, Outcome, Refusal, Rules};
 use crate::types::{KeyId, Role, SessionId, Span, UserPattern};
 
@@ -14,47 +14,47 @@ const SESSIONS_PER_COMMIT_MAX: usize = 20;
 const PAUSE: Span = Span::from_ms(1);
 
 pub(super) fn create(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     name: &str,
     roles: &[Role],
     on_behalf: &[UserPattern],
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
+    resolved.require_admin()?;
     super::users::require_fit(Some(name), Some(roles))?;
     if on_behalf.len() > Rules::ROLES_MAX {
         let message = format!("must have at most {} entries", Rules::ROLES_MAX);
         let error = FieldError::new("/on_behalf", "too-many", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
-    if draft.key_count()? >= Rules::KEYS_MAX as u64 {
+    if unit.key_count()? >= Rules::KEYS_MAX as u64 {
         return Err(Refusal::LimitReached { what: "API keys", max: Rules::KEYS_MAX }.into());
     }
     let key = ApiKey {
-        id: evidence.key,
-        token: evidence.token()?.hash(),
+        id: inputs.key,
+        token: inputs.token()?.hash(),
         name: name.into(),
         roles: roles.into(),
         on_behalf: on_behalf.into(),
-        created_at: draft.moment.now,
+        created_at: unit.context.now,
     };
-    let view = key.view(draft.moment.revision);
-    draft.emit(Event::KeyCreated { key: Box::new(key) })?;
-    Ok(Outcome::KeyCreated { key: view, token: evidence.token()?.clone() })
+    let view = key.view(unit.context.revision);
+    unit.emit(Event::KeyCreated { key: Box::new(key) })?;
+    Ok(Outcome::KeyCreated { key: view, token: inputs.token()?.clone() })
 }
 
 pub(super) fn revoke(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: KeyId,
     keep_sessions: bool,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let key = draft.key(id)?.ok_or(Refusal::NotFound("API key"))?.clone();
-    draft.emit(Event::KeyRevoked { key: Box::new(key), keep_sessions })?;
+    resolved.require_admin()?;
+    let key = unit.key(id)?.ok_or(Refusal::NotFound("API key"))?.clone();
+    unit.emit(Event::KeyRevoked { key: Box::new(key), keep_sessions })?;
     if !keep_sessions {
-        end_sessions_via(draft, id, SessionId::new(0))?;
+        end_sessions_via(unit, id, SessionId::new(0))?;
     }
     Ok(Outcome::Done)
 }
@@ -62,24 +62,24 @@ pub(super) fn revoke(
 /// Ends the sessions that a revoked key opened, as many as one commit takes; a timer ends the rest.
 /// All of them are dead at once for who shows their tokens, since the key is gone.
 pub(super) fn end_sessions_via(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     key: KeyId,
     after: SessionId,
 ) -> Result<(), DecideError> {
-    let mut list = draft.sessions_via(key, after)?.to_vec();
-    let mut is_more = draft.slice(&mut list, SESSIONS_PER_COMMIT_MAX);
+    let mut list = unit.sessions_via(key, after)?.to_vec();
+    let mut is_more = unit.slice(&mut list, SESSIONS_PER_COMMIT_MAX);
     let mut seen = None;
     for session in &list {
-        if seen.is_some() && draft.is_slice_over() {
+        if seen.is_some() && unit.is_slice_over() {
             is_more = true;
             break;
         }
         seen = Some(*session);
-        draft.emit(Event::SessionEnded { session: *session, reason: EndReason::KeyRevoked })?;
+        unit.emit(Event::SessionEnded { session: *session, reason: EndReason::KeyRevoked })?;
     }
     if let Some(last) = seen.filter(|_| is_more) {
-        let due = draft.moment.now.plus(PAUSE);
-        draft.arm(Timer { due, what: TimerOf::EndVia(key, last) });
+        let due = unit.context.now.plus(PAUSE);
+        unit.arm(Timer { due, what: TimerOf::EndVia(key, last) });
     }
     Ok(())
 }

@@ -15,7 +15,6 @@ mod command;
 mod cron;
 mod data;
 mod decide;
-mod draft;
 mod event;
 pub mod expr;
 mod json;
@@ -36,6 +35,7 @@ mod timers;
 mod told;
 mod trail;
 mod tx;
+mod unit_of_work;
 mod users;
 pub mod workflow;
 
@@ -48,12 +48,6 @@ pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChan
 pub use cron::{Cron, CronFault};
 pub use data::EMPTY;
 pub use decide::{CommandInputs, Decision, FIRINGS_MAX, PasswordCheck, decide, decide_timers};
-#[cfg(test)]
-pub use draft::require_replay;
-pub use draft::{
-    Changes, DecideError, DecisionContext, LoadedRecord, ReadSet, RecordLookup, RecordSource,
-    SliceLimit, UnitOfWork,
-};
 pub use event::{EndReason, Event, OpenedBy};
 pub use ledger::check as check_conserved;
 pub use ledger::{
@@ -83,5 +77,11 @@ pub use tx::{
     WorkflowHead, WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask,
     free_step, hidden, may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact,
     sees_all, sees_workflow,
+};
+#[cfg(test)]
+pub use unit_of_work::require_replay;
+pub use unit_of_work::{
+    Changes, DecideError, DecisionContext, LoadedRecord, ReadSet, RecordLookup, RecordSource,
+    SliceLimit, UnitOfWork,
 };
 pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

@@ -6,8 +6,8 @@
 //! a thing is not told its revision.
 
 use super::decide::CommandInputs;
-use super::draft::{DecideError, UnitOfWork};
 use super::state::{RecordKey, StoredId, User};
+use super::unit_of_work::{DecideError, UnitOfWork};
 use super::{Actor, Command, Refusal, iso_asset};
 use crate::types::{Revision, SessionId, UserId};
 
@@ -45,16 +45,16 @@ impl Preconditions {
     }
 }
 
-/// The refusal of a change whose preconditions do not hold. `draft` is one in which nothing was
+/// The refusal of a change whose preconditions do not hold. `unit` is one in which nothing was
 /// changed yet.
 pub(super) fn unmet(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Option<Refusal>, DecideError> {
-    let Some(preconditions) = &evidence.preconditions else { return Ok(None) };
-    let current = current(draft, actor, command, evidence)?;
+    let Some(preconditions) = &inputs.preconditions else { return Ok(None) };
+    let current = current(unit, actor, command, inputs)?;
     Ok(match current {
         _ if preconditions.hold(current) => None,
         Some(current) => Some(Refusal::RevisionMismatch { current }),
@@ -65,10 +65,10 @@ pub(super) fn unmet(
 /// The revision of the thing that a command is about; `None`: there is none, or it is about nothing
 /// that has a revision.
 fn current(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Option<Revision>, DecideError> {
     let fact = match command {
         Command::Login { .. }
@@ -102,7 +102,7 @@ fn current(
         }
         Command::ChangeSessionData { .. } => {
             let Some(session) = actor.session() else { return Ok(None) };
-            return session_data(draft, session);
+            return session_data(unit, session);
         }
         Command::EndSession { session } | Command::ChangeFacts { session, .. } => {
             RecordKey::Session(*session)
@@ -113,25 +113,25 @@ fn current(
         }
         Command::ChangeUserData { .. } => {
             let Some(user) = actor.user() else { return Ok(None) };
-            return user_data(draft, user.id);
+            return user_data(unit, user.id);
         }
         Command::ChangeUser { username, .. }
         | Command::DeleteUser { username, .. }
         | Command::MakeResetLink { username } => {
-            let Some(user) = draft.user_named(username)? else { return Ok(None) };
+            let Some(user) = unit.user_named(username)? else { return Ok(None) };
             RecordKey::User(user.id)
         }
         Command::RevokeKey { key, .. } => RecordKey::Key(*key),
         Command::PutStored { .. } | Command::TouchStored { .. } | Command::DeleteStored { .. } => {
             let Actor::Key(key) = actor else { return Ok(None) };
-            let id = StoredId { key: key.key.id, digest: evidence.stored };
-            if super::stored::alive(draft, id)?.is_none() {
+            let id = StoredId { key: key.key.id, digest: inputs.stored };
+            if super::stored::alive(unit, id)?.is_none() {
                 return Ok(None);
             }
             RecordKey::Stored(id)
         }
         Command::PutAsset { asset } => {
-            let put = draft.revision(&RecordKey::Asset(asset.code.clone()))?;
+            let put = unit.revision(&RecordKey::Asset(asset.code.clone()))?;
             return Ok(put.or_else(|| iso_asset(&asset.code).map(|_| Revision::ZERO)));
         }
         Command::ChangeAccount { id, .. } | Command::CloseAccount { id, .. } => {
@@ -155,19 +155,19 @@ fn current(
         Command::Retire { name } => RecordKey::Workflow(name.clone()),
         Command::PutValue { id, .. } | Command::DeleteValue { id } => RecordKey::Value(id.clone()),
     };
-    draft.revision(&fact)
+    unit.revision(&fact)
 }
 
 /// Data that was never written has the revision of what it belongs to.
-fn session_data(draft: &UnitOfWork<'_>, id: SessionId) -> Result<Option<Revision>, DecideError> {
-    let written = draft.revision(&RecordKey::SessionData(id))?;
-    let created = draft.session(id)?.map(|session| session.created_revision);
+fn session_data(unit: &UnitOfWork<'_>, id: SessionId) -> Result<Option<Revision>, DecideError> {
+    let written = unit.revision(&RecordKey::SessionData(id))?;
+    let created = unit.session(id)?.map(|session| session.created_revision);
     Ok(written.or(created))
 }
 
-fn user_data(draft: &UnitOfWork<'_>, id: UserId) -> Result<Option<Revision>, DecideError> {
-    let written = draft.revision(&RecordKey::UserData(id))?;
-    let created = draft.user(id)?.map(|user: &User| user.created_revision);
+fn user_data(unit: &UnitOfWork<'_>, id: UserId) -> Result<Option<Revision>, DecideError> {
+    let written = unit.revision(&RecordKey::UserData(id))?;
+    let created = unit.user(id)?.map(|user: &User| user.created_revision);
     Ok(written.or(created))
 }
 

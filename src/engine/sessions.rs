@@ -8,8 +8,8 @@ use super::attempts::{has_failures, require_not_wait};
 use super::decide::{
     CommandInputs, ResolvedActor, end_sessions_of, require_match, require_proved, user_or_not_found,
 };
-use super::draft::{DecideError, UnitOfWork};
 use super::state::{RecordKey, Session, User};
+use super::unit_of_work::{DecideError, UnitOfWork};
 use super::{
     Data, DataChange, EndReason, Event, FieldError, IfMatch, OpenedBy, Outcome, Profile, Refusal,
     Rules, UserRef,
@@ -21,79 +21,79 @@ use crate::types::{ProfileName, Role, SessionId, Username};
 pub(super) const FACTS_BYTES_MAX: usize = 4 * 1024;
 
 pub(super) fn login(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     username: &Username,
     profile: Option<&ProfileName>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let times = times(draft.rules, profile)?;
-    let counters = evidence.login_counters();
-    require_not_wait(draft, &counters)?;
-    let user = draft.user_named(username)?.ok_or(Refusal::InvalidCredentials)?.clone();
-    require_proved(&user, evidence)?;
+    let times = times(unit.rules, profile)?;
+    let counters = inputs.login_counters();
+    require_not_wait(unit, &counters)?;
+    let user = unit.user_named(username)?.ok_or(Refusal::InvalidCredentials)?.clone();
+    require_proved(&user, inputs)?;
     if user.disabled {
         return Err(Refusal::InvalidCredentials.into());
     }
-    if has_failures(draft, &counters)? {
-        draft.emit(Event::FailuresForgotten { counters })?;
+    if has_failures(unit, &counters)? {
+        unit.emit(Event::FailuresForgotten { counters })?;
     }
-    if let Some(hash) = &evidence.hashed {
-        draft.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
+    if let Some(hash) = &inputs.hashed {
+        unit.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
     }
-    make_room(draft, &user.names())?;
-    let anonymous = acting.session.as_ref().filter(|session| session.user.is_none());
+    make_room(unit, &user.names())?;
+    let anonymous = resolved.session.as_ref().filter(|session| session.user.is_none());
     let Some(anonymous) = anonymous else {
-        let session = new_session(draft, evidence, Some(user.names()), profile, times)?;
-        return open(draft, session, OpenedBy::Login, user.roles.clone(), evidence);
+        let session = new_session(unit, inputs, Some(user.names()), profile, times)?;
+        return open(unit, session, OpenedBy::Login, user.roles.clone(), inputs);
     };
     let id = anonymous.id;
-    draft.emit(Event::SessionUpgraded {
+    unit.emit(Event::SessionUpgraded {
         session: id,
         user: user.names(),
-        token: evidence.token()?.hash(),
+        token: inputs.token()?.hash(),
         profile: profile.cloned(),
         idle: times.idle,
-        expires_at: draft.moment.now.plus(times.absolute),
+        expires_at: unit.context.now.plus(times.absolute),
     })?;
-    super::tx::move_wrong_codes(draft, id, user.id)?;
-    super::tx::adopt(draft, id, &user.names(), crate::types::TxId::new(0))?;
-    with_token(draft, id, user.roles, evidence, true)
+    super::tx::move_wrong_codes(unit, id, user.id)?;
+    super::tx::adopt(unit, id, &user.names(), crate::types::TxId::new(0))?;
+    with_token(unit, id, user.roles, inputs, true)
 }
 
 pub(super) fn open_anonymous(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     profile: Option<&ProfileName>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    if !draft.rules.anonymous_open {
+    if !unit.rules.anonymous_open {
         return Err(Refusal::NotAllowed("anonymous sessions are not allowed here").into());
     }
-    let times = times(draft.rules, profile)?;
-    let mut session = new_session(draft, evidence, None, profile, times)?;
+    let times = times(unit.rules, profile)?;
+    let mut session = new_session(unit, inputs, None, profile, times)?;
     session.began_anonymous = true;
-    open(draft, session, OpenedBy::Anonymous, [].into(), evidence)
+    open(unit, session, OpenedBy::Anonymous, [].into(), inputs)
 }
 
 pub(super) fn open_on_behalf(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     username: &Username,
     create: bool,
     profile: Option<&ProfileName>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let key = acting.key()?;
+    let key = resolved.key()?;
     key.require_cover(username)?;
-    let times = times(draft.rules, profile)?;
-    let (user, is_new) = match draft.user_named(username)? {
+    let times = times(unit.rules, profile)?;
+    let (user, is_new) = match unit.user_named(username)? {
         Some(user) => (user.clone(), false),
-        None if !create || super::decide::is_taken(draft, username)? => {
+        None if !create || super::decide::is_taken(unit, username)? => {
             return Err(Refusal::NotFound("user").into());
         }
         None => {
-            super::users::require_free(acting, username, "/user")?;
-            (super::users::new_user(draft, username, evidence), true)
+            super::users::require_free(resolved, username, "/user")?;
+            (super::users::new_user(unit, username, inputs), true)
         }
     };
     key.require_reach(&user)?;
@@ -101,188 +101,188 @@ pub(super) fn open_on_behalf(
         return Err(Refusal::NotAllowed("the user is disabled").into());
     }
     if is_new {
-        draft.emit(Event::UserCreated { user: Box::new(user.clone()) })?;
+        unit.emit(Event::UserCreated { user: Box::new(user.clone()) })?;
     }
-    make_room(draft, &user.names())?;
-    let mut session = new_session(draft, evidence, Some(user.names()), profile, times)?;
+    make_room(unit, &user.names())?;
+    let mut session = new_session(unit, inputs, Some(user.names()), profile, times)?;
     session.via = Some(key.names());
-    open(draft, session, OpenedBy::OnBehalf, user.roles, evidence)
+    open(unit, session, OpenedBy::OnBehalf, user.roles, inputs)
 }
 
 pub(super) fn touch(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
 ) -> Result<Outcome, DecideError> {
-    let session = acting.session()?;
-    if session.wants_touch(draft.moment.now) {
-        draft.emit(Event::SessionTouched { session: session.id })?;
+    let session = resolved.session()?;
+    if session.wants_touch(unit.context.now) {
+        unit.emit(Event::SessionTouched { session: session.id })?;
     }
     Ok(Outcome::Done)
 }
 
 pub(super) fn logout(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
 ) -> Result<Outcome, DecideError> {
-    let session = acting.session()?.id;
-    draft.emit(Event::SessionEnded { session, reason: EndReason::Logout })?;
+    let session = resolved.session()?.id;
+    unit.emit(Event::SessionEnded { session, reason: EndReason::Logout })?;
     Ok(Outcome::Done)
 }
 
 pub(super) fn rotate(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
-    evidence: &CommandInputs,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let session = acting.session()?.id;
-    draft.emit(Event::SessionTokenReplaced { session, token: evidence.token()?.hash() })?;
-    with_token(draft, session, roles(acting), evidence, false)
+    let session = resolved.session()?.id;
+    unit.emit(Event::SessionTokenReplaced { session, token: inputs.token()?.hash() })?;
+    with_token(unit, session, roles(resolved), inputs, false)
 }
 
 pub(super) fn elevate(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
-    evidence: &CommandInputs,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let (session, user) = acting.user()?;
-    require_not_wait(draft, &evidence.session_counters())?;
-    require_proved(user, evidence)?;
-    elevate_session(draft, session.id, user, evidence)?;
-    with_token(draft, session.id, roles(acting), evidence, false)
+    let (session, user) = resolved.user()?;
+    require_not_wait(unit, &inputs.session_counters())?;
+    require_proved(user, inputs)?;
+    elevate_session(unit, session.id, user, inputs)?;
+    with_token(unit, session.id, roles(resolved), inputs, false)
 }
 
 /// The password was proved in this session: a new token, and for some time an elevation.
 pub(super) fn elevate_session(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     session: SessionId,
     user: &User,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<(), DecideError> {
-    let counters = evidence.session_counters();
-    if has_failures(draft, &counters)? {
-        draft.emit(Event::FailuresForgotten { counters })?;
+    let counters = inputs.session_counters();
+    if has_failures(unit, &counters)? {
+        unit.emit(Event::FailuresForgotten { counters })?;
     }
-    if draft.user(user.id)?.is_some_and(|now| now.credential == user.credential)
-        && let Some(hash) = &evidence.hashed
+    if unit.user(user.id)?.is_some_and(|now| now.credential == user.credential)
+        && let Some(hash) = &inputs.hashed
     {
-        draft.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
+        unit.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
     }
-    let until = draft.moment.now.plus(draft.rules.elevation);
-    draft.emit(Event::SessionElevated { session, until })?;
-    draft.emit(Event::SessionTokenReplaced { session, token: evidence.token()?.hash() })
+    let until = unit.context.now.plus(unit.rules.elevation);
+    unit.emit(Event::SessionElevated { session, until })?;
+    unit.emit(Event::SessionTokenReplaced { session, token: inputs.token()?.hash() })
 }
 
 pub(super) fn end_one(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: SessionId,
 ) -> Result<Outcome, DecideError> {
     let none = Refusal::NotFound("session");
-    let session = draft.session(id)?.filter(|session| session.is_alive(draft.moment.now));
+    let session = unit.session(id)?.filter(|session| session.is_alive(unit.context.now));
     let session = session.ok_or(none.clone())?;
-    let own = acting.session.as_ref().is_some_and(|current| {
+    let own = resolved.session.as_ref().is_some_and(|current| {
         current.id == id || (current.user.is_some() && current.user == session.user)
     });
-    if !own && !acting.actor.is_admin() {
+    if !own && !resolved.actor.is_admin() {
         return Err(none.into());
     }
-    draft.emit(Event::SessionEnded { session: id, reason: EndReason::Revoked })?;
+    unit.emit(Event::SessionEnded { session: id, reason: EndReason::Revoked })?;
     Ok(Outcome::Ended { count: 1 })
 }
 
 pub(super) fn end_all(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     username: Option<&Username>,
     except_current: bool,
 ) -> Result<Outcome, DecideError> {
-    let current = acting.session.as_ref();
+    let current = resolved.session.as_ref();
     let except = current.map(|session| session.id).filter(|_| except_current);
     let user = if let Some(username) = username {
-        if acting.actor.user().is_none_or(|user| user.username != *username) {
-            acting.require_admin()?;
+        if resolved.actor.user().is_none_or(|user| user.username != *username) {
+            resolved.require_admin()?;
         }
-        user_or_not_found(draft, username)?.names()
-    } else if let Some(user) = &acting.session()?.user {
+        user_or_not_found(unit, username)?.names()
+    } else if let Some(user) = &resolved.session()?.user {
         user.clone()
     } else if except_current {
         // An anonymous session is alone.
         return Ok(Outcome::Ended { count: 0 });
     } else {
-        logout(draft, acting)?;
+        logout(unit, resolved)?;
         return Ok(Outcome::Ended { count: 1 });
     };
-    let count = end_sessions_of(draft, &user, except, EndReason::Revoked)?;
+    let count = end_sessions_of(unit, &user, except, EndReason::Revoked)?;
     Ok(Outcome::Ended { count })
 }
 
 pub(super) fn change_data(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     change: &DataChange,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    let session = acting.session()?;
+    let session = resolved.session()?;
     let id = session.id;
-    let revision = draft.revision(&RecordKey::SessionData(id))?.unwrap_or(session.created_revision);
+    let revision = unit.revision(&RecordKey::SessionData(id))?.unwrap_or(session.created_revision);
     require_match(if_match, revision)?;
-    let current = draft.session_data(id)?.cloned();
+    let current = unit.session_data(id)?.cloned();
     let current = current.unwrap_or_else(|| super::data::EMPTY.into());
-    let bytes_max = draft.rules.data_bytes_max;
+    let bytes_max = unit.rules.data_bytes_max;
     let json = super::data::change(&current, change, "the session data", bytes_max)?;
     if json == current {
         return Ok(Outcome::Data(Data { json, revision }));
     }
-    draft.emit(Event::SessionDataWritten { session: id, json: json.clone() })?;
-    Ok(Outcome::Data(Data { json, revision: draft.moment.revision }))
+    unit.emit(Event::SessionDataWritten { session: id, json: json.clone() })?;
+    Ok(Outcome::Data(Data { json, revision: unit.context.revision }))
 }
 
 /// Changes what is noted about a session, for a service: of a user for whom it may act, or of an
 /// anonymous session.
 pub(super) fn change_facts(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: SessionId,
     patch: &Map<String, Value>,
 ) -> Result<Outcome, DecideError> {
-    let key = acting.key()?;
-    let session = draft.session(id)?.filter(|session| session.is_alive(draft.moment.now));
+    let key = resolved.key()?;
+    let session = unit.session(id)?.filter(|session| session.is_alive(unit.context.now));
     let session = session.ok_or(Refusal::NotFound("session"))?;
     if let Some(user) = &session.user {
         // Of others' sessions a service is not even told that they exist.
-        let user = draft.user(user.id)?.filter(|user| key.require_reach(user).is_ok());
+        let user = unit.user(user.id)?.filter(|user| key.require_reach(user).is_ok());
         user.ok_or(Refusal::NotFound("session"))?;
     }
-    let json = merge_facts(draft, id, patch)?;
-    let revision = draft.revision(&RecordKey::Session(id))?.unwrap_or_default();
+    let json = merge_facts(unit, id, patch)?;
+    let revision = unit.revision(&RecordKey::Session(id))?.unwrap_or_default();
     Ok(Outcome::Data(Data { json, revision }))
 }
 
 /// Merges a patch (RFC 7396) into what is noted about a live session; gives all of it.
 pub(super) fn merge_facts(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     session: SessionId,
     patch: &Map<String, Value>,
 ) -> Result<Arc<str>, DecideError> {
-    let current = draft.session(session)?.ok_or(Refusal::NotFound("session"))?.facts.clone();
+    let current = unit.session(session)?.ok_or(Refusal::NotFound("session"))?.facts.clone();
     let json = super::data::text(&super::data::merge(&current, patch));
     if json.len() > FACTS_BYTES_MAX {
         let (what, bytes_max) = ("the facts of a session", FACTS_BYTES_MAX);
         return Err(Refusal::TooLarge { what, bytes_max }.into());
     }
     if json != current {
-        draft.emit(Event::SessionFactsWritten { session, json: json.clone() })?;
+        unit.emit(Event::SessionFactsWritten { session, json: json.clone() })?;
     }
     Ok(json)
 }
 
 /// Ends the oldest sessions of a user until there is room for one more.
-fn make_room(draft: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideError> {
-    let max = draft.rules.sessions_per_user_max.clamp(1, Rules::SESSIONS_PER_USER_MAX);
-    let list = draft.user_sessions(user.id)?.cloned().unwrap_or_default();
+fn make_room(unit: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideError> {
+    let max = unit.rules.sessions_per_user_max.clamp(1, Rules::SESSIONS_PER_USER_MAX);
+    let list = unit.user_sessions(user.id)?.cloned().unwrap_or_default();
     let too_many = (list.len() + 1).saturating_sub(max);
     for session in list.into_iter().take(too_many) {
-        draft.emit(Event::SessionEnded { session, reason: EndReason::TooMany })?;
+        unit.emit(Event::SessionEnded { session, reason: EndReason::TooMany })?;
     }
     Ok(())
 }
@@ -303,77 +303,77 @@ fn times(rules: &Rules, profile: Option<&ProfileName>) -> Result<Profile, Refusa
 }
 
 fn new_session(
-    draft: &UnitOfWork<'_>,
-    evidence: &CommandInputs,
+    unit: &UnitOfWork<'_>,
+    inputs: &CommandInputs,
     user: Option<UserRef>,
     profile: Option<&ProfileName>,
     times: Profile,
 ) -> Result<Session, Refusal> {
-    let now = draft.moment.now;
+    let now = unit.context.now;
     let expires_at = now.plus(times.absolute);
     Ok(Session {
-        id: evidence.session,
-        token: evidence.token()?.hash(),
+        id: inputs.session,
+        token: inputs.token()?.hash(),
         user,
         began_anonymous: false,
         via: None,
         profile: profile.cloned(),
         idle: times.idle,
         created_at: now,
-        created_revision: draft.moment.revision,
+        created_revision: unit.context.revision,
         last_seen_at: now,
         expires_at,
         elevated_until: None,
         timer_at: now.plus(times.idle).min(expires_at),
         has_data: false,
-        address: evidence.address.clone(),
-        agent: evidence.agent.clone(),
+        address: inputs.address.clone(),
+        agent: inputs.agent.clone(),
         facts: super::data::EMPTY.into(),
     })
 }
 
 fn open(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     session: Session,
     by: OpenedBy,
     roles: Arc<[Role]>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let view = session.view(roles, draft.moment.revision);
-    draft.emit(Event::SessionOpened { session: Box::new(session), by })?;
-    Ok(Outcome::Session { session: view, token: evidence.token()?.clone(), created: true })
+    let view = session.view(roles, unit.context.revision);
+    unit.emit(Event::SessionOpened { session: Box::new(session), by })?;
+    Ok(Outcome::Session { session: view, token: inputs.token()?.clone(), created: true })
 }
 
 /// The answer that hands out a session's new token.
 pub(super) fn with_token(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     id: SessionId,
     roles: Arc<[Role]>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
     created: bool,
 ) -> Result<Outcome, DecideError> {
-    let session = draft.session(id)?.ok_or(Refusal::Unauthenticated)?;
-    let session = session.view(roles, draft.moment.revision);
-    Ok(Outcome::Session { session, token: evidence.token()?.clone(), created })
+    let session = unit.session(id)?.ok_or(Refusal::Unauthenticated)?;
+    let session = session.view(roles, unit.context.revision);
+    Ok(Outcome::Session { session, token: inputs.token()?.clone(), created })
 }
 
-fn roles(acting: &ResolvedActor) -> Arc<[Role]> {
-    acting.user.as_ref().map_or_else(|| [].into(), |user| user.roles.clone())
+fn roles(resolved: &ResolvedActor) -> Arc<[Role]> {
+    resolved.user.as_ref().map_or_else(|| [].into(), |user| user.roles.clone())
 }
 
 /// Merges (RFC 7396) into a session's data, for an effect of a workflow.
 pub(super) fn merge_data(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: SessionId,
     patch: &serde_json::Map<String, serde_json::Value>,
 ) -> Result<(), DecideError> {
-    let current = draft.session_data(id)?.cloned();
+    let current = unit.session_data(id)?.cloned();
     let current = current.unwrap_or_else(|| super::data::EMPTY.into());
     let change = DataChange::Merge(serde_json::Value::Object(patch.clone()));
-    let bytes_max = draft.rules.data_bytes_max;
+    let bytes_max = unit.rules.data_bytes_max;
     let json = super::data::change(&current, &change, "the session data", bytes_max)?;
     if json == current {
         return Ok(());
     }
-    draft.emit(Event::SessionDataWritten { session: id, json })
+    unit.emit(Event::SessionDataWritten { session: id, json })
 }

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::decide::{CommandInputs, ResolvedActor};
-use super::draft::{DecideError, UnitOfWork};
 use super::state::{Stored, StoredId, User};
+use super::unit_of_work::{DecideError, UnitOfWork};
 use super::{Event, FieldError, Outcome, Refusal};
 use crate::types::{Span, Username};
 
@@ -15,23 +15,23 @@ const IDLE_MIN: Span = Span::from_seconds(1);
 const IDLE_MAX: Span = Span::from_hours(400 * 24);
 
 pub(super) fn put(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     data: &Map<String, Value>,
     idle: Option<Span>,
     username: Option<&Username>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let key = acting.key()?;
-    let id = StoredId { key: key.id, digest: evidence.stored };
-    let idle = idle.unwrap_or(draft.rules.profile.idle);
+    let key = resolved.key()?;
+    let id = StoredId { key: key.id, digest: inputs.stored };
+    let idle = idle.unwrap_or(unit.rules.profile.idle);
     if idle < IDLE_MIN || idle > IDLE_MAX {
         let message = format!("must be from {IDLE_MIN} to {IDLE_MAX}");
         let error = FieldError::new("/idle", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let json = super::data::text(data);
-    let bytes_max = draft.rules.data_bytes_max;
+    let bytes_max = unit.rules.data_bytes_max;
     if json.len() > bytes_max {
         return Err(Refusal::TooLarge { what: "the session data", bytes_max }.into());
     }
@@ -39,7 +39,7 @@ pub(super) fn put(
         None => None,
         Some(username) => {
             key.require_cover(username)?;
-            let user = super::decide::user_or_not_found(draft, username)?;
+            let user = super::decide::user_or_not_found(unit, username)?;
             key.require_reach(user)?;
             if user.disabled {
                 return Err(Refusal::NotAllowed("the user is disabled").into());
@@ -47,48 +47,48 @@ pub(super) fn put(
             Some((user.names(), user.epoch))
         }
     };
-    let created = alive(draft, id)?.is_none();
-    let now = draft.moment.now;
+    let created = alive(unit, id)?.is_none();
+    let now = unit.context.now;
     let timer_at = now.plus(idle);
     let stored = Stored { data: json, idle, user, last_seen_at: now, timer_at };
-    let view = stored.view(draft.moment.revision);
-    draft.emit(Event::StoredWritten { id, stored: Box::new(stored) })?;
+    let view = stored.view(unit.context.revision);
+    unit.emit(Event::StoredWritten { id, stored: Box::new(stored) })?;
     Ok(Outcome::Stored { stored: view, created })
 }
 
 pub(super) fn touch(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
-    evidence: &CommandInputs,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let id = StoredId { key: acting.key()?.id, digest: evidence.stored };
-    if alive(draft, id)?.is_some_and(|stored| stored.wants_touch(draft.moment.now)) {
-        draft.emit(Event::StoredTouched { id })?;
+    let id = StoredId { key: resolved.key()?.id, digest: inputs.stored };
+    if alive(unit, id)?.is_some_and(|stored| stored.wants_touch(unit.context.now)) {
+        unit.emit(Event::StoredTouched { id })?;
     }
     Ok(Outcome::Done)
 }
 
 pub(super) fn delete(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
-    evidence: &CommandInputs,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let id = StoredId { key: acting.key()?.id, digest: evidence.stored };
-    if draft.stored(id)?.is_some() {
-        draft.emit(Event::StoredEnded { id })?;
+    let id = StoredId { key: resolved.key()?.id, digest: inputs.stored };
+    if unit.stored(id)?.is_some() {
+        unit.emit(Event::StoredEnded { id })?;
     }
     Ok(Outcome::Done)
 }
 
 /// The session, if it has not ended.
 pub(super) fn alive<'d>(
-    draft: &'d UnitOfWork<'_>,
+    unit: &'d UnitOfWork<'_>,
     id: StoredId,
 ) -> Result<Option<&'d Stored>, DecideError> {
-    let Some(stored) = draft.stored(id)? else { return Ok(None) };
+    let Some(stored) = unit.stored(id)? else { return Ok(None) };
     let user: Option<&User> = match &stored.user {
-        Some((user, _)) => draft.user(user.id)?,
+        Some((user, _)) => unit.user(user.id)?,
         None => None,
     };
-    Ok(Some(stored).filter(|stored| stored.is_alive(user, draft.moment.now)))
+    Ok(Some(stored).filter(|stored| stored.is_alive(user, unit.context.now)))
 }

@@ -5,8 +5,8 @@ use super::decide::{
     CommandInputs, ResolvedActor, admin_roles, end_sessions_of, hashed, is_taken, require_good,
     require_match, require_proved, user_or_not_found,
 };
-use super::draft::{DecideError, UnitOfWork};
 use super::state::{Link, LinkMaker, Opens, RecordKey, User};
+use super::unit_of_work::{DecideError, UnitOfWork};
 use super::{
     Actor, Data, DataChange, EndReason, Event, FieldError, IfMatch, Outcome, Refusal, Rules,
     UserChange, UserView,
@@ -28,42 +28,42 @@ pub(super) struct Asked<'a> {
 }
 
 pub(super) fn register(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     asked: &Asked<'_>,
     roles: Option<&[Role]>,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let is_admin = acting.actor.is_admin();
-    if !is_admin && !draft.rules.registration_open {
+    let is_admin = resolved.actor.is_admin();
+    if !is_admin && !unit.rules.registration_open {
         return Err(Refusal::NotAllowed("only an administrator creates users here").into());
     }
     if !is_admin && roles.is_some() {
         return Err(Refusal::NotAllowed("only an administrator gives roles").into());
     }
     require_fit(asked.name, roles)?;
-    require_free(acting, asked.username, "/username")?;
-    require_good(draft.rules, "/password", Some(asked.username), asked.password)?;
-    if is_taken(draft, asked.username)? {
+    require_free(resolved, asked.username, "/username")?;
+    require_good(unit.rules, "/password", Some(asked.username), asked.password)?;
+    if is_taken(unit, asked.username)? {
         return Err(Refusal::UsernameTaken.into());
     }
-    let mut user = new_user(draft, asked.username, evidence);
+    let mut user = new_user(unit, asked.username, inputs);
     user.name = asked.name.map(Into::into);
-    user.password = Some(hashed(evidence)?);
+    user.password = Some(hashed(inputs)?);
     user.roles = roles.unwrap_or_default().into();
-    let view = user.view(draft.moment.revision);
-    draft.emit(Event::UserCreated { user: Box::new(user) })?;
+    let view = user.view(unit.context.revision);
+    unit.emit(Event::UserCreated { user: Box::new(user) })?;
     Ok(Outcome::UserCreated(view))
 }
 
 /// Refuses a name that no new user gets. The first administrator's is for the server itself and its
 /// set-up link: else somebody could take it before that link is used.
 pub(super) fn require_free(
-    acting: &ResolvedActor,
+    resolved: &ResolvedActor,
     username: &Username,
     pointer: &str,
 ) -> Result<(), Refusal> {
-    let is_first = username.as_str() == FIRST_ADMIN && !acting.actor.is_admin();
+    let is_first = username.as_str() == FIRST_ADMIN && !resolved.actor.is_admin();
     if !username.is_reserved() && !is_first {
         return Ok(());
     }
@@ -71,13 +71,9 @@ pub(super) fn require_free(
     Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "reserved", message)]))
 }
 
-pub(super) fn new_user(
-    draft: &UnitOfWork<'_>,
-    username: &Username,
-    evidence: &CommandInputs,
-) -> User {
+pub(super) fn new_user(unit: &UnitOfWork<'_>, username: &Username, inputs: &CommandInputs) -> User {
     User {
-        id: evidence.user,
+        id: inputs.user,
         username: username.clone(),
         name: None,
         password: None,
@@ -86,71 +82,71 @@ pub(super) fn new_user(
         roles: [].into(),
         attributes: super::data::EMPTY.into(),
         disabled: false,
-        created_at: draft.moment.now,
-        created_revision: draft.moment.revision,
+        created_at: unit.context.now,
+        created_revision: unit.context.revision,
         link: None,
     }
 }
 
 pub(super) fn change_password(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     new: &Password,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    let (session, user) = acting.user()?;
-    require_good(draft.rules, "/new", Some(&user.username), new)?;
-    require_not_wait(draft, &evidence.session_counters())?;
-    require_proved(user, evidence)?;
+    let (session, user) = resolved.user()?;
+    require_good(unit.rules, "/new", Some(&user.username), new)?;
+    require_not_wait(unit, &inputs.session_counters())?;
+    require_proved(user, inputs)?;
     let (id, names) = (session.id, user.names());
-    set_password(draft, user, hashed(evidence)?)?;
-    end_sessions_of(draft, &names, Some(id), EndReason::PasswordChanged)?;
-    super::sessions::elevate_session(draft, id, user, evidence)?;
-    super::sessions::with_token(draft, id, user.roles.clone(), evidence, false)
+    set_password(unit, user, hashed(inputs)?)?;
+    end_sessions_of(unit, &names, Some(id), EndReason::PasswordChanged)?;
+    super::sessions::elevate_session(unit, id, user, inputs)?;
+    super::sessions::with_token(unit, id, user.roles.clone(), inputs, false)
 }
 
 fn set_password(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     user: &User,
     hash: std::sync::Arc<str>,
 ) -> Result<(), DecideError> {
     if let Some(link) = user.link {
-        draft.emit(Event::LinkEnded { hash: link })?;
+        unit.emit(Event::LinkEnded { hash: link })?;
     }
-    draft.emit(Event::PasswordSet { user: user.id, hash })
+    unit.emit(Event::PasswordSet { user: user.id, hash })
 }
 
 pub(super) fn change_data(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     change: &DataChange,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    let (_, user) = acting.user()?;
+    let (_, user) = resolved.user()?;
     let id = user.id;
-    let revision = draft.revision(&RecordKey::UserData(id))?.unwrap_or(user.created_revision);
+    let revision = unit.revision(&RecordKey::UserData(id))?.unwrap_or(user.created_revision);
     require_match(if_match, revision)?;
-    let current = draft.user_data(id)?.cloned();
+    let current = unit.user_data(id)?.cloned();
     let current = current.unwrap_or_else(|| super::data::EMPTY.into());
-    let bytes_max = draft.rules.data_bytes_max;
+    let bytes_max = unit.rules.data_bytes_max;
     let json = super::data::change(&current, change, "the user data", bytes_max)?;
     if json == current {
         return Ok(Outcome::Data(Data { json, revision }));
     }
-    draft.emit(Event::UserDataWritten { user: id, json: json.clone() })?;
-    Ok(Outcome::Data(Data { json, revision: draft.moment.revision }))
+    unit.emit(Event::UserDataWritten { user: id, json: json.clone() })?;
+    Ok(Outcome::Data(Data { json, revision: unit.context.revision }))
 }
 
 pub(super) fn change(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     username: &Username,
     change: &UserChange,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let user = user_or_not_found(draft, username)?.clone();
-    let revision = draft.revision(&RecordKey::User(user.id))?.unwrap_or_default();
+    resolved.require_admin()?;
+    let user = user_or_not_found(unit, username)?.clone();
+    let revision = unit.revision(&RecordKey::User(user.id))?.unwrap_or_default();
     require_match(if_match, revision)?;
     require_fit(change.name.as_ref().and_then(Option::as_deref), change.roles.as_deref())?;
     let mut change = change.clone();
@@ -165,164 +161,164 @@ pub(super) fn change(
     let disables = change.disabled == Some(true) && !user.disabled;
     let demotes = change.roles.as_ref().is_some_and(|roles| !roles.contains(&Role::admin()));
     if disables || demotes {
-        require_not_last(draft, &user)?;
+        require_not_last(unit, &user)?;
     }
     if let Some(roles) = &change.roles {
-        forget_role_changes(draft, &user, roles)?;
+        forget_role_changes(unit, &user, roles)?;
     }
     let gains_power = change.roles.as_ref().is_some_and(|roles| roles.iter().any(Role::is_power));
-    draft.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
+    unit.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
     if let (true, Some(hash)) = (gains_power, user.link)
-        && let Some(Opens::Link(link)) = draft.opens(hash)?
+        && let Some(Opens::Link(link)) = unit.opens(hash)?
         && !link.maker.reaches_power()
     {
         // Whoever made it could make none for the user from now on, and does not keep an old one.
-        draft.emit(Event::LinkEnded { hash })?;
+        unit.emit(Event::LinkEnded { hash })?;
     }
     if disables {
-        end_sessions_of(draft, &user.names(), None, EndReason::UserDisabled)?;
+        end_sessions_of(unit, &user.names(), None, EndReason::UserDisabled)?;
     }
-    Ok(Outcome::UserChanged(view(draft, user.id)?))
+    Ok(Outcome::UserChanged(view(unit, user.id)?))
 }
 
 /// Forgets what transactions did to the roles that somebody gives or takes: undoing it takes back no
 /// later decision.
 fn forget_role_changes(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     user: &User,
     roles: &[Role],
 ) -> Result<(), DecideError> {
-    let Some(mut changes) = draft.role_changes(user.id)?.cloned() else { return Ok(()) };
+    let Some(mut changes) = unit.role_changes(user.id)?.cloned() else { return Ok(()) };
     let given = roles.iter().filter(|role| !user.roles.contains(role));
     let taken = user.roles.iter().filter(|role| !roles.contains(role));
     let forgotten = given.chain(taken).filter(|role| changes.forget(role)).count();
     if forgotten > 0 {
         let changes = Box::new(changes);
-        draft.emit(Event::RoleChangesNoted { user: user.id, changes })?;
+        unit.emit(Event::RoleChangesNoted { user: user.id, changes })?;
     }
     Ok(())
 }
 
 pub(super) fn delete(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     username: &Username,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let user = user_or_not_found(draft, username)?.clone();
-    let revision = draft.revision(&RecordKey::User(user.id))?.unwrap_or_default();
+    resolved.require_admin()?;
+    let user = user_or_not_found(unit, username)?.clone();
+    let revision = unit.revision(&RecordKey::User(user.id))?.unwrap_or_default();
     require_match(if_match, revision)?;
-    require_not_last(draft, &user)?;
-    end_sessions_of(draft, &user.names(), None, EndReason::UserDeleted)?;
+    require_not_last(unit, &user)?;
+    end_sessions_of(unit, &user.names(), None, EndReason::UserDeleted)?;
     if let Some(hash) = user.link {
-        draft.emit(Event::LinkEnded { hash })?;
+        unit.emit(Event::LinkEnded { hash })?;
     }
-    draft.emit(Event::UserDeleted { user: user.names() })?;
+    unit.emit(Event::UserDeleted { user: user.names() })?;
     Ok(Outcome::Done)
 }
 
 /// Refuses to take away the only administrator: nobody could ever make another one.
-fn require_not_last(draft: &UnitOfWork<'_>, user: &User) -> Result<(), DecideError> {
-    if user.is_administrator() && draft.administrator_count()? <= 1 {
+fn require_not_last(unit: &UnitOfWork<'_>, user: &User) -> Result<(), DecideError> {
+    if user.is_administrator() && unit.administrator_count()? <= 1 {
         return Err(Refusal::LastAdministrator.into());
     }
     Ok(())
 }
 
 pub(super) fn make_reset_link(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     username: &Username,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
     // A link is as good as a password: a service gets it only for those for whom it may act.
-    if !acting.actor.is_admin() {
-        acting.key()?.require_cover(username)?;
+    if !resolved.actor.is_admin() {
+        resolved.key()?.require_cover(username)?;
     }
-    let user = user_or_not_found(draft, username)?.clone();
-    if !acting.actor.is_admin() {
-        acting.key()?.require_reach(&user)?;
+    let user = user_or_not_found(unit, username)?.clone();
+    if !resolved.actor.is_admin() {
+        resolved.key()?.require_reach(&user)?;
     }
     if let Some(hash) = user.link {
-        draft.emit(Event::LinkEnded { hash })?;
+        unit.emit(Event::LinkEnded { hash })?;
     }
-    let expires_at = draft.moment.now.plus(draft.rules.link_life);
-    let maker = match &acting.key {
-        Some(key) => LinkMaker::Key { id: key.id, is_admin: acting.actor.is_admin() },
+    let expires_at = unit.context.now.plus(unit.rules.link_life);
+    let maker = match &resolved.key {
+        Some(key) => LinkMaker::Key { id: key.id, is_admin: resolved.actor.is_admin() },
         None => LinkMaker::Administrator,
     };
     let link = Link { user: Some(user.id), expires_at, maker };
-    draft.emit(Event::LinkMade { hash: evidence.token()?.hash(), link })?;
-    Ok(Outcome::LinkMade { link: evidence.token()?.clone(), expires_at })
+    unit.emit(Event::LinkMade { hash: inputs.token()?.hash(), link })?;
+    Ok(Outcome::LinkMade { link: inputs.token()?.clone(), expires_at })
 }
 
 pub(super) fn make_set_up_link(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
-    evidence: &CommandInputs,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    if acting.actor != Actor::System {
+    if resolved.actor != Actor::System {
         return Err(Refusal::NotAllowed("only the server itself makes it").into());
     }
-    let expires_at = draft.moment.now.plus(draft.rules.link_life);
+    let expires_at = unit.context.now.plus(unit.rules.link_life);
     let link = Link { user: None, expires_at, maker: LinkMaker::Administrator };
-    draft.emit(Event::LinkMade { hash: evidence.token()?.hash(), link })?;
-    Ok(Outcome::LinkMade { link: evidence.token()?.clone(), expires_at })
+    unit.emit(Event::LinkMade { hash: inputs.token()?.hash(), link })?;
+    Ok(Outcome::LinkMade { link: inputs.token()?.clone(), expires_at })
 }
 
 pub(super) fn use_link(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     token: &Token,
     password: &Password,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
     let hash = token.hash();
-    let link = match draft.opens(hash)? {
-        Some(Opens::Link(link)) if draft.moment.now < link.expires_at => *link,
+    let link = match unit.opens(hash)? {
+        Some(Opens::Link(link)) if unit.context.now < link.expires_at => *link,
         _ => return Err(Refusal::LinkNotValid.into()),
     };
-    let Some(user) = link.user else { return set_up(draft, token, password, evidence) };
-    let user = draft.user(user)?.filter(|user| !user.disabled);
+    let Some(user) = link.user else { return set_up(unit, token, password, inputs) };
+    let user = unit.user(user)?.filter(|user| !user.disabled);
     let user = user.ok_or(Refusal::LinkNotValid)?.clone();
     if user.has_power() && !link.maker.reaches_power() {
         return Err(Refusal::LinkNotValid.into());
     }
     if let LinkMaker::Key { id, .. } = link.maker
-        && draft.key(id)?.is_none()
+        && unit.key(id)?.is_none()
     {
         return Err(Refusal::LinkNotValid.into());
     }
-    require_good(draft.rules, "/password", Some(&user.username), password)?;
-    set_password(draft, &user, hashed(evidence)?)?;
-    end_sessions_of(draft, &user.names(), None, EndReason::PasswordChanged)?;
-    Ok(Outcome::UserChanged(view(draft, user.id)?))
+    require_good(unit.rules, "/password", Some(&user.username), password)?;
+    set_password(unit, &user, hashed(inputs)?)?;
+    end_sessions_of(unit, &user.names(), None, EndReason::PasswordChanged)?;
+    Ok(Outcome::UserChanged(view(unit, user.id)?))
 }
 
 /// The first administrator chooses a password.
 fn set_up(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     token: &Token,
     password: &Password,
-    evidence: &CommandInputs,
+    inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
     let username: Username = FIRST_ADMIN.parse().map_err(|_| Refusal::LinkNotValid)?;
-    require_good(draft.rules, "/password", Some(&username), password)?;
-    if is_taken(draft, &username)? {
+    require_good(unit.rules, "/password", Some(&username), password)?;
+    if is_taken(unit, &username)? {
         return Err(Refusal::LinkNotValid.into());
     }
-    let mut user = new_user(draft, &username, evidence);
-    user.password = Some(hashed(evidence)?);
+    let mut user = new_user(unit, &username, inputs);
+    user.password = Some(hashed(inputs)?);
     user.roles = admin_roles();
-    let view = user.view(draft.moment.revision);
-    draft.emit(Event::LinkEnded { hash: token.hash() })?;
-    draft.emit(Event::UserCreated { user: Box::new(user) })?;
+    let view = user.view(unit.context.revision);
+    unit.emit(Event::LinkEnded { hash: token.hash() })?;
+    unit.emit(Event::UserCreated { user: Box::new(user) })?;
     Ok(Outcome::UserCreated(view))
 }
 
-fn view(draft: &UnitOfWork<'_>, id: UserId) -> Result<UserView, DecideError> {
-    let user = draft.user(id)?.ok_or(Refusal::NotFound("user"))?;
-    Ok(user.view(draft.moment.revision))
+fn view(unit: &UnitOfWork<'_>, id: UserId) -> Result<UserView, DecideError> {
+    let user = unit.user(id)?.ok_or(Refusal::NotFound("user"))?;
+    Ok(user.view(unit.context.revision))
 }
 
 /// Refuses a name or a list of roles over its limit.

@@ -109,5 +109,5 @@ pub(super) fn shown(
     written: impl Fn(&RecordKey) -> Option<Revision>,
 ) -> Option<ShownV1> {
     let outcome = result.as_ref().ok().filter(|_| answers::is_large(answer))?;
-    replay::shown(asked.command, asked.actor, asked.evidence, outcome, written)
+    replay::shown(asked.command, asked.actor, asked.inputs, outcome, written)
 }

@@ -1,7 +1,7 @@
 //! Accounts: opening, changing, closing.
 
 use super::{Account, AccountChange, BALANCE_MAX};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal, UserRef};
 use crate::types::{AccountId, AssetCode, Decimal, DecimalError};
 
@@ -34,13 +34,13 @@ pub(in crate::engine) struct Change {
 
 /// Opens an account. Its id is never given out again.
 pub(in crate::engine) fn open_account(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     open: &Open,
 ) -> Result<Account, DecideError> {
-    if draft.account(open.id.clone())?.is_some() {
+    if unit.account(open.id.clone())?.is_some() {
         return Err(Refusal::AccountExists(open.id.clone()).into());
     }
-    let scale = super::assets::scale(draft, &open.asset)?;
+    let scale = super::assets::scale(unit, &open.asset)?;
     let floor = open.floor.map(|floor| minor(floor, scale)).transpose()?;
     if floor.is_some_and(|floor| floor > 0) {
         return Err(Refusal::InsufficientFunds(open.id.clone()).into());
@@ -57,20 +57,20 @@ pub(in crate::engine) fn open_account(
         posted: 0,
         held: 0,
         holds: 0,
-        created_at: draft.moment.now,
+        created_at: unit.context.now,
     };
-    draft.emit(Event::AccountOpened { account: Box::new(account.clone()) })?;
+    unit.emit(Event::AccountOpened { account: Box::new(account.clone()) })?;
     Ok(account)
 }
 
 /// Changes an account. A floor above what is available is refused, so no account ever lies below
 /// its floor.
 pub(in crate::engine) fn change_account(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: &AccountId,
     change: &Change,
 ) -> Result<(), DecideError> {
-    let account = found(draft, id)?;
+    let account = found(unit, id)?;
     require_there(account)?;
     let floor = match change.floor {
         Some(Some(floor)) => Some(Some(minor(floor, account.scale)?)),
@@ -90,32 +90,32 @@ pub(in crate::engine) fn change_account(
         return Ok(());
     }
     let scale = account.scale;
-    draft.emit(Event::AccountChanged { account: id.clone(), scale, change: Box::new(change) })
+    unit.emit(Event::AccountChanged { account: id.clone(), scale, change: Box::new(change) })
 }
 
 /// Closes an account on which nothing is posted or held; one that is closed stays so.
 pub(in crate::engine) fn close_account(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: &AccountId,
 ) -> Result<(), DecideError> {
-    let account = found(draft, id)?;
+    let account = found(unit, id)?;
     if account.closed {
         return Ok(());
     }
     if account.posted != 0 || account.held != 0 || account.holds != 0 {
         return Err(Refusal::AccountNotEmpty(id.clone()).into());
     }
-    draft.emit(Event::AccountClosed { account: id.clone() })
+    unit.emit(Event::AccountClosed { account: id.clone() })
 }
 
 /// Refuses an account that is not this user's.
 #[allow(dead_code, reason = "what the effects of transactions ask of the ledger")]
 pub(in crate::engine) fn require_belong_to(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     id: &AccountId,
     user: Option<&UserRef>,
 ) -> Result<(), DecideError> {
-    let account = found(draft, id)?;
+    let account = found(unit, id)?;
     match (user, &account.owner) {
         (Some(user), Some(owner)) if user.id == owner.id => Ok(()),
         _ => Err(Refusal::NotYourAccount(id.clone()).into()),
@@ -124,10 +124,10 @@ pub(in crate::engine) fn require_belong_to(
 
 /// The account with this id.
 pub(super) fn found<'d>(
-    draft: &'d UnitOfWork<'_>,
+    unit: &'d UnitOfWork<'_>,
     id: &AccountId,
 ) -> Result<&'d Account, DecideError> {
-    draft.account(id.clone())?.ok_or_else(|| Refusal::UnknownAccount(id.clone()).into())
+    unit.account(id.clone())?.ok_or_else(|| Refusal::UnknownAccount(id.clone()).into())
 }
 
 /// Refuses a closed account.

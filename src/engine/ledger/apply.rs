@@ -2,105 +2,103 @@
 //! before the event, so they saturate here only in a log that was tampered with.
 
 use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Record, RecordKey, Timer, TimerOf};
 use crate::types::{AccountId, AssetCode};
 
 pub(in crate::engine) fn apply(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     event: &Event,
 ) -> Result<(), DecideError> {
     match event {
-        Event::AssetPut { asset } => put_asset(draft, asset),
-        Event::AccountOpened { account } => open_account(draft, account),
-        Event::AccountChanged { account, change, .. } => {
-            change_account(draft, account, |account| {
-                account.floor = change.floor.unwrap_or(account.floor);
-                account.frozen = change.frozen.unwrap_or(account.frozen);
-                account.read_anyone = change.read_anyone.unwrap_or(account.read_anyone);
-            })
-        }
+        Event::AssetPut { asset } => put_asset(unit, asset),
+        Event::AccountOpened { account } => open_account(unit, account),
+        Event::AccountChanged { account, change, .. } => change_account(unit, account, |account| {
+            account.floor = change.floor.unwrap_or(account.floor);
+            account.frozen = change.frozen.unwrap_or(account.frozen);
+            account.read_anyone = change.read_anyone.unwrap_or(account.read_anyone);
+        }),
         Event::AccountClosed { account } => {
-            change_account(draft, account, |account| account.closed = true)
+            change_account(unit, account, |account| account.closed = true)
         }
-        Event::TransferPosted { transfer } => post(draft, transfer),
+        Event::TransferPosted { transfer } => post(unit, transfer),
         Event::HoldPlaced { hold } => {
             if let Some(timer) = timer(hold) {
-                draft.arm(timer);
+                unit.arm(timer);
             }
-            change_account(draft, &hold.account, |account| {
+            change_account(unit, &hold.account, |account| {
                 account.held = account.held.saturating_add(hold.amount);
                 account.holds = account.holds.saturating_add(1);
             })?;
-            change_totals(draft, &hold.asset, |totals| {
+            change_totals(unit, &hold.asset, |totals| {
                 totals.held = totals.held.saturating_add(hold.amount);
             })?;
-            put_hold(draft, hold)
+            put_hold(unit, hold)
         }
         Event::HoldCaptured { hold, amount, released } => {
-            release(draft, hold, amount.saturating_add(*released))
+            release(unit, hold, amount.saturating_add(*released))
         }
         Event::HoldVoided { hold, released } | Event::HoldExpired { hold, released } => {
-            release(draft, hold, *released)
+            release(unit, hold, *released)
         }
         _ => Ok(()),
     }
 }
 
-fn put_asset(draft: &mut UnitOfWork<'_>, asset: &Asset) -> Result<(), DecideError> {
+fn put_asset(unit: &mut UnitOfWork<'_>, asset: &Asset) -> Result<(), DecideError> {
     let fact = RecordKey::Asset(asset.code.clone());
-    if draft.asset(asset.code.clone())?.is_none() {
-        let count = draft.count(&RecordKey::AssetCount)?;
-        draft.put(RecordKey::AssetCount, Record::Count(count.saturating_add(1)));
+    if unit.asset(asset.code.clone())?.is_none() {
+        let count = unit.count(&RecordKey::AssetCount)?;
+        unit.put(RecordKey::AssetCount, Record::Count(count.saturating_add(1)));
     }
-    draft.put(fact, Record::Asset(asset.clone()));
+    unit.put(fact, Record::Asset(asset.clone()));
     Ok(())
 }
 
-fn open_account(draft: &mut UnitOfWork<'_>, account: &Account) -> Result<(), DecideError> {
-    change_totals(draft, &account.asset, |totals| {
+fn open_account(unit: &mut UnitOfWork<'_>, account: &Account) -> Result<(), DecideError> {
+    change_totals(unit, &account.asset, |totals| {
         totals.accounts = totals.accounts.saturating_add(1);
     })?;
     if let Some(owner) = &account.owner {
-        draft.row(Row::Owned(owner.id, account.id.clone()));
+        unit.row(Row::Owned(owner.id, account.id.clone()));
     }
-    draft.put(RecordKey::Account(account.id.clone()), Record::Account(account.clone()));
+    unit.put(RecordKey::Account(account.id.clone()), Record::Account(account.clone()));
     Ok(())
 }
 
-fn post(draft: &mut UnitOfWork<'_>, transfer: &Transfer) -> Result<(), DecideError> {
+fn post(unit: &mut UnitOfWork<'_>, transfer: &Transfer) -> Result<(), DecideError> {
     if let Some(reversed) = &transfer.reverses
-        && let Some(old) = draft.transfer(reversed.clone())?.cloned()
+        && let Some(old) = unit.transfer(reversed.clone())?.cloned()
     {
         let old = Transfer { reversed_by: Some(transfer.id.clone()), ..old };
-        draft.put(RecordKey::Transfer(old.id.clone()), Record::Transfer(old));
+        unit.put(RecordKey::Transfer(old.id.clone()), Record::Transfer(old));
     }
-    enter(draft, transfer, &transfer.from, &transfer.to, -transfer.amount)?;
-    enter(draft, transfer, &transfer.to, &transfer.from, transfer.amount)?;
-    change_totals(draft, &transfer.asset, |totals| {
+    enter(unit, transfer, &transfer.from, &transfer.to, -transfer.amount)?;
+    enter(unit, transfer, &transfer.to, &transfer.from, transfer.amount)?;
+    change_totals(unit, &transfer.asset, |totals| {
         totals.transfers = totals.transfers.saturating_add(1);
     })?;
-    draft.put(RecordKey::Transfer(transfer.id.clone()), Record::Transfer(transfer.clone()));
+    unit.put(RecordKey::Transfer(transfer.id.clone()), Record::Transfer(transfer.clone()));
     Ok(())
 }
 
 /// One side of a transfer.
 fn enter(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     transfer: &Transfer,
     id: &AccountId,
     counter: &AccountId,
     amount: i128,
 ) -> Result<(), DecideError> {
-    change_account(draft, id, |account| account.posted = account.posted.saturating_add(amount))?;
-    change_totals(draft, &transfer.asset, |totals| {
+    change_account(unit, id, |account| account.posted = account.posted.saturating_add(amount))?;
+    change_totals(unit, &transfer.asset, |totals| {
         totals.posted = totals.posted.saturating_add(amount);
     })?;
-    let balance = draft.account(id.clone())?.map_or(0, |account| account.posted);
+    let balance = unit.account(id.clone())?.map_or(0, |account| account.posted);
     let entry = Entry {
         account: id.clone(),
-        revision: draft.moment.revision,
-        number: draft.next_row(),
+        revision: unit.context.revision,
+        number: unit.next_row(),
         transfer: transfer.id.clone(),
         counter: counter.clone(),
         amount,
@@ -110,29 +108,29 @@ fn enter(
         tx: transfer.tx,
         at: transfer.at,
     };
-    draft.row(Row::Entry(Box::new(entry)));
+    unit.row(Row::Entry(Box::new(entry)));
     Ok(())
 }
 
 /// So much is no longer held; `hold` is as it is afterwards.
-fn release(draft: &mut UnitOfWork<'_>, hold: &Hold, units: i128) -> Result<(), DecideError> {
+fn release(unit: &mut UnitOfWork<'_>, hold: &Hold, units: i128) -> Result<(), DecideError> {
     let resolved = hold.status != HoldStatus::Held;
     if let Some(timer) = timer(hold).filter(|_| resolved) {
-        draft.disarm(timer);
+        unit.disarm(timer);
     }
-    change_account(draft, &hold.account, |account| {
+    change_account(unit, &hold.account, |account| {
         account.held = account.held.saturating_sub(units);
         account.holds = account.holds.saturating_sub(u32::from(resolved));
     })?;
-    change_totals(draft, &hold.asset, |totals| totals.held = totals.held.saturating_sub(units))?;
-    put_hold(draft, hold)
+    change_totals(unit, &hold.asset, |totals| totals.held = totals.held.saturating_sub(units))?;
+    put_hold(unit, hold)
 }
 
-fn put_hold(draft: &mut UnitOfWork<'_>, hold: &Hold) -> Result<(), DecideError> {
+fn put_hold(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<(), DecideError> {
     if let Some(tx) = hold.tx {
-        return crate::engine::tx::put_hold(draft, tx, hold);
+        return crate::engine::tx::put_hold(unit, tx, hold);
     }
-    draft.put(RecordKey::Hold(hold.id.clone()), Record::Hold(hold.clone()));
+    unit.put(RecordKey::Hold(hold.id.clone()), Record::Hold(hold.clone()));
     Ok(())
 }
 
@@ -143,23 +141,23 @@ fn timer(hold: &Hold) -> Option<Timer> {
 }
 
 fn change_account(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: &AccountId,
     change: impl FnOnce(&mut Account),
 ) -> Result<(), DecideError> {
-    let Some(mut account) = draft.account(id.clone())?.cloned() else { return Ok(()) };
+    let Some(mut account) = unit.account(id.clone())?.cloned() else { return Ok(()) };
     change(&mut account);
-    draft.put(RecordKey::Account(id.clone()), Record::Account(account));
+    unit.put(RecordKey::Account(id.clone()), Record::Account(account));
     Ok(())
 }
 
 fn change_totals(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     asset: &AssetCode,
     change: impl FnOnce(&mut Totals),
 ) -> Result<(), DecideError> {
-    let mut totals = draft.totals(asset.clone())?.copied().unwrap_or_default();
+    let mut totals = unit.totals(asset.clone())?.copied().unwrap_or_default();
     change(&mut totals);
-    draft.put(RecordKey::Totals(asset.clone()), Record::Totals(totals));
+    unit.put(RecordKey::Totals(asset.clone()), Record::Totals(totals));
     Ok(())
 }

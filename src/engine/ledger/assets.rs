@@ -3,7 +3,7 @@
 use iso_currency::Currency;
 
 use super::{ASSETS_MAX, Asset, SCALE_MAX};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, FieldError, RecordKey, Refusal};
 use crate::types::AssetCode;
 
@@ -29,14 +29,11 @@ fn of_currency(currency: Currency) -> Option<Asset> {
 }
 
 /// How many digits after the point an asset has.
-pub(in crate::engine) fn scale(
-    draft: &UnitOfWork<'_>,
-    code: &AssetCode,
-) -> Result<u8, DecideError> {
+pub(in crate::engine) fn scale(unit: &UnitOfWork<'_>, code: &AssetCode) -> Result<u8, DecideError> {
     if let Some(asset) = iso_asset(code) {
         return Ok(asset.scale);
     }
-    match draft.asset(code.clone())? {
+    match unit.asset(code.clone())? {
         Some(asset) => Ok(asset.scale),
         None => Err(Refusal::UnknownAsset(code.clone()).into()),
     }
@@ -44,7 +41,7 @@ pub(in crate::engine) fn scale(
 
 /// Puts an asset; says whether there was none. Its scale stays once it has accounts.
 pub(in crate::engine) fn put_asset(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     asset: &Asset,
 ) -> Result<bool, DecideError> {
     if asset.scale > SCALE_MAX {
@@ -58,11 +55,11 @@ pub(in crate::engine) fn put_asset(
         }
         return Err(Refusal::AssetInUse { asset: known.code, scale: known.scale }.into());
     }
-    let old = draft.asset(asset.code.clone())?.cloned();
+    let old = unit.asset(asset.code.clone())?.cloned();
     match &old {
         Some(old) if old == asset => return Ok(false),
         Some(old) if old.scale != asset.scale => {
-            if draft.totals(asset.code.clone())?.is_some_and(|totals| totals.accounts > 0) {
+            if unit.totals(asset.code.clone())?.is_some_and(|totals| totals.accounts > 0) {
                 let Asset { code: asset, scale, .. } = old.clone();
                 return Err(Refusal::AssetInUse { asset, scale }.into());
             }
@@ -70,11 +67,11 @@ pub(in crate::engine) fn put_asset(
         Some(_) => {}
         None => {
             let max = ASSETS_MAX;
-            if draft.count(&RecordKey::AssetCount)? >= max as u64 {
+            if unit.count(&RecordKey::AssetCount)? >= max as u64 {
                 return Err(Refusal::LimitReached { what: "assets", max }.into());
             }
         }
     }
-    draft.emit(Event::AssetPut { asset: Box::new(asset.clone()) })?;
+    unit.emit(Event::AssetPut { asset: Box::new(asset.clone()) })?;
     Ok(old.is_none())
 }

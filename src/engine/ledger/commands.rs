@@ -5,7 +5,7 @@ use super::{
     change_account, close_account, hold_of, open_account, place, post, put_asset, reverse, void,
 };
 use crate::engine::decide::{ResolvedActor, require_match};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{
     Command, FieldError, IfMatch, Outcome, RecordKey, Refusal, TransferAsk, UserRef,
 };
@@ -16,13 +16,13 @@ const HOLD_LIFE_MAX: Span = Span::from_hours(24 * 3650);
 
 /// Decides a command of the ledger; others do nothing.
 pub(in crate::engine) fn run(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     command: &Command,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin_or_service()?;
+    resolved.require_admin_or_service()?;
     match command {
-        Command::PutAsset { asset } => put(draft, asset),
+        Command::PutAsset { asset } => put(unit, asset),
         Command::OpenAccount { id, asset, owner, floor, read_anyone } => {
             let open = Open {
                 id: id.clone(),
@@ -31,98 +31,98 @@ pub(in crate::engine) fn run(
                 floor: *floor,
                 read_anyone: *read_anyone,
             };
-            opened(draft, open, owner.as_ref())
+            opened(unit, open, owner.as_ref())
         }
         Command::ChangeAccount { id, floor, frozen, read_anyone, if_match } => {
             let change = Change { floor: *floor, frozen: *frozen, read_anyone: *read_anyone };
-            changed(draft, id, if_match.as_ref(), |draft| change_account(draft, id, &change))
+            changed(unit, id, if_match.as_ref(), |unit| change_account(unit, id, &change))
         }
         Command::CloseAccount { id, if_match } => {
-            changed(draft, id, if_match.as_ref(), |draft| close_account(draft, id))
+            changed(unit, id, if_match.as_ref(), |unit| close_account(unit, id))
         }
-        Command::PostTransfers { transfers } => posted(draft, transfers),
-        Command::ReverseTransfer { id } => reversed(draft, std::slice::from_ref(id)),
+        Command::PostTransfers { transfers } => posted(unit, transfers),
+        Command::ReverseTransfer { id } => reversed(unit, std::slice::from_ref(id)),
         Command::ReverseTransfers { ids } => {
             require_a_few(ids.len())?;
-            reversed(draft, ids)
+            reversed(unit, ids)
         }
         Command::PlaceHold { id, from, amount, expires } => {
-            let id = id.clone().unwrap_or_else(|| draft.mint_hold());
-            let expires_at = expires.map(|life| life_of(draft, life)).transpose()?;
+            let id = id.clone().unwrap_or_else(|| unit.mint_hold());
+            let expires_at = expires.map(|life| life_of(unit, life)).transpose()?;
             let from = from.clone();
             let asked = Place { id, tx: None, from, amount: *amount, expires_at };
-            let is_new = draft.hold(asked.id.clone())?.is_none();
-            let hold = place(draft, &asked)?;
-            held(draft, &hold.id, is_new, None)
+            let is_new = unit.hold(asked.id.clone())?.is_none();
+            let hold = place(unit, &asked)?;
+            held(unit, &hold.id, is_new, None)
         }
         Command::CaptureHold { id, to, amount, keep_rest, note } => {
             require_short("/note", note.as_deref())?;
-            let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+            let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
             let (to, note) = (to.clone(), note.clone());
-            let transfer = draft.mint_transfer();
+            let transfer = unit.mint_transfer();
             let asked = Capture { to, amount: *amount, keep_rest: *keep_rest, note, transfer };
-            let transfer = capture(draft, &hold, &asked)?;
-            held(draft, id, false, Some(Box::new(transfer)))
+            let transfer = capture(unit, &hold, &asked)?;
+            held(unit, id, false, Some(Box::new(transfer)))
         }
         Command::VoidHold { id } => {
-            let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
-            void(draft, &hold)?;
-            held(draft, id, false, None)
+            let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+            void(unit, &hold)?;
+            held(unit, id, false, None)
         }
         _ => Ok(Outcome::Done),
     }
 }
 
-fn put(draft: &mut UnitOfWork<'_>, asset: &Asset) -> Result<Outcome, DecideError> {
+fn put(unit: &mut UnitOfWork<'_>, asset: &Asset) -> Result<Outcome, DecideError> {
     if asset.name.as_deref().is_some_and(|name| name.len() > crate::engine::Rules::NAME_BYTES_MAX) {
         let message = format!("must have at most {} bytes", crate::engine::Rules::NAME_BYTES_MAX);
         let error = FieldError::new("/name", "too-long", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
-    let created = put_asset(draft, asset)?;
+    let created = put_asset(unit, asset)?;
     let asset = super::iso_asset(&asset.code).unwrap_or_else(|| asset.clone());
     Ok(Outcome::Asset { asset, created })
 }
 
 fn opened(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     open: Open,
     owner: Option<&Username>,
 ) -> Result<Outcome, DecideError> {
     let owner = match owner {
-        Some(name) => Some(owner_named(draft, name)?),
+        Some(name) => Some(owner_named(unit, name)?),
         None => None,
     };
-    let account = Box::new(open_account(draft, &Open { owner, ..open })?);
-    Ok(Outcome::Account { account, revision: draft.moment.revision, created: true })
+    let account = Box::new(open_account(unit, &Open { owner, ..open })?);
+    Ok(Outcome::Account { account, revision: unit.context.revision, created: true })
 }
 
 /// The user that an account is to belong to.
-fn owner_named(draft: &UnitOfWork<'_>, name: &Username) -> Result<UserRef, DecideError> {
-    draft.user_named(name)?.map(crate::engine::User::names).ok_or_else(|| {
+fn owner_named(unit: &UnitOfWork<'_>, name: &Username) -> Result<UserRef, DecideError> {
+    unit.user_named(name)?.map(crate::engine::User::names).ok_or_else(|| {
         let error = FieldError::new("/owner", "unknown-user", "must be the name of a user");
         Refusal::InvalidInput(vec![error]).into()
     })
 }
 
 fn changed(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: &AccountId,
     if_match: Option<&IfMatch>,
     change: impl FnOnce(&mut UnitOfWork<'_>) -> Result<(), DecideError>,
 ) -> Result<Outcome, DecideError> {
     let fact = RecordKey::Account(id.clone());
     let none = Refusal::NotFound("account");
-    let revision = draft.revision(&fact)?.ok_or(none.clone())?;
+    let revision = unit.revision(&fact)?.ok_or(none.clone())?;
     require_match(if_match, revision)?;
-    change(draft)?;
-    let account = draft.account(id.clone())?.cloned();
+    change(unit)?;
+    let account = unit.account(id.clone())?.cloned();
     let account = Box::new(account.ok_or(none)?);
-    let revision = draft.revision(&fact)?.unwrap_or(revision);
+    let revision = unit.revision(&fact)?.unwrap_or(revision);
     Ok(Outcome::Account { account, revision, created: false })
 }
 
-fn posted(draft: &mut UnitOfWork<'_>, asked: &[TransferAsk]) -> Result<Outcome, DecideError> {
+fn posted(unit: &mut UnitOfWork<'_>, asked: &[TransferAsk]) -> Result<Outcome, DecideError> {
     require_a_few(asked.len())?;
     let mut ids = Vec::with_capacity(asked.len());
     let mut created = false;
@@ -132,31 +132,31 @@ fn posted(draft: &mut UnitOfWork<'_>, asked: &[TransferAsk]) -> Result<Outcome, 
             let error = FieldError::new("/id", "reserved", "is a part of the API; choose another");
             return Err(Refusal::InvalidInput(vec![error]).into());
         }
-        let id = id.clone().unwrap_or_else(|| draft.mint_transfer());
-        created |= draft.transfer(id.clone())?.is_none();
+        let id = id.clone().unwrap_or_else(|| unit.mint_transfer());
+        created |= unit.transfer(id.clone())?.is_none();
         let (from, to, note) = (from.clone(), to.clone(), note.clone());
-        ids.push(post(draft, &Post { id, from, to, amount: *amount, note, tx: None })?.id);
+        ids.push(post(unit, &Post { id, from, to, amount: *amount, note, tx: None })?.id);
     }
     let mut transfers = Vec::with_capacity(ids.len());
     let mut revision = crate::types::Revision::ZERO;
     for id in ids {
         revision =
-            revision.max(draft.revision(&RecordKey::Transfer(id.clone()))?.unwrap_or(revision));
-        transfers.extend(draft.transfer(id)?.cloned());
+            revision.max(unit.revision(&RecordKey::Transfer(id.clone()))?.unwrap_or(revision));
+        transfers.extend(unit.transfer(id)?.cloned());
     }
     Ok(Outcome::Transfers { transfers, revision, created })
 }
 
 /// Posts the opposites of transfers in this order, all or none.
-fn reversed(draft: &mut UnitOfWork<'_>, ids: &[TransferId]) -> Result<Outcome, DecideError> {
+fn reversed(unit: &mut UnitOfWork<'_>, ids: &[TransferId]) -> Result<Outcome, DecideError> {
     let mut transfers = Vec::with_capacity(ids.len());
     for id in ids {
         let none = Refusal::NotFound("transfer");
-        let transfer = draft.transfer(id.clone())?.ok_or(none)?.clone();
-        let opposite = draft.mint_transfer();
-        transfers.push(reverse(draft, &transfer, opposite)?);
+        let transfer = unit.transfer(id.clone())?.ok_or(none)?.clone();
+        let opposite = unit.mint_transfer();
+        transfers.push(reverse(unit, &transfer, opposite)?);
     }
-    let revision = draft.moment.revision;
+    let revision = unit.context.revision;
     Ok(Outcome::Transfers { transfers, revision, created: true })
 }
 
@@ -170,23 +170,23 @@ fn require_a_few(count: usize) -> Result<(), Refusal> {
 }
 
 fn held(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     id: &HoldId,
     created: bool,
     transfer: Option<Box<super::Transfer>>,
 ) -> Result<Outcome, DecideError> {
-    let hold = hold_of(draft, None, id)?.ok_or(Refusal::NotFound("hold"))?;
-    let revision = draft.revision(&RecordKey::Hold(id.clone()))?.unwrap_or(draft.moment.revision);
+    let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+    let revision = unit.revision(&RecordKey::Hold(id.clone()))?.unwrap_or(unit.context.revision);
     Ok(Outcome::Hold { hold: Box::new(hold), revision, created, transfer })
 }
 
-fn life_of(draft: &UnitOfWork<'_>, life: Span) -> Result<crate::types::Time, Refusal> {
+fn life_of(unit: &UnitOfWork<'_>, life: Span) -> Result<crate::types::Time, Refusal> {
     if life == Span::ZERO || life > HOLD_LIFE_MAX {
         let message = format!("must be above zero and at most {HOLD_LIFE_MAX}");
         let error = FieldError::new("/expires", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]));
     }
-    Ok(draft.moment.now.plus(life))
+    Ok(unit.context.now.plus(life))
 }
 
 /// Refuses a note that is too long for a statement.

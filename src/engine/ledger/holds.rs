@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::accounts::{amount, found, require_fit, require_let_go, require_take_in, require_there};
 use super::transfers::require_free;
 use super::{Hold, HoldStatus, Transfer};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal};
 use crate::types::{AccountId, Decimal, HoldId, Time, TransferId, TxId};
 
@@ -44,29 +44,29 @@ pub(in crate::engine) struct Capture {
 
 /// A hold by its id: in its transaction's record, or in one of its own.
 pub(in crate::engine) fn hold_of(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     tx: Option<TxId>,
     id: &HoldId,
 ) -> Result<Option<Hold>, DecideError> {
     match tx {
-        Some(tx) => crate::engine::tx::find_hold(draft, tx, id),
-        None => Ok(draft.hold(id.clone())?.cloned()),
+        Some(tx) => crate::engine::tx::find_hold(unit, tx, id),
+        None => Ok(unit.hold(id.clone())?.cloned()),
     }
 }
 
 /// Reserves an amount. A hold outside of transactions that was placed already with the same
 /// content is given back as it is now.
 pub(in crate::engine) fn place(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     place: &Place,
 ) -> Result<Hold, DecideError> {
-    if let Some(hold) = hold_of(draft, place.tx, &place.id)? {
+    if let Some(hold) = hold_of(unit, place.tx, &place.id)? {
         let same = hold.tx.is_none()
             && hold.account == place.from
             && place.amount.to_minor(hold.scale) == Ok(hold.amount);
         return if same { Ok(hold) } else { Err(Refusal::HoldIdTaken(place.id.clone()).into()) };
     }
-    let account = found(draft, &place.from)?;
+    let account = found(unit, &place.from)?;
     let units = amount(place.amount, account.scale)?;
     require_let_go(account, units)?;
     require_fit(account.held.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)?;
@@ -81,19 +81,19 @@ pub(in crate::engine) fn place(
         left: units,
         status: HoldStatus::Held,
         expires_at: place.expires_at,
-        created_at: draft.moment.now,
+        created_at: unit.context.now,
     };
-    draft.emit(Event::HoldPlaced { hold: Box::new(hold.clone()) })?;
+    unit.emit(Event::HoldPlaced { hold: Box::new(hold.clone()) })?;
     Ok(hold)
 }
 
 /// Posts what is held, or a part of it; the rest is released, or stays held.
 pub(in crate::engine) fn capture(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     hold: &Hold,
     capture: &Capture,
 ) -> Result<Transfer, DecideError> {
-    require_open(draft, hold)?;
+    require_open(unit, hold)?;
     let units = match capture.amount {
         Some(number) => amount(number, hold.scale)?,
         None => hold.left,
@@ -101,8 +101,8 @@ pub(in crate::engine) fn capture(
     if units > hold.left {
         return Err(Refusal::ExceedsHold(hold.id.clone()).into());
     }
-    require_there(found(draft, &hold.account)?)?;
-    let to = found(draft, &capture.to)?;
+    require_there(found(unit, &hold.account)?)?;
+    let to = found(unit, &capture.to)?;
     if to.id == hold.account {
         return Err(Refusal::SameAccount.into());
     }
@@ -110,7 +110,7 @@ pub(in crate::engine) fn capture(
         return Err(Refusal::AssetMismatch.into());
     }
     require_take_in(to, units)?;
-    require_free(draft, &capture.transfer)?;
+    require_free(unit, &capture.transfer)?;
     let rest = hold.left - units;
     let keeps = capture.keep_rest && rest > 0;
     let after = Hold {
@@ -131,39 +131,36 @@ pub(in crate::engine) fn capture(
         hold: Some(hold.id.clone()),
         reverses: None,
         reversed_by: None,
-        at: draft.moment.now,
-        revision: draft.moment.revision,
+        at: unit.context.now,
+        revision: unit.context.revision,
     };
     let released = if keeps { 0 } else { rest };
-    draft.emit(Event::HoldCaptured { hold: Box::new(after), amount: units, released })?;
-    draft.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
+    unit.emit(Event::HoldCaptured { hold: Box::new(after), amount: units, released })?;
+    unit.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
     Ok(transfer)
 }
 
 /// Releases what is left of a hold.
-pub(in crate::engine) fn void(
-    draft: &mut UnitOfWork<'_>,
-    hold: &Hold,
-) -> Result<Hold, DecideError> {
-    require_open(draft, hold)?;
+pub(in crate::engine) fn void(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<Hold, DecideError> {
+    require_open(unit, hold)?;
     let after = Hold { left: 0, status: HoldStatus::Voided, ..hold.clone() };
-    draft.emit(Event::HoldVoided { hold: Box::new(after.clone()), released: hold.left })?;
+    unit.emit(Event::HoldVoided { hold: Box::new(after.clone()), released: hold.left })?;
     Ok(after)
 }
 
 /// Releases what is left of a hold at its time. One that is resolved stays as it is.
 pub(in crate::engine) fn expire(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     hold: &Hold,
 ) -> Result<Hold, DecideError> {
     if hold.status != HoldStatus::Held {
         return Ok(hold.clone());
     }
     let after = Hold { left: 0, status: HoldStatus::Expired, ..hold.clone() };
-    draft.emit(Event::HoldExpired { hold: Box::new(after.clone()), released: hold.left })?;
+    unit.emit(Event::HoldExpired { hold: Box::new(after.clone()), released: hold.left })?;
     Ok(after)
 }
 
-fn require_open(draft: &UnitOfWork<'_>, hold: &Hold) -> Result<(), Refusal> {
-    if hold.is_open(draft.moment.now) { Ok(()) } else { Err(Refusal::HoldNotOpen(hold.id.clone())) }
+fn require_open(unit: &UnitOfWork<'_>, hold: &Hold) -> Result<(), Refusal> {
+    if hold.is_open(unit.context.now) { Ok(()) } else { Err(Refusal::HoldNotOpen(hold.id.clone())) }
 }

@@ -250,7 +250,7 @@ impl Life {
         life
     }
 
-    fn moment(&self) -> DecisionContext {
+    fn context(&self) -> DecisionContext {
         let seed = u128::from(self.revision.get() + 1) << 40;
         DecisionContext { now: self.now, revision: self.revision.next(), seed, split_factor: 1 }
     }
@@ -261,7 +261,7 @@ impl Life {
             assert!(changes.records.is_empty() && changes.rows.is_empty());
             return;
         }
-        let moment = self.moment();
+        let context = self.context();
         for (fact, record) in &changes.records {
             let old = self.world.records.get(fact).map(|(old, _)| &**old);
             match (old, record) {
@@ -277,27 +277,27 @@ impl Life {
                 _ => {}
             }
         }
-        self.world.take(changes, moment.revision);
+        self.world.take(changes, context.revision);
         let mut facts = ReadSet::default();
         let again = loop {
-            let mut draft = UnitOfWork::new(&facts, &self.rules, moment);
-            match changes.events.iter().try_for_each(|event| draft.emit(event.clone())) {
-                Ok(()) => break draft.into_changes(),
+            let mut unit = UnitOfWork::new(&facts, &self.rules, context);
+            match changes.events.iter().try_for_each(|event| unit.emit(event.clone())) {
+                Ok(()) => break unit.into_changes(),
                 Err(DecideError::MissingRecord(fact)) => self.replayed.load(&mut facts, fact),
                 Err(DecideError::Refused(refusal)) => panic!("an event was refused: {refusal}"),
             }
         };
-        self.replayed.take(&again, moment.revision);
+        self.replayed.take(&again, context.revision);
         // Only the timers that fired are taken away by themselves.
         self.replayed.timers.retain(|timer| self.world.timers.contains(timer));
-        self.revision = moment.revision;
+        self.revision = context.revision;
     }
 
     fn ask(&mut self, command: &Command) -> Result<Outcome, Refusal> {
         let mut facts = ReadSet::default();
         let Decision { changes, result } = loop {
-            let (actor, evidence) = (Actor::System, evidence());
-            match decide(&facts, &self.rules, self.moment(), &actor, command, &evidence) {
+            let (actor, inputs) = (Actor::System, inputs());
+            match decide(&facts, &self.rules, self.context(), &actor, command, &inputs) {
                 Ok(decision) => break decision,
                 Err(fact) => self.world.load(&mut facts, fact),
             }
@@ -316,7 +316,7 @@ impl Life {
             self.world.timers.iter().take_while(|timer| timer.due <= self.now).cloned().collect();
         let mut facts = ReadSet::default();
         let changes = loop {
-            match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
+            match decide_timers(&facts, &self.rules, self.context(), &due, self.now) {
                 Ok(changes) => break changes,
                 Err(needs) => {
                     for fact in needs {
@@ -351,7 +351,7 @@ impl Life {
     }
 }
 
-fn evidence() -> CommandInputs {
+fn inputs() -> CommandInputs {
     CommandInputs {
         verdict: None,
         hashed: None,

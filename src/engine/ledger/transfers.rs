@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Transfer;
 use super::accounts::{amount, found, require_let_go, require_take_in};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal};
 use crate::types::{AccountId, Decimal, TransferId, TxId};
 
@@ -27,10 +27,10 @@ pub(in crate::engine) struct Post {
 
 /// Posts a transfer. One that was posted already with the same content is given back as it is now.
 pub(in crate::engine) fn post(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     post: &Post,
 ) -> Result<Transfer, DecideError> {
-    if let Some(old) = draft.transfer(post.id.clone())? {
+    if let Some(old) = unit.transfer(post.id.clone())? {
         return if is_same(old, post) {
             Ok(old.clone())
         } else {
@@ -40,8 +40,8 @@ pub(in crate::engine) fn post(
     if post.from == post.to {
         return Err(Refusal::SameAccount.into());
     }
-    let from = found(draft, &post.from)?;
-    let to = found(draft, &post.to)?;
+    let from = found(unit, &post.from)?;
+    let to = found(unit, &post.to)?;
     if from.asset != to.asset {
         return Err(Refusal::AssetMismatch.into());
     }
@@ -60,27 +60,27 @@ pub(in crate::engine) fn post(
         hold: None,
         reverses: None,
         reversed_by: None,
-        at: draft.moment.now,
-        revision: draft.moment.revision,
+        at: unit.context.now,
+        revision: unit.context.revision,
     };
-    draft.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
+    unit.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
     Ok(transfer)
 }
 
 /// Posts the opposite of a transfer, once. It must be possible like any transfer: the account
 /// that got the amount must still have it to give.
 pub(in crate::engine) fn reverse(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     transfer: &Transfer,
     id: TransferId,
 ) -> Result<Transfer, DecideError> {
-    let now = draft.transfer(transfer.id.clone())?;
+    let now = unit.transfer(transfer.id.clone())?;
     if let Some(by) = now.and_then(|now| now.reversed_by.as_ref()) {
         return Err(Refusal::AlreadyReversed { by: by.clone() }.into());
     }
-    require_free(draft, &id)?;
-    require_take_in(found(draft, &transfer.from)?, transfer.amount)?;
-    require_let_go(found(draft, &transfer.to)?, transfer.amount)?;
+    require_free(unit, &id)?;
+    require_take_in(found(unit, &transfer.from)?, transfer.amount)?;
+    require_let_go(found(unit, &transfer.to)?, transfer.amount)?;
     let opposite = Transfer {
         id,
         from: transfer.to.clone(),
@@ -88,11 +88,11 @@ pub(in crate::engine) fn reverse(
         hold: None,
         reverses: Some(transfer.id.clone()),
         reversed_by: None,
-        at: draft.moment.now,
-        revision: draft.moment.revision,
+        at: unit.context.now,
+        revision: unit.context.revision,
         ..transfer.clone()
     };
-    draft.emit(Event::TransferPosted { transfer: Box::new(opposite.clone()) })?;
+    unit.emit(Event::TransferPosted { transfer: Box::new(opposite.clone()) })?;
     Ok(opposite)
 }
 
@@ -102,15 +102,15 @@ const REVERSALS_MAX: usize = 100;
 /// The transfer that still has the effect of this one: itself, or where its reversal was reversed
 /// the transfer that did so. `None`: the effect was taken back, or there is no such transfer.
 pub(in crate::engine) fn standing(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     id: &TransferId,
 ) -> Result<Option<Transfer>, DecideError> {
-    let Some(mut last) = draft.transfer(id.clone())? else { return Ok(None) };
+    let Some(mut last) = unit.transfer(id.clone())? else { return Ok(None) };
     for reversals in 0..REVERSALS_MAX {
         let Some(by) = &last.reversed_by else {
             return Ok((reversals % 2 == 0).then(|| last.clone()));
         };
-        match draft.transfer(by.clone())? {
+        match unit.transfer(by.clone())? {
             Some(reversal) => last = reversal,
             None => return Ok(None),
         }
@@ -120,8 +120,8 @@ pub(in crate::engine) fn standing(
 }
 
 /// Refuses an id that a transfer has already.
-pub(super) fn require_free(draft: &UnitOfWork<'_>, id: &TransferId) -> Result<(), DecideError> {
-    match draft.transfer(id.clone())? {
+pub(super) fn require_free(unit: &UnitOfWork<'_>, id: &TransferId) -> Result<(), DecideError> {
+    match unit.transfer(id.clone())? {
         Some(_) => Err(Refusal::TransferIdTaken(id.clone()).into()),
         None => Ok(()),
     }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::tx::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Event, Outcome, Refusal};
 use crate::types::{JobId, Role, Span, StepName, Time, TxId, Username, WorkflowName};
 
@@ -136,23 +136,23 @@ impl BulkFilter {
 
 /// Begins it; its first slice is in the same commit.
 pub(in crate::engine) fn begin(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     ask: &BulkAsk,
 ) -> Result<Outcome, DecideError> {
-    if acting.actor != Actor::System && !acting.actor.has(Role::OPERATOR) {
+    if resolved.actor != Actor::System && !resolved.actor.has(Role::OPERATOR) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }
-    let id = JobId::new(draft.mint());
+    let id = JobId::new(unit.mint());
     // Ids begin with their time, and within a millisecond they come in no order: all of this one
     // are meant, so that none is passed over that was there.
-    let until = TxId::new(u128::from(draft.moment.now.plus(Span::from_ms(1)).ms()) << 80);
+    let until = TxId::new(u128::from(unit.context.now.plus(Span::from_ms(1)).ms()) << 80);
     let job = Box::new(Job {
         id,
         filter: ask.filter.clone(),
         action: ask.action.clone(),
         dry_run: ask.dry_run,
-        by: Who::of(&acting.actor).name.to_string(),
+        by: Who::of(&resolved.actor).name.to_string(),
         after: TxId::new(0),
         until,
         examined: 0,
@@ -161,50 +161,50 @@ pub(in crate::engine) fn begin(
         done: 0,
         failed: 0,
         failures: Vec::new(),
-        started_at: draft.moment.now,
+        started_at: unit.context.now,
         ended_at: None,
     });
     let data = json!({ "job": id, "action": job.action, "dry_run": job.dry_run });
-    draft.emit(Event::Told { kind: "abide.bulk.began", data })?;
-    let job = slice(draft, job)?;
+    unit.emit(Event::Told { kind: "abide.bulk.began", data })?;
+    let job = slice(unit, job)?;
     Ok(Outcome::Job(job))
 }
 
 /// The next slice of a job, or the end of what is kept of it.
-pub(in crate::engine) fn fire(draft: &mut UnitOfWork<'_>, id: JobId) -> Result<(), DecideError> {
-    let Some(job) = draft.job(id)?.cloned() else { return Ok(()) };
+pub(in crate::engine) fn fire(unit: &mut UnitOfWork<'_>, id: JobId) -> Result<(), DecideError> {
+    let Some(job) = unit.job(id)?.cloned() else { return Ok(()) };
     if job.ended_at.is_some() {
-        draft.delete(RecordKey::Job(id));
+        unit.delete(RecordKey::Job(id));
         return Ok(());
     }
-    slice(draft, job).map(drop)
+    slice(unit, job).map(drop)
 }
 
-fn slice(draft: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, DecideError> {
-    let page = draft.transactions(&RecordKey::Txs(job.after))?.to_vec();
+fn slice(unit: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, DecideError> {
+    let page = unit.transactions(&RecordKey::Txs(job.after))?.to_vec();
     let mut page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).collect();
-    draft.slice(&mut page, SLICE);
-    let acting = ResolvedActor::of_system();
+    unit.slice(&mut page, SLICE);
+    let resolved = ResolvedActor::of_system();
     let (mut examined, mut last) = (0, None);
     for id in &page {
-        if last.is_some() && draft.is_slice_over() {
+        if last.is_some() && unit.is_slice_over() {
             break;
         }
         last = Some(*id);
         examined += 1;
-        let Some(tx) = draft.tx(*id)?.filter(|tx| job.filter.means(tx)) else { continue };
+        let Some(tx) = unit.tx(*id)?.filter(|tx| job.filter.means(tx)) else { continue };
         job.matched += 1;
         if tx.status.is_ended() {
             job.skipped += 1;
             continue;
         }
-        let before = draft.savepoint();
+        let before = unit.savepoint();
         // What one leads to is nothing that another one led to.
-        draft.begin_links();
-        match act(draft, &acting, *id, &job.action) {
+        unit.begin_links();
+        match act(unit, &resolved, *id, &job.action) {
             Ok(_) => job.done += 1,
             Err(DecideError::Refused(refusal)) => {
-                draft.back_to(before);
+                unit.back_to(before);
                 job.failed += 1;
                 if job.failures.len() < FAILURES_MAX {
                     let (code, message) = (refusal.name().to_owned(), refusal.to_string());
@@ -214,11 +214,11 @@ fn slice(draft: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, Deci
             Err(need) => return Err(need),
         }
         if job.dry_run {
-            draft.back_to(before);
+            unit.back_to(before);
         }
     }
     job.examined += examined;
-    let now = draft.moment.now;
+    let now = unit.context.now;
     let due = if let Some(last) = last {
         job.after = last;
         now.plus(PAUSE)
@@ -228,28 +228,28 @@ fn slice(draft: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, Deci
             "job": job.id, "matched": job.matched, "done": job.done, "failed": job.failed,
             "skipped": job.skipped,
         });
-        draft.emit(Event::Told { kind: "abide.bulk.ended", data })?;
+        unit.emit(Event::Told { kind: "abide.bulk.ended", data })?;
         now.plus(KEPT)
     };
-    draft.arm(Timer { due, what: TimerOf::Job(job.id) });
-    draft.put(RecordKey::Job(job.id), Record::Job(job.clone()));
+    unit.arm(Timer { due, what: TimerOf::Job(job.id) });
+    unit.put(RecordKey::Job(job.id), Record::Job(job.clone()));
     Ok(job)
 }
 
 fn act(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     action: &BulkAction,
 ) -> Result<Outcome, DecideError> {
     match action {
-        BulkAction::Retry => tx::repair(draft, acting, id, &Repair::Retry),
-        BulkAction::Cancel { reason } => tx::cancel(draft, acting, id, reason.as_deref(), None),
-        BulkAction::Pause => tx::pause(draft, acting, id, true),
-        BulkAction::Resume => tx::pause(draft, acting, id, false),
+        BulkAction::Retry => tx::repair(unit, resolved, id, &Repair::Retry),
+        BulkAction::Cancel { reason } => tx::cancel(unit, resolved, id, reason.as_deref(), None),
+        BulkAction::Pause => tx::pause(unit, resolved, id, true),
+        BulkAction::Resume => tx::pause(unit, resolved, id, false),
         BulkAction::Migrate { version, steps } => {
             let ask = MigrateAsk { version: *version, steps: steps.clone(), dry_run: false };
-            tx::migrate(draft, acting, id, &ask)
+            tx::migrate(unit, resolved, id, &ask)
         }
     }
 }

@@ -5,9 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::engine::cron::{Cron, CronFault};
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::tx::{self, Owner};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{KeyId, ScheduleId, Span, Time, TxId, Username, WorkflowName};
 
@@ -122,12 +122,12 @@ pub struct Schedule {
 
 /// Makes a schedule.
 pub(in crate::engine) fn create(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     ask: &ScheduleAsk,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let now = draft.moment.now;
+    resolved.require_admin()?;
+    let now = unit.context.now;
     let cron = Cron::new(&ask.cron, &ask.zone, now).map_err(|fault| {
         let (pointer, code, message) = match fault {
             CronFault::Expression(what) => ("/cron", "invalid-cron", what),
@@ -137,13 +137,13 @@ pub(in crate::engine) fn create(
         Refusal::InvalidInput(vec![FieldError::new(pointer, code, message)])
     })?;
     let none = || Refusal::NotFound("workflow");
-    let head = draft.workflow(ask.workflow.clone())?.copied().ok_or_else(none)?;
+    let head = unit.workflow(ask.workflow.clone())?.copied().ok_or_else(none)?;
     if head.retired {
         return Err(Refusal::WorkflowRetired.into());
     }
-    let owner = match (&ask.owner, &acting.actor) {
+    let owner = match (&ask.owner, &resolved.actor) {
         (Some(name), _) => {
-            draft.user_named(name)?.ok_or(Refusal::NotFound("user"))?;
+            unit.user_named(name)?.ok_or(Refusal::NotFound("user"))?;
             ScheduleOwner::User(name.clone())
         }
         (None, Actor::Key(key)) => ScheduleOwner::Key(key.key.id),
@@ -152,12 +152,12 @@ pub(in crate::engine) fn create(
             None => return Err(Refusal::NotFound("owner").into()),
         },
     };
-    if draft.count(&RecordKey::ScheduleCount)? >= SCHEDULES_MAX {
+    if unit.count(&RecordKey::ScheduleCount)? >= SCHEDULES_MAX {
         let max = usize::try_from(SCHEDULES_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "schedules", max }.into());
     }
     let schedule = Schedule {
-        id: ScheduleId::new(draft.mint()),
+        id: ScheduleId::new(unit.mint()),
         workflow: ask.workflow.clone(),
         cron: ask.cron.clone(),
         zone: ask.zone.clone(),
@@ -171,31 +171,31 @@ pub(in crate::engine) fn create(
         queued: 0,
         created_at: now,
     };
-    draft.recount(RecordKey::ScheduleCount, true)?;
-    tell(draft, "abide.schedule.created", &schedule)?;
-    keep(draft, &schedule);
+    unit.recount(RecordKey::ScheduleCount, true)?;
+    tell(unit, "abide.schedule.created", &schedule)?;
+    keep(unit, &schedule);
     Ok(Outcome::Schedule(Box::new(schedule)))
 }
 
 /// Forgets a schedule; what it has started goes on.
 pub(in crate::engine) fn delete(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: ScheduleId,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let schedule = draft.schedule(id)?.cloned().ok_or(Refusal::NotFound("schedule"))?;
+    resolved.require_admin()?;
+    let schedule = unit.schedule(id)?.cloned().ok_or(Refusal::NotFound("schedule"))?;
     if let Some(due) = schedule.next_at {
-        draft.disarm(Timer { due, what: TimerOf::Schedule(id) });
+        unit.disarm(Timer { due, what: TimerOf::Schedule(id) });
     }
-    draft.recount(RecordKey::ScheduleCount, false)?;
-    tell(draft, "abide.schedule.deleted", &schedule)?;
-    draft.delete(RecordKey::Schedule(id));
+    unit.recount(RecordKey::ScheduleCount, false)?;
+    tell(unit, "abide.schedule.deleted", &schedule)?;
+    unit.delete(RecordKey::Schedule(id));
     Ok(Outcome::Done)
 }
 
 fn tell(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     kind: &'static str,
     schedule: &Schedule,
 ) -> Result<(), DecideError> {
@@ -203,47 +203,47 @@ fn tell(
         "schedule": schedule.id, "workflow": schedule.workflow, "cron": schedule.cron,
         "zone": schedule.zone,
     });
-    draft.emit(Event::Told { kind, data })
+    unit.emit(Event::Told { kind, data })
 }
 
-fn keep(draft: &mut UnitOfWork<'_>, schedule: &Schedule) {
+fn keep(unit: &mut UnitOfWork<'_>, schedule: &Schedule) {
     if let Some(due) = schedule.next_at {
-        draft.arm(Timer { due, what: TimerOf::Schedule(schedule.id) });
+        unit.arm(Timer { due, what: TimerOf::Schedule(schedule.id) });
     }
-    draft.put(RecordKey::Schedule(schedule.id), Record::Schedule(Box::new(schedule.clone())));
+    unit.put(RecordKey::Schedule(schedule.id), Record::Schedule(Box::new(schedule.clone())));
 }
 
 /// It is time, or what was started last has ended.
 pub(in crate::engine) fn fire(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: ScheduleId,
     due: Time,
 ) -> Result<(), DecideError> {
-    let Some(mut schedule) = draft.schedule(id)?.cloned() else { return Ok(()) };
-    let now = draft.moment.now;
+    let Some(mut schedule) = unit.schedule(id)?.cloned() else { return Ok(()) };
+    let now = unit.context.now;
     if schedule.next_at == Some(due) && due <= now {
-        come(draft, &mut schedule, due)?;
+        come(unit, &mut schedule, due)?;
     }
-    if schedule.queued > 0 && !is_busy(draft, &schedule)? {
+    if schedule.queued > 0 && !is_busy(unit, &schedule)? {
         schedule.queued -= 1;
         // One that ended at once makes room for the next in the same millisecond.
-        let reference = format!("{}/{now}/{:032x}", schedule.id, draft.mint());
-        start(draft, &mut schedule, now, &reference)?;
+        let reference = format!("{}/{now}/{:032x}", schedule.id, unit.mint());
+        start(unit, &mut schedule, now, &reference)?;
     }
-    keep(draft, &schedule);
+    keep(unit, &schedule);
     Ok(())
 }
 
 /// A time has come, or has passed while the server was down.
-fn come(draft: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Result<(), DecideError> {
-    let now = draft.moment.now;
+fn come(unit: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Result<(), DecideError> {
+    let now = unit.context.now;
     let cron = match Cron::new(&schedule.cron, &schedule.zone, due) {
         Ok(cron) => Some(cron),
         Err(CronFault::Never) => None,
         // It was taken by a version that knew more of it, or another calendar.
         Err(CronFault::Expression(_) | CronFault::Zone) => {
             schedule.next_at = None;
-            return note(draft, schedule, due, None, Some("invalid-cron"));
+            return note(unit, schedule, due, None, Some("invalid-cron"));
         }
     };
     // A time that is not later would come for ever.
@@ -257,74 +257,74 @@ fn come(draft: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Resul
         match schedule.catch_up {
             CatchUp::None => {
                 schedule.next_at = next(now);
-                note(draft, schedule, due, None, Some("missed"))?;
+                note(unit, schedule, due, None, Some("missed"))?;
                 return Ok(());
             }
             CatchUp::One => schedule.next_at = next(now),
             CatchUp::All if due.plus(CATCH_UP_MAX) < now => {
                 // Too long ago: those of the last day come next.
                 schedule.next_at = next(Time::from_ms(now.ms() - CATCH_UP_MAX.ms()));
-                note(draft, schedule, due, None, Some("missed"))?;
+                note(unit, schedule, due, None, Some("missed"))?;
                 return Ok(());
             }
             CatchUp::All => schedule.next_at = next(due),
         }
     }
-    if schedule.overlap != Overlap::Allow && is_busy(draft, schedule)? {
+    if schedule.overlap != Overlap::Allow && is_busy(unit, schedule)? {
         if schedule.overlap == Overlap::Queue && schedule.queued < QUEUED_MAX {
             schedule.queued += 1;
-            return note(draft, schedule, due, None, Some("queued"));
+            return note(unit, schedule, due, None, Some("queued"));
         }
-        return note(draft, schedule, due, None, Some("skipped"));
+        return note(unit, schedule, due, None, Some("skipped"));
     }
     let reference = format!("{}/{due}", schedule.id);
-    start(draft, schedule, due, &reference)
+    start(unit, schedule, due, &reference)
 }
 
 /// Whether what was started last is still open.
-fn is_busy(draft: &UnitOfWork<'_>, schedule: &Schedule) -> Result<bool, DecideError> {
+fn is_busy(unit: &UnitOfWork<'_>, schedule: &Schedule) -> Result<bool, DecideError> {
     match schedule.current {
-        Some(id) => Ok(draft.tx(id)?.is_some_and(|tx| !tx.status.is_ended())),
+        Some(id) => Ok(unit.tx(id)?.is_some_and(|tx| !tx.status.is_ended())),
         None => Ok(false),
     }
 }
 
 fn start(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     schedule: &mut Schedule,
     at: Time,
     reference: &str,
 ) -> Result<(), DecideError> {
-    let before = draft.savepoint();
-    match started(draft, schedule, reference) {
+    let before = unit.savepoint();
+    match started(unit, schedule, reference) {
         Ok(id) => {
             schedule.current = Some(id);
-            note(draft, schedule, at, Some(id), None)
+            note(unit, schedule, at, Some(id), None)
         }
         Err(DecideError::Refused(refusal)) => {
-            draft.back_to(before);
+            unit.back_to(before);
             let code = refusal.name().to_owned();
-            note(draft, schedule, at, None, Some(&code))
+            note(unit, schedule, at, None, Some(&code))
         }
         Err(need) => Err(need),
     }
 }
 
 fn started(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     schedule: &Schedule,
     reference: &str,
 ) -> Result<TxId, DecideError> {
     let gone = || Refusal::NotFound("owner");
     let owner = match &schedule.owner {
-        ScheduleOwner::User(name) => Owner::User(draft.user_named(name)?.ok_or_else(gone)?.names()),
-        ScheduleOwner::Key(id) => Owner::Key(draft.key(*id)?.ok_or_else(gone)?.names()),
+        ScheduleOwner::User(name) => Owner::User(unit.user_named(name)?.ok_or_else(gone)?.names()),
+        ScheduleOwner::Key(id) => Owner::Key(unit.key(*id)?.ok_or_else(gone)?.names()),
     };
-    tx::begin_scheduled(draft, &schedule.workflow, reference, &schedule.input, owner, schedule.id)
+    tx::begin_scheduled(unit, &schedule.workflow, reference, &schedule.input, owner, schedule.id)
 }
 
 fn note(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     schedule: &mut Schedule,
     at: Time,
     started: Option<TxId>,
@@ -334,5 +334,5 @@ fn note(
         "schedule": schedule.id, "at": at, "transaction": started, "why_not": why_not,
     });
     schedule.last = Some(Firing { at, started, why_not: why_not.map(str::to_owned) });
-    draft.emit(Event::Told { kind: "abide.schedule.fired", data })
+    unit.emit(Event::Told { kind: "abide.schedule.fired", data })
 }

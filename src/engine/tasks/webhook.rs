@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::{Record, RecordKey};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{Span, Time, TxId, WebhookId};
 
@@ -169,11 +169,11 @@ fn is_pattern(text: &str) -> bool {
 
 /// Makes a subscription. It is told what happens from now on.
 pub(in crate::engine) fn create(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     ask: &WebhookAsk,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
+    resolved.require_admin()?;
     let mut errors = Vec::new();
     let http = ask.url.starts_with("http://") || ask.url.starts_with("https://");
     if !http || ask.url.len() > TEXT_BYTES_MAX {
@@ -193,98 +193,98 @@ pub(in crate::engine) fn create(
     if !errors.is_empty() {
         return Err(Refusal::InvalidInput(errors).into());
     }
-    if draft.count(&RecordKey::WebhookCount)? >= WEBHOOKS_MAX {
+    if unit.count(&RecordKey::WebhookCount)? >= WEBHOOKS_MAX {
         let max = usize::try_from(WEBHOOKS_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "webhooks", max }.into());
     }
     let webhook = Webhook {
-        id: WebhookId::new(draft.mint()),
+        id: WebhookId::new(unit.mint()),
         url: ask.url.clone(),
         types: ask.types.clone(),
         generation: 0,
         old_key_until: None,
         // After everything of this commit.
-        after: format!("{:016x}ffff", draft.moment.revision.get()),
+        after: format!("{:016x}ffff", unit.context.revision.get()),
         lags: Vec::new(),
         told: 0,
         error: None,
         dead: Vec::new(),
         replay_to: None,
         stopped: false,
-        created_at: draft.moment.now,
+        created_at: unit.context.now,
     };
-    draft.recount(RecordKey::WebhookCount, true)?;
-    tell(draft, "abide.webhook.created", &webhook)?;
-    Ok(keep(draft, webhook))
+    unit.recount(RecordKey::WebhookCount, true)?;
+    tell(unit, "abide.webhook.created", &webhook)?;
+    Ok(keep(unit, webhook))
 }
 
 /// Gives a subscription another key; the one before signs too for a day.
 pub(in crate::engine) fn rotate(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: WebhookId,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let mut webhook = found(draft, id)?;
+    resolved.require_admin()?;
+    let mut webhook = found(unit, id)?;
     webhook.generation += 1;
-    webhook.old_key_until = Some(draft.moment.now.plus(OLD_KEY_LIFE));
-    tell(draft, "abide.webhook.rotated", &webhook)?;
-    Ok(keep(draft, webhook))
+    webhook.old_key_until = Some(unit.context.now.plus(OLD_KEY_LIFE));
+    tell(unit, "abide.webhook.rotated", &webhook)?;
+    Ok(keep(unit, webhook))
 }
 
 /// Forgets a subscription, with what could not be delivered to it.
 pub(in crate::engine) fn delete(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: WebhookId,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let webhook = found(draft, id)?;
-    draft.recount(RecordKey::WebhookCount, false)?;
-    tell(draft, "abide.webhook.deleted", &webhook)?;
+    resolved.require_admin()?;
+    let webhook = found(unit, id)?;
+    unit.recount(RecordKey::WebhookCount, false)?;
+    tell(unit, "abide.webhook.deleted", &webhook)?;
     for number in &webhook.dead {
-        draft.delete(RecordKey::DeadLetter((id, *number)));
+        unit.delete(RecordKey::DeadLetter((id, *number)));
     }
-    draft.delete(RecordKey::Webhook(id));
+    unit.delete(RecordKey::Webhook(id));
     Ok(Outcome::Done)
 }
 
 /// Has dead letters told again, one or all of them, and a subscription that stopped go on.
 pub(in crate::engine) fn replay(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: WebhookId,
     what: Replay,
 ) -> Result<Outcome, DecideError> {
-    acting.require_admin()?;
-    let mut webhook = found(draft, id)?;
+    resolved.require_admin()?;
+    let mut webhook = found(unit, id)?;
     let mut kind = "abide.webhook.replayed";
     match what {
         Replay::Letter(number) => {
             let none = || Refusal::NotFound("dead letter");
-            let mut letter = draft.dead_letter((id, number))?.cloned().ok_or_else(none)?;
+            let mut letter = unit.dead_letter((id, number))?.cloned().ok_or_else(none)?;
             letter.replay = true;
-            draft.put(RecordKey::DeadLetter((id, number)), Record::DeadLetter(letter));
+            unit.put(RecordKey::DeadLetter((id, number)), Record::DeadLetter(letter));
         }
         // However many there are, and however long: only the time is written.
-        Replay::Letters => webhook.replay_to = Some(draft.moment.now),
+        Replay::Letters => webhook.replay_to = Some(unit.context.now),
         Replay::Nothing => kind = "abide.webhook.resumed",
     }
     webhook.stopped = false;
-    tell(draft, kind, &webhook)?;
-    Ok(keep(draft, webhook))
+    tell(unit, kind, &webhook)?;
+    Ok(keep(unit, webhook))
 }
 
 /// Notes how a subscription went on; for the server itself.
 pub(in crate::engine) fn note(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     news: &WebhookNews,
 ) -> Result<Outcome, DecideError> {
-    if acting.actor != Actor::System {
+    if resolved.actor != Actor::System {
         return Err(Refusal::NotAllowed("the server itself does this").into());
     }
-    let mut webhook = found(draft, news.id)?;
+    let mut webhook = found(unit, news.id)?;
     if let Some(after) = &news.after {
         webhook.after.clone_from(after);
         webhook.lags.clone_from(&news.lags);
@@ -298,53 +298,53 @@ pub(in crate::engine) fn note(
             event: event.clone(),
             body: body.clone(),
             error: news.error.clone().unwrap_or_default(),
-            at: draft.moment.now,
+            at: unit.context.now,
             replay: false,
         };
         if !webhook.dead.contains(&number) {
             webhook.dead.push(number);
         }
-        draft.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+        unit.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         webhook.stopped |= webhook.dead.len() >= DEAD_MAX;
     }
     if let Some((number, taken)) = news.replayed
-        && let Some(letter) = draft.dead_letter((news.id, number))?.cloned()
+        && let Some(letter) = unit.dead_letter((news.id, number))?.cloned()
     {
         if taken {
-            draft.delete(RecordKey::DeadLetter((news.id, number)));
+            unit.delete(RecordKey::DeadLetter((news.id, number)));
             webhook.dead.retain(|kept| *kept != number);
         } else {
             // Once more is not for ever.
             let error = news.error.clone().unwrap_or_default();
-            let letter = DeadLetter { replay: false, error, at: draft.moment.now, ..letter };
-            draft.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+            let letter = DeadLetter { replay: false, error, at: unit.context.now, ..letter };
+            unit.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         }
     }
     webhook.stopped |= news.gone;
     // A commit without an event is none; this one is told to nobody.
-    draft.emit(Event::Told { kind: NOTED, data: json!({ "webhook": news.id }) })?;
-    Ok(keep(draft, webhook))
+    unit.emit(Event::Told { kind: NOTED, data: json!({ "webhook": news.id }) })?;
+    Ok(keep(unit, webhook))
 }
 
 /// How a subscription goes on is told to nobody: telling it would go on for ever.
 pub(in crate::engine) const NOTED: &str = "abide.webhook.noted";
 
-fn found(draft: &UnitOfWork<'_>, id: WebhookId) -> Result<Webhook, DecideError> {
-    let webhook = draft.webhook(id)?.ok_or(Refusal::NotFound("webhook"))?;
+fn found(unit: &UnitOfWork<'_>, id: WebhookId) -> Result<Webhook, DecideError> {
+    let webhook = unit.webhook(id)?.ok_or(Refusal::NotFound("webhook"))?;
     Ok((**webhook).clone())
 }
 
 fn tell(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     kind: &'static str,
     webhook: &Webhook,
 ) -> Result<(), DecideError> {
     let data = json!({ "webhook": webhook.id, "types": webhook.types });
-    draft.emit(Event::Told { kind, data })
+    unit.emit(Event::Told { kind, data })
 }
 
-fn keep(draft: &mut UnitOfWork<'_>, webhook: Webhook) -> Outcome {
+fn keep(unit: &mut UnitOfWork<'_>, webhook: Webhook) -> Outcome {
     let webhook = Box::new(webhook);
-    draft.put(RecordKey::Webhook(webhook.id), Record::Webhook(webhook.clone()));
+    unit.put(RecordKey::Webhook(webhook.id), Record::Webhook(webhook.clone()));
     Outcome::Webhook(webhook)
 }

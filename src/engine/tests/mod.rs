@@ -119,17 +119,17 @@ impl World {
     }
 
     /// Lets only the events tell what happened.
-    fn replay(&mut self, events: &[Event], rules: &Rules, moment: DecisionContext) {
+    fn replay(&mut self, events: &[Event], rules: &Rules, context: DecisionContext) {
         let mut facts = ReadSet::default();
         let changes = loop {
-            let mut draft = UnitOfWork::new(&facts, rules, moment);
-            match events.iter().try_for_each(|event| draft.emit(event.clone())) {
-                Ok(()) => break draft.into_changes(),
+            let mut unit = UnitOfWork::new(&facts, rules, context);
+            match events.iter().try_for_each(|event| unit.emit(event.clone())) {
+                Ok(()) => break unit.into_changes(),
                 Err(DecideError::MissingRecord(fact)) => self.load(&mut facts, fact),
                 Err(DecideError::Refused(refusal)) => panic!("an event was refused: {refusal}"),
             }
         };
-        self.take(&changes, moment.revision);
+        self.take(&changes, context.revision);
     }
 
     fn sessions(&self) -> Vec<Session> {
@@ -271,7 +271,7 @@ impl Life {
         }
     }
 
-    fn moment(&self) -> DecisionContext {
+    fn context(&self) -> DecisionContext {
         DecisionContext { now: self.now, revision: self.revision.next(), seed: 7, split_factor: 1 }
     }
 
@@ -280,7 +280,7 @@ impl Life {
             assert!(changes.records.is_empty(), "a change without an event");
             return;
         }
-        let moment = self.moment();
+        let context = self.context();
         for (fact, record) in &changes.records {
             if let RecordKey::Token(hash) = fact {
                 assert!(record.is_none() || !self.dead.contains(hash), "a token came back");
@@ -289,9 +289,9 @@ impl Life {
                 }
             }
         }
-        self.world.take(changes, moment.revision);
-        self.replayed.replay(&changes.events, &self.rules, moment);
-        self.revision = moment.revision;
+        self.world.take(changes, context.revision);
+        self.replayed.replay(&changes.events, &self.rules, context);
+        self.revision = context.revision;
     }
 
     fn wait(&mut self, by: Span) {
@@ -310,7 +310,7 @@ impl Life {
             }
             let mut facts = ReadSet::default();
             let changes = loop {
-                match decide_timers(&facts, &self.rules, self.moment(), &due, self.now) {
+                match decide_timers(&facts, &self.rules, self.context(), &due, self.now) {
                     Ok(changes) => break changes,
                     Err(needs) => {
                         for fact in needs {
@@ -323,7 +323,7 @@ impl Life {
         }
     }
 
-    fn evidence(&mut self, command: &Command, stored: Digest) -> CommandInputs {
+    fn inputs(&mut self, command: &Command, stored: Digest) -> CommandInputs {
         self.minted += 1;
         let mut random = [0; 32];
         random[..16].copy_from_slice(&self.minted.to_be_bytes());
@@ -350,7 +350,7 @@ impl Life {
     }
 
     fn run(&mut self, actor: &Actor, command: &Command, right: bool, stored: u8) {
-        let mut evidence = self.evidence(command, [stored; 32]);
+        let mut inputs = self.inputs(command, [stored; 32]);
         let user = match command {
             Command::Login { username, .. } => {
                 match self.world.get(&RecordKey::Name(username.clone())) {
@@ -363,14 +363,14 @@ impl Life {
         if let Some(Record::User(user)) = user.and_then(|id| self.world.get(&RecordKey::User(id))) {
             let matched = right && user.password.is_some();
             let (user, credential) = (Some(user.id), user.credential);
-            evidence.verdict = Some(PasswordCheck { user, credential, matched });
+            inputs.verdict = Some(PasswordCheck { user, credential, matched });
             if !matches!(command, Command::ChangePassword { .. }) {
-                evidence.hashed = None;
+                inputs.hashed = None;
             }
         }
         let mut facts = ReadSet::default();
         let decision = loop {
-            match decide(&facts, &self.rules, self.moment(), actor, command, &evidence) {
+            match decide(&facts, &self.rules, self.context(), actor, command, &inputs) {
                 Ok(decision) => break decision,
                 Err(fact) => self.world.load(&mut facts, fact),
             }

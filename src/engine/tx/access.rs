@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Open, Owner, OwnerId, Tx};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{By, Definition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};
@@ -231,23 +231,23 @@ pub(in crate::engine) fn is_operator(actor: &Actor) -> bool {
 /// A refusal as the caller may know it: which account it is about is said to whom it is known, by
 /// reading it, by the input that was sent, or by the data of the transaction.
 pub(in crate::engine) fn disclosed(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     actor: &Actor,
     command: &Command,
     refusal: Refusal,
 ) -> Refusal {
     match refusal.account() {
-        Some(account) if !knows(draft, actor, command, account) => {
+        Some(account) if !knows(unit, actor, command, account) => {
             Refusal::Undisclosed(Box::new(refusal))
         }
         _ => refusal,
     }
 }
 
-fn knows(draft: &UnitOfWork<'_>, actor: &Actor, command: &Command, account: &str) -> bool {
+fn knows(unit: &UnitOfWork<'_>, actor: &Actor, command: &Command, account: &str) -> bool {
     let reads = || {
         let id: AccountId = account.parse().ok()?;
-        let account = draft.account(id).ok()??;
+        let account = unit.account(id).ok()??;
         Some(account.read_anyone || account.is_visible_to(actor))
     };
     let sent = || match command {
@@ -256,8 +256,8 @@ fn knows(draft: &UnitOfWork<'_>, actor: &Actor, command: &Command, account: &str
         _ => false,
     };
     let shown = || {
-        let tx = draft.tx(command.transaction()?).ok()??;
-        let definition = draft.definition(tx.workflow.clone(), tx.version).ok()?;
+        let tx = unit.tx(command.transaction()?).ok()??;
+        let definition = unit.definition(tx.workflow.clone(), tx.version).ok()?;
         let hidden: Vec<_> = hidden_keys(tx, &definition, actor).collect();
         let data = tx.data.as_object()?.iter();
         let mut data = data.filter(|(key, _)| !hidden.contains(&key.as_str()));

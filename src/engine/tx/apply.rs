@@ -10,9 +10,9 @@ use super::record::{
     Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold, Who, WhoId,
 };
 use crate::engine::Digest;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::ledger::Hold;
 use crate::engine::state::{IndexEntry, Record, RecordKey, Timer, TimerOf};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::types::{HoldId, SessionId, TxId};
 
 /// So many calls that are over are shown; older ones are in the history.
@@ -24,65 +24,65 @@ const ANSWERS_KEPT: usize = 20;
 
 /// Applies an event to a transaction.
 pub(in crate::engine) fn apply(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     event: &TxEvent,
 ) -> Result<(), DecideError> {
     if let TxEvent::Started(tx) = event {
-        return start(draft, tx);
+        return start(unit, tx);
     }
-    let now = draft.moment.now;
+    let now = unit.context.now;
     match event {
-        TxEvent::StepOpened(open) => inbox(draft, id, open, true)?,
+        TxEvent::StepOpened(open) => inbox(unit, id, open, true)?,
         TxEvent::StepClosed { place, .. }
         | TxEvent::StepTimedOut { place, .. }
         | TxEvent::StepFailed { place, .. }
         | TxEvent::StepTaken { place: Some(place), .. } => {
-            let open = draft.tx(id)?.and_then(|tx| tx.at(*place)).cloned();
+            let open = unit.tx(id)?.and_then(|tx| tx.at(*place)).cloned();
             if let Some(open) = open {
-                inbox(draft, id, &open, false)?;
+                inbox(unit, id, &open, false)?;
             }
         }
         TxEvent::CompensationBegan(_) => {
-            let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
-            empty_inboxes(draft, id, &open)?;
+            let open = unit.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
+            empty_inboxes(unit, id, &open)?;
         }
-        TxEvent::Paused => super::queue::put_all(draft, id, false)?,
+        TxEvent::Paused => super::queue::put_all(unit, id, false)?,
         TxEvent::Claimed { group, claim } => {
-            super::queue::move_group(draft, id, *group, Some(claim))?;
+            super::queue::move_group(unit, id, *group, Some(claim))?;
         }
-        TxEvent::Released { group } => super::queue::move_group(draft, id, *group, None)?,
+        TxEvent::Released { group } => super::queue::move_group(unit, id, *group, None)?,
         TxEvent::Migrated { version, open, unique, .. } => {
-            migrate(draft, id, *version, open, *unique)?;
+            migrate(unit, id, *version, open, *unique)?;
         }
-        TxEvent::Stuck(_) => draft.mark(IndexEntry::Stuck(id)),
-        TxEvent::Settled { timer_at, .. } => move_timer(draft, id, *timer_at)?,
-        TxEvent::OwnerChanged(owner) => change_owner(draft, id, owner)?,
-        TxEvent::Retried { .. } => draft.unmark(IndexEntry::Stuck(id)),
-        TxEvent::Ended { .. } => end(draft, id)?,
+        TxEvent::Stuck(_) => unit.mark(IndexEntry::Stuck(id)),
+        TxEvent::Settled { timer_at, .. } => move_timer(unit, id, *timer_at)?,
+        TxEvent::OwnerChanged(owner) => change_owner(unit, id, owner)?,
+        TxEvent::Retried { .. } => unit.unmark(IndexEntry::Stuck(id)),
+        TxEvent::Ended { .. } => end(unit, id)?,
         _ => {}
     }
     let change = |tx: &mut Tx| {
         tx.updated_at = now;
         change(tx, event, now);
     };
-    let acting = draft.tx(id)?.map(acting_sessions).unwrap_or_default();
+    let resolved = unit.tx(id)?.map(acting_sessions).unwrap_or_default();
     if !touches_calls(event) {
-        draft.change_tx(id, change)?;
-        return mark_acting(draft, id, &acting);
+        unit.change_tx(id, change)?;
+        return mark_acting(unit, id, &resolved);
     }
-    let before = marks_of(draft, id, event)?;
-    draft.change_tx(id, change)?;
-    let after = marks_of(draft, id, event)?;
+    let before = marks_of(unit, id, event)?;
+    unit.change_tx(id, change)?;
+    let after = marks_of(unit, id, event)?;
     for mark in before.difference(&after) {
-        draft.unmark(mark.clone());
+        unit.unmark(mark.clone());
     }
     for mark in after.difference(&before) {
-        draft.mark(mark.clone());
+        unit.mark(mark.clone());
     }
-    mark_acting(draft, id, &acting)?;
+    mark_acting(unit, id, &resolved)?;
     match event {
-        TxEvent::Resumed => super::queue::put_all(draft, id, true),
+        TxEvent::Resumed => super::queue::put_all(unit, id, true),
         _ => Ok(()),
     }
 }
@@ -100,16 +100,16 @@ fn acting_sessions(tx: &Tx) -> BTreeSet<SessionId> {
 
 /// Lets the sessions that act in a transaction be found when they become a user's.
 fn mark_acting(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     before: &BTreeSet<SessionId>,
 ) -> Result<(), DecideError> {
-    let after = draft.tx(id)?.map(acting_sessions).unwrap_or_default();
+    let after = unit.tx(id)?.map(acting_sessions).unwrap_or_default();
     for session in before.difference(&after) {
-        draft.unmark(IndexEntry::ActedIn(*session, id));
+        unit.unmark(IndexEntry::ActedIn(*session, id));
     }
     for session in after.difference(before) {
-        draft.mark(IndexEntry::ActedIn(*session, id));
+        unit.mark(IndexEntry::ActedIn(*session, id));
     }
     Ok(())
 }
@@ -125,11 +125,11 @@ fn touches_calls(event: &TxEvent) -> bool {
 /// By which the calls that an event may change are found: while one is due and the transaction not
 /// paused, and while an attempt is on its way.
 fn marks_of(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     id: TxId,
     event: &TxEvent,
 ) -> Result<BTreeSet<IndexEntry>, DecideError> {
-    let Some(tx) = draft.tx(id)? else { return Ok(BTreeSet::new()) };
+    let Some(tx) = unit.tx(id)? else { return Ok(BTreeSet::new()) };
     let (all, touched) = (touches_all_calls(event), event.call());
     let calls = tx.calls.iter().filter(|call| all || touched == Some(call.number));
     let marks = calls.filter_map(|call| match call.state {
@@ -453,122 +453,122 @@ fn set_challenge(tx: &mut Tx, id: &str, state: ChallengeState) {
     }
 }
 
-fn start(draft: &mut UnitOfWork<'_>, tx: &Tx) -> Result<(), DecideError> {
-    draft.mark(IndexEntry::TxOf((&tx.owner).into(), tx.id));
-    draft.mark(IndexEntry::OpenOf((&tx.owner).into(), tx.id));
+fn start(unit: &mut UnitOfWork<'_>, tx: &Tx) -> Result<(), DecideError> {
+    unit.mark(IndexEntry::TxOf((&tx.owner).into(), tx.id));
+    unit.mark(IndexEntry::OpenOf((&tx.owner).into(), tx.id));
     if let Some(session) = tx.session
         && (tx.ends_with_session || matches!(tx.owner, Owner::Anonymous(_)))
     {
-        draft.mark(IndexEntry::EndWith(session, tx.id));
+        unit.mark(IndexEntry::EndWith(session, tx.id));
     }
     if let Some(digest) = tx.unique {
         let fact = RecordKey::One(tx.workflow.clone(), digest);
-        draft.put(fact, Record::One(tx.id));
+        unit.put(fact, Record::One(tx.id));
     }
-    count(draft, tx, 1)?;
-    draft.put(RecordKey::Tx(tx.id), Record::Tx(Arc::new(tx.clone())));
+    count(unit, tx, 1)?;
+    unit.put(RecordKey::Tx(tx.id), Record::Tx(Arc::new(tx.clone())));
     Ok(())
 }
 
-fn end(draft: &mut UnitOfWork<'_>, id: TxId) -> Result<(), DecideError> {
-    let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
-    empty_inboxes(draft, id, &tx.open)?;
-    draft.unmark(IndexEntry::OpenOf((&tx.owner).into(), id));
+fn end(unit: &mut UnitOfWork<'_>, id: TxId) -> Result<(), DecideError> {
+    let Some(tx) = unit.tx(id)?.cloned() else { return Ok(()) };
+    empty_inboxes(unit, id, &tx.open)?;
+    unit.unmark(IndexEntry::OpenOf((&tx.owner).into(), id));
     if let Some(session) = tx.session {
-        draft.unmark(IndexEntry::EndWith(session, id));
+        unit.unmark(IndexEntry::EndWith(session, id));
     }
     if tx.stuck.is_some() || tx.status == Status::Stuck {
-        draft.unmark(IndexEntry::Stuck(id));
+        unit.unmark(IndexEntry::Stuck(id));
     }
     if let Some(schedule) = tx.schedule {
         // Another start may wait for this end.
-        let due = draft.moment.now;
-        draft.arm(Timer { due, what: TimerOf::Schedule(schedule) });
+        let due = unit.context.now;
+        unit.arm(Timer { due, what: TimerOf::Schedule(schedule) });
     }
     if let Some(digest) = tx.unique {
-        draft.delete(RecordKey::One(tx.workflow.clone(), digest));
+        unit.delete(RecordKey::One(tx.workflow.clone(), digest));
     }
-    count(draft, &tx, -1)
+    count(unit, &tx, -1)
 }
 
 /// Moves what finds a transaction to where it is in another version.
 fn migrate(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     version: u32,
     open: &[Open],
     unique: Option<Digest>,
 ) -> Result<(), DecideError> {
-    let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
+    let Some(tx) = unit.tx(id)?.cloned() else { return Ok(()) };
     if tx.unique != unique {
         if let Some(digest) = tx.unique {
-            draft.delete(RecordKey::One(tx.workflow.clone(), digest));
+            unit.delete(RecordKey::One(tx.workflow.clone(), digest));
         }
         if let Some(digest) = unique {
-            draft.put(RecordKey::One(tx.workflow.clone(), digest), Record::One(id));
+            unit.put(RecordKey::One(tx.workflow.clone(), digest), Record::One(id));
         }
     }
-    empty_inboxes(draft, id, &tx.open)?;
-    count(draft, &tx, -1)?;
-    count(draft, &Tx { version, ..tx }, 1)?;
-    open.iter().try_for_each(|open| inbox(draft, id, open, true))
+    empty_inboxes(unit, id, &tx.open)?;
+    count(unit, &tx, -1)?;
+    count(unit, &Tx { version, ..tx }, 1)?;
+    open.iter().try_for_each(|open| inbox(unit, id, open, true))
 }
 
 /// Counts the open transactions of a version.
-fn count(draft: &mut UnitOfWork<'_>, tx: &Tx, by: i64) -> Result<(), DecideError> {
+fn count(unit: &mut UnitOfWork<'_>, tx: &Tx, by: i64) -> Result<(), DecideError> {
     let fact = RecordKey::OpenCount(tx.workflow.clone(), tx.version);
-    let count = draft.count(&fact)?.saturating_add_signed(by);
-    draft.put(fact, Record::Count(count));
+    let count = unit.count(&fact)?.saturating_add_signed(by);
+    unit.put(fact, Record::Count(count));
     Ok(())
 }
 
 fn move_timer(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     to: Option<crate::types::Time>,
 ) -> Result<(), DecideError> {
-    let from = draft.tx(id)?.and_then(|tx| tx.timer_at);
+    let from = unit.tx(id)?.and_then(|tx| tx.timer_at);
     if from != to {
         if let Some(due) = from {
-            draft.disarm(Timer { due, what: TimerOf::Tx(id) });
+            unit.disarm(Timer { due, what: TimerOf::Tx(id) });
         }
         if let Some(due) = to {
-            draft.arm(Timer { due, what: TimerOf::Tx(id) });
+            unit.arm(Timer { due, what: TimerOf::Tx(id) });
         }
     }
     Ok(())
 }
 
-fn change_owner(draft: &mut UnitOfWork<'_>, id: TxId, owner: &Owner) -> Result<(), DecideError> {
-    let Some(tx) = draft.tx(id)?.cloned() else { return Ok(()) };
-    draft.unmark(IndexEntry::TxOf((&tx.owner).into(), id));
-    draft.mark(IndexEntry::TxOf(owner.into(), id));
+fn change_owner(unit: &mut UnitOfWork<'_>, id: TxId, owner: &Owner) -> Result<(), DecideError> {
+    let Some(tx) = unit.tx(id)?.cloned() else { return Ok(()) };
+    unit.unmark(IndexEntry::TxOf((&tx.owner).into(), id));
+    unit.mark(IndexEntry::TxOf(owner.into(), id));
     if !tx.status.is_ended() {
-        draft.unmark(IndexEntry::OpenOf((&tx.owner).into(), id));
-        draft.mark(IndexEntry::OpenOf(owner.into(), id));
+        unit.unmark(IndexEntry::OpenOf((&tx.owner).into(), id));
+        unit.mark(IndexEntry::OpenOf(owner.into(), id));
         if let Owner::Anonymous(session) = tx.owner
             && !tx.ends_with_session
         {
-            draft.unmark(IndexEntry::EndWith(session, id));
+            unit.unmark(IndexEntry::EndWith(session, id));
         }
     }
     Ok(())
 }
 
 /// Takes all steps that wait out of the inboxes of roles at once.
-fn empty_inboxes(draft: &mut UnitOfWork<'_>, id: TxId, open: &[Open]) -> Result<(), DecideError> {
-    open.iter().try_for_each(|open| super::queue::put(draft, id, open, false))?;
+fn empty_inboxes(unit: &mut UnitOfWork<'_>, id: TxId, open: &[Open]) -> Result<(), DecideError> {
+    open.iter().try_for_each(|open| super::queue::put(unit, id, open, false))?;
     for role in open.iter().flat_map(|open| &open.roles) {
-        draft.unmark(IndexEntry::RoleInbox(role.clone(), id));
+        unit.unmark(IndexEntry::RoleInbox(role.clone(), id));
     }
     Ok(())
 }
 
 /// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that
 /// waits in the same one keeps it there.
-fn inbox(draft: &mut UnitOfWork<'_>, id: TxId, open: &Open, put: bool) -> Result<(), DecideError> {
-    super::queue::put(draft, id, open, put)?;
-    let others: Vec<Open> = match draft.tx(id) {
+fn inbox(unit: &mut UnitOfWork<'_>, id: TxId, open: &Open, put: bool) -> Result<(), DecideError> {
+    super::queue::put(unit, id, open, put)?;
+    let others: Vec<Open> = match unit.tx(id) {
         Ok(Some(tx)) if !put => {
             tx.open.iter().filter(|other| other.place != open.place).cloned().collect()
         }
@@ -577,15 +577,15 @@ fn inbox(draft: &mut UnitOfWork<'_>, id: TxId, open: &Open, put: bool) -> Result
     for role in &open.roles {
         let row = IndexEntry::RoleInbox(role.clone(), id);
         if put {
-            draft.mark(row);
+            unit.mark(row);
         } else if !others.iter().any(|other| other.roles.contains(role)) {
-            draft.unmark(row);
+            unit.unmark(row);
         }
     }
     for user in &open.users {
         // It stays when the step is closed: whoever was asked may see what became of it.
         if put {
-            draft.mark(IndexEntry::UserInbox(user.clone(), id));
+            unit.mark(IndexEntry::UserInbox(user.clone(), id));
         }
     }
     Ok(())
@@ -593,22 +593,22 @@ fn inbox(draft: &mut UnitOfWork<'_>, id: TxId, open: &Open, put: bool) -> Result
 
 /// A hold of a transaction.
 pub(in crate::engine) fn find_hold(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     tx: TxId,
     id: &HoldId,
 ) -> Result<Option<Hold>, DecideError> {
-    let held = draft.tx(tx)?.and_then(|tx| tx.holds.iter().find(|held| held.hold.id == *id));
+    let held = unit.tx(tx)?.and_then(|tx| tx.holds.iter().find(|held| held.hold.id == *id));
     Ok(held.map(|held| held.hold.clone()))
 }
 
 /// Puts a hold into its transaction's record.
 pub(in crate::engine) fn put_hold(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     tx: TxId,
     hold: &Hold,
 ) -> Result<(), DecideError> {
     let new = || TxHold { name: "".into(), key: None, step: None, hold: hold.clone() };
-    draft.change_tx(tx, |tx| match tx.holds.iter_mut().find(|held| held.hold.id == hold.id) {
+    unit.change_tx(tx, |tx| match tx.holds.iter_mut().find(|held| held.hold.id == hold.id) {
         Some(known) => known.hold = hold.clone(),
         None => tx.holds.push(new()),
     })

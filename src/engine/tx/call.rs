@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::eval_context::{Bindings, EvalActor, failed};
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger};
 use super::marker::{callback_token, called_back, called_back_with};
 use super::record::{
     Call, CallAnswer, CallState, ChallengeState, Done, HttpRequestSpec, Open, Purpose, Status, Tx,
 };
-use super::scene::{Bindings, EvalActor, failed};
-use super::walk::{Interpreter, Trigger};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Request, Step, Template};
 use crate::engine::{Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId};
@@ -174,7 +174,7 @@ impl Interpreter<'_, '_> {
             ask,
             attempts: 0,
             unknown: false,
-            state: CallState::Due(self.draft.moment.now),
+            state: CallState::Due(self.unit.context.now),
             last: None,
             answer: None,
         };
@@ -360,7 +360,7 @@ impl Interpreter<'_, '_> {
             key: Some(call.key.clone()),
             ..Bindings::default()
         };
-        let before = self.draft.savepoint();
+        let before = self.unit.savepoint();
         self.end_call(call.number, CallState::Done, note.clone(), None)?;
         let led = self
             .attempt(step, Some(&open), &frame, None)
@@ -441,7 +441,7 @@ impl Interpreter<'_, '_> {
         let frame = Bindings { response: Some(response), ..Bindings::default() };
         match &step.failed {
             Some(target) => {
-                let before = self.draft.savepoint();
+                let before = self.unit.savepoint();
                 let led = self.go(target, Some(open), open.join, &frame);
                 match led.and_then(|()| self.require_fit()) {
                     // What became of the call stands, and that its step is over.
@@ -458,7 +458,7 @@ impl Interpreter<'_, '_> {
     }
 
     fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), DecideError> {
-        let now = self.draft.moment.now;
+        let now = self.unit.context.now;
         let (note, retry_after) = match result {
             CallResult::Answered { status, headers, body, truncated, retry_after, excerpt } => {
                 if !(200..=299).contains(status) {
@@ -501,7 +501,7 @@ impl Interpreter<'_, '_> {
             Purpose::Undo | Purpose::Send => true,
         };
         if is_waited_for && call.attempts < call.ask.attempts {
-            let wait = wait(&call.ask, call.attempts, self.draft.moment.seed);
+            let wait = wait(&call.ask, call.attempts, self.unit.context.seed);
             let wait = wait.max(retry_after.unwrap_or(Span::ZERO).min(RETRY_AFTER_MAX));
             let due = now.plus(wait);
             return self.emit(TxEvent::CallRetried { number: call.number, due, last: note });
@@ -546,40 +546,40 @@ fn wait(ask: &HttpRequestSpec, attempts: u32, seed: u128) -> Span {
 }
 
 /// The call as it is now, if there is one.
-fn call_of(draft: &UnitOfWork<'_>, id: TxId, number: u32) -> Result<Option<Call>, DecideError> {
-    Ok(draft.tx(id)?.and_then(|tx| tx.call(number)).cloned())
+fn call_of(unit: &UnitOfWork<'_>, id: TxId, number: u32) -> Result<Option<Call>, DecideError> {
+    Ok(unit.tx(id)?.and_then(|tx| tx.call(number)).cloned())
 }
 
 fn walk<'a, 'd>(
-    draft: &'a mut UnitOfWork<'d>,
+    unit: &'a mut UnitOfWork<'d>,
     id: TxId,
 ) -> Result<Interpreter<'a, 'd>, DecideError> {
     let none = || DecideError::Refused(Refusal::NotFound("transaction"));
-    let tx = draft.tx(id)?.ok_or_else(none)?;
+    let tx = unit.tx(id)?.ok_or_else(none)?;
     let (workflow, version) = (tx.workflow.clone(), tx.version);
-    let definition = draft.definition(workflow, version)?;
-    Ok(Interpreter::new(draft, id, definition, EvalActor::system(), Trigger::Time))
+    let definition = unit.definition(workflow, version)?;
+    Ok(Interpreter::new(unit, id, definition, EvalActor::system(), Trigger::Time))
 }
 
 /// Begins an attempt at a call that is due.
 pub(in crate::engine) fn begin(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     number: u32,
 ) -> Result<Outcome, DecideError> {
-    let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
-    let now = draft.moment.now;
+    let Some(call) = call_of(unit, id, number)? else { return Ok(Outcome::Done) };
+    let now = unit.context.now;
     // It may have been on its way to be begun when its transaction was paused.
-    let paused = draft.tx(id)?.is_some_and(|tx| tx.paused);
+    let paused = unit.tx(id)?.is_some_and(|tx| tx.paused);
     if paused || !matches!(call.state, CallState::Due(at) if at <= now) {
         return Ok(Outcome::Done);
     }
-    let mut walk = walk(draft, id)?;
+    let mut walk = walk(unit, id)?;
     let mut code = None;
     if let Some(challenge) = &call.challenge {
         let tx = walk.tx()?;
         let issued = tx.challenge(challenge).filter(|found| found.state == ChallengeState::Issued);
-        let key = &walk.draft.rules.challenge_key;
+        let key = &walk.unit.rules.challenge_key;
         code = issued.map(|found| super::challenge::code(key, tx.id, found));
         if code.is_none() {
             walk.end_call(number, CallState::Dropped, None, None)?;
@@ -588,7 +588,7 @@ pub(in crate::engine) fn begin(
         }
     }
     walk.emit(TxEvent::CallBegan { number })?;
-    let callback = callback_token(&walk.draft.rules.challenge_key, id, number);
+    let callback = callback_token(&walk.unit.rules.challenge_key, id, number);
     Ok(Outcome::CallBegun(Box::new(CallAttempt {
         tx: id,
         number,
@@ -603,41 +603,41 @@ pub(in crate::engine) fn begin(
 
 /// What an attempt came to. One that is not on its way any more changes nothing.
 pub(in crate::engine) fn end(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     number: u32,
     attempt: u32,
     result: &CallResult,
 ) -> Result<Outcome, DecideError> {
-    let Some(call) = call_of(draft, id, number)? else { return Ok(Outcome::Done) };
+    let Some(call) = call_of(unit, id, number)? else { return Ok(Outcome::Done) };
     if !matches!(call.state, CallState::Out(_)) || call.attempts != attempt {
         return Ok(Outcome::Done);
     }
-    let mut walk = walk(draft, id)?;
+    let mut walk = walk(unit, id)?;
     settled(&mut walk, &call, |walk| walk.answered(&call, result))?;
     Ok(Outcome::Done)
 }
 
 /// A called service's late answer.
 pub(in crate::engine) fn call_back(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     token: &str,
     body: &Value,
 ) -> Result<Outcome, DecideError> {
     let none = || DecideError::Refused(Refusal::NotFound("callback"));
-    let (id, number) = called_back(&draft.rules.challenge_key, token).ok_or_else(none)?;
+    let (id, number) = called_back(&unit.rules.challenge_key, token).ok_or_else(none)?;
     // A service that has not heard the first answer says the same once more.
-    let message = called_back_with(&draft.rules.challenge_key, token, body);
-    if draft.tx(id)?.is_some_and(|tx| tx.heard.contains(&message)) {
+    let message = called_back_with(&unit.rules.challenge_key, token, body);
+    if unit.tx(id)?.is_some_and(|tx| tx.heard.contains(&message)) {
         return Ok(Outcome::Done);
     }
-    let Some(call) = call_of(draft, id, number)? else {
-        return Err(if draft.tx(id)?.is_some() { Refusal::CallbackLate.into() } else { none() });
+    let Some(call) = call_of(unit, id, number)? else {
+        return Err(if unit.tx(id)?.is_some() { Refusal::CallbackLate.into() } else { none() });
     };
     // A quick service answers before what it said first is noted; and one whose first word was lost
     // answers while it is to be asked again.
     let waits = match call.state {
-        CallState::Later(until) => draft.moment.now < until,
+        CallState::Later(until) => unit.context.now < until,
         CallState::Out(_) => call.ask.callback.is_some(),
         CallState::Due(_) => call.ask.callback.is_some() && call.attempts > 0,
         _ => false,
@@ -645,7 +645,7 @@ pub(in crate::engine) fn call_back(
     if !waits {
         return Err(Refusal::CallbackLate.into());
     }
-    let mut walk = walk(draft, id)?;
+    let mut walk = walk(unit, id)?;
     let response = response(200, &json!({}), body, false);
     walk.emit(TxEvent::Heard { message })?;
     settled(&mut walk, &call, |walk| walk.succeed(&call, response))?;
@@ -699,7 +699,7 @@ fn settled(
     call: &Call,
     happen: impl FnOnce(&mut Interpreter<'_, '_>) -> Result<(), DecideError>,
 ) -> Result<(), DecideError> {
-    let before = walk.draft.savepoint();
+    let before = walk.unit.savepoint();
     match happen(walk).and_then(|()| walk.settle()) {
         Err(DecideError::Refused(refusal)) => {
             walk.turn_back(before);

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 use super::event::TxEvent;
+use super::interpreter::Interpreter;
 use super::record::{Challenge, ChallengeState, HttpRequestSpec, Owner, Tx, Who, WhoId};
-use super::walk::Interpreter;
 use crate::engine::attempts::{has_failures, require_not_wait};
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Counted, Counter, Event, Refusal};
 use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 
@@ -73,7 +73,7 @@ pub(super) fn counters(
     challenge: &Challenge,
 ) -> Result<Vec<Counter>, DecideError> {
     let tx = walk.tx()?;
-    let key = &walk.draft.rules.challenge_key;
+    let key = &walk.unit.rules.challenge_key;
     let mut counters = Vec::with_capacity(3);
     let by = match &walk.asker.actor {
         Actor::Session(_) => Who::of(&walk.asker.actor).id,
@@ -89,7 +89,7 @@ pub(super) fn counters(
         }
         WhoId::Session(id) => {
             counters.push(counter(key, Counted::Codes, &[b"session", &id.bits().to_be_bytes()]));
-            let from = walk.draft.origin;
+            let from = walk.unit.origin;
             counters.extend(from.map(|from| counter(key, Counted::CodesFrom, &[b"from", &from])));
         }
         WhoId::Key(id) => {
@@ -113,15 +113,15 @@ fn counter(key: &ChallengeKey, counted: Counted, parts: &[&[u8]]) -> Counter {
 /// Counts the wrong codes of an anonymous session for the user that it becomes: a login is no way to
 /// begin anew.
 pub(in crate::engine) fn move_wrong_codes(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     session: SessionId,
     user: UserId,
 ) -> Result<(), DecideError> {
-    let key = &draft.rules.challenge_key;
+    let key = &unit.rules.challenge_key;
     let from = counter(key, Counted::Codes, &[b"session", &session.bits().to_be_bytes()]);
     let to = counter(key, Counted::Codes, &[b"user", &user.bits().to_be_bytes()]);
-    if draft.attempts(from.digest)?.is_some() {
-        draft.emit(Event::FailuresMoved { from, to })?;
+    if unit.attempts(from.digest)?.is_some() {
+        unit.emit(Event::FailuresMoved { from, to })?;
     }
     Ok(())
 }
@@ -151,7 +151,7 @@ pub(super) fn issue(
         round,
         digits: terms.digits,
         binds,
-        expires_at: walk.draft.moment.now.plus(terms.life),
+        expires_at: walk.unit.context.now.plus(terms.life),
         life_ms: terms.life.ms(),
         attempts_left: terms.attempts,
         resends_left: terms.resends,
@@ -171,8 +171,8 @@ pub(super) fn resend(walk: &mut Interpreter<'_, '_>, id: &str) -> Result<(), Dec
     if challenge.resends_left == 0 {
         return Err(Refusal::NoResendsLeft.into());
     }
-    require_not_wait(walk.draft, &counters(walk, &challenge)?)?;
-    let expires_at = walk.draft.moment.now.plus(Span::from_ms(challenge.life_ms));
+    require_not_wait(walk.unit, &counters(walk, &challenge)?)?;
+    let expires_at = walk.unit.context.now.plus(Span::from_ms(challenge.life_ms));
     let (round, resends_left) = (challenge.round + 1, challenge.resends_left - 1);
     issued(walk, Challenge { round, expires_at, resends_left, ..challenge })
 }
@@ -209,11 +209,11 @@ pub(super) fn check(
     let attempts_left = challenge.attempts_left.saturating_sub(1);
     // Right or wrong: nobody finds out while there is a wait.
     let counters = counters(walk, challenge)?;
-    require_not_wait(walk.draft, &counters)?;
-    if walk.draft.moment.now >= challenge.expires_at {
+    require_not_wait(walk.unit, &counters)?;
+    if walk.unit.context.now >= challenge.expires_at {
         return Err(Refusal::CodeExpired { challenge: id.clone(), attempts_left }.into());
     }
-    let right = code(&walk.draft.rules.challenge_key, tx.id, challenge);
+    let right = code(&walk.unit.rules.challenge_key, tx.id, challenge);
     if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
         return Err(Refusal::WrongCode { challenge: id.clone(), attempts_left }.into());
     }
@@ -221,8 +221,8 @@ pub(super) fn check(
     // counts for the user, the key or the address is forgotten by time alone.
     let mut counters = counters;
     counters.retain(|counter| counter.counted == Counted::CodesFor);
-    if has_failures(walk.draft, &counters)? {
-        walk.draft.emit(Event::FailuresForgotten { counters })?;
+    if has_failures(walk.unit, &counters)? {
+        walk.unit.emit(Event::FailuresForgotten { counters })?;
     }
     walk.emit(TxEvent::ChallengePassed { id: id.clone() })
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::eval_context::{Bindings, failed, parsing_steps};
 use super::event::TxEvent;
+use super::interpreter::{EFFECT_STEPS, Interpreter, amount_of};
 use super::record::{Done, Owner, Undo};
-use super::scene::{Bindings, failed, parsing_steps};
-use super::walk::{EFFECT_STEPS, Interpreter, amount_of};
-use crate::engine::draft::DecideError;
 use crate::engine::expr::TemplateOutput;
 use crate::engine::ledger::{self, HoldStatus};
+use crate::engine::unit_of_work::DecideError;
 use crate::engine::workflow::{Effect, EffectKind, Target, Template};
 use crate::engine::{Event, Refusal, UserChange, UserRef};
 use crate::types::{AccountId, HoldId, Role, TransferId, UserId, Username};
@@ -136,14 +136,14 @@ impl Interpreter<'_, '_> {
                 let from = self.account(from, frame)?;
                 self.require_mine(&from, *authority)?;
                 let post = ledger::Post {
-                    id: self.draft.mint_transfer(),
+                    id: self.unit.mint_transfer(),
                     from,
                     to: self.account(to, frame)?,
                     amount: amount_of(&self.made(amount, frame)?)?,
                     note: self.note(note.as_ref(), frame)?,
                     tx: Some(self.id),
                 };
-                let transfer = ledger::post(self.draft, &post)?;
+                let transfer = ledger::post(self.unit, &post)?;
                 undo.push(Undo::Reverse(transfer.id));
                 Ok(())
             }
@@ -337,7 +337,7 @@ impl Interpreter<'_, '_> {
             Owner::User(user) => Some(user.clone()),
             Owner::Anonymous(_) | Owner::Key(_) => None,
         };
-        ledger::require_belong_to(self.draft, account, owner.as_ref())
+        ledger::require_belong_to(self.unit, account, owner.as_ref())
     }
 
     fn hold(
@@ -364,13 +364,13 @@ impl Interpreter<'_, '_> {
             None => None,
         };
         let place = ledger::Place {
-            id: self.draft.mint_hold(),
+            id: self.unit.mint_hold(),
             tx: Some(self.id),
             from,
             amount: amount_of(&self.made(placing.amount, frame)?)?,
             expires_at,
         };
-        let hold = ledger::place(self.draft, &place)?;
+        let hold = ledger::place(self.unit, &place)?;
         let name = placing.id.clone();
         debug_assert!(placing.on_expiry.is_none() || expires_at.is_some(), "checked at publish");
         let step = self.at.clone();
@@ -406,20 +406,20 @@ impl Interpreter<'_, '_> {
         // What is posted of a hold is left to say only once for each of the group.
         let ids = if capture.amount.is_some() { vec![first.clone()] } else { ids };
         for id in ids {
-            let Some(hold) = super::apply::find_hold(self.draft, self.id, &id)? else { continue };
-            let transfer = self.draft.mint_transfer();
+            let Some(hold) = super::apply::find_hold(self.unit, self.id, &id)? else { continue };
+            let transfer = self.unit.mint_transfer();
             let capture = ledger::Capture { transfer, ..capture.clone() };
-            let transfer = ledger::capture(self.draft, &hold, &capture)?;
+            let transfer = ledger::capture(self.unit, &hold, &capture)?;
             undo.push(Undo::Reverse(transfer.id));
         }
         Ok(())
     }
 
     fn void(&mut self, id: &HoldId) -> Result<(), DecideError> {
-        if let Some(hold) = super::apply::find_hold(self.draft, self.id, id)?
+        if let Some(hold) = super::apply::find_hold(self.unit, self.id, id)?
             && hold.status == HoldStatus::Held
         {
-            ledger::void(self.draft, &hold)?;
+            ledger::void(self.unit, &hold)?;
         }
         Ok(())
     }
@@ -441,18 +441,18 @@ impl Interpreter<'_, '_> {
         let facts = facts.map(|facts| self.object(facts, frame, "session")).transpose()?;
         let data = data.map(|data| self.object(data, frame, "session")).transpose()?;
         let Some(id) = self.tx()?.session else { return Ok(()) };
-        let now = self.draft.moment.now;
-        if self.draft.session(id)?.is_none_or(|session| !session.is_alive(now)) {
+        let now = self.unit.context.now;
+        if self.unit.session(id)?.is_none_or(|session| !session.is_alive(now)) {
             return Ok(());
         }
         if let Some(facts) = facts {
-            crate::engine::sessions::merge_facts(self.draft, id, &facts)?;
+            crate::engine::sessions::merge_facts(self.unit, id, &facts)?;
         }
         if let Some(data) = data {
             // All that is there is read and written for it.
-            let bytes = self.draft.session_data(id)?.map_or(0, |data| data.len());
+            let bytes = self.unit.session_data(id)?.map_or(0, |data| data.len());
             self.spend(parsing_steps(bytes))?;
-            crate::engine::sessions::merge_data(self.draft, id, &data)?;
+            crate::engine::sessions::merge_data(self.unit, id, &data)?;
         }
         Ok(())
     }
@@ -484,7 +484,7 @@ impl Interpreter<'_, '_> {
             floor,
             read_anyone: false,
         };
-        let account = ledger::open_account(self.draft, &open)?;
+        let account = ledger::open_account(self.unit, &open)?;
         undo.push(Undo::Close(account.id));
         Ok(())
     }
@@ -492,7 +492,7 @@ impl Interpreter<'_, '_> {
     pub(super) fn user(&self, name: &str) -> Result<UserRef, DecideError> {
         let unknown = || DecideError::Refused(Refusal::NotFound("user"));
         let name: Username = name.parse().map_err(|_| unknown())?;
-        self.draft.user_named(&name)?.map(crate::engine::User::names).ok_or_else(unknown)
+        self.unit.user_named(&name)?.map(crate::engine::User::names).ok_or_else(unknown)
     }
 
     fn role(
@@ -509,12 +509,12 @@ impl Interpreter<'_, '_> {
         if role.is_power() {
             return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
         }
-        let has = self.draft.user(user)?.is_some_and(|user| user.roles.contains(role));
-        let mut changes = self.draft.role_changes(user)?.cloned().unwrap_or_default();
+        let has = self.unit.user(user)?.is_some_and(|user| user.roles.contains(role));
+        let mut changes = self.unit.role_changes(user)?.cloned().unwrap_or_default();
         // Those of one commit are fewer than can be counted in the lower bits.
-        let from = self.draft.moment.revision.get() << 16;
+        let from = self.unit.context.revision.get() << 16;
         if let Some(number) = changes.add(role, has, give, from) {
-            self.draft.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
             undo.push(Undo::Role(user, role.clone(), number));
         }
         self.change_role(user, role, give)
@@ -528,9 +528,9 @@ impl Interpreter<'_, '_> {
         role: &Role,
         change: Result<u64, bool>,
     ) -> Result<(), DecideError> {
-        let Some(record) = self.draft.user(user)? else { return Ok(()) };
+        let Some(record) = self.unit.user(user)? else { return Ok(()) };
         let has = record.roles.contains(role);
-        let before = self.draft.role_changes(user)?;
+        let before = self.unit.role_changes(user)?;
         let mut changes = before.cloned().unwrap_or_default();
         let is_new = before.is_none();
         let after = match change {
@@ -538,7 +538,7 @@ impl Interpreter<'_, '_> {
             Err(gave) => changes.undo_unnumbered(role, gave, has),
         };
         if !is_new {
-            self.draft.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
         }
         self.change_role(user, role, after)
     }
@@ -553,9 +553,9 @@ impl Interpreter<'_, '_> {
             }
         }
         for ((user, role), number) in last {
-            let Some(mut changes) = self.draft.role_changes(user)?.cloned() else { continue };
+            let Some(mut changes) = self.unit.role_changes(user)?.cloned() else { continue };
             changes.keep(role, number);
-            self.draft.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
         }
         Ok(())
     }
@@ -565,7 +565,7 @@ impl Interpreter<'_, '_> {
         if role.is_power() {
             return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
         }
-        let Some(record) = self.draft.user(user)? else {
+        let Some(record) = self.unit.user(user)? else {
             return Err(Refusal::NotFound("user").into());
         };
         if record.roles.contains(role) == give {
@@ -582,7 +582,7 @@ impl Interpreter<'_, '_> {
             roles.retain(|other| other != role);
         }
         let change = UserChange { roles: Some(roles), ..UserChange::default() };
-        self.draft.emit(Event::UserChanged { user, change: Box::new(change) })
+        self.unit.emit(Event::UserChanged { user, change: Box::new(change) })
     }
 
     /// Undoes one effect.
@@ -592,12 +592,12 @@ impl Interpreter<'_, '_> {
             Undo::Reverse(id) => {
                 // Somebody may have corrected it meanwhile: twice would be once too often. Where the
                 // correction was taken back, what stands is what took it back.
-                let Some(transfer) = ledger::standing(self.draft, id)? else { return Ok(()) };
-                let opposite = self.draft.mint_transfer();
-                ledger::reverse(self.draft, &transfer, opposite).map(|_| ())
+                let Some(transfer) = ledger::standing(self.unit, id)? else { return Ok(()) };
+                let opposite = self.unit.mint_transfer();
+                ledger::reverse(self.unit, &transfer, opposite).map(|_| ())
             }
             Undo::Withdraw(id) => super::challenge::withdraw(self, id),
-            Undo::Close(id) => ledger::close_account(self.draft, id),
+            Undo::Close(id) => ledger::close_account(self.unit, id),
             Undo::Role(user, role, number) => self.undo_role(*user, role, Ok(*number)),
             Undo::Revoke(user, role) => self.undo_role(*user, role, Err(true)),
             Undo::Grant(user, role) => self.undo_role(*user, role, Err(false)),
@@ -611,17 +611,17 @@ impl Interpreter<'_, '_> {
         for undo in undo {
             match undo {
                 Undo::Reverse(id) => {
-                    if let Some(transfer) = ledger::standing(self.draft, id)? {
-                        self.draft.account(transfer.from)?;
-                        self.draft.account(transfer.to)?;
+                    if let Some(transfer) = ledger::standing(self.unit, id)? {
+                        self.unit.account(transfer.from)?;
+                        self.unit.account(transfer.to)?;
                     }
                 }
-                Undo::Close(id) => drop(self.draft.account(id.clone())?),
+                Undo::Close(id) => drop(self.unit.account(id.clone())?),
                 Undo::Role(user, ..) | Undo::Revoke(user, _) | Undo::Grant(user, _) => {
-                    self.draft.user(*user)?;
-                    self.draft.role_changes(*user)?;
+                    self.unit.user(*user)?;
+                    self.unit.role_changes(*user)?;
                 }
-                Undo::Cancel(id) => drop(self.draft.tx(*id)?),
+                Undo::Cancel(id) => drop(self.unit.tx(*id)?),
                 Undo::Void(_) | Undo::Withdraw(_) => {}
             }
         }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use super::eval_context::EvalActor;
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger};
 use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status, Who, WhoId};
-use super::scene::EvalActor;
-use super::walk::{Interpreter, Trigger};
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::{RecordKey, TX_PAGE, Timer, TimerOf};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, UserRef};
 use crate::types::{SessionId, Span, Time, TxId};
 
@@ -20,12 +20,12 @@ const AGAIN: Span = Span::from_minutes(1);
 
 /// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
 pub(in crate::engine) fn orphan(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     who: OwnerId,
 ) -> Result<(), DecideError> {
-    if !draft.transactions(&page(who, TxId::new(0)))?.is_empty() {
-        let due = draft.moment.now;
-        draft.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
+    if !unit.transactions(&page(who, TxId::new(0)))?.is_empty() {
+        let due = unit.context.now;
+        unit.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
     }
     Ok(())
 }
@@ -41,20 +41,20 @@ fn page(who: OwnerId, after: TxId) -> RecordKey {
 /// Cancels transactions of somebody who is gone, before their pivot; the others go on. One that ends
 /// with its session is left alone while a call of it is out, and cancelled when that is over.
 pub(in crate::engine) fn cancel_orphans(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     who: OwnerId,
     after: TxId,
 ) -> Result<(), DecideError> {
-    let mut list = draft.transactions(&page(who, after))?.to_vec();
-    let mut is_more = draft.slice(&mut list, TX_PAGE);
+    let mut list = unit.transactions(&page(who, after))?.to_vec();
+    let mut is_more = unit.slice(&mut list, TX_PAGE);
     let (mut is_left, mut seen) = (false, None);
     for id in &list {
-        if seen.is_some() && draft.is_slice_over() {
+        if seen.is_some() && unit.is_slice_over() {
             is_more = true;
             break;
         }
         seen = Some(*id);
-        let Some(tx) = draft.tx(*id)? else { continue };
+        let Some(tx) = unit.tx(*id)? else { continue };
         let is_over = tx.status.is_ended() || tx.ending.is_some() || tx.pivot;
         let code = match who {
             OwnerId::Session(session) => {
@@ -73,10 +73,10 @@ pub(in crate::engine) fn cancel_orphans(
             OwnerId::User(_) | OwnerId::Key(_) => "owner-gone",
         };
         let (workflow, version) = (tx.workflow.clone(), tx.version);
-        let definition = draft.definition(workflow, version)?;
-        draft.begin_links();
+        let definition = unit.definition(workflow, version)?;
+        unit.begin_links();
         let mut walk = Interpreter::new(
-            draft,
+            unit,
             *id,
             Arc::clone(&definition),
             EvalActor::system(),
@@ -86,13 +86,13 @@ pub(in crate::engine) fn cancel_orphans(
         walk.settle()?;
     }
     if let Some(last) = seen.filter(|_| is_more) {
-        let due = draft.moment.now.plus(PAUSE);
-        draft.arm(Timer { due, what: TimerOf::Orphans(who, last) });
+        let due = unit.context.now.plus(PAUSE);
+        unit.arm(Timer { due, what: TimerOf::Orphans(who, last) });
     }
     if is_left {
         // At whole times: slices that leave something set one timer together.
-        let due = Time::from_ms((draft.moment.now.ms() / AGAIN.ms() + 1) * AGAIN.ms());
-        draft.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
+        let due = Time::from_ms((unit.context.now.ms() / AGAIN.ms() + 1) * AGAIN.ms());
+        unit.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
     }
     Ok(())
 }
@@ -110,18 +110,18 @@ fn is_out(call: &Call) -> bool {
 /// Gives the transactions of an anonymous session, and its votes and claims in those of others, to
 /// the user that it becomes.
 pub(in crate::engine) fn adopt(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     session: SessionId,
     user: &UserRef,
     after: TxId,
 ) -> Result<(), DecideError> {
     // What was given is in this list no more: each slice begins at its start.
     let acted = RecordKey::ActedIn(session, TxId::new(0));
-    let mut acted = draft.transactions(&acted)?.to_vec();
-    let mut acts_more = draft.slice(&mut acted, TX_PAGE);
+    let mut acted = unit.transactions(&acted)?.to_vec();
+    let mut acts_more = unit.slice(&mut acted, TX_PAGE);
     let mut has_begun = false;
     for id in acted {
-        if has_begun && draft.is_slice_over() {
+        if has_begun && unit.is_slice_over() {
             acts_more = true;
             break;
         }
@@ -129,41 +129,40 @@ pub(in crate::engine) fn adopt(
         let name = user.username.as_str().into();
         let user = Who { id: WhoId::User(user.id), name };
         let event = TxEvent::PersonKnown { session, user };
-        draft.emit(Event::Tx { tx: id, event: Box::new(event) })?;
+        unit.emit(Event::Tx { tx: id, event: Box::new(event) })?;
     }
-    let mut list =
-        draft.transactions(&RecordKey::TxsOf(OwnerId::Session(session), after))?.to_vec();
-    let mut is_more = draft.slice(&mut list, TX_PAGE);
+    let mut list = unit.transactions(&RecordKey::TxsOf(OwnerId::Session(session), after))?.to_vec();
+    let mut is_more = unit.slice(&mut list, TX_PAGE);
     let mut seen = None;
     for id in &list {
-        if has_begun && draft.is_slice_over() {
+        if has_begun && unit.is_slice_over() {
             is_more = true;
             break;
         }
         has_begun = true;
         seen = Some(*id);
-        if draft.tx(*id)?.is_none_or(|tx| tx.owner != Owner::Anonymous(session)) {
+        if unit.tx(*id)?.is_none_or(|tx| tx.owner != Owner::Anonymous(session)) {
             continue;
         }
         let event = TxEvent::OwnerChanged(Owner::User(user.clone()));
-        draft.emit(Event::Tx { tx: *id, event: Box::new(event) })?;
+        unit.emit(Event::Tx { tx: *id, event: Box::new(event) })?;
     }
     if is_more || acts_more {
-        let due = draft.moment.now.plus(PAUSE);
+        let due = unit.context.now.plus(PAUSE);
         let reached = seen.unwrap_or(after);
-        draft.arm(Timer { due, what: TimerOf::Adopt(session, reached) });
+        unit.arm(Timer { due, what: TimerOf::Adopt(session, reached) });
     }
     Ok(())
 }
 
 /// Goes on giving the transactions of a session to its user, if it still is there.
 pub(in crate::engine) fn adopt_more(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     session: SessionId,
     after: TxId,
 ) -> Result<(), DecideError> {
-    match draft.session(session)?.and_then(|session| session.user.clone()) {
-        Some(user) => adopt(draft, session, &user, after),
+    match unit.session(session)?.and_then(|session| session.user.clone()) {
+        Some(user) => adopt(unit, session, &user, after),
         None => Ok(()),
     }
 }

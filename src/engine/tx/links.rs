@@ -8,13 +8,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::checked::StartInput;
+use super::eval_context::{Bindings, EvalActor, failed};
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger};
 use super::record::{Owner, Status, Undo};
-use super::scene::{Bindings, EvalActor, failed};
 use super::start::{Begin, Referred, referred};
-use super::walk::{Interpreter, Trigger};
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{By, Definition, Guard, Template};
 use crate::engine::{Actor, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
@@ -40,23 +40,23 @@ impl<'d> Interpreter<'_, 'd> {
         &mut self,
         there: impl FnOnce(&mut UnitOfWork<'d>, &ResolvedActor) -> Result<T, DecideError>,
     ) -> Result<T, DecideError> {
-        let acting = ResolvedActor::of_workflow(self.tx()?.workflow.clone(), self.id);
-        let links = self.draft.link(self.id);
-        let depth = u32::try_from(self.draft.linked().len()).unwrap_or(u32::MAX);
+        let resolved = ResolvedActor::of_workflow(self.tx()?.workflow.clone(), self.id);
+        let links = self.unit.link(self.id);
+        let depth = u32::try_from(self.unit.linked().len()).unwrap_or(u32::MAX);
         let led = if depth > DEPTH_MAX {
             Err(Refusal::LinkedTooFar { max: DEPTH_MAX }.into())
         } else if links > LINKS_MAX {
             Err(Refusal::LinkedTooFar { max: LINKS_MAX }.into())
         } else {
-            there(self.draft, &acting)
+            there(self.unit, &resolved)
         };
-        self.draft.unlink();
+        self.unit.unlink();
         led
     }
 
     /// Refuses to lead back to what is on its way.
     fn require_rest(&self, id: TxId) -> Result<(), Refusal> {
-        if id == self.id || self.draft.linked().contains(&id) {
+        if id == self.id || self.unit.linked().contains(&id) {
             return Err(Refusal::LinkedTooFar { max: DEPTH_MAX });
         }
         Ok(())
@@ -92,8 +92,8 @@ impl<'d> Interpreter<'_, 'd> {
             },
         };
         let session = self.tx()?.session;
-        let started = self.lead(|draft, acting| {
-            begin(draft, acting, (workflow, &reference), &input, owner, session)
+        let started = self.lead(|unit, resolved| {
+            begin(unit, resolved, (workflow, &reference), &input, owner, session)
         })?;
         undo.extend(started.map(Undo::Cancel));
         Ok(())
@@ -113,32 +113,32 @@ impl<'d> Interpreter<'_, 'd> {
         let step = self.text(step, frame, "the name of a step")?;
         let input = Value::Object(self.input_of(input, frame, "submit")?);
         self.require_rest(id)?;
-        let tx = self.draft.tx(id)?.ok_or_else(none)?;
-        let definition = self.draft.definition(tx.workflow.clone(), tx.version)?;
+        let tx = self.unit.tx(id)?.ok_or_else(none)?;
+        let definition = self.unit.definition(tx.workflow.clone(), tx.version)?;
         let asks = definition.steps.iter().find(|one| one.name.as_str() == step);
         let code = |guard: &Guard| matches!(guard, Guard::Challenge { .. });
         if asks.is_some_and(|step| step.guard.iter().any(code)) {
             // Attempts are counted where a person makes them.
             return Err(Refusal::NotAllowed("a step with a one-time code is a person's").into());
         }
-        self.lead(|draft, acting| {
-            super::submit::submit(draft, acting, id, &step, &input, None, None)
+        self.lead(|unit, resolved| {
+            super::submit::submit(unit, resolved, id, &step, &input, None, None)
         })
         .map(drop)
     }
 
     /// Cancels a transaction that was started by this one. What can only go forward goes on.
     pub(super) fn cancel_other(&mut self, id: TxId) -> Result<(), DecideError> {
-        let Some(tx) = self.draft.tx(id)? else { return Ok(()) };
+        let Some(tx) = self.unit.tx(id)? else { return Ok(()) };
         if tx.status.is_ended() || tx.ending.is_some() || tx.pivot {
             return Ok(());
         }
         self.require_rest(id)?;
         let (workflow, version) = (tx.workflow.clone(), tx.version);
-        self.lead(|draft, _| {
-            let definition = draft.definition(workflow, version)?;
+        self.lead(|unit, _| {
+            let definition = unit.definition(workflow, version)?;
             let mut walk =
-                Interpreter::new(draft, id, definition, EvalActor::system(), Trigger::Time);
+                Interpreter::new(unit, id, definition, EvalActor::system(), Trigger::Time);
             let reason = Some("the transaction that started it was undone".into());
             walk.emit(TxEvent::CancelAsked { reason })?;
             walk.compensate(Status::Cancelled, "cancelled".into())?;
@@ -149,23 +149,23 @@ impl<'d> Interpreter<'_, 'd> {
 
 /// Begins a transaction for a workflow; `None`: it was started before.
 fn begin(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     (workflow, reference): (WorkflowName, &str),
     input: &Map<String, Value>,
     owner: Owner,
     session: Option<SessionId>,
 ) -> Result<Option<TxId>, DecideError> {
     let none = || Refusal::NotFound("workflow");
-    let head = draft.workflow(workflow.clone())?.copied().ok_or_else(none)?;
-    let definition = draft.definition(workflow.clone(), head.latest)?;
-    if !lets_start(draft, &definition, &acting.actor, &owner)? {
+    let head = unit.workflow(workflow.clone())?.copied().ok_or_else(none)?;
+    let definition = unit.definition(workflow.clone(), head.latest)?;
+    if !lets_start(unit, &definition, &resolved.actor, &owner)? {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
     let input = StartInput::of(&definition, input);
-    let (fact, record) = match referred(draft, &definition, reference, &input)? {
+    let (fact, record) = match referred(unit, &definition, reference, &input)? {
         Referred::Known(id) => {
-            let own = draft.tx(id)?.is_some_and(|tx| tx.owner == owner);
+            let own = unit.tx(id)?.is_some_and(|tx| tx.owner == owner);
             return if own { Ok(None) } else { Err(Refusal::ReferenceTaken.into()) };
         }
         Referred::New(fact, record) => (fact, record),
@@ -180,18 +180,18 @@ fn begin(
         reference: Some(reference.into()),
         owner,
         session,
-        asker: super::submit::asker(acting),
+        asker: super::submit::asker(resolved),
         schedule: None,
     };
     // Whoever asked sees this one's failure as its workflow would: not what is hidden there.
     let definition = Arc::clone(&begin.definition);
-    let made = begin.begin(draft, input.stored, Some((fact, record)));
-    super::access::discreet(made, &definition, &acting.actor, false).map(Some)
+    let made = begin.begin(unit, input.stored, Some((fact, record)));
+    super::access::discreet(made, &definition, &resolved.actor, false).map(Some)
 }
 
 /// Begins a transaction because it is time for it.
 pub(in crate::engine) fn begin_scheduled(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     workflow: &WorkflowName,
     reference: &str,
     input: &Map<String, Value>,
@@ -199,16 +199,16 @@ pub(in crate::engine) fn begin_scheduled(
     schedule: ScheduleId,
 ) -> Result<TxId, DecideError> {
     let none = || Refusal::NotFound("workflow");
-    let head = draft.workflow(workflow.clone())?.copied().ok_or_else(none)?;
+    let head = unit.workflow(workflow.clone())?.copied().ok_or_else(none)?;
     if head.retired {
         return Err(Refusal::WorkflowRetired.into());
     }
-    let definition = draft.definition(workflow.clone(), head.latest)?;
-    if !lets_start(draft, &definition, &Actor::System, &owner)? {
+    let definition = unit.definition(workflow.clone(), head.latest)?;
+    if !lets_start(unit, &definition, &Actor::System, &owner)? {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
     let input = StartInput::of(&definition, input);
-    let Referred::New(fact, record) = referred(draft, &definition, reference, &input)? else {
+    let Referred::New(fact, record) = referred(unit, &definition, reference, &input)? else {
         return Err(Refusal::ReferenceTaken.into());
     };
     let begin = Begin {
@@ -221,13 +221,13 @@ pub(in crate::engine) fn begin_scheduled(
         asker: EvalActor::system(),
         schedule: Some(schedule),
     };
-    begin.begin(draft, input.stored, Some((fact, record)))
+    begin.begin(unit, input.stored, Some((fact, record)))
 }
 
 /// Whether a workflow may be started for an owner: by the workflow that starts it, or because the
 /// owner could. Nobody who is gone owns anything new.
 fn lets_start(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     definition: &Definition,
     actor: &Actor,
     owner: &Owner,
@@ -235,15 +235,15 @@ fn lets_start(
     let gone = || DecideError::Refused(Refusal::NotFound("owner"));
     let roles: Arc<[_]> = match owner {
         Owner::User(user) => {
-            let user = draft.user(user.id)?.filter(|user| !user.disabled).ok_or_else(gone)?;
+            let user = unit.user(user.id)?.filter(|user| !user.disabled).ok_or_else(gone)?;
             user.roles.clone()
         }
         Owner::Anonymous(session) => {
-            let now = draft.moment.now;
-            draft.session(*session)?.filter(|session| session.is_alive(now)).ok_or_else(gone)?;
+            let now = unit.context.now;
+            unit.session(*session)?.filter(|session| session.is_alive(now)).ok_or_else(gone)?;
             [].into()
         }
-        Owner::Key(key) => draft.key(key.id)?.ok_or_else(gone)?.roles.clone(),
+        Owner::Key(key) => unit.key(key.id)?.ok_or_else(gone)?.roles.clone(),
     };
     Ok(definition.start.iter().any(|by| match by {
         By::Workflow(_) => super::access::lets_in(std::slice::from_ref(by), actor, None, &[]),

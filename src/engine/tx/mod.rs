@@ -11,20 +11,20 @@ mod call;
 mod challenge;
 mod checked;
 mod effects;
+mod eval_context;
 mod event;
 mod gone;
+mod interpreter;
 mod links;
 mod marker;
 mod operate;
 mod publish;
 mod queue;
 mod record;
-mod scene;
 mod start;
 mod submit;
 mod timers;
 mod view;
-mod walk;
 
 pub(super) use access::disclosed;
 pub use access::{

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::access::is_operator;
+use super::eval_context::{Bindings, failed};
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger, inbox_roles};
 use super::record::{Join, Open, Purpose, Stuck, Tx};
-use super::scene::{Bindings, failed};
 use super::submit::{asker, seen};
 use super::view::view;
-use super::walk::{Interpreter, Trigger, inbox_roles};
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{All, Definition, Step, StepKind};
 use crate::engine::{Digest, FieldError, Outcome, Refusal};
 use crate::types::{StepName, Time, TxId};
@@ -31,8 +31,8 @@ pub struct MigrateAsk {
     pub dry_run: bool,
 }
 
-pub(super) fn require_operate(acting: &ResolvedActor) -> Result<(), Refusal> {
-    if is_operator(&acting.actor) {
+pub(super) fn require_operate(resolved: &ResolvedActor) -> Result<(), Refusal> {
+    if is_operator(&resolved.actor) {
         Ok(())
     } else {
         Err(Refusal::NotAllowed("this needs the role abide:operator"))
@@ -43,13 +43,13 @@ pub(super) fn require_operate(acting: &ResolvedActor) -> Result<(), Refusal> {
 /// is due in it, no call either. What has become due meanwhile happens when it goes on; the answer
 /// to an attempt that was on its way is taken as it comes.
 pub(in crate::engine) fn pause(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     pause: bool,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
-    require_operate(acting)?;
+    let (tx, definition) = seen(unit, resolved, id, None)?;
+    require_operate(resolved)?;
     if tx.status.is_ended() {
         return Err(Refusal::AlreadyEnded.into());
     }
@@ -57,23 +57,23 @@ pub(in crate::engine) fn pause(
         return Err(Refusal::AlreadyCancelled.into());
     }
     if tx.paused != pause {
-        let mut walk = Interpreter::new(draft, id, definition, asker(acting), Trigger::Time);
+        let mut walk = Interpreter::new(unit, id, definition, asker(resolved), Trigger::Time);
         walk.emit(if pause { TxEvent::Paused } else { TxEvent::Resumed })?;
         walk.settle()?;
     }
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
 /// Moves a transaction to another version of its workflow, with the steps that wait in it.
 pub(in crate::engine) fn migrate(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     ask: &MigrateAsk,
 ) -> Result<Outcome, DecideError> {
-    let (tx, old) = seen(draft, acting, id, None)?;
-    require_operate(acting)?;
+    let (tx, old) = seen(unit, resolved, id, None)?;
+    require_operate(resolved)?;
     if tx.status.is_ended() {
         return Err(Refusal::AlreadyEnded.into());
     }
@@ -81,7 +81,7 @@ pub(in crate::engine) fn migrate(
         return Err(Refusal::AlreadyCancelled.into());
     }
     let none = || Refusal::NotFound("version");
-    let latest = draft.workflow(tx.workflow.clone())?.ok_or_else(none)?.latest;
+    let latest = unit.workflow(tx.workflow.clone())?.ok_or_else(none)?.latest;
     let version = ask.version.unwrap_or(latest);
     if version == 0 || version > latest {
         return Err(none().into());
@@ -91,18 +91,18 @@ pub(in crate::engine) fn migrate(
         let error = FieldError::new(&format!("/steps/{unknown}"), "unknown-step", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
-    let before = draft.savepoint();
+    let before = unit.savepoint();
     if version != tx.version {
-        let new = draft.definition(tx.workflow.clone(), version)?;
-        let mut walk = Interpreter::new(draft, id, Arc::clone(&new), asker(acting), Trigger::Time);
+        let new = unit.definition(tx.workflow.clone(), version)?;
+        let mut walk = Interpreter::new(unit, id, Arc::clone(&new), asker(resolved), Trigger::Time);
         let migration = Migration { tx: &tx, old: &old, new: &new, version, ask };
         let event = migration.event(&walk)?;
         walk.emit(event)?;
         walk.settle()?;
     }
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     if ask.dry_run {
-        draft.back_to(before);
+        unit.back_to(before);
     }
     Ok(Outcome::Transaction { view, created: false })
 }
@@ -158,7 +158,7 @@ impl Migration<'_> {
             taken: taken(tx, self.old, |step| self.name(step)),
             stuck: tx.stuck.as_ref().map(held).transpose()?,
             stuck_too: tx.stuck_too.iter().map(held).collect::<Result<_, _>>()?,
-            deadline: self.deadline(walk.draft.moment.now),
+            deadline: self.deadline(walk.unit.context.now),
             unique: self.unique(walk, &added)?,
             added: Arc::new(added),
         })
@@ -192,7 +192,7 @@ impl Migration<'_> {
             (_, Some(_), Some(due)) => Some(due),
             (_, Some(timeout), None) => Some(walk.after(&timeout.after)?),
         };
-        let now = walk.draft.moment.now;
+        let now = walk.unit.context.now;
         let reminded = old.map_or(0, |old| super::timers::reminded(open, old, step, now));
         Ok(Open {
             step: step.name.clone(),
@@ -268,7 +268,7 @@ impl Migration<'_> {
             data.extend(added.clone());
         }
         let tx = Tx { version: self.version, data: Arc::new(data), ..self.tx.clone() };
-        super::start::unique(walk.draft, self.new, &tx, &walk.asker)
+        super::start::unique(walk.unit, self.new, &tx, &walk.asker)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::engine::decide::{ResolvedActor, require_match};
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::{RecordKey, ValueKey};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, Effect, EffectKind};
 use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::{Revision, Role, Time, ValueName, WorkflowName};
@@ -64,24 +64,24 @@ pub struct WorkflowView {
 
 /// Publishes a version; what the latest one says already changes nothing.
 pub(in crate::engine) fn publish(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     source: &Arc<str>,
     definition: &Arc<Definition>,
 ) -> Result<Outcome, DecideError> {
-    require_publish(&acting.actor)?;
-    require_hand_out(definition, &acting.actor)?;
+    require_publish(&resolved.actor)?;
+    require_hand_out(definition, &resolved.actor)?;
     let name = definition.name.clone();
-    let head = draft.workflow(name.clone())?.copied();
+    let head = unit.workflow(name.clone())?.copied();
     if let Some(head) = head {
-        let latest = draft.published(name.clone(), head.latest)?;
+        let latest = unit.published(name.clone(), head.latest)?;
         if latest.source == *source && !head.retired {
             let fact = RecordKey::Workflow(name);
-            let revision = draft.revision(&fact)?.unwrap_or(draft.moment.revision);
+            let revision = unit.revision(&fact)?.unwrap_or(unit.context.revision);
             let view = WorkflowView { published: (*latest).clone(), head, revision };
             return Ok(Outcome::Workflow { view: Box::new(view), created: false });
         }
-    } else if draft.count(&RecordKey::WorkflowCount)? >= WORKFLOWS_MAX {
+    } else if unit.count(&RecordKey::WorkflowCount)? >= WORKFLOWS_MAX {
         let max = usize::try_from(WORKFLOWS_MAX).unwrap_or(usize::MAX);
         return Err(Refusal::LimitReached { what: "workflows", max }.into());
     }
@@ -96,42 +96,42 @@ pub(in crate::engine) fn publish(
         version,
         source: source.clone(),
         definition: Arc::clone(definition),
-        published_at: draft.moment.now,
-        published_by: super::record::Who::of(&acting.actor).name,
+        published_at: unit.context.now,
+        published_by: super::record::Who::of(&resolved.actor).name,
     };
-    draft.emit(Event::WorkflowPublished { published: Box::new(published.clone()) })?;
+    unit.emit(Event::WorkflowPublished { published: Box::new(published.clone()) })?;
     let head = WorkflowHead { latest: version, retired: false };
-    let view = WorkflowView { published, head, revision: draft.moment.revision };
+    let view = WorkflowView { published, head, revision: unit.context.revision };
     Ok(Outcome::Workflow { view: Box::new(view), created: true })
 }
 
 /// Takes a workflow out of service: no new starts; open transactions go on.
 pub(in crate::engine) fn retire(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     name: &WorkflowName,
 ) -> Result<Outcome, DecideError> {
-    require_publish(&acting.actor)?;
+    require_publish(&resolved.actor)?;
     let none = || DecideError::Refused(Refusal::NotFound("workflow"));
-    let head = draft.workflow(name.clone())?.copied().ok_or_else(none)?;
+    let head = unit.workflow(name.clone())?.copied().ok_or_else(none)?;
     if !head.retired {
-        draft.emit(Event::WorkflowRetired { name: name.clone() })?;
+        unit.emit(Event::WorkflowRetired { name: name.clone() })?;
     }
     Ok(Outcome::Done)
 }
 
 /// Writes a reference value.
 pub(in crate::engine) fn put_value(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: &ValueKey,
     value: &Value,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    require_write_values(&acting.actor)?;
+    require_write_values(&resolved.actor)?;
     let fact = RecordKey::Value(id.clone());
-    let current = draft.value(id.clone())?.cloned();
-    let revision = draft.revision(&fact)?;
+    let current = unit.value(id.clone())?.cloned();
+    let revision = unit.revision(&fact)?;
     require_match(if_match, revision.unwrap_or(Revision::ZERO))?;
     let json: Arc<str> = value.to_string().into();
     if json.len() > VALUE_BYTES_MAX {
@@ -142,8 +142,8 @@ pub(in crate::engine) fn put_value(
     let revision = match (current, revision) {
         (Some(current), Some(revision)) if current == json => revision,
         _ => {
-            draft.emit(Event::ValuePut { id: id.clone(), json: json.clone() })?;
-            draft.moment.revision
+            unit.emit(Event::ValuePut { id: id.clone(), json: json.clone() })?;
+            unit.context.revision
         }
     };
     Ok(Outcome::Value { json, revision, created })
@@ -151,29 +151,29 @@ pub(in crate::engine) fn put_value(
 
 /// Says who else may read a set of reference values.
 pub(in crate::engine) fn change_value_set(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     set: &ValueName,
     read_anyone: bool,
 ) -> Result<Outcome, DecideError> {
-    require_write_values(&acting.actor)?;
-    if draft.value_set(set.clone())?.is_some() != read_anyone {
-        draft.emit(Event::ValueSetChanged { set: set.clone(), read_anyone })?;
+    require_write_values(&resolved.actor)?;
+    if unit.value_set(set.clone())?.is_some() != read_anyone {
+        unit.emit(Event::ValueSetChanged { set: set.clone(), read_anyone })?;
     }
     Ok(Outcome::Done)
 }
 
 /// Forgets a reference value.
 pub(in crate::engine) fn delete_value(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: &ValueKey,
 ) -> Result<Outcome, DecideError> {
-    require_write_values(&acting.actor)?;
-    if draft.value(id.clone())?.is_none() {
+    require_write_values(&resolved.actor)?;
+    if unit.value(id.clone())?.is_none() {
         return Err(Refusal::NotFound("value").into());
     }
-    draft.emit(Event::ValueDeleted { id: id.clone() })?;
+    unit.emit(Event::ValueDeleted { id: id.clone() })?;
     Ok(Outcome::Done)
 }
 

@@ -10,13 +10,13 @@
 
 use super::access::may_submit;
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger};
 use super::record::{Claim, Open, Tx, Who};
 use super::submit::asker;
 use super::view::view;
-use super::walk::{Interpreter, Trigger};
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::IndexEntry;
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Definition;
 use crate::engine::{Actor, FieldError, Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId, WorkflowName};
@@ -58,7 +58,7 @@ pub struct Candidate {
 
 /// Puts an open step into its queue, or takes it out.
 pub(super) fn put(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     open: &Open,
     put: bool,
@@ -66,37 +66,37 @@ pub(super) fn put(
     if !open.queued {
         return Ok(());
     }
-    let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    let Some(tx) = unit.tx(id)? else { return Ok(()) };
     if put && tx.paused {
         return Ok(());
     }
     let mark = IndexEntry::Queued(tx.workflow.clone(), open.step.clone(), open.free_at(), id);
     if put {
-        draft.mark(mark);
+        unit.mark(mark);
     } else {
-        draft.unmark(mark);
+        unit.unmark(mark);
     }
     Ok(())
 }
 
 /// Puts all open steps of a transaction into their queues, or takes them out.
-pub(super) fn put_all(draft: &mut UnitOfWork<'_>, id: TxId, to: bool) -> Result<(), DecideError> {
-    let open = draft.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
-    open.iter().try_for_each(|open| put(draft, id, open, to))
+pub(super) fn put_all(unit: &mut UnitOfWork<'_>, id: TxId, to: bool) -> Result<(), DecideError> {
+    let open = unit.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
+    open.iter().try_for_each(|open| put(unit, id, open, to))
 }
 
 /// Moves the steps of a group to where a claim, or its end, puts them.
 pub(super) fn move_group(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     group: u32,
     claim: Option<&Claim>,
 ) -> Result<(), DecideError> {
-    let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    let Some(tx) = unit.tx(id)? else { return Ok(()) };
     let steps: Vec<Open> = tx.open.iter().filter(|open| open.group == group).cloned().collect();
     for open in steps {
-        put(draft, id, &open, false)?;
-        put(draft, id, &Open { claim: claim.cloned(), ..open }, true)?;
+        put(unit, id, &open, false)?;
+        put(unit, id, &Open { claim: claim.cloned(), ..open }, true)?;
     }
     Ok(())
 }
@@ -104,8 +104,8 @@ pub(super) fn move_group(
 /// Claims steps that wait, those that are free longest first. Nobody else gets them until the
 /// claim lapses.
 pub(in crate::engine) fn claim_queued(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     ask: &QueueAsk,
 ) -> Result<Outcome, DecideError> {
     if ask.limit == 0 || ask.limit > QUEUE_CLAIMS_MAX {
@@ -118,49 +118,49 @@ pub(in crate::engine) fn claim_queued(
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let none = || Refusal::NotFound("workflow");
-    let latest = draft.workflow(ask.workflow.clone())?.ok_or_else(none)?.latest;
-    let definition = draft.definition(ask.workflow.clone(), latest)?;
+    let latest = unit.workflow(ask.workflow.clone())?.ok_or_else(none)?.latest;
+    let definition = unit.definition(ask.workflow.clone(), latest)?;
     let step = definition.step(&ask.step).ok_or(Refusal::NotFound("step"))?;
     if step.claim.is_none() {
         return Err(Refusal::NotClaimable.into());
     }
     // Everything is found before anything is claimed: what is found is only looked at.
-    let found = find(draft, acting, ask)?;
+    let found = find(unit, resolved, ask)?;
     let mut views = Vec::with_capacity(found.len());
     for (id, group, until) in found {
         let definition = {
-            let Some(tx) = draft.tx(id)? else { continue };
+            let Some(tx) = unit.tx(id)? else { continue };
             let (workflow, version) = (tx.workflow.clone(), tx.version);
-            draft.definition(workflow, version)?
+            unit.definition(workflow, version)?
         };
-        let claim = Claim { by: Who::of(&acting.actor), until };
-        let mut walk = Interpreter::new(draft, id, definition, asker(acting), Trigger::Request);
+        let claim = Claim { by: Who::of(&resolved.actor), until };
+        let mut walk = Interpreter::new(unit, id, definition, asker(resolved), Trigger::Request);
         walk.emit(TxEvent::Claimed { group, claim })?;
         walk.settle()?;
-        views.push(*view(draft, &acting.actor, id)?);
+        views.push(*view(unit, &resolved.actor, id)?);
     }
     Ok(Outcome::Claimed { views })
 }
 
 /// The transactions, the groups of their steps, and until when a claim would last.
 fn find(
-    draft: &UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     ask: &QueueAsk,
 ) -> Result<Vec<(TxId, u32, Time)>, DecideError> {
-    let now = draft.moment.now;
+    let now = unit.context.now;
     let (mut found, mut taken, mut examined) = (Vec::new(), 0, 0);
     for candidate in ask.candidates.iter().take(QUEUE_CANDIDATES_MAX) {
         if found.len() == ask.limit || taken >= CLAIM_BYTES_MAX || examined >= 2 * CLAIM_BYTES_MAX {
             break;
         }
         examined += candidate.bytes;
-        let Some(tx) = draft.tx(candidate.tx)? else { continue };
+        let Some(tx) = unit.tx(candidate.tx)? else { continue };
         if tx.workflow != ask.workflow {
             continue;
         }
-        let definition = draft.definition(tx.workflow.clone(), tx.version)?;
-        let Some(open) = free_step(tx, &definition, &ask.step, &acting.actor, now) else {
+        let definition = unit.definition(tx.workflow.clone(), tx.version)?;
+        let Some(open) = free_step(tx, &definition, &ask.step, &resolved.actor, now) else {
             continue;
         };
         let Some(most) = definition.step(&open.step).and_then(|step| step.claim) else { continue };

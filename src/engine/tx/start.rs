@@ -7,15 +7,15 @@ use serde_json::{Map, Value};
 
 use super::access::{discreet, lets_in, may_see};
 use super::checked::{CheckedInput, StartInput};
+use super::eval_context::{Bindings, EvalContext, failed};
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger};
 use super::record::{Owner, Status, Tx};
-use super::scene::{Bindings, EvalContext, failed};
 use super::view::view;
-use super::walk::{Interpreter, Trigger};
 use crate::engine::decide::ResolvedActor;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::expr::TemplateOutput;
 use crate::engine::state::{Record, RecordKey, Reference};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
 use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal, json};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
@@ -35,17 +35,17 @@ pub struct StartAsk {
 }
 
 pub(in crate::engine) fn start(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     ask: &StartAsk,
     checked: Option<&CheckedInput>,
 ) -> Result<Outcome, DecideError> {
     let none = || Refusal::NotFound("workflow");
-    let head = draft.workflow(ask.workflow.clone())?.ok_or_else(none)?;
+    let head = unit.workflow(ask.workflow.clone())?.ok_or_else(none)?;
     let (version, retired) = (head.latest, head.retired);
-    let definition = draft.definition(ask.workflow.clone(), version)?;
-    let owner = owner(&acting.actor)?;
-    if !lets_in(&definition.start, &acting.actor, None, &[]) {
+    let definition = unit.definition(ask.workflow.clone(), version)?;
+    let owner = owner(&resolved.actor)?;
+    if !lets_in(&definition.start, &resolved.actor, None, &[]) {
         return Err(Refusal::NotAllowed("this workflow lets others start it").into());
     }
     let own;
@@ -56,14 +56,14 @@ pub(in crate::engine) fn start(
         &own
     };
     let reference = match &ask.reference {
-        Some(reference) => match referred(draft, &definition, reference, input)? {
+        Some(reference) => match referred(unit, &definition, reference, input)? {
             Referred::Known(id) => {
-                let tx = draft.tx(id)?.ok_or(Refusal::ReferenceTaken)?;
-                let definition = draft.definition(tx.workflow.clone(), tx.version)?;
-                if !may_see(tx, &definition, &acting.actor, false) {
+                let tx = unit.tx(id)?.ok_or(Refusal::ReferenceTaken)?;
+                let definition = unit.definition(tx.workflow.clone(), tx.version)?;
+                if !may_see(tx, &definition, &resolved.actor, false) {
                     return Err(Refusal::ReferenceTaken.into());
                 }
-                let view = view(draft, &acting.actor, id)?;
+                let view = view(unit, &resolved.actor, id)?;
                 return Ok(Outcome::Transaction { view, created: false });
             }
             Referred::New(fact, record) => Some((fact, record)),
@@ -79,14 +79,14 @@ pub(in crate::engine) fn start(
         definition,
         reference: ask.reference.as_deref().map(Into::into),
         owner,
-        session: acting.session.as_ref().map(|session| session.id),
-        asker: super::submit::asker(acting),
+        session: resolved.session.as_ref().map(|session| session.id),
+        asker: super::submit::asker(resolved),
         schedule: None,
     };
     let definition = Arc::clone(&begin.definition);
-    let made = begin.begin(draft, input.stored.clone(), reference);
-    let id = discreet(made, &definition, &acting.actor, true)?;
-    let view = view(draft, &acting.actor, id)?;
+    let made = begin.begin(unit, input.stored.clone(), reference);
+    let id = discreet(made, &definition, &resolved.actor, true)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: true })
 }
 
@@ -98,7 +98,7 @@ pub(super) struct Begin {
     pub(super) reference: Option<Arc<str>>,
     pub(super) owner: Owner,
     pub(super) session: Option<SessionId>,
-    pub(super) asker: super::scene::EvalActor,
+    pub(super) asker: super::eval_context::EvalActor,
     pub(super) schedule: Option<ScheduleId>,
 }
 
@@ -106,7 +106,7 @@ impl Begin {
     /// Begins it, and goes as far as nothing waits.
     pub(super) fn begin(
         self,
-        draft: &mut UnitOfWork<'_>,
+        unit: &mut UnitOfWork<'_>,
         input: Result<Arc<Value>, Refusal>,
         reference: Option<(RecordKey, Reference)>,
     ) -> Result<TxId, DecideError> {
@@ -121,8 +121,8 @@ impl Begin {
             schedule,
         } = self;
         let input = input?;
-        let id = TxId::new(draft.mint());
-        let now = draft.moment.now;
+        let id = TxId::new(unit.mint());
+        let now = unit.context.now;
         let mut tx = Tx {
             id,
             workflow,
@@ -155,21 +155,20 @@ impl Begin {
             calls: Vec::new(),
             next_call: 0,
             heard: Vec::new(),
-            commits: vec![draft.moment.revision],
+            commits: vec![unit.context.revision],
             paused: false,
             schedule,
         };
-        tx.data = first_data(draft, &definition, &tx, &asker, input)?;
-        tx.unique = unique(draft, &definition, &tx, &asker)?;
-        draft.emit(crate::engine::Event::Tx {
+        tx.data = first_data(unit, &definition, &tx, &asker, input)?;
+        tx.unique = unique(unit, &definition, &tx, &asker)?;
+        unit.emit(crate::engine::Event::Tx {
             tx: id,
             event: Box::new(TxEvent::Started(Box::new(tx))),
         })?;
         if let Some((fact, record)) = reference {
-            draft.put(fact, Record::Reference(Reference { tx: id, ..record }));
+            unit.put(fact, Record::Reference(Reference { tx: id, ..record }));
         }
-        let mut walk =
-            Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Request);
+        let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Request);
         let first = Target::Step(definition.first.clone());
         walk.go(&first, None, None, &Bindings::default())?;
         walk.settle()?;
@@ -198,7 +197,7 @@ pub(super) enum Referred {
 
 /// What has the reference already. The row is there for ever: a reference is never given out again.
 pub(super) fn referred(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     definition: &Definition,
     reference: &str,
     input: &StartInput,
@@ -210,7 +209,7 @@ pub(super) fn referred(
     }
     let fact = reference_fact(&definition.name, reference);
     let (input, written) = (input.digest, input.written);
-    match draft.reference(&fact)? {
+    match unit.reference(&fact)? {
         None => Ok(Referred::New(fact, Reference { tx: TxId::new(0), input })),
         Some(known) if known.input == input || known.input == written => {
             Ok(Referred::Known(known.tx))
@@ -234,14 +233,14 @@ pub(super) fn below(pointer: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
 
 /// The data of the definition, and the input over it.
 fn first_data(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     definition: &Definition,
     tx: &Tx,
-    asker: &super::scene::EvalActor,
+    asker: &super::eval_context::EvalActor,
     input: Arc<Value>,
 ) -> Result<Arc<Value>, DecideError> {
     let frame = Bindings { input: Some(Arc::clone(&input)), ..Bindings::default() };
-    let made = EvalContext::new(draft, tx, asker, &frame).make(&definition.data)?;
+    let made = EvalContext::new(unit, tx, asker, &frame).make(&definition.data)?;
     let (Value::Object(mut data), Value::Object(entries)) = (made.into_json(), &*input) else {
         return Err(failed("the data at the start must be an object".to_owned()));
     };
@@ -254,19 +253,19 @@ fn first_data(
 
 /// The row that keeps others with the same value out, numbers being the same by what they count.
 pub(super) fn unique(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     definition: &Definition,
     tx: &Tx,
-    asker: &super::scene::EvalActor,
+    asker: &super::eval_context::EvalActor,
 ) -> Result<Option<Digest>, DecideError> {
     let Some(expr) = &definition.unique else { return Ok(None) };
     let frame = Bindings::default();
-    let value = match EvalContext::new(draft, tx, asker, &frame).eval(expr)? {
+    let value = match EvalContext::new(unit, tx, asker, &frame).eval(expr)? {
         TemplateOutput::Json(Value::Null) => return Ok(None),
         made => json::canonical(&made.into_json()),
     };
     let digest = digest(&[&value]);
-    if draft.one(tx.workflow.clone(), digest)?.is_some_and(|other| other != tx.id) {
+    if unit.one(tx.workflow.clone(), digest)?.is_some_and(|other| other != tx.id) {
         return Err(Refusal::AlreadyOpen.into());
     }
     Ok(Some(digest))

@@ -8,14 +8,14 @@ use super::access::{
     counts_people, discreet, is_let_in, is_operator, is_owner, lets_in, may_see, may_submit,
 };
 use super::checked::{CheckedInput, StepInput};
+use super::eval_context::{Bindings, EvalActor};
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger, submissions};
 use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who, WhoId};
-use super::scene::{Bindings, EvalActor};
 use super::view::view;
-use super::walk::{Interpreter, Trigger, submissions};
 use crate::engine::decide::{ResolvedActor, require_match};
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::RecordKey;
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, Step, StepKind, Target};
 use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::TxId;
@@ -24,32 +24,35 @@ use crate::types::TxId;
 pub const REASON_BYTES_MAX: usize = 1024;
 
 /// Who acts, as expressions see them.
-pub(super) fn asker(acting: &ResolvedActor) -> EvalActor {
+pub(super) fn asker(resolved: &ResolvedActor) -> EvalActor {
     EvalActor {
-        actor: acting.actor.clone(),
-        elevated_until: acting.session.as_ref().and_then(|session| session.elevated_until),
-        facts: acting.session.as_ref().map_or_else(|| "{}".into(), |session| session.facts.clone()),
+        actor: resolved.actor.clone(),
+        elevated_until: resolved.session.as_ref().and_then(|session| session.elevated_until),
+        facts: resolved
+            .session
+            .as_ref()
+            .map_or_else(|| "{}".into(), |session| session.facts.clone()),
     }
 }
 
 /// The transaction, if the actor may know of it, and its definition.
 pub(super) fn seen(
-    draft: &UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     if_match: Option<&IfMatch>,
 ) -> Result<(Arc<Tx>, Arc<Definition>), DecideError> {
     let none = || DecideError::Refused(Refusal::NotFound("transaction"));
-    let tx = draft.shared_tx(id)?.ok_or_else(none)?;
-    let definition = draft.definition(tx.workflow.clone(), tx.version)?;
+    let tx = unit.shared_tx(id)?.ok_or_else(none)?;
+    let definition = unit.definition(tx.workflow.clone(), tx.version)?;
     // Whether somebody was asked is a record of its own, and seldom what decides.
-    if !may_see(&tx, &definition, &acting.actor, false) {
-        let user = acting.actor.user().ok_or_else(none)?;
-        if !draft.was_asked(user.username.clone(), id)? {
+    if !may_see(&tx, &definition, &resolved.actor, false) {
+        let user = resolved.actor.user().ok_or_else(none)?;
+        if !unit.was_asked(user.username.clone(), id)? {
             return Err(none());
         }
     }
-    let revision = draft.revision(&RecordKey::Tx(id))?.unwrap_or(draft.moment.revision);
+    let revision = unit.revision(&RecordKey::Tx(id))?.unwrap_or(unit.context.revision);
     require_match(if_match, revision)?;
     Ok((tx, definition))
 }
@@ -83,12 +86,12 @@ fn require_let_in(
 
 fn require_free(
     open: &Open,
-    acting: &ResolvedActor,
-    draft: &UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    unit: &UnitOfWork<'_>,
 ) -> Result<(), DecideError> {
     match &open.claim {
         Some(claim)
-            if draft.moment.now < claim.until && !is_person(draft, claim.by.id, acting)? =>
+            if unit.context.now < claim.until && !is_person(unit, claim.by.id, resolved)? =>
         {
             Err(Refusal::Claimed { by: claim.by.name.clone(), until: claim.until }.into())
         }
@@ -99,28 +102,28 @@ fn require_free(
 /// Whether an actor is the person that was noted as this. Where an anonymous session was noted, also
 /// the user that it has become: an earlier build did not find what such a session had done.
 fn is_person(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     noted: WhoId,
-    acting: &ResolvedActor,
+    resolved: &ResolvedActor,
 ) -> Result<bool, DecideError> {
-    if noted.is(&acting.actor) {
+    if noted.is(&resolved.actor) {
         return Ok(true);
     }
-    let (WhoId::Session(session), Some(user)) = (noted, acting.actor.user()) else {
+    let (WhoId::Session(session), Some(user)) = (noted, resolved.actor.user()) else {
         return Ok(false);
     };
-    let became = draft.session(session)?.and_then(|session| session.user.as_ref());
+    let became = unit.session(session)?.and_then(|session| session.user.as_ref());
     Ok(became.is_some_and(|became| became.id == user.id))
 }
 
 /// Refuses a person whose submission counts already.
 fn require_not_count_yet(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     open: &Open,
-    acting: &ResolvedActor,
+    resolved: &ResolvedActor,
 ) -> Result<(), DecideError> {
     for submission in &open.submissions {
-        if is_person(draft, submission.by.id, acting)? {
+        if is_person(unit, submission.by.id, resolved)? {
             return Err(Refusal::AlreadyCounted.into());
         }
     }
@@ -129,48 +132,48 @@ fn require_not_count_yet(
 
 /// Submits a step.
 pub(in crate::engine) fn submit(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     name: &str,
     input: &Value,
     if_match: Option<&IfMatch>,
     checked: Option<&CheckedInput>,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, if_match)?;
-    let made = take(draft, acting, &tx, &definition, (name, input, checked));
-    discreet(made, &definition, &acting.actor, is_owner(&tx, &acting.actor))
+    let (tx, definition) = seen(unit, resolved, id, if_match)?;
+    let made = take(unit, resolved, &tx, &definition, (name, input, checked));
+    discreet(made, &definition, &resolved.actor, is_owner(&tx, &resolved.actor))
 }
 
 fn take(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     tx: &Arc<Tx>,
     definition: &Arc<Definition>,
     (name, input, before): (&str, &Value, Option<&CheckedInput>),
 ) -> Result<Outcome, DecideError> {
     let id = tx.id;
     let open = open_step(tx, name)?;
-    require_let_in(tx, definition, open, &acting.actor)?;
-    require_free(open, acting, draft)?;
+    require_let_in(tx, definition, open, &resolved.actor)?;
+    require_free(open, resolved, unit)?;
     let number = Interpreter::step(definition, &open.step)?;
     let step = &definition.steps[number];
     let taken = tx.taken.get(&step.name).copied().unwrap_or(0);
     if step.max_submissions.is_some_and(|max| taken >= max) {
         return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
     }
-    let who = Who::of(&acting.actor);
-    require_not_count_yet(draft, open, acting)?;
+    let who = Who::of(&resolved.actor);
+    require_not_count_yet(unit, open, resolved)?;
     let before = before.and_then(|one| one.step(&tx.workflow, tx.version, &step.name));
     let checked = before.cloned().unwrap_or_else(|| StepInput::of(step, input));
     let StepInput { whole: input, stored } = checked?;
-    let submission = Submission { by: who, input: stored.clone(), at: draft.moment.now };
+    let submission = Submission { by: who, input: stored.clone(), at: unit.context.now };
     let collected = u32::try_from(open.submissions.len() + 1).unwrap_or(u32::MAX);
     // Only the expressions of a step with a quorum may name them.
     let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission).into());
     let frame = Bindings { input: Some(input), submissions: all, ..Bindings::default() };
-    let asker = asker(acting);
-    let mut walk = Interpreter::new(draft, id, Arc::clone(definition), asker, Trigger::Request);
+    let asker = asker(resolved);
+    let mut walk = Interpreter::new(unit, id, Arc::clone(definition), asker, Trigger::Request);
     walk.require_hold(step, &frame)?;
     if collected < open.quorum {
         walk.emit(TxEvent::StepCounted { place: open.place, step: step.name.clone(), submission })?;
@@ -188,28 +191,28 @@ fn take(
         }
     }
     walk.settle()?;
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
 /// Submits the open step that lets a hook in; of several the one that opened first.
 pub(in crate::engine) fn deliver(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     input: &Value,
     undated: Option<u128>,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
+    let (tx, definition) = seen(unit, resolved, id, None)?;
     if undated.is_some_and(|message| tx.heard.contains(&message)) {
-        let view = view(draft, &acting.actor, id)?;
+        let view = view(unit, &resolved.actor, id)?;
         return Ok(Outcome::Transaction { view, created: false });
     }
-    let step = waiting_for(&tx, &definition, acting)?.step.clone();
-    let taken = submit(draft, acting, id, step.as_str(), input, None, None)?;
+    let step = waiting_for(&tx, &definition, resolved)?.step.clone();
+    let taken = submit(unit, resolved, id, step.as_str(), input, None, None)?;
     if let Some(message) = undated {
         let event = Box::new(TxEvent::Heard { message });
-        draft.emit(Event::Tx { tx: id, event })?;
+        unit.emit(Event::Tx { tx: id, event })?;
     }
     Ok(taken)
 }
@@ -218,9 +221,9 @@ pub(in crate::engine) fn deliver(
 fn waiting_for<'t>(
     tx: &'t Tx,
     definition: &Definition,
-    acting: &ResolvedActor,
+    resolved: &ResolvedActor,
 ) -> Result<&'t Open, Refusal> {
-    let waits = |open: &&Open| open.is_client && may_submit(tx, definition, open, &acting.actor);
+    let waits = |open: &&Open| open.is_client && may_submit(tx, definition, open, &resolved.actor);
     tx.open.iter().find(waits).ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })
 }
 
@@ -277,36 +280,36 @@ pub(super) fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>),
 /// Notes a code that was wrong or too old: the attempt, and after the last one the way out. A wrong
 /// one counts over all transactions; one that is too old was compared with nothing.
 pub(in crate::engine) fn note_wrong_code(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     step: Option<&str>,
     challenge: &Arc<str>,
     is_wrong: bool,
 ) -> Result<(), DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
+    let (tx, definition) = seen(unit, resolved, id, None)?;
     let open = match step {
         Some(step) => open_step(&tx, step)?.clone(),
-        None => waiting_for(&tx, &definition, acting)?.clone(),
+        None => waiting_for(&tx, &definition, resolved)?.clone(),
     };
     let number = Interpreter::step(&definition, &open.step)?;
     let step = &definition.steps[number];
-    let asker = asker(acting);
-    let mut walk = Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let asker = asker(resolved);
+    let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
     if is_wrong && let Some(failed) = walk.tx()?.challenge(challenge) {
         let counters = super::challenge::counters(&walk, failed)?;
-        walk.draft.emit(Event::CodeFailed { counters })?;
+        walk.unit.emit(Event::CodeFailed { counters })?;
     }
     walk.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
     if walk.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0) {
         super::challenge::withdraw(&mut walk, challenge)?;
         let default = Target::Cancel("code-exhausted".into());
         let target = step.exhausted.as_ref().unwrap_or(&default);
-        let before = walk.draft.savepoint();
+        let before = walk.unit.savepoint();
         return match super::timers::leave(&mut walk, &open, target).and_then(|()| walk.settle()) {
             Err(DecideError::Refused(refusal)) => {
                 // The attempt counts, whatever its way out comes to: it is the end, or an operator's.
-                walk.draft.back_to(before);
+                walk.unit.back_to(before);
                 walk.give_up(&open.step, open.join, &refusal)?;
                 walk.settle()
             }
@@ -318,88 +321,89 @@ pub(in crate::engine) fn note_wrong_code(
 
 /// Claims an open step and its siblings.
 pub(in crate::engine) fn claim(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     name: &str,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
+    let (tx, definition) = seen(unit, resolved, id, None)?;
     let open = open_step(&tx, name)?;
-    require_let_in(&tx, &definition, open, &acting.actor)?;
-    require_free(open, acting, draft)?;
-    let by = Who::of(&acting.actor);
+    require_let_in(&tx, &definition, open, &resolved.actor)?;
+    require_free(open, resolved, unit)?;
+    let by = Who::of(&resolved.actor);
     // Whoever was counted could do nothing with it but keep others out.
-    require_not_count_yet(draft, open, acting)?;
+    require_not_count_yet(unit, open, resolved)?;
     // A claim of one step covers its siblings, so the longest of theirs is what counts.
     let siblings = tx.open.iter().filter(|other| other.group == open.group);
     let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
     let Some(span) = spans.max() else { return Err(Refusal::NotClaimable.into()) };
-    let until = draft.moment.now.plus(span);
+    let until = unit.context.now.plus(span);
     let claim = Claim { by, until };
-    let asker = asker(acting);
+    let asker = asker(resolved);
     let group = open.group;
-    let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
+    let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
     walk.emit(TxEvent::Claimed { group, claim })?;
     walk.settle()?;
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
 /// Gives a claim up: one's own, or for an operator anybody's. Without a claim nothing happens.
 pub(in crate::engine) fn release(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     name: &str,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
+    let (tx, definition) = seen(unit, resolved, id, None)?;
     let open = open_step(&tx, name)?;
-    if !is_operator(&acting.actor) {
-        if !may_submit(&tx, &definition, open, &acting.actor) {
+    if !is_operator(&resolved.actor) {
+        if !may_submit(&tx, &definition, open, &resolved.actor) {
             return Err(Refusal::NotAllowed("this step waits for somebody else").into());
         }
-        require_free(open, acting, draft)?;
+        require_free(open, resolved, unit)?;
     }
     if open.claim.is_some() {
-        let (group, asker) = (open.group, asker(acting));
-        let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
+        let (group, asker) = (open.group, asker(resolved));
+        let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
         walk.emit(TxEvent::Released { group })?;
     }
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
 /// Has a new code sent, for whoever may submit a step that waits for one.
 pub(in crate::engine) fn resend(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     challenge: &str,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
-    let submits = |open: &Open| open.is_client && may_submit(&tx, &definition, open, &acting.actor);
-    if !is_owner(&tx, &acting.actor) && !tx.open.iter().any(submits) {
+    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let submits =
+        |open: &Open| open.is_client && may_submit(&tx, &definition, open, &resolved.actor);
+    if !is_owner(&tx, &resolved.actor) && !tx.open.iter().any(submits) {
         return Err(Refusal::NotAllowed("the code is for somebody else").into());
     }
-    let asker = asker(acting);
-    let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
+    let asker = asker(resolved);
+    let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
     super::challenge::resend(&mut walk, challenge)?;
     walk.settle()?;
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
 /// Cancels a transaction.
 pub(in crate::engine) fn cancel(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     reason: Option<&str>,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, if_match)?;
-    let may =
-        is_operator(&acting.actor) || lets_in(&definition.cancel, &acting.actor, Some(&tx), &[]);
+    let (tx, definition) = seen(unit, resolved, id, if_match)?;
+    let may = is_operator(&resolved.actor)
+        || lets_in(&definition.cancel, &resolved.actor, Some(&tx), &[]);
     if !may {
         return Err(Refusal::NotAllowed("only others may cancel this transaction").into());
     }
@@ -417,12 +421,12 @@ pub(in crate::engine) fn cancel(
     if tx.pivot {
         return Err(Refusal::PastPivot.into());
     }
-    let asker = asker(acting);
-    let mut walk = Interpreter::new(draft, id, definition, asker, Trigger::Request);
+    let asker = asker(resolved);
+    let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
     walk.emit(TxEvent::CancelAsked { reason: reason.map(Into::into) })?;
     walk.compensate(Status::Cancelled, "cancelled".into())?;
     walk.settle()?;
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
@@ -445,13 +449,13 @@ pub enum Repair {
 
 /// Has a stuck transaction go on.
 pub(in crate::engine) fn repair(
-    draft: &mut UnitOfWork<'_>,
-    acting: &ResolvedActor,
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
     id: TxId,
     repair: &Repair,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(draft, acting, id, None)?;
-    if !is_operator(&acting.actor) {
+    let (tx, definition) = seen(unit, resolved, id, None)?;
+    if !is_operator(&resolved.actor) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }
     if tx.paused {
@@ -462,8 +466,8 @@ pub(in crate::engine) fn repair(
         Repair::Retry | Repair::Replace { .. } => None,
         Repair::Skip { reason } => Some((stuck.step.clone(), Arc::from(reason.as_str()))),
     };
-    let asker = asker(acting);
-    let mut walk = Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let asker = asker(resolved);
+    let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
     let skips = skipped.is_some();
     if let Repair::Replace { data } = repair {
         let removed = match &*tx.data {
@@ -488,7 +492,7 @@ pub(in crate::engine) fn repair(
         walk.emit(TxEvent::Stuck(next))?;
     }
     walk.settle()?;
-    let view = view(draft, &acting.actor, id)?;
+    let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 

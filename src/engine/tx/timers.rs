@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::call::waits_for_call;
+use super::eval_context::{Bindings, EvalActor};
 use super::event::TxEvent;
+use super::interpreter::{Interpreter, Trigger};
 use super::record::{Done, Open, Purpose, Status, Tx, TxHold};
-use super::scene::{Bindings, EvalActor};
-use super::walk::{Interpreter, Trigger};
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::state::{Timer, TimerOf};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
 use crate::types::{HoldId, Span, StepName, Time, TxId};
 
@@ -107,22 +107,22 @@ pub(super) fn reminded(open: &Open, old: &Step, new: &Step, now: Time) -> u32 {
 /// Lets a transaction's timer fire: one thing that is due at that time, and then its timer is set
 /// to the next, which may be due already.
 pub(in crate::engine) fn fire(
-    draft: &mut UnitOfWork<'_>,
+    unit: &mut UnitOfWork<'_>,
     id: TxId,
     due: Time,
 ) -> Result<(), DecideError> {
-    let Some(tx) = draft.tx(id)? else { return Ok(()) };
+    let Some(tx) = unit.tx(id)? else { return Ok(()) };
     if tx.timer_at != Some(due) {
         return Ok(());
     }
     let (workflow, version) = (tx.workflow.clone(), tx.version);
-    let definition = draft.definition(workflow, version)?;
+    let definition = unit.definition(workflow, version)?;
     let asker = EvalActor::system();
-    let mut walk = Interpreter::new(draft, id, Arc::clone(&definition), asker, Trigger::Time);
+    let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
     let Some((at, what)) = earliest(walk.tx()?, &definition) else { return walk.settle() };
-    let happened = walk.draft.events();
-    if at <= walk.draft.moment.now {
-        let before = walk.draft.savepoint();
+    let happened = walk.unit.events();
+    if at <= walk.unit.context.now {
+        let before = walk.unit.savepoint();
         match happen(&mut walk, &what).and_then(|()| walk.settle()) {
             Ok(()) => {}
             Err(DecideError::Refused(refusal)) => {
@@ -153,8 +153,8 @@ pub(in crate::engine) fn fire(
     } else {
         walk.settle()?;
     }
-    let now = walk.draft.moment.now;
-    if what == Due::Undo && walk.draft.events() == happened {
+    let now = walk.unit.context.now;
+    if what == Due::Undo && walk.unit.events() == happened {
         // Others have used up what may be undone in this commit.
         let (status, timer_at) = (walk.tx()?.status, Some(now.plus(PAUSE)));
         return walk.emit(TxEvent::Settled { status, timer_at });
@@ -164,7 +164,7 @@ pub(in crate::engine) fn fire(
     }
     // Something else may be due at the very same time.
     if walk.tx()?.timer_at == Some(due) {
-        walk.draft.arm(Timer { due, what: TimerOf::Tx(id) });
+        walk.unit.arm(Timer { due, what: TimerOf::Tx(id) });
     }
     Ok(())
 }
@@ -173,7 +173,7 @@ pub(in crate::engine) fn fire(
 /// nothing at each further try: without this the timer would fire for ever, and nothing else would
 /// happen any more.
 fn pass_over(walk: &mut Interpreter<'_, '_>, definition: &Definition) -> Result<(), DecideError> {
-    let now = walk.draft.moment.now;
+    let now = walk.unit.context.now;
     let tx = walk.tx()?;
     let status = tx.status;
     let timer_at = all_due(tx, definition).map(|(at, _)| at).filter(|at| *at > now).min();
@@ -222,7 +222,7 @@ fn expire(walk: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError
     };
     let together: Vec<_> = tx.holds.iter().filter(is_with).map(|held| held.hold.clone()).collect();
     for hold in &together {
-        ledger::expire(walk.draft, hold)?;
+        ledger::expire(walk.unit, hold)?;
     }
     let definition = Arc::clone(&walk.definition);
     if let Some((step, target)) = on_expiry(&definition, &held) {

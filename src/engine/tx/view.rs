@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::access::{hidden_keys, may_submit, sees_all};
 use super::record::Tx;
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::state::RecordKey;
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Definition;
 use crate::engine::{Actor, Rules};
 use crate::types::{Revision, Time};
@@ -115,13 +115,13 @@ impl TxView {
 
 /// The view of a transaction that was read or changed.
 pub(super) fn view(
-    draft: &UnitOfWork<'_>,
+    unit: &UnitOfWork<'_>,
     actor: &Actor,
     id: crate::types::TxId,
 ) -> Result<Box<TxView>, DecideError> {
     let none = || DecideError::Refused(crate::engine::Refusal::NotFound("transaction"));
-    let tx = draft.shared_tx(id)?.ok_or_else(none)?;
-    let definition = draft.definition(tx.workflow.clone(), tx.version)?;
-    let revision = draft.revision(&RecordKey::Tx(id))?.unwrap_or(draft.moment.revision);
-    Ok(Box::new(TxView::new(tx, revision, definition, actor, draft.rules, draft.moment.now)))
+    let tx = unit.shared_tx(id)?.ok_or_else(none)?;
+    let definition = unit.definition(tx.workflow.clone(), tx.version)?;
+    let revision = unit.revision(&RecordKey::Tx(id))?.unwrap_or(unit.context.revision);
+    Ok(Box::new(TxView::new(tx, revision, definition, actor, unit.rules, unit.context.now)))
 }

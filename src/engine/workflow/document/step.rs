@@ -178,7 +178,7 @@ fn wait(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Wait {
     let Some(fields) = reader.fields(spot, "`wait`", &words::WAIT, &[]) else { return nothing() };
     match (fields.get("for"), fields.get("until")) {
         (Some(spot), None) => Wait::For(length(reader, spot, scope)),
-        (None, Some(spot)) => Wait::Until(moment(reader, spot, scope)),
+        (None, Some(spot)) => Wait::Until(context(reader, spot, scope)),
         _ => {
             let message = "`wait` has `for` (a length of time) or `until` (a time)";
             reader.fault(&spot.pointer, "missing-key", message);
@@ -204,7 +204,7 @@ pub(super) fn length(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Tem
 }
 
 /// A time, or an expression that makes one.
-fn moment(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
+fn context(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
     match spot.text() {
         Some(text) if source_of(text).is_some() => {
             let made = reader.template(spot, scope);

@@ -174,7 +174,7 @@ pub struct UnitOfWork<'a> {
     /// The rules of the configuration.
     pub rules: &'a Rules,
     /// When it is decided.
-    pub moment: DecisionContext,
+    pub context: DecisionContext,
     /// Network from which the command comes, as a keyed hash.
     pub(super) origin: Option<Digest>,
     changes: Changes,
@@ -219,17 +219,17 @@ macro_rules! readers {
 impl<'a> UnitOfWork<'a> {
     /// An empty table.
     #[must_use]
-    pub fn new(facts: &'a ReadSet, rules: &'a Rules, moment: DecisionContext) -> Self {
+    pub fn new(facts: &'a ReadSet, rules: &'a Rules, context: DecisionContext) -> Self {
         Self {
             facts,
             rules,
-            moment,
+            context,
             origin: None,
             changes: Changes::default(),
             trail: Trail::default(),
             minted: 0,
             fresh: BTreeSet::new(),
-            undo_left: (UNDO_MAX / moment.split_factor).max(1),
+            undo_left: (UNDO_MAX / context.split_factor).max(1),
             linked: Vec::new(),
             links: 0,
             work: Cell::new(0),
@@ -273,10 +273,10 @@ impl<'a> UnitOfWork<'a> {
     /// that were minted before in the same commit.
     pub fn mint(&mut self) -> u128 {
         // A quarter of the random range is left to count in, so that counting never wraps.
-        let random = (self.moment.seed >> 2 & ((1 << 72) - 1)) + u128::from(self.minted);
+        let random = (self.context.seed >> 2 & ((1 << 72) - 1)) + u128::from(self.minted);
         self.minted += 1;
         let (high, low) = (random >> 62 & 0xfff, random & ((1 << 62) - 1));
-        u128::from(self.moment.now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+        u128::from(self.context.now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
     }
 
     /// The id of a new transfer.
@@ -306,7 +306,7 @@ impl<'a> UnitOfWork<'a> {
             Record::Hold(hold) if hold.status == HoldStatus::Held => hold.expires_at,
             _ => None,
         };
-        if due.is_some_and(|due| due <= self.moment.now) {
+        if due.is_some_and(|due| due <= self.context.now) {
             self.overdue.set(self.overdue.get().max(due));
         }
     }
@@ -350,7 +350,7 @@ impl<'a> UnitOfWork<'a> {
     /// [`DecideError::MissingRecord`] when it was not loaded.
     pub fn revision(&self, fact: &RecordKey) -> Result<Option<Revision>, DecideError> {
         if let Some(changed) = self.changes.records.get(fact) {
-            return Ok(changed.as_ref().map(|_| self.moment.revision));
+            return Ok(changed.as_ref().map(|_| self.context.revision));
         }
         match self.facts.get(fact).or_else(|| self.facts.fetch(fact)) {
             Some(loaded) => Ok(loaded.as_ref().map(|(_, revision)| *revision)),
@@ -519,7 +519,7 @@ impl<'a> UnitOfWork<'a> {
             let record = self.read(&fact)?.cloned();
             self.changes.records.insert(fact.clone(), record);
         }
-        let revision = self.moment.revision;
+        let revision = self.context.revision;
         if let Some(Some(Record::Tx(tx))) = self.changes.records.get_mut(&fact) {
             let tx = Arc::make_mut(tx);
             if tx.commits.last() != Some(&revision) {
@@ -605,7 +605,7 @@ impl<'a> UnitOfWork<'a> {
     /// Leaves of a list as much as is done in one commit, and says whether there may be more of it.
     pub(super) fn slice<T>(&mut self, list: &mut Vec<T>, most: usize) -> bool {
         self.changes.is_sliced = true;
-        let split_factor = (most / self.moment.split_factor).max(1);
+        let split_factor = (most / self.context.split_factor).max(1);
         let is_more = list.len() >= split_factor;
         list.truncate(split_factor);
         is_more
@@ -697,13 +697,13 @@ impl<'a> UnitOfWork<'a> {
 /// # Panics
 /// Where they do not: for tests.
 #[cfg(test)]
-pub fn require_replay(facts: &ReadSet, rules: &Rules, moment: DecisionContext, changes: &Changes) {
-    let mut draft = UnitOfWork::new(facts, rules, moment);
+pub fn require_replay(facts: &ReadSet, rules: &Rules, context: DecisionContext, changes: &Changes) {
+    let mut unit = UnitOfWork::new(facts, rules, context);
     for event in &changes.events {
-        let again = draft.emit(event.clone());
+        let again = unit.emit(event.clone());
         assert!(again.is_ok(), "an event cannot happen again: {again:?}, {event:?}");
     }
-    let again = draft.into_changes();
+    let again = unit.into_changes();
     let told = |fact: &RecordKey| {
         matches!(
             fact,
@@ -748,7 +748,7 @@ mod tests {
         let facts = ReadSet::default().fetching(source.clone());
         let rules = Rules::default();
         let (now, revision) = (Time::from_ms(1), Revision::new(1));
-        let draft = UnitOfWork::new(
+        let unit = UnitOfWork::new(
             &facts,
             &rules,
             DecisionContext { now, revision, seed: 0, split_factor: 1 },
@@ -756,12 +756,12 @@ mod tests {
         for round in 0..2 {
             for number in 0..1000 {
                 let id: AccountId = format!("nobody:{number}").parse().unwrap();
-                assert_eq!(draft.account(id), Ok(None), "round {round}");
+                assert_eq!(unit.account(id), Ok(None), "round {round}");
             }
         }
         assert_eq!(source.0.load(Ordering::Relaxed), 1000);
         assert_eq!(facts.iter().count(), 1000);
-        assert_eq!(draft.key_count(), Err(DecideError::MissingRecord(RecordKey::KeyCount)));
+        assert_eq!(unit.key_count(), Err(DecideError::MissingRecord(RecordKey::KeyCount)));
     }
 
     /// A text is parsed once, however often something looks into it.
@@ -769,16 +769,16 @@ mod tests {
     fn json_text_of_a_record_is_parsed_once_for_a_decision() {
         let (facts, rules) = (ReadSet::default(), Rules::default());
         let (now, revision) = (Time::from_ms(1), Revision::new(1));
-        let draft = UnitOfWork::new(
+        let unit = UnitOfWork::new(
             &facts,
             &rules,
             DecisionContext { now, revision, seed: 0, split_factor: 1 },
         );
         let (one, other): (Arc<str>, Arc<str>) = (r#"{"a":1}"#.into(), r#"{"a":1}"#.into());
-        let (first, is_new) = draft.parsed(&one);
+        let (first, is_new) = unit.parsed(&one);
         assert!(is_new && first["a"] == 1);
-        let (again, is_new) = draft.parsed(&Arc::clone(&one));
+        let (again, is_new) = unit.parsed(&Arc::clone(&one));
         assert!(!is_new && std::ptr::eq(first, again));
-        assert!(draft.parsed(&other).1);
+        assert!(unit.parsed(&other).1);
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::record::{Tx, Who, WhoId};
-use crate::engine::draft::{DecideError, UnitOfWork};
 use crate::engine::expr::{AccountSeen, EvalStop, Expr, Resolver, Seen, TemplateOutput};
 use crate::engine::state::{RecordKey, ValueKey};
+use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Template;
 use crate::engine::{Actor, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Time};
@@ -52,7 +52,7 @@ pub(super) struct Bindings {
 
 /// What one expression sees.
 pub(super) struct EvalContext<'s, 'd> {
-    pub(super) draft: &'s UnitOfWork<'d>,
+    pub(super) unit: &'s UnitOfWork<'d>,
     pub(super) tx: &'s Tx,
     pub(super) asker: &'s EvalActor,
     pub(super) frame: &'s Bindings,
@@ -73,13 +73,13 @@ const PARSED_BYTES_A_STEP: usize = 4;
 
 impl<'s, 'd> EvalContext<'s, 'd> {
     pub(super) const fn new(
-        draft: &'s UnitOfWork<'d>,
+        unit: &'s UnitOfWork<'d>,
         tx: &'s Tx,
         asker: &'s EvalActor,
         frame: &'s Bindings,
     ) -> Self {
         let (spent, cost) = (Cell::new(0), Cell::new(0));
-        Self { draft, tx, asker, frame, need: RefCell::new(None), spent, cost }
+        Self { unit, tx, asker, frame, need: RefCell::new(None), spent, cost }
     }
 
     /// How many steps the evaluations took.
@@ -130,7 +130,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
 
     /// What lies in a record as JSON text, parsed once for each decision.
     fn parsed(&self, json: &Arc<str>) -> &'s Value {
-        let (value, is_new) = self.draft.parsed(json);
+        let (value, is_new) = self.unit.parsed(json);
         if is_new {
             self.charge(parsing_steps(json.len()));
         }
@@ -139,7 +139,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
 
     /// Counts a look at a record.
     fn look_at(&self, fact: RecordKey) {
-        if self.draft.is_first_look(fact) {
+        if self.unit.is_first_look(fact) {
             self.charge(RECORD_STEPS);
         }
     }
@@ -151,7 +151,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
     /// An entry of `session`.
     fn of_session(&self, key: &str) -> Option<Seen<'_>> {
         let actor = &self.asker.actor;
-        let now = self.draft.moment.now;
+        let now = self.unit.context.now;
         Some(match key {
             "id" => {
                 let id = actor.session().map_or_else(String::new, |id| id.to_string());
@@ -168,7 +168,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
             "data" => {
                 let data = actor.session().and_then(|id| {
                     self.look_at(RecordKey::SessionData(id));
-                    self.noted(self.draft.session_data(id)).flatten()
+                    self.noted(self.unit.session_data(id)).flatten()
                 });
                 data.map_or_else(
                     || Seen::TemplateOutput(json!({})),
@@ -186,11 +186,11 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         let json = match key {
             "data" => id.and_then(|id| {
                 self.look_at(RecordKey::UserData(id));
-                self.noted(self.draft.user_data(id)).flatten()
+                self.noted(self.unit.user_data(id)).flatten()
             }),
             "attributes" => id.and_then(|id| {
                 self.look_at(RecordKey::User(id));
-                self.noted(self.draft.user(id)).flatten().map(|user| &user.attributes)
+                self.noted(self.unit.user(id)).flatten().map(|user| &user.attributes)
             }),
             _ => return None,
         };
@@ -253,7 +253,7 @@ fn actor(actor: &Actor) -> Value {
 impl EvalContext<'_, '_> {
     /// What stands in a stored request for something that is known only when it is sent.
     fn stands_for(&self, what: &str) -> String {
-        super::marker::marker(&self.draft.rules.challenge_key, self.tx.id, what)
+        super::marker::marker(&self.unit.rules.challenge_key, self.tx.id, what)
     }
 }
 
@@ -292,7 +292,7 @@ impl Resolver for EvalContext<'_, '_> {
                 Seen::TemplateOutput(Value::String(self.stands_for(&format!("code:{id}"))))
             }
             "submissions" => self.frame.submissions.as_deref().map_or_else(null, Seen::Json),
-            "now" => Seen::Time(self.draft.moment.now),
+            "now" => Seen::Time(self.unit.context.now),
             "tx.started" => Seen::Time(self.tx.started_at),
             "tx" => Seen::TemplateOutput(json!({
                 "id": self.tx.id, "workflow": self.tx.workflow, "version": self.tx.version,
@@ -312,7 +312,7 @@ impl Resolver for EvalContext<'_, '_> {
     fn account(&self, id: &str) -> Result<AccountSeen, RecordKey> {
         let Ok(id) = id.parse::<AccountId>() else { return Ok(AccountSeen::none()) };
         self.look_at(RecordKey::Account(id.clone()));
-        let account = match self.draft.account(id) {
+        let account = match self.unit.account(id) {
             Ok(Some(account)) => account,
             Ok(None) | Err(DecideError::Refused(_)) => return Ok(AccountSeen::none()),
             Err(DecideError::MissingRecord(fact)) => return Err(fact),
@@ -350,7 +350,7 @@ impl Resolver for EvalContext<'_, '_> {
     fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey> {
         let Some(id) = ValueKey::new(set, key) else { return Ok(None) };
         self.look_at(RecordKey::Value(id.clone()));
-        match self.draft.value(id) {
+        match self.unit.value(id) {
             Ok(value) => Ok(value.map(|json| Seen::Json(self.parsed(json)))),
             Err(DecideError::MissingRecord(fact)) => Err(fact),
             Err(DecideError::Refused(_)) => Ok(None),
@@ -360,7 +360,7 @@ impl Resolver for EvalContext<'_, '_> {
     fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey> {
         let Ok(code) = asset.parse::<AssetCode>() else { return Ok(None) };
         self.look_at(RecordKey::Asset(code.clone()));
-        match crate::engine::ledger::scale(self.draft, &code) {
+        match crate::engine::ledger::scale(self.unit, &code) {
             Ok(scale) => Ok(Some(scale)),
             Err(DecideError::MissingRecord(fact)) => Err(fact),
             Err(DecideError::Refused(_)) => Ok(None),

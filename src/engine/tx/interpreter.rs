@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::eval_context::{Bindings, EvalActor, EvalContext};
 use super::event::TxEvent;
 use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx, Undo};
-use super::scene::{Bindings, EvalActor, EvalContext};
-use crate::engine::draft::{DecideError, UNDO_MAX, UnitOfWork};
 use crate::engine::expr::TemplateOutput;
 use crate::engine::trail::Savepoint;
+use crate::engine::unit_of_work::{DecideError, UNDO_MAX, UnitOfWork};
 use crate::engine::workflow::{
     By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
 };
@@ -45,7 +45,7 @@ pub(super) enum Trigger {
 
 /// A transaction on its way.
 pub(super) struct Interpreter<'a, 'd> {
-    pub(super) draft: &'a mut UnitOfWork<'d>,
+    pub(super) unit: &'a mut UnitOfWork<'d>,
     pub(super) id: TxId,
     pub(super) definition: Arc<Definition>,
     pub(super) asker: EvalActor,
@@ -57,23 +57,23 @@ pub(super) struct Interpreter<'a, 'd> {
 
 impl<'a, 'd> Interpreter<'a, 'd> {
     pub(super) fn new(
-        draft: &'a mut UnitOfWork<'d>,
+        unit: &'a mut UnitOfWork<'d>,
         id: TxId,
         definition: Arc<Definition>,
         asker: EvalActor,
         trigger: Trigger,
     ) -> Self {
         let at = definition.first.clone();
-        Self { draft, id, definition, asker, trigger, at, chain: 0 }
+        Self { unit, id, definition, asker, trigger, at, chain: 0 }
     }
 
     /// The record as it is now.
     pub(super) fn tx(&self) -> Result<&Tx, DecideError> {
-        self.draft.tx(self.id)?.ok_or(DecideError::Refused(Refusal::NotFound("transaction")))
+        self.unit.tx(self.id)?.ok_or(DecideError::Refused(Refusal::NotFound("transaction")))
     }
 
     pub(super) fn emit(&mut self, event: TxEvent) -> Result<(), DecideError> {
-        self.draft.emit(Event::Tx { tx: self.id, event: Box::new(event) })
+        self.unit.emit(Event::Tx { tx: self.id, event: Box::new(event) })
     }
 
     /// A definition of the walk's own: steps are read from it while the walk changes things.
@@ -89,7 +89,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         frame: &Bindings,
         look: impl FnOnce(&EvalContext<'_, 'd>) -> Result<T, DecideError>,
     ) -> Result<T, DecideError> {
-        let scene = EvalContext::new(self.draft, self.tx()?, &self.asker, frame);
+        let scene = EvalContext::new(self.unit, self.tx()?, &self.asker, frame);
         let seen = look(&scene);
         // What fails has cost as much.
         self.spend(scene.steps())?;
@@ -98,8 +98,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 
     /// Counts work, of which there is an end.
     pub(super) fn spend(&self, steps: u32) -> Result<(), DecideError> {
-        if self.draft.work(steps) > STEPS_MAX {
-            return Err(super::scene::failed(format!(
+        if self.unit.work(steps) > STEPS_MAX {
+            return Err(super::eval_context::failed(format!(
                 "effects and expressions take more than {STEPS_MAX} steps, of which an effect \
                  counts {EFFECT_STEPS}; look at fewer elements at once"
             )));
@@ -109,9 +109,9 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 
     /// Back to what was changed then, to go another way, which may take as much work as the first.
     pub(super) fn turn_back(&mut self, before: Savepoint) {
-        self.draft.back_to(before);
+        self.unit.back_to(before);
         self.chain = 0;
-        self.draft.forget_work();
+        self.unit.forget_work();
     }
 
     /// Goes to a target. `from` is the step that it was reached from, when it was open; `join` the
@@ -252,23 +252,23 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             step: name.clone(),
             group,
             join,
-            opened_at: self.draft.moment.now,
+            opened_at: self.unit.context.now,
             due,
             reminded: 0,
             is_client,
             quorum: self.quorum(step)?,
             submissions: Vec::new(),
-            claim: claim.filter(|claim| self.draft.moment.now < claim.until),
+            claim: claim.filter(|claim| self.unit.context.now < claim.until),
             users: self.users(by)?,
             roles: inbox_roles(by),
             queued: is_client && step.claim.is_some(),
         };
-        let before = self.draft.savepoint();
+        let before = self.unit.savepoint();
         self.emit(TxEvent::StepOpened(Box::new(open)))?;
         if let StepKind::Call(request) = &step.kind {
             match self.open_call(step, request, place) {
                 Err(DecideError::Refused(refusal)) if self.trigger == Trigger::Time => {
-                    self.draft.back_to(before);
+                    self.unit.back_to(before);
                     return self.give_up(&step.name, join, &refusal);
                 }
                 made => return made,
@@ -285,7 +285,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
                 let made = self.look(&Bindings::default(), |scene| scene.eval(expr))?;
                 match made.to_int().ok().and_then(|number| u32::try_from(number).ok()) {
                     Some(number @ 1..=100) => Ok(number),
-                    _ => Err(super::scene::failed(format!(
+                    _ => Err(super::eval_context::failed(format!(
                         "the quorum of `{}` must be a whole number from 1 to 100",
                         step.name
                     ))),
@@ -311,8 +311,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let made = self.look(&Bindings::default(), |scene| scene.make(span))?;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
         match span {
-            Some(span) if span <= WAIT_MAX => Ok(self.draft.moment.now.plus(span)),
-            _ => Err(super::scene::failed(format!(
+            Some(span) if span <= WAIT_MAX => Ok(self.unit.context.now.plus(span)),
+            _ => Err(super::eval_context::failed(format!(
                 "a span of time must be like 30m and at most {WAIT_MAX}"
             ))),
         }
@@ -320,10 +320,10 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 
     fn until(&self, time: &Template) -> Result<Time, DecideError> {
         let made = self.look(&Bindings::default(), |scene| scene.make(time))?;
-        let latest = self.draft.moment.now.plus(WAIT_MAX);
+        let latest = self.unit.context.now.plus(WAIT_MAX);
         match made.to_time() {
             Ok(time) if time <= latest => Ok(time),
-            _ => Err(super::scene::failed(format!(
+            _ => Err(super::eval_context::failed(format!(
                 "a time must be like 2026-11-24T10:35:00.000Z and not after {latest}"
             ))),
         }
@@ -332,12 +332,12 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// A time, from a span or a time that a template makes.
     pub(super) fn when(&self, template: &Template, frame: &Bindings) -> Result<Time, DecideError> {
         let made = self.look(frame, |scene| scene.make(template))?;
-        let now = self.draft.moment.now;
+        let now = self.unit.context.now;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
         let at = span.map(|span| now.plus(span)).or_else(|| made.to_time().ok());
         match at {
             Some(at) if at <= now.plus(WAIT_MAX) => Ok(at),
-            _ => Err(super::scene::failed(
+            _ => Err(super::eval_context::failed(
                 "it must be a span like 30m or a time like 2026-11-24T10:35:00.000Z".to_owned(),
             )),
         }
@@ -349,19 +349,19 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         if self.chain > CHAIN_MAX {
             return Err(Refusal::TooManySteps { max: CHAIN_MAX }.into());
         }
-        let before = self.draft.savepoint();
+        let before = self.unit.savepoint();
         let frame = Bindings::default();
         match self.attempt(step, None, &frame, None) {
             Ok(()) => {}
             Err(DecideError::Refused(refusal)) => {
                 return match (&step.refused, self.trigger) {
                     (Some(target), _) => {
-                        self.draft.back_to(before);
+                        self.unit.back_to(before);
                         self.go(target, None, join, &frame)
                     }
                     (None, Trigger::Request) => Err(refusal.into()),
                     (None, Trigger::Time) => {
-                        self.draft.back_to(before);
+                        self.unit.back_to(before);
                         self.give_up(&step.name, join, &refusal)
                     }
                 };
@@ -374,14 +374,14 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// What a step that waits for a time does when the time has come.
     pub(super) fn take_by_time(&mut self, open: &Open, step: &Step) -> Result<(), DecideError> {
         let frame = Bindings::default();
-        let before = self.draft.savepoint();
+        let before = self.unit.savepoint();
         match self.attempt(step, Some(open), &frame, None) {
             Ok(()) => {
                 self.close_siblings(open)?;
                 self.proceed(step.next.as_ref(), Some(open), open.join, &frame)
             }
             Err(DecideError::Refused(refusal)) => {
-                self.draft.back_to(before);
+                self.unit.back_to(before);
                 self.give_up(&step.name, open.join, &refusal)
             }
             Err(need) => Err(need),
@@ -591,7 +591,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         while let Some(done) = self.tx()?.done.last().cloned() {
             let Some(left) = self.undo_portion(&done) else { return Ok(()) };
             self.foresee(&done.undo[left..])?;
-            let before = self.draft.savepoint();
+            let before = self.unit.savepoint();
             let undone = done.undo[left..].iter().rev().try_for_each(|undo| self.undo(undo));
             match undone {
                 Ok(()) => match done.calls.first() {
@@ -616,7 +616,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
                     return Err(refusal.into());
                 }
                 Err(DecideError::Refused(refusal)) => {
-                    self.draft.back_to(before);
+                    self.unit.back_to(before);
                     return self.stick(&done.step, None, &refusal);
                 }
                 Err(need) => return Err(need),
@@ -633,10 +633,10 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     fn undo_portion(&mut self, done: &Done) -> Option<usize> {
         // A step without effects here is work too.
         let all: usize = done.undo.iter().map(weight).sum::<usize>().max(1);
-        let most = (UNDO_MAX / self.draft.moment.split_factor).max(1);
-        let room = self.draft.undo_left();
+        let most = (UNDO_MAX / self.unit.context.split_factor).max(1);
+        let room = self.unit.undo_left();
         if all <= room {
-            self.draft.count_undone(all);
+            self.unit.count_undone(all);
             return Some(0);
         }
         if room < most {
@@ -651,7 +651,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             taken += weight(undo);
             left -= 1;
         }
-        self.draft.count_undone(room);
+        self.unit.count_undone(room);
         Some(left)
     }
 
