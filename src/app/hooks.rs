@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::app::App;
 use super::signature::{SigningKey, is_hex, is_standard, is_timely};
-use crate::engine::expr::{
+use crate::engine::expression::{
     AccountSeen, EvalStop, Expr, Resolver, Scope, Seen, TemplateOutput, Type,
 };
 use crate::engine::{Record, RecordKey, Refusal, reference_fact};

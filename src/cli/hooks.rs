@@ -5,7 +5,7 @@ use std::path::Path;
 use super::settings::Secrets;
 use crate::app::signature::SigningKey;
 use crate::app::{Hook, Scheme};
-use crate::engine::expr::Expr;
+use crate::engine::expression::Expr;
 use crate::types::secret_name;
 
 /// What a hook may say.

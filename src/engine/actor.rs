@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::tx::OwnerId;
+use super::transaction::OwnerId;
 use crate::types::{
     HookName, KeyId, Role, SessionId, TokenHash, TxId, UserId, UserPattern, Username, WorkflowName,
 };

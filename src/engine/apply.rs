@@ -6,7 +6,7 @@ use super::state::{
     Holder, IndexEntry, Link, Opens, Record, RecordKey, Session, Stored, StoredId, Timer, TimerOf,
     User,
 };
-use super::tx::{OwnerId, WorkflowHead};
+use super::transaction::{OwnerId, WorkflowHead};
 use super::unit_of_work::{DecideError, UnitOfWork};
 use super::{Event, UserChange, UserRef, attempts};
 use crate::types::{SessionId, TokenHash, UserId};
@@ -79,7 +79,7 @@ pub(super) fn apply(unit: &mut UnitOfWork<'_>, event: &Event) -> Result<(), Deci
         }
         Event::UserChanged { user, change } => {
             if change.disabled == Some(true) {
-                super::tx::orphan(unit, OwnerId::User(*user))?;
+                super::transaction::orphan(unit, OwnerId::User(*user))?;
             }
             change_user(unit, *user, |user| {
                 let UserChange { name, roles, attributes, disabled } = &**change;
@@ -160,7 +160,7 @@ pub(super) fn apply(unit: &mut UnitOfWork<'_>, event: &Event) -> Result<(), Deci
             }
             Ok(())
         }
-        Event::Tx { tx, event } => super::tx::apply(unit, *tx, event),
+        Event::Tx { tx, event } => super::transaction::apply(unit, *tx, event),
         Event::WorkflowPublished { published } => {
             let (name, version) = (published.name.clone(), published.version);
             if unit.workflow(name.clone())?.is_none() {
@@ -264,7 +264,7 @@ fn end_session(unit: &mut UnitOfWork<'_>, id: SessionId) -> Result<(), DecideErr
         unit.unmark(IndexEntry::SessionVia(via.id, id));
     }
     unit.recount(RecordKey::SessionCount, false)?;
-    super::tx::orphan(unit, OwnerId::Session(id))?;
+    super::transaction::orphan(unit, OwnerId::Session(id))?;
     unit.disarm(Timer { due: session.timer_at, what: TimerOf::Session(id) });
     unit.delete(RecordKey::Token(session.token));
     unit.delete(RecordKey::Session(id));
@@ -287,7 +287,7 @@ fn change_user(
 }
 
 fn delete_user(unit: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideError> {
-    super::tx::orphan(unit, OwnerId::User(user.id))?;
+    super::transaction::orphan(unit, OwnerId::User(user.id))?;
     if unit.user_data(user.id)?.is_some() {
         unit.delete(RecordKey::UserData(user.id));
     }

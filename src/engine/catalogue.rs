@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     const EVENTS: &str = include_str!("event.rs");
-    const OF_TRANSACTIONS: &str = include_str!("tx/event.rs");
+    const OF_TRANSACTIONS: &str = include_str!("transaction/event.rs");
     const OF_THE_LEDGER: &str = include_str!("ledger/log.rs");
     const OF_TASKS: [&str; 3] = [
         include_str!("tasks/bulk.rs"),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Asset;
 use super::state::ValueKey;
 use super::tasks::{BulkAsk, Replay, ScheduleAsk, WebhookAsk, WebhookNews};
-use super::tx::{CallResult, MigrateAsk, QueueAsk, Repair, StartAsk};
+use super::transaction::{CallResult, MigrateAsk, QueueAsk, Repair, StartAsk};
 use super::workflow::Definition;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role,

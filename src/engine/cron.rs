@@ -19,7 +19,7 @@ use jiff::civil::Date;
 use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use self::fields::{Fields, next_month};
-use super::expr::zone_named;
+use super::expression::zone_named;
 use crate::types::Time;
 
 /// Longest expression, in bytes.

@@ -8,7 +8,9 @@ use super::{
     Actor, Command, Counted, Counter, Event, IfMatch, Outcome, Preconditions, Refusal, Rules,
     UserRef,
 };
-use super::{keys, ledger, password, preconditions, sessions, stored, tasks, timers, tx, users};
+use super::{
+    keys, ledger, password, preconditions, sessions, stored, tasks, timers, transaction, users,
+};
 use crate::types::{
     KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
 };
@@ -56,7 +58,7 @@ pub struct CommandInputs {
     /// The `User-Agent`.
     pub agent: Option<Arc<str>>,
     /// The command's input, if it was checked before its turn because that takes long.
-    pub checked: Option<Arc<tx::CheckedInput>>,
+    pub checked: Option<Arc<transaction::CheckedInput>>,
     /// On which conditions the command is done.
     pub preconditions: Option<Box<Preconditions>>,
 }
@@ -124,7 +126,9 @@ pub fn decide(
             return Ok(Decision { changes: unit.into_changes(), result: Ok(outcome) });
         }
         (Err(DecideError::MissingRecord(fact)), None) => return Err(fact),
-        (Err(DecideError::Refused(refusal)), None) => tx::disclosed(&unit, actor, command, refusal),
+        (Err(DecideError::Refused(refusal)), None) => {
+            transaction::disclosed(&unit, actor, command, refusal)
+        }
     };
     // What somebody else's time would give back is not refused before that time has come.
     let waits = refusal.may_pass_with_time().then_some(context.now);
@@ -262,32 +266,32 @@ fn run(
         | Command::PlaceHold { .. }
         | Command::CaptureHold { .. }
         | Command::VoidHold { .. } => ledger::commands::run(unit, &resolved, command),
-        Command::Start(ask) => tx::start(unit, &resolved, ask, inputs.checked.as_deref()),
+        Command::Start(ask) => transaction::start(unit, &resolved, ask, inputs.checked.as_deref()),
         Command::Submit { tx, step, input, if_match } => {
             let checked = inputs.checked.as_deref();
-            tx::submit(unit, &resolved, *tx, step, input, if_match.as_ref(), checked)
+            transaction::submit(unit, &resolved, *tx, step, input, if_match.as_ref(), checked)
         }
         Command::Deliver { tx, input, undated } => {
-            tx::deliver(unit, &resolved, *tx, input, *undated)
+            transaction::deliver(unit, &resolved, *tx, input, *undated)
         }
-        Command::Claim { tx, step } => tx::claim(unit, &resolved, *tx, step),
-        Command::ClaimQueued(ask) => tx::claim_queued(unit, &resolved, ask),
-        Command::Release { tx, step } => tx::release(unit, &resolved, *tx, step),
-        Command::Resend { tx, challenge } => tx::resend(unit, &resolved, *tx, challenge),
+        Command::Claim { tx, step } => transaction::claim(unit, &resolved, *tx, step),
+        Command::ClaimQueued(ask) => transaction::claim_queued(unit, &resolved, ask),
+        Command::Release { tx, step } => transaction::release(unit, &resolved, *tx, step),
+        Command::Resend { tx, challenge } => transaction::resend(unit, &resolved, *tx, challenge),
         Command::Cancel { tx, reason, if_match } => {
-            tx::cancel(unit, &resolved, *tx, reason.as_deref(), if_match.as_ref())
+            transaction::cancel(unit, &resolved, *tx, reason.as_deref(), if_match.as_ref())
         }
-        Command::Repair { tx, repair } => tx::repair(unit, &resolved, *tx, repair),
+        Command::Repair { tx, repair } => transaction::repair(unit, &resolved, *tx, repair),
         Command::BeginCall { .. } | Command::EndCall { .. } if *actor != Actor::System => {
             Err(Refusal::NotAllowed("the server itself makes calls").into())
         }
-        Command::BeginCall { tx, number } => tx::begin_call(unit, *tx, *number),
+        Command::BeginCall { tx, number } => transaction::begin_call(unit, *tx, *number),
         Command::EndCall { tx, number, attempt, result } => {
-            tx::end_call(unit, *tx, *number, *attempt, result)
+            transaction::end_call(unit, *tx, *number, *attempt, result)
         }
-        Command::CallBack { token, body } => tx::call_back(unit, token, body),
-        Command::Pause { tx, pause } => tx::pause(unit, &resolved, *tx, *pause),
-        Command::Migrate { tx, ask } => tx::migrate(unit, &resolved, *tx, ask),
+        Command::CallBack { token, body } => transaction::call_back(unit, token, body),
+        Command::Pause { tx, pause } => transaction::pause(unit, &resolved, *tx, *pause),
+        Command::Migrate { tx, ask } => transaction::migrate(unit, &resolved, *tx, ask),
         Command::Bulk(ask) => tasks::begin_bulk(unit, &resolved, ask),
         Command::CreateWebhook(ask) => tasks::create_webhook(unit, &resolved, ask),
         Command::RotateWebhook { id } => tasks::rotate_webhook(unit, &resolved, *id),
@@ -298,15 +302,17 @@ fn run(
         Command::NoteWebhook(news) => tasks::note_webhook(unit, &resolved, news),
         Command::CreateSchedule(ask) => tasks::create_schedule(unit, &resolved, ask),
         Command::DeleteSchedule { id } => tasks::delete_schedule(unit, &resolved, *id),
-        Command::Publish { source, definition } => tx::publish(unit, &resolved, source, definition),
-        Command::Retire { name } => tx::retire(unit, &resolved, name),
+        Command::Publish { source, definition } => {
+            transaction::publish(unit, &resolved, source, definition)
+        }
+        Command::Retire { name } => transaction::retire(unit, &resolved, name),
         Command::PutValue { id, value, if_match } => {
-            tx::put_value(unit, &resolved, id, value, if_match.as_ref())
+            transaction::put_value(unit, &resolved, id, value, if_match.as_ref())
         }
         Command::ChangeValueSet { set, read_anyone } => {
-            tx::change_value_set(unit, &resolved, set, *read_anyone)
+            transaction::change_value_set(unit, &resolved, set, *read_anyone)
         }
-        Command::DeleteValue { id } => tx::delete_value(unit, &resolved, id),
+        Command::DeleteValue { id } => transaction::delete_value(unit, &resolved, id),
         Command::NoteDenial { what } => {
             let what = Arc::from(*what);
             unit.emit(Event::Denied { what, code: "not-allowed", user: None })?;
@@ -337,7 +343,7 @@ fn note_refusal(
             };
             let is_wrong = matches!(refusal, Refusal::WrongCode { .. });
             let resolved = ResolvedActor::of(unit, actor)?;
-            tx::note_wrong_code(unit, &resolved, tx, step, challenge, is_wrong)
+            transaction::note_wrong_code(unit, &resolved, tx, step, challenge, is_wrong)
         }
         Refusal::InvalidCredentials => unit.emit(Event::LoginFailed {
             user: meant,

@@ -8,7 +8,7 @@ use super::attempts::Counter;
 use super::ledger::{Account, AccountChange, Asset, Hold, Transfer};
 use super::state::{ApiKey, Link, Session, Stored, StoredId, User, ValueKey};
 use super::told::{Told, told};
-use super::tx::{Published, TxEvent};
+use super::transaction::{Published, TxEvent};
 use super::{RoleChanges, UserChange, UserRef};
 use crate::types::{
     AccountId, ProfileName, SessionId, Span, Time, TokenHash, TxId, UserId, Username, ValueName,

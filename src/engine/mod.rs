@@ -16,7 +16,7 @@ mod cron;
 mod data;
 mod decide;
 mod event;
-pub mod expr;
+pub mod expression;
 mod json;
 mod keys;
 mod ledger;
@@ -34,7 +34,7 @@ mod tasks;
 mod timers;
 mod told;
 mod trail;
-mod tx;
+mod transaction;
 mod unit_of_work;
 mod users;
 pub mod workflow;
@@ -68,7 +68,7 @@ pub use tasks::{
     OLD_KEY_LIFE, Overlap, Replay, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk,
     WebhookNews,
 };
-pub use tx::{
+pub use transaction::{
     Call, CallAnswer, CallAttempt, CallResult, CallState, Candidate, Challenge, ChallengeKey,
     ChallengeState, CheckedInput, Claim, DATA_BYTES_MAX, Done, Ending, HttpRequestSpec, Join,
     MaySubmit, MigrateAsk, Open, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX,

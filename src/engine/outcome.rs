@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::tasks::{Job, Schedule, Webhook};
-use super::tx::{TxView, WorkflowView};
+use super::transaction::{TxView, WorkflowView};
 use super::{Account, Asset, Hold, KeyRef, Transfer, UserRef};
 use crate::types::{
     KeyId, ProfileName, Revision, Role, SessionId, Time, Token, UserId, UserPattern, Username,
@@ -215,7 +215,7 @@ pub enum Outcome {
         created: bool,
     },
     /// An attempt at a call begins.
-    CallBegun(Box<super::tx::CallAttempt>),
+    CallBegun(Box<super::transaction::CallAttempt>),
     /// It is done, and there is nothing to say about it.
     Done,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tx::ChallengeKey;
+use super::transaction::ChallengeKey;
 use crate::types::{ProfileName, Span};
 
 /// The time-outs of a session.

@@ -56,8 +56,8 @@ pub(super) fn login(
         idle: times.idle,
         expires_at: unit.context.now.plus(times.absolute),
     })?;
-    super::tx::move_wrong_codes(unit, id, user.id)?;
-    super::tx::adopt(unit, id, &user.names(), crate::types::TxId::new(0))?;
+    super::transaction::move_wrong_codes(unit, id, user.id)?;
+    super::transaction::adopt(unit, id, &user.names(), crate::types::TxId::new(0))?;
     with_token(unit, id, user.roles, inputs, true)
 }
 

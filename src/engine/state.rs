@@ -6,7 +6,7 @@ use super::attempts::Attempts;
 use super::ledger::{Account, Asset, Hold, Totals, Transfer};
 use super::role_changes::RoleChanges;
 use super::tasks::{DeadLetter, Job, Schedule, Webhook};
-use super::tx::{OwnerId, Published, Tx, WorkflowHead};
+use super::transaction::{OwnerId, Published, Tx, WorkflowHead};
 use super::{Actor, KeyRef, KeyView, SessionView, StoredView, UserRef, UserView};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, ProfileName, Revision, Role, ScheduleId, SessionId,

@@ -48,11 +48,11 @@ fn lead(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
             unit.emit(Event::StoredEnded { id })
         }
         TimerOf::Link(hash) => unit.emit(Event::LinkEnded { hash }),
-        TimerOf::Tx(id) => super::tx::fire(unit, id, timer.due),
+        TimerOf::Tx(id) => super::transaction::fire(unit, id, timer.due),
         TimerOf::Schedule(id) => super::tasks::fire_schedule(unit, id, timer.due),
         TimerOf::Job(id) => super::tasks::fire_job(unit, id),
-        TimerOf::Orphans(who, after) => super::tx::cancel_orphans(unit, who, after),
-        TimerOf::Adopt(session, after) => super::tx::adopt_more(unit, session, after),
+        TimerOf::Orphans(who, after) => super::transaction::cancel_orphans(unit, who, after),
+        TimerOf::Adopt(session, after) => super::transaction::adopt_more(unit, session, after),
         TimerOf::EndVia(key, after) => super::keys::end_sessions_via(unit, key, after),
         TimerOf::Hold(id) => {
             let Some(hold) = unit.hold(id)?.cloned() else { return Ok(()) };

@@ -16,7 +16,7 @@ use super::state::{
 };
 use super::tasks::{DeadLetter, Job, Schedule, Webhook};
 use super::trail::{Savepoint, Trail};
-use super::tx::{Published, Tx, WorkflowHead};
+use super::transaction::{Published, Tx, WorkflowHead};
 use super::workflow::Definition;
 use super::{Event, Refusal, Rules};
 use crate::types::{

@@ -128,7 +128,7 @@ fn release(unit: &mut UnitOfWork<'_>, hold: &Hold, units: i128) -> Result<(), De
 
 fn put_hold(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<(), DecideError> {
     if let Some(tx) = hold.tx {
-        return crate::engine::tx::put_hold(unit, tx, hold);
+        return crate::engine::transaction::put_hold(unit, tx, hold);
     }
     unit.put(RecordKey::Hold(hold.id.clone()), Record::Hold(hold.clone()));
     Ok(())

@@ -49,7 +49,7 @@ pub(in crate::engine) fn hold_of(
     id: &HoldId,
 ) -> Result<Option<Hold>, DecideError> {
     match tx {
-        Some(tx) => crate::engine::tx::find_hold(unit, tx, id),
+        Some(tx) => crate::engine::transaction::find_hold(unit, tx, id),
         None => Ok(unit.hold(id.clone())?.cloned()),
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::engine::decide::ResolvedActor;
 use crate::engine::state::{Record, RecordKey, Timer, TimerOf};
-use crate::engine::tx::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
+use crate::engine::transaction::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
 use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Event, Outcome, Refusal};
 use crate::types::{JobId, Role, Span, StepName, Time, TxId, Username, WorkflowName};
@@ -243,13 +243,15 @@ fn act(
     action: &BulkAction,
 ) -> Result<Outcome, DecideError> {
     match action {
-        BulkAction::Retry => tx::repair(unit, resolved, id, &Repair::Retry),
-        BulkAction::Cancel { reason } => tx::cancel(unit, resolved, id, reason.as_deref(), None),
-        BulkAction::Pause => tx::pause(unit, resolved, id, true),
-        BulkAction::Resume => tx::pause(unit, resolved, id, false),
+        BulkAction::Retry => transaction::repair(unit, resolved, id, &Repair::Retry),
+        BulkAction::Cancel { reason } => {
+            transaction::cancel(unit, resolved, id, reason.as_deref(), None)
+        }
+        BulkAction::Pause => transaction::pause(unit, resolved, id, true),
+        BulkAction::Resume => transaction::pause(unit, resolved, id, false),
         BulkAction::Migrate { version, steps } => {
             let ask = MigrateAsk { version: *version, steps: steps.clone(), dry_run: false };
-            tx::migrate(unit, resolved, id, &ask)
+            transaction::migrate(unit, resolved, id, &ask)
         }
     }
 }

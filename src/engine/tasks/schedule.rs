@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::engine::cron::{Cron, CronFault};
 use crate::engine::decide::ResolvedActor;
 use crate::engine::state::{Record, RecordKey, Timer, TimerOf};
-use crate::engine::tx::{self, Owner};
+use crate::engine::transaction::{self, Owner};
 use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{KeyId, ScheduleId, Span, Time, TxId, Username, WorkflowName};
@@ -320,7 +320,14 @@ fn started(
         ScheduleOwner::User(name) => Owner::User(unit.user_named(name)?.ok_or_else(gone)?.names()),
         ScheduleOwner::Key(id) => Owner::Key(unit.key(*id)?.ok_or_else(gone)?.names()),
     };
-    tx::begin_scheduled(unit, &schedule.workflow, reference, &schedule.input, owner, schedule.id)
+    transaction::begin_scheduled(
+        unit,
+        &schedule.workflow,
+        reference,
+        &schedule.input,
+        owner,
+        schedule.id,
+    )
 }
 
 fn note(

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::definition::{By, Definition, EffectKind, Guard, Quorum, Step, StepKind, Target};
 use super::document::DefinitionFault;
-use crate::engine::expr::nearest;
+use crate::engine::expression::nearest;
 use crate::types::StepName;
 
 pub(super) use shape::around;

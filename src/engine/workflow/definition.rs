@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::schema::InputSchema;
-use crate::engine::expr::Expr;
+use crate::engine::expression::Expr;
 use crate::types::{HookName, Role, Span, StepName, WorkflowName, secret_name};
 
 /// A workflow, checked.

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use self::shape::Shape;
 use crate::engine::FieldError;
-use crate::engine::expr::{PATTERN_BYTES_MAX, Type};
+use crate::engine::expression::{PATTERN_BYTES_MAX, Type};
 use crate::types::Decimal;
 
 /// What is wrong with a schema: where in it (a JSON Pointer), and what.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Found;
 use super::shape::{Around, around};
 use super::ways::{Out, each_effect, leaves, pointer_of, ways};
-use crate::engine::expr::nearest;
+use crate::engine::expression::nearest;
 use crate::engine::workflow::definition::{Definition, EffectKind, Guard, Step, Target};
 
 /// What may have been, and what must have been, when a step opens.

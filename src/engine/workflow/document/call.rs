@@ -7,7 +7,7 @@ use super::reader::{Reader, Spot};
 use super::step::{kind_of, list};
 use super::tree::Node;
 use super::words;
-use crate::engine::expr::{Scope, Type};
+use crate::engine::expression::{Scope, Type};
 use crate::engine::workflow::definition::{Request, Template};
 use crate::types::Span;
 
@@ -132,7 +132,7 @@ fn headers(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Vec<(Arc<str>
     }
     let mut scope = scope.clone();
     // What lets an expression name secrets: they go into headers and nowhere else.
-    scope.names.insert(crate::engine::expr::SECRETS.into(), Type::Null);
+    scope.names.insert(crate::engine::expression::SECRETS.into(), Type::Null);
     let mut headers = Vec::new();
     for (name, spot) in entries {
         let lower = name.to_ascii_lowercase();

@@ -9,7 +9,7 @@ use super::kinds;
 use super::reader::{Fields, Reader, Spot, listed, shortened, source_of};
 use super::step::{kind_of, list, target};
 use super::words;
-use crate::engine::expr::{Expr, Scope, Type};
+use crate::engine::expression::{Expr, Scope, Type};
 use crate::engine::workflow::definition::{Effect, EffectKind, Template};
 use crate::types::{AccountId, AssetCode, Decimal, Role, Span, StepName, Time, TxId, WorkflowName};
 

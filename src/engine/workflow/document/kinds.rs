@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::expr::{Scope, Type};
+use crate::engine::expression::{Scope, Type};
 use crate::engine::workflow::definition::Template;
 
 /// An object with these keys and no others.

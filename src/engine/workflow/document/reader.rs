@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::DefinitionFault;
 use super::tree::{At, Key, Node, Tree};
 use super::words;
-use crate::engine::expr::{Expr, Scope, Type, nearest};
+use crate::engine::expression::{Expr, Scope, Type, nearest};
 use crate::engine::workflow::definition::{All, Template};
 use crate::types::Span;
 

@@ -9,7 +9,7 @@ use super::reader::{Fields, Reader, Spot, listed, source_of, twice};
 use super::top::{Who, schema, who};
 use super::tree::Node;
 use super::words;
-use crate::engine::expr::{Scope, Type};
+use crate::engine::expression::{Scope, Type};
 use crate::engine::workflow::InputSchema;
 use crate::engine::workflow::definition::{
     All, Guard, Quorum, Remind, Step, StepKind, Target, Template, Timeout, Wait,

@@ -9,7 +9,7 @@ use super::kinds;
 use super::reader::{Fields, Reader, Spot, escaped, listed, shortened};
 use super::tree::Node;
 use super::words;
-use crate::engine::expr::{Scope, Type};
+use crate::engine::expression::{Scope, Type};
 use crate::engine::workflow::InputSchema;
 use crate::engine::workflow::definition::{By, Definition, SessionEnd, Template};
 use crate::types::{Role, StepName, WorkflowName};

@@ -4,7 +4,7 @@ use jsonschema::Draft;
 use serde_json::{Map, Value};
 
 use super::{AMOUNT, SchemaFault, options, within};
-use crate::engine::expr::nearest;
+use crate::engine::expression::nearest;
 
 /// Deepest nesting of a schema.
 const DEPTH_MAX: usize = 16;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::shape::Shape;
 use super::{AMOUNT, SchemaFault, within};
 use crate::engine::FieldError;
-use crate::engine::expr::nearest;
+use crate::engine::expression::nearest;
 
 /// Most faults that are told of one input.
 const FAULTS_MAX: usize = 50;

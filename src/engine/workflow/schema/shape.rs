@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::{AMOUNT, SchemaFault};
-use crate::engine::expr::Type;
+use crate::engine::expression::Type;
 
 /// Most nulls that completing an input adds: a short list of empty objects must not become a
 /// hundred times as long. Properties beyond that stay absent.

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::expr::eval::Evaluation;
-use crate::engine::expr::value::{RESULT_BYTES_MAX, STEPS_MAX};
+use crate::engine::expression::eval::Evaluation;
+use crate::engine::expression::value::{RESULT_BYTES_MAX, STEPS_MAX};
 use crate::engine::workflow::Template;
 
 /// A world with as much data as a transaction may have.

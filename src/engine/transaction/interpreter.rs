@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::eval_context::{Bindings, EvalActor, EvalContext};
 use super::event::TxEvent;
 use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx, Undo};
-use crate::engine::expr::TemplateOutput;
+use crate::engine::expression::TemplateOutput;
 use crate::engine::trail::Savepoint;
 use crate::engine::unit_of_work::{DecideError, UNDO_MAX, UnitOfWork};
 use crate::engine::workflow::{

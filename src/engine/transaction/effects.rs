@@ -9,7 +9,7 @@ use super::eval_context::{Bindings, failed, parsing_steps};
 use super::event::TxEvent;
 use super::interpreter::{EFFECT_STEPS, Interpreter, amount_of};
 use super::record::{Done, Owner, Undo};
-use crate::engine::expr::TemplateOutput;
+use crate::engine::expression::TemplateOutput;
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::unit_of_work::DecideError;
 use crate::engine::workflow::{Effect, EffectKind, Target, Template};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::record::{Tx, Who, WhoId};
-use crate::engine::expr::{AccountSeen, EvalStop, Expr, Resolver, Seen, TemplateOutput};
+use crate::engine::expression::{AccountSeen, EvalStop, Expr, Resolver, Seen, TemplateOutput};
 use crate::engine::state::{RecordKey, ValueKey};
 use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Template;

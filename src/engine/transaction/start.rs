@@ -13,7 +13,7 @@ use super::interpreter::{Interpreter, Trigger};
 use super::record::{Owner, Status, Tx};
 use super::view::view;
 use crate::engine::decide::ResolvedActor;
-use crate::engine::expr::TemplateOutput;
+use crate::engine::expression::TemplateOutput;
 use crate::engine::state::{Record, RecordKey, Reference};
 use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
