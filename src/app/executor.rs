@@ -100,7 +100,7 @@ pub(super) struct Executor {
     timers_from: Time,
     /// Timers whose commits are too large, and until when nobody tries them.
     aside: BTreeMap<Timer, Time>,
-    /// The split_factor of what is due that last fitted into a commit.
+    /// The split factor of what is due that last fitted into a commit.
     split_factor: usize,
     clock_noted_at: Time,
     sweep: Sweep,
@@ -337,7 +337,7 @@ impl Executor {
                     return Ok(true);
                 }
                 Err(StoreError::Invalid(_)) if self.split_factor < PORTION_MAX => {
-                    self.split_factor *= 2
+                    self.split_factor *= 2;
                 }
                 Err(StoreError::Invalid(what)) if self.aside.len() < ASIDE_MAX => {
                     tracing::error!(parent: None, what, timer = ?due.first(), "a timer's commit is too large");
@@ -438,6 +438,7 @@ impl Executor {
     }
 
     /// One command; the inner error is a refusal that changes nothing and is kept nowhere.
+    #[expect(clippy::too_many_lines, reason = "one path, read from top to bottom")]
     fn attempt(&mut self, now: Time, job: &Job) -> Result<Result<Attempt, Refusal>, Fatal> {
         let Job { command, actor, inputs, request, keyed, render: renderer, .. } = job;
         let asked = &Asked { command, actor, inputs };

@@ -15,7 +15,7 @@ use crate::types::{
     KeyId, Revision, Role, SessionId, Span, Time, Token, TxId, UserId, WorkflowName,
 };
 
-/// Most firings of one commit, of the largest split_factor: what is left stays due.
+/// Most firings of one commit, of the largest split factor: what is left stays due.
 pub const FIRINGS_MAX: usize = 400;
 
 /// Whether a password was proved.

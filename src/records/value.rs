@@ -387,6 +387,7 @@ pub fn decode_outline(fact: &RecordKey, bytes: &[u8]) -> Result<Tx, DecodeError>
 ///
 /// # Errors
 /// [`DecodeError`]
+#[expect(clippy::too_many_lines, reason = "one arm for each kind of record")]
 pub fn decode(fact: &RecordKey, bytes: &[u8]) -> Result<Record, DecodeError> {
     fn v1<T: DeserializeOwned>(fact: &RecordKey, bytes: &[u8], max: u64) -> Result<T, DecodeError> {
         read(fact, 1, bytes, max)

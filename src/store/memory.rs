@@ -187,7 +187,7 @@ impl Store for Memory {
         Ok(durable.skip_while(|entry| entry.revision <= after).take(limit).cloned().collect())
     }
 
-    /// TemplateOutput anew each time from the first commit on, with salts that are no secret: for tests.
+    /// Made anew each time from the first commit on, with salts that are no secret: for tests.
     fn read_chain(&self, after: Revision, limit: usize) -> Result<Vec<ChainEntry>, StoreError> {
         let entries = self.read_log(Revision::ZERO, usize::MAX)?;
         let mut before = Link::START;

@@ -33,10 +33,10 @@ pub(super) fn check(world: &World) -> Result<(), String> {
             }
             Key::IndexEntry(IndexEntry::OpenOf(_, id)) => marks.push((id, "its mark as open")),
             Key::IndexEntry(IndexEntry::EndWith(_, id)) => {
-                marks.push((id, "its mark to end with a session"))
+                marks.push((id, "its mark to end with a session"));
             }
             Key::IndexEntry(IndexEntry::RoleInbox(_, id)) => {
-                marks.push((id, "its place in an inbox"))
+                marks.push((id, "its place in an inbox"));
             }
             Key::IndexEntry(IndexEntry::Queued(.., id)) => marks.push((id, "its place in a queue")),
             Key::One(name, digest) => {
