@@ -27,6 +27,8 @@ mod tx;
 pub mod value;
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
 
 pub use cache::RecordCache;
