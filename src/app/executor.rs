@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -18,12 +17,13 @@ use super::clock::Clock;
 use super::job::{Done, End, Job};
 use super::live_keys::{self, LiveKeys};
 use super::notifier::Notifier;
+use super::slice::SliceTime;
 use super::sweep::Sweep;
 use super::traces::changed;
 use crate::engine::{
     Actor, Changes, Command, CommandInputs, Decision, DecisionContext, Event, FIRINGS_MAX,
-    IndexEntry, LoadedRecord, Outcome, Record, RecordKey, Refusal, Rules, SliceLimit, Timer,
-    TxEvent, decide, decide_timers,
+    IndexEntry, LoadedRecord, Outcome, Record, RecordKey, Refusal, Rules, Timer, TxEvent, decide,
+    decide_timers,
 };
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
@@ -367,7 +367,7 @@ impl Executor {
         let mut reader = Reader::new(&*store, View::Staged, &definitions)
             .with(Arc::clone(&self.hot))
             .fetching(Arc::clone(&store), Arc::clone(&definitions))
-            .limited(Arc::new(Slice::begin()));
+            .limited(Arc::new(SliceTime::begin()));
         let context = self.context(now, seed()?, self.split_factor);
         let changes = loop {
             match decide_timers(&reader.facts, &self.rules, context, due, horizon) {
@@ -453,7 +453,7 @@ impl Executor {
             let mut facts = Reader::new(&*store, View::Staged, &definitions)
                 .with(Arc::clone(&self.hot))
                 .fetching(Arc::clone(&store), Arc::clone(&definitions))
-                .limited(Arc::new(Slice::begin()));
+                .limited(Arc::new(SliceTime::begin()));
             let decision = self.decide(now, asked, split_factor, &mut facts)?;
             let Decision { changes, result } = decision;
             if let Some(due) = changes.overdue
@@ -757,25 +757,6 @@ enum Attempt {
     Ended(End, Receipt),
     /// What is due up to this time must happen first.
     Waits(Time),
-}
-
-/// How long sliced work decides in one commit; staging it takes about as long. Tests slice finer.
-const SLICE_TIME: Duration = Duration::from_micros(if cfg!(test) { 200 } else { 2000 });
-
-/// The limit of one slice.
-#[derive(Debug)]
-struct Slice(Instant);
-
-impl Slice {
-    fn begin() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl SliceLimit for Slice {
-    fn is_over(&self) -> bool {
-        self.0.elapsed() >= SLICE_TIME
-    }
 }
 
 /// Who asks for what, with what.

@@ -58,6 +58,7 @@ mod reads;
 mod replay;
 mod secret;
 pub mod signature;
+mod slice;
 mod stuck;
 mod sweep;
 mod tasks;

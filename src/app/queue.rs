@@ -206,6 +206,12 @@ impl Queue {
         Ok(())
     }
 
+    /// Whether no thread has the executor now.
+    #[cfg(test)]
+    pub(super) fn is_free(&self) -> bool {
+        self.shared.desk.try_lock().is_ok()
+    }
+
     /// Takes no more commands, finishes those that were taken, and ends the executor.
     pub(super) async fn close(&self) {
         self.closing.store(true, Ordering::Release);

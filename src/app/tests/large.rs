@@ -238,9 +238,8 @@ async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
     let admin = house.admin().await;
     let delete = Command::DeleteUser { username: name("alice"), if_match: None };
     house.run(&admin, delete).await.unwrap();
-    house.advance(Span::from_ms(1)).await;
-    house.advance(Span::from_ms(1)).await;
-    assert!(all.iter().all(|id| shown(&house, *id).status == Status::Compensating));
+    let cancelled = |id: &TxId| shown(&house, *id).status == Status::Compensating;
+    house.advance_until(|| all.iter().all(cancelled)).await;
     house.app.close().await;
 }
 
@@ -255,9 +254,8 @@ async fn large_transactions_of_a_session_go_to_its_user() {
     let all = heavy(&house, &guest, 50).await;
     let seat = house.login_as(&guest, "alice", PASSWORD).await.unwrap();
     let alice = house.actor(&seat.token).await.unwrap();
-    house.advance(Span::from_ms(1)).await;
-    house.advance(Span::from_ms(1)).await;
-    assert!(all.iter().all(|id| shown(&house, *id).owner.user() == alice.user()));
+    let adopted = |id: &TxId| shown(&house, *id).owner.user() == alice.user();
+    house.advance_until(|| all.iter().all(adopted)).await;
     house.app.close().await;
 }
 
@@ -273,11 +271,7 @@ async fn many_large_transactions_are_cancelled() {
     let begun = house.run(&olga, Command::Bulk(Box::new(ask))).await.unwrap();
     let Outcome::Job(begun) = begun else { panic!("it began") };
     let job = || house.app.job(&olga, begun.id).unwrap();
-    for _ in 0..20 {
-        if job().ended_at.is_none() {
-            house.advance(Span::from_ms(1)).await;
-        }
-    }
+    house.advance_until(|| job().ended_at.is_some()).await;
     assert_eq!((job().done, job().ended_at.is_some()), (50, true));
     assert!(all.iter().all(|id| shown(&house, *id).status == Status::Compensating));
     house.app.close().await;

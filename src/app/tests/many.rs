@@ -157,8 +157,8 @@ async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
     let delete = Command::DeleteUser { username: name("alice"), if_match: None };
     let admin = house.admin().await;
     house.run(&admin, delete).await.unwrap();
-    house.advance(Span::from_ms(1)).await;
-    house.advance(Span::from_ms(1)).await;
+    let ended = |order: &TxId| shown(&house, *order).status.is_ended();
+    house.advance_until(|| orders.iter().all(ended)).await;
     for order in orders {
         let order = shown(&house, order);
         assert_eq!((order.status, &order.stuck), (Status::Cancelled, &None));

@@ -214,15 +214,18 @@ async fn migration_checks_unique() {
     assert_eq!(migrate(&house, second).await, Err(Refusal::AlreadyOpen));
     assert_eq!(shown(&house, second).version, 1);
     assert_eq!(start(&house, &alice, json!({ "n": 1e0 })).await, Err(Refusal::AlreadyOpen));
+    let olga = house.operator().await;
     let ask = BulkAsk {
         filter: BulkFilter { version: Some(1), ..BulkFilter::default() },
         action: BulkAction::Migrate { version: None, steps: std::collections::BTreeMap::new() },
         dry_run: false,
     };
-    let Outcome::Job(job) = house.run(&Actor::System, Command::Bulk(Box::new(ask))).await.unwrap()
-    else {
+    let Outcome::Job(job) = house.run(&olga, Command::Bulk(Box::new(ask))).await.unwrap() else {
         panic!("a job was begun")
     };
+    let state = || house.app.job(&olga, job.id).unwrap();
+    house.advance_until(|| state().ended_at.is_some()).await;
+    let job = state();
     assert_eq!((job.done, job.failed), (1, 1));
     let failure = &job.failures[0];
     assert_eq!((failure.transaction, failure.code.as_str()), (second, "already-open"));

@@ -164,6 +164,18 @@ impl TestApp {
         self.app.advance_clock(&Actor::System, by).await.unwrap();
     }
 
+    /// Lets time pass, a millisecond at a time, until a condition holds: how much work one slice
+    /// does depends on the machine.
+    async fn advance_until(&self, holds: impl Fn() -> bool) {
+        for _ in 0..1000 {
+            if holds() {
+                return;
+            }
+            self.advance(Span::from_ms(1)).await;
+        }
+        panic!("the condition does not come to hold");
+    }
+
     /// Waits until the executor has done all that it was sent, and whoever can has gone on: a
     /// commit after all of it is staged, and every task has had its turn many times.
     async fn quiet(&self) {

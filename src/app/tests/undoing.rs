@@ -103,14 +103,8 @@ const PART_UNDONE: &str = "abide.step.effects_undone";
 
 /// Lets time pass until a transaction has ended.
 async fn ended(house: &TestApp, id: TxId) -> Arc<Tx> {
-    for _ in 0..100 {
-        let now = shown(house, id);
-        if now.status.is_ended() {
-            return now;
-        }
-        house.advance(Span::from_ms(1)).await;
-    }
-    panic!("it does not end: {:?}", shown(house, id).status)
+    house.advance_until(|| shown(house, id).status.is_ended()).await;
+    shown(house, id)
 }
 
 /// Whatever has it begin, undoing much goes on in parts that are seen, over a restart too, and
@@ -400,9 +394,7 @@ async fn undoing_in_parts_that_sticks_goes_on_where_it_was() {
     };
     house.run(&Actor::System, pay("shop", "world")).await.unwrap();
     house.run(&alice, cancel(id)).await.unwrap();
-    for _ in 0..10 {
-        house.advance(Span::from_ms(1)).await;
-    }
+    house.advance_until(|| shown(&house, id).status == Status::Stuck).await;
     let stuck = shown(&house, id);
     assert_eq!(stuck.status, Status::Stuck);
     assert_eq!(stuck.stuck.as_ref().map(|stuck| &*stuck.code), Some("insufficient-funds"));
