@@ -7,81 +7,55 @@
 //! not loaded is fetched from the caller's [`RecordSource`] or, where there is none, asked for
 //! ([`DecideError::MissingRecord`]), and never taken for absent.
 
-mod actor;
-mod apply;
-mod attempts;
-pub mod catalogue;
-mod command;
-mod cron;
-mod data;
-mod decide;
-mod event;
+mod api_key;
+mod bulk;
+mod core;
 pub mod expression;
-mod json;
-mod keys;
 mod ledger;
-mod outcome;
-mod password;
-mod preconditions;
-mod refusal;
-mod role_changes;
-mod rules;
-mod sessions;
-mod shelf;
-mod state;
-mod stored;
-mod tasks;
-mod timers;
-mod told;
-mod trail;
+mod schedule;
+mod session;
 mod transaction;
-mod unit_of_work;
-mod users;
+mod user;
+mod value;
+mod webhook;
 pub mod workflow;
 
 #[cfg(test)]
 mod tests;
 
-pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
-pub use attempts::{Attempts, Counted, Counter};
-pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
-pub use cron::{Cron, CronFault};
-pub use data::EMPTY;
-pub use decide::{CommandInputs, Decision, FIRINGS_MAX, PasswordCheck, decide, decide_timers};
-pub use event::{EndReason, Event, OpenedBy};
+pub use self::core::catalogue;
+#[cfg(test)]
+pub use self::core::require_replay;
+pub use self::core::{
+    Actor, ApiKey, Attempts, Changes, Command, CommandInputs, Counted, Counter, Data, DataChange,
+    DecideError, Decision, DecisionContext, Digest, EMPTY, EndReason, Event, Expected, FIRINGS_MAX,
+    FieldError, Holder, IfMatch, IndexEntry, KeyActor, KeyRef, KeyView, Link, LinkMaker,
+    LoadedRecord, OpenedBy, Opens, Outcome, PasswordCheck, Preconditions, Profile, ReadSet, Record,
+    RecordKey, RecordLookup, RecordSource, Reference, Refusal, Rules, Session, SessionActor,
+    SessionView, SliceLimit, Stored, StoredId, StoredKey, StoredView, TX_PAGE, Timer, TimerOf,
+    TransferAsk, UnitOfWork, User, UserChange, UserRef, UserView, ValueKey, decide, decide_timers,
+};
+pub use bulk::{BulkAction, BulkAsk, BulkFailure, BulkFilter, Job};
 pub use ledger::check as check_conserved;
 pub use ledger::{
     ASSETS_MAX, Account, AccountChange, Asset, BALANCE_MAX, Entry, Hold, HoldStatus, Imbalance,
     NOTE_BYTES_MAX, Row, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer, iso_asset, iso_assets,
 };
-pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
-pub use preconditions::{Expected, Preconditions};
-pub use refusal::{FieldError, Refusal};
-pub use role_changes::{RoleChange, RoleChanges, RoleRun};
-pub use rules::{Profile, Rules};
-pub use state::{
-    ApiKey, Digest, Holder, IndexEntry, Link, LinkMaker, Opens, Record, RecordKey, Reference,
-    Session, Stored, StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
-};
-pub use tasks::{
-    BulkAction, BulkAsk, BulkFailure, BulkFilter, CatchUp, DeadLetter, Firing, GivenUp, Job, Lag,
-    OLD_KEY_LIFE, Overlap, Replay, Schedule, ScheduleAsk, ScheduleOwner, Webhook, WebhookAsk,
-    WebhookNews,
+pub use schedule::{
+    CatchUp, Cron, CronFault, Firing, Overlap, Schedule, ScheduleAsk, ScheduleOwner,
 };
 pub use transaction::{
     Call, CallAnswer, CallAttempt, CallResult, CallState, Candidate, Challenge, ChallengeKey,
     ChallengeState, CheckedInput, Claim, DATA_BYTES_MAX, Done, Ending, HttpRequestSpec, Join,
     MaySubmit, MigrateAsk, Open, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX,
     QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
-    Stuck, Submission, Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, VALUE_BYTES_MAX, Who, WhoId,
-    WorkflowHead, WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask,
-    free_step, hidden, may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact,
-    sees_all, sees_workflow,
+    Stuck, Submission, Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, Who, WhoId, WorkflowHead,
+    WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask, free_step, hidden,
+    may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact, sees_all,
+    sees_workflow,
 };
-#[cfg(test)]
-pub use unit_of_work::require_replay;
-pub use unit_of_work::{
-    Changes, DecideError, DecisionContext, LoadedRecord, ReadSet, RecordLookup, RecordSource,
-    SliceLimit, UnitOfWork,
+pub use user::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN, RoleChange, RoleChanges, RoleRun};
+pub use value::VALUE_BYTES_MAX;
+pub use webhook::{
+    DeadLetter, GivenUp, Lag, OLD_KEY_LIFE, Replay, Webhook, WebhookAsk, WebhookNews,
 };
-pub use users::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN};

@@ -1,7 +1,7 @@
 //! Accounts: opening, changing, closing.
 
 use super::{Account, AccountChange, BALANCE_MAX};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal, UserRef};
 use crate::types::{AccountId, AssetCode, Decimal, DecimalError};
 

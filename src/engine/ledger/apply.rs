@@ -2,7 +2,7 @@
 //! before the event, so they saturate here only in a log that was tampered with.
 
 use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Record, RecordKey, Timer, TimerOf};
 use crate::types::{AccountId, AssetCode};
 

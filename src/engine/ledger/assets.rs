@@ -3,7 +3,7 @@
 use iso_currency::Currency;
 
 use super::{ASSETS_MAX, Asset, SCALE_MAX};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, FieldError, RecordKey, Refusal};
 use crate::types::AssetCode;
 

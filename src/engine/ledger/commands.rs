@@ -4,8 +4,9 @@ use super::{
     Account, Asset, Capture, Change, NOTE_BYTES_MAX, Open, Place, Post, TRANSFERS_MAX, capture,
     change_account, close_account, hold_of, open_account, place, post, put_asset, reverse, void,
 };
-use crate::engine::decide::{ResolvedActor, require_match};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::preconditions::require_match;
+use crate::engine::core::resolved_actor::ResolvedActor;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{
     Command, FieldError, IfMatch, Outcome, RecordKey, Refusal, TransferAsk, UserRef,
 };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::accounts::{amount, found, require_fit, require_let_go, require_take_in, require_there};
 use super::transfers::require_free;
 use super::{Hold, HoldStatus, Transfer};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal};
 use crate::types::{AccountId, Decimal, HoldId, Time, TransferId, TxId};
 

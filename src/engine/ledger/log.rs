@@ -2,7 +2,7 @@
 
 use super::{AccountChange, Hold};
 use crate::engine::Event;
-use crate::engine::told::{Told, told};
+use crate::engine::core::json_text::{Told, told};
 use crate::types::Decimal;
 
 /// The data of an event of the ledger; of others nothing.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Transfer;
 use super::accounts::{amount, found, require_let_go, require_take_in};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, Refusal};
 use crate::types::{AccountId, Decimal, TransferId, TxId};
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::record::{Open, Owner, OwnerId, Tx};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{By, Definition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};

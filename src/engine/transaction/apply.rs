@@ -10,9 +10,9 @@ use super::record::{
     Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold, Who, WhoId,
 };
 use crate::engine::Digest;
+use crate::engine::core::record::{IndexEntry, Record, RecordKey, Timer, TimerOf};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::ledger::Hold;
-use crate::engine::state::{IndexEntry, Record, RecordKey, Timer, TimerOf};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::types::{HoldId, SessionId, TxId};
 
 /// So many calls that are over are shown; older ones are in the history.

@@ -16,7 +16,7 @@ use super::marker::{callback_token, called_back, called_back_with};
 use super::record::{
     Call, CallAnswer, CallState, ChallengeState, Done, HttpRequestSpec, Open, Purpose, Status, Tx,
 };
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Request, Step, Template};
 use crate::engine::{Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId};

@@ -12,8 +12,8 @@ use subtle::ConstantTimeEq as _;
 use super::event::TxEvent;
 use super::interpreter::Interpreter;
 use super::record::{Challenge, ChallengeState, HttpRequestSpec, Owner, Tx, Who, WhoId};
-use crate::engine::attempts::{has_failures, require_not_wait};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::attempts::{has_failures, require_not_wait};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Counted, Counter, Event, Refusal};
 use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 

@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 use super::bounds::{DATA_BYTES_MAX, size};
 use super::start::{below, digest};
 use super::submit::checked;
+use crate::engine::core::json;
 use crate::engine::workflow::{Definition, Step};
-use crate::engine::{Digest, FieldError, Refusal, json};
+use crate::engine::{Digest, FieldError, Refusal};
 use crate::types::{StepName, WorkflowName};
 
 /// An input and what its schema makes of it.

@@ -9,9 +9,9 @@ use super::eval_context::{Bindings, failed, parsing_steps};
 use super::event::TxEvent;
 use super::interpreter::{EFFECT_STEPS, Interpreter, amount_of};
 use super::record::{Done, Owner, Undo};
+use crate::engine::core::unit_of_work::DecideError;
 use crate::engine::expression::TemplateOutput;
 use crate::engine::ledger::{self, HoldStatus};
-use crate::engine::unit_of_work::DecideError;
 use crate::engine::workflow::{Effect, EffectKind, Target, Template};
 use crate::engine::{Event, Refusal, UserChange, UserRef};
 use crate::types::{AccountId, HoldId, Role, TransferId, UserId, Username};
@@ -446,13 +446,13 @@ impl Interpreter<'_, '_> {
             return Ok(());
         }
         if let Some(facts) = facts {
-            crate::engine::sessions::merge_facts(self.unit, id, &facts)?;
+            crate::engine::session::merge_facts(self.unit, id, &facts)?;
         }
         if let Some(data) = data {
             // All that is there is read and written for it.
             let bytes = self.unit.session_data(id)?.map_or(0, |data| data.len());
             self.spend(parsing_steps(bytes))?;
-            crate::engine::sessions::merge_data(self.unit, id, &data)?;
+            crate::engine::session::merge_data(self.unit, id, &data)?;
         }
         Ok(())
     }

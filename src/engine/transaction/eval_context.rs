@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::record::{Tx, Who, WhoId};
+use crate::engine::core::record::{RecordKey, ValueKey};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::expression::{AccountSeen, EvalStop, Expr, Resolver, Seen, TemplateOutput};
-use crate::engine::state::{RecordKey, ValueKey};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Template;
 use crate::engine::{Actor, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Time};

@@ -10,7 +10,7 @@ use super::record::{
     Submission, Tx, Who,
 };
 use crate::engine::Digest;
-use crate::engine::told::{Told, told};
+use crate::engine::core::json_text::{Told, told};
 use crate::types::{HoldId, SessionId, StepName, Time};
 
 /// Something that happened in a transaction.

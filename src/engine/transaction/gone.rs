@@ -7,8 +7,8 @@ use super::eval_context::EvalActor;
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
 use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status, Who, WhoId};
-use crate::engine::state::{RecordKey, TX_PAGE, Timer, TimerOf};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::record::{RecordKey, TX_PAGE, Timer, TimerOf};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, UserRef};
 use crate::types::{SessionId, Span, Time, TxId};
 

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use super::eval_context::{Bindings, EvalActor, EvalContext};
 use super::event::TxEvent;
 use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx, Undo};
+use crate::engine::core::trail::Savepoint;
+use crate::engine::core::unit_of_work::{DecideError, UNDO_MAX, UnitOfWork};
 use crate::engine::expression::TemplateOutput;
-use crate::engine::trail::Savepoint;
-use crate::engine::unit_of_work::{DecideError, UNDO_MAX, UnitOfWork};
 use crate::engine::workflow::{
     By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
 };

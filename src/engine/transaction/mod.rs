@@ -44,8 +44,8 @@ pub(super) use links::begin_scheduled;
 pub use marker::filled;
 pub use operate::MigrateAsk;
 pub(super) use operate::{migrate, pause};
-pub use publish::{Published, VALUE_BYTES_MAX, WorkflowHead, WorkflowView};
-pub(super) use publish::{change_value_set, delete_value, publish, put_value, retire};
+pub use publish::{Published, WorkflowHead, WorkflowView};
+pub(super) use publish::{publish, require_publish, retire};
 pub(super) use queue::claim_queued;
 pub use queue::{Candidate, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, free_step};
 pub use record::{

@@ -1,21 +1,16 @@
-//! Publishing workflows and reference values.
+//! Publishing workflows.
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
-use crate::engine::decide::{ResolvedActor, require_match};
-use crate::engine::state::{RecordKey, ValueKey};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::record::RecordKey;
+use crate::engine::core::resolved_actor::ResolvedActor;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, Effect, EffectKind};
-use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
-use crate::types::{Revision, Role, Time, ValueName, WorkflowName};
+use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
+use crate::types::{Revision, Role, Time, WorkflowName};
 
 /// Most workflows.
 const WORKFLOWS_MAX: u64 = 1000;
-
-/// Most bytes of a reference value as compact JSON.
-pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// A version of a workflow.
 #[derive(Clone, Debug)]
@@ -120,73 +115,12 @@ pub(in crate::engine) fn retire(
     Ok(Outcome::Done)
 }
 
-/// Writes a reference value.
-pub(in crate::engine) fn put_value(
-    unit: &mut UnitOfWork<'_>,
-    resolved: &ResolvedActor,
-    id: &ValueKey,
-    value: &Value,
-    if_match: Option<&IfMatch>,
-) -> Result<Outcome, DecideError> {
-    require_write_values(&resolved.actor)?;
-    let fact = RecordKey::Value(id.clone());
-    let current = unit.value(id.clone())?.cloned();
-    let revision = unit.revision(&fact)?;
-    require_match(if_match, revision.unwrap_or(Revision::ZERO))?;
-    let json: Arc<str> = value.to_string().into();
-    if json.len() > VALUE_BYTES_MAX {
-        let what = "a reference value";
-        return Err(Refusal::TooLarge { what, bytes_max: VALUE_BYTES_MAX }.into());
-    }
-    let created = current.is_none();
-    let revision = match (current, revision) {
-        (Some(current), Some(revision)) if current == json => revision,
-        _ => {
-            unit.emit(Event::ValuePut { id: id.clone(), json: json.clone() })?;
-            unit.context.revision
-        }
-    };
-    Ok(Outcome::Value { json, revision, created })
-}
-
-/// Says who else may read a set of reference values.
-pub(in crate::engine) fn change_value_set(
-    unit: &mut UnitOfWork<'_>,
-    resolved: &ResolvedActor,
-    set: &ValueName,
-    read_anyone: bool,
-) -> Result<Outcome, DecideError> {
-    require_write_values(&resolved.actor)?;
-    if unit.value_set(set.clone())?.is_some() != read_anyone {
-        unit.emit(Event::ValueSetChanged { set: set.clone(), read_anyone })?;
-    }
-    Ok(Outcome::Done)
-}
-
-/// Forgets a reference value.
-pub(in crate::engine) fn delete_value(
-    unit: &mut UnitOfWork<'_>,
-    resolved: &ResolvedActor,
-    id: &ValueKey,
-) -> Result<Outcome, DecideError> {
-    require_write_values(&resolved.actor)?;
-    if unit.value(id.clone())?.is_none() {
-        return Err(Refusal::NotFound("value").into());
-    }
-    unit.emit(Event::ValueDeleted { id: id.clone() })?;
-    Ok(Outcome::Done)
-}
-
-fn require_publish(actor: &Actor) -> Result<(), Refusal> {
+pub(in crate::engine) fn require_publish(actor: &Actor) -> Result<(), Refusal> {
     if *actor == Actor::System || actor.has(Role::PUBLISHER) {
         Ok(())
     } else {
         Err(Refusal::NotAllowed("this needs the role abide:publisher"))
     }
-}
-
-fn require_write_values(actor: &Actor) -> Result<(), Refusal> {
-    if matches!(actor, Actor::Key(_)) { Ok(()) } else { require_publish(actor) }
 }
 
 /// A workflow hands out no role that its publisher could not: an administrator any but Abide's

@@ -12,12 +12,13 @@ use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
 use super::record::{Owner, Status, Tx};
 use super::view::view;
-use crate::engine::decide::ResolvedActor;
+use crate::engine::core::json;
+use crate::engine::core::record::{Record, RecordKey, Reference};
+use crate::engine::core::resolved_actor::ResolvedActor;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::expression::TemplateOutput;
-use crate::engine::state::{Record, RecordKey, Reference};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, SessionEnd, Target};
-use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal, json};
+use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
 /// Longest reference, in bytes.

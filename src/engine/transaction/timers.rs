@@ -7,9 +7,9 @@ use super::eval_context::{Bindings, EvalActor};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
 use super::record::{Done, Open, Purpose, Status, Tx, TxHold};
+use crate::engine::core::record::{Timer, TimerOf};
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::ledger::{self, HoldStatus};
-use crate::engine::state::{Timer, TimerOf};
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
 use crate::types::{HoldId, Span, StepName, Time, TxId};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::access::{hidden_keys, may_submit, sees_all};
 use super::record::Tx;
-use crate::engine::state::RecordKey;
-use crate::engine::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::core::record::RecordKey;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Definition;
 use crate::engine::{Actor, Rules};
 use crate::types::{Revision, Time};

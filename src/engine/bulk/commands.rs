@@ -1,0 +1,257 @@
+//! Something that is done to many transactions: in slices, each a commit of its own, so that
+//! whoever else wants something waits for one slice at most.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::engine::core::record::{Record, RecordKey, Timer, TimerOf};
+use crate::engine::core::resolved_actor::ResolvedActor;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::transaction::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
+use crate::engine::{Actor, Event, Outcome, Refusal};
+use crate::types::{JobId, Role, Span, StepName, Time, TxId, Username, WorkflowName};
+
+/// Transactions of one slice: their commit takes some milliseconds.
+const SLICE: usize = 20;
+
+/// Failures that are kept with their reasons; the others are counted.
+const FAILURES_MAX: usize = 20;
+
+/// How long a job that has ended can be looked at.
+const KEPT: Span = Span::from_hours(7 * 24);
+
+/// From one slice to the next: others get their turn in between.
+const PAUSE: Span = Span::from_ms(1);
+
+/// To which transactions something is done; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFilter {
+    /// Of this workflow.
+    pub workflow: Option<WorkflowName>,
+    /// In this version of it.
+    pub version: Option<u32>,
+    /// With this status.
+    pub status: Option<String>,
+    /// Of this user.
+    pub owner: Option<Username>,
+    /// In which this step is open.
+    pub step: Option<StepName>,
+}
+
+/// What is done to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum BulkAction {
+    /// Stuck ones try again.
+    Retry,
+    /// They are cancelled.
+    Cancel {
+        /// Why.
+        reason: Option<String>,
+    },
+    /// They stop.
+    Pause,
+    /// They go on.
+    Resume,
+    /// They are moved to another version.
+    Migrate {
+        /// Which; `None`: the latest.
+        version: Option<u32>,
+        /// Steps that are called otherwise there.
+        steps: BTreeMap<StepName, StepName>,
+    },
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BulkAsk {
+    /// To which.
+    pub filter: BulkFilter,
+    /// What.
+    pub action: BulkAction,
+    /// Whether only to look to how many it would be done.
+    pub dry_run: bool,
+}
+
+/// A transaction to which it could not be done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BulkFailure {
+    /// Which.
+    pub transaction: TxId,
+    /// The refusal's code.
+    pub code: String,
+    /// The refusal in words.
+    pub message: String,
+}
+
+/// What is done to many transactions, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// To which.
+    pub filter: BulkFilter,
+    /// What.
+    pub action: BulkAction,
+    /// Whether nothing is done but counted.
+    pub dry_run: bool,
+    /// Who asked for it.
+    pub by: String,
+    /// The last transaction that was looked at.
+    pub after: TxId,
+    /// This and later ones are left alone: they were not there when it began.
+    pub until: TxId,
+    /// How many were looked at.
+    pub examined: u64,
+    /// How many of them are meant.
+    pub matched: u64,
+    /// Number of those that had ended: nothing is left to be done to them.
+    #[serde(default)]
+    pub skipped: u64,
+    /// To how many it was done, or could be.
+    pub done: u64,
+    /// To how many it could not be done.
+    pub failed: u64,
+    /// The first of those.
+    pub failures: Vec<BulkFailure>,
+    /// When it began.
+    pub started_at: Time,
+    /// When it ended; `None`: it goes on.
+    pub ended_at: Option<Time>,
+}
+
+impl BulkFilter {
+    fn means(&self, tx: &Tx) -> bool {
+        let owned =
+            |name: &Username| matches!(&tx.owner, Owner::User(user) if user.username == *name);
+        self.workflow.as_ref().is_none_or(|workflow| tx.workflow == *workflow)
+            && self.version.is_none_or(|version| tx.version == version)
+            && self.status.as_deref().is_none_or(|status| Status::named(status) == Some(tx.status))
+            && self.owner.as_ref().is_none_or(owned)
+            && self.step.as_ref().is_none_or(|step| tx.open.iter().any(|open| open.step == *step))
+    }
+}
+
+/// Begins it; its first slice is in the same commit.
+pub(in crate::engine) fn begin(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    ask: &BulkAsk,
+) -> Result<Outcome, DecideError> {
+    if resolved.actor != Actor::System && !resolved.actor.has(Role::OPERATOR) {
+        return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
+    }
+    let id = JobId::new(unit.mint());
+    // Ids begin with their time, and within a millisecond they come in no order: all of this one
+    // are meant, so that none is passed over that was there.
+    let until = TxId::new(u128::from(unit.context.now.plus(Span::from_ms(1)).ms()) << 80);
+    let job = Box::new(Job {
+        id,
+        filter: ask.filter.clone(),
+        action: ask.action.clone(),
+        dry_run: ask.dry_run,
+        by: Who::of(&resolved.actor).name.to_string(),
+        after: TxId::new(0),
+        until,
+        examined: 0,
+        matched: 0,
+        skipped: 0,
+        done: 0,
+        failed: 0,
+        failures: Vec::new(),
+        started_at: unit.context.now,
+        ended_at: None,
+    });
+    let data = json!({ "job": id, "action": job.action, "dry_run": job.dry_run });
+    unit.emit(Event::Told { kind: "abide.bulk.began", data })?;
+    let job = slice(unit, job)?;
+    Ok(Outcome::Job(job))
+}
+
+/// The next slice of a job, or the end of what is kept of it.
+pub(in crate::engine) fn fire(unit: &mut UnitOfWork<'_>, id: JobId) -> Result<(), DecideError> {
+    let Some(job) = unit.job(id)?.cloned() else { return Ok(()) };
+    if job.ended_at.is_some() {
+        unit.delete(RecordKey::Job(id));
+        return Ok(());
+    }
+    slice(unit, job).map(drop)
+}
+
+fn slice(unit: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, DecideError> {
+    let page = unit.transactions(&RecordKey::Txs(job.after))?.to_vec();
+    let mut page: Vec<TxId> = page.into_iter().take_while(|id| *id < job.until).collect();
+    unit.slice(&mut page, SLICE);
+    let resolved = ResolvedActor::of_system();
+    let (mut examined, mut last) = (0, None);
+    for id in &page {
+        if last.is_some() && unit.is_slice_over() {
+            break;
+        }
+        last = Some(*id);
+        examined += 1;
+        let Some(tx) = unit.tx(*id)?.filter(|tx| job.filter.means(tx)) else { continue };
+        job.matched += 1;
+        if tx.status.is_ended() {
+            job.skipped += 1;
+            continue;
+        }
+        let before = unit.savepoint();
+        // What one leads to is nothing that another one led to.
+        unit.begin_links();
+        match act(unit, &resolved, *id, &job.action) {
+            Ok(_) => job.done += 1,
+            Err(DecideError::Refused(refusal)) => {
+                unit.back_to(before);
+                job.failed += 1;
+                if job.failures.len() < FAILURES_MAX {
+                    let (code, message) = (refusal.name().to_owned(), refusal.to_string());
+                    job.failures.push(BulkFailure { transaction: *id, code, message });
+                }
+            }
+            Err(need) => return Err(need),
+        }
+        if job.dry_run {
+            unit.back_to(before);
+        }
+    }
+    job.examined += examined;
+    let now = unit.context.now;
+    let due = if let Some(last) = last {
+        job.after = last;
+        now.plus(PAUSE)
+    } else {
+        job.ended_at = Some(now);
+        let data = json!({
+            "job": job.id, "matched": job.matched, "done": job.done, "failed": job.failed,
+            "skipped": job.skipped,
+        });
+        unit.emit(Event::Told { kind: "abide.bulk.ended", data })?;
+        now.plus(KEPT)
+    };
+    unit.arm(Timer { due, what: TimerOf::Job(job.id) });
+    unit.put(RecordKey::Job(job.id), Record::Job(job.clone()));
+    Ok(job)
+}
+
+fn act(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: TxId,
+    action: &BulkAction,
+) -> Result<Outcome, DecideError> {
+    match action {
+        BulkAction::Retry => transaction::repair(unit, resolved, id, &Repair::Retry),
+        BulkAction::Cancel { reason } => {
+            transaction::cancel(unit, resolved, id, reason.as_deref(), None)
+        }
+        BulkAction::Pause => transaction::pause(unit, resolved, id, true),
+        BulkAction::Resume => transaction::pause(unit, resolved, id, false),
+        BulkAction::Migrate { version, steps } => {
+            let ask = MigrateAsk { version: *version, steps: steps.clone(), dry_run: false };
+            transaction::migrate(unit, resolved, id, &ask)
+        }
+    }
+}

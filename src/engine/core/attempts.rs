@@ -1,0 +1,262 @@
+//! Failed attempts at secrets that can be guessed: passwords and one-time codes. Each failure counts
+//! for all to whom it may be charged, and too many of them make the next attempt wait.
+//!
+//! A counter is a leaky bucket. A failure is forgotten after [`FORGET_EVERY`], one after the other,
+//! so failures that come now and then never add up. A right password forgets the wrong ones; a right
+//! one-time code forgets only wrong codes for the same values: each transaction has a code of its
+//! own, so whoever gets one right has not shown that the wrong ones before were mistyped.
+
+use super::record::{Digest, Record, RecordKey};
+use super::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::Refusal;
+use crate::types::{Span, Time};
+
+/// One failure is forgotten in this time. As long as the longest wait: who goes on guessing gets
+/// about a hundred attempts a day, and whoever shares an address may mistype as often.
+const FORGET_EVERY: Span = Span::from_minutes(15);
+
+/// Longest wait, in minutes: a user whose account is under attack waits at most this long for a
+/// login, and in sessions that are open already not at all.
+const WAIT_MAX: Span = Span::from_minutes(15);
+
+/// Failures of one account, session or user that cost no waiting.
+const OWN_FAILURES_FREE: u32 = 5;
+
+/// Failed codes for the same bound values, or in the transactions of one API key, that cost no
+/// waiting: several people may pay the same, or use the same service.
+const BINDING_FAILURES_FREE: u32 = 10;
+
+/// Failures from one address that cost no waiting: many people may share one.
+const ADDRESS_FAILURES_FREE: u32 = 50;
+
+/// Failed attempts, as a counter remembers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// How long it takes from the last failure on until all of them are forgotten.
+    pub level: Span,
+    /// Time of the last failure.
+    pub last_at: Time,
+}
+
+/// What a counter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Failed logins of an account, whether it exists or not.
+    Logins,
+    /// Failed logins from an address.
+    LoginsFrom,
+    /// Wrong passwords in a session that is open, to elevate it or to change the password.
+    InSession,
+    /// Wrong one-time codes of a user or an anonymous session, over all transactions.
+    Codes,
+    /// Wrong one-time codes of anonymous sessions from an address.
+    CodesFrom,
+    /// Wrong one-time codes in the transactions of an API key, which many people may share.
+    CodesOfKey,
+    /// Wrong one-time codes that are bound to the same values, whoever gave them.
+    CodesFor,
+}
+
+/// A counter of failed attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Key of its record.
+    pub digest: Digest,
+    /// What it counts.
+    pub counted: Counted,
+}
+
+impl Attempts {
+    /// The counter that older stores kept: a number of failures.
+    #[must_use]
+    pub fn of_failures(failures: u32, last_at: Time) -> Self {
+        let level = FORGET_EVERY.ms().saturating_mul(u64::from(failures));
+        Self { level: Span::from_ms(level), last_at }
+    }
+
+    /// How long it takes from now on until all failures are forgotten.
+    fn level_at(&self, now: Time) -> Span {
+        Span::from_ms(self.level.ms().saturating_sub(now.since(self.last_at).ms()))
+    }
+
+    /// Number of failures that count at this time.
+    fn failures(&self, now: Time) -> u32 {
+        let failures = self.level_at(now).ms().div_ceil(FORGET_EVERY.ms());
+        u32::try_from(failures).unwrap_or(u32::MAX)
+    }
+
+    /// Whether such a row says nothing any more and may go.
+    #[must_use]
+    pub fn is_forgotten(&self, now: Time) -> bool {
+        self.failures(now) == 0
+    }
+
+    /// How long the next attempt has to wait: a second after the last free failure, and twice as
+    /// long after each further one.
+    fn wait(&self, free: u32, now: Time) -> Span {
+        let failures = self.failures(now);
+        if failures < free {
+            return Span::ZERO;
+        }
+        let penalty = Span::from_seconds(1 << (failures - free).min(20)).min(WAIT_MAX);
+        self.last_at.plus(penalty).since(now)
+    }
+}
+
+impl Counted {
+    /// Number of failures that cost no waiting.
+    const fn free(self) -> u32 {
+        match self {
+            Self::Logins | Self::InSession | Self::Codes => OWN_FAILURES_FREE,
+            Self::CodesOfKey | Self::CodesFor => BINDING_FAILURES_FREE,
+            Self::LoginsFrom | Self::CodesFrom => ADDRESS_FAILURES_FREE,
+        }
+    }
+
+    /// Whether others share the counter. A success forgets there only what its own counter had:
+    /// else whoever has a secret of their own could guess those of others for ever.
+    const fn is_shared(self) -> bool {
+        matches!(self, Self::LoginsFrom | Self::CodesFrom)
+    }
+
+    /// The failures, for a person.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Logins => "failed logins of this account",
+            Self::LoginsFrom => "failed logins from this address",
+            Self::InSession => "wrong passwords in this session",
+            Self::Codes => "wrong one-time codes of this user, over all transactions",
+            Self::CodesFrom => "wrong one-time codes of anonymous sessions from this address",
+            Self::CodesOfKey => "wrong one-time codes in the transactions of this API key",
+            Self::CodesFor => "wrong one-time codes for the same values",
+        }
+    }
+}
+
+/// Refuses while one of the counters says to wait.
+pub(in crate::engine) fn require_not_wait(
+    unit: &UnitOfWork<'_>,
+    counters: &[Counter],
+) -> Result<(), DecideError> {
+    let now = unit.context.now;
+    let mut longest = None;
+    for Counter { digest, counted } in counters {
+        let attempts = unit.attempts(*digest)?;
+        let wait = attempts.map_or(Span::ZERO, |attempts| attempts.wait(counted.free(), now));
+        if wait > longest.map_or(Span::ZERO, |(wait, _)| wait) {
+            longest = Some((wait, *counted));
+        }
+    }
+    match longest {
+        None => Ok(()),
+        Some((retry_after, counted)) => {
+            Err(Refusal::TooManyAttempts { retry_after, counted }.into())
+        }
+    }
+}
+
+/// Whether a success has anything to forget.
+pub(in crate::engine) fn has_failures(
+    unit: &UnitOfWork<'_>,
+    counters: &[Counter],
+) -> Result<bool, DecideError> {
+    for counter in counters.iter().filter(|counter| !counter.counted.is_shared()) {
+        if unit.attempts(counter.digest)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Counts a failure.
+pub(in crate::engine) fn count(
+    unit: &mut UnitOfWork<'_>,
+    counters: &[Counter],
+) -> Result<(), DecideError> {
+    let now = unit.context.now;
+    for Counter { digest, .. } in counters {
+        let before = unit.attempts(*digest)?.map_or(Span::ZERO, |attempts| attempts.level_at(now));
+        let level = Span::from_ms(before.ms().saturating_add(FORGET_EVERY.ms()));
+        let attempts = Attempts { level, last_at: now };
+        unit.put(RecordKey::Attempts(*digest), Record::Attempts(attempts));
+    }
+    Ok(())
+}
+
+/// Adds the failures of one counter to those of another.
+pub(in crate::engine) fn move_failures(
+    unit: &mut UnitOfWork<'_>,
+    from: &Counter,
+    to: &Counter,
+) -> Result<(), DecideError> {
+    let now = unit.context.now;
+    let Some(moved) = unit.attempts(from.digest)?.copied() else { return Ok(()) };
+    let before = unit.attempts(to.digest)?.copied();
+    let level = before.map_or(Span::ZERO, |attempts| attempts.level_at(now)).ms();
+    // The level is how long it takes from the last failure on.
+    let last_at = before.map_or(moved.last_at, |attempts| attempts.last_at.max(moved.last_at));
+    let left = level.saturating_add(moved.level_at(now).ms());
+    let level = Span::from_ms(left.saturating_add(now.since(last_at).ms()));
+    unit.delete(RecordKey::Attempts(from.digest));
+    unit.put(RecordKey::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
+    Ok(())
+}
+
+/// Forgets failures after a success.
+pub(in crate::engine) fn forget(
+    unit: &mut UnitOfWork<'_>,
+    counters: &[Counter],
+) -> Result<(), DecideError> {
+    let now = unit.context.now;
+    let mut own = Span::ZERO;
+    for Counter { digest, .. } in counters.iter().filter(|counter| !counter.counted.is_shared()) {
+        if let Some(attempts) = unit.attempts(*digest)? {
+            own = own.max(attempts.level_at(now));
+            unit.delete(RecordKey::Attempts(*digest));
+        }
+    }
+    for Counter { digest, .. } in counters.iter().filter(|counter| counter.counted.is_shared()) {
+        let Some(attempts) = unit.attempts(*digest)?.copied() else { continue };
+        let level = Span::from_ms(attempts.level.ms().saturating_sub(own.ms()));
+        unit.put(RecordKey::Attempts(*digest), Record::Attempts(Attempts { level, ..attempts }));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after_failures(times: impl IntoIterator<Item = u64>) -> Attempts {
+        let mut attempts = Attempts { level: Span::ZERO, last_at: Time::ZERO };
+        for at in times {
+            let now = Time::from_ms(at);
+            let level = attempts.level_at(now).ms() + FORGET_EVERY.ms();
+            attempts = Attempts { level: Span::from_ms(level), last_at: now };
+        }
+        attempts
+    }
+
+    #[test]
+    fn attempts_wait_twice_as_long_after_each_failure_and_never_longer_than_the_longest() {
+        let second = Span::from_seconds(1);
+        for (failures, wait) in [(4, Span::ZERO), (5, second), (6, Span::from_seconds(2))] {
+            let attempts = after_failures((0..failures).map(|n| 1000 + n));
+            assert_eq!(attempts.wait(5, attempts.last_at), wait, "{failures}");
+        }
+        let attempts = after_failures((0..100).map(|n| 1000 + n));
+        assert_eq!(attempts.wait(5, attempts.last_at), WAIT_MAX);
+        assert_eq!(attempts.wait(5, attempts.last_at.plus(WAIT_MAX)), Span::ZERO);
+    }
+
+    #[test]
+    fn attempts_are_forgotten_one_after_the_other_however_often_one_comes() {
+        let day = Span::from_hours(24).ms();
+        let attempts = after_failures((0..61).map(|n| n * day / 2));
+        assert_eq!(attempts.failures(attempts.last_at), 1);
+        let attempts = after_failures((0..10).map(|n| 1000 + n));
+        let later = |minutes| attempts.failures(attempts.last_at.plus(Span::from_minutes(minutes)));
+        assert_eq!([later(0), later(15), later(30), later(149), later(150)], [10, 9, 8, 1, 0]);
+    }
+}

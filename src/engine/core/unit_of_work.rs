@@ -1,0 +1,790 @@
+//! The table at which one command is decided: what was loaded, and what events made of it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::append_list::Shelf;
+use super::attempts::Attempts;
+use super::record::{
+    ApiKey, Digest, Holder, IndexEntry, Opens, Record, RecordKey, Reference, Session, Stored,
+    StoredId, Timer, User, ValueKey,
+};
+use super::trail::{Savepoint, Trail};
+use crate::engine::bulk::Job;
+use crate::engine::ledger::{Account, Asset, Hold, HoldStatus, Row, Totals, Transfer};
+use crate::engine::schedule::Schedule;
+use crate::engine::transaction::{Published, Tx, WorkflowHead};
+use crate::engine::user::RoleChanges;
+use crate::engine::webhook::{DeadLetter, Webhook};
+use crate::engine::workflow::Definition;
+use crate::engine::{Event, Refusal, Rules};
+use crate::types::{
+    AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
+    TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
+};
+
+/// Most commits that a transaction's record names: a row for each commit would cost more than they
+/// do here, and few transactions have more.
+const COMMITS_MAX: usize = 32;
+
+/// Most effects that are undone in one commit, however many transactions they are of; the rest
+/// follows in further commits. Each writes some seven records and costs 20 to 40 µs with its share of
+/// the commit, so this keeps the executor for 2 to 3 ms.
+pub(in crate::engine) const UNDO_MAX: usize = 64;
+
+/// When a command is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecisionContext {
+    /// The time.
+    pub now: Time,
+    /// The revision that the commit will have.
+    pub revision: Revision,
+    /// 128 random bits, from which [`UnitOfWork::mint`] makes the ids of what the commit creates.
+    pub seed: u128,
+    /// Of what can be done in several commits, so small a part is done in this one: 1 is as much as
+    /// there usually is, 2 half of it. It is doubled as long as a commit comes out too large.
+    pub split_factor: usize,
+}
+
+/// Why deciding stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DecideError {
+    /// This record must be loaded first; then decide again from the start.
+    MissingRecord(RecordKey),
+    /// The command is refused.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for DecideError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A record as it was loaded; `None`: there is none.
+pub type LoadedRecord = Option<(Arc<Record>, Revision)>;
+
+/// Records that the only one who commits has at hand, as they are now: what is found here needs
+/// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
+pub trait RecordLookup: std::fmt::Debug + Send + Sync {
+    /// A record, if it is at hand.
+    fn record(&self, fact: &RecordKey) -> Option<&LoadedRecord>;
+}
+
+/// Fetches records while a command is decided, so that a decision which finds out late what it
+/// reads goes on where it is: each record is read once, and nothing is done twice.
+pub trait RecordSource: std::fmt::Debug + Send + Sync {
+    /// Reads a record; `None`: it cannot be read now, so the decision stops with [`DecideError::MissingRecord`].
+    fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord>;
+}
+
+/// Says when work that may be spread over several commits has taken long enough in this one.
+pub trait SliceLimit: std::fmt::Debug + Send + Sync {
+    /// Whether what is left should be done in later commits. Asked behind each piece of the work.
+    fn is_over(&self) -> bool;
+}
+
+/// The records that were loaded for a command.
+#[derive(Clone, Debug, Default)]
+pub struct ReadSet {
+    loaded: BTreeMap<RecordKey, LoadedRecord>,
+    at_hand: Option<Arc<dyn RecordLookup>>,
+    source: Option<Arc<dyn RecordSource>>,
+    limit: Option<Arc<dyn SliceLimit>>,
+    /// Records that were fetched while deciding, and where each lies.
+    fetched: Shelf<(RecordKey, LoadedRecord)>,
+    places: RefCell<BTreeMap<RecordKey, usize>>,
+}
+
+impl ReadSet {
+    /// Nothing loaded, but what is at hand.
+    #[must_use]
+    pub fn with(at_hand: Arc<dyn RecordLookup>) -> Self {
+        Self { at_hand: Some(at_hand), ..Self::default() }
+    }
+
+    /// The same, but what is missing is fetched from there.
+    #[must_use]
+    pub fn fetching(self, source: Arc<dyn RecordSource>) -> Self {
+        Self { source: Some(source), ..self }
+    }
+
+    /// The same, but what may be spread over several commits ends by this limit.
+    #[must_use]
+    pub fn limited(self, limit: Arc<dyn SliceLimit>) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+
+    /// Adds a record.
+    pub fn add(&mut self, fact: RecordKey, record: LoadedRecord) {
+        self.loaded.insert(fact, record);
+    }
+
+    /// Everything that was loaded for this command.
+    pub fn iter(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
+        self.loaded.iter().chain(self.fetched.iter().map(|(fact, loaded)| (fact, loaded)))
+    }
+
+    /// A record, if it was loaded or is at hand.
+    #[must_use]
+    pub fn get(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
+        let at_hand = || self.at_hand.as_ref().and_then(|at_hand| at_hand.record(fact));
+        self.loaded.get(fact).or_else(|| self.was_fetched(fact)).or_else(at_hand)
+    }
+
+    fn was_fetched(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
+        let place = *self.places.borrow().get(fact)?;
+        self.fetched.get(place).map(|(_, loaded)| loaded)
+    }
+
+    /// Fetches a record that [`ReadSet::get`] does not have.
+    fn fetch(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
+        let loaded = self.source.as_ref()?.fetch(fact)?;
+        self.places.borrow_mut().insert(fact.clone(), self.fetched.len());
+        Some(&self.fetched.push((fact.clone(), loaded)).1)
+    }
+}
+
+/// What a command changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// The records that it made or changed; `None`: deleted.
+    pub records: BTreeMap<RecordKey, Option<Record>>,
+    /// The timers that it set (`true`) or took away.
+    pub timers: BTreeMap<Timer, bool>,
+    /// The rows that it adds.
+    pub rows: Vec<Row>,
+    /// The marks that it sets (`true`) or takes away.
+    pub marks: BTreeMap<IndexEntry, bool>,
+    /// Whether less of it could be done at once, and the rest in later commits.
+    pub is_sliced: bool,
+    /// The latest time that was due by then, and had not happened yet, in what was read: it must
+    /// happen first.
+    pub overdue: Option<Time>,
+}
+
+/// The table: facts and what became of them so far. Reading what was not loaded fetches it, or
+/// stops with [`DecideError::MissingRecord`], so no rule can forget to say what it reads, and none can take "not loaded" for
+/// "not there".
+pub struct UnitOfWork<'a> {
+    facts: &'a ReadSet,
+    /// The rules of the configuration.
+    pub rules: &'a Rules,
+    /// When it is decided.
+    pub context: DecisionContext,
+    /// Network from which the command comes, as a keyed hash.
+    pub(in crate::engine) origin: Option<Digest>,
+    changes: Changes,
+    trail: Trail,
+    minted: u64,
+    /// What has an id that was minted here, so nothing can be there: it needs not be looked for.
+    fresh: BTreeSet<RecordKey>,
+    /// How much may still be undone in this commit.
+    undo_left: usize,
+    /// The transactions that lead to each other now, the outermost first.
+    linked: Vec<TxId>,
+    /// How many transactions were started or submitted by others so far.
+    links: u32,
+    /// Steps of expressions and effects so far, of all transactions that lead to each other.
+    work: Cell<u32>,
+    /// Records that expressions have looked at.
+    looked_at: RefCell<BTreeSet<RecordKey>>,
+    /// JSON texts of records that expressions have looked into, parsed, and where each lies by its
+    /// address. The texts are kept, so no address is given out anew.
+    /// For [`Changes::overdue`].
+    overdue: Cell<Option<Time>>,
+    parsed: Shelf<(Arc<str>, Value)>,
+    parsed_at: RefCell<BTreeMap<usize, usize>>,
+}
+
+/// A typed reading of one kind of fact.
+macro_rules! readers {
+    ($($(#[$doc:meta])* $name:ident($argument:ident: $kind:ty) $fact:ident, $record:ident -> $value:ty;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// [`DecideError::MissingRecord`] when it was not loaded.
+        pub fn $name(&self, $argument: $kind) -> Result<Option<&$value>, DecideError> {
+            Ok(match self.read(&RecordKey::$fact($argument))? {
+                Some(Record::$record(value)) => Some(value),
+                _ => None,
+            })
+        }
+    )*};
+}
+
+impl<'a> UnitOfWork<'a> {
+    /// An empty table.
+    #[must_use]
+    pub fn new(facts: &'a ReadSet, rules: &'a Rules, context: DecisionContext) -> Self {
+        Self {
+            facts,
+            rules,
+            context,
+            origin: None,
+            changes: Changes::default(),
+            trail: Trail::default(),
+            minted: 0,
+            fresh: BTreeSet::new(),
+            undo_left: (UNDO_MAX / context.split_factor).max(1),
+            linked: Vec::new(),
+            links: 0,
+            work: Cell::new(0),
+            looked_at: RefCell::default(),
+            overdue: Cell::new(None),
+            parsed: Shelf::default(),
+            parsed_at: RefCell::default(),
+        }
+    }
+
+    /// Counts steps of work; returns how many there were so far.
+    pub(in crate::engine) fn work(&self, steps: u32) -> u32 {
+        self.work.set(self.work.get().saturating_add(steps));
+        self.work.get()
+    }
+
+    /// Counts work anew: another way is gone, which may take as much as the first.
+    pub(in crate::engine) fn forget_work(&self) {
+        self.work.set(0);
+    }
+
+    /// Whether no expression has looked at a record before.
+    pub(in crate::engine) fn is_first_look(&self, fact: RecordKey) -> bool {
+        self.looked_at.borrow_mut().insert(fact)
+    }
+
+    /// A JSON text of a record, parsed once; and whether this was the first time.
+    pub(in crate::engine) fn parsed(&self, json: &Arc<str>) -> (&Value, bool) {
+        let address = json.as_ptr().addr();
+        let place = self.parsed_at.borrow().get(&address).copied();
+        if let Some((_, value)) = place.and_then(|place| self.parsed.get(place)) {
+            return (value, false);
+        }
+        self.parsed_at.borrow_mut().insert(address, self.parsed.len());
+        // What is stored was JSON when it was written.
+        let value = serde_json::from_str(json).unwrap_or_else(|_| Value::Object(Map::new()));
+        (&self.parsed.push((Arc::clone(json), value)).1, true)
+    }
+
+    /// The bits of a new id: a `UUIDv7` of this moment (RFC 9562, section 5.7), larger than those
+    /// that were minted before in the same commit.
+    pub fn mint(&mut self) -> u128 {
+        // A quarter of the random range is left to count in, so that counting never wraps.
+        let random = (self.context.seed >> 2 & ((1 << 72) - 1)) + u128::from(self.minted);
+        self.minted += 1;
+        let (high, low) = (random >> 62 & 0xfff, random & ((1 << 62) - 1));
+        u128::from(self.context.now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
+    }
+
+    /// The id of a new transfer.
+    pub(in crate::engine) fn mint_transfer(&mut self) -> TransferId {
+        let id = TransferId::made(self.mint());
+        self.fresh.insert(RecordKey::Transfer(id.clone()));
+        id
+    }
+
+    /// The id of a new hold.
+    pub(in crate::engine) fn mint_hold(&mut self) -> HoldId {
+        let id = HoldId::made(self.mint());
+        self.fresh.insert(RecordKey::Hold(id.clone()));
+        id
+    }
+
+    /// What was changed.
+    #[must_use]
+    pub fn into_changes(self) -> Changes {
+        Changes { overdue: self.overdue.get(), ..self.changes }
+    }
+
+    /// Notes a record that was read in which something is due already.
+    fn note_overdue(&self, record: &Record) {
+        let due = match record {
+            Record::Tx(tx) => tx.timer_at,
+            Record::Hold(hold) if hold.status == HoldStatus::Held => hold.expires_at,
+            _ => None,
+        };
+        if due.is_some_and(|due| due <= self.context.now) {
+            self.overdue.set(self.overdue.get().max(due));
+        }
+    }
+
+    /// Whether the rest of what is done in slices should be left to later commits.
+    pub(in crate::engine) fn is_slice_over(&self) -> bool {
+        self.facts.limit.as_ref().is_some_and(|limit| limit.is_over())
+    }
+
+    /// Lets something happen: notes the event and changes the records by it.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when a record that it changes was not loaded.
+    pub fn emit(&mut self, event: Event) -> Result<(), DecideError> {
+        super::apply::apply(self, &event)?;
+        self.changes.events.push(event);
+        Ok(())
+    }
+
+    fn read(&self, fact: &RecordKey) -> Result<Option<&Record>, DecideError> {
+        if let Some(changed) = self.changes.records.get(fact) {
+            return Ok(changed.as_ref());
+        }
+        let loaded = match self.facts.get(fact) {
+            None if self.fresh.contains(fact) => return Ok(None),
+            known => known.or_else(|| self.facts.fetch(fact)),
+        };
+        match loaded {
+            Some(Some((record, _))) => {
+                self.note_overdue(record);
+                Ok(Some(record))
+            }
+            Some(None) => Ok(None),
+            None => Err(DecideError::MissingRecord(fact.clone())),
+        }
+    }
+
+    /// The commit that last changed a record.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn revision(&self, fact: &RecordKey) -> Result<Option<Revision>, DecideError> {
+        if let Some(changed) = self.changes.records.get(fact) {
+            return Ok(changed.as_ref().map(|_| self.context.revision));
+        }
+        match self.facts.get(fact).or_else(|| self.facts.fetch(fact)) {
+            Some(loaded) => Ok(loaded.as_ref().map(|(_, revision)| *revision)),
+            None => Err(DecideError::MissingRecord(fact.clone())),
+        }
+    }
+
+    readers! {
+        /// A user.
+        user(id: UserId) User, User -> User;
+        /// Who has, or had, a name.
+        holder(name: Username) Name, Name -> Holder;
+        /// A user's data.
+        user_data(id: UserId) UserData, Data -> Arc<str>;
+        /// Changes of a user's roles that may still be undone.
+        role_changes(id: UserId) RoleChanges, RoleChanges -> RoleChanges;
+        /// A user's live sessions, oldest first.
+        user_sessions(id: UserId) UserSessions, Sessions -> Vec<SessionId>;
+        /// A session, alive or not.
+        session(id: SessionId) Session, Session -> Session;
+        /// A session's data.
+        session_data(id: SessionId) SessionData, Data -> Arc<str>;
+        /// What a token opens.
+        opens(hash: TokenHash) Token, Opens -> Opens;
+        /// An API key.
+        key(id: KeyId) Key, Key -> ApiKey;
+        /// Another framework's session, alive or not.
+        stored(id: StoredId) Stored, Stored -> Stored;
+        /// Failed attempts at a secret.
+        attempts(digest: Digest) Attempts, Attempts -> Attempts;
+        /// An asset that was put.
+        asset(code: AssetCode) Asset, Asset -> Asset;
+        /// An account, closed or not.
+        account(id: AccountId) Account, Account -> Account;
+        /// A hold outside of transactions, resolved or not.
+        hold(id: HoldId) Hold, Hold -> Hold;
+        /// A transfer.
+        transfer(id: TransferId) Transfer, Transfer -> Transfer;
+        /// What adds up over the accounts of an asset.
+        totals(code: AssetCode) Totals, Totals -> Totals;
+        /// Where a workflow stands.
+        workflow(name: WorkflowName) Workflow, Workflow -> WorkflowHead;
+        /// A schedule.
+        schedule(id: ScheduleId) Schedule, Schedule -> Box<Schedule>;
+        /// A subscription to events.
+        webhook(id: WebhookId) Webhook, Webhook -> Box<Webhook>;
+        /// An event that could not be delivered.
+        dead_letter(id: (WebhookId, u64)) DeadLetter, DeadLetter -> DeadLetter;
+        /// What is done to many transactions.
+        job(id: JobId) Job, Job -> Box<Job>;
+        /// A reference value, as JSON text.
+        value(id: ValueKey) Value, Data -> Arc<str>;
+        /// Who else may read a set of reference values.
+        value_set(set: ValueName) ValueSet, Data -> Arc<str>;
+    }
+
+    /// Sessions that an API key opened, after one.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn sessions_via(&self, key: KeyId, after: SessionId) -> Result<&[SessionId], DecideError> {
+        Ok(match self.read(&RecordKey::SessionsVia(key, after))? {
+            Some(Record::Sessions(list)) => list,
+            _ => &[],
+        })
+    }
+
+    /// Whether the sessions that an API key opened live: the key does, or it was revoked without
+    /// them.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn keeps_sessions(&self, key: KeyId) -> Result<bool, DecideError> {
+        Ok(self.key(key)?.is_some() || self.count(&RecordKey::KeptSessions(key))? > 0)
+    }
+
+    /// How many API keys there are.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn key_count(&self) -> Result<u64, DecideError> {
+        self.count(&RecordKey::KeyCount)
+    }
+
+    /// How many administrators there are.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn administrator_count(&self) -> Result<u64, DecideError> {
+        self.count(&RecordKey::AdministratorCount)
+    }
+
+    /// How many there are, by a fact that counts.
+    pub(in crate::engine) fn count(&self, fact: &RecordKey) -> Result<u64, DecideError> {
+        Ok(match self.read(fact)? {
+            Some(Record::Count(count)) => *count,
+            _ => 0,
+        })
+    }
+
+    /// Counts one more, or one less, of something.
+    pub(in crate::engine) fn recount(
+        &mut self,
+        fact: RecordKey,
+        is_more: bool,
+    ) -> Result<(), DecideError> {
+        let count = self.count(&fact)?;
+        let count = if is_more { count.saturating_add(1) } else { count.saturating_sub(1) };
+        self.put(fact, Record::Count(count));
+        Ok(())
+    }
+
+    /// The user with a name, if one has it.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn user_named(&self, name: &Username) -> Result<Option<&User>, DecideError> {
+        match self.holder(name.clone())? {
+            Some(Holder::User(id)) => self.user(*id),
+            Some(Holder::Gone) | None => Ok(None),
+        }
+    }
+
+    pub(in crate::engine) fn put(&mut self, fact: RecordKey, record: Record) {
+        self.trail.put(&mut self.changes, fact, Some(record));
+    }
+
+    pub(in crate::engine) fn delete(&mut self, fact: RecordKey) {
+        self.trail.put(&mut self.changes, fact, None);
+    }
+
+    pub(in crate::engine) fn arm(&mut self, timer: Timer) {
+        self.trail.set_timer(&mut self.changes, timer, true);
+    }
+
+    /// A transaction.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn tx(&self, id: TxId) -> Result<Option<&Tx>, DecideError> {
+        Ok(match self.read(&RecordKey::Tx(id))? {
+            Some(Record::Tx(tx)) => Some(tx),
+            _ => None,
+        })
+    }
+
+    /// A transaction, to be looked at while it changes.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub(in crate::engine) fn shared_tx(&self, id: TxId) -> Result<Option<Arc<Tx>>, DecideError> {
+        Ok(match self.read(&RecordKey::Tx(id))? {
+            Some(Record::Tx(tx)) => Some(Arc::clone(tx)),
+            _ => None,
+        })
+    }
+
+    /// Changes a transaction's record in place.
+    pub(in crate::engine) fn change_tx(
+        &mut self,
+        id: TxId,
+        change: impl FnOnce(&mut Tx),
+    ) -> Result<(), DecideError> {
+        let fact = RecordKey::Tx(id);
+        if !self.changes.records.contains_key(&fact) && self.read(&fact)?.is_none() {
+            return Ok(());
+        }
+        self.trail.keep_tx(&self.changes, id);
+        if !self.changes.records.contains_key(&fact) {
+            let record = self.read(&fact)?.cloned();
+            self.changes.records.insert(fact.clone(), record);
+        }
+        let revision = self.context.revision;
+        if let Some(Some(Record::Tx(tx))) = self.changes.records.get_mut(&fact) {
+            let tx = Arc::make_mut(tx);
+            if tx.commits.last() != Some(&revision) {
+                if tx.commits.len() >= COMMITS_MAX {
+                    let earlier = std::mem::take(&mut tx.commits);
+                    self.changes.rows.push(Row::Commits(id, earlier));
+                }
+                tx.commits.push(revision);
+            }
+            change(tx);
+        }
+        Ok(())
+    }
+
+    /// A version of a workflow that is there: transactions name no other.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn published(
+        &self,
+        name: WorkflowName,
+        version: u32,
+    ) -> Result<Arc<Published>, DecideError> {
+        match self.read(&RecordKey::Definition(name, version))? {
+            Some(Record::Definition(published)) => Ok(Arc::clone(published)),
+            _ => Err(Refusal::NotFound("workflow").into()),
+        }
+    }
+
+    /// What a version of a workflow says.
+    ///
+    /// # Errors
+    /// As [`UnitOfWork::published`].
+    pub fn definition(
+        &self,
+        name: WorkflowName,
+        version: u32,
+    ) -> Result<Arc<Definition>, DecideError> {
+        Ok(Arc::clone(&self.published(name, version)?.definition))
+    }
+
+    /// What has a reference.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn reference(&self, fact: &RecordKey) -> Result<Option<Reference>, DecideError> {
+        Ok(match self.read(fact)? {
+            Some(Record::Reference(reference)) => Some(*reference),
+            _ => None,
+        })
+    }
+
+    /// The open transaction with a value of `unique`.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn one(&self, name: WorkflowName, digest: Digest) -> Result<Option<TxId>, DecideError> {
+        Ok(match self.read(&RecordKey::One(name, digest))? {
+            Some(Record::One(id)) => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// Whether a step of a transaction was ever fixed to this user.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn was_asked(&self, name: Username, id: TxId) -> Result<bool, DecideError> {
+        Ok(self.read(&RecordKey::Asked(name, id))?.is_some())
+    }
+
+    /// A look into a list of transactions.
+    ///
+    /// # Errors
+    /// [`DecideError::MissingRecord`] when it was not loaded.
+    pub fn transactions(&self, look: &RecordKey) -> Result<&[TxId], DecideError> {
+        Ok(match self.read(look)? {
+            Some(Record::Transactions(list)) => list,
+            _ => &[],
+        })
+    }
+
+    /// Leaves of a list as much as is done in one commit, and says whether there may be more of it.
+    pub(in crate::engine) fn slice<T>(&mut self, list: &mut Vec<T>, most: usize) -> bool {
+        self.changes.is_sliced = true;
+        let split_factor = (most / self.context.split_factor).max(1);
+        let is_more = list.len() >= split_factor;
+        list.truncate(split_factor);
+        is_more
+    }
+
+    /// The transactions that lead to each other now, the outermost first.
+    pub(in crate::engine) fn linked(&self) -> &[TxId] {
+        &self.linked
+    }
+
+    /// A transaction leads to another one; how many did so far.
+    pub(in crate::engine) fn link(&mut self, from: TxId) -> u32 {
+        self.linked.push(from);
+        self.links += 1;
+        self.links
+    }
+
+    /// Back from where the last one led.
+    pub(in crate::engine) fn unlink(&mut self) {
+        self.linked.pop();
+    }
+
+    /// Something begins that nothing before it led to.
+    pub(in crate::engine) fn begin_links(&mut self) {
+        self.linked.clear();
+        self.links = 0;
+        self.forget_work();
+    }
+
+    /// What is changed so far, to come back to.
+    pub(in crate::engine) fn savepoint(&mut self) -> Savepoint {
+        self.trail.savepoint(&self.changes)
+    }
+
+    /// Back to what was changed then.
+    pub(in crate::engine) fn back_to(&mut self, savepoint: Savepoint) {
+        self.trail.back_to(savepoint, &mut self.changes);
+    }
+
+    /// How much may still be undone in this commit; what is left goes on in the next one.
+    pub(in crate::engine) const fn undo_left(&self) -> usize {
+        self.undo_left
+    }
+
+    /// Counts what is undone in this commit, of which a commit that comes out too large does less.
+    pub(in crate::engine) const fn count_undone(&mut self, effects: usize) {
+        self.changes.is_sliced = true;
+        self.undo_left = self.undo_left.saturating_sub(effects);
+    }
+
+    /// Number of events so far.
+    pub(in crate::engine) const fn events(&self) -> usize {
+        self.changes.events.len()
+    }
+
+    /// The timers that were set so far and not taken away.
+    pub(in crate::engine) fn armed(&self) -> impl Iterator<Item = &Timer> {
+        self.changes.timers.iter().filter(|(_, armed)| **armed).map(|(timer, _)| timer)
+    }
+
+    /// Sets a mark.
+    pub(in crate::engine) fn mark(&mut self, mark: IndexEntry) {
+        self.trail.set_mark(&mut self.changes, mark, true);
+    }
+
+    /// Takes a mark away.
+    pub(in crate::engine) fn unmark(&mut self, mark: IndexEntry) {
+        self.trail.set_mark(&mut self.changes, mark, false);
+    }
+
+    /// Adds a row that no decision reads.
+    pub(in crate::engine) fn row(&mut self, row: Row) {
+        self.changes.rows.push(row);
+    }
+
+    /// The number of the row that would be added next.
+    pub(in crate::engine) fn next_row(&self) -> u32 {
+        u32::try_from(self.changes.rows.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(in crate::engine) fn disarm(&mut self, timer: Timer) {
+        self.trail.set_timer(&mut self.changes, timer, false);
+    }
+}
+
+/// Holds a commit to its events: they alone make of its transactions and of its money what it made
+/// of them.
+///
+/// # Panics
+/// Where they do not: for tests.
+#[cfg(test)]
+pub fn require_replay(facts: &ReadSet, rules: &Rules, context: DecisionContext, changes: &Changes) {
+    let mut unit = UnitOfWork::new(facts, rules, context);
+    for event in &changes.events {
+        let again = unit.emit(event.clone());
+        assert!(again.is_ok(), "an event cannot happen again: {again:?}, {event:?}");
+    }
+    let again = unit.into_changes();
+    let told = |fact: &RecordKey| {
+        matches!(
+            fact,
+            RecordKey::Tx(_)
+                | RecordKey::Account(_)
+                | RecordKey::Hold(_)
+                | RecordKey::Totals(_)
+                | RecordKey::One(..)
+                | RecordKey::OpenCount(..)
+        )
+    };
+    for (fact, record) in changes.records.iter().filter(|(fact, _)| told(fact)) {
+        assert_eq!(again.records.get(fact), Some(record), "{fact:?} by {:?}", changes.events);
+    }
+    assert_eq!(again.marks, changes.marks, "by {:?}", changes.events);
+    assert_eq!(again.rows, changes.rows, "by {:?}", changes.events);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Has all accounts, none of which is there, and counts what is asked.
+    #[derive(Debug, Default)]
+    struct Counting(AtomicUsize);
+
+    impl RecordSource for Counting {
+        fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            matches!(fact, RecordKey::Account(_)).then_some(None)
+        }
+    }
+
+    /// What a decision misses is fetched once, in the decision; what it cannot have stops it.
+    #[test]
+    fn missing_records_are_fetched_once_and_the_decision_goes_on() {
+        let source = Arc::new(Counting::default());
+        let facts = ReadSet::default().fetching(source.clone());
+        let rules = Rules::default();
+        let (now, revision) = (Time::from_ms(1), Revision::new(1));
+        let unit = UnitOfWork::new(
+            &facts,
+            &rules,
+            DecisionContext { now, revision, seed: 0, split_factor: 1 },
+        );
+        for round in 0..2 {
+            for number in 0..1000 {
+                let id: AccountId = format!("nobody:{number}").parse().unwrap();
+                assert_eq!(unit.account(id), Ok(None), "round {round}");
+            }
+        }
+        assert_eq!(source.0.load(Ordering::Relaxed), 1000);
+        assert_eq!(facts.iter().count(), 1000);
+        assert_eq!(unit.key_count(), Err(DecideError::MissingRecord(RecordKey::KeyCount)));
+    }
+
+    /// A text is parsed once, however often something looks into it.
+    #[test]
+    fn json_text_of_a_record_is_parsed_once_for_a_decision() {
+        let (facts, rules) = (ReadSet::default(), Rules::default());
+        let (now, revision) = (Time::from_ms(1), Revision::new(1));
+        let unit = UnitOfWork::new(
+            &facts,
+            &rules,
+            DecisionContext { now, revision, seed: 0, split_factor: 1 },
+        );
+        let (one, other): (Arc<str>, Arc<str>) = (r#"{"a":1}"#.into(), r#"{"a":1}"#.into());
+        let (first, is_new) = unit.parsed(&one);
+        assert!(is_new && first["a"] == 1);
+        let (again, is_new) = unit.parsed(&Arc::clone(&one));
+        assert!(!is_new && std::ptr::eq(first, again));
+        assert!(unit.parsed(&other).1);
+    }
+}

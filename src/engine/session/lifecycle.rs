@@ -1,0 +1,61 @@
+//! Changes of sessions that commands of sessions and of users share.
+
+use std::sync::Arc;
+
+use crate::engine::core::attempts::has_failures;
+use crate::engine::core::inputs::CommandInputs;
+use crate::engine::core::record::User;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::{EndReason, Event, Outcome, Refusal, UserRef};
+use crate::types::{Role, SessionId};
+
+/// The password was proved in this session: a new token, and for some time an elevation.
+pub(in crate::engine) fn elevate_session(
+    unit: &mut UnitOfWork<'_>,
+    session: SessionId,
+    user: &User,
+    inputs: &CommandInputs,
+) -> Result<(), DecideError> {
+    let counters = inputs.session_counters();
+    if has_failures(unit, &counters)? {
+        unit.emit(Event::FailuresForgotten { counters })?;
+    }
+    if unit.user(user.id)?.is_some_and(|now| now.credential == user.credential)
+        && let Some(hash) = &inputs.hashed
+    {
+        unit.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
+    }
+    let until = unit.context.now.plus(unit.rules.elevation);
+    unit.emit(Event::SessionElevated { session, until })?;
+    unit.emit(Event::SessionTokenReplaced { session, token: inputs.token()?.hash() })
+}
+
+/// The answer that hands out a session's new token.
+pub(in crate::engine) fn with_token(
+    unit: &UnitOfWork<'_>,
+    id: SessionId,
+    roles: Arc<[Role]>,
+    inputs: &CommandInputs,
+    created: bool,
+) -> Result<Outcome, DecideError> {
+    let session = unit.session(id)?.ok_or(Refusal::Unauthenticated)?;
+    let session = session.view(roles, unit.context.revision);
+    Ok(Outcome::Session { session, token: inputs.token()?.clone(), created })
+}
+
+/// Ends all sessions of a user but one, those of other frameworks too; says how many.
+pub(in crate::engine) fn end_sessions_of(
+    unit: &mut UnitOfWork<'_>,
+    user: &UserRef,
+    except: Option<SessionId>,
+    reason: EndReason,
+) -> Result<u32, DecideError> {
+    let list = unit.user_sessions(user.id)?.cloned().unwrap_or_default();
+    let mut count = 0;
+    for session in list.into_iter().filter(|session| Some(*session) != except) {
+        unit.emit(Event::SessionEnded { session, reason })?;
+        count += 1;
+    }
+    unit.emit(Event::SessionsVoided { user: user.id })?;
+    Ok(count)
+}

@@ -1,0 +1,112 @@
+//! The rules for a new password: length and commonness, no composition (OWASP ASVS 6.2).
+
+use std::sync::Arc;
+
+use crate::engine::core::inputs::CommandInputs;
+use crate::engine::{FieldError, Refusal, Rules, User};
+use crate::types::{Password, Span, Username};
+
+/// The passwords of 8 and more characters among the 20 000 most common ones, in byte order and
+/// lower case: the list that Django ships (BSD-3-Clause), by Royce Williams.
+const COMMON: &str = include_str!("common_passwords.txt");
+
+/// What is wrong with a new password; `pointer` says where it was given.
+pub(in crate::engine) fn faults(
+    rules: &Rules,
+    pointer: &str,
+    username: Option<&Username>,
+    password: &Password,
+) -> Vec<FieldError> {
+    let text = password.reveal();
+    let (min, max) = (rules.password_chars_min, Rules::PASSWORD_CHARS_MAX);
+    // Characters are counted as people see them, more or less: code points.
+    let chars = text.chars().count();
+    if chars < min {
+        let message = format!("must have at least {min} characters");
+        return vec![FieldError::new(pointer, "too-short", message)];
+    }
+    if chars > max {
+        let message = format!("must have at most {max} characters");
+        return vec![FieldError::new(pointer, "too-long", message)];
+    }
+    let lower = text.to_lowercase();
+    if is_common(&lower) || username.is_some_and(|name| name.as_str() == lower) {
+        let message = "is among the passwords that are tried first; choose another one";
+        return vec![FieldError::new(pointer, "too-common", message)];
+    }
+    Vec::new()
+}
+
+/// Whether the list has it: a binary search over the lines, without an index in memory.
+fn is_common(lower: &str) -> bool {
+    let mut rest = COMMON;
+    while !rest.is_empty() {
+        let middle = rest.floor_char_boundary(rest.len() / 2);
+        let start = rest[..middle].rfind('\n').map_or(0, |newline| newline + 1);
+        let end = rest[start..].find('\n').map_or(rest.len(), |length| start + length);
+        match rest[start..end].cmp(lower) {
+            std::cmp::Ordering::Equal => return true,
+            std::cmp::Ordering::Less => rest = rest.get(end + 1..).unwrap_or_default(),
+            std::cmp::Ordering::Greater => rest = &rest[..start],
+        }
+    }
+    false
+}
+
+/// Refuses when the password of the command was not proved to be this user's present one.
+pub(in crate::engine) fn require_proved(
+    user: &User,
+    inputs: &CommandInputs,
+) -> Result<(), Refusal> {
+    let proved = inputs.verdict.is_some_and(|verdict| {
+        verdict.matched && verdict.user == Some(user.id) && verdict.credential == user.credential
+    });
+    if proved { Ok(()) } else { Err(Refusal::InvalidCredentials) }
+}
+
+/// The hash that was made of the command's new password. It is missing only when the command
+/// would have been refused before its turn, so nothing was hashed, and now would not be.
+pub(in crate::engine) fn hashed(inputs: &CommandInputs) -> Result<Arc<str>, Refusal> {
+    inputs.hashed.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
+}
+
+/// Refuses a new password that breaks the rules.
+pub(in crate::engine) fn require_good(
+    rules: &Rules,
+    pointer: &str,
+    username: Option<&Username>,
+    password: &Password,
+) -> Result<(), Refusal> {
+    let errors = faults(rules, pointer, username, password);
+    if errors.is_empty() { Ok(()) } else { Err(Refusal::InvalidInput(errors)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_line_of_the_list_is_found_and_nothing_else() {
+        assert!(COMMON.lines().is_sorted());
+        for line in COMMON.lines() {
+            assert!(is_common(line), "{line}");
+        }
+        for other in ["", "a", "correct horse battery", "~~~~~~~~~", "0", "password12\n"] {
+            assert!(!is_common(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn length_is_counted_in_characters_at_both_ends() {
+        let rules = Rules::default();
+        let code = |text: String| {
+            let faults = faults(&rules, "/password", None, &Password::new(text));
+            faults.first().map(|fault| fault.code)
+        };
+        assert_eq!(code("x".repeat(11)), Some("too-short"));
+        assert_eq!(code("\u{e9}".repeat(12)), None);
+        assert_eq!(code("x".repeat(128)), None);
+        assert_eq!(code("x".repeat(129)), Some("too-long"));
+        assert_eq!(code("010203040506".into()), Some("too-common"));
+    }
+}

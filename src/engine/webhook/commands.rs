@@ -1,0 +1,350 @@
+//! Who is told of events: subscriptions of other services, how far each has been told, and what
+//! could not be delivered.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::engine::core::record::{Record, RecordKey};
+use crate::engine::core::resolved_actor::ResolvedActor;
+use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
+use crate::types::{Span, Time, TxId, WebhookId};
+
+/// Most subscriptions: each is told by itself.
+const WEBHOOKS_MAX: u64 = 100;
+
+/// Most patterns of event types of one.
+const TYPES_MAX: usize = 32;
+
+/// Longest address and longest pattern, in bytes.
+const TEXT_BYTES_MAX: usize = 2048;
+
+/// Most events that could not be delivered: with more, the subscription stops.
+const DEAD_MAX: usize = 1000;
+
+/// How long the key before the last one still signs.
+pub const OLD_KEY_LIFE: Span = Span::from_hours(24);
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookAsk {
+    /// Where to.
+    pub url: String,
+    /// The types of events: whole, or with `*` at the end.
+    pub types: Vec<String>,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Webhook {
+    /// Its id.
+    pub id: WebhookId,
+    /// Where to.
+    pub url: String,
+    /// The types of events: whole, or with `*` at the end.
+    pub types: Vec<String>,
+    /// Which key signs; each change counts.
+    pub generation: u32,
+    /// Until when the key before signs too.
+    pub old_key_until: Option<Time>,
+    /// The last event that was told, or passed over; all before it are over, but for what lags.
+    pub after: String,
+    /// The transactions of which one was not taken.
+    pub lags: Vec<Lag>,
+    /// How many events were told.
+    pub told: u64,
+    /// What the last attempt met; `None`: it was right.
+    pub error: Option<String>,
+    /// The numbers of the events that could not be delivered and are kept, as they were given up.
+    pub dead: Vec<u64>,
+    /// What was given up until then is to be told again.
+    #[serde(default)]
+    pub replay_to: Option<Time>,
+    /// Whether it has stopped: too many could not be delivered, or the receiver is gone.
+    pub stopped: bool,
+    /// When it was made.
+    pub created_at: Time,
+}
+
+/// A transaction whose events wait, since one of them was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lag {
+    /// The transaction; `None`: what is of none.
+    pub transaction: Option<TxId>,
+    /// Up to this event all of it is over.
+    pub after: String,
+    /// How often the next one was tried in vain.
+    #[serde(default)]
+    pub tried: u32,
+    /// When it is tried again.
+    #[serde(default)]
+    pub again_at: Option<Time>,
+}
+
+/// An event that could not be delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Its number in the subscription: made of the event's id, so an event is one letter however
+    /// often it is given up.
+    pub number: u64,
+    /// The event's id.
+    pub event: String,
+    /// The body: the event as it would have been told.
+    pub body: String,
+    /// What the last attempt met.
+    pub error: String,
+    /// When it was given up.
+    pub at: Time,
+    /// Whether it is to be told again.
+    pub replay: bool,
+}
+
+/// What of a subscription is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// One dead letter.
+    Letter(u64),
+    /// All that are there now.
+    Letters,
+    /// None: it only goes on.
+    Nothing,
+}
+
+/// An event that is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its number, made of its id.
+    pub number: u64,
+    /// Its id.
+    pub event: String,
+    /// Its body.
+    pub body: String,
+}
+
+/// How a subscription went on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookNews {
+    /// Which.
+    pub id: WebhookId,
+    /// The last event that was told, or passed over; `None`: as before.
+    pub after: Option<String>,
+    /// What lags behind that.
+    pub lags: Vec<Lag>,
+    /// How many more were told.
+    pub told: u64,
+    /// What the last attempt met.
+    pub error: Option<String>,
+    /// The event that is given up.
+    pub dead: Option<GivenUp>,
+    /// The dead letter that was told again, and whether it was taken now.
+    pub replayed: Option<(u64, bool)>,
+    /// Whether the receiver wants nothing more.
+    pub gone: bool,
+}
+
+impl Webhook {
+    /// Whether a dead letter of it is to be told again. One that is given up once more meanwhile is
+    /// not: it is newer than what was asked for.
+    #[must_use]
+    pub fn replays(&self, letter: &DeadLetter) -> bool {
+        letter.replay || self.replay_to.is_some_and(|to| letter.at <= to)
+    }
+
+    /// Whether an event of this type is to be told.
+    #[must_use]
+    pub fn wants(&self, kind: &str) -> bool {
+        self.types.iter().any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => kind.starts_with(start),
+            None => kind == pattern,
+        })
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    let name = text.strip_suffix('*').unwrap_or(text);
+    !text.is_empty()
+        && text.len() <= 128
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+/// Makes a subscription. It is told what happens from now on.
+pub(in crate::engine) fn create(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    ask: &WebhookAsk,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin()?;
+    let mut errors = Vec::new();
+    let http = ask.url.starts_with("http://") || ask.url.starts_with("https://");
+    if !http || ask.url.len() > TEXT_BYTES_MAX {
+        let message = "must be an address with http or https";
+        errors.push(FieldError::new("/url", "invalid-value", message));
+    }
+    if ask.types.is_empty() || ask.types.len() > TYPES_MAX {
+        let message = format!("must name 1 to {TYPES_MAX} types of events");
+        errors.push(FieldError::new("/types", "out-of-range", message));
+    }
+    for (number, pattern) in ask.types.iter().enumerate() {
+        if !is_pattern(pattern) {
+            let message = "must be a type like order.paid, or the beginning of some and *";
+            errors.push(FieldError::new(&format!("/types/{number}"), "invalid-value", message));
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Refusal::InvalidInput(errors).into());
+    }
+    if unit.count(&RecordKey::WebhookCount)? >= WEBHOOKS_MAX {
+        let max = usize::try_from(WEBHOOKS_MAX).unwrap_or(usize::MAX);
+        return Err(Refusal::LimitReached { what: "webhooks", max }.into());
+    }
+    let webhook = Webhook {
+        id: WebhookId::new(unit.mint()),
+        url: ask.url.clone(),
+        types: ask.types.clone(),
+        generation: 0,
+        old_key_until: None,
+        // After everything of this commit.
+        after: format!("{:016x}ffff", unit.context.revision.get()),
+        lags: Vec::new(),
+        told: 0,
+        error: None,
+        dead: Vec::new(),
+        replay_to: None,
+        stopped: false,
+        created_at: unit.context.now,
+    };
+    unit.recount(RecordKey::WebhookCount, true)?;
+    tell(unit, "abide.webhook.created", &webhook)?;
+    Ok(keep(unit, webhook))
+}
+
+/// Gives a subscription another key; the one before signs too for a day.
+pub(in crate::engine) fn rotate(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: WebhookId,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin()?;
+    let mut webhook = found(unit, id)?;
+    webhook.generation += 1;
+    webhook.old_key_until = Some(unit.context.now.plus(OLD_KEY_LIFE));
+    tell(unit, "abide.webhook.rotated", &webhook)?;
+    Ok(keep(unit, webhook))
+}
+
+/// Forgets a subscription, with what could not be delivered to it.
+pub(in crate::engine) fn delete(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: WebhookId,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin()?;
+    let webhook = found(unit, id)?;
+    unit.recount(RecordKey::WebhookCount, false)?;
+    tell(unit, "abide.webhook.deleted", &webhook)?;
+    for number in &webhook.dead {
+        unit.delete(RecordKey::DeadLetter((id, *number)));
+    }
+    unit.delete(RecordKey::Webhook(id));
+    Ok(Outcome::Done)
+}
+
+/// Has dead letters told again, one or all of them, and a subscription that stopped go on.
+pub(in crate::engine) fn replay(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: WebhookId,
+    what: Replay,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin()?;
+    let mut webhook = found(unit, id)?;
+    let mut kind = "abide.webhook.replayed";
+    match what {
+        Replay::Letter(number) => {
+            let none = || Refusal::NotFound("dead letter");
+            let mut letter = unit.dead_letter((id, number))?.cloned().ok_or_else(none)?;
+            letter.replay = true;
+            unit.put(RecordKey::DeadLetter((id, number)), Record::DeadLetter(letter));
+        }
+        // However many there are, and however long: only the time is written.
+        Replay::Letters => webhook.replay_to = Some(unit.context.now),
+        Replay::Nothing => kind = "abide.webhook.resumed",
+    }
+    webhook.stopped = false;
+    tell(unit, kind, &webhook)?;
+    Ok(keep(unit, webhook))
+}
+
+/// Notes how a subscription went on; for the server itself.
+pub(in crate::engine) fn note(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    news: &WebhookNews,
+) -> Result<Outcome, DecideError> {
+    if resolved.actor != Actor::System {
+        return Err(Refusal::NotAllowed("the server itself does this").into());
+    }
+    let mut webhook = found(unit, news.id)?;
+    if let Some(after) = &news.after {
+        webhook.after.clone_from(after);
+        webhook.lags.clone_from(&news.lags);
+    }
+    webhook.told = webhook.told.saturating_add(news.told);
+    webhook.error.clone_from(&news.error);
+    if let Some(GivenUp { number, event, body }) = &news.dead {
+        let number = *number;
+        let letter = DeadLetter {
+            number,
+            event: event.clone(),
+            body: body.clone(),
+            error: news.error.clone().unwrap_or_default(),
+            at: unit.context.now,
+            replay: false,
+        };
+        if !webhook.dead.contains(&number) {
+            webhook.dead.push(number);
+        }
+        unit.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+        webhook.stopped |= webhook.dead.len() >= DEAD_MAX;
+    }
+    if let Some((number, taken)) = news.replayed
+        && let Some(letter) = unit.dead_letter((news.id, number))?.cloned()
+    {
+        if taken {
+            unit.delete(RecordKey::DeadLetter((news.id, number)));
+            webhook.dead.retain(|kept| *kept != number);
+        } else {
+            // Once more is not for ever.
+            let error = news.error.clone().unwrap_or_default();
+            let letter = DeadLetter { replay: false, error, at: unit.context.now, ..letter };
+            unit.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
+        }
+    }
+    webhook.stopped |= news.gone;
+    // A commit without an event is none; this one is told to nobody.
+    unit.emit(Event::Told { kind: NOTED, data: json!({ "webhook": news.id }) })?;
+    Ok(keep(unit, webhook))
+}
+
+/// How a subscription goes on is told to nobody: telling it would go on for ever.
+pub(in crate::engine) const NOTED: &str = "abide.webhook.noted";
+
+fn found(unit: &UnitOfWork<'_>, id: WebhookId) -> Result<Webhook, DecideError> {
+    let webhook = unit.webhook(id)?.ok_or(Refusal::NotFound("webhook"))?;
+    Ok((**webhook).clone())
+}
+
+fn tell(
+    unit: &mut UnitOfWork<'_>,
+    kind: &'static str,
+    webhook: &Webhook,
+) -> Result<(), DecideError> {
+    let data = json!({ "webhook": webhook.id, "types": webhook.types });
+    unit.emit(Event::Told { kind, data })
+}
+
+fn keep(unit: &mut UnitOfWork<'_>, webhook: Webhook) -> Outcome {
+    let webhook = Box::new(webhook);
+    unit.put(RecordKey::Webhook(webhook.id), Record::Webhook(webhook.clone()));
+    Outcome::Webhook(webhook)
+}
