@@ -11,7 +11,7 @@ use crate::engine::{Actor, Command, Event, Outcome, Refusal, Rules};
 use crate::engine::{api_key, bulk, ledger, schedule, session, transaction, user, value, webhook};
 use crate::types::Time;
 
-/// Most firings of one commit, of the largest split_factor: what is left stays due.
+/// Most firings of one commit, of the largest split factor: what is left stays due.
 pub const FIRINGS_MAX: usize = 400;
 
 /// What became of a command: the changes to commit, and what to answer. A refusal can have
