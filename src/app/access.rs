@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::cache::TokenCache;
-use super::{Access, Done, End, app::App};
+use super::AuthContext;
+use super::application::App;
+use super::token_cache::TokenCache;
 use crate::engine::{
     Actor, Command, Opens, Record, RecordKey, Refusal, Rules, Session, StoredId, User,
 };
@@ -16,15 +17,15 @@ use crate::types::{KeyId, Revision, Role, SessionId, Time, Token, TokenHash, Use
 /// Estimated bytes of a decoded token or user, without its texts and roles.
 const ENTRY_BYTES: usize = 768;
 
-/// Estimated bytes of what is known of an API key that opened sessions.
+/// Estimated bytes of what is cached of an API key that opened sessions.
 const OPENER_BYTES: usize = 64;
 
 /// Estimated bytes of a role.
 const ROLE_BYTES: usize = 64;
 
 /// What a token opens, decoded.
-pub(super) struct Known {
-    access: Access,
+pub(super) struct CachedToken {
+    access: AuthContext,
     /// The session, if it is a session's token.
     session: Option<Session>,
     /// The commit that the user's roles are of.
@@ -35,21 +36,21 @@ pub(super) struct Known {
 
 /// What of a user a token's bearer depends on.
 #[derive(Clone)]
-pub(super) struct KnownUser {
+pub(super) struct CachedUser {
     revision: Revision,
     disabled: bool,
     roles: Arc<[Role]>,
 }
 
 /// The decoded records on the path of every request.
-pub(super) struct Caches {
-    tokens: TokenCache<TokenHash, Arc<Known>>,
-    users: TokenCache<UserId, KnownUser>,
+pub(super) struct TokenCaches {
+    tokens: TokenCache<TokenHash, Arc<CachedToken>>,
+    users: TokenCache<UserId, CachedUser>,
     /// Whether the sessions that an API key opened live.
     openers: TokenCache<KeyId, bool>,
 }
 
-impl Caches {
+impl TokenCaches {
     /// Empty caches that take at most so many bytes together.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self {
@@ -61,8 +62,8 @@ impl Caches {
 
     /// Forgets what the commit of this revision changes; before it is staged.
     pub(super) fn forget(&self, records: &BTreeMap<RecordKey, Option<Record>>, revision: Revision) {
-        for (fact, record) in records {
-            match (fact, record) {
+        for (record_key, record) in records {
+            match (record_key, record) {
                 (RecordKey::Token(hash), _) => self.tokens.invalidate(hash, revision),
                 (RecordKey::Session(_), Some(Record::Session(session))) => {
                     self.tokens.invalidate(&session.token, revision);
@@ -76,7 +77,7 @@ impl Caches {
     }
 }
 
-impl Known {
+impl CachedToken {
     /// Estimates the bytes that it takes: the session is there twice, as a record and as shown.
     fn bytes(&self) -> usize {
         let texts = self.session.as_ref().map_or(0, |session| {
@@ -105,7 +106,7 @@ impl Known {
 
 /// Why a stream or a socket ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndOfFeed {
+pub enum FeedEnd {
     /// The session has ended, or the API key was revoked.
     SessionEnded,
     /// The session lives on under a new token: it was rotated, elevated or upgraded.
@@ -121,21 +122,21 @@ impl App {
     /// # Errors
     /// [`Refusal::Unauthenticated`] for a token that is unknown, ended, expired or a link's;
     /// [`Refusal::Stopping`].
-    pub async fn authenticate(&self, token: Option<&Token>) -> Result<Access, Refusal> {
+    pub async fn authenticate(&self, token: Option<&Token>) -> Result<AuthContext, Refusal> {
         let Some(token) = token else {
-            return Ok(Access { actor: Actor::Nobody, session: None });
+            return Ok(AuthContext { actor: Actor::Nobody, session: None });
         };
-        let known = self.look_up(token)?;
+        let cached = self.look_up(token)?;
         let now = self.clock.now();
-        if !known.wants_touch(now) || !known.take_touch(now) {
-            return Ok(known.access.clone());
+        if !cached.wants_touch(now) || !cached.take_touch(now) {
+            return Ok(cached.access.clone());
         }
         // Boxed: it is seldom, and its room would be made and moved for every request.
-        match Box::pin(self.call(Command::Touch, known.access.actor.clone())).await {
+        match Box::pin(self.call(Command::Touch, cached.access.actor.clone())).await {
             Ok(_) => Ok(self.look_up(token)?.access.clone()),
             Err(refusal @ (Refusal::Unauthenticated | Refusal::Stopping)) => Err(refusal),
             // Full or busy: the session is alive all the same.
-            Err(_) => Ok(known.access.clone()),
+            Err(_) => Ok(cached.access.clone()),
         }
     }
 
@@ -143,8 +144,8 @@ impl App {
     ///
     /// # Errors
     /// As [`App::authenticate`].
-    pub fn inspect(&self, token: &Token) -> Result<Access, Refusal> {
-        self.look_up(token).map(|known| known.access.clone())
+    pub fn inspect(&self, token: &Token) -> Result<AuthContext, Refusal> {
+        self.look_up(token).map(|cached| cached.access.clone())
     }
 
     /// The actor as it is now: with the roles it has now.
@@ -157,9 +158,9 @@ impl App {
                 Ok(actor.clone())
             }
             Actor::Session(session) => {
-                self.look_up_hash(session.token).map(|known| known.access.actor.clone())
+                self.look_up_hash(session.token).map(|cached| cached.access.actor.clone())
             }
-            Actor::Key(key) => match self.fact(&RecordKey::Key(key.key.id))? {
+            Actor::Key(key) => match self.record_key(&RecordKey::Key(key.key.id))? {
                 Some((Record::Key(key), _)) => Ok(key.actor()),
                 _ => Err(Refusal::Unauthenticated),
             },
@@ -168,49 +169,49 @@ impl App {
 
     /// Returns why an actor's streams and sockets end with this refusal.
     #[must_use]
-    pub fn end_of(&self, actor: &Actor, refusal: &Refusal) -> EndOfFeed {
+    pub fn end_of(&self, actor: &Actor, refusal: &Refusal) -> FeedEnd {
         if *refusal == Refusal::Stopping {
-            return EndOfFeed::Stopping;
+            return FeedEnd::Stopping;
         }
-        let Actor::Session(actor) = actor else { return EndOfFeed::SessionEnded };
-        match self.fact(&RecordKey::Session(actor.session)) {
+        let Actor::Session(actor) = actor else { return FeedEnd::SessionEnded };
+        match self.record_key(&RecordKey::Session(actor.session)) {
             Ok(Some((Record::Session(session), _)))
                 if session.token != actor.token && session.is_alive(self.clock.now()) =>
             {
-                EndOfFeed::TokenReplaced
+                FeedEnd::TokenReplaced
             }
-            _ => EndOfFeed::SessionEnded,
+            _ => FeedEnd::SessionEnded,
         }
     }
 
-    fn look_up(&self, token: &Token) -> Result<Arc<Known>, Refusal> {
+    fn look_up(&self, token: &Token) -> Result<Arc<CachedToken>, Refusal> {
         self.look_up_hash(token.hash())
     }
 
-    fn look_up_hash(&self, hash: TokenHash) -> Result<Arc<Known>, Refusal> {
-        let known = match self.caches.tokens.get(&hash) {
-            Some(known) if self.is_current(&known)? => Some(known),
+    fn look_up_hash(&self, hash: TokenHash) -> Result<Arc<CachedToken>, Refusal> {
+        let cached = match self.caches.tokens.get(&hash) {
+            Some(cached) if self.is_current(&cached)? => Some(cached),
             _ => self.guard(self.read_known(hash))?,
         };
-        let alive = known.filter(|known| {
-            known.session.as_ref().is_none_or(|session| session.is_alive(self.clock.now()))
+        let alive = cached.filter(|cached| {
+            cached.session.as_ref().is_none_or(|session| session.is_alive(self.clock.now()))
         });
         alive.ok_or(Refusal::Unauthenticated)
     }
 
     /// Whether a cached entry shows its user and the key that opened it as they are; a token's own
     /// entry is always fresh.
-    fn is_current(&self, known: &Known) -> Result<bool, Refusal> {
-        if let Some(via) = known.session.as_ref().and_then(|session| session.via.as_ref())
+    fn is_current(&self, cached: &CachedToken) -> Result<bool, Refusal> {
+        if let Some(via) = cached.session.as_ref().and_then(|session| session.via.as_ref())
             && !self.guard(self.keeps_sessions(via.id))?
         {
             return Ok(false);
         }
-        match known.session.as_ref().and_then(|session| session.user.as_ref()) {
+        match cached.session.as_ref().and_then(|session| session.user.as_ref()) {
             None => Ok(true),
             Some(user) => Ok(self
                 .guard(self.known_user(user.id))?
-                .is_some_and(|user| user.revision == known.user_revision && !user.disabled)),
+                .is_some_and(|user| user.revision == cached.user_revision && !user.disabled)),
         }
     }
 
@@ -226,25 +227,25 @@ impl App {
         Ok(keeps)
     }
 
-    fn known_user(&self, id: UserId) -> Result<Option<KnownUser>, ReadError> {
-        if let Some(known) = self.caches.users.get(&id) {
-            return Ok(Some(known));
+    fn known_user(&self, id: UserId) -> Result<Option<CachedUser>, ReadError> {
+        if let Some(cached) = self.caches.users.get(&id) {
+            return Ok(Some(cached));
         }
-        let fact = RecordKey::User(id);
-        let (read_at, row) = read_at(&*self.store, &fact)?;
+        let record_key = RecordKey::User(id);
+        let (read_at, row) = read_at(&*self.store, &record_key)?;
         let Some((Record::User(user), revision)) = row else { return Ok(None) };
         let User { disabled, roles, .. } = user;
-        let known = KnownUser { revision, disabled, roles };
-        let bytes = ENTRY_BYTES + known.roles.len() * ROLE_BYTES;
-        self.caches.users.insert(id, known.clone(), bytes, read_at);
-        Ok(Some(known))
+        let cached = CachedUser { revision, disabled, roles };
+        let bytes = ENTRY_BYTES + cached.roles.len() * ROLE_BYTES;
+        self.caches.users.insert(id, cached.clone(), bytes, read_at);
+        Ok(Some(cached))
     }
 
     /// Reads what a token opens and caches it.
-    fn read_known(&self, hash: TokenHash) -> Result<Option<Arc<Known>>, ReadError> {
+    fn read_known(&self, hash: TokenHash) -> Result<Option<Arc<CachedToken>>, ReadError> {
         let opens = read_fact(&*self.store, View::Committed, &RecordKey::Token(hash))?;
         let Some((record, _)) = opens else { return Ok(None) };
-        let (read_at, known) = match &*record {
+        let (read_at, cached) = match &*record {
             Record::Opens(Opens::Session(id)) => self.read_session(hash, *id)?,
             Record::Opens(Opens::Key(id)) => {
                 let (read_at, row) = read_at(&*self.store, &RecordKey::Key(*id))?;
@@ -252,28 +253,28 @@ impl App {
                 if key.token != hash {
                     return Ok(None);
                 }
-                let access = Access { actor: key.actor(), session: None };
-                let known = Known {
+                let access = AuthContext { actor: key.actor(), session: None };
+                let cached = CachedToken {
                     access,
                     session: None,
                     user_revision: revision,
                     touch_after_ms: AtomicU64::new(0),
                 };
-                (read_at, Some(known))
+                (read_at, Some(cached))
             }
             _ => return Ok(None),
         };
-        let Some(known) = known else { return Ok(None) };
-        let known = Arc::new(known);
-        self.caches.tokens.insert(hash, Arc::clone(&known), known.bytes(), read_at);
-        Ok(Some(known))
+        let Some(cached) = cached else { return Ok(None) };
+        let cached = Arc::new(cached);
+        self.caches.tokens.insert(hash, Arc::clone(&cached), cached.bytes(), read_at);
+        Ok(Some(cached))
     }
 
     fn read_session(
         &self,
         hash: TokenHash,
         id: SessionId,
-    ) -> Result<(Revision, Option<Known>), ReadError> {
+    ) -> Result<(Revision, Option<CachedToken>), ReadError> {
         let (read_at, row) = read_at(&*self.store, &RecordKey::Session(id))?;
         let Some((Record::Session(session), revision)) = row else { return Ok((read_at, None)) };
         // Its token was replaced between the two reads.
@@ -294,15 +295,15 @@ impl App {
         };
         let roles = user.as_ref().map_or_else(|| [].into(), |user| user.roles.clone());
         let view = Arc::new(session.view(roles.clone(), revision));
-        let access = Access { actor: session.actor(roles), session: Some(view) };
+        let access = AuthContext { actor: session.actor(roles), session: Some(view) };
         let user_revision = user.map_or(Revision::ZERO, |user| user.revision);
-        let known = Known {
+        let cached = CachedToken {
             access,
             session: Some(session),
             user_revision,
             touch_after_ms: AtomicU64::new(0),
         };
-        Ok((read_at, Some(known)))
+        Ok((read_at, Some(cached)))
     }
 
     /// Another framework's session, for the API key that stored it; `touch`: counts as activity.
@@ -323,15 +324,15 @@ impl App {
         let not_found = Refusal::NotFound("session under this key");
         let mut touched = false;
         loop {
-            let fact = RecordKey::Stored(id);
-            let row = self.guard(read_fact(&*self.store, View::Committed, &fact))?;
+            let record_key = RecordKey::Stored(id);
+            let row = self.guard(read_fact(&*self.store, View::Committed, &record_key))?;
             let Some((record, revision)) = row else { return Err(not_found) };
             let Record::Stored(stored) = &*record else { return Err(not_found) };
             let user = match &stored.user {
                 None => None,
                 Some((user, _)) => {
-                    let fact = RecordKey::User(user.id);
-                    self.guard(read_fact(&*self.store, View::Committed, &fact))?
+                    let record_key = RecordKey::User(user.id);
+                    self.guard(read_fact(&*self.store, View::Committed, &record_key))?
                 }
             };
             let user = match user.as_ref().map(|(record, _)| &**record) {
@@ -352,31 +353,21 @@ impl App {
             {
                 return Err(refusal);
             }
-            // Done, or full or busy: then it is alive all the same.
+            // CompletedJob, or full or busy: then it is alive all the same.
         }
     }
 }
 
-/// One fact and the revision at which it was read; only facts that lie in one row.
+/// One record and the revision at which it was read; only facts that lie in one row.
 fn read_at(
     store: &dyn Store,
-    fact: &RecordKey,
+    record_key: &RecordKey,
 ) -> Result<(Revision, Option<(Record, Revision)>), ReadError> {
-    let key = Key::of(fact).encode();
+    let key = Key::of(record_key).encode();
     let (read_at, mut rows) = store.get_many(&[&key])?;
     let record = match rows.pop().flatten() {
         None => None,
-        Some(Versioned { revision, value }) => Some((value::decode(fact, &value)?, revision)),
+        Some(Versioned { revision, value }) => Some((value::decode(record_key, &value)?, revision)),
     };
     Ok((read_at, record))
-}
-
-impl Done {
-    /// What became of a command that was sent without a renderer.
-    pub(super) fn result(self) -> Result<crate::engine::Outcome, Refusal> {
-        match self.end {
-            End::TokenCache(result, _) => *result,
-            End::Kept(_) | End::Replayed(_) => Ok(crate::engine::Outcome::Done),
-        }
-    }
 }

@@ -34,7 +34,7 @@ pub type Render = Box<dyn Fn(Result<&Outcome, &Refusal>, Revision) -> Answer + S
 
 /// What an execution answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
+pub struct CommandAnswer {
     /// The answer, durable by now if anything was changed.
     pub answer: Answer,
     /// Whether it is the stored answer to an earlier request (`Idempotency-Replayed: true`).
@@ -56,7 +56,7 @@ pub struct Idempotency {
 
 /// From where a request came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Client {
+pub struct ClientInfo {
     /// The address, as text; of the client, not of a configured proxy.
     pub address: Option<Arc<str>>,
     /// The `User-Agent`.
@@ -68,7 +68,7 @@ pub struct Envelope {
     /// Who asks.
     pub actor: Actor,
     /// From where.
-    pub client: Client,
+    pub client: ClientInfo,
     /// The `X-Request-Id` of the answer.
     pub request: Arc<str>,
     /// The route of the request, for the log; empty: there is none.
@@ -83,7 +83,7 @@ pub struct Envelope {
 
 /// What a token opens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Access {
+pub struct AuthContext {
     /// Who its bearer is.
     pub actor: Actor,
     /// The session, if it is a session's token.
@@ -92,7 +92,7 @@ pub struct Access {
 
 /// What part of a list is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageAsk<I> {
+pub struct PageRequest<I> {
     /// At most so many: 1 to 200.
     pub limit: usize,
     /// Only what comes after this one; `None`: from the first.
@@ -101,7 +101,7 @@ pub struct PageAsk<I> {
 
 /// A part of a list, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PageOf<T, I> {
+pub struct ListPage<T, I> {
     /// The things.
     pub items: Vec<T>,
     /// Where to go on; `None`: nothing is left.
@@ -154,21 +154,21 @@ pub enum OpenError {
 }
 
 /// An application that was opened.
-pub struct Opened {
+pub struct RunningApp {
     /// It.
     pub app: Arc<App>,
     /// At the first start without [`Settings::admin_password`]: the single-use secret by which
     /// the user `admin` gets a password ([`Command::UseLink`]). Print it, keep it nowhere.
     pub set_up: Option<Token>,
     /// Resolves when the process must end.
-    pub stopped: Stopped,
+    pub stopped: StopSignal,
 }
 
 /// Resolves, with the reason, when nothing can be changed any more and the process must end with
 /// an error: the store failed, or the executor did.
-pub struct Stopped(pub(super) Pin<Box<dyn Future<Output = String> + Send>>);
+pub struct StopSignal(pub(super) Pin<Box<dyn Future<Output = String> + Send>>);
 
-impl Future for Stopped {
+impl Future for StopSignal {
     type Output = String;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {

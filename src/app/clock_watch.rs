@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::app::App;
+use super::application::App;
 use crate::types::{Span, Time};
 
 /// Interval between two looks. A jump of the wall clock wakes nobody: timers that it made due are
@@ -28,7 +28,7 @@ impl App {
     /// Sees each move of the clock by hand ([`App::advance_clock`]) from here on.
     #[must_use]
     pub fn clock_moves(&self) -> watch::Receiver<()> {
-        self.bell.moved.subscribe()
+        self.notifier.moved.subscribe()
     }
 
     /// How far the server's time is ahead of the wall clock, without what it was advanced by.
@@ -42,7 +42,7 @@ impl App {
     pub async fn watch_clock(self: Arc<Self>) {
         let mut warned = false;
         loop {
-            if self.bell.due.next() <= self.now() {
+            if self.notifier.due.next() <= self.now() {
                 self.queue.wake();
             }
             let ahead = self.clock_ahead();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::app::App;
+use super::application::App;
 use crate::engine::Refusal;
 use crate::types::{Revision, Time};
 
@@ -67,7 +67,7 @@ impl App {
     /// # Errors
     /// [`Refusal::Stopping`]
     pub async fn fire_due_timers(&self) -> Result<(), Refusal> {
-        let (now, due) = (self.now(), &self.bell.due);
+        let (now, due) = (self.now(), &self.notifier.due);
         if due.next() <= now {
             let mut changed = due.changed.subscribe();
             self.queue.wake();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::app::App;
+use super::application::App;
 use super::signature::{SigningKey, is_hex, is_standard, is_timely};
 use crate::engine::expression::{
     AccountSeen, EvalStop, Expr, Resolver, Scope, Seen, TemplateOutput, Type,
@@ -184,7 +184,7 @@ impl App {
         let named = text(&hook.transaction, message)?;
         let tx = match &hook.workflow {
             None => named.parse().map_err(|_| none())?,
-            Some(workflow) => match self.fact(&reference_fact(workflow, &named))? {
+            Some(workflow) => match self.record_key(&reference_fact(workflow, &named))? {
                 Some((Record::Reference(reference), _)) => reference.tx,
                 _ => return Err(none()),
             },

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::app::App;
-use super::{PageAsk, PageOf};
+use super::application::App;
+use super::{ListPage, PageRequest};
 use crate::engine::{
     Account, Actor, Asset, Entry, Hold, Record, RecordKey, Refusal, Totals, Transfer, iso_asset,
     iso_assets,
@@ -81,8 +81,8 @@ impl App {
         &self,
         actor: &Actor,
         prefix: &str,
-        page: &PageAsk<AccountId>,
-    ) -> Result<PageOf<(Account, Revision), AccountId>, Refusal> {
+        page: &PageRequest<AccountId>,
+    ) -> Result<ListPage<(Account, Revision), AccountId>, Refusal> {
         let all = matches!(actor, Actor::Key(_) | Actor::System) || actor.has(Role::AUDITOR);
         let (mut from, after) = match actor.user() {
             _ if all => (Key::ACCOUNTS.to_vec(), page.after.clone().map(Key::Account)),
@@ -90,7 +90,7 @@ impl App {
                 let after = page.after.clone().map(|id| Key::Owned(user.id, id));
                 (Key::owned_by(user.id), after)
             }
-            None => return Ok(PageOf { items: Vec::new(), next: None }),
+            None => return Ok(ListPage { items: Vec::new(), next: None }),
         };
         from.extend_from_slice(prefix.as_bytes());
         let mut range = KeyRange::prefix(&from);
@@ -102,8 +102,8 @@ impl App {
         for (key, value, revision) in rows {
             match key {
                 Key::Account(id) => {
-                    let fact = RecordKey::Account(id);
-                    let read = value::decode(&fact, &value).map_err(ReadError::from);
+                    let record_key = RecordKey::Account(id);
+                    let read = value::decode(&record_key, &value).map_err(ReadError::from);
                     if let Record::Account(account) = self.guard(read)? {
                         items.push((account, revision));
                     }
@@ -113,7 +113,7 @@ impl App {
             }
         }
         let next = after_limit(&mut items, page.limit, |(account, _)| account.id.clone());
-        Ok(PageOf { items, next })
+        Ok(ListPage { items, next })
     }
 
     /// The statement of an account, newest first, for whoever may see the account in full.
@@ -124,8 +124,8 @@ impl App {
         &self,
         actor: &Actor,
         id: &AccountId,
-        page: PageAsk<EntryMark>,
-    ) -> Result<PageOf<Entry, EntryMark>, Refusal> {
+        page: PageRequest<EntryMark>,
+    ) -> Result<ListPage<Entry, EntryMark>, Refusal> {
         let (_, _, in_full) = self.account(actor, id)?;
         if !in_full {
             return Err(Refusal::NotFound("account"));
@@ -143,7 +143,7 @@ impl App {
             let Entry { revision, number, .. } = *entry;
             EntryMark { revision, number }
         });
-        Ok(PageOf { items, next })
+        Ok(ListPage { items, next })
     }
 
     /// A transfer, for the owner of one of its accounts, an administrator, an auditor or a
@@ -158,7 +158,7 @@ impl App {
     ) -> Result<(Transfer, Revision), Refusal> {
         let none = Refusal::NotFound("transfer");
         let Some((Record::Transfer(transfer), revision)) =
-            self.fact(&RecordKey::Transfer(id.clone()))?
+            self.record_key(&RecordKey::Transfer(id.clone()))?
         else {
             return Err(none);
         };
@@ -174,7 +174,7 @@ impl App {
     /// [`Refusal::NotFound`], also for one that the actor may not see; [`Refusal::Stopping`].
     pub fn hold(&self, actor: &Actor, id: &HoldId) -> Result<(Hold, Revision), Refusal> {
         let none = Refusal::NotFound("hold");
-        match self.fact(&RecordKey::Hold(id.clone()))? {
+        match self.record_key(&RecordKey::Hold(id.clone()))? {
             Some((Record::Hold(hold), revision)) if self.is_visible(actor, &hold.account)? => {
                 Ok((hold, revision))
             }
@@ -190,7 +190,7 @@ impl App {
         if let Some(asset) = iso_asset(code) {
             return Ok(asset);
         }
-        match self.fact(&RecordKey::Asset(code.clone()))? {
+        match self.record_key(&RecordKey::Asset(code.clone()))? {
             Some((Record::Asset(asset), _)) => Ok(asset),
             _ => Err(Refusal::NotFound("asset")),
         }
@@ -200,7 +200,10 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::Stopping`].
-    pub fn assets(&self, page: &PageAsk<AssetCode>) -> Result<PageOf<Asset, AssetCode>, Refusal> {
+    pub fn assets(
+        &self,
+        page: &PageRequest<AssetCode>,
+    ) -> Result<ListPage<Asset, AssetCode>, Refusal> {
         let mut range = KeyRange::prefix(Key::ASSETS);
         if let Some(after) = &page.after {
             range = range.after(Key::Asset(after.clone()).encode().into());
@@ -218,7 +221,7 @@ impl App {
         }
         items.sort_unstable_by(|a, b| a.code.cmp(&b.code));
         let next = after_limit(&mut items, page.limit, |asset| asset.code.clone());
-        Ok(PageOf { items, next })
+        Ok(ListPage { items, next })
     }
 
     /// What adds up over all accounts, at one revision, for an administrator, an auditor or a
@@ -271,7 +274,7 @@ impl App {
     }
 
     fn account_record(&self, id: &AccountId) -> Result<Option<(Account, Revision)>, Refusal> {
-        Ok(match self.fact(&RecordKey::Account(id.clone()))? {
+        Ok(match self.record_key(&RecordKey::Account(id.clone()))? {
             Some((Record::Account(account), revision)) => Some((account, revision)),
             _ => None,
         })

@@ -27,79 +27,62 @@
 //! A read ([`App::user`] and the like) sees what is durable and nothing else.
 
 mod access;
-mod admission;
-mod answers;
 mod api;
-#[allow(clippy::module_inception, reason = "the application itself")]
-mod app;
-mod cache;
-mod calls;
-mod chance;
+mod application;
 mod clock;
 mod clock_watch;
-mod destination;
+mod delivery;
 mod due;
-mod excerpt;
-mod executor;
 mod feed;
 mod hooks;
-mod job;
-mod lanes;
 mod ledger;
-mod live_keys;
 mod memory;
 mod notifier;
+mod operations;
 mod passwords;
-mod prepare;
-mod queue;
+mod pipeline;
+mod random;
 mod read_budget;
 mod read_pool;
 mod reads;
-mod replay;
 mod secret;
 pub mod signature;
 mod slice;
 mod stuck;
-mod sweep;
-mod tasks;
+mod token_cache;
 mod traces;
 mod transactions;
 mod tx_list;
-mod unknowns;
-mod waiters;
-mod watchdog;
-mod webhooks;
+mod warnings;
 mod work_queue;
 
 #[cfg(test)]
 mod tests;
 
-pub use access::EndOfFeed;
+pub use access::FeedEnd;
 pub use api::{
-    Access, Answer, Answered, Client, Envelope, Fingerprint, Idempotency, OpenError, Opened,
-    PageAsk, PageOf, Render, Settings, Stopped,
+    Answer, AuthContext, ClientInfo, CommandAnswer, Envelope, Fingerprint, Idempotency, ListPage,
+    OpenError, PageRequest, Render, RunningApp, Settings, StopSignal,
 };
-pub use app::App;
-pub(crate) use calls::unless_it_panics;
-pub use calls::{CallSettings, Calls, DueCalls};
+pub use application::App;
+pub use delivery::call::{CallSettings, CallWorker, DueCalls};
+pub use delivery::subscriptions::WebhookWatch;
+pub use delivery::webhook::deliver_webhooks;
 pub use feed::{
-    EventId, EventPage, FeedEvent, Followed, Follower, Head, HistoryPage, NoSeat, ProofReader,
-    Scope, Teller,
+    ChainHead, EventActor, EventId, EventPage, FeedEvent, FeedItem, FeedScope, FeedSubscriber,
+    HistoryPage, ProofReader, SubscriberLimit,
 };
 pub use hooks::{Delivery, Hook, Message, Scheme};
 pub use ledger::{EntryMark, LedgerCheck};
 pub use memory::MemoryBudget;
 pub use notifier::CallFigures;
 pub use passwords::Cost;
+pub use pipeline::watchdog::{EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
 pub use read_budget::PAGE_BYTES_MAX;
-pub use read_pool::{NotTaken, ReadPool};
+pub use read_pool::{ReadPool, ReadRejection};
 pub use secret::Secret;
 pub use tx_list::TxFilter;
-pub use unknowns::Unknown;
-pub use watchdog::{EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
-pub use webhooks::WebhookWatch;
-
-use job::{Done, End};
+pub use warnings::DefinitionWarning;
 
 /// Stack of each thread that reads, decides or renders, in bytes. Documents nested as deeply as they may
 /// be (64 levels) take up to some 60 KB a level to read in an unoptimized build; memory is taken only

@@ -76,7 +76,7 @@ impl Notifier {
     }
 
     /// A commit set a call due.
-    pub(super) fn ring(&self, due: Time, revision: Revision) {
+    pub(super) fn notify_calls(&self, due: Time, revision: Revision) {
         // Whoever takes the time knows of the commit, or sees that there is a newer one than it
         // knows of and keeps the time; whoever came in between is woken once more.
         self.staged.send_replace(revision);
@@ -86,7 +86,7 @@ impl Notifier {
 
     /// The clock was moved by hand: what became due meanwhile is looked for.
     pub(super) fn clock_moved(&self, last: Revision) {
-        self.ring(Time::MAX, last);
+        self.notify_calls(Time::MAX, last);
         self.moved.send_replace(());
     }
 

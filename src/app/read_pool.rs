@@ -36,7 +36,7 @@ thread_local! {
 
 /// Why a read was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
+pub enum ReadRejection {
     /// Too many reads of this actor wait.
     Actor,
     /// Too many reads wait in all.
@@ -92,24 +92,24 @@ impl ReadPool {
     /// in several parts.
     ///
     /// # Errors
-    /// [`NotTaken`]
+    /// [`ReadRejection`]
     pub async fn run<T: Send + 'static>(
         &self,
         actor: &Actor,
         read: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotTaken> {
-        self.begin(actor, read)?.await.map_err(|_| NotTaken::Stopping)
+    ) -> Result<T, ReadRejection> {
+        self.begin(actor, read)?.await.map_err(|_| ReadRejection::Stopping)
     }
 
     /// Has a read done in the actor's turn; what it finds comes where it is awaited.
     ///
     /// # Errors
-    /// [`NotTaken`]
+    /// [`ReadRejection`]
     pub(super) fn begin<T: Send + 'static>(
         &self,
         actor: &Actor,
         read: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<oneshot::Receiver<T>, NotTaken> {
+    ) -> Result<oneshot::Receiver<T>, ReadRejection> {
         let (reply, done) = oneshot::channel();
         let work: Work = Box::new(move || {
             // Whoever asked is gone: nobody needs the answer.
@@ -164,17 +164,17 @@ impl Shared {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, of: Option<OwnerId>, work: Work) -> Result<(), NotTaken> {
+    fn put(&self, of: Option<OwnerId>, work: Work) -> Result<(), ReadRejection> {
         let mut waiting = self.lock();
         if waiting.is_closed {
-            return Err(NotTaken::Stopping);
+            return Err(ReadRejection::Stopping);
         }
         if waiting.count >= WAITING_MAX {
-            return Err(NotTaken::All);
+            return Err(ReadRejection::All);
         }
         let own = waiting.of.entry(of).or_default();
         if own.len() >= WAITING_PER_ACTOR_MAX {
-            return Err(NotTaken::Actor);
+            return Err(ReadRejection::Actor);
         }
         let is_first = own.is_empty();
         own.push_back(work);
@@ -252,7 +252,7 @@ mod tests {
         for _ in 0..WAITING_PER_ACTOR_MAX {
             shared.put(Some(user(1)), work("greedy")).unwrap();
         }
-        assert_eq!(shared.put(Some(user(1)), work("greedy")), Err(NotTaken::Actor));
+        assert_eq!(shared.put(Some(user(1)), work("greedy")), Err(ReadRejection::Actor));
         shared.put(Some(user(2)), work("modest")).unwrap();
         for _ in 0..3 {
             shared.next().unwrap()();
@@ -265,7 +265,7 @@ mod tests {
                 break full;
             }
         };
-        assert_eq!((full, shared.lock().count), (NotTaken::All, WAITING_MAX));
+        assert_eq!((full, shared.lock().count), (ReadRejection::All, WAITING_MAX));
     }
 
     #[tokio::test]
@@ -273,9 +273,9 @@ mod tests {
         let pool = ReadPool::start().unwrap();
         let broken =
             pool.run(&Actor::System, || std::panic::resume_unwind(Box::new("on purpose"))).await;
-        assert_eq!(broken.unwrap_err(), NotTaken::Stopping);
+        assert_eq!(broken.unwrap_err(), ReadRejection::Stopping);
         assert_eq!(pool.run(&Actor::System, || 7).await, Ok(7));
         pool.close();
-        assert_eq!(pool.run(&Actor::System, || 7).await, Err(NotTaken::Stopping));
+        assert_eq!(pool.run(&Actor::System, || 7).await, Err(ReadRejection::Stopping));
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::app::App;
+use super::application::App;
 use super::read_budget::PAGE_BYTES_MAX;
-use super::{ExecutorFigures, PageAsk, PageOf};
+use super::{ExecutorFigures, ListPage, PageRequest};
 use crate::engine::{
     Actor, Command, Data, EMPTY, KeyView, Record, RecordKey, Refusal, SessionView, User, UserRef,
     UserView,
@@ -49,7 +49,7 @@ impl App {
                 return Ok(self.session_view(id)?.into_iter().collect());
             }
         };
-        let list = self.fact(&RecordKey::UserSessions(user.id))?;
+        let list = self.record_key(&RecordKey::UserSessions(user.id))?;
         let Some((Record::Sessions(list), _)) = list else { return Ok(Vec::new()) };
         let mut views = Vec::with_capacity(list.len());
         for id in list.into_iter().rev() {
@@ -107,8 +107,8 @@ impl App {
     pub fn users(
         &self,
         actor: &Actor,
-        page: PageAsk<UserId>,
-    ) -> Result<PageOf<UserView, UserId>, Refusal> {
+        page: PageRequest<UserId>,
+    ) -> Result<ListPage<UserView, UserId>, Refusal> {
         self.require_see_all(actor, "GET /v1/users")?;
         let after = page.after.map(|id| Key::User(id).encode());
         let (rows, more) =
@@ -129,8 +129,8 @@ impl App {
     pub fn keys(
         &self,
         actor: &Actor,
-        page: PageAsk<KeyId>,
-    ) -> Result<PageOf<KeyView, KeyId>, Refusal> {
+        page: PageRequest<KeyId>,
+    ) -> Result<ListPage<KeyView, KeyId>, Refusal> {
         self.require_see_all(actor, "GET /v1/api-keys")?;
         let after = page.after.map(|id| Key::ApiKey(id).encode());
         let (rows, more) =
@@ -155,21 +155,21 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
-    pub fn revision_of(&self, fact: &RecordKey) -> Result<Revision, Refusal> {
-        let found = self.guard(read_fact(&*self.store, View::Committed, fact))?;
+    pub fn revision_of(&self, record_key: &RecordKey) -> Result<Revision, Refusal> {
+        let found = self.guard(read_fact(&*self.store, View::Committed, record_key))?;
         found.map(|(_, revision)| revision).ok_or(Refusal::NotFound("record"))
     }
 
     /// Idempotency-Keys that were forgotten before their time since the start.
     #[must_use]
     pub fn keys_shed(&self) -> u64 {
-        self.bell.counters.keys_shed.load(std::sync::atomic::Ordering::Relaxed)
+        self.notifier.counters.keys_shed.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Estimated bytes of the executor's decoded records.
     #[must_use]
     pub fn record_cache_bytes(&self) -> u64 {
-        self.bell.counters.record_cache_bytes.load(std::sync::atomic::Ordering::Relaxed)
+        self.notifier.counters.record_cache_bytes.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Memory of the commands that wait for the executor, in bytes.
@@ -215,18 +215,18 @@ impl App {
     fn own(&self, actor: &Actor) -> Result<(User, Revision), Refusal> {
         let needs_user = Refusal::NotAllowed("this needs the session of a user");
         let UserRef { id, .. } = actor.user().ok_or(needs_user)?;
-        match self.fact(&RecordKey::User(*id))? {
+        match self.record_key(&RecordKey::User(*id))? {
             Some((Record::User(user), revision)) => Ok((user, revision)),
             _ => Err(Refusal::Unauthenticated),
         }
     }
 
     fn user_named(&self, username: &Username) -> Result<(User, Revision), Refusal> {
-        let holder = self.fact(&RecordKey::Name(username.clone()))?;
+        let holder = self.record_key(&RecordKey::Name(username.clone()))?;
         let Some((Record::Name(crate::engine::Holder::User(id)), _)) = holder else {
             return Err(Refusal::NotFound("user"));
         };
-        match self.fact(&RecordKey::User(id))? {
+        match self.record_key(&RecordKey::User(id))? {
             Some((Record::User(user), revision)) => Ok((user, revision)),
             _ => Err(Refusal::NotFound("user")),
         }
@@ -237,7 +237,7 @@ impl App {
         id: SessionId,
     ) -> Result<Option<(crate::engine::Session, Revision)>, Refusal> {
         let now = self.clock.now();
-        Ok(match self.fact(&RecordKey::Session(id))? {
+        Ok(match self.record_key(&RecordKey::Session(id))? {
             Some((Record::Session(session), revision)) if session.is_alive(now) => {
                 Some((session, revision))
             }
@@ -257,15 +257,18 @@ impl App {
         Ok(Some(session.view(roles, revision)))
     }
 
-    fn data(&self, fact: &RecordKey) -> Result<Option<Data>, Refusal> {
-        Ok(match self.fact(fact)? {
+    fn data(&self, record_key: &RecordKey) -> Result<Option<Data>, Refusal> {
+        Ok(match self.record_key(record_key)? {
             Some((Record::Data(json), revision)) => Some(Data { json, revision }),
             _ => None,
         })
     }
 
-    pub(super) fn fact(&self, fact: &RecordKey) -> Result<Option<(Record, Revision)>, Refusal> {
-        let loaded = self.guard(read_fact(&*self.store, View::Committed, fact))?;
+    pub(super) fn record_key(
+        &self,
+        record_key: &RecordKey,
+    ) -> Result<Option<(Record, Revision)>, Refusal> {
+        let loaded = self.guard(read_fact(&*self.store, View::Committed, record_key))?;
         Ok(loaded.map(|(record, revision)| {
             let record = std::sync::Arc::unwrap_or_clone(record);
             (record, revision)
@@ -278,7 +281,7 @@ impl App {
         prefix: &[u8],
         after: Option<Vec<u8>>,
         limit: usize,
-        fact: impl Fn(Key) -> Option<RecordKey>,
+        record_key: impl Fn(Key) -> Option<RecordKey>,
     ) -> Result<(Vec<(Record, Revision)>, bool), ReadError> {
         let mut range = KeyRange::prefix(prefix);
         if let Some(after) = after {
@@ -293,9 +296,9 @@ impl App {
                     key: format!("{:?}", row.key),
                     what: "no such key is written".to_owned(),
                 };
-                let fact = Key::decode(&row.key).and_then(&fact).ok_or_else(what)?;
+                let record_key = Key::decode(&row.key).and_then(&record_key).ok_or_else(what)?;
                 bytes += row.value.len();
-                records.push((value::decode(&fact, &row.value)?, row.revision));
+                records.push((value::decode(&record_key, &row.value)?, row.revision));
             }
             match page.next {
                 Some(next) if records.len() < limit && bytes < PAGE_BYTES_MAX => {
@@ -318,7 +321,7 @@ fn into_page<T, I: Copy>(
     rows: Vec<(Record, Revision)>,
     more: bool,
     view: impl Fn(Record, Revision) -> Option<(I, T)>,
-) -> PageOf<T, I> {
+) -> ListPage<T, I> {
     let mut last = None;
     let mut items = Vec::with_capacity(rows.len());
     for (record, revision) in rows {
@@ -327,5 +330,5 @@ fn into_page<T, I: Copy>(
             items.push(item);
         }
     }
-    PageOf { items, next: last.filter(|_| more) }
+    ListPage { items, next: last.filter(|_| more) }
 }

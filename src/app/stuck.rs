@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::app::App;
+use super::application::App;
 use crate::engine::{IndexEntry, Record, RecordKey, Refusal};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
@@ -47,7 +47,7 @@ impl StuckWatch {
             let Some(next) = page.next else { break };
             range.from = Bound::Excluded(next);
         }
-        app.bell.counters.stuck.store(stuck.len() as u64, Ordering::Relaxed);
+        app.notifier.counters.stuck.store(stuck.len() as u64, Ordering::Relaxed);
         let anew = stuck.difference(&self.0).copied().collect();
         self.0 = stuck;
         Ok(anew)
@@ -73,7 +73,7 @@ impl App {
     /// How many transactions were stuck at the last look.
     #[must_use]
     pub fn stuck(&self) -> u64 {
-        self.bell.counters.stuck.load(Ordering::Relaxed)
+        self.notifier.counters.stuck.load(Ordering::Relaxed)
     }
 
     /// Says where it is stuck and by which refusal, and not in which words: these may hold data

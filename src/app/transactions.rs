@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::app::App;
+use super::application::App;
 use super::read_budget::ReadBudget;
 use crate::engine::workflow::Definition;
 use crate::engine::{
@@ -64,7 +64,7 @@ impl App {
         version: Option<u32>,
     ) -> Result<WorkflowView, Refusal> {
         let none = || Refusal::NotFound("workflow");
-        let head = self.fact(&RecordKey::Workflow(name.clone()))?;
+        let head = self.record_key(&RecordKey::Workflow(name.clone()))?;
         let Some((Record::Workflow(head), revision)) = head else { return Err(none()) };
         let version = version.unwrap_or(head.latest);
         let published = self.published(name, version)?.ok_or_else(none)?;
@@ -84,7 +84,7 @@ impl App {
         // Those before the last hundred are seldom any more; a count of all would read them all.
         for version in latest.saturating_sub(99).max(1)..=latest {
             if let Some((Record::Count(count @ 1..), _)) =
-                self.fact(&RecordKey::OpenCount(name.clone(), version))?
+                self.record_key(&RecordKey::OpenCount(name.clone(), version))?
             {
                 open.push((version, count));
             }
@@ -131,7 +131,7 @@ impl App {
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn value(&self, actor: &Actor, id: &ValueKey) -> Result<(Arc<str>, Revision), Refusal> {
         self.require_read_values(actor, &id.set)?;
-        match self.fact(&RecordKey::Value(id.clone()))? {
+        match self.record_key(&RecordKey::Value(id.clone()))? {
             Some((Record::Data(json), revision)) => Ok((json, revision)),
             _ => Err(Refusal::NotFound("value")),
         }
@@ -142,7 +142,7 @@ impl App {
     /// # Errors
     /// [`Refusal::Stopping`]
     pub fn anyone_reads_values(&self, set: &ValueName) -> Result<bool, Refusal> {
-        Ok(self.fact(&RecordKey::ValueSet(set.clone()))?.is_some())
+        Ok(self.record_key(&RecordKey::ValueSet(set.clone()))?.is_some())
     }
 
     fn require_read_values(&self, actor: &Actor, set: &ValueName) -> Result<(), Refusal> {
@@ -182,7 +182,8 @@ impl App {
         let mut values = Vec::new();
         for row in &page.rows {
             if let Some(Key::Value(id)) = Key::decode(&row.key)
-                && let Some((Record::Data(json), _)) = self.fact(&RecordKey::Value(id.clone()))?
+                && let Some((Record::Data(json), _)) =
+                    self.record_key(&RecordKey::Value(id.clone()))?
             {
                 values.push((id.key, json));
             }
@@ -196,8 +197,8 @@ impl App {
         name: &WorkflowName,
         version: u32,
     ) -> Result<Option<Arc<Published>>, Refusal> {
-        let fact = RecordKey::Definition(name.clone(), version);
-        let loaded = self.definitions.read(&*self.store, View::Committed, &fact);
+        let record_key = RecordKey::Definition(name.clone(), version);
+        let loaded = self.definitions.read(&*self.store, View::Committed, &record_key);
         Ok(match self.guard(loaded)?.as_ref().map(|(record, _)| &**record) {
             Some(Record::Definition(published)) => Some(Arc::clone(published)),
             _ => None,

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
-use super::app::App;
+use super::application::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
-use super::{PageAsk, PageOf};
+use super::{ListPage, PageRequest};
 use crate::engine::workflow::Definition;
 use crate::engine::{
     Actor, Holder, IndexEntry, Owner, OwnerId, Record, RecordKey, Refusal, Status, Tx, TxView,
@@ -81,8 +81,8 @@ impl App {
         &self,
         actor: &Actor,
         filter: &TxFilter,
-        page: PageAsk<TxId>,
-    ) -> Result<PageOf<TxView, TxId>, Refusal> {
+        page: PageRequest<TxId>,
+    ) -> Result<ListPage<TxView, TxId>, Refusal> {
         if let (Some(workflow), Some(reference)) = (&filter.workflow, &filter.reference) {
             return self.by_reference(actor, filter, workflow, reference);
         }
@@ -94,7 +94,7 @@ impl App {
             let (found, more) = self.guard(self.merged(&sources, after))?;
             for (id, read) in found {
                 if items.len() == page.limit || bytes >= PAGE_BYTES_MAX || budget.is_spent() {
-                    return Ok(PageOf { items, next: after.map(|id| self.tx_cursor(id)) });
+                    return Ok(ListPage { items, next: after.map(|id| self.tx_cursor(id)) });
                 }
                 after = Some(id);
                 let read = match read {
@@ -115,7 +115,7 @@ impl App {
                 }
             }
             if !more {
-                return Ok(PageOf { items, next: None });
+                return Ok(ListPage { items, next: None });
             }
         }
     }
@@ -178,8 +178,8 @@ impl App {
         read: &Versioned,
         is_wanted: impl Fn(&Tx, &Definition) -> bool,
     ) -> Result<Option<TxView>, Refusal> {
-        let fact = RecordKey::Tx(id);
-        let outline = value::decode_outline(&fact, &read.value).map_err(ReadError::from);
+        let record_key = RecordKey::Tx(id);
+        let outline = value::decode_outline(&record_key, &read.value).map_err(ReadError::from);
         let outline = self.guard(outline)?;
         let published = self.published(&outline.workflow, outline.version)?;
         let Some(published) = published else { return Ok(None) };
@@ -189,7 +189,7 @@ impl App {
         {
             return Ok(None);
         }
-        let record = value::decode(&fact, &read.value).map_err(ReadError::from);
+        let record = value::decode(&record_key, &read.value).map_err(ReadError::from);
         let Record::Tx(tx) = self.guard(record)? else { return Ok(None) };
         let definition = Arc::clone(definition);
         let view = TxView::new(tx, read.revision, definition, actor, &self.rules, self.now());
@@ -198,7 +198,9 @@ impl App {
 
     fn was_asked(&self, actor: &Actor, id: TxId) -> Result<bool, Refusal> {
         match actor.user() {
-            Some(user) => Ok(self.fact(&RecordKey::Asked(user.username.clone(), id))?.is_some()),
+            Some(user) => {
+                Ok(self.record_key(&RecordKey::Asked(user.username.clone(), id))?.is_some())
+            }
             None => Ok(false),
         }
     }
@@ -209,10 +211,10 @@ impl App {
         filter: &TxFilter,
         workflow: &WorkflowName,
         reference: &str,
-    ) -> Result<PageOf<TxView, TxId>, Refusal> {
-        let found = self.fact(&reference_fact(workflow, reference))?;
+    ) -> Result<ListPage<TxView, TxId>, Refusal> {
+        let found = self.record_key(&reference_fact(workflow, reference))?;
         let Some((Record::Reference(reference), _)) = found else {
-            return Ok(PageOf { items: Vec::new(), next: None });
+            return Ok(ListPage { items: Vec::new(), next: None });
         };
         let read = self.guard(self.tx_bytes(reference.tx))?;
         let view = match read {
@@ -221,7 +223,7 @@ impl App {
             })?,
             None => None,
         };
-        Ok(PageOf { items: view.into_iter().collect(), next: None })
+        Ok(ListPage { items: view.into_iter().collect(), next: None })
     }
 
     /// The prefixes of the keys under which what may be seen is found.
@@ -250,7 +252,7 @@ impl App {
             return Ok(vec![prefix(IndexEntry::Stuck(first))]);
         }
         if let Some(owner) = &filter.owner {
-            return Ok(match self.fact(&RecordKey::Name(owner.clone()))? {
+            return Ok(match self.record_key(&RecordKey::Name(owner.clone()))? {
                 Some((Record::Name(Holder::User(id)), _)) => {
                     vec![prefix(IndexEntry::TxOf(OwnerId::User(id), first))]
                 }

@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use ahash::RandomState;
 
-use super::app::App;
+use super::application::App;
 use super::read_budget::ReadBudget;
 use crate::engine::{
     Actor, Candidate, IndexEntry, MaySubmit, OwnerId, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
@@ -29,11 +29,11 @@ const PLACES_MAX: usize = 4096;
 /// transactions among the last so many.
 const VERSIONS_MAX: u32 = 100;
 
-type PlaceOf = (Option<OwnerId>, WorkflowName, StepName);
+type SearchKey = (Option<OwnerId>, WorkflowName, StepName);
 
 /// Where an actor's next look goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum SearchCursor {
     /// Behind this in the queue.
     Queue(Time, TxId),
     /// Behind this among the actor's own, or those that asked the actor.
@@ -42,14 +42,14 @@ enum Place {
 
 /// Where looks go on that found too little.
 #[derive(Default)]
-pub(super) struct Places(Mutex<HashMap<PlaceOf, Place, RandomState>>);
+pub(super) struct SearchCursors(Mutex<HashMap<SearchKey, SearchCursor, RandomState>>);
 
-impl Places {
-    fn take(&self, of: &PlaceOf) -> Option<Place> {
+impl SearchCursors {
+    fn take(&self, of: &SearchKey) -> Option<SearchCursor> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(of)
     }
 
-    fn put(&self, of: PlaceOf, place: Place) {
+    fn put(&self, of: SearchKey, place: SearchCursor) {
         let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if places.len() >= PLACES_MAX {
             places.clear();
@@ -123,10 +123,10 @@ impl Search<'_> {
 
     /// Looks through the queue from a place on, and then before it; where it was left, if not at
     /// the end.
-    fn queue(&mut self, place: Option<Place>) -> Result<Option<Place>, Refusal> {
+    fn queue(&mut self, place: Option<SearchCursor>) -> Result<Option<SearchCursor>, Refusal> {
         let head = (Time::ZERO, TxId::new(0));
         let begins = match place {
-            Some(Place::Queue(time, id)) => (time, id),
+            Some(SearchCursor::Queue(time, id)) => (time, id),
             _ => head,
         };
         if let Some(left_at) = self.queue_part(begins, None)? {
@@ -142,7 +142,7 @@ impl Search<'_> {
         &mut self,
         mut after: (Time, TxId),
         until: Option<(Time, TxId)>,
-    ) -> Result<Option<Place>, Refusal> {
+    ) -> Result<Option<SearchCursor>, Refusal> {
         let QueueAsk { workflow, step, .. } = self.ask;
         let key = |(time, id)| {
             Key::IndexEntry(IndexEntry::Queued(workflow.clone(), step.clone(), time, id)).encode()
@@ -165,7 +165,7 @@ impl Search<'_> {
                     return Ok(None);
                 }
                 if self.is_full() || self.budget.is_spent() {
-                    return Ok(Some(Place::Queue(after.0, after.1)));
+                    return Ok(Some(SearchCursor::Queue(after.0, after.1)));
                 }
                 after = (time, id);
                 self.look(id)?;
@@ -178,9 +178,9 @@ impl Search<'_> {
 
     /// Looks through the actor's own transactions, and those that asked the actor, from a place on
     /// and then before it; where it was left, if not at the end.
-    fn own(&mut self, place: Option<Place>) -> Result<Option<Place>, Refusal> {
+    fn own(&mut self, place: Option<SearchCursor>) -> Result<Option<SearchCursor>, Refusal> {
         let begins = match place {
-            Some(Place::Own(list, id)) => (list, id),
+            Some(SearchCursor::Own(list, id)) => (list, id),
             _ => (0, TxId::new(0)),
         };
         if let Some(left_at) = self.own_part(begins, None)? {
@@ -196,7 +196,7 @@ impl Search<'_> {
         &mut self,
         begins: (usize, TxId),
         until: Option<(usize, TxId)>,
-    ) -> Result<Option<Place>, Refusal> {
+    ) -> Result<Option<SearchCursor>, Refusal> {
         let own = self.actor.owner_id();
         let user = self.actor.user();
         let lists: [Option<IndexEntry>; 2] = [
@@ -224,7 +224,7 @@ impl Search<'_> {
                         return Ok(None);
                     }
                     if self.is_full() || self.budget.is_spent() {
-                        return Ok(Some(Place::Own(list, after)));
+                        return Ok(Some(SearchCursor::Own(list, after)));
                     }
                     after = id;
                     self.look(id)?;

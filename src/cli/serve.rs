@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::app::{self, App, Opened, STACK_BYTES, Stopped};
+use crate::app::{self, App, RunningApp, STACK_BYTES, StopSignal, deliver_webhooks};
 use crate::http::metrics::{Figures, Metrics};
 use crate::http::operations::{self, Readiness};
 use crate::http::server::{Drained, Entrance, Stop, Stopper, Tls, serve};
@@ -125,7 +125,7 @@ impl Front {
         sources: &Sources,
     ) -> Result<(), Failure> {
         let store = data::open(config).await?;
-        let Opened { app, set_up, stopped } = open_app(config, store.clone()).await?;
+        let RunningApp { app, set_up, stopped } = open_app(config, store.clone()).await?;
         sources.0.get_or_init(|| (Arc::downgrade(&store), Arc::downgrade(&app)));
         let published = match &config.workflows {
             Some(dir) => Some(workflows::publish(&app, dir).await?),
@@ -155,7 +155,7 @@ impl Front {
             calls.public_url =
                 calls.public_url.replace(&config.listen.to_string(), &address.to_string());
         }
-        let telling = tokio::spawn(http::tell_webhooks(Arc::clone(&app), client.clone()));
+        let webhooks = tokio::spawn(deliver_webhooks(Arc::clone(&app), client.clone()));
         let calls = app.start_calls(client, calls);
         let stuck = tokio::spawn(Arc::clone(&app).watch_stuck());
         let clock = tokio::spawn(Arc::clone(&app).watch_clock());
@@ -178,7 +178,7 @@ impl Front {
         }
         // Streams have no end of their own.
         app.end_feed();
-        joined(telling).await?;
+        joined(webhooks).await?;
         self.drain(serving, &stopper).await?;
         calls.stop().await;
         app.close().await;
@@ -208,7 +208,7 @@ impl Front {
     async fn until_the_end(
         &mut self,
         store: &Durable,
-        mut stopped: Stopped,
+        mut stopped: StopSignal,
     ) -> Result<&'static str, Failure> {
         let mut store_failed = std::pin::pin!(store.failed());
         loop {
@@ -256,7 +256,7 @@ async fn joined<T>(task: JoinHandle<T>) -> Result<T, Failure> {
     task.await.map_err(|error| Failure::Failed(format!("a task ended: {error}")))
 }
 
-async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<Opened, Failure> {
+async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<RunningApp, Failure> {
     let settings = app::Settings {
         rules: config.rules.clone(),
         dev: config.dev,

@@ -94,7 +94,8 @@ async fn publish_one(app: &App, file: &Path) -> Result<(), String> {
     let told = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
     let (source, document) = read_one(file)?;
     let name = document.definition.name.clone();
-    let unknown = app.unknowns(&document.definition).map_err(|refusal| told(&refusal))?;
+    let unknown =
+        app.definition_warnings(&document.definition).map_err(|refusal| told(&refusal))?;
     // Accounts and roles may come later; what the configuration lacks does not.
     for unknown in unknown.iter().filter(|unknown| unknown.is_of_configuration()) {
         tracing::warn!(workflow = %name, code = unknown.code, "{}", unknown.message);

@@ -21,7 +21,7 @@ use super::route::Route;
 use super::server::{RequestId, Scheme};
 use super::shape;
 use super::trie::Parameters;
-use crate::app::{Access, Client, Envelope, Idempotency};
+use crate::app::{AuthContext, ClientInfo, Envelope, Idempotency};
 use crate::engine::{Actor, Command, IfMatch, Outcome, Preconditions, SessionView};
 use crate::types::Revision;
 
@@ -55,7 +55,7 @@ pub struct Call {
     /// The query's parameters.
     pub query: Query,
     /// Who asks.
-    pub access: Access,
+    pub access: AuthContext,
     /// Whether the token came in the cookie.
     pub by_cookie: bool,
     /// The Idempotency-Key with the request's fingerprint.
@@ -143,9 +143,9 @@ impl Call {
     }
 
     /// From where it is asked, for the records.
-    fn client(&self) -> Client {
+    fn client(&self) -> ClientInfo {
         let agent = headers::joined(&self.headers, &header::USER_AGENT);
-        Client { address: Some(self.address.to_string().into()), agent: agent.map(Into::into) }
+        ClientInfo { address: Some(self.address.to_string().into()), agent: agent.map(Into::into) }
     }
 
     /// Has the command done, exactly once for its Idempotency-Key. `write` makes the answer to
@@ -164,7 +164,7 @@ impl Call {
         let noted = command.hashes()
             || command.hands_out().is_some()
             || (of_nobody && command.is_about_codes());
-        let client = if noted { self.client() } else { Client::default() };
+        let client = if noted { self.client() } else { ClientInfo::default() };
         let request: Arc<str> = self.id.to_string().into();
         self.note_trace(&request);
         let told = is_told(&command).then(|| {

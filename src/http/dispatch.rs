@@ -40,7 +40,7 @@ use super::server::{Arrival, BodyError, RequestBody, RequestId, RoutePattern, Sc
 use super::shape;
 use super::shares::Share;
 use super::trie::Parameters;
-use crate::app::{Access, Idempotency};
+use crate::app::{AuthContext, Idempotency};
 use crate::engine::{Actor, Command, Preconditions};
 use crate::types::{SessionId, Token, UserId};
 
@@ -367,8 +367,8 @@ async fn authenticate(
     route: &Route,
     headers: &HeaderMap,
     scheme: Scheme,
-) -> Result<(Access, bool), Problem> {
-    let nobody = || Access { actor: Actor::Nobody, session: None };
+) -> Result<(AuthContext, bool), Problem> {
+    let nobody = || AuthContext { actor: Actor::Nobody, session: None };
     if !route.who.reads_token() {
         return Ok((nobody(), false));
     }

@@ -13,7 +13,7 @@ use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
-use crate::app::{Client, Delivery, Envelope, Idempotency, Message};
+use crate::app::{ClientInfo, Delivery, Envelope, Idempotency, Message};
 use crate::engine::{Actor, Command, Outcome, Refusal};
 
 /// After how many seconds a message that came too early is sent again.
@@ -70,7 +70,7 @@ pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
     let render = move |done: Result<&Outcome, &Refusal>, _| written(done, &instance).into();
     let envelope = Envelope {
         actor: Actor::Hook(hook.name.clone()),
-        client: Client::default(),
+        client: ClientInfo::default(),
         request,
         route: call.route.pattern,
         idempotency: Some(Idempotency { key: id, fingerprint }),

@@ -15,7 +15,7 @@ use super::call::Call;
 use super::problem::Problem;
 use super::route::Parameter;
 use super::schemas::text;
-use crate::app::{PAGE_BYTES_MAX, PageAsk};
+use crate::app::{PAGE_BYTES_MAX, PageRequest};
 
 /// The `cursor` of every list.
 pub(super) const CURSOR: Parameter = Parameter {
@@ -29,8 +29,8 @@ pub(super) const CURSOR: Parameter = Parameter {
 /// # Errors
 /// [`Code::InvalidInput`](super::problem::Code::InvalidInput) for a limit out of range, and for a
 /// cursor that this list never gave.
-pub(super) fn ask<I: FromStr>(call: &Call) -> Result<PageAsk<I>, Problem> {
-    Ok(PageAsk { limit: call.query.limit()?, after: after(call)? })
+pub(super) fn ask<I: FromStr>(call: &Call) -> Result<PageRequest<I>, Problem> {
+    Ok(PageRequest { limit: call.query.limit()?, after: after(call)? })
 }
 
 /// Reads `cursor`: where the page begins.

@@ -27,7 +27,8 @@ use super::transcode::Text;
 use super::unread::UnreadOf;
 use super::users;
 use crate::app::{
-    App, EndOfFeed, EventId, EventPage, FeedEvent, Followed, Follower, HistoryPage, NoSeat, Scope,
+    App, EventId, EventPage, FeedEnd, FeedEvent, FeedItem, FeedScope, FeedSubscriber, HistoryPage,
+    SubscriberLimit,
 };
 use crate::engine::Refusal;
 use crate::types::{Time, TxId};
@@ -47,14 +48,14 @@ const PIECE_BYTES: usize = 16 * 1024;
 /// When it is worth to try again: streams end when somebody closes a page.
 const FULL_RETRY_S: u32 = 10;
 
-impl From<NoSeat> for Problem {
-    fn from(full: NoSeat) -> Self {
+impl From<SubscriberLimit> for Problem {
+    fn from(full: SubscriberLimit) -> Self {
         match full {
-            NoSeat::Actor(most) => {
+            SubscriberLimit::Actor(most) => {
                 let what = format!("at most {most} streams, sockets and waits at a time");
                 Self::new(Code::RateLimited, what).retry_after(FULL_RETRY_S)
             }
-            NoSeat::All => Self::plain(Code::Busy).retry_after(FULL_RETRY_S),
+            SubscriberLimit::All => Self::plain(Code::Busy).retry_after(FULL_RETRY_S),
         }
     }
 }
@@ -62,55 +63,6 @@ impl From<NoSeat> for Problem {
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 const EVENT_STREAM: &str = "text/event-stream";
-
-/// A `CloudEvent` (1.0, JSON format), without its data.
-#[derive(Serialize)]
-struct Attributes<'a> {
-    specversion: &'static str,
-    id: String,
-    source: String,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<&'a str>,
-    time: Time,
-    datacontenttype: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actor: Option<&'a str>,
-    actorkind: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    actorvia: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transaction: Option<TxId>,
-}
-
-/// An event as a `CloudEvent`, as JSON text.
-pub(super) fn cloud_event(event: &FeedEvent) -> String {
-    let source = match event.transaction {
-        Some(tx) => format!("/v1/transactions/{tx}"),
-        None => "/v1".to_owned(),
-    };
-    let attributes = Attributes {
-        specversion: "1.0",
-        id: event.id.to_string(),
-        source,
-        kind: &event.kind,
-        subject: event.subject.as_deref(),
-        time: event.at,
-        datacontenttype: "application/json",
-        actor: event.teller.name.as_deref(),
-        actorkind: &event.teller.kind,
-        actorvia: event.teller.via.as_deref(),
-        transaction: event.transaction,
-    };
-    // Of texts and times: it can be written.
-    let mut text = serde_json::to_string(&attributes).unwrap_or_default();
-    text.pop();
-    text.push_str(",\"data\":");
-    text.push_str(&event.data);
-    text.push('}');
-    text
-}
 
 /// A page of events.
 #[derive(Serialize, JsonSchema)]
@@ -229,7 +181,7 @@ pub(super) async fn events(call: Call) -> Result<Reply, Problem> {
             return Ok(stream_head());
         }
         let events = call.api.events.of(call.actor());
-        let follower = call.api.app.follow(call.access.actor, Scope::All, after)?;
+        let follower = call.api.app.follow(call.access.actor, FeedScope::All, after)?;
         return Ok(stream(follower, events));
     }
     let (after, limit) = (after.unwrap_or(EventId::START), call.query.limit()?);
@@ -248,7 +200,7 @@ fn shown_page(
     resync: bool,
     more: bool,
 ) -> Result<Reply, Problem> {
-    let items: Vec<String> = items.iter().map(cloud_event).collect();
+    let items: Vec<String> = items.iter().map(FeedEvent::to_cloud_event).collect();
     Reply::json(&ShownPage {
         items: items.iter().map(|event| Text(event)).collect(),
         next_after: next_after.to_string(),
@@ -285,7 +237,7 @@ pub(super) async fn of_transaction(call: Call) -> Result<Reply, Problem> {
     }
     let events = call.api.events.of(call.actor());
     // The seat first, so that nothing falls between what is read and what comes.
-    let follower = call.api.app.follow(actor, Scope::Transaction(tx), None)?;
+    let follower = call.api.app.follow(actor, FeedScope::Transaction(tx), None)?;
     let (sender, bits) = mpsc::channel(PIECES_MAX);
     let out = Outlet { sender, events };
     tokio::spawn(run_from_start(Arc::clone(&call.api.app), tx, after, follower, out));
@@ -297,7 +249,7 @@ async fn run_from_start(
     app: Arc<App>,
     tx: TxId,
     mut after: EventId,
-    follower: Follower,
+    follower: FeedSubscriber,
     out: Outlet,
 ) {
     let up_to = follower.begins();
@@ -357,14 +309,14 @@ pub(super) fn history(call: &Call) -> Result<Reply, Problem> {
 }
 
 fn shown_event(event: &FeedEvent) -> ShownEvent<'_> {
-    let FeedEvent { id, at, kind, teller, data, .. } = event;
+    let FeedEvent { id, at, kind, actor, data, .. } = event;
     ShownEvent {
         id: id.to_string(),
         time: *at,
         actor: ShownActor {
-            kind: &teller.kind,
-            name: teller.name.as_deref(),
-            via: teller.via.as_deref(),
+            kind: &actor.kind,
+            name: actor.name.as_deref(),
+            via: actor.via.as_deref(),
         },
         kind,
         step: serde_json::from_str::<StepOf>(data).ok().and_then(|of| of.step),
@@ -411,7 +363,7 @@ fn stream_head() -> Reply {
         .with(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))
 }
 
-fn stream(follower: Follower, events: UnreadOf) -> Reply {
+fn stream(follower: FeedSubscriber, events: UnreadOf) -> Reply {
     let (sender, bits) = mpsc::channel(PIECES_MAX);
     tokio::spawn(run(follower, Outlet { sender, events }));
     flowing(bits)
@@ -437,7 +389,7 @@ impl Outlet {
 }
 
 /// Sends what is followed, until the reader leaves or the session ends.
-async fn run(mut follower: Follower, out: Outlet) {
+async fn run(mut follower: FeedSubscriber, out: Outlet) {
     // The place from which a client resumes that has not seen any event yet.
     let mut text = format!("retry: 1000\nid: {}\n\n", follower.seen());
     loop {
@@ -449,7 +401,7 @@ async fn run(mut follower: Follower, out: Outlet) {
             next = timeout(KEEP_ALIVE, follower.next()) => next,
         };
         match next {
-            Ok(Ok(Followed::Events(events))) => {
+            Ok(Ok(FeedItem::Events(events))) => {
                 for event in &events {
                     put_event(&mut text, event);
                     if text.len() >= PIECE_BYTES
@@ -459,7 +411,7 @@ async fn run(mut follower: Follower, out: Outlet) {
                     }
                 }
             }
-            Ok(Ok(Followed::Resync(id))) => put_resync(&mut text, id),
+            Ok(Ok(FeedItem::Resync(id))) => put_resync(&mut text, id),
             Ok(Err(refusal)) => {
                 let end = follower.end(&refusal);
                 // The last that is sent; a reader that does not take it knows that it is over.
@@ -472,18 +424,18 @@ async fn run(mut follower: Follower, out: Outlet) {
 }
 
 /// The last event of a stream, which says why it ends.
-fn end_event(end: EndOfFeed) -> String {
+fn end_event(end: FeedEnd) -> String {
     let reason = match end {
-        EndOfFeed::SessionEnded => "session-ended",
-        EndOfFeed::TokenReplaced => "token-replaced",
-        EndOfFeed::Stopping => "stopping",
+        FeedEnd::SessionEnded => "session-ended",
+        FeedEnd::TokenReplaced => "token-replaced",
+        FeedEnd::Stopping => "stopping",
     };
     format!("event: end\ndata: {{\"reason\":\"{reason}\"}}\n\n")
 }
 
 fn put_event(text: &mut String, event: &FeedEvent) {
     // Of one line: JSON text has no line breaks but escaped ones.
-    let written = write!(text, "id: {}\ndata: {}\n\n", event.id, cloud_event(event));
+    let written = write!(text, "id: {}\ndata: {}\n\n", event.id, event.to_cloud_event());
     debug_assert!(written.is_ok(), "a String takes everything");
 }
 

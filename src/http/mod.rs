@@ -14,9 +14,6 @@ mod assets;
 mod asyncapi;
 pub mod browser;
 mod bulk;
-mod telling;
-mod webhooks;
-pub use telling::tell_webhooks;
 mod by_key;
 pub mod call;
 mod callbacks;
@@ -64,6 +61,7 @@ pub mod trie;
 mod unread;
 mod users;
 mod values;
+mod webhooks;
 mod workflows;
 
 pub use dispatch::service;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::etag::VersionTag;
 use super::flow::Flow;
 use super::problem::{self, Code, Problem};
-use crate::app::{Answer, Answered};
+use crate::app::{Answer, CommandAnswer};
 
 /// Says that an answer is the stored one to an earlier request with the same Idempotency-Key.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -134,8 +134,8 @@ impl From<Reply> for Answer {
 }
 
 /// From the executor.
-impl From<Answered> for Reply {
-    fn from(answered: Answered) -> Self {
+impl From<CommandAnswer> for Reply {
+    fn from(answered: CommandAnswer) -> Self {
         let Answer { status, headers, body } = answered.answer;
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut reply = Self { body, ..Self::empty(status) };

@@ -11,7 +11,7 @@ use super::call::{Act, Call};
 use super::input::{Media, Query};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use crate::app::Access;
+use crate::app::AuthContext;
 use crate::engine::Actor;
 use crate::types::Role;
 
@@ -231,7 +231,7 @@ impl Who {
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] for nobody, [`Code::NotAllowed`] for somebody else.
-    pub fn admit(self, access: &Access) -> Result<(), Problem> {
+    pub fn admit(self, access: &AuthContext) -> Result<(), Problem> {
         if self.is_open() {
             return Ok(());
         }

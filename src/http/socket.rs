@@ -31,14 +31,13 @@ use super::call::Call;
 use super::dispatch::{self, Inner, Named};
 use super::headers::{has_token, list};
 use super::input::single;
-use super::live::cloud_event;
 use super::problem::{Code, Problem};
 use super::rates::Standing;
 use super::reply::Reply;
 use super::route::{AnswerDoc, Doc};
 use super::server::{RequestId, Scheme};
 use super::shares::Share;
-use crate::app::{EndOfFeed, EventId, Followed, Follower, Scope};
+use crate::app::{EventId, FeedEnd, FeedItem, FeedScope, FeedSubscriber};
 use crate::engine::{Actor, Refusal};
 use crate::types::Token;
 
@@ -148,7 +147,7 @@ pub(super) async fn open(mut call: Call) -> Result<Reply, Problem> {
     let upgrade = call.upgrade.take().ok_or_else(|| wrong("the connection cannot be upgraded"))?;
     let headers = credentials(&call);
     let Call { api, address, scheme, access, .. } = call;
-    let follower = api.app.follow(access.actor, Scope::Nothing, None)?;
+    let follower = api.app.follow(access.actor, FeedScope::Nothing, None)?;
     let talk = Talk { follower, api, address, scheme, headers, faults: Faults::new(), stranger };
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
@@ -198,7 +197,7 @@ type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 /// One socket.
 struct Talk {
     /// The seat in the feed: by it the end of the session and of the server is heard.
-    follower: Follower,
+    follower: FeedSubscriber,
     api: Arc<Api>,
     address: IpAddr,
     scheme: Scheme,
@@ -333,11 +332,11 @@ impl Talk {
     /// Why nothing more is followed.
     fn ended(&self, refusal: &Refusal) -> End {
         match self.follower.end(refusal) {
-            EndOfFeed::Stopping => End::Close(CloseCode::Away.into(), "the server stops"),
-            EndOfFeed::TokenReplaced => {
+            FeedEnd::Stopping => End::Close(CloseCode::Away.into(), "the server stops"),
+            FeedEnd::TokenReplaced => {
                 End::Close(CLOSE_TOKEN_REPLACED, "the session has a new token: connect with it")
             }
-            EndOfFeed::SessionEnded => End::Close(CLOSE_ENDED, "the session has ended"),
+            FeedEnd::SessionEnded => End::Close(CLOSE_ENDED, "the session has ended"),
         }
     }
 
@@ -515,7 +514,7 @@ impl Talk {
         self.headers.insert(header::AUTHORIZATION, bearer);
         let session = access.session.as_ref().map(|session| session.id);
         let user = access.actor.user().map(|user| user.username.clone());
-        let follower = self.api.app.follow(access.actor, Scope::Nothing, None);
+        let follower = self.api.app.follow(access.actor, FeedScope::Nothing, None);
         self.follower = follower.map_err(|full| refused(&full.into()))?;
         self.stranger = None;
         Ok(json!({ "session": session, "user": user }))
@@ -529,7 +528,7 @@ impl Talk {
             let problem = Problem::plain(Code::Unauthenticated);
             return Err(Fault::problem(&problem.document(&RequestId::next().to_string())));
         }
-        let follower = self.follower.instead(Scope::All, after).map_err(Problem::from);
+        let follower = self.follower.instead(FeedScope::All, after).map_err(Problem::from);
         let mut follower = follower
             .map_err(|problem| Fault::problem(&problem.document(&RequestId::next().to_string())))?;
         let after = follower.seen();
@@ -747,17 +746,17 @@ async fn close(mut socket: Socket, code: u16, reason: &'static str) {
     drop(timeout(LINGER_TIME, left).await);
 }
 
-async fn notify(socket: &mut Socket, followed: Followed) -> Result<(), End> {
+async fn notify(socket: &mut Socket, followed: FeedItem) -> Result<(), End> {
     match followed {
-        Followed::Events(events) => {
+        FeedItem::Events(events) => {
             for event in &events {
-                let event = cloud_event(event);
+                let event = event.to_cloud_event();
                 let text = format!(r#"{{"jsonrpc":"2.0","method":"event","params":{event}}}"#);
                 send(socket, Message::text(text)).await?;
             }
             Ok(())
         }
-        Followed::Resync(id) => {
+        FeedItem::Resync(id) => {
             let params = json!({ "after": id.to_string() });
             let resync = json!({ "jsonrpc": "2.0", "method": "resync", "params": params });
             send(socket, Message::text(resync.to_string())).await

@@ -10,7 +10,7 @@ use super::input::{Media, form_decoded};
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
 use super::route::{AnswerDoc, Body, Doc};
-use crate::app::Access;
+use crate::app::AuthContext;
 use crate::engine::{Actor, Refusal};
 use crate::types::{KeyId, SessionId, Token, Username};
 
@@ -53,7 +53,7 @@ pub(super) struct Introspection {
 }
 
 impl Introspection {
-    fn of(access: &Access) -> Self {
+    fn of(access: &AuthContext) -> Self {
         let roles: Vec<_> = access.actor.roles().iter().map(ToString::to_string).collect();
         let common = Self {
             active: true,

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::problem::{Code, Problem};
-use crate::app::NotTaken;
+use crate::app::ReadRejection;
 use crate::engine::{Actor, OwnerId, Refusal};
 
 /// Unit of the count, in bytes.
@@ -52,15 +52,15 @@ impl From<Full> for Problem {
     }
 }
 
-impl From<NotTaken> for Problem {
-    fn from(reason: NotTaken) -> Self {
+impl From<ReadRejection> for Problem {
+    fn from(reason: ReadRejection) -> Self {
         match reason {
-            NotTaken::Actor => {
+            ReadRejection::Actor => {
                 let what = "too many reads of this actor wait";
                 Self::new(Code::RateLimited, what).retry_after(FULL_RETRY_S)
             }
-            NotTaken::All => Self::plain(Code::Busy).retry_after(FULL_RETRY_S),
-            NotTaken::Stopping => Refusal::Stopping.into(),
+            ReadRejection::All => Self::plain(Code::Busy).retry_after(FULL_RETRY_S),
+            ReadRejection::Stopping => Refusal::Stopping.into(),
         }
     }
 }

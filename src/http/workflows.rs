@@ -228,7 +228,7 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
 
 /// What the definition names and is not there yet.
 fn unknowns(call: &Call, definition: &Definition) -> Result<Vec<ShownFault>, Problem> {
-    let unknown = call.api.app.unknowns(definition)?.into_iter();
+    let unknown = call.api.app.definition_warnings(definition)?.into_iter();
     let shown = unknown.map(|unknown| ShownFault {
         pointer: String::new(),
         code: unknown.code.to_owned(),

@@ -87,14 +87,14 @@ impl App {
         at: Revision,
     ) -> Result<Option<(Account, Revision, bool)>, Refusal> {
         let (_, _, in_full) = self.account(actor, id)?;
-        let fact = RecordKey::Account(id.clone());
-        let Some(mut found) = self.values_at(&[Key::of(&fact).encode()], at)? else {
+        let record_key = RecordKey::Account(id.clone());
+        let Some(mut found) = self.values_at(&[Key::of(&record_key).encode()], at)? else {
             return Ok(None);
         };
         let Some(row) = found.pop().flatten() else {
             return Err(Refusal::NotFound("account at that revision"));
         };
-        let read = value::decode(&fact, &row.value).map_err(ReadError::from);
+        let read = value::decode(&record_key, &row.value).map_err(ReadError::from);
         match self.guard(read)? {
             Record::Account(account) => Ok(Some((account, row.revision, in_full))),
             _ => Ok(None),
@@ -116,13 +116,13 @@ impl App {
         }
         let facts: Vec<_> =
             now.assets.iter().map(|(asset, _)| RecordKey::Totals(asset.code.clone())).collect();
-        let keys: Vec<_> = facts.iter().map(|fact| Key::of(fact).encode()).collect();
+        let keys: Vec<_> = facts.iter().map(|record_key| Key::of(record_key).encode()).collect();
         let Some(found) = self.values_at(&keys, at)? else { return Ok(None) };
         let mut assets = Vec::new();
-        for ((fact, row), (asset, _)) in facts.iter().zip(found).zip(now.assets) {
+        for ((record_key, row), (asset, _)) in facts.iter().zip(found).zip(now.assets) {
             // An asset that had no account yet.
             let Some(row) = row else { continue };
-            let read = value::decode(fact, &row.value).map_err(ReadError::from);
+            let read = value::decode(record_key, &row.value).map_err(ReadError::from);
             if let Record::Totals(totals) = self.guard(read)? {
                 assets.push((asset, totals));
             }

@@ -6,18 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ahash::RandomState;
 
-use super::told::Told;
+use super::commit::FeedCommit;
 use crate::types::Revision;
 
 /// The commits that were read last.
 pub(super) struct LogCache {
     bytes_max: usize,
-    kept: Mutex<Kept>,
+    cached: Mutex<CachedCommits>,
 }
 
 #[derive(Default)]
-struct Kept {
-    commits: HashMap<Revision, Arc<Told>, RandomState>,
+struct CachedCommits {
+    commits: HashMap<Revision, Arc<FeedCommit>, RandomState>,
     /// In the order in which they came in.
     order: VecDeque<Revision>,
     bytes: usize,
@@ -26,49 +26,49 @@ struct Kept {
 impl LogCache {
     /// An empty one that takes at most so many bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, kept: Mutex::default() }
+        Self { bytes_max, cached: Mutex::default() }
     }
 
     /// A commit, if it is there.
-    pub(super) fn get(&self, revision: Revision) -> Option<Arc<Told>> {
+    pub(super) fn get(&self, revision: Revision) -> Option<Arc<FeedCommit>> {
         self.lock().commits.get(&revision).cloned()
     }
 
     /// The commits after `after` that are there without a gap, at most `limit`.
-    pub(super) fn run_after(&self, after: Revision, limit: usize) -> Vec<Arc<Told>> {
-        let kept = self.lock();
+    pub(super) fn run_after(&self, after: Revision, limit: usize) -> Vec<Arc<FeedCommit>> {
+        let cached = self.lock();
         let mut run = Vec::new();
         let mut next = after.next();
         while run.len() < limit
-            && let Some(told) = kept.commits.get(&next)
+            && let Some(commit) = cached.commits.get(&next)
         {
-            run.push(Arc::clone(told));
+            run.push(Arc::clone(commit));
             next = next.next();
         }
         run
     }
 
     /// Puts in commits that were read; those that came first make room.
-    pub(super) fn put(&self, read: &[Arc<Told>]) {
-        let mut kept = self.lock();
-        for told in read {
-            if told.bytes > self.bytes_max || kept.commits.contains_key(&told.revision) {
+    pub(super) fn put(&self, read: &[Arc<FeedCommit>]) {
+        let mut cached = self.lock();
+        for commit in read {
+            if commit.bytes > self.bytes_max || cached.commits.contains_key(&commit.revision) {
                 continue;
             }
-            kept.bytes += told.bytes;
-            kept.order.push_back(told.revision);
-            kept.commits.insert(told.revision, Arc::clone(told));
-            while kept.bytes > self.bytes_max {
-                let Some(oldest) = kept.order.pop_front() else { break };
-                if let Some(gone) = kept.commits.remove(&oldest) {
-                    kept.bytes -= gone.bytes;
+            cached.bytes += commit.bytes;
+            cached.order.push_back(commit.revision);
+            cached.commits.insert(commit.revision, Arc::clone(commit));
+            while cached.bytes > self.bytes_max {
+                let Some(oldest) = cached.order.pop_front() else { break };
+                if let Some(gone) = cached.commits.remove(&oldest) {
+                    cached.bytes -= gone.bytes;
                 }
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, CachedCommits> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,18 +79,19 @@ mod tests {
     #[test]
     fn log_cache_keeps_what_came_last_within_its_bytes() {
         let cache = LogCache::new(1000);
-        let commits: Vec<_> =
-            (1..=20).map(|number| Arc::new(Told::nothing(Revision::new(number), 100))).collect();
+        let commits: Vec<_> = (1..=20)
+            .map(|number| Arc::new(FeedCommit::nothing(Revision::new(number), 100)))
+            .collect();
         cache.put(&commits);
         cache.put(&commits[15..]);
         let run = |after, limit| {
             let run = cache.run_after(Revision::new(after), limit);
-            run.iter().map(|told| told.revision.get()).collect::<Vec<_>>()
+            run.iter().map(|commit| commit.revision.get()).collect::<Vec<_>>()
         };
         assert_eq!(run(9, 64), Vec::<u64>::new());
         assert_eq!(run(10, 3), [11, 12, 13]);
         assert_eq!(run(17, 64), [18, 19, 20]);
-        cache.put(&[Arc::new(Told::nothing(Revision::new(21), 5000))]);
+        cache.put(&[Arc::new(FeedCommit::nothing(Revision::new(21), 5000))]);
         assert!(cache.get(Revision::new(21)).is_none() && cache.get(Revision::new(20)).is_some());
         assert!(cache.lock().bytes <= 1000);
     }

@@ -1,6 +1,6 @@
 //! The log as a feed: what happened, in order, as far as the one who asks may know of it.
 //!
-//! - `told`: a commit of the log, read, and what of it somebody may see;
+//! - `commit`: a commit of the log, read, and what of it somebody may see;
 //! - `log_cache`: commits of the log that several read, decoded once;
 //! - `tail`: the one reader of the log's end, and the inboxes that it fills;
 //! - `as_of`: records as they were at a revision of the past;
@@ -12,17 +12,18 @@
 //! before it was restored, is known as such.
 
 mod as_of;
+mod cloud_event;
+mod commit;
 mod follow;
 mod log_cache;
 mod proof;
 mod tail;
-mod told;
 
-pub use follow::{Followed, Follower};
-pub use proof::{Head, ProofReader};
+pub use commit::{EventActor, EventId, FeedEvent, FeedScope};
+pub use follow::{FeedItem, FeedSubscriber};
+pub use proof::{ChainHead, ProofReader};
 pub(super) use tail::Feed;
-pub use tail::NoSeat;
-pub use told::{EventId, FeedEvent, Scope, Teller};
+pub use tail::SubscriberLimit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,15 +31,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::app::App;
+use super::application::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
-use super::read_pool::NotTaken;
+use super::read_pool::ReadRejection;
 use crate::engine::{Actor, IndexEntry, OwnerId, Record, RecordKey, Refusal, TxView};
 use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, LogEntry, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Span, Time, TxId};
-use tail::Seating;
-use told::{Chosen, Told};
+use commit::{EventBatch, FeedCommit};
+use tail::SubscriptionKind;
 
 /// Most commits that are read at once, so that a page which is full early has not read much more.
 const READ_MAX: usize = 64;
@@ -82,14 +83,14 @@ impl App {
     ) -> Result<EventPage, Refusal> {
         let mut page =
             EventPage { items: Vec::new(), next_after: after, resync: false, more: true };
-        if !self.gave_out(actor, after)? {
+        if !self.is_known_id(actor, after)? {
             let next_after = self.marked(EventId::end_of(self.store.durable()))?;
             return Ok(EventPage { next_after, resync: true, more: false, ..page });
         }
-        let mut chosen = Chosen::new(limit, PAGE_BYTES_MAX);
+        let mut chosen = EventBatch::new(limit, PAGE_BYTES_MAX);
         let mut budget = ReadBudget::of_page();
         'page: while !budget.is_spent() {
-            let read = match self.told_after(page.next_after.read_after(), READ_MAX)? {
+            let read = match self.commits_after(page.next_after.read_after(), READ_MAX)? {
                 Ok(read) => read,
                 Err(oldest) => {
                     page.resync = true;
@@ -101,12 +102,12 @@ impl App {
                 page.more = false;
                 break;
             }
-            for told in read {
-                budget.spend(told.bytes);
+            for commit in read {
+                budget.spend(commit.bytes);
                 let (owns_now, after) = (|tx| self.owns_now(actor, tx), page.next_after);
-                let seen = told.for_actor(actor, &owns_now, Scope::All, after, &mut chosen);
+                let seen = commit.for_actor(actor, &owns_now, FeedScope::All, after, &mut chosen);
                 page.next_after = page.next_after.max(seen);
-                if seen < EventId::end_of(told.revision) || budget.is_spent() {
+                if seen < EventId::end_of(commit.revision) || budget.is_spent() {
                     break 'page;
                 }
             }
@@ -130,17 +131,17 @@ impl App {
     ) -> Result<HistoryPage, Refusal> {
         self.transaction(actor, tx)?;
         let mut page = HistoryPage { items: Vec::new(), next: None, retired: false };
-        let after = if self.gave_out(actor, after)? {
+        let after = if self.is_known_id(actor, after)? {
             after
         } else {
             page.retired = true;
             EventId::START
         };
-        let mut chosen = Chosen::new(limit, PAGE_BYTES_MAX);
+        let mut chosen = EventBatch::new(limit, PAGE_BYTES_MAX);
         let mut budget = ReadBudget::of_page();
         let mut from = after.read_after();
         'page: loop {
-            let (revisions, more) = self.guard(self.told_of(tx, from))?;
+            let (revisions, more) = self.guard(self.commits_of(tx, from))?;
             for revision in revisions {
                 if budget.is_spent() {
                     page.next = Some(EventId::end_of(from));
@@ -148,16 +149,17 @@ impl App {
                 }
                 from = revision;
                 let before = Revision::new(revision.get().saturating_sub(1));
-                let Ok(read) = self.told_after(before, 1)? else {
+                let Ok(read) = self.commits_after(before, 1)? else {
                     page.retired = true;
                     budget.spend(0);
                     continue;
                 };
-                for told in read {
-                    budget.spend(told.bytes);
-                    let (scope, owns_now) = (Scope::Transaction(tx), |tx| self.owns_now(actor, tx));
-                    let seen = told.for_actor(actor, &owns_now, scope, after, &mut chosen);
-                    if seen < EventId::end_of(told.revision) {
+                for commit in read {
+                    budget.spend(commit.bytes);
+                    let (scope, owns_now) =
+                        (FeedScope::Transaction(tx), |tx| self.owns_now(actor, tx));
+                    let seen = commit.for_actor(actor, &owns_now, scope, after, &mut chosen);
+                    if seen < EventId::end_of(commit.revision) {
                         page.next = Some(seen);
                         break 'page;
                     }
@@ -176,14 +178,14 @@ impl App {
     /// shall keep up to date.
     ///
     /// # Errors
-    /// [`NoSeat`] where the actor has too many, or all together have.
+    /// [`SubscriberLimit`] where the actor has too many, or all together have.
     pub fn follow(
         self: &Arc<Self>,
         actor: Actor,
-        scope: Scope,
+        scope: FeedScope,
         after: Option<EventId>,
-    ) -> Result<Follower, NoSeat> {
-        Follower::new(Arc::clone(self), actor, scope, after, Seating::Stream)
+    ) -> Result<FeedSubscriber, SubscriberLimit> {
+        FeedSubscriber::new(Arc::clone(self), actor, scope, after, SubscriptionKind::Stream)
     }
 
     /// A transaction, as soon as `is_news` says so of it, or when the time is up; at once
@@ -204,8 +206,14 @@ impl App {
         if is_news(&view) {
             return Ok((view, true));
         }
-        let scope = Scope::Transaction(tx);
-        let seat = Follower::new(Arc::clone(self), actor.clone(), scope, None, Seating::Wait);
+        let scope = FeedScope::Transaction(tx);
+        let seat = FeedSubscriber::new(
+            Arc::clone(self),
+            actor.clone(),
+            scope,
+            None,
+            SubscriptionKind::Wait,
+        );
         let Ok(mut follower) = seat else { return Ok((view, false)) };
         loop {
             // After the seat was taken: what was committed before that is seen here.
@@ -235,15 +243,17 @@ impl App {
         let (app, reader) = (Arc::clone(self), actor.clone());
         let read = self.reads.run(actor, move || app.transaction(&reader, tx)).await;
         read.map_err(|reason| match reason {
-            NotTaken::Stopping => Refusal::Stopping,
-            NotTaken::Actor | NotTaken::All => Refusal::Busy { retry_after: Span::from_seconds(1) },
+            ReadRejection::Stopping => Refusal::Stopping,
+            ReadRejection::Actor | ReadRejection::All => {
+                Refusal::Busy { retry_after: Span::from_seconds(1) }
+            }
         })?
     }
 
     /// Ends all that is followed: before the server stops.
     pub fn end_feed(&self) {
         self.feed.close();
-        self.bell.webhooks.send_replace(None);
+        self.notifier.webhooks.send_replace(None);
     }
 
     /// How many connections of a session follow the feed, and since when one does.
@@ -261,9 +271,9 @@ impl App {
     }
 
     /// Whether an id is of this log: not of another store, nor of this one before it was restored,
-    /// nor of the future. What was retired cannot be told any more; whoever asks for it is told
+    /// nor of the future. What was retired cannot be commit any more; whoever asks for it is commit
     /// that. The server goes on from places that it has noted itself.
-    pub(super) fn gave_out(&self, actor: &Actor, id: EventId) -> Result<bool, Refusal> {
+    pub(super) fn is_known_id(&self, actor: &Actor, id: EventId) -> Result<bool, Refusal> {
         // There is no commit zero: whatever names it means the beginning.
         if id.revision == Revision::ZERO || *actor == Actor::System {
             return Ok(true);
@@ -281,7 +291,7 @@ impl App {
         }
         let entry = self.entry_of(id)?.ok().flatten();
         let entry = entry.filter(|entry| entry.revision == id.revision);
-        Ok(entry.map_or(id, |entry| id.with_mark(told::mark_of(&entry))))
+        Ok(entry.map_or(id, |entry| id.with_mark(commit::mark_of(&entry))))
     }
 
     /// The commit of an id; the inner error: the log begins after this one.
@@ -295,11 +305,11 @@ impl App {
     }
 
     /// Commits of the log, read; the inner error: the log begins after this one.
-    fn told_after(
+    fn commits_after(
         &self,
         after: Revision,
         limit: usize,
-    ) -> Result<Result<Vec<Arc<Told>>, Revision>, Refusal> {
+    ) -> Result<Result<Vec<Arc<FeedCommit>>, Revision>, Refusal> {
         let known = self.feed.log.run_after(after, limit);
         if !known.is_empty() {
             return Ok(Ok(known));
@@ -309,15 +319,15 @@ impl App {
             Err(StoreError::Gone { oldest }) => return Ok(Err(oldest)),
             Err(error) => return self.guard(Err(error.into())),
         };
-        let told = |entry| Told::read(&*self.store, &self.definitions, entry).map(Arc::new);
-        let told: Vec<_> = self.guard(entries.iter().map(told).collect())?;
-        self.feed.log.put(&told);
-        Ok(Ok(told))
+        let commit = |entry| FeedCommit::read(&*self.store, &self.definitions, entry).map(Arc::new);
+        let commit: Vec<_> = self.guard(entries.iter().map(commit).collect())?;
+        self.feed.log.put(&commit);
+        Ok(Ok(commit))
     }
 
-    /// The next commits after `from` that changed or told of a transaction, and whether there are
+    /// The next commits after `from` that changed or commit of a transaction, and whether there are
     /// more.
-    fn told_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
+    fn commits_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
         // The record first: what moves from it into rows meanwhile is found in both.
         let record = read_fact(&*self.store, View::Committed, &RecordKey::Tx(tx))?;
         let range = KeyRange::prefix(&Key::log_of(tx));

@@ -11,7 +11,7 @@ use crate::types::{Revision, Time, TxId};
 
 /// The chain after its last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
     /// The last commit that is durable.
     pub revision: Revision,
     /// The link after it.
@@ -39,17 +39,17 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
-    pub fn chain_head(&self) -> Result<Option<Head>, Refusal> {
+    pub fn chain_head(&self) -> Result<Option<ChainHead>, Refusal> {
         self.head_at(self.store.durable())
     }
 
-    fn head_at(&self, revision: Revision) -> Result<Option<Head>, Refusal> {
+    fn head_at(&self, revision: Revision) -> Result<Option<ChainHead>, Refusal> {
         if revision == Revision::ZERO {
-            return Ok(Some(Head { revision, link: Link::START, at: Time::ZERO }));
+            return Ok(Some(ChainHead { revision, link: Link::START, at: Time::ZERO }));
         }
         let before = Revision::new(revision.get() - 1);
         let entry = self.chain_after(before, 1)?.and_then(|read| read.into_iter().next());
-        Ok(entry.map(|entry| Head {
+        Ok(entry.map(|entry| ChainHead {
             revision: entry.revision,
             link: entry.link(),
             at: Time::from_ms(entry.at_ms),
@@ -73,7 +73,7 @@ impl App {
         let Some(head) = self.head_at(head.unwrap_or_else(|| self.store.durable()))? else {
             return Ok(None);
         };
-        let (found, more) = self.guard(self.told_of(tx, Revision::ZERO))?;
+        let (found, more) = self.guard(self.commits_of(tx, Revision::ZERO))?;
         let first = found.first().copied().filter(|first| *first <= head.revision);
         let first = first.ok_or(Refusal::NotFound("transaction at that revision"))?;
         let before = Revision::new(first.get().saturating_sub(1));
@@ -149,7 +149,8 @@ impl ProofReader {
                 Some(found) => {
                     self.found.pop_front();
                     if self.found.is_empty() && !self.found_all {
-                        let (more, is_more) = self.app.guard(self.app.told_of(self.tx, found))?;
+                        let (more, is_more) =
+                            self.app.guard(self.app.commits_of(self.tx, found))?;
                         self.found = more.into();
                         self.found_all = !is_more;
                     }

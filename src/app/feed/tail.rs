@@ -1,18 +1,18 @@
-//! The one reader of the log's end, and who is told of what it reads.
+//! The one reader of the log's end, and who is commit of what it reads.
 //!
 //! The tail waits for the next durable commit, reads it once, and puts it into the inboxes of
 //! those whom it may concern: by user, session, key and transaction, and by what all with the same
 //! roles may see. So a commit wakes nobody whom it does not concern, however many there are. What
 //! exactly somebody may see is decided where it is read; a seat whose roles may have changed is
-//! told everything until it is seated anew.
+//! commit everything until it is seated anew.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::commit::{FeedCommit, FeedScope, is_auditor, sees_all_of_workflow};
 use super::log_cache::LogCache;
-use super::told::{Scope, Told, audits, sees_every};
 use crate::engine::{Actor, OwnerId};
 use crate::records::entry::About;
 use crate::records::{Definitions, ReadError};
@@ -37,7 +37,7 @@ const SEATS_OF_ACTOR_FOR_WAITS_MAX: usize = SEATS_OF_ACTOR_MAX / 2;
 
 /// There are too many streams, sockets and waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoSeat {
+pub enum SubscriberLimit {
     /// Of the actor; so many may be.
     Actor(usize),
     /// In all.
@@ -46,7 +46,7 @@ pub enum NoSeat {
 
 /// What a seat is taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seating {
+pub(super) enum SubscriptionKind {
     /// A stream or a socket.
     Stream,
     /// An answer that waits for a change.
@@ -61,12 +61,12 @@ const READ_MAX: usize = 256;
 /// What waits for one seat.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    state: Mutex<Waiting>,
+    state: Mutex<InboxState>,
     filled: Notify,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct InboxState {
     /// The commits, which lie in the log's cache.
     pub(super) commits: VecDeque<Revision>,
     /// Something did not fit: the log has to be read.
@@ -75,7 +75,7 @@ pub(super) struct Waiting {
     pub(super) closed: bool,
 }
 
-impl Waiting {
+impl InboxState {
     /// A commit was looked at.
     pub(super) fn done(&mut self, commit: Revision) {
         if self.commits.front() == Some(&commit) {
@@ -85,7 +85,7 @@ impl Waiting {
 }
 
 impl Inbox {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Waiting> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -143,12 +143,12 @@ enum Topic {
 
 /// What all have in common who may see the same, but for what is their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Kind {
+struct Audience {
     kind: u8,
     roles: Vec<Role>,
 }
 
-impl Kind {
+impl Audience {
     fn of(actor: &Actor) -> Self {
         let kind = match actor {
             Actor::Nobody => 0,
@@ -164,24 +164,24 @@ impl Kind {
     }
 }
 
-struct Seat {
+struct Subscription {
     inbox: Arc<Inbox>,
     topics: Vec<Topic>,
-    kind: Option<Kind>,
+    kind: Option<Audience>,
     since: Time,
 }
 
 #[derive(Default)]
-struct Seats {
-    /// What was told.
+struct Subscriptions {
+    /// What was commit.
     at: Revision,
     next: u64,
-    taken: HashMap<u64, Seat>,
+    taken: HashMap<u64, Subscription>,
     topics: HashMap<Topic, BTreeSet<u64>>,
     /// One of each kind, and all of them.
-    kinds: HashMap<Kind, (Actor, BTreeSet<u64>)>,
-    /// Those who are told everything.
-    unsure: BTreeSet<u64>,
+    audiences: HashMap<Audience, (Actor, BTreeSet<u64>)>,
+    /// Those who are commit everything.
+    unfiltered: BTreeSet<u64>,
     closed: bool,
 }
 
@@ -191,7 +191,7 @@ pub(in crate::app) struct Feed {
     definitions: Arc<Definitions>,
     /// What was read of the log lately.
     pub(super) log: LogCache,
-    seats: Mutex<Seats>,
+    seats: Mutex<Subscriptions>,
     seated: Notify,
     emptied: Notify,
 }
@@ -213,7 +213,7 @@ impl Feed {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seats> {
+    fn lock(&self) -> MutexGuard<'_, Subscriptions> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -221,27 +221,28 @@ impl Feed {
     /// concerns the actor.
     ///
     /// # Errors
-    /// [`NoSeat`]; the server itself always gets one.
-    pub(super) fn sit(
+    /// [`SubscriberLimit`]; the server itself always gets one.
+    pub(super) fn subscribe(
         &self,
         actor: &Actor,
-        scope: Scope,
+        scope: FeedScope,
         now: Time,
-        seating: Seating,
-    ) -> Result<(u64, Arc<Inbox>, Revision), NoSeat> {
+        seating: SubscriptionKind,
+    ) -> Result<(u64, Arc<Inbox>, Revision), SubscriberLimit> {
         let inbox = Arc::new(Inbox::default());
         let mut seats = self.lock();
         if *actor != Actor::System {
             seats.require_have_room(actor, seating)?;
         }
         if seats.taken.is_empty() {
-            // Nobody was told anything meanwhile.
+            // Nobody was commit anything meanwhile.
             seats.at = self.store.durable();
         }
         let number = seats.next;
         seats.next += 1;
         inbox.lock().closed = seats.closed;
-        let seat = Seat { inbox: Arc::clone(&inbox), topics: Vec::new(), kind: None, since: now };
+        let seat =
+            Subscription { inbox: Arc::clone(&inbox), topics: Vec::new(), kind: None, since: now };
         seats.taken.insert(number, seat);
         seats.place(number, actor, scope);
         let at = seats.at;
@@ -251,9 +252,9 @@ impl Feed {
     }
 
     /// The same seat for an actor whose roles may be others now; empties the inbox.
-    pub(super) fn sit_anew(&self, number: u64, actor: &Actor, scope: Scope) -> Revision {
+    pub(super) fn resubscribe(&self, number: u64, actor: &Actor, scope: FeedScope) -> Revision {
         let mut seats = self.lock();
-        seats.displace(number);
+        seats.unindex(number);
         seats.place(number, actor, scope);
         if let Some(seat) = seats.taken.get(&number) {
             let mut waiting = seat.inbox.lock();
@@ -263,8 +264,8 @@ impl Feed {
         seats.at
     }
 
-    /// Up to where a seat was told everything, if nothing waits in its inbox.
-    pub(super) fn told_to(&self, inbox: &Inbox) -> Option<Revision> {
+    /// Up to where a seat was commit everything, if nothing waits in its inbox.
+    pub(super) fn delivered_to(&self, inbox: &Inbox) -> Option<Revision> {
         let seats = self.lock();
         let waiting = inbox.lock();
         (waiting.commits.is_empty() && !waiting.missed).then_some(seats.at)
@@ -272,7 +273,7 @@ impl Feed {
 
     pub(super) fn leave(&self, number: u64) {
         let mut seats = self.lock();
-        seats.displace(number);
+        seats.unindex(number);
         seats.taken.remove(&number);
         if seats.taken.is_empty() {
             drop(seats);
@@ -288,7 +289,7 @@ impl Feed {
         (since.clone().count(), since.min())
     }
 
-    /// Ends all that is told.
+    /// Ends all that is commit.
     pub(in crate::app) fn close(&self) {
         let mut seats = self.lock();
         seats.closed = true;
@@ -319,12 +320,12 @@ impl Feed {
                 self.seated.notified().await;
                 continue;
             };
-            let told = match self.store.durable_at(at.next()).await {
+            let commit = match self.store.durable_at(at.next()).await {
                 Ok(_) => self.read(at),
                 Err(error) => Err(error.into()),
             };
-            match told {
-                Ok(told) => self.tell(at, &told),
+            match commit {
+                Ok(commit) => self.tell(at, &commit),
                 // Fell behind by the whole log: everybody reads for themselves and finds out.
                 Err(ReadError::Store(StoreError::Gone { .. })) => self.skip(),
                 Err(error) => {
@@ -335,23 +336,23 @@ impl Feed {
         }
     }
 
-    fn read(&self, at: Revision) -> Result<Vec<Arc<Told>>, ReadError> {
+    fn read(&self, at: Revision) -> Result<Vec<Arc<FeedCommit>>, ReadError> {
         let entries = self.store.read_log(at, READ_MAX)?;
-        let told = |entry| Told::read(&*self.store, &self.definitions, entry).map(Arc::new);
-        let told: Vec<_> = entries.iter().map(told).collect::<Result<_, _>>()?;
-        self.log.put(&told);
-        Ok(told)
+        let commit = |entry| FeedCommit::read(&*self.store, &self.definitions, entry).map(Arc::new);
+        let commit: Vec<_> = entries.iter().map(commit).collect::<Result<_, _>>()?;
+        self.log.put(&commit);
+        Ok(commit)
     }
 
-    fn tell(&self, at: Revision, told: &[Arc<Told>]) {
+    fn tell(&self, at: Revision, commit: &[Arc<FeedCommit>]) {
         let mut seats = self.lock();
         // All had left and others came: they were seated elsewhere.
         if seats.at != at {
             return;
         }
-        for told in told {
-            seats.at = told.revision;
-            seats.tell(told);
+        for commit in commit {
+            seats.at = commit.revision;
+            seats.tell(commit);
         }
     }
 
@@ -364,7 +365,7 @@ impl Feed {
     }
 }
 
-impl Seats {
+impl Subscriptions {
     /// How many seats an actor has: of a user all sessions together.
     fn of_actor(&self, actor: &Actor) -> usize {
         let topic = match actor.owner_id() {
@@ -376,30 +377,34 @@ impl Seats {
         self.topics.get(&topic).map_or(0, BTreeSet::len)
     }
 
-    fn require_have_room(&self, actor: &Actor, seating: Seating) -> Result<(), NoSeat> {
+    fn require_have_room(
+        &self,
+        actor: &Actor,
+        seating: SubscriptionKind,
+    ) -> Result<(), SubscriberLimit> {
         let (own_max, all_max) = match seating {
-            Seating::Stream => (SEATS_OF_ACTOR_MAX, SEATS_MAX),
-            Seating::Wait => (SEATS_OF_ACTOR_FOR_WAITS_MAX, SEATS_FOR_WAITS_MAX),
+            SubscriptionKind::Stream => (SEATS_OF_ACTOR_MAX, SEATS_MAX),
+            SubscriptionKind::Wait => (SEATS_OF_ACTOR_FOR_WAITS_MAX, SEATS_FOR_WAITS_MAX),
             // The one before is there still.
-            Seating::Instead => (SEATS_OF_ACTOR_MAX + 1, 2 * SEATS_MAX),
+            SubscriptionKind::Instead => (SEATS_OF_ACTOR_MAX + 1, 2 * SEATS_MAX),
         };
         if self.of_actor(actor) >= own_max {
-            return Err(NoSeat::Actor(own_max));
+            return Err(SubscriberLimit::Actor(own_max));
         }
         if self.taken.len() >= all_max {
-            return Err(NoSeat::All);
+            return Err(SubscriberLimit::All);
         }
         Ok(())
     }
 
-    fn place(&mut self, number: u64, actor: &Actor, scope: Scope) {
+    fn place(&mut self, number: u64, actor: &Actor, scope: FeedScope) {
         let mut topics = Vec::new();
         match actor {
             Actor::Session(session) => {
                 topics.push(Topic::Session(session.session));
                 if let Some(user) = &session.user {
                     topics.push(Topic::User(user.id));
-                    if scope == Scope::All {
+                    if scope == FeedScope::All {
                         topics.push(Topic::Name(user.username.to_string()));
                     }
                 }
@@ -407,13 +412,13 @@ impl Seats {
             Actor::Key(key) => topics.push(Topic::Key(key.key.id)),
             Actor::Nobody | Actor::System | Actor::Hook(_) | Actor::Workflow(..) => {}
         }
-        if let Scope::Transaction(tx) = scope {
+        if let FeedScope::Transaction(tx) = scope {
             topics.push(Topic::Tx(tx));
         }
-        let kind = (scope == Scope::All).then(|| Kind::of(actor));
+        let kind = (scope == FeedScope::All).then(|| Audience::of(actor));
         if let Some(kind) = &kind {
-            let of_kind = self.kinds.entry(kind.clone());
-            of_kind.or_insert_with(|| (actor.clone(), BTreeSet::new())).1.insert(number);
+            let of_audience = self.audiences.entry(kind.clone());
+            of_audience.or_insert_with(|| (actor.clone(), BTreeSet::new())).1.insert(number);
         }
         for topic in &topics {
             self.topics.entry(topic.clone()).or_default().insert(number);
@@ -423,8 +428,8 @@ impl Seats {
         }
     }
 
-    fn displace(&mut self, number: u64) {
-        self.unsure.remove(&number);
+    fn unindex(&mut self, number: u64) {
+        self.unfiltered.remove(&number);
         let Some(seat) = self.taken.get_mut(&number) else { return };
         for topic in std::mem::take(&mut seat.topics) {
             if let Some(seated) = self.topics.get_mut(&topic) {
@@ -435,21 +440,21 @@ impl Seats {
             }
         }
         if let Some(kind) = seat.kind.take()
-            && let Some((_, seated)) = self.kinds.get_mut(&kind)
+            && let Some((_, seated)) = self.audiences.get_mut(&kind)
         {
             seated.remove(&number);
             if seated.is_empty() {
-                self.kinds.remove(&kind);
+                self.audiences.remove(&kind);
             }
         }
     }
 
-    fn tell(&mut self, told: &Arc<Told>) {
-        let mut numbers = self.unsure.clone();
+    fn tell(&mut self, commit: &Arc<FeedCommit>) {
+        let mut numbers = self.unfiltered.clone();
         let mut by = |topic: Topic| {
             numbers.extend(self.topics.get(&topic).into_iter().flatten());
         };
-        for tx in &told.txs {
+        for tx in &commit.txs {
             by(Topic::Tx(tx.id));
             by(match tx.owner {
                 OwnerId::User(id) => Topic::User(id),
@@ -462,7 +467,7 @@ impl Seats {
         }
         let mut changed = Vec::new();
         let mut of_ledger = false;
-        for event in &told.events {
+        for event in &commit.events {
             match &event.about {
                 About::Server | About::Tx(_) => {}
                 About::Session(session, user) => {
@@ -482,22 +487,25 @@ impl Seats {
                 }
             }
         }
-        if !told.events.is_empty() {
-            for (actor, seated) in self.kinds.values() {
+        if !commit.events.is_empty() {
+            for (actor, seated) in self.audiences.values() {
                 let ledger = of_ledger && matches!(actor, Actor::Key(_));
-                if ledger || audits(actor) || told.txs.iter().any(|tx| sees_every(actor, tx)) {
+                if ledger
+                    || is_auditor(actor)
+                    || commit.txs.iter().any(|tx| sees_all_of_workflow(actor, tx))
+                {
                     numbers.extend(seated);
                 }
             }
         }
         for number in &numbers {
             if let Some(seat) = self.taken.get(number) {
-                seat.inbox.put(told.revision);
+                seat.inbox.put(commit.revision);
             }
         }
         for user in changed {
             let seated = self.topics.get(&Topic::User(user)).into_iter().flatten().copied();
-            self.unsure.extend(
+            self.unfiltered.extend(
                 seated.filter(|number| {
                     self.taken.get(number).is_some_and(|seat| seat.kind.is_some())
                 }),

@@ -180,7 +180,7 @@ fn envelope(actor: &Actor, key: Option<&str>, render: Render) -> Envelope {
     let fingerprint = Fingerprint([0; 32]);
     Envelope {
         actor: actor.clone(),
-        client: Client::default(),
+        client: ClientInfo::default(),
         request: "req".into(),
         route: "/v1/somewhere",
         idempotency: key.map(|key| Idempotency { key: key.to_owned(), fingerprint }),

@@ -164,9 +164,9 @@ async fn codes_that_fail_count_for_what_they_are_bound_to() {
 #[tokio::test]
 async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
     let house = house().await;
-    let client = |host: usize| Client {
+    let client = |host: usize| ClientInfo {
         address: Some(format!("192.0.2.{host}").into()),
-        ..Client::default()
+        ..ClientInfo::default()
     };
     let mut failed = 0;
     let mut guess = async |host: usize, payee: usize| {
@@ -220,7 +220,7 @@ async fn codes_that_fail_move_to_the_user_that_an_anonymous_session_becomes() {
 
 async fn try_login(house: &TestApp, who: &str, with: &str, from: &str) -> Result<(), Refusal> {
     let command = Command::Login { username: name(who), password: password(with), profile: None };
-    let client = Client { address: Some(from.into()), ..Client::default() };
+    let client = ClientInfo { address: Some(from.into()), ..ClientInfo::default() };
     house.app.call_from(command, Actor::Nobody, &client).await.map(drop)
 }
 
@@ -230,7 +230,7 @@ async fn try_login(house: &TestApp, who: &str, with: &str, from: &str) -> Result
 async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
     let house = TestApp::new().await;
     let seat = house.join("alice").await;
-    let from = Client { address: Some("192.0.2.1".into()), ..Client::default() };
+    let from = ClientInfo { address: Some("192.0.2.1".into()), ..ClientInfo::default() };
     for n in 0..60 {
         try_login(&house, "alice", "wrong password", "192.0.2.1").await.unwrap_err();
         try_login(&house, &format!("guess{n}"), "wrong password", "192.0.2.1").await.unwrap_err();

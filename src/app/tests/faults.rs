@@ -105,7 +105,7 @@ impl Store for Faulty {
 struct FaultyApp {
     app: Arc<App>,
     store: Arc<Faulty>,
-    stopped: Stopped,
+    stopped: StopSignal,
 }
 
 async fn shed() -> FaultyApp {

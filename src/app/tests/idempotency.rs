@@ -23,7 +23,7 @@ fn render() -> Render {
 fn envelope(house: &TestApp, actor: &Actor, key: Option<&str>, body: &str) -> Envelope {
     Envelope {
         actor: actor.clone(),
-        client: Client::default(),
+        client: ClientInfo::default(),
         request: "req".into(),
         route: "",
         idempotency: key.map(|key| Idempotency {
@@ -87,7 +87,7 @@ async fn a_key_is_its_users_in_every_session_and_nobody_elses() {
 }
 
 /// An anonymous session with a kept answer, and what it was.
-async fn cart(house: &TestApp, key: &str) -> (Actor, Answered) {
+async fn cart(house: &TestApp, key: &str) -> (Actor, CommandAnswer) {
     let open = Command::OpenAnonymous { profile: None };
     let cart = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
     let actor = house.actor(&cart.token).await.unwrap();
@@ -281,7 +281,7 @@ async fn calls_with_a_secret_or_without_an_actor_take_no_key() {
     let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
-    let refused = |answered: Answered| {
+    let refused = |answered: CommandAnswer| {
         String::from_utf8_lossy(&answered.answer.body).ends_with("idempotency-key-not-supported")
     };
     let rotate = envelope(&house, &actor, Some("k"), "");

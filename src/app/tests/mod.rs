@@ -59,7 +59,7 @@ fn name(text: &str) -> Username {
 }
 
 /// The application on a store, its clock as the machine's or standing at a time.
-async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) -> Opened {
+async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) -> RunningApp {
     let settings = Settings {
         rules,
         dev: true,

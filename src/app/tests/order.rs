@@ -113,7 +113,7 @@ async fn a_panic_on_the_executor_stops_the_process() {
     let command = Command::ChangeSessionData { change, if_match: None };
     let envelope = Envelope {
         actor,
-        client: Client::default(),
+        client: ClientInfo::default(),
         request: "req".into(),
         route: "",
         idempotency: Some(Idempotency { key: "k".into(), fingerprint: Fingerprint([0; 32]) }),

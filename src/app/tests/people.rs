@@ -10,7 +10,7 @@ use crate::engine::{StartAsk, UserChange, Who, workflow};
 use crate::types::TxId;
 
 fn revoke(house: &TestApp, admin: &Actor, keep_sessions: bool) -> Command {
-    let keys = house.app.keys(admin, PageAsk { limit: 50, after: None }).unwrap();
+    let keys = house.app.keys(admin, PageRequest { limit: 50, after: None }).unwrap();
     Command::RevokeKey { key: keys.items[0].id, keep_sessions }
 }
 

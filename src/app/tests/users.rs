@@ -209,7 +209,7 @@ async fn administration_is_for_administrators() {
         }
     }
     assert_eq!(house.count("abide.denied"), 8);
-    let page = PageAsk { limit: 50, after: None };
+    let page = PageRequest { limit: 50, after: None };
     assert_eq!(house.app.users(&alice, page).unwrap_err().code(), "not-allowed");
     while house.count("abide.denied") < 9 {
         tokio::task::yield_now().await;
@@ -354,7 +354,7 @@ async fn a_revoked_key_is_dead_at_once_and_lists_show_no_secret() {
     let house = TestApp::new().await;
     let (token, shop) = house.key(&["*"]).await;
     let admin = house.admin().await;
-    let keys = house.app.keys(&admin, PageAsk { limit: 50, after: None }).unwrap();
+    let keys = house.app.keys(&admin, PageRequest { limit: 50, after: None }).unwrap();
     assert_eq!(keys.items.len(), 1);
     assert!(!format!("{keys:?}").contains(token.reveal()));
     let revoke = Command::RevokeKey { key: keys.items[0].id, keep_sessions: false };
@@ -374,7 +374,7 @@ async fn lists_go_on_where_they_stopped_newest_first() {
     let admin = house.admin().await;
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = house.app.users(&admin, PageAsk { limit: 3, after }).unwrap();
+        let page = house.app.users(&admin, PageRequest { limit: 3, after }).unwrap();
         assert!(page.items.len() <= 3);
         seen.extend(page.items.iter().map(|user| user.id));
         after = page.next;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::scenario::Expect;
 use super::world::{Stop, World};
-use crate::app::{PageAsk, TxFilter};
+use crate::app::{PageRequest, TxFilter};
 use crate::engine::{Account, HoldStatus, TxView};
 use crate::types::{Decimal, Span};
 
@@ -257,7 +257,7 @@ fn in_order(wanted: &[String], found: &[String]) -> Result<(), String> {
 async fn inbox(world: &mut World, user: &str, names: &[String]) -> Result<(), String> {
     let actor = world.actor(user).await.map_err(said)?;
     let filter = TxFilter { inbox: true, ..TxFilter::default() };
-    let page = PageAsk { limit: INBOX_MAX, after: None };
+    let page = PageRequest { limit: INBOX_MAX, after: None };
     let page = world.app.transactions(&actor, &filter, page).map_err(|error| error.to_string())?;
     let name = |view: &TxView| {
         let known = world.txs.iter().find(|(_, id)| *id == view.tx.id);

@@ -19,7 +19,7 @@ use super::play::told;
 use super::scenario;
 use super::sound;
 use super::world::{Stop, World, parse};
-use crate::app::{Answer, Answered, Client, Envelope, Idempotency, Render};
+use crate::app::{Answer, ClientInfo, CommandAnswer, Envelope, Idempotency, Render};
 use crate::engine::{CallState, Command, Outcome, Repair, StartAsk, Tx, workflow};
 use crate::types::{Span, TxId};
 
@@ -343,13 +343,13 @@ impl Life {
             .collect()
     }
 
-    async fn ask(&mut self, asked: &Asked) -> Result<Answered, String> {
+    async fn ask(&mut self, asked: &Asked) -> Result<CommandAnswer, String> {
         let actor = self.world.actor(asked.who).await.map_err(|stop| told(&stop))?;
         let words = format!("{:?}", asked.command);
         let fingerprint = self.world.app.fingerprint("POST", "/", "", words.as_bytes());
         let envelope = Envelope {
             actor,
-            client: Client::default(),
+            client: ClientInfo::default(),
             request: "req".into(),
             route: "",
             idempotency: Some(Idempotency { key: asked.key.clone(), fingerprint }),
@@ -364,7 +364,7 @@ impl Life {
     }
 
     /// Asks, and once more with the same key: that changes nothing and answers the same.
-    async fn ask_twice(&mut self, asked: Asked) -> Result<Answered, String> {
+    async fn ask_twice(&mut self, asked: Asked) -> Result<CommandAnswer, String> {
         let first = self.ask(&asked).await?;
         if let (Command::Start(_), 200) = (&asked.command, first.answer.status) {
             let body = String::from_utf8_lossy(&first.answer.body).into_owned();

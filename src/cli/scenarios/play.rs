@@ -7,7 +7,7 @@ use super::expect;
 use super::scenario::{Given, Scenario, Step, span};
 use super::sound;
 use super::world::{Document, Stop, World, parse};
-use crate::app::{PageAsk, TxFilter};
+use crate::app::{PageRequest, TxFilter};
 use crate::engine::{Actor, Command, Outcome, Refusal, Repair, StartAsk, UserChange, open_codes};
 use crate::http::problem::Problem;
 use crate::records::entry::EntryV1;
@@ -338,7 +338,7 @@ fn find(world: &mut World, step: &Step, workflow: &str) -> Result<(), Stop> {
         reference: Some(step.reference.clone().unwrap_or_default()),
         ..TxFilter::default()
     };
-    let page = PageAsk { limit: 1, after: None };
+    let page = PageRequest { limit: 1, after: None };
     let found = world.app.transactions(&Actor::System, &filter, page)?.items.pop();
     let found = found.ok_or_else(|| Stop::Wrong("no transaction has this reference".to_owned()))?;
     let name = step.named.as_deref().unwrap_or(workflow);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::world::World;
-use crate::app::PageAsk;
+use crate::app::PageRequest;
 use crate::engine::{Actor, Call, HoldStatus, IndexEntry, Purpose, Record, RecordKey, TimerOf, Tx};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Store as _, View};
@@ -140,7 +140,7 @@ fn ledger(world: &World, txs: &[Arc<Tx>]) -> Result<(), String> {
     }
     let mut after = None;
     loop {
-        let page = PageAsk { limit: PAGE_ROWS_MAX - 1, after };
+        let page = PageRequest { limit: PAGE_ROWS_MAX - 1, after };
         let page = world.app.accounts(&Actor::System, "", &page).map_err(told)?;
         for (account, _) in page.items {
             let sum = sums.entry(account.asset.clone()).or_default();

@@ -9,7 +9,7 @@ use crate::app::EventId;
 use crate::types::{Span, Time, TxId};
 
 /// Most events of one subscription that are on their way at once, each of another transaction.
-pub(super) const LANES_MAX: usize = 8;
+pub(in crate::app) const LANES_MAX: usize = 8;
 
 /// Most of these that are tried again: whatever a receiver does not take, or takes long to refuse,
 /// what comes anew has places of its own.
@@ -21,39 +21,39 @@ const LAGS_MAX: usize = 100;
 
 /// A receiver that took nothing for so long was away. When it takes something again, nothing rests
 /// any longer: what failed meanwhile may rest for hours, and what comes anew waits for its room.
-pub(super) const AWAY: Span = Span::from_minutes(5);
+pub(in crate::app) const AWAY: Span = Span::from_minutes(5);
 
 /// What is told one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Lane {
+pub(in crate::app) enum OrderingKey {
     /// A dead letter that is told again.
-    Letter(u64),
+    DeadLetter(u64),
     /// The events of a transaction, or those of none.
     Of(Option<TxId>),
 }
 
 /// An event to be told.
 #[derive(Debug)]
-pub(super) struct Message {
-    pub(super) lane: Lane,
+pub(in crate::app) struct Message {
+    pub(in crate::app) lane: OrderingKey,
     /// What it is called.
-    pub(super) id: EventId,
-    pub(super) body: Bytes,
+    pub(in crate::app) id: EventId,
+    pub(in crate::app) body: Bytes,
 }
 
-/// What a desk holds at most.
+/// What a queue holds at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
+pub(in crate::app) struct QueueLimits {
     /// Lanes of which something is not over.
-    pub(super) lanes: usize,
+    pub(in crate::app) lanes: usize,
     /// Events in memory, and bytes of them.
-    pub(super) events: usize,
-    pub(super) bytes: usize,
+    pub(in crate::app) events: usize,
+    pub(in crate::app) bytes: usize,
     /// Events in memory of one lane: with more, it is read again.
-    pub(super) of_lane: usize,
+    pub(in crate::app) of_lane: usize,
 }
 
-impl Default for Room {
+impl Default for QueueLimits {
     fn default() -> Self {
         // A subscription whose receiver is away holds some megabytes; one that is up is never out
         // of work with this.
@@ -63,7 +63,7 @@ impl Default for Room {
 
 /// Whose turn it is.
 #[derive(Debug)]
-pub(super) enum Turn {
+pub(in crate::app) enum Turn {
     /// This is sent.
     Send(Message),
     /// What a transaction, or none, has after this event is read again, and its first is sent then.
@@ -72,27 +72,27 @@ pub(super) enum Turn {
 
 /// Where a subscription stands: what is over is not told again after a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stands {
+pub(in crate::app) struct DeliveryCheckpoint {
     /// Up to here all is over, but for what lags.
-    pub(super) after: EventId,
+    pub(in crate::app) after: EventId,
     /// The transactions that lag.
-    pub(super) lags: Vec<Lagging>,
+    pub(in crate::app) lags: Vec<LaggingTransaction>,
 }
 
 /// A transaction, or what is of none, that lags.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Lagging {
-    pub(super) tx: Option<TxId>,
+pub(in crate::app) struct LaggingTransaction {
+    pub(in crate::app) tx: Option<TxId>,
     /// Up to this event all of it is over.
-    pub(super) after: EventId,
+    pub(in crate::app) after: EventId,
     /// How often the next one was tried in vain, and when it is tried again.
-    pub(super) tried: u32,
-    pub(super) again_at: Option<Time>,
+    pub(in crate::app) tried: u32,
+    pub(in crate::app) again_at: Option<Time>,
 }
 
 /// What of a lane is not over.
 #[derive(Debug)]
-struct Left {
+struct Backlog {
     /// Up to here all of it is over.
     after: EventId,
     /// What comes next.
@@ -106,7 +106,7 @@ struct Left {
     again_at: Option<Time>,
 }
 
-impl Left {
+impl Backlog {
     fn is_behind(&self) -> bool {
         self.held_to < self.known_to
     }
@@ -116,19 +116,19 @@ impl Left {
 /// rests, and nothing of its transaction stays in memory meanwhile but where it stands: however
 /// much there is behind it, others have the room.
 #[derive(Debug)]
-pub(super) struct Desk {
-    room: Room,
-    lanes: BTreeMap<Lane, Left>,
+pub(in crate::app) struct DeliveryQueue {
+    room: QueueLimits,
+    lanes: BTreeMap<OrderingKey, Backlog>,
     /// These lanes, without those of letters, by where each stands.
-    stand: BTreeSet<(EventId, Lane)>,
+    stand: BTreeSet<(EventId, OrderingKey)>,
     /// The lanes whose first may be sent, in the order in which that came to be; those that are
     /// tried again apart.
-    ready: VecDeque<Lane>,
-    again: VecDeque<Lane>,
+    ready: VecDeque<OrderingKey>,
+    again: VecDeque<OrderingKey>,
     /// The lanes whose first failed, by when it is sent again.
-    resting: BTreeSet<(Time, Lane)>,
+    resting: BTreeSet<(Time, OrderingKey)>,
     /// The lanes in which one is on its way, and whether that is tried again.
-    busy: BTreeMap<Lane, bool>,
+    busy: BTreeMap<OrderingKey, bool>,
     /// What waits in memory, without letters.
     events: usize,
     bytes: usize,
@@ -138,10 +138,14 @@ pub(super) struct Desk {
     vain_since: Option<Time>,
 }
 
-impl Desk {
-    /// A desk that goes on where one stood.
-    pub(super) fn new(room: Room, after: EventId, lags: &[Lagging]) -> Self {
-        let mut desk = Self {
+impl DeliveryQueue {
+    /// A queue that goes on where one stood.
+    pub(in crate::app) fn new(
+        room: QueueLimits,
+        after: EventId,
+        lags: &[LaggingTransaction],
+    ) -> Self {
+        let mut queue = Self {
             room,
             lanes: BTreeMap::new(),
             stand: BTreeSet::new(),
@@ -154,52 +158,52 @@ impl Desk {
             read_to: after,
             vain_since: None,
         };
-        for Lagging { tx, after, tried, again_at } in lags {
-            let lane = Lane::Of(*tx);
-            desk.open(lane, *after, desk.read_to);
-            if let Some(left) = desk.lanes.get_mut(&lane) {
+        for LaggingTransaction { tx, after, tried, again_at } in lags {
+            let lane = OrderingKey::Of(*tx);
+            queue.open(lane, *after, queue.read_to);
+            if let Some(left) = queue.lanes.get_mut(&lane) {
                 (left.tried, left.again_at) = (*tried, *again_at);
             }
             match again_at {
                 Some(at) => {
-                    desk.ready.pop_back();
-                    desk.resting.insert((*at, lane));
+                    queue.ready.pop_back();
+                    queue.resting.insert((*at, lane));
                 }
-                None if *tried > 0 => desk.again.extend(desk.ready.pop_back()),
+                None if *tried > 0 => queue.again.extend(queue.ready.pop_back()),
                 None => {}
             }
         }
-        desk
+        queue
     }
 
-    fn open(&mut self, lane: Lane, after: EventId, known_to: EventId) {
-        if matches!(lane, Lane::Of(_)) {
+    fn open(&mut self, lane: OrderingKey, after: EventId, known_to: EventId) {
+        if matches!(lane, OrderingKey::Of(_)) {
             self.stand.insert((after, lane));
         }
         let (waiting, held_to) = (VecDeque::new(), after);
-        let left = Left { after, waiting, held_to, known_to, tried: 0, again_at: None };
+        let left = Backlog { after, waiting, held_to, known_to, tried: 0, again_at: None };
         self.lanes.insert(lane, left);
         self.ready.push_back(lane);
     }
 
-    fn close(&mut self, lane: Lane) {
+    fn close(&mut self, lane: OrderingKey) {
         if let Some(left) = self.lanes.remove(&lane) {
             self.stand.remove(&(left.after, lane));
         }
     }
 
     /// Everything up to here was read.
-    pub(super) const fn read(&mut self, to: EventId) {
+    pub(in crate::app) const fn read(&mut self, to: EventId) {
         self.read_to = to;
     }
 
     /// Up to where everything was read.
-    pub(super) const fn read_to(&self) -> EventId {
+    pub(in crate::app) const fn read_to(&self) -> EventId {
         self.read_to
     }
 
     /// Takes an event that was read; one that will be read again anyway it leaves.
-    pub(super) fn take(&mut self, message: Message) {
+    pub(in crate::app) fn take(&mut self, message: Message) {
         let lane = message.lane;
         if !self.lanes.contains_key(&lane) {
             let after = message.id.before();
@@ -207,7 +211,7 @@ impl Desk {
         }
         let Some(left) = self.lanes.get_mut(&lane) else { return };
         let has_room = left.tried == 0 && left.waiting.len() < self.room.of_lane;
-        if matches!(lane, Lane::Letter(_)) || !left.is_behind() && has_room {
+        if matches!(lane, OrderingKey::DeadLetter(_)) || !left.is_behind() && has_room {
             self.put(message);
         } else {
             left.known_to = message.id;
@@ -216,7 +220,7 @@ impl Desk {
 
     fn put(&mut self, message: Message) {
         let Some(left) = self.lanes.get_mut(&message.lane) else { return };
-        if matches!(message.lane, Lane::Of(_)) {
+        if matches!(message.lane, OrderingKey::Of(_)) {
             self.events += 1;
             self.bytes += message.body.len();
         }
@@ -227,25 +231,25 @@ impl Desk {
 
     /// One waits no more.
     fn gone(&mut self, message: &Message) {
-        if matches!(message.lane, Lane::Of(_)) {
+        if matches!(message.lane, OrderingKey::Of(_)) {
             self.events = self.events.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(message.body.len());
         }
     }
 
     /// Whether dead letters are being told again.
-    pub(super) fn has_letters(&self) -> bool {
-        matches!(self.lanes.first_key_value(), Some((Lane::Letter(_), _)))
+    pub(in crate::app) fn has_letters(&self) -> bool {
+        matches!(self.lanes.first_key_value(), Some((OrderingKey::DeadLetter(_), _)))
     }
 
     /// Whether more may be read.
-    pub(super) fn has_room(&self) -> bool {
-        let Room { lanes, events, bytes, .. } = self.room;
+    pub(in crate::app) fn has_room(&self) -> bool {
+        let QueueLimits { lanes, events, bytes, .. } = self.room;
         self.lanes.len() < lanes && self.events < events && self.bytes < bytes
     }
 
     /// Whose turn it is, if there is a place.
-    pub(super) fn next(&mut self, now: Time) -> Option<Turn> {
+    pub(in crate::app) fn next(&mut self, now: Time) -> Option<Turn> {
         while let Some((at, lane)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
             self.resting.remove(&(at, lane));
             self.again.push_back(lane);
@@ -263,20 +267,20 @@ impl Desk {
                 self.gone(&message);
                 Some(Turn::Send(message))
             }
-            (None, Lane::Of(tx)) => {
+            (None, OrderingKey::Of(tx)) => {
                 // Behind what may fail again nothing needs to be in memory.
                 let most = if left.tried > 0 { 1 } else { self.room.of_lane };
                 Some(Turn::Read { tx, after: left.after, most })
             }
-            (None, Lane::Letter(_)) => None,
+            (None, OrderingKey::DeadLetter(_)) => None,
         }
     }
 
     /// What a lane has that was read again; `more`: it was read up to here, and there may be more.
     /// Whether all of it was over before.
-    pub(super) fn reread(
+    pub(in crate::app) fn reread(
         &mut self,
-        lane: Lane,
+        lane: OrderingKey,
         found: Vec<Message>,
         more: Option<EventId>,
     ) -> bool {
@@ -309,23 +313,23 @@ impl Desk {
         false
     }
 
-    fn move_to(&mut self, lane: Lane, after: EventId) {
+    fn move_to(&mut self, lane: OrderingKey, after: EventId) {
         if let Some(left) = self.lanes.get_mut(&lane) {
             self.stand.remove(&(left.after, lane));
             left.after = after;
-            if matches!(lane, Lane::Of(_)) {
+            if matches!(lane, OrderingKey::Of(_)) {
                 self.stand.insert((after, lane));
             }
         }
     }
 
     /// When the first of those that rest is sent again.
-    pub(super) fn wakes_at(&self) -> Option<Time> {
+    pub(in crate::app) fn wakes_at(&self) -> Option<Time> {
         self.resting.first().map(|(at, _)| *at)
     }
 
     /// One was not taken: how often that is so now.
-    pub(super) fn failed(&mut self, lane: Lane, now: Time) -> u32 {
+    pub(in crate::app) fn failed(&mut self, lane: OrderingKey, now: Time) -> u32 {
         self.vain_since.get_or_insert(now);
         let Some(left) = self.lanes.get_mut(&lane) else { return 0 };
         left.tried += 1;
@@ -334,7 +338,7 @@ impl Desk {
 
     /// One was taken. A receiver that is back has all that rests tried, a few at a time. One that
     /// takes everything but some is not back, and what it does not take rests on.
-    pub(super) fn taken(&mut self, now: Time) {
+    pub(in crate::app) fn taken(&mut self, now: Time) {
         let vain = self.vain_since.take().map(|since| now.since(since));
         if vain.is_some_and(|vain| vain >= AWAY) {
             let resting = std::mem::take(&mut self.resting);
@@ -344,18 +348,18 @@ impl Desk {
 
     /// How often the first of a lane was tried in vain.
     #[cfg(test)]
-    pub(super) fn tried(&self, lane: Lane) -> u32 {
+    pub(in crate::app) fn tried(&self, lane: OrderingKey) -> u32 {
         self.lanes.get(&lane).map_or(0, |left| left.tried)
     }
 
     /// It is sent again then. What is of a transaction is read again for it.
-    pub(super) fn again(&mut self, message: Message, at: Time) {
+    pub(in crate::app) fn again(&mut self, message: Message, at: Time) {
         let lane = message.lane;
         self.busy.remove(&lane);
         self.resting.insert((at, lane));
         let Some(left) = self.lanes.get_mut(&lane) else { return };
         left.again_at = Some(at);
-        if matches!(lane, Lane::Letter(_)) {
+        if matches!(lane, OrderingKey::DeadLetter(_)) {
             left.waiting.push_front(message);
             return;
         }
@@ -366,7 +370,7 @@ impl Desk {
     }
 
     /// One is over, taken or not.
-    pub(super) fn over(&mut self, message: &Message) {
+    pub(in crate::app) fn over(&mut self, message: &Message) {
         let lane = message.lane;
         self.busy.remove(&lane);
         self.move_to(lane, message.id);
@@ -380,18 +384,18 @@ impl Desk {
     }
 
     /// Where it goes on after a restart.
-    pub(super) fn stands(&self) -> Stands {
+    pub(in crate::app) fn stands(&self) -> DeliveryCheckpoint {
         let mut lags = Vec::new();
         for (after, lane) in &self.stand {
             let left = self.lanes.get(lane).filter(|left| left.is_behind() || left.tried > 0);
             match (lane, left) {
-                (Lane::Of(tx), Some(left)) if lags.len() < LAGS_MAX => {
+                (OrderingKey::Of(tx), Some(left)) if lags.len() < LAGS_MAX => {
                     let (tried, again_at) = (left.tried, left.again_at);
-                    lags.push(Lagging { tx: *tx, after: *after, tried, again_at });
+                    lags.push(LaggingTransaction { tx: *tx, after: *after, tried, again_at });
                 }
-                _ => return Stands { after: *after, lags },
+                _ => return DeliveryCheckpoint { after: *after, lags },
             }
         }
-        Stands { after: self.read_to, lags }
+        DeliveryCheckpoint { after: self.read_to, lags }
     }
 }

@@ -6,14 +6,14 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use super::admission::{Payer, Permit};
-use super::answers::{Kept, Keyed};
-use super::{Answer, Render};
+use super::answers::{IdempotentRequest, ReplayedAnswer};
+use crate::app::api::{Answer, Render};
 use crate::engine::{Actor, Command, CommandInputs, Outcome, Refusal};
 use crate::store::{Receipt, StoreError};
 use crate::types::{Revision, Span, Time};
 
 /// What the executor is asked to do.
-pub(super) enum Work {
+pub(in crate::app) enum QueueItem {
     /// A command.
     Command(Box<Job>),
     /// Move the clock and let fire what is due by then.
@@ -23,39 +23,39 @@ pub(super) enum Work {
 }
 
 /// A command and all that belongs to it.
-pub(super) struct Job {
-    pub(super) command: Command,
-    pub(super) actor: Actor,
-    pub(super) inputs: CommandInputs,
-    pub(super) request: Arc<str>,
-    pub(super) keyed: Option<Keyed>,
+pub(in crate::app) struct Job {
+    pub(in crate::app) command: Command,
+    pub(in crate::app) actor: Actor,
+    pub(in crate::app) inputs: CommandInputs,
+    pub(in crate::app) request: Arc<str>,
+    pub(in crate::app) keyed: Option<IdempotentRequest>,
     /// There for a command with an Idempotency-Key.
-    pub(super) render: Option<Render>,
-    pub(super) reply: oneshot::Sender<Done>,
+    pub(in crate::app) render: Option<Render>,
+    pub(in crate::app) reply: oneshot::Sender<CompletedJob>,
     /// The route of the request, for whoever looks for what took long; empty: there is none.
-    pub(super) route: &'static str,
+    pub(in crate::app) route: &'static str,
     /// Its place among what waits.
-    pub(super) permit: Option<Permit>,
+    pub(in crate::app) permit: Option<Permit>,
     /// When it came.
-    pub(super) came: Instant,
+    pub(in crate::app) came: Instant,
     /// The due time for which it has waited: what is due up to there has happened.
-    pub(super) waited_for: Option<Time>,
+    pub(in crate::app) waited_for: Option<Time>,
 }
 
 impl Job {
     /// By whom it is counted; `None`: it is the server's own.
-    pub(super) fn payer(&self) -> Option<Payer> {
+    pub(in crate::app) fn payer(&self) -> Option<Payer> {
         self.permit.as_ref().and_then(Permit::payer)
     }
 
     /// A job that nobody renders an answer for yet, and where it is told what became of it.
-    pub(super) fn new(
+    pub(in crate::app) fn new(
         command: Command,
         actor: Actor,
         inputs: CommandInputs,
         request: Arc<str>,
-        keyed: Option<Keyed>,
-    ) -> (Self, oneshot::Receiver<Done>) {
+        keyed: Option<IdempotentRequest>,
+    ) -> (Self, oneshot::Receiver<CompletedJob>) {
         let (reply, done) = oneshot::channel();
         let job = Self {
             command,
@@ -75,20 +75,30 @@ impl Job {
 }
 
 /// What became of a command.
-pub(super) struct Done {
-    pub(super) end: End,
+pub(in crate::app) struct CompletedJob {
+    pub(in crate::app) end: JobResult,
     /// Whether all that it rests on is durable.
-    pub(super) durable: Result<Revision, StoreError>,
+    pub(in crate::app) durable: Result<Revision, StoreError>,
     /// The renderer, back to where it came from.
-    pub(super) render: Option<Render>,
+    pub(in crate::app) render: Option<Render>,
 }
 
 /// How a command ended.
-pub(super) enum End {
+pub(in crate::app) enum JobResult {
     /// This became of it.
-    TokenCache(Box<Result<Outcome, Refusal>>, Revision),
+    Decided(Box<Result<Outcome, Refusal>>, Revision),
     /// This became of it, and the answer was kept.
-    Kept(Answer),
+    Stored(Answer),
     /// It had been answered before.
-    Replayed(Kept),
+    Replayed(ReplayedAnswer),
+}
+
+impl CompletedJob {
+    /// Returns the result of a command that was sent without a renderer.
+    pub(in crate::app) fn result(self) -> Result<Outcome, Refusal> {
+        match self.end {
+            JobResult::Decided(result, _) => *result,
+            JobResult::Stored(_) | JobResult::Replayed(_) => Ok(Outcome::Done),
+        }
+    }
 }

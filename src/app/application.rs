@@ -7,22 +7,22 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::access::Caches;
-use super::admission::Permit;
-use super::answers::{self, Kept, Keyed, Known};
+use super::access::TokenCaches;
 use super::clock::Clock;
-use super::executor::Executor;
 use super::feed::Feed;
-use super::job::{Done, End, Job, Work};
 use super::passwords::Passwords;
-use super::queue::Queue;
+use super::pipeline::admission::Permit;
+use super::pipeline::answers::{self, AnswerLookup, IdempotentRequest, ReplayedAnswer};
+use super::pipeline::executor::Executor;
+use super::pipeline::job::{CompletedJob, Job, JobResult, QueueItem};
+use super::pipeline::queue::Queue;
+use super::pipeline::waiters::Waiters;
 use super::read_pool::ReadPool;
 use super::tx_list::ReadersCache;
-use super::waiters::Waiters;
-use super::work_queue::Places;
+use super::work_queue::SearchCursors;
 use super::{
-    Answered, Client, Envelope, Fingerprint, Hook, Idempotency, MemoryBudget, OpenError, Opened,
-    Render, Secret, Settings, Stopped,
+    ClientInfo, CommandAnswer, Envelope, Fingerprint, Hook, Idempotency, MemoryBudget, OpenError,
+    Render, RunningApp, Secret, Settings, StopSignal,
 };
 use crate::engine::{
     Actor, ChallengeKey, CheckedInput, Command, CommandInputs, FIRST_ADMIN, Outcome, Preconditions,
@@ -51,16 +51,16 @@ pub struct App {
     pub(super) rules: Arc<Rules>,
     pub(super) secret: Secret,
     pub(super) clock: Arc<Clock>,
-    pub(super) caches: Arc<Caches>,
+    pub(super) caches: Arc<TokenCaches>,
     pub(super) passwords: Passwords,
     pub(super) reads: ReadPool,
     pub(super) memory: MemoryBudget,
-    pub(super) places: Places,
+    pub(super) places: SearchCursors,
     pub(super) readers: ReadersCache,
     pub(super) hooks: Vec<Hook>,
     pub(super) secret_names: Option<BTreeSet<String>>,
     pub(super) feed: Arc<Feed>,
-    pub(super) bell: Arc<super::notifier::Notifier>,
+    pub(super) notifier: Arc<super::notifier::Notifier>,
     dev: bool,
     pub(super) queue: Queue,
     /// Permits for checks of large inputs.
@@ -81,7 +81,7 @@ impl App {
         store: Arc<dyn Store>,
         secret: Secret,
         settings: Settings,
-    ) -> Result<Opened, OpenError> {
+    ) -> Result<RunningApp, OpenError> {
         let Settings {
             rules,
             dev,
@@ -99,10 +99,10 @@ impl App {
         // From the secret that lies beside the store, so that no backup of the store makes codes.
         let challenge_key = ChallengeKey::new(secret.digest("one-time codes", &[]));
         let rules = Rules { challenge_key, ..rules };
-        let caches = Arc::new(Caches::new(memory.token_cache_bytes()));
+        let caches = Arc::new(TokenCaches::new(memory.token_cache_bytes()));
         let rules = Arc::new(rules);
         let definitions = Arc::new(Definitions::new(memory.definition_cache_bytes()));
-        let bell = Arc::new(super::notifier::Notifier::new());
+        let notifier = Arc::new(super::notifier::Notifier::new());
         let (stop, stopped) = watch::channel(None);
         let executor = Executor::new(
             Arc::clone(&store),
@@ -110,7 +110,7 @@ impl App {
             Arc::clone(&rules),
             Arc::clone(&clock),
             Arc::clone(&caches),
-            Arc::clone(&bell),
+            Arc::clone(&notifier),
             RecordCache::new(memory.record_cache_bytes()),
         );
         let no_thread = |source| OpenError::File { path: "a thread".to_owned(), source };
@@ -134,12 +134,12 @@ impl App {
             passwords,
             reads,
             memory,
-            places: Places::default(),
+            places: SearchCursors::default(),
             readers: ReadersCache::default(),
             hooks,
             secret_names,
             feed,
-            bell,
+            notifier,
             dev,
             queue,
             checks: tokio::sync::Semaphore::new(1),
@@ -148,7 +148,7 @@ impl App {
             stop,
         });
         let set_up = app.set_up(admin_password).await?;
-        Ok(Opened { app, set_up, stopped: stopped_by(stopped) })
+        Ok(RunningApp { app, set_up, stopped: stopped_by(stopped) })
     }
 
     /// Takes no more commands, finishes those it has, and ends the executor. What was staged is
@@ -215,7 +215,7 @@ impl App {
     /// Does a command, in its turn, exactly once for its Idempotency-Key. The answer comes when
     /// everything that it rests on is durable. When the future is dropped the command still
     /// happens, if it was taken.
-    pub async fn execute(&self, command: Command, envelope: Envelope) -> Answered {
+    pub async fn execute(&self, command: Command, envelope: Envelope) -> CommandAnswer {
         self.finish(self.begin(command, envelope)).await
     }
 
@@ -228,11 +228,11 @@ impl App {
     /// without; [`App::finish`] waits for what comes of it. Apart, so that whoever waits keeps
     /// little: what a command needs is moved as seldom as can be.
     #[must_use]
-    pub fn begin(&self, command: Command, envelope: Envelope) -> Begun {
+    pub fn begin(&self, command: Command, envelope: Envelope) -> PendingCommand {
         let Envelope { actor, client, request, route, idempotency, preconditions, render } =
             envelope;
-        let keyed = match self.keyed(&command, &actor, idempotency) {
-            Ok(keyed) => keyed,
+        let idempotent = match self.idempotent_request(&command, &actor, idempotency) {
+            Ok(idempotent) => idempotent,
             Err(refusal) => return self.refused(&render, &refusal),
         };
         let is_long = Self::is_long_to_check(&command);
@@ -242,23 +242,23 @@ impl App {
                 Some(Err(refusal)) => return self.refused(&render, &refusal),
                 permit => permit.and_then(Result::ok),
             };
-            let ask = PreparingAsk {
+            let ask = PreparingCommand {
                 command,
                 actor,
                 client,
                 request,
                 route,
-                keyed,
+                idempotent,
                 preconditions,
                 render,
                 permit,
             };
-            return Begun(Stage::Prepares(Box::new(ask)));
+            return PendingCommand(PendingState::Preparing(Box::new(ask)));
         }
         match self.mint(&command, &actor, &client) {
             Ok(inputs) => {
                 let inputs = CommandInputs { preconditions, ..inputs };
-                self.take(Job::new(command, actor, inputs, request, keyed), route, render)
+                self.take(Job::new(command, actor, inputs, request, idempotent), route, render)
             }
             Err(refusal) => self.refused(&render, &refusal),
         }
@@ -267,37 +267,38 @@ impl App {
     /// Notes the trace of the caller's that a request belongs to: the calls that it causes go on with
     /// it. Before its command is begun.
     pub fn note_trace(&self, request: &Arc<str>, trace: TraceContext) {
-        self.bell.traces.note(request, trace);
+        self.notifier.traces.note(request, trace);
     }
 
     /// The answer to a command that was begun, when everything that it rests on is durable.
-    pub async fn finish(&self, Begun(stage): Begun) -> Answered {
+    pub async fn finish(&self, PendingCommand(stage): PendingCommand) -> CommandAnswer {
         match stage {
-            Stage::Answered(answered) => answered,
+            PendingState::CommandAnswer(answered) => answered,
             // Boxed: it is seldom, and its room would be made and moved for every command.
-            Stage::Prepares(ask) => Box::pin(self.finish_preparing(*ask)).await,
-            Stage::Taken { done, spare } => self.answered(done, spare).await,
+            PendingState::Preparing(ask) => Box::pin(self.finish_preparing(*ask)).await,
+            PendingState::Queued { done, spare } => self.answered(done, spare).await,
         }
     }
 
-    async fn finish_preparing(&self, ask: PreparingAsk) -> Answered {
-        let PreparingAsk {
+    async fn finish_preparing(&self, ask: PreparingCommand) -> CommandAnswer {
+        let PreparingCommand {
             command,
             actor,
             client,
             request,
             route,
-            keyed,
+            idempotent,
             preconditions,
             render,
             permit,
         } = ask;
-        if let Some(keyed) = &keyed {
+        if let Some(idempotent) = &idempotent {
             // The executor looks again, in order; this spares the work of hashing a password for
             // a request that was answered long ago, and that of checking a large input again.
             let now = self.clock.now();
-            let known = answers::look_up(&*self.store, View::Committed, keyed, Vec::new(), now);
-            if let Ok(Ok(Known::Answered(kept, _))) = self.guard(known) {
+            let known =
+                answers::find_answer(&*self.store, View::Committed, idempotent, Vec::new(), now);
+            if let Ok(Ok(AnswerLookup::CommandAnswer(kept, _))) = self.guard(known) {
                 return self.replayed(kept, Some(render));
             }
         }
@@ -305,16 +306,16 @@ impl App {
         let begun = match self.prepare(&command, &actor, &client).await {
             Ok(inputs) => {
                 let inputs = CommandInputs { checked, preconditions, ..inputs };
-                let (mut job, done) = Job::new(command, actor, inputs, request, keyed);
+                let (mut job, done) = Job::new(command, actor, inputs, request, idempotent);
                 job.permit = permit;
                 self.take((job, done), route, render)
             }
             Err(refusal) => self.refused(&render, &refusal),
         };
         match begun.0 {
-            Stage::Taken { done, spare } => self.answered(done, spare).await,
-            Stage::Answered(answered) => answered,
-            Stage::Prepares(_) => unanswered(),
+            PendingState::Queued { done, spare } => self.answered(done, spare).await,
+            PendingState::CommandAnswer(answered) => answered,
+            PendingState::Preparing(_) => unanswered(),
         }
     }
 
@@ -331,7 +332,8 @@ impl App {
         let checks = Arc::clone(&command);
         let checking = tokio::task::spawn_blocking(move || {
             // What could not be read is found out again by who decides.
-            let checked = super::prepare::check(&*store, &definitions, &checks).ok().flatten();
+            let checked =
+                super::pipeline::prepare::check(&*store, &definitions, &checks).ok().flatten();
             checked.map(Arc::new)
         });
         let checked = checking.await.ok().flatten();
@@ -343,10 +345,10 @@ impl App {
     /// executor.
     fn take(
         &self,
-        asked: (Job, oneshot::Receiver<Done>),
+        asked: (Job, oneshot::Receiver<CompletedJob>),
         route: &'static str,
         render: Render,
-    ) -> Begun {
+    ) -> PendingCommand {
         let (mut job, done) = asked;
         job.route = route;
         let spare = if job.keyed.is_some() {
@@ -356,45 +358,52 @@ impl App {
             Some(render)
         };
         match self.enqueue(job) {
-            Ok(()) => Begun(Stage::Taken { done, spare }),
+            Ok(()) => PendingCommand(PendingState::Queued { done, spare }),
             Err((job, refusal)) => match spare.or(job.render) {
                 Some(render) => self.refused(&render, &refusal),
-                None => Begun(Stage::Answered(unanswered())),
+                None => PendingCommand(PendingState::CommandAnswer(unanswered())),
             },
         }
     }
 
-    fn refused(&self, render: &Render, refusal: &Refusal) -> Begun {
-        Begun(Stage::Answered(fresh((render)(Err(refusal), self.store.durable()))))
+    fn refused(&self, render: &Render, refusal: &Refusal) -> PendingCommand {
+        PendingCommand(PendingState::CommandAnswer(new_answer((render)(
+            Err(refusal),
+            self.store.durable(),
+        ))))
     }
 
-    async fn answered(&self, done: oneshot::Receiver<Done>, spare: Option<Render>) -> Answered {
+    async fn answered(
+        &self,
+        done: oneshot::Receiver<CompletedJob>,
+        spare: Option<Render>,
+    ) -> CommandAnswer {
         match self.settle(done).await {
-            Ok(Done { end: End::Kept(answer), .. }) => fresh(answer),
-            Ok(Done { end: End::Replayed(kept), render, .. }) => {
+            Ok(CompletedJob { end: JobResult::Stored(answer), .. }) => new_answer(answer),
+            Ok(CompletedJob { end: JobResult::Replayed(kept), render, .. }) => {
                 self.replayed(kept, spare.or(render))
             }
-            Ok(Done { end: End::TokenCache(result, revision), render, .. }) => {
+            Ok(CompletedJob { end: JobResult::Decided(result, revision), render, .. }) => {
                 spare.or(render).map_or_else(unanswered, |render| {
-                    fresh((render)(result.as_ref().as_ref(), revision))
+                    new_answer((render)(result.as_ref().as_ref(), revision))
                 })
             }
             Err(refusal) => spare.map_or_else(unanswered, |render| {
-                fresh((render)(Err(&refusal), self.store.durable()))
+                new_answer((render)(Err(&refusal), self.store.durable()))
             }),
         }
     }
 
     /// The stored answer to an earlier request.
-    fn replayed(&self, kept: Kept, render: Option<Render>) -> Answered {
+    fn replayed(&self, kept: ReplayedAnswer, render: Option<Render>) -> CommandAnswer {
         let stored = match kept {
-            Kept::Whole(answer) => return Answered { answer, replayed: true },
-            Kept::Shown(stored) => stored,
+            ReplayedAnswer::Whole(answer) => return CommandAnswer { answer, replayed: true },
+            ReplayedAnswer::Shown(stored) => stored,
         };
         let Some(render) = render else { return unanswered() };
         match self.render_again(&stored, &render) {
-            Ok(answer) => Answered { answer, replayed: true },
-            Err(refusal) => fresh((render)(Err(&refusal), self.store.durable())),
+            Ok(answer) => CommandAnswer { answer, replayed: true },
+            Err(refusal) => new_answer((render)(Err(&refusal), self.store.durable())),
         }
     }
 
@@ -416,7 +425,7 @@ impl App {
             return Err(Refusal::InvalidInput(vec![error]));
         }
         let (reply, done) = oneshot::channel();
-        self.queue.put(Work::Advance { by, reply }).map_err(|(_, refusal)| refusal)?;
+        self.queue.enqueue(QueueItem::Advance { by, reply }).map_err(|(_, refusal)| refusal)?;
         let receipt = done.await.map_err(|_| Refusal::Stopping)?;
         self.wait(receipt).await?;
         Ok(self.clock.now())
@@ -428,7 +437,7 @@ impl App {
     /// # Errors
     /// Whatever refuses it.
     pub async fn call(&self, command: Command, actor: Actor) -> Result<Outcome, Refusal> {
-        self.call_from(command, actor, &Client::default()).await
+        self.call_from(command, actor, &ClientInfo::default()).await
     }
 
     /// The same for a client.
@@ -436,7 +445,7 @@ impl App {
         &self,
         command: Command,
         actor: Actor,
-        client: &Client,
+        client: &ClientInfo,
     ) -> Result<Outcome, Refusal> {
         let inputs = self.prepare(&command, &actor, client).await?;
         let (job, done) = Job::new(command, actor, inputs, "".into(), None);
@@ -447,7 +456,7 @@ impl App {
     /// Lets the audit log know of something. Nobody waits for it, and a full queue loses it: an
     /// audit of denials must not be a way to stop the server.
     pub(super) fn note(&self, command: Command, actor: Actor) {
-        let mint = self.mint(&command, &actor, &Client::default());
+        let mint = self.mint(&command, &actor, &ClientInfo::default());
         let Ok(inputs) = mint else { return };
         let (job, _) = Job::new(command, actor, inputs, "".into(), None);
         if self.enqueue(job).is_err() {
@@ -473,14 +482,16 @@ impl App {
                 Err(refusal) => return Err((Box::new(job), refusal)),
             }
         }
-        self.queue.put(Work::Command(Box::new(job))).map_err(|(work, refusal)| match work {
-            Work::Command(job) => (job, refusal),
-            Work::Advance { .. } | Work::Close => unreachable!("a command was put"),
-        })
+        self.queue.enqueue(QueueItem::Command(Box::new(job))).map_err(
+            |(work, refusal)| match work {
+                QueueItem::Command(job) => (job, refusal),
+                QueueItem::Advance { .. } | QueueItem::Close => unreachable!("a command was put"),
+            },
+        )
     }
 
     /// Waits until a command is done and all that it rests on is durable.
-    async fn settle(&self, done: oneshot::Receiver<Done>) -> Result<Done, Refusal> {
+    async fn settle(&self, done: oneshot::Receiver<CompletedJob>) -> Result<CompletedJob, Refusal> {
         let mut done = self.waiters.wait(done).await.ok_or(Refusal::Stopping)?;
         let durable = std::mem::replace(&mut done.durable, Ok(Revision::ZERO));
         self.known(durable)?;
@@ -503,12 +514,12 @@ impl App {
         }
     }
 
-    fn keyed(
+    fn idempotent_request(
         &self,
         command: &Command,
         actor: &Actor,
         idempotency: Option<Idempotency>,
-    ) -> Result<Option<Keyed>, Refusal> {
+    ) -> Result<Option<IdempotentRequest>, Refusal> {
         let Some(Idempotency { key, fingerprint }) = idempotency else { return Ok(None) };
         let scope = Scope::of(actor).filter(|_| !command.answers_with_secret());
         let scope = scope.ok_or(Refusal::IdempotencyKeyNotSupported)?;
@@ -520,7 +531,7 @@ impl App {
                 self.secret.digest("idempotency key of a transaction", &parts)
             }
         };
-        Ok(Some(Keyed { scope, digest, fingerprint: fingerprint.0 }))
+        Ok(Some(IdempotentRequest { scope, digest, fingerprint: fingerprint.0 }))
     }
 
     /// The first administrator: created with a password, or by a link that is handed out once.
@@ -559,40 +570,40 @@ impl App {
 }
 
 /// A command on its way ([`App::begin`]).
-pub struct Begun(Stage);
+pub struct PendingCommand(PendingState);
 
-enum Stage {
+enum PendingState {
     /// It needs no turn.
-    Answered(Answered),
+    CommandAnswer(CommandAnswer),
     /// A password must be hashed first, or a large input checked.
-    Prepares(Box<PreparingAsk>),
+    Preparing(Box<PreparingCommand>),
     /// It is in the queue. Who renders, where no answer is kept.
-    Taken { done: oneshot::Receiver<Done>, spare: Option<Render> },
+    Queued { done: oneshot::Receiver<CompletedJob>, spare: Option<Render> },
 }
 
-struct PreparingAsk {
+struct PreparingCommand {
     command: Command,
     actor: Actor,
-    client: Client,
+    client: ClientInfo,
     request: Arc<str>,
     route: &'static str,
-    keyed: Option<Keyed>,
+    idempotent: Option<IdempotentRequest>,
     preconditions: Option<Box<Preconditions>>,
     render: Render,
     permit: Option<Permit>,
 }
 
-fn fresh(answer: super::Answer) -> Answered {
-    Answered { answer, replayed: false }
+fn new_answer(answer: super::Answer) -> CommandAnswer {
+    CommandAnswer { answer, replayed: false }
 }
 
 /// For a command whose renderer went down with the executor: an answer without words.
-fn unanswered() -> Answered {
-    fresh(super::Answer { status: 503, headers: Vec::new(), body: bytes::Bytes::new() })
+fn unanswered() -> CommandAnswer {
+    new_answer(super::Answer { status: 503, headers: Vec::new(), body: bytes::Bytes::new() })
 }
 
-fn stopped_by(mut stopped: watch::Receiver<Option<String>>) -> Stopped {
-    Stopped(Box::pin(async move {
+fn stopped_by(mut stopped: watch::Receiver<Option<String>>) -> StopSignal {
+    StopSignal(Box::pin(async move {
         let reason = stopped.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
         match reason {
             Some(reason) => reason,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::job::Done;
+use super::job::CompletedJob;
 
 /// How long somebody who waits alone looks for his answer himself before he sleeps: about two syncs
 /// of a quick disk. A thread whose core has gone to sleep is woken late, by some 40 µs on a virtual
@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_micros(250);
 
 /// Those who wait for an answer.
 #[derive(Debug, Default)]
-pub(super) struct Waiters(AtomicUsize);
+pub(in crate::app) struct Waiters(AtomicUsize);
 
 /// One of them, until it is dropped.
 struct Waiter<'a>(&'a AtomicUsize);
@@ -29,7 +29,10 @@ impl Drop for Waiter<'_> {
 
 impl Waiters {
     /// What became of a command; `None`: the executor has ended.
-    pub(super) async fn wait(&self, mut done: oneshot::Receiver<Done>) -> Option<Done> {
+    pub(in crate::app) async fn wait(
+        &self,
+        mut done: oneshot::Receiver<CompletedJob>,
+    ) -> Option<CompletedJob> {
         self.0.fetch_add(1, Ordering::Relaxed);
         let _waiter = Waiter(&self.0);
         let since = Instant::now();

@@ -1,7 +1,7 @@
 //! Telling other services of events: those of a transaction in the order in which they happened, those
 //! of some transactions at once, each until it was taken or given up.
 
-mod desk;
+mod queue;
 #[cfg(test)]
 mod tests;
 
@@ -15,10 +15,12 @@ use http::{HeaderMap, Method};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-use self::desk::{Desk, Lagging, Lane, Message, Room, Stands, Turn};
-use super::live::cloud_event;
+use self::queue::{
+    DeliveryCheckpoint, DeliveryQueue, LaggingTransaction, Message, OrderingKey, QueueLimits, Turn,
+};
+use super::panic::catch_panic;
 use crate::app::signature::sign_standard;
-use crate::app::{App, EventId, FeedEvent, Followed, Scope, unless_it_panics};
+use crate::app::{App, EventId, FeedEvent, FeedItem, FeedScope};
 use crate::engine::{Actor, Command, DeadLetter, GivenUp, Lag, Refusal, Webhook, WebhookNews};
 use crate::outbound::{Client, Reply, Request};
 use crate::types::{Span, Time, TxId, WebhookId};
@@ -55,7 +57,7 @@ const NOTED_EVERY: Span = Span::from_seconds(1);
 const LETTERS: usize = 200;
 
 /// What an attempt came to.
-enum Came {
+enum DeliveryResult {
     Taken,
     Gone,
     /// Why not; how long the receiver wants to be left alone.
@@ -66,31 +68,31 @@ enum Came {
 }
 
 /// How an event ended.
-enum End {
+enum DeliveryEnd {
     Taken,
     GivenUp(String),
     Gone,
 }
 
 /// Tells all subscriptions, until the server stops.
-pub async fn tell_webhooks(app: Arc<App>, client: Client) {
-    tell_with(app, client, Terms::default()).await;
+pub async fn deliver_webhooks(app: Arc<App>, client: Client) {
+    deliver_with(app, client, Terms::default()).await;
 }
 
 /// What is told holds at most so much, and begins anew after a panic when so much time has passed.
 #[derive(Clone, Copy)]
 struct Terms {
-    room: Room,
+    room: QueueLimits,
     anew: Duration,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { room: Room::default(), anew: ANEW_AFTER }
+        Self { room: QueueLimits::default(), anew: ANEW_AFTER }
     }
 }
 
-async fn tell_with(app: Arc<App>, client: Client, terms: Terms) {
+async fn deliver_with(app: Arc<App>, client: Client, terms: Terms) {
     let mut tasks = JoinSet::new();
     // Whoever is told now, by subscription. Each sees changes of its own itself, so that no other's
     // change cuts an attempt on its way or shortens a rest.
@@ -108,7 +110,7 @@ async fn tell_with(app: Arc<App>, client: Client, terms: Terms) {
         for webhook in webhooks.iter().filter(|webhook| !webhook.stopped) {
             told.entry(webhook.id).or_insert_with(|| {
                 let (app, client, id) = (Arc::clone(&app), client.clone(), webhook.id);
-                tasks.spawn(Arc::new(Teller { app, client, terms, id }).run())
+                tasks.spawn(Arc::new(WebhookWorker { app, client, terms, id }).run())
             });
         }
         tokio::select! {
@@ -121,17 +123,17 @@ async fn tell_with(app: Arc<App>, client: Client, terms: Terms) {
 }
 
 /// Tells one subscription.
-struct Teller {
+struct WebhookWorker {
     app: Arc<App>,
     client: Client,
     terms: Terms,
     id: WebhookId,
 }
 
-impl Teller {
+impl WebhookWorker {
     async fn run(self: Arc<Self>) {
         loop {
-            match unless_it_panics(self.tell()).await {
+            match catch_panic(self.tell()).await {
                 Some(Err(refusal))
                     if !matches!(refusal, Refusal::Stopping | Refusal::NotFound(_)) =>
                 {
@@ -152,30 +154,31 @@ impl Teller {
             return Ok(());
         }
         let after = App::webhook_after(&webhook);
-        let mut desk = Desk::new(self.terms.room, after, &lagging(&webhook));
+        let mut queue = DeliveryQueue::new(self.terms.room, after, &lagging(&webhook));
         let mut letters_after = Some(0);
         let mut clock = self.app.clock_moves();
         // When failed attempts were noted last, and what the last one met that was not.
         let (mut noted_at, mut behind) = (self.app.now(), None);
-        let follower = self.app.follow(Actor::System, Scope::All, Some(after));
+        let follower = self.app.follow(Actor::System, FeedScope::All, Some(after));
         // The server itself always finds room.
         let mut follower = follower.map_err(|_| Refusal::Stopping)?;
         let mut sent = JoinSet::new();
         let mut passed = 0;
         loop {
-            if let Some(after) = letters_after.take_if(|_| !desk.has_letters()) {
-                letters_after = self.letters(&mut desk, &webhook, after)?;
+            if let Some(after) = letters_after.take_if(|_| !queue.has_letters()) {
+                letters_after = self.letters(&mut queue, &webhook, after)?;
             }
             let now = self.app.now();
             if now.since(noted_at) >= NOTED_EVERY
                 && let Some(error) = behind.take()
             {
                 noted_at = now;
-                self.note(News { error: Some(error), ..News::of(&desk) }).await?;
+                self.note(ProgressUpdate { error: Some(error), ..ProgressUpdate::of(&queue) })
+                    .await?;
             }
-            let rereads = self.begin(&mut desk, &webhook, &mut sent, now).await?;
+            let rereads = self.begin(&mut queue, &webhook, &mut sent, now).await?;
             let noted_to = behind.is_some().then(|| noted_at.plus(NOTED_EVERY));
-            let rests_to = desk.wakes_at().into_iter().chain(noted_to).min();
+            let rests_to = queue.wakes_at().into_iter().chain(noted_to).min();
             let rests = rests_to
                 .map_or(SLEEP_MAX, |at| Duration::from_millis(at.since(now).ms()).min(SLEEP_MAX));
             tokio::select! {
@@ -190,29 +193,29 @@ impl Teller {
                 }
                 moved = clock.changed() => moved.map_err(|_| Refusal::Stopping)?,
                 Some(came) = sent.join_next() => {
-                    let mut news = News::default();
+                    let mut news = ProgressUpdate::default();
                     let mut next = Some(came);
                     while let Some(came) = next {
                         // Nothing of it is outside what is caught.
                         let Ok((message, came)) = came else { return Err(Refusal::Stopping) };
-                        if self.came(&mut desk, &mut news, message, came).await? {
+                        if self.came(&mut queue, &mut news, message, came).await? {
                             return Ok(());
                         }
                         next = sent.try_join_next();
                     }
                     if news.told > 0 || news.is_first {
                         (noted_at, behind) = (now, None);
-                        news.stands = Some(desk.stands());
+                        news.stands = Some(queue.stands());
                         self.note(news).await?;
                     } else {
                         behind = news.error.or(behind);
                     }
                 }
-                next = follower.next(), if desk.has_room() => {
-                    passed += self.read(&mut desk, &webhook, next?).await?;
+                next = follower.next(), if queue.has_room() => {
+                    passed += self.read(&mut queue, &webhook, next?).await?;
                     if passed >= PASSED_MAX {
                         passed = 0;
-                        self.note(News::of(&desk)).await?;
+                        self.note(ProgressUpdate::of(&queue)).await?;
                     }
                 }
                 () = tokio::task::yield_now(), if rereads => {}
@@ -224,17 +227,17 @@ impl Teller {
     /// Begins what can be sent now, and reads a page where one is to be read first; whether it did.
     async fn begin(
         self: &Arc<Self>,
-        desk: &mut Desk,
+        queue: &mut DeliveryQueue,
         webhook: &Arc<Webhook>,
-        sent: &mut JoinSet<(Message, Option<Came>)>,
+        sent: &mut JoinSet<(Message, Option<DeliveryResult>)>,
         now: Time,
     ) -> Result<bool, Refusal> {
-        while let Some(turn) = desk.next(now) {
+        while let Some(turn) = queue.next(now) {
             let message = match turn {
                 Turn::Send(message) => message,
                 Turn::Read { tx, after, most } => {
-                    if self.reread(desk, webhook, (tx, after), most)? {
-                        self.note(News::of(desk)).await?;
+                    if self.reread(queue, webhook, (tx, after), most)? {
+                        self.note(ProgressUpdate::of(queue)).await?;
                     }
                     // What came meanwhile has its turn between two pages.
                     return Ok(true);
@@ -243,7 +246,7 @@ impl Teller {
             let (teller, webhook) = (Arc::clone(self), Arc::clone(webhook));
             sent.spawn(async move {
                 let came = teller.attempt(&webhook, message.id, message.body.clone());
-                let came = unless_it_panics(came).await;
+                let came = catch_panic(came).await;
                 (message, came)
             });
         }
@@ -253,32 +256,32 @@ impl Teller {
     /// Takes what is to be told of what happened; how many events that was.
     async fn read(
         &self,
-        desk: &mut Desk,
+        queue: &mut DeliveryQueue,
         webhook: &Webhook,
-        followed: Followed,
+        followed: FeedItem,
     ) -> Result<usize, Refusal> {
         let events = match followed {
-            Followed::Events(events) => events,
-            Followed::Resync(after) => {
+            FeedItem::Events(events) => events,
+            FeedItem::Resync(after) => {
                 tracing::warn!(webhook = %self.id, "events are missed: the log begins later");
-                desk.read(after);
-                self.note(News::of(desk)).await?;
+                queue.read(after);
+                self.note(ProgressUpdate::of(queue)).await?;
                 return Ok(0);
             }
         };
         let count = events.len();
         for event in events {
-            desk.read(event.id);
+            queue.read(event.id);
             if is_wanted(webhook, &event) {
-                desk.take(self.message(event)?);
+                queue.take(self.message(event)?);
             }
         }
         Ok(count)
     }
 
     fn message(&self, event: FeedEvent) -> Result<Message, Refusal> {
-        let (lane, id) = (Lane::Of(event.transaction), event.id);
-        let body = cloud_event(&self.app.public_event(event)?).into();
+        let (lane, id) = (OrderingKey::Of(event.transaction), event.id);
+        let body = self.app.public_event(event)?.to_cloud_event().into();
         Ok(Message { lane, id, body })
     }
 
@@ -286,7 +289,7 @@ impl Teller {
     /// nothing.
     fn reread(
         &self,
-        desk: &mut Desk,
+        queue: &mut DeliveryQueue,
         webhook: &Webhook,
         (tx, after): (Option<TxId>, EventId),
         most: usize,
@@ -308,74 +311,81 @@ impl Teller {
             },
         };
         // What comes later is read when its time comes.
-        let to = desk.read_to();
+        let to = queue.read_to();
         events
             .retain(|event| event.transaction == tx && event.id <= to && is_wanted(webhook, event));
         let found =
             events.into_iter().map(|event| self.message(event)).collect::<Result<_, _>>()?;
-        Ok(desk.reread(Lane::Of(tx), found, more.filter(|more| *more < to)))
+        Ok(queue.reread(OrderingKey::Of(tx), found, more.filter(|more| *more < to)))
     }
 
     /// What came of an attempt; whether it was the last one.
     async fn came(
         &self,
-        desk: &mut Desk,
-        news: &mut News,
+        queue: &mut DeliveryQueue,
+        news: &mut ProgressUpdate,
         message: Message,
-        came: Option<Came>,
+        came: Option<DeliveryResult>,
     ) -> Result<bool, Refusal> {
         let (error, wait) = match came {
-            Some(Came::Taken) => return self.ended(desk, news, message, End::Taken).await,
-            Some(Came::Gone) => return self.ended(desk, news, message, End::Gone).await,
-            Some(Came::Not { error, wait }) => (error, wait),
+            Some(DeliveryResult::Taken) => {
+                return self.ended(queue, news, message, DeliveryEnd::Taken).await;
+            }
+            Some(DeliveryResult::Gone) => {
+                return self.ended(queue, news, message, DeliveryEnd::Gone).await;
+            }
+            Some(DeliveryResult::Not { error, wait }) => (error, wait),
             None => ("the attempt ended in an error of the server".to_owned(), Duration::ZERO),
         };
         let now = self.app.now();
-        let attempts = desk.failed(message.lane, now);
+        let attempts = queue.failed(message.lane, now);
         if attempts >= ATTEMPTS_MAX {
-            return self.ended(desk, news, message, End::GivenUp(error)).await;
+            return self.ended(queue, news, message, DeliveryEnd::GivenUp(error)).await;
         }
         news.is_first |= attempts == 1;
         news.error = Some(error);
         let rest = rest(attempts, wait).as_millis();
-        desk.again(message, now.plus(Span::from_ms(u64::try_from(rest).unwrap_or(u64::MAX))));
+        queue.again(message, now.plus(Span::from_ms(u64::try_from(rest).unwrap_or(u64::MAX))));
         Ok(false)
     }
 
     /// One is over; whether that was the last one.
     async fn ended(
         &self,
-        desk: &mut Desk,
-        news: &mut News,
+        queue: &mut DeliveryQueue,
+        news: &mut ProgressUpdate,
         message: Message,
-        end: End,
+        end: DeliveryEnd,
     ) -> Result<bool, Refusal> {
-        desk.over(&message);
-        if matches!(end, End::Taken) {
-            desk.taken(self.app.now());
+        queue.over(&message);
+        if matches!(end, DeliveryEnd::Taken) {
+            queue.taken(self.app.now());
         }
         match (end, message.lane) {
-            (End::Taken, Lane::Of(_)) => news.told += 1,
-            (End::Taken, Lane::Letter(number)) => {
+            (DeliveryEnd::Taken, OrderingKey::Of(_)) => news.told += 1,
+            (DeliveryEnd::Taken, OrderingKey::DeadLetter(number)) => {
                 let replayed = Some((number, true));
-                self.note(News { told: 1, replayed, ..News::default() }).await?;
+                self.note(ProgressUpdate { told: 1, replayed, ..ProgressUpdate::default() })
+                    .await?;
             }
-            (End::GivenUp(error), Lane::Letter(number)) => {
+            (DeliveryEnd::GivenUp(error), OrderingKey::DeadLetter(number)) => {
                 let (error, replayed) = (Some(error), Some((number, false)));
-                self.note(News { error, replayed, ..News::default() }).await?;
+                self.note(ProgressUpdate { error, replayed, ..ProgressUpdate::default() }).await?;
             }
-            (End::GivenUp(error), Lane::Of(_)) => {
+            (DeliveryEnd::GivenUp(error), OrderingKey::Of(_)) => {
                 let (number, event) = (message.id.number(), message.id.to_string());
                 let body = String::from_utf8_lossy(&message.body).into_owned();
                 let dead = Some(GivenUp { number, event, body });
                 let told = std::mem::take(&mut news.told);
-                let gave_up = News { told, error: Some(error), dead, ..News::of(desk) };
+                let gave_up =
+                    ProgressUpdate { told, error: Some(error), dead, ..ProgressUpdate::of(queue) };
                 return Ok(self.note(gave_up).await?.stopped);
             }
-            (End::Gone, _) => {
+            (DeliveryEnd::Gone, _) => {
                 let error = Some("the receiver answers 410: it is gone".to_owned());
                 let told = std::mem::take(&mut news.told);
-                self.note(News { told, error, gone: true, ..News::default() }).await?;
+                self.note(ProgressUpdate { told, error, gone: true, ..ProgressUpdate::default() })
+                    .await?;
                 return Ok(true);
             }
         }
@@ -386,7 +396,7 @@ impl Teller {
     /// is room for; behind which one there are more, which come when these are over.
     fn letters(
         &self,
-        desk: &mut Desk,
+        queue: &mut DeliveryQueue,
         webhook: &Webhook,
         mut after: u64,
     ) -> Result<Option<u64>, Refusal> {
@@ -399,7 +409,11 @@ impl Teller {
                 let DeadLetter { number, event, body, .. } = letter;
                 if let Some(id) = event.parse().ok().filter(|_| replays) {
                     bytes += body.len();
-                    desk.take(Message { lane: Lane::Letter(number), id, body: body.into() });
+                    queue.take(Message {
+                        lane: OrderingKey::DeadLetter(number),
+                        id,
+                        body: body.into(),
+                    });
                 }
                 if bytes >= self.terms.room.bytes {
                     return Ok(Some(after));
@@ -411,15 +425,15 @@ impl Teller {
         }
     }
 
-    async fn attempt(&self, webhook: &Webhook, id: EventId, body: Bytes) -> Came {
+    async fn attempt(&self, webhook: &Webhook, id: EventId, body: Bytes) -> DeliveryResult {
         let reply = match self.send(webhook, &id.to_string(), body).await {
             Ok(reply) => reply,
-            Err(error) => return Came::Not { error, wait: Duration::ZERO },
+            Err(error) => return DeliveryResult::Not { error, wait: Duration::ZERO },
         };
         match reply.status {
-            200..=299 => Came::Taken,
-            410 => Came::Gone,
-            status => Came::Not {
+            200..=299 => DeliveryResult::Taken,
+            410 => DeliveryResult::Gone,
+            status => DeliveryResult::Not {
                 error: format!("the receiver answers {status}"),
                 wait: reply.retry_after(self.app.wall_now()).map_or(Duration::ZERO, |wait| {
                     Duration::from_millis(wait.ms()).min(BACK_OFF_MAX)
@@ -449,25 +463,25 @@ impl Teller {
         self.client.send(request).await.map_err(|failure| failure.to_string())
     }
 
-    async fn note(&self, news: News) -> Result<Webhook, Refusal> {
-        let News { stands, told, error, dead, replayed, gone, is_first: _ } = news;
+    async fn note(&self, news: ProgressUpdate) -> Result<Webhook, Refusal> {
+        let ProgressUpdate { stands, told, error, dead, replayed, gone, is_first: _ } = news;
         let lags = stands.iter().flat_map(|stands| &stands.lags);
-        let lag = |lagging: &Lagging| {
-            let Lagging { tx, after, tried, again_at } = *lagging;
+        let lag = |lagging: &LaggingTransaction| {
+            let LaggingTransaction { tx, after, tried, again_at } = *lagging;
             Lag { transaction: tx, after: after.to_string(), tried, again_at }
         };
         let lags = lags.map(lag).collect();
         let after = stands.map(|stands| stands.after.to_string());
         let news = WebhookNews { id: self.id, after, lags, told, error, dead, replayed, gone };
-        self.app.insist(Command::NoteWebhook(Box::new(news))).await?;
+        self.app.call_until_accepted(Command::NoteWebhook(Box::new(news))).await?;
         self.app.webhook(self.id)
     }
 }
 
 /// How a subscription went on.
 #[derive(Default)]
-struct News {
-    stands: Option<Stands>,
+struct ProgressUpdate {
+    stands: Option<DeliveryCheckpoint>,
     told: u64,
     error: Option<String>,
     /// Whether something was not taken that had not been tried before.
@@ -477,17 +491,17 @@ struct News {
     gone: bool,
 }
 
-impl News {
-    fn of(desk: &Desk) -> Self {
-        Self { stands: Some(desk.stands()), ..Self::default() }
+impl ProgressUpdate {
+    fn of(queue: &DeliveryQueue) -> Self {
+        Self { stands: Some(queue.stands()), ..Self::default() }
     }
 }
 
 /// What lags behind where a subscription stands, as it was noted.
-fn lagging(webhook: &Webhook) -> Vec<Lagging> {
+fn lagging(webhook: &Webhook) -> Vec<LaggingTransaction> {
     let lagging = |lag: &Lag| {
         let (tx, tried, again_at) = (lag.transaction, lag.tried, lag.again_at);
-        Some(Lagging { tx, after: App::lag_after(lag)?, tried, again_at })
+        Some(LaggingTransaction { tx, after: App::lag_after(lag)?, tried, again_at })
     };
     webhook.lags.iter().filter_map(lagging).collect()
 }

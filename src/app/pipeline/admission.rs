@@ -39,7 +39,7 @@ const DEFINITION_TIMES: usize = 16;
 
 /// By whom commands are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Payer {
+pub(in crate::app) enum Payer {
     User(u128),
     Session(u128),
     Key(u128),
@@ -57,7 +57,7 @@ struct Share {
 
 /// Counts what waits.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(in crate::app) struct Admission {
     hasher: RandomState,
     /// Maximum memory of all commands that wait, in bytes.
     bytes_max: usize,
@@ -68,7 +68,7 @@ pub(super) struct Admission {
 
 /// A place among what waits, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(in crate::app) struct Permit {
     admission: Arc<Admission>,
     payer: Option<Payer>,
     bytes: usize,
@@ -76,19 +76,19 @@ pub(super) struct Permit {
 
 impl Admission {
     /// Admits commands of so many bytes.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(in crate::app) fn new(bytes_max: usize) -> Self {
         let hasher = RandomState::new();
         let (commands, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { hasher, bytes_max, commands, bytes, shares: Mutex::default() }
     }
 
     /// Memory of what waits, in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::app) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
     /// Admits a command; `None`: it would be too much, of its actor or of all.
-    pub(super) fn admit(
+    pub(in crate::app) fn admit(
         self: &Arc<Self>,
         actor: &Actor,
         address: Option<&str>,
@@ -142,7 +142,7 @@ impl Admission {
 
 impl Permit {
     /// By whom it is counted; `None`: it is the server's own.
-    pub(super) const fn payer(&self) -> Option<Payer> {
+    pub(in crate::app) const fn payer(&self) -> Option<Payer> {
         self.payer
     }
 }
@@ -164,7 +164,7 @@ impl Drop for Permit {
 }
 
 /// Memory of a command, in bytes, as far as a client decides how much it is.
-pub(super) fn weight(command: &Command) -> usize {
+pub(in crate::app) fn weight(command: &Command) -> usize {
     let sent = match command {
         Command::Start(ask) => object(&ask.input),
         Command::Submit { input, .. } | Command::Deliver { input, .. } => value(input),

@@ -41,16 +41,16 @@ pub struct ExecutorFigures {
 
 /// A piece of work of the executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(in crate::app) struct WorkPiece {
     /// The kind of work: the name of the command, or `timers`.
-    pub(super) kind: &'static str,
+    pub(in crate::app) kind: &'static str,
     /// The route of the request; empty: it is the server's own.
-    pub(super) route: &'static str,
+    pub(in crate::app) route: &'static str,
 }
 
 /// Knows what the executor does.
 #[derive(Debug)]
-pub(super) struct Watchdog {
+pub(in crate::app) struct Watchdog {
     origin: Instant,
     /// When something was begun, was done, or came while nothing waited; milliseconds since the
     /// origin.
@@ -62,12 +62,12 @@ pub(super) struct Watchdog {
 #[derive(Debug, Default)]
 struct State {
     /// The piece that is worked on now.
-    current: Option<Piece>,
+    current: Option<WorkPiece>,
     times: BTreeMap<&'static str, ExecutorTimes>,
 }
 
 impl Watchdog {
-    pub(super) fn new() -> Self {
+    pub(in crate::app) fn new() -> Self {
         Self {
             origin: Instant::now(),
             moved_ms: AtomicU64::new(0),
@@ -81,19 +81,25 @@ impl Watchdog {
     }
 
     /// Notes that the executor has moved, or that something came while nothing waited for it.
-    pub(super) fn note_move(&self, now: Instant) {
+    pub(in crate::app) fn note_move(&self, now: Instant) {
         let ms = now.saturating_duration_since(self.origin).as_millis();
         self.moved_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// A piece of work begins.
-    pub(super) fn begin(&self, piece: Piece, now: Instant) {
+    pub(in crate::app) fn begin(&self, piece: WorkPiece, now: Instant) {
         self.state().current = Some(piece);
         self.note_move(now);
     }
 
     /// The piece of work that was begun has been done, and took so long.
-    pub(super) fn end(&self, piece: Piece, request: &str, now: Instant, took: Duration) {
+    pub(in crate::app) fn end(
+        &self,
+        piece: WorkPiece,
+        request: &str,
+        now: Instant,
+        took: Duration,
+    ) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         {
             let mut state = self.state();
@@ -107,7 +113,7 @@ impl Watchdog {
         self.note_move(now);
         if took > STALL {
             self.stalls.fetch_add(1, Ordering::Relaxed);
-            let Piece { kind, route } = piece;
+            let WorkPiece { kind, route } = piece;
             let took_ms = micros / 1000;
             tracing::warn!(parent: None, kind, route, request, took_ms, "executor stalled");
         }
@@ -115,7 +121,7 @@ impl Watchdog {
 
     /// Why the executor does not move, if it has had something to do for too long; `waiting`: how
     /// many commands wait.
-    pub(super) fn stuck(&self, waiting: usize, now: Instant) -> Option<String> {
+    pub(in crate::app) fn stuck(&self, waiting: usize, now: Instant) -> Option<String> {
         let current = self.state().current;
         if current.is_none() && waiting == 0 {
             return None;
@@ -126,15 +132,15 @@ impl Watchdog {
             return None;
         }
         let on = match current {
-            Some(Piece { kind, route: "" }) => format!("on `{kind}`"),
-            Some(Piece { kind, route }) => format!("on `{kind}` ({route})"),
+            Some(WorkPiece { kind, route: "" }) => format!("on `{kind}`"),
+            Some(WorkPiece { kind, route }) => format!("on `{kind}` ({route})"),
             None => "on nothing".to_owned(),
         };
         let seconds = still.as_secs();
         Some(format!("the executor works {on} for {seconds} s, and {waiting} commands wait"))
     }
 
-    pub(super) fn figures(&self) -> ExecutorFigures {
+    pub(in crate::app) fn figures(&self) -> ExecutorFigures {
         let stalls = self.stalls.load(Ordering::Relaxed);
         ExecutorFigures { stalls, times: self.state().times.clone() }
     }
@@ -144,7 +150,7 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    const START: Piece = Piece { kind: "start", route: "/v1/transactions" };
+    const START: WorkPiece = WorkPiece { kind: "start", route: "/v1/transactions" };
 
     #[test]
     fn stall_is_counted_and_every_piece_is_measured() {

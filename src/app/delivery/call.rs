@@ -10,10 +10,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,10 +20,11 @@ use serde_json::{Value, json};
 use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
-use super::app::App;
-use super::destination::{Destination, Verdict};
+use super::destination::{AttemptHealth, Destination};
 use super::excerpt::excerpt;
-use super::notifier::CallFigures;
+use super::panic::catch_panic;
+use crate::app::App;
+use crate::app::notifier::CallFigures;
 use crate::engine::{
     Actor, CallAttempt, CallResult, CallState, Command, IndexEntry, Outcome, Record, RecordKey,
     Refusal, filled_ask,
@@ -95,9 +94,9 @@ impl fmt::Debug for CallSettings {
 }
 
 /// Calls that are being made, until this is stopped.
-pub struct Calls(JoinHandle<()>);
+pub struct CallWorker(JoinHandle<()>);
 
-impl Calls {
+impl CallWorker {
     /// Makes no more. Attempts on their way are cut: they count as unknown.
     pub async fn stop(self) {
         self.0.abort();
@@ -109,11 +108,11 @@ impl Calls {
 impl App {
     /// Begins to make the calls that are due.
     #[must_use]
-    pub fn start_calls(self: &Arc<Self>, client: Client, settings: CallSettings) -> Calls {
-        let sender = Arc::new(Sender { app: Arc::clone(self), client, settings });
-        Calls(tokio::spawn(async move {
+    pub fn start_calls(self: &Arc<Self>, client: Client, settings: CallSettings) -> CallWorker {
+        let sender = Arc::new(CallSender { app: Arc::clone(self), client, settings });
+        CallWorker(tokio::spawn(async move {
             // What is due and on its way lies in the store: whoever begins anew finds it there.
-            while unless_it_panics(Dispatcher::new(Arc::clone(&sender)).run()).await.is_none() {
+            while catch_panic(Dispatcher::new(Arc::clone(&sender)).run()).await.is_none() {
                 tracing::error!("calls are begun anew after a panic; see the log above");
                 tokio::time::sleep_until(Instant::now() + LOOK_EVERY).await;
             }
@@ -123,7 +122,7 @@ impl App {
     /// What is measured of calls.
     #[must_use]
     pub fn call_figures(&self) -> CallFigures {
-        self.bell.figures()
+        self.notifier.figures()
     }
 
     /// The calls that are due by now, first the one that was due first, and when the next one is.
@@ -174,7 +173,7 @@ impl App {
     ///
     /// # Errors
     /// What the engine refuses, and [`Refusal::Stopping`].
-    pub async fn insist(&self, command: Command) -> Result<Outcome, Refusal> {
+    pub async fn call_until_accepted(&self, command: Command) -> Result<Outcome, Refusal> {
         loop {
             match self.call(command.clone(), Actor::System).await {
                 Err(Refusal::Busy { .. }) => {
@@ -205,7 +204,7 @@ fn due_from(at: Time) -> Bytes {
 
 /// An attempt's place among those that are on their way: it is given back when its task ends,
 /// however that ends.
-struct Place {
+struct InFlightCall {
     destination: Arc<str>,
     call: (TxId, u32),
     /// Whether it tries if a destination that was left alone answers again.
@@ -213,10 +212,10 @@ struct Place {
 }
 
 struct Dispatcher {
-    sender: Arc<Sender>,
-    attempts: JoinSet<Verdict>,
+    sender: Arc<CallSender>,
+    attempts: JoinSet<AttemptHealth>,
     /// The places that are taken, by the task that has each.
-    places: HashMap<Id, Place>,
+    in_flight: HashMap<Id, InFlightCall>,
     destinations: BTreeMap<Arc<str>, Destination>,
     /// Whose turn it was last: the others come before it when places are scarce.
     served: Arc<str>,
@@ -233,11 +232,11 @@ struct Dispatcher {
 }
 
 impl Dispatcher {
-    fn new(sender: Arc<Sender>) -> Self {
+    fn new(sender: Arc<CallSender>) -> Self {
         Self {
             sender,
             attempts: JoinSet::new(),
-            places: HashMap::new(),
+            in_flight: HashMap::new(),
             destinations: BTreeMap::new(),
             served: "".into(),
             queued: HashSet::new(),
@@ -254,26 +253,26 @@ impl Dispatcher {
         if self.sender.forget_lost().await.is_err() {
             return;
         }
-        let mut bell = app.bell.staged.subscribe();
+        let mut notifier = app.notifier.staged.subscribe();
         // Whose commits may not have been durable yet when they were taken.
         let mut kept = Time::MAX;
         loop {
             // What was staged by now is durable before it is looked for.
-            let staged = *bell.borrow_and_update();
+            let staged = *notifier.borrow_and_update();
             if app.store.durable_at(staged).await.is_err() {
                 return;
             }
-            let rung = Time::from_ms(app.bell.from.swap(u64::MAX, Ordering::AcqRel));
+            let rung = Time::from_ms(app.notifier.from.swap(u64::MAX, Ordering::AcqRel));
             self.back_to(due_from(rung.min(kept)));
             let Ok(more) = self.read() else { return };
             // By the next turn they are known.
-            kept = if *bell.borrow() == staged { Time::MAX } else { rung };
+            kept = if *notifier.borrow() == staged { Time::MAX } else { rung };
             let wake = self.start(&app);
             let Ok(refilled) = self.refill() else { return };
             let more = refilled || more;
             self.note(&app);
             tokio::select! {
-                changed = bell.changed() => if changed.is_err() { return },
+                changed = notifier.changed() => if changed.is_err() { return },
                 Some(done) = self.attempts.join_next_with_id() => {
                     self.done(done);
                     while let Some(done) = self.attempts.try_join_next_with_id() {
@@ -458,27 +457,29 @@ impl Dispatcher {
                 self.out.insert((tx, number));
                 let sender = Arc::clone(&self.sender);
                 let task = self.attempts.spawn(async move {
-                    match unless_it_panics(sender.attempt(tx, number)).await {
+                    match catch_panic(sender.attempt(tx, number)).await {
                         Some(verdict) => verdict,
                         None => sender.lose(tx, number).await,
                     }
                 });
-                let place = Place { destination: Arc::clone(name), call: (tx, number), tries };
-                self.places.insert(task.id(), place);
+                let place =
+                    InFlightCall { destination: Arc::clone(name), call: (tx, number), tries };
+                self.in_flight.insert(task.id(), place);
             }
         }
         wake
     }
 
-    fn done(&mut self, done: Result<(Id, Verdict), JoinError>) {
+    fn done(&mut self, done: Result<(Id, AttemptHealth), JoinError>) {
         let (task, verdict) = match done {
             Ok(done) => done,
             Err(error) => {
                 tracing::error!(%error, "an attempt at a call did not end by itself");
-                (error.id(), Verdict::Nothing)
+                (error.id(), AttemptHealth::Nothing)
             }
         };
-        let Some(Place { destination: name, call, tries }) = self.places.remove(&task) else {
+        let Some(InFlightCall { destination: name, call, tries }) = self.in_flight.remove(&task)
+        else {
             return;
         };
         self.out.remove(&call);
@@ -493,23 +494,12 @@ impl Dispatcher {
     }
 
     fn note(&self, app: &App) {
-        let counters = &app.bell.counters;
+        let counters = &app.notifier.counters;
         let open = self.destinations.values().filter(|at| at.is_left_alone()).count();
         counters.in_flight.store(self.attempts.len() as u64, Ordering::Relaxed);
         counters.waiting.store(self.waiting as u64, Ordering::Relaxed);
         counters.breakers_open.store(open as u64, Ordering::Relaxed);
     }
-}
-
-/// What a future comes to; `None`: it panicked, which is in the log.
-pub(crate) async fn unless_it_panics<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = std::pin::pin!(future);
-    // What it had in its hands is dropped with it and seen by nobody.
-    std::future::poll_fn(|context| {
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
-        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
-    })
-    .await
 }
 
 /// The server that a call is made to, as its address means it and without what is asked of it;
@@ -524,13 +514,13 @@ fn asked_of(app: &App, (tx, number): (TxId, u32)) -> Result<Option<String>, Refu
 }
 
 /// Makes single attempts.
-struct Sender {
+struct CallSender {
     app: Arc<App>,
     client: Client,
     settings: CallSettings,
 }
 
-impl Sender {
+impl CallSender {
     /// Attempts that were on their way when the server ended are on no way now.
     async fn forget_lost(&self) -> Result<(), Refusal> {
         let mut range = KeyRange::prefix(Key::CALLS_OUT);
@@ -549,7 +539,7 @@ impl Sender {
                 let Some(command) = self.lost(tx, number, what)? else { continue };
                 count.fetch_add(1, Ordering::Relaxed);
                 let app = Arc::clone(&self.app);
-                ends.spawn(async move { app.insist(command).await });
+                ends.spawn(async move { app.call_until_accepted(command).await });
             }
             while let Some(ended) = ends.join_next().await {
                 if let Ok(Err(Refusal::Stopping)) = ended {
@@ -579,44 +569,49 @@ impl Sender {
     }
 
     /// An attempt ended in a panic: what it came to is unknown.
-    async fn lose(&self, tx: TxId, number: u32) -> Verdict {
-        self.app.bell.counters.lost.fetch_add(1, Ordering::Relaxed);
+    async fn lose(&self, tx: TxId, number: u32) -> AttemptHealth {
+        self.app.notifier.counters.lost.fetch_add(1, Ordering::Relaxed);
         tracing::error!(%tx, number, "an attempt at a call ended in a panic; see the log above");
         let what = "the attempt ended in an error of the server";
         if let Ok(Some(command)) = self.lost(tx, number, what) {
             self.note(tx, number, command).await;
         }
-        Verdict::Nothing
+        AttemptHealth::Nothing
     }
 
     async fn note(&self, tx: TxId, number: u32, command: Command) {
-        if let Err(error) = self.app.insist(command).await {
+        if let Err(error) = self.app.call_until_accepted(command).await {
             // It stays marked as on its way, and is lost at the next start.
             tracing::error!(%tx, number, %error, "the answer to a call could not be noted");
         }
     }
 
-    async fn attempt(&self, tx: TxId, number: u32) -> Verdict {
-        let order = match self.app.insist(Command::BeginCall { tx, number }).await {
-            Ok(Outcome::CallBegun(order)) => order,
-            Ok(_) => return Verdict::Nothing,
-            Err(error) => {
-                tracing::warn!(%tx, number, %error, "a call could not be begun");
-                return Verdict::Nothing;
-            }
+    async fn attempt(&self, tx: TxId, number: u32) -> AttemptHealth {
+        let attempt_spec =
+            match self.app.call_until_accepted(Command::BeginCall { tx, number }).await {
+                Ok(Outcome::CallBegun(attempt_spec)) => attempt_spec,
+                Ok(_) => return AttemptHealth::Nothing,
+                Err(error) => {
+                    tracing::warn!(%tx, number, %error, "a call could not be begun");
+                    return AttemptHealth::Nothing;
+                }
+            };
+        let (result, verdict) = match self.request(&attempt_spec) {
+            Err(what) => (CallResult::NotSent { what }, AttemptHealth::Nothing),
+            Ok(request) => self.exchange(&attempt_spec, request).await,
         };
-        let (result, verdict) = match self.request(&order) {
-            Err(what) => (CallResult::NotSent { what }, Verdict::Nothing),
-            Ok(request) => self.exchange(&order, request).await,
-        };
-        let attempt = order.attempt;
+        let attempt = attempt_spec.attempt;
         let result = Box::new(result);
         self.note(tx, number, Command::EndCall { tx, number, attempt, result }).await;
         verdict
     }
 
-    async fn exchange(&self, order: &CallAttempt, request: Request) -> (CallResult, Verdict) {
-        let counters = &self.app.bell.counters;
+    async fn exchange(
+        &self,
+        attempt_spec: &CallAttempt,
+        request: Request,
+    ) -> (CallResult, AttemptHealth) {
+        let counters = &self.app.notifier.counters;
         match self.client.send(request).await {
             Ok(reply) => {
                 let status = reply.status;
@@ -629,36 +624,37 @@ impl Sender {
                 if matches!(status, 401 | 403) {
                     counters.denied.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(
-                        tx = %order.tx, call = order.number, status,
+                        tx = %attempt_spec.tx, call = attempt_spec.number, status,
                         "a called service does not let the server in"
                     );
                 }
                 let ailing = status >= 500 || status == 429;
-                let verdict = if ailing { Verdict::Ailing } else { Verdict::Fine };
-                let excerpt = self.excerpt(order, &reply.body);
+                let verdict =
+                    if ailing { AttemptHealth::Unhealthy } else { AttemptHealth::Healthy };
+                let excerpt = self.excerpt(attempt_spec, &reply.body);
                 (answered(reply, self.app.wall_now(), excerpt), verdict)
             }
             Err(Failure::Egress(error)) => {
-                tracing::error!(tx = %order.tx, call = order.number, %error, "a call is not allowed");
-                (CallResult::NotSent { what: error.to_string() }, Verdict::Nothing)
+                tracing::error!(tx = %attempt_spec.tx, call = attempt_spec.number, %error, "a call is not allowed");
+                (CallResult::NotSent { what: error.to_string() }, AttemptHealth::Nothing)
             }
             Err(failure) => {
                 counters.lost.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(tx = %order.tx, call = order.number, %failure, "no answer");
-                (CallResult::Lost { what: failure.to_string() }, Verdict::Ailing)
+                tracing::debug!(tx = %attempt_spec.tx, call = attempt_spec.number, %failure, "no answer");
+                (CallResult::Lost { what: failure.to_string() }, AttemptHealth::Unhealthy)
             }
         }
     }
 
     /// The beginning of an answer without what only the service and the server are to know.
-    fn excerpt(&self, order: &CallAttempt, body: &[u8]) -> Arc<str> {
+    fn excerpt(&self, attempt_spec: &CallAttempt, body: &[u8]) -> Arc<str> {
         let secrets = self.settings.secrets.values().map(String::as_str);
-        let callback = std::iter::once(order.callback.as_str());
-        excerpt(body, secrets.chain(callback).chain(order.code.as_deref()))
+        let callback = std::iter::once(attempt_spec.callback.as_str());
+        excerpt(body, secrets.chain(callback).chain(attempt_spec.code.as_deref()))
     }
 
-    /// The request of an order, with all that is not stored in its place.
-    fn request(&self, order: &CallAttempt) -> Result<Request, String> {
+    /// The request of an attempt, with all that is not stored in its place.
+    fn request(&self, attempt_spec: &CallAttempt) -> Result<Request, String> {
         let settings = &self.settings;
         let unset = Cell::new(None);
         let known = |what: &str| match what.split_once(':') {
@@ -670,9 +666,9 @@ impl Sender {
                 }
                 found
             }
-            Some(("code", _)) => order.code.clone(),
+            Some(("code", _)) => attempt_spec.code.clone(),
             None if what == "callback" => {
-                Some(format!("{}/v1/callbacks/{}", settings.public_url, order.callback))
+                Some(format!("{}/v1/callbacks/{}", settings.public_url, attempt_spec.callback))
             }
             _ => None,
         };
@@ -682,9 +678,9 @@ impl Sender {
                 let name = unset.take().unwrap_or_else(|| "NAME".to_owned());
                 format!("the secret {name} is not set (ABIDE_SECRET_{name}), or is a hook's")
             };
-            filled_ask(key, order.tx, text, &known).ok_or_else(missing)
+            filled_ask(key, attempt_spec.tx, text, &known).ok_or_else(missing)
         };
-        let ask = &order.ask;
+        let ask = &attempt_spec.ask;
         let uri = fill(&ask.url)?;
         let uri: Uri = uri.parse().map_err(|_| "its address is none".to_owned())?;
         let method: Method = ask.method.parse().map_err(|_| "its method is none".to_owned())?;
@@ -701,12 +697,14 @@ impl Sender {
             headers.insert(name, value);
             Ok(())
         };
-        own("idempotency-key", &order.key)?;
-        let op = if order.purpose.as_str() == "undo" { "undo" } else { "do" };
+        own("idempotency-key", &attempt_spec.key)?;
+        let op = if attempt_spec.purpose.as_str() == "undo" { "undo" } else { "do" };
         own("abide-op", op)?;
-        let span = u64::from(order.number) << 32 | u64::from(order.attempt);
-        match self.app.bell.traces.of(order.tx) {
-            None => own("traceparent", &format!("00-{:032x}-{span:016x}-01", order.tx.bits()))?,
+        let span = u64::from(attempt_spec.number) << 32 | u64::from(attempt_spec.attempt);
+        match self.app.notifier.traces.of(attempt_spec.tx) {
+            None => {
+                own("traceparent", &format!("00-{:032x}-{span:016x}-01", attempt_spec.tx.bits()))?;
+            }
             Some(trace) => {
                 own("traceparent", &trace.parent_of(span))?;
                 trace.state().map_or(Ok(()), |state| own("tracestate", state))?;

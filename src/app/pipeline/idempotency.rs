@@ -1,10 +1,11 @@
 //! What a commit does with Idempotency-Keys.
 
-use super::super::answers::{Keyed, Known};
-use super::super::job::{End, Job};
-use super::super::live_keys::{Adoption, OneMore};
-use super::super::{Answer, answers, replay};
-use super::{Asked, Executor, Fatal};
+use super::answers::{self, AnswerLookup, IdempotentRequest};
+use super::executor::{CommandContext, Executor, Fatal};
+use super::job::{Job, JobResult};
+use super::live_keys::{Adoption, KeyReservation};
+use super::replay;
+use crate::app::api::Answer;
 use crate::engine::{Command, Event, Outcome, RecordKey, Refusal};
 use crate::records::answer::ShownV1;
 use crate::records::{Pack, Scope};
@@ -12,27 +13,27 @@ use crate::store::{Receipt, View};
 use crate::types::{Revision, SessionId, Time, UserId};
 
 /// An answer that is kept, and is no record that it could be rendered from again.
-pub(super) const ANSWER_TOO_LARGE: Refusal =
+pub(in crate::app) const ANSWER_TOO_LARGE: Refusal =
     Refusal::TooLarge { what: "an answer that is kept", bytes_max: 400 * 1024 };
 
 /// What a command's Idempotency-Key says of it before it is decided.
-pub(super) enum Before {
+pub(in crate::app) enum KeyState {
     /// Nothing: it is new. So many parts of a forgotten answer lie where its answer will.
-    New { stale_parts: u8, one_more: Option<OneMore> },
+    New { stale_parts: u8, one_more: Option<KeyReservation> },
     /// It was answered before.
-    Answered(End, Receipt),
+    CommandAnswer(JobResult, Receipt),
 }
 
 impl Executor {
     /// What a command's Idempotency-Key says of it before it is decided. A key under a transaction that
     /// began here is mostly known to be new without a look into the store.
-    pub(super) fn before(
+    pub(in crate::app) fn before(
         &mut self,
         now: Time,
         job: &Job,
-    ) -> Result<Result<Before, Refusal>, Fatal> {
+    ) -> Result<Result<KeyState, Refusal>, Fatal> {
         let Some(keyed) = &job.keyed else {
-            return Ok(Ok(Before::New { stale_parts: 0, one_more: None }));
+            return Ok(Ok(KeyState::New { stale_parts: 0, one_more: None }));
         };
         let mut stale_parts = 0;
         let under = job.command.transaction();
@@ -45,21 +46,21 @@ impl Executor {
             {
                 adopted.push(own);
             }
-            match answers::look_up(&*self.store, View::Staged, keyed, adopted, now)? {
+            match answers::find_answer(&*self.store, View::Staged, keyed, adopted, now)? {
                 Err(refusal) => return Ok(Err(refusal)),
-                Ok(Known::Answered(answer, revision)) => {
+                Ok(AnswerLookup::CommandAnswer(answer, revision)) => {
                     let receipt = self.store.durable_at(revision);
-                    return Ok(Ok(Before::Answered(End::Replayed(answer), receipt)));
+                    return Ok(Ok(KeyState::CommandAnswer(JobResult::Replayed(answer), receipt)));
                 }
-                Ok(Known::New { stale_parts: parts }) => stale_parts = parts,
+                Ok(AnswerLookup::New { stale_parts: parts }) => stale_parts = parts,
             }
         }
         let one_more = Some(self.keys.next(&*self.store, keyed.scope, now)?);
-        Ok(Ok(Before::New { stale_parts, one_more }))
+        Ok(Ok(KeyState::New { stale_parts, one_more }))
     }
 
     /// The keys that a commit makes a user's, written into it.
-    pub(super) fn adoption(
+    pub(in crate::app) fn adoption(
         &mut self,
         events: &[Event],
         revision: Revision,
@@ -75,11 +76,11 @@ impl Executor {
     }
 
     /// A key's answer of this size (bytes, parts) was committed; without parts it was not kept.
-    pub(super) fn note_key(
+    pub(in crate::app) fn note_key(
         &mut self,
         command: &Command,
-        keyed: &Keyed,
-        one_more: OneMore,
+        keyed: &IdempotentRequest,
+        one_more: KeyReservation,
         revision: Revision,
         size: (u64, u8),
     ) {
@@ -103,7 +104,7 @@ fn upgraded(events: &[Event]) -> Option<(SessionId, UserId)> {
 
 /// What a large answer shows, where it can be rendered again from that ([`replay`]).
 pub(super) fn shown(
-    asked: &Asked<'_>,
+    asked: &CommandContext<'_>,
     result: &Result<Outcome, Refusal>,
     answer: &Answer,
     written: impl Fn(&RecordKey) -> Option<Revision>,

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::app::App;
-use super::{Client, chance};
+use crate::app::App;
+use crate::app::api::ClientInfo;
+use crate::app::random;
 use crate::engine::{
     Actor, CheckedInput, Command, CommandInputs, DecisionContext, Digest, Holder, PasswordCheck,
     ReadSet, Record, RecordKey, Refusal, Rules, StoredKey, User, decide,
@@ -26,11 +27,11 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::Busy`] when the line for hashing is full, [`Refusal::Stopping`].
-    pub(super) async fn prepare(
+    pub(in crate::app) async fn prepare(
         &self,
         command: &Command,
         actor: &Actor,
-        client: &Client,
+        client: &ClientInfo,
     ) -> Result<CommandInputs, Refusal> {
         let inputs = self.mint(command, actor, client)?;
         if command.hashes() {
@@ -49,24 +50,24 @@ impl App {
         match command {
             Command::Login { username, password, .. } => {
                 let user = self.guard(self.user_by_name(username))?;
-                let verdict =
+                let password_check =
                     self.prove(command, actor, &mut inputs, user.as_ref(), password).await?;
                 // A disabled user's hash is checked like everybody's; the answer is no.
-                self.rehash(&mut inputs, verdict, password).await?;
+                self.rehash(&mut inputs, password_check, password).await?;
             }
             Command::Elevate { password } => {
                 let user = self.guard(self.own_record(actor))?;
-                let verdict =
+                let password_check =
                     self.prove(command, actor, &mut inputs, user.as_ref(), password).await?;
-                self.rehash(&mut inputs, verdict, password).await?;
+                self.rehash(&mut inputs, password_check, password).await?;
             }
             Command::ChangePassword { current, new } => {
                 let user = self.guard(self.own_record(actor))?;
                 inputs.hashed = Some("".into());
-                let verdict =
+                let password_check =
                     self.prove(command, actor, &mut inputs, user.as_ref(), current).await?;
                 inputs.hashed = None;
-                if verdict.is_some_and(|(matched, _)| matched) {
+                if password_check.is_some_and(|(matched, _)| matched) {
                     inputs.hashed = Some(self.passwords.hash(new.clone()).await?);
                 }
             }
@@ -93,12 +94,12 @@ impl App {
         user: Option<&User>,
         password: &Password,
     ) -> Result<Option<(bool, bool)>, Refusal> {
-        let verdict = |matched| PasswordCheck {
+        let password_check = |matched| PasswordCheck {
             user: user.map(|user| user.id),
             credential: user.map_or(0, |user| user.credential),
             matched,
         };
-        inputs.verdict = Some(verdict(true));
+        inputs.verdict = Some(password_check(true));
         let would_do = self.would_do(command, actor, inputs)?;
         inputs.verdict = None;
         if !would_do {
@@ -114,7 +115,7 @@ impl App {
         };
         let phc = user.and_then(|user| user.password.clone());
         let checked = self.passwords.check(password, phc).await?;
-        inputs.verdict = Some(verdict(checked.matched));
+        inputs.verdict = Some(password_check(checked.matched));
         Ok(Some((checked.matched, checked.is_weak)))
     }
 
@@ -122,17 +123,17 @@ impl App {
     async fn rehash(
         &self,
         inputs: &mut CommandInputs,
-        verdict: Option<(bool, bool)>,
+        password_check: Option<(bool, bool)>,
         password: &Password,
     ) -> Result<(), Refusal> {
-        if verdict == Some((true, true)) {
+        if password_check == Some((true, true)) {
             inputs.hashed = Some(self.passwords.hash(password.clone()).await?);
         }
         Ok(())
     }
 
     /// Whether checking the input of a command takes longer than it should take its turn.
-    pub(super) fn is_long_to_check(command: &Command) -> bool {
+    pub(in crate::app) fn is_long_to_check(command: &Command) -> bool {
         matches!(command, Command::Start(_) | Command::Submit { .. })
             && super::admission::weight(command) > CHECKED_BEFORE_BYTES
     }
@@ -154,9 +155,9 @@ impl App {
                 Ok(decision) => {
                     return Ok(matches!(decision.result, Ok(_) | Err(Refusal::InvalidCredentials)));
                 }
-                Err(fact) => {
-                    let loaded = read_fact(&*self.store, View::Committed, &fact);
-                    facts.add(fact, self.guard(loaded)?);
+                Err(record_key) => {
+                    let loaded = read_fact(&*self.store, View::Committed, &record_key);
+                    facts.add(record_key, self.guard(loaded)?);
                 }
             }
         }
@@ -170,7 +171,7 @@ impl App {
         }
     }
 
-    pub(super) fn user_by_id(&self, id: UserId) -> Result<Option<User>, ReadError> {
+    pub(in crate::app) fn user_by_id(&self, id: UserId) -> Result<Option<User>, ReadError> {
         let user = read_fact(&*self.store, View::Committed, &RecordKey::User(id))?;
         Ok(match user.as_ref().map(|(record, _)| &**record) {
             Some(Record::User(user)) => Some(user.clone()),
@@ -185,17 +186,17 @@ impl App {
         }
     }
 
-    pub(super) fn mint(
+    pub(in crate::app) fn mint(
         &self,
         command: &Command,
         actor: &Actor,
-        client: &Client,
+        client: &ClientInfo,
     ) -> Result<CommandInputs, Refusal> {
         let failed = |error: getrandom::Error| {
             tracing::error!(%error, "the system gives no random bytes");
             Refusal::Stopping
         };
-        let random: [u8; RANDOM_BYTES] = chance::bytes().map_err(failed)?;
+        let random: [u8; RANDOM_BYTES] = random::bytes().map_err(failed)?;
         let (seed, ids) = random.split_first_chunk::<16>().ok_or(Refusal::Stopping)?;
         // A secret is the system's own, and lies nowhere before it is needed.
         let token = match command.hands_out() {
@@ -250,7 +251,7 @@ impl App {
     }
 
     /// The keyed hash of another framework's key, apart for each API key.
-    pub(super) fn stored_digest(&self, actor: &Actor, key: &StoredKey) -> Digest {
+    pub(in crate::app) fn stored_digest(&self, actor: &Actor, key: &StoredKey) -> Digest {
         let owner = match actor {
             Actor::Key(api_key) => api_key.key.id.bits().to_be_bytes(),
             _ => [0; 16],
@@ -261,13 +262,13 @@ impl App {
 
 /// Checks the input of a command before its turn, by the version that is the right one now; in its
 /// turn it is looked whether it still is. `None`: there is nothing to check it by.
-pub(super) fn check(
+pub(in crate::app) fn check(
     store: &dyn Store,
     definitions: &Definitions,
     command: &Command,
 ) -> Result<Option<CheckedInput>, ReadError> {
-    let read = |fact| {
-        let loaded = read_fact(store, View::Committed, &fact)?;
+    let read = |record_key| {
+        let loaded = read_fact(store, View::Committed, &record_key)?;
         Ok::<_, ReadError>(loaded.map(|(record, _)| record))
     };
     let (workflow, version) = match command {
@@ -281,8 +282,8 @@ pub(super) fn check(
         },
         _ => return Ok(None),
     };
-    let fact = RecordKey::Definition(workflow, version);
-    let loaded = definitions.read(store, View::Committed, &fact)?;
+    let record_key = RecordKey::Definition(workflow, version);
+    let loaded = definitions.read(store, View::Committed, &record_key)?;
     let definition = match loaded.as_ref().map(|(record, _)| &**record) {
         Some(Record::Definition(published)) => &published.definition,
         _ => return Ok(None),

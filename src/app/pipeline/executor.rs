@@ -1,7 +1,5 @@
 //! The single ordered path of everything that changes something.
 
-mod keys;
-
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -9,17 +7,16 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use keys::{ANSWER_TOO_LARGE, Before, shown};
-
-use super::access::Caches;
-use super::answers::{self, ToKeep, Used};
-use super::clock::Clock;
-use super::job::{Done, End, Job};
+use super::answers::{self, AnswerToStore, UsedKeys};
+use super::idempotency::{ANSWER_TOO_LARGE, KeyState, shown};
+use super::job::{CompletedJob, Job, JobResult};
 use super::live_keys::{self, LiveKeys};
-use super::notifier::Notifier;
-use super::slice::SliceTime;
 use super::sweep::Sweep;
-use super::traces::changed;
+use crate::app::access::TokenCaches;
+use crate::app::clock::Clock;
+use crate::app::notifier::Notifier;
+use crate::app::slice::SliceTime;
+use crate::app::traces::changed;
 use crate::engine::{
     Actor, Changes, Command, CommandInputs, Decision, DecisionContext, Event, FIRINGS_MAX,
     IndexEntry, LoadedRecord, Outcome, Record, RecordKey, Refusal, Rules, Timer, TxEvent, decide,
@@ -27,12 +24,10 @@ use crate::engine::{
 };
 use crate::records::entry::EntryToWrite;
 use crate::records::value::{self, ClockV1};
-use crate::records::{
-    Definitions, Key, PlanError, Planned, ReadError, Reader, RecordCache, plan, read_fact,
-};
+use crate::records::{Definitions, Key, PlanError, Planned, ReadError, Reader, RecordCache, plan};
 use crate::store::{
-    Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Row, Store, StoreError, Urgency,
-    View, Write,
+    Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt, Store, StoreError, Urgency, View,
+    Write,
 };
 use crate::types::{Revision, Span, Time, TxId};
 
@@ -63,7 +58,7 @@ const ASIDE_MAX: usize = TIMERS_PER_COMMIT_MAX / 2;
 const CONFLICTS_MAX: usize = 3;
 
 /// Why the executor cannot go on.
-pub(super) struct Fatal(pub(super) String);
+pub(in crate::app) struct Fatal(pub(in crate::app) String);
 
 impl From<ReadError> for Fatal {
     fn from(error: ReadError) -> Self {
@@ -84,13 +79,13 @@ impl From<StoreError> for Fatal {
 }
 
 /// The executor: it alone commits.
-pub(super) struct Executor {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) definitions: Arc<Definitions>,
-    pub(super) rules: Arc<Rules>,
-    pub(super) clock: Arc<Clock>,
-    pub(super) caches: Arc<Caches>,
-    pub(super) bell: Arc<Notifier>,
+pub(in crate::app) struct Executor {
+    pub(in crate::app) store: Arc<dyn Store>,
+    pub(in crate::app) definitions: Arc<Definitions>,
+    pub(in crate::app) rules: Arc<Rules>,
+    pub(in crate::app) clock: Arc<Clock>,
+    pub(in crate::app) caches: Arc<TokenCaches>,
+    pub(in crate::app) notifier: Arc<Notifier>,
     /// The last commit that was staged.
     last: Revision,
     /// No timer is due before this.
@@ -103,54 +98,54 @@ pub(super) struct Executor {
     /// The split factor of what is due that last fitted into a commit.
     split_factor: usize,
     clock_noted_at: Time,
-    sweep: Sweep,
+    pub(super) sweep: Sweep,
     /// Records as they are now.
-    hot: Arc<RecordCache>,
+    record_cache: Arc<RecordCache>,
     /// Live Idempotency-Keys.
-    keys: LiveKeys,
+    pub(super) keys: LiveKeys,
     /// Idempotency-Keys that were used under transactions.
-    used: Used,
+    pub(super) used: UsedKeys,
 }
 
 /// What one commit is made of, beside the time.
 #[derive(Default)]
-struct CommitInputs {
-    batch: Batch,
+pub(super) struct CommitInputs {
+    pub(super) batch: Batch,
     /// What the caches must forget.
-    records: BTreeMap<RecordKey, Option<Record>>,
+    pub(super) records: BTreeMap<RecordKey, Option<Record>>,
     /// What was loaded for it.
-    loaded: Vec<(RecordKey, LoadedRecord)>,
+    pub(super) loaded: Vec<(RecordKey, LoadedRecord)>,
     /// What is too large to have at hand.
-    large: Vec<RecordKey>,
+    pub(super) large: Vec<RecordKey>,
     /// The transactions that it starts.
-    begun: Vec<TxId>,
+    pub(super) started_transactions: Vec<TxId>,
     /// The earliest timer that it sets.
-    armed: Option<Time>,
+    pub(super) armed: Option<Time>,
     /// The earliest call that it sets due.
-    calling: Option<Time>,
+    pub(super) calling: Option<Time>,
     /// Whether it changes whom else is told of what.
-    webhooks: bool,
+    pub(super) webhooks: bool,
 }
 
 impl Executor {
-    pub(super) fn new(
+    pub(in crate::app) fn new(
         store: Arc<dyn Store>,
         definitions: Arc<Definitions>,
         rules: Arc<Rules>,
         clock: Arc<Clock>,
-        caches: Arc<Caches>,
-        bell: Arc<Notifier>,
+        caches: Arc<TokenCaches>,
+        notifier: Arc<Notifier>,
         cache: RecordCache,
     ) -> Self {
         let last = store.durable();
-        let keys = LiveKeys::new(Arc::clone(&rules), Arc::clone(&bell));
+        let keys = LiveKeys::new(Arc::clone(&rules), Arc::clone(&notifier));
         Self {
             store,
             definitions,
             rules,
             clock,
             caches,
-            bell,
+            notifier,
             last,
             next_due: Time::ZERO,
             timers_from: Time::ZERO,
@@ -158,89 +153,52 @@ impl Executor {
             split_factor: 1,
             clock_noted_at: Time::ZERO,
             sweep: Sweep::default(),
-            hot: Arc::new(cache),
+            record_cache: Arc::new(cache),
             keys,
-            used: Used::default(),
+            used: UsedKeys::default(),
         }
     }
 
     /// No timer is due before this.
-    pub(super) const fn next_due(&self) -> Time {
+    pub(in crate::app) const fn next_due(&self) -> Time {
         self.next_due
     }
 
     fn set_next_due(&mut self, due: Time) {
         self.next_due = due;
-        self.bell.due.note(due, self.last);
+        self.notifier.due.note(due, self.last);
     }
 
     /// The time now.
-    pub(super) fn now(&self) -> Time {
+    pub(in crate::app) fn now(&self) -> Time {
         self.clock.now()
     }
 
     /// The time now, if this command is mostly done in some tens of microseconds from here on and
     /// waits for nothing: no timer comes before it, it is small work, and the store takes its
     /// commit without waiting for room.
-    pub(super) fn at_once(&self, command: &Command) -> Option<Time> {
+    pub(in crate::app) fn at_once(&self, command: &Command) -> Option<Time> {
         let now = self.now();
         let is_first = now < self.next_due;
         (is_first && !command.is_long() && self.store.admits_at_once()).then_some(now)
     }
 
     /// Whether it is time to forget some of what has become too old.
-    pub(super) const fn sweep_is_due(&self) -> bool {
+    pub(in crate::app) const fn sweep_is_due(&self) -> bool {
         self.sweep.is_due()
     }
 
     /// Moves the clock by hand and lets happen what is due by then.
-    pub(super) fn move_clock(
+    pub(in crate::app) fn move_clock(
         &mut self,
         by: Span,
         reply: oneshot::Sender<Receipt>,
     ) -> Result<(), Fatal> {
         self.advance(by)?;
         self.note_clock()?;
-        self.bell.clock_moved(self.last);
+        self.notifier.clock_moved(self.last);
         // Whoever asked may be gone; the clock has moved all the same.
         drop(reply.send(self.store.durable_at(self.last)));
-        Ok(())
-    }
-
-    /// A store that was written before there were these counts gets them, as if they had always
-    /// been kept, before anything else happens.
-    pub(super) fn count_what_was_never_counted(&mut self) -> Result<(), Fatal> {
-        let store = Arc::clone(&self.store);
-        for (fact, prefix) in
-            [(RecordKey::AdministratorCount, Key::USERS), (RecordKey::SessionCount, Key::SESSIONS)]
-        {
-            if read_fact(&*store, View::Staged, &fact)?.is_some() {
-                continue;
-            }
-            let mut range = KeyRange::prefix(prefix);
-            let (mut rows, mut count) = (0, 0);
-            loop {
-                let page = store.scan(View::Staged, &range, Order::Ascending, PAGE_ROWS_MAX)?;
-                rows += page.rows.len();
-                for row in page.rows {
-                    count += u64::from(counts(&row)?);
-                }
-                let Some(next) = page.next else { break };
-                range.from = Bound::Excluded(next);
-            }
-            if rows == 0 {
-                continue;
-            }
-            let key = Key::of(&fact).encode();
-            let batch = Batch {
-                preconditions: vec![Precondition::Absent(key.clone().into())],
-                writes: vec![Write::put(key, value::encode(&Record::Count(count)))],
-                urgency: Urgency::Reserved,
-                ..Batch::default()
-            };
-            // What is counted from here on would be counted from nothing.
-            self.commit(self.clock.now(), CommitInputs { batch, ..CommitInputs::default() })??;
-        }
         Ok(())
     }
 
@@ -258,7 +216,7 @@ impl Executor {
     }
 
     /// Lets everything fire that is due, and says what time it is now.
-    pub(super) fn fire_due(&mut self) -> Result<Time, Fatal> {
+    pub(in crate::app) fn fire_due(&mut self) -> Result<Time, Fatal> {
         while self.is_behind() {
             self.fire_some()?;
         }
@@ -266,17 +224,17 @@ impl Executor {
     }
 
     /// Whether something may be due that has not happened yet.
-    pub(super) fn is_behind(&self) -> bool {
+    pub(in crate::app) fn is_behind(&self) -> bool {
         self.clock.now() >= self.next_due
     }
 
     /// Whether what was due up to this time has happened.
-    pub(super) fn has_fired(&self, due: Time) -> bool {
+    pub(in crate::app) fn has_fired(&self, due: Time) -> bool {
         due < self.timers_from || !self.is_behind()
     }
 
     /// Lets the first of what is due fire, in one commit that takes no longer than one slice.
-    pub(super) fn fire_some(&mut self) -> Result<(), Fatal> {
+    pub(in crate::app) fn fire_some(&mut self) -> Result<(), Fatal> {
         loop {
             let now = self.clock.now();
             if now < self.next_due {
@@ -365,14 +323,16 @@ impl Executor {
     ) -> Result<Result<(), StoreError>, Fatal> {
         let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
         let mut reader = Reader::new(&*store, View::Staged, &definitions)
-            .with(Arc::clone(&self.hot))
+            .with(Arc::clone(&self.record_cache))
             .fetching(Arc::clone(&store), Arc::clone(&definitions))
             .limited(Arc::new(SliceTime::begin()));
         let context = self.context(now, seed()?, self.split_factor);
         let changes = loop {
             match decide_timers(&reader.facts, &self.rules, context, due, horizon) {
                 Ok(changes) => break changes,
-                Err(needs) => needs.into_iter().try_for_each(|fact| reader.load(fact))?,
+                Err(needs) => {
+                    needs.into_iter().try_for_each(|record_key| reader.load(record_key))?;
+                }
             }
         };
         #[cfg(test)]
@@ -382,8 +342,11 @@ impl Executor {
         let entry = EntryToWrite::new(&Actor::System, "", &changes, &reader.facts);
         entry.put_rows(&changes, context.revision, &mut pack);
         let entry = entry.encode();
-        let loaded: Vec<_> =
-            reader.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
+        let loaded: Vec<_> = reader
+            .small()
+            .filter(|(record_key, _)| is_cacheable(record_key))
+            .map(kept_fact)
+            .collect();
         drop(reader);
         let pieces = CommitInputs {
             batch: Batch {
@@ -396,7 +359,7 @@ impl Executor {
             armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
             calling: calling(&changes.marks),
             webhooks: changes.events.iter().any(Event::changes_webhooks),
-            begun: begun(&changes.events),
+            started_transactions: started_transactions(&changes.events),
             records: changes.records,
             loaded,
             large,
@@ -411,7 +374,7 @@ impl Executor {
     /// Does a command in its turn. Other things may be due ([`Executor::is_behind`]); where
     /// something is due in what the command touches, it must happen first: the command comes back,
     /// with the time up to which it has to wait.
-    pub(super) fn execute(
+    pub(in crate::app) fn execute(
         &mut self,
         now: Time,
         mut job: Box<Job>,
@@ -425,15 +388,15 @@ impl Executor {
             }
             // A refusal rests on what was read, which may be on its way to the disk still.
             Err(refusal) => (
-                End::TokenCache(Box::new(Err(refusal)), self.last),
+                JobResult::Decided(Box::new(Err(refusal)), self.last),
                 self.store.durable_at(self.last),
             ),
         };
         // What is over waits no more: the next one of its actor may come with the answer.
         drop(job.permit.take());
         let Job { render, reply, .. } = *job;
-        // Told when it is durable. Whoever asked may be gone: what was taken happens all the same.
-        receipt.then(move |durable| drop(reply.send(Done { end, durable, render })));
+        // FeedCommit when it is durable. Whoever asked may be gone: what was taken happens all the same.
+        receipt.then(move |durable| drop(reply.send(CompletedJob { end, durable, render })));
         Ok(None)
     }
 
@@ -441,17 +404,19 @@ impl Executor {
     #[expect(clippy::too_many_lines, reason = "one path, read from top to bottom")]
     fn attempt(&mut self, now: Time, job: &Job) -> Result<Result<Attempt, Refusal>, Fatal> {
         let Job { command, actor, inputs, request, keyed, render: renderer, .. } = job;
-        let asked = &Asked { command, actor, inputs };
+        let asked = &CommandContext { command, actor, inputs };
         let (stale_parts, mut one_more) = match self.before(now, job)? {
-            Ok(Before::New { stale_parts, one_more }) => (stale_parts, one_more),
-            Ok(Before::Answered(end, receipt)) => return Ok(Ok(Attempt::Ended(end, receipt))),
+            Ok(KeyState::New { stale_parts, one_more }) => (stale_parts, one_more),
+            Ok(KeyState::CommandAnswer(end, receipt)) => {
+                return Ok(Ok(Attempt::Ended(end, receipt)));
+            }
             Err(refusal) => return Ok(Err(refusal)),
         };
         let (mut conflicts, mut split_factor) = (0, 1);
         while conflicts < CONFLICTS_MAX {
             let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
             let mut facts = Reader::new(&*store, View::Staged, &definitions)
-                .with(Arc::clone(&self.hot))
+                .with(Arc::clone(&self.record_cache))
                 .fetching(Arc::clone(&store), Arc::clone(&definitions))
                 .limited(Arc::new(SliceTime::begin()));
             let decision = self.decide(now, asked, split_factor, &mut facts)?;
@@ -472,7 +437,7 @@ impl Executor {
             let is_kept = result.as_ref().err().is_none_or(Refusal::is_stored);
             let kept = keyed.as_ref().zip(renderer.as_ref()).filter(|_| is_kept);
             if changes.events.is_empty() && kept.is_none() {
-                let end = End::TokenCache(Box::new(result), self.last);
+                let end = JobResult::Decided(Box::new(result), self.last);
                 return Ok(Ok(Attempt::Ended(end, self.store.durable_at(self.last))));
             }
             let revision = self.last.next();
@@ -484,20 +449,24 @@ impl Executor {
             let entry = EntryToWrite::new(asked.actor, request, &changes, &facts.facts);
             entry.put_rows(&changes, revision, &mut pack);
             let entry = entry.encode();
-            let loaded: Vec<_> =
-                facts.small().filter(|(fact, _)| may_be_hot(fact)).map(kept_fact).collect();
+            let loaded: Vec<_> = facts
+                .small()
+                .filter(|(record_key, _)| is_cacheable(record_key))
+                .map(kept_fact)
+                .collect();
             let adoption = self.adoption(&changes.events, revision, now, &mut pack)?;
             let mut answer = None;
             let mut size = (0, 0);
             if let Some((keyed, renderer)) = kept {
                 let words = renderer(result.as_ref(), revision);
-                let shown = shown(asked, &result, &words, |fact| {
-                    let loaded = facts.facts.get(fact).and_then(Option::as_ref);
-                    let is_changed = changes.records.contains_key(fact);
+                let shown = shown(asked, &result, &words, |record_key| {
+                    let loaded = facts.facts.get(record_key).and_then(Option::as_ref);
+                    let is_changed = changes.records.contains_key(record_key);
                     if is_changed { Some(revision) } else { loaded.map(|(_, revision)| *revision) }
                 });
-                let to_keep = ToKeep { answer: &words, revision, shown };
-                let Some(kept) = answers::keep(&mut pack, keyed, to_keep, now, stale_parts) else {
+                let to_keep = AnswerToStore { answer: &words, revision, shown };
+                let Some(kept) = answers::store_answer(&mut pack, keyed, to_keep, now, stale_parts)
+                else {
                     return Ok(Err(ANSWER_TOO_LARGE));
                 };
                 size = kept;
@@ -520,12 +489,12 @@ impl Executor {
                 armed: changes.timers.iter().find(|(_, armed)| **armed).map(|(timer, _)| timer.due),
                 calling: calling(&changes.marks),
                 webhooks: changes.events.iter().any(Event::changes_webhooks),
-                begun: begun(&changes.events),
+                started_transactions: started_transactions(&changes.events),
                 records: changes.records,
                 loaded,
                 large,
             };
-            self.bell.traces.attach(request, || changed(asked.command, result.as_ref()));
+            self.notifier.traces.attach(request, || changed(asked.command, result.as_ref()));
             match self.commit(now, pieces)? {
                 Ok(receipt) => {
                     if let Some(adoption) = adoption {
@@ -534,8 +503,10 @@ impl Executor {
                     if let (Some(keyed), Some(one_more)) = (keyed, one_more.take()) {
                         self.note_key(asked.command, keyed, one_more, revision, size);
                     }
-                    let end = answer
-                        .map_or_else(|| End::TokenCache(Box::new(result), revision), End::Kept);
+                    let end = answer.map_or_else(
+                        || JobResult::Decided(Box::new(result), revision),
+                        JobResult::Stored,
+                    );
                     return Ok(Ok(Attempt::Ended(end, receipt)));
                 }
                 Err(StoreError::Conflict { .. }) => conflicts += 1,
@@ -549,28 +520,36 @@ impl Executor {
     fn decide(
         &self,
         now: Time,
-        asked: &Asked<'_>,
+        asked: &CommandContext<'_>,
         split_factor: usize,
         reader: &mut Reader<'_>,
     ) -> Result<Decision, Fatal> {
         let context = self.context(now, asked.inputs.seed, split_factor);
         loop {
-            let Asked { command, actor, inputs } = asked;
+            let CommandContext { command, actor, inputs } = asked;
             match decide(&reader.facts, &self.rules, context, actor, command, inputs) {
                 Ok(decision) => return Ok(decision),
-                Err(fact) => reader.load(fact)?,
+                Err(record_key) => reader.load(record_key)?,
             }
         }
     }
 
     /// Stages a commit; the inner error is one after which nothing has changed.
-    fn commit(
+    pub(super) fn commit(
         &mut self,
         now: Time,
         pieces: CommitInputs,
     ) -> Result<Result<Receipt, StoreError>, Fatal> {
-        let CommitInputs { mut batch, records, loaded, large, begun, armed, calling, webhooks } =
-            pieces;
+        let CommitInputs {
+            mut batch,
+            records,
+            loaded,
+            large,
+            started_transactions,
+            armed,
+            calling,
+            webhooks,
+        } = pieces;
         let revision = self.last.next();
         batch.at_ms = now.ms();
         let notes_clock = now.since(self.clock_noted_at) >= CLOCK_NOTED_EVERY;
@@ -586,19 +565,19 @@ impl Executor {
                 }
                 if let Some(due) = armed {
                     self.next_due = self.next_due.min(due);
-                    self.bell.due.note_earlier(self.next_due);
+                    self.notifier.due.note_earlier(self.next_due);
                     self.timers_from = self.timers_from.min(due);
                 }
                 if let Some(due) = calling {
-                    self.bell.ring(due, revision);
+                    self.notifier.notify_calls(due, revision);
                 }
                 if webhooks {
-                    self.bell.webhooks.send_replace(Some(revision));
+                    self.notifier.webhooks.send_replace(Some(revision));
                 }
-                for tx in begun {
+                for tx in started_transactions {
                     self.used.begin(tx);
                 }
-                self.have_at_hand(loaded, records, &large, revision);
+                self.update_cache(loaded, records, &large, revision);
                 Ok(Ok(receipt))
             }
             Ok(receipt) => Err(Fatal(format!(
@@ -616,33 +595,38 @@ impl Executor {
     }
 
     /// Remembers what a commit read and what it made of it.
-    fn have_at_hand(
+    fn update_cache(
         &mut self,
         loaded: Vec<(RecordKey, LoadedRecord)>,
         records: BTreeMap<RecordKey, Option<Record>>,
         large: &[RecordKey],
         revision: Revision,
     ) {
-        if Arc::get_mut(&mut self.hot).is_none() {
+        if Arc::get_mut(&mut self.record_cache).is_none() {
             // A reader has kept it: what it holds is of before this commit.
-            self.hot = Arc::new(self.hot.emptied());
+            self.record_cache = Arc::new(self.record_cache.emptied());
         }
-        let Some(hot) = Arc::get_mut(&mut self.hot) else { return };
-        for (fact, loaded) in loaded {
-            hot.put(fact, loaded);
+        let Some(record_cache) = Arc::get_mut(&mut self.record_cache) else { return };
+        for (record_key, loaded) in loaded {
+            record_cache.put(record_key, loaded);
         }
-        for (fact, record) in records {
+        for (record_key, record) in records {
             match record {
-                Some(_) if large.contains(&fact) || !may_be_hot(&fact) => hot.forget(&fact),
+                Some(_) if large.contains(&record_key) || !is_cacheable(&record_key) => {
+                    record_cache.forget(&record_key);
+                }
                 Some(Record::Tx(tx)) if tx.status.is_ended() => {
-                    hot.forget(&fact);
+                    record_cache.forget(&record_key);
                     self.used.end(tx.id);
                 }
-                Some(record) => hot.put(fact, Some((Arc::new(record), revision))),
-                None => hot.put(fact, None),
+                Some(record) => record_cache.put(record_key, Some((Arc::new(record), revision))),
+                None => record_cache.put(record_key, None),
             }
         }
-        self.bell.counters.record_cache_bytes.store(hot.bytes() as u64, Ordering::Relaxed);
+        self.notifier
+            .counters
+            .record_cache_bytes
+            .store(record_cache.bytes() as u64, Ordering::Relaxed);
     }
 
     fn clock_row(&self, now: Time) -> Write {
@@ -662,7 +646,7 @@ impl Executor {
     }
 
     /// Forgets some of what has become too old.
-    pub(super) fn sweep(&mut self) -> Result<(), Fatal> {
+    pub(in crate::app) fn sweep(&mut self) -> Result<(), Fatal> {
         let now = self.clock.now();
         if self.sweep.blocks_are_due() {
             self.sweep.looked_at_blocks();
@@ -694,26 +678,13 @@ impl Executor {
     }
 }
 
-/// Whether a user's or a session's row is among those that are counted.
-fn counts(row: &Row) -> Result<bool, Fatal> {
-    match Key::decode(&row.key) {
-        Some(Key::User(id)) => {
-            let record =
-                value::decode(&RecordKey::User(id), &row.value).map_err(ReadError::from)?;
-            Ok(matches!(record, Record::User(user) if user.is_administrator()))
-        }
-        Some(Key::Session(_)) => Ok(true),
-        _ => Err(Fatal("a key cannot be read; run abide verify".to_owned())),
-    }
-}
-
 /// The transactions that these events start.
-fn begun(events: &[Event]) -> Vec<TxId> {
-    let begun = events.iter().filter_map(|event| match event {
+fn started_transactions(events: &[Event]) -> Vec<TxId> {
+    let started_transactions = events.iter().filter_map(|event| match event {
         Event::Tx { tx, event } if matches!(**event, TxEvent::Started(_)) => Some(*tx),
         _ => None,
     });
-    begun.collect()
+    started_transactions.collect()
 }
 
 /// The earliest call that is due by these marks.
@@ -736,34 +707,34 @@ fn seed() -> Result<u128, Fatal> {
 
 /// Whether a record may be at hand: nothing but commits of decisions changes it. The sweep
 /// forgets failed logins, and what large things people keep is not for memory.
-const fn may_be_hot(fact: &RecordKey) -> bool {
+const fn is_cacheable(record_key: &RecordKey) -> bool {
     !matches!(
-        fact,
+        record_key,
         RecordKey::Attempts(_)
             | RecordKey::UserData(_)
             | RecordKey::SessionData(_)
             | RecordKey::Stored(_)
             | RecordKey::Transfer(_)
-    ) && !fact.is_look()
+    ) && !record_key.is_look()
 }
 
-fn kept_fact((fact, loaded): (&RecordKey, &LoadedRecord)) -> (RecordKey, LoadedRecord) {
-    (fact.clone(), loaded.clone())
+fn kept_fact((record_key, loaded): (&RecordKey, &LoadedRecord)) -> (RecordKey, LoadedRecord) {
+    (record_key.clone(), loaded.clone())
 }
 
 /// What became of an attempt at a command.
 enum Attempt {
     /// It is over.
-    Ended(End, Receipt),
+    Ended(JobResult, Receipt),
     /// What is due up to this time must happen first.
     Waits(Time),
 }
 
 /// Who asks for what, with what.
-struct Asked<'a> {
-    command: &'a Command,
-    actor: &'a Actor,
-    inputs: &'a CommandInputs,
+pub(super) struct CommandContext<'a> {
+    pub(super) command: &'a Command,
+    pub(super) actor: &'a Actor,
+    pub(super) inputs: &'a CommandInputs,
 }
 
 /// What a decision becomes; `None`: one of its records is too large.

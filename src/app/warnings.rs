@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::app::App;
+use super::application::App;
 use crate::engine::workflow::Definition;
 use crate::engine::{Record, RecordKey, Refusal};
 use crate::records::{Key, ReadError, read_fact};
@@ -17,14 +17,14 @@ const UNKNOWN_HOOK: &str = "unknown-hook";
 
 /// Something that a definition names and is not there yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct DefinitionWarning {
     /// `unknown-account`, `unknown-workflow`, `unknown-secret`, `unknown-hook` or `unknown-role`.
     pub code: &'static str,
     /// In words.
     pub message: String,
 }
 
-impl Unknown {
+impl DefinitionWarning {
     /// Whether the configuration lacks it: it does not come to be while the server runs.
     #[must_use]
     pub fn is_of_configuration(&self) -> bool {
@@ -38,14 +38,17 @@ impl App {
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
-    pub fn unknowns(&self, definition: &Definition) -> Result<Vec<Unknown>, Refusal> {
+    pub fn definition_warnings(
+        &self,
+        definition: &Definition,
+    ) -> Result<Vec<DefinitionWarning>, Refusal> {
         let mut found = Vec::new();
         for name in definition.literal_accounts() {
             let Ok(id) = name.parse::<AccountId>() else { continue };
             if self.is_absent(&RecordKey::Account(id))? {
                 let message =
                     format!("there is no account `{name}` yet; until there is, it is refused");
-                found.push(Unknown { code: "unknown-account", message });
+                found.push(DefinitionWarning { code: "unknown-account", message });
             }
         }
         for name in definition.literal_workflows() {
@@ -53,18 +56,18 @@ impl App {
             if workflow != definition.name && self.is_absent(&RecordKey::Workflow(workflow))? {
                 let message =
                     format!("there is no workflow `{name}` yet; until there is, it is refused");
-                found.push(Unknown { code: "unknown-workflow", message });
+                found.push(DefinitionWarning { code: "unknown-workflow", message });
             }
         }
         found.extend(self.unknown_secrets(definition));
         for role in self.roles_of_nobody(definition)? {
             let message = format!("nobody has the role `{role}` yet");
-            found.push(Unknown { code: "unknown-role", message });
+            found.push(DefinitionWarning { code: "unknown-role", message });
         }
         Ok(found)
     }
 
-    fn unknown_secrets(&self, definition: &Definition) -> Vec<Unknown> {
+    fn unknown_secrets(&self, definition: &Definition) -> Vec<DefinitionWarning> {
         let Some(known) = &self.secret_names else { return Vec::new() };
         let mut found = Vec::new();
         for name in definition.secrets() {
@@ -80,21 +83,21 @@ impl App {
                     "there is no secret `{name}` (ABIDE_SECRET_{name}, or `{name}` in the table [secrets]); until there is, a request that names it is not sent"
                 )
             };
-            found.push(Unknown { code: UNKNOWN_SECRET, message });
+            found.push(DefinitionWarning { code: UNKNOWN_SECRET, message });
         }
         for name in definition.hooks() {
             if !self.hooks.iter().any(|hook| hook.name == *name) {
                 let message = format!(
                     "there is no hook `{name}` ([hooks.{name}] in the file of settings); until there is, it submits nothing"
                 );
-                found.push(Unknown { code: UNKNOWN_HOOK, message });
+                found.push(DefinitionWarning { code: UNKNOWN_HOOK, message });
             }
         }
         found
     }
 
-    fn is_absent(&self, fact: &RecordKey) -> Result<bool, Refusal> {
-        Ok(self.guard(read_fact(&*self.store, View::Committed, fact))?.is_none())
+    fn is_absent(&self, record_key: &RecordKey) -> Result<bool, Refusal> {
+        Ok(self.guard(read_fact(&*self.store, View::Committed, record_key))?.is_none())
     }
 
     fn roles_of_nobody<'d>(
@@ -115,12 +118,13 @@ impl App {
                     self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX);
                 let page = self.guard(page.map_err(ReadError::from))?;
                 for row in &page.rows {
-                    let fact = match Key::decode(&row.key) {
+                    let record_key = match Key::decode(&row.key) {
                         Some(Key::User(id)) => RecordKey::User(id),
                         Some(Key::ApiKey(id)) => RecordKey::Key(id),
                         _ => continue,
                     };
-                    let loaded = self.guard(read_fact(&*self.store, View::Committed, &fact))?;
+                    let loaded =
+                        self.guard(read_fact(&*self.store, View::Committed, &record_key))?;
                     let roles = match loaded.as_ref().map(|(record, _)| &**record) {
                         Some(Record::User(user)) => user.roles.clone(),
                         Some(Record::Key(key)) => key.roles.clone(),

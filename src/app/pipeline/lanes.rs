@@ -18,13 +18,13 @@ use super::job::Job;
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Whether a command has waited for long.
-pub(super) fn is_late(job: &Job, now: Instant) -> bool {
+pub(in crate::app) fn is_late(job: &Job, now: Instant) -> bool {
     now.saturating_duration_since(job.came) > PATIENCE
 }
 
 /// Commands that wait, by their actors.
 #[derive(Default)]
-pub(super) struct Lanes {
+pub(in crate::app) struct Lanes {
     by_payer: HashMap<Option<Payer>, Lane, RandomState>,
     /// The lane of each command, in the order in which they came.
     order: BTreeMap<u64, Option<Payer>>,
@@ -44,12 +44,12 @@ struct Lane {
 
 impl Lanes {
     /// Whether no command waits.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::app) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
 
     /// Puts a command at the end of its actor's lane.
-    pub(super) fn push(&mut self, job: Box<Job>) {
+    pub(in crate::app) fn push(&mut self, job: Box<Job>) {
         let payer = job.payer();
         let clock = self.clock;
         let lane = self.by_payer.entry(payer).or_insert_with(|| {
@@ -62,7 +62,7 @@ impl Lanes {
     }
 
     /// The next command.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Box<Job>> {
+    pub(in crate::app) fn pop(&mut self, now: Instant) -> Option<Box<Job>> {
         let first = *self.order.first_key_value()?.1;
         let is_late =
             self.by_payer.get(&first)?.jobs.front().is_some_and(|(_, job)| is_late(job, now));
@@ -79,7 +79,7 @@ impl Lanes {
     }
 
     /// A command of this actor took so long.
-    pub(super) fn took(&mut self, payer: Option<Payer>, time: Duration) {
+    pub(in crate::app) fn took(&mut self, payer: Option<Payer>, time: Duration) {
         if let Some(lane) = self.by_payer.get_mut(&payer) {
             self.clocks.remove(&(lane.clock, payer));
             // What has waited in between begins where the others are.

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::desk::AWAY;
+use super::queue::AWAY;
 use super::*;
 use crate::app::{Cost, Secret, Settings};
 use crate::engine::{Outcome, Replay, Rules, StartAsk, WebhookAsk};
@@ -63,35 +63,39 @@ fn an_event_is_tried_for_about_a_day() {
 /// transaction and takes all else, that rests on.
 #[test]
 fn a_receiver_that_is_back_is_told_at_once_what_rests() {
-    let lane = |n: u128| Lane::Of(Some(TxId::new(n)));
+    let lane = |n: u128| OrderingKey::Of(Some(TxId::new(n)));
     let now = NOW;
     for (vain, at_once) in [(AWAY, 2), (Span::from_ms(AWAY.ms() / 2), 0)] {
-        let mut desk = Desk::new(Room::default(), EventId::START, &[]);
+        let mut queue = DeliveryQueue::new(QueueLimits::default(), EventId::START, &[]);
         for n in 0..3 {
             let event = message(lane(n as u128), n);
-            desk.read(event.id);
-            desk.take(event);
+            queue.read(event.id);
+            queue.take(event);
         }
-        let sent: Vec<_> = std::iter::from_fn(|| match desk.next(now) {
+        let sent: Vec<_> = std::iter::from_fn(|| match queue.next(now) {
             Some(Turn::Send(message)) => Some(message),
             _ => None,
         })
         .collect();
         let [one, two, three] = sent.try_into().unwrap();
         for failed in [one, two] {
-            desk.failed(failed.lane, now);
-            desk.again(failed, now.plus(Span::from_hours(4)));
+            queue.failed(failed.lane, now);
+            queue.again(failed, now.plus(Span::from_hours(4)));
         }
-        desk.over(&three);
+        queue.over(&three);
         let later = now.plus(vain);
-        desk.taken(later);
+        queue.taken(later);
         let mut tried = 0;
-        while let Some(turn) = desk.next(later) {
+        while let Some(turn) = queue.next(later) {
             match turn {
                 Turn::Send(_) => tried += 1,
                 Turn::Read { tx: Some(tx), .. } => {
                     let number = usize::try_from(tx.bits()).unwrap();
-                    desk.reread(Lane::Of(Some(tx)), vec![message(lane(tx.bits()), number)], None);
+                    queue.reread(
+                        OrderingKey::Of(Some(tx)),
+                        vec![message(lane(tx.bits()), number)],
+                        None,
+                    );
                 }
                 Turn::Read { tx: None, .. } => panic!("all are of transactions"),
             }
@@ -103,30 +107,30 @@ fn a_receiver_that_is_back_is_told_at_once_what_rests() {
 /// How often an event was tried is known after a restart, and it is not tried before its time.
 #[test]
 fn attempts_are_counted_over_a_restart() {
-    let lane = Lane::Of(Some(TxId::new(7)));
-    let mut desk = Desk::new(Room::default(), EventId::START, &[]);
-    desk.read(message(lane, 0).id);
-    desk.take(message(lane, 0));
+    let lane = OrderingKey::Of(Some(TxId::new(7)));
+    let mut queue = DeliveryQueue::new(QueueLimits::default(), EventId::START, &[]);
+    queue.read(message(lane, 0).id);
+    queue.take(message(lane, 0));
     let mut now = NOW;
     for tried in 1..=5 {
-        match desk.next(now) {
+        match queue.next(now) {
             Some(Turn::Send(message)) => {
-                assert_eq!(desk.failed(lane, now), tried);
-                desk.again(message, now.plus(Span::from_minutes(1)));
+                assert_eq!(queue.failed(lane, now), tried);
+                queue.again(message, now.plus(Span::from_minutes(1)));
             }
             Some(Turn::Read { .. }) => {
-                desk.reread(lane, vec![message(lane, 0)], None);
-                let Some(Turn::Send(message)) = desk.next(now) else { panic!("it is sent") };
-                assert_eq!(desk.failed(lane, now), tried);
-                desk.again(message, now.plus(Span::from_minutes(1)));
+                queue.reread(lane, vec![message(lane, 0)], None);
+                let Some(Turn::Send(message)) = queue.next(now) else { panic!("it is sent") };
+                assert_eq!(queue.failed(lane, now), tried);
+                queue.again(message, now.plus(Span::from_minutes(1)));
             }
             None => panic!("it is tried"),
         }
-        let stands = desk.stands();
+        let stands = queue.stands();
         assert_eq!(stands.lags[0].tried, tried);
-        desk = Desk::new(Room::default(), stands.after, &stands.lags);
-        assert_eq!(desk.wakes_at(), Some(now.plus(Span::from_minutes(1))));
-        assert!(desk.next(now).is_none(), "it rests");
+        queue = DeliveryQueue::new(QueueLimits::default(), stands.after, &stands.lags);
+        assert_eq!(queue.wakes_at(), Some(now.plus(Span::from_minutes(1))));
+        assert!(queue.next(now).is_none(), "it rests");
         now = now.plus(Span::from_minutes(1));
     }
 }
@@ -142,33 +146,33 @@ impl Random {
     }
 }
 
-const SMALL: Room = Room { lanes: 40, events: 6, bytes: 1000, of_lane: 3 };
+const SMALL: QueueLimits = QueueLimits { lanes: 40, events: 6, bytes: 1000, of_lane: 3 };
 
-fn message(lane: Lane, number: usize) -> Message {
+fn message(lane: OrderingKey, number: usize) -> Message {
     let id = EventId::end_of(Revision::new(number as u64 + 1)).before();
     Message { lane, id, body: Bytes::from(vec![b'x'; number % 50]) }
 }
 
-/// A desk, what happened, and what came of it.
+/// A queue, what happened, and what came of it.
 struct Play {
     random: Random,
-    log: Vec<Lane>,
-    desk: Desk,
+    log: Vec<OrderingKey>,
+    queue: DeliveryQueue,
     read: usize,
-    noted: Stands,
+    noted: DeliveryCheckpoint,
     out: Vec<Message>,
     now: Time,
     /// What was over, first of all, by lane.
-    over: BTreeMap<Lane, Vec<EventId>>,
+    over: BTreeMap<OrderingKey, Vec<EventId>>,
 }
 
 impl Play {
-    fn new(seed: u64, log: Vec<Lane>) -> Self {
-        let noted = Stands { after: EventId::START, lags: Vec::new() };
+    fn new(seed: u64, log: Vec<OrderingKey>) -> Self {
+        let noted = DeliveryCheckpoint { after: EventId::START, lags: Vec::new() };
         Self {
             random: Random(seed),
             log,
-            desk: Desk::new(SMALL, noted.after, &noted.lags),
+            queue: DeliveryQueue::new(SMALL, noted.after, &noted.lags),
             read: 0,
             noted,
             out: Vec::new(),
@@ -184,32 +188,32 @@ impl Play {
 
     /// Reads on, and begins whatever can be.
     fn go_on(&mut self) {
-        while self.read < self.log.len() && self.desk.has_room() {
+        while self.read < self.log.len() && self.queue.has_room() {
             let message = message(self.log[self.read], self.read);
             self.read += 1;
-            self.desk.read(message.id);
-            self.desk.take(message);
+            self.queue.read(message.id);
+            self.queue.take(message);
         }
-        while let Some(turn) = self.desk.next(self.now) {
+        while let Some(turn) = self.queue.next(self.now) {
             match turn {
                 Turn::Send(message) => self.out.push(message),
                 Turn::Read { tx, after, most } => {
-                    let lane = Lane::Of(tx);
-                    let to = self.desk.read_to();
+                    let lane = OrderingKey::Of(tx);
+                    let to = self.queue.read_to();
                     let rest = self.messages(after).filter(|message| message.lane == lane);
                     let mut found: Vec<_> = rest.filter(|message| message.id <= to).collect();
                     let more = (found.len() > most).then(|| found[most - 1].id);
                     found.truncate(most);
-                    self.desk.reread(lane, found, more);
+                    self.queue.reread(lane, found, more);
                 }
             }
         }
-        assert!(self.out.len() <= super::desk::LANES_MAX);
+        assert!(self.out.len() <= super::queue::LANES_MAX);
     }
 
     fn end(&mut self, at: usize) {
         let message = self.out.swap_remove(at);
-        self.desk.over(&message);
+        self.queue.over(&message);
         let over = self.over.entry(message.lane).or_default();
         if !over.contains(&message.id) {
             over.push(message.id);
@@ -218,22 +222,22 @@ impl Play {
 
     fn fail(&mut self, at: usize) {
         let message = self.out.swap_remove(at);
-        self.desk.failed(message.lane, self.now);
+        self.queue.failed(message.lane, self.now);
         let wait = Span::from_seconds(self.random.below(10) as u64);
-        self.desk.again(message, self.now.plus(wait));
+        self.queue.again(message, self.now.plus(wait));
     }
 
     fn restart(&mut self) {
         self.out.clear();
-        self.desk = Desk::new(SMALL, self.noted.after, &self.noted.lags);
+        self.queue = DeliveryQueue::new(SMALL, self.noted.after, &self.noted.lags);
         let after = self.noted.after;
         self.read =
             (0..self.log.len()).take_while(|n| message(self.log[*n], *n).id <= after).count();
     }
 
     /// What every lane must come to.
-    fn expected(&self) -> BTreeMap<Lane, Vec<EventId>> {
-        let mut expected: BTreeMap<Lane, Vec<EventId>> = BTreeMap::new();
+    fn expected(&self) -> BTreeMap<OrderingKey, Vec<EventId>> {
+        let mut expected: BTreeMap<OrderingKey, Vec<EventId>> = BTreeMap::new();
         for message in self.messages(EventId::START) {
             expected.entry(message.lane).or_default().push(message.id);
         }
@@ -248,12 +252,12 @@ fn nothing_is_left_out_and_nothing_overtakes_its_own() {
     for seed in 0..200 {
         let mut random = Random(seed);
         let lanes = 1 + random.below(12);
-        let lane = |n: usize| Lane::Of((n > 0).then(|| TxId::new(n as u128)));
+        let lane = |n: usize| OrderingKey::Of((n > 0).then(|| TxId::new(n as u128)));
         let log = (0..300).map(|_| lane(random.below(lanes))).collect();
         let mut play = Play::new(seed, log);
         let restarts = seed % 2 == 1;
         for step in 0.. {
-            assert!(step < 100_000, "seed {seed}: it comes to no end: {:?}", play.desk);
+            assert!(step < 100_000, "seed {seed}: it comes to no end: {:?}", play.queue);
             play.go_on();
             if play.over == play.expected() {
                 break;
@@ -267,7 +271,7 @@ fn nothing_is_left_out_and_nothing_overtakes_its_own() {
                 0..4 => play.end(at),
                 4..7 => play.fail(at),
                 _ if restarts && play.random.below(8) == 0 => play.restart(),
-                _ => play.noted = play.desk.stands(),
+                _ => play.noted = play.queue.stands(),
             }
         }
         // All of it is over, so nothing of it is told again.
@@ -277,7 +281,11 @@ fn nothing_is_left_out_and_nothing_overtakes_its_own() {
             (0..play.out.len()).for_each(|_| play.end(0));
         }
         let end = message(play.log[play.log.len() - 1], play.log.len() - 1).id;
-        assert_eq!(play.desk.stands(), Stands { after: end, lags: Vec::new() }, "seed {seed}");
+        assert_eq!(
+            play.queue.stands(),
+            DeliveryCheckpoint { after: end, lags: Vec::new() },
+            "seed {seed}"
+        );
     }
 }
 
@@ -285,10 +293,10 @@ fn nothing_is_left_out_and_nothing_overtakes_its_own() {
 /// beside what is tried again.
 #[test]
 fn what_is_not_taken_keeps_neither_room_nor_places() {
-    let bad = |n: usize| Lane::Of(Some(TxId::new(n as u128)));
+    let bad = |n: usize| OrderingKey::Of(Some(TxId::new(n as u128)));
     let log = (0..2000).map(|n| bad(if n % 2 == 0 { n % 20 } else { n })).collect();
     let mut play = Play::new(1, log);
-    let is_bad = |message: &Message| matches!(message.lane, Lane::Of(Some(tx)) if tx.bits() < 20 && tx.bits() % 2 == 0);
+    let is_bad = |message: &Message| matches!(message.lane, OrderingKey::Of(Some(tx)) if tx.bits() < 20 && tx.bits() % 2 == 0);
     let mut fresh = 0;
     while fresh < 1000 {
         play.go_on();
@@ -296,7 +304,7 @@ fn what_is_not_taken_keeps_neither_room_nor_places() {
         let failed = play
             .out
             .iter()
-            .position(|message| is_bad(message) && play.desk.tried(message.lane) == 0);
+            .position(|message| is_bad(message) && play.queue.tried(message.lane) == 0);
         let good = play.out.iter().position(|message| !is_bad(message));
         match (failed, good) {
             (Some(at), _) => play.fail(at),
@@ -304,21 +312,21 @@ fn what_is_not_taken_keeps_neither_room_nor_places() {
                 play.end(at);
                 fresh += 1;
             }
-            (None, None) => panic!("others are held up after {fresh}: {:?}", play.desk),
+            (None, None) => panic!("others are held up after {fresh}: {:?}", play.queue),
         }
         play.now = play.now.plus(Span::from_seconds(1));
     }
-    let stands = play.desk.stands();
+    let stands = play.queue.stands();
     assert_eq!(stands.lags.len(), 10);
-    assert_eq!(stands.after, play.desk.read_to());
+    assert_eq!(stands.after, play.queue.read_to());
 }
 
 const BELL: &str = "abide: 1
-workflow: bell
+workflow: notifier
 first: begin
 steps:
   begin: { next: { any: [ring, stop] } }
-  ring: { by: [owner], do: [ { emit: { type: bell.rang } } ], next: stay }
+  ring: { by: [owner], do: [ { emit: { type: notifier.rang } } ], next: stay }
   stop: { by: [owner], next: { end: stopped } }
 ";
 
@@ -351,14 +359,14 @@ impl House {
         let definition = Arc::new(crate::engine::workflow::read(BELL).unwrap().definition);
         let publish = Command::Publish { source: BELL.into(), definition };
         app.call(publish, Actor::System).await.unwrap();
-        let ask = WebhookAsk { url, types: vec!["bell.rang".to_owned()] };
+        let ask = WebhookAsk { url, types: vec!["notifier.rang".to_owned()] };
         let made = app.call(Command::CreateWebhook(ask), Actor::System).await.unwrap();
         let Outcome::Webhook(webhook) = made else { panic!("one was made") };
         Self { app, ringer, webhook: webhook.id }
     }
 
-    async fn bell(&self) -> TxId {
-        let (workflow, input) = ("bell".parse().unwrap(), Map::new());
+    async fn notifier(&self) -> TxId {
+        let (workflow, input) = ("notifier".parse().unwrap(), Map::new());
         let start = Command::Start(Box::new(StartAsk { workflow, input, reference: None }));
         let started = self.app.call(start, self.ringer.clone()).await.unwrap();
         let Outcome::Transaction { view, .. } = started else { panic!("one was started") };
@@ -373,7 +381,7 @@ impl House {
 
     fn tells(&self, terms: Terms) -> tokio::task::JoinHandle<()> {
         let client = Client::new(Egress::default().and_loopback()).unwrap();
-        tokio::spawn(tell_with(Arc::clone(&self.app), client, terms))
+        tokio::spawn(deliver_with(Arc::clone(&self.app), client, terms))
     }
 
     /// The subscription, as soon as it is so.
@@ -445,9 +453,9 @@ impl Receiver {
 async fn the_trouble_of_one_transaction_takes_no_room_of_others() {
     let mut receiver = Receiver::new().await;
     let house = House::new(Arc::new(Memory::new()), receiver.url.clone()).await;
-    let terms = Terms { room: Room { bytes: 1 << 20, ..SMALL }, ..Terms::default() };
+    let terms = Terms { room: QueueLimits { bytes: 1 << 20, ..SMALL }, ..Terms::default() };
     let tells = house.tells(terms);
-    let (bad, good) = (house.bell().await, house.bell().await);
+    let (bad, good) = (house.notifier().await, house.notifier().await);
     receiver.not_of.lock().unwrap().insert(bad);
     let count = 5 * SMALL.events;
     for _ in 0..count {
@@ -501,9 +509,9 @@ async fn a_subscription_is_told_anew_after_a_panic() {
     let mut receiver = Receiver::new().await;
     let house = House::new(store.clone(), receiver.url.clone()).await;
     let tells = house.tells(Terms { anew: Duration::ZERO, ..Terms::default() });
-    let bell = house.bell().await;
-    house.ring(bell).await;
-    assert_eq!((receiver.next().await.0, store.left()), (bell, 0));
+    let notifier = house.notifier().await;
+    house.ring(notifier).await;
+    assert_eq!((receiver.next().await.0, store.left()), (notifier, 0));
     house.app.end_feed();
     tells.await.unwrap();
     house.app.close().await;
@@ -515,7 +523,7 @@ async fn a_subscription_is_told_anew_after_a_panic() {
 async fn all_that_was_given_up_is_told_again_and_what_stopped_goes_on() {
     let mut receiver = Receiver::new().await;
     let house = House::new(Arc::new(Memory::new()), receiver.url.clone()).await;
-    let bell = house.bell().await;
+    let notifier = house.notifier().await;
     let note = async |dead, gone| {
         let (error, id) = (Some("no".to_owned()), house.webhook);
         let (lags, after) = (Vec::new(), None);
@@ -523,7 +531,7 @@ async fn all_that_was_given_up_is_told_again_and_what_stopped_goes_on() {
         let note = Command::NoteWebhook(Box::new(news));
         house.app.call(note, Actor::System).await.unwrap();
     };
-    let body = |id: &str| json!({ "id": id, "transaction": bell, "pad": "x".repeat(700) });
+    let body = |id: &str| json!({ "id": id, "transaction": notifier, "pad": "x".repeat(700) });
     for number in 1..=5 {
         let event = EventId::end_of(Revision::new(number)).to_string();
         let body = body(&event).to_string();
@@ -534,7 +542,7 @@ async fn all_that_was_given_up_is_told_again_and_what_stopped_goes_on() {
     let tells = house.tells(Terms { room: SMALL, ..Terms::default() });
     let ask = |what| Command::ReplayDeadLetter { id: house.webhook, what };
     house.app.call(ask(Replay::Nothing), Actor::System).await.unwrap();
-    house.ring(bell).await;
+    house.ring(notifier).await;
     receiver.next().await;
     house.stands(|now| !now.stopped && now.told == 1 && now.dead.len() == 5).await;
     house.app.call(ask(Replay::Letters), Actor::System).await.unwrap();
@@ -552,16 +560,16 @@ async fn changes_of_one_subscription_leave_others_alone() {
     let url = format!("http://{}/", hangs.local_addr().unwrap());
     let house = House::new(Arc::new(Memory::new()), url).await;
     let tells = house.tells(Terms::default());
-    let bell = house.bell().await;
-    house.ring(bell).await;
+    let notifier = house.notifier().await;
+    house.ring(notifier).await;
     let (_open, _) = timeout(PATIENCE, hangs.accept()).await.unwrap().unwrap();
     let mut receiver = Receiver::new().await;
-    let ask = WebhookAsk { url: receiver.url.clone(), types: vec!["bell.rang".to_owned()] };
+    let ask = WebhookAsk { url: receiver.url.clone(), types: vec!["notifier.rang".to_owned()] };
     for _ in 0..3 {
         let made = house.app.call(Command::CreateWebhook(ask.clone()), Actor::System).await;
         let Outcome::Webhook(made) = made.unwrap() else { panic!("one was made") };
         house.app.call(Command::RotateWebhook { id: made.id }, Actor::System).await.unwrap();
-        house.ring(bell).await;
+        house.ring(notifier).await;
         // It knows of the change.
         receiver.next().await;
     }
@@ -578,9 +586,9 @@ async fn attempts_are_noted_and_no_change_of_others_resets_them() {
     let mut receiver = Receiver::new().await;
     let house = House::new(Arc::new(Memory::new()), receiver.url.clone()).await;
     let tells = house.tells(Terms::default());
-    let bell = house.bell().await;
-    receiver.not_of.lock().unwrap().insert(bell);
-    house.ring(bell).await;
+    let notifier = house.notifier().await;
+    receiver.not_of.lock().unwrap().insert(notifier);
+    house.ring(notifier).await;
     for _ in 0..3 {
         assert!(!receiver.next().await.2);
     }

@@ -13,8 +13,8 @@
 
 use std::sync::Arc;
 
-use super::app::App;
-use super::{Answer, Render};
+use crate::app::App;
+use crate::app::api::{Answer, Render};
 use crate::engine::{
     Actor, Command, CommandInputs, Data, Outcome, Record, RecordKey, Refusal, StoredId, TxView,
     ValueKey,
@@ -25,10 +25,10 @@ use crate::types::{KeyId, Revision, SessionId, Time, TxId, UserId};
 
 /// Largest body of an answer, in bytes, that is stored whole. The usual transaction is smaller, so
 /// replaying its steps needs no history; a reference takes some 100 bytes.
-pub(super) const ANSWER_BYTES_KEPT_MAX: usize = 2 * 1024;
+pub(in crate::app) const ANSWER_BYTES_KEPT_MAX: usize = 2 * 1024;
 
 /// Hash of an answer: what is rendered again must have the same.
-pub(super) fn hash_of(answer: &Answer) -> [u8; 16] {
+pub(in crate::app) fn hash_of(answer: &Answer) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&answer.status.to_be_bytes());
     for (name, value) in &answer.headers {
@@ -45,14 +45,14 @@ pub(super) fn hash_of(answer: &Answer) -> [u8; 16] {
 
 /// What an outcome shows, where it can be rendered again; `None`: it must be stored whole.
 /// `written` gives the commit that last wrote a record, the command's own included.
-pub(super) fn shown(
+pub(in crate::app) fn shown(
     command: &Command,
     actor: &Actor,
     inputs: &CommandInputs,
     outcome: &Outcome,
     written: impl Fn(&RecordKey) -> Option<Revision>,
 ) -> Option<ShownV1> {
-    let written = |fact: RecordKey| written(&fact).map(Revision::get);
+    let written = |record_key: RecordKey| written(&record_key).map(Revision::get);
     Some(match (outcome, command) {
         (Outcome::Transaction { view, created }, _) => {
             ShownV1::Transaction(shown_tx(view), *created)
@@ -110,7 +110,7 @@ impl App {
     /// # Errors
     /// [`Refusal::AnswerGone`] where that is not kept any more or would be rendered otherwise by
     /// this version or configuration; [`Refusal::Stopping`].
-    pub(super) fn render_again(
+    pub(in crate::app) fn render_again(
         &self,
         stored: &AnswerV2,
         render: &Render,
@@ -186,8 +186,12 @@ impl App {
         })
     }
 
-    fn data_again(&self, fact: &RecordKey, revision: u64) -> Result<Option<Outcome>, Refusal> {
-        let json = match self.written(fact, revision)? {
+    fn data_again(
+        &self,
+        record_key: &RecordKey,
+        revision: u64,
+    ) -> Result<Option<Outcome>, Refusal> {
+        let json = match self.written(record_key, revision)? {
             Some(Record::Data(json)) => json,
             Some(Record::Session(session)) => session.facts,
             _ => return Ok(None),
@@ -196,8 +200,10 @@ impl App {
     }
 
     fn tx_view_again(&self, shown: &ShownTxV1) -> Result<Option<TxView>, Refusal> {
-        let fact = RecordKey::Tx(TxId::new(shown.tx));
-        let Some(Record::Tx(tx)) = self.written(&fact, shown.revision)? else { return Ok(None) };
+        let record_key = RecordKey::Tx(TxId::new(shown.tx));
+        let Some(Record::Tx(tx)) = self.written(&record_key, shown.revision)? else {
+            return Ok(None);
+        };
         let Some(published) = self.published(&tx.workflow, tx.version)? else { return Ok(None) };
         let view = TxView {
             tx,
@@ -212,7 +218,7 @@ impl App {
         Ok(Some(view.with_codes(&self.rules)))
     }
 
-    fn written(&self, fact: &RecordKey, revision: u64) -> Result<Option<Record>, Refusal> {
-        self.guard(read_written(&*self.store, fact, Revision::new(revision)))
+    fn written(&self, record_key: &RecordKey, revision: u64) -> Result<Option<Record>, Refusal> {
+        self.guard(read_written(&*self.store, record_key, Revision::new(revision)))
     }
 }

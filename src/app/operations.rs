@@ -1,8 +1,8 @@
 //! What goes on by itself over many commits, as operators and administrators see it.
 
-use super::app::App;
+use super::application::App;
 use super::read_budget::PAGE_BYTES_MAX;
-use super::{PageAsk, PageOf};
+use super::{ListPage, PageRequest};
 use crate::engine::{Actor, Job, Record, RecordKey, Refusal, Schedule};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, View};
@@ -20,7 +20,7 @@ impl App {
         if !actor.has(Role::OPERATOR) {
             return Err(Refusal::NotAllowed("this needs the role abide:operator"));
         }
-        match self.fact(&RecordKey::Job(id))? {
+        match self.record_key(&RecordKey::Job(id))? {
             Some((Record::Job(job), _)) => Ok(*job),
             _ => Err(Refusal::NotFound("job")),
         }
@@ -31,7 +31,7 @@ impl App {
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn schedule(&self, id: ScheduleId) -> Result<Schedule, Refusal> {
-        match self.fact(&RecordKey::Schedule(id))? {
+        match self.record_key(&RecordKey::Schedule(id))? {
             Some((Record::Schedule(schedule), _)) => Ok(*schedule),
             _ => Err(Refusal::NotFound("schedule")),
         }
@@ -43,8 +43,8 @@ impl App {
     /// [`Refusal::Stopping`]
     pub fn schedules(
         &self,
-        page: PageAsk<ScheduleId>,
-    ) -> Result<PageOf<Schedule, ScheduleId>, Refusal> {
+        page: PageRequest<ScheduleId>,
+    ) -> Result<ListPage<Schedule, ScheduleId>, Refusal> {
         let mut range = KeyRange::prefix(Key::SCHEDULES);
         if let Some(after) = page.after {
             range = range.before(Key::Schedule(after).encode().into());
@@ -66,7 +66,7 @@ impl App {
                 }
                 next => {
                     let last = items.last().map(|last| last.id);
-                    return Ok(PageOf { items, next: last.filter(|_| next.is_some()) });
+                    return Ok(ListPage { items, next: last.filter(|_| next.is_some()) });
                 }
             }
         }

@@ -4,10 +4,10 @@ use std::ops::Bound;
 
 use tokio::sync::watch;
 
-use super::app::App;
-use super::read_budget::PAGE_BYTES_MAX;
-use super::signature::SigningKey;
-use super::{EventId, FeedEvent};
+use crate::app::App;
+use crate::app::read_budget::PAGE_BYTES_MAX;
+use crate::app::signature::SigningKey;
+use crate::app::{EventId, FeedEvent};
 use crate::engine::{Actor, DeadLetter, Lag, Record, RecordKey, Refusal, Webhook};
 use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
@@ -39,7 +39,7 @@ impl App {
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn webhook(&self, id: WebhookId) -> Result<Webhook, Refusal> {
-        match self.fact(&RecordKey::Webhook(id))? {
+        match self.record_key(&RecordKey::Webhook(id))? {
             Some((Record::Webhook(webhook), _)) => Ok(*webhook),
             _ => Err(Refusal::NotFound("webhook")),
         }
@@ -65,7 +65,7 @@ impl App {
     /// Sees every change of a subscription from here on.
     #[must_use]
     pub fn webhook_watch(&self) -> WebhookWatch {
-        WebhookWatch(self.bell.webhooks.subscribe())
+        WebhookWatch(self.notifier.webhooks.subscribe())
     }
 
     /// All subscriptions with every change that was seen, durably.
@@ -100,7 +100,7 @@ impl App {
             for row in &page.rows {
                 if let Some(Key::DeadLetter(id, number)) = Key::decode(&row.key)
                     && let Some((Record::DeadLetter(letter), _)) =
-                        self.fact(&RecordKey::DeadLetter((id, number)))?
+                        self.record_key(&RecordKey::DeadLetter((id, number)))?
                 {
                     bytes += letter.body.len() + letter.error.len();
                     found.push(letter);

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 
-use super::notifier::Notifier;
+use crate::app::notifier::Notifier;
 use crate::engine::{Digest, Rules};
 use crate::records::answer::{AnswerBlockV1, AnswerCountV2};
 use crate::records::value;
@@ -25,9 +25,9 @@ use crate::store::{KeyRange, Order, Row, Store, View, Write};
 use crate::types::{Revision, SessionId, Span, Time, UserId};
 
 /// How long an answer is kept. A message of a hook that is sent again later is no second one: its
-/// time is too old by then ([`TOLERANCE`](super::signature::TOLERANCE)), or it bears none and its
+/// time is too old by then ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or it bears none and its
 /// transaction knows it.
-pub(super) const KEPT: Span = Span::from_hours(24);
+pub(in crate::app) const KEPT: Span = Span::from_hours(24);
 
 /// Keys that are counted ahead of their use, and keys of one block: one commit of so many writes
 /// the count, and one the block.
@@ -59,10 +59,10 @@ const HOUR_MS: u64 = 60 * 60 * 1000;
 /// What is known of the live keys of those who used one lately. A count is written ahead, by at
 /// most as many keys as the hour has had: not every commit writes it, and what a restart or the
 /// hour's end forgets of it was counted too often, never too seldom.
-pub(super) struct LiveKeys {
+pub(in crate::app) struct LiveKeys {
     rules: Arc<Rules>,
-    bell: Arc<Notifier>,
-    actors: HashMap<Scope, OfActor, RandomState>,
+    notifier: Arc<Notifier>,
+    actors: HashMap<Scope, ActorKeys, RandomState>,
     /// Actors over their limits.
     shedding: VecDeque<Scope>,
     warned_at: Time,
@@ -70,7 +70,7 @@ pub(super) struct LiveKeys {
 
 /// The live keys of one actor.
 #[derive(Clone, Debug, Default)]
-struct OfActor {
+struct ActorKeys {
     /// As they are written.
     counts: AnswerCountV2,
     /// Keys that were counted ahead and are not used yet.
@@ -83,22 +83,22 @@ struct OfActor {
 
 /// One more live key, for the commit that keeps its answer.
 #[derive(Debug)]
-pub(super) struct OneMore {
+pub(in crate::app) struct KeyReservation {
     scope: Scope,
     /// What the commit writes of it.
-    written: Option<Box<Written>>,
+    written: Option<Box<CountUpdate>>,
 }
 
 #[derive(Debug)]
-struct Written {
+struct CountUpdate {
     counts: AnswerCountV2,
     left: u32,
     block: Option<(u32, AnswerBlockV1)>,
 }
 
-impl OneMore {
+impl KeyReservation {
     /// Writes what the commit writes of it.
-    pub(super) fn put(&self, revision: Revision, pack: &mut Pack) {
+    pub(in crate::app) fn put(&self, revision: Revision, pack: &mut Pack) {
         let Some(written) = &self.written else { return };
         let key = Key::AnswerCount(self.scope);
         pack.put(&key, |out| value::write_into(out, 2, &written.counts));
@@ -111,7 +111,7 @@ impl OneMore {
 
 /// The keys of an anonymous session become a user's, in the commit of its upgrade.
 #[derive(Debug)]
-pub(super) struct Adoption {
+pub(in crate::app) struct Adoption {
     session: Scope,
     user: Scope,
     counts: AnswerCountV2,
@@ -120,7 +120,7 @@ pub(super) struct Adoption {
 
 impl Adoption {
     /// Writes what the commit writes of it.
-    pub(super) fn put(&self, revision: Revision, pack: &mut Pack) {
+    pub(in crate::app) fn put(&self, revision: Revision, pack: &mut Pack) {
         let key = Key::AnswerCount(self.user);
         pack.put(&key, |out| value::write_into(out, 2, &self.counts));
         pack.delete(&Key::AnswerCount(self.session));
@@ -133,22 +133,22 @@ impl Adoption {
 
 /// How the keys of a key's actor are found again when they are too old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Listed {
+pub(in crate::app) enum KeyIndexing {
     /// Block by block.
     InBlocks,
     /// Only by a look at everything.
-    Nowhere,
+    Unlisted,
 }
 
 impl LiveKeys {
-    pub(super) fn new(rules: Arc<Rules>, bell: Arc<Notifier>) -> Self {
+    pub(in crate::app) fn new(rules: Arc<Rules>, notifier: Arc<Notifier>) -> Self {
         let actors = HashMap::default();
-        Self { rules, bell, actors, shedding: VecDeque::new(), warned_at: Time::ZERO }
+        Self { rules, notifier, actors, shedding: VecDeque::new(), warned_at: Time::ZERO }
     }
 
     /// Where an actor's keys are looked up beside its own scope: the anonymous sessions that became
     /// this user's while their keys are live.
-    pub(super) fn adopted(
+    pub(in crate::app) fn adopted(
         &mut self,
         store: &dyn Store,
         scope: Scope,
@@ -161,7 +161,7 @@ impl LiveKeys {
 
     /// Whether an actor has live keys of its own. A session that an earlier build upgraded kept its
     /// keys as its own, so they are looked up there until they expire.
-    pub(super) fn has_live(
+    pub(in crate::app) fn has_live(
         &mut self,
         store: &dyn Store,
         scope: Scope,
@@ -172,16 +172,16 @@ impl LiveKeys {
     }
 
     /// Counts one more live key; [`LiveKeys::took`] when its commit is made.
-    pub(super) fn next(
+    pub(in crate::app) fn next(
         &mut self,
         store: &dyn Store,
         scope: Scope,
         now: Time,
-    ) -> Result<OneMore, ReadError> {
+    ) -> Result<KeyReservation, ReadError> {
         let hour = hour_of(now);
         let actor = self.load(store, scope)?;
         if actor.left > 0 && actor.counts.hours.last().is_some_and(|(begun, ..)| *begun == hour) {
-            return Ok(OneMore { scope, written: None });
+            return Ok(KeyReservation { scope, written: None });
         }
         let mut counts = actor.counts.clone();
         forget(&mut counts, now);
@@ -196,16 +196,19 @@ impl LiveKeys {
         }
         let is_full = actor.unlisted.len() >= BLOCK as usize;
         let block = is_full.then(|| (hour, block_of(&actor.unlisted)));
-        Ok(OneMore { scope, written: Some(Box::new(Written { counts, left: ahead - 1, block })) })
+        Ok(KeyReservation {
+            scope,
+            written: Some(Box::new(CountUpdate { counts, left: ahead - 1, block })),
+        })
     }
 
     /// The commit of a key is made: how its actor's keys are found again.
-    pub(super) fn took(
+    pub(in crate::app) fn took(
         &mut self,
-        OneMore { scope, written }: OneMore,
+        KeyReservation { scope, written }: KeyReservation,
         (digest, revision): (Digest, Revision),
         (bytes, parts): (u64, u8),
-    ) -> Listed {
+    ) -> KeyIndexing {
         let actor = self.actors.entry(scope).or_default();
         if let Some(written) = written {
             actor.counts = written.counts;
@@ -225,18 +228,18 @@ impl LiveKeys {
         actor.bytes += bytes + OVERHEAD_BYTES;
         actor.unlisted.push((digest, revision, parts));
         let (keys, _) = live(&actor.counts);
-        if keys > 2 * u64::from(BLOCK) { Listed::InBlocks } else { Listed::Nowhere }
+        if keys > 2 * u64::from(BLOCK) { KeyIndexing::InBlocks } else { KeyIndexing::Unlisted }
     }
 
     /// What the upgrade of an anonymous session does to its keys; `None`: it used none.
-    pub(super) fn adopt(
+    pub(in crate::app) fn adopt(
         &mut self,
         store: &dyn Store,
         (session, user): (SessionId, UserId),
         now: Time,
     ) -> Result<Option<Adoption>, ReadError> {
         let from = Scope::Session(session);
-        let OfActor { counts: mut moved, bytes, unlisted, .. } = self.load(store, from)?.clone();
+        let ActorKeys { counts: mut moved, bytes, unlisted, .. } = self.load(store, from)?.clone();
         forget(&mut moved, now);
         let Some((hour, ..)) = moved.hours.last().copied() else { return Ok(None) };
         if let Some((.., last)) = moved.hours.last_mut() {
@@ -267,14 +270,14 @@ impl LiveKeys {
     }
 
     /// The commit of an upgrade is made.
-    pub(super) fn adopted_now(&mut self, adoption: Adoption) {
+    pub(in crate::app) fn adopted_now(&mut self, adoption: Adoption) {
         self.actors.remove(&adoption.session);
         self.actors.entry(adoption.user).or_default().counts = adoption.counts;
     }
 
     /// Deletes the oldest keys of an actor that has more than it may, one block of them; `None`:
     /// nobody has.
-    pub(super) fn shed(
+    pub(in crate::app) fn shed(
         &mut self,
         store: &dyn Store,
         now: Time,
@@ -309,7 +312,7 @@ impl LiveKeys {
             if let Some(actor) = self.actors.get_mut(&scope) {
                 actor.counts = counts;
             }
-            self.bell.counters.keys_shed.fetch_add(shed, Ordering::Relaxed);
+            self.notifier.counters.keys_shed.fetch_add(shed, Ordering::Relaxed);
             if now.since(self.warned_at) >= WARN_EVERY || self.warned_at == Time::ZERO {
                 self.warned_at = now;
                 tracing::warn!(
@@ -322,7 +325,7 @@ impl LiveKeys {
         Ok(None)
     }
 
-    fn load(&mut self, store: &dyn Store, scope: Scope) -> Result<&mut OfActor, ReadError> {
+    fn load(&mut self, store: &dyn Store, scope: Scope) -> Result<&mut ActorKeys, ReadError> {
         if !self.actors.contains_key(&scope) {
             if self.actors.len() >= ACTORS_MAX {
                 self.actors.clear();
@@ -332,14 +335,17 @@ impl LiveKeys {
                 Some(row) => AnswerCountV2::read(&key, &row.value, ESTIMATED_BYTES)?,
                 None => AnswerCountV2::default(),
             };
-            self.actors.insert(scope, OfActor { counts, ..OfActor::default() });
+            self.actors.insert(scope, ActorKeys { counts, ..ActorKeys::default() });
         }
         Ok(self.actors.entry(scope).or_default())
     }
 }
 
 /// Deletes the oldest block of keys that are all too old; `None`: there is none.
-pub(super) fn forget_block(store: &dyn Store, now: Time) -> Result<Option<Vec<Write>>, ReadError> {
+pub(in crate::app) fn forget_block(
+    store: &dyn Store,
+    now: Time,
+) -> Result<Option<Vec<Write>>, ReadError> {
     let Some(row) = first(store, Key::ANSWER_BLOCKS)? else { return Ok(None) };
     match Key::decode(&row.key) {
         Some(Key::AnswerBlock(hour, scope, _)) if is_past(hour, now) => {
@@ -350,7 +356,7 @@ pub(super) fn forget_block(store: &dyn Store, now: Time) -> Result<Option<Vec<Wr
 }
 
 /// Whether an answer count says nothing any more.
-pub(super) fn is_count_over(key: &Key, bytes: &[u8], now: Time) -> Result<bool, ReadError> {
+pub(in crate::app) fn is_count_over(key: &Key, bytes: &[u8], now: Time) -> Result<bool, ReadError> {
     let mut counts = AnswerCountV2::read(key, bytes, ESTIMATED_BYTES)?;
     forget(&mut counts, now);
     Ok(counts.hours.is_empty() && counts.adopted.is_empty())

@@ -127,7 +127,7 @@ impl FromStr for EventId {
 
 /// Who did something, as it is told to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Teller {
+pub struct EventActor {
     /// `nobody`, `user`, `anonymous`, `key`, `hook`, `workflow` or `system`.
     pub kind: String,
     /// The user name, the key's id, the hook's or the workflow's name.
@@ -146,7 +146,7 @@ pub struct FeedEvent {
     /// Its type.
     pub kind: Arc<str>,
     /// Who did it.
-    pub teller: Arc<Teller>,
+    pub actor: Arc<EventActor>,
     /// What it is about: an id.
     pub subject: Option<String>,
     /// The transaction that it is of.
@@ -157,7 +157,7 @@ pub struct FeedEvent {
 
 /// Which events are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum FeedScope {
     /// All that may be seen.
     All,
     /// Those of one transaction.
@@ -167,18 +167,18 @@ pub enum Scope {
 }
 
 /// Estimated bytes of a commit without its entry, and of an event without its data.
-const TOLD_BYTES: usize = 512;
+const EVENT_OVERHEAD_BYTES: usize = 512;
 
 /// Events that were chosen for somebody: at most so many, and of so many bytes, but one at least.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(super) struct EventBatch {
     pub(super) events: Vec<FeedEvent>,
     bytes: usize,
     events_max: usize,
     bytes_max: usize,
 }
 
-impl Chosen {
+impl EventBatch {
     /// None yet.
     pub(super) const fn new(events_max: usize, bytes_max: usize) -> Self {
         Self { events: Vec::new(), bytes: 0, events_max, bytes_max }
@@ -190,27 +190,27 @@ impl Chosen {
     }
 
     fn push(&mut self, event: FeedEvent) {
-        self.bytes += TOLD_BYTES + event.data.len();
+        self.bytes += EVENT_OVERHEAD_BYTES + event.data.len();
         self.events.push(event);
     }
 }
 
 /// A commit, read.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct FeedCommit {
     pub(super) revision: Revision,
     mark: u32,
     /// Estimated bytes in memory.
     pub(super) bytes: usize,
     at: Time,
-    teller: Arc<Teller>,
-    pub(super) txs: Vec<ToldTx>,
-    pub(super) events: Vec<ToldEvent>,
+    actor: Arc<EventActor>,
+    pub(super) txs: Vec<FeedTransaction>,
+    pub(super) events: Vec<CommitEvent>,
 }
 
 /// What of a transaction decides who may know of it.
 #[derive(Debug)]
-pub(super) struct ToldTx {
+pub(super) struct FeedTransaction {
     pub(super) id: TxId,
     pub(super) owner: OwnerId,
     pub(super) asked: Vec<String>,
@@ -218,13 +218,13 @@ pub(super) struct ToldTx {
 }
 
 #[derive(Debug)]
-pub(super) struct ToldEvent {
+pub(super) struct CommitEvent {
     pub(super) kind: Arc<str>,
     data: Arc<str>,
     pub(super) about: About,
 }
 
-impl Told {
+impl FeedCommit {
     /// Reads a commit of the log.
     pub(super) fn read(
         store: &dyn Store,
@@ -239,19 +239,19 @@ impl Told {
         };
         let EntryV1 { actor, who, via, txs, events, .. } = read;
         let name = (!who.is_empty()).then_some(who);
-        let tx = |tx: TxMarkV1| ToldTx::read(store, definitions, tx);
-        let event = |event: crate::records::entry::EventV1| ToldEvent {
+        let tx = |tx: TxMarkV1| FeedTransaction::read(store, definitions, tx);
+        let event = |event: crate::records::entry::EventV1| CommitEvent {
             about: event.about(),
             kind: event.kind.into(),
             data: event.data.into(),
         };
-        let bytes = TOLD_BYTES + 2 * entry.entry.len();
+        let bytes = EVENT_OVERHEAD_BYTES + 2 * entry.entry.len();
         Ok(Self {
             revision: entry.revision,
             mark: mark_of(entry),
             bytes,
             at: Time::from_ms(entry.at_ms),
-            teller: Arc::new(Teller { kind: actor, name, via }),
+            actor: Arc::new(EventActor { kind: actor, name, via }),
             txs: txs.into_iter().map(tx).collect::<Result<_, _>>()?,
             events: events.into_iter().map(event).collect(),
         })
@@ -260,10 +260,10 @@ impl Told {
     /// A commit that tells nothing.
     #[cfg(test)]
     pub(super) fn nothing(revision: Revision, bytes: usize) -> Self {
-        let teller = Teller { kind: String::new(), name: None, via: None };
+        let actor = EventActor { kind: String::new(), name: None, via: None };
         let (txs, events) = (Vec::new(), Vec::new());
-        let teller = Arc::new(teller);
-        Self { revision, mark: 1, bytes, at: Time::ZERO, teller, txs, events }
+        let actor = Arc::new(actor);
+        Self { revision, mark: 1, bytes, at: Time::ZERO, actor, txs, events }
     }
 
     /// Adds the events after `after` that the actor may see, as long as there is room for them;
@@ -273,9 +273,9 @@ impl Told {
         &self,
         actor: &Actor,
         owns_now: &dyn Fn(TxId) -> bool,
-        scope: Scope,
+        scope: FeedScope,
         after: EventId,
-        into: &mut Chosen,
+        into: &mut EventBatch,
     ) -> EventId {
         let end = EventId::end_of(self.revision).with_mark(self.mark);
         if end <= after {
@@ -288,11 +288,11 @@ impl Told {
             let id = EventId { revision: self.revision, place, mark: self.mark };
             let tx = event.tx();
             let wanted = match scope {
-                Scope::All => true,
-                Scope::Transaction(id) => {
+                FeedScope::All => true,
+                FeedScope::Transaction(id) => {
                     tx.and_then(|tx| self.txs.get(tx)).is_some_and(|tx| tx.id == id)
                 }
-                Scope::Nothing => false,
+                FeedScope::Nothing => false,
             };
             if !wanted || id <= after {
                 continue;
@@ -310,7 +310,7 @@ impl Told {
                 id,
                 at: self.at,
                 kind: Arc::clone(&event.kind),
-                teller: Arc::clone(&self.teller),
+                actor: Arc::clone(&self.actor),
                 subject: self.subject(&event.about),
                 transaction: tx.and_then(|tx| self.txs.get(tx)).map(|tx| tx.id),
                 data: event.without(hidden),
@@ -331,7 +331,7 @@ impl Told {
     }
 }
 
-impl ToldTx {
+impl FeedTransaction {
     fn read(
         store: &dyn Store,
         definitions: &Definitions,
@@ -342,8 +342,8 @@ impl ToldTx {
             what: what.to_owned(),
         };
         let name = mark.workflow.parse().map_err(|_| wrong("it names no workflow"))?;
-        let fact = RecordKey::Definition(name, mark.version);
-        let loaded = definitions.read(store, View::Committed, &fact)?;
+        let record_key = RecordKey::Definition(name, mark.version);
+        let loaded = definitions.read(store, View::Committed, &record_key)?;
         let Some(Record::Definition(published)) = loaded.as_ref().map(|(record, _)| &**record)
         else {
             return Err(wrong("its workflow is not there").into());
@@ -367,7 +367,7 @@ impl ToldTx {
     }
 }
 
-impl ToldEvent {
+impl CommitEvent {
     fn tx(&self) -> Option<usize> {
         match self.about {
             About::Tx(tx) | About::Accounts(_, Some(tx)) => Some(tx),
@@ -419,7 +419,7 @@ fn without(data: &Arc<str>, hidden: &[&str]) -> Arc<str> {
 /// Whether the actor may know of an event that is of no transaction.
 fn sees(actor: &Actor, about: &About) -> bool {
     let is_user = |id| actor.user().is_some_and(|user| user.id == id);
-    if audits(actor) {
+    if is_auditor(actor) {
         return true;
     }
     match about {
@@ -435,11 +435,11 @@ fn sees(actor: &Actor, about: &About) -> bool {
 }
 
 /// Whether the actor may know of everything.
-pub(super) fn audits(actor: &Actor) -> bool {
+pub(super) fn is_auditor(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::AUDITOR)
 }
 
 /// Whether the actor may know of every event of this transaction's workflow.
-pub(super) fn sees_every(actor: &Actor, tx: &ToldTx) -> bool {
+pub(super) fn sees_all_of_workflow(actor: &Actor, tx: &FeedTransaction) -> bool {
     sees_all(actor) || sees_workflow(&tx.definition, actor)
 }

@@ -17,22 +17,22 @@ const OPEN_MAX: Duration = Duration::from_secs(30);
 
 /// What an attempt says of its destination.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(in crate::app) enum AttemptHealth {
     /// It answers.
-    Fine,
+    Healthy,
     /// It does not, or says that it cannot.
-    Ailing,
+    Unhealthy,
     /// Nothing was sent.
     Nothing,
 }
 
 /// A destination and what waits for it.
 #[derive(Default)]
-pub(super) struct Destination {
-    pub(super) queue: VecDeque<(TxId, u32)>,
-    pub(super) out: usize,
+pub(in crate::app) struct Destination {
+    pub(in crate::app) queue: VecDeque<(TxId, u32)>,
+    pub(in crate::app) out: usize,
     /// From here on there is more for it in the store.
-    pub(super) more_from: Option<Bytes>,
+    pub(in crate::app) more_from: Option<Bytes>,
     failures: u32,
     /// How often it was tried in vain since it is left alone.
     tried: u32,
@@ -44,17 +44,17 @@ pub(super) struct Destination {
 
 impl Destination {
     /// Whether its breaker is open.
-    pub(super) const fn is_left_alone(&self) -> bool {
+    pub(in crate::app) const fn is_left_alone(&self) -> bool {
         self.failures >= FAILURES_MAX
     }
 
     /// Before this nothing is sent; `None`: it may be at once.
-    pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
+    pub(in crate::app) fn not_before(&self, now: Instant) -> Option<Instant> {
         self.alone_until.max(self.next_at).filter(|at| now < *at)
     }
 
     /// One is sent: the next one is so much later.
-    pub(super) fn sends(&mut self, now: Instant, pause: Option<Duration>) {
+    pub(in crate::app) fn sends(&mut self, now: Instant, pause: Option<Duration>) {
         self.out += 1;
         if let Some(pause) = pause {
             self.next_at = Some(now + pause);
@@ -62,18 +62,24 @@ impl Destination {
     }
 
     /// One came back. `tries`: it was to find out if the destination answers again.
-    pub(super) fn came(&mut self, name: &str, verdict: Verdict, tries: bool, now: Instant) {
+    pub(in crate::app) fn came(
+        &mut self,
+        name: &str,
+        verdict: AttemptHealth,
+        tries: bool,
+        now: Instant,
+    ) {
         self.out = self.out.saturating_sub(1);
         match verdict {
-            Verdict::Fine => {
+            AttemptHealth::Healthy => {
                 if self.is_left_alone() {
                     tracing::info!(destination = name, "it answers again");
                 }
                 (self.failures, self.tried, self.alone_until) = (0, 0, None);
             }
             // Those that were on their way when it was found to fail say nothing new.
-            Verdict::Ailing if self.is_left_alone() && !tries => {}
-            Verdict::Ailing => {
+            AttemptHealth::Unhealthy if self.is_left_alone() && !tries => {}
+            AttemptHealth::Unhealthy => {
                 self.failures = self.failures.saturating_add(1);
                 if self.is_left_alone() {
                     let pause = OPEN_FIRST.saturating_mul(1 << self.tried.min(10));
@@ -87,19 +93,19 @@ impl Destination {
                     }
                 }
             }
-            Verdict::Nothing => {}
+            AttemptHealth::Nothing => {}
         }
     }
 
     /// Whether something waits for it or is on its way, or its rate does not let the next one be
     /// sent yet: who forgot that would send it at once.
-    pub(super) fn is_needed(&self, now: Instant) -> bool {
+    pub(in crate::app) fn is_needed(&self, now: Instant) -> bool {
         let waits = !self.queue.is_empty() || self.out > 0 || self.more_from.is_some();
         waits || self.next_at.is_some_and(|at| now < at)
     }
 
     /// Whether nothing is to be remembered of it.
-    pub(super) fn is_idle(&self, now: Instant) -> bool {
+    pub(in crate::app) fn is_idle(&self, now: Instant) -> bool {
         self.failures == 0 && !self.is_needed(now)
     }
 }
@@ -115,7 +121,7 @@ mod tests {
     fn a_destination_is_remembered_while_its_rate_holds() {
         let (mut at, now) = (Destination::default(), Instant::now());
         at.sends(now, Some(PAUSE));
-        at.came("", Verdict::Fine, false, now);
+        at.came("", AttemptHealth::Healthy, false, now);
         assert!(!at.is_idle(now) && at.not_before(now) == Some(now + PAUSE));
         assert!(at.is_idle(now + PAUSE) && at.not_before(now + PAUSE).is_none());
     }
@@ -125,9 +131,9 @@ mod tests {
     fn an_answer_ends_the_time_in_which_it_is_left_alone() {
         let (mut at, now) = (Destination::default(), Instant::now());
         (0..=FAILURES_MAX).for_each(|_| at.sends(now, None));
-        (0..FAILURES_MAX).for_each(|_| at.came("", Verdict::Ailing, false, now));
+        (0..FAILURES_MAX).for_each(|_| at.came("", AttemptHealth::Unhealthy, false, now));
         assert!(at.is_left_alone() && at.not_before(now) == Some(now + OPEN_FIRST));
-        at.came("", Verdict::Fine, false, now);
+        at.came("", AttemptHealth::Healthy, false, now);
         assert!(!at.is_left_alone() && at.not_before(now).is_none());
     }
 }

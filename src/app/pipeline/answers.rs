@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::Answer;
 use super::live_keys::KEPT;
 use super::replay::{ANSWER_BYTES_KEPT_MAX, hash_of};
+use crate::app::Answer;
 use crate::engine::{Digest, Refusal};
 use crate::records::answer::{AnswerV2, ShownV1, StoredAnswer};
 use crate::records::value::{self, AnswerToWrite, AnswerV1};
@@ -20,25 +20,25 @@ const KEYS_PER_TX_MAX: usize = 64;
 
 /// An Idempotency-Key, as the executor knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Keyed {
+pub(in crate::app) struct IdempotentRequest {
     /// Whose it is.
-    pub(super) scope: Scope,
+    pub(in crate::app) scope: Scope,
     /// The hash of the key.
-    pub(super) digest: Digest,
+    pub(in crate::app) digest: Digest,
     /// The hash of the request.
-    pub(super) fingerprint: Digest,
+    pub(in crate::app) fingerprint: Digest,
 }
 
 /// What is known about a key.
-pub(super) enum Known {
+pub(in crate::app) enum AnswerLookup {
     /// Nothing: it is new. So many parts of a forgotten answer lie where its answer will.
     New { stale_parts: u8 },
     /// The answer, and the commit that it is of.
-    Answered(Kept, Revision),
+    CommandAnswer(ReplayedAnswer, Revision),
 }
 
 /// A stored answer.
-pub(super) enum Kept {
+pub(in crate::app) enum ReplayedAnswer {
     /// As it was sent.
     Whole(Answer),
     /// As what it shows ([`super::replay`]).
@@ -51,13 +51,13 @@ pub(super) enum Kept {
 ///
 /// # Errors
 /// [`Refusal::IdempotencyKeyReused`] as the inner one.
-pub(super) fn look_up(
+pub(in crate::app) fn find_answer(
     store: &dyn Store,
     view: View,
-    keyed: &Keyed,
+    keyed: &IdempotentRequest,
     adopted: Vec<Scope>,
     now: Time,
-) -> Result<Result<Known, Refusal>, ReadError> {
+) -> Result<Result<AnswerLookup, Refusal>, ReadError> {
     let mut stale_parts = 0;
     let mut is_reused = false;
     for scope in std::iter::once(keyed.scope).chain(adopted) {
@@ -76,26 +76,30 @@ pub(super) fn look_up(
         }
         let kept = match stored {
             StoredAnswer::Whole(AnswerV1 { status, headers, body, .. }) => {
-                Kept::Whole(Answer { status, headers, body })
+                ReplayedAnswer::Whole(Answer { status, headers, body })
             }
-            StoredAnswer::Shown(answer) => Kept::Shown(Box::new(answer)),
+            StoredAnswer::Shown(answer) => ReplayedAnswer::Shown(Box::new(answer)),
         };
-        return Ok(Ok(Known::Answered(kept, found.revision)));
+        return Ok(Ok(AnswerLookup::CommandAnswer(kept, found.revision)));
     }
-    Ok(if is_reused { Err(Refusal::IdempotencyKeyReused) } else { Ok(Known::New { stale_parts }) })
+    Ok(if is_reused {
+        Err(Refusal::IdempotencyKeyReused)
+    } else {
+        Ok(AnswerLookup::New { stale_parts })
+    })
 }
 
 /// Which keys were used under transactions that began before the executor's eyes: what is not
 /// among them was never used, and needs not be looked for.
 #[derive(Default)]
-pub(super) struct Used {
+pub(in crate::app) struct UsedKeys {
     /// The beginnings of the keys' hashes; another key with the same is looked for, and not found.
     under: HashMap<TxId, Vec<u64>, RandomState>,
 }
 
-impl Used {
+impl UsedKeys {
     /// A transaction began: its id is new, so no key was used under it.
-    pub(super) fn begin(&mut self, tx: TxId) {
+    pub(in crate::app) fn begin(&mut self, tx: TxId) {
         if self.under.len() >= TXS_MAX {
             self.under.clear();
         }
@@ -103,12 +107,12 @@ impl Used {
     }
 
     /// Nothing more is remembered of it.
-    pub(super) fn end(&mut self, tx: TxId) {
+    pub(in crate::app) fn end(&mut self, tx: TxId) {
         self.under.remove(&tx);
     }
 
     /// A key was used.
-    pub(super) fn note(&mut self, tx: TxId, digest: &Digest) {
+    pub(in crate::app) fn note(&mut self, tx: TxId, digest: &Digest) {
         match self.under.get_mut(&tx) {
             Some(used) if used.len() < KEYS_PER_TX_MAX => used.push(beginning(digest)),
             Some(_) => self.end(tx),
@@ -117,7 +121,7 @@ impl Used {
     }
 
     /// Whether a key was certainly never used.
-    pub(super) fn is_new(&self, tx: TxId, digest: &Digest) -> bool {
+    pub(in crate::app) fn is_new(&self, tx: TxId, digest: &Digest) -> bool {
         self.under.get(&tx).is_some_and(|used| !used.contains(&beginning(digest)))
     }
 }
@@ -127,22 +131,22 @@ fn beginning(digest: &Digest) -> u64 {
 }
 
 /// An answer to be stored.
-pub(super) struct ToKeep<'a> {
+pub(in crate::app) struct AnswerToStore<'a> {
     /// The answer.
-    pub(super) answer: &'a Answer,
+    pub(in crate::app) answer: &'a Answer,
     /// The revision that it was rendered with.
-    pub(super) revision: Revision,
+    pub(in crate::app) revision: Revision,
     /// The records that a large answer shows, from which it can be rendered again.
-    pub(super) shown: Option<ShownV1>,
+    pub(in crate::app) shown: Option<ShownV1>,
 }
 
 /// Writes what keeps an answer; its bytes and parts, or `None`: it is larger than any that can be
 /// kept. One that says when to ask again (`Retry-After`) is not kept, and has no parts: who asks
 /// again then is not told the same.
-pub(super) fn keep(
+pub(in crate::app) fn store_answer(
     pack: &mut Pack,
-    keyed: &Keyed,
-    ToKeep { answer, revision, shown }: ToKeep<'_>,
+    keyed: &IdempotentRequest,
+    AnswerToStore { answer, revision, shown }: AnswerToStore<'_>,
     now: Time,
     stale_parts: u8,
 ) -> Option<(u64, u8)> {
@@ -174,13 +178,13 @@ pub(super) fn keep(
 }
 
 /// Whether an answer is so large that it is stored as what it shows, where that can be.
-pub(super) fn is_large(answer: &Answer) -> bool {
+pub(in crate::app) fn is_large(answer: &Answer) -> bool {
     answer.body.len() > ANSWER_BYTES_KEPT_MAX
 }
 
 /// Whether an answer is forgotten. `first_part` is the row of its first part, which may not hold
 /// all of it: the beginning is enough.
-pub(super) fn is_forgotten(first_part: &[u8], now: Time) -> bool {
+pub(in crate::app) fn is_forgotten(first_part: &[u8], now: Time) -> bool {
     // Count of parts, version, fingerprint, then the time as bincode's variable integer.
     let Some(after) = first_part.get(34..) else { return false };
     let expires_at_ms = match after {
@@ -202,9 +206,9 @@ mod tests {
     use crate::store::memory::Memory;
     use crate::types::{Span, UserId};
 
-    fn keyed() -> Keyed {
+    fn keyed() -> IdempotentRequest {
         let scope = Scope::User(UserId::new(1));
-        Keyed { scope, digest: [1; 32], fingerprint: [2; 32] }
+        IdempotentRequest { scope, digest: [1; 32], fingerprint: [2; 32] }
     }
 
     #[test]
@@ -215,31 +219,33 @@ mod tests {
             let headers = vec![("etag".to_owned(), "\"5\"".to_owned())];
             let answer = Answer { status: 201, headers, body: body.into() };
             let mut pack = Pack::default();
-            let kept = ToKeep { answer: &answer, revision: Revision::ZERO, shown: None };
-            let parts = keep(&mut pack, &keyed(), kept, now, 8).unwrap().1;
+            let kept = AnswerToStore { answer: &answer, revision: Revision::ZERO, shown: None };
+            let parts = store_answer(&mut pack, &keyed(), kept, now, 8).unwrap().1;
             assert_eq!(usize::from(parts), answer.body.len() / 60_000 + 1);
             let writes = pack.into_writes();
             let first_part = writes[0].value.clone().unwrap();
             let batch = Batch { writes, ..Batch::default() };
             let revision = store.commit(batch).unwrap().revision();
-            let found = look_up(&store, View::Staged, &keyed(), Vec::new(), now).unwrap().unwrap();
-            let Known::Answered(Kept::Whole(again), at) = found else {
+            let found =
+                find_answer(&store, View::Staged, &keyed(), Vec::new(), now).unwrap().unwrap();
+            let AnswerLookup::CommandAnswer(ReplayedAnswer::Whole(again), at) = found else {
                 unreachable!("it was kept whole")
             };
             assert_eq!((again, at), (answer, revision));
-            let other = Keyed { fingerprint: [3; 32], ..keyed() };
-            let refused = look_up(&store, View::Staged, &other, Vec::new(), now).unwrap();
+            let other = IdempotentRequest { fingerprint: [3; 32], ..keyed() };
+            let refused = find_answer(&store, View::Staged, &other, Vec::new(), now).unwrap();
             assert_eq!(refused.err(), Some(Refusal::IdempotencyKeyReused));
             assert!(!is_forgotten(&first_part, now.plus(Span::from_ms(KEPT.ms() - 1))));
             assert!(is_forgotten(&first_part, now.plus(KEPT)));
-            let late = look_up(&store, View::Staged, &keyed(), Vec::new(), now.plus(KEPT)).unwrap();
-            assert!(matches!(late, Ok(Known::New { stale_parts: 1.. })));
+            let late =
+                find_answer(&store, View::Staged, &keyed(), Vec::new(), now.plus(KEPT)).unwrap();
+            assert!(matches!(late, Ok(AnswerLookup::New { stale_parts: 1.. })));
         }
     }
 
     #[test]
     fn a_key_is_new_only_under_what_began_here() {
-        let (mut used, tx, digest) = (Used::default(), TxId::new(1), [1; 32]);
+        let (mut used, tx, digest) = (UsedKeys::default(), TxId::new(1), [1; 32]);
         assert!(!used.is_new(tx, &digest));
         used.begin(tx);
         assert!(used.is_new(tx, &digest));

@@ -24,15 +24,15 @@ use tokio::sync::watch;
 
 use super::admission::{Admission, Permit};
 use super::executor::{Executor, Fatal};
-use super::job::{Job, Work};
+use super::job::{Job, QueueItem};
 use super::lanes::{Lanes, is_late};
-use super::watchdog::{ExecutorFigures, Piece, Watchdog};
+use super::watchdog::{ExecutorFigures, Watchdog, WorkPiece};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{Span, Time};
 
 /// Most commands that wait for the executor: at some ten microseconds each, the last one waits
 /// for some hundredths of a second. Beyond it a caller is told to come back.
-pub(super) const QUEUE_MAX: usize = 4096;
+pub(in crate::app) const QUEUE_MAX: usize = 4096;
 
 /// How long a caller who found the queue full should wait.
 const BUSY: Refusal = Refusal::Busy { retry_after: Span::from_seconds(1) };
@@ -53,11 +53,11 @@ const SPARED_MAX: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Span = Span::from_seconds(10);
 
 /// The queue, its executor and the executor's thread, which ends with it.
-pub(super) struct Queue {
+pub(in crate::app) struct Queue {
     shared: Arc<Shared>,
     /// Set once: no more commands are taken.
     closing: AtomicBool,
-    sender: SyncSender<Work>,
+    sender: SyncSender<QueueItem>,
     admission: Arc<Admission>,
     watchdog: Arc<Watchdog>,
     own: Mutex<Option<JoinHandle<()>>>,
@@ -66,27 +66,27 @@ pub(super) struct Queue {
 }
 
 struct Shared {
-    /// How much was put into the queue and not taken from it. Below zero for a moment, since it is
-    /// counted behind the put; whoever comes then may be seen only by the one who counts next, who
-    /// is on his way to the desk.
+    /// How much was enqueue into the queue and not taken from it. Below zero for a moment, since it is
+    /// counted behind the enqueue; whoever comes then may be seen only by the one who counts next, who
+    /// is on his way to the state.
     depth: AtomicIsize,
     /// `None`: the executor has ended.
-    desk: Mutex<Option<Desk>>,
-    /// Nobody can put anything into the queue any more.
+    state: Mutex<Option<ExecutorState>>,
+    /// Nobody can enqueue anything into the queue any more.
     abandoned: AtomicBool,
     stop: watch::Sender<Option<String>>,
 }
 
 /// Where commands are done, by one at a time.
-struct Desk {
+struct ExecutorState {
     executor: Executor,
-    work: Receiver<Work>,
+    work: Receiver<QueueItem>,
     /// Commands of the queue that take turns, since the executor is behind.
     lanes: Lanes,
     /// What came behind them and is no command.
-    barrier: Option<Work>,
+    barrier: Option<QueueItem>,
     /// What the one before left to the executor's thread. It comes first.
-    left: Option<Work>,
+    left: Option<QueueItem>,
     /// Commands that wait until what is due in what they touch has happened: by that time, and in
     /// the order in which they came. Their permits bound them.
     waiting: BTreeMap<(Time, u64), Box<Job>>,
@@ -101,9 +101,9 @@ struct Desk {
     spared_until: Option<Instant>,
 }
 
-/// How a caller leaves the desk.
+/// How a caller leaves the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leaves {
+enum DrainResult {
     /// There was nothing more to do.
     Nothing,
     /// There is something that the executor's thread must see.
@@ -112,7 +112,7 @@ enum Leaves {
 
 impl Queue {
     /// Starts the executor's thread, with commands of at most so many bytes waiting. Whatever ends the executor, but for a close, is told to `stop`.
-    pub(super) fn start(
+    pub(in crate::app) fn start(
         executor: Executor,
         bytes_max: usize,
         stop: watch::Sender<Option<String>>,
@@ -120,7 +120,7 @@ impl Queue {
         let (sender, work) = mpsc::sync_channel(QUEUE_MAX);
         let sleeps_until = Time::ZERO;
         let watchdog = Arc::new(Watchdog::new());
-        let desk = Desk {
+        let state = ExecutorState {
             executor,
             work,
             lanes: Lanes::default(),
@@ -135,14 +135,14 @@ impl Queue {
         };
         let shared = Arc::new(Shared {
             depth: AtomicIsize::new(0),
-            desk: Mutex::new(Some(desk)),
+            state: Mutex::new(Some(state)),
             abandoned: AtomicBool::new(false),
             stop,
         });
         let runs = Arc::clone(&shared);
         let own = thread::Builder::new()
             .name("executor".to_owned())
-            .stack_size(super::STACK_BYTES)
+            .stack_size(crate::app::STACK_BYTES)
             .spawn(move || runs.run())?;
         let thread = own.thread().clone();
         let own = Mutex::new(Some(own));
@@ -151,22 +151,22 @@ impl Queue {
     }
 
     /// How many commands wait.
-    pub(super) fn depth(&self) -> usize {
+    pub(in crate::app) fn depth(&self) -> usize {
         self.shared.depth.load(Ordering::Acquire).try_into().unwrap_or(0)
     }
 
     /// Why the executor does not move, although it should.
-    pub(super) fn stuck(&self, now: Instant) -> Option<String> {
+    pub(in crate::app) fn stuck(&self, now: Instant) -> Option<String> {
         self.watchdog.stuck(self.depth(), now)
     }
 
     /// What is measured of the executor.
-    pub(super) fn figures(&self) -> ExecutorFigures {
+    pub(in crate::app) fn figures(&self) -> ExecutorFigures {
         self.watchdog.figures()
     }
 
     /// Memory of what waits, in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::app) fn bytes(&self) -> usize {
         self.admission.bytes()
     }
 
@@ -174,7 +174,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`Refusal::Busy`]: all that waits, or what waits of its actor, is too much.
-    pub(super) fn admit(
+    pub(in crate::app) fn admit(
         &self,
         actor: &Actor,
         address: Option<&str>,
@@ -184,12 +184,12 @@ impl Queue {
     }
 
     /// Wakes the executor's thread: what is due fires.
-    pub(super) fn wake(&self) {
+    pub(in crate::app) fn wake(&self) {
         self.thread.unpark();
     }
 
     /// Puts something into the queue, and works it off if nobody else does.
-    pub(super) fn put(&self, work: Work) -> Result<(), (Work, Refusal)> {
+    pub(in crate::app) fn enqueue(&self, work: QueueItem) -> Result<(), (QueueItem, Refusal)> {
         if self.closing.load(Ordering::Acquire) {
             return Err((work, Refusal::Stopping));
         }
@@ -200,7 +200,7 @@ impl Queue {
         if self.shared.depth.fetch_add(1, Ordering::AcqRel) <= 0 {
             self.watchdog.note_move(Instant::now());
         }
-        if self.shared.call() == Leaves::Something {
+        if self.shared.call() == DrainResult::Something {
             self.thread.unpark();
         }
         Ok(())
@@ -208,14 +208,14 @@ impl Queue {
 
     /// Whether no thread has the executor now.
     #[cfg(test)]
-    pub(super) fn is_free(&self) -> bool {
-        self.shared.desk.try_lock().is_ok()
+    pub(in crate::app) fn is_free(&self) -> bool {
+        self.shared.state.try_lock().is_ok()
     }
 
     /// Takes no more commands, finishes those that were taken, and ends the executor.
-    pub(super) async fn close(&self) {
+    pub(in crate::app) async fn close(&self) {
         self.closing.store(true, Ordering::Release);
-        while let Err(TrySendError::Full(_)) = self.sender.try_send(Work::Close) {
+        while let Err(TrySendError::Full(_)) = self.sender.try_send(QueueItem::Close) {
             tokio::task::yield_now().await;
         }
         self.shared.depth.fetch_add(1, Ordering::AcqRel);
@@ -240,10 +240,10 @@ impl Shared {
     /// The executor's thread.
     fn run(&self) {
         // Until it has been here no command is done by a caller: a timer might be due.
-        if self.at(self.wait(), |desk| desk.executor.count_what_was_never_counted()).is_none() {
+        if self.at(self.wait(), |state| state.executor.backfill_counts()).is_none() {
             return;
         }
-        while let Some(Some(sleep)) = self.at(self.wait(), |desk| desk.work_off(self)) {
+        while let Some(Some(sleep)) = self.at(self.wait(), |state| state.work_off(self)) {
             // As in `call`; but whoever comes from here on wakes this thread if he must.
             fence(Ordering::SeqCst);
             if self.depth.load(Ordering::Acquire) <= 0 && !self.abandoned.load(Ordering::Acquire) {
@@ -253,49 +253,49 @@ impl Shared {
         *self.wait() = None;
     }
 
-    /// A caller comes with something that he has put into the queue.
-    fn call(&self) -> Leaves {
+    /// A caller comes with something that he has enqueue into the queue.
+    fn call(&self) -> DrainResult {
         let since = Instant::now();
         loop {
-            // Whoever counted something before he finds the desk taken has it seen below by the
-            // one who has the desk: one of both is later, in the one order of these fences.
+            // Whoever counted something before he finds the state taken has it seen below by the
+            // one who has the state: one of both is later, in the one order of these fences.
             fence(Ordering::SeqCst);
-            let desk = match self.desk.try_lock() {
-                Ok(desk) => desk,
-                Err(TryLockError::Poisoned(desk)) => desk.into_inner(),
-                Err(TryLockError::WouldBlock) => return Leaves::Nothing,
+            let state = match self.state.try_lock() {
+                Ok(state) => state,
+                Err(TryLockError::Poisoned(state)) => state.into_inner(),
+                Err(TryLockError::WouldBlock) => return DrainResult::Nothing,
             };
-            match self.at(desk, |desk| desk.help(&self.depth, since)) {
-                Some(Leaves::Nothing) => {}
-                Some(Leaves::Something) => return Leaves::Something,
-                None => return Leaves::Nothing,
+            match self.at(state, |state| state.try_drain(&self.depth, since)) {
+                Some(DrainResult::Nothing) => {}
+                Some(DrainResult::Something) => return DrainResult::Something,
+                None => return DrainResult::Nothing,
             }
             fence(Ordering::SeqCst);
             if self.depth.load(Ordering::Acquire) <= 0 {
-                return Leaves::Nothing;
+                return DrainResult::Nothing;
             }
         }
     }
 
-    fn wait(&self) -> MutexGuard<'_, Option<Desk>> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wait(&self) -> MutexGuard<'_, Option<ExecutorState>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something at the desk; `None`: the executor has ended, now or before. Whatever ends it
+    /// Does something at the state; `None`: the executor has ended, now or before. Whatever ends it
     /// otherwise than by closing ends the process.
     fn at<T>(
         &self,
-        mut desk: MutexGuard<'_, Option<Desk>>,
-        act: impl FnOnce(&mut Desk) -> Result<T, Fatal>,
+        mut state: MutexGuard<'_, Option<ExecutorState>>,
+        act: impl FnOnce(&mut ExecutorState) -> Result<T, Fatal>,
     ) -> Option<T> {
-        let open = desk.as_mut()?;
+        let open = state.as_mut()?;
         let reason = match std::panic::catch_unwind(AssertUnwindSafe(|| act(open))) {
             Ok(Ok(done)) => return Some(done),
             Ok(Err(Fatal(reason))) => reason,
             Err(_) => "the executor panicked; see the log above".to_owned(),
         };
         // What waits is told that nothing comes of it, since its replies are dropped.
-        *desk = None;
+        *state = None;
         self.depth.store(0, Ordering::Release);
         // Not in the name of the request that happens to be here.
         tracing::error!(parent: None, reason, "nothing can be changed any more: the server stops");
@@ -304,9 +304,9 @@ impl Shared {
     }
 }
 
-impl Desk {
-    fn next(&mut self, depth: &AtomicIsize) -> Option<Work> {
-        let first = self.left.take().or_else(|| self.has_waited().map(Work::Command));
+impl ExecutorState {
+    fn next(&mut self, depth: &AtomicIsize) -> Option<QueueItem> {
+        let first = self.left.take().or_else(|| self.next_unblocked().map(QueueItem::Command));
         first.or_else(|| {
             let next = self.next_of_queue()?;
             depth.fetch_sub(1, Ordering::AcqRel);
@@ -315,11 +315,11 @@ impl Desk {
     }
 
     /// The next of the queue: in its order, or, where commands wait for long, by whose turn it is.
-    fn next_of_queue(&mut self) -> Option<Work> {
+    fn next_of_queue(&mut self) -> Option<QueueItem> {
         if self.lanes.is_empty() {
             let next = self.barrier.take().or_else(|| self.work.try_recv().ok())?;
             match next {
-                Work::Command(job) if is_late(&job, Instant::now()) => self.lanes.push(job),
+                QueueItem::Command(job) if is_late(&job, Instant::now()) => self.lanes.push(job),
                 next => return Some(next),
             }
         }
@@ -327,15 +327,15 @@ impl Desk {
             && let Ok(work) = self.work.try_recv()
         {
             match work {
-                Work::Command(job) => self.lanes.push(job),
+                QueueItem::Command(job) => self.lanes.push(job),
                 other => self.barrier = Some(other),
             }
         }
-        self.lanes.pop(Instant::now()).map(Work::Command)
+        self.lanes.pop(Instant::now()).map(QueueItem::Command)
     }
 
     /// A command for which what was due has happened.
-    fn has_waited(&mut self) -> Option<Box<Job>> {
+    fn next_unblocked(&mut self) -> Option<Box<Job>> {
         let first = self.waiting.first_entry()?;
         let (due, _) = *first.key();
         self.executor.has_fired(due).then(|| first.remove())
@@ -343,10 +343,10 @@ impl Desk {
 
     /// Does a command, or has it wait for what is due in what it touches.
     fn execute(&mut self, now: Time, job: Box<Job>) -> Result<(), Fatal> {
-        let piece = Piece { kind: job.command.name(), route: job.route };
+        let piece = WorkPiece { kind: job.command.name(), route: job.route };
         let request = Arc::clone(&job.request);
         let (payer, began) = (job.payer(), Instant::now());
-        let waits = self.watched(piece, &request, |desk| desk.executor.execute(now, job))?;
+        let waits = self.watched(piece, &request, |state| state.executor.execute(now, job))?;
         if !self.lanes.is_empty() {
             self.lanes.took(payer, began.elapsed());
         }
@@ -361,7 +361,7 @@ impl Desk {
     /// Does a piece of work, and measures it.
     fn watched<T>(
         &mut self,
-        piece: Piece,
+        piece: WorkPiece,
         request: &str,
         work: impl FnOnce(&mut Self) -> Result<T, Fatal>,
     ) -> Result<T, Fatal> {
@@ -377,14 +377,14 @@ impl Desk {
     /// that commands get as much of the time as timers.
     fn fire_some(&mut self) -> Result<(), Fatal> {
         let began = Instant::now();
-        self.watched(TIMERS, "", |desk| desk.executor.fire_some())?;
+        self.watched(TIMERS, "", |state| state.executor.fire_some())?;
         let ended = Instant::now();
         self.timers_rest_until = ended + (ended - began);
         Ok(())
     }
 
     fn sweep(&mut self) -> Result<(), Fatal> {
-        self.watched(SWEEP, "", |desk| desk.executor.sweep())
+        self.watched(SWEEP, "", |state| state.executor.sweep())
     }
 
     /// Does what waits still, after all that is due: nothing else comes.
@@ -399,27 +399,31 @@ impl Desk {
     }
 
     /// What a caller does who has been at it `since` then.
-    fn help(&mut self, depth: &AtomicIsize, since: Instant) -> Result<Leaves, Fatal> {
+    fn try_drain(&mut self, depth: &AtomicIsize, since: Instant) -> Result<DrainResult, Fatal> {
         if self.spared_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(Leaves::Something);
+            return Ok(DrainResult::Something);
         }
         while since.elapsed() < CALLER_TIME {
             match self.next(depth) {
-                Some(Work::Command(job)) => {
+                Some(QueueItem::Command(job)) => {
                     let Some(now) = self.executor.at_once(&job.command) else {
-                        self.left = Some(Work::Command(job));
-                        return Ok(Leaves::Something);
+                        self.left = Some(QueueItem::Command(job));
+                        return Ok(DrainResult::Something);
                     };
                     self.execute(now, job)?;
                 }
                 Some(other) => {
                     self.left = Some(other);
-                    return Ok(Leaves::Something);
+                    return Ok(DrainResult::Something);
                 }
                 None => {
                     #[cfg(test)]
                     worst_moment();
-                    return Ok(if self.wakes() { Leaves::Something } else { Leaves::Nothing });
+                    return Ok(if self.wakes() {
+                        DrainResult::Something
+                    } else {
+                        DrainResult::Nothing
+                    });
                 }
             }
         }
@@ -427,7 +431,7 @@ impl Desk {
         if kept > CALLER_TIME_MAX {
             self.spared_until = Some(Instant::now() + (kept * SPARED_TIMES).min(SPARED_MAX));
         }
-        Ok(Leaves::Something)
+        Ok(DrainResult::Something)
     }
 
     /// Whether the executor's thread has something to do before it would look.
@@ -445,7 +449,7 @@ impl Desk {
                 self.fire_some()?;
             }
             match self.next(&shared.depth) {
-                Some(Work::Command(job)) => {
+                Some(QueueItem::Command(job)) => {
                     let now = self.executor.now();
                     self.execute(now, job)?;
                     // Here too: under load the queue is never empty.
@@ -453,10 +457,10 @@ impl Desk {
                         self.sweep()?;
                     }
                 }
-                Some(Work::Advance { by, reply }) => {
-                    self.watched(MOVE_CLOCK, "", |desk| desk.executor.move_clock(by, reply))?;
+                Some(QueueItem::Advance { by, reply }) => {
+                    self.watched(MOVE_CLOCK, "", |state| state.executor.move_clock(by, reply))?;
                 }
-                Some(Work::Close) => {
+                Some(QueueItem::Close) => {
                     self.finish()?;
                     return Ok(None);
                 }
@@ -482,11 +486,11 @@ impl Desk {
 }
 
 /// Work of the executor that is no command.
-const TIMERS: Piece = Piece { kind: "timers", route: "" };
-const SWEEP: Piece = Piece { kind: "sweep", route: "" };
-const MOVE_CLOCK: Piece = Piece { kind: "move-clock", route: "" };
+const TIMERS: WorkPiece = WorkPiece { kind: "timers", route: "" };
+const SWEEP: WorkPiece = WorkPiece { kind: "sweep", route: "" };
+const MOVE_CLOCK: WorkPiece = WorkPiece { kind: "move-clock", route: "" };
 
-/// Tests make room for whoever comes at the worst moment: nothing more is looked for, and the desk
+/// Tests make room for whoever comes at the worst moment: nothing more is looked for, and the state
 /// is taken still.
 #[cfg(test)]
 fn worst_moment() {

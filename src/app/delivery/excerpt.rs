@@ -14,7 +14,7 @@ const SECRET_BYTES_MIN: usize = 4;
 
 /// Returns the beginning of a body without these secrets, which services like to repeat in what they
 /// say of an error.
-pub(super) fn excerpt<'s>(body: &[u8], secrets: impl Iterator<Item = &'s str>) -> Arc<str> {
+pub(in crate::app) fn excerpt<'s>(body: &[u8], secrets: impl Iterator<Item = &'s str>) -> Arc<str> {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for secret in secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN) {
         text = text.replace(secret, REDACTED);

@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::live_keys::Listed;
+use super::live_keys::KeyIndexing;
 use super::{answers, live_keys};
 use crate::engine::{Record, RecordKey};
 use crate::records::{Key, ReadError, value};
@@ -34,7 +34,7 @@ const PREFIXES: [&[u8]; 3] = [Key::ANSWERS, Key::ANSWER_COUNTS, Key::ATTEMPTS];
 
 /// Where the sweep stands.
 #[derive(Default)]
-pub(super) struct Sweep {
+pub(in crate::app) struct Sweep {
     prefix: usize,
     after: Option<Bytes>,
     /// Answers kept since the last look at everything, as far as they are in no block.
@@ -53,11 +53,11 @@ pub(super) struct Sweep {
 
 impl Sweep {
     /// Counts an answer that was kept.
-    pub(super) fn count(&mut self, listed: Listed) {
+    pub(in crate::app) fn count(&mut self, listed: KeyIndexing) {
         self.listed += 1;
         match listed {
-            Listed::Nowhere => self.kept += 1,
-            Listed::InBlocks => {
+            KeyIndexing::Unlisted => self.kept += 1,
+            KeyIndexing::InBlocks => {
                 self.uncounted += 1;
                 self.kept += self.uncounted / LISTED_PER_UNLISTED;
                 self.uncounted %= LISTED_PER_UNLISTED;
@@ -66,27 +66,27 @@ impl Sweep {
     }
 
     /// Whether enough was added since the last go.
-    pub(super) const fn is_due(&self) -> bool {
+    pub(in crate::app) const fn is_due(&self) -> bool {
         self.rows_are_due() || self.blocks_are_due()
     }
 
     /// Whether enough was added since the last look at blocks.
-    pub(super) const fn blocks_are_due(&self) -> bool {
+    pub(in crate::app) const fn blocks_are_due(&self) -> bool {
         self.listed >= ANSWERS_PER_GO
     }
 
     /// Whether enough was added since the last look at everything.
-    pub(super) const fn rows_are_due(&self) -> bool {
+    pub(in crate::app) const fn rows_are_due(&self) -> bool {
         self.kept >= ANSWERS_PER_GO
     }
 
     /// Blocks were looked at.
-    pub(super) const fn looked_at_blocks(&mut self) {
+    pub(in crate::app) const fn looked_at_blocks(&mut self) {
         self.listed = self.listed.saturating_sub(ANSWERS_PER_GO);
     }
 
     /// Looks at the next rows and says what to delete of them.
-    pub(super) fn page(
+    pub(in crate::app) fn page(
         &mut self,
         store: &dyn Store,
         now: Time,
@@ -162,7 +162,7 @@ mod tests {
     fn what_was_kept_while_nobody_swept_is_made_up_for() {
         let (store, mut sweep) = (Memory::new(), Sweep::default());
         let behind = PREFIXES.len();
-        (0..behind * ANSWERS_PER_GO).for_each(|_| sweep.count(Listed::Nowhere));
+        (0..behind * ANSWERS_PER_GO).for_each(|_| sweep.count(KeyIndexing::Unlisted));
         let mut goes = 0;
         while sweep.rows_are_due() {
             sweep.page(&store, Time::from_ms(1)).unwrap();
@@ -170,7 +170,7 @@ mod tests {
         }
         assert_eq!(goes, behind);
         // It rests now: what is kept meanwhile is no debt.
-        (0..2 * ANSWERS_PER_GO).for_each(|_| sweep.count(Listed::Nowhere));
+        (0..2 * ANSWERS_PER_GO).for_each(|_| sweep.count(KeyIndexing::Unlisted));
         sweep.page(&store, Time::from_ms(2)).unwrap();
         assert!(!sweep.rows_are_due());
     }
