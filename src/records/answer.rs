@@ -1,10 +1,80 @@
 //! Answers under Idempotency-Keys as the store has them: whole (version 1, in [`value`]), or as
 //! references to the records that they show (version 2).
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::value::{self, AnswerCountV1, AnswerV1};
+use super::value;
 use super::{DecodeError, Key};
+
+/// The answer to an Idempotency-Key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerV1 {
+    /// The keyed hash of the request.
+    pub fingerprint: [u8; 32],
+    /// From when on it is forgotten.
+    pub expires_at_ms: u64,
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    #[serde(with = "raw")]
+    pub body: Bytes,
+}
+
+/// An [`AnswerV1`] that is written from where its parts lie.
+#[derive(Debug, Serialize)]
+pub struct AnswerToWrite<'a> {
+    /// The keyed hash of the request.
+    pub fingerprint: &'a [u8; 32],
+    /// From when on it is forgotten.
+    pub expires_at_ms: u64,
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: &'a [(String, String)],
+    /// The body.
+    #[serde(serialize_with = "raw::serialize")]
+    pub body: &'a Bytes,
+}
+
+/// Bytes as they are, in one piece: what a list of numbers would be too, but not one by one.
+mod raw {
+    use bytes::Bytes;
+    use serde::{Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Bytes, D::Error> {
+        struct Whole;
+        impl de::Visitor<'_> for Whole {
+            type Value = Bytes;
+
+            fn expecting(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                to.write_str("bytes")
+            }
+
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes::copy_from_slice(bytes))
+            }
+
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Bytes, E> {
+                Ok(bytes.into())
+            }
+        }
+        from.deserialize_byte_buf(Whole)
+    }
+}
+
+/// Live Idempotency-Keys by the hour in which they began: hours since the Unix epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AnswerCountV1 {
+    /// The hours, oldest first, and how many keys began in each.
+    pub hours: Vec<(u32, u32)>,
+}
 
 /// An answer that is rendered again from the records that it shows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,10 @@
-//! What lies in the store: which key has what, and how it is written.
+//! Contents of the store: which key holds what, and how it is written.
 //!
-//! - [`Key`] is every key there is, in the order in which the store has them;
-//! - [`value`] writes records as a version byte and the bincode of a struct that is frozen with
-//!   its version;
-//! - [`Reader`] loads the facts that a decision asks for, [`plan`] turns what it changed into one
-//!   batch;
+//! - [`Key`] is every key there is, each kind declared once;
+//! - [`value`] writes records as a version byte and the bincode of a form (`form`) that is frozen
+//!   with its version: of users and sessions (`identity`), the ledger (`ledger`), transactions
+//!   (`tx`, `calls`), schedules, bulk actions and webhooks (`tasks`);
+//! - [`Reader`] loads the records that a decision reads, [`plan`] turns its changes into one batch;
 //! - [`entry`] is what the log keeps of a commit beside its writes;
 //! - [`RecordCache`] keeps decoded records within a number of bytes;
 //! - [`audit`] computes the ledger anew from all records.
@@ -15,7 +15,10 @@ mod cache;
 mod calls;
 mod definitions;
 pub mod entry;
+mod form;
+mod identity;
 mod key;
+mod key_field;
 mod ledger;
 mod pack;
 mod parts;
@@ -23,6 +26,7 @@ mod plan;
 pub mod proof;
 mod read;
 mod size;
+mod tasks;
 mod tx;
 pub mod value;
 

@@ -1,5 +1,6 @@
 //! From a decision to a batch.
 
+use super::key::is_in_parts;
 use super::{Key, Pack, Reader, ledger, value};
 use crate::engine::{Changes, Imbalance, RecordKey, check_conserved};
 use crate::store::Precondition;
@@ -46,7 +47,7 @@ pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError
     }
     let (mut pack, mut large) = (Pack::default(), Vec::new());
     for (fact, record) in &changes.records {
-        if !value::is_in_parts(fact) {
+        if !is_in_parts(fact) {
             let key = Key::of(fact);
             match record {
                 Some(record) => pack.put(&key, |out| value::encode_into(out, record)),

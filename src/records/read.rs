@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ahash::RandomState;
 
+use super::key::is_in_parts;
 use super::{DecodeError, Definitions, Key, RecordCache, join, read_parts, value};
 use crate::engine::{
     IndexEntry, LoadedRecord, ReadSet, Record, RecordKey, RecordSource, SliceLimit, TX_PAGE,
@@ -168,7 +169,7 @@ pub fn read_written(
         let write = entry.writes.iter().find(|write| write.key == key);
         write.and_then(|write| write.value.clone())
     };
-    let bytes = if value::is_in_parts(fact) {
+    let bytes = if is_in_parts(fact) {
         join(&(0..=u8::MAX).map_while(written).collect::<Vec<_>>())
     } else {
         written(0)
@@ -180,7 +181,7 @@ fn read(store: &dyn Store, view: View, fact: &RecordKey) -> Result<(LoadedRecord
     if fact.is_look() {
         return Ok((Some((Arc::new(look(store, view, fact)?), Revision::ZERO)), 0));
     }
-    let (found, parts) = if value::is_in_parts(fact) {
+    let (found, parts) = if is_in_parts(fact) {
         match read_parts(store, view, |part| Key::part(fact, part))? {
             Some((found, parts)) => (Some(found), parts),
             None => (None, 0),
