@@ -50,6 +50,18 @@ fn the_definitions_are_of_the_schema_for_editors() {
     }
 }
 
+/// The schema is part of what callers rely on. With `BLESS=1` it is written down as it is now: look
+/// at the difference.
+#[test]
+fn language_schema_is_the_one_that_is_written_down() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/definitions/language-schema.json");
+    let schema = format!("{:#}\n", abide::engine::workflow::language_schema());
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &schema).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), schema);
+}
+
 /// One change of a document.
 #[derive(Clone, Debug)]
 enum Change {
