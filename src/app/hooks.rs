@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::application::App;
 use super::signature::{SigningKey, is_hex, is_standard, is_timely};
 use crate::engine::expression::{
-    AccountSeen, EvalStop, Expr, Resolver, Scope, Seen, TemplateOutput, Type,
+    AccountSeen, EvalStop, Expr, ResolvedValue, Resolver, TemplateOutput, Type, TypeScope,
 };
 use crate::engine::{Record, RecordKey, Refusal, reference_fact};
 use crate::types::{HookName, TxId, WorkflowName};
@@ -59,10 +59,10 @@ impl fmt::Debug for Hook {
 impl Hook {
     /// What its expressions see.
     #[must_use]
-    pub fn scope() -> Scope {
+    pub fn scope() -> TypeScope {
         let open = || Type::Object { keys: std::collections::BTreeMap::new(), open: true };
         let names = [("body", Type::Any), ("headers", open())];
-        Scope { names: names.into_iter().map(|(name, of)| (Arc::from(name), of)).collect() }
+        TypeScope { names: names.into_iter().map(|(name, of)| (Arc::from(name), of)).collect() }
     }
 }
 
@@ -98,10 +98,10 @@ impl Message<'_> {
 }
 
 impl Resolver for Message<'_> {
-    fn name(&self, name: &str) -> Option<Seen<'_>> {
+    fn name(&self, name: &str) -> Option<ResolvedValue<'_>> {
         match name {
-            "body" => Some(Seen::Json(self.body)),
-            "headers" => Some(Seen::Json(self.headers)),
+            "body" => Some(ResolvedValue::Json(self.body)),
+            "headers" => Some(ResolvedValue::Json(self.headers)),
             _ => None,
         }
     }
@@ -115,7 +115,7 @@ impl Resolver for Message<'_> {
         Ok(json!({ "exists": false, "amount": "0", "status": null, "account": null }))
     }
 
-    fn value(&self, _: &str, _: &str) -> Result<Option<Seen<'_>>, RecordKey> {
+    fn value(&self, _: &str, _: &str) -> Result<Option<ResolvedValue<'_>>, RecordKey> {
         Ok(None)
     }
 

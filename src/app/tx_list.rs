@@ -15,7 +15,7 @@ use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use super::{ListPage, PageRequest};
 use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, Holder, IndexEntry, Owner, OwnerId, Record, RecordKey, Refusal, Status, Tx, TxView,
+    Actor, Holder, IndexEntry, Owner, OwnerId, Record, RecordKey, Refusal, Tx, TxStatus, TxView,
     WorkflowReaders, may_see, may_submit, reference_fact,
 };
 use crate::records::{DecodeError, Key, ReadError, join, json_bytes, read_parts, value};
@@ -57,7 +57,7 @@ pub struct TxFilter {
     /// Of this workflow.
     pub workflow: Option<WorkflowName>,
     /// With this status.
-    pub status: Option<Status>,
+    pub status: Option<TxStatus>,
     /// Of this user.
     pub owner: Option<Username>,
     /// With this reference.
@@ -248,7 +248,7 @@ impl App {
             let own = own().filter(|_| filter.owner.is_none());
             return Ok(own.into_iter().chain(asked).map(prefix).collect());
         }
-        if filter.status == Some(Status::Stuck) {
+        if filter.status == Some(TxStatus::Stuck) {
             return Ok(vec![prefix(IndexEntry::Stuck(first))]);
         }
         if let Some(owner) = &filter.owner {
@@ -374,7 +374,7 @@ fn halves(bits: u128) -> (u64, u64) {
 fn fits(tx: &Tx, definition: &Definition, filter: &TxFilter, actor: &Actor) -> bool {
     let TxFilter { workflow, status, owner, reference, step, inbox } = filter;
     let waits =
-        |open: &crate::engine::Open| open.is_client && may_submit(tx, definition, open, actor);
+        |open: &crate::engine::OpenStep| open.is_client && may_submit(tx, definition, open, actor);
     let owned = |name: &Username| matches!(&tx.owner, Owner::User(user) if user.username == *name);
     workflow.as_ref().is_none_or(|workflow| tx.workflow == *workflow)
         && status.is_none_or(|status| tx.status == status)

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::engine::workflow::{self, DefinitionFault, Read};
+use crate::engine::workflow::{self, CheckedDefinition, DefinitionFault};
 
 use super::{Failure, log, print, scenarios};
 
@@ -77,7 +77,7 @@ fn check(files: &[PathBuf]) -> Result<(), Failure> {
     for file in files {
         let text = text(file)?;
         match workflow::read(&text) {
-            Ok(Read { definition, warnings }) => {
+            Ok(CheckedDefinition { definition, warnings }) => {
                 print(&told(file, &text, "warning", &warnings))?;
                 let (name, steps) = (&definition.name, definition.steps.len());
                 print(&format!("{}: {name} is right, {steps} steps\n", file.display()))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::app::App;
-use crate::engine::workflow::{Definition, DefinitionFault, Read, read};
+use crate::engine::workflow::{CheckedDefinition, Definition, DefinitionFault, read};
 
 use super::Failure;
 
@@ -108,7 +108,7 @@ async fn publish_one(app: &App, file: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn read_one(file: &Path) -> Result<(String, Read), String> {
+fn read_one(file: &Path) -> Result<(String, CheckedDefinition), String> {
     let source =
         std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let document = read(&source).map_err(|faults| {

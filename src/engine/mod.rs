@@ -45,14 +45,14 @@ pub use schedule::{
     CatchUp, Cron, CronFault, Firing, Overlap, Schedule, ScheduleAsk, ScheduleOwner,
 };
 pub use transaction::{
-    Call, CallAnswer, CallAttempt, CallResult, CallState, Candidate, Challenge, ChallengeKey,
-    ChallengeState, CheckedInput, Claim, DATA_BYTES_MAX, Done, Ending, HttpRequestSpec, Join,
-    MaySubmit, MigrateAsk, Open, Owner, OwnerId, Published, Purpose, QUEUE_CANDIDATES_MAX,
-    QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX, REFERENCE_BYTES_MAX, Repair, StartAsk, Status,
-    Stuck, Submission, Tx, TxEvent, TxHold, TxView, UNTOLD, Undo, Who, WhoId, WorkflowHead,
-    WorkflowReaders, WorkflowView, code as challenge_code, filled as filled_ask, free_step, hidden,
-    may_ever_submit, may_see, may_submit, open_codes, owns, reference_fact, sees_all,
-    sees_workflow,
+    ActorId, ActorRef, CallAnswer, CallAttempt, CallPurpose, CallResult, CallState, Candidate,
+    Challenge, ChallengeKey, ChallengeState, CheckedInput, Compensation, CompletedStep,
+    DATA_BYTES_MAX, HttpRequestSpec, MaySubmit, MigrateAsk, OpenJoin, OpenStep, Owner, OwnerId,
+    PlannedEnd, Published, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX,
+    REFERENCE_BYTES_MAX, Repair, ServiceCall, StartAsk, StepClaim, StuckReason, Submission, Tx,
+    TxEvent, TxHold, TxStatus, TxView, UNTOLD, WorkflowHead, WorkflowReaders, WorkflowView,
+    code as challenge_code, filled as filled_ask, free_step, hidden, may_ever_submit, may_see,
+    may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
 };
 pub use user::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN, RoleChange, RoleChanges, RoleRun};
 pub use value::VALUE_BYTES_MAX;

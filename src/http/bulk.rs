@@ -16,7 +16,7 @@ use super::schemas::maybe_status;
 use super::shape;
 use super::transactions::statuses;
 use crate::engine::{
-    BulkAction, BulkAsk, BulkFilter, Command, Job, Outcome, REASON_BYTES_MAX, Refusal, Status,
+    BulkAction, BulkAsk, BulkFilter, Command, Job, Outcome, REASON_BYTES_MAX, Refusal, TxStatus,
 };
 use crate::types::{JobId, StepName, Time, TxId, Username, WorkflowName};
 
@@ -237,7 +237,7 @@ fn action(value: Value) -> Result<BulkAction, Problem> {
 pub(super) async fn begin(call: Call) -> Result<Reply, Problem> {
     let Bulk { filter, action: act, dry_run } = call.json()?;
     let Filter { workflow, version, status, owner, step } = filter;
-    if status.as_deref().is_some_and(|status| Status::named(status).is_none()) {
+    if status.as_deref().is_some_and(|status| TxStatus::named(status).is_none()) {
         return Err(Problem::field("/filter/status", "invalid-value", statuses()));
     }
     let filter = BulkFilter { workflow, version, status, owner, step };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 
-use crate::engine::Status;
+use crate::engine::TxStatus;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, HookName, JobId, KeyId, ProfileName, Revision, Role,
     ScheduleId, SessionId, Span, StepName, Time, TransferId, TxId, UserId, UserPattern, Username,
@@ -269,7 +269,7 @@ pub(super) fn some_span(_: &mut SchemaGenerator) -> Schema {
 
 /// The status of a transaction, or none.
 pub(super) fn maybe_status(_: &mut SchemaGenerator) -> Schema {
-    let names = Status::ALL.map(|status| Some(status.as_str()));
+    let names = TxStatus::ALL.map(|status| Some(status.as_str()));
     let names: Vec<_> = names.into_iter().chain([None]).collect();
     json_schema!({ "enum": names })
 }

@@ -19,7 +19,7 @@ use super::schemas::{flag, object, text};
 use super::users;
 use crate::app::{App, TxFilter};
 use crate::engine::{
-    CallState, Command, HoldStatus, Open, Outcome, Refusal, Repair, StartAsk, Status, TxView,
+    CallState, Command, HoldStatus, OpenStep, Outcome, Refusal, Repair, StartAsk, TxStatus, TxView,
     UNTOLD,
 };
 use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName};
@@ -180,7 +180,7 @@ struct ShownCall<'a> {
 }
 
 impl<'a> ShownCall<'a> {
-    fn new(call: &'a crate::engine::Call, sees_answers: bool) -> Self {
+    fn new(call: &'a crate::engine::ServiceCall, sees_answers: bool) -> Self {
         let answer = call.answer.as_ref().filter(|_| sees_answers);
         Self {
             number: call.number,
@@ -192,7 +192,7 @@ impl<'a> ShownCall<'a> {
             last: call.last.as_deref(),
             answer: answer.map(|answer| ShownAnswer { status: answer.status, body: &answer.body }),
             due_at: match call.state {
-                CallState::Due(at) | CallState::Later(at) => Some(at),
+                CallState::Due(at) | CallState::AwaitingCallback(at) => Some(at),
                 _ => None,
             },
         }
@@ -347,7 +347,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn shown_step<'a>(view: &'a TxView, open: &'a Open, allowed: bool) -> ShownStep<'a> {
+fn shown_step<'a>(view: &'a TxView, open: &'a OpenStep, allowed: bool) -> ShownStep<'a> {
     let step = view.definition.step(&open.step);
     let input = step.and_then(|step| match &step.kind {
         crate::engine::workflow::StepKind::Client { input, .. } => input.as_ref(),
@@ -592,11 +592,11 @@ pub(super) const LIST: Doc = Doc {
 
 /// What a status must be, for those that give another.
 pub(super) fn statuses() -> String {
-    format!("must be one of {}", Status::ALL.map(Status::as_str).join(", "))
+    format!("must be one of {}", TxStatus::ALL.map(TxStatus::as_str).join(", "))
 }
 
 fn status_schema(_: &mut SchemaGenerator) -> schemars::Schema {
-    let names = Status::ALL.map(Status::as_str);
+    let names = TxStatus::ALL.map(TxStatus::as_str);
     schemars::json_schema!({ "type": "string", "enum": names })
 }
 
@@ -606,7 +606,7 @@ pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
         read.transpose().map_err(|_| parameter(name, "is no such name"))
     }
     let status = call.query.get("status").map(|name| {
-        let status = Status::named(name);
+        let status = TxStatus::named(name);
         status.ok_or_else(|| parameter("status", &statuses()))
     });
     let filter = TxFilter {

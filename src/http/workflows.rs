@@ -15,7 +15,7 @@ use super::route::{AnswerDoc, Body, Condition, Doc};
 use super::schemas::object;
 use super::users;
 use crate::engine::workflow::{
-    Definition, DefinitionFault, Read, language_schema, mermaid, read, svg,
+    CheckedDefinition, Definition, DefinitionFault, language_schema, mermaid, read, svg,
 };
 use crate::engine::{Command, Outcome, Refusal, WorkflowView};
 use crate::types::{Time, WorkflowName};
@@ -149,7 +149,7 @@ fn invalid(faults: &[DefinitionFault]) -> Problem {
 /// Reads a document beside the runtime: it may take a tenth of a second.
 async fn read_document(
     call: &Call,
-) -> Result<(Arc<str>, Result<Read, Vec<DefinitionFault>>), Problem> {
+) -> Result<(Arc<str>, Result<CheckedDefinition, Vec<DefinitionFault>>), Problem> {
     let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Problem::field("", "invalid-encoding", "a definition is a text in UTF-8"))?;
@@ -194,7 +194,8 @@ pub(super) const PUBLISH: Doc = Doc {
 
 pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
     let (source, document) = read_document(&call).await?;
-    let Read { definition, warnings, .. } = document.map_err(|faults| invalid(&faults))?;
+    let CheckedDefinition { definition, warnings, .. } =
+        document.map_err(|faults| invalid(&faults))?;
     if definition.name.as_str() != call.parameters.at(0) {
         let message = format!("the document is of the workflow {}", definition.name);
         return Err(invalid(&[DefinitionFault {

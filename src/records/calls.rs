@@ -1,7 +1,7 @@
 //! Forms of calls to other services.
 
 use super::form::{Json, Text, record_enums, record_structs};
-use crate::engine::{Call, CallState, HttpRequestSpec, Purpose};
+use crate::engine::{CallPurpose, CallState, HttpRequestSpec, ServiceCall};
 
 record_structs! {
     struct HttpRequestSpecV1: HttpRequestSpec {
@@ -18,7 +18,7 @@ record_structs! {
         callback: Option<u64>,
     }
 
-    struct CallV1: Call {
+    struct CallV1: ServiceCall {
         number: u32,
         step: Text,
         key: Text,
@@ -34,7 +34,7 @@ record_structs! {
 }
 
 record_enums! {
-    enum PurposeV1: Purpose {
+    enum PurposeV1: CallPurpose {
         Do { place: u32 },
         Undo,
         Send,
@@ -42,9 +42,9 @@ record_enums! {
 
     enum CallStateV1: CallState {
         Due(at: u64),
-        Out(since: u64),
-        Later(until: u64),
-        Kept(response: Json),
+        InFlight(since: u64),
+        AwaitingCallback(until: u64),
+        AnswerHeld(response: Json),
         Done,
         Refused,
         Unknown,

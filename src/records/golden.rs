@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{
-    BulkAction, BulkFailure, BulkFilter, Call, CallAnswer, CallState, CatchUp, Challenge,
-    ChallengeState, Claim, DeadLetter, Done, Ending, Firing, Hold, HoldStatus, HttpRequestSpec,
-    IndexEntry, Job, Join, KeyRef, Lag, Open, Overlap, Owner, OwnerId, Purpose, Record, RecordKey,
-    Reference, Row, Schedule, ScheduleOwner, Status, StoredId, Stuck, Submission, Timer, TimerOf,
-    Tx, TxHold, Undo, UserRef, ValueKey, Webhook, Who, WhoId, WorkflowHead,
+    ActorId, ActorRef, BulkAction, BulkFailure, BulkFilter, CallAnswer, CallPurpose, CallState,
+    CatchUp, Challenge, ChallengeState, Compensation, CompletedStep, DeadLetter, Firing, Hold,
+    HoldStatus, HttpRequestSpec, IndexEntry, Job, KeyRef, Lag, OpenJoin, OpenStep, Overlap, Owner,
+    OwnerId, PlannedEnd, Record, RecordKey, Reference, Row, Schedule, ScheduleOwner, ServiceCall,
+    StepClaim, StoredId, StuckReason, Submission, Timer, TimerOf, Tx, TxHold, TxStatus, UserRef,
+    ValueKey, Webhook, WorkflowHead,
 };
 use crate::types::{
     JobId, KeyId, Revision, ScheduleId, SessionId, Span, Time, TokenHash, TxId, UserId, WebhookId,
@@ -202,18 +203,18 @@ fn request() -> HttpRequestSpec {
     }
 }
 
-fn calls() -> Vec<Call> {
+fn calls() -> Vec<ServiceCall> {
     let states = [
-        (Purpose::Do { place: 4 }, CallState::Due(AT)),
-        (Purpose::Undo, CallState::Out(AT)),
-        (Purpose::Send, CallState::Later(AT)),
-        (Purpose::Undo, CallState::Kept(Arc::new(json!({"ok": true})))),
-        (Purpose::Undo, CallState::Done),
-        (Purpose::Undo, CallState::Refused),
-        (Purpose::Undo, CallState::Unknown),
-        (Purpose::Undo, CallState::Dropped),
+        (CallPurpose::Do { place: 4 }, CallState::Due(AT)),
+        (CallPurpose::Undo, CallState::InFlight(AT)),
+        (CallPurpose::Send, CallState::AwaitingCallback(AT)),
+        (CallPurpose::Undo, CallState::AnswerHeld(Arc::new(json!({"ok": true})))),
+        (CallPurpose::Undo, CallState::Done),
+        (CallPurpose::Undo, CallState::Refused),
+        (CallPurpose::Undo, CallState::Unknown),
+        (CallPurpose::Undo, CallState::Dropped),
     ];
-    let call = |(number, (purpose, state))| Call {
+    let call = |(number, (purpose, state))| ServiceCall {
         number,
         step: "pay".parse().unwrap(),
         key: "k".into(),
@@ -229,17 +230,17 @@ fn calls() -> Vec<Call> {
     (1..).zip(states).map(call).collect()
 }
 
-fn open() -> Open {
+fn open() -> OpenStep {
     let ids = [
-        WhoId::User(UserId::new(1)),
-        WhoId::Session(SessionId::new(1)),
-        WhoId::Key(KeyId::new(1)),
-        WhoId::System,
-        WhoId::Hook(9),
-        WhoId::Workflow(TxId::new(1)),
+        ActorId::User(UserId::new(1)),
+        ActorId::Session(SessionId::new(1)),
+        ActorId::Key(KeyId::new(1)),
+        ActorId::System,
+        ActorId::Hook(9),
+        ActorId::Workflow(TxId::new(1)),
     ];
-    let who = |id| Who { id, name: "w".into() };
-    Open {
+    let who = |id| ActorRef { id, name: "w".into() };
+    OpenStep {
         place: 1,
         step: "check".parse().unwrap(),
         group: 2,
@@ -252,7 +253,7 @@ fn open() -> Open {
         submissions: ids
             .map(|id| Submission { by: who(id), input: Arc::new(json!({"a": 1})), at: AT })
             .into(),
-        claim: Some(Claim { by: who(ids[0]), until: AT }),
+        claim: Some(StepClaim { by: who(ids[0]), until: AT }),
         users: vec!["alice".parse().unwrap()],
         roles: vec!["teller".parse().unwrap()],
         queued: true,
@@ -301,19 +302,19 @@ fn challenges() -> Vec<Challenge> {
     states.map(challenge).into()
 }
 
-fn done() -> Arc<Done> {
+fn done() -> Arc<CompletedStep> {
     let (user, role) = (UserId::new(7), || "vip".parse().unwrap());
-    Arc::new(Done {
+    Arc::new(CompletedStep {
         step: "pay".parse().unwrap(),
         undo: vec![
-            Undo::Void("h1".parse().unwrap()),
-            Undo::Reverse("t1".parse().unwrap()),
-            Undo::Withdraw("c".into()),
-            Undo::Close("a".parse().unwrap()),
-            Undo::Revoke(user, role()),
-            Undo::Grant(user, role()),
-            Undo::Cancel(TxId::new(9)),
-            Undo::Role(user, role(), 5),
+            Compensation::Void("h1".parse().unwrap()),
+            Compensation::Reverse("t1".parse().unwrap()),
+            Compensation::Withdraw("c".into()),
+            Compensation::Close("a".parse().unwrap()),
+            Compensation::Revoke(user, role()),
+            Compensation::Grant(user, role()),
+            Compensation::Cancel(TxId::new(9)),
+            Compensation::Role(user, role(), 5),
         ],
         calls: vec![request()],
         undone: 1,
@@ -324,7 +325,7 @@ fn done() -> Arc<Done> {
 
 /// A transaction with everything in it.
 fn full_tx() -> Tx {
-    let stuck = || Stuck {
+    let stuck = || StuckReason {
         step: "pay".parse().unwrap(),
         join: Some(1),
         code: "insufficient".into(),
@@ -338,11 +339,11 @@ fn full_tx() -> Tx {
         owner: Owner::User(user_ref()),
         session: Some(SessionId::new(1)),
         ends_with_session: true,
-        status: Status::Stuck,
+        status: TxStatus::Stuck,
         outcome: Some("done".into()),
         data: Arc::new(json!({"a": [1, 2.5, "x", null]})),
         open: vec![open()],
-        joins: vec![Join { id: 1, all: 2, parent: Some(3), left: 4 }],
+        joins: vec![OpenJoin { id: 1, all: 2, parent: Some(3), left: 4 }],
         holds: holds(),
         challenges: challenges(),
         done: vec![done()],
@@ -355,7 +356,7 @@ fn full_tx() -> Tx {
         deadline: Some(AT),
         timer_at: Some(AT),
         next_place: 7,
-        ending: Some(Ending { status: Status::Failed, outcome: "gone".into() }),
+        ending: Some(PlannedEnd { status: TxStatus::Failed, outcome: "gone".into() }),
         stuck: Some(stuck()),
         stuck_too: vec![stuck()],
         asked: vec!["alice".parse().unwrap()],
@@ -369,7 +370,7 @@ fn full_tx() -> Tx {
 }
 
 /// A transaction with nothing that it may be without.
-fn small_tx(owner: Owner, status: Status) -> Tx {
+fn small_tx(owner: Owner, status: TxStatus) -> Tx {
     Tx {
         id: TxId::new(8),
         workflow: "apply".parse().unwrap(),
@@ -522,18 +523,18 @@ fn webhooks() -> Vec<(RecordKey, Record)> {
 }
 
 fn transactions() -> Vec<(RecordKey, Record)> {
-    let mut answered = small_tx(Owner::User(user_ref()), Status::Waiting);
+    let mut answered = small_tx(Owner::User(user_ref()), TxStatus::Waiting);
     answered.calls = calls();
     answered.calls[3].answer = Some(CallAnswer { status: 200, body: "{\"ok\":true}".into() });
     let key = KeyRef { id: KeyId::new(5), name: "shop".into() };
     let all = [
         full_tx(),
         answered,
-        small_tx(Owner::Anonymous(SessionId::new(3)), Status::Running),
-        small_tx(Owner::Key(key.clone()), Status::Compensating),
-        small_tx(Owner::Key(key.clone()), Status::Completed),
-        small_tx(Owner::Key(key.clone()), Status::Cancelled),
-        small_tx(Owner::Key(key), Status::Expired),
+        small_tx(Owner::Anonymous(SessionId::new(3)), TxStatus::Running),
+        small_tx(Owner::Key(key.clone()), TxStatus::Compensating),
+        small_tx(Owner::Key(key.clone()), TxStatus::Completed),
+        small_tx(Owner::Key(key.clone()), TxStatus::Cancelled),
+        small_tx(Owner::Key(key), TxStatus::Expired),
     ];
     all.map(|tx| (RecordKey::Tx(tx.id), Record::Tx(Arc::new(tx)))).into()
 }

@@ -1,7 +1,9 @@
 //! Keys: one enum for everything that the store contains. [`keys!`] declares each kind once.
 
 use super::key_field::{KeyField as _, put_fields, take_fields};
-use crate::engine::{Actor, Digest, IndexEntry, RecordKey, StoredId, Timer, ValueKey, Who, WhoId};
+use crate::engine::{
+    Actor, ActorId, ActorRef, Digest, IndexEntry, RecordKey, StoredId, Timer, ValueKey,
+};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
     TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
@@ -30,8 +32,8 @@ impl Scope {
                 None => Self::Session(session.session),
             }),
             Actor::Key(key) => Some(Self::Key(key.key.id)),
-            Actor::Hook(_) => match Who::of(actor).id {
-                WhoId::Hook(id) => Some(Self::Hook(id)),
+            Actor::Hook(_) => match ActorRef::of(actor).id {
+                ActorId::Hook(id) => Some(Self::Hook(id)),
                 _ => None,
             },
             Actor::Nobody | Actor::Workflow(..) | Actor::System => None,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::engine::{
-    CallState, Challenge, HttpRequestSpec, LoadedRecord, Open, Published, Record, Submission, Tx,
+    CallState, Challenge, HttpRequestSpec, LoadedRecord, OpenStep, Published, Record, Submission,
+    Tx,
 };
 
 /// Bytes of a small record with its names, its key and its place in a map.
@@ -125,7 +126,8 @@ fn tx_bytes(tx: &Tx) -> usize {
         ELEMENT_BYTES + undo + done.calls.iter().map(request_bytes).sum::<usize>()
     });
     let calls = tx.calls.iter().map(|call| {
-        let kept = if let CallState::Kept(answer) = &call.state { json_bytes(answer) } else { 0 };
+        let kept =
+            if let CallState::AnswerHeld(answer) = &call.state { json_bytes(answer) } else { 0 };
         let answer = call.answer.as_ref().map_or(0, |answer| text(&answer.body));
         2 * ELEMENT_BYTES + request_bytes(&call.ask) + kept + answer
     });
@@ -138,9 +140,9 @@ fn tx_bytes(tx: &Tx) -> usize {
         + calls.sum::<usize>()
 }
 
-fn open_bytes(open: &Open) -> usize {
+fn open_bytes(open: &OpenStep) -> usize {
     let submission = |one: &Submission| ELEMENT_BYTES + json_bytes(&one.input);
-    size_of::<Open>()
+    size_of::<OpenStep>()
         + open.submissions.iter().map(submission).sum::<usize>()
         + (open.users.len() + open.roles.len()) * TEXT_BYTES * 2
 }

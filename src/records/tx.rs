@@ -9,9 +9,9 @@ use super::calls::{CallAnswerV1, CallV1, HttpRequestSpecV1};
 use super::form::{Form, InvalidForm, Json, Text, record_enums, record_structs};
 use super::ledger::HoldV1;
 use crate::engine::{
-    CallAnswer, Challenge, ChallengeState, Claim, Done, Ending, Join, Open, Owner, Published,
-    RecordKey, Reference, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId, WorkflowHead,
-    workflow,
+    ActorId, ActorRef, CallAnswer, Challenge, ChallengeState, Compensation, CompletedStep,
+    OpenJoin, OpenStep, Owner, PlannedEnd, Published, RecordKey, Reference, StepClaim, StuckReason,
+    Submission, Tx, TxHold, TxStatus, WorkflowHead, workflow,
 };
 use crate::types::{Time, WorkflowName};
 
@@ -22,7 +22,7 @@ record_enums! {
         Key(key: (u128, Text)),
     }
 
-    enum WhoIdV1: WhoId {
+    enum WhoIdV1: ActorId {
         User(id: u128),
         Session(id: u128),
         Key(id: u128),
@@ -37,7 +37,7 @@ record_enums! {
         Withdrawn,
     }
 
-    enum UndoV1: Undo {
+    enum UndoV1: Compensation {
         Void(id: Text),
         Reverse(id: Text),
         Withdraw(id: Text),
@@ -48,7 +48,7 @@ record_enums! {
         Role(user: u128, role: Text, number: u64),
     }
 
-    enum StatusV1: Status {
+    enum StatusV1: TxStatus {
         Waiting,
         Running,
         Compensating,
@@ -61,7 +61,7 @@ record_enums! {
 }
 
 record_structs! {
-    struct WhoV1: Who {
+    struct WhoV1: ActorRef {
         id: WhoIdV1,
         name: Text,
     }
@@ -72,12 +72,12 @@ record_structs! {
         at: u64,
     }
 
-    struct ClaimV1: Claim {
+    struct ClaimV1: StepClaim {
         by: WhoV1,
         until: u64,
     }
 
-    struct OpenV1: Open {
+    struct OpenV1: OpenStep {
         place: u32,
         step: Text,
         group: u32,
@@ -94,7 +94,7 @@ record_structs! {
         queued: bool,
     }
 
-    struct JoinV1: Join {
+    struct JoinV1: OpenJoin {
         id: u32,
         all: u32,
         parent: Option<u32>,
@@ -121,7 +121,7 @@ record_structs! {
         send: Option<(Text, HttpRequestSpecV1)>,
     }
 
-    struct DoneV1: Done {
+    struct DoneV1: CompletedStep {
         step: Text,
         undo: Vec<UndoV1>,
         calls: Vec<HttpRequestSpecV1>,
@@ -130,14 +130,14 @@ record_structs! {
         key: Text,
     }
 
-    struct StuckV1: Stuck {
+    struct StuckV1: StuckReason {
         step: Text,
         join: Option<u32>,
         code: Text,
         message: Text,
     }
 
-    struct EndingV1: Ending {
+    struct EndingV1: PlannedEnd {
         status: StatusV1,
         outcome: Text,
     }

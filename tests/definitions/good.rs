@@ -181,14 +181,14 @@ proptest! {
 
 #[test]
 fn a_guard_and_a_challenge_need_only_their_code_and_id() {
-    use abide::engine::workflow::{EffectKind, Guard, Template};
+    use abide::engine::workflow::{EffectKind, StepGuard, Template};
 
     let text = "abide: 1\nworkflow: plain\nfirst: a\nsteps:\n  a:\n    by: [owner]\n    \
                 guard: [ { that: tx.owner != null, code: no-owner } ]\n    \
                 do: [ { challenge: { id: pin } } ]\n    next: { end: done }\n";
     let definition = read(text).unwrap().definition;
     let step = &definition.steps[0];
-    assert!(matches!(&step.guard[0], Guard::That { message, .. } if &**message == "no-owner"));
+    assert!(matches!(&step.guard[0], StepGuard::That { message, .. } if &**message == "no-owner"));
     let EffectKind::Challenge { digits, expires, attempts, resend, binds, send, .. } =
         &step.effects[0].kind
     else {

@@ -561,7 +561,7 @@ impl CallSender {
         let read = read_fact(&*self.app.store, View::Committed, &RecordKey::Tx(tx));
         let read = self.app.guard(read)?.map(|(record, _)| record);
         let Some(Record::Tx(found)) = read.as_deref() else { return Ok(None) };
-        let call = found.call(number).filter(|call| matches!(call.state, CallState::Out(_)));
+        let call = found.call(number).filter(|call| matches!(call.state, CallState::InFlight(_)));
         Ok(call.map(|call| {
             let result = Box::new(CallResult::Lost { what: what.to_owned() });
             Command::EndCall { tx, number, attempt: call.attempts, result }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::engine::{StartAsk, Status, Tx, workflow};
+use crate::engine::{StartAsk, Tx, TxStatus, workflow};
 use crate::types::{Time, TxId};
 
 /// Transactions whose data are as large as they may be, so that each takes its time.
@@ -155,7 +155,7 @@ async fn command_waits_for_what_is_due_in_what_it_touches_and_for_nothing_else()
     let cancel = Command::Cancel { tx: last, reason: None, if_match: None };
     let (late, other) = tokio::join!(house.run(&Actor::System, cancel), guest(&house));
     assert_eq!(late.unwrap_err(), Refusal::AlreadyEnded);
-    assert_eq!(shown(&house, last).status, Status::Expired);
+    assert_eq!(shown(&house, last).status, TxStatus::Expired);
     drop(other);
     let commits = commits(&house, before);
     let opened = commits.iter().position(|kinds| has(kinds, OPENED)).unwrap();

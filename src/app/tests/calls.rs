@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::engine::{CallState, Record, RecordKey, StartAsk, Status, Tx, workflow};
+use crate::engine::{CallState, Record, RecordKey, StartAsk, Tx, TxStatus, workflow};
 use crate::outbound::{Client, Egress};
 use crate::records::read_fact;
 use crate::store::tripping::Tripping;
@@ -97,7 +97,7 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     publish(&house, &asks(&format!("api.test:{port}"))).await;
     let (one, other) = (start(&house, &alice, "asks").await, start(&house, &alice, "asks").await);
     let ends = [ended(&house, one).await, ended(&house, other).await];
-    assert_eq!(ends.each_ref().map(|tx| tx.status), [Status::Completed; 2]);
+    assert_eq!(ends.each_ref().map(|tx| tx.status), [TxStatus::Completed; 2]);
     // Two panicked, and each was asked once where that could be heard.
     let attempts: u32 = ends.iter().flat_map(|tx| &tx.calls).map(|call| call.attempts).sum();
     assert_eq!((attempts, asked.load(Ordering::SeqCst)), (4, 4));
@@ -122,7 +122,7 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     let calls = house.app.start_calls(client, CallSettings::default());
     let is_out = || match read_fact(&*house.store, View::Staged, &RecordKey::Tx(id)).unwrap() {
         Some((record, _)) => match &*record {
-            Record::Tx(tx) => matches!(tx.calls[0].state, CallState::Out(_)),
+            Record::Tx(tx) => matches!(tx.calls[0].state, CallState::InFlight(_)),
             _ => false,
         },
         None => false,
@@ -134,7 +134,7 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     assert!(early.is_err(), "it was asked before that was durable");
     house.store.release();
     asked.recv().await.unwrap();
-    assert_eq!(ended(&house, id).await.status, Status::Completed);
+    assert_eq!(ended(&house, id).await.status, TxStatus::Completed);
     calls.stop().await;
     house.app.close().await;
 }
@@ -184,7 +184,7 @@ async fn one_attempt_tries_whether_a_destination_answers_again() {
     holds.store(2, Ordering::SeqCst);
     answer(first, "200 OK").await;
     for id in ids {
-        assert_eq!(ended(&house, id).await.status, Status::Completed);
+        assert_eq!(ended(&house, id).await.status, TxStatus::Completed);
     }
     assert_eq!(house.app.call_figures().breakers_open, 0);
     calls.stop().await;
@@ -204,7 +204,7 @@ async fn calls_are_begun_anew_after_a_panic() {
     let calls = house.app.start_calls(client, CallSettings::default());
     publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
     let id = start(&house, &alice, "asks").await;
-    assert_eq!(ended(&house, id).await.status, Status::Completed);
+    assert_eq!(ended(&house, id).await.status, TxStatus::Completed);
     assert_eq!(store.left(), 0, "it panicked");
     calls.stop().await;
     house.app.close().await;
@@ -229,14 +229,14 @@ async fn what_waits_for_one_destination_takes_no_place_of_others() {
     publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
     let other = start(&house, &alice, "asks").await;
     let calls = house.app.start_calls(client, settings);
-    assert_eq!(ended(&house, other).await.status, Status::Completed);
+    assert_eq!(ended(&house, other).await.status, TxStatus::Completed);
     tokio::spawn(async move {
         while let Ok((stream, _)) = silent.accept().await {
             answer(stream, "200 OK").await;
         }
     });
     for id in held_up {
-        assert_eq!(ended(&house, id).await.status, Status::Completed);
+        assert_eq!(ended(&house, id).await.status, TxStatus::Completed);
     }
     calls.stop().await;
     house.app.close().await;
@@ -296,7 +296,7 @@ async fn a_rate_is_kept_while_nothing_waits() {
         let id = start(&house, &alice, "asks").await;
         asked.recv().await.unwrap();
         times.push(tokio::time::Instant::now());
-        assert_eq!(ended(&house, id).await.status, Status::Completed);
+        assert_eq!(ended(&house, id).await.status, TxStatus::Completed);
         while house.app.call_figures().in_flight > 0 {
             tokio::task::yield_now().await;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::engine::{CallResult, StartAsk, Status, Tx, workflow};
+use crate::engine::{CallResult, StartAsk, Tx, TxStatus, workflow};
 use crate::types::TxId;
 
 const PAY: &str = "abide: 1
@@ -73,13 +73,13 @@ async fn what_a_guest_leaves_is_not_cancelled_while_a_call_is_out() {
         let callback = call(&house, tx, status).await;
         house.run(&guest, Command::Logout).await.unwrap();
         house.advance(Span::from_minutes(2)).await;
-        assert_eq!(shown(&house, tx).status, Status::Running, "{status:?}");
+        assert_eq!(shown(&house, tx).status, TxStatus::Running, "{status:?}");
         let answer = Command::CallBack { token: callback, body: json!("paid") };
         house.run(&Actor::Nobody, answer).await.unwrap();
-        assert_eq!(shown(&house, tx).status, Status::Waiting, "{status:?}");
+        assert_eq!(shown(&house, tx).status, TxStatus::Waiting, "{status:?}");
         house.advance(Span::from_minutes(2)).await;
         let left = shown(&house, tx);
-        assert_eq!((left.status, left.open.len()), (Status::Compensating, 0), "{status:?}");
+        assert_eq!((left.status, left.open.len()), (TxStatus::Compensating, 0), "{status:?}");
         assert_eq!(left.ending.as_ref().unwrap().outcome.as_ref(), "session-ended");
         house.app.close().await;
     }
@@ -93,6 +93,6 @@ async fn what_a_guest_leaves_before_it_is_sent_is_cancelled_at_once() {
     house.run(&guest, Command::Logout).await.unwrap();
     house.advance(Span::ZERO).await;
     let left = shown(&house, tx);
-    assert_eq!((left.status, left.calls[0].state.as_str()), (Status::Cancelled, "dropped"));
+    assert_eq!((left.status, left.calls[0].state.as_str()), (TxStatus::Cancelled, "dropped"));
     house.app.close().await;
 }

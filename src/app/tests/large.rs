@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::engine::{
-    BulkAction, BulkAsk, BulkFilter, CallResult, CallState, Purpose, Repair, StartAsk, Status, Tx,
-    workflow,
+    BulkAction, BulkAsk, BulkFilter, CallPurpose, CallResult, CallState, Repair, StartAsk, Tx,
+    TxStatus, workflow,
 };
 use crate::types::TxId;
 
@@ -52,13 +52,14 @@ async fn undone(house: &TestApp, tx: TxId) -> usize {
     let mut made = 0;
     loop {
         let now = shown(house, tx);
-        if now.status == Status::Stuck {
+        if now.status == TxStatus::Stuck {
             let repair = Repair::Skip { reason: "its request was too large to keep".to_owned() };
             house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
             continue;
         }
-        let undo =
-            |call: &&crate::engine::Call| call.purpose == Purpose::Undo && !call.state.is_over();
+        let undo = |call: &&crate::engine::ServiceCall| {
+            call.purpose == CallPurpose::Undo && !call.state.is_over()
+        };
         let Some(call) = now.calls.iter().find(undo) else { return made };
         if call.ask.url.is_empty() {
             let due = Command::BeginCall { tx, number: call.number };
@@ -133,7 +134,7 @@ async fn what_undoes_many_branches_is_kept_as_far_as_there_is_room() {
     let cancel = Command::Cancel { tx, reason: None, if_match: None };
     house.run(&alice, cancel).await.unwrap();
     assert!((1..8).contains(&undone(&house, tx).await));
-    assert_eq!(shown(&house, tx).status, Status::Cancelled);
+    assert_eq!(shown(&house, tx).status, TxStatus::Cancelled);
     house.app.close().await;
 }
 
@@ -147,7 +148,7 @@ async fn what_undoes_one_step_is_kept_as_far_as_there_is_room() {
     answer(&house, tx, 0, 200, Value::Null).await;
     assert!((1..8).contains(&undone(&house, tx).await));
     let ended = shown(&house, tx);
-    assert_eq!((ended.status, ended.outcome.as_deref()), (Status::Cancelled, Some("too-large")));
+    assert_eq!((ended.status, ended.outcome.as_deref()), (TxStatus::Cancelled, Some("too-large")));
     house.app.close().await;
 }
 
@@ -181,9 +182,9 @@ async fn answers_that_are_kept_are_never_too_much() {
         house.run(&Actor::Nobody, Command::CallBack { token, body }).await.unwrap();
     }
     let stuck = shown(&house, tx);
-    assert_eq!((stuck.status, stuck.stuck_too.len()), (Status::Stuck, 2));
-    let kept = |call: &crate::engine::Call| match &call.state {
-        CallState::Kept(response) => response["status"].as_u64(),
+    assert_eq!((stuck.status, stuck.stuck_too.len()), (TxStatus::Stuck, 2));
+    let kept = |call: &crate::engine::ServiceCall| match &call.state {
+        CallState::AnswerHeld(response) => response["status"].as_u64(),
         _ => None,
     };
     assert!(stuck.calls.iter().all(|call| kept(call) == Some(200)), "{:?}", stuck.calls);
@@ -191,12 +192,12 @@ async fn answers_that_are_kept_are_never_too_much() {
         // One that is kept without its body is not taken for an empty one.
         let repair = Repair::Retry;
         house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
-        assert_eq!(shown(&house, tx).status, Status::Stuck);
+        assert_eq!(shown(&house, tx).status, TxStatus::Stuck);
         let repair = Repair::Skip { reason: "too large".to_owned() };
         house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
     }
     let done = shown(&house, tx);
-    assert_eq!((done.status, done.open.len(), done.next_call), (Status::Waiting, 1, 3));
+    assert_eq!((done.status, done.open.len(), done.next_call), (TxStatus::Waiting, 1, 3));
     house.app.close().await;
 }
 
@@ -209,11 +210,11 @@ async fn an_answer_that_makes_the_data_too_large_is_not_asked_for_again() {
     let tx = start(&house, &alice, "trip", "").await;
     answer(&house, tx, 0, 200, "x".repeat(65_536).into()).await;
     let stuck = shown(&house, tx);
-    assert_eq!((stuck.status, stuck.calls[0].state.as_str()), (Status::Stuck, "answered"));
+    assert_eq!((stuck.status, stuck.calls[0].state.as_str()), (TxStatus::Stuck, "answered"));
     let repair = Repair::Retry;
     house.run(&Actor::System, Command::Repair { tx, repair }).await.unwrap();
     let again = shown(&house, tx);
-    assert_eq!((again.status, again.next_call), (Status::Stuck, 3));
+    assert_eq!((again.status, again.next_call), (TxStatus::Stuck, 3));
     house.app.close().await;
 }
 
@@ -238,7 +239,7 @@ async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
     let admin = house.admin().await;
     let delete = Command::DeleteUser { username: name("alice"), if_match: None };
     house.run(&admin, delete).await.unwrap();
-    let cancelled = |id: &TxId| shown(&house, *id).status == Status::Compensating;
+    let cancelled = |id: &TxId| shown(&house, *id).status == TxStatus::Compensating;
     house.advance_until(|| all.iter().all(cancelled)).await;
     house.app.close().await;
 }
@@ -273,7 +274,7 @@ async fn many_large_transactions_are_cancelled() {
     let job = || house.app.job(&olga, begun.id).unwrap();
     house.advance_until(|| job().ended_at.is_some()).await;
     assert_eq!((job().done, job().ended_at.is_some()), (50, true));
-    assert!(all.iter().all(|id| shown(&house, *id).status == Status::Compensating));
+    assert!(all.iter().all(|id| shown(&house, *id).status == TxStatus::Compensating));
     house.app.close().await;
 }
 
@@ -334,8 +335,8 @@ async fn deadline_that_cancels_many_others_goes_on_in_parts() {
     }
     let later = start(&house, &alice, "later", "").await;
     house.advance(Span::from_minutes(40)).await;
-    assert_eq!(shown(&house, order).status, Status::Expired);
-    assert_eq!(shown(&house, later).status, Status::Completed);
+    assert_eq!(shown(&house, order).status, TxStatus::Expired);
+    assert_eq!(shown(&house, later).status, TxStatus::Completed);
     house.app.close().await;
 }
 
@@ -390,11 +391,11 @@ async fn a_timer_that_is_too_much_alone_is_set_aside() {
     let heavy = view.tx.id;
     let later = start(&house, &alice, "later", "").await;
     house.advance(Span::from_minutes(40)).await;
-    assert_eq!(shown(&house, heavy).status, Status::Running);
-    assert_eq!(shown(&house, later).status, Status::Completed);
+    assert_eq!(shown(&house, heavy).status, TxStatus::Running);
+    assert_eq!(shown(&house, later).status, TxStatus::Completed);
     // With less to do it finds room.
     lines(1).await;
     house.advance(Span::from_hours(1)).await;
-    assert_eq!(shown(&house, heavy).status, Status::Completed);
+    assert_eq!(shown(&house, heavy).status, TxStatus::Completed);
     house.app.close().await;
 }

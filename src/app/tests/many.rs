@@ -6,7 +6,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::engine::{
-    BulkAction, BulkAsk, BulkFilter, Job, MigrateAsk, QueueAsk, StartAsk, Status, Tx, workflow,
+    BulkAction, BulkAsk, BulkFilter, Job, MigrateAsk, QueueAsk, StartAsk, Tx, TxStatus, workflow,
 };
 use crate::types::TxId;
 
@@ -144,7 +144,7 @@ async fn a_bulk_cancel_takes_what_was_started_with_it() {
     assert_eq!(came_to(&looked), (20, 20, 0));
     let cancelled = job(&house, &olga, "order", cancel(), false).await;
     assert_eq!(came_to(&cancelled), (20, 20, 0));
-    assert!(orders.iter().all(|order| shown(&house, *order).status == Status::Cancelled));
+    assert!(orders.iter().all(|order| shown(&house, *order).status == TxStatus::Cancelled));
     assert_eq!(house.count("abide.transaction.ended"), 60);
     house.app.close().await;
 }
@@ -161,7 +161,7 @@ async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
     house.advance_until(|| orders.iter().all(ended)).await;
     for order in orders {
         let order = shown(&house, order);
-        assert_eq!((order.status, &order.stuck), (Status::Cancelled, &None));
+        assert_eq!((order.status, &order.stuck), (TxStatus::Cancelled, &None));
     }
     house.app.close().await;
 }

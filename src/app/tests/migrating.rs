@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::engine::{
-    BulkAction, BulkAsk, BulkFilter, MigrateAsk, Record, RecordKey, StartAsk, Status, Timer,
-    TimerOf, Tx, workflow,
+    BulkAction, BulkAsk, BulkFilter, MigrateAsk, Record, RecordKey, StartAsk, Timer, TimerOf, Tx,
+    TxStatus, workflow,
 };
 use crate::types::TxId;
 
@@ -70,7 +70,7 @@ async fn migrated_step_without_a_timeout_has_no_time_any_more() {
     let moved = shown(&house, tx);
     assert_eq!((moved.open[0].due, moved.deadline, moved.timer_at), (None, None, None));
     house.advance(Span::from_hours(3)).await;
-    assert_eq!(shown(&house, tx).status, Status::Waiting);
+    assert_eq!(shown(&house, tx).status, TxStatus::Waiting);
     house.join("bob").await;
     house.app.close().await;
 }
@@ -99,7 +99,7 @@ async fn migrated_step_keeps_its_time_or_begins_it() {
     publish(&house, &cart("deadline: 2h", TIMEOUT)).await;
     migrate(&house, begun).await.unwrap();
     house.advance(Span::from_minutes(29)).await;
-    assert_eq!(shown(&house, begun).status, Status::Waiting);
+    assert_eq!(shown(&house, begun).status, TxStatus::Waiting);
     house.advance(Span::from_minutes(1)).await;
     assert_eq!(shown(&house, begun).outcome.as_deref(), Some("timed-out"));
     house.app.close().await;

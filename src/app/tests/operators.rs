@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::engine::{
-    CallAttempt, CallResult, CallState, MigrateAsk, StartAsk, Status, Tx, workflow,
+    CallAttempt, CallResult, CallState, MigrateAsk, StartAsk, Tx, TxStatus, workflow,
 };
 use crate::types::TxId;
 
@@ -103,7 +103,7 @@ async fn promised(house: &TestApp, id: TxId) -> Arc<str> {
         excerpt: "".into(),
     });
     house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
-    assert!(matches!(shown(house, id).calls[0].state, CallState::Later(_)));
+    assert!(matches!(shown(house, id).calls[0].state, CallState::AwaitingCallback(_)));
     callback.into()
 }
 
@@ -119,24 +119,24 @@ async fn a_callback_after_its_time_is_late_while_a_transaction_is_paused_too() {
         let pause = |pause| Command::Pause { tx: id, pause };
         house.run(&Actor::System, pause(true)).await.unwrap();
         house.advance(Span::from_minutes(if late { 15 } else { 14 })).await;
-        assert!(matches!(shown(&house, id).calls[0].state, CallState::Later(_)));
+        assert!(matches!(shown(&house, id).calls[0].state, CallState::AwaitingCallback(_)));
         let call_back = Command::CallBack { token, body: json!("low") };
         let answered = house.run(&Actor::Nobody, call_back).await;
         if late {
             assert_eq!(answered.unwrap_err(), Refusal::CallbackLate);
-            assert_eq!(shown(&house, id).status, Status::Running);
+            assert_eq!(shown(&house, id).status, TxStatus::Running);
             house.run(&Actor::System, pause(false)).await.unwrap();
             house.advance(Span::ZERO).await;
             let ended = shown(&house, id);
             assert_eq!(
                 (ended.status, &ended.calls[0].state),
-                (Status::Failed, &CallState::Unknown)
+                (TxStatus::Failed, &CallState::Unknown)
             );
             assert_eq!(ended.outcome.as_deref(), Some("call-failed"));
         } else {
             answered.unwrap();
             let ended = shown(&house, id);
-            assert_eq!((ended.status, &ended.data["risk"]), (Status::Completed, &json!("low")));
+            assert_eq!((ended.status, &ended.data["risk"]), (TxStatus::Completed, &json!("low")));
         }
         house.app.close().await;
     }
@@ -171,7 +171,7 @@ async fn answer_of_a_service_is_kept_over_a_restart() {
     });
     house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
     let stuck = shown(&house, id);
-    assert_eq!(stuck.status, Status::Stuck);
+    assert_eq!(stuck.status, TxStatus::Stuck);
     house.app.close().await;
     let house = TestApp::on(Arc::clone(&house.store), rules()).await;
     let again = shown(&house, id);
@@ -240,12 +240,12 @@ async fn undoing_is_never_too_much() {
         house.run(&alice, cancel).await.unwrap();
         for _ in 0..2 {
             let calls = shown(&house, tx).calls.clone();
-            let undo = calls
-                .iter()
-                .find(|call| call.purpose == crate::engine::Purpose::Undo && !call.state.is_over());
+            let undo = calls.iter().find(|call| {
+                call.purpose == crate::engine::CallPurpose::Undo && !call.state.is_over()
+            });
             answered(&house, tx, undo.unwrap().number).await;
         }
-        assert_eq!(shown(&house, tx).status, Status::Cancelled);
+        assert_eq!(shown(&house, tx).status, TxStatus::Cancelled);
         house.app.close().await;
     }
 }

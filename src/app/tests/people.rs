@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use super::*;
 use crate::engine::IndexEntry;
-use crate::engine::{StartAsk, UserChange, Who, workflow};
+use crate::engine::{ActorRef, StartAsk, UserChange, workflow};
 use crate::types::TxId;
 
 fn revoke(house: &TestApp, admin: &Actor, keep_sessions: bool) -> Command {
@@ -167,7 +167,7 @@ async fn a_vote_moves_to_the_user_that_its_anonymous_session_becomes() {
         assert_eq!(vote(&house, actor, tx).await, Err(Refusal::AlreadyCounted));
     }
     let counted = &house.app.transaction(&Actor::System, tx).unwrap().tx.open[0].submissions;
-    assert_eq!((counted.len(), &counted[0].by), (1, &Who::of(&alice)));
+    assert_eq!((counted.len(), &counted[0].by), (1, &ActorRef::of(&alice)));
     // Somebody else is another person.
     let bob = house.actor(&house.join("bob").await.token).await.unwrap();
     vote(&house, &bob, tx).await.unwrap();
@@ -214,7 +214,7 @@ async fn claims_move_to_the_user_that_their_anonymous_session_becomes() {
     house.advance(Span::from_seconds(1)).await;
     for tx in claimed {
         let claim = house.app.transaction(&Actor::System, tx).unwrap().tx.open[0].claim.clone();
-        assert_eq!(claim.unwrap().by, Who::of(&elsewhere));
+        assert_eq!(claim.unwrap().by, ActorRef::of(&elsewhere));
         vote(&house, &elsewhere, tx).await.unwrap();
     }
     house.app.close().await;

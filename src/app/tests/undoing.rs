@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::engine::{Record, RecordKey, StartAsk, Status, TransferAsk, Tx, workflow};
+use crate::engine::{Record, RecordKey, StartAsk, TransferAsk, Tx, TxStatus, workflow};
 use crate::types::{AccountId, TransferId, TxId};
 
 async fn publish(house: &TestApp, document: &str) {
@@ -121,7 +121,7 @@ async fn undoing_much_goes_on_in_parts_over_a_restart() {
     let Outcome::Transaction { view, .. } = house.run(&alice, cancel(id)).await.unwrap() else {
         panic!("it is shown")
     };
-    assert_eq!(view.tx.status, Status::Compensating);
+    assert_eq!(view.tx.status, TxStatus::Compensating);
     let first = posted(&house, "shop");
     assert!((20_000..30_000).contains(&first), "{first} after the first part");
     assert_eq!(house.run(&alice, cancel(id)).await.unwrap_err(), Refusal::AlreadyCancelled);
@@ -129,7 +129,7 @@ async fn undoing_much_goes_on_in_parts_over_a_restart() {
 
     let house = standing(store).await;
     let end = ended(&house, id).await;
-    assert_eq!((end.status, end.outcome.as_deref()), (Status::Cancelled, Some("cancelled")));
+    assert_eq!((end.status, end.outcome.as_deref()), (TxStatus::Cancelled, Some("cancelled")));
     assert_eq!(posted(&house, "shop"), 0);
     assert!(end.timer_at.is_none());
     house.app.close().await;
@@ -143,7 +143,7 @@ async fn deadline_undoes_much_in_parts() {
     let alice = alice(&house).await;
     let id = start(&house, &alice, "many").await;
     house.advance(Span::from_hours(1)).await;
-    assert_eq!(ended(&house, id).await.status, Status::Expired);
+    assert_eq!(ended(&house, id).await.status, TxStatus::Expired);
     assert_eq!(posted(&house, "shop"), 0);
     assert!(house.count(PART_UNDONE) > 1);
     house.app.close().await;
@@ -173,7 +173,7 @@ async fn whatever_has_it_begin_much_is_undone_in_parts() {
                 house.run(&Actor::System, Command::Bulk(Box::new(ask))).await.unwrap();
             }
         }
-        assert_eq!(ended(&house, id).await.status, Status::Cancelled, "{trigger}");
+        assert_eq!(ended(&house, id).await.status, TxStatus::Cancelled, "{trigger}");
         assert_eq!(posted(&house, "shop"), 0, "{trigger}");
         assert!(house.count(PART_UNDONE) > 1, "{trigger}");
         house.app.close().await;
@@ -192,7 +192,7 @@ async fn several_that_undo_much_take_turns() {
         house.run(&alice, cancel(id)).await.unwrap();
     }
     for id in ids {
-        assert_eq!(ended(&house, id).await.status, Status::Cancelled);
+        assert_eq!(ended(&house, id).await.status, TxStatus::Cancelled);
     }
     assert_eq!(posted(&house, "shop"), 0);
     assert!(house.count(PART_UNDONE) > 3);
@@ -220,7 +220,7 @@ async fn undoing_as_much_as_there_may_be_is_linear() {
         assert!(parts <= 40, "it takes too many parts");
     }
     assert!(parts >= 20, "{parts} parts are too few: each keeps the executor too long");
-    assert_eq!((shown(&house, id).status, posted(&house, "shop")), (Status::Cancelled, 0));
+    assert_eq!((shown(&house, id).status, posted(&house, "shop")), (TxStatus::Cancelled, 0));
     house.app.close().await;
 }
 
@@ -284,7 +284,7 @@ proptest! {
             }
             house.run(&alice, cancel(id)).await.unwrap();
             let end = shown(&house, id);
-            assert_eq!((end.status, posted(&house, "shop")), (Status::Cancelled, 0));
+            assert_eq!((end.status, posted(&house, "shop")), (TxStatus::Cancelled, 0));
             house.app.close().await;
         });
     }
@@ -304,7 +304,7 @@ async fn reversal_of_a_reversal_is_undone_too() {
     }
     assert_eq!(posted(&house, "shop"), 1_500);
     house.run(&alice, cancel(id)).await.unwrap();
-    assert_eq!((shown(&house, id).status, posted(&house, "shop")), (Status::Cancelled, 0));
+    assert_eq!((shown(&house, id).status, posted(&house, "shop")), (TxStatus::Cancelled, 0));
     house.app.close().await;
 }
 
@@ -394,15 +394,15 @@ async fn undoing_in_parts_that_sticks_goes_on_where_it_was() {
     };
     house.run(&Actor::System, pay("shop", "world")).await.unwrap();
     house.run(&alice, cancel(id)).await.unwrap();
-    house.advance_until(|| shown(&house, id).status == Status::Stuck).await;
+    house.advance_until(|| shown(&house, id).status == TxStatus::Stuck).await;
     let stuck = shown(&house, id);
-    assert_eq!(stuck.status, Status::Stuck);
+    assert_eq!(stuck.status, TxStatus::Stuck);
     assert_eq!(stuck.stuck.as_ref().map(|stuck| &*stuck.code), Some("insufficient-funds"));
     assert!(posted(&house, "shop") < 10_000);
     house.run(&Actor::System, pay("world", "shop")).await.unwrap();
     let repair = Command::Repair { tx: id, repair: crate::engine::Repair::Retry };
     house.run(&Actor::System, repair).await.unwrap();
-    assert_eq!(ended(&house, id).await.status, Status::Cancelled);
+    assert_eq!(ended(&house, id).await.status, TxStatus::Cancelled);
     assert_eq!(posted(&house, "shop"), 0);
     house.app.close().await;
 }

@@ -494,7 +494,10 @@ impl Life {
                 }
             }
             14 => {
-                let later = tx.calls.iter().find(|call| matches!(call.state, CallState::Later(_)));
+                let later = tx
+                    .calls
+                    .iter()
+                    .find(|call| matches!(call.state, CallState::AwaitingCallback(_)));
                 match later.or_else(|| tx.calls.first()) {
                     Some(call) => {
                         let step = call.step.to_string();
@@ -622,7 +625,7 @@ impl Life {
             let calls = tx
                 .calls
                 .iter()
-                .any(|call| matches!(call.state, CallState::Due(_) | CallState::Out(_)));
+                .any(|call| matches!(call.state, CallState::Due(_) | CallState::InFlight(_)));
             if !(waits || calls || tx.timer_at.is_some() || tx.stuck.is_some() || tx.paused) {
                 return Err(format!("it hangs: {tx:?}"));
             }

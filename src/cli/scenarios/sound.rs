@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::world::World;
 use crate::app::PageRequest;
-use crate::engine::{Actor, Call, HoldStatus, IndexEntry, Purpose, Record, RecordKey, TimerOf, Tx};
+use crate::engine::{
+    Actor, CallPurpose, HoldStatus, IndexEntry, Record, RecordKey, ServiceCall, TimerOf, Tx,
+};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Store as _, View};
 use crate::types::{AccountId, AssetCode, TxId};
@@ -100,7 +102,7 @@ fn nothing_left(tx: &Tx) -> Result<(), String> {
     if let Some(held) = tx.holds.iter().find(|held| held.hold.status == HoldStatus::Held) {
         return Err(format!("the transaction of {name} has ended; its hold {} is open", held.name));
     }
-    let unmade = |call: &&Call| !call.state.is_over() && call.purpose != Purpose::Send;
+    let unmade = |call: &&ServiceCall| !call.state.is_over() && call.purpose != CallPurpose::Send;
     if let Some(call) = tx.calls.iter().find(unmade) {
         return Err(format!(
             "the transaction of {name} has ended; a call of {} is not over",

@@ -11,7 +11,7 @@ use super::scenario::{Given, Scenario, Step};
 use super::sound;
 use super::world::{Document, Stop, World, parse};
 use super::{files_of, read};
-use crate::engine::{Command, Repair, Status, UserChange};
+use crate::engine::{Command, Repair, TxStatus, UserChange};
 use crate::types::Span;
 
 /// What goes wrong before a step.
@@ -212,8 +212,8 @@ async fn calm(world: &mut World, everything: &Everything) -> Result<(), String> 
     sound::check(world).map_err(|what| format!("in the end: {what}"))?;
     for (name, id) in world.txs.clone() {
         let tx = world.view(id).map_err(|stop| told(&stop))?.tx;
-        let waits = tx.status == Status::Waiting && !tx.open.is_empty();
-        let moves = tx.status == Status::Running && tx.timer_at.is_some();
+        let waits = tx.status == TxStatus::Waiting && !tx.open.is_empty();
+        let moves = tx.status == TxStatus::Running && tx.timer_at.is_some();
         if !(tx.status.is_ended() || waits || moves || tx.stuck.is_some()) {
             return Err(format!("{name} hangs: {tx:?}"));
         }

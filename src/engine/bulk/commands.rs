@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::engine::core::record::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::transaction::{self, MigrateAsk, Owner, Repair, Status, Tx, Who};
+use crate::engine::transaction::{self, ActorRef, MigrateAsk, Owner, Repair, Tx, TxStatus};
 use crate::engine::{Actor, Event, Outcome, Refusal};
 use crate::types::{JobId, Role, Span, StepName, Time, TxId, Username, WorkflowName};
 
@@ -128,7 +128,10 @@ impl BulkFilter {
             |name: &Username| matches!(&tx.owner, Owner::User(user) if user.username == *name);
         self.workflow.as_ref().is_none_or(|workflow| tx.workflow == *workflow)
             && self.version.is_none_or(|version| tx.version == version)
-            && self.status.as_deref().is_none_or(|status| Status::named(status) == Some(tx.status))
+            && self
+                .status
+                .as_deref()
+                .is_none_or(|status| TxStatus::named(status) == Some(tx.status))
             && self.owner.as_ref().is_none_or(owned)
             && self.step.as_ref().is_none_or(|step| tx.open.iter().any(|open| open.step == *step))
     }
@@ -152,7 +155,7 @@ pub(in crate::engine) fn begin(
         filter: ask.filter.clone(),
         action: ask.action.clone(),
         dry_run: ask.dry_run,
-        by: Who::of(&resolved.actor).name.to_string(),
+        by: ActorRef::of(&resolved.actor).name.to_string(),
         after: TxId::new(0),
         until,
         examined: 0,

@@ -10,10 +10,10 @@ use cel::parser::{Expression, PrattParser};
 use super::eval::binary;
 use super::functions::{Function, SIGNATURES, Signature, Style, kinds, literal};
 use super::near::nearest;
-use super::node::{Binary, Loop, LoopKind, Node, Pattern, shown};
+use super::node::{Binary, ExprNode, Loop, LoopKind, Pattern, shown};
 use super::types::{described, joined, mask, named};
-use super::value::{ExprValue, Fuel, Halt};
-use super::{ExprFault, Resolver, Scope, Type};
+use super::value::{EvalHalt, ExprValue, Fuel};
+use super::{ExprFault, Resolver, Type, TypeScope};
 
 /// Longest expression, in bytes: a screen of text, and no more than the stack takes however it
 /// is nested.
@@ -35,7 +35,7 @@ const PATTERNS_MAX: usize = 4;
 const FAULTS_MAX: usize = 20;
 
 /// Parses and checks.
-pub(super) fn check(source: &str, scope: &Scope) -> Result<(Node, Type), Vec<ExprFault>> {
+pub(super) fn check(source: &str, scope: &TypeScope) -> Result<(ExprNode, Type), Vec<ExprFault>> {
     if source.len() > SOURCE_BYTES_MAX {
         let message = format!("an expression has at most {SOURCE_BYTES_MAX} bytes");
         return Err(vec![ExprFault { code: "too-long", message }]);
@@ -90,7 +90,7 @@ fn parse(source: &str) -> Result<Expression, Vec<ExprFault>> {
 
 struct Checker<'s> {
     source: &'s str,
-    scope: &'s Scope,
+    scope: &'s TypeScope,
     locals: Vec<(Arc<str>, Type)>,
     faults: Vec<ExprFault>,
     nodes: usize,
@@ -102,8 +102,8 @@ struct Checker<'s> {
 }
 
 /// What stands where something is wrong.
-fn nothing() -> (Node, Type) {
-    (Node::Const(ExprValue::Null, "?".into()), Type::Any)
+fn nothing() -> (ExprNode, Type) {
+    (ExprNode::Const(ExprValue::Null, "?".into()), Type::Any)
 }
 
 impl Checker<'_> {
@@ -141,7 +141,7 @@ impl Checker<'_> {
         })
     }
 
-    fn node(&mut self, expr: &Expression) -> (Node, Type) {
+    fn node(&mut self, expr: &Expression) -> (ExprNode, Type) {
         self.nodes += 1;
         if self.nodes > NODES_MAX {
             self.stop(format!("an expression has at most {NODES_MAX} parts; split it"));
@@ -161,7 +161,7 @@ impl Checker<'_> {
             Ast::List(list) => {
                 let (nodes, types) = self.nodes(&list.elements);
                 let of = types.into_iter().reduce(|left, right| joined(&left, &right));
-                (Node::List(nodes), Type::List(Box::new(of.unwrap_or(Type::Any))))
+                (ExprNode::List(nodes), Type::List(Box::new(of.unwrap_or(Type::Any))))
             }
             Ast::Map(map) => self.object(map),
             Ast::Comprehension(each) => self.repeat(each),
@@ -178,11 +178,11 @@ impl Checker<'_> {
         made
     }
 
-    fn nodes(&mut self, exprs: &[Expression]) -> (Vec<Node>, Vec<Type>) {
+    fn nodes(&mut self, exprs: &[Expression]) -> (Vec<ExprNode>, Vec<Type>) {
         exprs.iter().map(|expr| self.node(expr)).unzip()
     }
 
-    fn literal(&mut self, value: &LiteralValue) -> (Node, Type) {
+    fn literal(&mut self, value: &LiteralValue) -> (ExprNode, Type) {
         let (value, kind, text) = match value {
             LiteralValue::Null => (ExprValue::Null, Type::Null, "null".to_owned()),
             LiteralValue::Boolean(truth) => {
@@ -207,16 +207,16 @@ impl Checker<'_> {
                 return nothing();
             }
         };
-        (Node::Const(value, text.into()), kind)
+        (ExprNode::Const(value, text.into()), kind)
     }
 
-    fn name(&mut self, name: &str) -> (Node, Type) {
+    fn name(&mut self, name: &str) -> (ExprNode, Type) {
         if let Some(place) = self.locals.iter().rposition(|(local, _)| **local == *name) {
             let (name, kind) = &self.locals[place];
-            return (Node::Local(place, Arc::clone(name)), kind.clone());
+            return (ExprNode::Local(place, Arc::clone(name)), kind.clone());
         }
         if let Some((name, kind)) = self.scope.names.get_key_value(name) {
-            return (Node::Name(Arc::clone(name)), kind.clone());
+            return (ExprNode::Name(Arc::clone(name)), kind.clone());
         }
         let names = self
             .scope
@@ -245,19 +245,19 @@ impl Checker<'_> {
         nothing()
     }
 
-    fn select(&mut self, select: &SelectExpr) -> (Node, Type) {
+    fn select(&mut self, select: &SelectExpr) -> (ExprNode, Type) {
         let (of, kind) = self.node(&select.operand);
         let key: Arc<str> = select.field.as_str().into();
         let found = self.key(&of, &kind, &key);
         if select.test {
-            (Node::Has(Box::new(of), key), Type::Bool)
+            (ExprNode::Has(Box::new(of), key), Type::Bool)
         } else {
-            (Node::Select(Box::new(of), key), found)
+            (ExprNode::Select(Box::new(of), key), found)
         }
     }
 
     /// The type of a key.
-    fn key(&mut self, of: &Node, kind: &Type, key: &str) -> Type {
+    fn key(&mut self, of: &ExprNode, kind: &Type, key: &str) -> Type {
         match kind {
             Type::Object { keys, open } => {
                 if let Some(kind) = keys.get(key) {
@@ -287,7 +287,7 @@ impl Checker<'_> {
         }
     }
 
-    fn object(&mut self, map: &MapExpr) -> (Node, Type) {
+    fn object(&mut self, map: &MapExpr) -> (ExprNode, Type) {
         let mut entries = Vec::with_capacity(map.entries.len());
         let mut keys = Some(std::collections::BTreeMap::new());
         for entry in &map.entries {
@@ -305,7 +305,7 @@ impl Checker<'_> {
                 );
             }
             match (&key, &mut keys) {
-                (Node::Const(ExprValue::Text(text), _), Some(keys)) => {
+                (ExprNode::Const(ExprValue::Text(text), _), Some(keys)) => {
                     if keys.insert(Arc::from(&**text), kind).is_some() {
                         let message = format!("the key {:?} is there twice", &**text);
                         self.fault("invalid-value", message);
@@ -316,27 +316,27 @@ impl Checker<'_> {
             entries.push((key, value));
         }
         let open = keys.is_none();
-        (Node::Object(entries), Type::Object { keys: keys.unwrap_or_default(), open })
+        (ExprNode::Object(entries), Type::Object { keys: keys.unwrap_or_default(), open })
     }
 
-    fn call(&mut self, call: &CallExpr) -> (Node, Type) {
+    fn call(&mut self, call: &CallExpr) -> (ExprNode, Type) {
         match (call.func_name.as_str(), call.args.as_slice()) {
             ("_?_:_", [test, then, otherwise]) if call.target.is_none() => {
                 let test = self.truth(test);
                 let (then, left) = self.node(then);
                 let (otherwise, right) = self.node(otherwise);
                 let kind = joined(&left, &right);
-                (Node::Choose(Box::new([test, then, otherwise])), kind)
+                (ExprNode::Choose(Box::new([test, then, otherwise])), kind)
             }
             ("_&&_", [left, right]) => {
                 let sides = Box::new([self.truth(left), self.truth(right)]);
-                (Node::And(sides), Type::Bool)
+                (ExprNode::And(sides), Type::Bool)
             }
             ("_||_", [left, right]) => {
                 let sides = Box::new([self.truth(left), self.truth(right)]);
-                (Node::Or(sides), Type::Bool)
+                (ExprNode::Or(sides), Type::Bool)
             }
-            ("!_", [of]) => (Node::Not(Box::new(self.truth(of))), Type::Bool),
+            ("!_", [of]) => (ExprNode::Not(Box::new(self.truth(of))), Type::Bool),
             ("-_", [of]) => self.negate(of),
             ("_[_]", [of, index]) => self.index(of, index),
             (name, [left, right]) if call.target.is_none() && operator(name).is_some() => {
@@ -346,7 +346,7 @@ impl Checker<'_> {
         }
     }
 
-    fn truth(&mut self, expr: &Expression) -> Node {
+    fn truth(&mut self, expr: &Expression) -> ExprNode {
         let (node, kind) = self.node(expr);
         if mask(&node, &kind) & kinds::BOOL == 0 {
             let what = described(&kind);
@@ -355,7 +355,7 @@ impl Checker<'_> {
         node
     }
 
-    fn negate(&mut self, of: &Expression) -> (Node, Type) {
+    fn negate(&mut self, of: &Expression) -> (ExprNode, Type) {
         let (node, kind) = self.node(of);
         let known = mask(&node, &kind);
         if known & (kinds::INT | kinds::DOUBLE | kinds::AMOUNT) == 0 {
@@ -363,21 +363,21 @@ impl Checker<'_> {
             self.fault("wrong-type", format!("`{}` is {what}; it has no negative", shown(&node)));
         }
         match node {
-            Node::Const(ExprValue::Double(double), text) => {
-                (Node::Const(ExprValue::Double(-double), format!("-{text}").into()), kind)
+            ExprNode::Const(ExprValue::Double(double), text) => {
+                (ExprNode::Const(ExprValue::Double(-double), format!("-{text}").into()), kind)
             }
-            node => (Node::Negate(Box::new(node)), kind),
+            node => (ExprNode::Negate(Box::new(node)), kind),
         }
     }
 
-    fn index(&mut self, of: &Expression, index: &Expression) -> (Node, Type) {
+    fn index(&mut self, of: &Expression, index: &Expression) -> (ExprNode, Type) {
         let (of, kind) = self.node(of);
         let (index, index_kind) = self.node(index);
         let place = mask(&index, &index_kind);
         let found = match &kind {
             Type::List(element) if place & kinds::INT != 0 => (**element).clone(),
             Type::Object { .. } if place & kinds::TEXT != 0 => match &index {
-                Node::Const(ExprValue::Text(key), _) => self.key(&of, &kind, key),
+                ExprNode::Const(ExprValue::Text(key), _) => self.key(&of, &kind, key),
                 _ => Type::Any,
             },
             Type::Any | Type::Null => Type::Any,
@@ -389,10 +389,15 @@ impl Checker<'_> {
                 Type::Any
             }
         };
-        (Node::Index(Box::new(of), Box::new(index)), found)
+        (ExprNode::Index(Box::new(of), Box::new(index)), found)
     }
 
-    fn binary(&mut self, operator: Binary, left: &Expression, right: &Expression) -> (Node, Type) {
+    fn binary(
+        &mut self,
+        operator: Binary,
+        left: &Expression,
+        right: &Expression,
+    ) -> (ExprNode, Type) {
         let (left, left_kind) = self.node(left);
         let (right, right_kind) = self.node(right);
         let known = (mask(&left, &left_kind), mask(&right, &right_kind));
@@ -424,7 +429,7 @@ impl Checker<'_> {
             }
             _ => kind,
         };
-        if let (Node::Const(a, _), Node::Const(b, _)) = (&left, &right) {
+        if let (ExprNode::Const(a, _), ExprNode::Const(b, _)) = (&left, &right) {
             match binary(operator, a, b, &mut Fuel::full()) {
                 Err(halt) if self.faults.is_empty() => {
                     let text = format!("{} {} {}", shown(&left), operator.sign(), shown(&right));
@@ -433,11 +438,11 @@ impl Checker<'_> {
                 _ => {}
             }
         }
-        (Node::Binary(operator, Box::new([left, right])), kind)
+        (ExprNode::Binary(operator, Box::new([left, right])), kind)
     }
 
     /// Something that fails whatever it sees.
-    fn invalid(&mut self, text: &str, halt: &Halt) {
+    fn invalid(&mut self, text: &str, halt: &EvalHalt) {
         if let Some(message) = halt.message() {
             self.fault("invalid-value", format!("`{text}`: {message}"));
         }
@@ -448,7 +453,7 @@ impl Checker<'_> {
         name: &str,
         target: Option<&Expression>,
         arguments: &[Expression],
-    ) -> (Node, Type) {
+    ) -> (ExprNode, Type) {
         let target = target.map(|target| self.node(target));
         let is_member = target.is_some();
         let (mut nodes, mut types): (Vec<_>, Vec<_>) = target.into_iter().unzip();
@@ -490,7 +495,7 @@ impl Checker<'_> {
     }
 
     /// Checks the arguments of a function.
-    fn arguments(&mut self, signature: &Signature, nodes: &[Node], types: &[Type]) {
+    fn arguments(&mut self, signature: &Signature, nodes: &[ExprNode], types: &[Type]) {
         let (name, usage) = (signature.name, signature.usage);
         for (place, ((node, kind), takes)) in
             nodes.iter().zip(types).zip(signature.takes).enumerate()
@@ -505,7 +510,7 @@ impl Checker<'_> {
                 let what = named(node, kind);
                 let message = format!("`{name}` does not take {what}: {usage}{hint}");
                 self.fault("wrong-type", message);
-            } else if let Node::Const(value, _) = node
+            } else if let ExprNode::Const(value, _) = node
                 && let Err(halt) = literal(signature.function, place, value)
             {
                 self.invalid(&shown(node), &halt);
@@ -544,10 +549,10 @@ impl Checker<'_> {
         self.fault("unknown-function", format!("there is no function `{name}`{place}{hint}"));
     }
 
-    fn matches(&mut self, mut nodes: Vec<Node>) -> Node {
+    fn matches(&mut self, mut nodes: Vec<ExprNode>) -> ExprNode {
         let pattern = nodes.pop();
         let of = nodes.pop().unwrap_or_else(|| nothing().0);
-        let Some(Node::Const(ExprValue::Text(text), _)) = pattern else {
+        let Some(ExprNode::Const(ExprValue::Text(text), _)) = pattern else {
             let message = "the pattern of `matches` must be a literal text, so that it is checked \
                            when the definition is published";
             self.fault("not-supported", message);
@@ -559,7 +564,7 @@ impl Checker<'_> {
             return nothing().0;
         }
         if let Some(pattern) = Pattern::new(&text) {
-            return Node::Matches(Box::new(of), pattern);
+            return ExprNode::Matches(Box::new(of), pattern);
         }
         let message = format!(
             "{:?} is no pattern, or too large a one; there are no look-arounds and no \
@@ -571,21 +576,21 @@ impl Checker<'_> {
     }
 
     /// A call; of literals, what it makes.
-    fn folded(&mut self, function: Function, nodes: Vec<Node>) -> Node {
+    fn folded(&mut self, function: Function, nodes: Vec<ExprNode>) -> ExprNode {
         let consts: Option<Vec<ExprValue<'static>>> = nodes
             .iter()
             .map(|node| match node {
-                Node::Const(value, _) => Some(value.clone()),
+                ExprNode::Const(value, _) => Some(value.clone()),
                 _ => None,
             })
             .collect();
-        let node = Node::Call(function, nodes);
-        let (Node::Call(_, nodes), Some(consts)) = (&node, consts) else { return node };
+        let node = ExprNode::Call(function, nodes);
+        let (ExprNode::Call(_, nodes), Some(consts)) = (&node, consts) else { return node };
         if !function.is_pure(nodes.len()) || !self.faults.is_empty() {
             return node;
         }
         match function.call(consts, &Nothing, &mut Fuel::full()) {
-            Ok(value) => Node::Const(value, shown(&node).into()),
+            Ok(value) => ExprNode::Const(value, shown(&node).into()),
             Err(halt) => {
                 self.invalid(&shown(&node), &halt);
                 node
@@ -593,7 +598,7 @@ impl Checker<'_> {
         }
     }
 
-    fn repeat(&mut self, each: &ComprehensionExpr) -> (Node, Type) {
+    fn repeat(&mut self, each: &ComprehensionExpr) -> (ExprNode, Type) {
         let (range, kind) = self.node(&each.iter_range);
         let element = match &kind {
             Type::List(element) => (**element).clone(),
@@ -624,7 +629,7 @@ impl Checker<'_> {
             LoopKind::Collect => Type::List(Box::new(of.unwrap_or(element))),
             _ => Type::Bool,
         };
-        (Node::Loop(Box::new(Loop { kind, range, name, test, make })), whole)
+        (ExprNode::Loop(Box::new(Loop { kind, range, name, test, make })), whole)
     }
 }
 
@@ -766,7 +771,7 @@ fn hint(operator: Binary, left: &Type, right: &Type, known: (u16, u16)) -> &'sta
 struct Nothing;
 
 impl Resolver for Nothing {
-    fn name(&self, _: &str) -> Option<super::Seen<'_>> {
+    fn name(&self, _: &str) -> Option<super::ResolvedValue<'_>> {
         None
     }
 
@@ -778,7 +783,11 @@ impl Resolver for Nothing {
         Err(crate::engine::RecordKey::KeyCount)
     }
 
-    fn value(&self, _: &str, _: &str) -> Result<Option<super::Seen<'_>>, crate::engine::RecordKey> {
+    fn value(
+        &self,
+        _: &str,
+        _: &str,
+    ) -> Result<Option<super::ResolvedValue<'_>>, crate::engine::RecordKey> {
         Err(crate::engine::RecordKey::KeyCount)
     }
 

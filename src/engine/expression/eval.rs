@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::functions::{Function, account_part};
-use super::node::{Binary, Loop, LoopKind, Node, shown};
+use super::node::{Binary, ExprNode, Loop, LoopKind, shown};
 use super::time::{span_within, time_within};
-use super::value::{ExprValue, Fuel, Halt, failed};
-use super::{Resolver, Seen};
+use super::value::{EvalHalt, ExprValue, Fuel, failed};
+use super::{ResolvedValue, Resolver};
 
 /// One evaluation.
 pub(super) struct Evaluation<'v> {
@@ -28,83 +28,83 @@ impl<'v> Evaluation<'v> {
     }
 
     /// What a node makes.
-    pub(super) fn value(&mut self, node: &'v Node) -> Result<ExprValue<'v>, Halt> {
+    pub(super) fn value(&mut self, node: &'v ExprNode) -> Result<ExprValue<'v>, EvalHalt> {
         self.fuel.burn(1)?;
         match node {
-            Node::Const(value, _) => Ok(value.clone()),
-            Node::Local(place, _) => {
+            ExprNode::Const(value, _) => Ok(value.clone()),
+            ExprNode::Local(place, _) => {
                 self.locals.get(*place).cloned().ok_or_else(|| failed("there is no such variable"))
             }
-            Node::Name(name) => self.name(name),
-            Node::Select(of, key) => self.select(node, of, key),
-            Node::Has(of, key) => {
+            ExprNode::Name(name) => self.name(name),
+            ExprNode::Select(of, key) => self.select(node, of, key),
+            ExprNode::Has(of, key) => {
                 if let Some(found) = self.entry(of, key)? {
                     return Ok(ExprValue::Bool(!matches!(found, ExprValue::Null)));
                 }
                 let of = self.value(of)?;
                 Ok(ExprValue::Bool(!matches!(of.key(key)?, None | Some(ExprValue::Null))))
             }
-            Node::Index(of, index) => self.index(node, of, index),
-            Node::Not(of) => Ok(ExprValue::Bool(!self.truth(of)?)),
-            Node::Negate(of) => self.negate(node, of),
-            Node::Binary(operator, sides) => {
+            ExprNode::Index(of, index) => self.index(node, of, index),
+            ExprNode::Not(of) => Ok(ExprValue::Bool(!self.truth(of)?)),
+            ExprNode::Negate(of) => self.negate(node, of),
+            ExprNode::Binary(operator, sides) => {
                 let left = self.value(&sides[0])?;
                 let right = self.value(&sides[1])?;
                 binary(*operator, &left, &right, &mut self.fuel).map_err(|halt| at(node, halt))
             }
-            Node::And(sides) => self.decide(sides, false),
-            Node::Or(sides) => self.decide(sides, true),
-            Node::Choose(parts) => {
+            ExprNode::And(sides) => self.decide(sides, false),
+            ExprNode::Or(sides) => self.decide(sides, true),
+            ExprNode::Choose(parts) => {
                 let branch = if self.truth(&parts[0])? { &parts[1] } else { &parts[2] };
                 self.value(branch)
             }
-            Node::List(elements) => {
+            ExprNode::List(elements) => {
                 let mut made = Vec::with_capacity(elements.len());
                 for element in elements {
                     made.push(self.value(element)?);
                 }
                 Ok(ExprValue::List(Arc::new(made)))
             }
-            Node::Object(entries) => self.object(entries),
-            Node::Call(function, arguments) => {
+            ExprNode::Object(entries) => self.object(entries),
+            ExprNode::Call(function, arguments) => {
                 let mut made = Vec::with_capacity(arguments.len());
                 for argument in arguments {
                     made.push(self.value(argument)?);
                 }
                 function.call(made, self.sight, &mut self.fuel).map_err(|halt| at(node, halt))
             }
-            Node::Matches(of, pattern) => match self.value(of)? {
+            ExprNode::Matches(of, pattern) => match self.value(of)? {
                 ExprValue::Text(text) => {
                     self.fuel.burn_bytes(text.len() * PATTERN_COST)?;
                     Ok(ExprValue::Bool(pattern.is_in(&text)))
                 }
                 other => Err(at(node, failed(format!("{} is no text", other.what())))),
             },
-            Node::Loop(each) => self.repeat(node, each),
+            ExprNode::Loop(each) => self.repeat(node, each),
         }
     }
 
-    fn name(&mut self, name: &Arc<str>) -> Result<ExprValue<'v>, Halt> {
+    fn name(&mut self, name: &Arc<str>) -> Result<ExprValue<'v>, EvalHalt> {
         match self.sight.name(name) {
             Some(seen) => self.seen(seen),
             None => Err(failed(format!("there is no `{name}` here"))),
         }
     }
 
-    fn seen(&mut self, seen: Seen<'v>) -> Result<ExprValue<'v>, Halt> {
+    fn seen(&mut self, seen: ResolvedValue<'v>) -> Result<ExprValue<'v>, EvalHalt> {
         self.fuel.burn(self.sight.take_cost())?;
         ExprValue::of(seen, &mut self.fuel)
     }
 
     /// One entry of what a name stands for: most expressions look at no other.
-    fn entry(&mut self, of: &Node, key: &str) -> Result<Option<ExprValue<'v>>, Halt> {
-        let Node::Name(name) = of else { return Ok(None) };
+    fn entry(&mut self, of: &ExprNode, key: &str) -> Result<Option<ExprValue<'v>>, EvalHalt> {
+        let ExprNode::Name(name) = of else { return Ok(None) };
         let Some(seen) = self.sight.entry(name, key) else { return Ok(None) };
         self.fuel.burn(1)?;
         self.seen(seen).map(Some)
     }
 
-    fn truth(&mut self, node: &'v Node) -> Result<bool, Halt> {
+    fn truth(&mut self, node: &'v ExprNode) -> Result<bool, EvalHalt> {
         match self.value(node)? {
             ExprValue::Bool(truth) => Ok(truth),
             other => {
@@ -113,8 +113,13 @@ impl<'v> Evaluation<'v> {
         }
     }
 
-    fn select(&mut self, node: &Node, of: &'v Node, key: &str) -> Result<ExprValue<'v>, Halt> {
-        if let Node::Call(Function::Account, arguments) = of
+    fn select(
+        &mut self,
+        node: &ExprNode,
+        of: &'v ExprNode,
+        key: &str,
+    ) -> Result<ExprValue<'v>, EvalHalt> {
+        if let ExprNode::Call(Function::Account, arguments) = of
             && let [id] = arguments.as_slice()
         {
             self.fuel.burn(1)?;
@@ -137,7 +142,12 @@ impl<'v> Evaluation<'v> {
         }
     }
 
-    fn index(&mut self, node: &Node, of: &'v Node, index: &'v Node) -> Result<ExprValue<'v>, Halt> {
+    fn index(
+        &mut self,
+        node: &ExprNode,
+        of: &'v ExprNode,
+        index: &'v ExprNode,
+    ) -> Result<ExprValue<'v>, EvalHalt> {
         let value = self.value(of)?;
         let place = self.value(index)?;
         let found = match &place {
@@ -152,7 +162,7 @@ impl<'v> Evaluation<'v> {
             .ok_or_else(|| at(node, failed(format!("there is nothing at `{}`", shown(index)))))
     }
 
-    fn negate(&mut self, node: &Node, of: &'v Node) -> Result<ExprValue<'v>, Halt> {
+    fn negate(&mut self, node: &ExprNode, of: &'v ExprNode) -> Result<ExprValue<'v>, EvalHalt> {
         match self.value(of)? {
             ExprValue::Int(int) => int
                 .checked_neg()
@@ -166,7 +176,11 @@ impl<'v> Evaluation<'v> {
 
     /// `&&` and `||`: a side that decides alone does so even where the other one fails; a record
     /// that is missing stops both.
-    fn decide(&mut self, sides: &'v [Node; 2], deciding: bool) -> Result<ExprValue<'v>, Halt> {
+    fn decide(
+        &mut self,
+        sides: &'v [ExprNode; 2],
+        deciding: bool,
+    ) -> Result<ExprValue<'v>, EvalHalt> {
         let left = match self.truth(&sides[0]) {
             Ok(truth) if truth == deciding => return Ok(ExprValue::Bool(deciding)),
             Err(halt) if halt.is_need() => return Err(halt),
@@ -176,7 +190,7 @@ impl<'v> Evaluation<'v> {
         if right == deciding { Ok(ExprValue::Bool(deciding)) } else { left.map(ExprValue::Bool) }
     }
 
-    fn object(&mut self, entries: &'v [(Node, Node)]) -> Result<ExprValue<'v>, Halt> {
+    fn object(&mut self, entries: &'v [(ExprNode, ExprNode)]) -> Result<ExprValue<'v>, EvalHalt> {
         let mut made = BTreeMap::new();
         for (key, value) in entries {
             let ExprValue::Text(text) = self.value(key)? else {
@@ -191,7 +205,7 @@ impl<'v> Evaluation<'v> {
         Ok(ExprValue::Map(Arc::new(made)))
     }
 
-    fn repeat(&mut self, node: &Node, each: &'v Loop) -> Result<ExprValue<'v>, Halt> {
+    fn repeat(&mut self, node: &ExprNode, each: &'v Loop) -> Result<ExprValue<'v>, EvalHalt> {
         let range = self.value(&each.range)?;
         self.fuel.burn_elements(range.len().unwrap_or(0))?;
         let parts = range.parts().map_err(|halt| at(node, halt))?;
@@ -228,7 +242,7 @@ impl<'v> Evaluation<'v> {
     }
 
     /// One element: whether the test holds, and what is made of it.
-    fn step(&mut self, each: &'v Loop) -> Result<(bool, ExprValue<'v>), Halt> {
+    fn step(&mut self, each: &'v Loop) -> Result<(bool, ExprValue<'v>), EvalHalt> {
         if let Some(test) = &each.test
             && !self.truth(test)?
         {
@@ -246,7 +260,7 @@ impl<'v> Evaluation<'v> {
 const PATTERN_COST: usize = 8;
 
 /// Says where, once.
-fn at(node: &Node, halt: Halt) -> Halt {
+fn at(node: &ExprNode, halt: EvalHalt) -> EvalHalt {
     match halt.message() {
         Some(message) if !message.starts_with('`') => {
             failed(format!("`{}`: {message}", shown(node)))
@@ -261,7 +275,7 @@ pub(super) fn binary<'v>(
     left: &ExprValue<'v>,
     right: &ExprValue<'v>,
     fuel: &mut Fuel,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     Ok(match operator {
         Binary::Equal => ExprValue::Bool(left.same(right, fuel)?),
         Binary::NotEqual => ExprValue::Bool(!left.same(right, fuel)?),
@@ -287,11 +301,11 @@ pub(super) fn binary<'v>(
     })
 }
 
-fn whole<'v>(int: Option<i64>) -> Result<ExprValue<'v>, Halt> {
+fn whole<'v>(int: Option<i64>) -> Result<ExprValue<'v>, EvalHalt> {
     int.map(ExprValue::Int).ok_or_else(|| failed("the result is too large for a whole number"))
 }
 
-fn unfit(operator: Binary, left: &ExprValue<'_>, right: &ExprValue<'_>) -> Halt {
+fn unfit(operator: Binary, left: &ExprValue<'_>, right: &ExprValue<'_>) -> EvalHalt {
     let hint = match (operator, left, right) {
         (Binary::Multiply, ExprValue::Amount(_), ExprValue::Double(_))
         | (Binary::Multiply, ExprValue::Double(_), ExprValue::Amount(_)) => {
@@ -327,7 +341,7 @@ fn add<'v>(
     left: &ExprValue<'v>,
     right: &ExprValue<'v>,
     fuel: &mut Fuel,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     Ok(match (left, right) {
         (ExprValue::Int(left), ExprValue::Int(right)) => whole(left.checked_add(*right))?,
         (ExprValue::Double(left), ExprValue::Double(right)) => ExprValue::Double(left + right),
@@ -359,7 +373,7 @@ fn add<'v>(
     })
 }
 
-fn subtract<'v>(left: &ExprValue<'v>, right: &ExprValue<'v>) -> Result<ExprValue<'v>, Halt> {
+fn subtract<'v>(left: &ExprValue<'v>, right: &ExprValue<'v>) -> Result<ExprValue<'v>, EvalHalt> {
     Ok(match (left, right) {
         (ExprValue::Int(left), ExprValue::Int(right)) => whole(left.checked_sub(*right))?,
         (ExprValue::Double(left), ExprValue::Double(right)) => ExprValue::Double(left - right),
@@ -377,7 +391,7 @@ fn subtract<'v>(left: &ExprValue<'v>, right: &ExprValue<'v>) -> Result<ExprValue
     })
 }
 
-fn multiply<'v>(left: &ExprValue<'v>, right: &ExprValue<'v>) -> Result<ExprValue<'v>, Halt> {
+fn multiply<'v>(left: &ExprValue<'v>, right: &ExprValue<'v>) -> Result<ExprValue<'v>, EvalHalt> {
     Ok(match (left, right) {
         (ExprValue::Int(left), ExprValue::Int(right)) => whole(left.checked_mul(*right))?,
         (ExprValue::Double(left), ExprValue::Double(right)) => ExprValue::Double(left * right),
@@ -389,7 +403,7 @@ fn multiply<'v>(left: &ExprValue<'v>, right: &ExprValue<'v>) -> Result<ExprValue
     })
 }
 
-fn is_in(left: &ExprValue<'_>, right: &ExprValue<'_>, fuel: &mut Fuel) -> Result<bool, Halt> {
+fn is_in(left: &ExprValue<'_>, right: &ExprValue<'_>, fuel: &mut Fuel) -> Result<bool, EvalHalt> {
     if right.is_list() {
         fuel.burn_elements(right.len().unwrap_or(0))?;
         for element in right.parts()? {

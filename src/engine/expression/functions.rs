@@ -9,7 +9,7 @@ use super::time::{
     calendar_span, later, quoted, span_of, span_text, time_of, time_text, time_within, zone_of,
     zoned,
 };
-use super::value::{ExprValue, Fuel, Halt, Text, failed};
+use super::value::{EvalHalt, ExprValue, Fuel, TextValue, failed};
 use super::{AccountSeen, Resolver, Type};
 use crate::types::{Decimal, DecimalError, Rounding};
 
@@ -31,7 +31,7 @@ use kinds::{AMOUNT, ANY, BOOL, DOUBLE, INT, LIST, OBJECT, SPAN, TEXT, TIME};
 
 /// A part of a time by the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum TimePart {
     Year,
     Month,
     DayOfYear,
@@ -59,7 +59,7 @@ pub(super) enum Function {
     Dyn,
     Timestamp,
     Duration,
-    Get(Part),
+    Get(TimePart),
     Amount,
     Percent,
     /// Of amounts.
@@ -117,7 +117,7 @@ const fn member(
     Signature { name, function, style: Style::Member, least: takes.len(), takes, usage }
 }
 
-const fn get(name: &'static str, part: Part, takes: &'static [u16]) -> Signature {
+const fn get(name: &'static str, part: TimePart, takes: &'static [u16]) -> Signature {
     let usage = "of a time, with a time zone like \"Europe/Berlin\" or none (UTC)";
     let function = Function::Get(part);
     Signature { name, function, style: Style::Member, least: 1, takes, usage }
@@ -160,16 +160,16 @@ pub(super) const SIGNATURES: &[Signature] = &[
     plain("dyn", Function::Dyn, 1, &[ANY], "dyn(value)"),
     plain("timestamp", Function::Timestamp, 1, &[TEXT | TIME | INT], "timestamp(text)"),
     plain("duration", Function::Duration, 1, &[TEXT | SPAN], "duration(text)"),
-    get("getFullYear", Part::Year, OF_TIME),
-    get("getMonth", Part::Month, OF_TIME),
-    get("getDayOfYear", Part::DayOfYear, OF_TIME),
-    get("getDayOfMonth", Part::DayOfMonth, OF_TIME),
-    get("getDate", Part::Date, OF_TIME),
-    get("getDayOfWeek", Part::DayOfWeek, OF_TIME),
-    get("getHours", Part::Hours, OF_TIME_OR_SPAN),
-    get("getMinutes", Part::Minutes, OF_TIME_OR_SPAN),
-    get("getSeconds", Part::Seconds, OF_TIME_OR_SPAN),
-    get("getMilliseconds", Part::Milliseconds, OF_TIME_OR_SPAN),
+    get("getFullYear", TimePart::Year, OF_TIME),
+    get("getMonth", TimePart::Month, OF_TIME),
+    get("getDayOfYear", TimePart::DayOfYear, OF_TIME),
+    get("getDayOfMonth", TimePart::DayOfMonth, OF_TIME),
+    get("getDate", TimePart::Date, OF_TIME),
+    get("getDayOfWeek", TimePart::DayOfWeek, OF_TIME),
+    get("getHours", TimePart::Hours, OF_TIME_OR_SPAN),
+    get("getMinutes", TimePart::Minutes, OF_TIME_OR_SPAN),
+    get("getSeconds", TimePart::Seconds, OF_TIME_OR_SPAN),
+    get("getMilliseconds", TimePart::Milliseconds, OF_TIME_OR_SPAN),
     plain(
         "amount",
         Function::Amount,
@@ -295,7 +295,7 @@ impl Function {
         mut arguments: Vec<ExprValue<'v>>,
         sight: &'v dyn Resolver,
         fuel: &mut Fuel,
-    ) -> Result<ExprValue<'v>, Halt> {
+    ) -> Result<ExprValue<'v>, EvalHalt> {
         for argument in &arguments {
             if let ExprValue::Text(text) = argument {
                 fuel.burn_bytes(text.len())?;
@@ -354,7 +354,7 @@ impl Function {
                 later(time, text(&second.unwrap_or(ExprValue::Null))?, zone).map(ExprValue::Time)
             }
             Self::Account => account(text(&first)?, sight, fuel),
-            Self::Hold => ExprValue::made(sight.hold(text(&first)?).map_err(Halt::need)?, fuel),
+            Self::Hold => ExprValue::made(sight.hold(text(&first)?).map_err(EvalHalt::need)?, fuel),
             Self::Secret => match sight.secret(text(&first)?) {
                 Some(stands_for) => Ok(ExprValue::text(stands_for)),
                 None => Err(failed("a secret goes into the headers of a call and nowhere else")),
@@ -362,7 +362,7 @@ impl Function {
             Self::Value => {
                 let key = second.unwrap_or(ExprValue::Null);
                 let (set, key) = (text(&first)?, text(&key)?);
-                let seen = sight.value(set, key).map_err(Halt::need)?;
+                let seen = sight.value(set, key).map_err(EvalHalt::need)?;
                 fuel.burn(sight.take_cost())?;
                 match seen {
                     Some(seen) => ExprValue::of(seen, fuel),
@@ -376,7 +376,11 @@ impl Function {
 }
 
 /// Checks a literal argument that a function can only use if it is right; `None`: nothing to check.
-pub(super) fn literal(function: Function, place: usize, value: &ExprValue<'_>) -> Result<(), Halt> {
+pub(super) fn literal(
+    function: Function,
+    place: usize,
+    value: &ExprValue<'_>,
+) -> Result<(), EvalHalt> {
     match (function, place, value) {
         (Function::Percent, 1, value) => percentage(value).map(drop),
         (Function::Percent, 2, ExprValue::Text(text)) => rounding(text).map(drop),
@@ -388,7 +392,7 @@ pub(super) fn literal(function: Function, place: usize, value: &ExprValue<'_>) -
     }
 }
 
-fn wrong(value: &ExprValue<'_>, expected: &str) -> Halt {
+fn wrong(value: &ExprValue<'_>, expected: &str) -> EvalHalt {
     let hint = match (value, expected) {
         (ExprValue::Text(_) | ExprValue::Int(_), "an amount") => {
             "; make one of it with amount(...)"
@@ -399,7 +403,7 @@ fn wrong(value: &ExprValue<'_>, expected: &str) -> Halt {
     failed(format!("{expected} was expected, this is {}{hint}", value.what()))
 }
 
-fn text<'t>(value: &'t ExprValue<'_>) -> Result<&'t str, Halt> {
+fn text<'t>(value: &'t ExprValue<'_>) -> Result<&'t str, EvalHalt> {
     match value {
         ExprValue::Text(text) => Ok(text),
         other => Err(wrong(other, "a text")),
@@ -410,11 +414,11 @@ fn two<'v>(
     left: &ExprValue<'_>,
     right: Option<ExprValue<'_>>,
     test: fn(&str, &str) -> bool,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     Ok(ExprValue::Bool(test(text(left)?, text(&right.unwrap_or(ExprValue::Null))?)))
 }
 
-fn size<'v>(value: &ExprValue<'_>, fuel: &mut Fuel) -> Result<ExprValue<'v>, Halt> {
+fn size<'v>(value: &ExprValue<'_>, fuel: &mut Fuel) -> Result<ExprValue<'v>, EvalHalt> {
     let size = match value {
         ExprValue::Text(text) => {
             fuel.burn_bytes(text.len())?;
@@ -425,7 +429,7 @@ fn size<'v>(value: &ExprValue<'_>, fuel: &mut Fuel) -> Result<ExprValue<'v>, Hal
     Ok(ExprValue::Int(i64::try_from(size).unwrap_or(i64::MAX)))
 }
 
-fn string(value: ExprValue<'_>) -> Result<ExprValue<'_>, Halt> {
+fn string(value: ExprValue<'_>) -> Result<ExprValue<'_>, EvalHalt> {
     Ok(match value {
         ExprValue::Text(_) => value,
         ExprValue::Bool(truth) => ExprValue::text(if truth { "true" } else { "false" }),
@@ -438,7 +442,7 @@ fn string(value: ExprValue<'_>) -> Result<ExprValue<'_>, Halt> {
     })
 }
 
-fn int<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, Halt> {
+fn int<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, EvalHalt> {
     /// 2^63: the first double that no `i64` reaches.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     Ok(ExprValue::Int(match value {
@@ -457,7 +461,7 @@ fn int<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, Halt> {
     }))
 }
 
-fn double<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, Halt> {
+fn double<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, EvalHalt> {
     Ok(ExprValue::Double(match value {
         #[allow(clippy::cast_precision_loss, reason = "as CEL has it: to the nearest double")]
         ExprValue::Int(int) => *int as f64,
@@ -470,40 +474,40 @@ fn double<'v>(value: &ExprValue<'_>) -> Result<ExprValue<'v>, Halt> {
 }
 
 fn part_of<'v>(
-    part: Part,
+    part: TimePart,
     value: &ExprValue<'_>,
     zone: Option<&ExprValue<'_>>,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     if let ExprValue::Span(ms) = value {
         return Ok(ExprValue::Int(match part {
-            Part::Hours => ms / 3_600_000,
-            Part::Minutes => ms / 60_000,
-            Part::Seconds => ms / 1000,
-            Part::Milliseconds => *ms,
+            TimePart::Hours => ms / 3_600_000,
+            TimePart::Minutes => ms / 60_000,
+            TimePart::Seconds => ms / 1000,
+            TimePart::Milliseconds => *ms,
             _ => return Err(wrong(value, "a time")),
         }));
     }
     let ExprValue::Time(ms) = value else { return Err(wrong(value, "a time")) };
     let zoned = zoned(*ms, zone.map(text).transpose()?)?;
     Ok(ExprValue::Int(match part {
-        Part::Year => i64::from(zoned.year()),
-        Part::Month => i64::from(zoned.month()) - 1,
-        Part::DayOfYear => i64::from(zoned.day_of_year()) - 1,
-        Part::DayOfMonth => i64::from(zoned.day()) - 1,
-        Part::Date => i64::from(zoned.day()),
-        Part::DayOfWeek => match zoned.weekday() {
+        TimePart::Year => i64::from(zoned.year()),
+        TimePart::Month => i64::from(zoned.month()) - 1,
+        TimePart::DayOfYear => i64::from(zoned.day_of_year()) - 1,
+        TimePart::DayOfMonth => i64::from(zoned.day()) - 1,
+        TimePart::Date => i64::from(zoned.day()),
+        TimePart::DayOfWeek => match zoned.weekday() {
             Weekday::Sunday => 0,
             other => i64::from(other.to_monday_one_offset()),
         },
-        Part::Hours => i64::from(zoned.hour()),
-        Part::Minutes => i64::from(zoned.minute()),
-        Part::Seconds => i64::from(zoned.second()),
-        Part::Milliseconds => i64::from(zoned.millisecond()),
+        TimePart::Hours => i64::from(zoned.hour()),
+        TimePart::Minutes => i64::from(zoned.minute()),
+        TimePart::Seconds => i64::from(zoned.second()),
+        TimePart::Milliseconds => i64::from(zoned.millisecond()),
     }))
 }
 
 /// The amount that a text, a whole number or an amount is.
-pub(super) fn decimal(value: &ExprValue<'_>) -> Result<Decimal, Halt> {
+pub(super) fn decimal(value: &ExprValue<'_>) -> Result<Decimal, EvalHalt> {
     match value {
         ExprValue::Amount(amount) => Ok(*amount),
         ExprValue::Int(int) => Ok(Decimal::whole(*int)),
@@ -522,26 +526,26 @@ fn amount<'v>(
     asset: Option<&ExprValue<'_>>,
     sight: &dyn Resolver,
     fuel: &mut Fuel,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     let amount = decimal(value)?;
     let Some(asset) = asset else { return Ok(ExprValue::Amount(amount)) };
     amount.of_scale(scale(text(asset)?, sight, fuel)?).map(ExprValue::Amount).map_err(inexact)
 }
 
-fn scale(asset: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<u8, Halt> {
-    let scale = sight.scale(asset).map_err(Halt::need)?;
+fn scale(asset: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<u8, EvalHalt> {
+    let scale = sight.scale(asset).map_err(EvalHalt::need)?;
     fuel.burn(sight.take_cost())?;
     scale.ok_or_else(|| failed(format!("there is no asset {}", quoted(asset))))
 }
 
-fn percentage(value: &ExprValue<'_>) -> Result<Decimal, Halt> {
+fn percentage(value: &ExprValue<'_>) -> Result<Decimal, EvalHalt> {
     match value {
         ExprValue::Text(_) | ExprValue::Int(_) => decimal(value),
         other => Err(wrong(other, "a percentage as a text like \"0.5\"")),
     }
 }
 
-fn rounding(text: &str) -> Result<Rounding, Halt> {
+fn rounding(text: &str) -> Result<Rounding, EvalHalt> {
     text.parse().map_err(|_| {
         failed(format!(
             "{} is no rounding; it is one of {}",
@@ -552,7 +556,7 @@ fn rounding(text: &str) -> Result<Rounding, Halt> {
 }
 
 /// What went wrong with an amount.
-pub(super) fn inexact(error: DecimalError) -> Halt {
+pub(super) fn inexact(error: DecimalError) -> EvalHalt {
     failed(error.to_string())
 }
 
@@ -560,7 +564,7 @@ fn percent<'v>(
     of: &ExprValue<'_>,
     percent: Option<ExprValue<'_>>,
     mode: Option<ExprValue<'_>>,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     let ExprValue::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
     let percent = percentage(&percent.unwrap_or(ExprValue::Null))?;
     let mode = rounding(text(&mode.unwrap_or(ExprValue::Null))?)?;
@@ -571,7 +575,7 @@ fn sum<'v>(
     function: Function,
     list: &ExprValue<'_>,
     fuel: &mut Fuel,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     if !list.is_list() {
         return Err(wrong(list, "a list"));
     }
@@ -611,7 +615,7 @@ fn split<'v>(
     asset: Option<&ExprValue<'_>>,
     sight: &dyn Resolver,
     fuel: &mut Fuel,
-) -> Result<ExprValue<'v>, Halt> {
+) -> Result<ExprValue<'v>, EvalHalt> {
     let ExprValue::Amount(amount) = of else { return Err(wrong(of, "an amount")) };
     let weights = weights.unwrap_or(ExprValue::Null);
     if !weights.is_list() {
@@ -621,7 +625,7 @@ fn split<'v>(
         return Err(failed(format!("an amount is split into at most {PARTS_MAX} parts")));
     }
     fuel.burn_elements(weights.len().unwrap_or(0))?;
-    let weights: Result<Vec<i64>, Halt> = weights
+    let weights: Result<Vec<i64>, EvalHalt> = weights
         .parts()?
         .iter()
         .map(|weight| match weight {
@@ -643,8 +647,8 @@ fn split<'v>(
 const OF_ACCOUNT: [&str; 8] =
     ["owner", "asset", "posted", "held", "available", "frozen", "closed", "exists"];
 
-fn account<'v>(id: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<ExprValue<'v>, Halt> {
-    let seen = sight.account(id).map_err(Halt::need)?;
+fn account<'v>(id: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<ExprValue<'v>, EvalHalt> {
+    let seen = sight.account(id).map_err(EvalHalt::need)?;
     fuel.burn(sight.take_cost())?;
     let part = |key: &&str| Some((Arc::from(*key), of_account(&seen, key)?));
     let entries: BTreeMap<_, _> = OF_ACCOUNT.iter().filter_map(part).collect();
@@ -654,9 +658,9 @@ fn account<'v>(id: &str, sight: &dyn Resolver, fuel: &mut Fuel) -> Result<ExprVa
 fn of_account<'v>(seen: &AccountSeen, key: &str) -> Option<ExprValue<'v>> {
     Some(match key {
         "owner" => seen.owner.as_ref().map_or(ExprValue::Null, |owner| {
-            ExprValue::Text(Text::TemplateOutput(Arc::clone(owner)))
+            ExprValue::Text(TextValue::TemplateOutput(Arc::clone(owner)))
         }),
-        "asset" => ExprValue::Text(Text::TemplateOutput(Arc::clone(&seen.asset))),
+        "asset" => ExprValue::Text(TextValue::TemplateOutput(Arc::clone(&seen.asset))),
         "posted" => ExprValue::Amount(seen.posted),
         "held" => ExprValue::Amount(seen.held),
         "available" => ExprValue::Amount(seen.available),
@@ -673,11 +677,11 @@ pub(super) fn account_part<'v>(
     key: &str,
     sight: &dyn Resolver,
     fuel: &mut Fuel,
-) -> Result<Option<ExprValue<'v>>, Halt> {
+) -> Result<Option<ExprValue<'v>>, EvalHalt> {
     let id = text(id)?;
     fuel.burn_bytes(id.len())?;
     fuel.burn(Function::Account.steps())?;
-    let seen = sight.account(id).map_err(Halt::need)?;
+    let seen = sight.account(id).map_err(EvalHalt::need)?;
     fuel.burn(sight.take_cost())?;
     Ok(of_account(&seen, key))
 }

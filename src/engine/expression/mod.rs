@@ -1,6 +1,6 @@
 //! Expressions: CEL, with amounts that are exact, checked when a definition is published.
 //!
-//! [`Expr::compile`] parses and checks against a [`Scope`]; [`Expr::eval`] reads what it needs
+//! [`Expr::compile`] parses and checks against a [`TypeScope`]; [`Expr::eval`] reads what it needs
 //! through [`Resolver`] and nothing else: no clock, no randomness, no IO. The parser and its macros
 //! are those of the crate `cel`; the tree that it makes is checked and evaluated here, because
 //! amounts, missing records and bounds reach into every node. What is standard CEL makes what the
@@ -110,7 +110,7 @@ pub(crate) const SECRETS: &str = "(secrets)";
 
 /// The names that an expression may use, and what is known of them.
 #[derive(Clone, Debug, Default)]
-pub struct Scope {
+pub struct TypeScope {
     /// By name: `input`, `data`, `tx`.
     pub names: BTreeMap<Arc<str>, Type>,
 }
@@ -129,7 +129,7 @@ pub struct ExprFault {
 pub struct Expr {
     source: Arc<str>,
     kind: Type,
-    node: Arc<node::Node>,
+    node: Arc<node::ExprNode>,
 }
 
 /// What an expression makes.
@@ -154,7 +154,7 @@ pub enum EvalStop {
 
 /// A value that a name stands for.
 #[derive(Clone, Debug)]
-pub enum Seen<'a> {
+pub enum ResolvedValue<'a> {
     /// Something that lies in memory already.
     Json(&'a Value),
     /// Something that was made for this look.
@@ -204,7 +204,7 @@ impl AccountSeen {
 /// Through what an expression sees the world.
 pub trait Resolver {
     /// What a name stands for; `None`: there is no such name.
-    fn name(&self, name: &str) -> Option<Seen<'_>>;
+    fn name(&self, name: &str) -> Option<ResolvedValue<'_>>;
     /// An account.
     ///
     /// # Errors
@@ -219,14 +219,14 @@ pub trait Resolver {
     ///
     /// # Errors
     /// The record that must be loaded first.
-    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey>;
+    fn value(&self, set: &str, key: &str) -> Result<Option<ResolvedValue<'_>>, RecordKey>;
     /// The scale of an asset; `None`: there is no such asset.
     ///
     /// # Errors
     /// The record that must be loaded first.
     fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey>;
     /// One entry of what a name stands for, without making the others; `None`: ask for the name.
-    fn entry(&self, name: &str, key: &str) -> Option<Seen<'_>> {
+    fn entry(&self, name: &str, key: &str) -> Option<ResolvedValue<'_>> {
         let _ = (name, key);
         None
     }
@@ -250,7 +250,7 @@ impl Expr {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn compile(source: &str, scope: &Scope) -> Result<Self, Vec<ExprFault>> {
+    pub fn compile(source: &str, scope: &TypeScope) -> Result<Self, Vec<ExprFault>> {
         let (node, kind) = check::check(source, scope)?;
         Ok(Self { source: source.into(), kind, node: Arc::new(node) })
     }
@@ -280,19 +280,22 @@ impl Expr {
     /// # Errors
     /// [`EvalStop`]
     pub fn eval(&self, sight: &dyn Resolver) -> Result<TemplateOutput, EvalStop> {
-        let mut room = value::Room::full();
+        let mut room = value::SizeBudget::full();
         let made = self.value(sight).and_then(|value| value.into_made(&mut room));
         sight.spent(room.steps());
-        made.map_err(value::Halt::into_stop)
+        made.map_err(value::EvalHalt::into_stop)
     }
 
     /// What it makes, as JSON that fits into the room; takes what it needs of that.
-    fn json(&self, sight: &dyn Resolver, room: &mut value::Room) -> Result<Value, EvalStop> {
+    fn json(&self, sight: &dyn Resolver, room: &mut value::SizeBudget) -> Result<Value, EvalStop> {
         let value = self.value(sight);
-        value.and_then(|value| value.into_json(room)).map_err(value::Halt::into_stop)
+        value.and_then(|value| value.into_json(room)).map_err(value::EvalHalt::into_stop)
     }
 
-    fn value<'v>(&'v self, sight: &'v dyn Resolver) -> Result<value::ExprValue<'v>, value::Halt> {
+    fn value<'v>(
+        &'v self,
+        sight: &'v dyn Resolver,
+    ) -> Result<value::ExprValue<'v>, value::EvalHalt> {
         let mut evaluation = eval::Evaluation::new(sight);
         let value = evaluation.value(&self.node);
         sight.spent(value::STEPS_MAX - evaluation.left());

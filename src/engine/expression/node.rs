@@ -10,7 +10,7 @@ use super::value::ExprValue;
 
 /// One node of a checked expression.
 #[derive(Debug)]
-pub(super) enum Node {
+pub(super) enum ExprNode {
     /// A literal, or what a function makes of literals.
     Const(ExprValue<'static>, Arc<str>),
     /// A name of the scope.
@@ -18,36 +18,36 @@ pub(super) enum Node {
     /// The variable of a loop: its place, and what it is called.
     Local(usize, Arc<str>),
     /// `of.key`
-    Select(Box<Node>, Arc<str>),
+    Select(Box<ExprNode>, Arc<str>),
     /// `has(of.key)`
-    Has(Box<Node>, Arc<str>),
+    Has(Box<ExprNode>, Arc<str>),
     /// `of[index]`
-    Index(Box<Node>, Box<Node>),
+    Index(Box<ExprNode>, Box<ExprNode>),
     /// `!of`
-    Not(Box<Node>),
+    Not(Box<ExprNode>),
     /// `-of`
-    Negate(Box<Node>),
+    Negate(Box<ExprNode>),
     /// An operator whose two sides are always looked at.
-    Binary(Binary, Box<[Node; 2]>),
+    Binary(Binary, Box<[ExprNode; 2]>),
     /// `left && right`
-    And(Box<[Node; 2]>),
+    And(Box<[ExprNode; 2]>),
     /// `left || right`
-    Or(Box<[Node; 2]>),
+    Or(Box<[ExprNode; 2]>),
     /// `when ? then : otherwise`
-    Choose(Box<[Node; 3]>),
+    Choose(Box<[ExprNode; 3]>),
     /// `[a, b]`
-    List(Vec<Node>),
+    List(Vec<ExprNode>),
     /// `{"key": value}`
-    Object(Vec<(Node, Node)>),
+    Object(Vec<(ExprNode, ExprNode)>),
     /// A function, the one it is called on first.
-    Call(Function, Vec<Node>),
+    Call(Function, Vec<ExprNode>),
     /// `of.matches("pattern")`
-    Matches(Box<Node>, Pattern),
+    Matches(Box<ExprNode>, Pattern),
     /// A loop.
     Loop(Box<Loop>),
 }
 
-impl Node {
+impl ExprNode {
     /// Collects the names that `secret("NAME")` has as literals, at any depth.
     pub(super) fn secrets(&self, found: &mut Vec<Arc<str>>) {
         if let Self::Call(Function::Secret, arguments) = self
@@ -81,7 +81,7 @@ impl Node {
     }
 }
 
-fn secrets_of<'n>(nodes: impl Iterator<Item = &'n Node>, found: &mut Vec<Arc<str>>) {
+fn secrets_of<'n>(nodes: impl Iterator<Item = &'n ExprNode>, found: &mut Vec<Arc<str>>) {
     for node in nodes {
         node.secrets(found);
     }
@@ -93,13 +93,13 @@ pub(super) struct Loop {
     /// What it makes.
     pub(super) kind: LoopKind,
     /// What it goes over.
-    pub(super) range: Node,
+    pub(super) range: ExprNode,
     /// What an element is called.
     pub(super) name: Arc<str>,
     /// The condition; for `map`: which elements.
-    pub(super) test: Option<Node>,
+    pub(super) test: Option<ExprNode>,
     /// For `map`: what becomes of an element.
-    pub(super) make: Option<Node>,
+    pub(super) make: Option<ExprNode>,
 }
 
 /// What a loop makes.
@@ -188,7 +188,7 @@ impl fmt::Debug for Pattern {
 }
 
 /// About as it was written, for messages.
-impl fmt::Display for Node {
+impl fmt::Display for ExprNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Const(_, text) => f.write_str(text),
@@ -247,7 +247,7 @@ impl LoopKind {
     }
 }
 
-fn listed(f: &mut fmt::Formatter<'_>, nodes: &[Node]) -> fmt::Result {
+fn listed(f: &mut fmt::Formatter<'_>, nodes: &[ExprNode]) -> fmt::Result {
     for (at, node) in nodes.iter().enumerate() {
         write!(f, "{}{node}", if at == 0 { "" } else { ", " })?;
     }
@@ -255,7 +255,7 @@ fn listed(f: &mut fmt::Formatter<'_>, nodes: &[Node]) -> fmt::Result {
 }
 
 /// A node for a message, cut where it is long.
-pub(super) fn shown(node: &Node) -> String {
+pub(super) fn shown(node: &ExprNode) -> String {
     const SHOWN_MAX: usize = 60;
     let text = node.to_string();
     match text.char_indices().nth(SHOWN_MAX) {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::value::{Halt, Room};
-use super::{EvalStop, Expr, Resolver, Scope, TemplateOutput, Type};
+use super::value::{EvalHalt, SizeBudget};
+use super::{EvalStop, Expr, Resolver, TemplateOutput, Type, TypeScope};
 use crate::engine::workflow::{DefinitionFault, Template};
 
 impl Template {
@@ -14,7 +14,7 @@ impl Template {
     #[must_use]
     pub fn read(
         value: &Value,
-        scope: &Scope,
+        scope: &TypeScope,
         pointer: &str,
         faults: &mut Vec<DefinitionFault>,
     ) -> Self {
@@ -71,7 +71,7 @@ impl Template {
             Self::Expr(expr) => expr.eval(sight),
             Self::Literal(value) => Ok(TemplateOutput::Json(value.clone())),
             Self::Object(_) | Self::List(_) => {
-                let mut room = Room::full();
+                let mut room = SizeBudget::full();
                 let made = self.json(sight, &mut room).map(TemplateOutput::Json);
                 sight.spent(room.steps());
                 made
@@ -97,12 +97,12 @@ impl Template {
         }
     }
 
-    fn json(&self, sight: &dyn Resolver, left: &mut Room) -> Result<Value, EvalStop> {
+    fn json(&self, sight: &dyn Resolver, left: &mut SizeBudget) -> Result<Value, EvalStop> {
         match self {
             Self::Literal(value) => Ok(value.clone()),
             Self::Expr(expr) => expr.json(sight, left),
             Self::List(elements) => {
-                left.enter().map_err(Halt::into_stop)?;
+                left.enter().map_err(EvalHalt::into_stop)?;
                 let made: Vec<_> = elements
                     .iter()
                     .map(|element| element.json(sight, left))
@@ -111,7 +111,7 @@ impl Template {
                 Ok(Value::Array(made))
             }
             Self::Object(entries) => {
-                left.enter().map_err(Halt::into_stop)?;
+                left.enter().map_err(EvalHalt::into_stop)?;
                 let mut made = Map::new();
                 for (key, value) in entries {
                     made.insert(key.to_string(), value.json(sight, left)?);

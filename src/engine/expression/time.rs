@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ZonedDateTime};
 
-use super::value::{Halt, failed};
+use super::value::{EvalHalt, failed};
 use crate::types::{Span, Time};
 
 /// 0001-01-01T00:00:00Z.
@@ -19,13 +19,13 @@ const SPAN_MS_MAX: i64 = 10_000 * 366 * 86_400_000;
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// A time within the years that can be written.
-pub(super) fn time_within(ms: Option<i64>) -> Result<i64, Halt> {
+pub(super) fn time_within(ms: Option<i64>) -> Result<i64, EvalHalt> {
     ms.filter(|ms| (FIRST_MS..=LAST_MS).contains(ms))
         .ok_or_else(|| failed("the time lies outside of the years 1 to 9999"))
 }
 
 /// A duration within bounds.
-pub(super) fn span_within(ms: Option<i64>) -> Result<i64, Halt> {
+pub(super) fn span_within(ms: Option<i64>) -> Result<i64, EvalHalt> {
     ms.filter(|ms| (-SPAN_MS_MAX..=SPAN_MS_MAX).contains(ms))
         .ok_or_else(|| failed("the duration is longer than ten thousand years"))
 }
@@ -39,7 +39,7 @@ pub(super) fn time_text(ms: i64) -> String {
 }
 
 /// Reads RFC 3339.
-pub(super) fn time_of(text: &str) -> Result<i64, Halt> {
+pub(super) fn time_of(text: &str) -> Result<i64, EvalHalt> {
     let stamp: Timestamp = text
         .parse()
         .map_err(|_| failed(format!("{} is not a time like 2026-11-24T10:35:00Z", quoted(text))))?;
@@ -53,7 +53,7 @@ pub(super) fn span_text(ms: i64) -> String {
 }
 
 /// Reads numbers with units of d, h, m, s, ms, us and ns: `1h30m`, `1.5s`, `-2m`.
-pub(super) fn span_of(text: &str) -> Result<i64, Halt> {
+pub(super) fn span_of(text: &str) -> Result<i64, EvalHalt> {
     let wrong = || failed(format!("{} is not a duration like 1h30m", quoted(text)));
     let (sign, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -97,7 +97,7 @@ pub(super) fn span_of(text: &str) -> Result<i64, Halt> {
 }
 
 /// A time and so much later by the calendar of a zone: `P1M`, `-P18Y`, `PT36H`.
-pub(super) fn later(ms: i64, span: &str, zone: Option<&str>) -> Result<i64, Halt> {
+pub(super) fn later(ms: i64, span: &str, zone: Option<&str>) -> Result<i64, EvalHalt> {
     let span = calendar_span(span)?;
     let zoned = zoned(ms, zone)?;
     let later = zoned.checked_add(span);
@@ -105,7 +105,7 @@ pub(super) fn later(ms: i64, span: &str, zone: Option<&str>) -> Result<i64, Halt
 }
 
 /// Reads a duration as ISO 8601 writes it.
-pub(super) fn calendar_span(text: &str) -> Result<jiff::Span, Halt> {
+pub(super) fn calendar_span(text: &str) -> Result<jiff::Span, EvalHalt> {
     let wrong =
         || failed(format!("{} is not a duration like P1M or PT12H (ISO 8601)", quoted(text)));
     if !text.trim_start_matches(['-', '+']).starts_with('P') {
@@ -115,7 +115,7 @@ pub(super) fn calendar_span(text: &str) -> Result<jiff::Span, Halt> {
 }
 
 /// A time by the calendar of a zone; no zone: UTC.
-pub(super) fn zoned(ms: i64, zone: Option<&str>) -> Result<ZonedDateTime, Halt> {
+pub(super) fn zoned(ms: i64, zone: Option<&str>) -> Result<ZonedDateTime, EvalHalt> {
     Ok(stamp(ms)?.to_zoned_datetime(zone.map_or(Ok(TimeZone::UTC), zone_of)?))
 }
 
@@ -125,7 +125,7 @@ pub(in crate::engine) fn zone_named(name: &str) -> Option<TimeZone> {
 }
 
 /// A zone by its name, or by its distance from UTC: `Europe/Berlin`, `+02:00`.
-pub(super) fn zone_of(name: &str) -> Result<TimeZone, Halt> {
+pub(super) fn zone_of(name: &str) -> Result<TimeZone, EvalHalt> {
     let unknown = || failed(format!("{} is not a time zone like Europe/Berlin", quoted(name)));
     let (sign, digits) = match name.as_bytes() {
         [b'-', ..] => (-1, &name[1..]),
@@ -134,7 +134,7 @@ pub(super) fn zone_of(name: &str) -> Result<TimeZone, Halt> {
         _ => return ZONES.get(name).map_err(|_| unknown()),
     };
     let (hours, minutes) = digits.split_once(':').ok_or_else(unknown)?;
-    let part = |text: &str, max: i32| -> Result<i32, Halt> {
+    let part = |text: &str, max: i32| -> Result<i32, EvalHalt> {
         let valid = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|number: &i32| valid && *number <= max).ok_or_else(unknown)
     };
@@ -143,7 +143,7 @@ pub(super) fn zone_of(name: &str) -> Result<TimeZone, Halt> {
     Ok(TimeZone::fixed(offset))
 }
 
-fn stamp(ms: i64) -> Result<Timestamp, Halt> {
+fn stamp(ms: i64) -> Result<Timestamp, EvalHalt> {
     Timestamp::from_millisecond(ms)
         .map_err(|_| failed("the time lies outside of the years 1 to 9999"))
 }

@@ -2,7 +2,7 @@
 
 use super::Type;
 use super::functions::{Function, kinds};
-use super::node::{Node, shown};
+use super::node::{ExprNode, shown};
 use super::value::ExprValue;
 
 /// The kinds that a value of a type may be.
@@ -23,9 +23,11 @@ fn of_type(kind: &Type) -> u16 {
 }
 
 /// The kinds that what a node makes may be.
-pub(super) fn mask(node: &Node, kind: &Type) -> u16 {
+pub(super) fn mask(node: &ExprNode, kind: &Type) -> u16 {
     match node {
-        Node::Const(ExprValue::Double(_), _) | Node::Call(Function::Double, _) => kinds::DOUBLE,
+        ExprNode::Const(ExprValue::Double(_), _) | ExprNode::Call(Function::Double, _) => {
+            kinds::DOUBLE
+        }
         _ => of_type(kind),
     }
 }
@@ -62,6 +64,6 @@ pub(super) const fn described(kind: &Type) -> &'static str {
 }
 
 /// A node and its type for people.
-pub(super) fn named(node: &Node, kind: &Type) -> String {
+pub(super) fn named(node: &ExprNode, kind: &Type) -> String {
     format!("`{}`, which is {}", shown(node), described(kind))
 }

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::time;
-use super::{EvalStop, Seen, TemplateOutput};
+use super::{EvalStop, ResolvedValue, TemplateOutput};
 use crate::engine::RecordKey;
 use crate::types::{Decimal, Time};
 
 /// Why evaluation stopped; boxed, because it is rare and results are passed through every node.
 #[derive(Debug)]
-pub(super) struct Halt(Box<EvalStop>);
+pub(super) struct EvalHalt(Box<EvalStop>);
 
-impl Halt {
+impl EvalHalt {
     /// This record must be loaded first.
     pub(super) fn need(fact: RecordKey) -> Self {
         Self(Box::new(EvalStop::Need(fact)))
@@ -45,20 +45,20 @@ impl Halt {
 pub(super) const RESULT_BYTES_MAX: usize = 64 * 1024;
 
 /// It failed, for this reason.
-pub(super) fn failed(message: impl Into<String>) -> Halt {
-    Halt(Box::new(EvalStop::Failed(message.into())))
+pub(super) fn failed(message: impl Into<String>) -> EvalHalt {
+    EvalHalt(Box::new(EvalStop::Failed(message.into())))
 }
 
 /// A text that lies elsewhere or was made.
 #[derive(Clone, Debug)]
-pub(super) enum Text<'v> {
+pub(super) enum TextValue<'v> {
     /// It lies in the data.
     Seen(&'v str),
     /// It was made.
     TemplateOutput(Arc<str>),
 }
 
-impl Deref for Text<'_> {
+impl Deref for TextValue<'_> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -76,7 +76,7 @@ pub(super) enum ExprValue<'v> {
     Bool(bool),
     Int(i64),
     Double(f64),
-    Text(Text<'v>),
+    Text(TextValue<'v>),
     Amount(Decimal),
     /// Milliseconds since the Unix epoch, from year 1 to 9999.
     Time(i64),
@@ -91,31 +91,31 @@ pub(super) enum ExprValue<'v> {
 impl<'v> ExprValue<'v> {
     /// A text that was made.
     pub(super) fn text(text: impl Into<Arc<str>>) -> Self {
-        Self::Text(Text::TemplateOutput(text.into()))
+        Self::Text(TextValue::TemplateOutput(text.into()))
     }
 
     /// Something of the data.
-    pub(super) fn seen(value: &'v Value) -> Result<Self, Halt> {
+    pub(super) fn seen(value: &'v Value) -> Result<Self, EvalHalt> {
         Ok(match value {
             Value::Null => Self::Null,
             Value::Bool(truth) => Self::Bool(*truth),
             Value::Number(number) => Self::number(number)?,
-            Value::String(text) => Self::Text(Text::Seen(text)),
+            Value::String(text) => Self::Text(TextValue::Seen(text)),
             Value::Array(_) | Value::Object(_) => Self::Json(value),
         })
     }
 
     /// What a sight shows.
-    pub(super) fn of(seen: Seen<'v>, fuel: &mut Fuel) -> Result<Self, Halt> {
+    pub(super) fn of(seen: ResolvedValue<'v>, fuel: &mut Fuel) -> Result<Self, EvalHalt> {
         match seen {
-            Seen::Json(value) => Self::seen(value),
-            Seen::TemplateOutput(value) => Self::made(value, fuel),
-            Seen::Time(time) => Ok(Self::Time(time.ms().cast_signed())),
+            ResolvedValue::Json(value) => Self::seen(value),
+            ResolvedValue::TemplateOutput(value) => Self::made(value, fuel),
+            ResolvedValue::Time(time) => Ok(Self::Time(time.ms().cast_signed())),
         }
     }
 
     /// Something that belongs to nobody else.
-    pub(super) fn made(value: Value, fuel: &mut Fuel) -> Result<Self, Halt> {
+    pub(super) fn made(value: Value, fuel: &mut Fuel) -> Result<Self, EvalHalt> {
         fuel.burn(1)?;
         Ok(match value {
             Value::Null => Self::Null,
@@ -131,7 +131,7 @@ impl<'v> ExprValue<'v> {
                 Self::List(Arc::new(elements?))
             }
             Value::Object(entries) => {
-                let entries: Result<_, Halt> = entries
+                let entries: Result<_, EvalHalt> = entries
                     .into_iter()
                     .map(|(key, value)| Ok((key.into(), Self::made(value, fuel)?)))
                     .collect();
@@ -140,7 +140,7 @@ impl<'v> ExprValue<'v> {
         })
     }
 
-    fn number(number: &Number) -> Result<Self, Halt> {
+    fn number(number: &Number) -> Result<Self, EvalHalt> {
         if let Some(int) = number.as_i64() {
             return Ok(Self::Int(int));
         }
@@ -180,7 +180,7 @@ impl<'v> ExprValue<'v> {
     }
 
     /// An element of a list; `None`: it has none there.
-    pub(super) fn at(&self, index: usize) -> Result<Option<Self>, Halt> {
+    pub(super) fn at(&self, index: usize) -> Result<Option<Self>, EvalHalt> {
         match self {
             Self::Json(Value::Array(elements)) => {
                 elements.get(index).map(ExprValue::seen).transpose()
@@ -191,7 +191,7 @@ impl<'v> ExprValue<'v> {
     }
 
     /// The value of a key; `None`: it has no such key.
-    pub(super) fn key(&self, key: &str) -> Result<Option<Self>, Halt> {
+    pub(super) fn key(&self, key: &str) -> Result<Option<Self>, EvalHalt> {
         match self {
             Self::Json(Value::Object(entries)) => entries.get(key).map(ExprValue::seen).transpose(),
             Self::Map(entries) => Ok(entries.get(key).cloned()),
@@ -210,11 +210,11 @@ impl<'v> ExprValue<'v> {
     }
 
     /// What a loop over it sees: the elements of a list, the keys of an object.
-    pub(super) fn parts(&self) -> Result<Vec<Self>, Halt> {
+    pub(super) fn parts(&self) -> Result<Vec<Self>, EvalHalt> {
         match self {
             Self::Json(Value::Array(elements)) => elements.iter().map(ExprValue::seen).collect(),
             Self::Json(Value::Object(entries)) => {
-                Ok(entries.keys().map(|key| ExprValue::Text(Text::Seen(key))).collect())
+                Ok(entries.keys().map(|key| ExprValue::Text(TextValue::Seen(key))).collect())
             }
             Self::List(elements) => Ok(elements.as_ref().clone()),
             Self::Map(entries) => {
@@ -226,7 +226,7 @@ impl<'v> ExprValue<'v> {
 
     /// Whether both are the same. Numbers are the same by what they count; an amount or a time
     /// beside something else is a mistake rather than a difference.
-    pub(super) fn same(&self, other: &Self, fuel: &mut Fuel) -> Result<bool, Halt> {
+    pub(super) fn same(&self, other: &Self, fuel: &mut Fuel) -> Result<bool, EvalHalt> {
         fuel.burn(1)?;
         Ok(match (self, other) {
             (Self::Null, Self::Null) => true,
@@ -284,7 +284,7 @@ impl<'v> ExprValue<'v> {
     }
 
     /// Which comes first.
-    pub(super) fn order(&self, other: &Self, fuel: &mut Fuel) -> Result<Ordering, Halt> {
+    pub(super) fn order(&self, other: &Self, fuel: &mut Fuel) -> Result<Ordering, EvalHalt> {
         Ok(match (self, other) {
             (Self::Bool(left), Self::Bool(right)) => left.cmp(right),
             (Self::Int(left), Self::Int(right))
@@ -309,7 +309,7 @@ impl<'v> ExprValue<'v> {
     }
 
     /// As JSON: times and durations as text, amounts as they are written where no asset is known.
-    pub(super) fn into_json(self, left: &mut Room) -> Result<Value, Halt> {
+    pub(super) fn into_json(self, left: &mut SizeBudget) -> Result<Value, EvalHalt> {
         Ok(match self {
             Self::Null => Value::Null,
             Self::Bool(truth) => Value::Bool(truth),
@@ -349,7 +349,7 @@ impl<'v> ExprValue<'v> {
     }
 
     /// What an expression hands out.
-    pub(super) fn into_made(self, room: &mut Room) -> Result<TemplateOutput, Halt> {
+    pub(super) fn into_made(self, room: &mut SizeBudget) -> Result<TemplateOutput, EvalHalt> {
         Ok(match self {
             Self::Amount(amount) => TemplateOutput::Amount(amount),
             Self::Time(ms) if ms >= 0 => TemplateOutput::Time(Time::from_ms(ms.cast_unsigned())),
@@ -367,20 +367,20 @@ const DEPTH_MAX: usize = 64;
 
 /// What a result may still have, how deep it is at this place, and how many values were copied into it.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct SizeBudget {
     bytes: usize,
     depth: usize,
     values: usize,
 }
 
-impl Room {
+impl SizeBudget {
     /// The room of one result.
     pub(super) const fn full() -> Self {
         Self { bytes: RESULT_BYTES_MAX, depth: 0, values: 0 }
     }
 
-    /// Goes into a list or an object; [`Room::leave`] goes out of it.
-    pub(super) fn enter(&mut self) -> Result<(), Halt> {
+    /// Goes into a list or an object; [`SizeBudget::leave`] goes out of it.
+    pub(super) fn enter(&mut self) -> Result<(), EvalHalt> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(failed("the result is nested deeper than 64 levels; make it flatter"));
@@ -399,7 +399,7 @@ impl Room {
     }
 }
 
-fn take(left: &mut Room, bytes: usize) -> Result<(), Halt> {
+fn take(left: &mut SizeBudget, bytes: usize) -> Result<(), EvalHalt> {
     left.bytes = left
         .bytes
         .checked_sub(bytes)
@@ -409,7 +409,7 @@ fn take(left: &mut Room, bytes: usize) -> Result<(), Halt> {
 }
 
 /// A copy that stops when it is too large.
-fn copied(value: &Value, left: &mut Room) -> Result<Value, Halt> {
+fn copied(value: &Value, left: &mut SizeBudget) -> Result<Value, EvalHalt> {
     left.values += 1;
     Ok(match value {
         Value::String(text) => {
@@ -438,7 +438,7 @@ fn copied(value: &Value, left: &mut Room) -> Result<Value, Halt> {
     })
 }
 
-fn unlike(left: &ExprValue<'_>, right: &ExprValue<'_>) -> Halt {
+fn unlike(left: &ExprValue<'_>, right: &ExprValue<'_>) -> EvalHalt {
     let hint = match (left, right) {
         (ExprValue::Amount(_), ExprValue::Text(_) | ExprValue::Int(_) | ExprValue::Double(_))
         | (ExprValue::Text(_) | ExprValue::Int(_) | ExprValue::Double(_), ExprValue::Amount(_)) => {
@@ -490,7 +490,7 @@ impl Fuel {
     }
 
     /// So many steps.
-    pub(super) fn burn(&mut self, steps: u32) -> Result<(), Halt> {
+    pub(super) fn burn(&mut self, steps: u32) -> Result<(), EvalHalt> {
         let left = self.0.checked_sub(steps);
         // An empty tank stays empty: what swallows errors gets no further.
         self.0 = left.unwrap_or(0);
@@ -501,12 +501,12 @@ impl Fuel {
     }
 
     /// Work on so many bytes.
-    pub(super) fn burn_bytes(&mut self, bytes: usize) -> Result<(), Halt> {
+    pub(super) fn burn_bytes(&mut self, bytes: usize) -> Result<(), EvalHalt> {
         self.burn(u32::try_from(bytes / BYTES_A_STEP).unwrap_or(u32::MAX))
     }
 
     /// Work on so many elements.
-    pub(super) fn burn_elements(&mut self, elements: usize) -> Result<(), Halt> {
+    pub(super) fn burn_elements(&mut self, elements: usize) -> Result<(), EvalHalt> {
         self.burn(u32::try_from(elements).unwrap_or(u32::MAX))
     }
 

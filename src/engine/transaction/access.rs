@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::record::{Open, Owner, OwnerId, Tx};
+use super::record::{OpenStep, Owner, OwnerId, Tx};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{By, Definition, StepKind};
+use crate::engine::workflow::{AllowedActor, Definition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};
 
@@ -21,20 +21,22 @@ pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
 
 /// Whether one of the list lets the actor in. `users` are those that `user:=` was fixed to.
 pub(in crate::engine) fn lets_in(
-    by: &[By],
+    by: &[AllowedActor],
     actor: &Actor,
     tx: Option<&Tx>,
     users: &[Username],
 ) -> bool {
     by.iter().any(|by| match by {
-        By::Owner => tx.is_some_and(|tx| is_owner(tx, actor)),
-        By::Anyone => matches!(actor, Actor::Session(_)),
-        By::User => actor.user().is_some(),
-        By::Role(role) => actor.has(role.as_str()),
-        By::Named(_) => actor.user().is_some_and(|user| users.contains(&user.username)),
-        By::ApiKey => matches!(actor, Actor::Key(_)),
-        By::Hook(hook) => matches!(actor, Actor::Hook(name) if name == hook),
-        By::Workflow(workflow) => matches!(actor, Actor::Workflow(name, _) if name == workflow),
+        AllowedActor::Owner => tx.is_some_and(|tx| is_owner(tx, actor)),
+        AllowedActor::Anyone => matches!(actor, Actor::Session(_)),
+        AllowedActor::User => actor.user().is_some(),
+        AllowedActor::Role(role) => actor.has(role.as_str()),
+        AllowedActor::Named(_) => actor.user().is_some_and(|user| users.contains(&user.username)),
+        AllowedActor::ApiKey => matches!(actor, Actor::Key(_)),
+        AllowedActor::Hook(hook) => matches!(actor, Actor::Hook(name) if name == hook),
+        AllowedActor::Workflow(workflow) => {
+            matches!(actor, Actor::Workflow(name, _) if name == workflow)
+        }
     })
 }
 
@@ -85,7 +87,7 @@ impl WorkflowReaders {
     /// Those of a definition.
     #[must_use]
     pub fn of(definition: &Definition) -> Self {
-        fn of_step(kind: &StepKind) -> &[By] {
+        fn of_step(kind: &StepKind) -> &[AllowedActor] {
             match kind {
                 StepKind::Client { by, .. } => by,
                 StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => &[],
@@ -95,11 +97,17 @@ impl WorkflowReaders {
         let steps = definition.steps.iter().map(|step| of_step(&step.kind));
         for by in std::iter::once(definition.readers.as_slice()).chain(steps).flatten() {
             match by {
-                By::Anyone => readers.sessions = true,
-                By::User => readers.users = true,
-                By::ApiKey => readers.services = true,
-                By::Role(role) if !readers.roles.contains(role) => readers.roles.push(role.clone()),
-                By::Owner | By::Named(_) | By::Role(_) | By::Hook(_) | By::Workflow(_) => {}
+                AllowedActor::Anyone => readers.sessions = true,
+                AllowedActor::User => readers.users = true,
+                AllowedActor::ApiKey => readers.services = true,
+                AllowedActor::Role(role) if !readers.roles.contains(role) => {
+                    readers.roles.push(role.clone())
+                }
+                AllowedActor::Owner
+                | AllowedActor::Named(_)
+                | AllowedActor::Role(_)
+                | AllowedActor::Hook(_)
+                | AllowedActor::Workflow(_) => {}
             }
         }
         readers
@@ -122,19 +130,19 @@ fn names_now(tx: &Tx, actor: &Actor) -> bool {
 
 /// Whether the actor may submit an open step, as far as that depends on who it is.
 #[must_use]
-pub fn may_submit(tx: &Tx, definition: &Definition, open: &Open, actor: &Actor) -> bool {
+pub fn may_submit(tx: &Tx, definition: &Definition, open: &OpenStep, actor: &Actor) -> bool {
     let is_person = matches!(actor, Actor::Session(_));
     is_let_in(tx, definition, open, actor) && (is_person || !counts_people(definition, open))
 }
 
 /// Whether a step counts how many people submit it: what is no person, an API key, a hook, another
 /// workflow, is not counted.
-pub(super) fn counts_people(definition: &Definition, open: &Open) -> bool {
+pub(super) fn counts_people(definition: &Definition, open: &OpenStep) -> bool {
     definition.step(&open.step).is_some_and(|step| step.quorum.is_some())
 }
 
 /// Whether the step's `by` lets the actor in.
-pub(super) fn is_let_in(tx: &Tx, definition: &Definition, open: &Open, actor: &Actor) -> bool {
+pub(super) fn is_let_in(tx: &Tx, definition: &Definition, open: &OpenStep, actor: &Actor) -> bool {
     match definition.step(&open.step).map(|step| &step.kind) {
         Some(StepKind::Client { by, .. }) => lets_in(by, actor, Some(tx), &open.users),
         _ => false,
@@ -158,10 +166,10 @@ pub fn may_ever_submit(definition: &Definition, step: &StepName, actor: &Actor) 
     let Some(StepKind::Client { by, .. }) = definition.step(step).map(|step| &step.kind) else {
         return MaySubmit::None;
     };
-    let named = |by: &By| matches!(by, By::Named(_)) && actor.user().is_some();
+    let named = |by: &AllowedActor| matches!(by, AllowedActor::Named(_)) && actor.user().is_some();
     if lets_in(by, actor, None, &[]) {
         MaySubmit::All
-    } else if by.iter().any(|by| matches!(by, By::Owner) || named(by)) {
+    } else if by.iter().any(|by| matches!(by, AllowedActor::Owner) || named(by)) {
         MaySubmit::Own
     } else {
         MaySubmit::None
@@ -183,8 +191,9 @@ pub fn hidden<'d>(
     actor: &Actor,
     owns: bool,
 ) -> impl Iterator<Item = &'d str> {
-    let is_let_in = move |by: &[By]| {
-        lets_in(by, actor, None, &[]) || (owns && by.iter().any(|by| matches!(by, By::Owner)))
+    let is_let_in = move |by: &[AllowedActor]| {
+        lets_in(by, actor, None, &[])
+            || (owns && by.iter().any(|by| matches!(by, AllowedActor::Owner)))
     };
     definition
         .restricted

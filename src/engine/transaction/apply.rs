@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::event::TxEvent;
 use super::record::{
-    Call, CallState, ChallengeState, Done, Open, Owner, Purpose, Status, Tx, TxHold, Who, WhoId,
+    ActorId, ActorRef, CallPurpose, CallState, ChallengeState, CompletedStep, OpenStep, Owner,
+    ServiceCall, Tx, TxHold, TxStatus,
 };
 use crate::engine::Digest;
 use crate::engine::core::record::{IndexEntry, Record, RecordKey, Timer, TimerOf};
@@ -92,7 +93,7 @@ fn acting_sessions(tx: &Tx) -> BTreeSet<SessionId> {
     let counted = tx.open.iter().flat_map(|open| &open.submissions).map(|one| one.by.id);
     let claimed = tx.open.iter().filter_map(|open| open.claim.as_ref()).map(|claim| claim.by.id);
     let session = |id| match id {
-        WhoId::Session(session) => Some(session),
+        ActorId::Session(session) => Some(session),
         _ => None,
     };
     counted.chain(claimed).filter_map(session).collect()
@@ -134,7 +135,7 @@ fn marks_of(
     let calls = tx.calls.iter().filter(|call| all || touched == Some(call.number));
     let marks = calls.filter_map(|call| match call.state {
         CallState::Due(at) if !tx.paused => Some(IndexEntry::CallDue(at, id, call.number)),
-        CallState::Out(_) => Some(IndexEntry::CallOut(id, call.number)),
+        CallState::InFlight(_) => Some(IndexEntry::CallOut(id, call.number)),
         _ => None,
     });
     Ok(marks.collect())
@@ -186,11 +187,12 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         TxEvent::Started(_) | TxEvent::Emitted { .. } | TxEvent::CancelAsked { .. } => {}
         TxEvent::Retried { .. } => {
             tx.stuck = None;
-            tx.status = if tx.ending.is_some() { Status::Compensating } else { tx.moving_status() };
+            tx.status =
+                if tx.ending.is_some() { TxStatus::Compensating } else { tx.moving_status() };
         }
         TxEvent::CallMade(call) => {
             tx.next_call = tx.next_call.max(call.number + 1);
-            if matches!(call.purpose, Purpose::Do { .. }) {
+            if matches!(call.purpose, CallPurpose::Do { .. }) {
                 *tx.taken.entry(call.step.clone()).or_default() += 1;
             }
             tx.calls.push((**call).clone());
@@ -198,7 +200,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         TxEvent::CallBegan { number } => {
             if let Some(call) = call(tx, *number) {
                 call.attempts += 1;
-                call.state = CallState::Out(now);
+                call.state = CallState::InFlight(now);
             }
         }
         TxEvent::CallRetried { number, due, last } => {
@@ -210,7 +212,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         }
         TxEvent::CallAccepted { number, until } => {
             if let Some(call) = call(tx, *number) {
-                call.state = CallState::Later(*until);
+                call.state = CallState::AwaitingCallback(*until);
                 call.last = Some("202".into());
                 call.unknown = true;
             }
@@ -224,7 +226,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         }
         TxEvent::CallKept { number, response } => {
             if let Some(call) = call(tx, *number) {
-                call.state = CallState::Kept(response.clone());
+                call.state = CallState::AnswerHeld(response.clone());
             }
         }
         TxEvent::CallEnded { number, state, last, undo } => {
@@ -350,9 +352,9 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.stuck = None;
             tx.stuck_too.clear();
             tx.paused = false;
-            tx.status = Status::Compensating;
+            tx.status = TxStatus::Compensating;
             tx.ending = Some(ending.clone());
-            if ending.status == Status::Completed {
+            if ending.status == TxStatus::Completed {
                 tx.done.retain(|done| done.left);
             }
         }
@@ -360,7 +362,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
             tx.done.pop();
         }
         TxEvent::Stuck(stuck) => {
-            tx.status = Status::Stuck;
+            tx.status = TxStatus::Stuck;
             tx.stuck_too.retain(|other| other != stuck);
             match &tx.stuck {
                 None => tx.stuck = Some(stuck.clone()),
@@ -389,10 +391,10 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
 
 /// Gives what an anonymous session did in open steps to the user that it became. Of two submissions
 /// of one person the first counts.
-fn know_person(tx: &mut Tx, session: SessionId, user: &Who) {
+fn know_person(tx: &mut Tx, session: SessionId, user: &ActorRef) {
     for open in &mut tx.open {
         for submission in &mut open.submissions {
-            if submission.by.id == WhoId::Session(session) {
+            if submission.by.id == ActorId::Session(session) {
                 submission.by = user.clone();
             }
         }
@@ -403,14 +405,14 @@ fn know_person(tx: &mut Tx, session: SessionId, user: &Who) {
             is_first
         });
         if let Some(claim) = &mut open.claim
-            && claim.by.id == WhoId::Session(session)
+            && claim.by.id == ActorId::Session(session)
         {
             claim.by = user.clone();
         }
     }
 }
 
-fn call(tx: &mut Tx, number: u32) -> Option<&mut Call> {
+fn call(tx: &mut Tx, number: u32) -> Option<&mut ServiceCall> {
     tx.calls.iter_mut().find(|call| call.number == number)
 }
 
@@ -419,7 +421,7 @@ fn end_call(
     number: u32,
     state: &CallState,
     last: Option<&Arc<str>>,
-    undo: Option<&Done>,
+    undo: Option<&CompletedStep>,
 ) {
     if let Some(call) = call(tx, number) {
         call.state = state.clone();
@@ -443,7 +445,7 @@ fn end_call(
     });
 }
 
-fn at(tx: &mut Tx, place: u32) -> Option<&mut Open> {
+fn at(tx: &mut Tx, place: u32) -> Option<&mut OpenStep> {
     tx.open.iter_mut().find(|open| open.place == place)
 }
 
@@ -477,7 +479,7 @@ fn end(unit: &mut UnitOfWork<'_>, id: TxId) -> Result<(), DecideError> {
     if let Some(session) = tx.session {
         unit.unmark(IndexEntry::EndWith(session, id));
     }
-    if tx.stuck.is_some() || tx.status == Status::Stuck {
+    if tx.stuck.is_some() || tx.status == TxStatus::Stuck {
         unit.unmark(IndexEntry::Stuck(id));
     }
     if let Some(schedule) = tx.schedule {
@@ -496,7 +498,7 @@ fn migrate(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
     version: u32,
-    open: &[Open],
+    open: &[OpenStep],
     unique: Option<Digest>,
 ) -> Result<(), DecideError> {
     let Some(tx) = unit.tx(id)?.cloned() else { return Ok(()) };
@@ -556,7 +558,11 @@ fn change_owner(unit: &mut UnitOfWork<'_>, id: TxId, owner: &Owner) -> Result<()
 }
 
 /// Takes all steps that wait out of the inboxes of roles at once.
-fn empty_inboxes(unit: &mut UnitOfWork<'_>, id: TxId, open: &[Open]) -> Result<(), DecideError> {
+fn empty_inboxes(
+    unit: &mut UnitOfWork<'_>,
+    id: TxId,
+    open: &[OpenStep],
+) -> Result<(), DecideError> {
     open.iter().try_for_each(|open| super::queue::put(unit, id, open, false))?;
     for role in open.iter().flat_map(|open| &open.roles) {
         unit.unmark(IndexEntry::RoleInbox(role.clone(), id));
@@ -566,9 +572,14 @@ fn empty_inboxes(unit: &mut UnitOfWork<'_>, id: TxId, open: &[Open]) -> Result<(
 
 /// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that
 /// waits in the same one keeps it there.
-fn inbox(unit: &mut UnitOfWork<'_>, id: TxId, open: &Open, put: bool) -> Result<(), DecideError> {
+fn inbox(
+    unit: &mut UnitOfWork<'_>,
+    id: TxId,
+    open: &OpenStep,
+    put: bool,
+) -> Result<(), DecideError> {
     super::queue::put(unit, id, open, put)?;
-    let others: Vec<Open> = match unit.tx(id) {
+    let others: Vec<OpenStep> = match unit.tx(id) {
         Ok(Some(tx)) if !put => {
             tx.open.iter().filter(|other| other.place != open.place).cloned().collect()
         }

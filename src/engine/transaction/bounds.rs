@@ -62,7 +62,7 @@ pub(super) fn undoing_left(tx: &Tx) -> usize {
 pub(super) fn may_keep(tx: &Tx, number: u32, response: &Value) -> bool {
     let others = tx.calls.iter().filter(|call| call.number != number);
     let kept = others.filter_map(|call| match &call.state {
-        CallState::Kept(response) => Some(size(response)),
+        CallState::AnswerHeld(response) => Some(size(response)),
         _ => None,
     });
     kept.sum::<usize>() + size(response) <= KEPT_BYTES_MAX

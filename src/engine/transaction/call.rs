@@ -14,10 +14,11 @@ use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
 use super::marker::{callback_token, called_back, called_back_with};
 use super::record::{
-    Call, CallAnswer, CallState, ChallengeState, Done, HttpRequestSpec, Open, Purpose, Status, Tx,
+    CallAnswer, CallPurpose, CallState, ChallengeState, CompletedStep, HttpRequestSpec, OpenStep,
+    ServiceCall, Tx, TxStatus,
 };
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{Request, Step, Template};
+use crate::engine::workflow::{RequestTemplate, StepDefinition, Template};
 use crate::engine::{Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId};
 
@@ -80,7 +81,7 @@ pub struct CallAttempt {
     /// Which attempt it is, from 1.
     pub attempt: u32,
     /// What it is for.
-    pub purpose: Purpose,
+    pub purpose: CallPurpose,
     /// The key for the service.
     pub key: Arc<str>,
     /// What is asked.
@@ -117,7 +118,7 @@ impl Interpreter<'_, '_> {
     /// What a request is in this scene.
     pub(super) fn ask(
         &self,
-        request: &Request,
+        request: &RequestTemplate,
         frame: &Bindings,
     ) -> Result<HttpRequestSpec, DecideError> {
         let frame = Bindings { sends: true, ..frame.clone() };
@@ -154,18 +155,18 @@ impl Interpreter<'_, '_> {
         &mut self,
         step: &StepName,
         key: Arc<str>,
-        purpose: Purpose,
+        purpose: CallPurpose,
         challenge: Option<Arc<str>>,
         ask: HttpRequestSpec,
     ) -> Result<(), DecideError> {
         let tx = self.tx()?;
         let open = tx.calls.iter().filter(|call| !call.state.is_over()).count();
         // Undoing goes one call at a time, whatever else is on its way.
-        if open >= CALLS_MAX && purpose != Purpose::Undo {
+        if open >= CALLS_MAX && purpose != CallPurpose::Undo {
             let what = "calls of a transaction that are not over";
             return Err(Refusal::LimitReached { what, max: CALLS_MAX }.into());
         }
-        let call = Call {
+        let call = ServiceCall {
             number: tx.next_call,
             step: step.clone(),
             key,
@@ -184,8 +185,8 @@ impl Interpreter<'_, '_> {
     /// Makes the call that a step at this place waits for.
     pub(super) fn open_call(
         &mut self,
-        step: &Step,
-        request: &Request,
+        step: &StepDefinition,
+        request: &RequestTemplate,
         place: u32,
     ) -> Result<(), DecideError> {
         let frame = Bindings::default();
@@ -193,7 +194,7 @@ impl Interpreter<'_, '_> {
         let tx = self.tx()?;
         let round = tx.taken.get(&step.name).copied().unwrap_or(0) + 1;
         let key = format!("{}/{}/{round}{DO}", tx.id, step.name).into();
-        self.make_call(&step.name, key, Purpose::Do { place }, None, ask)
+        self.make_call(&step.name, key, CallPurpose::Do { place }, None, ask)
     }
 
     /// A call beside the way.
@@ -205,7 +206,7 @@ impl Interpreter<'_, '_> {
     ) -> Result<(), DecideError> {
         let tx = self.tx()?;
         let key = format!("{}/{step}/{}/send-{}", tx.id, tx.rounds, tx.next_call).into();
-        self.make_call(step, key, Purpose::Send, challenge, ask)
+        self.make_call(step, key, CallPurpose::Send, challenge, ask)
     }
 
     /// Codes of a challenge that were not sent yet are not sent any more.
@@ -225,7 +226,7 @@ impl Interpreter<'_, '_> {
         number: u32,
         state: CallState,
         last: Option<Arc<str>>,
-        undo: Option<Done>,
+        undo: Option<CompletedStep>,
     ) -> Result<(), DecideError> {
         self.emit(TxEvent::CallEnded { number, state, last, undo })
     }
@@ -233,7 +234,7 @@ impl Interpreter<'_, '_> {
     /// What undoes a step at other services, evaluated now.
     pub(super) fn undoing(
         &self,
-        step: &Step,
+        step: &StepDefinition,
         frame: &Bindings,
     ) -> Result<Vec<HttpRequestSpec>, DecideError> {
         step.compensate.iter().map(|request| self.ask(request, frame)).collect()
@@ -241,12 +242,16 @@ impl Interpreter<'_, '_> {
 
     /// What undoes a call that was done, or may have been. After the pivot nothing is undone but what
     /// was left behind.
-    fn undo_of(&self, call: &Call, response: Value) -> Result<Option<Done>, DecideError> {
+    fn undo_of(
+        &self,
+        call: &ServiceCall,
+        response: Value,
+    ) -> Result<Option<CompletedStep>, DecideError> {
         let Some(step) = self.definition.step(&call.step) else { return Ok(None) };
         let tx = self.tx()?;
         let left = match call.purpose {
-            Purpose::Do { place } => tx.at(place).is_none(),
-            Purpose::Undo | Purpose::Send => false,
+            CallPurpose::Do { place } => tx.at(place).is_none(),
+            CallPurpose::Undo | CallPurpose::Send => false,
         };
         if tx.pivot && !left {
             return Ok(None);
@@ -269,11 +274,11 @@ impl Interpreter<'_, '_> {
             return Ok(None);
         }
         let (step, key) = (step.name.clone(), call.key.clone());
-        Ok(Some(Done { step, undo: Vec::new(), calls, undone: 0, left, key }))
+        Ok(Some(CompletedStep { step, undo: Vec::new(), calls, undone: 0, left, key }))
     }
 
     /// A request without what is made when it is sent for: its address, headers and body.
-    fn bare(request: &Request) -> HttpRequestSpec {
+    fn bare(request: &RequestTemplate) -> HttpRequestSpec {
         HttpRequestSpec {
             method: request.method.clone(),
             url: "".into(),
@@ -292,18 +297,18 @@ impl Interpreter<'_, '_> {
     /// Calls that steps wait for no more, as undoing begins or the steps are closed: what was never
     /// sent is dropped, what may have been done is undone, what is on its way is waited for.
     pub(super) fn leave_calls(&mut self, of: Option<u32>) -> Result<(), DecideError> {
-        let calls: Vec<Call> = self.tx()?.calls.clone();
+        let calls: Vec<ServiceCall> = self.tx()?.calls.clone();
         for call in calls.iter().filter(|call| !call.state.is_over()) {
-            let Purpose::Do { place } = call.purpose else { continue };
+            let CallPurpose::Do { place } = call.purpose else { continue };
             if of.is_some_and(|of| of != place) {
                 continue;
             }
             match &call.state {
-                CallState::Out(_) => {}
+                CallState::InFlight(_) => {}
                 CallState::Due(_) if !call.unknown => {
                     self.end_call(call.number, CallState::Dropped, None, None)?;
                 }
-                CallState::Kept(response) => {
+                CallState::AnswerHeld(response) => {
                     let undo = self.undo_of(call, (**response).clone())?;
                     self.end_call(call.number, CallState::Done, None, undo)?;
                 }
@@ -324,24 +329,24 @@ impl Interpreter<'_, '_> {
     /// Makes the call that undoes the next part of a step.
     pub(super) fn undo_by_call(
         &mut self,
-        done: &Done,
+        done: &CompletedStep,
         ask: &HttpRequestSpec,
     ) -> Result<(), DecideError> {
         // What versions before this one began has no ending.
         let round = done.key.strip_suffix(DO).unwrap_or(&done.key);
         let key = format!("{round}/undo/{}", done.undone + 1).into();
-        self.make_call(&done.step, key, Purpose::Undo, None, ask.clone())
+        self.make_call(&done.step, key, CallPurpose::Undo, None, ask.clone())
     }
 
     /// A call was answered: the service has done it. What its answer leads to happens as a whole, as
     /// far as to the next steps that wait; where that is refused, the answer is known all the same:
     /// it is neither asked for again nor taken back as if there were none.
-    fn succeed(&mut self, call: &Call, response: Value) -> Result<(), DecideError> {
+    fn succeed(&mut self, call: &ServiceCall, response: Value) -> Result<(), DecideError> {
         let note = response["status"].as_u64().map(|status| Arc::from(status.to_string()));
         let note = note.or_else(|| call.last.clone());
-        let Purpose::Do { place } = call.purpose else {
+        let CallPurpose::Do { place } = call.purpose else {
             self.end_call(call.number, CallState::Done, note, None)?;
-            if call.purpose == Purpose::Undo {
+            if call.purpose == CallPurpose::Undo {
                 self.emit(TxEvent::CallUndone { step: call.step.clone() })?;
                 return self.undo_all();
             }
@@ -385,7 +390,7 @@ impl Interpreter<'_, '_> {
 
     /// What is kept of an answer: all of it if there is room, or else what it says of itself. What
     /// then looks at its body is refused, so that nothing goes on as if it had been empty.
-    fn kept(&self, call: &Call, response: Value) -> Result<Value, DecideError> {
+    fn kept(&self, call: &ServiceCall, response: Value) -> Result<Value, DecideError> {
         if super::bounds::may_keep(self.tx()?, call.number, &response) {
             return Ok(response);
         }
@@ -399,7 +404,7 @@ impl Interpreter<'_, '_> {
     /// A call is over and was not done, or nobody knows.
     fn fail(
         &mut self,
-        call: &Call,
+        call: &ServiceCall,
         code: &'static str,
         refused: Option<Value>,
     ) -> Result<(), DecideError> {
@@ -408,12 +413,12 @@ impl Interpreter<'_, '_> {
         let last = call.last.clone();
         let refusal = Refusal::Guard { code: code.into(), message: reason(call, code).into() };
         match call.purpose {
-            Purpose::Send => self.end_call(call.number, state, last, None),
-            Purpose::Undo => {
+            CallPurpose::Send => self.end_call(call.number, state, last, None),
+            CallPurpose::Undo => {
                 self.end_call(call.number, state, last, None)?;
                 self.stick(&call.step, None, &refusal)
             }
-            Purpose::Do { place } => {
+            CallPurpose::Do { place } => {
                 let undo = if unknown { self.undo_of(call, Value::Null)? } else { None };
                 self.end_call(call.number, state, last, undo)?;
                 let definition = Arc::clone(&self.definition);
@@ -428,8 +433,8 @@ impl Interpreter<'_, '_> {
 
     fn step_failed(
         &mut self,
-        step: &Step,
-        open: &Open,
+        step: &StepDefinition,
+        open: &OpenStep,
         code: &'static str,
         response: Option<Value>,
         refusal: &Refusal,
@@ -453,11 +458,11 @@ impl Interpreter<'_, '_> {
                 }
             }
             None if self.tx()?.pivot => self.stick(&step.name, open.join, refusal),
-            None => self.compensate(Status::Failed, code.into()),
+            None => self.compensate(TxStatus::Failed, code.into()),
         }
     }
 
-    fn answered(&mut self, call: &Call, result: &CallResult) -> Result<(), DecideError> {
+    fn answered(&mut self, call: &ServiceCall, result: &CallResult) -> Result<(), DecideError> {
         let now = self.unit.context.now;
         let (note, retry_after) = match result {
             CallResult::Answered { status, headers, body, truncated, retry_after, excerpt } => {
@@ -466,15 +471,15 @@ impl Interpreter<'_, '_> {
                     self.emit(TxEvent::CallAnswered { number: call.number, answer })?;
                 }
                 let response = || response(*status, headers, body, *truncated);
-                let is_send = call.purpose == Purpose::Send;
-                let gone = call.purpose == Purpose::Undo && matches!(status, 404 | 410);
-                let call = &Call { last: Some(status.to_string().into()), ..call.clone() };
+                let is_send = call.purpose == CallPurpose::Send;
+                let gone = call.purpose == CallPurpose::Undo && matches!(status, 404 | 410);
+                let call = &ServiceCall { last: Some(status.to_string().into()), ..call.clone() };
                 match (status, call.ask.callback, call.purpose) {
                     // Whether it will be done is not known, and nobody waits to hear of it.
-                    (202, Some(_), Purpose::Do { place }) if self.tx()?.at(place).is_none() => {
+                    (202, Some(_), CallPurpose::Do { place }) if self.tx()?.at(place).is_none() => {
                         return self.fail(call, FAILED, None);
                     }
-                    (202, Some(within), Purpose::Do { .. }) => {
+                    (202, Some(within), CallPurpose::Do { .. }) => {
                         let until = now.plus(within);
                         return self.emit(TxEvent::CallAccepted { number: call.number, until });
                     }
@@ -491,14 +496,14 @@ impl Interpreter<'_, '_> {
             }
             CallResult::Lost { what } => (noted(what), None),
             CallResult::NotSent { what } => {
-                let call = Call { last: Some(noted(what)), ..call.clone() };
+                let call = ServiceCall { last: Some(noted(what)), ..call.clone() };
                 return self.fail(&call, NOT_SENT, Some(Value::Null));
             }
         };
         // What nobody waits for any more is not tried again, but taken back.
         let is_waited_for = match call.purpose {
-            Purpose::Do { place } => self.tx()?.at(place).is_some(),
-            Purpose::Undo | Purpose::Send => true,
+            CallPurpose::Do { place } => self.tx()?.at(place).is_some(),
+            CallPurpose::Undo | CallPurpose::Send => true,
         };
         if is_waited_for && call.attempts < call.ask.attempts {
             let wait = wait(&call.ask, call.attempts, self.unit.context.seed);
@@ -506,7 +511,7 @@ impl Interpreter<'_, '_> {
             let due = now.plus(wait);
             return self.emit(TxEvent::CallRetried { number: call.number, due, last: note });
         }
-        self.fail(&Call { last: Some(note), ..call.clone() }, FAILED, None)
+        self.fail(&ServiceCall { last: Some(note), ..call.clone() }, FAILED, None)
     }
 }
 
@@ -518,7 +523,7 @@ const FAILED: &str = "call-failed";
 const NOT_SENT: &str = "call-not-allowed";
 
 /// Why a call came to nothing: whether the service refused it, could not do it, or was not heard of.
-fn reason(call: &Call, code: &str) -> String {
+fn reason(call: &ServiceCall, code: &str) -> String {
     let step = &call.step;
     let last = call.last.as_deref().unwrap_or("nothing was heard");
     match (code, last.parse::<u16>()) {
@@ -546,7 +551,11 @@ fn wait(ask: &HttpRequestSpec, attempts: u32, seed: u128) -> Span {
 }
 
 /// The call as it is now, if there is one.
-fn call_of(unit: &UnitOfWork<'_>, id: TxId, number: u32) -> Result<Option<Call>, DecideError> {
+fn call_of(
+    unit: &UnitOfWork<'_>,
+    id: TxId,
+    number: u32,
+) -> Result<Option<ServiceCall>, DecideError> {
     Ok(unit.tx(id)?.and_then(|tx| tx.call(number)).cloned())
 }
 
@@ -610,7 +619,7 @@ pub(in crate::engine) fn end(
     result: &CallResult,
 ) -> Result<Outcome, DecideError> {
     let Some(call) = call_of(unit, id, number)? else { return Ok(Outcome::Done) };
-    if !matches!(call.state, CallState::Out(_)) || call.attempts != attempt {
+    if !matches!(call.state, CallState::InFlight(_)) || call.attempts != attempt {
         return Ok(Outcome::Done);
     }
     let mut walk = walk(unit, id)?;
@@ -637,8 +646,8 @@ pub(in crate::engine) fn call_back(
     // A quick service answers before what it said first is noted; and one whose first word was lost
     // answers while it is to be asked again.
     let waits = match call.state {
-        CallState::Later(until) => unit.context.now < until,
-        CallState::Out(_) => call.ask.callback.is_some(),
+        CallState::AwaitingCallback(until) => unit.context.now < until,
+        CallState::InFlight(_) => call.ask.callback.is_some(),
         CallState::Due(_) => call.ask.callback.is_some() && call.attempts > 0,
         _ => false,
     };
@@ -670,7 +679,7 @@ pub(super) fn retake(
     skips: bool,
 ) -> Result<bool, DecideError> {
     let kept = walk.tx()?.calls.iter().find_map(|call| match &call.state {
-        CallState::Kept(response) if call.step == *step => {
+        CallState::AnswerHeld(response) if call.step == *step => {
             Some((call.clone(), Arc::clone(response)))
         }
         _ => None,
@@ -682,7 +691,7 @@ pub(super) fn retake(
     }
     walk.end_call(call.number, CallState::Done, call.last.clone(), None)?;
     let definition = Arc::clone(&walk.definition);
-    let Purpose::Do { place } = call.purpose else { return Ok(true) };
+    let CallPurpose::Do { place } = call.purpose else { return Ok(true) };
     if let (Some(open), Some(step)) = (walk.tx()?.at(place).cloned(), definition.step(step)) {
         walk.emit(TxEvent::StepClosed { place, step: step.name.clone() })?;
         let frame = Bindings { response: Some(Arc::clone(&response)), ..Bindings::default() };
@@ -696,7 +705,7 @@ pub(super) fn retake(
 /// the call is over and an operator's, so that nothing happens to it for ever.
 fn settled(
     walk: &mut Interpreter<'_, '_>,
-    call: &Call,
+    call: &ServiceCall,
     happen: impl FnOnce(&mut Interpreter<'_, '_>) -> Result<(), DecideError>,
 ) -> Result<(), DecideError> {
     let before = walk.unit.savepoint();
@@ -705,11 +714,11 @@ fn settled(
             walk.turn_back(before);
             walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
             let join = match call.purpose {
-                Purpose::Do { place } => walk.tx()?.at(place).and_then(|open| open.join),
-                Purpose::Undo | Purpose::Send => None,
+                CallPurpose::Do { place } => walk.tx()?.at(place).and_then(|open| open.join),
+                CallPurpose::Undo | CallPurpose::Send => None,
             };
             walk.stick(&call.step, join, &refusal)?;
-            walk.emit(TxEvent::Settled { status: Status::Stuck, timer_at: None })
+            walk.emit(TxEvent::Settled { status: TxStatus::Stuck, timer_at: None })
         }
         happened => happened,
     }
@@ -718,16 +727,16 @@ fn settled(
 /// Whether undoing a transaction must wait for a call.
 pub(super) fn waits_for_call(tx: &Tx) -> bool {
     tx.calls.iter().any(|call| match call.purpose {
-        Purpose::Do { .. } => matches!(call.state, CallState::Out(_)),
-        Purpose::Undo => !call.state.is_over(),
-        Purpose::Send => false,
+        CallPurpose::Do { .. } => matches!(call.state, CallState::InFlight(_)),
+        CallPurpose::Undo => !call.state.is_over(),
+        CallPurpose::Send => false,
     })
 }
 
 /// When a callback is late.
 pub(super) fn callbacks_due(tx: &Tx) -> impl Iterator<Item = (Time, u32)> {
     tx.calls.iter().filter_map(|call| match call.state {
-        CallState::Later(until) => Some((until, call.number)),
+        CallState::AwaitingCallback(until) => Some((until, call.number)),
         _ => None,
     })
 }

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::event::TxEvent;
 use super::interpreter::Interpreter;
-use super::record::{Challenge, ChallengeState, HttpRequestSpec, Owner, Tx, Who, WhoId};
+use super::record::{ActorId, ActorRef, Challenge, ChallengeState, HttpRequestSpec, Owner, Tx};
 use crate::engine::core::attempts::{has_failures, require_not_wait};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, Counted, Counter, Event, Refusal};
@@ -76,26 +76,26 @@ pub(super) fn counters(
     let key = &walk.unit.rules.challenge_key;
     let mut counters = Vec::with_capacity(3);
     let by = match &walk.asker.actor {
-        Actor::Session(_) => Who::of(&walk.asker.actor).id,
+        Actor::Session(_) => ActorRef::of(&walk.asker.actor).id,
         _ => match &tx.owner {
-            Owner::User(user) => WhoId::User(user.id),
-            Owner::Anonymous(session) => WhoId::Session(*session),
-            Owner::Key(key) => WhoId::Key(key.id),
+            Owner::User(user) => ActorId::User(user.id),
+            Owner::Anonymous(session) => ActorId::Session(*session),
+            Owner::Key(key) => ActorId::Key(key.id),
         },
     };
     match by {
-        WhoId::User(id) => {
+        ActorId::User(id) => {
             counters.push(counter(key, Counted::Codes, &[b"user", &id.bits().to_be_bytes()]));
         }
-        WhoId::Session(id) => {
+        ActorId::Session(id) => {
             counters.push(counter(key, Counted::Codes, &[b"session", &id.bits().to_be_bytes()]));
             let from = walk.unit.origin;
             counters.extend(from.map(|from| counter(key, Counted::CodesFrom, &[b"from", &from])));
         }
-        WhoId::Key(id) => {
+        ActorId::Key(id) => {
             counters.push(counter(key, Counted::CodesOfKey, &[b"key", &id.bits().to_be_bytes()]));
         }
-        WhoId::Hook(_) | WhoId::Workflow(_) | WhoId::System => {}
+        ActorId::Hook(_) | ActorId::Workflow(_) | ActorId::System => {}
     }
     if !matches!(&*challenge.binds, "" | "{}" | "null") {
         let parts: [&[u8]; 3] =

@@ -9,7 +9,7 @@ use super::bounds::{DATA_BYTES_MAX, size};
 use super::start::{below, digest};
 use super::submit::checked;
 use crate::engine::core::json;
-use crate::engine::workflow::{Definition, Step};
+use crate::engine::workflow::{Definition, StepDefinition};
 use crate::engine::{Digest, FieldError, Refusal};
 use crate::types::{StepName, WorkflowName};
 
@@ -129,7 +129,7 @@ fn fitting(definition: &Definition, input: Value) -> Result<Arc<Value>, Refusal>
 
 impl StepInput {
     /// Checks the input of a step.
-    pub(super) fn of(step: &Step, input: &Value) -> Result<Self, Refusal> {
+    pub(super) fn of(step: &StepDefinition, input: &Value) -> Result<Self, Refusal> {
         let (whole, stored) = checked(step, input)?;
         Ok(Self { whole: Arc::new(whole), stored })
     }

@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::eval_context::{Bindings, failed, parsing_steps};
 use super::event::TxEvent;
 use super::interpreter::{EFFECT_STEPS, Interpreter, amount_of};
-use super::record::{Done, Owner, Undo};
+use super::record::{Compensation, CompletedStep, Owner};
 use crate::engine::core::unit_of_work::DecideError;
 use crate::engine::expression::TemplateOutput;
 use crate::engine::ledger::{self, HoldStatus};
-use crate::engine::workflow::{Effect, EffectKind, Target, Template};
+use crate::engine::workflow::{Effect, EffectKind, StepTarget, Template};
 use crate::engine::{Event, Refusal, UserChange, UserRef};
 use crate::types::{AccountId, HoldId, Role, TransferId, UserId, Username};
 
@@ -61,7 +61,7 @@ struct Placing<'e> {
     from: &'e Template,
     amount: &'e Template,
     expires: Option<&'e Template>,
-    on_expiry: Option<&'e Target>,
+    on_expiry: Option<&'e StepTarget>,
     authority: bool,
 }
 
@@ -71,7 +71,7 @@ impl Interpreter<'_, '_> {
         &mut self,
         effects: &[Effect],
         frame: &Bindings,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         for effect in effects {
             self.spend(EFFECT_STEPS)?;
@@ -90,7 +90,7 @@ impl Interpreter<'_, '_> {
         &mut self,
         kind: &EffectKind,
         frame: &Bindings,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         match kind {
             EffectKind::Set(template) => {
@@ -144,7 +144,7 @@ impl Interpreter<'_, '_> {
                     tx: Some(self.id),
                 };
                 let transfer = ledger::post(self.unit, &post)?;
-                undo.push(Undo::Reverse(transfer.id));
+                undo.push(Compensation::Reverse(transfer.id));
                 Ok(())
             }
             EffectKind::Challenge { id, digits, expires, attempts, resend, binds, send } => {
@@ -172,7 +172,7 @@ impl Interpreter<'_, '_> {
                     None => None,
                 };
                 super::challenge::issue(self, id, &terms, binds.into(), send)?;
-                undo.push(Undo::Withdraw(id.clone()));
+                undo.push(Compensation::Withdraw(id.clone()));
                 Ok(())
             }
             EffectKind::Session { facts, data } => {
@@ -344,7 +344,7 @@ impl Interpreter<'_, '_> {
         &mut self,
         placing: &Placing<'_>,
         frame: &Bindings,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         let key = self.key(placing.key, frame)?;
         if !self.held(placing.id, key.as_deref())?.is_empty() {
@@ -375,7 +375,7 @@ impl Interpreter<'_, '_> {
         debug_assert!(placing.on_expiry.is_none() || expires_at.is_some(), "checked at publish");
         let step = self.at.clone();
         self.emit(TxEvent::HoldNamed { hold: hold.id.clone(), name, key, step })?;
-        undo.push(Undo::Void(hold.id));
+        undo.push(Compensation::Void(hold.id));
         Ok(())
     }
 
@@ -391,7 +391,7 @@ impl Interpreter<'_, '_> {
         name: &str,
         key: Option<&str>,
         capture: &ledger::Capture,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         let ids = self.held(name, key)?;
         let Some(first) = ids.first() else {
@@ -410,7 +410,7 @@ impl Interpreter<'_, '_> {
             let transfer = self.unit.mint_transfer();
             let capture = ledger::Capture { transfer, ..capture.clone() };
             let transfer = ledger::capture(self.unit, &hold, &capture)?;
-            undo.push(Undo::Reverse(transfer.id));
+            undo.push(Compensation::Reverse(transfer.id));
         }
         Ok(())
     }
@@ -462,7 +462,7 @@ impl Interpreter<'_, '_> {
         [account, asset, owner]: [&Template; 3],
         floor: Option<&Template>,
         frame: &Bindings,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         let owner = match self.made(owner, frame)?.into_json() {
             Value::Null => None,
@@ -485,7 +485,7 @@ impl Interpreter<'_, '_> {
             read_anyone: false,
         };
         let account = ledger::open_account(self.unit, &open)?;
-        undo.push(Undo::Close(account.id));
+        undo.push(Compensation::Close(account.id));
         Ok(())
     }
 
@@ -501,7 +501,7 @@ impl Interpreter<'_, '_> {
         role: &Role,
         give: bool,
         frame: &Bindings,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         let name = self.text(user, frame, "a user's name")?;
         let user = self.user(&name)?.id;
@@ -515,7 +515,7 @@ impl Interpreter<'_, '_> {
         let from = self.unit.context.revision.get() << 16;
         if let Some(number) = changes.add(role, has, give, from) {
             self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
-            undo.push(Undo::Role(user, role.clone(), number));
+            undo.push(Compensation::Role(user, role.clone(), number));
         }
         self.change_role(user, role, give)
     }
@@ -544,10 +544,10 @@ impl Interpreter<'_, '_> {
     }
 
     /// Notes that what steps did to roles will never be undone.
-    pub(super) fn keep_roles(&mut self, done: &[Arc<Done>]) -> Result<(), DecideError> {
+    pub(super) fn keep_roles(&mut self, done: &[Arc<CompletedStep>]) -> Result<(), DecideError> {
         let mut last = BTreeMap::new();
         for undo in done.iter().flat_map(|done| &done.undo) {
-            if let Undo::Role(user, role, number) = undo {
+            if let Compensation::Role(user, role, number) = undo {
                 let known = last.entry((*user, role)).or_insert(*number);
                 *known = (*known).max(*number);
             }
@@ -586,43 +586,45 @@ impl Interpreter<'_, '_> {
     }
 
     /// Undoes one effect.
-    pub(super) fn undo(&mut self, undo: &Undo) -> Result<(), DecideError> {
+    pub(super) fn undo(&mut self, undo: &Compensation) -> Result<(), DecideError> {
         match undo {
-            Undo::Void(id) => self.void(id),
-            Undo::Reverse(id) => {
+            Compensation::Void(id) => self.void(id),
+            Compensation::Reverse(id) => {
                 // Somebody may have corrected it meanwhile: twice would be once too often. Where the
                 // correction was taken back, what stands is what took it back.
                 let Some(transfer) = ledger::standing(self.unit, id)? else { return Ok(()) };
                 let opposite = self.unit.mint_transfer();
                 ledger::reverse(self.unit, &transfer, opposite).map(|_| ())
             }
-            Undo::Withdraw(id) => super::challenge::withdraw(self, id),
-            Undo::Close(id) => ledger::close_account(self.unit, id),
-            Undo::Role(user, role, number) => self.undo_role(*user, role, Ok(*number)),
-            Undo::Revoke(user, role) => self.undo_role(*user, role, Err(true)),
-            Undo::Grant(user, role) => self.undo_role(*user, role, Err(false)),
-            Undo::Cancel(id) => self.cancel_other(*id),
+            Compensation::Withdraw(id) => super::challenge::withdraw(self, id),
+            Compensation::Close(id) => ledger::close_account(self.unit, id),
+            Compensation::Role(user, role, number) => self.undo_role(*user, role, Ok(*number)),
+            Compensation::Revoke(user, role) => self.undo_role(*user, role, Err(true)),
+            Compensation::Grant(user, role) => self.undo_role(*user, role, Err(false)),
+            Compensation::Cancel(id) => self.cancel_other(*id),
         }
     }
 
     /// Reads what undoing these effects reads, before any of them is undone: a record that must be
     /// loaded first has the decision begin again, and nothing is done twice then.
-    pub(super) fn foresee(&self, undo: &[Undo]) -> Result<(), DecideError> {
+    pub(super) fn foresee(&self, undo: &[Compensation]) -> Result<(), DecideError> {
         for undo in undo {
             match undo {
-                Undo::Reverse(id) => {
+                Compensation::Reverse(id) => {
                     if let Some(transfer) = ledger::standing(self.unit, id)? {
                         self.unit.account(transfer.from)?;
                         self.unit.account(transfer.to)?;
                     }
                 }
-                Undo::Close(id) => drop(self.unit.account(id.clone())?),
-                Undo::Role(user, ..) | Undo::Revoke(user, _) | Undo::Grant(user, _) => {
+                Compensation::Close(id) => drop(self.unit.account(id.clone())?),
+                Compensation::Role(user, ..)
+                | Compensation::Revoke(user, _)
+                | Compensation::Grant(user, _) => {
                     self.unit.user(*user)?;
                     self.unit.role_changes(*user)?;
                 }
-                Undo::Cancel(id) => drop(self.unit.tx(*id)?),
-                Undo::Void(_) | Undo::Withdraw(_) => {}
+                Compensation::Cancel(id) => drop(self.unit.tx(*id)?),
+                Compensation::Void(_) | Compensation::Withdraw(_) => {}
             }
         }
         Ok(())

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::record::{Tx, Who, WhoId};
+use super::record::{ActorId, ActorRef, Tx};
 use crate::engine::core::record::{RecordKey, ValueKey};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::expression::{AccountSeen, EvalStop, Expr, Resolver, Seen, TemplateOutput};
+use crate::engine::expression::{
+    AccountSeen, EvalStop, Expr, ResolvedValue, Resolver, TemplateOutput,
+};
 use crate::engine::workflow::Template;
 use crate::engine::{Actor, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Time};
@@ -149,21 +151,21 @@ impl<'s, 'd> EvalContext<'s, 'd> {
     }
 
     /// An entry of `session`.
-    fn of_session(&self, key: &str) -> Option<Seen<'_>> {
+    fn of_session(&self, key: &str) -> Option<ResolvedValue<'_>> {
         let actor = &self.asker.actor;
         let now = self.unit.context.now;
         Some(match key {
             "id" => {
                 let id = actor.session().map_or_else(String::new, |id| id.to_string());
-                Seen::TemplateOutput(Value::String(id))
+                ResolvedValue::TemplateOutput(Value::String(id))
             }
             "elevated" => {
                 let is_elevated = self.asker.elevated_until.is_some_and(|until| now < until);
-                Seen::TemplateOutput(Value::Bool(is_elevated))
+                ResolvedValue::TemplateOutput(Value::Bool(is_elevated))
             }
             "anonymous" => {
                 let is_anonymous = actor.session().is_some() && actor.user().is_none();
-                Seen::TemplateOutput(Value::Bool(is_anonymous))
+                ResolvedValue::TemplateOutput(Value::Bool(is_anonymous))
             }
             "data" => {
                 let data = actor.session().and_then(|id| {
@@ -171,17 +173,17 @@ impl<'s, 'd> EvalContext<'s, 'd> {
                     self.noted(self.unit.session_data(id)).flatten()
                 });
                 data.map_or_else(
-                    || Seen::TemplateOutput(json!({})),
-                    |data| Seen::Json(self.parsed(data)),
+                    || ResolvedValue::TemplateOutput(json!({})),
+                    |data| ResolvedValue::Json(self.parsed(data)),
                 )
             }
-            "facts" => Seen::Json(self.parsed(&self.asker.facts)),
+            "facts" => ResolvedValue::Json(self.parsed(&self.asker.facts)),
             _ => return None,
         })
     }
 
     /// An entry of `user`: the owner of the transaction.
-    fn of_owner(&self, key: &str) -> Option<Seen<'_>> {
+    fn of_owner(&self, key: &str) -> Option<ResolvedValue<'_>> {
         let id = self.tx.owner.user().map(|owner| owner.id);
         let json = match key {
             "data" => id.and_then(|id| {
@@ -194,22 +196,20 @@ impl<'s, 'd> EvalContext<'s, 'd> {
             }),
             _ => return None,
         };
-        Some(
-            json.map_or_else(
-                || Seen::TemplateOutput(json!({})),
-                |json| Seen::Json(self.parsed(json)),
-            ),
-        )
+        Some(json.map_or_else(
+            || ResolvedValue::TemplateOutput(json!({})),
+            |json| ResolvedValue::Json(self.parsed(json)),
+        ))
     }
 }
 
 /// All of what a name stands for, by its entries.
-fn whole<'e>(keys: &[&str], entry: impl Fn(&str) -> Option<Seen<'e>>) -> Value {
+fn whole<'e>(keys: &[&str], entry: impl Fn(&str) -> Option<ResolvedValue<'e>>) -> Value {
     let entries = keys.iter().filter_map(|key| {
         let value = match entry(key)? {
-            Seen::Json(value) => value.clone(),
-            Seen::TemplateOutput(value) => value,
-            Seen::Time(time) => json!(time),
+            ResolvedValue::Json(value) => value.clone(),
+            ResolvedValue::TemplateOutput(value) => value,
+            ResolvedValue::Time(time) => json!(time),
         };
         Some(((*key).to_owned(), value))
     });
@@ -234,14 +234,14 @@ pub(super) fn failed(message: String) -> DecideError {
 
 /// An actor as expressions see it.
 fn actor(actor: &Actor) -> Value {
-    let who = Who::of(actor);
+    let who = ActorRef::of(actor);
     let kind = match who.id {
-        WhoId::User(_) => "user",
-        WhoId::Session(_) => "anonymous",
-        WhoId::Key(_) => "key",
-        WhoId::Hook(_) => "hook",
+        ActorId::User(_) => "user",
+        ActorId::Session(_) => "anonymous",
+        ActorId::Key(_) => "key",
+        ActorId::Hook(_) => "hook",
         // The server does it, for the step that says so.
-        WhoId::Workflow(_) | WhoId::System => "system",
+        ActorId::Workflow(_) | ActorId::System => "system",
     };
     let via = match actor {
         Actor::Session(session) => session.via.as_ref().map(|key| key.id),
@@ -262,7 +262,7 @@ impl Resolver for EvalContext<'_, '_> {
         self.spent.set(self.spent.get().saturating_add(steps));
     }
 
-    fn entry(&self, name: &str, key: &str) -> Option<Seen<'_>> {
+    fn entry(&self, name: &str, key: &str) -> Option<ResolvedValue<'_>> {
         match name {
             "session" => self.of_session(key),
             "user" => self.of_owner(key),
@@ -278,33 +278,37 @@ impl Resolver for EvalContext<'_, '_> {
         self.frame.sends.then(|| self.stands_for(&format!("secret:{name}")))
     }
 
-    fn name(&self, name: &str) -> Option<Seen<'_>> {
-        let null = || Seen::TemplateOutput(Value::Null);
+    fn name(&self, name: &str) -> Option<ResolvedValue<'_>> {
+        let null = || ResolvedValue::TemplateOutput(Value::Null);
         Some(match name {
-            "data" => Seen::Json(&self.tx.data),
-            "input" => self.frame.input.as_deref().map_or_else(null, Seen::Json),
-            "response" => self.frame.response.as_deref().map_or_else(null, Seen::Json),
+            "data" => ResolvedValue::Json(&self.tx.data),
+            "input" => self.frame.input.as_deref().map_or_else(null, ResolvedValue::Json),
+            "response" => self.frame.response.as_deref().map_or_else(null, ResolvedValue::Json),
             "callback" if self.frame.sends => {
-                Seen::TemplateOutput(json!({ "url": self.stands_for("callback") }))
+                ResolvedValue::TemplateOutput(json!({ "url": self.stands_for("callback") }))
             }
             "code" if self.frame.code.is_some() => {
                 let id = self.frame.code.as_deref().unwrap_or_default();
-                Seen::TemplateOutput(Value::String(self.stands_for(&format!("code:{id}"))))
+                ResolvedValue::TemplateOutput(Value::String(self.stands_for(&format!("code:{id}"))))
             }
-            "submissions" => self.frame.submissions.as_deref().map_or_else(null, Seen::Json),
-            "now" => Seen::Time(self.unit.context.now),
-            "tx.started" => Seen::Time(self.tx.started_at),
-            "tx" => Seen::TemplateOutput(json!({
+            "submissions" => {
+                self.frame.submissions.as_deref().map_or_else(null, ResolvedValue::Json)
+            }
+            "now" => ResolvedValue::Time(self.unit.context.now),
+            "tx.started" => ResolvedValue::Time(self.tx.started_at),
+            "tx" => ResolvedValue::TemplateOutput(json!({
                 "id": self.tx.id, "workflow": self.tx.workflow, "version": self.tx.version,
                 "owner": self.tx.owner.name(), "status": self.tx.status.as_str(),
                 "started": self.tx.started_at, "reference": self.tx.reference.as_deref(),
             })),
-            "actor" => Seen::TemplateOutput(actor(&self.asker.actor)),
-            "session" => Seen::TemplateOutput(whole(&OF_SESSION, |key| self.of_session(key))),
-            "user" => Seen::TemplateOutput(whole(&OF_OWNER, |key| self.of_owner(key))),
+            "actor" => ResolvedValue::TemplateOutput(actor(&self.asker.actor)),
+            "session" => {
+                ResolvedValue::TemplateOutput(whole(&OF_SESSION, |key| self.of_session(key)))
+            }
+            "user" => ResolvedValue::TemplateOutput(whole(&OF_OWNER, |key| self.of_owner(key))),
             name => {
                 let line = self.frame.lines.iter().rev().find(|(line, _)| **line == *name);
-                return line.map(|(_, value)| Seen::Json(value));
+                return line.map(|(_, value)| ResolvedValue::Json(value));
             }
         })
     }
@@ -347,11 +351,11 @@ impl Resolver for EvalContext<'_, '_> {
         })
     }
 
-    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey> {
+    fn value(&self, set: &str, key: &str) -> Result<Option<ResolvedValue<'_>>, RecordKey> {
         let Some(id) = ValueKey::new(set, key) else { return Ok(None) };
         self.look_at(RecordKey::Value(id.clone()));
         match self.unit.value(id) {
-            Ok(value) => Ok(value.map(|json| Seen::Json(self.parsed(json)))),
+            Ok(value) => Ok(value.map(|json| ResolvedValue::Json(self.parsed(json)))),
             Err(DecideError::MissingRecord(fact)) => Err(fact),
             Err(DecideError::Refused(_)) => Ok(None),
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::record::{
-    Call, CallAnswer, CallState, Challenge, Claim, Done, Ending, Join, Open, Owner, Status, Stuck,
-    Submission, Tx, Who,
+    ActorRef, CallAnswer, CallState, Challenge, CompletedStep, OpenJoin, OpenStep, Owner,
+    PlannedEnd, ServiceCall, StepClaim, StuckReason, Submission, Tx, TxStatus,
 };
 use crate::engine::Digest;
 use crate::engine::core::json_text::{Told, told};
@@ -26,7 +26,7 @@ pub enum TxEvent {
         removed: Vec<String>,
     },
     /// A step waits from now on.
-    StepOpened(Box<Open>),
+    StepOpened(Box<OpenStep>),
     /// A step waits no more, because another one was taken or the time was up.
     StepClosed {
         /// Its place.
@@ -55,7 +55,7 @@ pub enum TxEvent {
         /// Where it was open; `None`: an automatic one.
         place: Option<u32>,
         /// What it did.
-        done: Done,
+        done: CompletedStep,
         /// What was sent, without what may not be stored.
         input: Option<Arc<Value>>,
         /// Whether it counts as a submission.
@@ -68,14 +68,14 @@ pub enum TxEvent {
         /// The step.
         step: StepName,
         /// What it did that can be undone.
-        done: Option<Box<Done>>,
+        done: Option<Box<CompletedStep>>,
     },
     /// A step was claimed.
     Claimed {
         /// The group of the steps.
         group: u32,
         /// The claim.
-        claim: Claim,
+        claim: StepClaim,
     },
     /// A claim was given up.
     Released {
@@ -83,7 +83,7 @@ pub enum TxEvent {
         group: u32,
     },
     /// Branches began.
-    Forked(Join),
+    Forked(OpenJoin),
     /// A branch came to its end.
     Joined {
         /// The join.
@@ -142,7 +142,7 @@ pub enum TxEvent {
         data: Arc<Value>,
     },
     /// A call to another service is to be made.
-    CallMade(Box<Call>),
+    CallMade(Box<ServiceCall>),
     /// An attempt at a call begins.
     CallBegan {
         /// The call.
@@ -187,7 +187,7 @@ pub enum TxEvent {
         /// What the last attempt came to.
         last: Option<Arc<str>>,
         /// What undoes what it did, or may have done.
-        undo: Option<Done>,
+        undo: Option<CompletedStep>,
     },
     /// A step's call came to nothing.
     StepFailed {
@@ -211,14 +211,14 @@ pub enum TxEvent {
         step: StepName,
     },
     /// It is being undone from now on.
-    CompensationBegan(Ending),
+    CompensationBegan(PlannedEnd),
     /// The last step that was done is undone.
     StepUndone {
         /// The step.
         step: StepName,
     },
     /// It cannot go on.
-    Stuck(Stuck),
+    Stuck(StuckReason),
     /// Its deadline passed after the pivot: nothing happens but this.
     DeadlinePassed,
     /// Somebody asked for its end.
@@ -237,9 +237,9 @@ pub enum TxEvent {
         /// Steps that are called otherwise there, by what they were called.
         steps: BTreeMap<StepName, StepName>,
         /// The steps that wait, as they are called there.
-        open: Vec<Open>,
+        open: Vec<OpenStep>,
         /// The joins that wait, by the branches there.
-        joins: Vec<Join>,
+        joins: Vec<OpenJoin>,
         /// When it expires there.
         deadline: Option<Time>,
         /// What keeps others with the same value of `unique` out there.
@@ -247,9 +247,9 @@ pub enum TxEvent {
         /// How often each step was submitted.
         taken: BTreeMap<StepName, u32>,
         /// Why it cannot go on.
-        stuck: Option<Stuck>,
+        stuck: Option<StuckReason>,
         /// Why other branches cannot.
-        stuck_too: Vec<Stuck>,
+        stuck_too: Vec<StuckReason>,
         /// Keys that the data has there.
         added: Arc<Map<String, Value>>,
     },
@@ -265,19 +265,19 @@ pub enum TxEvent {
         /// The session.
         session: SessionId,
         /// The user.
-        user: Who,
+        user: ActorRef,
     },
     /// It ended.
     Ended {
         /// Its status.
-        status: Status,
+        status: TxStatus,
         /// Its outcome.
         outcome: Arc<str>,
     },
     /// What a commit left of it: its status and when its timer fires.
     Settled {
         /// The status.
-        status: Status,
+        status: TxStatus,
         /// When its timer fires.
         timer_at: Option<Time>,
     },

@@ -6,12 +6,16 @@ use serde_json::{Value, json};
 
 use super::eval_context::{Bindings, EvalActor, EvalContext};
 use super::event::TxEvent;
-use super::record::{Claim, Done, Ending, Join, Open, Status, Submission, Tx, Undo};
+use super::record::{
+    Compensation, CompletedStep, OpenJoin, OpenStep, PlannedEnd, StepClaim, Submission, Tx,
+    TxStatus,
+};
 use crate::engine::core::trail::Savepoint;
 use crate::engine::core::unit_of_work::{DecideError, UNDO_MAX, UnitOfWork};
 use crate::engine::expression::TemplateOutput;
 use crate::engine::workflow::{
-    By, Definition, Guard, Quorum, Step, StepKind, Target, Template, Wait,
+    AllowedActor, Definition, Quorum, StepDefinition, StepGuard, StepKind, StepTarget, Template,
+    WaitCondition,
 };
 use crate::engine::{Event, Refusal};
 use crate::types::{Role, Span, StepName, Time, TxId, Username};
@@ -118,22 +122,22 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// branch that it lies in.
     pub(super) fn go(
         &mut self,
-        target: &Target,
-        from: Option<&Open>,
+        target: &StepTarget,
+        from: Option<&OpenStep>,
         join: Option<u32>,
         frame: &Bindings,
     ) -> Result<(), DecideError> {
         match target {
-            Target::Step(step) => self.open_group(std::slice::from_ref(step), join),
-            Target::Any(steps) => self.open_group(steps, join),
-            Target::All(number) => self.fork(*number, join),
-            Target::Stay => match from {
+            StepTarget::Step(step) => self.open_group(std::slice::from_ref(step), join),
+            StepTarget::Any(steps) => self.open_group(steps, join),
+            StepTarget::All(number) => self.fork(*number, join),
+            StepTarget::Stay => match from {
                 Some(open) => self.open(&open.step, open.group, open.join, open.claim.clone()),
                 None => Ok(()),
             },
-            Target::End(outcome) => self.end(Status::Completed, outcome.clone()),
-            Target::Cancel(code) => self.compensate(Status::Cancelled, code.clone()),
-            Target::When(_) => match self.chosen(target, frame)? {
+            StepTarget::End(outcome) => self.end(TxStatus::Completed, outcome.clone()),
+            StepTarget::Cancel(code) => self.compensate(TxStatus::Cancelled, code.clone()),
+            StepTarget::When(_) => match self.chosen(target, frame)? {
                 Some(target) => self.go(target, from, join, frame),
                 None => Ok(()),
             },
@@ -143,11 +147,11 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// What a target comes to when its choices are made.
     pub(super) fn chosen<'t>(
         &self,
-        target: &'t Target,
+        target: &'t StepTarget,
         frame: &Bindings,
-    ) -> Result<Option<&'t Target>, DecideError> {
+    ) -> Result<Option<&'t StepTarget>, DecideError> {
         let mut target = Some(target);
-        while let Some(Target::When(cases)) = target {
+        while let Some(StepTarget::When(cases)) = target {
             target = None;
             for (when, next) in cases {
                 let holds = match when {
@@ -166,8 +170,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// Goes on after a step was taken: to its target, or to the join of its branch.
     pub(super) fn proceed(
         &mut self,
-        next: Option<&Target>,
-        from: Option<&Open>,
+        next: Option<&StepTarget>,
+        from: Option<&OpenStep>,
         join: Option<u32>,
         frame: &Bindings,
     ) -> Result<(), DecideError> {
@@ -175,7 +179,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             (Some(target), join) => self.go(target, from, join, frame),
             (None, Some(join)) => self.join(join, frame),
             // A checked definition has no such step; to end is the safe thing.
-            (None, None) => self.end(Status::Completed, "done".into()),
+            (None, None) => self.end(TxStatus::Completed, "done".into()),
         }
     }
 
@@ -185,7 +189,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let id = self.tx()?.next_place;
         let left = u32::try_from(all.branches.len()).unwrap_or(u32::MAX);
         let all_number = u32::try_from(number).unwrap_or(u32::MAX);
-        self.emit(TxEvent::Forked(Join { id, all: all_number, parent, left }))?;
+        self.emit(TxEvent::Forked(OpenJoin { id, all: all_number, parent, left }))?;
         for branch in &all.branches {
             // A branch that cancels ends the others before they began.
             if self.tx()?.ending.is_some() || self.tx()?.status.is_ended() {
@@ -225,7 +229,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         name: &StepName,
         group: u32,
         join: Option<u32>,
-        claim: Option<Claim>,
+        claim: Option<StepClaim>,
     ) -> Result<(), DecideError> {
         if self.tx()?.rounds >= ROUNDS_MAX {
             return Err(Refusal::TooManyRounds { max: ROUNDS_MAX }.into());
@@ -242,12 +246,12 @@ impl<'a, 'd> Interpreter<'a, 'd> {
                 (by.as_slice(), after)
             }
             StepKind::Call(_) => (&[][..], None),
-            StepKind::Wait(Wait::For(span)) => (&[][..], Some(self.after(span)?)),
-            StepKind::Wait(Wait::Until(time)) => (&[][..], Some(self.until(time)?)),
+            StepKind::Wait(WaitCondition::For(span)) => (&[][..], Some(self.after(span)?)),
+            StepKind::Wait(WaitCondition::Until(time)) => (&[][..], Some(self.until(time)?)),
         };
         let is_client = matches!(step.kind, StepKind::Client { .. });
         let place = self.tx()?.next_place.max(group + 1);
-        let open = Open {
+        let open = OpenStep {
             place,
             step: name.clone(),
             group,
@@ -277,7 +281,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    fn quorum(&self, step: &Step) -> Result<u32, DecideError> {
+    fn quorum(&self, step: &StepDefinition) -> Result<u32, DecideError> {
         match &step.quorum {
             None => Ok(1),
             Some(Quorum::Fixed(number)) => Ok(*number),
@@ -294,10 +298,10 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
     }
 
-    pub(super) fn users(&self, by: &[By]) -> Result<Vec<Username>, DecideError> {
+    pub(super) fn users(&self, by: &[AllowedActor]) -> Result<Vec<Username>, DecideError> {
         let mut users = Vec::new();
         for by in by {
-            if let By::Named(expr) = by {
+            if let AllowedActor::Named(expr) = by {
                 let made = self.look(&Bindings::default(), |scene| scene.eval(expr))?;
                 // Whoever has no such name cannot come; that is no reason to fail.
                 users.extend(made.to_text().ok().and_then(|name| name.parse().ok()));
@@ -344,7 +348,11 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// Takes an automatic step. What is refused in it leaves nothing of it behind.
-    fn take_automatic(&mut self, step: &Step, join: Option<u32>) -> Result<(), DecideError> {
+    fn take_automatic(
+        &mut self,
+        step: &StepDefinition,
+        join: Option<u32>,
+    ) -> Result<(), DecideError> {
         self.chain += 1;
         if self.chain > CHAIN_MAX {
             return Err(Refusal::TooManySteps { max: CHAIN_MAX }.into());
@@ -372,7 +380,11 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// What a step that waits for a time does when the time has come.
-    pub(super) fn take_by_time(&mut self, open: &Open, step: &Step) -> Result<(), DecideError> {
+    pub(super) fn take_by_time(
+        &mut self,
+        open: &OpenStep,
+        step: &StepDefinition,
+    ) -> Result<(), DecideError> {
         let frame = Bindings::default();
         let before = self.unit.savepoint();
         match self.attempt(step, Some(open), &frame, None) {
@@ -391,8 +403,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// Guards and effects of a step, and that it was taken.
     pub(super) fn attempt(
         &mut self,
-        step: &Step,
-        open: Option<&Open>,
+        step: &StepDefinition,
+        open: Option<&OpenStep>,
         frame: &Bindings,
         stored_input: Option<Arc<Value>>,
     ) -> Result<(), DecideError> {
@@ -414,16 +426,17 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             None if calls.is_empty() => "".into(),
             None => format!("{}/{}/{}", tx.id, step.name, tx.rounds).into(),
         };
-        let done = Done { step: step.name.clone(), undo, calls, undone: 0, left: false, key };
+        let done =
+            CompletedStep { step: step.name.clone(), undo, calls, undone: 0, left: false, key };
         self.taken(step, open, stored_input, done)
     }
 
     fn taken(
         &mut self,
-        step: &Step,
-        open: Option<&Open>,
+        step: &StepDefinition,
+        open: Option<&OpenStep>,
         input: Option<Arc<Value>>,
-        done: Done,
+        done: CompletedStep,
     ) -> Result<(), DecideError> {
         let place = open.map(|open| open.place);
         let counts = open.is_some_and(|open| open.is_client);
@@ -437,18 +450,18 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// Refuses when a guard does not hold.
     pub(super) fn require_hold(
         &mut self,
-        step: &Step,
+        step: &StepDefinition,
         frame: &Bindings,
     ) -> Result<(), DecideError> {
         for guard in &step.guard {
             match guard {
-                Guard::That { that, code, message } => {
+                StepGuard::That { that, code, message } => {
                     if !self.look(frame, |scene| scene.holds(that))? {
                         let (code, message) = (code.clone(), message.clone());
                         return Err(Refusal::Guard { code, message }.into());
                     }
                 }
-                Guard::Challenge { id, with } => {
+                StepGuard::Challenge { id, with } => {
                     let made = self.look(frame, |scene| scene.make(with))?;
                     let given = made.to_text().unwrap_or_default();
                     super::challenge::check(self, id, given)?;
@@ -459,7 +472,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// Closes the steps that wait beside one that was taken.
-    pub(super) fn close_siblings(&mut self, open: &Open) -> Result<(), DecideError> {
+    pub(super) fn close_siblings(&mut self, open: &OpenStep) -> Result<(), DecideError> {
         let siblings: Vec<_> = self
             .tx()?
             .open
@@ -482,12 +495,12 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let around = definition.around();
         let none = Vec::new();
         let path = around.get(step.as_str()).unwrap_or(&none);
-        let number = |join: &Join| usize::try_from(join.all).unwrap_or(usize::MAX);
+        let number = |join: &OpenJoin| usize::try_from(join.all).unwrap_or(usize::MAX);
         let tx = self.tx()?;
         let mut joins = Vec::with_capacity(path.len());
         for (all, _) in path {
             let parent = joins.last().copied();
-            let is_it = |join: &&Join| join.parent == parent && number(join) == *all;
+            let is_it = |join: &&OpenJoin| join.parent == parent && number(join) == *all;
             let Some(join) = tx.joins.iter().find(is_it) else { break };
             joins.push(join.id);
         }
@@ -516,7 +529,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             let id = self.tx()?.next_place;
             let all = u32::try_from(*all).unwrap_or(u32::MAX);
             let parent = joins.last().copied();
-            self.emit(TxEvent::Forked(Join { id, all, parent, left: 1 }))?;
+            self.emit(TxEvent::Forked(OpenJoin { id, all, parent, left: 1 }))?;
             joins.push(id);
         }
         Ok(joins.last().copied())
@@ -533,7 +546,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         if self.tx()?.pivot {
             return self.stick(step, join, refusal);
         }
-        self.compensate(Status::Cancelled, code)
+        self.compensate(TxStatus::Cancelled, code)
     }
 
     /// Leaves a step, and the branch that it lies in, to an operator.
@@ -543,7 +556,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         join: Option<u32>,
         refusal: &Refusal,
     ) -> Result<(), DecideError> {
-        self.emit(TxEvent::Stuck(super::record::Stuck {
+        self.emit(TxEvent::Stuck(super::record::StuckReason {
             step: step.clone(),
             join,
             code: refusal.name().into(),
@@ -553,11 +566,11 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 
     /// Ends it well: what is still held is released. A call whose step was closed before it was
     /// answered is nobody's part of this end: its answer is waited for, and it is taken back.
-    fn end(&mut self, status: Status, outcome: Arc<str>) -> Result<(), DecideError> {
+    fn end(&mut self, status: TxStatus, outcome: Arc<str>) -> Result<(), DecideError> {
         let done = self.tx()?.done.clone();
         self.keep_roles(&done)?;
         if self.tx()?.done.iter().any(|done| done.left) || self.waits_for_call()? {
-            self.emit(TxEvent::CompensationBegan(Ending { status, outcome }))?;
+            self.emit(TxEvent::CompensationBegan(PlannedEnd { status, outcome }))?;
             return self.undo_all();
         }
         self.release_holds()?;
@@ -567,7 +580,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// Undoes what was done, last first, and ends it. Begun once, however many ask for it.
     pub(super) fn compensate(
         &mut self,
-        status: Status,
+        status: TxStatus,
         outcome: Arc<str>,
     ) -> Result<(), DecideError> {
         let tx = self.tx()?;
@@ -577,7 +590,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         if tx.pivot {
             return Err(Refusal::PastPivot.into());
         }
-        self.emit(TxEvent::CompensationBegan(Ending { status, outcome }))?;
+        self.emit(TxEvent::CompensationBegan(PlannedEnd { status, outcome }))?;
         self.leave_calls(None)?;
         self.undo_all()
     }
@@ -623,14 +636,14 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             }
         }
         let ending = self.tx()?.ending.clone();
-        let Some(Ending { status, outcome }) = ending else { return Ok(()) };
+        let Some(PlannedEnd { status, outcome }) = ending else { return Ok(()) };
         self.release_holds()?;
         self.emit(TxEvent::Ended { status, outcome })
     }
 
     /// Counts the effects of a step that are undone now and says how many of them are left; `None`:
     /// none is undone in this commit. Those of one step are undone together as long as one commit takes them.
-    fn undo_portion(&mut self, done: &Done) -> Option<usize> {
+    fn undo_portion(&mut self, done: &CompletedStep) -> Option<usize> {
         // A step without effects here is work too.
         let all: usize = done.undo.iter().map(weight).sum::<usize>().max(1);
         let most = (UNDO_MAX / self.unit.context.split_factor).max(1);
@@ -670,7 +683,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         self.require_fit()?;
         let tx = self.tx()?;
         let status = match tx.status {
-            Status::Waiting | Status::Running => tx.moving_status(),
+            TxStatus::Waiting | TxStatus::Running => tx.moving_status(),
             status => status,
         };
         let timer_at = super::timers::next_due(tx, &self.definition);
@@ -682,18 +695,18 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 }
 
 /// How much work it is to undo an effect: to cancel another transaction is as much as a request.
-const fn weight(undo: &Undo) -> usize {
+const fn weight(undo: &Compensation) -> usize {
     match undo {
-        Undo::Cancel(_) => 8,
+        Compensation::Cancel(_) => 8,
         _ => 1,
     }
 }
 
 /// The roles in whose inbox a step lies.
-pub(super) fn inbox_roles(by: &[By]) -> Vec<Role> {
+pub(super) fn inbox_roles(by: &[AllowedActor]) -> Vec<Role> {
     by.iter()
         .filter_map(|by| match by {
-            By::Role(role) => Some(role.clone()),
+            AllowedActor::Role(role) => Some(role.clone()),
             _ => None,
         })
         .collect()

@@ -11,11 +11,11 @@ use super::checked::StartInput;
 use super::eval_context::{Bindings, EvalActor, failed};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
-use super::record::{Owner, Status, Undo};
+use super::record::{Compensation, Owner, TxStatus};
 use super::start::{Begin, Referred, referred};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{By, Definition, Guard, Template};
+use crate::engine::workflow::{AllowedActor, Definition, StepGuard, Template};
 use crate::engine::{Actor, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
@@ -76,7 +76,7 @@ impl<'d> Interpreter<'_, 'd> {
         &mut self,
         start: &Start<'_>,
         frame: &Bindings,
-        undo: &mut Vec<Undo>,
+        undo: &mut Vec<Compensation>,
     ) -> Result<(), DecideError> {
         let workflow = self.text(start.workflow, frame, "the name of a workflow")?;
         let workflow: WorkflowName =
@@ -95,7 +95,7 @@ impl<'d> Interpreter<'_, 'd> {
         let started = self.lead(|unit, resolved| {
             begin(unit, resolved, (workflow, &reference), &input, owner, session)
         })?;
-        undo.extend(started.map(Undo::Cancel));
+        undo.extend(started.map(Compensation::Cancel));
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl<'d> Interpreter<'_, 'd> {
         let tx = self.unit.tx(id)?.ok_or_else(none)?;
         let definition = self.unit.definition(tx.workflow.clone(), tx.version)?;
         let asks = definition.steps.iter().find(|one| one.name.as_str() == step);
-        let code = |guard: &Guard| matches!(guard, Guard::Challenge { .. });
+        let code = |guard: &StepGuard| matches!(guard, StepGuard::Challenge { .. });
         if asks.is_some_and(|step| step.guard.iter().any(code)) {
             // Attempts are counted where a person makes them.
             return Err(Refusal::NotAllowed("a step with a one-time code is a person's").into());
@@ -141,7 +141,7 @@ impl<'d> Interpreter<'_, 'd> {
                 Interpreter::new(unit, id, definition, EvalActor::system(), Trigger::Time);
             let reason = Some("the transaction that started it was undone".into());
             walk.emit(TxEvent::CancelAsked { reason })?;
-            walk.compensate(Status::Cancelled, "cancelled".into())?;
+            walk.compensate(TxStatus::Cancelled, "cancelled".into())?;
             walk.settle()
         })
     }
@@ -246,11 +246,13 @@ fn lets_start(
         Owner::Key(key) => unit.key(key.id)?.ok_or_else(gone)?.roles.clone(),
     };
     Ok(definition.start.iter().any(|by| match by {
-        By::Workflow(_) => super::access::lets_in(std::slice::from_ref(by), actor, None, &[]),
-        By::User => owner.user().is_some(),
-        By::Anyone => !matches!(owner, Owner::Key(_)),
-        By::ApiKey => matches!(owner, Owner::Key(_)),
-        By::Role(role) => roles.contains(role),
-        By::Owner | By::Named(_) | By::Hook(_) => false,
+        AllowedActor::Workflow(_) => {
+            super::access::lets_in(std::slice::from_ref(by), actor, None, &[])
+        }
+        AllowedActor::User => owner.user().is_some(),
+        AllowedActor::Anyone => !matches!(owner, Owner::Key(_)),
+        AllowedActor::ApiKey => matches!(owner, Owner::Key(_)),
+        AllowedActor::Role(role) => roles.contains(role),
+        AllowedActor::Owner | AllowedActor::Named(_) | AllowedActor::Hook(_) => false,
     }))
 }

@@ -1,7 +1,7 @@
 //! Transactions: what a definition makes of requests and times.
 //!
 //! [`walk`] is the way through a definition within one commit; `effects` what a step does and what
-//! undoes it; `scene` what expressions see; `submit`, `start`, `timers` and `gone` are the doors
+//! undoes it; `scene` what expressions see; `submit`, `start`, `timers` and `orphans` are the doors
 //! through which something comes to a transaction.
 
 mod access;
@@ -13,11 +13,11 @@ mod checked;
 mod effects;
 mod eval_context;
 mod event;
-mod gone;
 mod interpreter;
 mod links;
 mod marker;
 mod operate;
+mod orphans;
 mod publish;
 mod queue;
 mod record;
@@ -39,18 +39,19 @@ pub(super) use challenge::move_wrong_codes;
 pub use challenge::{ChallengeKey, code, open_codes};
 pub use checked::CheckedInput;
 pub use event::TxEvent;
-pub(super) use gone::{adopt, adopt_more, cancel_orphans, orphan};
 pub(super) use links::begin_scheduled;
 pub use marker::filled;
 pub use operate::MigrateAsk;
 pub(super) use operate::{migrate, pause};
+pub(super) use orphans::{adopt, adopt_more, cancel_orphans, orphan};
 pub use publish::{Published, WorkflowHead, WorkflowView};
 pub(super) use publish::{publish, require_publish, retire};
 pub(super) use queue::claim_queued;
 pub use queue::{Candidate, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, free_step};
 pub use record::{
-    Call, CallAnswer, CallState, Challenge, ChallengeState, Claim, Done, Ending, HttpRequestSpec,
-    Join, Open, Owner, OwnerId, Purpose, Status, Stuck, Submission, Tx, TxHold, Undo, Who, WhoId,
+    ActorId, ActorRef, CallAnswer, CallPurpose, CallState, Challenge, ChallengeState, Compensation,
+    CompletedStep, HttpRequestSpec, OpenJoin, OpenStep, Owner, OwnerId, PlannedEnd, ServiceCall,
+    StepClaim, StuckReason, Submission, Tx, TxHold, TxStatus,
 };
 pub(super) use start::start;
 pub use start::{REFERENCE_BYTES_MAX, StartAsk, reference_fact};

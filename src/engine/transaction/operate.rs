@@ -11,12 +11,12 @@ use super::access::is_operator;
 use super::eval_context::{Bindings, failed};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger, inbox_roles};
-use super::record::{Join, Open, Purpose, Stuck, Tx};
+use super::record::{CallPurpose, OpenJoin, OpenStep, StuckReason, Tx};
 use super::submit::{asker, seen};
 use super::view::view;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{All, Definition, Step, StepKind};
+use crate::engine::workflow::{Definition, ParallelBranches, StepDefinition, StepKind};
 use crate::engine::{Digest, FieldError, Outcome, Refusal};
 use crate::types::{StepName, Time, TxId};
 
@@ -127,7 +127,7 @@ impl Migration<'_> {
     }
 
     /// The step there that a step here becomes.
-    fn there(&self, step: &StepName) -> Result<&Step, DecideError> {
+    fn there(&self, step: &StepName) -> Result<&StepDefinition, DecideError> {
         let (step, version) = (self.name(step), self.version);
         let found = self.new.step(&step);
         found.ok_or_else(|| cannot(format!("the version {version} has no step {step}; map it")))
@@ -142,12 +142,12 @@ impl Migration<'_> {
         let open = open.collect::<Result<_, _>>()?;
         // What undoes a call is made of its step when it is answered.
         for call in &tx.calls {
-            if matches!(call.purpose, Purpose::Do { .. }) && !call.state.is_over() {
+            if matches!(call.purpose, CallPurpose::Do { .. }) && !call.state.is_over() {
                 self.there(&call.step)?;
             }
         }
-        let held = |stuck: &Stuck| -> Result<Stuck, DecideError> {
-            Ok(Stuck { step: self.there(&stuck.step)?.name.clone(), ..stuck.clone() })
+        let held = |stuck: &StuckReason| -> Result<StuckReason, DecideError> {
+            Ok(StuckReason { step: self.there(&stuck.step)?.name.clone(), ..stuck.clone() })
         };
         let added = added(walk, tx, self.new)?;
         Ok(TxEvent::Migrated {
@@ -168,9 +168,9 @@ impl Migration<'_> {
     fn open(
         &self,
         walk: &Interpreter<'_, '_>,
-        open: &Open,
-        joins: &[Join],
-    ) -> Result<Open, DecideError> {
+        open: &OpenStep,
+        joins: &[OpenJoin],
+    ) -> Result<OpenStep, DecideError> {
         let step = self.there(&open.step)?;
         let old = self.old.step(&open.step);
         if old.map(|step| discriminant(&step.kind)) != Some(discriminant(&step.kind)) {
@@ -194,7 +194,7 @@ impl Migration<'_> {
         };
         let now = walk.unit.context.now;
         let reminded = old.map_or(0, |old| super::timers::reminded(open, old, step, now));
-        Ok(Open {
+        Ok(OpenStep {
             step: step.name.clone(),
             users: walk.users(by)?,
             roles: inbox_roles(by),
@@ -213,7 +213,7 @@ impl Migration<'_> {
     }
 
     /// The joins that wait, by the branches that they wait for.
-    fn joins(&self) -> Result<Vec<Join>, DecideError> {
+    fn joins(&self) -> Result<Vec<OpenJoin>, DecideError> {
         let others = || {
             let version = self.version;
             cannot(format!("its open branches are others in the version {version}"))
@@ -224,9 +224,11 @@ impl Migration<'_> {
             let was = self.old.alls.get(number).ok_or_else(others)?;
             let was: BTreeSet<_> = was.branches.iter().map(|step| self.name(step)).collect();
             // A step lies in one place only, so no two joins wait for the same branches.
-            let is_it = |all: &All| all.branches.iter().cloned().collect::<BTreeSet<_>>() == was;
+            let is_it = |all: &ParallelBranches| {
+                all.branches.iter().cloned().collect::<BTreeSet<_>>() == was
+            };
             let all = self.new.alls.iter().position(is_it).ok_or_else(others)?;
-            joins.push(Join { all: u32::try_from(all).unwrap_or(u32::MAX), ..join.clone() });
+            joins.push(OpenJoin { all: u32::try_from(all).unwrap_or(u32::MAX), ..join.clone() });
         }
         for join in &joins {
             let number = usize::try_from(join.all).unwrap_or(usize::MAX);
@@ -273,7 +275,7 @@ impl Migration<'_> {
 }
 
 /// The numbers of the branches that a join lies in and waits for, the outermost first.
-fn chain(joins: &[Join], join: Option<u32>) -> Vec<usize> {
+fn chain(joins: &[OpenJoin], join: Option<u32>) -> Vec<usize> {
     let mut chain = Vec::new();
     let mut next = join;
     while let Some(join) = next.and_then(|id| joins.iter().find(|join| join.id == id)) {

@@ -92,7 +92,7 @@ pub(in crate::engine) fn publish(
         source: source.clone(),
         definition: Arc::clone(definition),
         published_at: unit.context.now,
-        published_by: super::record::Who::of(&resolved.actor).name,
+        published_by: super::record::ActorRef::of(&resolved.actor).name,
     };
     unit.emit(Event::WorkflowPublished { published: Box::new(published.clone()) })?;
     let head = WorkflowHead { latest: version, retired: false };

@@ -11,7 +11,7 @@
 use super::access::may_submit;
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
-use super::record::{Claim, Open, Tx, Who};
+use super::record::{ActorRef, OpenStep, StepClaim, Tx};
 use super::submit::asker;
 use super::view::view;
 use crate::engine::core::record::IndexEntry;
@@ -60,7 +60,7 @@ pub struct Candidate {
 pub(super) fn put(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
-    open: &Open,
+    open: &OpenStep,
     put: bool,
 ) -> Result<(), DecideError> {
     if !open.queued {
@@ -90,13 +90,13 @@ pub(super) fn move_group(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
     group: u32,
-    claim: Option<&Claim>,
+    claim: Option<&StepClaim>,
 ) -> Result<(), DecideError> {
     let Some(tx) = unit.tx(id)? else { return Ok(()) };
-    let steps: Vec<Open> = tx.open.iter().filter(|open| open.group == group).cloned().collect();
+    let steps: Vec<OpenStep> = tx.open.iter().filter(|open| open.group == group).cloned().collect();
     for open in steps {
         put(unit, id, &open, false)?;
-        put(unit, id, &Open { claim: claim.cloned(), ..open }, true)?;
+        put(unit, id, &OpenStep { claim: claim.cloned(), ..open }, true)?;
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub(in crate::engine) fn claim_queued(
             let (workflow, version) = (tx.workflow.clone(), tx.version);
             unit.definition(workflow, version)?
         };
-        let claim = Claim { by: Who::of(&resolved.actor), until };
+        let claim = StepClaim { by: ActorRef::of(&resolved.actor), until };
         let mut walk = Interpreter::new(unit, id, definition, asker(resolved), Trigger::Request);
         walk.emit(TxEvent::Claimed { group, claim })?;
         walk.settle()?;
@@ -179,8 +179,8 @@ pub fn free_step<'t>(
     step: &StepName,
     actor: &Actor,
     now: Time,
-) -> Option<&'t Open> {
-    let waits = |open: &&Open| open.step == *step && open.queued;
+) -> Option<&'t OpenStep> {
+    let waits = |open: &&OpenStep| open.step == *step && open.queued;
     let open = tx.open.iter().filter(waits).min_by_key(|open| open.free_at())?;
     let counted = open.submissions.iter().any(|submission| submission.by.id.is(actor));
     let is_free = open.free_at() <= now && !tx.paused && !counted;

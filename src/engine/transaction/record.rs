@@ -30,21 +30,21 @@ pub struct Tx {
     /// Whether it is cancelled when that session ends, before the pivot.
     pub ends_with_session: bool,
     /// Where it stands.
-    pub status: Status,
+    pub status: TxStatus,
     /// The end's name, the cancel's code, `deadline`; `None` as long as it is open.
     pub outcome: Option<Arc<str>>,
     /// Its data: a JSON object.
     pub data: Arc<Value>,
     /// The steps that wait, in the order in which they opened.
-    pub open: Vec<Open>,
+    pub open: Vec<OpenStep>,
     /// The joins that wait for branches.
-    pub joins: Vec<Join>,
+    pub joins: Vec<OpenJoin>,
     /// Its holds, resolved ones too as long as it is open.
     pub holds: Vec<TxHold>,
     /// Its one-time codes.
     pub challenges: Vec<Challenge>,
     /// The steps that were taken and can be undone, in order.
-    pub done: Vec<Arc<Done>>,
+    pub done: Vec<Arc<CompletedStep>>,
     /// How often each step was submitted.
     pub taken: BTreeMap<StepName, u32>,
     /// How often any step was opened.
@@ -64,11 +64,11 @@ pub struct Tx {
     /// The next number for an open step, a group or a join.
     pub next_place: u32,
     /// Where it is going while it is being undone.
-    pub ending: Option<Ending>,
+    pub ending: Option<PlannedEnd>,
     /// Why it cannot go on.
-    pub stuck: Option<Stuck>,
+    pub stuck: Option<StuckReason>,
     /// Other branches that cannot go on either: each has its turn when the one before goes on.
-    pub stuck_too: Vec<Stuck>,
+    pub stuck_too: Vec<StuckReason>,
     /// The users to whom a step was ever fixed, each once: they may know of it for ever.
     pub asked: Vec<Username>,
     /// Whether an operator has stopped it.
@@ -77,7 +77,7 @@ pub struct Tx {
     pub schedule: Option<ScheduleId>,
     /// Its calls to other services, in the order in which they were made; of those that are over
     /// the last ones.
-    pub calls: Vec<Call>,
+    pub calls: Vec<ServiceCall>,
     /// The number of its next call.
     pub next_call: u32,
     /// The messages of other services that were taken and bear no time: hashes of their hooks and
@@ -116,7 +116,7 @@ pub struct HttpRequestSpec {
 
 /// What a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum CallPurpose {
     /// What a step waits for: the one that is open at this place.
     Do {
         /// The place.
@@ -128,7 +128,7 @@ pub enum Purpose {
     Send,
 }
 
-impl Purpose {
+impl CallPurpose {
     /// As headers and answers name it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -142,7 +142,7 @@ impl Purpose {
 
 /// A call to another service.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct ServiceCall {
     /// Its number in the transaction.
     pub number: u32,
     /// The step that it belongs to.
@@ -150,7 +150,7 @@ pub struct Call {
     /// Its key for the service, the same for every attempt.
     pub key: Arc<str>,
     /// What it is for.
-    pub purpose: Purpose,
+    pub purpose: CallPurpose,
     /// The one-time code that it carries.
     pub challenge: Option<Arc<str>>,
     /// What is asked; empty when it is over.
@@ -182,11 +182,11 @@ pub enum CallState {
     /// The next attempt is due then.
     Due(Time),
     /// An attempt is on its way since then.
-    Out(Time),
+    InFlight(Time),
     /// The service answers later, at the latest then.
-    Later(Time),
+    AwaitingCallback(Time),
     /// It was answered, and what follows was refused: the answer is kept for an operator.
-    Kept(Arc<Value>),
+    AnswerHeld(Arc<Value>),
     /// It was done.
     Done,
     /// It was refused.
@@ -203,9 +203,9 @@ impl CallState {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Due(_) => "due",
-            Self::Out(_) => "in-flight",
-            Self::Later(_) => "awaiting-callback",
-            Self::Kept(_) => "answered",
+            Self::InFlight(_) => "in-flight",
+            Self::AwaitingCallback(_) => "awaiting-callback",
+            Self::AnswerHeld(_) => "answered",
             Self::Done => "done",
             Self::Refused => "refused",
             Self::Unknown => "unknown",
@@ -271,7 +271,7 @@ impl Owner {
 
 /// Where a transaction stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum TxStatus {
     /// A client step is open.
     Waiting,
     /// Only calls or times are due.
@@ -290,7 +290,7 @@ pub enum Status {
     Failed,
 }
 
-impl Status {
+impl TxStatus {
     /// Every one.
     pub const ALL: [Self; 8] = [
         Self::Waiting,
@@ -333,16 +333,16 @@ impl Status {
 
 /// Where a transaction goes once it is undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ending {
+pub struct PlannedEnd {
     /// Its status then.
-    pub status: Status,
+    pub status: TxStatus,
     /// Its outcome then.
     pub outcome: Arc<str>,
 }
 
 /// Why a transaction cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stuck {
+pub struct StuckReason {
     /// The step that could not be undone, or done after the pivot.
     pub step: StepName,
     /// The join of the branch that it lies in.
@@ -355,7 +355,7 @@ pub struct Stuck {
 
 /// A step that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenStep {
     /// Its number in the transaction.
     pub place: u32,
     /// The step.
@@ -377,7 +377,7 @@ pub struct Open {
     /// The submissions before the last.
     pub submissions: Vec<Submission>,
     /// Who has claimed it.
-    pub claim: Option<Claim>,
+    pub claim: Option<StepClaim>,
     /// The users that it was fixed to when it opened.
     pub users: Vec<Username>,
     /// The roles that find it in their inbox.
@@ -386,7 +386,7 @@ pub struct Open {
     pub queued: bool,
 }
 
-impl Open {
+impl OpenStep {
     /// From when on a worker may claim it from the queue.
     #[must_use]
     pub fn free_at(&self) -> Time {
@@ -398,7 +398,7 @@ impl Open {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
     /// By whom.
-    pub by: Who,
+    pub by: ActorRef,
     /// What was sent, without what may not be stored.
     pub input: Arc<Value>,
     /// When.
@@ -407,25 +407,25 @@ pub struct Submission {
 
 /// A claim on a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct StepClaim {
     /// Whose.
-    pub by: Who,
+    pub by: ActorRef,
     /// From then on it counts no more.
     pub until: Time,
 }
 
 /// Somebody, as a record remembers them: comparable by id, showable by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
+pub struct ActorRef {
     /// Whom.
-    pub id: WhoId,
+    pub id: ActorId,
     /// As expressions and answers name them.
     pub name: Arc<str>,
 }
 
 /// Somebody's id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhoId {
+pub enum ActorId {
     /// A user.
     User(UserId),
     /// An anonymous session.
@@ -440,47 +440,50 @@ pub enum WhoId {
     System,
 }
 
-impl WhoId {
+impl ActorId {
     /// Whether it is this actor. An anonymous session that became a user's is still what it was.
     #[must_use]
     pub fn is(self, actor: &Actor) -> bool {
         let was = matches!(self, Self::Session(session) if actor.session() == Some(session));
-        was || self == Who::of(actor).id
+        was || self == ActorRef::of(actor).id
     }
 }
 
-impl Who {
+impl ActorRef {
     /// The actor.
     #[must_use]
     pub fn of(actor: &Actor) -> Self {
         match actor {
             Actor::Session(session) => {
                 if let Some(user) = &session.user {
-                    return Self { id: WhoId::User(user.id), name: user.username.as_str().into() };
+                    return Self {
+                        id: ActorId::User(user.id),
+                        name: user.username.as_str().into(),
+                    };
                 }
                 let name = session.session.to_string().into();
-                Self { id: WhoId::Session(session.session), name }
+                Self { id: ActorId::Session(session.session), name }
             }
             Actor::Key(key) => {
-                Self { id: WhoId::Key(key.key.id), name: key.key.id.to_string().into() }
+                Self { id: ActorId::Key(key.key.id), name: key.key.id.to_string().into() }
             }
             Actor::Hook(hook) => {
                 let hash = blake3::hash(hook.as_str().as_bytes());
                 let (id, _) = hash.as_bytes().split_first_chunk().unwrap_or((&[0; 16], &[]));
-                let id = WhoId::Hook(u128::from_be_bytes(*id));
+                let id = ActorId::Hook(u128::from_be_bytes(*id));
                 Self { id, name: format!("hook:{hook}").into() }
             }
             Actor::Workflow(workflow, tx) => {
-                Self { id: WhoId::Workflow(*tx), name: format!("workflow:{workflow}").into() }
+                Self { id: ActorId::Workflow(*tx), name: format!("workflow:{workflow}").into() }
             }
-            Actor::Nobody | Actor::System => Self { id: WhoId::System, name: "system".into() },
+            Actor::Nobody | Actor::System => Self { id: ActorId::System, name: "system".into() },
         }
     }
 }
 
 /// Branches that wait for each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Join {
+pub struct OpenJoin {
     /// Its number in the transaction.
     pub id: u32,
     /// Its place in the definition's list.
@@ -542,11 +545,11 @@ pub enum ChallengeState {
 
 /// A step that was taken, and what it did that can be undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct CompletedStep {
     /// The step.
     pub step: StepName,
     /// What undoes it here, in the order in which it was done.
-    pub undo: Vec<Undo>,
+    pub undo: Vec<Compensation>,
     /// What undoes it at other services, in order.
     pub calls: Vec<HttpRequestSpec>,
     /// How many of those were made and done already.
@@ -560,7 +563,7 @@ pub struct Done {
 
 /// What undoes an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Undo {
+pub enum Compensation {
     /// Void what is left of this hold.
     Void(crate::types::HoldId),
     /// Post the opposite.
@@ -583,13 +586,13 @@ pub enum Undo {
 impl Tx {
     /// The open step with this name; of several the one that opened first.
     #[must_use]
-    pub fn open_step(&self, step: &StepName) -> Option<&Open> {
+    pub fn open_step(&self, step: &StepName) -> Option<&OpenStep> {
         self.open.iter().find(|open| open.step == *step)
     }
 
     /// The open step at this place.
     #[must_use]
-    pub fn at(&self, place: u32) -> Option<&Open> {
+    pub fn at(&self, place: u32) -> Option<&OpenStep> {
         self.open.iter().find(|open| open.place == place)
     }
 
@@ -607,7 +610,7 @@ impl Tx {
 
     /// A call by its number.
     #[must_use]
-    pub fn call(&self, number: u32) -> Option<&Call> {
+    pub fn call(&self, number: u32) -> Option<&ServiceCall> {
         self.calls.iter().find(|call| call.number == number)
     }
 
@@ -619,8 +622,12 @@ impl Tx {
 
     /// What status it has by what is open in it.
     #[must_use]
-    pub fn moving_status(&self) -> Status {
-        if self.open.iter().any(|open| open.is_client) { Status::Waiting } else { Status::Running }
+    pub fn moving_status(&self) -> TxStatus {
+        if self.open.iter().any(|open| open.is_client) {
+            TxStatus::Waiting
+        } else {
+            TxStatus::Running
+        }
     }
 }
 

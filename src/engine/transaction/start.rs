@@ -10,14 +10,14 @@ use super::checked::{CheckedInput, StartInput};
 use super::eval_context::{Bindings, EvalContext, failed};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
-use super::record::{Owner, Status, Tx};
+use super::record::{Owner, Tx, TxStatus};
 use super::view::view;
 use crate::engine::core::json;
 use crate::engine::core::record::{Record, RecordKey, Reference};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::expression::TemplateOutput;
-use crate::engine::workflow::{Definition, SessionEnd, Target};
+use crate::engine::workflow::{Definition, SessionEnd, StepTarget};
 use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
@@ -132,7 +132,7 @@ impl Begin {
             owner,
             session,
             ends_with_session: definition.session_end == SessionEnd::Cancel,
-            status: Status::Running,
+            status: TxStatus::Running,
             outcome: None,
             data: Arc::new(Value::Object(Map::new())),
             open: Vec::new(),
@@ -170,7 +170,7 @@ impl Begin {
             unit.put(fact, Record::Reference(Reference { tx: id, ..record }));
         }
         let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Request);
-        let first = Target::Step(definition.first.clone());
+        let first = StepTarget::Step(definition.first.clone());
         walk.go(&first, None, None, &Bindings::default())?;
         walk.settle()?;
         Ok(id)

@@ -11,13 +11,15 @@ use super::checked::{CheckedInput, StepInput};
 use super::eval_context::{Bindings, EvalActor};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger, submissions};
-use super::record::{Claim, Open, Status, Stuck, Submission, Tx, Who, WhoId};
+use super::record::{
+    ActorId, ActorRef, OpenStep, StepClaim, StuckReason, Submission, Tx, TxStatus,
+};
 use super::view::view;
 use crate::engine::core::preconditions::require_match;
 use crate::engine::core::record::RecordKey;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{Definition, Step, StepKind, Target};
+use crate::engine::workflow::{Definition, StepDefinition, StepKind, StepTarget};
 use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::TxId;
 
@@ -59,11 +61,11 @@ pub(super) fn seen(
 }
 
 /// The step, where it is open.
-fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t Open, Refusal> {
+fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t OpenStep, Refusal> {
     if tx.paused {
         return Err(Refusal::Paused);
     }
-    let named = |open: &&Open| open.is_client && open.step.as_str() == step;
+    let named = |open: &&OpenStep| open.is_client && open.step.as_str() == step;
     tx.open.iter().find(named).ok_or_else(|| {
         let client = tx.open.iter().filter(|open| open.is_client);
         Refusal::StepNotOpen { open_steps: client.map(|open| open.step.clone()).collect() }
@@ -73,7 +75,7 @@ fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t Open, Refusal> {
 fn require_let_in(
     tx: &Tx,
     definition: &Definition,
-    open: &Open,
+    open: &OpenStep,
     actor: &Actor,
 ) -> Result<(), Refusal> {
     if may_submit(tx, definition, open, actor) {
@@ -86,7 +88,7 @@ fn require_let_in(
 }
 
 fn require_free(
-    open: &Open,
+    open: &OpenStep,
     resolved: &ResolvedActor,
     unit: &UnitOfWork<'_>,
 ) -> Result<(), DecideError> {
@@ -104,13 +106,13 @@ fn require_free(
 /// the user that it has become: an earlier build did not find what such a session had done.
 fn is_person(
     unit: &UnitOfWork<'_>,
-    noted: WhoId,
+    noted: ActorId,
     resolved: &ResolvedActor,
 ) -> Result<bool, DecideError> {
     if noted.is(&resolved.actor) {
         return Ok(true);
     }
-    let (WhoId::Session(session), Some(user)) = (noted, resolved.actor.user()) else {
+    let (ActorId::Session(session), Some(user)) = (noted, resolved.actor.user()) else {
         return Ok(false);
     };
     let became = unit.session(session)?.and_then(|session| session.user.as_ref());
@@ -120,7 +122,7 @@ fn is_person(
 /// Refuses a person whose submission counts already.
 fn require_not_count_yet(
     unit: &UnitOfWork<'_>,
-    open: &Open,
+    open: &OpenStep,
     resolved: &ResolvedActor,
 ) -> Result<(), DecideError> {
     for submission in &open.submissions {
@@ -163,7 +165,7 @@ fn take(
     if step.max_submissions.is_some_and(|max| taken >= max) {
         return Err(Refusal::StepUsedUp { step: step.name.clone() }.into());
     }
-    let who = Who::of(&resolved.actor);
+    let who = ActorRef::of(&resolved.actor);
     require_not_count_yet(unit, open, resolved)?;
     let before = before.and_then(|one| one.step(&tx.workflow, tx.version, &step.name));
     let checked = before.cloned().unwrap_or_else(|| StepInput::of(step, input));
@@ -223,17 +225,18 @@ fn waiting_for<'t>(
     tx: &'t Tx,
     definition: &Definition,
     resolved: &ResolvedActor,
-) -> Result<&'t Open, Refusal> {
-    let waits = |open: &&Open| open.is_client && may_submit(tx, definition, open, &resolved.actor);
+) -> Result<&'t OpenStep, Refusal> {
+    let waits =
+        |open: &&OpenStep| open.is_client && may_submit(tx, definition, open, &resolved.actor);
     tx.open.iter().find(waits).ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })
 }
 
 /// Whether a step may open again and leave its siblings as they are.
-fn leads_back(step: &Step) -> bool {
-    fn stays(target: &Target) -> bool {
+fn leads_back(step: &StepDefinition) -> bool {
+    fn stays(target: &StepTarget) -> bool {
         match target {
-            Target::Stay => true,
-            Target::When(cases) => cases.iter().any(|(_, target)| stays(target)),
+            StepTarget::Stay => true,
+            StepTarget::When(cases) => cases.iter().any(|(_, target)| stays(target)),
             _ => false,
         }
     }
@@ -243,22 +246,25 @@ fn leads_back(step: &Step) -> bool {
 /// Goes where a step leads that may lead back: only if it does not, its siblings close.
 fn follow(
     walk: &mut Interpreter<'_, '_>,
-    step: &Step,
-    open: &Open,
+    step: &StepDefinition,
+    open: &OpenStep,
     frame: &Bindings,
 ) -> Result<(), DecideError> {
     let target = match &step.next {
         Some(target) => walk.chosen(target, frame)?,
         None => None,
     };
-    if !matches!(target, Some(Target::Stay)) {
+    if !matches!(target, Some(StepTarget::Stay)) {
         walk.close_siblings(open)?;
     }
     walk.proceed(target, Some(open), open.join, frame)
 }
 
 /// The input of a step: complete for expressions, and without secrets for the record.
-pub(super) fn checked(step: &Step, input: &Value) -> Result<(Value, Arc<Value>), Refusal> {
+pub(super) fn checked(
+    step: &StepDefinition,
+    input: &Value,
+) -> Result<(Value, Arc<Value>), Refusal> {
     let StepKind::Client { input: schema, .. } = &step.kind else {
         return Err(Refusal::StepNotOpen { open_steps: Vec::new() });
     };
@@ -304,7 +310,7 @@ pub(in crate::engine) fn note_wrong_code(
     walk.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
     if walk.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0) {
         super::challenge::withdraw(&mut walk, challenge)?;
-        let default = Target::Cancel("code-exhausted".into());
+        let default = StepTarget::Cancel("code-exhausted".into());
         let target = step.exhausted.as_ref().unwrap_or(&default);
         let before = walk.unit.savepoint();
         return match super::timers::leave(&mut walk, &open, target).and_then(|()| walk.settle()) {
@@ -331,7 +337,7 @@ pub(in crate::engine) fn claim(
     let open = open_step(&tx, name)?;
     require_let_in(&tx, &definition, open, &resolved.actor)?;
     require_free(open, resolved, unit)?;
-    let by = Who::of(&resolved.actor);
+    let by = ActorRef::of(&resolved.actor);
     // Whoever was counted could do nothing with it but keep others out.
     require_not_count_yet(unit, open, resolved)?;
     // A claim of one step covers its siblings, so the longest of theirs is what counts.
@@ -339,7 +345,7 @@ pub(in crate::engine) fn claim(
     let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
     let Some(span) = spans.max() else { return Err(Refusal::NotClaimable.into()) };
     let until = unit.context.now.plus(span);
-    let claim = Claim { by, until };
+    let claim = StepClaim { by, until };
     let asker = asker(resolved);
     let group = open.group;
     let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
@@ -382,7 +388,7 @@ pub(in crate::engine) fn resend(
 ) -> Result<Outcome, DecideError> {
     let (tx, definition) = seen(unit, resolved, id, None)?;
     let submits =
-        |open: &Open| open.is_client && may_submit(&tx, &definition, open, &resolved.actor);
+        |open: &OpenStep| open.is_client && may_submit(&tx, &definition, open, &resolved.actor);
     if !is_owner(&tx, &resolved.actor) && !tx.open.iter().any(submits) {
         return Err(Refusal::NotAllowed("the code is for somebody else").into());
     }
@@ -425,7 +431,7 @@ pub(in crate::engine) fn cancel(
     let asker = asker(resolved);
     let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
     walk.emit(TxEvent::CancelAsked { reason: reason.map(Into::into) })?;
-    walk.compensate(Status::Cancelled, "cancelled".into())?;
+    walk.compensate(TxStatus::Cancelled, "cancelled".into())?;
     walk.settle()?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
@@ -499,7 +505,11 @@ pub(in crate::engine) fn repair(
 
 /// Goes on at a step that was refused after the pivot, in its branch. One whose time had come is
 /// open still and is taken; another one opens anew.
-fn go_on(walk: &mut Interpreter<'_, '_>, stuck: &Stuck, skips: bool) -> Result<(), DecideError> {
+fn go_on(
+    walk: &mut Interpreter<'_, '_>,
+    stuck: &StuckReason,
+    skips: bool,
+) -> Result<(), DecideError> {
     let definition = Arc::clone(&walk.definition);
     let number = Interpreter::step(&definition, &stuck.step)?;
     let step = &definition.steps[number];
@@ -515,7 +525,7 @@ fn go_on(walk: &mut Interpreter<'_, '_>, stuck: &Stuck, skips: bool) -> Result<(
         }
         (None, true) => walk.proceed(step.next.as_ref(), None, stuck.join, &Bindings::default()),
         (None, false) => {
-            let target = Target::Step(step.name.clone());
+            let target = StepTarget::Step(step.name.clone());
             walk.go(&target, None, stuck.join, &Bindings::default())
         }
     }

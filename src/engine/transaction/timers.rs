@@ -6,11 +6,13 @@ use super::call::waits_for_call;
 use super::eval_context::{Bindings, EvalActor};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
-use super::record::{Done, Open, Purpose, Status, Tx, TxHold};
+use super::record::{CallPurpose, CompletedStep, OpenStep, Tx, TxHold, TxStatus};
 use crate::engine::core::record::{Timer, TimerOf};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::ledger::{self, HoldStatus};
-use crate::engine::workflow::{Definition, Effect, EffectKind, Remind, Step, StepKind, Target};
+use crate::engine::workflow::{
+    Definition, Effect, EffectKind, Reminder, StepDefinition, StepKind, StepTarget,
+};
 use crate::types::{HoldId, Span, StepName, Time, TxId};
 
 /// From one part of what is undone to the next: each is a commit of its own.
@@ -47,8 +49,8 @@ fn earliest(tx: &Tx, definition: &Definition) -> Option<(Time, Due)> {
 /// Everything that is due at some time, in no order.
 fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)> {
     let rests =
-        tx.status.is_ended() || tx.ending.is_some() || tx.status == Status::Stuck || tx.paused;
-    let undoes = tx.ending.is_some() && tx.status == Status::Compensating && !waits_for_call(tx);
+        tx.status.is_ended() || tx.ending.is_some() || tx.status == TxStatus::Stuck || tx.paused;
+    let undoes = tx.ending.is_some() && tx.status == TxStatus::Compensating && !waits_for_call(tx);
     let undo = undoes.then(|| (tx.updated_at.plus(PAUSE), Due::Undo));
     let deadline = tx.deadline.map(|at| (at, Due::Deadline));
     let holds = tx.holds.iter().filter(|held| held.hold.status == HoldStatus::Held && !tx.pivot);
@@ -59,7 +61,7 @@ fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)
         Some((open.opened_at.plus(after), Due::Reminder(open.place, open.reminded)))
     });
     // The version may be another than the one in which the step opened, and lead nowhere then.
-    let ends = move |open: &&Open| definition.step(&open.step).is_some_and(has_end);
+    let ends = move |open: &&OpenStep| definition.step(&open.step).is_some_and(has_end);
     let steps = tx.open.iter().filter(ends);
     let steps = steps.filter_map(|open| Some((open.due?, Due::Step(open.place))));
     let callbacks =
@@ -69,12 +71,12 @@ fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)
 }
 
 /// Whether something happens when the time of this step is up.
-const fn has_end(step: &Step) -> bool {
+const fn has_end(step: &StepDefinition) -> bool {
     matches!(step.kind, StepKind::Wait(_)) || step.timeout.is_some()
 }
 
 /// All reminders of a step, in the order of their times.
-fn reminders(step: &Step) -> Vec<(Span, &Remind)> {
+fn reminders(step: &StepDefinition) -> Vec<(Span, &Reminder)> {
     let mut all: Vec<_> = step
         .remind
         .iter()
@@ -85,13 +87,18 @@ fn reminders(step: &Step) -> Vec<(Span, &Remind)> {
 }
 
 /// The reminder of a step with this number.
-fn reminder(step: &Step, number: u32) -> Option<(Span, &Remind)> {
+fn reminder(step: &StepDefinition, number: u32) -> Option<(Span, &Reminder)> {
     reminders(step).get(usize::try_from(number).ok()?).copied()
 }
 
 /// How many of a step's reminders are behind it once the step is another one's: those that were sent
 /// under the old one, known by their times, and those that are new and whose time has passed.
-pub(super) fn reminded(open: &Open, old: &Step, new: &Step, now: Time) -> u32 {
+pub(super) fn reminded(
+    open: &OpenStep,
+    old: &StepDefinition,
+    new: &StepDefinition,
+    now: Time,
+) -> u32 {
     let old = reminders(old);
     let sent = old.len().min(usize::try_from(open.reminded).unwrap_or(usize::MAX));
     let (sent, due) = old.split_at(sent);
@@ -142,7 +149,7 @@ pub(in crate::engine) fn fire(
                     Err(DecideError::Refused(_)) => {
                         walk.turn_back(before);
                         walk.stick(&step, join, &refusal)?;
-                        let (status, timer_at) = (Status::Stuck, None);
+                        let (status, timer_at) = (TxStatus::Stuck, None);
                         walk.emit(TxEvent::Settled { status, timer_at })?;
                     }
                     settled => settled?,
@@ -186,8 +193,8 @@ fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
         Due::Callback(number) => {
             let call = tx.call(*number)?;
             let open = match call.purpose {
-                Purpose::Do { place } => tx.at(place),
-                Purpose::Undo | Purpose::Send => None,
+                CallPurpose::Do { place } => tx.at(place),
+                CallPurpose::Undo | CallPurpose::Send => None,
             };
             return Some((call.step.clone(), open.and_then(|open| open.join)));
         }
@@ -200,7 +207,7 @@ fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
 fn happen(walk: &mut Interpreter<'_, '_>, what: &Due) -> Result<(), DecideError> {
     match what {
         Due::Deadline if walk.tx()?.pivot => walk.emit(TxEvent::DeadlinePassed),
-        Due::Deadline => walk.compensate(Status::Expired, "deadline".into()),
+        Due::Deadline => walk.compensate(TxStatus::Expired, "deadline".into()),
         Due::Hold(id) => expire(walk, id),
         Due::Reminder(place, _) => remind(walk, *place),
         Due::Step(place) => time_out(walk, *place),
@@ -233,8 +240,11 @@ fn expire(walk: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError
 }
 
 /// The step that placed a hold, and where it leads when it expires.
-fn on_expiry<'d>(definition: &'d Definition, held: &TxHold) -> Option<(&'d StepName, &'d Target)> {
-    let of = |step: &'d Step| {
+fn on_expiry<'d>(
+    definition: &'d Definition,
+    held: &TxHold,
+) -> Option<(&'d StepName, &'d StepTarget)> {
+    let of = |step: &'d StepDefinition| {
         let reminders = step.remind.iter().flat_map(|remind| &remind.effects);
         let mut effects = step.effects.iter().chain(reminders);
         let target = effects.find_map(|effect| leads_to(effect, &held.name))?;
@@ -248,7 +258,7 @@ fn on_expiry<'d>(definition: &'d Definition, held: &TxHold) -> Option<(&'d StepN
 }
 
 /// Where the holds of a group lead when they expire.
-fn leads_to<'e>(effect: &'e Effect, name: &str) -> Option<&'e Target> {
+fn leads_to<'e>(effect: &'e Effect, name: &str) -> Option<&'e StepTarget> {
     match &effect.kind {
         EffectKind::Hold { id, on_expiry, .. } if **id == *name => on_expiry.as_ref(),
         EffectKind::Each { effects, .. } => {
@@ -270,7 +280,14 @@ fn remind(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError>
     // What it moved is undone in its turn, like what a step did.
     let done = (!undo.is_empty()).then(|| {
         let step = open.step.clone();
-        Box::new(Done { step, undo, calls: Vec::new(), undone: 0, left: false, key: "".into() })
+        Box::new(CompletedStep {
+            step,
+            undo,
+            calls: Vec::new(),
+            undone: 0,
+            left: false,
+            key: "".into(),
+        })
     });
     walk.emit(TxEvent::Reminded { place, step: open.step, done })
 }
@@ -289,14 +306,14 @@ fn time_out(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideErro
 /// Leaves an open step for a target without taking it.
 pub(super) fn leave(
     walk: &mut Interpreter<'_, '_>,
-    open: &Open,
-    target: &Target,
+    open: &OpenStep,
+    target: &StepTarget,
 ) -> Result<(), DecideError> {
     let event = TxEvent::StepTimedOut { place: open.place, step: open.step.clone() };
     walk.emit(event)?;
     let frame = Bindings::default();
     let Some(target) = walk.chosen(target, &frame)? else { return Ok(()) };
-    if !matches!(target, Target::Stay) {
+    if !matches!(target, StepTarget::Stay) {
         walk.close_siblings(open)?;
     }
     walk.go(target, Some(open), open.join, &frame)

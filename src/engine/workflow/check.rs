@@ -7,25 +7,27 @@ mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::definition::{By, Definition, EffectKind, Guard, Quorum, Step, StepKind, Target};
+use super::definition::{
+    AllowedActor, Definition, EffectKind, Quorum, StepDefinition, StepGuard, StepKind, StepTarget,
+};
 use super::document::DefinitionFault;
 use crate::engine::expression::nearest;
 use crate::types::StepName;
 
 pub(super) use shape::around;
-use ways::{Leaf, each_effect, leaves, pointer_of};
-pub(super) use ways::{Out, Way, ways};
+pub(super) use ways::{ExitKind, StepExit, ways};
+use ways::{TargetLeaf, each_effect, leaves, pointer_of};
 
 /// What the checks found.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(super) struct CheckReport {
     /// What is wrong.
     pub(super) faults: Vec<DefinitionFault>,
     /// What may be meant otherwise.
     pub(super) warnings: Vec<DefinitionFault>,
 }
 
-impl Found {
+impl CheckReport {
     fn fault(&mut self, pointer: &str, code: &'static str, message: impl Into<String>) {
         self.faults.push(told(pointer, code, message.into()));
     }
@@ -41,8 +43,8 @@ fn told(pointer: &str, code: &'static str, message: String) -> DefinitionFault {
 
 /// Checks a definition. With `holes` in it (a target that could not be read) or steps that are
 /// `lost`, only what is there is judged, not what is missing.
-pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> Found {
-    let mut found = Found::default();
+pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> CheckReport {
+    let mut found = CheckReport::default();
     let mut whole = !holes && !lost;
     if !definition.index.contains_key(&definition.first) {
         if !holes && !lost {
@@ -67,7 +69,7 @@ pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> Found {
     found
 }
 
-fn unknown_step(found: &mut Found, definition: &Definition, pointer: &str, name: &StepName) {
+fn unknown_step(found: &mut CheckReport, definition: &Definition, pointer: &str, name: &StepName) {
     let known = definition.index.keys().map(StepName::as_str);
     let hint = nearest(name.as_str(), known)
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
@@ -76,11 +78,11 @@ fn unknown_step(found: &mut Found, definition: &Definition, pointer: &str, name:
 
 /// One target by itself; false if it leads nowhere.
 fn aim(
-    found: &mut Found,
+    found: &mut CheckReport,
     definition: &Definition,
-    step: &Step,
-    way: &Way<'_>,
-    leaf: &Leaf<'_>,
+    step: &StepDefinition,
+    way: &StepExit<'_>,
+    leaf: &TargetLeaf<'_>,
     lost: bool,
 ) -> bool {
     let mut whole = true;
@@ -92,7 +94,7 @@ fn aim(
             whole = false;
             continue;
         };
-        if matches!(leaf.target, Target::Any(_))
+        if matches!(leaf.target, StepTarget::Any(_))
             && matches!(aimed.kind, StepKind::Automatic | StepKind::Call(_))
         {
             let message = format!(
@@ -101,12 +103,12 @@ fn aim(
             found.fault(&pointer, "any-automatic", message);
         }
     }
-    if matches!(leaf.target, Target::Stay) && !way.may_stay(step) {
+    if matches!(leaf.target, StepTarget::Stay) && !way.may_stay(step) {
         let message = "`stay` opens the step again: it makes sense where a step that waits was \
                        submitted or ran out of time";
         found.fault(&leaf.pointer, "misplaced-stay", message);
     }
-    if matches!(leaf.target, Target::Stay) && way.out == Out::Exhausted {
+    if matches!(leaf.target, StepTarget::Stay) && way.out == ExitKind::Exhausted {
         let message = "the code is void then: this step waits for ever, unless another one beside \
                        it issues a new code";
         found.warn(&leaf.pointer, "code-void", message);
@@ -115,22 +117,23 @@ fn aim(
 }
 
 /// Who may cancel and does not see what there is to cancel: it is not there for them.
-fn unseen(found: &mut Found, definition: &Definition) {
-    fn of_step(step: &Step) -> &[By] {
+fn unseen(found: &mut CheckReport, definition: &Definition) {
+    fn of_step(step: &StepDefinition) -> &[AllowedActor] {
         match &step.kind {
             StepKind::Client { by, .. } => by,
             _ => &[],
         }
     }
-    let covers = |by: &By, other: &By| match (by, other) {
-        (By::Role(role), By::Role(other)) => role == other,
-        (By::Role(_), By::Anyone | By::User) | (By::ApiKey, By::ApiKey) => true,
+    let covers = |by: &AllowedActor, other: &AllowedActor| match (by, other) {
+        (AllowedActor::Role(role), AllowedActor::Role(other)) => role == other,
+        (AllowedActor::Role(_), AllowedActor::Anyone | AllowedActor::User)
+        | (AllowedActor::ApiKey, AllowedActor::ApiKey) => true,
         _ => false,
     };
     for (index, by) in definition.cancel.iter().enumerate() {
         let who = match by {
-            By::Role(role) if !role.is_power() => format!("role:{role}"),
-            By::ApiKey => "service".to_owned(),
+            AllowedActor::Role(role) if !role.is_power() => format!("role:{role}"),
+            AllowedActor::ApiKey => "service".to_owned(),
             _ => continue,
         };
         let mut sees = definition.readers.iter().chain(definition.steps.iter().flat_map(of_step));
@@ -145,7 +148,7 @@ fn unseen(found: &mut Found, definition: &Definition) {
 
 /// All holds of one name that a step places lead to the same place when they expire: which of them
 /// it was is not kept.
-fn expiries(found: &mut Found, definition: &Definition) {
+fn expiries(found: &mut CheckReport, definition: &Definition) {
     for step in &definition.steps {
         let mut known: BTreeMap<&str, (String, String)> = BTreeMap::new();
         each_effect(step, &mut |placed| {
@@ -167,8 +170,8 @@ fn expiries(found: &mut Found, definition: &Definition) {
 }
 
 /// What a step must and must not have, whatever is around it.
-fn single(found: &mut Found, step: &Step) {
-    let challenged = step.guard.iter().any(|guard| matches!(guard, Guard::Challenge { .. }));
+fn single(found: &mut CheckReport, step: &StepDefinition) {
+    let challenged = step.guard.iter().any(|guard| matches!(guard, StepGuard::Challenge { .. }));
     let pointer = pointer_of(step);
     if step.exhausted.is_some() && !challenged {
         let message = "`exhausted` is where too many wrong codes lead, and no guard of this step \
@@ -188,8 +191,8 @@ fn single(found: &mut Found, step: &Step) {
         .guard
         .iter()
         .filter_map(|guard| match guard {
-            Guard::Challenge { id, .. } => Some(id),
-            Guard::That { .. } => None,
+            StepGuard::Challenge { id, .. } => Some(id),
+            StepGuard::That { .. } => None,
         })
         .collect();
     if guarded.len() > 1 {

@@ -20,13 +20,13 @@ pub struct Definition {
     /// More for people.
     pub description: Option<Arc<str>>,
     /// Who may start it; never empty.
-    pub start: Vec<By>,
+    pub start: Vec<AllowedActor>,
     /// Who may read it, besides all who may ever submit one of its steps.
-    pub readers: Vec<By>,
+    pub readers: Vec<AllowedActor>,
     /// Keys of the data that only these may read.
-    pub restricted: BTreeMap<Arc<str>, Vec<By>>,
+    pub restricted: BTreeMap<Arc<str>, Vec<AllowedActor>>,
     /// Who may cancel it, besides operators.
-    pub cancel: Vec<By>,
+    pub cancel: Vec<AllowedActor>,
     /// From the start to its end, as long as the pivot has not passed.
     pub deadline: Option<Span>,
     /// At most one open transaction with what this makes.
@@ -40,9 +40,9 @@ pub struct Definition {
     /// Where it begins.
     pub first: StepName,
     /// The steps, in the order of the document.
-    pub steps: Vec<Step>,
-    /// The joined branches: [`Target::All`] names one by its place in this list.
-    pub alls: Vec<All>,
+    pub steps: Vec<StepDefinition>,
+    /// The joined branches: [`StepTarget::ParallelBranches`] names one by its place in this list.
+    pub alls: Vec<ParallelBranches>,
     /// The number of each step in [`Definition::steps`].
     pub index: BTreeMap<StepName, usize>,
 }
@@ -59,7 +59,7 @@ pub enum SessionEnd {
 
 /// A step.
 #[derive(Debug)]
-pub struct Step {
+pub struct StepDefinition {
     /// Its name.
     pub name: StepName,
     /// One line for people.
@@ -69,15 +69,15 @@ pub struct Step {
     /// What it waits for.
     pub kind: StepKind,
     /// What must hold for it to be taken.
-    pub guard: Vec<Guard>,
+    pub guard: Vec<StepGuard>,
     /// What it does, in order.
     pub effects: Vec<Effect>,
     /// Where it goes; `None`: it is the last of its branch.
-    pub next: Option<Target>,
+    pub next: Option<StepTarget>,
     /// Where it goes by itself after a time.
-    pub timeout: Option<Timeout>,
+    pub timeout: Option<StepTimeout>,
     /// What happens while it is open.
-    pub remind: Vec<Remind>,
+    pub remind: Vec<Reminder>,
     /// Whether the transaction can only go forward once it was taken.
     pub pivot: bool,
     /// How many submissions by different users it takes.
@@ -87,13 +87,13 @@ pub struct Step {
     /// How often it may be submitted in one transaction.
     pub max_submissions: Option<u32>,
     /// Where an automatic step goes when one of its guards or effects is refused.
-    pub refused: Option<Target>,
+    pub refused: Option<StepTarget>,
     /// Where it goes when the last attempt at a code was wrong.
-    pub exhausted: Option<Target>,
+    pub exhausted: Option<StepTarget>,
     /// What undoes it at other services, in order.
-    pub compensate: Vec<Request>,
+    pub compensate: Vec<RequestTemplate>,
     /// Where a call step goes when its call was refused, or its attempts are used up.
-    pub failed: Option<Target>,
+    pub failed: Option<StepTarget>,
 }
 
 /// What a step waits for.
@@ -102,21 +102,21 @@ pub enum StepKind {
     /// A client.
     Client {
         /// Whom it lets in; never empty.
-        by: Vec<By>,
+        by: Vec<AllowedActor>,
         /// What they send.
         input: Option<InputSchema>,
     },
     /// A time.
-    Wait(Wait),
+    Wait(WaitCondition),
     /// Another service.
-    Call(Request),
+    Call(RequestTemplate),
     /// Nothing.
     Automatic,
 }
 
 /// A request to another service, made at least once.
 #[derive(Debug)]
-pub struct Request {
+pub struct RequestTemplate {
     /// The method, in capitals.
     pub method: Arc<str>,
     /// Where to.
@@ -141,7 +141,7 @@ pub struct Request {
     pub callback: Option<Span>,
 }
 
-impl Request {
+impl RequestTemplate {
     /// How long an attempt takes, where the document says nothing.
     pub const TIMEOUT: Span = Span::from_seconds(10);
     /// How many attempts there are, where the document says nothing.
@@ -164,7 +164,7 @@ impl Request {
 
 /// What a wait step waits for.
 #[derive(Debug)]
-pub enum Wait {
+pub enum WaitCondition {
     /// This long: a span as text, or what makes one.
     For(Template),
     /// Until then: a time as text, or what makes one.
@@ -173,7 +173,7 @@ pub enum Wait {
 
 /// Whom a step, or a transaction, lets in.
 #[derive(Debug)]
-pub enum By {
+pub enum AllowedActor {
     /// Whoever it belongs to.
     Owner,
     /// Anybody with a session, an anonymous one too; no API keys.
@@ -203,7 +203,7 @@ pub enum Quorum {
 
 /// What must hold.
 #[derive(Debug)]
-pub enum Guard {
+pub enum StepGuard {
     /// An expression.
     That {
         /// It.
@@ -251,7 +251,7 @@ pub enum EffectKind {
         /// When it is released by itself: a span from now, or a time.
         expires: Option<Template>,
         /// Where the transaction goes then.
-        on_expiry: Option<Target>,
+        on_expiry: Option<StepTarget>,
         /// Whether accounts of others may be touched (`authority: workflow`).
         authority: bool,
     },
@@ -305,7 +305,7 @@ pub enum EffectKind {
         /// What it is bound to.
         binds: Template,
         /// How it gets to whom it is for; `None`: by other ways.
-        send: Option<Request>,
+        send: Option<RequestTemplate>,
     },
     /// Merges into the session that started the transaction, if it lives.
     Session {
@@ -322,7 +322,7 @@ pub enum EffectKind {
         data: Option<Template>,
     },
     /// Tells another service, beside the way.
-    Send(Request),
+    Send(RequestTemplate),
     /// Opens an account.
     Open {
         /// Its id.
@@ -381,16 +381,16 @@ pub enum EffectKind {
 
 /// A step's end by time.
 #[derive(Debug)]
-pub struct Timeout {
+pub struct StepTimeout {
     /// How long after it opened: a span as text, or what makes one.
     pub after: Template,
     /// Where to.
-    pub next: Target,
+    pub next: StepTarget,
 }
 
 /// Effects while a step is open.
 #[derive(Debug)]
-pub struct Remind {
+pub struct Reminder {
     /// How long after it opened, in rising order.
     pub after: Vec<Span>,
     /// What happens.
@@ -399,7 +399,7 @@ pub struct Remind {
 
 /// Where a transaction goes.
 #[derive(Debug)]
-pub enum Target {
+pub enum StepTarget {
     /// To this step.
     Step(StepName),
     /// To whichever of these is taken first.
@@ -413,16 +413,16 @@ pub enum Target {
     /// It is undone, with this outcome.
     Cancel(Arc<str>),
     /// To the first whose condition holds; the last has none.
-    When(Vec<(Option<Expr>, Target)>),
+    When(Vec<(Option<Expr>, StepTarget)>),
 }
 
 /// Branches that are joined.
 #[derive(Debug)]
-pub struct All {
+pub struct ParallelBranches {
     /// The first step of each.
     pub branches: Vec<StepName>,
     /// Where to when all have ended; `None`: this was the last of an outer branch.
-    pub next: Option<Target>,
+    pub next: Option<StepTarget>,
 }
 
 /// JSON in which some places are made by expressions.
@@ -441,7 +441,7 @@ pub enum Template {
 impl Definition {
     /// A step by its name. Every name in a checked definition has one.
     #[must_use]
-    pub fn step(&self, name: &StepName) -> Option<&Step> {
+    pub fn step(&self, name: &StepName) -> Option<&StepDefinition> {
         self.index.get(name).and_then(|number| self.steps.get(*number))
     }
 
@@ -485,7 +485,7 @@ impl Definition {
             .chain(steps)
             .flatten()
             .filter_map(|by| match by {
-                By::Role(role) => Some(role),
+                AllowedActor::Role(role) => Some(role),
                 _ => None,
             })
             .collect()
@@ -524,7 +524,7 @@ impl Definition {
             _ => None,
         });
         let named = by.flatten().filter_map(|by| match by {
-            By::Hook(name) => Some(name),
+            AllowedActor::Hook(name) => Some(name),
             _ => None,
         });
         named.collect()
@@ -534,7 +534,7 @@ impl Definition {
     /// [`secret_name`] writes them.
     #[must_use]
     pub fn secrets(&self) -> BTreeSet<String> {
-        let mut requests: Vec<&Request> = Vec::new();
+        let mut requests: Vec<&RequestTemplate> = Vec::new();
         for step in &self.steps {
             if let StepKind::Call(call) = &step.kind {
                 requests.push(call);

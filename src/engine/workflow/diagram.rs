@@ -6,8 +6,10 @@ mod svg;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::check::{Out, Way, ways};
-use super::definition::{By, Definition, Quorum, Step, StepKind, Target, Template, Wait};
+use super::check::{ExitKind, StepExit, ways};
+use super::definition::{
+    AllowedActor, Definition, Quorum, StepDefinition, StepKind, StepTarget, Template, WaitCondition,
+};
 
 pub use svg::svg;
 
@@ -31,7 +33,7 @@ struct Arrow {
     from: usize,
     to: usize,
     label: String,
-    out: Out,
+    out: ExitKind,
 }
 
 /// A definition as nodes and arrows, in an order that depends on the definition alone.
@@ -42,7 +44,7 @@ struct Graph<'d> {
     numbers: BTreeMap<Drawn<'d>, usize>,
     arrows: Vec<Arrow>,
     /// Steps that may open again where they are.
-    stays: Vec<(usize, Out)>,
+    stays: Vec<(usize, ExitKind)>,
 }
 
 impl<'d> Graph<'d> {
@@ -60,7 +62,7 @@ impl<'d> Graph<'d> {
         }
         if let Some(first) = definition.index.get(&definition.first) {
             let first = graph.number(Drawn::Step(*first));
-            graph.arrow(start, first, String::new(), Out::Next);
+            graph.arrow(start, first, String::new(), ExitKind::Next);
         }
         let around = super::check::around(definition);
         for (number, step) in definition.steps.iter().enumerate() {
@@ -74,13 +76,13 @@ impl<'d> Graph<'d> {
                     around.get(step.name.as_str()).and_then(|around| around.last())
             {
                 let join = graph.number(Drawn::Join(*all));
-                graph.arrow(from, join, String::new(), Out::Next);
+                graph.arrow(from, join, String::new(), ExitKind::Next);
             }
         }
         for (number, all) in definition.alls.iter().enumerate() {
             let join = graph.number(Drawn::Join(number));
             if let Some(next) = &all.next {
-                graph.follow(join, next, "", Out::Next);
+                graph.follow(join, next, "", ExitKind::Next);
                 continue;
             }
             let outer = all.branches.first().and_then(|name| {
@@ -89,7 +91,7 @@ impl<'d> Graph<'d> {
             });
             if let Some((outer, _)) = outer {
                 let outer = graph.number(Drawn::Join(outer));
-                graph.arrow(join, outer, String::new(), Out::Next);
+                graph.arrow(join, outer, String::new(), ExitKind::Next);
             }
         }
         graph
@@ -102,7 +104,7 @@ impl<'d> Graph<'d> {
         })
     }
 
-    fn arrow(&mut self, from: usize, to: usize, label: String, out: Out) {
+    fn arrow(&mut self, from: usize, to: usize, label: String, out: ExitKind) {
         let known = self
             .arrows
             .iter_mut()
@@ -118,33 +120,33 @@ impl<'d> Graph<'d> {
         }
     }
 
-    fn follow(&mut self, from: usize, target: &'d Target, label: &str, out: Out) {
+    fn follow(&mut self, from: usize, target: &'d StepTarget, label: &str, out: ExitKind) {
         match target {
-            Target::Step(name) => self.lead(from, name, label, out),
-            Target::Any(names) => {
+            StepTarget::Step(name) => self.lead(from, name, label, out),
+            StepTarget::Any(names) => {
                 for name in names {
                     self.lead(from, name, label, out);
                 }
             }
-            Target::All(number) => {
+            StepTarget::All(number) => {
                 let fork = self.number(Drawn::Fork(*number));
                 self.arrow(from, fork, label.to_owned(), out);
                 let branches =
                     self.definition.alls.get(*number).map_or(&[][..], |all| &all.branches);
                 for name in branches {
-                    self.lead(fork, name, "", Out::Next);
+                    self.lead(fork, name, "", ExitKind::Next);
                 }
             }
-            Target::Stay => self.stays.push((from, out)),
-            Target::End(name) => {
+            StepTarget::Stay => self.stays.push((from, out)),
+            StepTarget::End(name) => {
                 let end = self.number(Drawn::End(name));
                 self.arrow(from, end, label.to_owned(), out);
             }
-            Target::Cancel(code) => {
+            StepTarget::Cancel(code) => {
                 let cancel = self.number(Drawn::Cancel(code));
                 self.arrow(from, cancel, label.to_owned(), out);
             }
-            Target::When(choices) => {
+            StepTarget::When(choices) => {
                 for (when, target) in choices {
                     let when = match when {
                         Some(when) => shortened(when.source(), LABEL_CHARACTERS_MAX),
@@ -162,14 +164,14 @@ impl<'d> Graph<'d> {
         }
     }
 
-    fn lead(&mut self, from: usize, name: &crate::types::StepName, label: &str, out: Out) {
+    fn lead(&mut self, from: usize, name: &crate::types::StepName, label: &str, out: ExitKind) {
         if let Some(number) = self.definition.index.get(name) {
             let to = self.number(Drawn::Step(*number));
             self.arrow(from, to, label.to_owned(), out);
         }
     }
 
-    fn step(&self, node: usize) -> Option<&'d Step> {
+    fn step(&self, node: usize) -> Option<&'d StepDefinition> {
         match self.nodes.get(node) {
             Some(Drawn::Step(number)) => self.definition.steps.get(*number),
             _ => None,
@@ -178,17 +180,17 @@ impl<'d> Graph<'d> {
 }
 
 /// What stands on the arrows of a way.
-fn label(step: &Step, way: &Way<'_>) -> String {
+fn label(step: &StepDefinition, way: &StepExit<'_>) -> String {
     match way.out {
-        Out::Next => String::new(),
-        Out::Timeout => step
+        ExitKind::Next => String::new(),
+        ExitKind::Timeout => step
             .timeout
             .as_ref()
             .map_or_else(String::new, |timeout| format!("after {}", told(&timeout.after))),
-        Out::Refused => "refused".to_owned(),
-        Out::Exhausted => "wrong codes".to_owned(),
-        Out::Expiry => "hold expired".to_owned(),
-        Out::Failed => "failed".to_owned(),
+        ExitKind::Refused => "refused".to_owned(),
+        ExitKind::Exhausted => "wrong codes".to_owned(),
+        ExitKind::Expiry => "hold expired".to_owned(),
+        ExitKind::Failed => "failed".to_owned(),
     }
 }
 
@@ -203,11 +205,11 @@ fn told(template: &Template) -> String {
 }
 
 /// What a step waits for, in one line.
-fn waits_for(step: &Step) -> String {
+fn waits_for(step: &StepDefinition) -> String {
     let line = match &step.kind {
         StepKind::Automatic => "automatic".to_owned(),
-        StepKind::Wait(Wait::For(span)) => format!("waits {}", told(span)),
-        StepKind::Wait(Wait::Until(time)) => format!("waits until {}", told(time)),
+        StepKind::Wait(WaitCondition::For(span)) => format!("waits {}", told(span)),
+        StepKind::Wait(WaitCondition::Until(time)) => format!("waits until {}", told(time)),
         StepKind::Call(request) => format!("{} {}", request.method, told(&request.url)),
         StepKind::Client { by, .. } => by.iter().map(called).collect::<Vec<_>>().join(", "),
     };
@@ -218,16 +220,16 @@ fn waits_for(step: &Step) -> String {
     }
 }
 
-fn called(by: &By) -> String {
+fn called(by: &AllowedActor) -> String {
     match by {
-        By::Owner => "owner".to_owned(),
-        By::Anyone => "anyone".to_owned(),
-        By::User => "signed-in user".to_owned(),
-        By::Role(role) => role.to_string(),
-        By::Named(expr) => shortened(expr.source(), LABEL_CHARACTERS_MAX),
-        By::ApiKey => "service".to_owned(),
-        By::Hook(name) => format!("hook {name}"),
-        By::Workflow(name) => format!("workflow {name}"),
+        AllowedActor::Owner => "owner".to_owned(),
+        AllowedActor::Anyone => "anyone".to_owned(),
+        AllowedActor::User => "signed-in user".to_owned(),
+        AllowedActor::Role(role) => role.to_string(),
+        AllowedActor::Named(expr) => shortened(expr.source(), LABEL_CHARACTERS_MAX),
+        AllowedActor::ApiKey => "service".to_owned(),
+        AllowedActor::Hook(name) => format!("hook {name}"),
+        AllowedActor::Workflow(name) => format!("workflow {name}"),
     }
 }
 
@@ -276,7 +278,7 @@ pub fn mermaid(definition: &Definition) -> String {
         lines.push(format!("  n{number}{open}\"{text}\"{close}:::{class}"));
     }
     for Arrow { from, to, label, out } in &graph.arrows {
-        let is_taken = matches!(out, Out::Next);
+        let is_taken = matches!(out, ExitKind::Next);
         let mut line = String::new();
         let arrow = if is_taken { "-->" } else { "-.->" };
         let written = if label.is_empty() {

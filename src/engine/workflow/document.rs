@@ -16,7 +16,7 @@ mod tree;
 pub(super) mod words;
 
 use super::Definition;
-use reader::{Reader, Spot};
+use reader::{DefinitionReader, DocumentNode};
 use tree::Tree;
 
 /// Longest text of a document; a body of a request is not longer either.
@@ -40,7 +40,7 @@ pub struct DefinitionFault {
 
 /// A document that was read.
 #[derive(Debug)]
-pub struct Read {
+pub struct CheckedDefinition {
     /// What it says.
     pub definition: Definition,
     /// What may be meant otherwise.
@@ -51,7 +51,7 @@ pub struct Read {
 ///
 /// # Errors
 /// All that is wrong with it, in the order of the document.
-pub fn read(text: &str) -> Result<Read, Vec<DefinitionFault>> {
+pub fn read(text: &str) -> Result<CheckedDefinition, Vec<DefinitionFault>> {
     if text.len() > DOCUMENT_BYTES_MAX {
         let message =
             format!("the document has {} bytes; at most {DOCUMENT_BYTES_MAX} are read", text.len());
@@ -64,7 +64,7 @@ pub fn read(text: &str) -> Result<Read, Vec<DefinitionFault>> {
 ///
 /// # Errors
 /// All that is wrong with it, in the order of the document.
-pub fn read_v1(text: &str) -> Result<Read, Vec<DefinitionFault>> {
+pub fn read_v1(text: &str) -> Result<CheckedDefinition, Vec<DefinitionFault>> {
     let mut tree = parse(text)?;
     tree.rename_keys(&words::RENAMED);
     for (key, steps) in tree.entries_mut() {
@@ -81,12 +81,12 @@ fn parse(text: &str) -> Result<Tree, Vec<DefinitionFault>> {
     tree::read(text).map_err(|error| vec![alone("not-readable", error.message, error.at)])
 }
 
-fn walk(tree: &Tree) -> Result<Read, Vec<DefinitionFault>> {
-    let root = Spot::root(tree);
+fn walk(tree: &Tree) -> Result<CheckedDefinition, Vec<DefinitionFault>> {
+    let root = DocumentNode::root(tree);
 
-    let mut first = Reader::new(kinds::open());
+    let mut first = DefinitionReader::new(kinds::open());
     let _: Option<Definition> = top::definition(&mut first, &root);
-    let mut reader = Reader::new(top::data_kind(first.made, first.opened));
+    let mut reader = DefinitionReader::new(top::data_kind(first.made, first.opened));
     let definition = top::definition(&mut reader, &root);
 
     let mut faults = reader.faults;
@@ -99,7 +99,7 @@ fn walk(tree: &Tree) -> Result<Read, Vec<DefinitionFault>> {
     let warnings = placed(tree, warnings);
     let faults = placed(tree, faults);
     match definition {
-        Some(definition) if faults.is_empty() => Ok(Read { definition, warnings }),
+        Some(definition) if faults.is_empty() => Ok(CheckedDefinition { definition, warnings }),
         _ => Err(faults),
     }
 }

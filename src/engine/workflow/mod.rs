@@ -8,10 +8,11 @@ mod language;
 mod schema;
 
 pub use definition::{
-    All, By, Definition, Effect, EffectKind, Guard, Quorum, Remind, Request, SessionEnd, Step,
-    StepKind, Target, Template, Timeout, Wait,
+    AllowedActor, Definition, Effect, EffectKind, ParallelBranches, Quorum, Reminder,
+    RequestTemplate, SessionEnd, StepDefinition, StepGuard, StepKind, StepTarget, StepTimeout,
+    Template, WaitCondition,
 };
 pub use diagram::{mermaid, svg};
-pub use document::{DOCUMENT_BYTES_MAX, DefinitionFault, Read, read, read_v1};
+pub use document::{CheckedDefinition, DOCUMENT_BYTES_MAX, DefinitionFault, read, read_v1};
 pub use language::language_schema;
 pub use schema::InputSchema;

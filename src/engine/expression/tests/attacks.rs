@@ -437,7 +437,7 @@ proptest! {
     #[test]
     fn what_is_known_of_a_result_is_so(source in grammatical()) {
         let world = World::new();
-        let scope = Scope {
+        let scope = TypeScope {
             names: [("data", Type::of(&world.names["data"])), ("now", Type::Time)]
                 .into_iter().map(|(name, kind)| (Arc::from(name), kind)).collect(),
         };

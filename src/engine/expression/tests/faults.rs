@@ -5,7 +5,7 @@
 use super::*;
 
 /// A scope in which types are known.
-fn scope() -> Scope {
+fn scope() -> TypeScope {
     let object = |keys: Vec<(&str, Type)>, open| Type::Object {
         keys: keys.into_iter().map(|(key, kind)| (Arc::from(key), kind)).collect(),
         open,
@@ -36,7 +36,7 @@ fn scope() -> Scope {
         ),
         ("now", Type::Time),
     ];
-    Scope { names: names.into_iter().map(|(name, kind)| (Arc::from(name), kind)).collect() }
+    TypeScope { names: names.into_iter().map(|(name, kind)| (Arc::from(name), kind)).collect() }
 }
 
 fn faults(source: &str) -> Vec<ExprFault> {

@@ -44,12 +44,12 @@ fn fact() -> RecordKey {
 }
 
 impl Resolver for World {
-    fn name(&self, name: &str) -> Option<Seen<'_>> {
+    fn name(&self, name: &str) -> Option<ResolvedValue<'_>> {
         match name {
-            "now" => Some(Seen::Time("2026-01-31T10:30:00.250Z".parse().unwrap())),
-            "actor" => Some(Seen::TemplateOutput(self.names["actor"].clone())),
-            "big" => Some(Seen::TemplateOutput(json!(vec![1; 10_000]))),
-            name => self.names.get(name).map(Seen::Json),
+            "now" => Some(ResolvedValue::Time("2026-01-31T10:30:00.250Z".parse().unwrap())),
+            "actor" => Some(ResolvedValue::TemplateOutput(self.names["actor"].clone())),
+            "big" => Some(ResolvedValue::TemplateOutput(json!(vec![1; 10_000]))),
+            name => self.names.get(name).map(ResolvedValue::Json),
         }
     }
 
@@ -79,15 +79,15 @@ impl Resolver for World {
         )
     }
 
-    fn value(&self, set: &str, key: &str) -> Result<Option<Seen<'_>>, RecordKey> {
+    fn value(&self, set: &str, key: &str) -> Result<Option<ResolvedValue<'_>>, RecordKey> {
         if !self.loaded {
             return Err(fact());
         }
         if set == "big" {
-            return Ok(Some(Seen::TemplateOutput(json!(vec![1; 10_000]))));
+            return Ok(Some(ResolvedValue::TemplateOutput(json!(vec![1; 10_000]))));
         }
         let there = set == "limits" && key == "daily";
-        Ok(there.then(|| Seen::TemplateOutput(json!({ "max": "5000.00" }))))
+        Ok(there.then(|| ResolvedValue::TemplateOutput(json!({ "max": "5000.00" }))))
     }
 
     fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey> {
@@ -103,9 +103,9 @@ impl Resolver for World {
 }
 
 /// A scope in which nothing is known but names.
-fn any_scope() -> Scope {
+fn any_scope() -> TypeScope {
     let names = ["data", "input", "actor", "tx", "now", "big"];
-    Scope { names: names.map(|name| (Arc::from(name), Type::Any)).into_iter().collect() }
+    TypeScope { names: names.map(|name| (Arc::from(name), Type::Any)).into_iter().collect() }
 }
 
 fn compile(source: &str) -> Expr {

@@ -35,13 +35,13 @@ fn json_of(value: &cel::Value) -> Option<Value> {
 /// What this evaluator makes. Literals hide behind `dyn`, so that they are not refused at publish
 /// for what they can be seen to do.
 fn ours(source: &str) -> Option<Value> {
-    let expr = Expr::compile(source, &Scope::default()).ok()?;
+    let expr = Expr::compile(source, &TypeScope::default()).ok()?;
     expr.eval(&World::new()).ok().map(TemplateOutput::into_json)
 }
 
 /// Whether this evaluator refuses it for a limit of its own.
 fn is_beyond(source: &str) -> bool {
-    let compiled = Expr::compile(source, &Scope::default());
+    let compiled = Expr::compile(source, &TypeScope::default());
     let limits = |fault: &ExprFault| fault.message.contains("loops inside one another");
     compiled.is_err_and(|faults| faults.iter().any(limits))
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
-use super::shape::{Around, around};
-use super::ways::{Out, each_effect, leaves, pointer_of, ways};
+use super::CheckReport;
+use super::shape::{BranchPath, around};
+use super::ways::{ExitKind, each_effect, leaves, pointer_of, ways};
 use crate::engine::expression::nearest;
-use crate::engine::workflow::definition::{Definition, EffectKind, Guard, Step, Target};
+use crate::engine::workflow::definition::{
+    Definition, EffectKind, StepDefinition, StepGuard, StepTarget,
+};
 
 /// What may have been, and what must have been, when a step opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,7 +57,7 @@ impl<'d> State<'d> {
 
 struct Flow<'d> {
     definition: &'d Definition,
-    around: BTreeMap<&'d str, Around>,
+    around: BTreeMap<&'d str, BranchPath>,
     /// What is known when a step opens.
     states: BTreeMap<&'d str, State<'d>>,
     /// What is known when an `all` opens, and when one of its branches has ended.
@@ -64,7 +66,7 @@ struct Flow<'d> {
 }
 
 /// Checks what effects and guards name.
-pub(super) fn check(found: &mut Found, definition: &Definition) {
+pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
     let mut flow = Flow {
         definition,
         around: around(definition),
@@ -91,8 +93,11 @@ impl<'d> Flow<'d> {
             let taken = taken(step, &state);
             for way in ways(step) {
                 let state = match way.out {
-                    Out::Next | Out::Expiry => &taken,
-                    Out::Timeout | Out::Refused | Out::Exhausted | Out::Failed => &state,
+                    ExitKind::Next | ExitKind::Expiry => &taken,
+                    ExitKind::Timeout
+                    | ExitKind::Refused
+                    | ExitKind::Exhausted
+                    | ExitKind::Failed => &state,
                 };
                 self.enter(way.target, state);
             }
@@ -109,27 +114,27 @@ impl<'d> Flow<'d> {
         before != (self.states.clone(), self.opened.clone(), self.ended.clone())
     }
 
-    fn enter(&mut self, target: &'d Target, state: &State<'d>) {
+    fn enter(&mut self, target: &'d StepTarget, state: &State<'d>) {
         match target {
-            Target::Step(name) => meet(&mut self.states, name.as_str(), state),
-            Target::Any(names) => {
+            StepTarget::Step(name) => meet(&mut self.states, name.as_str(), state),
+            StepTarget::Any(names) => {
                 for name in names {
                     meet(&mut self.states, name.as_str(), state);
                 }
             }
-            Target::All(number) => {
+            StepTarget::All(number) => {
                 meet(&mut self.opened, *number, state);
                 let branches = self.definition.alls.get(*number).map(|all| &all.branches);
                 for name in branches.into_iter().flatten() {
                     meet(&mut self.states, name.as_str(), state);
                 }
             }
-            Target::When(choices) => {
+            StepTarget::When(choices) => {
                 for (_, target) in choices {
                     self.enter(target, state);
                 }
             }
-            Target::Stay | Target::End(_) | Target::Cancel(_) => {}
+            StepTarget::Stay | StepTarget::End(_) | StepTarget::Cancel(_) => {}
         }
     }
 
@@ -171,7 +176,7 @@ impl<'d> Flow<'d> {
     }
 
     /// Judges each step by what is known before it.
-    fn judge(&self, found: &mut Found) {
+    fn judge(&self, found: &mut CheckReport) {
         let mut holds: BTreeSet<&str> = BTreeSet::new();
         for step in &self.definition.steps {
             each_effect(step, &mut |placed| {
@@ -205,15 +210,21 @@ impl<'d> Flow<'d> {
     }
 
     /// Holds that are open where the transaction is completed.
-    fn ends(&self, found: &mut Found, step: &Step, before: &State<'d>, after: &State<'d>) {
+    fn ends(
+        &self,
+        found: &mut CheckReport,
+        step: &StepDefinition,
+        before: &State<'d>,
+        after: &State<'d>,
+    ) {
         for way in ways(step) {
-            let state = if way.out == Out::Next { after } else { before };
+            let state = if way.out == ExitKind::Next { after } else { before };
             for leaf in leaves(self.definition, way.target, &way.pointer) {
                 // What stands after `all` is judged by what its branches leave.
                 let is_joined = leaf.pointer.contains("/next/next")
                     || leaf.pointer.trim_start_matches(&way.pointer).contains("/next")
-                        && !matches!(way.target, Target::When(_));
-                if is_joined || !matches!(leaf.target, Target::End(_)) {
+                        && !matches!(way.target, StepTarget::When(_));
+                if is_joined || !matches!(leaf.target, StepTarget::End(_)) {
                     continue;
                 }
                 for hold in &state.open {
@@ -236,7 +247,7 @@ fn meet<'d, K: Ord>(states: &mut BTreeMap<K, State<'d>>, key: K, state: &State<'
     }
 }
 
-fn taken<'d>(step: &'d Step, before: &State<'d>) -> State<'d> {
+fn taken<'d>(step: &'d StepDefinition, before: &State<'d>) -> State<'d> {
     let mut state = before.clone();
     each_effect(step, &mut |placed| {
         state.after(&placed.effect.kind, placed.maybe || !placed.taken, placed.repeated);
@@ -253,9 +264,9 @@ fn used(kind: &EffectKind) -> Option<(&'static str, &str)> {
     }
 }
 
-fn challenges(found: &mut Found, step: &Step, state: &State<'_>) {
+fn challenges(found: &mut CheckReport, step: &StepDefinition, state: &State<'_>) {
     for (index, guard) in step.guard.iter().enumerate() {
-        let Guard::Challenge { id, .. } = guard else { continue };
+        let StepGuard::Challenge { id, .. } = guard else { continue };
         let pointer = format!("{}/guard/{index}/challenge", pointer_of(step));
         if !state.issued.contains(&**id) {
             let message = format!("no step before this one issues the challenge `{id}`");

@@ -3,16 +3,18 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Found;
-use super::ways::{Leaf, Out, leaves, pointer_of, ways};
-use crate::engine::workflow::definition::{Definition, Guard, Step, StepKind, Target};
+use super::CheckReport;
+use super::ways::{ExitKind, TargetLeaf, leaves, pointer_of, ways};
+use crate::engine::workflow::definition::{
+    Definition, StepDefinition, StepGuard, StepKind, StepTarget,
+};
 
 /// The branches around a step, from the outside: the number of an `all`, and which of its
 /// branches.
-pub(in crate::engine::workflow) type Around = Vec<(usize, usize)>;
+pub(in crate::engine::workflow) type BranchPath = Vec<(usize, usize)>;
 
 /// Checks the graph. Every target is known to lead somewhere.
-pub(super) fn check(found: &mut Found, definition: &Definition) {
+pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
     let mut branches = Branches { found, definition, around: BTreeMap::new() };
     branches.visit_from(definition.first.as_str());
     let around = branches.around;
@@ -32,22 +34,22 @@ pub(super) fn check(found: &mut Found, definition: &Definition) {
 }
 
 /// The branches around each step that a way leads to.
-pub(in crate::engine::workflow) fn around(definition: &Definition) -> BTreeMap<&str, Around> {
-    let mut found = Found::default();
+pub(in crate::engine::workflow) fn around(definition: &Definition) -> BTreeMap<&str, BranchPath> {
+    let mut found = CheckReport::default();
     let mut branches = Branches { found: &mut found, definition, around: BTreeMap::new() };
     branches.visit_from(definition.first.as_str());
     branches.around
 }
 
 struct Branches<'f, 'd> {
-    found: &'f mut Found,
+    found: &'f mut CheckReport,
     definition: &'d Definition,
-    around: BTreeMap<&'d str, Around>,
+    around: BTreeMap<&'d str, BranchPath>,
 }
 
 impl<'d> Branches<'_, 'd> {
     fn visit_from(&mut self, first: &'d str) {
-        let mut rest: Vec<(String, &'d str, Around)> =
+        let mut rest: Vec<(String, &'d str, BranchPath)> =
             vec![("/first".to_owned(), first, Vec::new())];
         while let Some((pointer, name, around)) = rest.pop() {
             let definition = self.definition;
@@ -71,9 +73,9 @@ impl<'d> Branches<'_, 'd> {
     /// Follows the ways out of a step.
     fn leave(
         &mut self,
-        step: &'d Step,
-        around: &Around,
-        rest: &mut Vec<(String, &'d str, Around)>,
+        step: &'d StepDefinition,
+        around: &BranchPath,
+        rest: &mut Vec<(String, &'d str, BranchPath)>,
     ) {
         if step.next.is_none() && around.is_empty() {
             let message = format!(
@@ -90,20 +92,20 @@ impl<'d> Branches<'_, 'd> {
 
     fn follow(
         &mut self,
-        target: &'d Target,
+        target: &'d StepTarget,
         pointer: String,
-        around: &Around,
-        rest: &mut Vec<(String, &'d str, Around)>,
+        around: &BranchPath,
+        rest: &mut Vec<(String, &'d str, BranchPath)>,
     ) {
         match target {
-            Target::Step(name) => rest.push((pointer, name.as_str(), around.clone())),
-            Target::Any(names) => {
+            StepTarget::Step(name) => rest.push((pointer, name.as_str(), around.clone())),
+            StepTarget::Any(names) => {
                 for (index, name) in names.iter().enumerate() {
                     let pointer = format!("{pointer}/any/{index}");
                     rest.push((pointer, name.as_str(), around.clone()));
                 }
             }
-            Target::All(number) => {
+            StepTarget::All(number) => {
                 let Some(all) = self.definition.alls.get(*number) else { return };
                 for (index, name) in all.branches.iter().enumerate() {
                     let mut inside = around.clone();
@@ -120,22 +122,22 @@ impl<'d> Branches<'_, 'd> {
                     None => {}
                 }
             }
-            Target::When(choices) => {
+            StepTarget::When(choices) => {
                 for (index, (_, target)) in choices.iter().enumerate() {
                     self.follow(target, format!("{pointer}/{index}/next"), around, rest);
                 }
             }
-            Target::End(_) if !around.is_empty() => {
+            StepTarget::End(_) if !around.is_empty() => {
                 let message = "a branch of `all` does not end the transaction; its last step has \
                                no `next`, and `all` says where it goes when all have ended";
                 self.found.fault(&pointer, "end-in-branch", message);
             }
-            Target::End(_) | Target::Cancel(_) | Target::Stay => {}
+            StepTarget::End(_) | StepTarget::Cancel(_) | StepTarget::Stay => {}
         }
     }
 }
 
-fn left(name: &str, known: &Around, around: &Around) -> String {
+fn left(name: &str, known: &BranchPath, around: &BranchPath) -> String {
     match known.len().cmp(&around.len()) {
         Ordering::Greater => {
             format!("`{name}` is inside a branch of `all`, and this leads into it from outside")
@@ -151,7 +153,7 @@ fn left(name: &str, known: &Around, around: &Around) -> String {
 }
 
 /// Every step can come to an end, or to the end of its branch.
-fn ends(found: &mut Found, definition: &Definition) {
+fn ends(found: &mut CheckReport, definition: &Definition) {
     let mut ending: BTreeSet<&str> = BTreeSet::new();
     loop {
         let before = ending.len();
@@ -175,30 +177,30 @@ fn ends(found: &mut Found, definition: &Definition) {
     }
 }
 
-fn can_end(definition: &Definition, target: &Target, ending: &BTreeSet<&str>) -> bool {
+fn can_end(definition: &Definition, target: &StepTarget, ending: &BTreeSet<&str>) -> bool {
     match target {
-        Target::End(_) | Target::Cancel(_) => true,
-        Target::Step(name) => ending.contains(name.as_str()),
-        Target::Any(names) => names.iter().any(|name| ending.contains(name.as_str())),
-        Target::All(number) => definition
+        StepTarget::End(_) | StepTarget::Cancel(_) => true,
+        StepTarget::Step(name) => ending.contains(name.as_str()),
+        StepTarget::Any(names) => names.iter().any(|name| ending.contains(name.as_str())),
+        StepTarget::All(number) => definition
             .alls
             .get(*number)
             .and_then(|all| all.next.as_ref())
             .is_none_or(|next| can_end(definition, next, ending)),
-        Target::Stay => false,
-        Target::When(choices) => {
+        StepTarget::Stay => false,
+        StepTarget::When(choices) => {
             choices.iter().any(|(_, target)| can_end(definition, target, ending))
         }
     }
 }
 
 /// A loop passes through a step that waits: else one request would go round for ever.
-fn loops(found: &mut Found, definition: &Definition) {
+fn loops(found: &mut CheckReport, definition: &Definition) {
     let mut follows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for step in definition.steps.iter().filter(|step| is_automatic(step)) {
         let mut next = Vec::new();
         for way in ways(step) {
-            if matches!(way.out, Out::Next | Out::Refused) {
+            if matches!(way.out, ExitKind::Next | ExitKind::Refused) {
                 at_once(definition, way.target, &mut next);
             }
         }
@@ -222,15 +224,15 @@ fn loops(found: &mut Found, definition: &Definition) {
     }
 }
 
-fn is_automatic(step: &Step) -> bool {
+fn is_automatic(step: &StepDefinition) -> bool {
     matches!(step.kind, StepKind::Automatic)
 }
 
 /// The steps that a target enters in the same commit.
-fn at_once<'d>(definition: &'d Definition, target: &'d Target, next: &mut Vec<&'d str>) {
+fn at_once<'d>(definition: &'d Definition, target: &'d StepTarget, next: &mut Vec<&'d str>) {
     match target {
-        Target::Step(name) => next.push(name.as_str()),
-        Target::All(number) => {
+        StepTarget::Step(name) => next.push(name.as_str()),
+        StepTarget::All(number) => {
             let Some(all) = definition.alls.get(*number) else { return };
             next.extend(all.branches.iter().map(crate::types::StepName::as_str));
             // The join is passed in the same commit only if no branch waits. Of a branch of more
@@ -244,12 +246,12 @@ fn at_once<'d>(definition: &'d Definition, target: &'d Target, next: &mut Vec<&'
                 at_once(definition, target, next);
             }
         }
-        Target::When(choices) => {
+        StepTarget::When(choices) => {
             for (_, target) in choices {
                 at_once(definition, target, next);
             }
         }
-        Target::Any(_) | Target::Stay | Target::End(_) | Target::Cancel(_) => {}
+        StepTarget::Any(_) | StepTarget::Stay | StepTarget::End(_) | StepTarget::Cancel(_) => {}
     }
 }
 
@@ -277,7 +279,7 @@ fn round<'d>(follows: &BTreeMap<&'d str, Vec<&'d str>>, start: &'d str) -> Optio
 }
 
 /// At most one pivot on a way, none in a branch; nothing is cancelled after it.
-fn pivots(found: &mut Found, definition: &Definition, around: &BTreeMap<&str, Around>) {
+fn pivots(found: &mut CheckReport, definition: &Definition, around: &BTreeMap<&str, BranchPath>) {
     let mut judged: BTreeSet<String> = BTreeSet::new();
     for pivot in definition.steps.iter().filter(|step| step.pivot) {
         let pointer = format!("{}/pivot", pointer_of(pivot));
@@ -297,14 +299,14 @@ fn pivots(found: &mut Found, definition: &Definition, around: &BTreeMap<&str, Ar
                 found.fault(&format!("{}/pivot", pointer_of(step)), "second-pivot", message);
             }
             for way in ways(step) {
-                let passed = is_after && way.out != Out::Expiry
-                    || name == pivot.name.as_str() && way.out == Out::Next;
+                let passed = is_after && way.out != ExitKind::Expiry
+                    || name == pivot.name.as_str() && way.out == ExitKind::Next;
                 if passed {
                     forward(found, definition, &way.pointer, way.target, &mut judged);
                 }
             }
             let challenged =
-                step.guard.iter().any(|guard| matches!(guard, Guard::Challenge { .. }));
+                step.guard.iter().any(|guard| matches!(guard, StepGuard::Challenge { .. }));
             if is_after && matches!(step.kind, StepKind::Call(_)) && step.failed.is_none() {
                 let message = "after the pivot nothing is cancelled: `failed` must say where a \
                                call leads that was refused or has no attempts left";
@@ -326,14 +328,14 @@ fn pivots(found: &mut Found, definition: &Definition, around: &BTreeMap<&str, Ar
 }
 
 fn forward(
-    found: &mut Found,
+    found: &mut CheckReport,
     definition: &Definition,
     pointer: &str,
-    target: &Target,
+    target: &StepTarget,
     judged: &mut BTreeSet<String>,
 ) {
-    for Leaf { pointer, target } in leaves(definition, target, pointer) {
-        if matches!(target, Target::Cancel(_)) && judged.insert(pointer.clone()) {
+    for TargetLeaf { pointer, target } in leaves(definition, target, pointer) {
+        if matches!(target, StepTarget::Cancel(_)) && judged.insert(pointer.clone()) {
             let message = "after the pivot nothing is cancelled: this must lead forward";
             found.fault(&pointer, "cancel-after-pivot", message);
         }
@@ -341,17 +343,17 @@ fn forward(
 }
 
 /// All steps that may come after one was taken.
-fn after<'d>(definition: &'d Definition, pivot: &'d Step) -> BTreeSet<&'d str> {
+fn after<'d>(definition: &'d Definition, pivot: &'d StepDefinition) -> BTreeSet<&'d str> {
     let mut after = BTreeSet::new();
     let mut rest = Vec::new();
-    let enter = |target: &'d Target, rest: &mut Vec<&'d str>| {
+    let enter = |target: &'d StepTarget, rest: &mut Vec<&'d str>| {
         for leaf in leaves(definition, target, "") {
             match leaf.target {
-                Target::Step(name) => rest.push(name.as_str()),
-                Target::Any(names) => {
+                StepTarget::Step(name) => rest.push(name.as_str()),
+                StepTarget::Any(names) => {
                     rest.extend(names.iter().map(crate::types::StepName::as_str));
                 }
-                Target::All(number) => rest.extend(
+                StepTarget::All(number) => rest.extend(
                     definition
                         .alls
                         .get(*number)
@@ -382,20 +384,20 @@ fn after<'d>(definition: &'d Definition, pivot: &'d Step) -> BTreeSet<&'d str> {
 }
 
 /// Whether a step may open again where it was.
-fn stays(definition: &Definition, step: &Step) -> bool {
+fn stays(definition: &Definition, step: &StepDefinition) -> bool {
     ways(step)
         .iter()
         .flat_map(|way| leaves(definition, way.target, ""))
-        .any(|leaf| matches!(leaf.target, Target::Stay))
+        .any(|leaf| matches!(leaf.target, StepTarget::Stay))
 }
 
 /// A step, and those that are open beside it.
-fn beside<'d>(definition: &'d Definition, step: &'d Step) -> Vec<&'d str> {
+fn beside<'d>(definition: &'d Definition, step: &'d StepDefinition) -> Vec<&'d str> {
     let mut found = vec![step.name.as_str()];
     for other in &definition.steps {
         for way in ways(other) {
             for leaf in leaves(definition, way.target, "") {
-                if let Target::Any(names) = leaf.target
+                if let StepTarget::Any(names) = leaf.target
                     && names.contains(&step.name)
                 {
                     found.extend(names.iter().map(crate::types::StepName::as_str));

@@ -1,11 +1,13 @@
 //! The ways out of a step, as pointers and targets.
 
-use crate::engine::workflow::definition::{Definition, Effect, EffectKind, Step, StepKind, Target};
+use crate::engine::workflow::definition::{
+    Definition, Effect, EffectKind, StepDefinition, StepKind, StepTarget,
+};
 use crate::types::StepName;
 
 /// What leads out of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine::workflow) enum Out {
+pub(in crate::engine::workflow) enum ExitKind {
     /// It was taken.
     Next,
     /// Its time ran out.
@@ -22,48 +24,48 @@ pub(in crate::engine::workflow) enum Out {
 
 /// One way out of a step.
 #[derive(Debug)]
-pub(in crate::engine::workflow) struct Way<'d> {
-    pub(in crate::engine::workflow) out: Out,
+pub(in crate::engine::workflow) struct StepExit<'d> {
+    pub(in crate::engine::workflow) out: ExitKind,
     pub(in crate::engine::workflow) pointer: String,
-    pub(in crate::engine::workflow) target: &'d Target,
+    pub(in crate::engine::workflow) target: &'d StepTarget,
 }
 
 /// A target that chooses no more.
 #[derive(Debug)]
-pub(super) struct Leaf<'d> {
+pub(super) struct TargetLeaf<'d> {
     pub(super) pointer: String,
-    pub(super) target: &'d Target,
+    pub(super) target: &'d StepTarget,
 }
 
 /// The pointer to a step. Names of steps need no escapes.
-pub(super) fn pointer_of(step: &Step) -> String {
+pub(super) fn pointer_of(step: &StepDefinition) -> String {
     format!("/steps/{}", step.name)
 }
 
 /// All ways out of a step.
-pub(in crate::engine::workflow) fn ways(step: &Step) -> Vec<Way<'_>> {
+pub(in crate::engine::workflow) fn ways(step: &StepDefinition) -> Vec<StepExit<'_>> {
     let at = pointer_of(step);
     let mut ways = Vec::new();
-    let mut add = |out, pointer: String, target| ways.push(Way { out, pointer, target });
+    let mut add = |out, pointer: String, target| ways.push(StepExit { out, pointer, target });
     if let Some(target) = &step.next {
-        add(Out::Next, format!("{at}/next"), target);
+        add(ExitKind::Next, format!("{at}/next"), target);
     }
     if let Some(timeout) = &step.timeout {
-        add(Out::Timeout, format!("{at}/timeout/next"), &timeout.next);
+        add(ExitKind::Timeout, format!("{at}/timeout/next"), &timeout.next);
     }
     if let Some(target) = &step.refused {
-        add(Out::Refused, format!("{at}/refused"), target);
+        add(ExitKind::Refused, format!("{at}/refused"), target);
     }
     if let Some(target) = &step.exhausted {
-        add(Out::Exhausted, format!("{at}/exhausted"), target);
+        add(ExitKind::Exhausted, format!("{at}/exhausted"), target);
     }
     if let Some(target) = &step.failed {
-        add(Out::Failed, format!("{at}/failed"), target);
+        add(ExitKind::Failed, format!("{at}/failed"), target);
     }
     each_effect(step, &mut |placed| {
         if let EffectKind::Hold { on_expiry: Some(target), .. } = &placed.effect.kind {
             let pointer = format!("{}/hold/on_expiry", placed.pointer);
-            add(Out::Expiry, pointer, target);
+            add(ExitKind::Expiry, pointer, target);
         }
     });
     ways
@@ -83,7 +85,7 @@ pub(super) struct Placed<'d> {
 }
 
 /// Shows all effects of a step, in their order.
-pub(super) fn each_effect<'d>(step: &'d Step, show: &mut impl FnMut(&Placed<'d>)) {
+pub(super) fn each_effect<'d>(step: &'d StepDefinition, show: &mut impl FnMut(&Placed<'d>)) {
     let at = pointer_of(step);
     for (index, remind) in step.remind.iter().enumerate() {
         let pointer = format!("{at}/remind/{index}/do");
@@ -112,14 +114,14 @@ fn walk<'d>(
 /// What a target comes to, its choices taken apart.
 pub(super) fn leaves<'d>(
     definition: &'d Definition,
-    target: &'d Target,
+    target: &'d StepTarget,
     pointer: &str,
-) -> Vec<Leaf<'d>> {
+) -> Vec<TargetLeaf<'d>> {
     let mut found = Vec::new();
     let mut rest = vec![(pointer.to_owned(), target)];
     while let Some((pointer, target)) = rest.pop() {
         match target {
-            Target::When(choices) => {
+            StepTarget::When(choices) => {
                 rest.extend(
                     choices
                         .iter()
@@ -128,19 +130,19 @@ pub(super) fn leaves<'d>(
                         .map(|(index, (_, target))| (format!("{pointer}/{index}/next"), target)),
                 );
             }
-            Target::All(number) => {
+            StepTarget::All(number) => {
                 if let Some(next) = definition.alls.get(*number).and_then(|all| all.next.as_ref()) {
                     rest.push((format!("{pointer}/next"), next));
                 }
-                found.push(Leaf { pointer, target });
+                found.push(TargetLeaf { pointer, target });
             }
-            _ => found.push(Leaf { pointer, target }),
+            _ => found.push(TargetLeaf { pointer, target }),
         }
     }
     found
 }
 
-impl Leaf<'_> {
+impl TargetLeaf<'_> {
     /// The steps that it names, and where; of `all` the branches.
     pub(super) fn steps<'d>(&'d self, definition: &'d Definition) -> Vec<(String, &'d StepName)> {
         let several = |key: &str, names: &'d [StepName]| {
@@ -151,25 +153,29 @@ impl Leaf<'_> {
                 .collect()
         };
         match self.target {
-            Target::Step(name) => vec![(self.pointer.clone(), name)],
-            Target::Any(names) => several("any", names),
-            Target::All(number) => definition
+            StepTarget::Step(name) => vec![(self.pointer.clone(), name)],
+            StepTarget::Any(names) => several("any", names),
+            StepTarget::All(number) => definition
                 .alls
                 .get(*number)
                 .map(|all| several("all", &all.branches))
                 .unwrap_or_default(),
-            Target::Stay | Target::End(_) | Target::Cancel(_) | Target::When(_) => Vec::new(),
+            StepTarget::Stay | StepTarget::End(_) | StepTarget::Cancel(_) | StepTarget::When(_) => {
+                Vec::new()
+            }
         }
     }
 }
 
-impl Way<'_> {
+impl StepExit<'_> {
     /// Whether the step can open again at the end of this way.
-    pub(super) const fn may_stay(&self, step: &Step) -> bool {
+    pub(super) const fn may_stay(&self, step: &StepDefinition) -> bool {
         match self.out {
-            Out::Next | Out::Timeout | Out::Exhausted => !matches!(step.kind, StepKind::Automatic),
-            Out::Failed => matches!(step.kind, StepKind::Call(_)),
-            Out::Refused | Out::Expiry => false,
+            ExitKind::Next | ExitKind::Timeout | ExitKind::Exhausted => {
+                !matches!(step.kind, StepKind::Automatic)
+            }
+            ExitKind::Failed => matches!(step.kind, StepKind::Call(_)),
+            ExitKind::Refused | ExitKind::Expiry => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::layout::{Sizes, lay};
 use super::{Drawn, Graph, shortened, waits_for};
-use crate::engine::workflow::check::Out;
+use crate::engine::workflow::check::ExitKind;
 use crate::engine::workflow::definition::{Definition, StepKind};
 
 /// The room around the picture.
@@ -71,8 +71,8 @@ pub fn svg(definition: &Definition) -> String {
     let graph = Graph::of(definition);
     // A way that cancels when something goes wrong is a line in its box; else a few ends would
     // be joined to everything.
-    let noted = |from: usize, to: usize, out: Out| {
-        from == to || out != Out::Next && matches!(graph.nodes[to], Drawn::Cancel(_))
+    let noted = |from: usize, to: usize, out: ExitKind| {
+        from == to || out != ExitKind::Next && matches!(graph.nodes[to], Drawn::Cancel(_))
     };
     let arrows: Vec<_> = graph.arrows.iter().filter(|a| !noted(a.from, a.to, a.out)).collect();
     let drawn: Vec<usize> = (0..graph.nodes.len())
@@ -109,7 +109,7 @@ pub fn svg(definition: &Definition) -> String {
         ),
     );
     for (arrow, (points, label)) in arrows.iter().zip(&laid.arrows) {
-        let dashed = if arrow.out == Out::Next { "" } else { " dashed" };
+        let dashed = if arrow.out == ExitKind::Next { "" } else { " dashed" };
         way(&mut out, points, dashed);
         if let Some((x, y)) = label {
             let text = escaped(&arrow.label);
@@ -142,7 +142,7 @@ fn width(text: &str, letter: f64, more: f64) -> f64 {
     f64::from(letters) * letter + more
 }
 
-fn card(graph: &Graph<'_>, node: usize, noted: &dyn Fn(usize, usize, Out) -> bool) -> Card {
+fn card(graph: &Graph<'_>, node: usize, noted: &dyn Fn(usize, usize, ExitKind) -> bool) -> Card {
     let small = |text: String, class| Line { text, class, height: SMALL_LINE };
     let mut lines = Vec::new();
     let (class, round) = match graph.nodes[node] {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::kinds;
-use super::reader::{Reader, Spot};
+use super::reader::{DefinitionReader, DocumentNode};
 use super::step::{kind_of, list};
-use super::tree::Node;
+use super::tree::TreeNode;
 use super::words;
-use crate::engine::expression::{Scope, Type};
-use crate::engine::workflow::definition::{Request, Template};
+use crate::engine::expression::{Type, TypeScope};
+use crate::engine::workflow::definition::{RequestTemplate, Template};
 use crate::types::Span;
 
 /// Most attempts at one request.
@@ -37,7 +37,7 @@ const OWN_HEADERS: [&str; 9] = [
 
 /// What a request is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(super) enum RequestUse {
     Call,
     Undo,
     Send,
@@ -45,19 +45,19 @@ pub(super) enum Purpose {
 
 /// Reads a request.
 pub(super) fn request(
-    reader: &mut Reader,
-    spot: &Spot<'_>,
-    scope: &Scope,
-    purpose: Purpose,
-) -> Option<Request> {
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+    purpose: RequestUse,
+) -> Option<RequestTemplate> {
     let (what, keys): (_, &[&str]) = match purpose {
-        Purpose::Call => ("`call`", &words::CALL),
-        Purpose::Undo => ("`call`", &words::UNDO_CALL),
-        Purpose::Send => ("`send`", &words::SEND),
+        RequestUse::Call => ("`call`", &words::CALL),
+        RequestUse::Undo => ("`call`", &words::UNDO_CALL),
+        RequestUse::Send => ("`send`", &words::SEND),
     };
     let fields = reader.fields(spot, what, keys, &[])?;
     let mut scope = scope.clone();
-    if purpose == Purpose::Call && fields.get("callback").is_some() {
+    if purpose == RequestUse::Call && fields.get("callback").is_some() {
         scope.names.insert("callback".into(), kinds::callback());
     }
     let url = reader.required(&fields, "url", what).cloned();
@@ -77,7 +77,7 @@ pub(super) fn request(
     let headers =
         fields.get("headers").map(|spot| headers(reader, spot, &scope)).unwrap_or_default();
     let body = fields.get("body").map(|spot| reader.template(spot, &scope));
-    let timeout = fields.get("timeout").map_or(Some(Request::TIMEOUT), |spot| {
+    let timeout = fields.get("timeout").map_or(Some(RequestTemplate::TIMEOUT), |spot| {
         let span = reader.span(spot)?;
         if span > TIMEOUT_MAX {
             let message = format!("an attempt takes at most {TIMEOUT_MAX}");
@@ -85,12 +85,12 @@ pub(super) fn request(
         }
         Some(span)
     });
-    let (attempts, first, max) = if purpose == Purpose::Send {
-        (Request::SEND_ATTEMPTS, Request::SEND_FIRST, Request::SEND_MAX)
+    let (attempts, first, max) = if purpose == RequestUse::Send {
+        (RequestTemplate::SEND_ATTEMPTS, RequestTemplate::SEND_FIRST, RequestTemplate::SEND_MAX)
     } else {
-        (Request::ATTEMPTS, Request::FIRST, Request::MAX)
+        (RequestTemplate::ATTEMPTS, RequestTemplate::FIRST, RequestTemplate::MAX)
     };
-    let mut request = Request {
+    let mut request = RequestTemplate {
         method: method?,
         url: url?,
         headers,
@@ -98,9 +98,9 @@ pub(super) fn request(
         timeout: timeout?,
         attempts,
         first,
-        factor: Request::FACTOR,
+        factor: RequestTemplate::FACTOR,
         max,
-        refused: Request::REFUSED.to_vec(),
+        refused: RequestTemplate::REFUSED.to_vec(),
         callback: fields.get("callback").and_then(|spot| reader.span(spot)),
     };
     if let Some(spot) = fields.get("retry") {
@@ -112,7 +112,7 @@ pub(super) fn request(
     Some(request)
 }
 
-fn method(reader: &mut Reader, spot: &Spot<'_>) -> Option<Arc<str>> {
+fn method(reader: &mut DefinitionReader, spot: &DocumentNode<'_>) -> Option<Arc<str>> {
     const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
     let text = reader.text(spot, "a method")?;
     if METHODS.contains(&text) {
@@ -123,7 +123,11 @@ fn method(reader: &mut Reader, spot: &Spot<'_>) -> Option<Arc<str>> {
     None
 }
 
-fn headers(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Vec<(Arc<str>, Template)> {
+fn headers(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Vec<(Arc<str>, Template)> {
     let entries = reader.entries(spot, "a mapping of headers").unwrap_or_default();
     if entries.len() > HEADERS_MAX {
         let message = format!("at most {HEADERS_MAX} headers may stand here");
@@ -153,19 +157,21 @@ fn headers(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Vec<(Arc<str>
     headers
 }
 
-fn retry(reader: &mut Reader, spot: &Spot<'_>, request: &mut Request) {
+fn retry(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, request: &mut RequestTemplate) {
     let Some(fields) = reader.fields(spot, "`retry`", &words::RETRY, &[]) else { return };
-    let number = |reader: &mut Reader, key: &str, most| {
+    let number = |reader: &mut DefinitionReader, key: &str, most| {
         fields.get(key).and_then(|spot| reader.whole(spot, 1, most))
     };
     request.attempts = number(reader, "attempts", ATTEMPTS_MAX).unwrap_or(request.attempts);
     request.factor = number(reader, "factor", FACTOR_MAX).unwrap_or(request.factor);
-    let span = |reader: &mut Reader, key: &str| fields.get(key).and_then(|spot| reader.span(spot));
+    let span = |reader: &mut DefinitionReader, key: &str| {
+        fields.get(key).and_then(|spot| reader.span(spot))
+    };
     request.first = span(reader, "first").unwrap_or(request.first);
     request.max = span(reader, "max").unwrap_or(request.max);
 }
 
-fn statuses(reader: &mut Reader, spot: &Spot<'_>) -> Vec<u16> {
+fn statuses(reader: &mut DefinitionReader, spot: &DocumentNode<'_>) -> Vec<u16> {
     let items = list(reader, Some(spot), "a list of statuses like [400, 404]", 64);
     let mut found = Vec::new();
     for item in &items {
@@ -177,19 +183,19 @@ fn statuses(reader: &mut Reader, spot: &Spot<'_>) -> Vec<u16> {
 
 /// Reads `compensate`.
 pub(super) fn compensate(
-    reader: &mut Reader,
-    spot: Option<&Spot<'_>>,
-    scope: &Scope,
-) -> Vec<Request> {
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> Vec<RequestTemplate> {
     let items = list(reader, spot, "a list of calls", UNDO_MAX);
     let mut found = Vec::new();
     for item in &items {
-        if matches!(item.tree.node, Node::Map(_)) {
+        if matches!(item.tree.node, TreeNode::Map(_)) {
             let Some(fields) = reader.fields(item, "what undoes a step", &words::UNDO, &[]) else {
                 continue;
             };
             let call = reader.required(&fields, "call", "what undoes a step").cloned();
-            found.extend(call.and_then(|spot| request(reader, &spot, scope, Purpose::Undo)));
+            found.extend(call.and_then(|spot| request(reader, &spot, scope, RequestUse::Undo)));
         } else {
             reader.wrong_type(item, "`{ call: {...} }`");
         }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::call::{Purpose, request};
+use super::call::{RequestUse, request};
 use super::kinds;
-use super::reader::{Fields, Reader, Spot, listed, shortened, source_of};
+use super::reader::{DefinitionReader, DocumentNode, MappingFields, listed, shortened, source_of};
 use super::step::{kind_of, list, target};
 use super::words;
-use crate::engine::expression::{Expr, Scope, Type};
+use crate::engine::expression::{Expr, Type, TypeScope};
 use crate::engine::workflow::definition::{Effect, EffectKind, Template};
 use crate::types::{AccountId, AssetCode, Decimal, Role, Span, StepName, Time, TxId, WorkflowName};
 
@@ -39,18 +39,18 @@ pub(super) enum Setting {
 
 /// Reads a list of effects.
 pub(super) fn effects(
-    reader: &mut Reader,
-    spot: Option<&Spot<'_>>,
-    scope: &Scope,
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
     setting: Setting,
 ) -> Vec<Effect> {
     nested(reader, spot, scope, setting, 0)
 }
 
 fn nested(
-    reader: &mut Reader,
-    spot: Option<&Spot<'_>>,
-    scope: &Scope,
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
     setting: Setting,
     depth: usize,
 ) -> Vec<Effect> {
@@ -68,16 +68,16 @@ fn nested(
 
 /// One effect at its place.
 struct Place<'s, 't> {
-    spot: &'s Spot<'t>,
-    fields: Fields<'t>,
-    scope: &'s Scope,
+    spot: &'s DocumentNode<'t>,
+    fields: MappingFields<'t>,
+    scope: &'s TypeScope,
     what: &'static str,
 }
 
 fn effect(
-    reader: &mut Reader,
-    spot: &Spot<'_>,
-    scope: &Scope,
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
     setting: Setting,
     depth: usize,
 ) -> Option<Effect> {
@@ -127,7 +127,7 @@ fn effect(
             }
         }
         "each" => each(reader, at, &fields, scope, setting, depth)?,
-        "send" => EffectKind::Send(request(reader, at, scope, Purpose::Send)?),
+        "send" => EffectKind::Send(request(reader, at, scope, RequestUse::Send)?),
         _ => {
             let what = name;
             let fields = reader.fields(at, &format!("`{what}`"), keys, &[])?;
@@ -139,10 +139,10 @@ fn effect(
 }
 
 fn each(
-    reader: &mut Reader,
-    at: &Spot<'_>,
-    fields: &Fields<'_>,
-    scope: &Scope,
+    reader: &mut DefinitionReader,
+    at: &DocumentNode<'_>,
+    fields: &MappingFields<'_>,
+    scope: &TypeScope,
     setting: Setting,
     depth: usize,
 ) -> Option<EffectKind> {
@@ -172,7 +172,11 @@ fn each(
 }
 
 /// A name for the elements of a list.
-fn variable(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Arc<str>> {
+fn variable(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Option<Arc<str>> {
     let text = reader.text(spot, "a name")?;
     let plain = text.len() <= 64
         && text.starts_with(|first: char| first.is_ascii_lowercase())
@@ -191,18 +195,18 @@ fn variable(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Arc<s
 }
 
 impl Place<'_, '_> {
-    fn needed(&self, reader: &mut Reader, key: &str) -> Option<Spot<'_>> {
+    fn needed(&self, reader: &mut DefinitionReader, key: &str) -> Option<DocumentNode<'_>> {
         reader.required(&self.fields, key, &format!("`{}`", self.what)).cloned()
     }
 
-    fn template(&self, reader: &mut Reader, key: &str) -> Option<Template> {
+    fn template(&self, reader: &mut DefinitionReader, key: &str) -> Option<Template> {
         self.fields.get(key).map(|spot| reader.template(spot, self.scope))
     }
 
     /// A text, of which the literal ones are checked.
     fn textual<T: std::str::FromStr>(
         &self,
-        reader: &mut Reader,
+        reader: &mut DefinitionReader,
         key: &str,
         what: &str,
     ) -> Option<Template>
@@ -215,21 +219,21 @@ impl Place<'_, '_> {
         })
     }
 
-    fn account(&self, reader: &mut Reader, key: &str) -> Option<Template> {
+    fn account(&self, reader: &mut DefinitionReader, key: &str) -> Option<Template> {
         self.textual::<AccountId>(reader, key, "an account")
     }
 
-    fn amount(&self, reader: &mut Reader, key: &str) -> Option<Template> {
+    fn amount(&self, reader: &mut DefinitionReader, key: &str) -> Option<Template> {
         let spot = self.fields.get(key)?;
         amount(reader, spot, self.scope)
     }
 
-    fn group(&self, reader: &mut Reader, key: &str) -> Option<Arc<str>> {
+    fn group(&self, reader: &mut DefinitionReader, key: &str) -> Option<Arc<str>> {
         let spot = self.needed(reader, key)?;
         reader.code(&spot, "the name of a hold")
     }
 
-    fn note(&self, reader: &mut Reader) -> Option<Template> {
+    fn note(&self, reader: &mut DefinitionReader) -> Option<Template> {
         let spot = self.fields.get("note")?;
         let note = reader.template(spot, self.scope);
         let fits = [Type::Text, Type::AmountText, Type::Null];
@@ -238,7 +242,7 @@ impl Place<'_, '_> {
     }
 
     /// What must make a text.
-    fn text(&self, reader: &mut Reader, key: &str, what: &str) -> Option<Template> {
+    fn text(&self, reader: &mut DefinitionReader, key: &str, what: &str) -> Option<Template> {
         let spot = self.fields.get(key)?;
         let made = reader.template(spot, self.scope);
         let fits = [Type::Text, Type::AmountText];
@@ -247,11 +251,11 @@ impl Place<'_, '_> {
     }
 
     /// What must make an object, if it is there.
-    fn object(&self, reader: &mut Reader, key: &str) -> Option<Template> {
+    fn object(&self, reader: &mut DefinitionReader, key: &str) -> Option<Template> {
         self.fields.get(key).map(|spot| object(reader, spot, self.scope, "the input"))
     }
 
-    fn authority(&self, reader: &mut Reader) -> bool {
+    fn authority(&self, reader: &mut DefinitionReader) -> bool {
         let Some(spot) = self.fields.get("authority") else { return false };
         if spot.text() == Some("workflow") {
             return true;
@@ -260,7 +264,7 @@ impl Place<'_, '_> {
         false
     }
 
-    fn role(&self, reader: &mut Reader) -> Option<Role> {
+    fn role(&self, reader: &mut DefinitionReader) -> Option<Role> {
         let spot = self.needed(reader, "role")?;
         if spot.text().is_some_and(|text| text.starts_with('=')) {
             let message = "a role is written out: what a workflow may hand out is known when it \
@@ -277,7 +281,7 @@ impl Place<'_, '_> {
         Some(role)
     }
 
-    fn user(&self, reader: &mut Reader) -> Option<Template> {
+    fn user(&self, reader: &mut DefinitionReader) -> Option<Template> {
         let spot = self.needed(reader, "user")?;
         checked(reader, &spot, self.scope, "the name of a user", |reader, spot| {
             reader.word::<crate::types::Username>(spot, "the name of a user").is_some()
@@ -285,7 +289,7 @@ impl Place<'_, '_> {
     }
 }
 
-fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
+fn simple(reader: &mut DefinitionReader, place: &Place<'_, '_>) -> Option<EffectKind> {
     Some(match place.what {
         "hold" => {
             let id = place.group(reader, "id");
@@ -337,7 +341,7 @@ fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
         }
         "challenge" => challenge(reader, place)?,
         "session" => {
-            let part = |reader: &mut Reader, key: &str| {
+            let part = |reader: &mut DefinitionReader, key: &str| {
                 place.fields.get(key).map(|spot| object(reader, spot, place.scope, "keys to set"))
             };
             let facts = part(reader, "facts");
@@ -385,7 +389,7 @@ fn simple(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
     })
 }
 
-fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
+fn challenge(reader: &mut DefinitionReader, place: &Place<'_, '_>) -> Option<EffectKind> {
     let id = place.needed(reader, "id").and_then(|spot| reader.code(&spot, "a challenge's name"));
     let mut whole = |key: &str, least, most, default| match place.fields.get(key) {
         Some(spot) => reader.whole(spot, least, most),
@@ -406,7 +410,7 @@ fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
     let send = place.fields.get("send").and_then(|spot| {
         let mut scope = place.scope.clone();
         scope.names.insert("code".into(), Type::Text);
-        request(reader, spot, &scope, Purpose::Send)
+        request(reader, spot, &scope, RequestUse::Send)
     });
     Some(EffectKind::Challenge {
         id: id?,
@@ -419,7 +423,7 @@ fn challenge(reader: &mut Reader, place: &Place<'_, '_>) -> Option<EffectKind> {
     })
 }
 
-fn keep(reader: &mut Reader, place: &Place<'_, '_>) -> bool {
+fn keep(reader: &mut DefinitionReader, place: &Place<'_, '_>) -> bool {
     let Some(spot) = place.fields.get("keep") else { return false };
     if spot.text() != Some("rest") {
         reader.fault(&spot.pointer, "invalid-value", "this must be `rest`");
@@ -433,7 +437,7 @@ fn keep(reader: &mut Reader, place: &Place<'_, '_>) -> bool {
 }
 
 /// The type of an application's event.
-fn event(reader: &mut Reader, spot: &Spot<'_>) -> Option<Arc<str>> {
+fn event(reader: &mut DefinitionReader, spot: &DocumentNode<'_>) -> Option<Arc<str>> {
     let text = reader.text(spot, "the type of an event")?;
     let good = (1..=128).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_alphabetic())
@@ -455,11 +459,11 @@ fn event(reader: &mut Reader, spot: &Spot<'_>) -> Option<Arc<str>> {
 
 /// A text: an expression that may make one, or a literal that is checked.
 fn checked(
-    reader: &mut Reader,
-    spot: &Spot<'_>,
-    scope: &Scope,
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
     what: &str,
-    check: impl FnOnce(&mut Reader, &Spot<'_>) -> bool,
+    check: impl FnOnce(&mut DefinitionReader, &DocumentNode<'_>) -> bool,
 ) -> Option<Template> {
     if spot.text().is_some_and(|text| source_of(text).is_some()) {
         let made = reader.template(spot, scope);
@@ -471,7 +475,11 @@ fn checked(
 }
 
 /// An amount: `"12.50"`, `12`, or an expression that makes one.
-fn amount(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Template> {
+fn amount(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Option<Template> {
     let made = reader.template(spot, scope);
     match &made {
         Template::Expr(expr) => {
@@ -494,7 +502,11 @@ fn amount(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Templat
 }
 
 /// The floor of an account: an amount, or null for none at all.
-fn floor(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Template> {
+fn floor(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Option<Template> {
     if matches!(spot.tree.json(), Value::Null) {
         return Some(Template::Literal(Value::Null));
     }
@@ -502,7 +514,7 @@ fn floor(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Template
 }
 
 /// When a hold is released: a length of time, a time, or what makes one.
-fn expires(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
+fn expires(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
     let made = reader.template(spot, scope);
     match &made {
         Template::Expr(expr) => {
@@ -521,7 +533,12 @@ fn expires(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
 }
 
 /// What must make an object: a mapping, or an expression.
-fn object(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, what: &str) -> Template {
+fn object(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+    what: &str,
+) -> Template {
     let is_expression = spot.text().is_some_and(|text| source_of(text).is_some());
     if !spot.is_map() && !is_expression {
         reader.wrong_type(spot, &format!("{what}: a mapping, or an expression that makes one"));
@@ -534,7 +551,7 @@ fn object(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, what: &str) -> Te
     made
 }
 
-impl Reader {
+impl DefinitionReader {
     /// Notes what a merge makes of the data: of what lies deeper nothing is known afterwards.
     fn declare_merged(&mut self, template: &Template) {
         match kinds::of_template(template) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::engine::expression::{Scope, Type};
+use crate::engine::expression::{Type, TypeScope};
 use crate::engine::workflow::definition::Template;
 
 /// An object with these keys and no others.
@@ -62,17 +62,17 @@ fn actor() -> Type {
 }
 
 /// The scope of the initial data: the input of the start, if there is one.
-pub(super) fn at_start(input: Option<&Type>) -> Scope {
+pub(super) fn at_start(input: Option<&Type>) -> TypeScope {
     scope(input.map(|kind| ("input", kind.clone())))
 }
 
 /// The scope of what has no input.
-pub(super) fn with_data(data: &Type) -> Scope {
+pub(super) fn with_data(data: &Type) -> TypeScope {
     scope([("data", data.clone())])
 }
 
 /// The scope of what a submission of a step brings along.
-pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> Scope {
+pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> TypeScope {
     let mut scope = with_data(data);
     if let Some(input) = input {
         scope.names.insert("input".into(), input.clone());
@@ -89,7 +89,7 @@ pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> Sco
 }
 
 /// The scope of what a call was answered.
-pub(super) fn answered(data: &Type) -> Scope {
+pub(super) fn answered(data: &Type) -> TypeScope {
     let mut scope = with_data(data);
     let response = closed([
         ("status", Type::Int),
@@ -106,8 +106,8 @@ pub(super) fn callback() -> Type {
     closed([("url", Type::Text)])
 }
 
-fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> Scope {
-    Scope {
+fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> TypeScope {
+    TypeScope {
         names: everywhere()
             .into_iter()
             .chain(more)

@@ -8,27 +8,27 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::DefinitionFault;
-use super::tree::{At, Key, Node, Tree};
+use super::tree::{At, Tree, TreeKey, TreeNode};
 use super::words;
-use crate::engine::expression::{Expr, Scope, Type, nearest};
-use crate::engine::workflow::definition::{All, Template};
+use crate::engine::expression::{Expr, Type, TypeScope, nearest};
+use crate::engine::workflow::definition::{ParallelBranches, Template};
 use crate::types::Span;
 
 /// A node, and the pointer to it.
 #[derive(Clone, Debug)]
-pub(super) struct Spot<'t> {
+pub(super) struct DocumentNode<'t> {
     pub(super) tree: &'t Tree,
     pub(super) pointer: String,
 }
 
 /// A mapping whose keys were looked at.
-pub(super) struct Fields<'t> {
-    pub(super) spot: Spot<'t>,
-    entries: BTreeMap<&'t str, Spot<'t>>,
+pub(super) struct MappingFields<'t> {
+    pub(super) spot: DocumentNode<'t>,
+    entries: BTreeMap<&'t str, DocumentNode<'t>>,
 }
 
 /// What is collected on the way.
-pub(super) struct Reader {
+pub(super) struct DefinitionReader {
     pub(super) faults: Vec<DefinitionFault>,
     /// What is known of the data while this walk goes on.
     pub(super) data: Type,
@@ -36,7 +36,7 @@ pub(super) struct Reader {
     pub(super) made: Vec<(Arc<str>, Type)>,
     /// Whether keys may come in whose names are not known.
     pub(super) opened: bool,
-    pub(super) alls: Vec<All>,
+    pub(super) alls: Vec<ParallelBranches>,
     /// Whether a target could not be read, so that the graph has a hole.
     pub(super) holes: bool,
     /// Whether a step could not be read, so that its name is missed.
@@ -48,7 +48,7 @@ pub(super) struct Reader {
 /// Longest text that people read: a title, a description, a message.
 const TEXT_BYTES_MAX: usize = 4096;
 
-impl<'t> Spot<'t> {
+impl<'t> DocumentNode<'t> {
     pub(super) const fn root(tree: &'t Tree) -> Self {
         Self { tree, pointer: String::new() }
     }
@@ -60,7 +60,7 @@ impl<'t> Spot<'t> {
     /// The text, if it is one.
     pub(super) const fn text(&self) -> Option<&'t str> {
         match &self.tree.node {
-            Node::Text(text) => Some(text.as_str()),
+            TreeNode::Text(text) => Some(text.as_str()),
             _ => None,
         }
     }
@@ -68,16 +68,16 @@ impl<'t> Spot<'t> {
     /// The elements, if it is a list.
     pub(super) fn items(&self) -> Option<Vec<Self>> {
         match &self.tree.node {
-            Node::List(items) => Some(
+            TreeNode::List(items) => Some(
                 items.iter().enumerate().map(|(index, item)| self.below(item, &index)).collect(),
             ),
             _ => None,
         }
     }
 
-    const fn keys(&self) -> Option<&'t Vec<(Key, Tree)>> {
+    const fn keys(&self) -> Option<&'t Vec<(TreeKey, Tree)>> {
         match &self.tree.node {
-            Node::Map(keys) => Some(keys),
+            TreeNode::Map(keys) => Some(keys),
             _ => None,
         }
     }
@@ -92,8 +92,8 @@ pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-impl<'t> Fields<'t> {
-    pub(super) fn get(&self, key: &str) -> Option<&Spot<'t>> {
+impl<'t> MappingFields<'t> {
+    pub(super) fn get(&self, key: &str) -> Option<&DocumentNode<'t>> {
         self.entries.get(key)
     }
 
@@ -102,7 +102,7 @@ impl<'t> Fields<'t> {
     }
 }
 
-impl Reader {
+impl DefinitionReader {
     pub(super) const fn new(data: Type) -> Self {
         Self {
             faults: Vec::new(),
@@ -124,7 +124,7 @@ impl Reader {
         self.faults.push(DefinitionFault { pointer: pointer.to_owned(), code, message, at });
     }
 
-    pub(super) fn wrong_type(&mut self, spot: &Spot<'_>, expected: &str) {
+    pub(super) fn wrong_type(&mut self, spot: &DocumentNode<'_>, expected: &str) {
         self.fault(
             &spot.pointer,
             "wrong-type",
@@ -144,9 +144,9 @@ impl Reader {
     /// The entries of a mapping, in their order, keys that are there twice told.
     pub(super) fn entries<'t>(
         &mut self,
-        spot: &Spot<'t>,
+        spot: &DocumentNode<'t>,
         expected: &str,
-    ) -> Option<Vec<(&'t str, Spot<'t>)>> {
+    ) -> Option<Vec<(&'t str, DocumentNode<'t>)>> {
         let Some(keys) = spot.keys() else {
             self.wrong_type(spot, expected);
             return None;
@@ -172,14 +172,14 @@ impl Reader {
     /// A mapping with some of these keys.
     pub(super) fn fields<'t>(
         &mut self,
-        spot: &Spot<'t>,
+        spot: &DocumentNode<'t>,
         what: &str,
         known: &[&str],
         later: &[&str],
-    ) -> Option<Fields<'t>> {
+    ) -> Option<MappingFields<'t>> {
         let expected = format!("{what}: a mapping with the keys {}", listed(known));
         let entries = self.entries(spot, &expected)?;
-        let mut fields = Fields { spot: spot.clone(), entries: BTreeMap::new() };
+        let mut fields = MappingFields { spot: spot.clone(), entries: BTreeMap::new() };
         for (key, below) in entries {
             if known.contains(&key) {
                 fields.entries.insert(key, below);
@@ -194,8 +194,8 @@ impl Reader {
 
     fn unknown_key(
         &mut self,
-        around: &Spot<'_>,
-        below: &Spot<'_>,
+        around: &DocumentNode<'_>,
+        below: &DocumentNode<'_>,
         key: &str,
         what: &str,
         known: &[&str],
@@ -226,10 +226,10 @@ impl Reader {
     /// What must be there.
     pub(super) fn required<'f, 't>(
         &mut self,
-        fields: &'f Fields<'t>,
+        fields: &'f MappingFields<'t>,
         key: &str,
         what: &str,
-    ) -> Option<&'f Spot<'t>> {
+    ) -> Option<&'f DocumentNode<'t>> {
         let found = fields.get(key);
         if found.is_none() {
             self.fault(&fields.spot.pointer, "missing-key", format!("{what} needs `{key}`"));
@@ -238,7 +238,7 @@ impl Reader {
     }
 
     /// A text for people.
-    pub(super) fn prose(&mut self, spot: Option<&Spot<'_>>) -> Option<Arc<str>> {
+    pub(super) fn prose(&mut self, spot: Option<&DocumentNode<'_>>) -> Option<Arc<str>> {
         let spot = spot?;
         match spot.text() {
             Some(text) if text.len() <= TEXT_BYTES_MAX => Some(text.into()),
@@ -255,7 +255,7 @@ impl Reader {
     }
 
     /// A literal text that is one of our words.
-    pub(super) fn word<T: FromStr>(&mut self, spot: &Spot<'_>, what: &str) -> Option<T>
+    pub(super) fn word<T: FromStr>(&mut self, spot: &DocumentNode<'_>, what: &str) -> Option<T>
     where
         T::Err: Display,
     {
@@ -274,7 +274,7 @@ impl Reader {
     }
 
     /// A length of time that is more than none.
-    pub(super) fn span(&mut self, spot: &Spot<'_>) -> Option<Span> {
+    pub(super) fn span(&mut self, spot: &DocumentNode<'_>) -> Option<Span> {
         let span = self.word::<Span>(spot, "a length of time")?;
         if span == Span::ZERO {
             self.fault(&spot.pointer, "invalid-value", "a length of time here is more than zero");
@@ -284,8 +284,8 @@ impl Reader {
     }
 
     /// A whole number within bounds.
-    pub(super) fn whole(&mut self, spot: &Spot<'_>, least: u32, most: u32) -> Option<u32> {
-        if let Node::Number(number) = &spot.tree.node {
+    pub(super) fn whole(&mut self, spot: &DocumentNode<'_>, least: u32, most: u32) -> Option<u32> {
+        if let TreeNode::Number(number) = &spot.tree.node {
             let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
             if let Some(number) = number
                 && (least..=most).contains(&number)
@@ -301,7 +301,7 @@ impl Reader {
     }
 
     /// A name of the document's own: of an outcome, a code, a hold, a challenge.
-    pub(super) fn code(&mut self, spot: &Spot<'_>, what: &str) -> Option<Arc<str>> {
+    pub(super) fn code(&mut self, spot: &DocumentNode<'_>, what: &str) -> Option<Arc<str>> {
         let text = self.text(spot, what)?;
         if is_code(text) {
             return Some(text.into());
@@ -316,7 +316,7 @@ impl Reader {
     }
 
     /// A text.
-    pub(super) fn text<'t>(&mut self, spot: &Spot<'t>, what: &str) -> Option<&'t str> {
+    pub(super) fn text<'t>(&mut self, spot: &DocumentNode<'t>, what: &str) -> Option<&'t str> {
         let text = spot.text();
         if text.is_none() {
             self.wrong_type(spot, &format!("{what}: a text"));
@@ -325,7 +325,12 @@ impl Reader {
     }
 
     /// An expression, without the `=` before it.
-    pub(super) fn compile(&mut self, source: &str, pointer: &str, scope: &Scope) -> Option<Expr> {
+    pub(super) fn compile(
+        &mut self,
+        source: &str,
+        pointer: &str,
+        scope: &TypeScope,
+    ) -> Option<Expr> {
         match Expr::compile(source, scope) {
             Ok(expr) => Some(expr),
             Err(faults) => {
@@ -338,8 +343,8 @@ impl Reader {
     }
 
     /// A condition: always an expression.
-    pub(super) fn condition(&mut self, spot: &Spot<'_>, scope: &Scope) -> Option<Expr> {
-        if let Node::Bool(truth) = spot.tree.node {
+    pub(super) fn condition(&mut self, spot: &DocumentNode<'_>, scope: &TypeScope) -> Option<Expr> {
+        if let TreeNode::Bool(truth) = spot.tree.node {
             return self.compile(if truth { "true" } else { "false" }, &spot.pointer, scope);
         }
         let text = self.text(spot, "a condition")?;
@@ -358,8 +363,8 @@ impl Reader {
     /// An expression that must be one: `=EXPR`.
     pub(super) fn expression(
         &mut self,
-        spot: &Spot<'_>,
-        scope: &Scope,
+        spot: &DocumentNode<'_>,
+        scope: &TypeScope,
         what: &str,
     ) -> Option<Expr> {
         let Some(source) = spot.text().and_then(source_of) else {
@@ -370,9 +375,9 @@ impl Reader {
     }
 
     /// JSON in which texts that begin with `=` are expressions.
-    pub(super) fn template(&mut self, spot: &Spot<'_>, scope: &Scope) -> Template {
+    pub(super) fn template(&mut self, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
         match &spot.tree.node {
-            Node::Text(text) => match source_of(text) {
+            TreeNode::Text(text) => match source_of(text) {
                 Some(source) => self
                     .compile(source, &spot.pointer, scope)
                     .map_or(Template::Literal(Value::Null), Template::Expr),
@@ -380,7 +385,7 @@ impl Reader {
                     text.strip_prefix('=').unwrap_or(text).to_owned(),
                 )),
             },
-            Node::List(_) => {
+            TreeNode::List(_) => {
                 let items: Vec<_> = spot
                     .items()
                     .unwrap_or_default()
@@ -391,7 +396,7 @@ impl Reader {
                 literal
                     .map_or(Template::List(items), |items| Template::Literal(Value::Array(items)))
             }
-            Node::Map(_) => {
+            TreeNode::Map(_) => {
                 let entries: Vec<(Arc<str>, Template)> = self
                     .entries(spot, "a mapping")
                     .unwrap_or_default()
@@ -464,7 +469,7 @@ fn called(kind: &Type) -> &'static str {
 /// Whether a key looks like what is left of an expression that YAML split.
 fn is_split(key: &str, value: &Tree) -> bool {
     let odd = key.chars().any(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '<')));
-    let is_bare = matches!(value.node, Node::Null);
+    let is_bare = matches!(value.node, TreeNode::Null);
     // No key is a number, but the rest of `f(x, 2)` may be.
     let number = key.starts_with(|first: char| first.is_ascii_digit());
     is_bare && (odd || number) || odd && key.contains(['(', ')', '"', '\'', '=', '.'])

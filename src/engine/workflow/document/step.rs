@@ -2,17 +2,18 @@
 
 use serde_json::Value;
 
-use super::call::{Purpose, compensate, request};
+use super::call::{RequestUse, compensate, request};
 use super::effect::{Setting, effects};
 use super::kinds;
-use super::reader::{Fields, Reader, Spot, listed, source_of, twice};
-use super::top::{Who, schema, who};
-use super::tree::Node;
+use super::reader::{DefinitionReader, DocumentNode, MappingFields, listed, source_of, twice};
+use super::top::{ByContext, schema, who};
+use super::tree::TreeNode;
 use super::words;
-use crate::engine::expression::{Scope, Type};
+use crate::engine::expression::{Type, TypeScope};
 use crate::engine::workflow::InputSchema;
 use crate::engine::workflow::definition::{
-    All, Guard, Quorum, Remind, Step, StepKind, Target, Template, Timeout, Wait,
+    ParallelBranches, Quorum, Reminder, StepDefinition, StepGuard, StepKind, StepTarget,
+    StepTimeout, Template, WaitCondition,
 };
 use crate::types::{Span, StepName, Time};
 
@@ -39,7 +40,11 @@ enum Waits {
 }
 
 /// Reads a step.
-pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Option<Step> {
+pub(super) fn step(
+    reader: &mut DefinitionReader,
+    name: StepName,
+    spot: &DocumentNode<'_>,
+) -> Option<StepDefinition> {
     let Some(fields) = reader.fields(spot, "a step", &words::STEP, &[]) else {
         reader.lost = true;
         return None;
@@ -61,17 +66,17 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
         && let Some(spot) = fields.get("call")
     {
         // That it stands here is told; what is wrong in it too.
-        drop(request(reader, spot, &plain, Purpose::Call));
+        drop(request(reader, spot, &plain, RequestUse::Call));
     }
     let kind = match waits {
         Waits::Client => StepKind::Client {
-            by: who(reader, fields.get("by"), Who::Submits).unwrap_or_default(),
+            by: who(reader, fields.get("by"), ByContext::Submits).unwrap_or_default(),
             input,
         },
         Waits::Time => StepKind::Wait(wait(reader, fields.get("wait"), &plain)),
         Waits::Answer => {
             let call = fields.get("call");
-            match call.and_then(|spot| request(reader, spot, &plain, Purpose::Call)) {
+            match call.and_then(|spot| request(reader, spot, &plain, RequestUse::Call)) {
                 Some(call) => StepKind::Call(call),
                 // What is wrong with it is told.
                 None => StepKind::Automatic,
@@ -79,7 +84,7 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
         }
         Waits::Nothing => StepKind::Automatic,
     };
-    Some(Step {
+    Some(StepDefinition {
         name,
         title: reader.prose(fields.get("title")),
         description: reader.prose(fields.get("description")),
@@ -102,7 +107,7 @@ pub(super) fn step(reader: &mut Reader, name: StepName, spot: &Spot<'_>) -> Opti
     })
 }
 
-fn waits(reader: &mut Reader, fields: &Fields<'_>) -> Waits {
+fn waits(reader: &mut DefinitionReader, fields: &MappingFields<'_>) -> Waits {
     if let Some(call) = fields.get("call") {
         if fields.get("by").is_some() || fields.get("wait").is_some() {
             let message = "a step waits for a client (`by`), a time (`wait`) or another service \
@@ -126,7 +131,7 @@ fn waits(reader: &mut Reader, fields: &Fields<'_>) -> Waits {
 }
 
 /// Keys that say nothing on a step of this kind.
-fn misplaced(reader: &mut Reader, fields: &Fields<'_>, waits: Waits) {
+fn misplaced(reader: &mut DefinitionReader, fields: &MappingFields<'_>, waits: Waits) {
     let client = ["input", "quorum", "claim", "max_submissions", "exhausted"];
     let waiting = ["timeout", "remind"];
     for key in fields.names() {
@@ -161,10 +166,10 @@ fn misplaced(reader: &mut Reader, fields: &Fields<'_>, waits: Waits) {
     }
 }
 
-fn flag(reader: &mut Reader, spot: Option<&Spot<'_>>) -> bool {
+fn flag(reader: &mut DefinitionReader, spot: Option<&DocumentNode<'_>>) -> bool {
     match spot.map(|spot| (&spot.tree.node, spot)) {
         None => false,
-        Some((Node::Bool(truth), _)) => *truth,
+        Some((TreeNode::Bool(truth), _)) => *truth,
         Some((_, spot)) => {
             reader.wrong_type(spot, "`true` or `false`");
             false
@@ -172,13 +177,17 @@ fn flag(reader: &mut Reader, spot: Option<&Spot<'_>>) -> bool {
     }
 }
 
-fn wait(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Wait {
-    let nothing = || Wait::For(Template::Literal(Value::Null));
+fn wait(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> WaitCondition {
+    let nothing = || WaitCondition::For(Template::Literal(Value::Null));
     let Some(spot) = spot else { return nothing() };
     let Some(fields) = reader.fields(spot, "`wait`", &words::WAIT, &[]) else { return nothing() };
     match (fields.get("for"), fields.get("until")) {
-        (Some(spot), None) => Wait::For(length(reader, spot, scope)),
-        (None, Some(spot)) => Wait::Until(context(reader, spot, scope)),
+        (Some(spot), None) => WaitCondition::For(length(reader, spot, scope)),
+        (None, Some(spot)) => WaitCondition::Until(context(reader, spot, scope)),
         _ => {
             let message = "`wait` has `for` (a length of time) or `until` (a time)";
             reader.fault(&spot.pointer, "missing-key", message);
@@ -188,7 +197,11 @@ fn wait(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Wait {
 }
 
 /// A length of time, or an expression that makes one.
-pub(super) fn length(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
+pub(super) fn length(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Template {
     match spot.text() {
         Some(text) if source_of(text).is_some() => {
             let made = reader.template(spot, scope);
@@ -204,7 +217,7 @@ pub(super) fn length(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Tem
 }
 
 /// A time, or an expression that makes one.
-fn context(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Template {
+fn context(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
     match spot.text() {
         Some(text) if source_of(text).is_some() => {
             let made = reader.template(spot, scope);
@@ -228,12 +241,20 @@ pub(super) fn kind_of(template: &Template) -> Type {
     }
 }
 
-fn guards(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Vec<Guard> {
+fn guards(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> Vec<StepGuard> {
     let items = list(reader, spot, "a list of guards", GUARDS_MAX);
     items.iter().filter_map(|item| guard(reader, item, scope)).collect()
 }
 
-fn guard(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Guard> {
+fn guard(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Option<StepGuard> {
     let fields = reader.fields(spot, "a guard", &words::GUARD, &[])?;
     if let Some(challenge) = fields.get("challenge") {
         for key in ["that", "code", "message"] {
@@ -245,7 +266,7 @@ fn guard(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Guard> {
         let id = reader.code(challenge, "the name of a challenge");
         let with = reader.required(&fields, "with", "a guard with `challenge`").cloned()?;
         let with = reader.template(&with, scope);
-        return Some(Guard::Challenge { id: id?, with });
+        return Some(StepGuard::Challenge { id: id?, with });
     }
     let that = reader.required(&fields, "that", "a guard").cloned();
     let code = reader.required(&fields, "code", "a guard").cloned();
@@ -260,25 +281,37 @@ fn guard(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Guard> {
         Some(spot) => reader.prose(Some(spot)),
         None => code.clone(),
     };
-    Some(Guard::That { that: that?, code: code?, message: message? })
+    Some(StepGuard::That { that: that?, code: code?, message: message? })
 }
 
-fn timeout(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Option<Timeout> {
+fn timeout(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> Option<StepTimeout> {
     let fields = reader.fields(spot?, "`timeout`", &words::TIMEOUT, &[])?;
     let after = reader.required(&fields, "after", "`timeout`").cloned();
     let next = reader.required(&fields, "next", "`timeout`").cloned();
     let after = after.map(|spot| length(reader, &spot, scope));
     let next = next.map(|spot| target(reader, &spot, scope));
     reader.holes |= next.is_none();
-    Some(Timeout { after: after?, next: next? })
+    Some(StepTimeout { after: after?, next: next? })
 }
 
-fn reminders(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Vec<Remind> {
+fn reminders(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> Vec<Reminder> {
     let items = list(reader, spot, "a list of reminders", REMINDERS_MAX);
     items.iter().filter_map(|item| reminder(reader, item, scope)).collect()
 }
 
-fn reminder(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Remind> {
+fn reminder(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> Option<Reminder> {
     let fields = reader.fields(spot, "a reminder", &words::REMIND, &[])?;
     let after = reader.required(&fields, "after", "a reminder").cloned();
     let effects_spot = reader.required(&fields, "do", "a reminder").cloned();
@@ -296,10 +329,14 @@ fn reminder(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Option<Remin
         }
         after.push(span);
     }
-    Some(Remind { after, effects })
+    Some(Reminder { after, effects })
 }
 
-fn quorum(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Option<Quorum> {
+fn quorum(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> Option<Quorum> {
     let spot = spot?;
     if spot.text().is_some() {
         let expr = reader.expression(spot, scope, "how many must submit")?;
@@ -311,11 +348,11 @@ fn quorum(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Option
 
 /// The elements of a list that is bounded.
 pub(super) fn list<'t>(
-    reader: &mut Reader,
-    spot: Option<&Spot<'t>>,
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'t>>,
     expected: &str,
     most: usize,
-) -> Vec<Spot<'t>> {
+) -> Vec<DocumentNode<'t>> {
     let Some(spot) = spot else { return Vec::new() };
     let Some(items) = spot.items() else {
         reader.wrong_type(spot, expected);
@@ -330,34 +367,38 @@ pub(super) fn list<'t>(
 }
 
 /// Reads where a transaction goes.
-pub(super) fn target(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope) -> Target {
+pub(super) fn target(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+) -> StepTarget {
     read_target(reader, spot, scope, 0).unwrap_or_else(|| {
         reader.holes = true;
-        Target::When(Vec::new())
+        StepTarget::When(Vec::new())
     })
 }
 
 fn read_target(
-    reader: &mut Reader,
-    spot: &Spot<'_>,
-    scope: &Scope,
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
     depth: usize,
-) -> Option<Target> {
+) -> Option<StepTarget> {
     if depth > TARGET_DEPTH_MAX {
         let message = format!("targets are nested at most {TARGET_DEPTH_MAX} deep");
         reader.fault(&spot.pointer, "too-deep", message);
         return None;
     }
     match &spot.tree.node {
-        Node::Text(text) if text == "stay" => Some(Target::Stay),
-        Node::Text(text) if text == "end" || text == "cancel" => {
+        TreeNode::Text(text) if text == "stay" => Some(StepTarget::Stay),
+        TreeNode::Text(text) if text == "end" || text == "cancel" => {
             let message = format!("`{text}` needs an outcome: `{{ {text}: NAME }}`");
             reader.fault(&spot.pointer, "invalid-target", message);
             None
         }
-        Node::Text(_) => reader.word(spot, "the name of a step").map(Target::Step),
-        Node::List(_) => choices(reader, spot, scope, depth),
-        Node::Map(_) => place(reader, spot, scope, depth),
+        TreeNode::Text(_) => reader.word(spot, "the name of a step").map(StepTarget::Step),
+        TreeNode::List(_) => choices(reader, spot, scope, depth),
+        TreeNode::Map(_) => place(reader, spot, scope, depth),
         _ => {
             reader.wrong_type(
                 spot,
@@ -369,7 +410,12 @@ fn read_target(
     }
 }
 
-fn place(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, depth: usize) -> Option<Target> {
+fn place(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+    depth: usize,
+) -> Option<StepTarget> {
     let fields = reader.fields(spot, "a target", &words::TARGET, &[])?;
     let kinds: Vec<_> = fields.names().filter(|name| *name != "next").collect();
     let [kind] = kinds.as_slice() else {
@@ -386,22 +432,22 @@ fn place(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, depth: usize) -> O
     }
     let at = fields.get(kind)?;
     match *kind {
-        "any" => Some(Target::Any(names(reader, at)?)),
-        "end" => reader.code(at, "the name of an outcome").map(Target::End),
-        "cancel" => reader.code(at, "a code").map(Target::Cancel),
+        "any" => Some(StepTarget::Any(names(reader, at)?)),
+        "end" => reader.code(at, "the name of an outcome").map(StepTarget::End),
+        "cancel" => reader.code(at, "a code").map(StepTarget::Cancel),
         _ => {
             let branches = names(reader, at);
             let next = match fields.get("next") {
                 Some(next) => Some(read_target(reader, next, scope, depth + 1)?),
                 None => None,
             };
-            reader.alls.push(All { branches: branches?, next });
-            Some(Target::All(reader.alls.len() - 1))
+            reader.alls.push(ParallelBranches { branches: branches?, next });
+            Some(StepTarget::All(reader.alls.len() - 1))
         }
     }
 }
 
-fn names(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<StepName>> {
+fn names(reader: &mut DefinitionReader, spot: &DocumentNode<'_>) -> Option<Vec<StepName>> {
     let items = list(reader, Some(spot), "a list of steps", TARGETS_MAX);
     let names: Vec<StepName> =
         items.iter().filter_map(|item| reader.word(item, "the name of a step")).collect();
@@ -422,7 +468,12 @@ fn names(reader: &mut Reader, spot: &Spot<'_>) -> Option<Vec<StepName>> {
     Some(names)
 }
 
-fn choices(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, depth: usize) -> Option<Target> {
+fn choices(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    scope: &TypeScope,
+    depth: usize,
+) -> Option<StepTarget> {
     let items = list(reader, Some(spot), "a list of `{ when, next }`", TARGETS_MAX);
     let mut choices = Vec::with_capacity(items.len());
     let mut whole = !items.is_empty();
@@ -465,5 +516,5 @@ fn choices(reader: &mut Reader, spot: &Spot<'_>, scope: &Scope, depth: usize) ->
         }
     }
     // A condition that is wrong is told already; the targets are there all the same.
-    (whole || !choices.is_empty()).then_some(Target::When(choices))
+    (whole || !choices.is_empty()).then_some(StepTarget::When(choices))
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::kinds;
-use super::reader::{Fields, Reader, Spot, escaped, listed, shortened};
-use super::tree::Node;
+use super::reader::{DefinitionReader, DocumentNode, MappingFields, escaped, listed, shortened};
+use super::tree::TreeNode;
 use super::words;
-use crate::engine::expression::{Scope, Type};
+use crate::engine::expression::{Type, TypeScope};
 use crate::engine::workflow::InputSchema;
-use crate::engine::workflow::definition::{By, Definition, SessionEnd, Template};
+use crate::engine::workflow::definition::{AllowedActor, Definition, SessionEnd, Template};
 use crate::types::{Role, StepName, WorkflowName};
 
 /// Most steps of a document.
@@ -28,7 +28,7 @@ const NAMELESS: &str = "nameless";
 
 /// Who stands where.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(super) enum ByContext {
     /// At the start, when nobody owns it yet and there is no data.
     Starts,
     /// Whoever reads or cancels.
@@ -39,7 +39,10 @@ pub(super) enum Who {
 
 /// Reads a whole document. A definition comes out of one with faults too, so that what is right
 /// in it can be checked.
-pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definition> {
+pub(super) fn definition(
+    reader: &mut DefinitionReader,
+    root: &DocumentNode<'_>,
+) -> Option<Definition> {
     let fields = reader.fields(root, "a workflow", &words::TOP, &[])?;
     language(reader, &fields);
     let name = reader
@@ -65,11 +68,11 @@ pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definit
         .cloned()
         .and_then(|spot| reader.word::<StepName>(&spot, "the name of a step"));
     let start = start(reader, fields.get("start"));
-    let readers = who(reader, fields.get("readers"), Who::Sees);
+    let readers = who(reader, fields.get("readers"), ByContext::Sees);
     let cancel = fields.get("cancel").and_then(|spot| {
         let fields = reader.fields(spot, "`cancel`", &words::WHO, &[])?;
         let by = reader.required(&fields, "by", "`cancel`").cloned();
-        who(reader, by.as_ref(), Who::Sees)
+        who(reader, by.as_ref(), ByContext::Sees)
     });
     let restricted = restricted(reader, fields.get("restricted"));
     let steps = steps(reader, &fields);
@@ -79,10 +82,10 @@ pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definit
         name: name.or_else(|| NAMELESS.parse().ok())?,
         title: reader.prose(fields.get("title")),
         description: reader.prose(fields.get("description")),
-        start: start.unwrap_or_else(|| vec![By::User]),
-        readers: readers.unwrap_or_else(|| vec![By::Owner]),
+        start: start.unwrap_or_else(|| vec![AllowedActor::User]),
+        readers: readers.unwrap_or_else(|| vec![AllowedActor::Owner]),
         restricted,
-        cancel: cancel.unwrap_or_else(|| vec![By::Owner]),
+        cancel: cancel.unwrap_or_else(|| vec![AllowedActor::Owner]),
         deadline: fields.get("deadline").and_then(|spot| reader.span(spot)),
         unique,
         input,
@@ -95,9 +98,9 @@ pub(super) fn definition(reader: &mut Reader, root: &Spot<'_>) -> Option<Definit
     })
 }
 
-fn language(reader: &mut Reader, fields: &Fields<'_>) {
+fn language(reader: &mut DefinitionReader, fields: &MappingFields<'_>) {
     let Some(spot) = reader.required(fields, "abide", "a workflow") else { return };
-    let is_one = matches!(&spot.tree.node, Node::Number(number) if number.as_u64() == Some(1));
+    let is_one = matches!(&spot.tree.node, TreeNode::Number(number) if number.as_u64() == Some(1));
     if !is_one {
         let message = "this server reads version 1 of the language: `abide: 1`";
         reader.fault(&spot.pointer, "unknown-version", message);
@@ -105,7 +108,10 @@ fn language(reader: &mut Reader, fields: &Fields<'_>) {
 }
 
 /// The schema of an input.
-pub(super) fn schema(reader: &mut Reader, spot: &Spot<'_>) -> Option<InputSchema> {
+pub(super) fn schema(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+) -> Option<InputSchema> {
     if !spot.is_map() {
         reader.wrong_type(spot, "a JSON Schema: a mapping");
         return None;
@@ -124,7 +130,11 @@ pub(super) fn schema(reader: &mut Reader, spot: &Spot<'_>) -> Option<InputSchema
     }
 }
 
-fn initial(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Template {
+fn initial(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    scope: &TypeScope,
+) -> Template {
     let empty = || Template::Literal(Value::Object(serde_json::Map::new()));
     let Some(spot) = spot else { return empty() };
     if !spot.is_map() {
@@ -136,14 +146,21 @@ fn initial(reader: &mut Reader, spot: Option<&Spot<'_>>, scope: &Scope) -> Templ
     data
 }
 
-fn start(reader: &mut Reader, spot: Option<&Spot<'_>>) -> Option<Vec<By>> {
+fn start(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+) -> Option<Vec<AllowedActor>> {
     let fields = reader.fields(spot?, "`start`", &words::WHO, &[])?;
     let by = reader.required(&fields, "by", "`start`").cloned();
-    who(reader, by.as_ref(), Who::Starts)
+    who(reader, by.as_ref(), ByContext::Starts)
 }
 
 /// Whom something lets in.
-pub(super) fn who(reader: &mut Reader, spot: Option<&Spot<'_>>, place: Who) -> Option<Vec<By>> {
+pub(super) fn who(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+    place: ByContext,
+) -> Option<Vec<AllowedActor>> {
     let spot = spot?;
     let Some(items) = spot.items() else {
         reader.wrong_type(spot, "a list like [owner, role:officer]");
@@ -160,23 +177,27 @@ pub(super) fn who(reader: &mut Reader, spot: Option<&Spot<'_>>, place: Who) -> O
     Some(items.iter().filter_map(|item| one(reader, item, place)).collect())
 }
 
-fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
+fn one(
+    reader: &mut DefinitionReader,
+    spot: &DocumentNode<'_>,
+    place: ByContext,
+) -> Option<AllowedActor> {
     let text = reader.text(spot, "somebody, like `owner` or `role:officer`")?;
     let by = match text {
-        "anyone" => return Some(By::Anyone),
-        "service" => return Some(By::ApiKey),
-        "owner" if place == Who::Starts => {
+        "anyone" => return Some(AllowedActor::Anyone),
+        "service" => return Some(AllowedActor::ApiKey),
+        "owner" if place == ByContext::Starts => {
             let message = "nobody owns a transaction before it is started; leave `start` out to \
                            let in every user who is signed in";
             reader.fault(&spot.pointer, "invalid-value", message);
             return None;
         }
-        "owner" => return Some(By::Owner),
+        "owner" => return Some(AllowedActor::Owner),
         text => text,
     };
     if let Some(role) = by.strip_prefix("role:") {
         return match role.parse::<Role>() {
-            Ok(role) => Some(By::Role(role)),
+            Ok(role) => Some(AllowedActor::Role(role)),
             Err(error) => {
                 let message = format!("`{}` is no role: it {error}", shortened(role));
                 reader.fault(&spot.pointer, "invalid-name", message);
@@ -185,7 +206,7 @@ fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
         };
     }
     if let Some(source) = by.strip_prefix("user:=") {
-        if place != Who::Submits {
+        if place != ByContext::Submits {
             let message = "a single user can be named in the `by` of a step only";
             reader.fault(&spot.pointer, "invalid-value", message);
             return None;
@@ -193,14 +214,14 @@ fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
         let scope = kinds::with_data(&reader.data);
         let expr = reader.compile(source, &spot.pointer, &scope)?;
         reader.expect(&spot.pointer, expr.kind(), &[Type::Text], "the name of a user");
-        return Some(By::Named(expr));
+        return Some(AllowedActor::Named(expr));
     }
     for (before, what) in [("hook:", "a hook"), ("workflow:", "a workflow")] {
         let Some(name) = by.strip_prefix(before) else { continue };
         let parsed = if before == "hook:" {
-            name.parse().map(By::Hook)
+            name.parse().map(AllowedActor::Hook)
         } else {
-            name.parse().map(By::Workflow)
+            name.parse().map(AllowedActor::Workflow)
         };
         let told = |error| format!("`{}` is no name of {what}: it {error}", shortened(name));
         return match parsed {
@@ -218,7 +239,10 @@ fn one(reader: &mut Reader, spot: &Spot<'_>, place: Who) -> Option<By> {
     None
 }
 
-fn restricted(reader: &mut Reader, spot: Option<&Spot<'_>>) -> BTreeMap<Arc<str>, Vec<By>> {
+fn restricted(
+    reader: &mut DefinitionReader,
+    spot: Option<&DocumentNode<'_>>,
+) -> BTreeMap<Arc<str>, Vec<AllowedActor>> {
     let mut restricted = BTreeMap::new();
     let Some(spot) = spot else { return restricted };
     let entries = reader.entries(spot, "a mapping of keys of `data` to who may read them");
@@ -234,14 +258,14 @@ fn restricted(reader: &mut Reader, spot: Option<&Spot<'_>>) -> BTreeMap<Arc<str>
             let message = format!("no step sets `data.{}`", shortened(key));
             reader.fault(&value.pointer, "unknown-name", message);
         }
-        if let Some(by) = who(reader, Some(&value), Who::Sees) {
+        if let Some(by) = who(reader, Some(&value), ByContext::Sees) {
             restricted.insert(Arc::from(key), by);
         }
     }
     restricted
 }
 
-fn session_end(reader: &mut Reader, spot: Option<&Spot<'_>>) -> SessionEnd {
+fn session_end(reader: &mut DefinitionReader, spot: Option<&DocumentNode<'_>>) -> SessionEnd {
     let Some(spot) = spot else { return SessionEnd::default() };
     match spot.text() {
         Some("cancel") => SessionEnd::Cancel,
@@ -253,7 +277,10 @@ fn session_end(reader: &mut Reader, spot: Option<&Spot<'_>>) -> SessionEnd {
     }
 }
 
-fn steps(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::engine::workflow::Step> {
+fn steps(
+    reader: &mut DefinitionReader,
+    fields: &MappingFields<'_>,
+) -> Vec<crate::engine::workflow::StepDefinition> {
     let mut steps = Vec::new();
     let Some(spot) = reader.required(fields, "steps", "a workflow").cloned() else {
         reader.lost = true;
@@ -284,9 +311,9 @@ fn steps(reader: &mut Reader, fields: &Fields<'_>) -> Vec<crate::engine::workflo
     steps
 }
 
-impl Reader {
+impl DefinitionReader {
     /// Tells keys that are there twice, at every depth.
-    fn duplicates(&mut self, spot: &Spot<'_>) {
+    fn duplicates(&mut self, spot: &DocumentNode<'_>) {
         if spot.is_map() {
             for (_, below) in self.entries(spot, "a mapping").unwrap_or_default() {
                 self.duplicates(&below);

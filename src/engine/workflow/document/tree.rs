@@ -21,23 +21,23 @@ pub(super) type At = (u32, u32);
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
     pub(super) at: At,
-    pub(super) node: Node,
+    pub(super) node: TreeNode,
 }
 
 /// What a node is.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(super) enum TreeNode {
     Null,
     Bool(bool),
     Number(Number),
     Text(String),
     List(Vec<Tree>),
-    Map(Vec<(Key, Tree)>),
+    Map(Vec<(TreeKey, Tree)>),
 }
 
 /// A key of a mapping.
 #[derive(Clone, Debug)]
-pub(super) struct Key {
+pub(super) struct TreeKey {
     pub(super) at: At,
     pub(super) text: String,
 }
@@ -101,9 +101,9 @@ fn narrow(number: u64) -> u32 {
 
 impl Tree {
     /// The entries of a mapping; of anything else none.
-    pub(super) fn entries_mut(&mut self) -> &mut [(Key, Self)] {
+    pub(super) fn entries_mut(&mut self) -> &mut [(TreeKey, Self)] {
         match &mut self.node {
-            Node::Map(entries) => entries,
+            TreeNode::Map(entries) => entries,
             _ => &mut [],
         }
     }
@@ -121,14 +121,14 @@ impl Tree {
     fn plain(value: &Value) -> Self {
         let at = (1, 1);
         let node = match value {
-            Value::Null => Node::Null,
-            Value::Bool(truth) => Node::Bool(*truth),
-            Value::Number(number) => Node::Number(number.clone()),
-            Value::String(text) => Node::Text(text.clone()),
-            Value::Array(items) => Node::List(items.iter().map(Self::plain).collect()),
-            Value::Object(keys) => Node::Map(
+            Value::Null => TreeNode::Null,
+            Value::Bool(truth) => TreeNode::Bool(*truth),
+            Value::Number(number) => TreeNode::Number(number.clone()),
+            Value::String(text) => TreeNode::Text(text.clone()),
+            Value::Array(items) => TreeNode::List(items.iter().map(Self::plain).collect()),
+            Value::Object(keys) => TreeNode::Map(
                 keys.iter()
-                    .map(|(text, value)| (Key { at, text: text.clone() }, Self::plain(value)))
+                    .map(|(text, value)| (TreeKey { at, text: text.clone() }, Self::plain(value)))
                     .collect(),
             ),
         };
@@ -138,12 +138,12 @@ impl Tree {
     /// As JSON; of a key that is there twice the last counts.
     pub(super) fn json(&self) -> Value {
         match &self.node {
-            Node::Null => Value::Null,
-            Node::Bool(truth) => Value::Bool(*truth),
-            Node::Number(number) => Value::Number(number.clone()),
-            Node::Text(text) => Value::String(text.clone()),
-            Node::List(items) => Value::Array(items.iter().map(Self::json).collect()),
-            Node::Map(keys) => Value::Object(
+            TreeNode::Null => Value::Null,
+            TreeNode::Bool(truth) => Value::Bool(*truth),
+            TreeNode::Number(number) => Value::Number(number.clone()),
+            TreeNode::Text(text) => Value::String(text.clone()),
+            TreeNode::List(items) => Value::Array(items.iter().map(Self::json).collect()),
+            TreeNode::Map(keys) => Value::Object(
                 keys.iter()
                     .map(|(key, value)| (key.text.clone(), value.json()))
                     .collect::<Map<_, _>>(),
@@ -154,12 +154,12 @@ impl Tree {
     /// What it is, for people.
     pub(super) const fn kind(&self) -> &'static str {
         match &self.node {
-            Node::Null => "nothing",
-            Node::Bool(_) => "a truth value",
-            Node::Number(_) => "a number",
-            Node::Text(_) => "a text",
-            Node::List(_) => "a list",
-            Node::Map(_) => "a mapping",
+            TreeNode::Null => "nothing",
+            TreeNode::Bool(_) => "a truth value",
+            TreeNode::Number(_) => "a number",
+            TreeNode::Text(_) => "a text",
+            TreeNode::List(_) => "a list",
+            TreeNode::Map(_) => "a mapping",
         }
     }
 
@@ -170,11 +170,11 @@ impl Tree {
         for part in pointer.split('/').skip(1) {
             let part = part.replace("~1", "/").replace("~0", "~");
             let next = match &here.node {
-                Node::Map(keys) => keys
+                TreeNode::Map(keys) => keys
                     .iter()
                     .find(|(key, _)| key.text == part)
                     .map(|(key, value)| (key.at, value)),
-                Node::List(items) => part
+                TreeNode::List(items) => part
                     .parse::<usize>()
                     .ok()
                     .and_then(|index| items.get(index))
@@ -192,13 +192,13 @@ impl Tree {
 
 impl<'de> Deserialize<'de> for Tree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let spanned = Spanned::<Node>::deserialize(deserializer)?;
+        let spanned = Spanned::<TreeNode>::deserialize(deserializer)?;
         let at = (narrow(spanned.referenced.line()), narrow(spanned.referenced.column()));
         Ok(Self { at, node: spanned.value })
     }
 }
 
-impl<'de> Deserialize<'de> for Key {
+impl<'de> Deserialize<'de> for TreeKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<KeyText>::deserialize(deserializer)?;
         let at = (narrow(spanned.referenced.line()), narrow(spanned.referenced.column()));
@@ -247,56 +247,56 @@ impl<'de> Deserialize<'de> for KeyText {
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
+impl<'de> Deserialize<'de> for TreeNode {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Reading;
         impl<'de> Visitor<'de> for Reading {
-            type Value = Node;
+            type Value = TreeNode;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a mapping, a list, a text, a number, a truth value or nothing")
             }
 
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Null)
+            fn visit_unit<E>(self) -> Result<TreeNode, E> {
+                Ok(TreeNode::Null)
             }
 
-            fn visit_bool<E>(self, truth: bool) -> Result<Node, E> {
-                Ok(Node::Bool(truth))
+            fn visit_bool<E>(self, truth: bool) -> Result<TreeNode, E> {
+                Ok(TreeNode::Bool(truth))
             }
 
-            fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-                Ok(Node::Number(number.into()))
+            fn visit_i64<E>(self, number: i64) -> Result<TreeNode, E> {
+                Ok(TreeNode::Number(number.into()))
             }
 
-            fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-                Ok(Node::Number(number.into()))
+            fn visit_u64<E>(self, number: u64) -> Result<TreeNode, E> {
+                Ok(TreeNode::Number(number.into()))
             }
 
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Node, E> {
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<TreeNode, E> {
                 Number::from_f64(number)
-                    .map(Node::Number)
+                    .map(TreeNode::Number)
                     .ok_or_else(|| E::custom("a number must be finite"))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Text(text.to_owned()))
+            fn visit_str<E>(self, text: &str) -> Result<TreeNode, E> {
+                Ok(TreeNode::Text(text.to_owned()))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<TreeNode, A::Error> {
                 let mut items = Vec::new();
                 while let Some(item) = access.next_element()? {
                     items.push(item);
                 }
-                Ok(Node::List(items))
+                Ok(TreeNode::List(items))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Node, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<TreeNode, A::Error> {
                 let mut keys = Vec::new();
                 while let Some(entry) = access.next_entry()? {
                     keys.push(entry);
                 }
-                Ok(Node::Map(keys))
+                Ok(TreeNode::Map(keys))
             }
         }
         deserializer.deserialize_any(Reading)

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::eval_context::EvalActor;
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
-use super::record::{Call, CallState, Owner, OwnerId, Purpose, Status, Who, WhoId};
+use super::record::{
+    ActorId, ActorRef, CallPurpose, CallState, Owner, OwnerId, ServiceCall, TxStatus,
+};
 use crate::engine::core::record::{RecordKey, TX_PAGE, Timer, TimerOf};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, UserRef};
@@ -82,7 +84,7 @@ pub(in crate::engine) fn cancel_orphans(
             EvalActor::system(),
             Trigger::Time,
         );
-        walk.compensate(Status::Cancelled, code.into())?;
+        walk.compensate(TxStatus::Cancelled, code.into())?;
         walk.settle()?;
     }
     if let Some(last) = seen.filter(|_| is_more) {
@@ -98,10 +100,10 @@ pub(in crate::engine) fn cancel_orphans(
 }
 
 /// Whether a step waits for a call that may have been made.
-fn is_out(call: &Call) -> bool {
-    matches!(call.purpose, Purpose::Do { .. })
+fn is_out(call: &ServiceCall) -> bool {
+    matches!(call.purpose, CallPurpose::Do { .. })
         && match call.state {
-            CallState::Out(_) | CallState::Later(_) => true,
+            CallState::InFlight(_) | CallState::AwaitingCallback(_) => true,
             CallState::Due(_) => call.unknown || call.attempts > 0,
             _ => false,
         }
@@ -127,7 +129,7 @@ pub(in crate::engine) fn adopt(
         }
         has_begun = true;
         let name = user.username.as_str().into();
-        let user = Who { id: WhoId::User(user.id), name };
+        let user = ActorRef { id: ActorId::User(user.id), name };
         let event = TxEvent::PersonKnown { session, user };
         unit.emit(Event::Tx { tx: id, event: Box::new(event) })?;
     }
