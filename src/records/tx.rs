@@ -272,7 +272,7 @@ impl DefinitionV1 {
         self,
         key: &RecordKey,
         (name, version): (&WorkflowName, u32),
-        language: fn(&str) -> Result<workflow::Read, Vec<workflow::DefinitionFault>>,
+        language: fn(&str) -> Result<workflow::CheckedDefinition, Vec<workflow::DefinitionFault>>,
     ) -> Result<Published, DecodeError> {
         let invalid = |what: &str| DecodeError { key: format!("{key:?}"), what: what.to_owned() };
         let source: Arc<str> = self.source.into_domain().map_err(|error| invalid(error.0))?;
