@@ -101,7 +101,7 @@ impl WorkflowReaders {
                 AllowedActor::User => readers.users = true,
                 AllowedActor::ApiKey => readers.services = true,
                 AllowedActor::Role(role) if !readers.roles.contains(role) => {
-                    readers.roles.push(role.clone())
+                    readers.roles.push(role.clone());
                 }
                 AllowedActor::Owner
                 | AllowedActor::Named(_)
