@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::store::durable::{Options, Progress};
+use crate::store::durable::{OpenProgress, Options};
 use crate::store::{Durable, Store as _};
 
 use super::Failure;
@@ -71,7 +71,7 @@ async fn open_store(config: &Config) -> Result<Arc<Durable>, Failure> {
             bar.show(progress);
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
-                let Progress { what, done, total } = progress;
+                let OpenProgress { what, done, total } = progress;
                 tracing::info!(done, total, "{what}");
             }
         });

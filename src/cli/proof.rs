@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Failure, print};
 use crate::records::proof::{LINE_BYTES_MAX, Proven, Verifier};
-use crate::store::Link;
+use crate::store::ChainLink;
 use crate::types::Revision;
 
 /// Checks a proof and prints what it proves.
@@ -47,7 +47,7 @@ pub(super) fn run(proof: &Path, head: &str) -> Result<(), Failure> {
     ))
 }
 
-fn noted(head: &str) -> Result<(Revision, Link), Failure> {
+fn noted(head: &str) -> Result<(Revision, ChainLink), Failure> {
     let parts = head.split_once(':').and_then(|(revision, link)| {
         Some((Revision::new(revision.parse().ok()?), link.to_ascii_lowercase().parse().ok()?))
     });

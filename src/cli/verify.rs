@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::records::audit::Audit;
 use crate::store::Row;
-use crate::store::durable::{self, Progress};
+use crate::store::durable::{self, OpenProgress};
 
 use super::{Failure, print, proof};
 
@@ -94,7 +94,7 @@ impl Bar {
     }
 
     /// Shows how far the work is.
-    pub(super) fn show(&self, Progress { what, done, total }: Progress) {
+    pub(super) fn show(&self, OpenProgress { what, done, total }: OpenProgress) {
         self.0.set_message(what);
         self.0.set_prefix(if total == 0 { String::new() } else { format!(" of {total}") });
         self.0.set_position(done);

@@ -169,7 +169,7 @@ impl Collector for LookedUp {
             ("store_group_bytes", "Bytes of these groups in the journal", store.group_bytes),
             ("store_applied_keys", "Keys merged into the index", store.applied_keys),
             ("store_checkpoints", "Syncs of the index", store.checkpoints),
-            ("store_bases", "Bases written", store.bases),
+            ("store_bases", "Bases written", store.snapshots),
             (
                 "idempotency_keys_shed",
                 "Idempotency-Keys forgotten before their time, since their actor had too many",
@@ -211,7 +211,7 @@ impl Collector for LookedUp {
             (
                 "store_short_of_room",
                 "1: writes are refused for want of room",
-                u64::from(store.short_of_room),
+                u64::from(store.short_of_space),
             ),
         ];
         for (name, help, value) in gauges {

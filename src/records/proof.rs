@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::{About, EntryV1, EventV1};
 use super::{DecodeError, Key};
-use crate::store::chain::{self, ChainEntry, Commitment, Link};
+use crate::store::chain::{self, ChainEntry, ChainLink, Commitment};
 use crate::types::{Revision, Time, TxId};
 
 /// Bytes of a commit among `others`: its time, in milliseconds since the Unix epoch, as 8 bytes
@@ -39,7 +39,7 @@ pub struct Place {
 impl Place {
     /// The link after this commit.
     #[must_use]
-    pub fn new(revision: Revision, link: Link) -> Self {
+    pub fn new(revision: Revision, link: ChainLink) -> Self {
         Self { revision: revision.get(), link: link.to_string() }
     }
 }
@@ -47,7 +47,7 @@ impl Place {
 /// A line of a proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Line {
+pub enum ProofLine {
     /// The first: of what it is a proof, where it begins and where it ends.
     Proof {
         /// The transaction, as text.
@@ -81,7 +81,7 @@ pub enum Line {
     },
 }
 
-impl Line {
+impl ProofLine {
     /// A commit that concerns the transaction.
     #[must_use]
     pub fn commit(entry: &ChainEntry) -> Self {
@@ -116,7 +116,7 @@ impl Line {
 pub enum ProofError {
     /// A line is none of a proof's.
     #[error("it is no line of a proof: {0}")]
-    Line(String),
+    ProofLine(String),
     /// The chain does not go on so.
     #[error("revision {revision}: {what}")]
     Broken {
@@ -148,9 +148,9 @@ pub struct Proven {
 /// Checks a proof line by line against a head that was noted.
 #[derive(Debug)]
 pub struct Verifier {
-    noted: (Revision, Link),
+    noted: (Revision, ChainLink),
     /// The transaction, and the link after the commits so far; `None`: nothing was read yet.
-    at: Option<(TxId, Revision, Link)>,
+    at: Option<(TxId, Revision, ChainLink)>,
     /// The last commit that wrote the transaction's record.
     wrote: u64,
     /// Commits of the transaction, and of others.
@@ -160,7 +160,7 @@ pub struct Verifier {
 impl Verifier {
     /// Against the head that was noted: the link after this commit.
     #[must_use]
-    pub const fn new(revision: Revision, link: Link) -> Self {
+    pub const fn new(revision: Revision, link: ChainLink) -> Self {
         Self { noted: (revision, link), at: None, wrote: 0, counts: (0, 0) }
     }
 
@@ -170,29 +170,29 @@ impl Verifier {
     /// # Errors
     /// [`ProofError`] for the first place that does not fit.
     pub fn line(&mut self, text: &str) -> Result<Vec<Proven>, ProofError> {
-        let read: Line =
-            serde_json::from_str(text).map_err(|error| ProofError::Line(error.to_string()))?;
+        let read: ProofLine =
+            serde_json::from_str(text).map_err(|error| ProofError::ProofLine(error.to_string()))?;
         let Some((tx, last, link)) = self.at else {
             self.at = Some(self.begin(read)?);
             return Ok(Vec::new());
         };
         let first = last.next();
         let (proven, claimed, reached) = match read {
-            Line::Proof { .. } => {
-                return Err(ProofError::Line("a proof begins once".to_owned()));
+            ProofLine::Proof { .. } => {
+                return Err(ProofError::ProofLine("a proof begins once".to_owned()));
             }
-            Line::Commit { revision, at_ms, salt, body, link: claimed } => {
+            ProofLine::Commit { revision, at_ms, salt, body, link: claimed } => {
                 self.follows(revision, first)?;
                 let salt: [u8; 16] = decode(&salt)?
                     .try_into()
-                    .map_err(|_| ProofError::Line("a salt has 16 bytes".to_owned()))?;
+                    .map_err(|_| ProofError::ProofLine("a salt has 16 bytes".to_owned()))?;
                 let body = Bytes::from(decode(&body)?);
                 let link = link.after(first, at_ms, &chain::commitment(&salt, &body));
                 // Before it is looked into: what is not of the chain needs no other reason.
                 fits(first, link, &claimed)?;
                 (self.commit(tx, first, at_ms, &body)?, claimed, (first, link))
             }
-            Line::Others { revision, commits, link: claimed } => {
+            ProofLine::Others { revision, commits, link: claimed } => {
                 self.follows(revision, first)?;
                 let reached = self.others(&decode(&commits)?, last, link)?;
                 (Vec::new(), claimed, reached)
@@ -227,9 +227,9 @@ impl Verifier {
         }
     }
 
-    fn begin(&self, read: Line) -> Result<(TxId, Revision, Link), ProofError> {
-        let wrong = |what: &str| ProofError::Line(what.to_owned());
-        let Line::Proof { transaction, after, head } = read else {
+    fn begin(&self, read: ProofLine) -> Result<(TxId, Revision, ChainLink), ProofError> {
+        let wrong = |what: &str| ProofError::ProofLine(what.to_owned());
+        let ProofLine::Proof { transaction, after, head } = read else {
             return Err(wrong("it must begin with `proof`"));
         };
         let tx = transaction.parse().map_err(|_| wrong("`transaction` names none"))?;
@@ -266,11 +266,11 @@ impl Verifier {
         &mut self,
         bytes: &[u8],
         mut last: Revision,
-        mut link: Link,
-    ) -> Result<(Revision, Link), ProofError> {
+        mut link: ChainLink,
+    ) -> Result<(Revision, ChainLink), ProofError> {
         let (commits, rest) = bytes.as_chunks::<OTHER_BYTES>();
         if !rest.is_empty() || commits.is_empty() {
-            return Err(ProofError::Line("`commits` holds no commits".to_owned()));
+            return Err(ProofError::ProofLine("`commits` holds no commits".to_owned()));
         }
         for commit in commits {
             let (at, commitment) = commit.split_at(8);
@@ -338,7 +338,7 @@ impl Verifier {
     }
 }
 
-fn fits(revision: Revision, link: Link, claimed: &str) -> Result<(), ProofError> {
+fn fits(revision: Revision, link: ChainLink, claimed: &str) -> Result<(), ProofError> {
     if claimed == link.to_string() {
         return Ok(());
     }
@@ -347,5 +347,5 @@ fn fits(revision: Revision, link: Link, claimed: &str) -> Result<(), ProofError>
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, ProofError> {
-    BASE64.decode(text).map_err(|_| ProofError::Line("it is not in base64".to_owned()))
+    BASE64.decode(text).map_err(|_| ProofError::ProofLine("it is not in base64".to_owned()))
 }

@@ -24,15 +24,15 @@ pub type Commitment = [u8; 32];
 
 /// The chain's value after a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Link(pub [u8; 32]);
+pub struct ChainLink(pub [u8; 32]);
 
-impl fmt::Display for Link {
+impl fmt::Display for ChainLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
-impl FromStr for Link {
+impl FromStr for ChainLink {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -49,7 +49,7 @@ impl FromStr for Link {
     }
 }
 
-impl Link {
+impl ChainLink {
     /// Before the first commit.
     pub const START: Self = Self([0; 32]);
 
@@ -75,7 +75,7 @@ pub fn commitment(salt: &[u8; 16], body: &[u8]) -> Commitment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainEntry {
     /// The link before it.
-    pub before: Link,
+    pub before: ChainLink,
     /// Its revision.
     pub revision: Revision,
     /// Its time, in milliseconds since the Unix epoch.
@@ -95,7 +95,7 @@ impl ChainEntry {
 
     /// The link after it.
     #[must_use]
-    pub fn link(&self) -> Link {
+    pub fn link(&self) -> ChainLink {
         self.before.after(self.revision, self.at_ms, &self.commitment())
     }
 }
@@ -148,7 +148,7 @@ impl ValueOffsets {
 /// Entry and writes of a body; `None`: it is none.
 #[must_use]
 pub fn read_body(body: &Bytes) -> Option<(Bytes, Vec<Write>)> {
-    let mut rest = Reader(body);
+    let mut rest = ByteReader(body);
     let entry_bytes = rest.u32()?;
     let entry = body.slice_ref(rest.take(entry_bytes)?);
     let count = rest.u32()?;
@@ -167,9 +167,9 @@ pub fn read_body(body: &Bytes) -> Option<(Bytes, Vec<Write>)> {
 }
 
 /// Reads little-endian numbers off the front of bytes.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) struct ByteReader<'a>(pub(super) &'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> ByteReader<'a> {
     pub(super) fn take(&mut self, bytes: u32) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(usize::try_from(bytes).ok()?)?;
         self.0 = rest;

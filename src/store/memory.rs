@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Batch, ChainEntry, KeyRange, Link, LogEntry, Order, Page, Promise, Receipt, Row, Store,
+    Batch, ChainEntry, ChainLink, KeyRange, LogEntry, Order, Page, Promise, Receipt, Row, Store,
     StoreError, Versioned, View, chain,
 };
 use crate::types::Revision;
@@ -190,7 +190,7 @@ impl Store for Memory {
     /// Made anew each time from the first commit on, with salts that are no secret: for tests.
     fn read_chain(&self, after: Revision, limit: usize) -> Result<Vec<ChainEntry>, StoreError> {
         let entries = self.read_log(Revision::ZERO, usize::MAX)?;
-        let mut before = Link::START;
+        let mut before = ChainLink::START;
         let chained = entries.into_iter().map(|entry| {
             let LogEntry { revision, at_ms, entry, writes } = entry;
             let mut body = Vec::new();

@@ -32,7 +32,7 @@ mod sync;
 #[cfg(test)]
 pub(crate) mod tripping;
 
-pub use self::chain::{ChainEntry, Link};
+pub use self::chain::{ChainEntry, ChainLink};
 pub use self::durable::Durable;
 pub(crate) use self::receipt::Promise;
 pub use self::receipt::Receipt;
@@ -253,7 +253,7 @@ pub enum StoreError {
     Busy,
     /// The disk is nearly full and the batch was an ordinary one; nothing changed.
     #[error("no room: the disk of the data directory is nearly full")]
-    NoRoom,
+    NoSpace,
     /// The log no longer has what was asked for.
     #[error("the log begins after revision {oldest}")]
     Gone {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use abide::store::durable::{Durable, Options, RoomOptions};
+use abide::store::durable::{DiskSpaceOptions, Durable, Options};
 use abide::store::{Batch, Store as _, StoreError, Write};
 use abide::types::Revision;
 use serde_json::json;
@@ -25,7 +25,11 @@ pub(crate) fn cut(server: &Server, until: Revision) {
         checkpoint_after_bytes: 128 * KIB,
         base_after_bytes: 256 * KIB,
         journal_retain_bytes: 0,
-        room: RoomOptions { ordinary_bytes: 24 << 20, index_bytes: 24 << 20, ballast_bytes: 0 },
+        disk_space: DiskSpaceOptions {
+            ordinary_bytes: 24 << 20,
+            index_bytes: 24 << 20,
+            ballast_bytes: 0,
+        },
         ..Options::new(server.data_dir())
     };
     let store = Durable::open(options).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use abide::store::chain::{Link, read_body};
+use abide::store::chain::{ChainLink, read_body};
 use abide::store::{
     BATCH_WRITES_MAX, Batch, KEY_BYTES_MAX, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Receipt,
     Store, StoreError, VALUE_BYTES_MAX, View, Write,
@@ -570,7 +570,7 @@ pub(crate) fn chain(subject: &impl Subject) {
         let writes = [put(&format!("k{number}"), "v"), delete("d")];
         done(store, Batch { at_ms: number, entry, ..batch(writes) });
     }
-    let (mut link, mut after, mut salts) = (Link::START, Revision::ZERO, BTreeSet::new());
+    let (mut link, mut after, mut salts) = (ChainLink::START, Revision::ZERO, BTreeSet::new());
     loop {
         let entries = store.read_chain(after, 7).unwrap();
         let log = store.read_log(after, 7).unwrap();

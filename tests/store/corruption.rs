@@ -90,7 +90,7 @@ fn made(dir: &Path) -> (History, u64) {
     let store = open(dir).unwrap();
     Load { producers: 3, commits: 300, seed: 11, round: 0 }.run(&store, &history, &|_| {});
     let since = Instant::now();
-    while store.stats().bases == 0 || store.stats().checkpoints < 2 {
+    while store.stats().snapshots == 0 || store.stats().checkpoints < 2 {
         assert!(since.elapsed() < Duration::from_secs(20), "no base: {:?}", store.stats());
         std::thread::yield_now();
     }

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use abide::store::durable::{Durable, Options, RoomOptions};
+use abide::store::durable::{DiskSpaceOptions, Durable, Options};
 use abide::store::{Batch, Store, StoreError, Urgency, View, Write};
 use abide::types::Revision;
 
@@ -19,10 +19,13 @@ const MIB: u64 = 1 << 20;
 
 fn options(dir: PathBuf) -> Options {
     let (ordinary_bytes, index_bytes, ballast_bytes) = (48 * MIB, 32 * MIB, 24 * MIB);
-    Options { room: RoomOptions { ordinary_bytes, index_bytes, ballast_bytes }, ..small(dir) }
+    Options {
+        disk_space: DiskSpaceOptions { ordinary_bytes, index_bytes, ballast_bytes },
+        ..small(dir)
+    }
 }
 
-/// Commits until `NoRoom`, or at most so many times; answers with how many were accepted.
+/// Commits until `NoSpace`, or at most so many times; answers with how many were accepted.
 fn fill(store: &Durable, history: &History, urgency: Urgency, most: u64, round: u64) -> u64 {
     let mut random = Random::new(round);
     for number in 0..most {
@@ -33,7 +36,7 @@ fn fill(store: &Durable, history: &History, urgency: Urgency, most: u64, round: 
                 history.note(receipt.revision(), batch);
                 receipt.wait().unwrap();
             }
-            Err(StoreError::NoRoom) => return number,
+            Err(StoreError::NoSpace) => return number,
             Err(StoreError::Busy) => {}
             Err(error) => panic!("{error}"),
         }

@@ -133,7 +133,7 @@ impl Load {
                     waiting.push_back(receipt);
                 }
                 Err(StoreError::Busy) => {}
-                Err(StoreError::Failed(_) | StoreError::NoRoom) => return,
+                Err(StoreError::Failed(_) | StoreError::NoSpace) => return,
                 Err(error) => panic!("a commit was refused: {error}"),
             }
             let window = producer.random.index(12);

@@ -76,7 +76,7 @@ fn readers_see_whole_values_wherever_they_move() {
         // The first keys stay as they are, and move with each base.
         let mut random = Random::new(2);
         let mut count = 1;
-        while store.stats().bases < BASES {
+        while store.stats().snapshots < BASES {
             write(100 + random.below(KEYS - 100), count);
             count += 1;
         }

@@ -88,7 +88,7 @@ fn record(root: &Path, plan: Plan) -> Recorded {
                 stats.commits,
                 stats.groups,
                 stats.checkpoints,
-                stats.bases,
+                stats.snapshots,
                 stats.journal_bytes / 1024,
                 stats.sled_bytes / 1024
             );

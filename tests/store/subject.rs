@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use abide::store::durable::{Durable, Options, Report, RoomOptions, verify};
+use abide::store::durable::{DiskSpaceOptions, Durable, Options, VerifyReport, verify};
 use abide::store::{Store, StoreError};
 use tempfile::TempDir;
 
@@ -27,7 +27,11 @@ pub(crate) fn small(dir: impl Into<PathBuf>) -> Options {
         checkpoint_after_bytes: 512 * KIB,
         base_after_bytes: 1024 * KIB,
         journal_retain_bytes: 3072 * KIB,
-        room: RoomOptions { ordinary_bytes: 24 << 20, index_bytes: 24 << 20, ballast_bytes: 0 },
+        disk_space: DiskSpaceOptions {
+            ordinary_bytes: 24 << 20,
+            index_bytes: 24 << 20,
+            ballast_bytes: 0,
+        },
         ..Options::new(dir)
     }
 }
@@ -40,7 +44,7 @@ pub(crate) fn open(dir: &Path) -> Result<Durable, StoreError> {
 }
 
 /// Verifies a directory that this test has for itself.
-pub(crate) fn verified(dir: &Path) -> Result<Report, StoreError> {
+pub(crate) fn verified(dir: &Path) -> Result<VerifyReport, StoreError> {
     patiently(|| verify(dir, &mut |_| {}))
 }
 

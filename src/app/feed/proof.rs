@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::engine::{Actor, Refusal};
-use crate::records::proof::{Line, OTHERS_MAX, Place};
-use crate::store::{ChainEntry, Link, StoreError};
+use crate::records::proof::{OTHERS_MAX, Place, ProofLine};
+use crate::store::{ChainEntry, ChainLink, StoreError};
 use crate::types::{Revision, Time, TxId};
 
 /// The chain after its last commit.
@@ -15,7 +15,7 @@ pub struct ChainHead {
     /// The last commit that is durable.
     pub revision: Revision,
     /// The link after it.
-    pub link: Link,
+    pub link: ChainLink,
     /// Its time.
     pub at: Time,
 }
@@ -45,7 +45,7 @@ impl App {
 
     fn head_at(&self, revision: Revision) -> Result<Option<ChainHead>, Refusal> {
         if revision == Revision::ZERO {
-            return Ok(Some(ChainHead { revision, link: Link::START, at: Time::ZERO }));
+            return Ok(Some(ChainHead { revision, link: ChainLink::START, at: Time::ZERO }));
         }
         let before = Revision::new(revision.get() - 1);
         let entry = self.chain_after(before, 1)?.and_then(|read| read.into_iter().next());
@@ -109,7 +109,7 @@ impl ProofReader {
     ///
     /// # Errors
     /// [`Refusal::Stopping`]; [`Refusal::NotFound`] where the log was cut meanwhile.
-    pub fn lines(&mut self) -> Result<Vec<Line>, Refusal> {
+    pub fn lines(&mut self) -> Result<Vec<ProofLine>, Refusal> {
         let after = self.at.unwrap_or(Revision::new(self.first.get().saturating_sub(1)));
         let left = self.head.revision.saturating_sub(after.get());
         let limit = usize::try_from(left).unwrap_or(usize::MAX).min(OTHERS_MAX);
@@ -121,7 +121,7 @@ impl ProofReader {
         let read = read.filter(|read| !read.is_empty()).ok_or(cut)?;
         let mut lines = Vec::new();
         if self.at.is_none() {
-            lines.extend(read.first().map(|first| Line::Proof {
+            lines.extend(read.first().map(|first| ProofLine::Proof {
                 transaction: self.tx.to_string(),
                 after: Place::new(after, first.before),
                 head: self.head.clone(),
@@ -131,13 +131,13 @@ impl ProofReader {
         for entry in read {
             self.at = Some(entry.revision);
             if self.concerns(entry.revision)? {
-                lines.extend(Line::others(&std::mem::take(&mut others)));
-                lines.push(Line::commit(&entry));
+                lines.extend(ProofLine::others(&std::mem::take(&mut others)));
+                lines.push(ProofLine::commit(&entry));
             } else {
                 others.push(entry);
             }
         }
-        lines.extend(Line::others(&others));
+        lines.extend(ProofLine::others(&others));
         Ok(lines)
     }
 

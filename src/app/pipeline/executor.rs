@@ -587,7 +587,7 @@ impl Executor {
             Err(
                 error @ (StoreError::Conflict { .. }
                 | StoreError::Busy
-                | StoreError::NoRoom
+                | StoreError::NoSpace
                 | StoreError::Invalid(_)),
             ) => Ok(Err(error)),
             Err(error) => Err(error.into()),
@@ -756,7 +756,7 @@ fn without_commit(error: &StoreError, result: Result<Outcome, Refusal>) -> Refus
         _ => {}
     }
     match error {
-        StoreError::NoRoom => Refusal::NoRoom,
+        StoreError::NoSpace => Refusal::NoRoom,
         StoreError::Invalid(what) => {
             tracing::error!(parent: None, what, "a commit was not valid");
             Refusal::TooLarge { what: "a commit", bytes_max: crate::store::BATCH_BYTES_MAX }

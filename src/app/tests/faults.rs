@@ -78,7 +78,7 @@ impl Store for Faulty {
             std::hint::spin_loop();
         }
         match (self.fault.load(Ordering::Acquire), batch.urgency) {
-            (SHORT, Urgency::Ordinary) | (FULL, _) => Err(StoreError::NoRoom),
+            (SHORT, Urgency::Ordinary) | (FULL, _) => Err(StoreError::NoSpace),
             (BUSY, _) => Err(StoreError::Busy),
             (FAILED, _) => Err(StoreError::Failed("fdatasync: EIO".into())),
             _ => self.inner.commit(batch),

@@ -6,12 +6,12 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::StoreError;
+use super::checkpoint::Position;
 use super::frame::{FrameBuilder, FrameHeader, padded};
-use super::note::Position;
-use super::place::{Home, Spot};
+use super::pending_commits::CommitGroup;
 use super::segment::{FIRST_FRAME, Segment};
 use super::shared::Shared;
-use super::stage::Group;
+use super::value_location::{ValueFile, ValueStart};
 
 /// How long an idle committer looks for the next commit before it sleeps: about what it takes a
 /// lone client to be told of its commit and to send the next one, and from the first sign of that
@@ -49,20 +49,20 @@ impl Committer {
             }
             self.write(group)?;
         }
-        if self.shared.is_abandoned() { Ok(()) } else { self.seal() }
+        if self.shared.is_abandoned() { Ok(()) } else { self.shutdown_marker() }
     }
 
     /// The next group; `None`: the store closes and nothing is left, or it was abandoned.
-    fn next_group(&self) -> Option<Group> {
+    fn next_group(&self) -> Option<CommitGroup> {
         let shared = &self.shared;
         let mut idle_since = Instant::now();
         loop {
-            let mut stage = shared.stage();
+            let mut pending = shared.pending();
             loop {
                 if shared.is_abandoned() {
                     return None;
                 }
-                if let Some(group) = stage.take() {
+                if let Some(group) = pending.take() {
                     return Some(group);
                 }
                 if shared.is_closing() {
@@ -72,36 +72,36 @@ impl Committer {
                     break;
                 }
                 shared.committer_sleeps.store(true, Ordering::Relaxed);
-                stage = shared.work.wait(stage).unwrap_or_else(PoisonError::into_inner);
+                pending = shared.work.wait(pending).unwrap_or_else(PoisonError::into_inner);
                 shared.committer_sleeps.store(false, Ordering::Relaxed);
                 // Mostly woken ahead of the commit, which is being decided.
                 idle_since = Instant::now();
             }
-            drop(stage);
+            drop(pending);
             std::thread::yield_now();
         }
     }
 
     /// Waits while memory holds more than it may because sled lags; false: abandoned.
-    /// Where sled must wait for room on the disk, memory is bounded by the journal's room instead.
+    /// Where sled must wait for disk space, memory is bounded by the journal's room instead.
     fn await_memory(&self) -> bool {
         let shared = &self.shared;
         let max = shared.options.overlay_bytes_max;
-        let mut stage = shared.stage();
-        while shared.memory.read().bytes() > max && !shared.room.is_short() {
+        let mut pending = shared.pending();
+        while shared.memory.read().bytes() > max && !shared.disk_space.is_short() {
             if shared.is_abandoned() {
                 return false;
             }
-            shared.want_apply();
+            shared.want_compaction();
             let pause = Duration::from_millis(20);
-            let waited = shared.work.wait_timeout(stage, pause);
-            stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = shared.work.wait_timeout(pending, pause);
+            pending = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
-    fn write(&mut self, group: Group) -> Result<(), StoreError> {
-        let Group { frame, writes, last, link, commits } = group;
+    fn write(&mut self, group: CommitGroup) -> Result<(), StoreError> {
+        let CommitGroup { frame, writes, last, link, commits } = group;
         let started = Instant::now();
         let Some((header, at, spare)) = self.put(frame)? else { return Ok(()) };
         self.segment.sync()?;
@@ -109,11 +109,11 @@ impl Committer {
         shared.counters.group(commits, header.padded(), started.elapsed());
         self.segment.note_frame(&header, at);
         self.position = Position { revision: last, link, ..self.position };
-        let frame = Spot { home: Home::Journal(self.segment.sequence), offset: at };
+        let frame = ValueStart { file: ValueFile::Journal(self.segment.sequence), offset: at };
         let (active_bytes, replaced) = shared.memory.publish(writes, frame, self.position);
         shared.durable.store(last.get(), Ordering::Release);
         shared.writable.store(self.writable(), Ordering::Release);
-        let waiters = shared.stage().settle(last, spare);
+        let waiters = shared.pending().settle(last, spare);
         shared.admitted.notify_all();
         for waiter in waiters {
             // A receipt that nobody awaits any more is no failure.
@@ -121,7 +121,7 @@ impl Committer {
         }
         drop(replaced);
         if active_bytes >= shared.options.apply_after_bytes {
-            shared.want_apply();
+            shared.want_compaction();
         }
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Committer {
 
     /// An empty frame at the end: a damaged last group is then told apart from one that a crash
     /// cut off, since a good frame follows it. Left out where there is no room for it.
-    fn seal(&mut self) -> Result<(), StoreError> {
+    fn shutdown_marker(&mut self) -> Result<(), StoreError> {
         let frame =
             FrameBuilder::new(self.position.revision.next(), self.position.link, Vec::new());
         if self.position.offset + padded(0) as u64 <= self.segment.capacity {

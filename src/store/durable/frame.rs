@@ -15,7 +15,7 @@
 
 use bytes::Bytes;
 
-use super::super::chain::{self, ChainEntry, Link, Reader, ValueOffsets, length};
+use super::super::chain::{self, ByteReader, ChainEntry, ChainLink, ValueOffsets, length};
 use super::super::{Batch, LogEntry};
 use crate::types::Revision;
 
@@ -51,7 +51,7 @@ pub(super) const fn padded(payload_bytes: usize) -> usize {
 impl FrameBuilder {
     /// An empty frame whose first commit will be `first`, after `link`, in memory that was used
     /// before: what lies in it is forgotten.
-    pub(super) fn new(first: Revision, link: Link, mut bytes: Vec<u8>) -> Self {
+    pub(super) fn new(first: Revision, link: ChainLink, mut bytes: Vec<u8>) -> Self {
         bytes.clear();
         bytes.resize(HEADER, 0);
         bytes[24..56].copy_from_slice(&link.0);
@@ -62,10 +62,10 @@ impl FrameBuilder {
     /// lie in the frame.
     pub(super) fn push(
         &mut self,
-        before: Link,
+        before: ChainLink,
         salt: &[u8; 16],
         batch: &Batch,
-    ) -> (Link, ValueOffsets) {
+    ) -> (ChainLink, ValueOffsets) {
         let revision = Revision::new(self.first.get() + u64::from(self.commits));
         // With room for the zeros behind it: what is finished is not moved once more.
         self.bytes.reserve(encoded_bytes(batch) + ALIGN);
@@ -113,18 +113,18 @@ pub(super) struct FrameHeader {
     checksum: u32,
     /// Bytes behind the header.
     pub(super) payload_bytes: usize,
-    /// Commits in the frame; zero: a seal, written when the store was closed.
+    /// Commits in the frame; zero: a clean-shutdown marker, written when the store was closed.
     pub(super) commits: u32,
     /// The revision of its first commit.
     pub(super) first: Revision,
     /// The chain's link before its first commit.
-    pub(super) link: Link,
+    pub(super) link: ChainLink,
 }
 
 impl FrameHeader {
     /// Reads a header; `None` when these bytes are none.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        let mut rest = Reader(bytes.get(..HEADER)?);
+        let mut rest = ByteReader(bytes.get(..HEADER)?);
         if rest.u32()? != MAGIC {
             return None;
         }
@@ -132,7 +132,7 @@ impl FrameHeader {
         let payload_bytes = usize::try_from(rest.u32()?).ok()?;
         let commits = rest.u32()?;
         let first = Revision::new(rest.u64()?);
-        let link = Link(rest.array()?);
+        let link = ChainLink(rest.array()?);
         Some(Self { checksum, payload_bytes, commits, first, link })
     }
 
@@ -141,7 +141,7 @@ impl FrameHeader {
         padded(self.payload_bytes)
     }
 
-    /// The revision of its last commit; for a seal the one before.
+    /// The revision of its last commit; for a clean-shutdown marker the one before.
     pub(super) const fn last(&self) -> Revision {
         Revision::new(self.first.get().saturating_add(self.commits as u64).saturating_sub(1))
     }
@@ -172,7 +172,7 @@ impl Frame {
 
     /// The commits in it and the link after the last; `None`: the payload is no list of commits,
     /// which a right checksum rules out but for a bug or an attack.
-    pub(super) fn commits(&self) -> Option<(Vec<LogEntry>, Link)> {
+    pub(super) fn commits(&self) -> Option<(Vec<LogEntry>, ChainLink)> {
         let mut commits = Vec::with_capacity(self.header.commits.min(65_536) as usize);
         let link = self.each(|entry| {
             let ChainEntry { revision, at_ms, body, .. } = entry;
@@ -193,12 +193,12 @@ impl Frame {
         Some(entries)
     }
 
-    fn each(&self, mut each: impl FnMut(ChainEntry) -> Option<()>) -> Option<Link> {
+    fn each(&self, mut each: impl FnMut(ChainEntry) -> Option<()>) -> Option<ChainLink> {
         let mut at = 0;
         let mut before = self.header.link;
         for number in 0..u64::from(self.header.commits) {
             let revision = Revision::new(self.header.first.get() + number);
-            let mut rest = Reader(self.payload.get(at..)?);
+            let mut rest = ByteReader(self.payload.get(at..)?);
             let at_ms = rest.u64()?;
             let salt: [u8; 16] = rest.array()?;
             let body_bytes = usize::try_from(rest.u32()?).ok()?;

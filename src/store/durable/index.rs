@@ -1,7 +1,7 @@
-//! sled: the index that serves what the journal and the base know.
+//! sled: the index that serves what the journal and the snapshot know.
 //!
 //! One tree: for each key an [`Entry`](super::place::Entry), which says where the value lies. The
-//! values themselves stay where they were written, in the journal and then in a base, but for small
+//! values themselves stay where they were written, in the journal and then in a snapshot, but for small
 //! ones. Three keys of the index's own begin with a zero byte, which the layer above may use too:
 //! they are apart because its keys all get one byte in front.
 
@@ -16,12 +16,12 @@ use bytes::Bytes;
 use sled::IVec;
 
 use super::super::{KeyRange, Order, Row, StoreError, Versioned, sync};
+use super::checkpoint::IndexId;
 use super::files::{self, Io};
-use super::note::IndexId;
+use super::memtables::{MemtableEntry, bounds};
 use super::options::Options;
-use super::place::{self, Content, Entry, Spot};
-use super::tables::{Kept, bounds};
-use super::values::Values;
+use super::value_location::{self, IndexedContent, IndexedValue, ValueStart};
+use super::values::ValueFiles;
 use crate::types::Revision;
 
 /// In front of every key of the layer above.
@@ -36,7 +36,7 @@ pub(super) struct Index {
     db: sled::Db,
     path: PathBuf,
     id: IndexId,
-    values: Arc<Values>,
+    values: Arc<ValueFiles>,
     /// Behind `db`, so that it is dropped after it.
     _last: LastHandle,
 }
@@ -68,7 +68,7 @@ impl Index {
     pub(super) fn create(
         path: &Path,
         options: &Options,
-        values: Arc<Values>,
+        values: Arc<ValueFiles>,
         fill: impl FnOnce(&Self) -> Result<Revision, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut id = IndexId::default();
@@ -109,7 +109,7 @@ impl Index {
     pub(super) fn open(
         path: &Path,
         cache_bytes: u64,
-        values: Arc<Values>,
+        values: Arc<ValueFiles>,
     ) -> Result<Self, StoreError> {
         if !path.join("db").is_file() {
             return Err(StoreError::Open {
@@ -124,7 +124,7 @@ impl Index {
         Ok(Self::new(db, path.to_path_buf(), id, values))
     }
 
-    fn new(db: sled::Db, path: PathBuf, id: IndexId, values: Arc<Values>) -> Self {
+    fn new(db: sled::Db, path: PathBuf, id: IndexId, values: Arc<ValueFiles>) -> Self {
         let last = LastHandle(Some(db.clone()));
         Self { db, path, id, values, _last: last }
     }
@@ -141,7 +141,7 @@ impl Index {
             .ok_or_else(|| files::damaged(&self.path, 0, "the index does not say how far it is"))
     }
 
-    /// The number of the base that everything at or before its revision was moved to; older values
+    /// The number of the snapshot that everything at or before its revision was moved to; older values
     /// lie nowhere else. `None`: all lie in the journal.
     pub(super) fn adopted(&self) -> Result<Option<u64>, StoreError> {
         self.own(KEY_ADOPTED)
@@ -167,37 +167,41 @@ impl Index {
         Ok(self.entry(key)?.map(|entry| entry.revision))
     }
 
-    fn entry(&self, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+    fn entry(&self, key: &[u8]) -> Result<Option<IndexedValue>, StoreError> {
         let found = self.db.get(stored_key(key)).map_err(|error| broken(&self.path, &error))?;
         found.map(|stored| self.decode(&stored)).transpose()
     }
 
-    fn decode(&self, stored: &[u8]) -> Result<Entry, StoreError> {
-        place::decode(stored)
+    fn decode(&self, stored: &[u8]) -> Result<IndexedValue, StoreError> {
+        value_location::decode(stored)
             .ok_or_else(|| files::damaged(&self.path, 0, "an entry of the index cannot be read"))
     }
 
     /// Reads the value of an entry. Where its file is gone, the value was moved meanwhile: then the
     /// index has a newer entry, or none if the key is deleted.
-    fn resolve(&self, stored_key: &[u8], entry: Entry) -> Result<Option<Versioned>, StoreError> {
+    fn resolve(
+        &self,
+        stored_key: &[u8],
+        entry: IndexedValue,
+    ) -> Result<Option<Versioned>, StoreError> {
         let mut entry = entry;
         loop {
-            let Entry { revision, content } = entry;
-            let place = match content {
-                Content::Small(value) => return Ok(Some(Versioned { revision, value })),
-                Content::Placed(place) => place,
+            let IndexedValue { revision, content } = entry;
+            let location = match content {
+                IndexedContent::Small(value) => return Ok(Some(Versioned { revision, value })),
+                IndexedContent::Located(location) => location,
             };
-            if let Some(value) = self.values.read(&place)? {
+            if let Some(value) = self.values.read(&location)? {
                 return Ok(Some(Versioned { revision, value }));
             }
             let found = self.db.get(stored_key).map_err(|error| broken(&self.path, &error))?;
             let Some(found) = found else { return Ok(None) };
             entry = self.decode(&found)?;
-            if entry.content == Content::Placed(place) {
+            if entry.content == IndexedContent::Located(location) {
                 let what = format!(
                     "a value lies in {:?}, which is gone; remove this directory, the next start \
                      makes the index anew",
-                    place.spot.home
+                    location.start.file
                 );
                 return Err(files::damaged(&self.path, 0, what));
             }
@@ -239,10 +243,10 @@ impl Index {
     }
 
     /// Brings one key to its newest write. Not synced.
-    pub(super) fn apply(&self, key: &[u8], kept: &Kept) -> Result<(), StoreError> {
-        match &kept.slot.value {
+    pub(super) fn apply(&self, key: &[u8], entry: &MemtableEntry) -> Result<(), StoreError> {
+        match &entry.slot.value {
             None => self.remove(key),
-            Some(value) => self.put(key, kept.slot.revision, value, kept.spot),
+            Some(value) => self.put(key, entry.slot.revision, value, entry.start),
         }
     }
 
@@ -252,9 +256,9 @@ impl Index {
         key: &[u8],
         revision: Revision,
         value: &[u8],
-        spot: Spot,
+        start: ValueStart,
     ) -> Result<(), StoreError> {
-        let stored = place::encode(revision, value, spot)?;
+        let stored = value_location::encode(revision, value, start)?;
         self.done(self.db.insert(stored_key(key), stored.as_ref()))
     }
 
@@ -263,24 +267,24 @@ impl Index {
         self.done(self.db.remove(stored_key(key)))
     }
 
-    /// Lets a key's value lie in a base, if it is still the one of `revision`. Not synced.
+    /// Lets a key's value lie in a snapshot, if it is still the one of `revision`. Not synced.
     pub(super) fn adopt(
         &self,
         key: &[u8],
         revision: Revision,
         value: &[u8],
-        spot: Spot,
+        start: ValueStart,
     ) -> Result<(), StoreError> {
-        if place::is_small(value.len()) {
+        if value_location::is_small(value.len()) {
             return Ok(());
         }
         match self.entry(key)? {
-            Some(entry) if entry.revision == revision => self.put(key, revision, value, spot),
+            Some(entry) if entry.revision == revision => self.put(key, revision, value, start),
             _ => Ok(()),
         }
     }
 
-    /// Says that everything at or before the revision of base `number` was moved to it. Not synced.
+    /// Says that everything at or before the revision of snapshot `number` was moved to it. Not synced.
     pub(super) fn set_adopted(&self, number: u64) -> Result<(), StoreError> {
         self.set_own(KEY_ADOPTED, number)
     }

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use super::super::{ChainEntry, LogEntry, StoreError};
+use super::chain_roots::ChainRoots;
+use super::checkpoint::Position;
 use super::files::{self, Io};
 use super::frame::Frame;
-use super::note::Position;
-use super::roots::Roots;
 use super::segment::{FIRST_FRAME, Segment, file_name};
 use crate::types::Revision;
 
@@ -26,7 +26,7 @@ pub(super) struct Journal {
     /// Segments in order of their sequence, from the oldest kept to the one being written.
     segments: RwLock<VecDeque<Arc<Segment>>>,
     spares: Mutex<Vec<PathBuf>>,
-    roots: Mutex<Roots>,
+    chain_roots: Mutex<ChainRoots>,
 }
 
 impl Journal {
@@ -44,22 +44,22 @@ impl Journal {
         if segments.is_empty() && new {
             segments.push_back(Segment::prepare(&dir, 1, segment_bytes, None)?);
         }
-        let roots = Roots::open(&dir.join("roots"))?;
-        let expected = roots.last_sequence() + 1;
+        let chain_roots = ChainRoots::open(&dir.join("roots"))?;
+        let expected = chain_roots.last_sequence() + 1;
         if segments.front().is_none_or(|oldest| oldest.sequence > expected) {
             let path = dir.join(file_name(expected));
             return Err(StoreError::Open { path, what: "the segment is missing".into() });
         }
         let segments = RwLock::new(segments.into_iter().map(Arc::new).collect());
-        let (spares, roots) = (Mutex::new(spares), Mutex::new(roots));
-        Ok(Self { dir, segment_bytes, segments, spares, roots })
+        let (spares, chain_roots) = (Mutex::new(spares), Mutex::new(chain_roots));
+        Ok(Self { dir, segment_bytes, segments, spares, chain_roots })
     }
 
     /// Opens a journal to be read only; touches nothing.
     pub(super) fn open_for_reading(dir: PathBuf) -> Result<Self, StoreError> {
         let segments = RwLock::new(Self::segments_in(&dir)?.into_iter().map(Arc::new).collect());
-        let roots = Mutex::new(Roots::open(&dir.join("roots"))?);
-        Ok(Self { dir, segment_bytes: 0, segments, spares: Mutex::default(), roots })
+        let chain_roots = Mutex::new(ChainRoots::open(&dir.join("roots"))?);
+        Ok(Self { dir, segment_bytes: 0, segments, spares: Mutex::default(), chain_roots })
     }
 
     /// The segments in a directory, in order and without a gap; touches nothing.
@@ -112,7 +112,7 @@ impl Journal {
         }
     }
 
-    /// Whether a segment can be prepared without new room on the disk.
+    /// Whether a segment can be prepared without new disk space.
     pub(super) fn has_spare(&self) -> bool {
         !self.spares.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
@@ -135,11 +135,11 @@ impl Journal {
         loop {
             let (oldest, next) = {
                 let segments = self.segments();
-                let kept: u64 = segments.iter().skip(1).map(|segment| segment.capacity).sum();
+                let entry: u64 = segments.iter().skip(1).map(|segment| segment.capacity).sum();
                 let (Some(oldest), Some(next)) = (segments.front(), segments.get(1)) else {
                     return Ok(());
                 };
-                if oldest.sequence >= needless.segment || kept < retain_bytes {
+                if oldest.sequence >= needless.segment || entry < retain_bytes {
                     return Ok(());
                 }
                 (oldest.clone(), next.clone())
@@ -147,7 +147,7 @@ impl Journal {
             // A segment before `needless.segment` is full, so the one behind it has begun.
             let Some((first, link)) = next.first() else { return Ok(()) };
             let last = Revision::new(first.get().saturating_sub(1));
-            self.roots.lock().unwrap_or_else(PoisonError::into_inner).append(
+            self.chain_roots.lock().unwrap_or_else(PoisonError::into_inner).append(
                 oldest.sequence,
                 last,
                 link,

@@ -3,11 +3,11 @@
 //! ```text
 //! FORMAT      the marker; a directory without it is no store
 //! lock        locked while the store is open
-//! journal/    segments, spare files, roots
-//! base/       the newest base
+//! journal/    segments, spare files, chain roots
+//! snapshot/       the newest snapshot
 //! sled/       the index
-//! note        up to where the index is known to be on the disk
-//! seal        what the index was when the store was closed
+//! checkpoint        up to where the index is known to be on the disk
+//! clean-shutdown marker        what the index was when the store was closed
 //! ballast     room that is given up to open on a full disk
 //! ```
 
@@ -54,8 +54,8 @@ impl Layout {
         for name in ["journal", "base", "sled", "sled.new"] {
             files::remove_dir(&dir.join(name))?;
         }
-        files::remove(&layout.note())?;
-        files::remove(&layout.seal())?;
+        files::remove(&layout.checkpoint())?;
+        files::remove(&layout.shutdown_marker())?;
         for name in ["journal", "base"] {
             files::make_dir(&dir.join(name))?;
         }
@@ -148,7 +148,7 @@ impl Layout {
         self.dir.join("journal")
     }
 
-    pub(super) fn base(&self) -> PathBuf {
+    pub(super) fn snapshot(&self) -> PathBuf {
         self.dir.join("base")
     }
 
@@ -156,11 +156,11 @@ impl Layout {
         self.dir.join("sled")
     }
 
-    pub(super) fn note(&self) -> PathBuf {
+    pub(super) fn checkpoint(&self) -> PathBuf {
         self.dir.join("note")
     }
 
-    pub(super) fn seal(&self) -> PathBuf {
+    pub(super) fn shutdown_marker(&self) -> PathBuf {
         self.dir.join("seal")
     }
 

@@ -1,38 +1,37 @@
 //! The real store: a commit journal in front of sled.
 //!
 //! ```text
-//! commit -> stage -> journal (one write, one fdatasync for all that wait) -> tables -> sled
+//! commit -> stage -> journal (one write, one fdatasync for all that wait) -> memtables -> sled
 //!                       |                                              (in the background)
-//!                       +-- base: now and then all records at one revision; old segments may go
+//!                       +-- snapshot: now and then all records at one revision; old segments may go
 //! ```
 //!
-//! The journal and the base are the truth; sled is the index that serves it and can be made anew
+//! The journal and the snapshot are the truth; sled is the index that serves it and can be made anew
 //! from them at any time ([`recovery`]). Three threads: [`committer`] writes the journal,
-//! [`applier`] merges into sled, [`keeper`] prepares segments and watches the room on the disk.
+//! [`compactor`] merges into sled, [`preallocator`] prepares segments and watches the disk space.
 
-mod applier;
-mod base;
+mod chain_roots;
+mod checkpoint;
 mod committer;
+mod compactor;
+mod disk_space;
 mod files;
 mod frame;
 mod index;
 mod journal;
-mod keeper;
 mod layout;
-mod note;
+mod memtable;
+mod memtables;
 mod options;
-mod place;
+mod pending_commits;
+mod preallocator;
 mod recovery;
-mod room;
-mod roots;
 mod scan;
-mod seal;
 mod segment;
 mod shared;
-mod stage;
+mod shutdown_marker;
+mod snapshot;
 mod stats;
-mod table;
-mod tables;
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,
@@ -41,6 +40,7 @@ mod tables;
     reason = "a test ends where it finds something wrong"
 )]
 mod tests;
+mod value_location;
 mod values;
 mod verify;
 
@@ -50,23 +50,23 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use self::disk_space::DiskSpaceOptions;
 pub use self::files::no_directory_above;
 pub use self::options::Options;
-pub use self::recovery::{OnProgress, Progress};
-pub use self::room::RoomOptions;
+pub use self::recovery::{OnProgress, OpenProgress};
 pub use self::stats::{SYNC_BOUNDS_US, Stats};
-pub use self::verify::{Report, verify, verify_rows};
+pub use self::verify::{VerifyReport, verify, verify_rows};
 
-use self::applier::Applier;
 use self::committer::Committer;
+use self::compactor::Compactor;
+use self::disk_space::DiskSpace;
 use self::layout::Layout;
-use self::recovery::Recovered;
-use self::room::Room;
+use self::pending_commits::PendingCommits;
+use self::recovery::RecoveredStore;
 use self::segment::FIRST_FRAME;
-use self::shared::{Parts, Shared};
-use self::stage::Stage;
+use self::shared::{Shared, SharedParts};
 use super::{
-    BATCH_BYTES_MAX, Batch, ChainEntry, KeyRange, Link, LogEntry, Order, PAGE_ROWS_MAX, Page,
+    BATCH_BYTES_MAX, Batch, ChainEntry, ChainLink, KeyRange, LogEntry, Order, PAGE_ROWS_MAX, Page,
     Precondition, Receipt, Store, StoreError, Urgency, Versioned, View,
 };
 use crate::types::Revision;
@@ -80,7 +80,7 @@ pub fn examine(dir: &std::path::Path) -> Result<bool, StoreError> {
     layout::Layout::examine(dir)
 }
 
-/// How long `commit` waits for room on the stage before it answers [`StoreError::Busy`].
+/// How long `commit` waits for room among the pending commits before it answers [`StoreError::Busy`].
 const COMMIT_WAIT: Duration = Duration::from_secs(1);
 
 /// An open store on a data directory that is this process's alone.
@@ -88,8 +88,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(1);
 pub struct Durable {
     shared: Arc<Shared>,
     committer: Option<JoinHandle<()>>,
-    applier: Option<JoinHandle<()>>,
-    keeper: Option<JoinHandle<()>>,
+    compactor: Option<JoinHandle<()>>,
+    preallocator: Option<JoinHandle<()>>,
     /// Locked until the store is dropped.
     layout: Arc<Layout>,
 }
@@ -112,7 +112,7 @@ impl Durable {
         options.validate()?;
         let layout = Layout::open_or_create(&options.dir)?;
         layout.make_private();
-        let room = Room::open(layout.dir(), layout.ballast(), options.room)?;
+        let disk_space = DiskSpace::open(layout.dir(), layout.ballast(), options.disk_space)?;
         let recovered = recovery::recover(&layout, &options, progress)?;
         if layout.is_new() {
             layout.complete()?;
@@ -122,21 +122,21 @@ impl Durable {
             path: options.dir.clone(),
             what: format!("the system's random generator failed: {error}"),
         })?;
-        let Recovered {
+        let RecoveredStore {
             journal,
             values,
             index,
             memory,
-            note,
-            noted,
-            bases,
+            checkpoint,
+            checkpointed,
+            snapshots,
             end,
             segment,
             prepared,
         } = recovered;
         let prepared_bytes: u64 = prepared.iter().map(|next| next.capacity - FIRST_FRAME).sum();
-        let shared = Arc::new(Shared::new(Parts {
-            stage: Stage::new(end, salt_key, options.group_bytes_max()),
+        let shared = Arc::new(Shared::new(SharedParts {
+            pending: PendingCommits::new(end, salt_key, options.group_bytes_max()),
             writable: segment.capacity.saturating_sub(end.offset) + prepared_bytes,
             ready: prepared.into(),
             options,
@@ -144,16 +144,22 @@ impl Durable {
             memory,
             values,
             index,
-            room,
+            disk_space,
         }));
         let committer = Committer::new(shared.clone(), segment, end);
-        let applier = Applier::new(shared.clone(), note, noted, bases)?;
-        let kept = shared.clone();
-        let mut store =
-            Self { shared, committer: None, applier: None, keeper: None, layout: Arc::new(layout) };
+        let compactor = Compactor::new(shared.clone(), checkpoint, checkpointed, snapshots)?;
+        let entry = shared.clone();
+        let mut store = Self {
+            shared,
+            committer: None,
+            compactor: None,
+            preallocator: None,
+            layout: Arc::new(layout),
+        };
         store.committer = Some(store.spawn("abide-journal", || committer.run())?);
-        store.applier = Some(store.spawn("abide-applier", || applier.run())?);
-        store.keeper = Some(store.spawn("abide-keeper", move || keeper::run(&kept))?);
+        store.compactor = Some(store.spawn("abide-compactor", || compactor.run())?);
+        store.preallocator =
+            Some(store.spawn("abide-prealloc", move || preallocator::run(&entry))?);
         Ok(store)
     }
 
@@ -183,13 +189,13 @@ impl Durable {
         join(self.committer.take());
         self.shared.drained.store(true, Ordering::Release);
         self.shared.wake_all();
-        join(self.applier.take());
+        join(self.compactor.take());
         let failure = self.shared.failure().borrow().clone();
         let layout = self.layout.clone();
         drop(self);
         failure.map_or(Ok(()), Err)?;
         // A store that cannot be sealed is one that was not closed: its next start recovers it.
-        seal::put(&layout)
+        shutdown_marker::put(&layout)
             .unwrap_or_else(|error| tracing::warn!(%error, "could not seal the index"));
         Ok(())
     }
@@ -213,11 +219,11 @@ impl Durable {
         let shared = &self.shared;
         let mut stats = Stats {
             durable: shared.durable(),
-            staged_bytes: shared.stage().bytes() as u64,
+            staged_bytes: shared.pending().bytes() as u64,
             overlay_bytes: shared.memory.read().bytes() as u64,
             journal_bytes: shared.journal.bytes(),
-            free_bytes: shared.room.free(),
-            short_of_room: shared.room.is_short(),
+            free_bytes: shared.disk_space.free(),
+            short_of_space: shared.disk_space.is_short(),
             ..Stats::default()
         };
         shared.counters.fill(&mut stats);
@@ -226,7 +232,7 @@ impl Durable {
 
     /// The durable revision and the chain's link there: worth noting elsewhere.
     #[must_use]
-    pub fn head(&self) -> (Revision, Link) {
+    pub fn head(&self) -> (Revision, ChainLink) {
         let position = self.shared.memory.read().position;
         (position.revision, position.link)
     }
@@ -259,9 +265,13 @@ impl Durable {
         }
     }
 
-    fn check(&self, stage: &Stage, preconditions: &[Precondition]) -> Result<(), StoreError> {
+    fn check(
+        &self,
+        pending: &PendingCommits,
+        preconditions: &[Precondition],
+    ) -> Result<(), StoreError> {
         for (index, precondition) in preconditions.iter().enumerate() {
-            let current = match stage.find(precondition.key()) {
+            let current = match pending.find(precondition.key()) {
                 Some(slot) => slot.value.as_ref().map(|_| slot.revision),
                 None => self.committed_revision(precondition.key())?,
             };
@@ -272,8 +282,8 @@ impl Durable {
         Ok(())
     }
 
-    /// Whether the stage and the journal have room for so many bytes more.
-    fn admits(&self, stage: &Stage, bytes: usize, urgency: Urgency) -> bool {
+    /// Whether the pending commits and the journal have room for so many bytes more.
+    fn admits(&self, pending: &PendingCommits, bytes: usize, urgency: Urgency) -> bool {
         let options = &self.shared.options;
         // What may be left unused at the end of a segment, and what is kept back.
         let margin = options.batch_bytes_max() as u64
@@ -281,8 +291,8 @@ impl Durable {
                 Urgency::Ordinary => options.segment_bytes / 4,
                 Urgency::Reserved => 0,
             };
-        let needed = (stage.bytes() + bytes) as u64 + margin;
-        let staged = stage.bytes() == 0 || stage.bytes() + bytes <= options.staged_bytes_max;
+        let needed = (pending.bytes() + bytes) as u64 + margin;
+        let staged = pending.bytes() == 0 || pending.bytes() + bytes <= options.staged_bytes_max;
         staged && needed <= self.shared.writable.load(Ordering::Acquire)
     }
 }
@@ -290,8 +300,8 @@ impl Durable {
 impl Store for Durable {
     fn get(&self, view: View, key: &[u8]) -> Result<Option<Versioned>, StoreError> {
         if view == View::Staged {
-            let stage = self.shared.stage();
-            if let Some(slot) = stage.find(key) {
+            let pending = self.shared.pending();
+            if let Some(slot) = pending.find(key) {
                 let revision = slot.revision;
                 return Ok(slot.value.clone().map(|value| Versioned { revision, value }));
             }
@@ -304,11 +314,11 @@ impl Store for Durable {
         // No table is frozen while this is held, so sled keeps still behind what was found here.
         let _still = shared.memory.still();
         let (revision, found) = {
-            let tables = shared.memory.read();
-            let found: Vec<_> = keys.iter().map(|key| tables.find(key)).collect();
-            (tables.position.revision, found)
+            let memtables = shared.memory.read();
+            let found: Vec<_> = keys.iter().map(|key| memtables.find(key)).collect();
+            (memtables.position.revision, found)
         };
-        let resolve = |(key, slot): (&&[u8], Option<tables::Slot>)| match slot {
+        let resolve = |(key, slot): (&&[u8], Option<memtables::KeyVersion>)| match slot {
             Some(slot) => Ok(slot.value.map(|value| Versioned { revision: slot.revision, value })),
             None => shared.index.get(key),
         };
@@ -334,7 +344,7 @@ impl Store for Durable {
 
     fn admits_at_once(&self) -> bool {
         let bytes = BATCH_BYTES_MAX.min(self.shared.options.batch_bytes_max());
-        self.admits(&self.shared.stage(), bytes, Urgency::Ordinary)
+        self.admits(&self.shared.pending(), bytes, Urgency::Ordinary)
     }
 
     fn commit(&self, batch: Batch) -> Result<Receipt, StoreError> {
@@ -344,42 +354,42 @@ impl Store for Durable {
         if bytes > shared.options.batch_bytes_max() {
             return Err(StoreError::Invalid("the batch is larger than a quarter of a segment"));
         }
-        let mut stage = shared.stage();
+        let mut pending = shared.pending();
         let since = Instant::now();
         loop {
-            if let Some(stopped) = &stage.stopped {
+            if let Some(stopped) = &pending.stopped {
                 return Err(stopped.clone());
             }
             if shared.is_closing() {
                 return Err(StoreError::stopped());
             }
-            if batch.urgency == Urgency::Ordinary && shared.room.is_short() {
-                return Err(StoreError::NoRoom);
+            if batch.urgency == Urgency::Ordinary && shared.disk_space.is_short() {
+                return Err(StoreError::NoSpace);
             }
-            if self.admits(&stage, bytes, batch.urgency) {
+            if self.admits(&pending, bytes, batch.urgency) {
                 break;
             }
             let left = COMMIT_WAIT.saturating_sub(since.elapsed());
             if left.is_zero() {
-                return Err(if shared.room.is_short() {
-                    StoreError::NoRoom
+                return Err(if shared.disk_space.is_short() {
+                    StoreError::NoSpace
                 } else {
                     StoreError::Busy
                 });
             }
-            let waited = shared.admitted.wait_timeout(stage, left);
-            stage = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = shared.admitted.wait_timeout(pending, left);
+            pending = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        if let Err(error) = self.check(&stage, &batch.preconditions) {
-            drop(stage);
+        if let Err(error) = self.check(&pending, &batch.preconditions) {
+            drop(pending);
             return match error {
                 StoreError::Conflict { .. } => Err(error),
                 unreadable => self.or_stop(Err(unreadable)),
             };
         }
-        let receipt = stage.push(batch);
+        let receipt = pending.push(batch);
         let wake = shared.committer_sleeps.load(Ordering::Relaxed);
-        drop(stage);
+        drop(pending);
         if wake {
             shared.work.notify_one();
         }
@@ -387,12 +397,12 @@ impl Store for Durable {
     }
 
     fn durable_at(&self, revision: Revision) -> Receipt {
-        let mut stage = self.shared.stage();
+        let mut pending = self.shared.pending();
         if revision <= self.shared.durable() {
             return Receipt::ready(revision);
         }
-        match stage.stopped.clone() {
-            None => stage.wait_for(revision),
+        match pending.stopped.clone() {
+            None => pending.wait_for(revision),
             Some(stopped) => {
                 let (sender, receipt) = Receipt::pending(revision);
                 // The receipt is right here to receive it.
@@ -419,7 +429,7 @@ impl Drop for Durable {
     /// Ends the threads without finishing anything: as a kill would.
     fn drop(&mut self) {
         self.shared.stop(&StoreError::stopped());
-        for thread in [self.committer.take(), self.applier.take(), self.keeper.take()] {
+        for thread in [self.committer.take(), self.compactor.take(), self.preallocator.take()] {
             join(thread);
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::{BATCH_BYTES_MAX, StoreError};
-use super::room::RoomOptions;
+use super::disk_space::DiskSpaceOptions;
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
@@ -30,15 +30,15 @@ pub struct Options {
     pub apply_interval: Duration,
     /// ... and as soon as it holds so many bytes.
     pub apply_after_bytes: usize,
-    /// sled is synced and the note written after so many bytes of journal.
+    /// sled is synced and the checkpoint written after so many bytes of journal.
     pub checkpoint_after_bytes: u64,
-    /// A new base is written after so many bytes of journal behind the last one, or after as many
-    /// as the last base has, whichever is more.
+    /// A new snapshot is written after so many bytes of journal behind the last one, or after as many
+    /// as the last snapshot has, whichever is more.
     pub base_after_bytes: u64,
     /// So many bytes of journal are kept, also when they are no longer needed to open.
     pub journal_retain_bytes: u64,
-    /// Room kept on the disk.
-    pub room: RoomOptions,
+    /// DiskSpace kept on the disk.
+    pub disk_space: DiskSpaceOptions,
 }
 
 impl Options {
@@ -56,7 +56,7 @@ impl Options {
             checkpoint_after_bytes: 64 * MIB,
             base_after_bytes: 256 * MIB,
             journal_retain_bytes: 256 * MIB,
-            room: RoomOptions {
+            disk_space: DiskSpaceOptions {
                 ordinary_bytes: 256 * MIB,
                 index_bytes: 64 * MIB,
                 ballast_bytes: 32 * MIB,
@@ -84,11 +84,11 @@ impl Options {
         if self.sled_segment_bytes < 64 * 1024 || !self.sled_segment_bytes.is_power_of_two() {
             return error("segments of sled must have a power of two of bytes, at least 64 KiB");
         }
-        if self.room.index_bytes < 24 * MIB {
+        if self.disk_space.index_bytes < 24 * MIB {
             // Far more than sled writes between two looks at the disk, with two of its segments.
             return error("the room for the index must be at least 24 MiB");
         }
-        if self.room.index_bytes > self.room.ordinary_bytes {
+        if self.disk_space.index_bytes > self.disk_space.ordinary_bytes {
             return error("the room for the index must not exceed that for ordinary commits");
         }
         Ok(())

@@ -1,33 +1,33 @@
 //! From files to an open store.
 //!
-//! The journal and the base are the truth. sled is believed up to where the note says that it was
-//! synced, if it opens, bears the note's id, is at least that far, has the bases that it names and,
-//! where the store was closed, is what was closed; else it is made anew from the base and the journal
+//! The journal and the snapshot are the truth. sled is believed up to where the checkpoint says that it was
+//! synced, if it opens, bears the checkpoint's id, is at least that far, has the snapshots that it names and,
+//! where the store was closed, is what was closed; else it is made anew from the snapshot and the journal
 //! behind it. Either way the journal is replayed from there. Writes are full values, so replaying
 //! what sled has already changes nothing: there is no other recovery.
 
 use std::sync::Arc;
 
 use super::super::{LogEntry, StoreError};
-use super::base::{self, Base, BaseRow};
+use super::checkpoint::{Checkpoint, CheckpointFile, Position};
 use super::files;
 use super::frame::Frame;
 use super::index::Index;
 use super::journal::Journal;
 use super::layout::Layout;
-use super::note::{Note, NoteFile, Position};
+use super::memtables::SharedMemtables;
 use super::options::Options;
-use super::place::{Home, Spot};
-use super::seal::{self, Seal};
+use super::pending_commits::FramedWrite;
 use super::segment::{FIRST_FRAME, Segment};
-use super::stage::Written;
-use super::tables::Memory;
-use super::values::Values;
+use super::shutdown_marker::{self, ShutdownMarker};
+use super::snapshot::{self, Snapshot, SnapshotRow};
+use super::value_location::{ValueFile, ValueStart};
+use super::values::ValueFiles;
 use crate::types::Revision;
 
 /// How far a long piece of work is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct OpenProgress {
     /// What is being done.
     pub what: &'static str,
     /// So much of it is done.
@@ -37,18 +37,18 @@ pub struct Progress {
 }
 
 /// Whom to tell of progress.
-pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
+pub type OnProgress<'a> = &'a mut dyn FnMut(OpenProgress);
 
 /// What recovery found and made.
-pub(super) struct Recovered {
+pub(super) struct RecoveredStore {
     pub(super) journal: Arc<Journal>,
-    pub(super) values: Arc<Values>,
+    pub(super) values: Arc<ValueFiles>,
     pub(super) index: Index,
-    pub(super) memory: Memory,
-    pub(super) note: NoteFile,
-    pub(super) noted: Position,
-    /// The base that the index has adopted, and one that it has not yet.
-    pub(super) bases: (Option<Base>, Option<Base>),
+    pub(super) memory: SharedMemtables,
+    pub(super) checkpoint: CheckpointFile,
+    pub(super) checkpointed: Position,
+    /// The snapshot that the index has adopted, and one that it has not yet.
+    pub(super) snapshots: (Option<Snapshot>, Option<Snapshot>),
     pub(super) end: Position,
     pub(super) segment: Arc<Segment>,
     pub(super) prepared: Vec<Arc<Segment>>,
@@ -59,37 +59,40 @@ pub(super) fn recover(
     layout: &Layout,
     options: &Options,
     progress: OnProgress<'_>,
-) -> Result<Recovered, StoreError> {
+) -> Result<RecoveredStore, StoreError> {
     let journal =
         Arc::new(Journal::open(layout.journal(), options.segment_bytes, layout.is_new())?);
-    base::remove_unfinished(&layout.base())?;
-    let bases = Base::all(&layout.base())?;
-    let (mut note, noted) = NoteFile::open(&layout.note())?;
-    let noted_revision = noted.map_or(Revision::ZERO, |note| note.position.revision);
-    let values = Arc::new(Values::new(journal.clone(), bases.0.clone()));
-    let (index, noted, bases) = match trusted(layout, options, &values, &journal, noted, &bases) {
-        Ok(trusted) => trusted,
-        Err(reason) => {
-            if !layout.is_new() {
-                tracing::warn!(%reason, "the index cannot be trusted: making it anew");
+    snapshot::remove_unfinished(&layout.snapshot())?;
+    let snapshots = Snapshot::all(&layout.snapshot())?;
+    let (mut checkpoint, checkpointed) = CheckpointFile::open(&layout.checkpoint())?;
+    let noted_revision =
+        checkpointed.map_or(Revision::ZERO, |checkpoint| checkpoint.position.revision);
+    let values = Arc::new(ValueFiles::new(journal.clone(), snapshots.0.clone()));
+    let (index, checkpointed, snapshots) =
+        match trusted(layout, options, &values, &journal, checkpointed, &snapshots) {
+            Ok(trusted) => trusted,
+            Err(reason) => {
+                if !layout.is_new() {
+                    tracing::warn!(%reason, "the index cannot be trusted: making it anew");
+                }
+                let (index, snapshot) = make_anew(layout, options, &values, snapshots, progress)?;
+                let position =
+                    snapshot.as_ref().map_or(Position::start(), |snapshot| snapshot.position);
+                checkpoint.write(&Checkpoint { index: index.id(), position })?;
+                (index, position, (snapshot, None))
             }
-            let (index, base) = make_anew(layout, options, &values, bases, progress)?;
-            let position = base.as_ref().map_or(Position::start(), |base| base.position);
-            note.write(&Note { index: index.id(), position })?;
-            (index, position, (base, None))
-        }
-    };
-    if let (Some(adopted), None) = &bases {
+        };
+    if let (Some(adopted), None) = &snapshots {
         adopted.remove_others()?;
         values.keep_only(adopted.number);
     }
-    let memory = Memory::new(noted);
+    let memory = SharedMemtables::new(checkpointed);
     // The last group may be in the page cache only. It is held back until it is secured, so that
     // sled can never hold on the disk what the journal does not.
-    let mut last: Option<Replayed> = None;
-    let tail = replay(&journal, noted, &mut |group| {
+    let mut last: Option<ReplayedWrite> = None;
+    let tail = replay(&journal, checkpointed, &mut |group| {
         let done = group.position.revision.get();
-        progress(Progress { what: "replaying the journal", done, total: 0 });
+        progress(OpenProgress { what: "replaying the journal", done, total: 0 });
         match last.replace(group) {
             Some(group) => take_in(&memory, &index, group, options),
             None => Ok(()),
@@ -108,121 +111,134 @@ pub(super) fn recover(
         take_in(&memory, &index, group, options)?;
     }
     let prepared = journal.take_behind(tail.end.segment);
-    let Tail { end, segment, .. } = tail;
-    Ok(Recovered { journal, values, index, memory, note, noted, bases, end, segment, prepared })
+    let JournalTail { end, segment, .. } = tail;
+    Ok(RecoveredStore {
+        journal,
+        values,
+        index,
+        memory,
+        checkpoint,
+        checkpointed,
+        snapshots,
+        end,
+        segment,
+        prepared,
+    })
 }
 
-/// An index, where it stands, the base that it has adopted and one that it has not.
-type Trusted = (Index, Position, (Option<Base>, Option<Base>));
+/// An index, where it stands, the snapshot that it has adopted and one that it has not.
+type Trusted = (Index, Position, (Option<Snapshot>, Option<Snapshot>));
 
-/// sled, if the note vouches for it, and how far; else the reason why not.
+/// sled, if the checkpoint vouches for it, and how far; else the reason why not.
 fn trusted(
     layout: &Layout,
     options: &Options,
-    values: &Arc<Values>,
+    values: &Arc<ValueFiles>,
     journal: &Journal,
-    note: Option<Note>,
-    (bases, problem): &(Vec<Base>, Option<StoreError>),
+    checkpoint: Option<Checkpoint>,
+    (snapshots, problem): &(Vec<Snapshot>, Option<StoreError>),
 ) -> Result<Trusted, StoreError> {
     let untrusted = |what: &str| StoreError::Open { path: layout.sled(), what: what.into() };
-    let note = note.ok_or_else(|| untrusted("there is no note of how far it is"))?;
+    let checkpoint = checkpoint.ok_or_else(|| untrusted("there is no note of how far it is"))?;
     problem.clone().map_or(Ok(()), Err)?;
     journal
-        .segment(note.position.segment)
+        .segment(checkpoint.position.segment)
         .ok_or_else(|| untrusted("the journal no longer has what its note names"))?;
-    if seal::take(layout)? == Seal::Broken {
+    if shutdown_marker::take(layout)? == ShutdownMarker::Broken {
         return Err(untrusted("it is not what was closed"));
     }
     let index = Index::open(&layout.sled(), options.sled_cache_bytes, values.clone())?;
-    if index.id() != note.index {
+    if index.id() != checkpoint.index {
         return Err(untrusted("the note speaks of another index"));
     }
-    if index.applied()? < note.position.revision {
+    if index.applied()? < checkpoint.position.revision {
         return Err(untrusted("it has lost what was synced"));
     }
-    let numbered = |number| bases.iter().find(|base| base.number == number).cloned();
+    let numbered = |number| snapshots.iter().find(|snapshot| snapshot.number == number).cloned();
     let adopted = match index.adopted()? {
         Some(number) => {
             Some(numbered(number).ok_or_else(|| untrusted("the base that it names is gone"))?)
         }
         None => None,
     };
-    let newer = |base: &&Base| adopted.as_ref().is_none_or(|adopted| base.number > adopted.number);
-    // Replaying from before the base's position makes places in the journal anew: as if it had not
+    let newer = |snapshot: &&Snapshot| {
+        adopted.as_ref().is_none_or(|adopted| snapshot.number > adopted.number)
+    };
+    // Replaying from before the snapshot's position makes places in the journal anew: as if it had not
     // been adopted.
-    let is_ahead = |base: &&Base| base.position.revision > note.position.revision;
+    let is_ahead = |snapshot: &&Snapshot| snapshot.position.revision > checkpoint.position.revision;
     if let Some(ahead) = adopted.as_ref().filter(is_ahead) {
-        return Ok((index, note.position, (None, Some(ahead.clone()))));
+        return Ok((index, checkpoint.position, (None, Some(ahead.clone()))));
     }
-    let unadopted = bases.last().filter(newer).cloned();
-    Ok((index, note.position, (adopted, unadopted)))
+    let unadopted = snapshots.last().filter(newer).cloned();
+    Ok((index, checkpoint.position, (adopted, unadopted)))
 }
 
-/// An index made of the newest base that can be read. An older one is there only while the index
+/// An index made of the newest snapshot that can be read. An older one is there only while the index
 /// had not adopted all of the newer one, and so is the journal behind it.
 fn make_anew(
     layout: &Layout,
     options: &Options,
-    values: &Arc<Values>,
-    (mut bases, mut problem): (Vec<Base>, Option<StoreError>),
+    values: &Arc<ValueFiles>,
+    (mut snapshots, mut problem): (Vec<Snapshot>, Option<StoreError>),
     progress: OnProgress<'_>,
-) -> Result<(Index, Option<Base>), StoreError> {
+) -> Result<(Index, Option<Snapshot>), StoreError> {
     loop {
-        let base = bases.pop();
-        if base.is_none() {
+        let snapshot = snapshots.pop();
+        if snapshot.is_none() {
             problem.take().map_or(Ok(()), Err)?;
         }
-        let fill = |index: &Index| fill(index, base.as_ref(), progress);
+        let fill = |index: &Index| fill(index, snapshot.as_ref(), progress);
         match Index::create(&layout.sled(), options, values.clone(), fill) {
-            Err(error @ StoreError::Damaged { .. }) if base.is_some() => problem = Some(error),
-            index => return Ok((index?, base)),
+            Err(error @ StoreError::Damaged { .. }) if snapshot.is_some() => problem = Some(error),
+            index => return Ok((index?, snapshot)),
         }
     }
 }
 
-/// Fills an empty index from the base; answers with the base's revision.
+/// Fills an empty index from the snapshot; answers with the snapshot's revision.
 fn fill(
     index: &Index,
-    base: Option<&Base>,
+    snapshot: Option<&Snapshot>,
     progress: OnProgress<'_>,
 ) -> Result<Revision, StoreError> {
     const TELL_EVERY: u64 = 10_000;
-    let Some(base) = base else { return Ok(Revision::ZERO) };
+    let Some(snapshot) = snapshot else { return Ok(Revision::ZERO) };
     let mut done = 0;
-    base.read(|BaseRow { row, deleted, spot }| {
+    snapshot.read(|SnapshotRow { row, deleted, start }| {
         if deleted {
             index.remove(&row.key)?;
         } else {
-            index.put(&row.key, row.revision, &row.value, spot)?;
+            index.put(&row.key, row.revision, &row.value, start)?;
         }
         done += 1;
         if done % TELL_EVERY == 0 {
-            progress(Progress { what: "making the index anew", done, total: base.rows });
+            progress(OpenProgress { what: "making the index anew", done, total: snapshot.rows });
         }
         Ok(())
     })?;
-    index.set_adopted(base.number)?;
-    Ok(base.position.revision)
+    index.set_adopted(snapshot.number)?;
+    Ok(snapshot.position.revision)
 }
 
 /// Takes replayed commits into memory, and from there into sled when memory is full.
 fn take_in(
-    memory: &Memory,
+    memory: &SharedMemtables,
     index: &Index,
-    group: Replayed,
+    group: ReplayedWrite,
     options: &Options,
 ) -> Result<(), StoreError> {
-    let Replayed { entries, position, frame, spot } = group;
-    let mut writes: Vec<Written> = Vec::new();
+    let ReplayedWrite { entries, position, frame, start } = group;
+    let mut writes: Vec<FramedWrite> = Vec::new();
     for LogEntry { revision, writes: of_entry, .. } in entries {
         writes.extend(of_entry.into_iter().map(|write| {
             let offset = write.value.as_ref().map_or(0, |value| frame.offset_of(value));
-            Written { revision, write, offset }
+            FramedWrite { revision, write, offset }
         }));
     }
-    if memory.publish(writes, spot, position).0 > options.apply_after_bytes {
-        for (key, kept) in memory.freeze().table.iter() {
-            index.apply(key, kept)?;
+    if memory.publish(writes, start, position).0 > options.apply_after_bytes {
+        for (key, entry) in memory.freeze().memtable.iter() {
+            index.apply(key, entry)?;
         }
         memory.applied();
     }
@@ -231,17 +247,17 @@ fn take_in(
 
 /// A group of commits as it was read from the journal.
 #[derive(Debug)]
-pub(super) struct Replayed {
+pub(super) struct ReplayedWrite {
     /// Its commits.
     pub(super) entries: Vec<LogEntry>,
     /// Behind it.
     pub(super) position: Position,
     frame: Frame,
-    spot: Spot,
+    start: ValueStart,
 }
 
 /// Where the journal ends.
-pub(super) struct Tail {
+pub(super) struct JournalTail {
     /// Behind the last whole group.
     pub(super) end: Position,
     /// The segment that it lies in.
@@ -257,8 +273,8 @@ pub(super) struct Tail {
 pub(super) fn replay(
     journal: &Journal,
     from: Position,
-    sink: &mut dyn FnMut(Replayed) -> Result<(), StoreError>,
-) -> Result<Tail, StoreError> {
+    sink: &mut dyn FnMut(ReplayedWrite) -> Result<(), StoreError>,
+) -> Result<JournalTail, StoreError> {
     let segments: Vec<_> = {
         let all = journal.segments();
         all.iter().skip_while(|segment| segment.sequence < from.segment).cloned().collect()
@@ -277,8 +293,8 @@ pub(super) fn replay(
             let entries = follow(&segment, &frame, &mut end)?;
             segment.note_frame(&frame.header, at);
             last = Some((segment.clone(), at, frame.header.padded()));
-            let spot = Spot { home: Home::Journal(segment.sequence), offset: at };
-            sink(Replayed { entries, position: end, frame, spot })?;
+            let start = ValueStart { file: ValueFile::Journal(segment.sequence), offset: at };
+            sink(ReplayedWrite { entries, position: end, frame, start })?;
         }
         let good_later = segment.next_frame(end.offset)?;
         if good_later.is_some() {
@@ -305,7 +321,7 @@ pub(super) fn replay(
         segment = next.clone();
         (end.segment, end.offset) = (segment.sequence, FIRST_FRAME);
     }
-    Ok(Tail { end, segment, last })
+    Ok(JournalTail { end, segment, last })
 }
 
 /// Checks that a whole frame continues the chain, and moves `end` behind it.
@@ -332,7 +348,7 @@ fn follow(
 /// After a crash, or a sync that failed, the last group may be in the page cache only, and pieces
 /// of one that was never acknowledged may lie behind it: the one is written again, the others are
 /// cleared, both synced, before anything is answered.
-fn secure(tail: &Tail, options: &Options) -> Result<(), StoreError> {
+fn secure(tail: &JournalTail, options: &Options) -> Result<(), StoreError> {
     if let Some((segment, at, bytes)) = &tail.last {
         segment.rewrite(*at, *bytes)?;
         if segment.sequence != tail.segment.sequence {

@@ -1,4 +1,4 @@
-//! One page over stage, tables and sled, as if they were one.
+//! One page over stage, memtables and sled, as if they were one.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -8,14 +8,14 @@ use std::ops::RangeBounds;
 use bytes::Bytes;
 
 use super::super::{KeyRange, Order, Page, Row, StoreError, View};
+use super::memtable::Memtable;
+use super::memtables::{KeyVersion, bounds};
 use super::shared::Shared;
-use super::table::Table;
-use super::tables::{Slot, bounds};
 use crate::types::Revision;
 
 /// A page of at most `limit` rows, full unless nothing is left.
 ///
-/// The gate keeps the tables from being frozen, so what is merged into sled while this reads is
+/// The gate keeps the memtables from being frozen, so what is merged into sled while this reads is
 /// hidden by the frozen table.
 pub(super) fn scan(
     shared: &Shared,
@@ -60,10 +60,10 @@ fn read(
     reach: usize,
 ) -> Result<(Revision, Vec<Row>, bool), StoreError> {
     let frozen = shared.memory.read().frozen();
-    let empty = Table::default();
-    let table = frozen.as_deref().unwrap_or(&empty);
+    let empty = Memtable::default();
+    let memtable = frozen.as_deref().unwrap_or(&empty);
     let below = shared.index.rows(range, order);
-    let mut settled = Merged::new(table.ordered(range, order), below, order);
+    let mut settled = Merged::new(memtable.ordered(range, order), below, order);
     let rows = settled.by_ref().take(reach).collect::<Result<Vec<Row>, _>>()?;
     let is_all = rows.len() < reach;
     // What was read covers the range up to here; with nothing left behind, all of it.
@@ -72,20 +72,20 @@ fn read(
         _ => range.clone(),
     };
     let (newer, revision) = {
-        let mut newer: BTreeMap<Bytes, Slot> = BTreeMap::new();
-        // With the stage held, no group moves from it to the tables between the two looks.
-        let stage = (view == View::Staged).then(|| shared.stage());
-        let tables = shared.memory.read();
-        newer.extend(tables.active_range(&covered));
-        if let Some(stage) = &stage {
+        let mut newer: BTreeMap<Bytes, KeyVersion> = BTreeMap::new();
+        // With the pending commits held, no group moves from it to the memtables between the two looks.
+        let pending = (view == View::Staged).then(|| shared.pending());
+        let memtables = shared.memory.read();
+        newer.extend(memtables.active_range(&covered));
+        if let Some(pending) = &pending {
             let inside = |key: &Bytes| RangeBounds::<Bytes>::contains(&bounds(&covered), key);
-            let pending = stage.pending().filter(|(key, _)| inside(key));
+            let pending = pending.pending().filter(|(key, _)| inside(key));
             newer.extend(pending.map(|(key, slot)| (key.clone(), slot.clone())));
         }
-        let staged = stage.as_ref().map(|stage| stage.last());
-        (newer, staged.unwrap_or(tables.position.revision))
+        let staged = pending.as_ref().map(|pending| pending.last());
+        (newer, staged.unwrap_or(memtables.position.revision))
     };
-    let entries: Box<dyn Iterator<Item = (&Bytes, &Slot)>> = match order {
+    let entries: Box<dyn Iterator<Item = (&Bytes, &KeyVersion)>> = match order {
         Order::Ascending => Box::new(newer.iter()),
         Order::Descending => Box::new(newer.iter().rev()),
     };
@@ -105,7 +105,7 @@ fn up_to(range: &KeyRange, order: Order, last: Bytes) -> KeyRange {
 /// Rows of two sorted sources, where the upper one wins and its deletions hide rows of the lower.
 struct Merged<
     'a,
-    U: Iterator<Item = (&'a Bytes, &'a Slot)>,
+    U: Iterator<Item = (&'a Bytes, &'a KeyVersion)>,
     L: Iterator<Item = Result<Row, StoreError>>,
 > {
     upper: Peekable<U>,
@@ -115,7 +115,7 @@ struct Merged<
 
 impl<'a, U, L> Merged<'a, U, L>
 where
-    U: Iterator<Item = (&'a Bytes, &'a Slot)>,
+    U: Iterator<Item = (&'a Bytes, &'a KeyVersion)>,
     L: Iterator<Item = Result<Row, StoreError>>,
 {
     fn new(upper: U, lower: L, order: Order) -> Self {
@@ -131,7 +131,7 @@ where
 
 impl<'a, U, L> Iterator for Merged<'a, U, L>
 where
-    U: Iterator<Item = (&'a Bytes, &'a Slot)>,
+    U: Iterator<Item = (&'a Bytes, &'a KeyVersion)>,
     L: Iterator<Item = Result<Row, StoreError>>,
 {
     type Item = Result<Row, StoreError>;

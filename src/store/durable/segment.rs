@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::super::StoreError;
-use super::super::chain::{Link, Reader};
+use super::super::chain::{ByteReader, ChainLink};
 use super::files::{self, Io};
 use super::frame::{ALIGN, Frame, FrameHeader, Generation, HEADER};
 use crate::types::Revision;
@@ -38,7 +38,7 @@ pub(super) struct Segment {
     pub(super) generation: Generation,
     file: File,
     /// The revision of its first commit and the chain's link before it.
-    first: OnceLock<(Revision, Link)>,
+    first: OnceLock<(Revision, ChainLink)>,
     /// Where frames begin, ascending, about one for each [`INDEX_EVERY_BYTES`].
     index: Mutex<Vec<(Revision, u64)>>,
 }
@@ -132,7 +132,7 @@ impl Segment {
     }
 
     /// The revision of its first commit and the link before it; `None`: it has none yet.
-    pub(super) fn first(&self) -> Option<(Revision, Link)> {
+    pub(super) fn first(&self) -> Option<(Revision, ChainLink)> {
         self.first.get().copied()
     }
 
@@ -143,7 +143,7 @@ impl Segment {
         index.get(behind.saturating_sub(1)).copied()
     }
 
-    /// Takes note of a durable frame at `at`.
+    /// Takes checkpoint of a durable frame at `at`.
     pub(super) fn note_frame(&self, header: &FrameHeader, at: u64) {
         if header.commits == 0 {
             return;
@@ -261,7 +261,7 @@ fn header(sequence: u64, capacity: u64, generation: &Generation) -> Vec<u8> {
 }
 
 fn parse_header(bytes: &[u8]) -> Option<(u64, u64, Generation)> {
-    let mut rest = Reader(bytes);
+    let mut rest = ByteReader(bytes);
     let (magic, sequence, capacity, generation) =
         (rest.array::<8>()?, rest.u64()?, rest.u64()?, rest.array()?);
     let checksum = rest.u32()?;

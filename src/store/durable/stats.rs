@@ -11,7 +11,7 @@ pub const SYNC_BOUNDS_US: [u64; 12] =
 
 /// Counted while the store runs; never reset.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct StoreCounters {
     commits: AtomicU64,
     groups: AtomicU64,
     group_bytes: AtomicU64,
@@ -19,12 +19,12 @@ pub(super) struct Counters {
     syncs: [AtomicU64; SYNC_BOUNDS_US.len() + 1],
     applied: AtomicU64,
     checkpoints: AtomicU64,
-    bases: AtomicU64,
+    snapshots: AtomicU64,
     base_bytes: AtomicU64,
     sled_bytes: AtomicU64,
 }
 
-impl Counters {
+impl StoreCounters {
     pub(super) fn group(&self, commits: u32, bytes: usize, sync: Duration) {
         self.commits.fetch_add(u64::from(commits), Ordering::Relaxed);
         self.groups.fetch_add(1, Ordering::Relaxed);
@@ -45,8 +45,8 @@ impl Counters {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn base(&self, bytes: u64) {
-        self.bases.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn snapshot(&self, bytes: u64) {
+        self.snapshots.fetch_add(1, Ordering::Relaxed);
         self.base_bytes.store(bytes, Ordering::Relaxed);
     }
 
@@ -63,7 +63,7 @@ impl Counters {
         stats.syncs = std::array::from_fn(|at| load(&self.syncs[at]));
         stats.applied_keys = load(&self.applied);
         stats.checkpoints = load(&self.checkpoints);
-        stats.bases = load(&self.bases);
+        stats.snapshots = load(&self.snapshots);
         stats.base_bytes = load(&self.base_bytes);
         stats.sled_bytes = load(&self.sled_bytes);
     }
@@ -88,20 +88,20 @@ pub struct Stats {
     pub applied_keys: u64,
     /// How often sled was synced and noted.
     pub checkpoints: u64,
-    /// Bases written.
-    pub bases: u64,
+    /// Snapshots written.
+    pub snapshots: u64,
     /// Bytes on their way to the journal.
     pub staged_bytes: u64,
     /// Bytes of durable commits that sled does not have yet.
     pub overlay_bytes: u64,
     /// Bytes of the journal's segments.
     pub journal_bytes: u64,
-    /// Bytes of the last base that was written since the start.
+    /// Bytes of the last snapshot that was written since the start.
     pub base_bytes: u64,
     /// Bytes of sled's files at the last checkpoint.
     pub sled_bytes: u64,
     /// Bytes free on the disk at the last look.
     pub free_bytes: u64,
     /// Whether ordinary commits are refused for want of room.
-    pub short_of_room: bool,
+    pub short_of_space: bool,
 }

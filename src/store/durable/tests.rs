@@ -7,20 +7,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::super::chain::Link;
+use super::super::chain::ChainLink;
 use super::super::{Batch, KeyRange, Order, StoreError, Write};
-use super::base::{Base, BaseRow, BaseWriter};
+use super::chain_roots::{self, ChainRoots};
+use super::checkpoint::{Checkpoint, CheckpointFile, Position};
 use super::frame::{ALIGN, Frame, FrameBuilder, Generation, HEADER};
 use super::index::Index;
 use super::journal::Journal;
-use super::note::{Note, NoteFile, Position};
+use super::memtable::Memtable;
+use super::memtables::{KeyVersion, MemtableEntry};
 use super::options::Options;
-use super::place::{self, Content, Home, Spot};
-use super::roots::{self, Roots};
 use super::segment::{FIRST_FRAME, Segment};
-use super::table::Table;
-use super::tables::{Kept, Slot};
-use super::values::Values;
+use super::snapshot::{Snapshot, SnapshotRow, SnapshotWriter};
+use super::value_location::{self, IndexedContent, ValueFile, ValueStart};
+use super::values::ValueFiles;
 use crate::types::Revision;
 
 const GENERATION: Generation = [7; 16];
@@ -30,9 +30,9 @@ fn batch(number: u8) -> Batch {
     Batch { at_ms: 1_000 + u64::from(number), writes, entry: "entry".into(), ..Batch::default() }
 }
 
-fn frame(commits: u8) -> (Bytes, Link) {
-    let mut builder = FrameBuilder::new(Revision::new(41), Link([9; 32]), vec![1; 100]);
-    let mut link = Link([9; 32]);
+fn frame(commits: u8) -> (Bytes, ChainLink) {
+    let mut builder = FrameBuilder::new(Revision::new(41), ChainLink([9; 32]), vec![1; 100]);
+    let mut link = ChainLink([9; 32]);
     for number in 0..commits {
         (link, _) = builder.push(link, &[number; 16], &batch(number));
     }
@@ -103,39 +103,44 @@ fn a_segment_is_never_replaced() {
 }
 
 fn position(revision: u64) -> Position {
-    Position { revision: Revision::new(revision), link: Link([3; 32]), segment: 2, offset: 8192 }
+    Position {
+        revision: Revision::new(revision),
+        link: ChainLink([3; 32]),
+        segment: 2,
+        offset: 8192,
+    }
 }
 
 #[test]
 fn a_torn_slot_leaves_the_note_before() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("note");
-    let (mut file, note) = NoteFile::open(&path).unwrap();
-    assert_eq!(note, None);
-    let older = Note { index: [1; 16], position: position(10) };
-    let newer = Note { index: [1; 16], position: position(20) };
+    let (mut file, checkpoint) = CheckpointFile::open(&path).unwrap();
+    assert_eq!(checkpoint, None);
+    let older = Checkpoint { index: [1; 16], position: position(10) };
+    let newer = Checkpoint { index: [1; 16], position: position(20) };
     file.write(&older).unwrap();
     file.write(&newer).unwrap();
     drop(file);
-    assert_eq!(NoteFile::open(&path).unwrap().1, Some(newer));
+    assert_eq!(CheckpointFile::open(&path).unwrap().1, Some(newer));
     // The second write went into the first slot.
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[20] ^= 1;
     std::fs::write(&path, bytes).unwrap();
-    assert_eq!(NoteFile::open(&path).unwrap().1, Some(older));
+    assert_eq!(CheckpointFile::open(&path).unwrap().1, Some(older));
 }
 
 #[test]
 fn roots_are_chained_and_an_edited_one_is_found() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("roots");
-    let mut file = Roots::open(&path).unwrap();
+    let mut file = ChainRoots::open(&path).unwrap();
     for sequence in 1..=3 {
-        file.append(sequence, Revision::new(sequence * 10), Link([5; 32])).unwrap();
+        file.append(sequence, Revision::new(sequence * 10), ChainLink([5; 32])).unwrap();
     }
     // A crash between the root and the segment's end appends it once.
-    file.append(3, Revision::new(30), Link([5; 32])).unwrap();
-    assert_eq!(roots::read(&path).unwrap().len(), 3);
+    file.append(3, Revision::new(30), ChainLink([5; 32])).unwrap();
+    assert_eq!(chain_roots::read(&path).unwrap().len(), 3);
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[128 + 8] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
@@ -143,21 +148,21 @@ fn roots_are_chained_and_an_edited_one_is_found() {
         StoreError::Damaged { offset, .. } => offset,
         other => panic!("{other}"),
     };
-    assert_eq!(offset(roots::read(&path).unwrap_err()), 128);
+    assert_eq!(offset(chain_roots::read(&path).unwrap_err()), 128);
     // The last one may be torn: its segment is there still.
     bytes[128 + 8] ^= 1;
     bytes[256 + 8] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(roots::read(&path).unwrap().len(), 2);
+    assert_eq!(chain_roots::read(&path).unwrap().len(), 2);
 }
 
 /// An index over a journal of one segment that values are put into one behind the other.
 struct Settled {
     _dir: tempfile::TempDir,
     journal: Arc<Journal>,
-    values: Arc<Values>,
+    values: Arc<ValueFiles>,
     index: Index,
-    bases: std::path::PathBuf,
+    snapshots: std::path::PathBuf,
     end: u64,
     expected: BTreeMap<Bytes, Bytes>,
 }
@@ -168,21 +173,21 @@ impl Settled {
         let segments = dir.path().join("journal");
         std::fs::create_dir(&segments).unwrap();
         let journal = Arc::new(Journal::open(segments, 1 << 20, true).unwrap());
-        let values = Arc::new(Values::new(journal.clone(), Vec::new()));
+        let values = Arc::new(ValueFiles::new(journal.clone(), Vec::new()));
         let sled = dir.path().join("sled");
         let options = Options::new(dir.path());
         let index = Index::create(&sled, &options, values.clone(), |_| Ok(Revision::ZERO)).unwrap();
-        let bases = dir.path().join("base");
-        std::fs::create_dir(&bases).unwrap();
+        let snapshots = dir.path().join("base");
+        std::fs::create_dir(&snapshots).unwrap();
         let (end, expected) = (FIRST_FRAME, BTreeMap::new());
-        Self { _dir: dir, journal, values, index, bases, end, expected }
+        Self { _dir: dir, journal, values, index, snapshots, end, expected }
     }
 
     /// Writes a key, and merges the write into the index; with nothing, deletes it.
-    fn write(&mut self, number: u32, revision: u64, value: Option<&str>) -> (Bytes, Kept) {
+    fn write(&mut self, number: u32, revision: u64, value: Option<&str>) -> (Bytes, MemtableEntry) {
         let key = Bytes::copy_from_slice(&number.to_be_bytes());
         let value = value.map(|value| Bytes::copy_from_slice(value.as_bytes()));
-        let spot = Spot { home: Home::Journal(1), offset: self.end };
+        let start = ValueStart { file: ValueFile::Journal(1), offset: self.end };
         if let Some(value) = &value {
             self.journal.segment(1).unwrap().write(value, self.end).unwrap();
             self.end += value.len() as u64;
@@ -190,9 +195,10 @@ impl Settled {
         } else {
             self.expected.remove(&key);
         }
-        let kept = Kept { slot: Slot { revision: Revision::new(revision), value }, spot };
-        self.index.apply(&key, &kept).unwrap();
-        (key, kept)
+        let entry =
+            MemtableEntry { slot: KeyVersion { revision: Revision::new(revision), value }, start };
+        self.index.apply(&key, &entry).unwrap();
+        (key, entry)
     }
 
     fn check(&self) {
@@ -212,43 +218,46 @@ fn long(text: &str) -> String {
 
 #[test]
 fn an_entry_reads_as_it_was_stored() {
-    for (bytes, home) in [(0, 1), (64, 1), (65, 1), (64 * 1024, u64::from(u32::MAX))] {
-        for home in [Home::Journal(home), Home::Base(home)] {
+    for (bytes, file) in [(0, 1), (64, 1), (65, 1), (64 * 1024, u64::from(u32::MAX))] {
+        for file in [ValueFile::Journal(file), ValueFile::Snapshot(file)] {
             let value = vec![7; bytes];
-            let spot = Spot { home, offset: (1 << 40) - 1 };
+            let start = ValueStart { file, offset: (1 << 40) - 1 };
             let revision = Revision::new((1 << 48) - 1);
-            let stored = place::encode(revision, &value, spot).unwrap();
-            let entry = place::decode(stored.as_ref()).unwrap();
+            let stored = value_location::encode(revision, &value, start).unwrap();
+            let entry = value_location::decode(stored.as_ref()).unwrap();
             assert_eq!(entry.revision, revision);
             match entry.content {
-                Content::Small(found) => assert!(found == value && bytes <= 64),
-                Content::Placed(place) => {
-                    assert_eq!((place.spot, place.bytes), (spot, bytes));
-                    assert_eq!(place.checksum, crc32c::crc32c(&value));
+                IndexedContent::Small(found) => assert!(found == value && bytes <= 64),
+                IndexedContent::Located(location) => {
+                    assert_eq!((location.start, location.bytes), (start, bytes));
+                    assert_eq!(location.checksum, crc32c::crc32c(&value));
                 }
             }
         }
     }
-    let far = Spot { home: Home::Base(1), offset: 1 << 40 };
-    assert!(place::encode(Revision::new(1), &[0; 100], far).is_err());
-    assert!(place::encode(Revision::new(1 << 48), &[0; 100], Spot { offset: 0, ..far }).is_err());
+    let far = ValueStart { file: ValueFile::Snapshot(1), offset: 1 << 40 };
+    assert!(value_location::encode(Revision::new(1), &[0; 100], far).is_err());
+    assert!(
+        value_location::encode(Revision::new(1 << 48), &[0; 100], ValueStart { offset: 0, ..far })
+            .is_err()
+    );
 }
 
 proptest! {
     #[test]
     fn any_bytes_are_decoded_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-        drop(place::decode(&bytes));
+        drop(value_location::decode(&bytes));
     }
 }
 
 #[test]
 fn a_value_that_is_not_what_was_written_is_never_given() {
     let mut settled = Settled::new();
-    let (key, kept) = settled.write(1, 1, Some(&long("value")));
+    let (key, entry) = settled.write(1, 1, Some(&long("value")));
     settled.check();
-    settled.journal.segment(1).unwrap().write(b"x", kept.spot.offset + 3).unwrap();
+    settled.journal.segment(1).unwrap().write(b"x", entry.start.offset + 3).unwrap();
     let read = settled.index.get(&key);
-    let at = kept.spot.offset;
+    let at = entry.start.offset;
     assert!(matches!(read, Err(StoreError::Damaged { offset, .. }) if offset == at), "{read:?}");
     settled.journal.take_behind(0);
     assert!(matches!(settled.index.get(&key), Err(StoreError::Damaged { .. })), "it is gone");
@@ -261,43 +270,44 @@ fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
         let value = if number % 2 == 0 { "old".into() } else { long("old") };
         settled.write(number, 1, Some(&value));
     }
-    let mut writer = BaseWriter::begin(&settled.bases, 7).unwrap();
+    let mut writer = SnapshotWriter::begin(&settled.snapshots, 7).unwrap();
     assert!(!writer.walk(&settled.index, 500).unwrap());
     let new = long("new");
     let merge =
         [(10, None), (20, Some(&*new)), (701, None), (801, Some("new")), (2000, Some("new"))];
-    let mut table = Table::default();
+    let mut memtable = Memtable::default();
     for (number, value) in merge {
-        let (key, kept) = settled.write(number, 2, value);
-        table.insert(key, kept);
+        let (key, entry) = settled.write(number, 2, value);
+        memtable.insert(key, entry);
     }
-    writer.amend(&table).unwrap();
+    writer.amend(&memtable).unwrap();
     while !writer.walk(&settled.index, 500).unwrap() {}
-    let base = writer.finish(position(2)).unwrap();
-    let read = |base: &Base| {
+    let snapshot = writer.finish(position(2)).unwrap();
+    let read = |snapshot: &Snapshot| {
         let mut rows = BTreeMap::new();
-        base.read(|BaseRow { row, deleted, .. }| {
-            match deleted {
-                true => rows.remove(&row.key),
-                false => rows.insert(row.key, row.value),
-            };
-            Ok(())
-        })
-        .map(|()| rows)
+        snapshot
+            .read(|SnapshotRow { row, deleted, .. }| {
+                match deleted {
+                    true => rows.remove(&row.key),
+                    false => rows.insert(row.key, row.value),
+                };
+                Ok(())
+            })
+            .map(|()| rows)
     };
-    let (bases, problem) = Base::all(&settled.bases).unwrap();
-    assert!(problem.is_none() && bases.len() == 1);
-    assert_eq!(read(&bases[0]).unwrap(), settled.expected);
+    let (snapshots, problem) = Snapshot::all(&settled.snapshots).unwrap();
+    assert!(problem.is_none() && snapshots.len() == 1);
+    assert_eq!(read(&snapshots[0]).unwrap(), settled.expected);
 
     // What is written while it is adopted stays where it is.
-    settled.values.add(base.clone());
+    settled.values.add(snapshot.clone());
     settled.write(30, 3, None);
     settled.write(31, 3, Some("newer"));
-    let mut reader = base.clone().reader().unwrap();
+    let mut reader = snapshot.clone().reader().unwrap();
     while let Some(rows) = reader.next_block().unwrap() {
-        for BaseRow { row, deleted, spot } in rows {
+        for SnapshotRow { row, deleted, start } in rows {
             if !deleted {
-                settled.index.adopt(&row.key, row.revision, &row.value, spot).unwrap();
+                settled.index.adopt(&row.key, row.revision, &row.value, start).unwrap();
             }
         }
     }
@@ -305,8 +315,8 @@ fn a_base_is_exact_whatever_is_merged_behind_its_walk() {
     settled.journal.take_behind(0);
     settled.check();
 
-    let mut bytes = std::fs::read(&base.path).unwrap();
+    let mut bytes = std::fs::read(&snapshot.path).unwrap();
     bytes[100] ^= 1;
-    std::fs::write(&base.path, bytes).unwrap();
-    assert!(matches!(read(&base), Err(StoreError::Damaged { offset: 8, .. })));
+    std::fs::write(&snapshot.path, bytes).unwrap();
+    assert!(matches!(read(&snapshot), Err(StoreError::Damaged { offset: 8, .. })));
 }

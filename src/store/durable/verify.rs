@@ -1,5 +1,5 @@
 //! Checks a data directory that no server has open: every checksum, the chain, the revisions, and
-//! that base and journal give exactly what sled holds.
+//! that snapshot and journal give exactly what sled holds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,18 +7,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::chain::Link;
+use super::super::chain::ChainLink;
 use super::super::{KeyRange, Order, Row, StoreError};
-use super::base::{Base, BaseRow};
+use super::chain_roots;
+use super::checkpoint::{self, Position};
 use super::files;
 use super::index::Index;
 use super::journal::Journal;
 use super::layout::Layout;
-use super::note::{self, Position};
-use super::recovery::{self, OnProgress, Progress};
-use super::roots;
-use super::seal::{self, Seal};
-use super::values::Values;
+use super::recovery::{self, OnProgress, OpenProgress};
+use super::shutdown_marker::{self, ShutdownMarker};
+use super::snapshot::{Snapshot, SnapshotRow};
+use super::values::ValueFiles;
 use crate::types::Revision;
 
 /// sled's cache while verifying, in bytes.
@@ -28,16 +28,16 @@ const TELL_EVERY: u64 = 10_000;
 
 /// What was found to be in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub struct VerifyReport {
     /// The last revision of the journal.
     pub revision: Revision,
     /// The chain's link after it; worth noting elsewhere.
-    pub link: Link,
+    pub link: ChainLink,
     /// The journal was read after this revision.
     pub journal_after: Revision,
     /// Commits read from the journal.
     pub commits: u64,
-    /// Rows of the base that were checked.
+    /// Rows of the snapshot that were checked.
     pub base_rows: u64,
     /// Keys that sled holds.
     pub keys: u64,
@@ -45,7 +45,7 @@ pub struct Report {
     pub index_at: Revision,
 }
 
-/// The newest write of a key that base and journal know: its revision and a hash of its value.
+/// The newest write of a key that snapshot and journal know: its revision and a hash of its value.
 type Known = HashMap<Bytes, (Revision, Option<u64>)>;
 
 /// What was written after the revision of the index; `None`: deleted.
@@ -91,7 +91,7 @@ impl Merged<'_> {
 /// # Errors
 /// [`StoreError::Damaged`] with the place of the first damage; [`StoreError::Open`] when the
 /// directory is in use or is none.
-pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<Report, StoreError> {
+pub fn verify(dir: &Path, progress: OnProgress<'_>) -> Result<VerifyReport, StoreError> {
     verify_rows(dir, progress, &mut |_| {})
 }
 
@@ -104,34 +104,36 @@ pub fn verify_rows(
     dir: &Path,
     progress: OnProgress<'_>,
     each: &mut dyn FnMut(&Row),
-) -> Result<Report, StoreError> {
+) -> Result<VerifyReport, StoreError> {
     let layout = Layout::open(dir)?;
-    let roots = roots::read(&layout.journal().join("roots"))?;
+    let chain_roots = chain_roots::read(&layout.journal().join("roots"))?;
     let journal = Arc::new(Journal::open_for_reading(layout.journal())?);
-    let (bases, problem) = Base::all(&layout.base())?;
+    let (snapshots, problem) = Snapshot::all(&layout.snapshot())?;
     problem.map_or(Ok(()), Err)?;
-    let base = bases.last().cloned();
-    let values = Arc::new(Values::new(journal.clone(), bases));
-    let noted = note::read(&layout.note())?;
-    let first = start(&journal, base.as_ref())?;
-    if let Some(root) = roots.iter().find(|root| root.sequence + 1 == first.segment)
-        && (root.link != first.link || root.revision != first.revision)
+    let snapshot = snapshots.last().cloned();
+    let values = Arc::new(ValueFiles::new(journal.clone(), snapshots));
+    let checkpointed = checkpoint::read(&layout.checkpoint())?;
+    let first = start(&journal, snapshot.as_ref())?;
+    if let Some(chain_root) =
+        chain_roots.iter().find(|chain_root| chain_root.sequence + 1 == first.segment)
+        && (chain_root.link != first.link || chain_root.revision != first.revision)
     {
         let oldest = journal.segments().front().map(|oldest| oldest.path.clone());
         let what = "the chain does not go on from the root of the segment before";
         return Err(files::damaged(&oldest.unwrap_or_default(), first.offset, what));
     }
-    // sled may be ahead of the note, never of the journal; it is compared as of where it says it is.
-    let sealed = seal::take(&layout)?;
-    if sealed == Seal::Broken {
+    // sled may be ahead of the checkpoint, never of the journal; it is compared as of where it says it is.
+    let sealed = shutdown_marker::take(&layout)?;
+    if sealed == ShutdownMarker::Broken {
         return Err(files::damaged(&layout.sled(), 0, "the index is not what was closed"));
     }
     let index = Index::open(&layout.sled(), CACHE_BYTES, values)?;
     let applied = index.applied()?;
-    let index_at = noted.map_or(applied, |note| note.position.revision.max(applied));
+    let index_at =
+        checkpointed.map_or(applied, |checkpoint| checkpoint.position.revision.max(applied));
     let mut known = Known::new();
     let mut newer = Newer::new();
-    let base_rows = read_base(base.as_ref(), &mut known, &mut newer, index_at, progress)?;
+    let base_rows = read_base(snapshot.as_ref(), &mut known, &mut newer, index_at, progress)?;
     let mut commits = 0;
     let tail = recovery::replay(&journal, first, &mut |group| {
         let position = group.position;
@@ -146,7 +148,7 @@ pub fn verify_rows(
         }
         if commits % TELL_EVERY < 100 {
             let done = position.revision.get();
-            progress(Progress { what: "reading the journal", done, total: 0 });
+            progress(OpenProgress { what: "reading the journal", done, total: 0 });
         }
         Ok(())
     })?;
@@ -158,10 +160,10 @@ pub fn verify_rows(
     let keys = compare(&layout.sled(), &index, &known, index_at, &mut merged, progress)?;
     merged.rest();
     drop(index);
-    if sealed == Seal::Whole {
-        seal::put(&layout)?;
+    if sealed == ShutdownMarker::Whole {
+        shutdown_marker::put(&layout)?;
     }
-    Ok(Report {
+    Ok(VerifyReport {
         revision: tail.end.revision,
         link: tail.end.link,
         journal_after: first.revision,
@@ -173,21 +175,21 @@ pub fn verify_rows(
 }
 
 /// Where the retained journal begins.
-fn start(journal: &Journal, base: Option<&Base>) -> Result<Position, StoreError> {
+fn start(journal: &Journal, snapshot: Option<&Snapshot>) -> Result<Position, StoreError> {
     let segments = journal.segments();
     let oldest = segments.front();
     let begun = oldest.and_then(|segment| segment.first().map(|first| (segment, first)));
-    match (begun, base) {
-        (Some((segment, (revision, link))), base) => {
+    match (begun, snapshot) {
+        (Some((segment, (revision, link))), snapshot) => {
             let before = Revision::new(revision.get().saturating_sub(1));
-            if base.map_or(Revision::ZERO, |base| base.position.revision) < before {
+            if snapshot.map_or(Revision::ZERO, |snapshot| snapshot.position.revision) < before {
                 let what = "the journal begins after the base ends";
                 return Err(files::damaged(&segment.path, super::segment::FIRST_FRAME, what));
             }
             let (segment, offset) = (segment.sequence, super::segment::FIRST_FRAME);
             Ok(Position { revision: before, link, segment, offset })
         }
-        (None, Some(base)) => Ok(base.position),
+        (None, Some(snapshot)) => Ok(snapshot.position),
         (None, None) => Ok(Position::start()),
     }
 }
@@ -207,29 +209,29 @@ fn learn(known: &mut Known, key: &Bytes, revision: Revision, value: Option<&Byte
 }
 
 fn read_base(
-    base: Option<&Base>,
+    snapshot: Option<&Snapshot>,
     known: &mut Known,
     newer: &mut Newer,
     index_at: Revision,
     progress: OnProgress<'_>,
 ) -> Result<u64, StoreError> {
-    let Some(base) = base else { return Ok(0) };
+    let Some(snapshot) = snapshot else { return Ok(0) };
     let mut done = 0;
-    base.read(|BaseRow { row, deleted, .. }| {
+    snapshot.read(|SnapshotRow { row, deleted, .. }| {
         learn(known, &row.key, row.revision, (!deleted).then_some(&row.value));
         if row.revision > index_at {
             newer.insert(row.key, (row.revision, (!deleted).then_some(row.value)));
         }
         done += 1;
         if done % TELL_EVERY == 0 {
-            progress(Progress { what: "reading the base", done, total: base.rows });
+            progress(OpenProgress { what: "reading the base", done, total: snapshot.rows });
         }
         Ok(())
     })?;
     Ok(done)
 }
 
-/// Compares sled, as of `at`, with what base and journal know.
+/// Compares sled, as of `at`, with what snapshot and journal know.
 fn compare(
     path: &Path,
     index: &Index,
@@ -248,7 +250,7 @@ fn compare(
         keys += 1;
         merged.take(&row);
         if keys % TELL_EVERY == 0 {
-            progress(Progress {
+            progress(OpenProgress {
                 what: "comparing the index",
                 done: keys,
                 total: known.len() as u64,

@@ -1,9 +1,9 @@
-//! The seal: what sled's files were when the store was closed.
+//! The clean-shutdown marker: what sled's files were when the store was closed.
 //!
 //! sled takes a damaged place in its log for the end of a segment, goes on with the next one, and
 //! serves what the pages were before. It cannot tell that from what a crash leaves behind. After a
 //! clean end nothing may be missing, so a hash of its files is kept from then on to the next start:
-//! an index that is not what was closed is made anew. After a crash there is no seal.
+//! an index that is not what was closed is made anew. After a crash there is no clean-shutdown marker.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -19,9 +19,9 @@ use super::layout::Layout;
 const MAGIC: &str = "abide seal 1\n";
 const CHUNK: usize = 1024 * 1024;
 
-/// What became of a seal.
+/// What became of a clean-shutdown marker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seal {
+pub(super) enum ShutdownMarker {
     /// There is none: the store was not closed.
     None,
     /// The files are what was closed.
@@ -30,17 +30,17 @@ pub(super) enum Seal {
     Broken,
 }
 
-/// Breaks the seal, since sled is about to be opened, and says how it was.
-pub(super) fn take(layout: &Layout) -> Result<Seal, StoreError> {
-    let path = layout.seal();
+/// Breaks the clean-shutdown marker, since sled is about to be opened, and says how it was.
+pub(super) fn take(layout: &Layout) -> Result<ShutdownMarker, StoreError> {
+    let path = layout.shutdown_marker();
     let sealed = match fs::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Seal::None),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(ShutdownMarker::None),
         read => read.io(&path)?,
     };
     let is_whole = sealed == hash(&layout.sled())?;
     files::remove(&path)?;
     files::sync_dir(layout.dir())?;
-    Ok(if is_whole { Seal::Whole } else { Seal::Broken })
+    Ok(if is_whole { ShutdownMarker::Whole } else { ShutdownMarker::Broken })
 }
 
 /// Seals the index, which nobody in this process has open any more.
@@ -57,10 +57,10 @@ pub(super) fn put(layout: &Layout) -> Result<(), StoreError> {
         }
         thread::park_timeout(LOCK_PAUSE);
     }
-    files::write_whole(&layout.seal(), &hash(&sled)?)
+    files::write_whole(&layout.shutdown_marker(), &hash(&sled)?)
 }
 
-/// What a seal says of the files as they are.
+/// What a clean-shutdown marker says of the files as they are.
 fn hash(sled: &Path) -> Result<Vec<u8>, StoreError> {
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK];

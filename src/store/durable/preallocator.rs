@@ -1,4 +1,4 @@
-//! The keeper's thread: has the next segments ready before they are needed, and watches the disk.
+//! The preallocator's thread: has the next segments ready before they are needed, and watches the disk.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -10,7 +10,7 @@ use super::shared::Shared;
 
 /// How many segments are kept ready.
 const READY: usize = 2;
-/// How often the room on the disk is looked at.
+/// How often the disk space is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until the store has ended.
@@ -43,12 +43,12 @@ pub(super) fn run(shared: &Shared) {
 /// Looks at the room and prepares at most one segment, the one with the sequence `next`; true if
 /// it did.
 fn turn(shared: &Shared, next: u64) -> Result<bool, StoreError> {
-    shared.room.look()?;
-    shared.room.restore_ballast()?;
+    shared.disk_space.look()?;
+    shared.disk_space.restore_ballast()?;
     if shared.ready.lock().unwrap_or_else(PoisonError::into_inner).len() >= READY {
         return Ok(false);
     }
-    if !shared.journal.has_spare() && !shared.room.allows(shared.options.segment_bytes)? {
+    if !shared.journal.has_spare() && !shared.disk_space.allows(shared.options.segment_bytes)? {
         return Ok(false);
     }
     let segment = Arc::new(shared.journal.prepare(next)?);

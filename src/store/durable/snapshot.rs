@@ -1,7 +1,7 @@
-//! Bases: all records at one revision, packed and checksummed in one file.
+//! Snapshots: all records at one revision, packed and checksummed in one file.
 //!
 //! ```text
-//! base   = magic [8], blocks, footer
+//! snapshot   = magic [8], blocks, footer
 //! block  = bytes u32, crc32c u32, rows
 //! row    = revision u64, key bytes u16, value bytes u32 (u32::MAX: deleted), key, value
 //! footer = magic [8], number u64, position (56 bytes), blocks u64, rows u64, crc32c u32
@@ -11,7 +11,7 @@
 //! and what a merge changes behind the walk is appended as rows of its own. Later rows of a key win,
 //! so when the walk is through, the file is exact at the last merge's revision.
 //!
-//! Not compressed: when a base is on the disk, the index *adopts* it. Values that lie elsewhere are
+//! Not compressed: when a snapshot is on the disk, the index *adopts* it. Values that lie elsewhere are
 //! from then on read from it, each at its own place, and what they came from may go.
 
 use std::fs::{self, File};
@@ -23,13 +23,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::super::chain::{Reader, length};
+use super::super::chain::{ByteReader, length};
 use super::super::{KeyRange, Order, Row, StoreError};
+use super::checkpoint::Position;
 use super::files::{self, Io};
 use super::index::Index;
-use super::note::Position;
-use super::place::{Home, Spot};
-use super::table::Table;
+use super::memtable::Memtable;
+use super::value_location::{ValueFile, ValueStart};
 use crate::types::Revision;
 
 const MAGIC: [u8; 8] = *b"ABIDEBAS";
@@ -41,22 +41,22 @@ const BLOCK_BYTES_MAX: u32 = 1024 * 1024;
 const FOOTER: usize = 8 + 8 + Position::BYTES + 8 + 8 + 4;
 const DELETED: u32 = u32::MAX;
 
-/// The file name of a base that is being written.
+/// The file name of a snapshot that is being written.
 const UNFINISHED: &str = "base.tmp";
 
-/// Removes what was written of a base that nobody finishes.
+/// Removes what was written of a snapshot that nobody finishes.
 pub(super) fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
     files::remove(&dir.join(UNFINISHED))
 }
 
-/// The file name of the base with this number.
+/// The file name of the snapshot with this number.
 pub(super) fn file_name(number: u64) -> String {
     format!("{number:010}.base")
 }
 
-/// A base in the making.
+/// A snapshot in the making.
 #[derive(Debug)]
-pub(super) struct BaseWriter {
+pub(super) struct SnapshotWriter {
     number: u64,
     dir: PathBuf,
     path: PathBuf,
@@ -69,8 +69,8 @@ pub(super) struct BaseWriter {
     cursor: Option<Bytes>,
 }
 
-impl BaseWriter {
-    /// Begins the base with this number in `dir`.
+impl SnapshotWriter {
+    /// Begins the snapshot with this number in `dir`.
     pub(super) fn begin(dir: &Path, number: u64) -> Result<Self, StoreError> {
         let path = dir.join(UNFINISHED);
         let mut file = BufWriter::new(files::create(&path)?);
@@ -102,11 +102,11 @@ impl BaseWriter {
     }
 
     /// Takes in what a merge changed behind the walk.
-    pub(super) fn amend(&mut self, table: &Table) -> Result<(), StoreError> {
+    pub(super) fn amend(&mut self, memtable: &Memtable) -> Result<(), StoreError> {
         let Some(cursor) = self.cursor.clone() else { return Ok(()) };
         let passed = KeyRange { from: Bound::Unbounded, to: Bound::Included(cursor) };
-        for (key, kept) in table.range(&passed) {
-            self.row(key, kept.slot.revision, kept.slot.value.as_ref())?;
+        for (key, entry) in memtable.range(&passed) {
+            self.row(key, entry.slot.revision, entry.slot.value.as_ref())?;
         }
         Ok(())
     }
@@ -144,8 +144,8 @@ impl BaseWriter {
         Ok(())
     }
 
-    /// Ends the file as the base at `position`, syncs it and gives it its name.
-    pub(super) fn finish(mut self, position: Position) -> Result<Base, StoreError> {
+    /// Ends the file as the snapshot at `position`, syncs it and gives it its name.
+    pub(super) fn finish(mut self, position: Position) -> Result<Snapshot, StoreError> {
         self.end_block()?;
         let mut footer = Vec::with_capacity(FOOTER);
         footer.extend_from_slice(&MAGIC_FOOTER);
@@ -160,7 +160,7 @@ impl BaseWriter {
         let path = self.dir.join(file_name(self.number));
         fs::rename(&self.path, &path).io(&path)?;
         files::sync_dir(&self.dir)?;
-        Base::open(&path)
+        Snapshot::open(&path)
     }
 }
 
@@ -168,10 +168,10 @@ fn block_checksum(number: u64, rows: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), rows)
 }
 
-/// A finished base.
+/// A finished snapshot.
 #[derive(Clone, Debug)]
-pub(super) struct Base {
-    /// Its number, which no other base of the directory ever had.
+pub(super) struct Snapshot {
+    /// Its number, which no other snapshot of the directory ever had.
     pub(super) number: u64,
     /// Its file.
     pub(super) path: PathBuf,
@@ -185,21 +185,21 @@ pub(super) struct Base {
     file: Arc<File>,
 }
 
-impl Base {
-    /// The bases of a directory, oldest first, and what is wrong with those that cannot be opened;
+impl Snapshot {
+    /// The snapshots of a directory, oldest first, and what is wrong with those that cannot be opened;
     /// touches nothing.
     pub(super) fn all(dir: &Path) -> Result<(Vec<Self>, Option<StoreError>), StoreError> {
-        let mut bases = Vec::new();
+        let mut snapshots = Vec::new();
         let mut problem = None;
         for name in files::names(dir)? {
             if Path::new(&name).extension().is_some_and(|extension| extension == "base") {
                 match Self::open(&dir.join(name)) {
-                    Ok(base) => bases.push(base),
+                    Ok(snapshot) => snapshots.push(snapshot),
                     Err(error) => problem = Some(error),
                 }
             }
         }
-        Ok((bases, problem))
+        Ok((snapshots, problem))
     }
 
     fn open(path: &Path) -> Result<Self, StoreError> {
@@ -210,7 +210,7 @@ impl Base {
         let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, at).map_err(|_| damaged())?;
         let parsed = (|| {
-            let mut rest = Reader(&footer);
+            let mut rest = ByteReader(&footer);
             let magic = rest.array::<8>()?;
             let number = rest.u64()?;
             let position = Position::read(&mut rest)?;
@@ -224,7 +224,7 @@ impl Base {
         Ok(Self { number, path, position, bytes, rows, blocks, file })
     }
 
-    /// Removes every other base of its directory.
+    /// Removes every other snapshot of its directory.
     pub(super) fn remove_others(&self) -> Result<(), StoreError> {
         let Some(dir) = self.path.parent() else { return Ok(()) };
         for name in files::names(dir)? {
@@ -242,7 +242,7 @@ impl Base {
     }
 
     /// Reads it from its beginning.
-    pub(super) fn reader(self) -> Result<BaseReader, StoreError> {
+    pub(super) fn reader(self) -> Result<SnapshotReader, StoreError> {
         let path = &self.path;
         let mut file = BufReader::with_capacity(1 << 20, File::open(path).io(path)?);
         let mut magic = [0; 8];
@@ -250,13 +250,13 @@ impl Base {
         if magic != MAGIC {
             return Err(files::damaged(path, 0, "not a base"));
         }
-        Ok(BaseReader { base: self, file, at: MAGIC.len() as u64, blocks: 0, rows: 0 })
+        Ok(SnapshotReader { snapshot: self, file, at: MAGIC.len() as u64, blocks: 0, rows: 0 })
     }
 
     /// Hands every row to `sink` in the order of the file, each block checked before its rows.
     pub(super) fn read(
         &self,
-        mut sink: impl FnMut(BaseRow) -> Result<(), StoreError>,
+        mut sink: impl FnMut(SnapshotRow) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut reader = self.clone().reader()?;
         while let Some(rows) = reader.next_block()? {
@@ -268,41 +268,42 @@ impl Base {
 
 const CUT_SHORT: &str = "the base is cut short";
 
-/// A row of a base.
+/// A row of a snapshot.
 #[derive(Clone, Debug)]
-pub(super) struct BaseRow {
+pub(super) struct SnapshotRow {
     /// Key, revision and value, which is empty where the key is deleted.
     pub(super) row: Row,
-    /// Whether this is what is left of a key that an earlier row of the base has.
+    /// Whether this is what is left of a key that an earlier row of the snapshot has.
     pub(super) deleted: bool,
     /// Where the value lies.
-    pub(super) spot: Spot,
+    pub(super) start: ValueStart,
 }
 
-/// A base that is read block by block.
+/// A snapshot that is read block by block.
 #[derive(Debug)]
-pub(super) struct BaseReader {
-    /// The base.
-    pub(super) base: Base,
+pub(super) struct SnapshotReader {
+    /// The snapshot.
+    pub(super) snapshot: Snapshot,
     file: BufReader<File>,
     at: u64,
     blocks: u64,
     rows: u64,
 }
 
-impl BaseReader {
+impl SnapshotReader {
     /// The rows of the next block, checked; `None`: all was read and is what the footer says.
-    pub(super) fn next_block(&mut self) -> Result<Option<Vec<BaseRow>>, StoreError> {
-        let damaged = |at: u64, what: &str| files::damaged(&self.base.path, at, what);
+    pub(super) fn next_block(&mut self) -> Result<Option<Vec<SnapshotRow>>, StoreError> {
+        let damaged = |at: u64, what: &str| files::damaged(&self.snapshot.path, at, what);
         let at = self.at;
-        if self.blocks == self.base.blocks {
-            let is_all = self.rows == self.base.rows && at + FOOTER as u64 == self.base.bytes;
+        if self.blocks == self.snapshot.blocks {
+            let is_all =
+                self.rows == self.snapshot.rows && at + FOOTER as u64 == self.snapshot.bytes;
             let what = "the base does not hold what its footer says";
             return if is_all { Ok(None) } else { Err(damaged(at, what)) };
         }
         let mut header = [0; BLOCK_HEADER];
         self.file.read_exact(&mut header).map_err(|_| damaged(at, CUT_SHORT))?;
-        let mut fields = Reader(&header);
+        let mut fields = ByteReader(&header);
         let fields = (|| Some((fields.u32()?, fields.u32()?)))();
         let (bytes, checksum) = fields.unwrap_or_default();
         if bytes > BLOCK_BYTES_MAX {
@@ -314,15 +315,15 @@ impl BaseReader {
             return Err(damaged(at, "a block of the base is damaged"));
         }
         let block = Bytes::from(block);
-        let mut rest = Reader(&block);
+        let mut rest = ByteReader(&block);
         let mut rows = Vec::new();
         while !rest.0.is_empty() {
             let (row, deleted) =
                 parse_row(&block, &mut rest).ok_or_else(|| damaged(at, "a row is damaged"))?;
             let behind = (block.len() - rest.0.len() - row.value.len()) as u64;
             let offset = at + BLOCK_HEADER as u64 + behind;
-            let spot = Spot { home: Home::Base(self.base.number), offset };
-            rows.push(BaseRow { row, deleted, spot });
+            let start = ValueStart { file: ValueFile::Snapshot(self.snapshot.number), offset };
+            rows.push(SnapshotRow { row, deleted, start });
         }
         self.blocks += 1;
         self.rows += rows.len() as u64;
@@ -331,7 +332,7 @@ impl BaseReader {
     }
 }
 
-fn parse_row(block: &Bytes, rest: &mut Reader<'_>) -> Option<(Row, bool)> {
+fn parse_row(block: &Bytes, rest: &mut ByteReader<'_>) -> Option<(Row, bool)> {
     let revision = Revision::new(rest.u64()?);
     let key_bytes = u32::from(rest.u16()?);
     let value_bytes = rest.u32()?;

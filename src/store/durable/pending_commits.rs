@@ -7,11 +7,11 @@ use std::collections::{HashMap, VecDeque};
 
 use ahash::RandomState;
 
-use super::super::chain::Link;
+use super::super::chain::ChainLink;
 use super::super::{Batch, Promise, Receipt, StoreError, Write};
+use super::checkpoint::Position;
 use super::frame::{FrameBuilder, encoded_bytes, padded};
-use super::note::Position;
-use super::tables::Slot;
+use super::memtables::KeyVersion;
 use crate::types::Revision;
 use bytes::Bytes;
 
@@ -25,7 +25,7 @@ const SPARES_MAX: usize = 2;
 
 /// A write of a commit that has its place in a frame.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct FramedWrite {
     /// The commit.
     pub(super) revision: Revision,
     /// What it writes.
@@ -36,32 +36,32 @@ pub(super) struct Written {
 
 /// Commits that will be one frame.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct CommitGroup {
     /// Their bytes.
     pub(super) frame: FrameBuilder,
-    /// Their writes, for the tables.
-    pub(super) writes: Vec<Written>,
+    /// Their writes, for the memtables.
+    pub(super) writes: Vec<FramedWrite>,
     /// The last of them.
     pub(super) last: Revision,
     /// The chain's link after the last.
-    pub(super) link: Link,
+    pub(super) link: ChainLink,
     /// How many they are.
     pub(super) commits: u32,
 }
 
 /// Everything between `commit` and the disk.
 #[derive(Debug)]
-pub(super) struct Stage {
+pub(super) struct PendingCommits {
     /// Groups that wait, oldest first. The last one may still grow.
-    groups: VecDeque<Group>,
+    groups: VecDeque<CommitGroup>,
     /// Bytes that the waiting groups and the one being written will take in the journal.
     bytes: usize,
     in_flight_bytes: usize,
     /// Newest writes that are not durable yet.
-    pending: HashMap<Bytes, Slot, RandomState>,
+    pending: HashMap<Bytes, KeyVersion, RandomState>,
     waiters: VecDeque<(Revision, Waiter)>,
     last: Revision,
-    link: Link,
+    link: ChainLink,
     /// A random secret of this process: salts are derived from it.
     salt_key: [u8; 32],
     group_bytes_max: usize,
@@ -71,7 +71,7 @@ pub(super) struct Stage {
     pub(super) stopped: Option<StoreError>,
 }
 
-impl Stage {
+impl PendingCommits {
     /// An empty stage behind `position`.
     pub(super) fn new(position: Position, salt_key: [u8; 32], group_bytes_max: usize) -> Self {
         Self {
@@ -100,22 +100,23 @@ impl Stage {
     }
 
     /// The newest staged write of `key`.
-    pub(super) fn find(&self, key: &[u8]) -> Option<&Slot> {
+    pub(super) fn find(&self, key: &[u8]) -> Option<&KeyVersion> {
         self.pending.get(key)
     }
 
     /// The staged writes.
-    pub(super) fn pending(&self) -> impl Iterator<Item = (&Bytes, &Slot)> {
+    pub(super) fn pending(&self) -> impl Iterator<Item = (&Bytes, &KeyVersion)> {
         self.pending.iter()
     }
 
     /// Gives a checked batch the next revision.
     pub(super) fn push(&mut self, batch: Batch) -> Receipt {
         let bytes = encoded_bytes(&batch);
-        let grows = |group: &Group| group.frame.payload_bytes() + bytes <= self.group_bytes_max;
+        let grows =
+            |group: &CommitGroup| group.frame.payload_bytes() + bytes <= self.group_bytes_max;
         if !self.groups.back().is_some_and(grows) {
             let revision = self.last.next();
-            self.groups.push_back(Group {
+            self.groups.push_back(CommitGroup {
                 frame: FrameBuilder::new(
                     revision,
                     self.link,
@@ -138,10 +139,10 @@ impl Stage {
             group.commits += 1;
             group.writes.reserve(batch.writes.len());
             for write in batch.writes {
-                let slot = Slot { revision, value: write.value.clone() };
+                let slot = KeyVersion { revision, value: write.value.clone() };
                 self.pending.insert(write.key.clone(), slot);
                 let offset = offsets.next(&write);
-                group.writes.push(Written { revision, write, offset });
+                group.writes.push(FramedWrite { revision, write, offset });
             }
         }
         self.last = revision;
@@ -160,7 +161,7 @@ impl Stage {
     }
 
     /// The oldest group, to be written now.
-    pub(super) fn take(&mut self) -> Option<Group> {
+    pub(super) fn take(&mut self) -> Option<CommitGroup> {
         let group = self.groups.pop_front()?;
         self.in_flight_bytes = padded(group.frame.payload_bytes());
         let left = self.bytes.saturating_sub(self.in_flight_bytes);

@@ -1,6 +1,6 @@
 //! Memory in front of sled: what is durable in the journal and not yet in the index.
 //!
-//! Two tables. Commits go into the active one when they are durable. Now and then the applier
+//! Two memtables. Commits go into the active one when they are durable. Now and then the compactor
 //! freezes it and merges the frozen one, in key order and with only the last value of each key,
 //! into sled, then drops it. While sled is being changed, the frozen table hides exactly the keys
 //! that change, so a reader that looks at active, frozen and sled in this order always sees one
@@ -12,15 +12,15 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 
 use super::super::{KeyRange, Write};
-use super::note::Position;
-use super::place::Spot;
-use super::stage::Written;
-use super::table::Table;
+use super::checkpoint::Position;
+use super::memtable::Memtable;
+use super::pending_commits::FramedWrite;
+use super::value_location::ValueStart;
 use crate::types::Revision;
 
 /// The newest write of a key.
 #[derive(Clone, Debug)]
-pub(super) struct Slot {
+pub(super) struct KeyVersion {
     /// The commit that made it.
     pub(super) revision: Revision,
     /// `None`: deleted.
@@ -29,67 +29,68 @@ pub(super) struct Slot {
 
 /// A durable write.
 #[derive(Clone, Debug)]
-pub(super) struct Kept {
+pub(super) struct MemtableEntry {
     /// What was written.
-    pub(super) slot: Slot,
+    pub(super) slot: KeyVersion,
     /// Where the value lies in the journal.
-    pub(super) spot: Spot,
+    pub(super) start: ValueStart,
 }
 
 /// What a table entry takes beside its key and value: two `Bytes`, the key's beginning, the slot,
 /// its spot, a share of a node.
 const ENTRY_BYTES: usize = 184;
 
-/// Both tables, and how far they reach.
+/// Both memtables, and how far they reach.
 #[derive(Debug)]
-pub(super) struct Tables {
-    active: Table,
+pub(super) struct Memtables {
+    active: Memtable,
     active_bytes: usize,
-    frozen: Option<Frozen>,
+    frozen: Option<FrozenMemtable>,
     /// Everything up to here is durable.
     pub(super) position: Position,
 }
 
 /// A table that no longer changes.
 #[derive(Clone, Debug)]
-pub(super) struct Frozen {
+pub(super) struct FrozenMemtable {
     /// Its entries.
-    pub(super) table: Arc<Table>,
+    pub(super) memtable: Arc<Memtable>,
     /// With it applied, sled stands here.
     pub(super) position: Position,
     bytes: usize,
 }
 
-/// The tables behind their locks.
+/// The memtables behind their locks.
 #[derive(Debug)]
-pub(super) struct Memory {
-    tables: RwLock<Tables>,
+pub(super) struct SharedMemtables {
+    memtables: RwLock<Memtables>,
     gate: RwLock<()>,
 }
 
-/// Keeps the tables from being frozen.
-pub(super) struct Still<'a>(
+/// Keeps the memtables from being frozen.
+pub(super) struct FreezeGuard<'a>(
     #[allow(dead_code, reason = "held for its drop")] RwLockReadGuard<'a, ()>,
 );
 
-impl Memory {
-    /// Empty tables that begin at `position`.
+impl SharedMemtables {
+    /// Empty memtables that begin at `position`.
     pub(super) fn new(position: Position) -> Self {
-        let tables = Tables { active: Table::default(), active_bytes: 0, frozen: None, position };
-        Self { tables: RwLock::new(tables), gate: RwLock::new(()) }
+        let memtables =
+            Memtables { active: Memtable::default(), active_bytes: 0, frozen: None, position };
+        Self { memtables: RwLock::new(memtables), gate: RwLock::new(()) }
     }
 
     /// Until this is dropped no table is frozen. Taken before [`Memory::read`], never after.
-    pub(super) fn still(&self) -> Still<'_> {
-        Still(self.gate.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn still(&self) -> FreezeGuard<'_> {
+        FreezeGuard(self.gate.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Tables> {
-        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Memtables> {
+        self.memtables.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
-        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Memtables> {
+        self.memtables.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows a durable group to readers, the frame at `frame`, behind which is `position`. Answers
@@ -97,34 +98,34 @@ impl Memory {
     /// wait until the receipts are resolved.
     pub(super) fn publish(
         &self,
-        writes: Vec<Written>,
-        frame: Spot,
+        writes: Vec<FramedWrite>,
+        frame: ValueStart,
         position: Position,
-    ) -> (usize, Vec<Kept>) {
+    ) -> (usize, Vec<MemtableEntry>) {
         let mut replaced = Vec::with_capacity(writes.len());
-        let mut tables = self.write();
-        for Written { revision, write: Write { key, value }, offset } in writes {
-            let kept = Kept {
-                slot: Slot { revision, value },
-                spot: Spot { offset: frame.offset + offset as u64, ..frame },
+        let mut memtables = self.write();
+        for FramedWrite { revision, write: Write { key, value }, offset } in writes {
+            let entry = MemtableEntry {
+                slot: KeyVersion { revision, value },
+                start: ValueStart { offset: frame.offset + offset as u64, ..frame },
             };
-            replaced.extend(tables.put(key, kept));
+            replaced.extend(memtables.put(key, entry));
         }
-        tables.position = position;
-        (tables.active_bytes, replaced)
+        memtables.position = position;
+        (memtables.active_bytes, replaced)
     }
 
     /// Takes the active table away to be applied; readers go on to see it.
-    pub(super) fn freeze(&self) -> Frozen {
+    pub(super) fn freeze(&self) -> FrozenMemtable {
         let gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        let mut tables = self.write();
-        let frozen = Frozen {
-            table: Arc::new(std::mem::take(&mut tables.active)),
-            position: tables.position,
-            bytes: std::mem::take(&mut tables.active_bytes),
+        let mut memtables = self.write();
+        let frozen = FrozenMemtable {
+            memtable: Arc::new(std::mem::take(&mut memtables.active)),
+            position: memtables.position,
+            bytes: std::mem::take(&mut memtables.active_bytes),
         };
-        tables.frozen = Some(frozen.clone());
-        drop(tables);
+        memtables.frozen = Some(frozen.clone());
+        drop(memtables);
         drop(gate);
         frozen
     }
@@ -137,12 +138,12 @@ impl Memory {
     }
 }
 
-impl Tables {
-    fn put(&mut self, key: Bytes, kept: Kept) -> Option<Kept> {
+impl Memtables {
+    fn put(&mut self, key: Bytes, entry: MemtableEntry) -> Option<MemtableEntry> {
         let key_bytes = key.len();
-        let value_bytes = |kept: &Kept| kept.slot.value.as_ref().map_or(0, Bytes::len);
-        self.active_bytes += value_bytes(&kept);
-        let replaced = self.active.insert(key, kept);
+        let value_bytes = |entry: &MemtableEntry| entry.slot.value.as_ref().map_or(0, Bytes::len);
+        self.active_bytes += value_bytes(&entry);
+        let replaced = self.active.insert(key, entry);
         match &replaced {
             None => self.active_bytes += key_bytes + ENTRY_BYTES,
             Some(old) => self.active_bytes = self.active_bytes.saturating_sub(value_bytes(old)),
@@ -151,25 +152,25 @@ impl Tables {
     }
 
     /// The newest write of `key` here; `None`: sled knows.
-    pub(super) fn find(&self, key: &[u8]) -> Option<Slot> {
-        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.table.get(key));
-        self.active.get(key).or_else(frozen).map(|kept| kept.slot.clone())
+    pub(super) fn find(&self, key: &[u8]) -> Option<KeyVersion> {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.memtable.get(key));
+        self.active.get(key).or_else(frozen).map(|entry| entry.slot.clone())
     }
 
-    /// Bytes of both tables.
+    /// Bytes of both memtables.
     pub(super) fn bytes(&self) -> usize {
         self.active_bytes + self.frozen.as_ref().map_or(0, |frozen| frozen.bytes)
     }
 
     /// The frozen table, if there is one.
-    pub(super) fn frozen(&self) -> Option<Arc<Table>> {
-        self.frozen.as_ref().map(|frozen| frozen.table.clone())
+    pub(super) fn frozen(&self) -> Option<Arc<Memtable>> {
+        self.frozen.as_ref().map(|frozen| frozen.memtable.clone())
     }
 
     /// The active table's part of a range.
-    pub(super) fn active_range(&self, range: &KeyRange) -> Vec<(Bytes, Slot)> {
+    pub(super) fn active_range(&self, range: &KeyRange) -> Vec<(Bytes, KeyVersion)> {
         let found = self.active.range(range);
-        found.map(|(key, kept)| (key.clone(), kept.slot.clone())).collect()
+        found.map(|(key, entry)| (key.clone(), entry.slot.clone())).collect()
     }
 }
 

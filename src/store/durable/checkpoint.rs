@@ -1,7 +1,7 @@
-//! The note: up to which revision sled is known to be on the disk.
+//! The checkpoint: up to which revision sled is known to be on the disk.
 //!
 //! Two slots of one page each, written in turn, each with a checksum: a torn write costs one slot
-//! and the other still tells of the checkpoint before. The note names the sled directory that it
+//! and the other still tells of the checkpoint before. The checkpoint names the sled directory that it
 //! speaks of by a random id, so that it never vouches for another one.
 
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
-use super::super::chain::{Link, Reader};
+use super::super::chain::{ByteReader, ChainLink};
 use super::files::{self, Io};
 use super::frame::ALIGN;
 use crate::types::Revision;
@@ -20,7 +20,7 @@ pub(super) struct Position {
     /// The last commit before the place.
     pub(super) revision: Revision,
     /// The chain's link there.
-    pub(super) link: Link,
+    pub(super) link: ChainLink,
     /// The segment's sequence.
     pub(super) segment: u64,
     /// Bytes into the segment.
@@ -32,7 +32,7 @@ impl Position {
 
     /// Before the first commit of a journal.
     pub(super) const fn start() -> Self {
-        Self { revision: Revision::ZERO, link: Link::START, segment: 1, offset: ALIGN as u64 }
+        Self { revision: Revision::ZERO, link: ChainLink::START, segment: 1, offset: ALIGN as u64 }
     }
 
     pub(super) fn write(&self, bytes: &mut Vec<u8>) {
@@ -42,10 +42,10 @@ impl Position {
         bytes.extend_from_slice(&self.offset.to_le_bytes());
     }
 
-    pub(super) fn read(rest: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(rest: &mut ByteReader<'_>) -> Option<Self> {
         Some(Self {
             revision: Revision::new(rest.u64()?),
-            link: Link(rest.array()?),
+            link: ChainLink(rest.array()?),
             segment: rest.u64()?,
             offset: rest.u64()?,
         })
@@ -55,16 +55,16 @@ impl Position {
 /// Names one sled directory.
 pub(super) type IndexId = [u8; 16];
 
-/// What the note says.
+/// What the checkpoint says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Note {
+pub(super) struct Checkpoint {
     /// The sled directory that it vouches for.
     pub(super) index: IndexId,
     /// Everything up to here is synced in it.
     pub(super) position: Position,
 }
 
-impl Note {
+impl Checkpoint {
     /// Vouches for no index.
     pub(super) const DISTRUST: Self = Self { index: [0; 16], position: Position::start() };
 }
@@ -72,33 +72,34 @@ impl Note {
 const MAGIC: [u8; 8] = *b"ABIDENOT";
 const SLOT: usize = 8 + 8 + 16 + Position::BYTES + 4;
 
-/// The note's file, open for writing.
+/// The checkpoint's file, open for writing.
 #[derive(Debug)]
-pub(super) struct NoteFile {
+pub(super) struct CheckpointFile {
     path: PathBuf,
     file: File,
     count: u64,
 }
 
-impl NoteFile {
-    /// Opens the note, or makes an empty one; answers with what the newest whole slot says.
-    pub(super) fn open(path: &Path) -> Result<(Self, Option<Note>), StoreError> {
-        let (count, note) = newest(path)?.map_or((0, None), |(count, note)| (count, Some(note)));
+impl CheckpointFile {
+    /// Opens the checkpoint, or makes an empty one; answers with what the newest whole slot says.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Checkpoint>), StoreError> {
+        let (count, checkpoint) =
+            newest(path)?.map_or((0, None), |(count, checkpoint)| (count, Some(checkpoint)));
         let file = files::private().truncate(false).open(path).io(path)?;
         if let Some(parent) = path.parent() {
             files::sync_dir(parent)?;
         }
-        Ok((Self { path: path.to_path_buf(), file, count }, note))
+        Ok((Self { path: path.to_path_buf(), file, count }, checkpoint))
     }
 
     /// Replaces the older slot and syncs it.
-    pub(super) fn write(&mut self, note: &Note) -> Result<(), StoreError> {
+    pub(super) fn write(&mut self, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         self.count += 1;
         let mut bytes = Vec::with_capacity(ALIGN);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&self.count.to_le_bytes());
-        bytes.extend_from_slice(&note.index);
-        note.position.write(&mut bytes);
+        bytes.extend_from_slice(&checkpoint.index);
+        checkpoint.position.write(&mut bytes);
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes.resize(ALIGN, 0);
         let slot = (self.count % 2) * ALIGN as u64;
@@ -107,12 +108,12 @@ impl NoteFile {
     }
 }
 
-/// What the newest whole slot of a note says, read only.
-pub(super) fn read(path: &Path) -> Result<Option<Note>, StoreError> {
-    Ok(newest(path)?.map(|(_, note)| note))
+/// What the newest whole slot of a checkpoint says, read only.
+pub(super) fn read(path: &Path) -> Result<Option<Checkpoint>, StoreError> {
+    Ok(newest(path)?.map(|(_, checkpoint)| checkpoint))
 }
 
-fn newest(path: &Path) -> Result<Option<(u64, Note)>, StoreError> {
+fn newest(path: &Path) -> Result<Option<(u64, Checkpoint)>, StoreError> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         read => read.io(path)?,
@@ -121,12 +122,12 @@ fn newest(path: &Path) -> Result<Option<(u64, Note)>, StoreError> {
     Ok(slots.max_by_key(|(count, _)| *count))
 }
 
-fn parse(slot: &[u8]) -> Option<(u64, Note)> {
-    let mut rest = Reader(slot);
+fn parse(slot: &[u8]) -> Option<(u64, Checkpoint)> {
+    let mut rest = ByteReader(slot);
     let magic = rest.array::<8>()?;
     let count = rest.u64()?;
     let index = rest.array()?;
     let position = Position::read(&mut rest)?;
     let right = rest.u32()? == crc32c::crc32c(slot.get(..SLOT - 4)?);
-    (magic == MAGIC && right).then_some((count, Note { index, position }))
+    (magic == MAGIC && right).then_some((count, Checkpoint { index, position }))
 }

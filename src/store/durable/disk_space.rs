@@ -1,4 +1,4 @@
-//! Room on the disk: watched, so that nothing meets its end.
+//! Disk space: watched, so that nothing meets its end.
 //!
 //! Two marks. Below the first, ordinary commits are refused; what logout, cancel and timers need
 //! goes on in what is left. Below the second nothing is merged into sled any more, which after a
@@ -14,7 +14,7 @@ use super::files::{self, Io};
 
 /// How much room is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RoomOptions {
+pub struct DiskSpaceOptions {
     /// Ordinary commits are refused while less than this is free, in bytes.
     pub ordinary_bytes: u64,
     /// Nothing is merged into sled while less than this is free, in bytes.
@@ -25,29 +25,29 @@ pub struct RoomOptions {
 
 /// The watch over the disk of one directory.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct DiskSpace {
     dir: PathBuf,
     ballast: PathBuf,
-    options: RoomOptions,
+    options: DiskSpaceOptions,
     free: AtomicU64,
     short: AtomicBool,
 }
 
-impl Room {
+impl DiskSpace {
     /// Looks at the disk; gives up the ballast at once where room is short.
     pub(super) fn open(
         dir: &Path,
         ballast: PathBuf,
-        options: RoomOptions,
+        options: DiskSpaceOptions,
     ) -> Result<Self, StoreError> {
         let (free, short) = (AtomicU64::new(0), AtomicBool::new(false));
-        let room = Self { dir: dir.to_path_buf(), ballast, options, free, short };
-        if room.look()? < options.index_bytes {
-            files::remove(&room.ballast)?;
-            files::sync_dir(&room.dir)?;
+        let disk_space = Self { dir: dir.to_path_buf(), ballast, options, free, short };
+        if disk_space.look()? < options.index_bytes {
+            files::remove(&disk_space.ballast)?;
+            files::sync_dir(&disk_space.dir)?;
         }
-        room.look()?;
-        Ok(room)
+        disk_space.look()?;
+        Ok(disk_space)
     }
 
     /// Bytes free now. Also decides whether ordinary commits are refused; they are let in again

@@ -11,7 +11,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use super::super::{KeyRange, Order};
-use super::tables::{Kept, Slot};
+use super::memtables::{KeyVersion, MemtableEntry};
 
 /// Bytes of a key's beginning: a tag, an id with its kind, and enough behind them to tell apart
 /// what belongs to one thing.
@@ -59,18 +59,18 @@ impl PartialEq for dyn Headed + '_ {
 impl Eq for dyn Headed + '_ {}
 
 #[derive(Clone, Debug)]
-struct TableKey {
+struct MemtableKey {
     head: Head,
     bytes: Bytes,
 }
 
-impl TableKey {
+impl MemtableKey {
     fn new(bytes: Bytes) -> Self {
         Self { head: head(&bytes), bytes }
     }
 }
 
-impl Headed for TableKey {
+impl Headed for MemtableKey {
     fn head(&self) -> &Head {
         &self.head
     }
@@ -80,31 +80,31 @@ impl Headed for TableKey {
     }
 }
 
-impl<'a> Borrow<dyn Headed + 'a> for TableKey {
+impl<'a> Borrow<dyn Headed + 'a> for MemtableKey {
     fn borrow(&self) -> &(dyn Headed + 'a) {
         self
     }
 }
 
-impl Ord for TableKey {
+impl Ord for MemtableKey {
     fn cmp(&self, other: &Self) -> Ordering {
         self.head.cmp(&other.head).then_with(|| self.bytes.cmp(&other.bytes))
     }
 }
 
-impl PartialOrd for TableKey {
+impl PartialOrd for MemtableKey {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for TableKey {
+impl PartialEq for MemtableKey {
     fn eq(&self, other: &Self) -> bool {
         self.bytes == other.bytes
     }
 }
 
-impl Eq for TableKey {}
+impl Eq for MemtableKey {}
 
 struct Probe<'a> {
     head: Head,
@@ -123,38 +123,38 @@ impl Headed for Probe<'_> {
 
 /// Keys in order, each with its newest write.
 #[derive(Debug, Default)]
-pub(super) struct Table(BTreeMap<TableKey, Kept>);
+pub(super) struct Memtable(BTreeMap<MemtableKey, MemtableEntry>);
 
-impl Table {
+impl Memtable {
     /// How many keys there are.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Puts a write in; answers with the one that it replaces.
-    pub(super) fn insert(&mut self, key: Bytes, kept: Kept) -> Option<Kept> {
-        self.0.insert(TableKey::new(key), kept)
+    pub(super) fn insert(&mut self, key: Bytes, entry: MemtableEntry) -> Option<MemtableEntry> {
+        self.0.insert(MemtableKey::new(key), entry)
     }
 
     /// The newest write of a key.
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Kept> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&MemtableEntry> {
         let probe = Probe { head: head(key), key };
         self.0.get::<dyn Headed + '_>(&probe)
     }
 
     /// All of it in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Kept)> {
-        self.0.iter().map(|(key, kept)| (&key.bytes, kept))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &MemtableEntry)> {
+        self.0.iter().map(|(key, entry)| (&key.bytes, entry))
     }
 
     /// The part of it in a range that is not empty, in order.
     pub(super) fn range<'a>(
         &'a self,
         range: &KeyRange,
-    ) -> impl DoubleEndedIterator<Item = (&'a Bytes, &'a Kept)> + use<'a> {
-        let bound = |bound: &Bound<Bytes>| bound.as_ref().map(|key| TableKey::new(key.clone()));
+    ) -> impl DoubleEndedIterator<Item = (&'a Bytes, &'a MemtableEntry)> + use<'a> {
+        let bound = |bound: &Bound<Bytes>| bound.as_ref().map(|key| MemtableKey::new(key.clone()));
         let found = self.0.range((bound(&range.from), bound(&range.to)));
-        found.map(|(key, kept)| (&key.bytes, kept))
+        found.map(|(key, entry)| (&key.bytes, entry))
     }
 
     /// The same in the order of a scan, without places.
@@ -162,8 +162,8 @@ impl Table {
         &'a self,
         range: &KeyRange,
         order: Order,
-    ) -> Box<dyn Iterator<Item = (&'a Bytes, &'a Slot)> + 'a> {
-        let found = self.range(range).map(|(key, kept)| (key, &kept.slot));
+    ) -> Box<dyn Iterator<Item = (&'a Bytes, &'a KeyVersion)> + 'a> {
+        let found = self.range(range).map(|(key, entry)| (key, &entry.slot));
         match order {
             Order::Ascending => Box::new(found),
             Order::Descending => Box::new(found.rev()),
@@ -176,13 +176,13 @@ mod tests {
     use proptest::collection::{btree_set, vec};
     use proptest::prelude::*;
 
-    use super::super::place::{Home, Spot};
+    use super::super::value_location::{ValueFile, ValueStart};
     use super::*;
     use crate::types::Revision;
 
-    fn kept(number: usize) -> Kept {
-        let slot = Slot { revision: Revision::new(number as u64), value: None };
-        Kept { slot, spot: Spot { home: Home::Journal(1), offset: 0 } }
+    fn entry(number: usize) -> MemtableEntry {
+        let slot = KeyVersion { revision: Revision::new(number as u64), value: None };
+        MemtableEntry { slot, start: ValueStart { file: ValueFile::Journal(1), offset: 0 } }
     }
 
     /// Few letters, zeros among them, and lengths around a head's: beginnings that are equal,
@@ -207,24 +207,24 @@ mod tests {
             from in key(),
             to in key(),
         ) {
-            let mut table = Table::default();
+            let mut memtable = Memtable::default();
             for (number, key) in keys.iter().enumerate().rev() {
-                prop_assert!(table.insert(key.clone().into(), kept(number)).is_none());
+                prop_assert!(memtable.insert(key.clone().into(), entry(number)).is_none());
             }
-            let all: Vec<_> = table.iter().map(|(key, _)| key.to_vec()).collect();
+            let all: Vec<_> = memtable.iter().map(|(key, _)| key.to_vec()).collect();
             prop_assert_eq!(&all, &keys.iter().cloned().collect::<Vec<_>>());
             for (number, key) in keys.iter().enumerate() {
-                let found = table.get(key).map(|kept| kept.slot.revision);
+                let found = memtable.get(key).map(|entry| entry.slot.revision);
                 prop_assert_eq!(found, Some(Revision::new(number as u64)));
             }
-            prop_assert_eq!(table.get(&missing).is_some(), keys.contains(&missing));
+            prop_assert_eq!(memtable.get(&missing).is_some(), keys.contains(&missing));
             prop_assume!(from < to);
             let bounds = (Bound::Excluded(from.clone()), Bound::Included(to.clone()));
             let range = KeyRange {
                 from: Bound::Excluded(from.into()),
                 to: Bound::Included(to.into()),
             };
-            let found: Vec<_> = table.range(&range).map(|(key, _)| key.to_vec()).collect();
+            let found: Vec<_> = memtable.range(&range).map(|(key, _)| key.to_vec()).collect();
             let expected: Vec<_> = keys.range::<Vec<u8>, _>(bounds).cloned().collect();
             prop_assert_eq!(found, expected);
         }

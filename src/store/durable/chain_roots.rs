@@ -8,16 +8,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::super::StoreError;
-use super::super::chain::{Link, Reader};
+use super::super::chain::{ByteReader, ChainLink};
 use super::files::{self, Io};
 use crate::types::Revision;
 
 /// sequence u64, last revision u64, link [32], root [32], crc32c u32, zeros
 const RECORD: usize = 128;
 
-/// The file of roots, open for appending.
+/// The file of chain roots, open for appending.
 #[derive(Debug)]
-pub(super) struct Roots {
+pub(super) struct ChainRoots {
     path: PathBuf,
     file: File,
     count: u64,
@@ -27,24 +27,25 @@ pub(super) struct Roots {
 
 /// What is known of a retired segment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Root {
+pub(super) struct ChainRoot {
     /// The segment.
     pub(super) sequence: u64,
     /// Its last revision.
     pub(super) revision: Revision,
     /// The chain's link after it.
-    pub(super) link: Link,
+    pub(super) link: ChainLink,
     chained: [u8; 32],
 }
 
-impl Roots {
+impl ChainRoots {
     /// Opens or makes the file and checks every record. A torn last record is cut: its segment
     /// had not been retired yet.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let known = read(path)?;
         let file = files::private().truncate(false).open(path).io(path)?;
-        let (last, last_sequence) =
-            known.last().map_or(([0; 32], 0), |root| (root.chained, root.sequence));
+        let (last, last_sequence) = known
+            .last()
+            .map_or(([0; 32], 0), |chain_root| (chain_root.chained, chain_root.sequence));
         let count = known.len() as u64;
         Ok(Self { path: path.to_path_buf(), file, count, last, last_sequence })
     }
@@ -59,7 +60,7 @@ impl Roots {
         &mut self,
         sequence: u64,
         revision: Revision,
-        link: Link,
+        link: ChainLink,
     ) -> Result<(), StoreError> {
         if sequence <= self.last_sequence {
             return Ok(());
@@ -68,13 +69,13 @@ impl Roots {
         bytes.extend_from_slice(&sequence.to_le_bytes());
         bytes.extend_from_slice(&revision.get().to_le_bytes());
         bytes.extend_from_slice(&link.0);
-        let root = chained(&self.last, &bytes);
-        bytes.extend_from_slice(&root);
+        let chain_root = chained(&self.last, &bytes);
+        bytes.extend_from_slice(&chain_root);
         bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes.resize(RECORD, 0);
         self.file.write_all_at(&bytes, self.count * RECORD as u64).io(&self.path)?;
         self.file.sync_all().io(&self.path)?;
-        (self.last, self.last_sequence) = (root, sequence);
+        (self.last, self.last_sequence) = (chain_root, sequence);
         self.count += 1;
         Ok(())
     }
@@ -84,18 +85,18 @@ fn chained(before: &[u8; 32], record: &[u8]) -> [u8; 32] {
     *blake3::Hasher::new().update(before).update(record).finalize().as_bytes()
 }
 
-/// Reads and checks all roots.
-pub(super) fn read(path: &Path) -> Result<Vec<Root>, StoreError> {
+/// Reads and checks all chain roots.
+pub(super) fn read(path: &Path) -> Result<Vec<ChainRoot>, StoreError> {
     let bytes = match std::fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         read => read.io(path)?,
     };
-    let mut roots: Vec<Root> = Vec::new();
+    let mut chain_roots: Vec<ChainRoot> = Vec::new();
     let count = bytes.len().div_ceil(RECORD);
     for (number, record) in bytes.chunks(RECORD).enumerate() {
-        let before = roots.last().map_or([0; 32], |root| root.chained);
+        let before = chain_roots.last().map_or([0; 32], |chain_root| chain_root.chained);
         match parse(record, &before) {
-            Some(root) => roots.push(root),
+            Some(chain_root) => chain_roots.push(chain_root),
             None if number + 1 == count => break,
             None => {
                 let offset = (number * RECORD) as u64;
@@ -103,17 +104,17 @@ pub(super) fn read(path: &Path) -> Result<Vec<Root>, StoreError> {
             }
         }
     }
-    Ok(roots)
+    Ok(chain_roots)
 }
 
-fn parse(record: &[u8], before: &[u8; 32]) -> Option<Root> {
-    let mut rest = Reader(record);
+fn parse(record: &[u8], before: &[u8; 32]) -> Option<ChainRoot> {
+    let mut rest = ByteReader(record);
     let sequence = rest.u64()?;
     let revision = Revision::new(rest.u64()?);
-    let link = Link(rest.array()?);
-    let root: [u8; 32] = rest.array()?;
+    let link = ChainLink(rest.array()?);
+    let chain_root: [u8; 32] = rest.array()?;
     let checksum = rest.u32()?;
-    let right =
-        checksum == crc32c::crc32c(record.get(..80)?) && root == chained(before, record.get(..48)?);
-    right.then_some(Root { sequence, revision, link, chained: root })
+    let right = checksum == crc32c::crc32c(record.get(..80)?)
+        && chain_root == chained(before, record.get(..48)?);
+    right.then_some(ChainRoot { sequence, revision, link, chained: chain_root })
 }
