@@ -37,7 +37,7 @@ pub struct Options {
     pub base_after_bytes: u64,
     /// So many bytes of journal are kept, also when they are no longer needed to open.
     pub journal_retain_bytes: u64,
-    /// DiskSpace kept on the disk.
+    /// Disk space that is kept free.
     pub disk_space: DiskSpaceOptions,
 }
 
