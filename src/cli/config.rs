@@ -14,7 +14,7 @@ use crate::http;
 use crate::http::browser::{is_origin, is_origin_pattern};
 use crate::http::rates::{Rate, RateSettings};
 use crate::http::server::{Limits, Proxies};
-use crate::outbound::Egress;
+use crate::outbound::EgressPolicy;
 use crate::types::{Password, ProfileName, Span};
 
 use super::log::{Format, LogConfig};
@@ -89,7 +89,7 @@ pub struct Config {
     /// Where messages of other services come in.
     pub hooks: Vec<Hook>,
     /// Where calls may go.
-    pub egress: Egress,
+    pub egress: EgressPolicy,
     /// What calls may cost, and what they carry.
     pub calls: CallSettings,
     /// Settings that are valid and probably a mistake, for people.
@@ -219,9 +219,9 @@ fn bytes(text: &str) -> Option<usize> {
     number.trim().parse::<usize>().ok()?.checked_mul(unit)
 }
 
-fn egress(settings: &Settings, dev: bool) -> Result<Egress, String> {
+fn egress(settings: &Settings, dev: bool) -> Result<EgressPolicy, String> {
     let expected = "hosts and networks separated by commas, as https://api.example.com,10.1.0.0/16";
-    let egress = parse(settings, "egress", expected, Egress::parse)?.unwrap_or_default();
+    let egress = parse(settings, "egress", expected, EgressPolicy::parse)?.unwrap_or_default();
     Ok(if dev { egress.and_loopback() } else { egress })
 }
 

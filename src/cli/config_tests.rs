@@ -117,7 +117,7 @@ fn nothing_is_let_out_by_default() {
     let allows = |dev: bool, uri: &str| {
         let file = if dev { "dev = true" } else { "" };
         let egress = check(flags("127.0.0.1:0"), &[], file).unwrap().0.egress;
-        let target = crate::outbound::Target::of(&uri.parse().unwrap()).unwrap();
+        let target = crate::outbound::ServerAddress::of(&uri.parse().unwrap()).unwrap();
         egress.must_allow(&target).is_ok()
     };
     for uri in ["http://127.0.0.1:1/", "http://localhost/", "http://10.0.0.1/", "https://8.8.8.8/"]

@@ -10,11 +10,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use crate::app::{self, App, RunningApp, STACK_BYTES, StopSignal, deliver_webhooks};
+use crate::http::health::{self, Readiness};
 use crate::http::metrics::{Figures, Metrics};
-use crate::http::operations::{self, Readiness};
-use crate::http::server::{Drained, Entrance, Stop, Stopper, Tls, serve};
-use crate::http::{self, Api, links};
-use crate::outbound::Client;
+use crate::http::server::{
+    DrainOutcome, ServeOptions, ShutdownSignal, ShutdownTrigger, Tls, serve,
+};
+use crate::http::{self, Api, password_links};
+use crate::outbound::HttpClient;
 use crate::store::{Durable, Store};
 
 use super::config::{Config, TlsFiles};
@@ -78,7 +80,7 @@ async fn start(config: &Config) -> Result<(), Failure> {
         signals,
         reload,
     };
-    let (ops_stopper, ops_stop) = Stop::new();
+    let (ops_stopper, ops_stop) = ShutdownSignal::new();
     let ops = match config.ops_listen {
         None => None,
         Some(address) => Some(front.serve_operations(config, address, ops_stop)?),
@@ -106,12 +108,12 @@ impl Front {
         &self,
         config: &Config,
         address: SocketAddr,
-        stop: Stop,
-    ) -> Result<JoinHandle<Drained>, Failure> {
+        stop: ShutdownSignal,
+    ) -> Result<JoinHandle<DrainOutcome>, Failure> {
         let (listener, address) = bind(address)?;
-        let routes = operations::routes(self.readiness.clone(), self.metrics.clone());
-        let limits = operations::limits(&config.limits);
-        let entrance = Entrance { limits, ..Entrance::default() };
+        let routes = health::routes(self.readiness.clone(), self.metrics.clone());
+        let limits = health::limits(&config.limits);
+        let entrance = ServeOptions { limits, ..ServeOptions::default() };
         tracing::info!(%address, "operations are served");
         Ok(tokio::spawn(serve(listener, warp::service(routes), entrance, stop)))
     }
@@ -134,21 +136,21 @@ impl Front {
         let metrics = self.metrics.clone();
         let text = Box::new(move || metrics.text());
         let api = Api::new(Arc::clone(&app), config.http.clone(), self.readiness.clone(), text);
-        let entrance = Entrance {
+        let entrance = ServeOptions {
             limits: config.limits.clone(),
             proxies: config.proxies.clone(),
             tls: self.tls.clone(),
             metrics: Some(self.metrics.clone()),
         };
-        let (stopper, stop) = Stop::new();
+        let (stopper, stop) = ShutdownSignal::new();
         let serving = tokio::spawn(serve(listener, http::service(api), entrance, stop));
         let watched = Arc::downgrade(&app);
         self.readiness.watch(move || watched.upgrade()?.executor_stuck(Instant::now()));
         self.readiness.ready();
-        self.announce(address, set_up.as_ref().map(links::address).as_deref());
+        self.announce(address, set_up.as_ref().map(password_links::address).as_deref());
         tracing::info!(%address, data = %config.data.display(), dev = config.dev, "serving");
 
-        let client = Client::new(config.egress.clone()).map_err(Failure::Failed)?;
+        let client = HttpClient::new(config.egress.clone()).map_err(Failure::Failed)?;
         let mut calls = config.calls.clone();
         if config.listen.port() == 0 {
             // Where it listens is known only now.
@@ -228,8 +230,8 @@ impl Front {
     /// Stops the server and waits for its end; a second signal does not wait.
     async fn drain(
         &mut self,
-        mut serving: JoinHandle<Drained>,
-        stopper: &Stopper,
+        mut serving: JoinHandle<DrainOutcome>,
+        stopper: &ShutdownTrigger,
     ) -> Result<(), Failure> {
         stopper.stop();
         let drained = tokio::select! {
@@ -241,8 +243,8 @@ impl Front {
             }
         };
         match drained {
-            Ok(Drained { cut: 0 }) => Ok(()),
-            Ok(Drained { cut }) => {
+            Ok(DrainOutcome { cut: 0 }) => Ok(()),
+            Ok(DrainOutcome { cut }) => {
                 tracing::warn!(connections = cut, "cut, since they did not end in time");
                 Ok(())
             }

@@ -6,13 +6,13 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::amounts::{self, Amount};
-use super::call::{Call, unexpected};
 use super::etag::VersionTag;
 use super::input::Media;
-use super::lists;
+use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
 use super::schemas::{limit, text};
 use crate::engine::{Account, Command, Entry, Outcome, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Revision, Time, TransferId, TxId, Username};
@@ -20,7 +20,7 @@ use crate::types::{AccountId, AssetCode, Decimal, Revision, Time, TransferId, Tx
 /// Who else may read something.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Reader {
+pub(super) enum PublicReader {
     /// Of a balance the bearer of any session, of reference values everybody.
     Anyone,
 }
@@ -28,7 +28,7 @@ pub(super) enum Reader {
 /// A new account.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewAccount {
+pub(super) struct OpenAccountRequest {
     /// Its id; never given out again.
     id: AccountId,
     /// What it is counted in.
@@ -44,13 +44,13 @@ pub(super) struct NewAccount {
     /// Who else may read the balance.
     #[serde(default)]
     #[schemars(length(max = 1))]
-    read: Vec<Reader>,
+    read: Vec<PublicReader>,
 }
 
 /// What is to be changed of an account; what is absent stays.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangedAccount {
+pub(super) struct ChangeAccountRequest {
     /// The least that may be available; `null`: no limit.
     #[serde(default, deserialize_with = "given")]
     #[schemars(schema_with = "amounts::floor")]
@@ -62,7 +62,7 @@ pub(super) struct ChangedAccount {
     /// Who else may read the balance.
     #[serde(default)]
     #[schemars(length(max = 1))]
-    read: Option<Vec<Reader>>,
+    read: Option<Vec<PublicReader>>,
 }
 
 /// Tells a `null` from an absent field.
@@ -73,15 +73,14 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amo
 
 /// An account.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Account")]
-pub(super) struct Shown<'a> {
+pub(super) struct AccountResponse<'a> {
     /// Its id.
     id: &'a AccountId,
     /// What it is counted in.
     asset: &'a AssetCode,
     /// What only its owner, administrators, auditors and services see.
     #[serde(flatten)]
-    inner: Option<Inner<'a>>,
+    inner: Option<AccountDetails<'a>>,
     /// The sum of all that was posted to it.
     posted: Decimal,
     /// What its open holds reserve.
@@ -99,31 +98,30 @@ pub(super) struct Shown<'a> {
 }
 
 #[derive(Serialize, JsonSchema)]
-struct Inner<'a> {
+struct AccountDetails<'a> {
     /// The owner; `null`: none.
     owner: Option<&'a Username>,
     /// The least that may be available; `null`: no limit.
     floor: Option<Decimal>,
     /// Who else may read the balance.
-    read: &'a [Reader],
+    read: &'a [PublicReader],
 }
 
 /// A page of accounts.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Accounts")]
-pub(super) struct Page<'a> {
+pub(super) struct AccountPage<'a> {
     /// By their ids.
-    items: Vec<Shown<'a>>,
+    items: Vec<AccountResponse<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> AccountResponse<'a> {
     fn new(account: &'a Account, revision: Revision, in_full: bool) -> Self {
-        let inner = in_full.then(|| Inner {
+        let inner = in_full.then(|| AccountDetails {
             owner: account.owner.as_ref().map(|owner| &owner.username),
             floor: account.floor.map(|floor| account.amount(floor)),
-            read: if account.read_anyone { &[Reader::Anyone] } else { &[] },
+            read: if account.read_anyone { &[PublicReader::Anyone] } else { &[] },
         });
         Self {
             id: &account.id,
@@ -142,12 +140,16 @@ impl<'a> Shown<'a> {
 
 const EXAMPLE: &str = r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0.00","read":[],"posted":"1000.00","held":"251.25","available":"748.75","frozen":false,"closed":false,"created_at":"2026-11-24T10:00:00.000Z","revision":1042}"#;
 
-const SHOWN: AnswerDoc =
-    AnswerDoc::json(200, "The account.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
-        .with(&["ETag"]);
+const SHOWN: ResponseSpec = ResponseSpec::json(
+    200,
+    "The account.",
+    SchemaGenerator::subschema_for::<AccountResponse<'_>>,
+    EXAMPLE,
+)
+.with(&["ETag"]);
 
 fn shown(account: &Account, revision: Revision, in_full: bool) -> Result<Reply, Problem> {
-    Ok(Reply::json(&Shown::new(account, revision, in_full))?.at(tag(revision, in_full)))
+    Ok(Reply::json(&AccountResponse::new(account, revision, in_full))?.at(tag(revision, in_full)))
 }
 
 /// The tag of an account; the balance alone, which anyone may read, is another thing to show.
@@ -156,8 +158,8 @@ fn tag(revision: Revision, in_full: bool) -> VersionTag {
 }
 
 /// The account that the path names; what is no id names none.
-fn named(call: &Call) -> Result<AccountId, Problem> {
-    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("account").into())
+fn named(request: &RequestContext) -> Result<AccountId, Problem> {
+    request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("account").into())
 }
 
 fn written(outcome: &Outcome) -> Result<Reply, Problem> {
@@ -172,7 +174,7 @@ fn written(outcome: &Outcome) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const OPEN: Doc = Doc {
+pub(super) const OPEN: Operation = Operation {
     id: "openAccount",
     tag: "accounts",
     summary: "Opens an account",
@@ -180,10 +182,10 @@ pub(super) const OPEN: Doc = Doc {
            world account, where money comes from.",
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewAccount>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<OpenAccountRequest>)],
         example: r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0"}"#,
     }),
-    answers: &[AnswerDoc { status: 201, text: "The account. `Location` names it.", ..SHOWN }
+    answers: &[ResponseSpec { status: 201, text: "The account. `Location` names it.", ..SHOWN }
         .with(&["ETag", "Location"])
         .then(&[
             ("getAccount", "id", "$response.body#/id"),
@@ -198,11 +200,11 @@ pub(super) const OPEN: Doc = Doc {
         Code::AmountOutOfRange,
         Code::InsufficientFunds,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn open(call: Call) -> Result<Reply, Problem> {
-    let NewAccount { id, asset, owner, floor, read } = call.json()?;
+pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
+    let OpenAccountRequest { id, asset, owner, floor, read } = request.json()?;
     let floor = match floor {
         None => Some(Decimal::ZERO),
         Some(None) => None,
@@ -210,10 +212,10 @@ pub(super) async fn open(call: Call) -> Result<Reply, Problem> {
     };
     let read_anyone = !read.is_empty();
     let command = Command::OpenAccount { id, asset, owner, floor, read_anyone };
-    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+    Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const CHANGE: Doc = Doc {
+pub(super) const CHANGE: Operation = Operation {
     id: "changeAccount",
     tag: "accounts",
     summary: "Changes an account: its floor, whether it is frozen, who else reads the balance",
@@ -223,8 +225,8 @@ pub(super) const CHANGE: Doc = Doc {
     idempotency: true,
     body: Some(Body {
         content: &[
-            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangedAccount>),
-            (Media::Json, SchemaGenerator::subschema_for::<ChangedAccount>),
+            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangeAccountRequest>),
+            (Media::Json, SchemaGenerator::subschema_for::<ChangeAccountRequest>),
         ],
         example: r#"{"floor":"-500.00","frozen":false,"read":["anyone"]}"#,
     }),
@@ -236,12 +238,12 @@ pub(super) const CHANGE: Doc = Doc {
         Code::AmountNotExact,
         Code::AmountOutOfRange,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn change(call: Call) -> Result<Reply, Problem> {
-    let (id, if_match) = (named(&call)?, call.if_match()?);
-    let ChangedAccount { floor, frozen, read } = call.json()?;
+pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
+    let (id, if_match) = (named(&request)?, request.if_match()?);
+    let ChangeAccountRequest { floor, frozen, read } = request.json()?;
     let floor = match floor {
         None => None,
         Some(None) => Some(None),
@@ -249,10 +251,10 @@ pub(super) async fn change(call: Call) -> Result<Reply, Problem> {
     };
     let read_anyone = read.map(|read| !read.is_empty());
     let command = Command::ChangeAccount { id, floor, frozen, read_anyone, if_match };
-    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+    Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const CLOSE: Doc = Doc {
+pub(super) const CLOSE: Operation = Operation {
     id: "closeAccount",
     tag: "accounts",
     summary: "Closes an account on which nothing is posted or held; its statement stays",
@@ -260,49 +262,49 @@ pub(super) const CLOSE: Doc = Doc {
     idempotency: true,
     answers: &[SHOWN],
     problems: &[Code::NotFound, Code::AccountNotEmpty],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn close(call: Call) -> Result<Reply, Problem> {
-    let (id, if_match) = (named(&call)?, call.if_match()?);
+pub(super) async fn close(request: RequestContext) -> Result<Reply, Problem> {
+    let (id, if_match) = (named(&request)?, request.if_match()?);
     let command = Command::CloseAccount { id, if_match };
-    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+    Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listAccounts",
     tag: "accounts",
     summary: "The accounts by id; a user gets the own ones",
     text: "Administrators, auditors and services see all.",
     query: &[
         Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        lists::CURSOR,
+        pagination::CURSOR,
         Parameter { name: "prefix", text: "Only ids that begin so.", schema: text },
     ],
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "A page of accounts.",
-        SchemaGenerator::subschema_for::<Page<'_>>,
+        SchemaGenerator::subschema_for::<AccountPage<'_>>,
         "",
     )],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let prefix = call.query.get("prefix").unwrap_or_default();
-    let page = call.api.app.accounts(call.actor(), prefix, &lists::ask(call)?)?;
-    let (items, next_cursor) = lists::bounded(
-        call,
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    let prefix = request.query.get("prefix").unwrap_or_default();
+    let page = request.api.app.accounts(request.actor(), prefix, &pagination::ask(request)?)?;
+    let (items, next_cursor) = pagination::bounded(
+        request,
         &page.items,
         page.next,
         |(account, _)| account.id.clone(),
-        |(account, revision)| Shown::new(account, *revision, true),
+        |(account, revision)| AccountResponse::new(account, *revision, true),
     );
-    Reply::json(&Page { items, next_cursor })
+    Reply::json(&AccountPage { items, next_cursor })
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getAccount",
     tag: "accounts",
     summary: "An account",
@@ -310,19 +312,20 @@ pub(super) const SHOW: Doc = Doc {
            balance for any session, without owner and floor. With `as_of` as it was then.",
     query: &[super::transactions::AS_OF],
     condition: Condition::IfNoneMatch,
-    answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    answers: &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    if let Some(at) = call.as_of()? {
-        let found = call.api.app.account_at(call.actor(), &named(call)?, at)?;
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    if let Some(at) = request.as_of()? {
+        let found = request.api.app.account_at(request.actor(), &named(request)?, at)?;
         let (account, revision, in_full) = found.ok_or(Code::Gone)?;
         return shown(&account, revision, in_full);
     }
-    let (account, revision, in_full) = call.api.app.account(call.actor(), &named(call)?)?;
-    match call.not_modified(tag(revision, in_full))? {
+    let (account, revision, in_full) =
+        request.api.app.account(request.actor(), &named(request)?)?;
+    match request.not_modified(tag(revision, in_full))? {
         Some(reply) => Ok(reply),
         None => shown(&account, revision, in_full),
     }
@@ -330,8 +333,7 @@ pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
 
 /// A line of a statement.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Entry")]
-pub(super) struct Line<'a> {
+pub(super) struct StatementEntry<'a> {
     /// The transfer.
     transfer: &'a TransferId,
     /// The other account.
@@ -352,15 +354,14 @@ pub(super) struct Line<'a> {
 
 /// A page of a statement.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Entries")]
-pub(super) struct Statement<'a> {
+pub(super) struct StatementPage<'a> {
     /// Newest first.
-    items: Vec<Line<'a>>,
+    items: Vec<StatementEntry<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> StatementEntry<'a> {
     fn new(entry: &'a Entry) -> Self {
         Self {
             transfer: &entry.transfer,
@@ -375,26 +376,27 @@ impl<'a> Line<'a> {
     }
 }
 
-pub(super) const ENTRIES: Doc = Doc {
+pub(super) const ENTRIES: Operation = Operation {
     id: "listEntries",
     tag: "accounts",
     summary: "The statement of an account: its postings with the running balance, newest first",
     query: &[
         Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        lists::CURSOR,
+        pagination::CURSOR,
     ],
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "A page of the statement.",
-        SchemaGenerator::subschema_for::<Statement<'_>>,
+        SchemaGenerator::subschema_for::<StatementPage<'_>>,
         r#"{"items":[{"transfer":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","counter":"bob:main","amount":"-250.00","balance":"750.00","note":"rent","transaction":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}],"next_cursor":null}"#,
     )],
     problems: &[Code::NotFound, Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn entries(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.entries(call.actor(), &named(call)?, lists::ask(call)?)?;
-    let items = page.items.iter().map(Line::new).collect();
-    Reply::json(&Statement { items, next_cursor: lists::cursor(call, page.next) })
+pub(super) fn entries(request: &RequestContext) -> Result<Reply, Problem> {
+    let page =
+        request.api.app.entries(request.actor(), &named(request)?, pagination::ask(request)?)?;
+    let items = page.items.iter().map(StatementEntry::new).collect();
+    Reply::json(&StatementPage { items, next_cursor: pagination::cursor(request, page.next) })
 }

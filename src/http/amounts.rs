@@ -110,7 +110,7 @@ mod tests {
 
     use super::Amount;
     use crate::http::problem::Code;
-    use crate::http::shape;
+    use crate::http::strict_json;
 
     #[derive(Debug, Deserialize)]
     struct Body {
@@ -119,7 +119,7 @@ mod tests {
 
     fn read(amount: &Value) -> Result<String, Code> {
         let body: Body =
-            shape::read(json!({ "amount": amount })).map_err(|problem| problem.code)?;
+            strict_json::read(json!({ "amount": amount })).map_err(|problem| problem.code)?;
         let exact = body.amount.exact("/amount");
         exact.map(|number| number.to_string()).map_err(|problem| problem.code)
     }

@@ -7,13 +7,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Operation, ResponseSpec};
 use super::schemas::maybe_status;
-use super::shape;
+use super::strict_json;
 use super::transactions::statuses;
 use crate::engine::{
     BulkAction, BulkAsk, BulkFilter, Command, Job, Outcome, REASON_BYTES_MAX, Refusal, TxStatus,
@@ -42,7 +42,7 @@ fn action_schema(generator: &mut SchemaGenerator) -> Schema {
 /// To which transactions; what is left out does not matter.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+pub(super) struct BulkRequestFilter {
     /// Of this workflow.
     #[serde(default)]
     workflow: Option<WorkflowName>,
@@ -64,7 +64,7 @@ pub(super) struct Filter {
 /// What is done to them, with what it needs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Act {
+struct BulkRequestAction {
     /// `retry`, `cancel`, `pause`, `resume` or `migrate`.
     r#type: String,
     /// Of `cancel`: why.
@@ -81,9 +81,9 @@ struct Act {
 /// What is asked for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Bulk {
+pub(super) struct BulkRequest {
     /// To which transactions.
-    filter: Filter,
+    filter: BulkRequestFilter,
     /// What: a word, or an object with the word as its `type`.
     #[schemars(schema_with = "action_schema")]
     action: Value,
@@ -94,8 +94,7 @@ pub(super) struct Bulk {
 
 /// A transaction to which it could not be done.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "BulkFailure")]
-struct ShownFailure<'a> {
+struct BulkJobFailure<'a> {
     /// Which.
     transaction: TxId,
     /// The refusal's code.
@@ -106,8 +105,7 @@ struct ShownFailure<'a> {
 
 /// What is done to many transactions.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "BulkJob")]
-pub(super) struct Shown<'a> {
+pub(super) struct BulkJobResponse<'a> {
     /// Its id.
     id: JobId,
     /// `running` or `done`.
@@ -133,16 +131,16 @@ pub(super) struct Shown<'a> {
     /// To how many it could not be done.
     failed: u64,
     /// The first of those.
-    failures: Vec<ShownFailure<'a>>,
+    failures: Vec<BulkJobFailure<'a>>,
     /// When it began.
     started_at: Time,
     /// When it ended.
     ended_at: Option<Time>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> BulkJobResponse<'a> {
     fn new(job: &'a Job) -> Self {
-        let failures = job.failures.iter().map(|failure| ShownFailure {
+        let failures = job.failures.iter().map(|failure| BulkJobFailure {
             transaction: failure.transaction,
             code: &failure.code,
             message: &failure.message,
@@ -166,7 +164,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-pub(super) const BEGIN: Doc = Doc {
+pub(super) const BEGIN: Operation = Operation {
     id: "bulkTransactions",
     tag: "bulk",
     summary: "Runs an action on all transactions that match a filter",
@@ -176,32 +174,32 @@ pub(super) const BEGIN: Doc = Doc {
            and nothing is changed.",
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Bulk>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<BulkRequest>)],
         example: r#"{"filter":{"workflow":"order","status":"stuck"},"action":"retry","dry_run":true}"#,
     }),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         202,
         "It has begun.",
-        SchemaGenerator::subschema_for::<Shown<'_>>,
+        SchemaGenerator::subschema_for::<BulkJobResponse<'_>>,
         "",
     )
     .with(&["Location"])],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 fn action(value: Value) -> Result<BulkAction, Problem> {
-    let act: Act = match value {
+    let act: BulkRequestAction = match value {
         Value::String(name) => {
-            Act { r#type: name, reason: None, version: None, steps: BTreeMap::new() }
+            BulkRequestAction { r#type: name, reason: None, version: None, steps: BTreeMap::new() }
         }
-        other @ Value::Object(_) => shape::read_field("action", other)?,
+        other @ Value::Object(_) => strict_json::read_field("action", other)?,
         _ => {
             let message = "must be a word, or an object with it as its `type`";
             return Err(Problem::field("/action", "wrong-type", message));
         }
     };
-    let Act { r#type, reason, version, steps } = act;
+    let BulkRequestAction { r#type, reason, version, steps } = act;
     let migrates = version.is_some() || !steps.is_empty();
     match r#type.as_str() {
         "cancel" | "migrate" => {}
@@ -234,9 +232,9 @@ fn action(value: Value) -> Result<BulkAction, Problem> {
     })
 }
 
-pub(super) async fn begin(call: Call) -> Result<Reply, Problem> {
-    let Bulk { filter, action: act, dry_run } = call.json()?;
-    let Filter { workflow, version, status, owner, step } = filter;
+pub(super) async fn begin(request: RequestContext) -> Result<Reply, Problem> {
+    let BulkRequest { filter, action: act, dry_run } = request.json()?;
+    let BulkRequestFilter { workflow, version, status, owner, step } = filter;
     if status.as_deref().is_some_and(|status| TxStatus::named(status).is_none()) {
         return Err(Problem::field("/filter/status", "invalid-value", statuses()));
     }
@@ -245,30 +243,30 @@ pub(super) async fn begin(call: Call) -> Result<Reply, Problem> {
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::Job(job) => {
             let location = format!("/v1/transactions/bulk/{}", job.id);
-            let reply = Reply::json(&Shown::new(job))?.status(StatusCode::ACCEPTED);
+            let reply = Reply::json(&BulkJobResponse::new(job))?.status(StatusCode::ACCEPTED);
             Ok(reply.with_text(header::LOCATION, &location))
         }
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::Bulk(Box::new(ask)), write).await)
+    Ok(request.execute(Command::Bulk(Box::new(ask)), write).await)
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getBulkJob",
     tag: "bulk",
     summary: "Progress of an action on many transactions",
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "It as it is now; for a week after its end.",
-        SchemaGenerator::subschema_for::<Shown<'_>>,
+        SchemaGenerator::subschema_for::<BulkJobResponse<'_>>,
         "",
     )],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let id = call.parameters.at(0).parse();
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let id = request.parameters.at(0).parse();
     let id = id.map_err(|_| Problem::from(Refusal::NotFound("job")))?;
-    Reply::json(&Shown::new(&call.api.app.job(call.actor(), id)?))
+    Reply::json(&BulkJobResponse::new(&request.api.app.job(request.actor(), id)?))
 }

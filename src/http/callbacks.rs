@@ -2,19 +2,19 @@
 
 use schemars::{JsonSchema, SchemaGenerator};
 
-use super::call::Call;
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::request_context::RequestContext;
+use super::route::{Body, Operation, ResponseSpec};
 use crate::engine::Command;
 
 /// A late answer: any JSON; the workflow sees it as `response.body`.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
-pub(super) struct LateAnswer(serde_json::Value);
+pub(super) struct CallbackRequest(serde_json::Value);
 
-pub(super) const ANSWER: Doc = Doc {
+pub(super) const ANSWER: Operation = Operation {
     id: "answerCallback",
     tag: "transactions",
     summary: "Delivers the late answer to a call",
@@ -22,17 +22,17 @@ pub(super) const ANSWER: Doc = Doc {
            the call carried, and its last part is the proof. The body is the answer; the same one \
            again is answered as it was at first, another one is late.",
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<LateAnswer>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<CallbackRequest>)],
         example: r#"{"result":"clear"}"#,
     }),
     body_optional: true,
-    answers: &[AnswerDoc::empty(204, "The transaction goes on with it.")],
+    answers: &[ResponseSpec::empty(204, "The transaction goes on with it.")],
     problems: &[Code::NotFound, Code::CallbackLate],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn answer(call: Call) -> Result<Reply, Problem> {
-    let token = call.parameters.at(0).into();
-    let body = call.json_value()?;
-    Ok(call.execute_quietly(Command::CallBack { token, body }).await)
+pub(super) async fn answer(request: RequestContext) -> Result<Reply, Problem> {
+    let token = request.parameters.at(0).into();
+    let body = request.json_value()?;
+    Ok(request.execute_quietly(Command::CallBack { token, body }).await)
 }

@@ -10,14 +10,14 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::call::Call;
-use super::flow::Flow;
+use super::body_stream::BodyStream;
 use super::input::parameter;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Doc, Parameter};
+use super::request_context::RequestContext;
+use super::route::{Operation, Parameter, ResponseSpec};
 use super::schemas::text;
-use super::unread::UnreadOf;
+use super::send_budget::ActorSendBudget;
 use crate::app::{App, ProofReader};
 use crate::engine::{Actor, Refusal};
 use crate::types::{Revision, Time};
@@ -35,8 +35,7 @@ const NDJSON: &str = "application/x-ndjson";
 
 /// The chain after its last commit.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ChainHead")]
-struct ShownHead {
+struct ChainHeadResponse {
     /// The last durable commit.
     revision: u64,
     /// The chain's link after it: 64 hexadecimal digits.
@@ -45,31 +44,34 @@ struct ShownHead {
     time: Time,
 }
 
-pub(super) const HEAD: Doc = Doc {
+pub(super) const HEAD: Operation = Operation {
     id: "getChainHead",
     tag: "operations",
     summary: "The head of the hash chain over all commits",
     text: "Worth noting elsewhere: a chain proves nothing to somebody who has no head of it that \
            was noted outside. `abide verify` says the head of a data directory.",
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "The head.",
-        SchemaGenerator::subschema_for::<ShownHead>,
+        SchemaGenerator::subschema_for::<ChainHeadResponse>,
         r#"{"revision":1042,"link":"6b1f0c4ad5e37f3e2c9f5a7f2f6f0d8b1a4c7e90d3b56f8812ab34cd56ef7890","time":"2026-11-24T10:05:00.000Z"}"#,
     )],
     problems: &[Code::Gone],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn head(call: &Call) -> Result<Reply, Problem> {
-    let head = call.api.app.chain_head()?.ok_or(Code::Gone)?;
-    let shown =
-        ShownHead { revision: head.revision.get(), link: head.link.to_string(), time: head.at };
+pub(super) fn head(request: &RequestContext) -> Result<Reply, Problem> {
+    let head = request.api.app.chain_head()?.ok_or(Code::Gone)?;
+    let shown = ChainHeadResponse {
+        revision: head.revision.get(),
+        link: head.link.to_string(),
+        time: head.at,
+    };
     let reply = Reply::json(&shown)?;
     Ok(reply.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }
 
-pub(super) const PROOF: Doc = Doc {
+pub(super) const PROOF: Operation = Operation {
     id: "proveTransaction",
     tag: "operations",
     summary: "A proof of one transaction's history",
@@ -86,34 +88,37 @@ pub(super) const PROOF: Doc = Doc {
         text: "The revision of the head that was noted; without it that of now.",
         schema: revision,
     }],
-    answers: &[AnswerDoc { body: Some((NDJSON, text, "")), ..AnswerDoc::empty(200, "The proof.") }],
+    answers: &[ResponseSpec {
+        body: Some((NDJSON, text, "")),
+        ..ResponseSpec::empty(200, "The proof.")
+    }],
     problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 fn revision(_: &mut SchemaGenerator) -> schemars::Schema {
     json_schema!({ "type": "integer", "format": "uint64", "minimum": 1 })
 }
 
-pub(super) async fn proof(call: Call) -> Result<Reply, Problem> {
-    let tx = call.parameters.at(0).parse();
+pub(super) async fn proof(request: RequestContext) -> Result<Reply, Problem> {
+    let tx = request.parameters.at(0).parse();
     let tx = tx.map_err(|_| Problem::from(Refusal::NotFound("transaction")))?;
-    let head = call.query.get("head").map(|head| {
+    let head = request.query.get("head").map(|head| {
         let number = head.parse().ok().filter(|number| *number > 0);
         number.map(Revision::new).ok_or_else(|| parameter("head", "is no revision"))
     });
-    let app = &call.api.app;
-    let reader = app.proof(call.actor(), tx, head.transpose()?)?.ok_or(Code::Gone)?;
+    let app = &request.api.app;
+    let reader = app.proof(request.actor(), tx, head.transpose()?)?.ok_or(Code::Gone)?;
     let reply = Reply::empty(http::StatusCode::OK)
         .with(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))
         .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if call.is_head {
+    if request.is_head {
         return Ok(reply);
     }
     let (sender, bits) = mpsc::channel(PIECES_MAX);
-    let (unread, actor) = (call.api.events.of(call.actor()), call.actor().clone());
+    let (unread, actor) = (request.api.events.of(request.actor()), request.actor().clone());
     tokio::spawn(send(Arc::clone(app), actor, reader, sender, unread));
-    Ok(Reply { flow: Some(Flow::new(bits)), ..reply })
+    Ok(Reply { stream: Some(BodyStream::new(bits)), ..reply })
 }
 
 /// Sends it piece by piece. One that cannot go on ends before its head, which whoever checks it
@@ -123,7 +128,7 @@ async fn send(
     actor: Actor,
     mut reader: ProofReader,
     sender: mpsc::Sender<Bytes>,
-    unread: UnreadOf,
+    unread: ActorSendBudget,
 ) {
     loop {
         // Some hundred commits are read and hashed at once: milliseconds, on the threads for that.

@@ -11,10 +11,10 @@ mod reference;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::call::Call;
 use super::pages::{self, HTML};
 use super::reply::Reply;
-use super::route::Doc;
+use super::request_context::RequestContext;
+use super::route::Operation;
 
 const GUIDE: &str = include_str!("../../data/docs/guide.md");
 const LANGUAGE: &str = include_str!("../../data/workflows/LANGUAGE.md");
@@ -41,33 +41,34 @@ impl Docs {
     }
 }
 
-const PAGE: Doc = Doc { tag: "pages", answers: &[HTML], ..Doc::PLAIN };
+const PAGE: Operation = Operation { tag: "pages", answers: &[HTML], ..Operation::PLAIN };
 
-pub(super) const GUIDE_PAGE: Doc = Doc { id: "docsPage", summary: "The guide to the API", ..PAGE };
+pub(super) const GUIDE_PAGE: Operation =
+    Operation { id: "docsPage", summary: "The guide to the API", ..PAGE };
 
-pub(super) fn guide(call: &Call) -> Reply {
-    pages::html(call.api.docs.guide.clone())
+pub(super) fn guide(request: &RequestContext) -> Reply {
+    pages::html(request.api.docs.guide.clone())
 }
 
-pub(super) const LANGUAGE_PAGE: Doc =
-    Doc { id: "languagePage", summary: "The workflow language", ..PAGE };
+pub(super) const LANGUAGE_PAGE: Operation =
+    Operation { id: "languagePage", summary: "The workflow language", ..PAGE };
 
-pub(super) fn language(call: &Call) -> Reply {
-    pages::html(call.api.docs.language.clone())
+pub(super) fn language(request: &RequestContext) -> Reply {
+    pages::html(request.api.docs.language.clone())
 }
 
-pub(super) const EVENTS_PAGE: Doc =
-    Doc { id: "eventsPage", summary: "The types of events and their data", ..PAGE };
+pub(super) const EVENTS_PAGE: Operation =
+    Operation { id: "eventsPage", summary: "The types of events and their data", ..PAGE };
 
-pub(super) fn events(call: &Call) -> Reply {
-    pages::html(call.api.docs.events.clone())
+pub(super) fn events(request: &RequestContext) -> Reply {
+    pages::html(request.api.docs.events.clone())
 }
 
-pub(super) const REFERENCE_PAGE: Doc =
-    Doc { id: "referencePage", summary: "Every call with its parameters and bodies", ..PAGE };
+pub(super) const REFERENCE_PAGE: Operation =
+    Operation { id: "referencePage", summary: "Every call with its parameters and bodies", ..PAGE };
 
-pub(super) fn reference(call: &Call) -> Reply {
-    pages::html(call.api.docs.reference.clone())
+pub(super) fn reference(request: &RequestContext) -> Reply {
+    pages::html(request.api.docs.reference.clone())
 }
 
 #[cfg(test)]
@@ -103,7 +104,7 @@ mod tests {
         let [.., (_, reference)] = pages();
         let ids: BTreeSet<_> = attributes(&reference, "id").into_iter().collect();
         for route in ROUTES.iter().chain(DEV_ROUTES) {
-            assert!(ids.contains(route.doc.id), "{} is not in /docs/reference", route.label);
+            assert!(ids.contains(route.operation.id), "{} is not in /docs/reference", route.label);
         }
         for example in reference.split("<pre class=\"example\"").skip(1) {
             let example = example.split("</pre>").next().unwrap();

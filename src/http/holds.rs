@@ -6,11 +6,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::amounts::Amount;
-use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::transfers;
 use crate::engine::{Command, Hold, Outcome, Refusal, Transfer};
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, Time};
@@ -18,7 +18,7 @@ use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, Time};
 /// A new hold.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewHold {
+pub(super) struct PlaceHoldRequest {
     /// Its id; absent: one is made.
     #[serde(default)]
     id: Option<HoldId>,
@@ -43,7 +43,7 @@ fn life(_: &mut SchemaGenerator) -> Schema {
 /// What of a hold is posted, and where to.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewCapture {
+pub(super) struct CaptureHoldRequest {
     /// The account that receives the amount.
     to: AccountId,
     /// How much; absent: all that is left.
@@ -51,7 +51,7 @@ pub(super) struct NewCapture {
     amount: Option<Amount>,
     /// `rest`: what is not posted stays held; absent: it is released.
     #[serde(default)]
-    keep: Option<Keep>,
+    keep: Option<CaptureRemainder>,
     /// For the statements of both accounts.
     #[serde(default)]
     #[schemars(length(max = 512))]
@@ -61,15 +61,14 @@ pub(super) struct NewCapture {
 /// What stays held.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Keep {
+pub(super) enum CaptureRemainder {
     /// What is not posted.
     Rest,
 }
 
 /// A hold.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Hold")]
-pub(super) struct Shown<'a> {
+pub(super) struct HoldResponse<'a> {
     /// Its id.
     id: &'a HoldId,
     /// The account.
@@ -90,11 +89,11 @@ pub(super) struct Shown<'a> {
     created_at: Time,
     /// What was posted; only in the answer to a capture.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "transfers::Shown<'_>", default)]
-    transfer: Option<transfers::Shown<'a>>,
+    #[schemars(with = "transfers::TransferResponse<'_>", default)]
+    transfer: Option<transfers::TransferResponse<'a>>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> HoldResponse<'a> {
     fn new(hold: &'a Hold, transfer: Option<&'a Transfer>) -> Self {
         let amount = |units| Decimal::from_minor(units, hold.scale);
         Self {
@@ -107,26 +106,30 @@ impl<'a> Shown<'a> {
             status: hold.status.as_str(),
             expires_at: hold.expires_at,
             created_at: hold.created_at,
-            transfer: transfer.map(transfers::Shown::new),
+            transfer: transfer.map(transfers::TransferResponse::new),
         }
     }
 }
 
 const EXAMPLE: &str = r#"{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","account":"alice:main","asset":"EUR","amount":"251.25","captured":"0.00","left":"251.25","status":"held","expires_at":"2026-11-24T10:15:00.000Z","created_at":"2026-11-24T10:00:00.000Z"}"#;
 
-const SHOWN: AnswerDoc =
-    AnswerDoc::json(200, "The hold.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
-        .with(&["ETag"]);
+const SHOWN: ResponseSpec = ResponseSpec::json(
+    200,
+    "The hold.",
+    SchemaGenerator::subschema_for::<HoldResponse<'_>>,
+    EXAMPLE,
+)
+.with(&["ETag"]);
 
-fn named(call: &Call) -> Result<HoldId, Problem> {
-    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("hold").into())
+fn named(request: &RequestContext) -> Result<HoldId, Problem> {
+    request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("hold").into())
 }
 
 fn written(outcome: &Outcome) -> Result<Reply, Problem> {
     let Outcome::Hold { hold, revision, created, transfer } = outcome else {
         return Err(unexpected(outcome));
     };
-    let reply = Reply::json(&Shown::new(hold, transfer.as_deref()))?.at(*revision);
+    let reply = Reply::json(&HoldResponse::new(hold, transfer.as_deref()))?.at(*revision);
     if !created {
         return Ok(reply);
     }
@@ -134,7 +137,7 @@ fn written(outcome: &Outcome) -> Result<Reply, Problem> {
     Ok(reply.status(StatusCode::CREATED).with_text(header::LOCATION, &location))
 }
 
-pub(super) const PLACE: Doc = Doc {
+pub(super) const PLACE: Operation = Operation {
     id: "placeHold",
     tag: "holds",
     summary: "Reserves an amount on an account",
@@ -142,12 +145,12 @@ pub(super) const PLACE: Doc = Doc {
            now; with others `hold-id-taken`.",
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewHold>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<PlaceHoldRequest>)],
         example: r#"{"from":"alice:main","amount":"251.25","expires":"15m"}"#,
     }),
     answers: &[
         SHOWN,
-        AnswerDoc { status: 201, text: "The hold. `Location` names it.", ..SHOWN }
+        ResponseSpec { status: 201, text: "The hold. `Location` names it.", ..SHOWN }
             .with(&["ETag", "Location"])
             .then(&[
                 ("getHold", "id", "$response.body#/id"),
@@ -164,37 +167,37 @@ pub(super) const PLACE: Doc = Doc {
         Code::AmountOutOfRange,
         Code::HoldIdTaken,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn place(call: Call) -> Result<Reply, Problem> {
-    let NewHold { id, from, amount, expires } = call.json()?;
+pub(super) async fn place(request: RequestContext) -> Result<Reply, Problem> {
+    let PlaceHoldRequest { id, from, amount, expires } = request.json()?;
     let amount = amount.exact("/amount")?;
     let command = Command::PlaceHold { id, from, amount, expires };
-    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+    Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getHold",
     tag: "holds",
     summary: "A hold that was placed without a workflow",
     text: "For the owner of its account, administrators, auditors and services. Those of \
            transactions are shown with them.",
     condition: Condition::IfNoneMatch,
-    answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    answers: &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let (hold, revision) = call.api.app.hold(call.actor(), &named(call)?)?;
-    match call.not_modified(revision)? {
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let (hold, revision) = request.api.app.hold(request.actor(), &named(request)?)?;
+    match request.not_modified(revision)? {
         Some(reply) => Ok(reply),
-        None => Ok(Reply::json(&Shown::new(&hold, None))?.at(revision)),
+        None => Ok(Reply::json(&HoldResponse::new(&hold, None))?.at(revision)),
     }
 }
 
-pub(super) const CAPTURE: Doc = Doc {
+pub(super) const CAPTURE: Operation = Operation {
     id: "captureHold",
     tag: "holds",
     summary: "Posts what a hold reserves, or a part of it",
@@ -202,10 +205,10 @@ pub(super) const CAPTURE: Doc = Doc {
     condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewCapture>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<CaptureHoldRequest>)],
         example: r#"{"to":"bob:main","amount":"250.00","keep":"rest"}"#,
     }),
-    answers: &[AnswerDoc { text: "The hold as it is now, with its transfer.", ..SHOWN }],
+    answers: &[ResponseSpec { text: "The hold as it is now, with its transfer.", ..SHOWN }],
     problems: &[
         Code::NotFound,
         Code::HoldNotOpen,
@@ -217,20 +220,20 @@ pub(super) const CAPTURE: Doc = Doc {
         Code::AmountOutOfRange,
         Code::SameAccount,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn capture(call: Call) -> Result<Reply, Problem> {
-    let id = named(&call)?;
-    let NewCapture { to, amount, keep, note } = call.json()?;
+pub(super) async fn capture(request: RequestContext) -> Result<Reply, Problem> {
+    let id = named(&request)?;
+    let CaptureHoldRequest { to, amount, keep, note } = request.json()?;
     let amount = amount.map(|amount| amount.exact("/amount")).transpose()?;
-    let keep_rest = matches!(keep, Some(Keep::Rest));
+    let keep_rest = matches!(keep, Some(CaptureRemainder::Rest));
     let note = note.map(Into::into);
     let command = Command::CaptureHold { id, to, amount, keep_rest, note };
-    Ok(call.execute(command, |outcome, _| written(outcome)).await)
+    Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const VOID: Doc = Doc {
+pub(super) const VOID: Operation = Operation {
     id: "voidHold",
     tag: "holds",
     summary: "Releases what is left of a hold",
@@ -238,10 +241,10 @@ pub(super) const VOID: Doc = Doc {
     idempotency: true,
     answers: &[SHOWN],
     problems: &[Code::NotFound, Code::HoldNotOpen],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn void(call: Call) -> Result<Reply, Problem> {
-    let id = named(&call)?;
-    Ok(call.execute(Command::VoidHold { id }, |outcome, _| written(outcome)).await)
+pub(super) async fn void(request: RequestContext) -> Result<Reply, Problem> {
+    let id = named(&request)?;
+    Ok(request.execute(Command::VoidHold { id }, |outcome, _| written(outcome)).await)
 }

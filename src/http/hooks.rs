@@ -7,19 +7,19 @@ use http::header::{HeaderMap, HeaderName};
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
-use super::call::{Call, unexpected};
 use super::headers::joined;
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Operation, ResponseSpec};
 use crate::app::{ClientInfo, Delivery, Envelope, Idempotency, Message};
 use crate::engine::{Actor, Command, Outcome, Refusal};
 
 /// After how many seconds a message that came too early is sent again.
 const AGAIN_S: u32 = 5;
 
-pub(super) const DELIVER: Doc = Doc {
+pub(super) const DELIVER: Operation = Operation {
     id: "deliverMessage",
     tag: "hooks",
     summary: "Takes a signed message of another service",
@@ -29,7 +29,7 @@ pub(super) const DELIVER: Doc = Doc {
            its step is open, while the step is claimed or the transaction is paused is answered \
            409 with `Retry-After`, and counts when it is sent again and can be taken.",
     body: Some(Body { content: &[(Media::Json, any)], example: r#"{"order":"4711","paid":true}"# }),
-    answers: &[AnswerDoc::empty(204, "It was taken, now or before.")],
+    answers: &[ResponseSpec::empty(204, "It was taken, now or before.")],
     problems: &[
         Code::NotFound,
         Code::InvalidSignature,
@@ -39,7 +39,7 @@ pub(super) const DELIVER: Doc = Doc {
         Code::ExpressionFailed,
         Code::IdempotencyKeyReused,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 fn any(_: &mut SchemaGenerator) -> schemars::Schema {
@@ -52,27 +52,27 @@ fn texts(headers: &HeaderMap) -> Value {
     Value::Object(headers.keys().filter_map(text).collect())
 }
 
-pub(super) async fn deliver(call: Call) -> Result<Reply, Problem> {
-    let app = Arc::clone(&call.api.app);
-    let hook = app.hook(call.parameters.at(0))?;
-    let bytes = call.body.as_ref().map_or_else(bytes::Bytes::new, |(_, bytes)| bytes.clone());
-    let headers = texts(&call.headers);
+pub(super) async fn deliver(request: RequestContext) -> Result<Reply, Problem> {
+    let app = Arc::clone(&request.api.app);
+    let hook = app.hook(request.parameters.at(0))?;
+    let bytes = request.body.as_ref().map_or_else(bytes::Bytes::new, |(_, bytes)| bytes.clone());
+    let headers = texts(&request.headers);
     // Of whom it is comes first: what nobody has signed is not even read.
     let nothing = Value::Null;
     app.verify(hook, &Message { headers: &headers, bytes: &bytes, body: &nothing })?;
-    let body = call.json_value()?;
+    let body = request.json_value()?;
     let message = Message { headers: &headers, bytes: &bytes, body: &body };
     let Delivery { id, tx, input, name } = app.delivery(hook, &message)?;
-    let fingerprint = app.fingerprint("POST", call.route.pattern, hook.name.as_str(), &bytes);
-    let request: Arc<str> = call.id.to_string().into();
-    call.note_trace(&request);
-    let instance = Arc::clone(&request);
+    let fingerprint = app.fingerprint("POST", request.route.pattern, hook.name.as_str(), &bytes);
+    let request_id: Arc<str> = request.id.to_string().into();
+    request.note_trace(&request_id);
+    let instance = Arc::clone(&request_id);
     let render = move |done: Result<&Outcome, &Refusal>, _| written(done, &instance).into();
     let envelope = Envelope {
         actor: Actor::Hook(hook.name.clone()),
         client: ClientInfo::default(),
-        request,
-        route: call.route.pattern,
+        request: request_id,
+        route: request.route.pattern,
         idempotency: Some(Idempotency { key: id, fingerprint }),
         preconditions: None,
         render: Box::new(render),

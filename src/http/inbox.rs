@@ -5,20 +5,20 @@ use std::sync::Arc;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Doc};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Operation, ResponseSpec};
 use super::schemas::some_span;
-use super::transactions::Shown;
+use super::transactions::TransactionResponse;
 use crate::engine::{Command, Outcome, QueueAsk};
 use crate::types::{Span, StepName, WorkflowName};
 
 /// What a worker asks for.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Claim {
+pub(super) struct ClaimWorkRequest {
     /// The workflow.
     workflow: WorkflowName,
     /// Its step.
@@ -35,13 +35,12 @@ pub(super) struct Claim {
 
 /// What was claimed.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ClaimedTransactions")]
-pub(super) struct Claimed<'a> {
+pub(super) struct ClaimedWorkResponse<'a> {
     /// Those that waited longest come first; none: nothing waits.
-    items: Vec<Shown<'a>>,
+    items: Vec<TransactionResponse<'a>>,
 }
 
-pub(super) const CLAIM: Doc = Doc {
+pub(super) const CLAIM: Operation = Operation {
     id: "claimWork",
     tag: "transactions",
     summary: "Claims transactions in which a step waits, the oldest first",
@@ -51,32 +50,32 @@ pub(super) const CLAIM: Doc = Doc {
            while more wait; the next call continues where it stopped.",
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Claim>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<ClaimWorkRequest>)],
         example: r#"{"workflow":"order","step":"pack","limit":10,"for":"5m"}"#,
     }),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "What was claimed.",
-        SchemaGenerator::subschema_for::<Claimed<'_>>,
+        SchemaGenerator::subschema_for::<ClaimedWorkResponse<'_>>,
         "",
     )],
     problems: &[Code::NotFound, Code::InvalidInput, Code::NotClaimable, Code::TooLarge],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn claim(call: Call) -> Result<Reply, Problem> {
-    let Claim { workflow, step, limit, r#for } = call.json()?;
+pub(super) async fn claim(request: RequestContext) -> Result<Reply, Problem> {
+    let ClaimWorkRequest { workflow, step, limit, r#for } = request.json()?;
     let (limit, candidates) = (limit.unwrap_or(1), Vec::new());
     let mut ask = QueueAsk { workflow, step, limit, span: r#for, candidates };
     // What may be claimed is looked for here, so that the executor looks only at the few found.
-    let (app, actor, asked) = (Arc::clone(&call.api.app), call.actor().clone(), ask.clone());
+    let (app, actor, asked) = (Arc::clone(&request.api.app), request.actor().clone(), ask.clone());
     let look = move || app.claimable(&actor, &asked);
-    ask.candidates = call.api.app.reads().run(call.actor(), look).await??;
+    ask.candidates = request.api.app.reads().run(request.actor(), look).await??;
     let write = |outcome: &Outcome, _| match outcome {
-        Outcome::Claimed { views } => {
-            Reply::json(&Claimed { items: views.iter().map(Shown::new).collect() })
-        }
+        Outcome::Claimed { views } => Reply::json(&ClaimedWorkResponse {
+            items: views.iter().map(TransactionResponse::new).collect(),
+        }),
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::ClaimQueued(ask), write).await)
+    Ok(request.execute(Command::ClaimQueued(ask), write).await)
 }

@@ -9,69 +9,70 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 mod accounts;
+mod address_quota;
 mod amounts;
+mod api_keys;
 mod assets;
 mod asyncapi;
+mod authentication;
+mod body_reader;
+mod body_stream;
 pub mod browser;
 mod bulk;
-mod by_key;
-pub mod call;
 mod callbacks;
 mod chain;
 mod data;
 mod dispatch;
 mod docs;
 mod etag;
-mod examples;
-mod flow;
+mod events;
+mod external_sessions;
 pub mod headers;
+pub mod health;
 mod holds;
 mod hooks;
 mod inbox;
 pub mod input;
+mod introspection;
 pub mod json;
-mod keys;
-pub mod links;
-mod lists;
-mod live;
+mod json_text;
 pub mod metrics;
 mod openapi;
-pub mod operations;
 mod operators;
-mod ops;
 mod pages;
+mod pagination;
+pub mod password_links;
 pub mod problem;
 pub mod rates;
-mod reading;
+mod read_reply;
 pub mod reply;
+pub mod request_context;
 pub mod route;
+pub mod router;
 mod routes;
 mod schedules;
 mod schemas;
+mod send_budget;
 pub mod server;
+mod server_info;
 mod sessions;
-pub mod shape;
-mod shares;
-mod socket;
-mod tokens;
+pub mod strict_json;
 mod transactions;
-mod transcode;
 mod transfers;
-pub mod trie;
-mod unread;
 mod users;
 mod values;
 mod webhooks;
+mod websocket;
 mod workflows;
 
 pub use dispatch::service;
 
+use address_quota::AddressQuota;
 use browser::Origins;
-use operations::Readiness;
+use health::Readiness;
 use rates::{RateSettings, Rates};
-use shares::Shares;
-use trie::Trie;
-use unread::Unread;
+use router::Router;
+use send_budget::SendBudget;
 
 use crate::app::App;
 
@@ -83,8 +84,8 @@ const BODIES_PART: usize = 2;
 
 /// Maximum number of sockets that have not said yet who they are, in all and of one address: each
 /// has 10 s for it.
-const STRANGERS_MAX: usize = 512;
-const STRANGERS_PER_ADDRESS_MAX: usize = 64;
+const ANONYMOUS_SOCKETS_MAX: usize = 512;
+const ANONYMOUS_SOCKETS_PER_ADDRESS_MAX: usize = 64;
 
 /// How the HTTP layer is set up.
 #[derive(Clone, Debug)]
@@ -125,15 +126,15 @@ pub struct Api {
     metrics: Metrics,
     rates: Option<Rates>,
     origins: Origins,
-    trie: Trie,
+    router: Router,
     /// Answers that are not sent yet.
-    answers: Unread,
+    answers: SendBudget,
     /// Events that wait for readers of streams.
-    events: Unread,
+    events: SendBudget,
     /// Bytes of request bodies of which a part has arrived.
-    bodies: Arc<Shares>,
+    bodies: Arc<AddressQuota>,
     /// Sockets of those who have not said who they are.
-    strangers: Arc<Shares>,
+    anonymous_sockets: Arc<AddressQuota>,
     openapi: Bytes,
     asyncapi: Bytes,
     docs: docs::Docs,
@@ -153,14 +154,17 @@ impl Api {
         // One body of the largest size fits in any case.
         let body_bytes = app.memory().request_body_bytes().max(2 * settings.body_bytes_max);
         Arc::new(Self {
-            trie: Trie::new(routes::ROUTES.iter().chain(dev)),
+            router: Router::new(routes::ROUTES.iter().chain(dev)),
             rates: settings.rates.map(Rates::new),
             origins: Origins::new(&settings.cors_origins, settings.public_url.as_deref()),
-            answers: Unread::new(app.memory().answer_bytes()),
-            events: Unread::new(app.memory().stream_bytes()),
+            answers: SendBudget::new(app.memory().answer_bytes()),
+            events: SendBudget::new(app.memory().stream_bytes()),
             docs: docs::Docs::new(&document),
-            bodies: Shares::new(body_bytes, body_bytes / BODIES_PART),
-            strangers: Shares::new(STRANGERS_MAX, STRANGERS_PER_ADDRESS_MAX),
+            bodies: AddressQuota::new(body_bytes, body_bytes / BODIES_PART),
+            anonymous_sockets: AddressQuota::new(
+                ANONYMOUS_SOCKETS_MAX,
+                ANONYMOUS_SOCKETS_PER_ADDRESS_MAX,
+            ),
             openapi: document.to_string().into(),
             asyncapi: asyncapi::document().to_string().into(),
             app,

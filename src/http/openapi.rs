@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::examples;
 use super::input::Media;
 use super::pages;
 use super::problem::{self, Code, ProblemDocument};
-use super::route::{AnswerDoc, Condition, Route, Who};
+use super::route::{Access, Condition, ResponseSpec, Route};
 use crate::engine::{Rules, StoredKey};
 use crate::types::{
     AccountId, AssetCode, HoldId, HookName, JobId, KeyId, ScheduleId, SessionId, StepName,
@@ -49,6 +48,8 @@ const TAGS: &[(&str, &str)] = &[
     ("development", "Calls that exist with `--dev` only."),
     ("pages", "Pages for people, and this document."),
 ];
+
+mod examples;
 
 /// The document of these routes on a server with these rules.
 pub(super) fn document<'r>(routes: impl Iterator<Item = &'r Route>, rules: &Rules) -> Value {
@@ -176,8 +177,8 @@ fn tighten(definition: &mut Value, rules: &Rules) {
 pub(super) const NEW_PASSWORD: &str = "x-abide-new-password";
 
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
-    let doc = route.doc;
-    let mut description = vec![route.who.words()];
+    let doc = route.operation;
+    let mut description = vec![route.access.words()];
     if !doc.text.is_empty() {
         description.push(doc.text);
     }
@@ -186,7 +187,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
         "tags": [doc.tag],
         "summary": doc.summary,
         "description": description.join("\n\n"),
-        "x-abide-who": route.who.as_str(),
+        "x-abide-who": route.access.as_str(),
         "security": security(route),
         "parameters": operation_parameters(route, schemas),
         "responses": responses(route, schemas),
@@ -216,23 +217,23 @@ fn numbered(examples: &[(&str, &str)]) -> Value {
 }
 
 fn security(route: &Route) -> Value {
-    let mut ways = match route.who {
-        Who::Anyone => return json!([]),
-        Who::Caller => vec![json!({})],
+    let mut ways = match route.access {
+        Access::Anyone => return json!([]),
+        Access::Caller => vec![json!({})],
         _ => Vec::new(),
     };
     ways.push(json!({ "bearer": [] }));
-    if !matches!(route.who, Who::Service) {
+    if !matches!(route.access, Access::Service) {
         ways.push(json!({ "cookie": [] }));
     }
-    if route.doc.basic {
+    if route.operation.basic {
         ways.push(json!({ "basic": [] }));
     }
     Value::Array(ways)
 }
 
 fn operation_parameters(route: &Route, schemas: &mut Schemas) -> Vec<Value> {
-    let doc = route.doc;
+    let doc = route.operation;
     let in_path = route.pattern.split('/').filter_map(|segment| {
         segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}'))
     });
@@ -272,7 +273,7 @@ fn operation_parameters(route: &Route, schemas: &mut Schemas) -> Vec<Value> {
 }
 
 fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) -> Value {
-    let schema = match (route.doc.tag, name) {
+    let schema = match (route.operation.tag, name) {
         ("sessions", "id") => generator.subschema_for::<SessionId>(),
         ("api-keys", "id") => generator.subschema_for::<KeyId>(),
         ("accounts", "id") => generator.subschema_for::<AccountId>(),
@@ -301,7 +302,7 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
 
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut all = Map::new();
-    for answer in route.doc.answers {
+    for answer in route.operation.answers {
         let mut one = response(answer, schemas);
         // The same answer in another media type.
         if let Some(Value::Object(other)) = all.get_mut(&answer.status.to_string())
@@ -339,7 +340,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     Value::Object(all)
 }
 
-fn response(answer: &AnswerDoc, schemas: &mut Schemas) -> Value {
+fn response(answer: &ResponseSpec, schemas: &mut Schemas) -> Value {
     let mut carried = vec!["X-Request-Id"];
     carried.extend(answer.headers);
     let mut response = json!({
@@ -369,7 +370,7 @@ fn response(answer: &AnswerDoc, schemas: &mut Schemas) -> Value {
 
 /// All problems that a route can answer with.
 fn problems(route: &Route) -> Vec<Code> {
-    let doc = route.doc;
+    let doc = route.operation;
     let mut codes = vec![Code::BadRequest, Code::InvalidParameter, Code::RateLimited];
     codes.extend([Code::Internal, Code::HeadersTooLarge, Code::TargetTooLong]);
     codes.extend(doc.problems);
@@ -379,9 +380,9 @@ fn problems(route: &Route) -> Vec<Code> {
         }
     };
     let changes = !route.method.is_safe();
-    when(route.who.reads_token(), &[Code::Unauthenticated, Code::Stopping, Code::Busy]);
-    when(!route.who.is_open() && route.who != Who::Actor, &[Code::NotAllowed]);
-    when(changes && route.who.reads_token(), &[Code::CrossSite]);
+    when(route.access.reads_token(), &[Code::Unauthenticated, Code::Stopping, Code::Busy]);
+    when(!route.access.is_open() && route.access != Access::Actor, &[Code::NotAllowed]);
+    when(changes && route.access.reads_token(), &[Code::CrossSite]);
     when(changes, &[Code::InvalidIdempotencyKey, Code::IdempotencyKeyNotSupported]);
     when(changes, &[Code::Busy, Code::Stopping, Code::NoRoom]);
     when(doc.idempotency, &[Code::IdempotencyKeyReused, Code::AnswerGone]);
@@ -476,7 +477,7 @@ mod tests {
     use super::{NEW_PASSWORD, document, problems};
     use crate::engine::Rules;
     use crate::http::problem::Code;
-    use crate::http::route::Who;
+    use crate::http::route::Access;
     use crate::http::routes::{DEV_ROUTES, ROUTES};
 
     fn all() -> Value {
@@ -489,8 +490,8 @@ mod tests {
         for route in ROUTES.iter().chain(DEV_ROUTES) {
             let method = route.method.as_str().to_lowercase();
             let operation = &document["paths"][route.pattern][method];
-            assert_eq!(operation["x-abide-who"], route.who.as_str(), "{}", route.label);
-            assert!(Who::ALL.contains(&route.who));
+            assert_eq!(operation["x-abide-who"], route.access.as_str(), "{}", route.label);
+            assert!(Access::ALL.contains(&route.access));
             assert!(operation["responses"].as_object().is_some_and(|all| all.len() > 1));
         }
     }
@@ -499,13 +500,29 @@ mod tests {
     fn the_document_says_what_the_configuration_says() {
         let document = all();
         let schemas = &document["components"]["schemas"];
-        let fields = [("NewUser", "password"), ("NewPassword", "new"), ("Use", "password")];
+        let fields = [
+            ("RegisterRequest", "password"),
+            ("ChangePasswordRequest", "new"),
+            ("SetPasswordRequest", "password"),
+        ];
         for (name, field) in fields {
             let schema = &schemas[name]["properties"][field];
             assert_eq!(schema["minLength"], 12, "{name}: {NEW_PASSWORD} is lost");
         }
-        assert!(schemas["Login"]["properties"].get("profile").is_none());
-        assert!(schemas["Session"]["properties"].get("profile").is_some());
+        assert!(schemas["LoginRequest"]["properties"].get("profile").is_none());
+        assert!(schemas["SessionResponse"]["properties"].get("profile").is_some());
+    }
+
+    /// Two types of one name would get a number behind it.
+    #[test]
+    fn every_schema_has_a_name_of_its_own() {
+        let document = all();
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(
+                !name.ends_with(|end: char| end.is_ascii_digit()),
+                "{name}: two types share a name"
+            );
+        }
     }
 
     #[test]
@@ -513,8 +530,12 @@ mod tests {
         let document = all();
         let tags = document["tags"].as_array().unwrap();
         for route in ROUTES.iter().chain(DEV_ROUTES) {
-            let is_there = tags.iter().any(|tag| tag["name"] == route.doc.tag);
-            assert!(is_there, "{}: the tag {:?} is not described", route.label, route.doc.tag);
+            let is_there = tags.iter().any(|tag| tag["name"] == route.operation.tag);
+            assert!(
+                is_there,
+                "{}: the tag {:?} is not described",
+                route.label, route.operation.tag
+            );
         }
     }
 
@@ -540,9 +561,9 @@ mod tests {
     #[test]
     fn every_example_is_json() {
         for route in ROUTES.iter().chain(DEV_ROUTES) {
-            let bodies = route.doc.body.map(|body| body.example);
-            let more = route.doc.examples.iter().map(|(_, text)| *text);
-            let answers = route.doc.answers.iter().filter_map(|answer| answer.body);
+            let bodies = route.operation.body.map(|body| body.example);
+            let more = route.operation.examples.iter().map(|(_, text)| *text);
+            let answers = route.operation.answers.iter().filter_map(|answer| answer.body);
             for text in bodies.into_iter().chain(more).chain(answers.map(|(_, _, text)| text)) {
                 let read: Result<Value, _> = serde_json::from_str(text);
                 assert!(text.is_empty() || read.is_ok(), "{}: {text}", route.label);

@@ -6,10 +6,10 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::call::{Act, Call};
 use super::input::Media;
 use super::problem::{Code, Problem};
-use super::route::{Body, Doc};
+use super::request_context::{PreparedCommand, RequestContext};
+use super::route::{Body, Operation};
 use super::transactions::{CLAIM, act, id};
 use crate::engine::{Command, MigrateAsk, Repair};
 use crate::types::StepName;
@@ -17,7 +17,7 @@ use crate::types::StepName;
 /// The data of a stuck transaction.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ReplaceBody {
+pub(super) struct ReplaceDataRequest {
     /// All of the data from now on.
     data: Map<String, Value>,
 }
@@ -25,7 +25,7 @@ pub(super) struct ReplaceBody {
 /// To where a transaction is moved.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct MigrateBody {
+pub(super) struct MigrateRequest {
     /// The version; `null`: the latest.
     #[serde(default)]
     version: Option<u32>,
@@ -37,11 +37,11 @@ pub(super) struct MigrateBody {
     dry_run: bool,
 }
 
-pub(super) const REPLACE: Doc = Doc {
+pub(super) const REPLACE: Operation = Operation {
     id: "replaceData",
     summary: "Replaces the data of a stuck transaction and retries its step",
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ReplaceBody>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<ReplaceDataRequest>)],
         example: r#"{"data":{"to":"bob:main","amount":"25.00"}}"#,
     }),
     problems: &[
@@ -55,37 +55,37 @@ pub(super) const REPLACE: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) fn replace(call: &Call) -> Result<Act, Problem> {
-    let tx = id(call)?;
-    let ReplaceBody { data } = call.json()?;
+pub(super) fn replace(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let tx = id(request)?;
+    let ReplaceDataRequest { data } = request.json()?;
     Ok(act(Command::Repair { tx, repair: Repair::Replace { data } }))
 }
 
-pub(super) const PAUSE: Doc = Doc {
+pub(super) const PAUSE: Operation = Operation {
     id: "pauseTransaction",
     summary: "Pauses a transaction: no step can be submitted and no timer fires until it is resumed",
     problems: &[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded, Code::AlreadyCancelled],
     ..CLAIM
 };
 
-pub(super) fn pause(call: &Call) -> Result<Act, Problem> {
-    let tx = id(call)?;
+pub(super) fn pause(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let tx = id(request)?;
     Ok(act(Command::Pause { tx, pause: true }))
 }
 
-pub(super) const RESUME: Doc = Doc {
+pub(super) const RESUME: Operation = Operation {
     id: "resumeTransaction",
     summary: "Resumes a paused transaction; timers that came due meanwhile fire now",
     problems: &[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded],
     ..CLAIM
 };
 
-pub(super) fn resume(call: &Call) -> Result<Act, Problem> {
-    let tx = id(call)?;
+pub(super) fn resume(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let tx = id(request)?;
     Ok(act(Command::Pause { tx, pause: false }))
 }
 
-pub(super) const MIGRATE: Doc = Doc {
+pub(super) const MIGRATE: Operation = Operation {
     id: "migrateTransaction",
     summary: "Moves an open transaction to another version of its workflow",
     text: "The steps that wait go on waiting there, under other names where `steps` says so; times \
@@ -93,7 +93,7 @@ pub(super) const MIGRATE: Doc = Doc {
            sent are not sent again. Keys that the data has at the start in that version are added, and \
            `unique` is checked.",
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<MigrateBody>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<MigrateRequest>)],
         example: r#"{"version":4,"steps":{"approve":"review"},"dry_run":true}"#,
     }),
     body_optional: true,
@@ -109,8 +109,8 @@ pub(super) const MIGRATE: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) fn migrate(call: &Call) -> Result<Act, Problem> {
-    let tx = id(call)?;
-    let MigrateBody { version, steps, dry_run } = call.json()?;
+pub(super) fn migrate(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let tx = id(request)?;
+    let MigrateRequest { version, steps, dry_run } = request.json()?;
     Ok(act(Command::Migrate { tx, ask: MigrateAsk { version, steps, dry_run } }))
 }

@@ -5,10 +5,10 @@ use http::header;
 use http::header::HeaderValue;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
-use super::call::Call;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Doc};
+use super::request_context::RequestContext;
+use super::route::{Operation, ResponseSpec};
 use super::schemas::text;
 
 /// What a page may load: this server's own files.
@@ -19,11 +19,11 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 
 const TEXT_HTML: &str = "text/html; charset=utf-8";
 
-pub(super) const HTML: AnswerDoc = page("text/html");
-pub(super) const SCRIPT: AnswerDoc = page("text/javascript");
+pub(super) const HTML: ResponseSpec = page("text/html");
+pub(super) const SCRIPT: ResponseSpec = page("text/javascript");
 
-const fn page(media: &'static str) -> AnswerDoc {
-    AnswerDoc {
+const fn page(media: &'static str) -> ResponseSpec {
+    ResponseSpec {
         status: 200,
         text: "The page.",
         body: Some((media, text, "")),
@@ -80,25 +80,25 @@ pub(super) fn whole(title: &str, main: &str) -> String {
     )
 }
 
-pub(super) const STYLE: Doc = Doc {
+pub(super) const STYLE: Operation = Operation {
     id: "style",
     tag: "pages",
     summary: "The style of the pages",
     answers: &[page("text/css")],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn style(_: &Call) -> Reply {
+pub(super) fn style(_: &RequestContext) -> Reply {
     Reply::text("text/css; charset=utf-8", include_str!("assets/style.css"))
 }
 
-pub(super) const PROBLEM: Doc = Doc {
+pub(super) const PROBLEM: Operation = Operation {
     id: "problemPage",
     tag: "pages",
     summary: "What a problem code means and what to do about it",
     answers: &[HTML],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 /// The codes, as the type of the path's parameter.
@@ -107,8 +107,8 @@ pub(super) fn codes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "enum": codes })
 }
 
-pub(super) fn problem(call: &Call) -> Result<Reply, Problem> {
-    let Some(code) = Code::named(call.parameters.at(0)) else {
+pub(super) fn problem(request: &RequestContext) -> Result<Reply, Problem> {
+    let Some(code) = Code::named(request.parameters.at(0)) else {
         return Err(Problem::new(Code::NotFound, "there is no such problem code"));
     };
     let (status, name) = (code.status(), code.as_str());

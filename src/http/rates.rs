@@ -119,27 +119,27 @@ impl Rates {
     }
 
     /// Counts a request of an address.
-    pub fn address(&self, address: IpAddr) -> Standing {
+    pub fn address(&self, address: IpAddr) -> RateStatus {
         self.address.take(&prefix(address))
     }
 
     /// Counts a request of an actor, named by something that is its own.
-    pub fn actor(&self, actor: &impl Hash) -> Standing {
+    pub fn actor(&self, actor: &impl Hash) -> RateStatus {
         self.actor.take(actor)
     }
 
     /// Counts a call of an address that hashes a password.
-    pub fn login(&self, address: IpAddr) -> Standing {
+    pub fn login(&self, address: IpAddr) -> RateStatus {
         self.login.take(&prefix(address))
     }
 
     /// Counts a password that an actor proves in its session.
-    pub fn password(&self, actor: &impl Hash) -> Standing {
+    pub fn password(&self, actor: &impl Hash) -> RateStatus {
         self.password.take(actor)
     }
 
     /// Counts an anonymous session that an address opens.
-    pub fn anonymous(&self, address: IpAddr) -> Standing {
+    pub fn anonymous(&self, address: IpAddr) -> RateStatus {
         self.anonymous.take(&prefix(address))
     }
 }
@@ -155,7 +155,7 @@ fn prefix(address: IpAddr) -> u64 {
 
 /// Where a client stands with one limit after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RateStatus {
     name: &'static str,
     /// What is counted, and for whom.
     counted: &'static str,
@@ -166,7 +166,7 @@ pub struct Standing {
     wait_s: Option<u32>,
 }
 
-impl Standing {
+impl RateStatus {
     /// The refusal, if the limit was exceeded.
     #[must_use]
     pub fn problem(&self) -> Option<Problem> {
@@ -215,7 +215,7 @@ impl Limiter {
         Self { name, counted, rate, buckets, clock, hasher }
     }
 
-    fn take(&self, who: &impl Hash) -> Standing {
+    fn take(&self, who: &impl Hash) -> RateStatus {
         let bucket = self.hasher.hash_one(who) % BUCKETS;
         let (left, wait_s) = match self.buckets.check_key(&bucket) {
             Ok(state) => (state.remaining_burst_capacity(), None),
@@ -225,7 +225,7 @@ impl Limiter {
                 (0, Some(u32::try_from(seconds).unwrap_or(u32::MAX)))
             }
         };
-        Standing { name: self.name, counted: self.counted, rate: self.rate, left, wait_s }
+        RateStatus { name: self.name, counted: self.counted, rate: self.rate, left, wait_s }
     }
 }
 
@@ -237,8 +237,8 @@ mod tests {
     fn a_burst_is_allowed_and_then_refused_with_a_time_to_wait() {
         let limiter = Limiter::new("address", "requests", Rate::new(3, 3600));
         for left in [2, 1, 0] {
-            let standing = limiter.take(&"one");
-            assert_eq!((standing.left, standing.problem().is_none()), (left, true));
+            let rate_status = limiter.take(&"one");
+            assert_eq!((rate_status.left, rate_status.problem().is_none()), (left, true));
         }
         let refused = limiter.take(&"one");
         let wait = refused.problem().and_then(|problem| problem.retry_after_s);
@@ -255,7 +255,7 @@ mod tests {
         let rates =
             Rates::new(RateSettings { address: once, actor: once, login: once, anonymous: once });
         let home = std::net::IpAddr::from([127, 0, 0, 1]);
-        let takes: [(&dyn Fn() -> super::Standing, &str); 5] = [
+        let takes: [(&dyn Fn() -> super::RateStatus, &str); 5] = [
             (&|| rates.address(home), "requests from this address"),
             (&|| rates.actor(&"alice"), "requests by this actor"),
             (&|| rates.login(home), "logins"),
@@ -292,7 +292,7 @@ mod tests {
     fn the_defaults_are_strict_for_logins_only() {
         let rates = Rates::new(RateSettings::default());
         let home = std::net::IpAddr::from([127, 0, 0, 1]);
-        let refused = |take: &dyn Fn() -> super::Standing| {
+        let refused = |take: &dyn Fn() -> super::RateStatus| {
             (0..1000).filter(|_| take().problem().is_some()).count()
         };
         assert_eq!(refused(&|| rates.address(home)), 0);

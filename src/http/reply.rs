@@ -5,8 +5,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
 
+use super::body_stream::BodyStream;
 use super::etag::VersionTag;
-use super::flow::Flow;
 use super::problem::{self, Code, Problem};
 use crate::app::{Answer, CommandAnswer};
 
@@ -28,14 +28,14 @@ pub struct Reply {
     /// The body.
     pub body: Bytes,
     /// The body that comes bit by bit, in place of `body`.
-    pub flow: Option<Flow>,
+    pub stream: Option<BodyStream>,
 }
 
 impl Reply {
     /// An answer without a body.
     #[must_use]
     pub fn empty(status: StatusCode) -> Self {
-        Self { status, headers: HeaderMap::new(), body: Bytes::new(), flow: None }
+        Self { status, headers: HeaderMap::new(), body: Bytes::new(), stream: None }
     }
 
     /// A body of this media type.
@@ -158,7 +158,7 @@ impl From<Reply> for Response<Bytes> {
         let mut response = Self::new(reply.body);
         *response.status_mut() = reply.status;
         *response.headers_mut() = reply.headers;
-        if let Some(flow) = reply.flow {
+        if let Some(flow) = reply.stream {
             response.extensions_mut().insert(flow);
         }
         response

@@ -7,34 +7,34 @@ use std::pin::Pin;
 use http::Method;
 use schemars::{Schema, SchemaGenerator};
 
-use super::call::{Act, Call};
 use super::input::{Media, Query};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
+use super::request_context::{PreparedCommand, RequestContext};
 use crate::app::AuthContext;
 use crate::engine::Actor;
 use crate::types::Role;
 
 /// A handler's future.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
+pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
 /// What a route does.
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
     /// Answers at once and never refuses.
-    Page(fn(&Call) -> Reply),
+    Static(fn(&RequestContext) -> Reply),
     /// Answers at once.
-    Now(fn(&Call) -> Result<Reply, Problem>),
+    Sync(fn(&RequestContext) -> Result<Reply, Problem>),
     /// Reads what may take milliseconds: on the threads for that, in the actor's turn.
-    Read(fn(&Call) -> Result<Reply, Problem>),
+    Read(fn(&RequestContext) -> Result<Reply, Problem>),
     /// Has a command done, whose outcome is the answer.
-    Act(fn(&Call) -> Result<Act, Problem>),
+    Command(fn(&RequestContext) -> Result<PreparedCommand, Problem>),
     /// Waits for a commit, or for something else.
-    Later(fn(Call) -> Answering),
+    Async(fn(RequestContext) -> HandlerFuture),
 }
 
 /// How a type is described.
-pub type Describe = fn(&mut SchemaGenerator) -> Schema;
+pub type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
 
 /// A route. There is none without its row of who may call it.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +46,11 @@ pub struct Route {
     /// Method and path, for the records.
     pub label: &'static str,
     /// Who may call it.
-    pub who: Who,
+    pub access: Access,
     /// What it does.
     pub handler: Handler,
     /// What it takes and answers, in words and types.
-    pub doc: &'static Doc,
+    pub operation: &'static Operation,
 }
 
 /// What stands for the session that asks, in paths and in queries.
@@ -120,7 +120,7 @@ impl Verb {
 /// Who may call a route. It is checked before the handler runs; what depends on the thing that
 /// is named (an own session, somebody else's) is decided where the thing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum Access {
     /// Everybody; a token is not even looked at.
     Anyone,
     /// Everybody; what it does depends on who asks.
@@ -149,7 +149,7 @@ pub enum Who {
     Operator,
 }
 
-impl Who {
+impl Access {
     /// Every one.
     pub const ALL: [Self; 13] = [
         Self::Anyone,
@@ -231,11 +231,11 @@ impl Who {
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] for nobody, [`Code::NotAllowed`] for somebody else.
-    pub fn admit(self, access: &AuthContext) -> Result<(), Problem> {
+    pub fn admit(self, identity: &AuthContext) -> Result<(), Problem> {
         if self.is_open() {
             return Ok(());
         }
-        let actor = &access.actor;
+        let actor = &identity.actor;
         let (session, key) = match actor {
             Actor::Nobody => return Err(Code::Unauthenticated.into()),
             Actor::Session(_) => (true, false),
@@ -261,7 +261,7 @@ impl Who {
 
 /// What a route takes and answers, in words and types.
 #[derive(Clone, Copy, Debug)]
-pub struct Doc {
+pub struct Operation {
     /// The operation's id, unique.
     pub id: &'static str,
     /// The group that it is shown in.
@@ -289,12 +289,12 @@ pub struct Doc {
     /// Whether the body may be left out, which is the same as `{}`.
     pub body_optional: bool,
     /// Its answers.
-    pub answers: &'static [AnswerDoc],
+    pub answers: &'static [ResponseSpec],
     /// The problems that do not follow from the rest.
     pub problems: &'static [Code],
 }
 
-impl Doc {
+impl Operation {
     /// What most routes have nothing to say about.
     pub const PLAIN: Self = Self {
         id: "",
@@ -349,27 +349,27 @@ pub struct Parameter {
     /// What it is.
     pub text: &'static str,
     /// Its type.
-    pub schema: Describe,
+    pub schema: SchemaFn,
 }
 
 /// A request's body.
 #[derive(Clone, Copy, Debug)]
 pub struct Body {
     /// Its types, one for each media type that is taken.
-    pub content: &'static [(Media, Describe)],
+    pub content: &'static [(Media, SchemaFn)],
     /// An example for the first of them, as JSON.
     pub example: &'static str,
 }
 
 /// An answer that is no problem.
 #[derive(Clone, Copy, Debug)]
-pub struct AnswerDoc {
+pub struct ResponseSpec {
     /// The status.
     pub status: u16,
     /// What it means.
     pub text: &'static str,
     /// The body: media type, type, an example as JSON (empty: none).
-    pub body: Option<(&'static str, Describe, &'static str)>,
+    pub body: Option<(&'static str, SchemaFn, &'static str)>,
     /// The headers that belong to it.
     pub headers: &'static [&'static str],
     /// What can be called next: an operation, its parameter, and the runtime expression (OpenAPI
@@ -377,13 +377,13 @@ pub struct AnswerDoc {
     pub links: &'static [(&'static str, &'static str, &'static str)],
 }
 
-impl AnswerDoc {
+impl ResponseSpec {
     /// An answer with JSON.
     #[must_use]
     pub const fn json(
         status: u16,
         text: &'static str,
-        schema: Describe,
+        schema: SchemaFn,
         example: &'static str,
     ) -> Self {
         Self {

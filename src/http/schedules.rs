@@ -5,12 +5,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::call::{Call, unexpected};
 use super::input::Media;
-use super::lists;
+use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::users;
 use crate::engine::{
     CatchUp, Command, Firing, Outcome, Overlap, RecordKey, Refusal, Schedule, ScheduleAsk,
@@ -21,7 +21,7 @@ use crate::types::{ScheduleId, Time, TxId, Username, WorkflowName};
 /// A schedule to make.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Create {
+pub(super) struct CreateScheduleRequest {
     /// The workflow that is started.
     workflow: WorkflowName,
     /// When: minute, hour, day of month, month, day of week, as the description says.
@@ -51,8 +51,7 @@ pub(super) struct Create {
 
 /// What became of the last time.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "ScheduleFiring")]
-struct ShownFiring<'a> {
+struct ScheduleFiring<'a> {
     /// Which time.
     at: Time,
     /// The transaction that was started.
@@ -64,8 +63,7 @@ struct ShownFiring<'a> {
 
 /// A schedule.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Schedule")]
-pub(super) struct Shown<'a> {
+pub(super) struct ScheduleResponse<'a> {
     /// Its id.
     id: ScheduleId,
     /// The workflow that is started.
@@ -87,7 +85,7 @@ pub(super) struct Shown<'a> {
     /// The next time.
     next_at: Option<Time>,
     /// What became of the last time.
-    last: Option<ShownFiring<'a>>,
+    last: Option<ScheduleFiring<'a>>,
     /// Number of starts that wait for the end of the last transaction.
     queued: u32,
     /// When it was made.
@@ -96,17 +94,16 @@ pub(super) struct Shown<'a> {
 
 /// A page of schedules.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Schedules")]
-pub(super) struct Page<'a> {
+pub(super) struct SchedulePage<'a> {
     /// Newest first.
-    items: Vec<Shown<'a>>,
+    items: Vec<ScheduleResponse<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> ScheduleResponse<'a> {
     fn new(schedule: &'a Schedule) -> Self {
-        let firing = |firing: &'a Firing| ShownFiring {
+        let firing = |firing: &'a Firing| ScheduleFiring {
             at: firing.at,
             transaction: firing.started,
             why_not: firing.why_not.as_deref(),
@@ -144,29 +141,30 @@ const CREATE_TEXT: &str = "Each time counts once, over restarts too. `cron` has 
     the change (several of them a millisecond apart), and of an hour that comes twice the first \
     counts.";
 
-pub(super) const CREATE: Doc = Doc {
+pub(super) const CREATE: Operation = Operation {
     id: "createSchedule",
     tag: "schedules",
     summary: "Starts transactions of a workflow by the calendar",
     text: CREATE_TEXT,
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<CreateScheduleRequest>)],
         example: r#"{"workflow":"report","cron":"0 6 * * MON","zone":"Europe/Berlin","overlap":"skip"}"#,
     }),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         201,
         "The schedule.",
-        SchemaGenerator::subschema_for::<Shown<'_>>,
+        SchemaGenerator::subschema_for::<ScheduleResponse<'_>>,
         "",
     )
     .with(&["Location"])],
     problems: &[Code::NotFound, Code::InvalidInput, Code::WorkflowRetired, Code::LimitReached],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
-    let Create { workflow, cron, zone, input, owner, overlap, catch_up } = call.json()?;
+pub(super) async fn create(request: RequestContext) -> Result<Reply, Problem> {
+    let CreateScheduleRequest { workflow, cron, zone, input, owner, overlap, catch_up } =
+        request.json()?;
     let ask = ScheduleAsk {
         workflow,
         cron,
@@ -179,74 +177,80 @@ pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::Schedule(schedule) => {
             let location = format!("/v1/schedules/{}", schedule.id);
-            let reply = Reply::json(&Shown::new(schedule))?.status(StatusCode::CREATED);
+            let reply = Reply::json(&ScheduleResponse::new(schedule))?.status(StatusCode::CREATED);
             Ok(reply.with_text(header::LOCATION, &location))
         }
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::CreateSchedule(Box::new(ask)), write).await)
+    Ok(request.execute(Command::CreateSchedule(Box::new(ask)), write).await)
 }
 
-fn id(call: &Call) -> Result<ScheduleId, Problem> {
-    let id = call.parameters.at(0).parse();
+fn id(request: &RequestContext) -> Result<ScheduleId, Problem> {
+    let id = request.parameters.at(0).parse();
     id.map_err(|_| Problem::from(Refusal::NotFound("schedule")))
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getSchedule",
     tag: "schedules",
     summary: "A schedule",
     condition: Condition::IfNoneMatch,
     answers: &[
-        AnswerDoc::json(200, "The schedule.", SchemaGenerator::subschema_for::<Shown<'_>>, "")
-            .with(&["ETag"]),
-        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+        ResponseSpec::json(
+            200,
+            "The schedule.",
+            SchemaGenerator::subschema_for::<ScheduleResponse<'_>>,
+            "",
+        )
+        .with(&["ETag"]),
+        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
     ],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let id = id(call)?;
-    let revision = call.api.app.revision_of(&RecordKey::Schedule(id));
-    let reply = Reply::json(&Shown::new(&call.api.app.schedule(id)?))?;
-    call.shown_at(revision?, reply)
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let id = id(request)?;
+    let revision = request.api.app.revision_of(&RecordKey::Schedule(id));
+    let reply = Reply::json(&ScheduleResponse::new(&request.api.app.schedule(id)?))?;
+    request.shown_at(revision?, reply)
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listSchedules",
     tag: "schedules",
     summary: "The schedules, newest first",
-    query: &[users::LIST.query[0], lists::CURSOR],
-    answers: &[AnswerDoc::json(
+    query: &[users::LIST.query[0], pagination::CURSOR],
+    answers: &[ResponseSpec::json(
         200,
         "A page of schedules.",
-        SchemaGenerator::subschema_for::<Page<'_>>,
+        SchemaGenerator::subschema_for::<SchedulePage<'_>>,
         "",
     )],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.schedules(lists::ask(call)?)?;
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    let page = request.api.app.schedules(pagination::ask(request)?)?;
     let after = |schedule: &Schedule| schedule.id;
-    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
-    Reply::json(&Page { items, next_cursor })
+    let (items, next_cursor) =
+        pagination::bounded(request, &page.items, page.next, after, ScheduleResponse::new);
+    Reply::json(&SchedulePage { items, next_cursor })
 }
 
-pub(super) const DELETE: Doc = Doc {
+pub(super) const DELETE: Operation = Operation {
     id: "deleteSchedule",
     tag: "schedules",
     summary: "Deletes a schedule; transactions that it has started go on",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "It starts nothing more.")],
+    answers: &[ResponseSpec::empty(204, "It starts nothing more.")],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn delete(call: Call) -> Result<Reply, Problem> {
-    let id = id(&call)?;
-    Ok(call.execute_quietly(Command::DeleteSchedule { id }).await)
+pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
+    let id = id(&request)?;
+    Ok(request.execute_quietly(Command::DeleteSchedule { id }).await)
 }

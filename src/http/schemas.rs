@@ -174,7 +174,7 @@ pub(super) struct JsonText(pub Arc<str>);
 
 impl Serialize for JsonText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        super::transcode::Text(&self.0).serialize(serializer)
+        super::json_text::RawJson(&self.0).serialize(serializer)
     }
 }
 

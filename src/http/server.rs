@@ -23,31 +23,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-mod answer;
-mod body;
-mod caps;
 mod connection;
-mod guard;
+mod connection_limits;
+mod connection_service;
+mod connection_state;
+mod head_guard;
 pub mod limits;
-mod pace;
 mod proxies;
-mod refusal;
+mod rejection;
+mod request_body;
 mod request_id;
-mod stop;
+mod shutdown;
 mod stream;
 mod tls;
-mod watch;
+mod transfer_deadline;
 
-pub use body::{BodyError, RequestBody};
-pub(super) use caps::network;
-pub(super) use guard::head::is_host;
+pub(super) use connection_limits::network;
+pub(super) use head_guard::head::is_host;
 pub use limits::Limits;
 pub use proxies::Proxies;
+pub use request_body::{BodyError, RequestBody};
 pub use request_id::RequestId;
-pub use stop::{Stop, Stopper};
+pub use shutdown::{ShutdownSignal, ShutdownTrigger};
 pub use tls::{Tls, TlsError};
 
-use caps::Caps;
+use connection_limits::ConnectionLimits;
 
 use super::metrics::Metrics;
 
@@ -111,14 +111,14 @@ impl<S, B> HttpService<B> for S where
 }
 
 /// A body that a service may answer with.
-pub trait AnswerBody:
+pub trait ResponseBody:
     http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
     + Send
     + 'static
 {
 }
 
-impl<B> AnswerBody for B where
+impl<B> ResponseBody for B where
     B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
         + Send
         + 'static
@@ -127,7 +127,7 @@ impl<B> AnswerBody for B where
 
 /// How clients come in.
 #[derive(Clone, Debug, Default)]
-pub struct Entrance {
+pub struct ServeOptions {
     /// What connections and requests may cost.
     pub limits: Limits,
     /// Whose `X-Forwarded-*` headers count.
@@ -140,7 +140,7 @@ pub struct Entrance {
 
 /// How a drain ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drained {
+pub struct DrainOutcome {
     /// Connections that were cut when [`Limits::drain`] was over. Zero: all ended by themselves.
     pub cut: usize,
 }
@@ -150,31 +150,32 @@ pub struct Drained {
 pub async fn serve<S, B>(
     listener: TcpListener,
     service: S,
-    entrance: Entrance,
-    stop: Stop,
-) -> Drained
+    options: ServeOptions,
+    stop: ShutdownSignal,
+) -> DrainOutcome
 where
     S: HttpService<B>,
-    B: AnswerBody,
+    B: ResponseBody,
 {
-    let entrance = Arc::new(entrance);
-    let limits = &entrance.limits;
-    let caps = Caps::new(limits.connections, limits.connections_per_address);
+    let options = Arc::new(options);
+    let limits = &options.limits;
+    let connection_limits =
+        ConnectionLimits::new(limits.connections, limits.connections_per_address);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = stop.wait() => break,
-            accepted = accept(&listener, &caps) => accepted,
+            accepted = accept(&listener, &connection_limits) => accepted,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
         };
-        let Some((stream, peer, admission)) = accepted else { continue };
+        let Some((stream, peer, permit)) = accepted else { continue };
         connections.spawn(connection::run(
             stream,
             peer,
-            admission,
+            permit,
             service.clone(),
-            Arc::clone(&entrance),
+            Arc::clone(&options),
             stop.clone(),
         ));
     }
@@ -182,16 +183,16 @@ where
     drain(connections, limits.drain).await
 }
 
-/// The next connection that is within the caps. Over the cap in all, clients wait in the system's
+/// The next connection that is within the limits. Over the cap in all, clients wait in the system's
 /// backlog; over the cap of their address, they are closed at once.
 async fn accept(
     listener: &TcpListener,
-    caps: &Caps,
-) -> Option<(TcpStream, SocketAddr, caps::Admission)> {
-    let slot = caps.slot().await?;
+    connection_limits: &ConnectionLimits,
+) -> Option<(TcpStream, SocketAddr, connection_limits::ConnectionPermit)> {
+    let slot = connection_limits.slot().await?;
     match listener.accept().await {
         Ok((stream, peer)) => {
-            let Some(admission) = caps.admit(slot, peer.ip()) else {
+            let Some(permit) = connection_limits.admit(slot, peer.ip()) else {
                 tracing::debug!(%peer, "connection refused: too many from this address");
                 return None;
             };
@@ -199,7 +200,7 @@ async fn accept(
                 // The client has gone already; the read will say so.
                 tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
             }
-            Some((stream, peer, admission))
+            Some((stream, peer, permit))
         }
         Err(error) => {
             // A connection that was reset in the backlog is the client's affair; anything else
@@ -213,7 +214,7 @@ async fn accept(
     }
 }
 
-async fn drain(mut connections: JoinSet<()>, cap: Duration) -> Drained {
+async fn drain(mut connections: JoinSet<()>, cap: Duration) -> DrainOutcome {
     let end = Instant::now() + cap;
     while !connections.is_empty() {
         if timeout_at(end, connections.join_next()).await.is_err() {
@@ -222,5 +223,5 @@ async fn drain(mut connections: JoinSet<()>, cap: Duration) -> Drained {
     }
     let cut = connections.len();
     connections.shutdown().await;
-    Drained { cut }
+    DrainOutcome { cut }
 }

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::browser;
-use super::call::{Call, unexpected};
 use super::input::Media;
-use super::lists;
+use super::pagination;
 use super::problem::{Code, Problem};
-use super::rates::{Rates, Standing};
+use super::rates::{RateStatus, Rates};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Limit, Parameter};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Limit, Operation, Parameter, ResponseSpec};
 use super::schemas::{JsonText, limit};
 use super::server::Scheme;
-use super::shape;
+use super::strict_json;
 use crate::app::App;
 use crate::engine::{Command, Outcome, SessionView};
 use crate::types::{Password, ProfileName, Revision, Role, SessionId, Time, Token, Username};
@@ -24,7 +24,7 @@ use crate::types::{Password, ProfileName, Revision, Role, SessionId, Time, Token
 /// A login with a password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Login {
+pub(super) struct LoginRequest {
     /// Who says to be there.
     username: Username,
     /// The proof.
@@ -41,7 +41,7 @@ pub(super) struct Login {
 /// A session of nobody.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Anonymous {
+pub(super) struct AnonymousSessionRequest {
     /// The session's time-outs, if not the default ones.
     #[serde(default)]
     profile: Option<ProfileName>,
@@ -53,7 +53,7 @@ pub(super) struct Anonymous {
 /// A session for a user whom the calling service has authenticated.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ForUser {
+pub(super) struct OnBehalfSessionRequest {
     /// For whom.
     user: Username,
     /// Says that this is meant: `true`.
@@ -73,7 +73,7 @@ pub(super) struct ForUser {
 /// The password, to confirm who is there.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Confirmation {
+pub(super) struct ElevateRequest {
     /// The proof.
     #[schemars(length(max = 1024))]
     password: String,
@@ -81,8 +81,7 @@ pub(super) struct Confirmation {
 
 /// A session that was opened or renewed.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "IssuedSession")]
-pub(super) struct Issued<'a> {
+pub(super) struct IssuedSessionResponse<'a> {
     /// Names the session; no secret.
     id: SessionId,
     /// The secret that opens it; shown once. Absent when it went into the cookie.
@@ -105,8 +104,7 @@ pub(super) struct Issued<'a> {
 
 /// A session, without its secret.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Session")]
-pub(super) struct Shown<'a> {
+pub(super) struct SessionResponse<'a> {
     /// Names the session; no secret.
     id: SessionId,
     /// The user; `null`: anonymous.
@@ -147,15 +145,14 @@ pub(super) struct Shown<'a> {
 
 /// A page of a user's live sessions.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Sessions")]
-pub(super) struct Listed<'a> {
+pub(super) struct SessionPage<'a> {
     /// Newest first.
-    items: Vec<Shown<'a>>,
+    items: Vec<SessionResponse<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
-impl<'a> Issued<'a> {
+impl<'a> IssuedSessionResponse<'a> {
     fn new(session: &'a SessionView, token: Option<&'a str>, now: Time) -> Self {
         Self {
             id: session.id,
@@ -170,7 +167,7 @@ impl<'a> Issued<'a> {
     }
 }
 
-impl<'a> Shown<'a> {
+impl<'a> SessionResponse<'a> {
     fn new(session: &'a SessionView, current: Option<SessionId>, app: &App) -> Self {
         let now = app.now();
         let (connections, connected_since) = app.connections(session.id);
@@ -200,13 +197,13 @@ const SESSION_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","user":"
 const ISSUED_EXAMPLE: &str = r#"{"id":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w","token":"abs_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","user":"alice","roles":["teller"],"created_at":"2026-11-24T10:00:00.000Z","idle_expires_at":"2026-11-24T10:30:00.000Z","expires_at":"2026-11-24T22:00:00.000Z","elevated_until":null}"#;
 
 fn opening(generator: &mut SchemaGenerator) -> Schema {
-    let login = generator.subschema_for::<Login>();
-    let on_behalf = generator.subschema_for::<ForUser>();
-    let anonymous = generator.subschema_for::<Anonymous>();
+    let login = generator.subschema_for::<LoginRequest>();
+    let on_behalf = generator.subschema_for::<OnBehalfSessionRequest>();
+    let anonymous = generator.subschema_for::<AnonymousSessionRequest>();
     json_schema!({ "oneOf": [login, on_behalf, anonymous] })
 }
 
-pub(super) const OPEN: Doc = Doc {
+pub(super) const OPEN: Operation = Operation {
     id: "openSession",
     tag: "sessions",
     summary: "Logs in, or opens an anonymous session, or one on behalf of a user",
@@ -239,10 +236,10 @@ pub(super) const OPEN: Doc = Doc {
         content: &[(Media::Json, opening)],
         example: r#"{"username":"alice","password":"correct horse battery"}"#,
     }),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         201,
         "The session, with its token. `Location` names it.",
-        SchemaGenerator::subschema_for::<Issued<'_>>,
+        SchemaGenerator::subschema_for::<IssuedSessionResponse<'_>>,
         ISSUED_EXAMPLE,
     )
     .with(&["Location", "Set-Cookie"])
@@ -257,55 +254,57 @@ pub(super) const OPEN: Doc = Doc {
         Code::NotFound,
         Code::CrossSite,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn open(call: Call) -> Result<Reply, Problem> {
-    call.guard_login()?;
-    let body = call.json_value()?;
+pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
+    request.guard_login()?;
+    let body = request.json_value()?;
     let has = |field: &str| matches!(&body, Value::Object(fields) if fields.contains_key(field));
     let (command, cookie) = if has("username") || has("password") {
-        let Login { username, password, profile, cookie } = shape::read(body)?;
+        let LoginRequest { username, password, profile, cookie } = strict_json::read(body)?;
         (Command::Login { username, password: Password::new(password), profile }, cookie)
     } else if has("user") || has("on_behalf") || has("create") {
-        let ForUser { user: username, on_behalf, create, profile, cookie } = shape::read(body)?;
+        let OnBehalfSessionRequest { user: username, on_behalf, create, profile, cookie } =
+            strict_json::read(body)?;
         if !on_behalf {
             return Err(Problem::field("/on_behalf", "invalid-value", "must be true"));
         }
         (Command::OpenOnBehalf { username, create, profile }, cookie)
     } else {
-        let Anonymous { profile, cookie } = shape::read(body)?;
+        let AnonymousSessionRequest { profile, cookie } = strict_json::read(body)?;
         (Command::OpenAnonymous { profile }, cookie)
     };
     // Who upgrades a session that lives in the cookie gets the new token there too.
-    let cookie = cookie || call.by_cookie;
-    Ok(issue(call, command, cookie).await)
+    let cookie = cookie || request.by_cookie;
+    Ok(issue(request, command, cookie).await)
 }
 
 /// Counts what the body asks for: a login, or an anonymous session. One on behalf of a user is
 /// counted for the service like any request of it, and a body that cannot be read does no work.
-pub(super) fn count(call: &Call, rates: &Rates) -> Option<Standing> {
-    let Ok(Value::Object(fields)) = call.json_value() else { return None };
+pub(super) fn count(request: &RequestContext, rates: &Rates) -> Option<RateStatus> {
+    let Ok(Value::Object(fields)) = request.json_value() else { return None };
     let has = |field: &str| fields.contains_key(field);
     if has("username") || has("password") {
-        Some(rates.login(call.address))
+        Some(rates.login(request.address))
     } else if has("user") || has("on_behalf") || has("create") {
         None
     } else {
-        Some(rates.anonymous(call.address))
+        Some(rates.anonymous(request.address))
     }
 }
 
 /// Has a session opened or renewed and hands its token out.
-async fn issue(call: Call, command: Command, cookie: bool) -> Reply {
-    let (scheme, app) = (call.scheme, std::sync::Arc::clone(&call.api.app));
-    call.execute(command, move |outcome, _| match outcome {
-        Outcome::Session { session, token, created } => {
-            issued(session, token, *created, app.now(), cookie.then_some(scheme))
-        }
-        other => Err(unexpected(other)),
-    })
-    .await
+async fn issue(request: RequestContext, command: Command, cookie: bool) -> Reply {
+    let (scheme, app) = (request.scheme, std::sync::Arc::clone(&request.api.app));
+    request
+        .execute(command, move |outcome, _| match outcome {
+            Outcome::Session { session, token, created } => {
+                issued(session, token, *created, app.now(), cookie.then_some(scheme))
+            }
+            other => Err(unexpected(other)),
+        })
+        .await
 }
 
 fn issued(
@@ -316,11 +315,12 @@ fn issued(
     cookie: Option<Scheme>,
 ) -> Result<Reply, Problem> {
     let mut reply = match cookie {
-        None => Reply::json(&Issued::new(session, Some(token.reveal()), now))?,
+        None => Reply::json(&IssuedSessionResponse::new(session, Some(token.reveal()), now))?,
         Some(scheme) => {
             let seconds = session.expires_at.since(now).seconds_up();
             let cookie = browser::set_cookie(token.reveal(), seconds, scheme);
-            Reply::json(&Issued::new(session, None, now))?.with_text(header::SET_COOKIE, &cookie)
+            Reply::json(&IssuedSessionResponse::new(session, None, now))?
+                .with_text(header::SET_COOKIE, &cookie)
         }
     };
     if created {
@@ -331,7 +331,7 @@ fn issued(
     Ok(reply)
 }
 
-pub(super) const CURRENT: Doc = Doc {
+pub(super) const CURRENT: Operation = Operation {
     id: "getCurrentSession",
     tag: "sessions",
     summary: "The session that the token names",
@@ -343,47 +343,47 @@ pub(super) const CURRENT: Doc = Doc {
     }],
     condition: Condition::IfNoneMatch,
     answers: &[
-        AnswerDoc::json(
+        ResponseSpec::json(
             200,
             "The session.",
-            SchemaGenerator::subschema_for::<Shown<'_>>,
+            SchemaGenerator::subschema_for::<SessionResponse<'_>>,
             SESSION_EXAMPLE,
         )
         .with(&["ETag"]),
-        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn current(call: &Call) -> Result<Reply, Problem> {
-    let session = call.session()?;
-    let mut shown = Shown::new(session, Some(session.id), &call.api.app);
-    if call.query.only("include", "data")? {
-        shown.data = Some(JsonText(call.api.app.session_data(call.actor())?.json));
+pub(super) fn current(request: &RequestContext) -> Result<Reply, Problem> {
+    let session = request.session()?;
+    let mut shown = SessionResponse::new(session, Some(session.id), &request.api.app);
+    if request.query.only("include", "data")? {
+        shown.data = Some(JsonText(request.api.app.session_data(request.actor())?.json));
     }
-    call.shown_at(session.revision, Reply::json(&shown)?)
+    request.shown_at(session.revision, Reply::json(&shown)?)
 }
 
-pub(super) const LOGOUT: Doc = Doc {
+pub(super) const LOGOUT: Operation = Operation {
     id: "endCurrentSession",
     tag: "sessions",
     summary: "Logs out: the token is void at once",
     condition: Condition::IfMatch,
     idempotency: true,
     answers: &[
-        AnswerDoc::empty(204, "The session has ended.").with(&["Set-Cookie", "Clear-Site-Data"])
+        ResponseSpec::empty(204, "The session has ended.").with(&["Set-Cookie", "Clear-Site-Data"])
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn logout(call: Call) -> Result<Reply, Problem> {
-    let scheme = call.scheme;
+pub(super) async fn logout(request: RequestContext) -> Result<Reply, Problem> {
+    let scheme = request.scheme;
     let write = move |_: &Outcome, _| {
         let mut reply = Reply::empty(StatusCode::NO_CONTENT);
         browser::clear_site(&mut reply.headers, scheme);
         Ok(reply)
     };
-    Ok(call.execute(Command::Logout, write).await)
+    Ok(request.execute(Command::Logout, write).await)
 }
 
 /// What the calls that give the current session a new token have in common.
@@ -391,55 +391,55 @@ pub(super) struct Renewed;
 
 impl Renewed {
     /// Their answers.
-    pub(super) const ANSWERS: &[AnswerDoc] = &[AnswerDoc::json(
+    pub(super) const ANSWERS: &[ResponseSpec] = &[ResponseSpec::json(
         200,
         "The session with its new token; the old one is dead.",
-        SchemaGenerator::subschema_for::<Issued<'_>>,
+        SchemaGenerator::subschema_for::<IssuedSessionResponse<'_>>,
         ISSUED_EXAMPLE,
     )
     .with(&["Set-Cookie"])];
 
     /// Has it done. A token that came in the cookie is renewed there.
-    pub(super) async fn issue(call: Call, command: Command) -> Reply {
-        let cookie = call.by_cookie;
-        issue(call, command, cookie).await
+    pub(super) async fn issue(request: RequestContext, command: Command) -> Reply {
+        let cookie = request.by_cookie;
+        issue(request, command, cookie).await
     }
 }
 
-pub(super) const ROTATE: Doc = Doc {
+pub(super) const ROTATE: Operation = Operation {
     id: "rotateCurrentSession",
     tag: "sessions",
     summary: "Gives the session a new token",
     condition: Condition::IfMatch,
     answers: Renewed::ANSWERS,
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn rotate(call: Call) -> Result<Reply, Problem> {
-    Ok(Renewed::issue(call, Command::Rotate).await)
+pub(super) async fn rotate(request: RequestContext) -> Result<Reply, Problem> {
+    Ok(Renewed::issue(request, Command::Rotate).await)
 }
 
-pub(super) const ELEVATE: Doc = Doc {
+pub(super) const ELEVATE: Operation = Operation {
     id: "elevateCurrentSession",
     tag: "sessions",
     summary: "Confirms the password again, for calls that require it",
     condition: Condition::IfMatch,
     limit: Limit::Passwords,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Confirmation>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<ElevateRequest>)],
         example: r#"{"password":"correct horse battery"}"#,
     }),
     answers: Renewed::ANSWERS,
     problems: &[Code::InvalidCredentials, Code::TooManyAttempts],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn elevate(call: Call) -> Result<Reply, Problem> {
-    let Confirmation { password } = call.json()?;
-    Ok(Renewed::issue(call, Command::Elevate { password: Password::new(password) }).await)
+pub(super) async fn elevate(request: RequestContext) -> Result<Reply, Problem> {
+    let ElevateRequest { password } = request.json()?;
+    Ok(Renewed::issue(request, Command::Elevate { password: Password::new(password) }).await)
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listSessions",
     tag: "sessions",
     summary: "The live sessions of a user: one's own, or for an administrator anybody's",
@@ -450,37 +450,38 @@ pub(super) const LIST: Doc = Doc {
             schema: SchemaGenerator::subschema_for::<Username>,
         },
         Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        lists::CURSOR,
+        pagination::CURSOR,
     ],
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "The sessions.",
-        SchemaGenerator::subschema_for::<Listed<'_>>,
+        SchemaGenerator::subschema_for::<SessionPage<'_>>,
         "",
     )],
     problems: &[Code::InvalidInput, Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let user = call.query.get("user").map(|text| parsed::<Username>("user", text)).transpose()?;
-    let current = call.actor().session();
-    let page = lists::ask::<SessionId>(call)?;
-    let mut sessions = call.api.app.sessions(call.actor(), user.as_ref())?;
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    let user =
+        request.query.get("user").map(|text| parsed::<Username>("user", text)).transpose()?;
+    let current = request.actor().session();
+    let page = pagination::ask::<SessionId>(request)?;
+    let mut sessions = request.api.app.sessions(request.actor(), user.as_ref())?;
     // A user's sessions are so few that a page is cut from all of them.
     sessions.retain(|session| page.after.is_none_or(|after| session.id < after));
     let more = sessions.len() > page.limit;
     sessions.truncate(page.limit);
     let next = sessions.last().filter(|_| more).map(|session| session.id);
-    let app = &call.api.app;
-    let (items, next_cursor) = lists::bounded(
-        call,
+    let app = &request.api.app;
+    let (items, next_cursor) = pagination::bounded(
+        request,
         &sessions,
         next,
         |session| session.id,
-        |session| Shown::new(session, current, app),
+        |session| SessionResponse::new(session, current, app),
     );
-    Reply::json(&Listed { items, next_cursor })
+    Reply::json(&SessionPage { items, next_cursor })
 }
 
 /// Reads a parameter as one of the API's words.
@@ -496,48 +497,48 @@ where
     })
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getSession",
     tag: "sessions",
     summary: "One live session: one's own, or for an administrator any",
     condition: Condition::IfNoneMatch,
     answers: CURRENT.answers,
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let session = call.api.app.session(call.actor(), named(call)?)?;
-    let shown = Shown::new(&session, call.actor().session(), &call.api.app);
-    call.shown_at(session.revision, Reply::json(&shown)?)
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let session = request.api.app.session(request.actor(), named(request)?)?;
+    let shown = SessionResponse::new(&session, request.actor().session(), &request.api.app);
+    request.shown_at(session.revision, Reply::json(&shown)?)
 }
 
 /// An id that is none names nothing.
-fn named(call: &Call) -> Result<SessionId, Problem> {
-    call.parameters.at(0).parse().map_err(|_| missing())
+fn named(request: &RequestContext) -> Result<SessionId, Problem> {
+    request.parameters.at(0).parse().map_err(|_| missing())
 }
 
 fn missing() -> Problem {
     crate::engine::Refusal::NotFound("session").into()
 }
 
-pub(super) const END: Doc = Doc {
+pub(super) const END: Operation = Operation {
     id: "endSession",
     tag: "sessions",
     summary: "Ends one session: one's own, or for an administrator any",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "The session has ended.")],
+    answers: &[ResponseSpec::empty(204, "The session has ended.")],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn end(call: Call) -> Result<Reply, Problem> {
-    let session = named(&call)?;
-    Ok(call.execute_quietly(Command::EndSession { session }).await)
+pub(super) async fn end(request: RequestContext) -> Result<Reply, Problem> {
+    let session = named(&request)?;
+    Ok(request.execute_quietly(Command::EndSession { session }).await)
 }
 
-pub(super) const END_ALL: Doc = Doc {
+pub(super) const END_ALL: Operation = Operation {
     id: "endSessions",
     tag: "sessions",
     summary: "Ends one's own sessions, or for an administrator those of a user",
@@ -550,48 +551,47 @@ pub(super) const END_ALL: Doc = Doc {
         LIST.query[0],
     ],
     idempotency: true,
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "How many have ended.",
-        SchemaGenerator::subschema_for::<Ended>,
+        SchemaGenerator::subschema_for::<EndedSessionsResponse>,
         r#"{"ended":2}"#,
     )],
     problems: &[Code::InvalidInput, Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 /// What was ended.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "EndedSessions")]
-pub(super) struct Ended {
+pub(super) struct EndedSessionsResponse {
     /// How many sessions.
     ended: u32,
 }
 
-pub(super) async fn end_all(call: Call) -> Result<Reply, Problem> {
-    let except_current = call.query.only("except", "current")?;
-    let username = call.query.get("user").map(|text| parsed("user", text)).transpose()?;
+pub(super) async fn end_all(request: RequestContext) -> Result<Reply, Problem> {
+    let except_current = request.query.only("except", "current")?;
+    let username = request.query.get("user").map(|text| parsed("user", text)).transpose()?;
     let command = Command::EndSessions { username, except_current };
     let write = |outcome: &Outcome, _: Revision| match outcome {
-        Outcome::Ended { count } => Reply::json(&Ended { ended: *count }),
+        Outcome::Ended { count } => Reply::json(&EndedSessionsResponse { ended: *count }),
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(command, write).await)
+    Ok(request.execute(command, write).await)
 }
 
-pub(super) const FACTS: Doc = Doc {
+pub(super) const FACTS: Operation = Operation {
     id: "getCurrentSessionFacts",
     tag: "sessions",
     summary: "The facts of the session, which services write and clients cannot",
-    answers: &[AnswerDoc::json(200, "The facts.", super::schemas::object, "{}")],
-    ..Doc::PLAIN
+    answers: &[ResponseSpec::json(200, "The facts.", super::schemas::object, "{}")],
+    ..Operation::PLAIN
 };
 
-pub(super) fn facts(call: &Call) -> Result<Reply, Problem> {
-    Ok(Reply::json_bytes(call.session()?.facts.as_bytes().to_vec()))
+pub(super) fn facts(request: &RequestContext) -> Result<Reply, Problem> {
+    Ok(Reply::json_bytes(request.session()?.facts.as_bytes().to_vec()))
 }
 
-pub(super) const CHANGE_FACTS: Doc = Doc {
+pub(super) const CHANGE_FACTS: Operation = Operation {
     id: "changeSessionFacts",
     tag: "sessions",
     summary: "Changes the facts of a session, which its client can read but not write",
@@ -606,21 +606,21 @@ pub(super) const CHANGE_FACTS: Doc = Doc {
         ],
         example: r#"{"kyc":"passed"}"#,
     }),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "All facts now.",
         super::schemas::object,
         r#"{"kyc":"passed"}"#,
     )],
     problems: &[Code::NotFound, Code::TooLarge],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn change_facts(call: Call) -> Result<Reply, Problem> {
-    let (session, patch) = (named(&call)?, call.json()?);
+pub(super) async fn change_facts(request: RequestContext) -> Result<Reply, Problem> {
+    let (session, patch) = (named(&request)?, request.json()?);
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::Data(data) => Ok(Reply::json_bytes(data.json.as_bytes().to_vec())),
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::ChangeFacts { session, patch }, write).await)
+    Ok(request.execute(Command::ChangeFacts { session, patch }, write).await)
 }

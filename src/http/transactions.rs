@@ -7,14 +7,14 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::call::{Act, Call, unexpected};
 use super::etag::VersionTag;
 use super::input::{self, Media, parameter};
-use super::lists;
+use super::pagination;
 use super::problem::{Code, Problem};
-use super::reading;
+use super::read_reply;
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Parameter};
+use super::request_context::{PreparedCommand, RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
 use super::schemas::{flag, object, text};
 use super::users;
 use crate::app::{App, TxFilter};
@@ -27,7 +27,7 @@ use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName
 /// What is asked for at a start.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Start {
+pub(super) struct StartRequest {
     /// The input that the workflow takes at its start.
     #[serde(default)]
     #[schemars(with = "Option<Map<String, Value>>")]
@@ -41,7 +41,7 @@ pub(super) struct Start {
 /// Why a transaction is cancelled.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CancelBody {
+pub(super) struct CancelRequest {
     /// For the history.
     #[serde(default)]
     #[schemars(length(max = 1024))]
@@ -51,7 +51,7 @@ pub(super) struct CancelBody {
 /// Why a step is left out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SkipBody {
+pub(super) struct SkipStepRequest {
     /// For the history.
     #[schemars(length(min = 1, max = 1024))]
     reason: String,
@@ -59,8 +59,7 @@ pub(super) struct SkipBody {
 
 /// A step that waits for a client.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "OpenStep")]
-struct ShownStep<'a> {
+struct TransactionStep<'a> {
     /// Its name.
     step: &'a StepName,
     /// One line for people.
@@ -84,8 +83,7 @@ struct ShownStep<'a> {
 
 /// A hold of a transaction.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "TransactionHold")]
-struct ShownHold<'a> {
+struct TransactionHold<'a> {
     /// Its id.
     #[schemars(with = "String")]
     id: &'a HoldId,
@@ -110,8 +108,7 @@ struct ShownHold<'a> {
 
 /// A one-time code that is waited for.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "TransactionChallenge")]
-struct ShownChallenge<'a> {
+struct TransactionChallenge<'a> {
     /// Its name in the workflow.
     id: &'a str,
     /// How many digits it has.
@@ -132,8 +129,7 @@ struct ShownChallenge<'a> {
 
 /// Why a transaction cannot go on.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "StuckTransaction")]
-struct ShownStuck<'a> {
+struct StuckTransaction<'a> {
     /// The step that could not be done or undone.
     step: &'a StepName,
     /// The refusal's code.
@@ -144,8 +140,7 @@ struct ShownStuck<'a> {
 
 /// What a service answered to a call, where it was no success.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "TransactionCallAnswer")]
-struct ShownAnswer<'a> {
+struct TransactionCallAnswer<'a> {
     /// The status.
     status: u16,
     /// The first 2 KB of the body as text, in which secrets of the configuration, one-time codes and
@@ -155,8 +150,7 @@ struct ShownAnswer<'a> {
 
 /// A call to another service.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "TransactionCall")]
-struct ShownCall<'a> {
+struct TransactionCall<'a> {
     /// Its number in the transaction.
     number: u32,
     /// The step that it belongs to.
@@ -174,12 +168,12 @@ struct ShownCall<'a> {
     /// The last answer that was no success; for operators and auditors.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
-    answer: Option<ShownAnswer<'a>>,
+    answer: Option<TransactionCallAnswer<'a>>,
     /// When the next attempt is due, or the callback at the latest.
     due_at: Option<Time>,
 }
 
-impl<'a> ShownCall<'a> {
+impl<'a> TransactionCall<'a> {
     fn new(call: &'a crate::engine::ServiceCall, sees_answers: bool) -> Self {
         let answer = call.answer.as_ref().filter(|_| sees_answers);
         Self {
@@ -190,7 +184,8 @@ impl<'a> ShownCall<'a> {
             key: &call.key,
             attempts: call.attempts,
             last: call.last.as_deref(),
-            answer: answer.map(|answer| ShownAnswer { status: answer.status, body: &answer.body }),
+            answer: answer
+                .map(|answer| TransactionCallAnswer { status: answer.status, body: &answer.body }),
             due_at: match call.state {
                 CallState::Due(at) | CallState::AwaitingCallback(at) => Some(at),
                 _ => None,
@@ -201,8 +196,7 @@ impl<'a> ShownCall<'a> {
 
 /// A transaction.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Transaction")]
-pub(super) struct Shown<'a> {
+pub(super) struct TransactionResponse<'a> {
     /// Its id.
     id: TxId,
     /// The workflow that it runs.
@@ -221,19 +215,19 @@ pub(super) struct Shown<'a> {
     owner: String,
     /// Its data, without what is not for the one who asks.
     #[schemars(with = "Map<String, Value>")]
-    data: ShownData<'a>,
+    data: VisibleData<'a>,
     /// The steps that wait for a client.
-    open_steps: Vec<ShownStep<'a>>,
+    open_steps: Vec<TransactionStep<'a>>,
     /// Its holds.
-    holds: Vec<ShownHold<'a>>,
+    holds: Vec<TransactionHold<'a>>,
     /// The one-time codes that are waited for.
-    challenges: Vec<ShownChallenge<'a>>,
+    challenges: Vec<TransactionChallenge<'a>>,
     /// Calls to other services.
-    calls: Vec<ShownCall<'a>>,
+    calls: Vec<TransactionCall<'a>>,
     /// Why it cannot go on.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
-    stuck: Option<ShownStuck<'a>>,
+    stuck: Option<StuckTransaction<'a>>,
     /// Whether an operator has paused it: no step can be submitted and no timer fires until it is
     /// resumed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -248,12 +242,12 @@ pub(super) struct Shown<'a> {
 }
 
 /// The data of a transaction, without what is hidden.
-struct ShownData<'a> {
+struct VisibleData<'a> {
     data: &'a Value,
     hidden: &'a [String],
 }
 
-impl Serialize for ShownData<'_> {
+impl Serialize for VisibleData<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self.data {
             Value::Object(data) => {
@@ -266,15 +260,14 @@ impl Serialize for ShownData<'_> {
 
 /// A page of transactions.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Transactions")]
-pub(super) struct Page<'a> {
+pub(super) struct TransactionPage<'a> {
     /// Newest first.
-    items: Vec<Shown<'a>>,
+    items: Vec<TransactionResponse<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> TransactionResponse<'a> {
     /// As the one who asks may see it.
     pub(super) fn new(view: &'a TxView) -> Self {
         let tx = &view.tx;
@@ -285,7 +278,7 @@ impl<'a> Shown<'a> {
         let holds = tx.holds.iter().map(|held| {
             let hold = &held.hold;
             let units = if hold.status == HoldStatus::Held { hold.left } else { hold.amount };
-            ShownHold {
+            TransactionHold {
                 id: &hold.id,
                 name: &held.name,
                 key: held.key.as_deref(),
@@ -314,12 +307,12 @@ impl<'a> Shown<'a> {
             outcome: tx.outcome.as_deref(),
             revision: view.revision.get(),
             owner: tx.owner.name(),
-            data: ShownData { data: &tx.data, hidden: &view.hidden },
+            data: VisibleData { data: &tx.data, hidden: &view.hidden },
             open_steps: steps.map(|(open, allowed)| shown_step(view, open, *allowed)).collect(),
             holds: holds.collect(),
             challenges: waited_for
                 .filter(|_| !tx.status.is_ended())
-                .map(|challenge| ShownChallenge {
+                .map(|challenge| TransactionChallenge {
                     id: &challenge.id,
                     digits: challenge.digits,
                     expires_at: challenge.expires_at,
@@ -333,8 +326,8 @@ impl<'a> Shown<'a> {
                         .map(|(_, code)| code.as_str()),
                 })
                 .collect(),
-            calls: tx.calls.iter().map(|call| ShownCall::new(call, view.sees_all)).collect(),
-            stuck: tx.stuck.as_ref().map(|stuck| ShownStuck {
+            calls: tx.calls.iter().map(|call| TransactionCall::new(call, view.sees_all)).collect(),
+            stuck: tx.stuck.as_ref().map(|stuck| StuckTransaction {
                 step: &stuck.step,
                 code: &stuck.code,
                 message: if view.hidden.is_empty() { &stuck.message } else { UNTOLD },
@@ -347,14 +340,14 @@ impl<'a> Shown<'a> {
     }
 }
 
-fn shown_step<'a>(view: &'a TxView, open: &'a OpenStep, allowed: bool) -> ShownStep<'a> {
+fn shown_step<'a>(view: &'a TxView, open: &'a OpenStep, allowed: bool) -> TransactionStep<'a> {
     let step = view.definition.step(&open.step);
     let input = step.and_then(|step| match &step.kind {
         crate::engine::workflow::StepKind::Client { input, .. } => input.as_ref(),
         _ => None,
     });
     let claim = open.claim.as_ref().filter(|claim| view.at < claim.until);
-    ShownStep {
+    TransactionStep {
         step: &open.step,
         title: step.and_then(|step| step.title.as_deref()),
         input: input.map(crate::engine::workflow::InputSchema::shown),
@@ -369,10 +362,10 @@ fn shown_step<'a>(view: &'a TxView, open: &'a OpenStep, allowed: bool) -> ShownS
 
 pub(super) const EXAMPLE: &str = r#"{"id":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","workflow":"transfer","version":3,"reference":null,"status":"waiting","outcome":null,"revision":1042,"owner":"alice","data":{"from":"alice:main","to":"bob:main","amount":"250.00"},"open_steps":[{"step":"confirm","title":"Confirm with the code","input":{"type":"object"},"allowed":true,"claimed_by":null,"quorum":1,"submitted":0,"expires_at":"2026-11-24T10:35:00.000Z","submit":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w/steps/confirm"}],"holds":[{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"funds","key":null,"account":"alice:main","amount":"251.25","captured":"0.00","status":"held","expires_at":null}],"challenges":[],"calls":[],"started_at":"2026-11-24T10:00:00.000Z","updated_at":"2026-11-24T10:05:00.000Z","deadline":"2026-11-27T10:00:00.000Z"}"#;
 
-pub(super) const NOW: AnswerDoc = AnswerDoc::json(
+pub(super) const NOW: ResponseSpec = ResponseSpec::json(
     200,
     "The transaction as it is now.",
-    SchemaGenerator::subschema_for::<Shown<'_>>,
+    SchemaGenerator::subschema_for::<TransactionResponse<'_>>,
     EXAMPLE,
 )
 .with(&["ETag"]);
@@ -386,7 +379,7 @@ fn tag(view: &TxView) -> VersionTag {
 }
 
 fn written(view: &TxView, created: bool) -> Result<Reply, Problem> {
-    let reply = Reply::json(&Shown::new(view))?.at(tag(view));
+    let reply = Reply::json(&TransactionResponse::new(view))?.at(tag(view));
     if created {
         let location = format!("/v1/transactions/{}", view.tx.id);
         return Ok(reply.status(StatusCode::CREATED).with_text(header::LOCATION, &location));
@@ -395,21 +388,21 @@ fn written(view: &TxView, created: bool) -> Result<Reply, Problem> {
 }
 
 /// A command whose outcome is the transaction.
-pub(super) fn act(command: Command) -> Act {
+pub(super) fn act(command: Command) -> PreparedCommand {
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::Transaction { view, created } => written(view, *created),
         other => Err(unexpected(other)),
     };
-    Act { command, write }
+    PreparedCommand { command, write }
 }
 
 /// The transaction that the path names; what cannot be one is none.
-pub(super) fn id(call: &Call) -> Result<TxId, Problem> {
-    let id = call.parameters.at(0).parse();
+pub(super) fn id(request: &RequestContext) -> Result<TxId, Problem> {
+    let id = request.parameters.at(0).parse();
     id.map_err(|_| Problem::from(Refusal::NotFound("transaction")))
 }
 
-pub(super) const START: Doc = Doc {
+pub(super) const START: Operation = Operation {
     id: "startTransaction",
     tag: "transactions",
     summary: "Starts a transaction",
@@ -417,15 +410,15 @@ pub(super) const START: Doc = Doc {
            transaction that was started then.",
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Start>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<StartRequest>)],
         example: r#"{"reference":"order-4711"}"#,
     }),
     body_optional: true,
     answers: &[
-        AnswerDoc::json(
+        ResponseSpec::json(
             201,
             "The transaction.",
-            SchemaGenerator::subschema_for::<Shown<'_>>,
+            SchemaGenerator::subschema_for::<TransactionResponse<'_>>,
             EXAMPLE,
         )
         .with(&["Location", "ETag"])
@@ -433,7 +426,7 @@ pub(super) const START: Doc = Doc {
         NOW,
     ],
     problems: REFUSALS,
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 /// What a workflow's own rules, effects and expressions can refuse.
@@ -477,9 +470,9 @@ const REFUSALS: &[Code] = &[
     Code::AmountOutOfRange,
 ];
 
-pub(super) fn start(call: &Call) -> Result<Act, Problem> {
-    let Start { input, reference } = call.json()?;
-    let workflow = call.parameters.at(0).parse();
+pub(super) fn start(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let StartRequest { input, reference } = request.json()?;
+    let workflow = request.parameters.at(0).parse();
     let workflow = workflow.map_err(|_| Problem::from(Refusal::NotFound("workflow")))?;
     let ask = StartAsk { workflow, input: input.unwrap_or_default(), reference };
     Ok(act(Command::Start(Box::new(ask))))
@@ -498,7 +491,7 @@ const PREFER: Parameter = Parameter {
     schema: text,
 };
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getTransaction",
     tag: "transactions",
     summary: "A transaction",
@@ -508,32 +501,32 @@ pub(super) const SHOW: Doc = Doc {
     query: &[AS_OF],
     headers: &[PREFER],
     condition: Condition::IfNoneMatch,
-    answers: &[NOW, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    answers: &[NOW, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
-    if let Some(at) = call.as_of()? {
-        let (actor, tx) = (call.actor().clone(), id(&call)?);
+pub(super) async fn show(request: RequestContext) -> Result<Reply, Problem> {
+    if let Some(at) = request.as_of()? {
+        let (actor, tx) = (request.actor().clone(), id(&request)?);
         let read = move |app: &Arc<App>| {
             written(&app.transaction_at(&actor, tx, at)?.ok_or(Code::Gone)?, false)
         };
-        return reading::answer(&call.api, call.actor(), read).await;
+        return read_reply::read(&request.api, request.actor(), read).await;
     }
-    let (tx, tags) = (id(&call)?, input::if_none_match(&call.headers)?);
-    let wait = input::prefer_wait(&call.headers).filter(|_| tags.is_some());
+    let (tx, tags) = (id(&request)?, input::if_none_match(&request.headers)?);
+    let wait = input::prefer_wait(&request.headers).filter(|_| tags.is_some());
     let is_news =
         |view: &TxView| tags.as_ref().is_none_or(|tags| !tags.match_weakly(&tag(view).opaque()));
-    let app = &call.api.app;
+    let app = &request.api.app;
     let (view, wait) = match wait {
-        None => (app.read_transaction(call.actor(), tx).await?, None),
+        None => (app.read_transaction(request.actor(), tx).await?, None),
         Some(wait) => {
-            let (view, waited) = app.transaction_when(call.actor(), tx, wait, is_news).await?;
+            let (view, waited) = app.transaction_when(request.actor(), tx, wait, is_news).await?;
             (view, Some(wait).filter(|_| waited))
         }
     };
-    let reply = match call.not_modified(tag(&view))? {
+    let reply = match request.not_modified(tag(&view))? {
         Some(reply) => reply,
         None => written(&view, false)?,
     };
@@ -544,10 +537,10 @@ pub(super) async fn show(call: Call) -> Result<Reply, Problem> {
             reply.with_text(input::PREFERENCE_APPLIED, &applied)
         }
     };
-    reading::counted(&call.api, call.actor(), reply).await
+    read_reply::count(&request.api, request.actor(), reply).await
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listTransactions",
     tag: "transactions",
     summary: "The transactions that the actor may see, newest first",
@@ -556,7 +549,7 @@ pub(super) const LIST: Doc = Doc {
            owner of whom the actor may see nothing finds nothing, as one on nobody does.",
     query: &[
         users::LIST.query[0],
-        lists::CURSOR,
+        pagination::CURSOR,
         Parameter {
             name: "workflow",
             text: "Only of this workflow.",
@@ -580,14 +573,14 @@ pub(super) const LIST: Doc = Doc {
         },
         Parameter { name: "inbox", text: "Only what waits for the actor.", schema: flag },
     ],
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "A page of transactions.",
-        SchemaGenerator::subschema_for::<Page<'_>>,
+        SchemaGenerator::subschema_for::<TransactionPage<'_>>,
         "",
     )],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 /// What a status must be, for those that give another.
@@ -600,32 +593,36 @@ fn status_schema(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "string", "enum": names })
 }
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    fn read<T: std::str::FromStr>(call: &Call, name: &'static str) -> Result<Option<T>, Problem> {
-        let read = call.query.get(name).map(str::parse::<T>);
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    fn read<T: std::str::FromStr>(
+        request: &RequestContext,
+        name: &'static str,
+    ) -> Result<Option<T>, Problem> {
+        let read = request.query.get(name).map(str::parse::<T>);
         read.transpose().map_err(|_| parameter(name, "is no such name"))
     }
-    let status = call.query.get("status").map(|name| {
+    let status = request.query.get("status").map(|name| {
         let status = TxStatus::named(name);
         status.ok_or_else(|| parameter("status", &statuses()))
     });
     let filter = TxFilter {
-        workflow: read(call, "workflow")?,
+        workflow: read(request, "workflow")?,
         status: status.transpose()?,
-        owner: read(call, "owner")?,
-        reference: call.query.get("reference").map(str::to_owned),
-        step: read(call, "step")?,
-        inbox: call.query.flag("inbox")?.unwrap_or(false),
+        owner: read(request, "owner")?,
+        reference: request.query.get("reference").map(str::to_owned),
+        step: read(request, "step")?,
+        inbox: request.query.flag("inbox")?.unwrap_or(false),
     };
-    let page = lists::ask(call)?;
-    let app = &call.api.app;
-    let page = app.transactions(call.actor(), &filter, page)?;
+    let page = pagination::ask(request)?;
+    let app = &request.api.app;
+    let page = app.transactions(request.actor(), &filter, page)?;
     let after = |view: &TxView| app.tx_cursor(view.tx.id);
-    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
-    Reply::json(&Page { items, next_cursor })
+    let (items, next_cursor) =
+        pagination::bounded(request, &page.items, page.next, after, TransactionResponse::new);
+    Reply::json(&TransactionPage { items, next_cursor })
 }
 
-pub(super) const SUBMIT: Doc = Doc {
+pub(super) const SUBMIT: Operation = Operation {
     id: "submitStep",
     tag: "transactions",
     summary: "Submits an open step",
@@ -640,21 +637,21 @@ pub(super) const SUBMIT: Doc = Doc {
     body_optional: true,
     answers: &[NOW],
     problems: REFUSALS,
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)
 }
 
-pub(super) fn submit(call: &Call) -> Result<Act, Problem> {
-    let (tx, if_match) = (id(call)?, call.if_match()?);
-    let step = call.parameters.at(1).into();
-    let input = call.json_value()?;
+pub(super) fn submit(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let (tx, if_match) = (id(request)?, request.if_match()?);
+    let step = request.parameters.at(1).into();
+    let input = request.json_value()?;
     Ok(act(Command::Submit { tx, step, input, if_match }))
 }
 
-pub(super) const CLAIM: Doc = Doc {
+pub(super) const CLAIM: Operation = Operation {
     id: "claimStep",
     tag: "transactions",
     summary: "Claims an open step and its siblings for a time",
@@ -669,27 +666,27 @@ pub(super) const CLAIM: Doc = Doc {
         Code::AlreadyCounted,
         Code::NotClaimable,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn claim(call: &Call) -> Result<Act, Problem> {
-    let (tx, step) = (id(call)?, call.parameters.at(1).into());
+pub(super) fn claim(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let (tx, step) = (id(request)?, request.parameters.at(1).into());
     Ok(act(Command::Claim { tx, step }))
 }
 
-pub(super) const RELEASE: Doc = Doc {
+pub(super) const RELEASE: Operation = Operation {
     id: "releaseStep",
     summary: "Gives a claim up",
     problems: &[Code::NotFound, Code::NotAllowed, Code::StepNotOpen, Code::Claimed],
     ..CLAIM
 };
 
-pub(super) fn release(call: &Call) -> Result<Act, Problem> {
-    let (tx, step) = (id(call)?, call.parameters.at(1).into());
+pub(super) fn release(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let (tx, step) = (id(request)?, request.parameters.at(1).into());
     Ok(act(Command::Release { tx, step }))
 }
 
-pub(super) const RESEND: Doc = Doc {
+pub(super) const RESEND: Operation = Operation {
     id: "resendCode",
     summary: "Sends a new one-time code; the one before is void",
     problems: &[
@@ -702,12 +699,12 @@ pub(super) const RESEND: Doc = Doc {
     ..CLAIM
 };
 
-pub(super) fn resend(call: &Call) -> Result<Act, Problem> {
-    let (tx, challenge) = (id(call)?, call.parameters.at(1).into());
+pub(super) fn resend(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let (tx, challenge) = (id(request)?, request.parameters.at(1).into());
     Ok(act(Command::Resend { tx, challenge }))
 }
 
-pub(super) const CANCEL: Doc = Doc {
+pub(super) const CANCEL: Operation = Operation {
     id: "cancelTransaction",
     tag: "transactions",
     summary: "Cancels a transaction: what was done is undone, last first",
@@ -716,7 +713,7 @@ pub(super) const CANCEL: Doc = Doc {
     condition: Condition::IfMatch,
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<CancelBody>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<CancelRequest>)],
         example: r#"{"reason":"ordered twice"}"#,
     }),
     body_optional: true,
@@ -729,43 +726,43 @@ pub(super) const CANCEL: Doc = Doc {
         Code::PastPivot,
         Code::InvalidInput,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn cancel(call: &Call) -> Result<Act, Problem> {
-    let (tx, if_match) = (id(call)?, call.if_match()?);
-    let CancelBody { reason } = call.json()?;
+pub(super) fn cancel(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let (tx, if_match) = (id(request)?, request.if_match()?);
+    let CancelRequest { reason } = request.json()?;
     Ok(act(Command::Cancel { tx, reason, if_match }))
 }
 
-pub(super) const RETRY: Doc = Doc {
+pub(super) const RETRY: Operation = Operation {
     id: "retryTransaction",
     summary: "Retries the step of a stuck transaction",
     problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck],
     ..CLAIM
 };
 
-pub(super) fn retry(call: &Call) -> Result<Act, Problem> {
-    let tx = id(call)?;
+pub(super) fn retry(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let tx = id(request)?;
     Ok(act(Command::Repair { tx, repair: Repair::Retry }))
 }
 
-pub(super) const SKIP: Doc = Doc {
+pub(super) const SKIP: Operation = Operation {
     id: "skipStep",
     summary: "Skips the step of a stuck transaction",
     text: "While the transaction is undone this leaves out all that is left of the step: the rest \
            of its `compensate` calls and effects is not undone either.",
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<SkipBody>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<SkipStepRequest>)],
         example: r#"{"reason":"refunded by hand"}"#,
     }),
     problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck, Code::InvalidInput],
     ..CLAIM
 };
 
-pub(super) fn skip(call: &Call) -> Result<Act, Problem> {
-    let tx = id(call)?;
-    let SkipBody { reason } = call.json()?;
+pub(super) fn skip(request: &RequestContext) -> Result<PreparedCommand, Problem> {
+    let tx = id(request)?;
+    let SkipStepRequest { reason } = request.json()?;
     if reason.is_empty() || reason.len() > crate::engine::REASON_BYTES_MAX {
         let message = format!("must have 1 to {} bytes", crate::engine::REASON_BYTES_MAX);
         return Err(Problem::field("/reason", "out-of-range", message));
@@ -773,18 +770,18 @@ pub(super) fn skip(call: &Call) -> Result<Act, Problem> {
     Ok(act(Command::Repair { tx, repair: Repair::Skip { reason } }))
 }
 
-pub(super) const CODES: Doc = Doc {
+pub(super) const CODES: Operation = Operation {
     id: "getCodes",
     tag: "development",
     summary: "The one-time codes that a transaction waits for",
     text: "Only with `--dev`.",
-    answers: &[AnswerDoc::json(200, "By the challenge's name.", object, r#"{"otp":"123456"}"#)],
+    answers: &[ResponseSpec::json(200, "By the challenge's name.", object, r#"{"otp":"123456"}"#)],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn codes(call: &Call) -> Result<Reply, Problem> {
-    let codes = call.api.app.codes(call.actor(), id(call)?)?;
+pub(super) fn codes(request: &RequestContext) -> Result<Reply, Problem> {
+    let codes = request.api.app.codes(request.actor(), id(request)?)?;
     let codes: Map<String, Value> =
         codes.into_iter().map(|(id, code)| (id.to_string(), json!(code))).collect();
     Reply::json(&codes)

@@ -6,19 +6,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::amounts::Amount;
-use super::call::{Call, unexpected};
 use super::input::Media;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc};
-use super::shape;
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, ResponseSpec};
+use super::strict_json;
 use crate::engine::{Command, Outcome, Refusal, TRANSFERS_MAX, Transfer, TransferAsk};
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId};
 
 /// A new transfer.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewTransfer {
+pub(super) struct TransferRequest {
     /// Its id; absent: one is made.
     #[serde(default)]
     id: Option<TransferId>,
@@ -37,19 +37,19 @@ pub(super) struct NewTransfer {
 /// New transfers, all or none.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewTransfers {
+pub(super) struct TransfersRequest {
     /// 1 to 100, posted in this order in one commit.
     #[schemars(length(min = 1, max = 100))]
-    transfers: Vec<NewTransfer>,
+    transfers: Vec<TransferRequest>,
 }
 
 fn one_or_many(generator: &mut SchemaGenerator) -> Schema {
-    let one = generator.subschema_for::<NewTransfer>();
-    let many = generator.subschema_for::<NewTransfers>();
+    let one = generator.subschema_for::<TransferRequest>();
+    let many = generator.subschema_for::<TransfersRequest>();
     json_schema!({ "anyOf": [one, many] })
 }
 
-impl NewTransfer {
+impl TransferRequest {
     fn ask(self, within: &str) -> Result<TransferAsk, Problem> {
         let Self { id, from, to, amount, note } = self;
         let amount = amount.exact(&format!("{within}/amount"))?;
@@ -59,8 +59,7 @@ impl NewTransfer {
 
 /// A transfer.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Transfer")]
-pub(super) struct Shown<'a> {
+pub(super) struct TransferResponse<'a> {
     /// Its id.
     id: &'a TransferId,
     /// The account that it left.
@@ -89,13 +88,12 @@ pub(super) struct Shown<'a> {
 
 /// Transfers that were posted together.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Transfers")]
-pub(super) struct All<'a> {
+pub(super) struct TransfersResponse<'a> {
     /// In the order in which they were asked for.
-    transfers: Vec<Shown<'a>>,
+    transfers: Vec<TransferResponse<'a>>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> TransferResponse<'a> {
     pub(super) fn new(transfer: &'a Transfer) -> Self {
         Self {
             id: &transfer.id,
@@ -115,19 +113,23 @@ impl<'a> Shown<'a> {
 }
 
 fn shown_or_all(generator: &mut SchemaGenerator) -> Schema {
-    let one = generator.subschema_for::<Shown<'_>>();
-    let many = generator.subschema_for::<All<'_>>();
+    let one = generator.subschema_for::<TransferResponse<'_>>();
+    let many = generator.subschema_for::<TransfersResponse<'_>>();
     json_schema!({ "anyOf": [one, many] })
 }
 
 const EXAMPLE: &str = r#"{"id":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","from":"alice:main","to":"bob:main","asset":"EUR","amount":"250.00","note":"rent","transaction":null,"hold":null,"reverses":null,"reversed_by":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}"#;
 
-const SHOWN: AnswerDoc =
-    AnswerDoc::json(200, "The transfer.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
-        .with(&["ETag"]);
+const SHOWN: ResponseSpec = ResponseSpec::json(
+    200,
+    "The transfer.",
+    SchemaGenerator::subschema_for::<TransferResponse<'_>>,
+    EXAMPLE,
+)
+.with(&["ETag"]);
 
-fn named(call: &Call) -> Result<TransferId, Problem> {
-    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("transfer").into())
+fn named(request: &RequestContext) -> Result<TransferId, Problem> {
+    request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("transfer").into())
 }
 
 fn written(outcome: &Outcome, in_list: bool) -> Result<Reply, Problem> {
@@ -138,17 +140,17 @@ fn written(outcome: &Outcome, in_list: bool) -> Result<Reply, Problem> {
     match transfers.as_slice() {
         [only] if !in_list => {
             let location = format!("/v1/transfers/{}", only.id);
-            let reply = Reply::json(&Shown::new(only))?.at(*revision).status(status);
+            let reply = Reply::json(&TransferResponse::new(only))?.at(*revision).status(status);
             Ok(reply.with_text(header::LOCATION, &location))
         }
         all => {
-            let transfers = all.iter().map(Shown::new).collect();
-            Ok(Reply::json(&All { transfers })?.status(status))
+            let transfers = all.iter().map(TransferResponse::new).collect();
+            Ok(Reply::json(&TransfersResponse { transfers })?.status(status))
         }
     }
 }
 
-pub(super) const POST: Doc = Doc {
+pub(super) const POST: Operation = Operation {
     id: "postTransfers",
     tag: "transfers",
     summary: "Posts a transfer, or several, all or none",
@@ -160,8 +162,8 @@ pub(super) const POST: Doc = Doc {
         example: r#"{"id":"rent-2026-11","from":"alice:main","to":"bob:main","amount":"250.00","note":"rent"}"#,
     }),
     answers: &[
-        AnswerDoc::json(200, "All of them were posted before.", shown_or_all, EXAMPLE),
-        AnswerDoc::json(
+        ResponseSpec::json(200, "All of them were posted before.", shown_or_all, EXAMPLE),
+        ResponseSpec::json(
             201,
             "The transfer, with `ETag` and `Location`; or all.",
             shown_or_all,
@@ -183,15 +185,15 @@ pub(super) const POST: Doc = Doc {
         Code::SameAccount,
         Code::TransferIdTaken,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn post(call: Call) -> Result<Reply, Problem> {
-    let body = call.json_value()?;
+pub(super) async fn post(request: RequestContext) -> Result<Reply, Problem> {
+    let body = request.json_value()?;
     let in_list = body.get("transfers").is_some();
     let mut transfers = Vec::new();
     if in_list {
-        let NewTransfers { transfers: many } = shape::read(body)?;
+        let TransfersRequest { transfers: many } = strict_json::read(body)?;
         if many.is_empty() || many.len() > TRANSFERS_MAX {
             let message = format!("must have 1 to {TRANSFERS_MAX} entries");
             return Err(Problem::field("/transfers", "out-of-range", message));
@@ -200,39 +202,39 @@ pub(super) async fn post(call: Call) -> Result<Reply, Problem> {
             transfers.push(one.ask(&format!("/transfers/{number}"))?);
         }
     } else {
-        transfers.push(shape::read::<NewTransfer>(body)?.ask("")?);
+        transfers.push(strict_json::read::<TransferRequest>(body)?.ask("")?);
     }
     let command = Command::PostTransfers { transfers };
-    Ok(call.execute(command, move |outcome, _| written(outcome, in_list)).await)
+    Ok(request.execute(command, move |outcome, _| written(outcome, in_list)).await)
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getTransfer",
     tag: "transfers",
     summary: "A transfer",
     text: "For the owners of its accounts, administrators, auditors and services.",
     condition: Condition::IfNoneMatch,
-    answers: &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])],
+    answers: &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let (transfer, revision) = call.api.app.transfer(call.actor(), &named(call)?)?;
-    match call.not_modified(revision)? {
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let (transfer, revision) = request.api.app.transfer(request.actor(), &named(request)?)?;
+    match request.not_modified(revision)? {
         Some(reply) => Ok(reply),
-        None => Ok(Reply::json(&Shown::new(&transfer))?.at(revision)),
+        None => Ok(Reply::json(&TransferResponse::new(&transfer))?.at(revision)),
     }
 }
 
-pub(super) const REVERSE: Doc = Doc {
+pub(super) const REVERSE: Operation = Operation {
     id: "reverseTransfer",
     tag: "transfers",
     summary: "Posts the opposite of a transfer, once",
     text: "It must be possible like any transfer: what was received must still be there.",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc { status: 201, text: "The opposite transfer.", ..SHOWN }
+    answers: &[ResponseSpec { status: 201, text: "The opposite transfer.", ..SHOWN }
         .with(&["ETag", "Location"])],
     problems: &[
         Code::NotFound,
@@ -242,19 +244,19 @@ pub(super) const REVERSE: Doc = Doc {
         Code::AccountFrozen,
         Code::AmountOutOfRange,
     ],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
 /// Transfers to undo, all or none.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Reversal {
+pub(super) struct ReverseTransfersRequest {
     /// The ids of 1 to 100 transfers, undone in this order in one commit.
     #[schemars(length(min = 1, max = 100))]
     transfers: Vec<TransferId>,
 }
 
-pub(super) const REVERSE_ALL: Doc = Doc {
+pub(super) const REVERSE_ALL: Operation = Operation {
     id: "reverseTransfers",
     tag: "transfers",
     summary: "Posts the opposites of several transfers, all or none",
@@ -264,26 +266,26 @@ pub(super) const REVERSE_ALL: Doc = Doc {
            `already-reversed`.",
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Reversal>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<ReverseTransfersRequest>)],
         example: r#"{"transfers":["rent-2026-11","deposit-2026-11"]}"#,
     }),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         201,
         "The opposite transfers, in this order.",
-        SchemaGenerator::subschema_for::<All<'_>>,
+        SchemaGenerator::subschema_for::<TransfersResponse<'_>>,
         "",
     )],
     problems: REVERSE.problems,
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn reverse_all(call: Call) -> Result<Reply, Problem> {
-    let Reversal { transfers: ids } = call.json()?;
+pub(super) async fn reverse_all(request: RequestContext) -> Result<Reply, Problem> {
+    let ReverseTransfersRequest { transfers: ids } = request.json()?;
     let command = Command::ReverseTransfers { ids };
-    Ok(call.execute(command, |outcome, _| written(outcome, true)).await)
+    Ok(request.execute(command, |outcome, _| written(outcome, true)).await)
 }
 
-pub(super) async fn reverse(call: Call) -> Result<Reply, Problem> {
-    let id = named(&call)?;
-    Ok(call.execute(Command::ReverseTransfer { id }, |outcome, _| written(outcome, false)).await)
+pub(super) async fn reverse(request: RequestContext) -> Result<Reply, Problem> {
+    let id = named(&request)?;
+    Ok(request.execute(Command::ReverseTransfer { id }, |outcome, _| written(outcome, false)).await)
 }

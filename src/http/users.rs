@@ -6,12 +6,12 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::call::{Call, unexpected};
 use super::input::Media;
-use super::lists;
+use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc, Limit, Parameter};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Limit, Operation, Parameter, ResponseSpec};
 use super::schemas::{JsonText, limit};
 use super::sessions::Renewed;
 use crate::engine::{Command, Outcome, Refusal, UserChange, UserView};
@@ -23,7 +23,7 @@ const RESERVED: &str = "me";
 /// A new user.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewUser {
+pub(super) struct RegisterRequest {
     /// The name to log in with.
     username: Username,
     /// The password.
@@ -42,7 +42,7 @@ pub(super) struct NewUser {
 /// What is to be changed of a user; what is absent stays.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ChangedUser {
+pub(super) struct ChangeUserRequest {
     /// The name to show; `null` removes it.
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<String>", length(max = 256))]
@@ -69,7 +69,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 /// The old and the new password.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct NewPassword {
+pub(super) struct ChangePasswordRequest {
     /// The proof.
     #[schemars(length(max = 1024))]
     current: String,
@@ -80,8 +80,7 @@ pub(super) struct NewPassword {
 
 /// A user.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "User")]
-pub(super) struct Shown<'a> {
+pub(super) struct UserResponse<'a> {
     /// The name for machines, for ever.
     id: UserId,
     /// The name to log in with.
@@ -100,18 +99,16 @@ pub(super) struct Shown<'a> {
 
 /// A page of users.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Users")]
-pub(super) struct Page<'a> {
+pub(super) struct UserPage<'a> {
     /// Newest first.
-    items: Vec<Shown<'a>>,
+    items: Vec<UserResponse<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
 /// A single-use link.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Link")]
-pub(super) struct Link {
+pub(super) struct PasswordLinkResponse {
     /// The page for a person, relative to this server; the part after `#` is the secret and is
     /// never sent in an address.
     link: String,
@@ -119,7 +116,7 @@ pub(super) struct Link {
     expires_at: Time,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> UserResponse<'a> {
     fn new(user: &'a UserView) -> Self {
         Self {
             id: user.id,
@@ -135,30 +132,34 @@ impl<'a> Shown<'a> {
 
 const EXAMPLE: &str = r#"{"id":"usr_01jd9x2k7m8n4p5q6r7s8t9v0w","username":"alice","name":"Alice","roles":["teller"],"attributes":{},"disabled":false,"created_at":"2026-11-24T10:00:00.000Z"}"#;
 
-const SHOWN: AnswerDoc =
-    AnswerDoc::json(200, "The user.", SchemaGenerator::subschema_for::<Shown<'_>>, EXAMPLE)
-        .with(&["ETag"]);
+const SHOWN: ResponseSpec = ResponseSpec::json(
+    200,
+    "The user.",
+    SchemaGenerator::subschema_for::<UserResponse<'_>>,
+    EXAMPLE,
+)
+.with(&["ETag"]);
 
-const READ: &[AnswerDoc] =
-    &[SHOWN, AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"])];
+const READ: &[ResponseSpec] =
+    &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])];
 
 fn shown(user: &UserView) -> Result<Reply, Problem> {
-    Ok(Reply::json(&Shown::new(user))?.at(user.revision))
+    Ok(Reply::json(&UserResponse::new(user))?.at(user.revision))
 }
 
-fn answer(call: &Call, user: &UserView) -> Result<Reply, Problem> {
-    match call.not_modified(user.revision)? {
+fn answer(request: &RequestContext, user: &UserView) -> Result<Reply, Problem> {
+    match request.not_modified(user.revision)? {
         Some(reply) => Ok(reply),
         None => shown(user),
     }
 }
 
 /// The user that the path names; what is no user name names nobody.
-fn named(call: &Call) -> Result<Username, Problem> {
-    call.parameters.at(0).parse().map_err(|_| Refusal::NotFound("user").into())
+fn named(request: &RequestContext) -> Result<Username, Problem> {
+    request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("user").into())
 }
 
-pub(super) const REGISTER: Doc = Doc {
+pub(super) const REGISTER: Operation = Operation {
     id: "registerUser",
     tag: "users",
     summary: "Creates a user",
@@ -167,10 +168,10 @@ pub(super) const REGISTER: Doc = Doc {
     limit: Limit::Logins,
     idempotency: true,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewUser>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<RegisterRequest>)],
         example: r#"{"username":"alice","password":"correct horse battery","name":"Alice"}"#,
     }),
-    answers: &[AnswerDoc { status: 201, text: "The user. `Location` names it.", ..SHOWN }
+    answers: &[ResponseSpec { status: 201, text: "The user. `Location` names it.", ..SHOWN }
         .with(&["ETag", "Location"])
         .then(&[
             ("getUser", "username", "$response.body#/username"),
@@ -179,12 +180,12 @@ pub(super) const REGISTER: Doc = Doc {
             ("deleteUser", "username", "$response.body#/username"),
         ])],
     problems: &[Code::NotAllowed, Code::UsernameTaken, Code::CrossSite],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn register(call: Call) -> Result<Reply, Problem> {
-    call.guard_login()?;
-    let NewUser { username, password, name, roles } = call.json()?;
+pub(super) async fn register(request: RequestContext) -> Result<Reply, Problem> {
+    request.guard_login()?;
+    let RegisterRequest { username, password, name, roles } = request.json()?;
     if username.as_str() == RESERVED {
         return Err(Problem::field("/username", "reserved", "this name is kept by the API"));
     }
@@ -196,24 +197,24 @@ pub(super) async fn register(call: Call) -> Result<Reply, Problem> {
         }
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(command, write).await)
+    Ok(request.execute(command, write).await)
 }
 
-pub(super) const ME: Doc = Doc {
+pub(super) const ME: Operation = Operation {
     id: "getMe",
     tag: "users",
     summary: "The user of the session",
     condition: Condition::IfNoneMatch,
     answers: READ,
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn me(call: &Call) -> Result<Reply, Problem> {
-    let user = call.api.app.own_user(call.actor())?;
-    answer(call, &user)
+pub(super) fn me(request: &RequestContext) -> Result<Reply, Problem> {
+    let user = request.api.app.own_user(request.actor())?;
+    answer(request, &user)
 }
 
-pub(super) const PASSWORD: Doc = Doc {
+pub(super) const PASSWORD: Operation = Operation {
     id: "putMyPassword",
     tag: "users",
     summary: "Sets a new password; all other sessions end in the same commit",
@@ -221,62 +222,63 @@ pub(super) const PASSWORD: Doc = Doc {
     condition: Condition::IfMatch,
     limit: Limit::Passwords,
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<NewPassword>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<ChangePasswordRequest>)],
         example: r#"{"current":"correct horse battery","new":"a much better phrase"}"#,
     }),
     answers: Renewed::ANSWERS,
     problems: &[Code::InvalidCredentials, Code::TooManyAttempts],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn password(call: Call) -> Result<Reply, Problem> {
-    let NewPassword { current, new } = call.json()?;
+pub(super) async fn password(request: RequestContext) -> Result<Reply, Problem> {
+    let ChangePasswordRequest { current, new } = request.json()?;
     let command =
         Command::ChangePassword { current: Password::new(current), new: Password::new(new) };
-    Ok(Renewed::issue(call, command).await)
+    Ok(Renewed::issue(request, command).await)
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listUsers",
     tag: "users",
     summary: "All users, newest first",
     query: &[
         Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        lists::CURSOR,
+        pagination::CURSOR,
     ],
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "A page of users.",
-        SchemaGenerator::subschema_for::<Page<'_>>,
+        SchemaGenerator::subschema_for::<UserPage<'_>>,
         "",
     )],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let page = call.api.app.users(call.actor(), lists::ask(call)?)?;
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    let page = request.api.app.users(request.actor(), pagination::ask(request)?)?;
     let after = |user: &UserView| user.id;
-    let (items, next_cursor) = lists::bounded(call, &page.items, page.next, after, Shown::new);
-    Reply::json(&Page { items, next_cursor })
+    let (items, next_cursor) =
+        pagination::bounded(request, &page.items, page.next, after, UserResponse::new);
+    Reply::json(&UserPage { items, next_cursor })
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getUser",
     tag: "users",
     summary: "A user",
     condition: Condition::IfNoneMatch,
     answers: READ,
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let user = call.api.app.user(call.actor(), &named(call)?)?;
-    answer(call, &user)
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let user = request.api.app.user(request.actor(), &named(request)?)?;
+    answer(request, &user)
 }
 
-pub(super) const CHANGE: Doc = Doc {
+pub(super) const CHANGE: Operation = Operation {
     id: "changeUser",
     tag: "users",
     summary: "Changes a user: name, roles, attributes, whether it may log in",
@@ -284,67 +286,68 @@ pub(super) const CHANGE: Doc = Doc {
     idempotency: true,
     body: Some(Body {
         content: &[
-            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangedUser>),
-            (Media::Json, SchemaGenerator::subschema_for::<ChangedUser>),
+            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangeUserRequest>),
+            (Media::Json, SchemaGenerator::subschema_for::<ChangeUserRequest>),
         ],
         example: r#"{"roles":["teller","auditor"],"attributes":{"branch":"north"}}"#,
     }),
     answers: &[SHOWN],
     problems: &[Code::NotFound, Code::TooLarge, Code::LastAdministrator],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn change(call: Call) -> Result<Reply, Problem> {
-    let (username, if_match) = (named(&call)?, call.if_match()?);
-    let ChangedUser { name, roles, attributes, disabled } = call.json()?;
+pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
+    let (username, if_match) = (named(&request)?, request.if_match()?);
+    let ChangeUserRequest { name, roles, attributes, disabled } = request.json()?;
     let change = UserChange { name, roles, attributes, disabled };
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::UserChanged(user) => shown(user),
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::ChangeUser { username, change, if_match }, write).await)
+    Ok(request.execute(Command::ChangeUser { username, change, if_match }, write).await)
 }
 
-pub(super) const DELETE: Doc = Doc {
+pub(super) const DELETE: Operation = Operation {
     id: "deleteUser",
     tag: "users",
     summary: "Deletes a user and ends its sessions; the name is never given out again",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "The user is gone.")],
+    answers: &[ResponseSpec::empty(204, "The user is gone.")],
     problems: &[Code::NotFound, Code::LastAdministrator],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn delete(call: Call) -> Result<Reply, Problem> {
-    let (username, if_match) = (named(&call)?, call.if_match()?);
-    Ok(call.execute_quietly(Command::DeleteUser { username, if_match }).await)
+pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
+    let (username, if_match) = (named(&request)?, request.if_match()?);
+    Ok(request.execute_quietly(Command::DeleteUser { username, if_match }).await)
 }
 
-pub(super) const RESET: Doc = Doc {
+pub(super) const RESET: Operation = Operation {
     id: "makePasswordReset",
     tag: "users",
     summary: "Makes a single-use link by which a user sets a new password",
     text: "An older link of the user is void.",
     condition: Condition::IfMatch,
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         201,
         "The link; shown once.",
-        SchemaGenerator::subschema_for::<Link>,
+        SchemaGenerator::subschema_for::<PasswordLinkResponse>,
         r#"{"link":"/set-password#abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","expires_at":"2026-11-25T10:00:00.000Z"}"#,
     )],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn reset(call: Call) -> Result<Reply, Problem> {
-    let username = named(&call)?;
+pub(super) async fn reset(request: RequestContext) -> Result<Reply, Problem> {
+    let username = named(&request)?;
     let write = |outcome: &Outcome, _| match outcome {
         Outcome::LinkMade { link, expires_at } => {
-            let link = super::links::address(link);
-            Ok(Reply::json(&Link { link, expires_at: *expires_at })?.status(StatusCode::CREATED))
+            let link = super::password_links::address(link);
+            Ok(Reply::json(&PasswordLinkResponse { link, expires_at: *expires_at })?
+                .status(StatusCode::CREATED))
         }
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(Command::MakeResetLink { username }, write).await)
+    Ok(request.execute(Command::MakeResetLink { username }, write).await)
 }

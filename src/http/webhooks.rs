@@ -5,13 +5,13 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::call::{Call, unexpected};
 use super::input::Media;
-use super::lists;
+use super::json_text::RawJson;
+use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc};
-use super::transcode::Text;
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::users;
 use crate::engine::{Command, Outcome, RecordKey, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
@@ -19,7 +19,7 @@ use crate::types::{Time, WebhookId};
 /// A subscription to make.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Create {
+pub(super) struct CreateWebhookRequest {
     /// The URL that events are posted to; the setting `egress` must allow it.
     #[schemars(length(max = 2048), regex(pattern = "^https?://"))]
     url: String,
@@ -31,8 +31,7 @@ pub(super) struct Create {
 
 /// A subscription.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Webhook")]
-pub(super) struct Shown<'a> {
+pub(super) struct WebhookResponse<'a> {
     /// Its id.
     id: WebhookId,
     /// The URL that events are posted to.
@@ -64,23 +63,21 @@ pub(super) struct Shown<'a> {
 
 /// The subscriptions.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Webhooks")]
-pub(super) struct Page<'a> {
+pub(super) struct WebhookPage<'a> {
     /// Oldest first.
-    items: Vec<Shown<'a>>,
+    items: Vec<WebhookResponse<'a>>,
     /// There are few: all are on this page.
     next_cursor: Option<String>,
 }
 
 /// An event that could not be delivered.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "DeadLetter")]
-struct ShownLetter<'a> {
+struct DeadLetterEntry<'a> {
     /// Its number.
     number: u64,
     /// The event.
     #[schemars(with = "Value")]
-    event: Text<'a>,
+    event: RawJson<'a>,
     /// What the last attempt met.
     error: &'a str,
     /// When it was given up.
@@ -91,15 +88,14 @@ struct ShownLetter<'a> {
 
 /// A page of events that could not be delivered.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "DeadLetters")]
-pub(super) struct Letters<'a> {
+pub(super) struct DeadLetterPage<'a> {
     /// Oldest first.
-    items: Vec<ShownLetter<'a>>,
+    items: Vec<DeadLetterEntry<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> WebhookResponse<'a> {
     fn new(webhook: &'a Webhook, secret: Option<String>) -> Self {
         Self {
             id: webhook.id,
@@ -122,17 +118,21 @@ impl<'a> Shown<'a> {
     }
 }
 
-const WITH_SECRET: AnswerDoc = AnswerDoc::json(
+const WITH_SECRET: ResponseSpec = ResponseSpec::json(
     201,
     "The subscription with its key, which is shown this once.",
-    SchemaGenerator::subschema_for::<Shown<'_>>,
+    SchemaGenerator::subschema_for::<WebhookResponse<'_>>,
     "",
 );
 
-const WITHOUT: AnswerDoc =
-    AnswerDoc::json(200, "The subscription.", SchemaGenerator::subschema_for::<Shown<'_>>, "");
+const WITHOUT: ResponseSpec = ResponseSpec::json(
+    200,
+    "The subscription.",
+    SchemaGenerator::subschema_for::<WebhookResponse<'_>>,
+    "",
+);
 
-pub(super) const CREATE: Doc = Doc {
+pub(super) const CREATE: Operation = Operation {
     id: "createWebhook",
     tag: "webhooks",
     summary: "Subscribes a URL to events",
@@ -143,30 +143,31 @@ pub(super) const CREATE: Doc = Doc {
            answered with a 2xx is sent again with growing waits for about a day; then it becomes \
            a dead letter. A receiver that answers 410 gets no more events.",
     body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<Create>)],
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<CreateWebhookRequest>)],
         example: r#"{"url":"https://shop.example/events","types":["order.*","abide.transaction.ended"]}"#,
     }),
     answers: &[WITH_SECRET.with(&["Location"])],
     problems: &[Code::InvalidInput, Code::LimitReached],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-async fn with_secret(call: Call, command: Command, status: StatusCode) -> Reply {
-    let app = std::sync::Arc::clone(&call.api.app);
+async fn with_secret(request: RequestContext, command: Command, status: StatusCode) -> Reply {
+    let app = std::sync::Arc::clone(&request.api.app);
     let write = move |outcome: &Outcome, _| match outcome {
         Outcome::Webhook(webhook) => {
             let key = app.webhook_key(webhook.id, webhook.generation);
-            let reply = Reply::json(&Shown::new(webhook, Some(key.to_standard())))?.status(status);
+            let reply = Reply::json(&WebhookResponse::new(webhook, Some(key.to_standard())))?
+                .status(status);
             let location = format!("/v1/webhooks/{}", webhook.id);
             Ok(reply.with_text(header::LOCATION, &location))
         }
         other => Err(unexpected(other)),
     };
-    call.execute(command, write).await
+    request.execute(command, write).await
 }
 
-pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
-    let Create { url, types } = call.json()?;
+pub(super) async fn create(request: RequestContext) -> Result<Reply, Problem> {
+    let CreateWebhookRequest { url, types } = request.json()?;
     // What cannot be asked would be a subscription that fails for ever.
     let address = url.parse::<http::Uri>();
     if !address.is_ok_and(|address| address.host().is_some_and(|host| !host.is_empty())) {
@@ -177,163 +178,163 @@ pub(super) async fn create(call: Call) -> Result<Reply, Problem> {
         ));
     }
     let command = Command::CreateWebhook(WebhookAsk { url, types });
-    Ok(with_secret(call, command, StatusCode::CREATED).await)
+    Ok(with_secret(request, command, StatusCode::CREATED).await)
 }
 
-fn id(call: &Call) -> Result<WebhookId, Problem> {
-    let id = call.parameters.at(0).parse();
+fn id(request: &RequestContext) -> Result<WebhookId, Problem> {
+    let id = request.parameters.at(0).parse();
     id.map_err(|_| Problem::from(Refusal::NotFound("webhook")))
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getWebhook",
     tag: "webhooks",
     summary: "A subscription and its state",
     condition: Condition::IfNoneMatch,
     answers: &[
         WITHOUT.with(&["ETag"]),
-        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
     ],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let id = id(call)?;
-    let revision = call.api.app.revision_of(&RecordKey::Webhook(id));
-    let reply = Reply::json(&Shown::new(&call.api.app.webhook(id)?, None))?;
-    call.shown_at(revision?, reply)
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let id = id(request)?;
+    let revision = request.api.app.revision_of(&RecordKey::Webhook(id));
+    let reply = Reply::json(&WebhookResponse::new(&request.api.app.webhook(id)?, None))?;
+    request.shown_at(revision?, reply)
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listWebhooks",
     tag: "webhooks",
     summary: "All subscriptions",
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "The subscriptions.",
-        SchemaGenerator::subschema_for::<Page<'_>>,
+        SchemaGenerator::subschema_for::<WebhookPage<'_>>,
         "",
     )],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let webhooks = call.api.app.webhooks()?;
-    let items = webhooks.iter().map(|webhook| Shown::new(webhook, None)).collect();
-    Reply::json(&Page { items, next_cursor: None })
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    let webhooks = request.api.app.webhooks()?;
+    let items = webhooks.iter().map(|webhook| WebhookResponse::new(webhook, None)).collect();
+    Reply::json(&WebhookPage { items, next_cursor: None })
 }
 
-pub(super) const ROTATE: Doc = Doc {
+pub(super) const ROTATE: Operation = Operation {
     id: "rotateWebhookKey",
     tag: "webhooks",
     summary: "Gives a subscription a new key; for a day the old one signs too",
     condition: Condition::IfMatch,
-    answers: &[AnswerDoc { status: 200, ..WITH_SECRET }],
+    answers: &[ResponseSpec { status: 200, ..WITH_SECRET }],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn rotate(call: Call) -> Result<Reply, Problem> {
-    let id = id(&call)?;
-    Ok(with_secret(call, Command::RotateWebhook { id }, StatusCode::OK).await)
+pub(super) async fn rotate(request: RequestContext) -> Result<Reply, Problem> {
+    let id = id(&request)?;
+    Ok(with_secret(request, Command::RotateWebhook { id }, StatusCode::OK).await)
 }
 
-pub(super) const DELETE: Doc = Doc {
+pub(super) const DELETE: Operation = Operation {
     id: "deleteWebhook",
     tag: "webhooks",
     summary: "Deletes a subscription",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "No more events are sent.")],
+    answers: &[ResponseSpec::empty(204, "No more events are sent.")],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn delete(call: Call) -> Result<Reply, Problem> {
-    let id = id(&call)?;
-    Ok(call.execute_quietly(Command::DeleteWebhook { id }).await)
+pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
+    let id = id(&request)?;
+    Ok(request.execute_quietly(Command::DeleteWebhook { id }).await)
 }
 
-pub(super) const LETTERS: Doc = Doc {
+pub(super) const LETTERS: Operation = Operation {
     id: "listDeadLetters",
     tag: "webhooks",
     summary: "The events that could not be delivered to a subscription, oldest first",
-    query: &[users::LIST.query[0], lists::CURSOR],
-    answers: &[AnswerDoc::json(
+    query: &[users::LIST.query[0], pagination::CURSOR],
+    answers: &[ResponseSpec::json(
         200,
         "A page of them.",
-        SchemaGenerator::subschema_for::<Letters<'_>>,
+        SchemaGenerator::subschema_for::<DeadLetterPage<'_>>,
         "",
     )],
     problems: &[Code::NotFound, Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn letters(call: &Call) -> Result<Reply, Problem> {
-    let after = lists::after(call)?;
-    let limit = call.query.limit()?;
-    let webhook = call.api.app.webhook(id(call)?)?;
-    let (letters, more) = call.api.app.dead_letters(webhook.id, limit, after.unwrap_or(0))?;
+pub(super) fn letters(request: &RequestContext) -> Result<Reply, Problem> {
+    let after = pagination::after(request)?;
+    let limit = request.query.limit()?;
+    let webhook = request.api.app.webhook(id(request)?)?;
+    let (letters, more) = request.api.app.dead_letters(webhook.id, limit, after.unwrap_or(0))?;
     let next = letters.last().filter(|_| more).map(|letter| letter.number);
-    let (items, next_cursor) = lists::bounded(
-        call,
+    let (items, next_cursor) = pagination::bounded(
+        request,
         &letters,
         next,
         |letter| letter.number,
-        |letter| ShownLetter {
+        |letter| DeadLetterEntry {
             number: letter.number,
-            event: Text(&letter.body),
+            event: RawJson(&letter.body),
             error: &letter.error,
             at: letter.at,
             replay: webhook.replays(letter),
         },
     );
-    Reply::json(&Letters { items, next_cursor })
+    Reply::json(&DeadLetterPage { items, next_cursor })
 }
 
-pub(super) const REPLAY: Doc = Doc {
+pub(super) const REPLAY: Operation = Operation {
     id: "replayDeadLetter",
     tag: "webhooks",
     summary: "Sends an event again, and restarts a subscription that has stopped",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "It is sent again.")],
+    answers: &[ResponseSpec::empty(204, "It is sent again.")],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn replay(call: Call) -> Result<Reply, Problem> {
-    let id = id(&call)?;
-    let number = call.parameters.at(1).parse();
+pub(super) async fn replay(request: RequestContext) -> Result<Reply, Problem> {
+    let id = id(&request)?;
+    let number = request.parameters.at(1).parse();
     let number = number.map_err(|_| Problem::from(Refusal::NotFound("dead letter")))?;
     let what = Replay::Letter(number);
-    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
+    Ok(request.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
 }
 
-pub(super) const REPLAY_ALL: Doc = Doc {
+pub(super) const REPLAY_ALL: Operation = Operation {
     id: "replayDeadLetters",
     summary: "Sends all dead letters again, and restarts a subscription that has stopped",
     text: "Meant are those that are there now. One that is given up once more is a dead letter as \
            before.",
-    answers: &[AnswerDoc::empty(204, "They are sent again.")],
+    answers: &[ResponseSpec::empty(204, "They are sent again.")],
     ..REPLAY
 };
 
-pub(super) async fn replay_all(call: Call) -> Result<Reply, Problem> {
-    let (id, what) = (id(&call)?, Replay::Letters);
-    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
+pub(super) async fn replay_all(request: RequestContext) -> Result<Reply, Problem> {
+    let (id, what) = (id(&request)?, Replay::Letters);
+    Ok(request.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
 }
 
-pub(super) const RESUME: Doc = Doc {
+pub(super) const RESUME: Operation = Operation {
     id: "resumeWebhook",
     summary: "Restarts a subscription that has stopped, where it was",
     text: "What could not be delivered stays a dead letter, and too many of them stop it again.",
-    answers: &[AnswerDoc::empty(204, "It goes on.")],
+    answers: &[ResponseSpec::empty(204, "It goes on.")],
     ..REPLAY
 };
 
-pub(super) async fn resume(call: Call) -> Result<Reply, Problem> {
-    let (id, what) = (id(&call)?, Replay::Nothing);
-    Ok(call.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
+pub(super) async fn resume(request: RequestContext) -> Result<Reply, Problem> {
+    let (id, what) = (id(&request)?, Replay::Nothing);
+    Ok(request.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
 }

@@ -6,12 +6,12 @@ use http::{StatusCode, header};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
 
-use super::call::{Call, unexpected};
 use super::input::{Media, preferred};
-use super::lists;
+use super::pagination;
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
-use super::route::{AnswerDoc, Body, Condition, Doc};
+use super::request_context::{RequestContext, unexpected};
+use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::schemas::object;
 use super::users;
 use crate::engine::workflow::{
@@ -22,8 +22,7 @@ use crate::types::{Time, WorkflowName};
 
 /// A version of a workflow.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Workflow")]
-pub(super) struct Shown<'a> {
+pub(super) struct WorkflowResponse<'a> {
     /// Its name.
     name: &'a WorkflowName,
     /// Its version, from 1.
@@ -45,18 +44,17 @@ pub(super) struct Shown<'a> {
     /// What may be meant otherwise; only in the answer that publishes it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
-    warnings: Vec<ShownFault>,
+    warnings: Vec<DefinitionFaultEntry>,
     /// How many transactions of each version are open; only in the answer that publishes it and
     /// for one workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
-    open: Option<Vec<OpenOf>>,
+    open: Option<Vec<OpenTransactionCount>>,
 }
 
 /// How many transactions of a version are open.
 #[derive(Clone, Serialize, JsonSchema)]
-#[schemars(rename = "OpenTransactions")]
-pub(super) struct OpenOf {
+pub(super) struct OpenTransactionCount {
     /// The version.
     version: u32,
     /// How many.
@@ -65,8 +63,7 @@ pub(super) struct OpenOf {
 
 /// Something in a document that is wrong, or may be meant otherwise.
 #[derive(Clone, Serialize, JsonSchema)]
-#[schemars(rename = "DefinitionFault")]
-pub(super) struct ShownFault {
+pub(super) struct DefinitionFaultEntry {
     /// Where: a JSON Pointer (RFC 6901).
     pointer: String,
     /// What kind of fault, in kebab case.
@@ -81,27 +78,25 @@ pub(super) struct ShownFault {
 
 /// A page of workflows.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "Workflows")]
-pub(super) struct Page<'a> {
+pub(super) struct WorkflowPage<'a> {
     /// By name.
-    items: Vec<Shown<'a>>,
+    items: Vec<WorkflowResponse<'a>>,
     /// The `cursor` of the next page; `null`: nothing is left.
     next_cursor: Option<String>,
 }
 
 /// What a check found.
 #[derive(Serialize, JsonSchema)]
-#[schemars(rename = "WorkflowCheck")]
-pub(super) struct Checked {
+pub(super) struct WorkflowCheckResponse {
     /// Whether it can be published.
     valid: bool,
     /// What is wrong.
-    errors: Vec<ShownFault>,
+    errors: Vec<DefinitionFaultEntry>,
     /// What may be meant otherwise.
-    warnings: Vec<ShownFault>,
+    warnings: Vec<DefinitionFaultEntry>,
 }
 
-impl From<&DefinitionFault> for ShownFault {
+impl From<&DefinitionFault> for DefinitionFaultEntry {
     fn from(fault: &DefinitionFault) -> Self {
         Self {
             pointer: fault.pointer.clone(),
@@ -113,7 +108,7 @@ impl From<&DefinitionFault> for ShownFault {
     }
 }
 
-impl<'a> Shown<'a> {
+impl<'a> WorkflowResponse<'a> {
     fn new(view: &'a WorkflowView) -> Self {
         let published = &view.published;
         let definition = &published.definition;
@@ -148,9 +143,9 @@ fn invalid(faults: &[DefinitionFault]) -> Problem {
 
 /// Reads a document beside the runtime: it may take a tenth of a second.
 async fn read_document(
-    call: &Call,
+    request: &RequestContext,
 ) -> Result<(Arc<str>, Result<CheckedDefinition, Vec<DefinitionFault>>), Problem> {
-    let bytes = call.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
+    let bytes = request.body.as_ref().map_or(&[][..], |(_, bytes)| bytes);
     let text = std::str::from_utf8(bytes)
         .map_err(|_| Problem::field("", "invalid-encoding", "a definition is a text in UTF-8"))?;
     let source: Arc<str> = text.into();
@@ -172,10 +167,14 @@ fn text(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "string" })
 }
 
-const VERSION: AnswerDoc =
-    AnswerDoc::json(200, "The version.", SchemaGenerator::subschema_for::<Shown<'_>>, "");
+const VERSION: ResponseSpec = ResponseSpec::json(
+    200,
+    "The version.",
+    SchemaGenerator::subschema_for::<WorkflowResponse<'_>>,
+    "",
+);
 
-pub(super) const PUBLISH: Doc = Doc {
+pub(super) const PUBLISH: Operation = Operation {
     id: "publishWorkflow",
     tag: "workflows",
     summary: "Publishes a version of a workflow",
@@ -185,18 +184,23 @@ pub(super) const PUBLISH: Doc = Doc {
     idempotency: true,
     body: Some(DOCUMENT),
     answers: &[
-        AnswerDoc::json(201, "The new version.", SchemaGenerator::subschema_for::<Shown<'_>>, ""),
+        ResponseSpec::json(
+            201,
+            "The new version.",
+            SchemaGenerator::subschema_for::<WorkflowResponse<'_>>,
+            "",
+        ),
         VERSION,
     ],
     problems: &[Code::InvalidWorkflow, Code::InvalidInput, Code::LimitReached],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
-    let (source, document) = read_document(&call).await?;
+pub(super) async fn publish(request: RequestContext) -> Result<Reply, Problem> {
+    let (source, document) = read_document(&request).await?;
     let CheckedDefinition { definition, warnings, .. } =
         document.map_err(|faults| invalid(&faults))?;
-    if definition.name.as_str() != call.parameters.at(0) {
+    if definition.name.as_str() != request.parameters.at(0) {
         let message = format!("the document is of the workflow {}", definition.name);
         return Err(invalid(&[DefinitionFault {
             pointer: "/workflow".to_owned(),
@@ -205,17 +209,21 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
             at: None,
         }]));
     }
-    let mut warnings: Vec<_> = warnings.iter().map(ShownFault::from).collect();
-    warnings.extend(unknowns(&call, &definition)?);
-    let before = call.api.app.workflow(&definition.name, None).ok();
+    let mut warnings: Vec<_> = warnings.iter().map(DefinitionFaultEntry::from).collect();
+    warnings.extend(unknowns(&request, &definition)?);
+    let before = request.api.app.workflow(&definition.name, None).ok();
     let latest = before.map_or(0, |view| view.head.latest);
-    let open = open_of(&call, &definition.name, latest)?;
+    let open = open_of(&request, &definition.name, latest)?;
     let command = Command::Publish { source, definition: Arc::new(definition) };
     let write = move |outcome: &Outcome, _| match outcome {
         Outcome::Workflow { view, created } => {
             let status = if *created { StatusCode::CREATED } else { StatusCode::OK };
             let warnings = warnings.clone();
-            let shown = Shown { warnings, open: Some(open.clone()), ..Shown::new(view) };
+            let shown = WorkflowResponse {
+                warnings,
+                open: Some(open.clone()),
+                ..WorkflowResponse::new(view)
+            };
             let location = format!(
                 "/v1/workflows/{}/versions/{}",
                 view.published.name, view.published.version
@@ -224,13 +232,16 @@ pub(super) async fn publish(call: Call) -> Result<Reply, Problem> {
         }
         other => Err(unexpected(other)),
     };
-    Ok(call.execute(command, write).await)
+    Ok(request.execute(command, write).await)
 }
 
 /// What the definition names and is not there yet.
-fn unknowns(call: &Call, definition: &Definition) -> Result<Vec<ShownFault>, Problem> {
-    let unknown = call.api.app.definition_warnings(definition)?.into_iter();
-    let shown = unknown.map(|unknown| ShownFault {
+fn unknowns(
+    request: &RequestContext,
+    definition: &Definition,
+) -> Result<Vec<DefinitionFaultEntry>, Problem> {
+    let unknown = request.api.app.definition_warnings(definition)?.into_iter();
+    let shown = unknown.map(|unknown| DefinitionFaultEntry {
         pointer: String::new(),
         code: unknown.code.to_owned(),
         message: unknown.message,
@@ -240,163 +251,172 @@ fn unknowns(call: &Call, definition: &Definition) -> Result<Vec<ShownFault>, Pro
     Ok(shown.collect())
 }
 
-fn open_of(call: &Call, name: &WorkflowName, latest: u32) -> Result<Vec<OpenOf>, Problem> {
-    let open = call.api.app.open_by_version(name, latest)?;
-    let of = |(version, transactions)| OpenOf { version, transactions };
+fn open_of(
+    request: &RequestContext,
+    name: &WorkflowName,
+    latest: u32,
+) -> Result<Vec<OpenTransactionCount>, Problem> {
+    let open = request.api.app.open_by_version(name, latest)?;
+    let of = |(version, transactions)| OpenTransactionCount { version, transactions };
     Ok(open.into_iter().map(of).collect())
 }
 
-pub(super) const CHECK: Doc = Doc {
+pub(super) const CHECK: Operation = Operation {
     id: "checkWorkflow",
     tag: "workflows",
     summary: "Checks a definition without publishing it",
     body: Some(DOCUMENT),
-    answers: &[AnswerDoc::json(
+    answers: &[ResponseSpec::json(
         200,
         "What was found.",
-        SchemaGenerator::subschema_for::<Checked>,
+        SchemaGenerator::subschema_for::<WorkflowCheckResponse>,
         r#"{"valid":true,"errors":[],"warnings":[]}"#,
     )],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn check(call: Call) -> Result<Reply, Problem> {
-    let (_, document) = read_document(&call).await?;
-    let shown =
-        |faults: &[DefinitionFault]| -> Vec<_> { faults.iter().map(ShownFault::from).collect() };
+pub(super) async fn check(request: RequestContext) -> Result<Reply, Problem> {
+    let (_, document) = read_document(&request).await?;
+    let shown = |faults: &[DefinitionFault]| -> Vec<_> {
+        faults.iter().map(DefinitionFaultEntry::from).collect()
+    };
     Reply::json(&match document {
         Ok(read) => {
             let mut warnings: Vec<_> = shown(&read.warnings);
-            warnings.extend(unknowns(&call, &read.definition)?);
-            Checked { valid: true, errors: Vec::new(), warnings }
+            warnings.extend(unknowns(&request, &read.definition)?);
+            WorkflowCheckResponse { valid: true, errors: Vec::new(), warnings }
         }
-        Err(faults) => Checked { valid: false, errors: shown(&faults), warnings: Vec::new() },
+        Err(faults) => {
+            WorkflowCheckResponse { valid: false, errors: shown(&faults), warnings: Vec::new() }
+        }
     })
 }
 
-pub(super) const LIST: Doc = Doc {
+pub(super) const LIST: Operation = Operation {
     id: "listWorkflows",
     tag: "workflows",
     summary: "The latest version of each workflow, by name",
-    query: &[users::LIST.query[0], lists::CURSOR],
-    answers: &[AnswerDoc::json(
+    query: &[users::LIST.query[0], pagination::CURSOR],
+    answers: &[ResponseSpec::json(
         200,
         "A page of workflows.",
-        SchemaGenerator::subschema_for::<Page<'_>>,
+        SchemaGenerator::subschema_for::<WorkflowPage<'_>>,
         "",
     )],
     problems: &[Code::InvalidInput],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn list(call: &Call) -> Result<Reply, Problem> {
-    let after: Option<WorkflowName> = lists::after(call)?;
-    let (views, next) = call.api.app.workflows(call.query.limit()?, after.as_ref())?;
+pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
+    let after: Option<WorkflowName> = pagination::after(request)?;
+    let (views, next) = request.api.app.workflows(request.query.limit()?, after.as_ref())?;
     let after = |view: &WorkflowView| view.published.name.clone();
-    let (items, next_cursor) = lists::bounded(call, &views, next, after, Shown::new);
-    Reply::json(&Page { items, next_cursor })
+    let (items, next_cursor) =
+        pagination::bounded(request, &views, next, after, WorkflowResponse::new);
+    Reply::json(&WorkflowPage { items, next_cursor })
 }
 
-pub(super) const SHOW: Doc = Doc {
+pub(super) const SHOW: Operation = Operation {
     id: "getWorkflow",
     tag: "workflows",
     summary: "The latest version of a workflow; with `Accept: application/yaml` its document",
     condition: Condition::IfNoneMatch,
     answers: &[
         VERSION.with(&["ETag"]),
-        AnswerDoc::empty(304, "The caller has it already.").with(&["ETag"]),
+        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
     ],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) const SHOW_VERSION: Doc = Doc {
+pub(super) const SHOW_VERSION: Operation = Operation {
     id: "getWorkflowVersion",
     summary: "A version of a workflow; with `Accept: application/yaml` its document",
     ..SHOW
 };
 
-fn name(call: &Call) -> Result<WorkflowName, Problem> {
-    let name = call.parameters.at(0).parse();
+fn name(request: &RequestContext) -> Result<WorkflowName, Problem> {
+    let name = request.parameters.at(0).parse();
     name.map_err(|_| Problem::from(Refusal::NotFound("workflow")))
 }
 
 /// Whether the document is preferred to the version as JSON.
-fn wants_document(call: &Call) -> bool {
-    preferred(&call.headers, &["application/json", YAML]) == YAML
+fn wants_document(request: &RequestContext) -> bool {
+    preferred(&request.headers, &["application/json", YAML]) == YAML
 }
 
 const YAML: &str = "application/yaml";
 
-pub(super) fn show(call: &Call) -> Result<Reply, Problem> {
-    let view = call.api.app.workflow(&name(call)?, None)?;
-    if wants_document(call) {
+pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
+    let view = request.api.app.workflow(&name(request)?, None)?;
+    if wants_document(request) {
         let reply = Reply::text(YAML, view.published.source.to_string());
-        return call.shown_at(view.revision, reply);
+        return request.shown_at(view.revision, reply);
     }
-    let open = open_of(call, &view.published.name, view.head.latest)?;
-    let reply = Reply::json(&Shown { open: Some(open), ..Shown::new(&view) })?;
-    call.shown_at(view.revision, reply)
+    let open = open_of(request, &view.published.name, view.head.latest)?;
+    let reply =
+        Reply::json(&WorkflowResponse { open: Some(open), ..WorkflowResponse::new(&view) })?;
+    request.shown_at(view.revision, reply)
 }
 
-pub(super) fn show_version(call: &Call) -> Result<Reply, Problem> {
+pub(super) fn show_version(request: &RequestContext) -> Result<Reply, Problem> {
     let none = || Problem::from(Refusal::NotFound("workflow"));
-    let version = call.parameters.at(1).parse().map_err(|_| none())?;
-    let view = call.api.app.workflow(&name(call)?, Some(version))?;
-    if wants_document(call) {
+    let version = request.parameters.at(1).parse().map_err(|_| none())?;
+    let view = request.api.app.workflow(&name(request)?, Some(version))?;
+    if wants_document(request) {
         let reply = Reply::text(YAML, view.published.source.to_string());
-        return call.shown_at(view.revision, reply);
+        return request.shown_at(view.revision, reply);
     }
-    call.shown_at(view.revision, Reply::json(&Shown::new(&view))?)
+    request.shown_at(view.revision, Reply::json(&WorkflowResponse::new(&view))?)
 }
 
-pub(super) const DIAGRAM: Doc = Doc {
+pub(super) const DIAGRAM: Operation = Operation {
     id: "getWorkflowDiagram",
     tag: "workflows",
     summary: "The latest version as a picture; with `Accept: text/vnd.mermaid` as a flow chart",
-    answers: &[AnswerDoc {
+    answers: &[ResponseSpec {
         body: Some(("image/svg+xml", text, "")),
-        ..AnswerDoc::empty(200, "It.")
+        ..ResponseSpec::empty(200, "It.")
     }],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) fn diagram(call: &Call) -> Result<Reply, Problem> {
-    let view = call.api.app.workflow(&name(call)?, None)?;
+pub(super) fn diagram(request: &RequestContext) -> Result<Reply, Problem> {
+    let view = request.api.app.workflow(&name(request)?, None)?;
     let definition = &view.published.definition;
     let (picture, chart) = ("image/svg+xml", "text/vnd.mermaid");
-    if preferred(&call.headers, &[picture, chart]) == chart {
+    if preferred(&request.headers, &[picture, chart]) == chart {
         return Ok(Reply::text(chart, mermaid(definition)));
     }
     Ok(Reply::text(picture, svg(definition)))
 }
 
-pub(super) const LANGUAGE: Doc = Doc {
+pub(super) const LANGUAGE: Operation = Operation {
     id: "getWorkflowLanguage",
     tag: "workflows",
     summary: "The JSON Schema of the workflow language, for editors",
-    answers: &[AnswerDoc::json(200, "The schema.", object, "")],
-    ..Doc::PLAIN
+    answers: &[ResponseSpec::json(200, "The schema.", object, "")],
+    ..Operation::PLAIN
 };
 
-pub(super) fn language(_: &Call) -> Result<Reply, Problem> {
+pub(super) fn language(_: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&language_schema())
 }
 
-pub(super) const RETIRE: Doc = Doc {
+pub(super) const RETIRE: Operation = Operation {
     id: "retireWorkflow",
     tag: "workflows",
     summary: "Retires a workflow: it takes no new starts, open transactions go on",
     condition: Condition::IfMatch,
     idempotency: true,
-    answers: &[AnswerDoc::empty(204, "It takes no new starts.")],
+    answers: &[ResponseSpec::empty(204, "It takes no new starts.")],
     problems: &[Code::NotFound],
-    ..Doc::PLAIN
+    ..Operation::PLAIN
 };
 
-pub(super) async fn retire(call: Call) -> Result<Reply, Problem> {
-    let name = name(&call)?;
-    Ok(call.execute_quietly(Command::Retire { name }).await)
+pub(super) async fn retire(request: RequestContext) -> Result<Reply, Problem> {
+    let name = name(&request)?;
+    Ok(request.execute_quietly(Command::Retire { name }).await)
 }

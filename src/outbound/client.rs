@@ -20,8 +20,8 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::types::{Span, Time};
 
-use super::egress::{Egress, EgressError, Target};
-use super::names::{LookUps, resolve};
+use super::dns::{DnsResolver, resolve};
+use super::egress::{EgressError, EgressPolicy, ServerAddress};
 
 /// Most bytes of an answer's body that are read: an answer becomes part of a commit. Of a longer
 /// one the rest is left out, whatever its status.
@@ -41,7 +41,7 @@ const ADDRESSES_MAX: usize = 4;
 
 /// A request.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct HttpRequest {
     /// The method.
     pub method: Method,
     /// Where to; absolute.
@@ -56,7 +56,7 @@ pub struct Request {
 
 /// An answer, whatever its status.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub struct HttpResponse {
     /// The status.
     pub status: u16,
     /// The headers.
@@ -67,7 +67,7 @@ pub struct Reply {
     pub truncated: bool,
 }
 
-impl Reply {
+impl HttpResponse {
     /// How long the server asks to be left alone: `Retry-After` in seconds, or until a date in one
     /// of the three forms of RFC 9110, 5.6.7. Anything else is ignored; of several the longest
     /// counts. `wall`: the time by the wall clock, which the server compares with, too.
@@ -90,7 +90,7 @@ fn wait_of(text: &str, wall: Time) -> Option<Span> {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum SendError {
     /// It was not sent.
     #[error(transparent)]
     Egress(#[from] EgressError),
@@ -115,7 +115,7 @@ pub enum Failure {
     TimedOut(Duration),
 }
 
-impl Failure {
+impl SendError {
     /// Whether the request certainly did not reach anybody.
     #[must_use]
     pub const fn is_unsent(&self) -> bool {
@@ -129,36 +129,36 @@ type Names = Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>;
 
 /// Sends requests.
 #[derive(Clone)]
-pub struct Client {
-    egress: Arc<Egress>,
+pub struct HttpClient {
+    egress: Arc<EgressPolicy>,
     tls: TlsConnector,
-    look_ups: LookUps,
+    resolver: DnsResolver,
     #[cfg(test)]
     names: Option<Names>,
 }
 
-impl std::fmt::Debug for Client {
+impl std::fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("egress", &self.egress).finish_non_exhaustive()
+        f.debug_struct("HttpClient").field("egress", &self.egress).finish_non_exhaustive()
     }
 }
 
-impl Client {
+impl HttpClient {
     /// A client that sends where these rules let it, and trusts the authorities that browsers do.
     ///
     /// # Errors
     /// What the TLS library says of its own versions: none in practice.
-    pub fn new(egress: Egress) -> Result<Self, String> {
+    pub fn new(egress: EgressPolicy) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
         Self::trusting(egress, roots)
     }
 
-    /// As [`Client::new`], trusting these authorities.
+    /// As [`HttpClient::new`], trusting these authorities.
     ///
     /// # Errors
-    /// As [`Client::new`].
-    pub fn trusting(egress: Egress, roots: RootCertStore) -> Result<Self, String> {
+    /// As [`HttpClient::new`].
+    pub fn trusting(egress: EgressPolicy, roots: RootCertStore) -> Result<Self, String> {
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| error.to_string())?
@@ -167,7 +167,7 @@ impl Client {
         Ok(Self {
             egress: Arc::new(egress),
             tls: TlsConnector::from(Arc::new(config)),
-            look_ups: LookUps::default(),
+            resolver: DnsResolver::default(),
             #[cfg(test)]
             names: None,
         })
@@ -184,28 +184,29 @@ impl Client {
 
     /// Where it may send to.
     #[must_use]
-    pub fn egress(&self) -> &Egress {
+    pub fn egress(&self) -> &EgressPolicy {
         &self.egress
     }
 
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// [`Failure`]
-    pub async fn send(&self, request: Request) -> Result<Reply, Failure> {
+    /// [`SendError`]
+    pub async fn send(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
         let timeout = request.timeout;
         let sent = tokio::time::timeout(timeout, self.exchange(request)).await;
-        sent.unwrap_or(Err(Failure::TimedOut(timeout)))
+        sent.unwrap_or(Err(SendError::TimedOut(timeout)))
     }
 
-    async fn exchange(&self, request: Request) -> Result<Reply, Failure> {
-        let target = Target::of(&request.uri)?;
+    async fn exchange(&self, request: HttpRequest) -> Result<HttpResponse, SendError> {
+        let target = ServerAddress::of(&request.uri)?;
         self.egress.must_allow(&target)?;
         let stream = self.connect(&target).await?;
         if !target.is_tls {
             return exchange_on(stream, request, &target).await;
         }
-        let unreachable = |what: String| Failure::Unreachable { target: target.to_string(), what };
+        let unreachable =
+            |what: String| SendError::Unreachable { target: target.to_string(), what };
         let name = ServerName::try_from(target.host.clone())
             .map_err(|error| unreachable(error.to_string()))?;
         let stream = self.tls.connect(name, stream).await;
@@ -213,19 +214,20 @@ impl Client {
         exchange_on(stream, request, &target).await
     }
 
-    async fn look_up(&self, target: &Target) -> std::io::Result<Vec<SocketAddr>> {
+    async fn look_up(&self, target: &ServerAddress) -> std::io::Result<Vec<SocketAddr>> {
         #[cfg(test)]
         if let Some(names) = &self.names {
             let addresses = names(&target.host);
             return Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, target.port)).collect());
         }
-        let found = self.look_ups.find(&target.host, resolve).await?;
+        let found = self.resolver.find(&target.host, resolve).await?;
         Ok(found.into_iter().map(|ip| SocketAddr::new(ip, target.port)).collect())
     }
 
     /// Connects to an address that was looked at, not to a name that could change.
-    async fn connect(&self, target: &Target) -> Result<TcpStream, Failure> {
-        let unreachable = |what: String| Failure::Unreachable { target: target.to_string(), what };
+    async fn connect(&self, target: &ServerAddress) -> Result<TcpStream, SendError> {
+        let unreachable =
+            |what: String| SendError::Unreachable { target: target.to_string(), what };
         let literal = target.host.parse::<IpAddr>().ok();
         let addresses: Vec<SocketAddr> = match literal {
             Some(address) => vec![SocketAddr::new(address, target.port)],
@@ -262,10 +264,10 @@ impl Client {
 
 async fn exchange_on(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request,
-    target: &Target,
-) -> Result<Reply, Failure> {
-    let broken = |error: hyper::Error| Failure::Broken {
+    request: HttpRequest,
+    target: &ServerAddress,
+) -> Result<HttpResponse, SendError> {
+    let broken = |error: hyper::Error| SendError::Broken {
         target: target.to_string(),
         what: std::error::Error::source(&error)
             .map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
@@ -274,7 +276,7 @@ async fn exchange_on(
     builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
     let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let message = message(request)
-        .map_err(|_| Failure::Egress(EgressError::NotAnAddress(target.to_string())))?;
+        .map_err(|_| SendError::Egress(EgressError::NotAnAddress(target.to_string())))?;
     let exchange = async {
         let answer = sender.send_request(message).await.map_err(broken)?;
         let (head, mut body) = answer.into_parts();
@@ -290,7 +292,7 @@ async fn exchange_on(
             }
         }
         let (status, body) = (head.status.as_u16(), bytes.freeze());
-        Ok(Reply { status, headers: head.headers, body, truncated })
+        Ok(HttpResponse { status, headers: head.headers, body, truncated })
     };
     let mut exchange = std::pin::pin!(exchange);
     let mut connection = std::pin::pin!(connection);
@@ -307,8 +309,8 @@ async fn exchange_on(
     }
 }
 
-fn message(request: Request) -> Result<http::Request<Full<Bytes>>, http::Error> {
-    let Request { method, uri, mut headers, body, .. } = request;
+fn message(request: HttpRequest) -> Result<http::Request<Full<Bytes>>, http::Error> {
+    let HttpRequest { method, uri, mut headers, body, .. } = request;
     let authority = uri.authority().map(|authority| authority.as_str().to_owned());
     let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
     headers.insert(HOST, HeaderValue::try_from(authority.unwrap_or_default())?);

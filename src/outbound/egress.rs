@@ -12,7 +12,7 @@ use http::Uri;
 /// others only where a network among the rules holds them too. Addresses of no host (link-local,
 /// among them where clouds keep their credentials; unspecified; multicast) are never let out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Egress {
+pub struct EgressPolicy {
     hosts: Vec<HostRule>,
     networks: Vec<Network>,
 }
@@ -38,7 +38,7 @@ pub enum EgressError {
 
 /// A server, as an address names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Target {
+pub struct ServerAddress {
     /// Whether TLS is spoken.
     pub is_tls: bool,
     /// Its name or address, in lower case, without brackets.
@@ -47,7 +47,7 @@ pub struct Target {
     pub port: u16,
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.is_tls { "https" } else { "http" };
         if self.host.contains(':') {
@@ -57,7 +57,7 @@ impl fmt::Display for Target {
     }
 }
 
-impl Target {
+impl ServerAddress {
     /// The server of an address.
     ///
     /// # Errors
@@ -109,7 +109,7 @@ struct Network {
     bits: u8,
 }
 
-impl Egress {
+impl EgressPolicy {
     /// Rules separated by commas; `None`: one of them is none.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -138,7 +138,7 @@ impl Egress {
     ///
     /// # Errors
     /// [`EgressError::NotAllowed`], [`EgressError::Address`].
-    pub fn must_allow(&self, target: &Target) -> Result<(), EgressError> {
+    pub fn must_allow(&self, target: &ServerAddress) -> Result<(), EgressError> {
         if let Ok(address) = target.host.parse::<IpAddr>() {
             return self.must_allow_address(target, address, true);
         }
@@ -155,17 +155,21 @@ impl Egress {
     /// [`EgressError::Address`]
     pub fn must_allow_address(
         &self,
-        target: &Target,
+        target: &ServerAddress,
         address: IpAddr,
         literal: bool,
     ) -> Result<(), EgressError> {
         let canonical = address.to_canonical();
         let named = self.networks.iter().any(|network| network.holds(canonical));
         let fine = match class(canonical) {
-            Class::Public => named || !literal || self.hosts.iter().any(|rule| rule.allows(target)),
+            AddressClass::Public => {
+                named || !literal || self.hosts.iter().any(|rule| rule.allows(target))
+            }
             // A name that leads there is another matter: whoever rules the name chose the address.
-            Class::Inner => named || literal && self.hosts.iter().any(|rule| rule.names(target)),
-            Class::Never => false,
+            AddressClass::Inner => {
+                named || literal && self.hosts.iter().any(|rule| rule.names(target))
+            }
+            AddressClass::Never => false,
         };
         let host = || target.host.clone();
         if fine { Ok(()) } else { Err(EgressError::Address { host: host(), address }) }
@@ -199,11 +203,11 @@ impl HostRule {
     }
 
     /// Whether it names this very server, and not one among others.
-    fn names(&self, target: &Target) -> bool {
+    fn names(&self, target: &ServerAddress) -> bool {
         !self.below && self.allows(target)
     }
 
-    fn allows(&self, target: &Target) -> bool {
+    fn allows(&self, target: &ServerAddress) -> bool {
         let host = if self.below {
             let before = target.host.strip_suffix(&self.host);
             before.is_some_and(|before| before.len() > 1 && before.ends_with('.'))
@@ -215,7 +219,7 @@ impl HostRule {
     }
 }
 
-impl fmt::Display for Egress {
+impl fmt::Display for EgressPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let hosts = self.hosts.iter().map(ToString::to_string);
         let networks = self.networks.iter().map(|net| format!("{}/{}", net.address, net.bits));
@@ -268,7 +272,7 @@ impl Network {
 
 /// What kind of address it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+enum AddressClass {
     /// Anybody's on the Internet.
     Public,
     /// Of this machine or of a network that is not everybody's.
@@ -278,18 +282,18 @@ enum Class {
 }
 
 /// By the IANA special-purpose address registries (RFC 6890 and those after it).
-fn class(address: IpAddr) -> Class {
+fn class(address: IpAddr) -> AddressClass {
     match address {
         IpAddr::V4(address) => class_v4(address),
         IpAddr::V6(address) => class_v6(address),
     }
 }
 
-fn class_v4(address: Ipv4Addr) -> Class {
+fn class_v4(address: Ipv4Addr) -> AddressClass {
     let [a, b, c, _] = address.octets();
     match (a, b, c) {
         // "This network", link-local (where clouds keep credentials), multicast, reserved.
-        (0 | 224..=255, ..) | (169, 254, _) => Class::Never,
+        (0 | 224..=255, ..) | (169, 254, _) => AddressClass::Never,
         (10 | 127, ..)
         | (100, 64..=127, _)
         | (172, 16..=31, _)
@@ -298,37 +302,37 @@ fn class_v4(address: Ipv4Addr) -> Class {
         | (192, 168, _)
         | (198, 18..=19, _)
         | (198, 51, 100)
-        | (203, 0, 113) => Class::Inner,
-        _ => Class::Public,
+        | (203, 0, 113) => AddressClass::Inner,
+        _ => AddressClass::Public,
     }
 }
 
-fn class_v6(address: Ipv6Addr) -> Class {
+fn class_v6(address: Ipv6Addr) -> AddressClass {
     if address.is_loopback() {
-        return Class::Inner;
+        return AddressClass::Inner;
     }
     let segments = address.segments();
     let tail = Ipv4Addr::from_bits(u32::from(segments[6]) << 16 | u32::from(segments[7]));
     match segments {
         // IPv4 in IPv6 in its several ways: what it leads to is what counts.
         [0, 0, 0, 0, 0, 0xffff | 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => match class_v4(tail) {
-            Class::Never => Class::Never,
-            _ => Class::Inner,
+            AddressClass::Never => AddressClass::Never,
+            _ => AddressClass::Inner,
         },
         [0x2002, high, low, ..] => {
             match class_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))) {
-                Class::Never => Class::Never,
-                _ => Class::Inner,
+                AddressClass::Never => AddressClass::Never,
+                _ => AddressClass::Inner,
             }
         }
-        [first, ..] if first & 0xffc0 == 0xfe80 || first & 0xff00 == 0xff00 => Class::Never,
+        [first, ..] if first & 0xffc0 == 0xfe80 || first & 0xff00 == 0xff00 => AddressClass::Never,
         // The cloud's metadata service over IPv6.
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => Class::Never,
-        [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => Class::Inner,
+        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => AddressClass::Never,
+        [first, ..] if first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfec0 => AddressClass::Inner,
         // Only 2000::/3 is given out to hosts; Teredo, documentation and the like are not.
-        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => Class::Inner,
-        [0x3fff, second, ..] if second < 0x1000 => Class::Inner,
-        [first, ..] if first & 0xe000 == 0x2000 => Class::Public,
-        _ => Class::Inner,
+        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => AddressClass::Inner,
+        [0x3fff, second, ..] if second < 0x1000 => AddressClass::Inner,
+        [first, ..] if first & 0xe000 == 0x2000 => AddressClass::Public,
+        _ => AddressClass::Inner,
     }
 }

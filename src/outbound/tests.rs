@@ -10,11 +10,13 @@ use http::{HeaderMap, HeaderValue, Method};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::{Client, Egress, EgressError, Failure, Reply, Request, Target};
+use super::{
+    EgressError, EgressPolicy, HttpClient, HttpRequest, HttpResponse, SendError, ServerAddress,
+};
 use crate::types::{Span, Time};
 
-fn request(uri: &str) -> Request {
-    Request {
+fn request(uri: &str) -> HttpRequest {
+    HttpRequest {
         method: Method::POST,
         uri: uri.parse().unwrap(),
         headers: HeaderMap::new(),
@@ -24,8 +26,8 @@ fn request(uri: &str) -> Request {
 }
 
 fn allows(rules: &str, uri: &str) -> bool {
-    let egress = Egress::parse(rules).unwrap();
-    Target::of(&uri.parse().unwrap()).and_then(|target| egress.must_allow(&target)).is_ok()
+    let egress = EgressPolicy::parse(rules).unwrap();
+    ServerAddress::of(&uri.parse().unwrap()).and_then(|target| egress.must_allow(&target)).is_ok()
 }
 
 /// 1.3.6, 15.3.2, API7.
@@ -66,16 +68,16 @@ fn only_what_a_rule_names_is_let_out() {
 /// A rule that names an address lets nothing else there: no name that leads to it.
 #[test]
 fn an_inner_address_is_named_by_itself() {
-    let egress = Egress::parse("http://10.0.0.5,api.example.com").unwrap();
-    let target = Target::of(&"http://api.example.com".parse().unwrap()).unwrap();
+    let egress = EgressPolicy::parse("http://10.0.0.5,api.example.com").unwrap();
+    let target = ServerAddress::of(&"http://api.example.com".parse().unwrap()).unwrap();
     assert!(egress.must_allow_address(&target, "10.0.0.5".parse().unwrap(), false).is_err());
 }
 
 /// 1.3.6, 15.3.2, API7: the table of addresses that a public name must not lead to.
 #[test]
 fn a_name_leads_to_no_inner_address() {
-    let egress = Egress::parse("api.example.com").unwrap();
-    let target = Target::of(&"https://api.example.com".parse().unwrap()).unwrap();
+    let egress = EgressPolicy::parse("api.example.com").unwrap();
+    let target = ServerAddress::of(&"https://api.example.com".parse().unwrap()).unwrap();
     for address in [
         "0.0.0.0",
         "0.1.2.3",
@@ -124,7 +126,7 @@ fn a_name_leads_to_no_inner_address() {
         assert_eq!(checked, Ok(()), "{address}");
     }
     // Not even a rule lets anybody to where a cloud keeps its credentials.
-    let wide = Egress::parse("0.0.0.0/0,::/0").unwrap();
+    let wide = EgressPolicy::parse("0.0.0.0/0,::/0").unwrap();
     for address in ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.0"] {
         let checked = wide.must_allow_address(&target, address.parse().unwrap(), false);
         assert!(checked.is_err(), "{address}");
@@ -136,14 +138,14 @@ fn a_name_leads_to_no_inner_address() {
 async fn the_address_is_looked_at_when_it_is_known() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let client = Client::new(Egress::parse("localhost").unwrap()).unwrap();
+    let client = HttpClient::new(EgressPolicy::parse("localhost").unwrap()).unwrap();
     let failure = client.send(request(&format!("http://localhost:{port}/"))).await.unwrap_err();
-    assert!(matches!(failure, Failure::Egress(EgressError::Address { .. })), "{failure}");
+    assert!(matches!(failure, SendError::Egress(EgressError::Address { .. })), "{failure}");
     assert!(failure.is_unsent());
     // Other spellings of the same address are names, and no rule has them.
     for host in ["2130706433", "0x7f.1", "127.1", "017700000001"] {
         let failure = client.send(request(&format!("http://{host}:{port}/"))).await.unwrap_err();
-        assert!(matches!(failure, Failure::Egress(_)), "{host}: {failure}");
+        assert!(matches!(failure, SendError::Egress(_)), "{host}: {failure}");
     }
 }
 
@@ -167,8 +169,8 @@ async fn answering(answer: Vec<u8>) -> (u16, tokio::task::JoinHandle<String>) {
     (port, served)
 }
 
-fn local() -> Client {
-    Client::new(Egress::default().and_loopback()).unwrap()
+fn local() -> HttpClient {
+    HttpClient::new(EgressPolicy::default().and_loopback()).unwrap()
 }
 
 #[tokio::test]
@@ -219,7 +221,7 @@ async fn an_answer_is_bounded() {
     answer.resize(answer.len() + 70_000, b'x');
     let (port, _) = answering(answer).await;
     let failure = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
-    assert!(matches!(failure, Failure::Broken { .. }), "{failure}");
+    assert!(matches!(failure, SendError::Broken { .. }), "{failure}");
 }
 
 /// A name with an address that may be asked and one that may not: the one that does not answer now
@@ -232,17 +234,17 @@ async fn an_address_that_may_not_be_asked_says_nothing_of_the_others() {
     let (open, inner): (IpAddr, IpAddr) =
         ("127.0.0.1".parse().unwrap(), "10.0.0.1".parse().unwrap());
     let failure_at = |addresses: Vec<IpAddr>| async move {
-        let client = Client::new(Egress::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
+        let client = HttpClient::new(EgressPolicy::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
         let client = client.with_names(move |_| addresses.clone());
         client.send(request(&format!("http://api.test:{port}/"))).await.unwrap_err()
     };
     for addresses in [vec![open, inner], vec![inner, open], vec![inner, inner, inner, inner, open]]
     {
         let failure = failure_at(addresses.clone()).await;
-        assert!(matches!(failure, Failure::Unreachable { .. }), "{addresses:?}: {failure}");
+        assert!(matches!(failure, SendError::Unreachable { .. }), "{addresses:?}: {failure}");
     }
     let failure = failure_at(vec![inner]).await;
-    assert!(matches!(failure, Failure::Egress(EgressError::Address { .. })), "{failure}");
+    assert!(matches!(failure, SendError::Egress(EgressError::Address { .. })), "{failure}");
 }
 
 #[tokio::test]
@@ -252,7 +254,7 @@ async fn who_does_not_answer_is_waited_for_so_long() {
     let mut asked = request(&format!("http://127.0.0.1:{port}/"));
     asked.timeout = Duration::from_millis(50);
     let failure = local().send(asked).await.unwrap_err();
-    assert!(matches!(failure, Failure::TimedOut(_)) && !failure.is_unsent(), "{failure}");
+    assert!(matches!(failure, SendError::TimedOut(_)) && !failure.is_unsent(), "{failure}");
     drop(listener);
     let failure = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
     assert!(failure.is_unsent(), "{failure}");
@@ -262,7 +264,7 @@ async fn who_does_not_answer_is_waited_for_so_long() {
 async fn a_connection_that_breaks_leaves_it_unknown() {
     let (port, _) = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf".to_vec()).await;
     let failure = local().send(request(&format!("http://127.0.0.1:{port}/"))).await.unwrap_err();
-    assert!(matches!(failure, Failure::Broken { .. }) && !failure.is_unsent(), "{failure}");
+    assert!(matches!(failure, SendError::Broken { .. }) && !failure.is_unsent(), "{failure}");
 }
 
 /// RFC 9110, 10.2.3 and 5.6.7: seconds, or one of three forms of dates; what is neither says
@@ -276,7 +278,8 @@ fn retry_after_takes_all_three_dates_any_number_and_no_garbage() {
         for value in values {
             headers.append(http::header::RETRY_AFTER, HeaderValue::from_str(value).unwrap());
         }
-        Reply { status: 503, headers, body: Bytes::new(), truncated: false }.retry_after(wall)
+        HttpResponse { status: 503, headers, body: Bytes::new(), truncated: false }
+            .retry_after(wall)
     };
     for (text, seconds) in [
         ("120", Some(120)),

@@ -188,12 +188,12 @@ async fn an_upgraded_connection_is_left_alone() {
 /// ASVS 4.1.3: `X-Forwarded-*` counts only from a configured proxy.
 #[tokio::test]
 async fn forwarded_headers_count_only_from_a_proxy() {
-    use abide::http::server::{Entrance, Proxies};
+    use abide::http::server::{Proxies, ServeOptions};
     let request = b"GET /who HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 6.6.6.6, 203.0.113.9\r\nX-Forwarded-Proto: https\r\nConnection: close\r\n\r\n";
     let text = server().await.exchange(request).await;
     assert!(text.ends_with("127.0.0.1 Http"), "{text}");
     let proxies = Proxies::parse("127.0.0.0/8").unwrap();
-    let behind = Server::start_with(Entrance { proxies, ..Entrance::default() }).await;
+    let behind = Server::start_with(ServeOptions { proxies, ..ServeOptions::default() }).await;
     let text = behind.exchange(request).await;
     assert!(text.ends_with("203.0.113.9 Https"), "{text}");
 }

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use abide::http::server::{
-    Arrival, BodyError, Drained, Entrance, Limits, RequestBody, Stop, Stopper, serve,
+    Arrival, BodyError, DrainOutcome, Limits, RequestBody, ServeOptions, ShutdownSignal,
+    ShutdownTrigger, serve,
 };
 use bytes::Bytes;
 use http::header::{CONNECTION, UPGRADE};
@@ -31,19 +32,19 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) service: Paths,
-    stopper: Stopper,
-    running: JoinHandle<Drained>,
+    stopper: ShutdownTrigger,
+    running: JoinHandle<DrainOutcome>,
 }
 
 impl Server {
     pub(crate) async fn start(limits: Limits) -> Self {
-        Self::start_with(Entrance { limits, ..Entrance::default() }).await
+        Self::start_with(ServeOptions { limits, ..ServeOptions::default() }).await
     }
 
-    pub(crate) async fn start_with(entrance: Entrance) -> Self {
+    pub(crate) async fn start_with(entrance: ServeOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (stopper, stop) = Stop::new();
+        let (stopper, stop) = ShutdownSignal::new();
         let service = Paths { gate: Arc::new(Semaphore::new(0)) };
         let running = tokio::spawn(serve(listener, service.clone(), entrance, stop));
         Self { address, service, stopper, running }
@@ -54,7 +55,7 @@ impl Server {
         self.stopper.stop();
     }
 
-    pub(crate) async fn stop(self) -> Drained {
+    pub(crate) async fn stop(self) -> DrainOutcome {
         self.stopper.stop();
         timeout(LONG, self.running).await.unwrap().unwrap()
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use abide::http::server::{Entrance, Limits, Tls};
+use abide::http::server::{Limits, ServeOptions, Tls};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -63,7 +63,8 @@ async fn both_versions_and_both_protocols_are_spoken() {
     let dir = TempDir::new().unwrap();
     write_pair(dir.path(), PAIRS[0]);
     let tls = Tls::load(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap();
-    let server = Server::start_with(Entrance { tls: Some(tls), ..Entrance::default() }).await;
+    let server =
+        Server::start_with(ServeOptions { tls: Some(tls), ..ServeOptions::default() }).await;
     for version in [&TLS12, &TLS13] {
         let stream = connect(server.address, PAIRS[0].0, version, b"http/1.1").await.unwrap();
         assert!(ask(stream, "/who").await.ends_with("127.0.0.1 Https"));
@@ -87,7 +88,7 @@ async fn a_handshake_that_does_not_come_is_given_up() {
     write_pair(dir.path(), PAIRS[0]);
     let tls = Tls::load(&dir.path().join("cert.pem"), &dir.path().join("key.pem")).unwrap();
     let limits = Limits { handshake_time: Duration::from_millis(200), ..Limits::default() };
-    let entrance = Entrance { limits, tls: Some(tls), ..Entrance::default() };
+    let entrance = ServeOptions { limits, tls: Some(tls), ..ServeOptions::default() };
     let server = Server::start_with(entrance).await;
     let mut silent = server.connect().await;
     assert_eq!(rest(&mut silent).await, "");

@@ -29,7 +29,7 @@ use crate::engine::{
     Actor, CallAttempt, CallResult, CallState, Command, IndexEntry, Outcome, Record, RecordKey,
     Refusal, filled_ask,
 };
-use crate::outbound::{Client, Failure, Reply, Request, Target};
+use crate::outbound::{HttpClient, HttpRequest, HttpResponse, SendError, ServerAddress};
 use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{Time, TxId, secret_name};
@@ -108,7 +108,7 @@ impl CallWorker {
 impl App {
     /// Begins to make the calls that are due.
     #[must_use]
-    pub fn start_calls(self: &Arc<Self>, client: Client, settings: CallSettings) -> CallWorker {
+    pub fn start_calls(self: &Arc<Self>, client: HttpClient, settings: CallSettings) -> CallWorker {
         let sender = Arc::new(CallSender { app: Arc::clone(self), client, settings });
         CallWorker(tokio::spawn(async move {
             // What is due and on its way lies in the store: whoever begins anew finds it there.
@@ -509,14 +509,14 @@ fn asked_of(app: &App, (tx, number): (TxId, u32)) -> Result<Option<String>, Refu
     let Some((record, _)) = app.guard(read)? else { return Ok(None) };
     let Record::Tx(tx) = &*record else { return Ok(None) };
     let Some(call) = tx.call(number) else { return Ok(None) };
-    let target = call.ask.url.parse::<Uri>().ok().and_then(|uri| Target::of(&uri).ok());
+    let target = call.ask.url.parse::<Uri>().ok().and_then(|uri| ServerAddress::of(&uri).ok());
     Ok(Some(target.map_or_else(String::new, |target| target.to_string())))
 }
 
 /// Makes single attempts.
 struct CallSender {
     app: Arc<App>,
-    client: Client,
+    client: HttpClient,
     settings: CallSettings,
 }
 
@@ -609,7 +609,7 @@ impl CallSender {
     async fn exchange(
         &self,
         attempt_spec: &CallAttempt,
-        request: Request,
+        request: HttpRequest,
     ) -> (CallResult, AttemptHealth) {
         let counters = &self.app.notifier.counters;
         match self.client.send(request).await {
@@ -634,7 +634,7 @@ impl CallSender {
                 let excerpt = self.excerpt(attempt_spec, &reply.body);
                 (answered(reply, self.app.wall_now(), excerpt), verdict)
             }
-            Err(Failure::Egress(error)) => {
+            Err(SendError::Egress(error)) => {
                 tracing::error!(tx = %attempt_spec.tx, call = attempt_spec.number, %error, "a call is not allowed");
                 (CallResult::NotSent { what: error.to_string() }, AttemptHealth::Nothing)
             }
@@ -654,7 +654,7 @@ impl CallSender {
     }
 
     /// The request of an attempt, with all that is not stored in its place.
-    fn request(&self, attempt_spec: &CallAttempt) -> Result<Request, String> {
+    fn request(&self, attempt_spec: &CallAttempt) -> Result<HttpRequest, String> {
         let settings = &self.settings;
         let unset = Cell::new(None);
         let known = |what: &str| match what.split_once(':') {
@@ -722,7 +722,7 @@ impl CallSender {
             }
         };
         let timeout = Duration::from_millis(ask.timeout.ms());
-        Ok(Request { method, uri, headers, body, timeout })
+        Ok(HttpRequest { method, uri, headers, body, timeout })
     }
 }
 
@@ -746,9 +746,9 @@ fn filled_body(
     })
 }
 
-fn answered(reply: Reply, now: Time, excerpt: Arc<str>) -> CallResult {
+fn answered(reply: HttpResponse, now: Time, excerpt: Arc<str>) -> CallResult {
     let retry_after = reply.retry_after(now);
-    let Reply { status, headers, body, truncated } = reply;
+    let HttpResponse { status, headers, body, truncated } = reply;
     let texts = headers
         .iter()
         .filter_map(|(name, value)| Some((name.as_str().to_owned(), json!(value.to_str().ok()?))));

@@ -22,7 +22,7 @@ use super::panic::catch_panic;
 use crate::app::signature::sign_standard;
 use crate::app::{App, EventId, FeedEvent, FeedItem, FeedScope};
 use crate::engine::{Actor, Command, DeadLetter, GivenUp, Lag, Refusal, Webhook, WebhookNews};
-use crate::outbound::{Client, Reply, Request};
+use crate::outbound::{HttpClient, HttpRequest, HttpResponse};
 use crate::types::{Span, Time, TxId, WebhookId};
 
 /// What the types of events about subscriptions begin with: they are told to none.
@@ -75,7 +75,7 @@ enum DeliveryEnd {
 }
 
 /// Tells all subscriptions, until the server stops.
-pub async fn deliver_webhooks(app: Arc<App>, client: Client) {
+pub async fn deliver_webhooks(app: Arc<App>, client: HttpClient) {
     deliver_with(app, client, Terms::default()).await;
 }
 
@@ -92,7 +92,7 @@ impl Default for Terms {
     }
 }
 
-async fn deliver_with(app: Arc<App>, client: Client, terms: Terms) {
+async fn deliver_with(app: Arc<App>, client: HttpClient, terms: Terms) {
     let mut tasks = JoinSet::new();
     // Whoever is told now, by subscription. Each sees changes of its own itself, so that no other's
     // change cuts an attempt on its way or shortens a rest.
@@ -125,7 +125,7 @@ async fn deliver_with(app: Arc<App>, client: Client, terms: Terms) {
 /// Tells one subscription.
 struct WebhookWorker {
     app: Arc<App>,
-    client: Client,
+    client: HttpClient,
     terms: Terms,
     id: WebhookId,
 }
@@ -443,7 +443,7 @@ impl WebhookWorker {
     }
 
     /// Sends an event.
-    async fn send(&self, webhook: &Webhook, id: &str, body: Bytes) -> Result<Reply, String> {
+    async fn send(&self, webhook: &Webhook, id: &str, body: Bytes) -> Result<HttpResponse, String> {
         let uri = webhook.url.parse().map_err(|_| "the address is none".to_owned())?;
         // Receivers compare it with their own wall clock.
         let seconds = self.app.wall_now().ms() / 1000;
@@ -459,7 +459,7 @@ impl WebhookWorker {
             let value = HeaderValue::from_str(&value).map_err(|error| error.to_string())?;
             headers.insert(name, value);
         }
-        let request = Request { method: Method::POST, uri, headers, body, timeout: TIMEOUT };
+        let request = HttpRequest { method: Method::POST, uri, headers, body, timeout: TIMEOUT };
         self.client.send(request).await.map_err(|failure| failure.to_string())
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::engine::{CallState, Record, RecordKey, StartAsk, Tx, TxStatus, workflow};
-use crate::outbound::{Client, Egress};
+use crate::outbound::{EgressPolicy, HttpClient};
 use crate::records::read_fact;
 use crate::store::tripping::Tripping;
 use crate::types::TxId;
@@ -87,7 +87,7 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     let (port, _requests) = service().await;
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
-    let client = Client::new(Egress::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
+    let client = HttpClient::new(EgressPolicy::parse("api.test,127.0.0.0/8").unwrap()).unwrap();
     let client = client.with_names(move |_| {
         assert!(counted.fetch_add(1, Ordering::SeqCst) >= 2, "a fault in an attempt");
         vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]
@@ -118,7 +118,7 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
     let id = start(&house, &alice, "asks").await;
     house.store.hold();
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, CallSettings::default());
     let is_out = || match read_fact(&*house.store, View::Staged, &RecordKey::Tx(id)).unwrap() {
         Some((record, _)) => match &*record {
@@ -167,7 +167,7 @@ async fn one_attempt_tries_whether_a_destination_answers_again() {
     for _ in 0..8 {
         ids.push(start(&house, &alice, "asks").await);
     }
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, CallSettings::default());
     let rests = || {
         let figures = house.app.call_figures();
@@ -200,7 +200,7 @@ async fn calls_are_begun_anew_after_a_panic() {
     let alice = house.join("alice").await;
     let alice = house.actor(&alice.token).await.unwrap();
     let (port, _requests) = service().await;
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, CallSettings::default());
     publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
     let id = start(&house, &alice, "asks").await;
@@ -220,7 +220,7 @@ async fn what_waits_for_one_destination_takes_no_place_of_others() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (port, _requests) = service().await;
     let settings = CallSettings { per_destination_max: 1, waiting_max: 4, ..Default::default() };
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     publish(&house, &asks(&silent.local_addr().unwrap().to_string())).await;
     let mut held_up = Vec::new();
     for _ in 0..20 {
@@ -272,7 +272,7 @@ async fn destinations_take_turns() {
         }
     }
     let settings = CallSettings { in_flight_max: 1, ..CallSettings::default() };
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, settings);
     assert_eq!(asked.recv().await.as_ref(), Some(&places[0]));
     assert_eq!(asked.recv().await.as_ref(), Some(&places[1]), "its turn");
@@ -289,7 +289,7 @@ async fn a_rate_is_kept_while_nothing_waits() {
     let (port, mut asked) = service().await;
     publish(&house, &asks(&format!("127.0.0.1:{port}"))).await;
     let settings = CallSettings { per_second: Some(4), ..CallSettings::default() };
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, settings);
     let mut times = Vec::new();
     for _ in 0..3 {
@@ -324,7 +324,7 @@ async fn what_waits_in_the_store_is_read_once() {
         start(&house, &alice, "asks").await;
     }
     let before = store.gets();
-    let client = Client::new(Egress::default().and_loopback()).unwrap();
+    let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let settings = CallSettings { waiting_max: 20, ..CallSettings::default() };
     let calls = house.app.start_calls(client, settings);
     for _ in 0..COUNT {

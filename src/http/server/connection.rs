@@ -14,34 +14,34 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::super::metrics::Metrics;
-use super::answer::Answering;
-use super::caps::Admission;
-use super::guard::Guard;
-use super::guard::head::HeadLimits;
+use super::connection_limits::ConnectionPermit;
+use super::connection_service::ConnectionService;
+use super::connection_state::ConnectionState;
+use super::head_guard::HeadGuard;
+use super::head_guard::head::HeadLimits;
 use super::limits::{
     BUFFER_BYTES, CONNECTION_RECEIVE_BYTES, ERROR_RESET_STREAMS, HEADER_FIELDS,
     KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, RESET_STREAMS, STREAM_RECEIVE_BYTES,
     STREAM_SEND_BYTES, STREAMS,
 };
-use super::pace::Pace;
 use super::stream::{Socket, Stream};
-use super::watch::Watch;
-use super::{AnswerBody, Entrance, HttpService, Limits, Stop};
+use super::transfer_deadline::TransferDeadline;
+use super::{HttpService, Limits, ResponseBody, ServeOptions, ShutdownSignal};
 
 /// Serves one connection until it ends, is idle for too long, or is told to stop.
 pub(super) async fn run<S, B>(
     socket: TcpStream,
     peer: SocketAddr,
-    admission: Admission,
+    permit: ConnectionPermit,
     service: S,
-    entrance: Arc<Entrance>,
-    stop: Stop,
+    options: Arc<ServeOptions>,
+    stop: ShutdownSignal,
 ) where
     S: HttpService<B>,
-    B: AnswerBody,
+    B: ResponseBody,
 {
-    let limits = &entrance.limits;
-    let socket = match &entrance.tls {
+    let limits = &options.limits;
+    let socket = match &options.tls {
         None => Socket::Plain(socket),
         Some(tls) => {
             let handshake = TlsAcceptor::from(tls.current()).accept(socket);
@@ -52,15 +52,15 @@ pub(super) async fn run<S, B>(
             }
         }
     };
-    let _connected = entrance.metrics.as_ref().map(Metrics::connected);
+    let _connected = options.metrics.as_ref().map(Metrics::connected);
     let streams = Streams::default();
-    let watch = Watch::new();
+    let watch = ConnectionState::new();
     let head_limits =
         HeadLimits { head_bytes: limits.head_bytes, target_bytes: limits.target_bytes };
-    let guard = Guard::new(head_limits, limits.head_time, Arc::clone(&watch));
-    let pace = Pace::new(limits.transfer_time);
-    let io = TokioIo::new(Stream::new(socket, guard, pace, admission));
-    let answering = Answering::new(service, peer, Arc::clone(&entrance), Arc::clone(&watch));
+    let guard = HeadGuard::new(head_limits, limits.head_time, Arc::clone(&watch));
+    let transfer = TransferDeadline::new(limits.transfer_time);
+    let io = TokioIo::new(Stream::new(socket, guard, transfer, permit));
+    let answering = ConnectionService::new(service, peer, Arc::clone(&options), Arc::clone(&watch));
     let builder = builder(limits, streams.clone());
     let mut serving = pin!(builder.serve_connection_with_upgrades(io, answering));
     let mut stopping = false;

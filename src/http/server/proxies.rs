@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::super::headers::{Pair, lines, list, split};
 use super::Scheme;
-use super::guard::head::is_host;
+use super::head_guard::head::is_host;
 
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -22,10 +22,10 @@ pub struct Proxies(Vec<Network>);
 
 /// The client of a request, as the connection or trusted proxies name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Client {
+pub(super) struct ForwardedClient {
     pub(super) address: IpAddr,
     pub(super) scheme: Scheme,
-    /// The host that it asked for, where a proxy names it.
+    /// The host that it info for, where a proxy names it.
     pub(super) host: Option<HeaderValue>,
 }
 
@@ -105,8 +105,13 @@ impl Proxies {
     /// The addresses are read from their end, which is what the nearest proxy wrote: the first one
     /// that is not a proxy's is the client's; what stands before it, anybody may have made up. The
     /// scheme and the host are the words of the proxy that named the client.
-    pub(super) fn client(&self, peer: IpAddr, scheme: Scheme, headers: &HeaderMap) -> Client {
-        let mut client = Client { address: peer.to_canonical(), scheme, host: None };
+    pub(super) fn client(
+        &self,
+        peer: IpAddr,
+        scheme: Scheme,
+        headers: &HeaderMap,
+    ) -> ForwardedClient {
+        let mut client = ForwardedClient { address: peer.to_canonical(), scheme, host: None };
         if self.0.is_empty() || !self.contain(client.address) {
             return client;
         }

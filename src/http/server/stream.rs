@@ -12,9 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
-use super::caps::Admission;
-use super::guard::Guard;
-use super::pace::Pace;
+use super::connection_limits::ConnectionPermit;
+use super::head_guard::HeadGuard;
+use super::transfer_deadline::TransferDeadline;
 
 /// The connection itself.
 #[derive(Debug)]
@@ -90,24 +90,24 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The socket as hyper sees it: a client that takes its answers too slowly breaks it. Holds the
-/// connection's admission, since an upgraded connection outlives its task.
+/// connection's permit, since an upgraded connection outlives its task.
 #[derive(Debug)]
 pub(super) struct Stream {
     socket: Socket,
-    guard: Guard,
-    pace: Pace,
+    guard: HeadGuard,
+    transfer: TransferDeadline,
     lingering: Option<Linger>,
-    _admission: Admission,
+    _admission: ConnectionPermit,
 }
 
 impl Stream {
     pub(super) const fn new(
         socket: Socket,
-        guard: Guard,
-        pace: Pace,
-        admission: Admission,
+        guard: HeadGuard,
+        transfer: TransferDeadline,
+        permit: ConnectionPermit,
     ) -> Self {
-        Self { socket, guard, pace, lingering: None, _admission: admission }
+        Self { socket, guard, transfer, lingering: None, _admission: permit }
     }
 
     fn paced(
@@ -116,8 +116,8 @@ impl Stream {
         polled: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         match &polled {
-            Poll::Ready(Ok(bytes)) => self.pace.moved(*bytes),
-            Poll::Pending if self.pace.too_slow(cx) => {
+            Poll::Ready(Ok(bytes)) => self.transfer.moved(*bytes),
+            Poll::Pending if self.transfer.too_slow(cx) => {
                 let what = "the client takes its answers too slowly";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, what)));
             }
@@ -164,7 +164,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.socket).poll_flush(cx);
         if polled.is_ready() {
-            self.pace.complete();
+            self.transfer.complete();
         }
         polled
     }

@@ -15,7 +15,7 @@ use super::queue::AWAY;
 use super::*;
 use crate::app::{Cost, Secret, Settings};
 use crate::engine::{Outcome, Replay, Rules, StartAsk, WebhookAsk};
-use crate::outbound::Egress;
+use crate::outbound::EgressPolicy;
 use crate::store::Store;
 use crate::store::memory::Memory;
 use crate::store::tripping::Tripping;
@@ -380,7 +380,7 @@ impl House {
     }
 
     fn tells(&self, terms: Terms) -> tokio::task::JoinHandle<()> {
-        let client = Client::new(Egress::default().and_loopback()).unwrap();
+        let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
         tokio::spawn(deliver_with(Arc::clone(&self.app), client, terms))
     }
 

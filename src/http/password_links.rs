@@ -1,0 +1,89 @@
+//! Single-use links: a page on which a person sets a password, and the call behind it.
+//!
+//! The secret stands behind the `#` of the address, which browsers never send; the page's script
+//! puts it into the body of the call.
+
+use schemars::{JsonSchema, SchemaGenerator};
+use serde::Deserialize;
+
+use super::input::Media;
+use super::pages;
+use super::problem::{Code, Problem};
+use super::reply::Reply;
+use super::request_context::RequestContext;
+use super::route::{Body, Limit, Operation, ResponseSpec};
+use crate::engine::{Command, Rules};
+use crate::types::{Password, Token};
+
+/// The page of single-use links.
+const PAGE: &str = "/set-password";
+
+/// The address that a person opens, relative to the server's own.
+#[must_use]
+pub fn address(link: &Token) -> String {
+    format!("{PAGE}#{}", link.reveal())
+}
+
+/// A link's secret and the password that it is to set.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetPasswordRequest {
+    /// The secret: what stands behind the `#` of the link.
+    link: String,
+    /// The new password.
+    #[schemars(length(max = 128), extend("x-abide-new-password" = true))]
+    password: String,
+}
+
+pub(super) const USE: Operation = Operation {
+    id: "useLink",
+    tag: "users",
+    summary: "Sets the password that a single-use link is for",
+    text: "A user's reset link, or the set-up link that the first start prints.",
+    limit: Limit::Logins,
+    body: Some(Body {
+        content: &[(Media::Json, SchemaGenerator::subschema_for::<SetPasswordRequest>)],
+        example: r#"{"link":"abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","password":"a much better phrase"}"#,
+    }),
+    answers: &[ResponseSpec::empty(204, "The password is set; log in with it.")],
+    problems: &[Code::LinkNotValid, Code::CrossSite, Code::TooManyAttempts],
+    ..Operation::PLAIN
+};
+
+pub(super) async fn use_link(request: RequestContext) -> Result<Reply, Problem> {
+    request.guard_login()?;
+    let SetPasswordRequest { link, password } = request.json()?;
+    // Before the link is looked at: a password that does not fit uses up no link.
+    let (chars, chars_min) = (password.chars().count(), request.api.app.rules().password_chars_min);
+    if chars < chars_min || chars > Rules::PASSWORD_CHARS_MAX {
+        let message = format!("must have {chars_min} to {} characters", Rules::PASSWORD_CHARS_MAX);
+        return Err(Problem::field("/password", "out-of-range", message));
+    }
+    let link: Token = link.parse().map_err(|_| Problem::plain(Code::LinkNotValid))?;
+    let command = Command::UseLink { link, password: Password::new(password) };
+    Ok(request.execute_quietly(command).await)
+}
+
+pub(super) const SHOW: Operation = Operation {
+    id: "setPasswordPage",
+    tag: "pages",
+    summary: "The page of single-use links",
+    answers: &[pages::HTML],
+    ..Operation::PLAIN
+};
+
+pub(super) fn show(_: &RequestContext) -> Reply {
+    pages::html(include_str!("assets/set-password.html"))
+}
+
+pub(super) const SCRIPT: Operation = Operation {
+    id: "setPasswordScript",
+    tag: "pages",
+    summary: "The script of the page of single-use links",
+    answers: &[pages::SCRIPT],
+    ..Operation::PLAIN
+};
+
+pub(super) fn script(_: &RequestContext) -> Reply {
+    Reply::text("text/javascript; charset=utf-8", include_str!("assets/set-password.js"))
+}
