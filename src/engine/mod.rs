@@ -8,6 +8,7 @@
 //! ([`DecideError::MissingRecord`]), and never taken for absent.
 
 mod api_key;
+mod attempt;
 mod bulk;
 mod core;
 pub mod expression;
@@ -27,35 +28,43 @@ pub use self::core::catalogue;
 #[cfg(test)]
 pub use self::core::require_replay;
 pub use self::core::{
-    Actor, ApiKey, Attempts, Changes, Command, CommandInputs, Counted, Counter, Data, DataChange,
-    DecideError, Decision, DecisionContext, Digest, EMPTY, EndReason, Event, Expected, FIRINGS_MAX,
-    FieldError, Holder, IfMatch, IndexEntry, KeyActor, KeyRef, KeyView, Link, LinkMaker,
-    LoadedRecord, OpenedBy, Opens, Outcome, PasswordCheck, Preconditions, Profile, ReadSet, Record,
-    RecordKey, RecordLookup, RecordSource, Reference, Refusal, Rules, Session, SessionActor,
-    SessionView, SliceLimit, Stored, StoredId, StoredKey, StoredView, TX_PAGE, Timer, TimerOf,
-    TransferAsk, UnitOfWork, User, UserChange, UserRef, UserView, ValueKey, decide, decide_timers,
+    Actor, Changes, Command, CommandInputs, Data, DataChange, DecideError, Decision,
+    DecisionContext, Digest, EMPTY, Event, Expected, FIRINGS_MAX, FieldError, IfMatch, IndexEntry,
+    KeyActor, KeyRef, LoadedRecord, Opens, Outcome, PasswordCheck, Preconditions, Profile, ReadSet,
+    Record, RecordKey, RecordLookup, RecordSource, Reference, Refusal, Rules, SessionActor,
+    SliceLimit, TX_PAGE, Timer, TimerOf, UnitOfWork, UserRef, decide, decide_timers,
 };
+pub use api_key::{ApiKey, ApiKeyEvent, KeyView};
+pub use attempt::{AttemptEvent, Attempts, Counted, Counter};
 pub use bulk::{BulkAction, BulkAsk, BulkFailure, BulkFilter, Job};
 pub use ledger::check as check_conserved;
 pub use ledger::{
     ASSETS_MAX, Account, AccountChange, Asset, BALANCE_MAX, Entry, Hold, HoldStatus, Imbalance,
-    NOTE_BYTES_MAX, Row, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer, iso_asset, iso_assets,
+    LedgerEvent, NOTE_BYTES_MAX, Row, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer, TransferAsk,
+    iso_asset, iso_assets,
 };
 pub use schedule::{
     CatchUp, Cron, CronFault, Firing, Overlap, Schedule, ScheduleAsk, ScheduleOwner,
+};
+pub use session::{
+    EndReason, OpenedBy, Session, SessionEvent, SessionView, Stored, StoredId, StoredKey,
+    StoredView,
 };
 pub use transaction::{
     ActorId, ActorRef, CallAnswer, CallAttempt, CallPurpose, CallResult, CallState, Candidate,
     Challenge, ChallengeKey, ChallengeState, CheckedInput, Compensation, CompletedStep,
     DATA_BYTES_MAX, HttpRequestSpec, MaySubmit, MigrateAsk, OpenJoin, OpenStep, Owner, OwnerId,
     PlannedEnd, Published, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk, REASON_BYTES_MAX,
-    REFERENCE_BYTES_MAX, Repair, ServiceCall, StartAsk, StepClaim, StuckReason, Submission, Tx,
-    TxEvent, TxHold, TxStatus, TxView, UNTOLD, WorkflowHead, WorkflowReaders, WorkflowView,
+    REDACTED, REFERENCE_BYTES_MAX, Repair, ServiceCall, StartAsk, StepClaim, StuckReason,
+    Submission, Tx, TxEvent, TxHold, TxStatus, TxView, WorkflowHead, WorkflowReaders, WorkflowView,
     code as challenge_code, filled as filled_ask, free_step, hidden, may_ever_submit, may_see,
     may_submit, open_codes, owns, reference_fact, sees_all, sees_workflow,
 };
-pub use user::{ATTRIBUTES_BYTES_MAX, FIRST_ADMIN, RoleChange, RoleChanges, RoleRun};
-pub use value::VALUE_BYTES_MAX;
+pub use user::{
+    ATTRIBUTES_BYTES_MAX, FIRST_ADMIN, Holder, Link, LinkMaker, RoleChange, RoleChanges, RoleRun,
+    User, UserChange, UserEvent, UserView,
+};
+pub use value::{VALUE_BYTES_MAX, ValueEvent, ValueKey};
 pub use webhook::{
     DeadLetter, GivenUp, Lag, OLD_KEY_LIFE, Replay, Webhook, WebhookAsk, WebhookNews,
 };

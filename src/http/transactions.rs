@@ -19,8 +19,8 @@ use super::schemas::{flag, object, text};
 use super::users;
 use crate::app::{App, TxFilter};
 use crate::engine::{
-    CallState, Command, HoldStatus, OpenStep, Outcome, Refusal, Repair, StartAsk, TxStatus, TxView,
-    UNTOLD,
+    CallState, Command, HoldStatus, OpenStep, Outcome, REDACTED, Refusal, Repair, StartAsk,
+    TxStatus, TxView,
 };
 use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName};
 
@@ -330,7 +330,7 @@ impl<'a> TransactionResponse<'a> {
             stuck: tx.stuck.as_ref().map(|stuck| StuckTransaction {
                 step: &stuck.step,
                 code: &stuck.code,
-                message: if view.hidden.is_empty() { &stuck.message } else { UNTOLD },
+                message: if view.hidden.is_empty() { &stuck.message } else { REDACTED },
             }),
             paused: tx.paused,
             started_at: tx.started_at,

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{DecodeError, Key, Pack, value};
 use crate::engine::{
-    Actor, Changes, Event, Owner, OwnerId, ReadSet, Record, RecordKey, Session, Tx,
+    Actor, ApiKeyEvent, AttemptEvent, Changes, Event, LedgerEvent, Owner, OwnerId, ReadSet, Record,
+    RecordKey, Session, SessionEvent, Tx, UserEvent,
 };
 use crate::types::{AccountId, KeyId, Revision, SessionId, TxId, UserId, Username, WorkflowName};
 
@@ -232,8 +233,8 @@ impl<'a> EntryToWrite<'a> {
             _ => None,
         };
         let mut marking = Marking { changes, facts, txs: Vec::new() };
-        let told = changes.events.iter().filter(|event| event.is_told());
-        let events = told
+        let published = changes.events.iter().filter(|event| event.is_published());
+        let events = published
             .map(|event| EventToWrite {
                 kind: event.kind(),
                 data: event.log_data(),
@@ -324,53 +325,86 @@ impl<'a> Marking<'a> {
         AboutV1::Accounts { accounts, tx: tx.and_then(|tx| self.tx(tx)) }
     }
 
-    /// An event of which this does not speak is for auditors.
+    /// Returns what an event is about; the server itself, where it is for auditors alone.
     fn about(&mut self, event: &Event) -> AboutV1 {
         match event {
-            Event::SessionOpened { session, .. } => {
+            Event::Session(event) => self.about_session(event),
+            Event::User(event) => about_user(event),
+            Event::ApiKey(ApiKeyEvent::Created { key } | ApiKeyEvent::Revoked { key, .. }) => {
+                AboutV1::Key(key.id.bits())
+            }
+            Event::Attempt(AttemptEvent::LoginFailed { user: Some(user), .. }) => {
+                AboutV1::User(user.id.bits())
+            }
+            Event::Ledger(event) => self.about_ledger(event),
+            Event::Tx { tx, .. } => self.tx(*tx).map_or(AboutV1::Server, AboutV1::Tx),
+            Event::Attempt(
+                AttemptEvent::LoginFailed { user: None, .. }
+                | AttemptEvent::CodeFailed { .. }
+                | AttemptEvent::FailuresMoved { .. }
+                | AttemptEvent::FailuresForgotten { .. },
+            )
+            | Event::Value(_)
+            | Event::WorkflowPublished { .. }
+            | Event::WorkflowRetired { .. }
+            | Event::Notice { .. }
+            | Event::Denied { .. } => AboutV1::Server,
+        }
+    }
+
+    fn about_session(&self, event: &SessionEvent) -> AboutV1 {
+        match event {
+            SessionEvent::Opened { session, .. } => {
                 let user = session.user.as_ref().map(|user| user.id.bits());
                 AboutV1::Session(session.id.bits(), user)
             }
-            Event::SessionUpgraded { session, .. }
-            | Event::SessionTokenReplaced { session, .. }
-            | Event::SessionDataWritten { session, .. }
-            | Event::SessionFactsWritten { session, .. }
-            | Event::SessionElevated { session, .. }
-            | Event::SessionEnded { session, .. } => self.session(*session),
-            Event::UserCreated { user } => AboutV1::User(user.id.bits()),
-            Event::LoginFailed { user: Some(user), .. } | Event::UserDeleted { user } => {
-                AboutV1::User(user.id.bits())
-            }
-            Event::UserChanged { user, .. }
-            | Event::PasswordSet { user, .. }
-            | Event::RoleChangesNoted { user, .. }
-            | Event::SessionsVoided { user }
-            | Event::UserDataWritten { user, .. } => AboutV1::User(user.bits()),
-            Event::KeyCreated { key } | Event::KeyRevoked { key, .. } => {
-                AboutV1::Key(key.id.bits())
-            }
-            Event::StoredWritten { id, .. } | Event::StoredEnded { id } => {
+            SessionEvent::Upgraded { session, .. }
+            | SessionEvent::TokenReplaced { session, .. }
+            | SessionEvent::DataWritten { session, .. }
+            | SessionEvent::FactsWritten { session, .. }
+            | SessionEvent::Elevated { session, .. }
+            | SessionEvent::Ended { session, .. } => self.session(*session),
+            SessionEvent::ExternalWritten { id, .. } | SessionEvent::ExternalEnded { id } => {
                 AboutV1::Key(id.key.bits())
             }
-            Event::Tx { tx, .. } => self.tx(*tx).map_or(AboutV1::Server, AboutV1::Tx),
-            Event::AccountOpened { account } => AboutV1::Accounts {
-                accounts: vec![(
-                    account.id.to_string(),
-                    account.owner.as_ref().map(|owner| owner.id.bits()),
-                )],
-                tx: None,
-            },
-            Event::AccountChanged { account, .. } | Event::AccountClosed { account } => {
-                self.accounts(&[account], None)
+            SessionEvent::Touched { .. }
+            | SessionEvent::Rescheduled { .. }
+            | SessionEvent::ExternalTouched { .. }
+            | SessionEvent::ExternalRescheduled { .. } => AboutV1::Server,
+        }
+    }
+
+    fn about_ledger(&mut self, event: &LedgerEvent) -> AboutV1 {
+        match event {
+            LedgerEvent::AssetPut { .. } => AboutV1::Server,
+            LedgerEvent::AccountOpened { account } => {
+                let owner = account.owner.as_ref().map(|owner| owner.id.bits());
+                AboutV1::Accounts { accounts: vec![(account.id.to_string(), owner)], tx: None }
             }
-            Event::TransferPosted { transfer } => {
+            LedgerEvent::AccountChanged { account, .. }
+            | LedgerEvent::AccountClosed { account } => self.accounts(&[account], None),
+            LedgerEvent::TransferPosted { transfer } => {
                 self.accounts(&[&transfer.from, &transfer.to], transfer.tx)
             }
-            Event::HoldPlaced { hold }
-            | Event::HoldCaptured { hold, .. }
-            | Event::HoldVoided { hold, .. }
-            | Event::HoldExpired { hold, .. } => self.accounts(&[&hold.account], hold.tx),
-            _ => AboutV1::Server,
+            LedgerEvent::HoldPlaced { hold }
+            | LedgerEvent::HoldCaptured { hold, .. }
+            | LedgerEvent::HoldVoided { hold, .. }
+            | LedgerEvent::HoldExpired { hold, .. } => self.accounts(&[&hold.account], hold.tx),
         }
+    }
+}
+
+fn about_user(event: &UserEvent) -> AboutV1 {
+    match event {
+        UserEvent::Created { user } => AboutV1::User(user.id.bits()),
+        UserEvent::Deleted { user } => AboutV1::User(user.id.bits()),
+        UserEvent::Changed { user, .. }
+        | UserEvent::PasswordSet { user, .. }
+        | UserEvent::RoleChangesNoted { user, .. }
+        | UserEvent::SessionsVoided { user }
+        | UserEvent::DataWritten { user, .. } => AboutV1::User(user.bits()),
+        UserEvent::PasswordRehashed { .. }
+        | UserEvent::LinkMade { .. }
+        | UserEvent::LinkEnded { .. } => AboutV1::Server,
     }
 }

@@ -481,11 +481,12 @@ fn what_are_no_facts_is_written_as_it_always_was() {
 
 #[test]
 fn a_log_entry_is_read_as_it_was_written_and_names_no_secret() {
-    let events = [crate::engine::Event::SessionTokenReplaced {
+    let events = [crate::engine::SessionEvent::TokenReplaced {
         session: SessionId::new(1),
         token: TokenHash::new([7; 32]),
     }];
-    let changes = Changes { events: events.into(), ..Changes::default() };
+    let changes =
+        Changes { events: events.into_iter().map(Into::into).collect(), ..Changes::default() };
     let (system, facts) = (crate::engine::Actor::System, crate::engine::ReadSet::default());
     let bytes = entry::EntryToWrite::new(&system, "req-1", &changes, &facts).encode();
     let entry = entry::EntryV1::decode(&bytes).unwrap();

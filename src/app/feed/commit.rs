@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::workflow::Definition;
 use crate::engine::{
-    Actor, OwnerId, Record, RecordKey, UNTOLD, hidden, owns, sees_all, sees_workflow,
+    Actor, OwnerId, REDACTED, Record, RecordKey, hidden, owns, sees_all, sees_workflow,
 };
 use crate::records::entry::{About, AccountMark, EntryV1, TxMarkV1};
 use crate::records::{DecodeError, Definitions, ReadError};
@@ -400,7 +400,7 @@ fn without(data: &Arc<str>, hidden: &[&str]) -> Arc<str> {
     data.remove("input");
     // Why it is stuck: an expression that failed says what it saw.
     if let Some(message) = data.get_mut("message") {
-        *message = UNTOLD.into();
+        *message = REDACTED.into();
     }
     let strip = |data: &mut Map<String, Value>| {
         data.retain(|key, _| !hidden.contains(&key.as_str()));

@@ -6,7 +6,7 @@ use super::job::{Job, JobResult};
 use super::live_keys::{Adoption, KeyReservation};
 use super::replay;
 use crate::app::api::Answer;
-use crate::engine::{Command, Event, Outcome, RecordKey, Refusal};
+use crate::engine::{Command, Event, Outcome, RecordKey, Refusal, SessionEvent};
 use crate::records::answer::ShownV1;
 use crate::records::{Pack, Scope};
 use crate::store::{Receipt, View};
@@ -97,7 +97,7 @@ impl Executor {
 /// The anonymous session that these events make a user's.
 fn upgraded(events: &[Event]) -> Option<(SessionId, UserId)> {
     events.iter().find_map(|event| match event {
-        Event::SessionUpgraded { session, user, .. } => Some((*session, user.id)),
+        Event::Session(SessionEvent::Upgraded { session, user, .. }) => Some((*session, user.id)),
         _ => None,
     })
 }

@@ -1,10 +1,11 @@
 //! What may be done to API keys.
 
+use super::record::ApiKey;
 use crate::engine::core::inputs::CommandInputs;
-use crate::engine::core::record::{ApiKey, Timer, TimerOf};
+use crate::engine::core::record::{Timer, TimerOf};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{EndReason, Event, FieldError, Outcome, Refusal, Rules};
+use crate::engine::{ApiKeyEvent, EndReason, FieldError, Outcome, Refusal, Rules, SessionEvent};
 use crate::types::{KeyId, Role, SessionId, Span, UserPattern};
 
 /// Maximum number of sessions that one commit ends because their API key was revoked: some
@@ -41,7 +42,7 @@ pub(in crate::engine) fn create(
         created_at: unit.context.now,
     };
     let view = key.view(unit.context.revision);
-    unit.emit(Event::KeyCreated { key: Box::new(key) })?;
+    unit.emit(ApiKeyEvent::Created { key: Box::new(key) })?;
     Ok(Outcome::KeyCreated { key: view, token: inputs.token()?.clone() })
 }
 
@@ -53,7 +54,7 @@ pub(in crate::engine) fn revoke(
 ) -> Result<Outcome, DecideError> {
     resolved.require_admin()?;
     let key = unit.key(id)?.ok_or(Refusal::NotFound("API key"))?.clone();
-    unit.emit(Event::KeyRevoked { key: Box::new(key), keep_sessions })?;
+    unit.emit(ApiKeyEvent::Revoked { key: Box::new(key), keep_sessions })?;
     if !keep_sessions {
         end_sessions_via(unit, id, SessionId::new(0))?;
     }
@@ -76,7 +77,7 @@ pub(in crate::engine) fn end_sessions_via(
             break;
         }
         seen = Some(*session);
-        unit.emit(Event::SessionEnded { session: *session, reason: EndReason::KeyRevoked })?;
+        unit.emit(SessionEvent::Ended { session: *session, reason: EndReason::KeyRevoked })?;
     }
     if let Some(last) = seen.filter(|_| is_more) {
         let due = unit.context.now.plus(PAUSE);

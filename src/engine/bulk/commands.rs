@@ -168,7 +168,7 @@ pub(in crate::engine) fn begin(
         ended_at: None,
     });
     let data = json!({ "job": id, "action": job.action, "dry_run": job.dry_run });
-    unit.emit(Event::Told { kind: "abide.bulk.began", data })?;
+    unit.emit(Event::Notice { kind: "abide.bulk.began", data })?;
     let job = slice(unit, job)?;
     Ok(Outcome::Job(job))
 }
@@ -231,7 +231,7 @@ fn slice(unit: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, Decid
             "job": job.id, "matched": job.matched, "done": job.done, "failed": job.failed,
             "skipped": job.skipped,
         });
-        unit.emit(Event::Told { kind: "abide.bulk.ended", data })?;
+        unit.emit(Event::Notice { kind: "abide.bulk.ended", data })?;
         now.plus(KEPT)
     };
     unit.arm(Timer { due, what: TimerOf::Job(job.id) });

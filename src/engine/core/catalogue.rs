@@ -220,9 +220,16 @@ mod tests {
 
     use super::*;
 
-    const EVENTS: &str = include_str!("event.rs");
-    const OF_TRANSACTIONS: &str = include_str!("../transaction/event.rs");
-    const OF_THE_LEDGER: &str = include_str!("../ledger/log.rs");
+    const SOURCES: [&str; 8] = [
+        include_str!("event.rs"),
+        include_str!("../api_key/event.rs"),
+        include_str!("../attempt/event.rs"),
+        include_str!("../ledger/event.rs"),
+        include_str!("../session/event.rs"),
+        include_str!("../transaction/event.rs"),
+        include_str!("../user/event.rs"),
+        include_str!("../value/event.rs"),
+    ];
     const OF_TASKS: [&str; 3] = [
         include_str!("../bulk/commands.rs"),
         include_str!("../schedule/commands.rs"),
@@ -269,28 +276,35 @@ mod tests {
         found.map(|key| key.iter().skip(1).flatten().next().unwrap().as_str().to_owned()).collect()
     }
 
-    /// By variant: the type and the keys, as the code has them.
+    /// By type: the keys, as the code has them.
     fn of_code() -> BTreeMap<String, BTreeSet<String>> {
         let kind = Regex::new(r#""(abide\.[a-z_.]+)""#).unwrap();
-        // In `is_told` of transactions those that are not told are listed, in the other one they
-        // are arms that make `false`.
-        let of_transactions = Regex::new(r"Self::(\w+)").unwrap();
-        let others = arms(body(EVENTS, "fn is_told"), "Self").into_iter();
-        let others = others.filter(|(_, made)| made.trim_start().starts_with("false"));
-        let untold: BTreeSet<String> = of_transactions
-            .captures_iter(body(OF_TRANSACTIONS, "fn is_told"))
-            .map(|variant| variant[1].to_owned())
-            .chain(others.flat_map(|(variants, _)| variants).map(str::to_owned))
-            .collect();
-        let hold = keys(body(OF_THE_LEDGER, "fn hold_data"));
+        let variant = Regex::new(r"Self::(\w+)").unwrap();
         let mut found = BTreeMap::new();
-        for source in [EVENTS, OF_TRANSACTIONS] {
+        for source in SOURCES {
+            // `is_published` lists the events that are not.
+            let unpublished: BTreeSet<&str> = match source.split_once("!matches!(") {
+                Some((_, rest)) => {
+                    let listed = rest
+                        .split(
+                            "
+    }
+",
+                        )
+                        .next()
+                        .unwrap_or_default();
+                    variant
+                        .captures_iter(listed)
+                        .map(|found| found.get(1).unwrap().as_str())
+                        .collect()
+                }
+                None => BTreeSet::new(),
+            };
             let mut data: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-            let told = arms(body(source, "fn told("), "Self").into_iter();
-            for (variants, made) in told.chain(arms(body(OF_THE_LEDGER, "fn data("), "Event")) {
+            for (variants, made) in arms(body(source, "fn log_data("), "Self") {
                 let mut keys = keys(made);
                 if made.contains("hold_data(") {
-                    keys.extend(hold.iter().cloned());
+                    keys.extend(self::keys(body(source, "fn hold_data")));
                 }
                 for variant in variants {
                     data.entry(variant).or_default().extend(keys.iter().cloned());
@@ -299,7 +313,7 @@ mod tests {
             for (variants, made) in arms(body(source, "fn kind("), "Self") {
                 let Some(kind) = kind.captures(made) else { continue };
                 assert_eq!(variants.len(), 1, "{made}");
-                if !untold.contains(variants[0]) {
+                if !unpublished.contains(variants[0]) {
                     let keys = data.get(variants[0]).unwrap_or_else(|| panic!("{}", variants[0]));
                     found.insert(kind[1].to_owned(), keys.clone());
                 }

@@ -1,95 +1,24 @@
 //! Commands: what may be asked for, and with which facts.
 
-use std::fmt;
-use std::sync::Arc;
-
-use serde_json::{Map, Value};
-
-use super::record::ValueKey;
 use crate::engine::Asset;
+use crate::engine::DataChange;
+use crate::engine::IfMatch;
+use crate::engine::StoredKey;
+use crate::engine::TransferAsk;
+use crate::engine::UserChange;
 use crate::engine::bulk::BulkAsk;
 use crate::engine::schedule::ScheduleAsk;
 use crate::engine::transaction::{CallResult, MigrateAsk, QueueAsk, Repair, StartAsk};
+use crate::engine::value::ValueKey;
 use crate::engine::webhook::{Replay, WebhookAsk, WebhookNews};
 use crate::engine::workflow::Definition;
 use crate::types::{
-    AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Revision, Role,
-    ScheduleId, SessionId, Span, Token, TokenKind, TransferId, TxId, UserPattern, Username,
-    ValueName, WebhookId, WorkflowName,
+    AccountId, AssetCode, Decimal, HoldId, KeyId, Password, ProfileName, Role, ScheduleId,
+    SessionId, Span, Token, TokenKind, TransferId, TxId, UserPattern, Username, ValueName,
+    WebhookId, WorkflowName,
 };
-
-/// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
-/// matches (a header of weak or foreign tags). A header of `*` is no condition here, since every
-/// thing that it can be sent for exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IfMatch(pub Vec<Revision>);
-
-/// A change of a JSON object.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DataChange {
-    /// This object instead (PUT).
-    Replace(Map<String, Value>),
-    /// RFC 7396.
-    Merge(Value),
-    /// RFC 6902.
-    Patch(json_patch::Patch),
-}
-
-/// A key that another framework made for one of its sessions; it is as good as a password, so
-/// `Debug` shows nothing of it and the store keeps a keyed hash.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredKey(Arc<str>);
-
-impl StoredKey {
-    /// Longest key, in bytes: longer than any framework's.
-    pub const BYTES_MAX: usize = 512;
-
-    /// The key with this text; `None` when it is empty or longer than [`StoredKey::BYTES_MAX`].
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        (1..=Self::BYTES_MAX).contains(&text.len()).then(|| Self(text.into()))
-    }
-
-    /// The text, for the one place that hashes it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for StoredKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("StoredKey")
-    }
-}
-
-/// What an administrator changes of a user; what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserChange {
-    /// The name to show; the inner `None` removes it.
-    pub name: Option<Option<String>>,
-    /// All roles that the user has from now on.
-    pub roles: Option<Vec<Role>>,
-    /// A merge patch (RFC 7396) of the attributes.
-    pub attributes: Option<Map<String, Value>>,
-    /// Whether the user may not log in; `true` ends the sessions in the same commit.
-    pub disabled: Option<bool>,
-}
-
-/// A transfer that somebody asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TransferAsk {
-    /// Its id; `None`: one is made.
-    pub id: Option<TransferId>,
-    /// Where from.
-    pub from: AccountId,
-    /// Where to.
-    pub to: AccountId,
-    /// How much.
-    pub amount: Decimal,
-    /// For the statement.
-    pub note: Option<Arc<str>>,
-}
+use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// What somebody asks to be changed.
 #[derive(Clone, Debug)]

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::inputs::CommandInputs;
-use super::record::{RecordKey, Timer, TimerOf, User};
+use super::record::{RecordKey, Timer, TimerOf};
 use super::resolved_actor::ResolvedActor;
 use super::unit_of_work::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
 use super::{preconditions, timers};
-use crate::engine::{Actor, Command, Event, Outcome, Refusal, Rules};
+use crate::engine::user::User;
+use crate::engine::{Actor, AttemptEvent, Command, Event, Outcome, Refusal, Rules};
 use crate::engine::{api_key, bulk, ledger, schedule, session, transaction, user, value, webhook};
 use crate::types::Time;
 
@@ -274,7 +275,7 @@ fn note_refusal(
             let resolved = ResolvedActor::of(unit, actor)?;
             transaction::note_wrong_code(unit, &resolved, tx, step, challenge, is_wrong)
         }
-        Refusal::InvalidCredentials => unit.emit(Event::LoginFailed {
+        Refusal::InvalidCredentials => unit.emit(AttemptEvent::LoginFailed {
             user: meant,
             counters: match command {
                 Command::Login { .. } => inputs.login_counters(),

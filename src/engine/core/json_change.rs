@@ -1,11 +1,9 @@
 //! Changes of JSON objects that clients keep: whole, by merge patch, by JSON patch.
 
-use std::sync::Arc;
-
+use crate::engine::Refusal;
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
-
-use crate::engine::{DataChange, Refusal};
+use std::sync::Arc;
 
 /// Most operations of one JSON patch.
 const PATCH_OPERATIONS_MAX: usize = 1000;
@@ -25,6 +23,17 @@ const SHIFTED_FOR_ONE: usize = 16;
 /// Deepest nesting of what is kept, the object itself counted: as deep as a request's body may be.
 /// Without it operations that build on each other would nest deeper than readers can follow.
 const DEPTH_MAX: usize = 64;
+
+/// A change of a JSON object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum DataChange {
+    /// This object instead (PUT).
+    Replace(Map<String, Value>),
+    /// RFC 7396.
+    Merge(Value),
+    /// RFC 6902.
+    Patch(json_patch::Patch),
+}
 
 /// An object without members, as it is stored.
 pub const EMPTY: &str = "{}";

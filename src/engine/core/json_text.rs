@@ -1,15 +1,15 @@
-//! What the log keeps of an event: a JSON object that is written as text at once. It is written
-//! for each event of each commit, and a tree of values for it cost as much as the decision.
+//! JSON objects that are written as text at once: the data of events. One is written for each event
+//! of each commit, and a tree of values for it cost as much as the decision.
 
 use serde::Serialize;
 
-/// A JSON object on its way to be text.
-pub(in crate::engine) struct Told {
+/// A JSON object, written as text key by key.
+pub(in crate::engine) struct ObjectText {
     text: Vec<u8>,
 }
 
-impl Told {
-    /// Nothing yet.
+impl ObjectText {
+    /// Begins an object.
     pub(in crate::engine) fn new() -> Self {
         let mut text = Vec::with_capacity(256);
         text.push(b'{');
@@ -25,14 +25,14 @@ impl Told {
         self.text.extend_from_slice(key.as_bytes());
         self.text.extend_from_slice(b"\":");
         let begun = self.text.len();
-        // Whatever is told has texts as keys, so it can be written.
+        // Values of events have texts as keys, so they can be written.
         if serde_json::to_writer(&mut self.text, value).is_err() {
             self.text.truncate(begun);
             self.text.extend_from_slice(b"null");
         }
     }
 
-    /// The text.
+    /// Ends the object.
     pub(in crate::engine) fn into_text(mut self) -> String {
         self.text.push(b'}');
         // JSON is written as UTF-8.
@@ -40,13 +40,13 @@ impl Told {
     }
 }
 
-/// A [`Told`] with these keys, as `json!` would have them.
-macro_rules! told {
+/// Writes an [`ObjectText`] with these keys, as `json!` would.
+macro_rules! object_text {
     ({ $($key:literal: $value:expr),* $(,)? }) => {{
         #[allow(unused_mut, reason = "one without keys")]
-        let mut told = $crate::engine::core::json_text::Told::new();
-        $(told.put($key, &$value);)*
-        told
+        let mut object = $crate::engine::core::json_text::ObjectText::new();
+        $(object.put($key, &$value);)*
+        object
     }};
 }
-pub(in crate::engine) use told;
+pub(in crate::engine) use object_text;

@@ -4,7 +4,6 @@
 mod actor;
 mod append_list;
 mod apply;
-pub(in crate::engine) mod attempts;
 pub mod catalogue;
 mod command;
 mod decide;
@@ -24,17 +23,15 @@ pub(in crate::engine) mod trail;
 pub(in crate::engine) mod unit_of_work;
 
 pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
-pub use attempts::{Attempts, Counted, Counter};
-pub use command::{Command, DataChange, IfMatch, StoredKey, TransferAsk, UserChange};
+pub use command::Command;
 pub use decide::{Decision, FIRINGS_MAX, decide, decide_timers};
-pub use event::{EndReason, Event, OpenedBy};
+pub use event::Event;
 pub use inputs::{CommandInputs, PasswordCheck};
-pub use json_change::EMPTY;
-pub use outcome::{Data, KeyView, Outcome, SessionView, StoredView, UserView};
-pub use preconditions::{Expected, Preconditions};
+pub use json_change::{DataChange, EMPTY};
+pub use outcome::{Data, Outcome};
+pub use preconditions::{Expected, IfMatch, Preconditions};
 pub use record::{
-    ApiKey, Digest, Holder, IndexEntry, Link, LinkMaker, Opens, Record, RecordKey, Reference,
-    Session, Stored, StoredId, TX_PAGE, Timer, TimerOf, User, ValueKey,
+    Digest, IndexEntry, Opens, Record, RecordKey, Reference, TX_PAGE, Timer, TimerOf,
 };
 pub use refusal::{FieldError, Refusal};
 pub use rules::{Profile, Rules};

@@ -1,15 +1,12 @@
 //! Outcomes: what a command did, as its caller may see it.
 
-use std::sync::Arc;
-
 use crate::engine::bulk::Job;
 use crate::engine::schedule::Schedule;
 use crate::engine::transaction::{TxView, WorkflowView};
 use crate::engine::webhook::Webhook;
-use crate::engine::{Account, Asset, Hold, KeyRef, Transfer, UserRef};
-use crate::types::{
-    KeyId, ProfileName, Revision, Role, SessionId, Time, Token, UserId, UserPattern, Username,
-};
+use crate::engine::{Account, Asset, Hold, KeyView, SessionView, StoredView, Transfer, UserView};
+use crate::types::{Revision, Time, Token};
+use std::sync::Arc;
 
 /// A JSON object as it is stored, and the commit that last changed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,88 +15,6 @@ pub struct Data {
     pub json: Arc<str>,
     /// The commit that last changed it (its `ETag`).
     pub revision: Revision,
-}
-
-/// A session, as its bearer may see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionView {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose it is; `None`: an anonymous one.
-    pub user: Option<UserRef>,
-    /// The user's roles.
-    pub roles: Arc<[Role]>,
-    /// When it was opened.
-    pub created_at: Time,
-    /// When it was last seen in use, to a twentieth of the idle time-out.
-    pub last_seen_at: Time,
-    /// When it ends if it is not used.
-    pub idle_expires_at: Time,
-    /// When it ends whatever happens.
-    pub expires_at: Time,
-    /// Until when the password counts as freshly proved.
-    pub elevated_until: Option<Time>,
-    /// Its time-outs, if not the default ones.
-    pub profile: Option<ProfileName>,
-    /// The API key that opened it on the user's behalf.
-    pub via: Option<KeyRef>,
-    /// The address that it was opened from.
-    pub address: Option<Arc<str>>,
-    /// The `User-Agent` that it was opened with, cut to a bounded length.
-    pub agent: Option<Arc<str>>,
-    /// What effects and services have noted about it: a JSON object as compact text.
-    pub facts: Arc<str>,
-    /// The commit that last changed it; its data has a revision of its own.
-    pub revision: Revision,
-}
-
-/// A user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserView {
-    /// Its id.
-    pub id: UserId,
-    /// The name to log in with.
-    pub username: Username,
-    /// The name to show.
-    pub name: Option<Arc<str>>,
-    /// What it may do.
-    pub roles: Arc<[Role]>,
-    /// What administrators note about it: a JSON object as compact text.
-    pub attributes: Arc<str>,
-    /// Whether it may not log in.
-    pub disabled: bool,
-    /// When it was created.
-    pub created_at: Time,
-    /// The commit that last changed it.
-    pub revision: Revision,
-}
-
-/// An API key, without its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyView {
-    /// Its id.
-    pub id: KeyId,
-    /// The name that its maker gave it.
-    pub name: Arc<str>,
-    /// What it may do.
-    pub roles: Arc<[Role]>,
-    /// For whom it may open sessions.
-    pub on_behalf: Arc<[UserPattern]>,
-    /// When it was created.
-    pub created_at: Time,
-    /// The commit that created it.
-    pub revision: Revision,
-}
-
-/// Another framework's session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredView {
-    /// The session as the framework has it, and its revision.
-    pub data: Data,
-    /// Whose it is.
-    pub user: Option<UserRef>,
-    /// When it ends if it is not used.
-    pub idle_expires_at: Time,
 }
 
 /// What a command did.

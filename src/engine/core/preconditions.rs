@@ -6,10 +6,18 @@
 //! a thing is not told its revision.
 
 use super::inputs::CommandInputs;
-use super::record::{RecordKey, StoredId, User};
+use super::record::RecordKey;
 use super::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Actor, Command, IfMatch, Refusal, iso_asset};
+use crate::engine::session::StoredId;
+use crate::engine::user::User;
+use crate::engine::{Actor, Command, Refusal, iso_asset};
 use crate::types::{Revision, SessionId, UserId};
+
+/// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
+/// matches (a header of weak or foreign tags). A header of `*` is no condition here, since every
+/// thing that it can be sent for exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IfMatch(pub Vec<Revision>);
 
 /// What a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attempts::Counted;
+use crate::engine::attempt::Counted;
 use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, StepName, Time, TransferId};
 
 /// One thing that is wrong with an input.

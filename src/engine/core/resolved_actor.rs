@@ -1,7 +1,9 @@
 //! The actor of a command, looked up again when the command is decided.
 
-use super::record::{ApiKey, Session, User};
 use super::unit_of_work::{DecideError, UnitOfWork};
+use crate::engine::api_key::ApiKey;
+use crate::engine::session::Session;
+use crate::engine::user::User;
 use crate::engine::{Actor, Refusal};
 use crate::types::{TxId, WorkflowName};
 

@@ -2,7 +2,7 @@
 
 use super::record::{Timer, TimerOf};
 use super::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{EndReason, Event};
+use crate::engine::{EndReason, SessionEvent, UserEvent};
 
 /// Lets one timer fire. What was used since the timer was set gets a new one instead: activity
 /// moves no timer, so it costs no write of one. A timer of what is gone already does nothing.
@@ -30,11 +30,11 @@ fn lead(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
             }
             let due = session.idle_expires_at();
             if now < due {
-                return unit.emit(Event::SessionRescheduled { session: id, due });
+                return unit.emit(SessionEvent::Rescheduled { session: id, due });
             }
             let reason =
                 if now < session.expires_at { EndReason::Idle } else { EndReason::Expired };
-            unit.emit(Event::SessionEnded { session: id, reason })
+            unit.emit(SessionEvent::Ended { session: id, reason })
         }
         TimerOf::Stored(id) => {
             let Some(stored) = unit.stored(id)? else { return Ok(()) };
@@ -43,11 +43,11 @@ fn lead(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
             }
             let due = stored.idle_expires_at();
             if now < due {
-                return unit.emit(Event::StoredRescheduled { id, due });
+                return unit.emit(SessionEvent::ExternalRescheduled { id, due });
             }
-            unit.emit(Event::StoredEnded { id })
+            unit.emit(SessionEvent::ExternalEnded { id })
         }
-        TimerOf::Link(hash) => unit.emit(Event::LinkEnded { hash }),
+        TimerOf::Link(hash) => unit.emit(UserEvent::LinkEnded { hash }),
         TimerOf::Tx(id) => crate::engine::transaction::fire(unit, id, timer.due),
         TimerOf::Schedule(id) => crate::engine::schedule::fire(unit, id, timer.due),
         TimerOf::Job(id) => crate::engine::bulk::fire(unit, id),

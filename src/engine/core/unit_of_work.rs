@@ -7,17 +7,18 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::append_list::Shelf;
-use super::attempts::Attempts;
-use super::record::{
-    ApiKey, Digest, Holder, IndexEntry, Opens, Record, RecordKey, Reference, Session, Stored,
-    StoredId, Timer, User, ValueKey,
-};
+use super::record::{Digest, IndexEntry, Opens, Record, RecordKey, Reference, Timer};
 use super::trail::{Savepoint, Trail};
+use crate::engine::api_key::ApiKey;
+use crate::engine::attempt::Attempts;
 use crate::engine::bulk::Job;
 use crate::engine::ledger::{Account, Asset, Hold, HoldStatus, Row, Totals, Transfer};
 use crate::engine::schedule::Schedule;
+use crate::engine::session::{Session, Stored, StoredId};
 use crate::engine::transaction::{Published, Tx, WorkflowHead};
 use crate::engine::user::RoleChanges;
+use crate::engine::user::{Holder, User};
+use crate::engine::value::ValueKey;
 use crate::engine::webhook::{DeadLetter, Webhook};
 use crate::engine::workflow::Definition;
 use crate::engine::{Event, Refusal, Rules};
@@ -318,14 +319,9 @@ impl<'a> UnitOfWork<'a> {
         self.facts.limit.as_ref().is_some_and(|limit| limit.is_over())
     }
 
-    /// Lets something happen: notes the event and changes the records by it.
-    ///
-    /// # Errors
-    /// [`DecideError::MissingRecord`] when a record that it changes was not loaded.
-    pub fn emit(&mut self, event: Event) -> Result<(), DecideError> {
-        super::apply::apply(self, &event)?;
+    /// Notes an event that was applied.
+    pub(super) fn note(&mut self, event: Event) {
         self.changes.events.push(event);
-        Ok(())
     }
 
     fn read(&self, fact: &RecordKey) -> Result<Option<&Record>, DecideError> {

@@ -2,7 +2,7 @@
 
 use super::{Account, AccountChange, BALANCE_MAX};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Event, Refusal, UserRef};
+use crate::engine::{LedgerEvent, Refusal, UserRef};
 use crate::types::{AccountId, AssetCode, Decimal, DecimalError};
 
 /// An account to open.
@@ -59,7 +59,7 @@ pub(in crate::engine) fn open_account(
         holds: 0,
         created_at: unit.context.now,
     };
-    unit.emit(Event::AccountOpened { account: Box::new(account.clone()) })?;
+    unit.emit(LedgerEvent::AccountOpened { account: Box::new(account.clone()) })?;
     Ok(account)
 }
 
@@ -90,7 +90,7 @@ pub(in crate::engine) fn change_account(
         return Ok(());
     }
     let scale = account.scale;
-    unit.emit(Event::AccountChanged { account: id.clone(), scale, change: Box::new(change) })
+    unit.emit(LedgerEvent::AccountChanged { account: id.clone(), scale, change: Box::new(change) })
 }
 
 /// Closes an account on which nothing is posted or held; one that is closed stays so.
@@ -105,7 +105,7 @@ pub(in crate::engine) fn close_account(
     if account.posted != 0 || account.held != 0 || account.holds != 0 {
         return Err(Refusal::AccountNotEmpty(id.clone()).into());
     }
-    unit.emit(Event::AccountClosed { account: id.clone() })
+    unit.emit(LedgerEvent::AccountClosed { account: id.clone() })
 }
 
 /// Refuses an account that is not this user's.

@@ -3,26 +3,28 @@
 
 use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Event, Record, RecordKey, Timer, TimerOf};
+use crate::engine::{LedgerEvent, Record, RecordKey, Timer, TimerOf};
 use crate::types::{AccountId, AssetCode};
 
 pub(in crate::engine) fn apply(
     unit: &mut UnitOfWork<'_>,
-    event: &Event,
+    event: &LedgerEvent,
 ) -> Result<(), DecideError> {
     match event {
-        Event::AssetPut { asset } => put_asset(unit, asset),
-        Event::AccountOpened { account } => open_account(unit, account),
-        Event::AccountChanged { account, change, .. } => change_account(unit, account, |account| {
-            account.floor = change.floor.unwrap_or(account.floor);
-            account.frozen = change.frozen.unwrap_or(account.frozen);
-            account.read_anyone = change.read_anyone.unwrap_or(account.read_anyone);
-        }),
-        Event::AccountClosed { account } => {
+        LedgerEvent::AssetPut { asset } => put_asset(unit, asset),
+        LedgerEvent::AccountOpened { account } => open_account(unit, account),
+        LedgerEvent::AccountChanged { account, change, .. } => {
+            change_account(unit, account, |account| {
+                account.floor = change.floor.unwrap_or(account.floor);
+                account.frozen = change.frozen.unwrap_or(account.frozen);
+                account.read_anyone = change.read_anyone.unwrap_or(account.read_anyone);
+            })
+        }
+        LedgerEvent::AccountClosed { account } => {
             change_account(unit, account, |account| account.closed = true)
         }
-        Event::TransferPosted { transfer } => post(unit, transfer),
-        Event::HoldPlaced { hold } => {
+        LedgerEvent::TransferPosted { transfer } => post(unit, transfer),
+        LedgerEvent::HoldPlaced { hold } => {
             if let Some(timer) = timer(hold) {
                 unit.arm(timer);
             }
@@ -35,13 +37,11 @@ pub(in crate::engine) fn apply(
             })?;
             put_hold(unit, hold)
         }
-        Event::HoldCaptured { hold, amount, released } => {
+        LedgerEvent::HoldCaptured { hold, amount, released } => {
             release(unit, hold, amount.saturating_add(*released))
         }
-        Event::HoldVoided { hold, released } | Event::HoldExpired { hold, released } => {
-            release(unit, hold, *released)
-        }
-        _ => Ok(()),
+        LedgerEvent::HoldVoided { hold, released }
+        | LedgerEvent::HoldExpired { hold, released } => release(unit, hold, *released),
     }
 }
 

@@ -4,7 +4,7 @@ use iso_currency::Currency;
 
 use super::{ASSETS_MAX, Asset, SCALE_MAX};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Event, FieldError, RecordKey, Refusal};
+use crate::engine::{FieldError, LedgerEvent, RecordKey, Refusal};
 use crate::types::AssetCode;
 
 /// The asset of an ISO 4217 code. Codes without minor units (gold, test codes) are none.
@@ -72,6 +72,6 @@ pub(in crate::engine) fn put_asset(
             }
         }
     }
-    unit.emit(Event::AssetPut { asset: Box::new(asset.clone()) })?;
+    unit.emit(LedgerEvent::AssetPut { asset: Box::new(asset.clone()) })?;
     Ok(old.is_none())
 }

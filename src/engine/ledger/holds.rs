@@ -9,7 +9,7 @@ use super::accounts::{amount, found, require_fit, require_let_go, require_take_i
 use super::transfers::require_free;
 use super::{Hold, HoldStatus, Transfer};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Event, Refusal};
+use crate::engine::{LedgerEvent, Refusal};
 use crate::types::{AccountId, Decimal, HoldId, Time, TransferId, TxId};
 
 /// A hold to place.
@@ -83,7 +83,7 @@ pub(in crate::engine) fn place(
         expires_at: place.expires_at,
         created_at: unit.context.now,
     };
-    unit.emit(Event::HoldPlaced { hold: Box::new(hold.clone()) })?;
+    unit.emit(LedgerEvent::HoldPlaced { hold: Box::new(hold.clone()) })?;
     Ok(hold)
 }
 
@@ -135,8 +135,8 @@ pub(in crate::engine) fn capture(
         revision: unit.context.revision,
     };
     let released = if keeps { 0 } else { rest };
-    unit.emit(Event::HoldCaptured { hold: Box::new(after), amount: units, released })?;
-    unit.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
+    unit.emit(LedgerEvent::HoldCaptured { hold: Box::new(after), amount: units, released })?;
+    unit.emit(LedgerEvent::TransferPosted { transfer: Box::new(transfer.clone()) })?;
     Ok(transfer)
 }
 
@@ -144,7 +144,7 @@ pub(in crate::engine) fn capture(
 pub(in crate::engine) fn void(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<Hold, DecideError> {
     require_open(unit, hold)?;
     let after = Hold { left: 0, status: HoldStatus::Voided, ..hold.clone() };
-    unit.emit(Event::HoldVoided { hold: Box::new(after.clone()), released: hold.left })?;
+    unit.emit(LedgerEvent::HoldVoided { hold: Box::new(after.clone()), released: hold.left })?;
     Ok(after)
 }
 
@@ -157,7 +157,7 @@ pub(in crate::engine) fn expire(
         return Ok(hold.clone());
     }
     let after = Hold { left: 0, status: HoldStatus::Expired, ..hold.clone() };
-    unit.emit(Event::HoldExpired { hold: Box::new(after.clone()), released: hold.left })?;
+    unit.emit(LedgerEvent::HoldExpired { hold: Box::new(after.clone()), released: hold.left })?;
     Ok(after)
 }
 

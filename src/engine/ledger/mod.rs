@@ -13,12 +13,13 @@
 //! account can not be spent before it is posted.
 
 mod accounts;
-pub(super) mod apply;
+mod apply;
 mod assets;
 pub(super) mod commands;
 mod conserve;
+mod event;
 mod holds;
-pub(super) mod log;
+
 mod record;
 mod transfers;
 
@@ -29,11 +30,15 @@ mod tests;
 pub(super) use accounts::{
     Change, Open, change_account, close_account, open_account, require_belong_to,
 };
+pub(super) use apply::apply;
 pub use assets::{iso_asset, iso_assets};
 pub(super) use assets::{put_asset, scale};
 pub use conserve::{Imbalance, check};
+pub use event::LedgerEvent;
 pub(super) use holds::{Capture, Place, capture, expire, hold_of, place, void};
-pub use record::{Account, AccountChange, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
+pub use record::{
+    Account, AccountChange, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer, TransferAsk,
+};
 pub(super) use transfers::{Post, post, reverse, standing};
 
 /// Most minor units of a balance, on either side of zero: the largest amount that there is, so

@@ -1,11 +1,10 @@
 //! What the ledger remembers.
 
-use std::sync::Arc;
-
 use crate::engine::UserRef;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId, UserId,
 };
+use std::sync::Arc;
 
 /// What amounts are counted in. Those of ISO 4217 exist without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,4 +216,19 @@ impl Account {
     pub const fn amount(&self, units: i128) -> Decimal {
         Decimal::from_minor(units, self.scale)
     }
+}
+
+/// A transfer that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransferAsk {
+    /// Its id; `None`: one is made.
+    pub id: Option<TransferId>,
+    /// Where from.
+    pub from: AccountId,
+    /// Where to.
+    pub to: AccountId,
+    /// How much.
+    pub amount: Decimal,
+    /// For the statement.
+    pub note: Option<Arc<str>>,
 }

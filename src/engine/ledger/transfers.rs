@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Transfer;
 use super::accounts::{amount, found, require_let_go, require_take_in};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Event, Refusal};
+use crate::engine::{LedgerEvent, Refusal};
 use crate::types::{AccountId, Decimal, TransferId, TxId};
 
 /// A transfer to post.
@@ -63,7 +63,7 @@ pub(in crate::engine) fn post(
         at: unit.context.now,
         revision: unit.context.revision,
     };
-    unit.emit(Event::TransferPosted { transfer: Box::new(transfer.clone()) })?;
+    unit.emit(LedgerEvent::TransferPosted { transfer: Box::new(transfer.clone()) })?;
     Ok(transfer)
 }
 
@@ -92,7 +92,7 @@ pub(in crate::engine) fn reverse(
         revision: unit.context.revision,
         ..transfer.clone()
     };
-    unit.emit(Event::TransferPosted { transfer: Box::new(opposite.clone()) })?;
+    unit.emit(LedgerEvent::TransferPosted { transfer: Box::new(opposite.clone()) })?;
     Ok(opposite)
 }
 

@@ -203,7 +203,7 @@ fn tell(
         "schedule": schedule.id, "workflow": schedule.workflow, "cron": schedule.cron,
         "zone": schedule.zone,
     });
-    unit.emit(Event::Told { kind, data })
+    unit.emit(Event::Notice { kind, data })
 }
 
 fn keep(unit: &mut UnitOfWork<'_>, schedule: &Schedule) {
@@ -341,5 +341,5 @@ fn note(
         "schedule": schedule.id, "at": at, "transaction": started, "why_not": why_not,
     });
     schedule.last = Some(Firing { at, started, why_not: why_not.map(str::to_owned) });
-    unit.emit(Event::Told { kind: "abide.schedule.fired", data })
+    unit.emit(Event::Notice { kind: "abide.schedule.fired", data })
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::lifecycle::{elevate_session, end_sessions_of, with_token};
-use crate::engine::core::attempts::{has_failures, require_not_wait};
+use super::record::Session;
+use crate::engine::attempt::{has_failures, require_not_wait};
 use crate::engine::core::inputs::CommandInputs;
-use crate::engine::core::record::Session;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::user::{require_proved, user_or_not_found};
 use crate::engine::{
-    EndReason, Event, FieldError, OpenedBy, Outcome, Profile, Refusal, Rules, UserRef,
+    AttemptEvent, EndReason, FieldError, OpenedBy, Outcome, Profile, Refusal, Rules, SessionEvent,
+    UserEvent, UserRef,
 };
 use crate::types::{ProfileName, Role, SessionId, Username};
 
@@ -30,10 +31,10 @@ pub(in crate::engine) fn login(
         return Err(Refusal::InvalidCredentials.into());
     }
     if has_failures(unit, &counters)? {
-        unit.emit(Event::FailuresForgotten { counters })?;
+        unit.emit(AttemptEvent::FailuresForgotten { counters })?;
     }
     if let Some(hash) = &inputs.hashed {
-        unit.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
+        unit.emit(UserEvent::PasswordRehashed { user: user.id, hash: hash.clone() })?;
     }
     make_room(unit, &user.names())?;
     let anonymous = resolved.session.as_ref().filter(|session| session.user.is_none());
@@ -42,7 +43,7 @@ pub(in crate::engine) fn login(
         return open(unit, session, OpenedBy::Login, user.roles.clone(), inputs);
     };
     let id = anonymous.id;
-    unit.emit(Event::SessionUpgraded {
+    unit.emit(SessionEvent::Upgraded {
         session: id,
         user: user.names(),
         token: inputs.token()?.hash(),
@@ -95,7 +96,7 @@ pub(in crate::engine) fn open_on_behalf(
         return Err(Refusal::NotAllowed("the user is disabled").into());
     }
     if is_new {
-        unit.emit(Event::UserCreated { user: Box::new(user.clone()) })?;
+        unit.emit(UserEvent::Created { user: Box::new(user.clone()) })?;
     }
     make_room(unit, &user.names())?;
     let mut session = new_session(unit, inputs, Some(user.names()), profile, times)?;
@@ -109,7 +110,7 @@ pub(in crate::engine) fn touch(
 ) -> Result<Outcome, DecideError> {
     let session = resolved.session()?;
     if session.wants_touch(unit.context.now) {
-        unit.emit(Event::SessionTouched { session: session.id })?;
+        unit.emit(SessionEvent::Touched { session: session.id })?;
     }
     Ok(Outcome::Done)
 }
@@ -119,7 +120,7 @@ pub(in crate::engine) fn logout(
     resolved: &ResolvedActor,
 ) -> Result<Outcome, DecideError> {
     let session = resolved.session()?.id;
-    unit.emit(Event::SessionEnded { session, reason: EndReason::Logout })?;
+    unit.emit(SessionEvent::Ended { session, reason: EndReason::Logout })?;
     Ok(Outcome::Done)
 }
 
@@ -129,7 +130,7 @@ pub(in crate::engine) fn rotate(
     inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
     let session = resolved.session()?.id;
-    unit.emit(Event::SessionTokenReplaced { session, token: inputs.token()?.hash() })?;
+    unit.emit(SessionEvent::TokenReplaced { session, token: inputs.token()?.hash() })?;
     with_token(unit, session, roles(resolved), inputs, false)
 }
 
@@ -159,7 +160,7 @@ pub(in crate::engine) fn end_one(
     if !own && !resolved.actor.is_admin() {
         return Err(none.into());
     }
-    unit.emit(Event::SessionEnded { session: id, reason: EndReason::Revoked })?;
+    unit.emit(SessionEvent::Ended { session: id, reason: EndReason::Revoked })?;
     Ok(Outcome::Ended { count: 1 })
 }
 
@@ -195,7 +196,7 @@ fn make_room(unit: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideErro
     let list = unit.user_sessions(user.id)?.cloned().unwrap_or_default();
     let too_many = (list.len() + 1).saturating_sub(max);
     for session in list.into_iter().take(too_many) {
-        unit.emit(Event::SessionEnded { session, reason: EndReason::TooMany })?;
+        unit.emit(SessionEvent::Ended { session, reason: EndReason::TooMany })?;
     }
     Ok(())
 }
@@ -253,7 +254,7 @@ fn open(
     inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
     let view = session.view(roles, unit.context.revision);
-    unit.emit(Event::SessionOpened { session: Box::new(session), by })?;
+    unit.emit(SessionEvent::Opened { session: Box::new(session), by })?;
     Ok(Outcome::Session { session: view, token: inputs.token()?.clone(), created: true })
 }
 

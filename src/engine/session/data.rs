@@ -8,7 +8,7 @@ use crate::engine::core::json_change;
 use crate::engine::core::preconditions::require_match;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Data, DataChange, EMPTY, Event, IfMatch, Outcome, RecordKey, Refusal};
+use crate::engine::{Data, DataChange, EMPTY, IfMatch, Outcome, RecordKey, Refusal, SessionEvent};
 use crate::types::SessionId;
 
 /// Most bytes of a session's facts as compact JSON: they lie in the session's own record, which
@@ -32,7 +32,7 @@ pub(in crate::engine) fn change_data(
     if json == current {
         return Ok(Outcome::Data(Data { json, revision }));
     }
-    unit.emit(Event::SessionDataWritten { session: id, json: json.clone() })?;
+    unit.emit(SessionEvent::DataWritten { session: id, json: json.clone() })?;
     Ok(Outcome::Data(Data { json, revision: unit.context.revision }))
 }
 
@@ -70,7 +70,7 @@ pub(in crate::engine) fn merge_facts(
         return Err(Refusal::TooLarge { what, bytes_max }.into());
     }
     if json != current {
-        unit.emit(Event::SessionFactsWritten { session, json: json.clone() })?;
+        unit.emit(SessionEvent::FactsWritten { session, json: json.clone() })?;
     }
     Ok(json)
 }
@@ -89,5 +89,5 @@ pub(in crate::engine) fn merge_data(
     if json == current {
         return Ok(());
     }
-    unit.emit(Event::SessionDataWritten { session: id, json })
+    unit.emit(SessionEvent::DataWritten { session: id, json })
 }

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value};
 
+use super::record::{Stored, StoredId};
 use crate::engine::core::inputs::CommandInputs;
-use crate::engine::core::record::{Stored, StoredId, User};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Event, FieldError, Outcome, Refusal};
+use crate::engine::user::User;
+use crate::engine::{FieldError, Outcome, Refusal, SessionEvent};
 use crate::types::{Span, Username};
 
 /// The least idle time-out: below it a session would be gone before its framework uses it.
@@ -53,7 +54,7 @@ pub(in crate::engine) fn put(
     let timer_at = now.plus(idle);
     let stored = Stored { data: json, idle, user, last_seen_at: now, timer_at };
     let view = stored.view(unit.context.revision);
-    unit.emit(Event::StoredWritten { id, stored: Box::new(stored) })?;
+    unit.emit(SessionEvent::ExternalWritten { id, stored: Box::new(stored) })?;
     Ok(Outcome::Stored { stored: view, created })
 }
 
@@ -64,7 +65,7 @@ pub(in crate::engine) fn touch(
 ) -> Result<Outcome, DecideError> {
     let id = StoredId { key: resolved.key()?.id, digest: inputs.stored };
     if alive(unit, id)?.is_some_and(|stored| stored.wants_touch(unit.context.now)) {
-        unit.emit(Event::StoredTouched { id })?;
+        unit.emit(SessionEvent::ExternalTouched { id })?;
     }
     Ok(Outcome::Done)
 }
@@ -76,7 +77,7 @@ pub(in crate::engine) fn delete(
 ) -> Result<Outcome, DecideError> {
     let id = StoredId { key: resolved.key()?.id, digest: inputs.stored };
     if unit.stored(id)?.is_some() {
-        unit.emit(Event::StoredEnded { id })?;
+        unit.emit(SessionEvent::ExternalEnded { id })?;
     }
     Ok(Outcome::Done)
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::engine::core::attempts::has_failures;
+use crate::engine::attempt::has_failures;
 use crate::engine::core::inputs::CommandInputs;
-use crate::engine::core::record::User;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{EndReason, Event, Outcome, Refusal, UserRef};
+use crate::engine::user::User;
+use crate::engine::{AttemptEvent, EndReason, Outcome, Refusal, SessionEvent, UserEvent, UserRef};
 use crate::types::{Role, SessionId};
 
 /// The password was proved in this session: a new token, and for some time an elevation.
@@ -18,16 +18,16 @@ pub(in crate::engine) fn elevate_session(
 ) -> Result<(), DecideError> {
     let counters = inputs.session_counters();
     if has_failures(unit, &counters)? {
-        unit.emit(Event::FailuresForgotten { counters })?;
+        unit.emit(AttemptEvent::FailuresForgotten { counters })?;
     }
     if unit.user(user.id)?.is_some_and(|now| now.credential == user.credential)
         && let Some(hash) = &inputs.hashed
     {
-        unit.emit(Event::PasswordRehashed { user: user.id, hash: hash.clone() })?;
+        unit.emit(UserEvent::PasswordRehashed { user: user.id, hash: hash.clone() })?;
     }
     let until = unit.context.now.plus(unit.rules.elevation);
-    unit.emit(Event::SessionElevated { session, until })?;
-    unit.emit(Event::SessionTokenReplaced { session, token: inputs.token()?.hash() })
+    unit.emit(SessionEvent::Elevated { session, until })?;
+    unit.emit(SessionEvent::TokenReplaced { session, token: inputs.token()?.hash() })
 }
 
 /// The answer that hands out a session's new token.
@@ -53,9 +53,9 @@ pub(in crate::engine) fn end_sessions_of(
     let list = unit.user_sessions(user.id)?.cloned().unwrap_or_default();
     let mut count = 0;
     for session in list.into_iter().filter(|session| Some(*session) != except) {
-        unit.emit(Event::SessionEnded { session, reason })?;
+        unit.emit(SessionEvent::Ended { session, reason })?;
         count += 1;
     }
-    unit.emit(Event::SessionsVoided { user: user.id })?;
+    unit.emit(UserEvent::SessionsVoided { user: user.id })?;
     Ok(count)
 }

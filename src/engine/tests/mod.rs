@@ -380,7 +380,10 @@ impl Life {
             Ok(_) => {}
             Err(_) => {
                 let only_audit = |event: &Event| {
-                    matches!(event, Event::LoginFailed { .. } | Event::Denied { .. })
+                    matches!(
+                        event,
+                        Event::Attempt(AttemptEvent::LoginFailed { .. }) | Event::Denied { .. }
+                    )
                 };
                 assert!(decision.changes.events.iter().all(only_audit), "a refusal that changes");
             }

@@ -203,7 +203,7 @@ pub fn hidden<'d>(
 }
 
 /// What stands for the reason that an expression failed, which may say what it saw.
-pub const UNTOLD: &str = "the reason is told to those who may read all of the data";
+pub const REDACTED: &str = "the reason is told to those who may read all of the data";
 
 /// The same; why an expression failed is told only to whom nothing of the data is hidden.
 pub(super) fn discreet<T>(
@@ -216,7 +216,7 @@ pub(super) fn discreet<T>(
         Err(DecideError::Refused(Refusal::ExpressionFailed(_)))
             if hidden(definition, actor, owns).next().is_some() =>
         {
-            Err(Refusal::ExpressionFailed(UNTOLD.to_owned()).into())
+            Err(Refusal::ExpressionFailed(REDACTED.to_owned()).into())
         }
         made => made,
     }

@@ -12,9 +12,9 @@ use subtle::ConstantTimeEq as _;
 use super::event::TxEvent;
 use super::interpreter::Interpreter;
 use super::record::{ActorId, ActorRef, Challenge, ChallengeState, HttpRequestSpec, Owner, Tx};
-use crate::engine::core::attempts::{has_failures, require_not_wait};
+use crate::engine::attempt::{has_failures, require_not_wait};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Actor, Counted, Counter, Event, Refusal};
+use crate::engine::{Actor, AttemptEvent, Counted, Counter, Refusal};
 use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 
 /// The key that codes are derived with. `Debug` shows nothing of it.
@@ -121,7 +121,7 @@ pub(in crate::engine) fn move_wrong_codes(
     let from = counter(key, Counted::Codes, &[b"session", &session.bits().to_be_bytes()]);
     let to = counter(key, Counted::Codes, &[b"user", &user.bits().to_be_bytes()]);
     if unit.attempts(from.digest)?.is_some() {
-        unit.emit(Event::FailuresMoved { from, to })?;
+        unit.emit(AttemptEvent::FailuresMoved { from, to })?;
     }
     Ok(())
 }
@@ -222,7 +222,7 @@ pub(super) fn check(
     let mut counters = counters;
     counters.retain(|counter| counter.counted == Counted::CodesFor);
     if has_failures(walk.unit, &counters)? {
-        walk.unit.emit(Event::FailuresForgotten { counters })?;
+        walk.unit.emit(AttemptEvent::FailuresForgotten { counters })?;
     }
     walk.emit(TxEvent::ChallengePassed { id: id.clone() })
 }

@@ -13,7 +13,7 @@ use crate::engine::core::unit_of_work::DecideError;
 use crate::engine::expression::TemplateOutput;
 use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::workflow::{Effect, EffectKind, StepTarget, Template};
-use crate::engine::{Event, Refusal, UserChange, UserRef};
+use crate::engine::{Refusal, UserChange, UserEvent, UserRef};
 use crate::types::{AccountId, HoldId, Role, TransferId, UserId, Username};
 
 /// Most holds of one transaction that are open at the same time.
@@ -514,7 +514,7 @@ impl Interpreter<'_, '_> {
         // Those of one commit are fewer than can be counted in the lower bits.
         let from = self.unit.context.revision.get() << 16;
         if let Some(number) = changes.add(role, has, give, from) {
-            self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            self.unit.emit(UserEvent::RoleChangesNoted { user, changes: Box::new(changes) })?;
             undo.push(Compensation::Role(user, role.clone(), number));
         }
         self.change_role(user, role, give)
@@ -538,7 +538,7 @@ impl Interpreter<'_, '_> {
             Err(gave) => changes.undo_unnumbered(role, gave, has),
         };
         if !is_new {
-            self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            self.unit.emit(UserEvent::RoleChangesNoted { user, changes: Box::new(changes) })?;
         }
         self.change_role(user, role, after)
     }
@@ -555,7 +555,7 @@ impl Interpreter<'_, '_> {
         for ((user, role), number) in last {
             let Some(mut changes) = self.unit.role_changes(user)?.cloned() else { continue };
             changes.keep(role, number);
-            self.unit.emit(Event::RoleChangesNoted { user, changes: Box::new(changes) })?;
+            self.unit.emit(UserEvent::RoleChangesNoted { user, changes: Box::new(changes) })?;
         }
         Ok(())
     }
@@ -582,7 +582,7 @@ impl Interpreter<'_, '_> {
             roles.retain(|other| other != role);
         }
         let change = UserChange { roles: Some(roles), ..UserChange::default() };
-        self.unit.emit(Event::UserChanged { user, change: Box::new(change) })
+        self.unit.emit(UserEvent::Changed { user, change: Box::new(change) })
     }
 
     /// Undoes one effect.

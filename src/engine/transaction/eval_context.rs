@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::record::{ActorId, ActorRef, Tx};
-use crate::engine::core::record::{RecordKey, ValueKey};
+use crate::engine::core::record::RecordKey;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::expression::{
     AccountSeen, EvalStop, Expr, ResolvedValue, Resolver, TemplateOutput,
 };
+use crate::engine::value::ValueKey;
 use crate::engine::workflow::Template;
 use crate::engine::{Actor, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Time};

@@ -10,7 +10,7 @@ use super::record::{
     PlannedEnd, ServiceCall, StepClaim, StuckReason, Submission, Tx, TxStatus,
 };
 use crate::engine::Digest;
-use crate::engine::core::json_text::{Told, told};
+use crate::engine::core::json_text::{ObjectText, object_text};
 use crate::types::{HoldId, SessionId, StepName, Time};
 
 /// Something that happened in a transaction.
@@ -352,7 +352,7 @@ impl TxEvent {
 
     /// Whether the log keeps it: what only moves a timer tells nobody anything.
     #[must_use]
-    pub const fn is_told(&self) -> bool {
+    pub const fn is_published(&self) -> bool {
         !matches!(
             self,
             Self::Settled { .. }
@@ -365,74 +365,78 @@ impl TxEvent {
     }
 
     /// What the log keeps of it.
-    pub(in crate::engine) fn told(&self) -> Told {
+    pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
-            Self::Started(tx) => told!({
+            Self::Started(tx) => object_text!({
                 "workflow": tx.workflow, "version": tx.version, "owner": tx.owner.name(),
                 "reference": tx.reference.as_deref(), "data": *tx.data,
             }),
-            Self::DataSet { set, removed } => told!({ "set": **set, "removed": removed }),
-            Self::StepOpened(open) => told!({ "step": open.step, "due": open.due }),
+            Self::DataSet { set, removed } => object_text!({ "set": **set, "removed": removed }),
+            Self::StepOpened(open) => object_text!({ "step": open.step, "due": open.due }),
             Self::StepClosed { step, .. }
             | Self::StepTimedOut { step, .. }
             | Self::Reminded { step, .. }
             | Self::CallUndone { step }
-            | Self::StepUndone { step } => told!({ "step": step }),
-            Self::EffectsUndone { step, left } => told!({ "step": step, "left": left }),
-            Self::StepCounted { step, submission, .. } => told!({
+            | Self::StepUndone { step } => object_text!({ "step": step }),
+            Self::EffectsUndone { step, left } => object_text!({ "step": step, "left": left }),
+            Self::StepCounted { step, submission, .. } => object_text!({
                 "step": step, "by": &*submission.by.name, "input": *submission.input,
             }),
             Self::StepTaken { done, input, .. } => {
-                told!({ "step": done.step, "input": input.as_deref() })
+                object_text!({ "step": done.step, "input": input.as_deref() })
             }
-            Self::Claimed { claim, .. } => told!({ "by": &*claim.by.name, "until": claim.until }),
+            Self::Claimed { claim, .. } => {
+                object_text!({ "by": &*claim.by.name, "until": claim.until })
+            }
             Self::HoldNamed { hold, name, key, .. } => {
-                told!({ "hold": hold, "name": &**name, "key": key.as_deref() })
+                object_text!({ "hold": hold, "name": &**name, "key": key.as_deref() })
             }
-            Self::ChallengeIssued(challenge) => told!({
+            Self::ChallengeIssued(challenge) => object_text!({
                 "challenge": &*challenge.id, "round": challenge.round,
                 "expires_at": challenge.expires_at,
             }),
             Self::ChallengeFailed { id }
             | Self::ChallengePassed { id }
-            | Self::ChallengeWithdrawn { id } => told!({ "challenge": &**id }),
+            | Self::ChallengeWithdrawn { id } => object_text!({ "challenge": &**id }),
             // Whatever shape it is, it lies below.
-            Self::Emitted { data, .. } => told!({ "data": **data }),
-            Self::CallMade(call) => told!({
+            Self::Emitted { data, .. } => object_text!({ "data": **data }),
+            Self::CallMade(call) => object_text!({
                 "call": call.number, "step": call.step, "op": call.purpose.as_str(),
             }),
             Self::CallBegan { number }
             | Self::CallAnswered { number, .. }
-            | Self::CallKept { number, .. } => told!({ "call": number }),
+            | Self::CallKept { number, .. } => object_text!({ "call": number }),
             Self::CallRetried { number, due, last } => {
-                told!({ "call": number, "due": due, "last": &**last })
+                object_text!({ "call": number, "due": due, "last": &**last })
             }
-            Self::CallAccepted { number, until } => told!({ "call": number, "until": until }),
+            Self::CallAccepted { number, until } => {
+                object_text!({ "call": number, "until": until })
+            }
             Self::CallEnded { number, state, last, .. } => {
-                told!({ "call": number, "state": state.as_str(), "last": last.as_deref() })
+                object_text!({ "call": number, "state": state.as_str(), "last": last.as_deref() })
             }
-            Self::StepFailed { step, code, .. } => told!({ "step": step, "code": &**code }),
+            Self::StepFailed { step, code, .. } => object_text!({ "step": step, "code": &**code }),
             Self::CompensationBegan(ending) => {
-                told!({ "status": ending.status.as_str(), "outcome": &*ending.outcome })
+                object_text!({ "status": ending.status.as_str(), "outcome": &*ending.outcome })
             }
             Self::Stuck(stuck) => {
-                told!({ "step": stuck.step, "code": &*stuck.code, "message": &*stuck.message })
+                object_text!({ "step": stuck.step, "code": &*stuck.code, "message": &*stuck.message })
             }
-            Self::CancelAsked { reason } => told!({ "reason": reason.as_deref() }),
-            Self::Retried { skipped } => told!({
+            Self::CancelAsked { reason } => object_text!({ "reason": reason.as_deref() }),
+            Self::Retried { skipped } => object_text!({
                 "skipped": skipped.as_ref().map(|(step, _)| step),
                 "reason": skipped.as_ref().map(|(_, reason)| &**reason),
             }),
-            Self::Migrated { version, open, added, .. } => told!({
+            Self::Migrated { version, open, added, .. } => object_text!({
                 "version": version, "open": open.iter().map(|open| &open.step).collect::<Vec<_>>(),
                 "added": **added,
             }),
-            Self::OwnerChanged(owner) => told!({ "owner": owner.name() }),
+            Self::OwnerChanged(owner) => object_text!({ "owner": owner.name() }),
             Self::PersonKnown { session, user } => {
-                told!({ "session": session, "user": &*user.name })
+                object_text!({ "session": session, "user": &*user.name })
             }
             Self::Ended { status, outcome } => {
-                told!({ "status": status.as_str(), "outcome": &**outcome })
+                object_text!({ "status": status.as_str(), "outcome": &**outcome })
             }
             Self::Released { .. }
             | Self::Heard { .. }
@@ -444,7 +448,7 @@ impl TxEvent {
             | Self::Paused
             | Self::Resumed
             | Self::DeadlinePassed
-            | Self::Settled { .. } => told!({}),
+            | Self::Settled { .. } => object_text!({}),
         }
     }
 }

@@ -28,7 +28,7 @@ mod view;
 
 pub(super) use access::disclosed;
 pub use access::{
-    MaySubmit, UNTOLD, WorkflowReaders, hidden, may_ever_submit, may_see, may_submit, owns,
+    MaySubmit, REDACTED, WorkflowReaders, hidden, may_ever_submit, may_see, may_submit, owns,
     sees_all, sees_workflow,
 };
 pub(super) use apply::{apply, find_hold, put_hold};

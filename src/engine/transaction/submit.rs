@@ -20,7 +20,7 @@ use crate::engine::core::record::RecordKey;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, StepDefinition, StepKind, StepTarget};
-use crate::engine::{Actor, Event, FieldError, IfMatch, Outcome, Refusal};
+use crate::engine::{Actor, AttemptEvent, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::TxId;
 
 /// Longest reason of a cancel, in bytes.
@@ -305,7 +305,7 @@ pub(in crate::engine) fn note_wrong_code(
     let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
     if is_wrong && let Some(failed) = walk.tx()?.challenge(challenge) {
         let counters = super::challenge::counters(&walk, failed)?;
-        walk.unit.emit(Event::CodeFailed { counters })?;
+        walk.unit.emit(AttemptEvent::CodeFailed { counters })?;
     }
     walk.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
     if walk.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0) {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::record::{Holder, User};
 use crate::engine::core::inputs::CommandInputs;
-use crate::engine::core::record::{Holder, User};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{FieldError, Refusal, Rules};

@@ -4,15 +4,16 @@ use super::account::{
     FIRST_ADMIN, admin_roles, is_taken, new_user, require_fit, require_free, user_or_not_found,
 };
 use super::password::{hashed, require_good, require_proved};
-use crate::engine::core::attempts::require_not_wait;
+use super::record::{Link, LinkMaker, User};
+use crate::engine::attempt::require_not_wait;
 use crate::engine::core::inputs::CommandInputs;
 use crate::engine::core::preconditions::require_match;
-use crate::engine::core::record::{Link, LinkMaker, Opens, RecordKey, User};
+use crate::engine::core::record::{Opens, RecordKey};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::session::end_sessions_of;
 use crate::engine::{
-    Actor, Data, DataChange, EndReason, Event, IfMatch, Outcome, Refusal, UserChange, UserView,
+    Actor, Data, DataChange, EndReason, IfMatch, Outcome, Refusal, UserChange, UserEvent, UserView,
 };
 use crate::types::{Password, Role, Token, UserId, Username};
 
@@ -52,7 +53,7 @@ pub(in crate::engine) fn register(
     user.password = Some(hashed(inputs)?);
     user.roles = roles.unwrap_or_default().into();
     let view = user.view(unit.context.revision);
-    unit.emit(Event::UserCreated { user: Box::new(user) })?;
+    unit.emit(UserEvent::Created { user: Box::new(user) })?;
     Ok(Outcome::UserCreated(view))
 }
 
@@ -79,9 +80,9 @@ fn set_password(
     hash: std::sync::Arc<str>,
 ) -> Result<(), DecideError> {
     if let Some(link) = user.link {
-        unit.emit(Event::LinkEnded { hash: link })?;
+        unit.emit(UserEvent::LinkEnded { hash: link })?;
     }
-    unit.emit(Event::PasswordSet { user: user.id, hash })
+    unit.emit(UserEvent::PasswordSet { user: user.id, hash })
 }
 
 pub(in crate::engine) fn change_data(
@@ -102,7 +103,7 @@ pub(in crate::engine) fn change_data(
     if json == current {
         return Ok(Outcome::Data(Data { json, revision }));
     }
-    unit.emit(Event::UserDataWritten { user: id, json: json.clone() })?;
+    unit.emit(UserEvent::DataWritten { user: id, json: json.clone() })?;
     Ok(Outcome::Data(Data { json, revision: unit.context.revision }))
 }
 
@@ -136,13 +137,13 @@ pub(in crate::engine) fn change(
         forget_role_changes(unit, &user, roles)?;
     }
     let gains_power = change.roles.as_ref().is_some_and(|roles| roles.iter().any(Role::is_power));
-    unit.emit(Event::UserChanged { user: user.id, change: Box::new(change) })?;
+    unit.emit(UserEvent::Changed { user: user.id, change: Box::new(change) })?;
     if let (true, Some(hash)) = (gains_power, user.link)
         && let Some(Opens::Link(link)) = unit.opens(hash)?
         && !link.maker.reaches_power()
     {
         // Whoever made it could make none for the user from now on, and does not keep an old one.
-        unit.emit(Event::LinkEnded { hash })?;
+        unit.emit(UserEvent::LinkEnded { hash })?;
     }
     if disables {
         end_sessions_of(unit, &user.names(), None, EndReason::UserDisabled)?;
@@ -163,7 +164,7 @@ fn forget_role_changes(
     let forgotten = given.chain(taken).filter(|role| changes.forget(role)).count();
     if forgotten > 0 {
         let changes = Box::new(changes);
-        unit.emit(Event::RoleChangesNoted { user: user.id, changes })?;
+        unit.emit(UserEvent::RoleChangesNoted { user: user.id, changes })?;
     }
     Ok(())
 }
@@ -181,9 +182,9 @@ pub(in crate::engine) fn delete(
     require_not_last(unit, &user)?;
     end_sessions_of(unit, &user.names(), None, EndReason::UserDeleted)?;
     if let Some(hash) = user.link {
-        unit.emit(Event::LinkEnded { hash })?;
+        unit.emit(UserEvent::LinkEnded { hash })?;
     }
-    unit.emit(Event::UserDeleted { user: user.names() })?;
+    unit.emit(UserEvent::Deleted { user: user.names() })?;
     Ok(Outcome::Done)
 }
 
@@ -210,7 +211,7 @@ pub(in crate::engine) fn make_reset_link(
         resolved.key()?.require_reach(&user)?;
     }
     if let Some(hash) = user.link {
-        unit.emit(Event::LinkEnded { hash })?;
+        unit.emit(UserEvent::LinkEnded { hash })?;
     }
     let expires_at = unit.context.now.plus(unit.rules.link_life);
     let maker = match &resolved.key {
@@ -218,7 +219,7 @@ pub(in crate::engine) fn make_reset_link(
         None => LinkMaker::Administrator,
     };
     let link = Link { user: Some(user.id), expires_at, maker };
-    unit.emit(Event::LinkMade { hash: inputs.token()?.hash(), link })?;
+    unit.emit(UserEvent::LinkMade { hash: inputs.token()?.hash(), link })?;
     Ok(Outcome::LinkMade { link: inputs.token()?.clone(), expires_at })
 }
 
@@ -232,7 +233,7 @@ pub(in crate::engine) fn make_set_up_link(
     }
     let expires_at = unit.context.now.plus(unit.rules.link_life);
     let link = Link { user: None, expires_at, maker: LinkMaker::Administrator };
-    unit.emit(Event::LinkMade { hash: inputs.token()?.hash(), link })?;
+    unit.emit(UserEvent::LinkMade { hash: inputs.token()?.hash(), link })?;
     Ok(Outcome::LinkMade { link: inputs.token()?.clone(), expires_at })
 }
 
@@ -280,8 +281,8 @@ fn set_up(
     user.password = Some(hashed(inputs)?);
     user.roles = admin_roles();
     let view = user.view(unit.context.revision);
-    unit.emit(Event::LinkEnded { hash: token.hash() })?;
-    unit.emit(Event::UserCreated { user: Box::new(user) })?;
+    unit.emit(UserEvent::LinkEnded { hash: token.hash() })?;
+    unit.emit(UserEvent::Created { user: Box::new(user) })?;
     Ok(Outcome::UserCreated(view))
 }
 

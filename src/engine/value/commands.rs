@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::record::ValueKey;
 use crate::engine::core::preconditions::require_match;
-use crate::engine::core::record::{RecordKey, ValueKey};
+use crate::engine::core::record::RecordKey;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::transaction::require_publish;
-use crate::engine::{Actor, Event, IfMatch, Outcome, Refusal};
+use crate::engine::{Actor, IfMatch, Outcome, Refusal, ValueEvent};
 use crate::types::{Revision, ValueName};
 
 /// Most bytes of a reference value as compact JSON.
@@ -37,7 +38,7 @@ pub(in crate::engine) fn put(
     let revision = match (current, revision) {
         (Some(current), Some(revision)) if current == json => revision,
         _ => {
-            unit.emit(Event::ValuePut { id: id.clone(), json: json.clone() })?;
+            unit.emit(ValueEvent::Put { id: id.clone(), json: json.clone() })?;
             unit.context.revision
         }
     };
@@ -53,7 +54,7 @@ pub(in crate::engine) fn change_set(
 ) -> Result<Outcome, DecideError> {
     require_write_values(&resolved.actor)?;
     if unit.value_set(set.clone())?.is_some() != read_anyone {
-        unit.emit(Event::ValueSetChanged { set: set.clone(), read_anyone })?;
+        unit.emit(ValueEvent::SetChanged { set: set.clone(), read_anyone })?;
     }
     Ok(Outcome::Done)
 }
@@ -68,7 +69,7 @@ pub(in crate::engine) fn delete(
     if unit.value(id.clone())?.is_none() {
         return Err(Refusal::NotFound("value").into());
     }
-    unit.emit(Event::ValueDeleted { id: id.clone() })?;
+    unit.emit(ValueEvent::Deleted { id: id.clone() })?;
     Ok(Outcome::Done)
 }
 

@@ -322,7 +322,7 @@ pub(in crate::engine) fn note(
     }
     webhook.stopped |= news.gone;
     // A commit without an event is none; this one is told to nobody.
-    unit.emit(Event::Told { kind: NOTED, data: json!({ "webhook": news.id }) })?;
+    unit.emit(Event::Notice { kind: NOTED, data: json!({ "webhook": news.id }) })?;
     Ok(keep(unit, webhook))
 }
 
@@ -340,7 +340,7 @@ fn tell(
     webhook: &Webhook,
 ) -> Result<(), DecideError> {
     let data = json!({ "webhook": webhook.id, "types": webhook.types });
-    unit.emit(Event::Told { kind, data })
+    unit.emit(Event::Notice { kind, data })
 }
 
 fn keep(unit: &mut UnitOfWork<'_>, webhook: Webhook) -> Outcome {

@@ -6,14 +6,12 @@
 //! one-time code forgets only wrong codes for the same values: each transaction has a code of its
 //! own, so whoever gets one right has not shown that the wrong ones before were mistyped.
 
-use super::record::{Digest, Record, RecordKey};
-use super::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::Refusal;
+use crate::engine::Digest;
 use crate::types::{Span, Time};
 
 /// One failure is forgotten in this time. As long as the longest wait: who goes on guessing gets
 /// about a hundred attempts a day, and whoever shares an address may mistype as often.
-const FORGET_EVERY: Span = Span::from_minutes(15);
+pub(super) const FORGET_EVERY: Span = Span::from_minutes(15);
 
 /// Longest wait, in minutes: a user whose account is under attack waits at most this long for a
 /// login, and in sessions that are open already not at all.
@@ -75,7 +73,7 @@ impl Attempts {
     }
 
     /// How long it takes from now on until all failures are forgotten.
-    fn level_at(&self, now: Time) -> Span {
+    pub(super) fn level_at(&self, now: Time) -> Span {
         Span::from_ms(self.level.ms().saturating_sub(now.since(self.last_at).ms()))
     }
 
@@ -93,7 +91,7 @@ impl Attempts {
 
     /// How long the next attempt has to wait: a second after the last free failure, and twice as
     /// long after each further one.
-    fn wait(&self, free: u32, now: Time) -> Span {
+    pub(super) fn wait(&self, free: u32, now: Time) -> Span {
         let failures = self.failures(now);
         if failures < free {
             return Span::ZERO;
@@ -105,7 +103,7 @@ impl Attempts {
 
 impl Counted {
     /// Number of failures that cost no waiting.
-    const fn free(self) -> u32 {
+    pub(super) const fn free(self) -> u32 {
         match self {
             Self::Logins | Self::InSession | Self::Codes => OWN_FAILURES_FREE,
             Self::CodesOfKey | Self::CodesFor => BINDING_FAILURES_FREE,
@@ -115,7 +113,7 @@ impl Counted {
 
     /// Whether others share the counter. A success forgets there only what its own counter had:
     /// else whoever has a secret of their own could guess those of others for ever.
-    const fn is_shared(self) -> bool {
+    pub(super) const fn is_shared(self) -> bool {
         matches!(self, Self::LoginsFrom | Self::CodesFrom)
     }
 
@@ -132,96 +130,6 @@ impl Counted {
             Self::CodesFor => "wrong one-time codes for the same values",
         }
     }
-}
-
-/// Refuses while one of the counters says to wait.
-pub(in crate::engine) fn require_not_wait(
-    unit: &UnitOfWork<'_>,
-    counters: &[Counter],
-) -> Result<(), DecideError> {
-    let now = unit.context.now;
-    let mut longest = None;
-    for Counter { digest, counted } in counters {
-        let attempts = unit.attempts(*digest)?;
-        let wait = attempts.map_or(Span::ZERO, |attempts| attempts.wait(counted.free(), now));
-        if wait > longest.map_or(Span::ZERO, |(wait, _)| wait) {
-            longest = Some((wait, *counted));
-        }
-    }
-    match longest {
-        None => Ok(()),
-        Some((retry_after, counted)) => {
-            Err(Refusal::TooManyAttempts { retry_after, counted }.into())
-        }
-    }
-}
-
-/// Whether a success has anything to forget.
-pub(in crate::engine) fn has_failures(
-    unit: &UnitOfWork<'_>,
-    counters: &[Counter],
-) -> Result<bool, DecideError> {
-    for counter in counters.iter().filter(|counter| !counter.counted.is_shared()) {
-        if unit.attempts(counter.digest)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Counts a failure.
-pub(in crate::engine) fn count(
-    unit: &mut UnitOfWork<'_>,
-    counters: &[Counter],
-) -> Result<(), DecideError> {
-    let now = unit.context.now;
-    for Counter { digest, .. } in counters {
-        let before = unit.attempts(*digest)?.map_or(Span::ZERO, |attempts| attempts.level_at(now));
-        let level = Span::from_ms(before.ms().saturating_add(FORGET_EVERY.ms()));
-        let attempts = Attempts { level, last_at: now };
-        unit.put(RecordKey::Attempts(*digest), Record::Attempts(attempts));
-    }
-    Ok(())
-}
-
-/// Adds the failures of one counter to those of another.
-pub(in crate::engine) fn move_failures(
-    unit: &mut UnitOfWork<'_>,
-    from: &Counter,
-    to: &Counter,
-) -> Result<(), DecideError> {
-    let now = unit.context.now;
-    let Some(moved) = unit.attempts(from.digest)?.copied() else { return Ok(()) };
-    let before = unit.attempts(to.digest)?.copied();
-    let level = before.map_or(Span::ZERO, |attempts| attempts.level_at(now)).ms();
-    // The level is how long it takes from the last failure on.
-    let last_at = before.map_or(moved.last_at, |attempts| attempts.last_at.max(moved.last_at));
-    let left = level.saturating_add(moved.level_at(now).ms());
-    let level = Span::from_ms(left.saturating_add(now.since(last_at).ms()));
-    unit.delete(RecordKey::Attempts(from.digest));
-    unit.put(RecordKey::Attempts(to.digest), Record::Attempts(Attempts { level, last_at }));
-    Ok(())
-}
-
-/// Forgets failures after a success.
-pub(in crate::engine) fn forget(
-    unit: &mut UnitOfWork<'_>,
-    counters: &[Counter],
-) -> Result<(), DecideError> {
-    let now = unit.context.now;
-    let mut own = Span::ZERO;
-    for Counter { digest, .. } in counters.iter().filter(|counter| !counter.counted.is_shared()) {
-        if let Some(attempts) = unit.attempts(*digest)? {
-            own = own.max(attempts.level_at(now));
-            unit.delete(RecordKey::Attempts(*digest));
-        }
-    }
-    for Counter { digest, .. } in counters.iter().filter(|counter| counter.counted.is_shared()) {
-        let Some(attempts) = unit.attempts(*digest)?.copied() else { continue };
-        let level = Span::from_ms(attempts.level.ms().saturating_sub(own.ms()));
-        unit.put(RecordKey::Attempts(*digest), Record::Attempts(Attempts { level, ..attempts }));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
