@@ -28,7 +28,10 @@ fn apply(unit: &mut UnitOfWork<'_>, event: &Event) -> Result<(), DecideError> {
         Event::Session(event) => session::apply(unit, event),
         Event::User(event) => user::apply(unit, event),
         Event::ApiKey(event) => api_key::apply(unit, event),
-        Event::Value(event) => value::apply(unit, event),
+        Event::Value(event) => {
+            value::apply(unit, event);
+            Ok(())
+        }
         Event::Attempt(event) => attempt::apply(unit, event),
         Event::Ledger(event) => ledger::apply(unit, event),
         Event::Tx { tx, event } => transaction::apply(unit, *tx, event),
