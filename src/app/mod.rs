@@ -26,9 +26,9 @@
 //!
 //! A read ([`App::user`] and the like) sees what is durable and nothing else.
 
-mod access;
 mod api;
 mod application;
+mod authentication;
 mod clock;
 mod clock_watch;
 mod delivery;
@@ -47,7 +47,6 @@ mod read_pool;
 mod reads;
 mod secret;
 pub mod signature;
-mod slice;
 mod stuck;
 mod token_cache;
 mod traces;
@@ -59,12 +58,12 @@ mod work_queue;
 #[cfg(test)]
 mod tests;
 
-pub use access::FeedEnd;
 pub use api::{
     Answer, AuthContext, ClientInfo, CommandAnswer, Envelope, Fingerprint, Idempotency, ListPage,
     OpenError, PageRequest, Render, RunningApp, Settings, StopSignal,
 };
 pub use application::App;
+pub use authentication::FeedEnd;
 pub use delivery::call::{CallSettings, CallWorker, DueCalls};
 pub use delivery::subscriptions::WebhookWatch;
 pub use delivery::webhook::deliver_webhooks;
@@ -77,6 +76,7 @@ pub use ledger::{EntryMark, LedgerCheck};
 pub use memory::MemoryBudget;
 pub use notifier::CallFigures;
 pub use passwords::Cost;
+pub use pipeline::PendingCommand;
 pub use pipeline::watchdog::{EXECUTOR_BOUNDS_US, ExecutorFigures, ExecutorTimes};
 pub use read_budget::PAGE_BYTES_MAX;
 pub use read_pool::{ReadPool, ReadRejection};

@@ -208,7 +208,7 @@ impl App {
         if *actor == Actor::Nobody {
             return Err(Refusal::Unauthenticated);
         }
-        self.note(Command::NoteDenial { what }, actor.clone());
+        self.audit(Command::NoteDenial { what }, actor.clone());
         Err(Refusal::NotAllowed("this needs the role abide:admin or abide:auditor"))
     }
 

@@ -79,7 +79,7 @@ impl App {
             return Ok(Vec::new());
         }
         let of = (actor.owner_id(), ask.workflow.clone(), ask.step.clone());
-        let place = self.places.take(&of);
+        let place = self.search_cursors.take(&of);
         let (now, budget) = (self.now(), ReadBudget::of_page());
         let mut search = Search { app: self, actor, ask, now, budget, found: Vec::new() };
         let left_at = match self.may_submit_at_most(actor, ask)? {
@@ -88,7 +88,7 @@ impl App {
             MaySubmit::All => search.queue(place)?,
         };
         if let Some(left_at) = left_at.filter(|_| search.found.len() < ask.limit) {
-            self.places.put(of, left_at);
+            self.search_cursors.put(of, left_at);
         }
         search.found.sort_by_key(|(free_at, candidate)| (*free_at, candidate.tx));
         // One's own may have asked oneself too.

@@ -30,9 +30,10 @@ pub use self::core::require_replay;
 pub use self::core::{
     Actor, Changes, Command, CommandInputs, Data, DataChange, DecideError, Decision,
     DecisionContext, Digest, EMPTY, Event, Expected, FIRINGS_MAX, FieldError, IfMatch, IndexEntry,
-    KeyActor, KeyRef, LoadedRecord, Opens, Outcome, PasswordCheck, Preconditions, Profile, ReadSet,
-    Record, RecordKey, RecordLookup, RecordSource, Reference, Refusal, Rules, SessionActor,
-    SliceLimit, TX_PAGE, Timer, TimerOf, UnitOfWork, UserRef, decide, decide_timers,
+    KeyActor, KeyRef, LoadedRecord, Opens, Outcome, PasswordCheck, PasswordEvidence, Preconditions,
+    Profile, ReadSet, Record, RecordKey, RecordLookup, RecordSource, Reference, Refusal, Rules,
+    SessionActor, SliceLimit, TX_PAGE, Timer, TimerOf, UnitOfWork, UserRef, decide, decide_timers,
+    precheck,
 };
 pub use api_key::{ApiKey, ApiKeyEvent, KeyView};
 pub use attempt::{AttemptEvent, Attempts, Counted, Counter};

@@ -186,9 +186,9 @@ impl RequestContext {
             preconditions,
             render: Box::new(render),
         };
-        let begun = api.app.begin(command, envelope);
+        let begun = api.app.admit(command, envelope);
         async move {
-            let reply = Reply::from(api.app.finish(begun).await);
+            let reply = Reply::from(api.app.respond(begun).await);
             if let Some(told) = told {
                 let Told { request, act, actor, address } = *told;
                 let status = reply.status.as_u16();

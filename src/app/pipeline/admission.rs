@@ -10,8 +10,12 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Actor, CallResult, Command, DataChange, Repair};
 
+/// Maximum number of commands that wait for the executor. At some ten microseconds each, the last one
+/// waits for some hundredths of a second; beyond it a caller gets 503 and retries.
+pub(super) const QUEUE_MAX: usize = 4096;
+
 /// Maximum number of commands of one actor that wait: an eighth of the queue.
-const ACTOR_COMMANDS_MAX: usize = super::queue::QUEUE_MAX / 8;
+const ACTOR_COMMANDS_MAX: usize = QUEUE_MAX / 8;
 
 /// Hundredths of the memory for what waits that clients may have; the rest is for the server's own
 /// commands.
@@ -103,8 +107,7 @@ impl Admission {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // Gives back what it has taken, where it is refused.
         let mut permit = Permit { admission: Arc::clone(self), payer: None, bytes };
-        if commands >= super::queue::QUEUE_MAX || before > 0 && before.saturating_add(bytes) > most
-        {
+        if commands >= QUEUE_MAX || before > 0 && before.saturating_add(bytes) > most {
             return None;
         }
         if let Some(payer) = payer {

@@ -1,104 +1,99 @@
-//! Answers kept under Idempotency-Keys: they are part of the commit that they answer.
+//! Answers stored under Idempotency-Keys, in the commits that they answer.
 
 use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::live_keys::KEPT;
-use super::replay::{ANSWER_BYTES_KEPT_MAX, hash_of};
+use super::live_keys::ANSWER_LIFETIME;
+use super::replay::{WHOLE_ANSWER_BYTES_MAX, hash_of};
 use crate::app::Answer;
-use crate::engine::{Digest, Refusal};
+use crate::engine::Digest;
 use crate::records::answer::{AnswerToWrite, AnswerV1, AnswerV2, ShownV1, StoredAnswer};
 use crate::records::value;
 use crate::records::{Key, Pack, ReadError, Scope, read_parts};
 use crate::store::{Store, View};
 use crate::types::{Revision, Time, TxId};
 
-/// Most transactions whose keys are at hand, and most keys of one: some megabytes.
+/// Maximum number of transactions whose keys are remembered, and of keys of one: some megabytes.
 const TXS_MAX: usize = 30_000;
 const KEYS_PER_TX_MAX: usize = 64;
 
-/// An Idempotency-Key, as the executor knows it.
+/// A request with an Idempotency-Key, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) struct IdempotentRequest {
-    /// Whose it is.
+    /// Owner of the key.
     pub(in crate::app) scope: Scope,
-    /// The hash of the key.
+    /// Hash of the key.
     pub(in crate::app) digest: Digest,
-    /// The hash of the request.
+    /// Hash of the request.
     pub(in crate::app) fingerprint: Digest,
 }
 
-/// What is known about a key.
+/// Result of the lookup of a key.
 pub(in crate::app) enum AnswerLookup {
-    /// Nothing: it is new. So many parts of a forgotten answer lie where its answer will.
+    /// The key is new. `stale_parts` of an expired answer lie where its answer will.
     New { stale_parts: u8 },
-    /// The answer, and the commit that it is of.
-    CommandAnswer(ReplayedAnswer, Revision),
+    /// The request was answered by the commit of this revision.
+    Found(ReplayedAnswer, Revision),
+    /// The key was used for another request.
+    Reused,
 }
 
 /// A stored answer.
 pub(in crate::app) enum ReplayedAnswer {
-    /// As it was sent.
+    /// The answer as it was sent.
     Whole(Answer),
-    /// As what it shows ([`super::replay`]).
+    /// The records that it shows ([`super::replay`]).
     Shown(Box<AnswerV2>),
 }
 
 /// Looks a key up: under its actor, and under the anonymous sessions that became this user's
-/// ([`super::live_keys`]). Where a key was used under several of them, the request tells which is
-/// meant.
-///
-/// # Errors
-/// [`Refusal::IdempotencyKeyReused`] as the inner one.
-pub(in crate::app) fn find_answer(
+/// ([`super::live_keys`]). If a key was used under several of them, the request decides which one
+/// is meant.
+pub(super) fn find_answer(
     store: &dyn Store,
     view: View,
-    keyed: &IdempotentRequest,
+    request: &IdempotentRequest,
     adopted: Vec<Scope>,
     now: Time,
-) -> Result<Result<AnswerLookup, Refusal>, ReadError> {
+) -> Result<AnswerLookup, ReadError> {
     let mut stale_parts = 0;
     let mut is_reused = false;
-    for scope in std::iter::once(keyed.scope).chain(adopted) {
-        let key = |part| Key::Answer(scope, keyed.digest, part);
+    for scope in std::iter::once(request.scope).chain(adopted) {
+        let key = |part| Key::Answer(scope, request.digest, part);
         let Some((found, parts)) = read_parts(store, view, key)? else { continue };
         let stored = StoredAnswer::read(&key(0), &found.value)?;
         if stored.expires_at_ms() <= now.ms() {
-            if scope == keyed.scope {
+            if scope == request.scope {
                 stale_parts = parts;
             }
             continue;
         }
-        if *stored.fingerprint() != keyed.fingerprint {
+        if *stored.fingerprint() != request.fingerprint {
             is_reused = true;
             continue;
         }
-        let kept = match stored {
+        let answer = match stored {
             StoredAnswer::Whole(AnswerV1 { status, headers, body, .. }) => {
                 ReplayedAnswer::Whole(Answer { status, headers, body })
             }
             StoredAnswer::Shown(answer) => ReplayedAnswer::Shown(Box::new(answer)),
         };
-        return Ok(Ok(AnswerLookup::CommandAnswer(kept, found.revision)));
+        return Ok(AnswerLookup::Found(answer, found.revision));
     }
-    Ok(if is_reused {
-        Err(Refusal::IdempotencyKeyReused)
-    } else {
-        Ok(AnswerLookup::New { stale_parts })
-    })
+    Ok(if is_reused { AnswerLookup::Reused } else { AnswerLookup::New { stale_parts } })
 }
 
-/// Which keys were used under transactions that began before the executor's eyes: what is not
-/// among them was never used, and needs not be looked for.
+/// Keys that were used under transactions which started since the start of the server. A key of
+/// such a transaction that is not among them was never used, so it need not be looked up.
 #[derive(Default)]
 pub(in crate::app) struct UsedKeys {
-    /// The beginnings of the keys' hashes; another key with the same is looked for, and not found.
+    /// First bytes of the keys' hashes. Another key with the same ones is looked up, and not found.
     under: HashMap<TxId, Vec<u64>, RandomState>,
 }
 
 impl UsedKeys {
-    /// A transaction began: its id is new, so no key was used under it.
+    /// Notes that a transaction started: its id is new, so no key was used under it.
     pub(in crate::app) fn begin(&mut self, tx: TxId) {
         if self.under.len() >= TXS_MAX {
             self.under.clear();
@@ -106,12 +101,12 @@ impl UsedKeys {
         self.under.insert(tx, Vec::new());
     }
 
-    /// Nothing more is remembered of it.
+    /// Forgets a transaction.
     pub(in crate::app) fn end(&mut self, tx: TxId) {
         self.under.remove(&tx);
     }
 
-    /// A key was used.
+    /// Notes that a key was used.
     pub(in crate::app) fn note(&mut self, tx: TxId, digest: &Digest) {
         match self.under.get_mut(&tx) {
             Some(used) if used.len() < KEYS_PER_TX_MAX => used.push(beginning(digest)),
@@ -120,7 +115,7 @@ impl UsedKeys {
         }
     }
 
-    /// Whether a key was certainly never used.
+    /// Returns whether a key was certainly never used.
     pub(in crate::app) fn is_new(&self, tx: TxId, digest: &Digest) -> bool {
         self.under.get(&tx).is_some_and(|used| !used.contains(&beginning(digest)))
     }
@@ -130,61 +125,68 @@ fn beginning(digest: &Digest) -> u64 {
     digest.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }
 
-/// An answer to be stored.
+/// An answer to store.
 pub(in crate::app) struct AnswerToStore<'a> {
-    /// The answer.
     pub(in crate::app) answer: &'a Answer,
-    /// The revision that it was rendered with.
+    /// Revision that the answer was rendered with.
     pub(in crate::app) revision: Revision,
-    /// The records that a large answer shows, from which it can be rendered again.
+    /// Records that a large answer shows, if it can be rendered again from them.
     pub(in crate::app) shown: Option<ShownV1>,
 }
 
-/// Writes what keeps an answer; its bytes and parts, or `None`: it is larger than any that can be
-/// kept. One that says when to ask again (`Retry-After`) is not kept, and has no parts: who asks
-/// again then is not told the same.
-pub(in crate::app) fn store_answer(
+/// Size of a stored answer. An answer without parts was not stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct StoredSize {
+    pub(super) bytes: u64,
+    pub(super) parts: u8,
+}
+
+/// Writes an answer into a commit. Returns `None` if it is too large to be stored. An answer with
+/// `Retry-After` is not stored, since a later request shall get another one.
+pub(super) fn store_answer(
     pack: &mut Pack,
-    keyed: &IdempotentRequest,
+    request: &IdempotentRequest,
     AnswerToStore { answer, revision, shown }: AnswerToStore<'_>,
     now: Time,
     stale_parts: u8,
-) -> Option<(u64, u8)> {
+) -> Option<StoredSize> {
     if answer.headers.iter().any(|(name, _)| name == "retry-after") {
-        return Some((0, 0));
+        return Some(StoredSize::default());
     }
     let before = pack.bytes();
-    let key = |part| Key::Answer(keyed.scope, keyed.digest, part);
-    if let Some(shown) = shown {
+    let key = |part| Key::Answer(request.scope, request.digest, part);
+    let expires_at_ms = now.plus(ANSWER_LIFETIME).ms();
+    let parts = if let Some(shown) = shown {
         let stored = AnswerV2 {
-            fingerprint: keyed.fingerprint,
-            expires_at_ms: now.plus(KEPT).ms(),
+            fingerprint: request.fingerprint,
+            expires_at_ms,
             hash: hash_of(answer),
             revision: revision.get(),
             shown,
         };
-        let parts = pack.put_parts(key, stale_parts, |out| value::write_into(out, 2, &stored))?;
-        return Some(((pack.bytes() - before) as u64, parts));
-    }
-    let stored = AnswerToWrite {
-        fingerprint: &keyed.fingerprint,
-        expires_at_ms: now.plus(KEPT).ms(),
-        status: answer.status,
-        headers: &answer.headers,
-        body: &answer.body,
+        pack.put_parts(key, stale_parts, |out| value::write_into(out, 2, &stored))?
+    } else {
+        let stored = AnswerToWrite {
+            fingerprint: &request.fingerprint,
+            expires_at_ms,
+            status: answer.status,
+            headers: &answer.headers,
+            body: &answer.body,
+        };
+        pack.put_parts(key, stale_parts, |out| value::write_into(out, 1, &stored))?
     };
-    let parts = pack.put_parts(key, stale_parts, |out| value::write_into(out, 1, &stored))?;
-    Some(((pack.bytes() - before) as u64, parts))
+    Some(StoredSize { bytes: (pack.bytes() - before) as u64, parts })
 }
 
-/// Whether an answer is so large that it is stored as what it shows, where that can be.
+/// Returns whether an answer is so large that only a reference to what it shows is stored, if
+/// possible.
 pub(in crate::app) fn is_large(answer: &Answer) -> bool {
-    answer.body.len() > ANSWER_BYTES_KEPT_MAX
+    answer.body.len() > WHOLE_ANSWER_BYTES_MAX
 }
 
-/// Whether an answer is forgotten. `first_part` is the row of its first part, which may not hold
-/// all of it: the beginning is enough.
-pub(in crate::app) fn is_forgotten(first_part: &[u8], now: Time) -> bool {
+/// Returns whether an answer has expired. `first_part` is the row of its first part, whose first
+/// bytes suffice.
+pub(in crate::app) fn is_expired(first_part: &[u8], now: Time) -> bool {
     // Count of parts, version, fingerprint, then the time as bincode's variable integer.
     let Some(after) = first_part.get(34..) else { return false };
     let expires_at_ms = match after {
@@ -206,13 +208,13 @@ mod tests {
     use crate::store::memory::Memory;
     use crate::types::{Span, UserId};
 
-    fn keyed() -> IdempotentRequest {
+    fn request() -> IdempotentRequest {
         let scope = Scope::User(UserId::new(1));
         IdempotentRequest { scope, digest: [1; 32], fingerprint: [2; 32] }
     }
 
     #[test]
-    fn an_answer_comes_back_byte_for_byte_until_it_is_forgotten() {
+    fn an_answer_comes_back_byte_for_byte_until_it_is_expired() {
         let store = Memory::new();
         let now = Time::from_ms(1_700_000_000_000);
         for body in [Vec::new(), b"{}".to_vec(), vec![7; 200_000]] {
@@ -220,26 +222,31 @@ mod tests {
             let answer = Answer { status: 201, headers, body: body.into() };
             let mut pack = Pack::default();
             let kept = AnswerToStore { answer: &answer, revision: Revision::ZERO, shown: None };
-            let parts = store_answer(&mut pack, &keyed(), kept, now, 8).unwrap().1;
+            let parts = store_answer(&mut pack, &request(), kept, now, 8).unwrap().parts;
             assert_eq!(usize::from(parts), answer.body.len() / 60_000 + 1);
             let writes = pack.into_writes();
             let first_part = writes[0].value.clone().unwrap();
             let batch = Batch { writes, ..Batch::default() };
             let revision = store.commit(batch).unwrap().revision();
-            let found =
-                find_answer(&store, View::Staged, &keyed(), Vec::new(), now).unwrap().unwrap();
-            let AnswerLookup::CommandAnswer(ReplayedAnswer::Whole(again), at) = found else {
+            let found = find_answer(&store, View::Staged, &request(), Vec::new(), now).unwrap();
+            let AnswerLookup::Found(ReplayedAnswer::Whole(again), at) = found else {
                 unreachable!("it was kept whole")
             };
             assert_eq!((again, at), (answer, revision));
-            let other = IdempotentRequest { fingerprint: [3; 32], ..keyed() };
+            let other = IdempotentRequest { fingerprint: [3; 32], ..request() };
             let refused = find_answer(&store, View::Staged, &other, Vec::new(), now).unwrap();
-            assert_eq!(refused.err(), Some(Refusal::IdempotencyKeyReused));
-            assert!(!is_forgotten(&first_part, now.plus(Span::from_ms(KEPT.ms() - 1))));
-            assert!(is_forgotten(&first_part, now.plus(KEPT)));
-            let late =
-                find_answer(&store, View::Staged, &keyed(), Vec::new(), now.plus(KEPT)).unwrap();
-            assert!(matches!(late, Ok(AnswerLookup::New { stale_parts: 1.. })));
+            assert!(matches!(refused, AnswerLookup::Reused));
+            assert!(!is_expired(&first_part, now.plus(Span::from_ms(ANSWER_LIFETIME.ms() - 1))));
+            assert!(is_expired(&first_part, now.plus(ANSWER_LIFETIME)));
+            let late = find_answer(
+                &store,
+                View::Staged,
+                &request(),
+                Vec::new(),
+                now.plus(ANSWER_LIFETIME),
+            )
+            .unwrap();
+            assert!(matches!(late, AnswerLookup::New { stale_parts: 1.. }));
         }
     }
 

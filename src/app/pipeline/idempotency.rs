@@ -1,9 +1,10 @@
-//! What a commit does with Idempotency-Keys.
+//! Idempotency-Keys in the executor: lookup before a decision, and bookkeeping in its commit.
 
-use super::answers::{self, AnswerLookup, IdempotentRequest};
-use super::executor::{CommandContext, Executor, Fatal};
+use super::answers::{self, AnswerLookup, IdempotentRequest, StoredSize};
+use super::execute::CommandContext;
+use super::executor::{Executor, Fatal};
 use super::job::{Job, JobResult};
-use super::live_keys::{Adoption, KeyReservation};
+use super::live_keys::{KeyAdoption, KeyReservation};
 use super::replay;
 use crate::app::api::Answer;
 use crate::engine::{Command, Event, Outcome, RecordKey, Refusal, SessionEvent};
@@ -12,89 +13,89 @@ use crate::records::{Pack, Scope};
 use crate::store::{Receipt, View};
 use crate::types::{Revision, SessionId, Time, UserId};
 
-/// An answer that is kept, and is no record that it could be rendered from again.
-pub(in crate::app) const ANSWER_TOO_LARGE: Refusal =
-    Refusal::TooLarge { what: "an answer that is kept", bytes_max: 400 * 1024 };
-
-/// What a command's Idempotency-Key says of it before it is decided.
-pub(in crate::app) enum KeyState {
-    /// Nothing: it is new. So many parts of a forgotten answer lie where its answer will.
-    New { stale_parts: u8, one_more: Option<KeyReservation> },
-    /// It was answered before.
-    CommandAnswer(JobResult, Receipt),
+/// State of a command's Idempotency-Key before the command is decided.
+pub(super) enum KeyState {
+    /// The key is new, or the command has none.
+    New {
+        /// Parts of an expired answer that lie where the new one will.
+        stale_parts: u8,
+        /// `None`: the command has no key.
+        reservation: Option<KeyReservation>,
+    },
+    /// The request was answered before.
+    Answered(JobResult, Receipt),
+    /// The key was used for another request.
+    Reused,
 }
 
 impl Executor {
-    /// What a command's Idempotency-Key says of it before it is decided. A key under a transaction that
-    /// began here is mostly known to be new without a look into the store.
-    pub(in crate::app) fn before(
-        &mut self,
-        now: Time,
-        job: &Job,
-    ) -> Result<Result<KeyState, Refusal>, Fatal> {
-        let Some(keyed) = &job.keyed else {
-            return Ok(Ok(KeyState::New { stale_parts: 0, one_more: None }));
+    /// Looks up a command's Idempotency-Key. A key under a transaction that started since the start
+    /// of the server is mostly known to be new without a read.
+    pub(super) fn key_state(&mut self, now: Time, job: &Job) -> Result<KeyState, Fatal> {
+        let Some(key) = &job.key else {
+            return Ok(KeyState::New { stale_parts: 0, reservation: None });
         };
         let mut stale_parts = 0;
-        let under = job.command.transaction();
-        if !under.is_some_and(|tx| self.used.is_new(tx, &keyed.digest)) {
-            let mut adopted = self.keys.adopted(&*self.store, keyed.scope, now)?;
-            if let (Scope::User(_), Some(session)) = (keyed.scope, job.actor.session())
+        let tx = job.command.transaction();
+        if !tx.is_some_and(|tx| self.used_keys.is_new(tx, &key.digest)) {
+            let mut adopted = self.live_keys.adopted(&*self.store, key.scope, now)?;
+            if let (Scope::User(_), Some(session)) = (key.scope, job.actor.session())
                 && let own = Scope::Session(session)
                 && !adopted.contains(&own)
-                && self.keys.has_live(&*self.store, own, now)?
+                && self.live_keys.has_live(&*self.store, own, now)?
             {
                 adopted.push(own);
             }
-            match answers::find_answer(&*self.store, View::Staged, keyed, adopted, now)? {
-                Err(refusal) => return Ok(Err(refusal)),
-                Ok(AnswerLookup::CommandAnswer(answer, revision)) => {
+            match answers::find_answer(&*self.store, View::Staged, key, adopted, now)? {
+                AnswerLookup::Reused => return Ok(KeyState::Reused),
+                AnswerLookup::Found(answer, revision) => {
                     let receipt = self.store.durable_at(revision);
-                    return Ok(Ok(KeyState::CommandAnswer(JobResult::Replayed(answer), receipt)));
+                    return Ok(KeyState::Answered(JobResult::Replayed(answer), receipt));
                 }
-                Ok(AnswerLookup::New { stale_parts: parts }) => stale_parts = parts,
+                AnswerLookup::New { stale_parts: parts } => stale_parts = parts,
             }
         }
-        let one_more = Some(self.keys.next(&*self.store, keyed.scope, now)?);
-        Ok(Ok(KeyState::New { stale_parts, one_more }))
+        let reservation = Some(self.live_keys.reserve(&*self.store, key.scope, now)?);
+        Ok(KeyState::New { stale_parts, reservation })
     }
 
-    /// The keys that a commit makes a user's, written into it.
-    pub(in crate::app) fn adoption(
+    /// Writes into a commit that the keys of an anonymous session become a user's, if it upgrades
+    /// one.
+    pub(super) fn put_adoption(
         &mut self,
         events: &[Event],
         revision: Revision,
         now: Time,
         pack: &mut Pack,
-    ) -> Result<Option<Adoption>, Fatal> {
+    ) -> Result<Option<KeyAdoption>, Fatal> {
         let Some(upgraded) = upgraded(events) else { return Ok(None) };
-        let adoption = self.keys.adopt(&*self.store, upgraded, now)?;
+        let adoption = self.live_keys.adopt(&*self.store, upgraded, now)?;
         if let Some(adoption) = &adoption {
             adoption.put(revision, pack);
         }
         Ok(adoption)
     }
 
-    /// A key's answer of this size (bytes, parts) was committed; without parts it was not kept.
-    pub(in crate::app) fn note_key(
+    /// Notes that a key's answer is staged. An answer without parts was not stored.
+    pub(super) fn note_key(
         &mut self,
         command: &Command,
-        keyed: &IdempotentRequest,
-        one_more: KeyReservation,
+        key: &IdempotentRequest,
+        reservation: KeyReservation,
         revision: Revision,
-        size: (u64, u8),
+        size: StoredSize,
     ) {
-        if size.1 == 0 {
+        if size.parts == 0 {
             return;
         }
-        self.sweep.count(self.keys.took(one_more, (keyed.digest, revision), size));
+        self.sweep.count(self.live_keys.commit(reservation, (key.digest, revision), size));
         if let Some(tx) = command.transaction() {
-            self.used.note(tx, &keyed.digest);
+            self.used_keys.note(tx, &key.digest);
         }
     }
 }
 
-/// The anonymous session that these events make a user's.
+/// Returns the anonymous session that these events upgrade, and the user.
 fn upgraded(events: &[Event]) -> Option<(SessionId, UserId)> {
     events.iter().find_map(|event| match event {
         Event::Session(SessionEvent::Upgraded { session, user, .. }) => Some((*session, user.id)),
@@ -102,13 +103,14 @@ fn upgraded(events: &[Event]) -> Option<(SessionId, UserId)> {
     })
 }
 
-/// What a large answer shows, where it can be rendered again from that ([`replay`]).
+/// Returns a reference to the records that a large answer shows, if it can be rendered again from
+/// them ([`replay`]).
 pub(super) fn shown(
-    asked: &CommandContext<'_>,
+    CommandContext { command, actor, inputs }: CommandContext<'_>,
     result: &Result<Outcome, Refusal>,
     answer: &Answer,
     written: impl Fn(&RecordKey) -> Option<Revision>,
 ) -> Option<ShownV1> {
     let outcome = result.as_ref().ok().filter(|_| answers::is_large(answer))?;
-    replay::shown(asked.command, asked.actor, asked.inputs, outcome, written)
+    replay::shown(command, actor, inputs, outcome, written)
 }

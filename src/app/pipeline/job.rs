@@ -1,4 +1,4 @@
-//! What the executor is asked to do, and what becomes of it.
+//! What goes through the queue: commands with everything that belongs to them, and their results.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,91 +12,91 @@ use crate::engine::{Actor, Command, CommandInputs, Outcome, Refusal};
 use crate::store::{Receipt, StoreError};
 use crate::types::{Revision, Span, Time};
 
-/// What the executor is asked to do.
+/// An item of the queue.
 pub(in crate::app) enum QueueItem {
-    /// A command.
+    /// Execute a command.
     Command(Box<Job>),
-    /// Move the clock and let fire what is due by then.
-    Advance { by: Span, reply: oneshot::Sender<Receipt> },
-    /// Finish what was taken before, and end.
+    /// Move the clock and fire what is due by then.
+    MoveClock { by: Span, reply: oneshot::Sender<Receipt> },
+    /// Finish what was accepted before, and end.
     Close,
 }
 
-/// A command and all that belongs to it.
+/// A command and everything that belongs to it.
 pub(in crate::app) struct Job {
-    pub(in crate::app) command: Command,
-    pub(in crate::app) actor: Actor,
-    pub(in crate::app) inputs: CommandInputs,
-    pub(in crate::app) request: Arc<str>,
-    pub(in crate::app) keyed: Option<IdempotentRequest>,
-    /// There for a command with an Idempotency-Key.
-    pub(in crate::app) render: Option<Render>,
-    pub(in crate::app) reply: oneshot::Sender<CompletedJob>,
-    /// The route of the request, for whoever looks for what took long; empty: there is none.
-    pub(in crate::app) route: &'static str,
-    /// Its place among what waits.
-    pub(in crate::app) permit: Option<Permit>,
-    /// When it came.
-    pub(in crate::app) came: Instant,
-    /// The due time for which it has waited: what is due up to there has happened.
-    pub(in crate::app) waited_for: Option<Time>,
+    pub(super) command: Command,
+    pub(super) actor: Actor,
+    pub(super) inputs: CommandInputs,
+    pub(super) request: Arc<str>,
+    pub(super) key: Option<IdempotentRequest>,
+    /// Set for a command with an Idempotency-Key, whose answer the executor renders.
+    pub(super) render: Option<Render>,
+    pub(super) reply: oneshot::Sender<CompletedJob>,
+    /// Route of the request, for the log of stalls; empty for the server's own commands.
+    pub(super) route: &'static str,
+    /// Share of the queue.
+    pub(super) permit: Option<Permit>,
+    /// Time of arrival.
+    pub(super) arrived: Instant,
+    /// Due time of the timer that the command has waited for.
+    pub(super) waited_for: Option<Time>,
 }
 
 impl Job {
-    /// By whom it is counted; `None`: it is the server's own.
-    pub(in crate::app) fn payer(&self) -> Option<Payer> {
+    /// Returns the payer whose share the command uses; `None` for the server's own commands.
+    pub(super) fn payer(&self) -> Option<Payer> {
         self.permit.as_ref().and_then(Permit::payer)
     }
 
-    /// A job that nobody renders an answer for yet, and where it is told what became of it.
-    pub(in crate::app) fn new(
+    /// Returns a job without a renderer and the receiver of its result.
+    pub(super) fn new(
         command: Command,
         actor: Actor,
         inputs: CommandInputs,
         request: Arc<str>,
-        keyed: Option<IdempotentRequest>,
+        key: Option<IdempotentRequest>,
     ) -> (Self, oneshot::Receiver<CompletedJob>) {
-        let (reply, done) = oneshot::channel();
+        let (reply, result) = oneshot::channel();
         let job = Self {
             command,
             actor,
             inputs,
             request,
-            keyed,
+            key,
             render: None,
             reply,
             route: "",
             permit: None,
-            came: Instant::now(),
+            arrived: Instant::now(),
             waited_for: None,
         };
-        (job, done)
+        (job, result)
     }
 }
 
-/// What became of a command.
+/// A command with its result.
 pub(in crate::app) struct CompletedJob {
-    pub(in crate::app) end: JobResult,
-    /// Whether all that it rests on is durable.
-    pub(in crate::app) durable: Result<Revision, StoreError>,
-    /// The renderer, back to where it came from.
-    pub(in crate::app) render: Option<Render>,
+    pub(super) result: JobResult,
+    /// Whether everything that the result rests on is durable.
+    pub(super) durable: Result<Revision, StoreError>,
+    /// The renderer of the job, returned to the caller.
+    pub(super) render: Option<Render>,
 }
 
-/// How a command ended.
-pub(in crate::app) enum JobResult {
-    /// This became of it.
+/// Result of a command.
+pub(super) enum JobResult {
+    /// The command was decided at this revision; its answer is not stored.
     Decided(Box<Result<Outcome, Refusal>>, Revision),
-    /// This became of it, and the answer was kept.
+    /// The command was decided and this answer is stored.
     Stored(Answer),
-    /// It had been answered before.
+    /// The request was answered before.
     Replayed(ReplayedAnswer),
 }
 
 impl CompletedJob {
     /// Returns the result of a command that was sent without a renderer.
-    pub(in crate::app) fn result(self) -> Result<Outcome, Refusal> {
-        match self.end {
+    pub(super) fn outcome(self) -> Result<Outcome, Refusal> {
+        match self.result {
             JobResult::Decided(result, _) => *result,
             JobResult::Stored(_) | JobResult::Replayed(_) => Ok(Outcome::Done),
         }

@@ -1,9 +1,9 @@
-//! The commands that wait for the executor: in the order in which they came, until one has waited
-//! for long; from then on those who had the least of the executor's time come first.
+//! Order of the commands that wait for the executor: as they arrived, until one has waited for long;
+//! from then on the actor that has used the least of the executor's time comes first.
 //!
 //! Each actor has a lane, in which its commands keep their order, and a clock that runs while one of
-//! its commands is done. So an actor whose commands are dear, or many, keeps itself waiting: another
-//! one's command is next as soon as it comes.
+//! its commands is executed. So an actor with expensive or many commands delays itself: a command of
+//! another actor is next as soon as it arrives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,37 +13,37 @@ use ahash::RandomState;
 use super::admission::Payer;
 use super::job::Job;
 
-/// A command that has waited for so long is no longer simply the next: it is as much as somebody
-/// notices, and with commands as dear as they are meant to be hundreds have gone before it.
+/// Longest wait in the order of arrival. It is about what a person notices, and hundreds of commands
+/// of the intended cost fit into it.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-/// Whether a command has waited for long.
+/// Returns whether a command has waited for long.
 pub(in crate::app) fn is_late(job: &Job, now: Instant) -> bool {
-    now.saturating_duration_since(job.came) > PATIENCE
+    now.saturating_duration_since(job.arrived) > PATIENCE
 }
 
-/// Commands that wait, by their actors.
+/// Commands that wait, by actor.
 #[derive(Default)]
 pub(in crate::app) struct Lanes {
     by_payer: HashMap<Option<Payer>, Lane, RandomState>,
-    /// The lane of each command, in the order in which they came.
+    /// Lane of each command, in the order of arrival.
     order: BTreeMap<u64, Option<Payer>>,
-    /// The lanes by their clocks.
+    /// Lanes by clock.
     clocks: BTreeSet<(Duration, Option<Payer>)>,
-    /// How many have come.
+    /// Number of commands that have arrived.
     count: u64,
-    /// The clock of the lane that was next last: one that comes begins there.
+    /// Clock of the lane that was next last, with which a new lane begins.
     clock: Duration,
 }
 
-/// The commands of one actor.
+/// Commands of one actor.
 struct Lane {
     jobs: VecDeque<(u64, Box<Job>)>,
     clock: Duration,
 }
 
 impl Lanes {
-    /// Whether no command waits.
+    /// Returns whether no command waits.
     pub(in crate::app) fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -61,7 +61,7 @@ impl Lanes {
         self.count += 1;
     }
 
-    /// The next command.
+    /// Takes the next command.
     pub(in crate::app) fn pop(&mut self, now: Instant) -> Option<Box<Job>> {
         let first = *self.order.first_key_value()?.1;
         let is_late =
@@ -78,11 +78,11 @@ impl Lanes {
         Some(job)
     }
 
-    /// A command of this actor took so long.
-    pub(in crate::app) fn took(&mut self, payer: Option<Payer>, time: Duration) {
+    /// Charges an actor with the time that its command took.
+    pub(super) fn charge(&mut self, payer: Option<Payer>, time: Duration) {
         if let Some(lane) = self.by_payer.get_mut(&payer) {
             self.clocks.remove(&(lane.clock, payer));
-            // What has waited in between begins where the others are.
+            // A lane that was empty meanwhile begins at the others' clock.
             lane.clock = lane.clock.max(self.clock) + time;
             self.clocks.insert((lane.clock, payer));
         }
@@ -97,13 +97,13 @@ mod tests {
 
     use super::super::admission::Admission;
     use super::*;
-    use crate::engine::{Actor, Command, CommandInputs, Digest};
+    use crate::engine::{Actor, Command, CommandInputs, Digest, PasswordEvidence};
     use crate::types::{KeyId, SessionId, UserId};
 
     fn job(admission: &Arc<Admission>, address: &str, request: &str, came: Instant) -> Box<Job> {
         let inputs = CommandInputs {
-            verdict: None,
-            hashed: None,
+            password: PasswordEvidence::Unchecked,
+            password_hash: None,
             session: SessionId::new(1),
             user: UserId::new(1),
             key: KeyId::new(1),
@@ -118,7 +118,7 @@ mod tests {
             preconditions: None,
         };
         let (mut job, _) = Job::new(Command::Touch, Actor::Nobody, inputs, request.into(), None);
-        job.came = came;
+        job.arrived = came;
         job.permit = admission.admit(&Actor::Nobody, Some(address), &Command::Touch);
         Box::new(job)
     }
@@ -129,7 +129,7 @@ mod tests {
         while let Some(job) = lanes.pop(now) {
             went.push(job.request.to_string());
             now += takes;
-            lanes.took(job.payer(), takes);
+            lanes.charge(job.payer(), takes);
         }
         went
     }
@@ -166,7 +166,7 @@ mod tests {
         let late = came + Duration::from_millis(100);
         for _ in 0..10 {
             let job = lanes.pop(late).unwrap();
-            lanes.took(job.payer(), Duration::from_millis(8));
+            lanes.charge(job.payer(), Duration::from_millis(8));
         }
         for number in 0..20 {
             lanes.push(job(&admission, "192.0.2.3", &format!("late{number}"), late));

@@ -1,14 +1,14 @@
-//! The live Idempotency-Keys of each actor: how many there are, in which order they came, and which
-//! anonymous sessions' keys are a user's now.
+//! Live Idempotency-Keys of each actor: their number and order, and the anonymous sessions whose keys
+//! now belong to a user.
 //!
-//! The answers themselves lie under hashes, in no order. So that the oldest are found without a
-//! look at all of them, the keys of a busy actor are also listed in blocks: one row for each
-//! [`BLOCK`] keys, under the hour and the actor. A key costs a step its share of two rows for each
-//! block, which is a few instructions. The keys of an actor with few of them, and those of the last
-//! block before a crash, are in no block; the slow part of [`super::sweep`] finds them.
+//! The answers lie under hashes, in no order. To find the oldest without a scan of all, the keys of a
+//! busy actor are also listed in blocks: one row for each [`BLOCK`] keys, under the hour and the
+//! actor. So a key costs its share of two rows for each block. The keys of an actor with few of them,
+//! and those of the last block before a crash, are in no block; the scan of [`super::sweep`] finds
+//! them.
 //!
-//! Beyond its limits an actor is not refused: its oldest block is shed, a block in each go, with a
-//! warning and a metric.
+//! An actor beyond its limits is not refused: its oldest block is dropped, with a warning and a
+//! metric.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 
+use super::answers::StoredSize;
 use crate::app::notifier::Notifier;
 use crate::engine::{Digest, Rules};
 use crate::records::answer::{AnswerBlockV1, AnswerCountV2};
@@ -24,68 +25,69 @@ use crate::records::{Key, Pack, ReadError, Scope};
 use crate::store::{KeyRange, Order, Row, Store, View, Write};
 use crate::types::{Revision, SessionId, Span, Time, UserId};
 
-/// How long an answer is kept. A message of a hook that is sent again later is no second one: its
-/// time is too old by then ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or it bears none and its
-/// transaction knows it.
-pub(in crate::app) const KEPT: Span = Span::from_hours(24);
+/// Time for which an answer is stored. A message of a hook that is sent again later is not taken for
+/// a new one: its time is too old ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or its
+/// transaction has its name.
+pub(in crate::app) const ANSWER_LIFETIME: Span = Span::from_hours(24);
 
-/// Keys that are counted ahead of their use, and keys of one block: one commit of so many writes
-/// the count, and one the block.
+/// Number of keys that are counted ahead of their use, and of one block: one commit in this many
+/// writes the count, and one the block.
 const BLOCK: u32 = 64;
 
-/// Maximum number of actors whose counts are in memory, at up to 4 KiB each with a block that is
-/// not written yet; beyond it all are forgotten.
+/// Maximum number of actors whose counts are in memory, at up to 4 KiB each with an unwritten block;
+/// beyond it all are dropped and read again.
 const ACTORS_MAX: usize = 10_000;
 
 /// Maximum number of anonymous sessions whose keys are looked up for one user: each costs each new
-/// key of that user one more look into the store. Beyond it the oldest is dropped.
+/// key of that user one more read. Beyond it the oldest is dropped.
 const ADOPTED_MAX: usize = 32;
 
-/// Maximum number of actors that wait to have keys shed; others are noticed at their next block.
-const SHEDDING_MAX: usize = 1000;
+/// Maximum number of actors that wait for their oldest keys to be dropped; others are noticed at
+/// their next block.
+const OVER_LIMIT_MAX: usize = 1000;
 
-/// Bytes that the store takes for a key beside the answer: its key, its place in the index, its
-/// share of a block.
+/// Bytes that the store needs for a key beside the answer: the key itself, its index entry, its share
+/// of a block.
 const OVERHEAD_BYTES: u64 = 150;
 
-/// Estimated bytes of a key that an earlier version counted without them.
+/// Estimated bytes of a key whose size an earlier version did not count.
 const ESTIMATED_BYTES: u64 = 1024;
 
-/// A warning of shed keys is logged at most so often.
+/// Shortest time between two warnings of dropped keys.
 const WARN_EVERY: Span = Span::from_minutes(1);
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
-/// What is known of the live keys of those who used one lately. A count is written ahead, by at
-/// most as many keys as the hour has had: not every commit writes it, and what a restart or the
-/// hour's end forgets of it was counted too often, never too seldom.
+/// Counts of live keys of recent actors. A count is written ahead, by at most as many keys as the
+/// hour has had, so that not every commit writes it: a restart or the end of the hour makes it too
+/// high, never too low.
 pub(in crate::app) struct LiveKeys {
     rules: Arc<Rules>,
     notifier: Arc<Notifier>,
     actors: HashMap<Scope, ActorKeys, RandomState>,
-    /// Actors over their limits.
-    shedding: VecDeque<Scope>,
+    /// Actors over their limits, whose oldest keys are dropped.
+    over_limit: VecDeque<Scope>,
     warned_at: Time,
 }
 
-/// The live keys of one actor.
+/// Live keys of one actor.
 #[derive(Clone, Debug, Default)]
 struct ActorKeys {
-    /// As they are written.
+    /// Counts as they are stored.
     counts: AnswerCountV2,
-    /// Keys that were counted ahead and are not used yet.
+    /// Number of keys that were counted ahead and not used yet.
     left: u32,
-    /// Bytes that are not counted yet.
+    /// Bytes that are not in the stored counts yet.
     bytes: u64,
-    /// Keys that are in no block yet: hash, commit, parts.
+    /// Keys in no block yet: hash, commit, number of parts.
     unlisted: Vec<(Digest, Revision, u8)>,
 }
 
-/// One more live key, for the commit that keeps its answer.
+/// A count of one more live key, for the commit that stores its answer.
 #[derive(Debug)]
 pub(in crate::app) struct KeyReservation {
     scope: Scope,
-    /// What the commit writes of it.
+    /// Rows that the commit writes; `None`: the key was counted ahead.
     written: Option<Box<CountUpdate>>,
 }
 
@@ -97,7 +99,7 @@ struct CountUpdate {
 }
 
 impl KeyReservation {
-    /// Writes what the commit writes of it.
+    /// Writes the rows into the commit.
     pub(in crate::app) fn put(&self, revision: Revision, pack: &mut Pack) {
         let Some(written) = &self.written else { return };
         let key = Key::AnswerCount(self.scope);
@@ -109,17 +111,17 @@ impl KeyReservation {
     }
 }
 
-/// The keys of an anonymous session become a user's, in the commit of its upgrade.
+/// Change of the owner of keys: from an anonymous session to the user of its upgrade.
 #[derive(Debug)]
-pub(in crate::app) struct Adoption {
+pub(in crate::app) struct KeyAdoption {
     session: Scope,
     user: Scope,
     counts: AnswerCountV2,
     block: Option<(u32, AnswerBlockV1)>,
 }
 
-impl Adoption {
-    /// Writes what the commit writes of it.
+impl KeyAdoption {
+    /// Writes the rows into the commit.
     pub(in crate::app) fn put(&self, revision: Revision, pack: &mut Pack) {
         let key = Key::AnswerCount(self.user);
         pack.put(&key, |out| value::write_into(out, 2, &self.counts));
@@ -131,23 +133,23 @@ impl Adoption {
     }
 }
 
-/// How the keys of a key's actor are found again when they are too old.
+/// Way in which the expired keys of an actor are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) enum KeyIndexing {
-    /// Block by block.
+    /// By blocks.
     InBlocks,
-    /// Only by a look at everything.
+    /// By a scan of everything.
     Unlisted,
 }
 
 impl LiveKeys {
     pub(in crate::app) fn new(rules: Arc<Rules>, notifier: Arc<Notifier>) -> Self {
         let actors = HashMap::default();
-        Self { rules, notifier, actors, shedding: VecDeque::new(), warned_at: Time::ZERO }
+        Self { rules, notifier, actors, over_limit: VecDeque::new(), warned_at: Time::ZERO }
     }
 
-    /// Where an actor's keys are looked up beside its own scope: the anonymous sessions that became
-    /// this user's while their keys are live.
+    /// Returns the scopes in which a user's keys are looked up beside its own: upgraded anonymous
+    /// sessions whose keys are live.
     pub(in crate::app) fn adopted(
         &mut self,
         store: &dyn Store,
@@ -159,8 +161,8 @@ impl LiveKeys {
         Ok(live.map(|(session, _)| Scope::Session(SessionId::new(*session))).collect())
     }
 
-    /// Whether an actor has live keys of its own. A session that an earlier build upgraded kept its
-    /// keys as its own, so they are looked up there until they expire.
+    /// Returns whether an actor has live keys of its own. A session that an earlier version upgraded
+    /// has kept its keys, so they are looked up there until they expire.
     pub(in crate::app) fn has_live(
         &mut self,
         store: &dyn Store,
@@ -171,8 +173,8 @@ impl LiveKeys {
         Ok(hours.iter().any(|(hour, ..)| !is_past(*hour, now)))
     }
 
-    /// Counts one more live key; [`LiveKeys::took`] when its commit is made.
-    pub(in crate::app) fn next(
+    /// Counts one more live key; [`LiveKeys::commit`] follows when its commit is staged.
+    pub(in crate::app) fn reserve(
         &mut self,
         store: &dyn Store,
         scope: Scope,
@@ -202,12 +204,12 @@ impl LiveKeys {
         })
     }
 
-    /// The commit of a key is made: how its actor's keys are found again.
-    pub(in crate::app) fn took(
+    /// Notes that the commit of a key is staged. Returns how the keys of its actor are found again.
+    pub(in crate::app) fn commit(
         &mut self,
         KeyReservation { scope, written }: KeyReservation,
         (digest, revision): (Digest, Revision),
-        (bytes, parts): (u64, u8),
+        StoredSize { bytes, parts }: StoredSize,
     ) -> KeyIndexing {
         let actor = self.actors.entry(scope).or_default();
         if let Some(written) = written {
@@ -219,8 +221,11 @@ impl LiveKeys {
             }
             let (keys, live_bytes) = live(&actor.counts);
             let is_over = is_over(&self.rules, keys, live_bytes);
-            if is_over && self.shedding.len() < SHEDDING_MAX && !self.shedding.contains(&scope) {
-                self.shedding.push_back(scope);
+            if is_over
+                && self.over_limit.len() < OVER_LIMIT_MAX
+                && !self.over_limit.contains(&scope)
+            {
+                self.over_limit.push_back(scope);
             }
         } else {
             actor.left = actor.left.saturating_sub(1);
@@ -231,13 +236,13 @@ impl LiveKeys {
         if keys > 2 * u64::from(BLOCK) { KeyIndexing::InBlocks } else { KeyIndexing::Unlisted }
     }
 
-    /// What the upgrade of an anonymous session does to its keys; `None`: it used none.
+    /// Returns the adoption of an anonymous session's keys by its user; `None` if it has none.
     pub(in crate::app) fn adopt(
         &mut self,
         store: &dyn Store,
         (session, user): (SessionId, UserId),
         now: Time,
-    ) -> Result<Option<Adoption>, ReadError> {
+    ) -> Result<Option<KeyAdoption>, ReadError> {
         let from = Scope::Session(session);
         let ActorKeys { counts: mut moved, bytes, unlisted, .. } = self.load(store, from)?.clone();
         forget(&mut moved, now);
@@ -257,39 +262,38 @@ impl LiveKeys {
                 Err(at) => counts.hours.insert(at, (hour, keys, bytes)),
             }
         }
-        counts.adopted.push((session.bits(), now.plus(KEPT).ms()));
+        counts.adopted.push((session.bits(), now.plus(ANSWER_LIFETIME).ms()));
         if counts.adopted.len() > ADOPTED_MAX {
             counts.adopted.remove(0);
             tracing::warn!(
                 parent: None, %user,
-                "the keys of the user's oldest anonymous session are forgotten: too many upgrades"
+                "too many upgraded sessions; Idempotency-Keys of the oldest are dropped"
             );
         }
         let block = (!unlisted.is_empty()).then(|| (hour, block_of(&unlisted)));
-        Ok(Some(Adoption { session: from, user: to, counts, block }))
+        Ok(Some(KeyAdoption { session: from, user: to, counts, block }))
     }
 
-    /// The commit of an upgrade is made.
-    pub(in crate::app) fn adopted_now(&mut self, adoption: Adoption) {
+    /// Notes that the commit of an adoption is staged.
+    pub(in crate::app) fn finish_adoption(&mut self, adoption: KeyAdoption) {
         self.actors.remove(&adoption.session);
         self.actors.entry(adoption.user).or_default().counts = adoption.counts;
     }
 
-    /// Deletes the oldest keys of an actor that has more than it may, one block of them; `None`:
-    /// nobody has.
-    pub(in crate::app) fn shed(
+    /// Deletes the oldest block of an actor that has too many keys. Returns `None` if no actor has.
+    pub(in crate::app) fn drop_oldest(
         &mut self,
         store: &dyn Store,
         now: Time,
     ) -> Result<Option<Vec<Write>>, ReadError> {
-        while let Some(scope) = self.shedding.front().copied() {
+        while let Some(scope) = self.over_limit.front().copied() {
             let mut counts = self.load(store, scope)?.counts.clone();
             forget(&mut counts, now);
             let scopes = [vec![scope], self.adopted(store, scope, now)?].concat();
             let (keys, bytes) = live(&counts);
             let is_over = is_over(&self.rules, keys, bytes);
             let Some((hour, ..)) = counts.hours.first().copied().filter(|_| is_over) else {
-                self.shedding.pop_front();
+                self.over_limit.pop_front();
                 continue;
             };
             let mut writes = Vec::new();
@@ -300,24 +304,24 @@ impl LiveKeys {
                     break;
                 }
             }
-            let mut shed = 0;
+            let mut dropped = 0;
             if let Some((of, row)) = found {
-                (writes, shed) = delete_block(store, of, &row)?;
-                take_from_oldest(&mut counts, shed);
+                (writes, dropped) = delete_block(store, of, &row)?;
+                take_from_oldest(&mut counts, dropped);
             } else {
-                // What is in no block is found when it is too old.
+                // Keys in no block are found when they have expired.
                 counts.hours.remove(0);
             }
             writes.push(Write::put(Key::AnswerCount(scope).encode(), value::write(2, &counts)));
             if let Some(actor) = self.actors.get_mut(&scope) {
                 actor.counts = counts;
             }
-            self.notifier.counters.keys_shed.fetch_add(shed, Ordering::Relaxed);
+            self.notifier.counters.keys_shed.fetch_add(dropped, Ordering::Relaxed);
             if now.since(self.warned_at) >= WARN_EVERY || self.warned_at == Time::ZERO {
                 self.warned_at = now;
                 tracing::warn!(
                     parent: None, actor = ?scope, keys, bytes,
-                    "an actor has more live Idempotency-Keys than it may; its oldest are forgotten"
+                    "actor has too many live Idempotency-Keys; the oldest are dropped"
                 );
             }
             return Ok(Some(writes));
@@ -341,8 +345,8 @@ impl LiveKeys {
     }
 }
 
-/// Deletes the oldest block of keys that are all too old; `None`: there is none.
-pub(in crate::app) fn forget_block(
+/// Deletes the oldest block whose keys have all expired. Returns `None` if there is none.
+pub(in crate::app) fn delete_expired_block(
     store: &dyn Store,
     now: Time,
 ) -> Result<Option<Vec<Write>>, ReadError> {
@@ -355,14 +359,19 @@ pub(in crate::app) fn forget_block(
     }
 }
 
-/// Whether an answer count says nothing any more.
-pub(in crate::app) fn is_count_over(key: &Key, bytes: &[u8], now: Time) -> Result<bool, ReadError> {
+/// Returns whether an answer count has expired with all its keys.
+pub(in crate::app) fn is_count_expired(
+    key: &Key,
+    bytes: &[u8],
+    now: Time,
+) -> Result<bool, ReadError> {
     let mut counts = AnswerCountV2::read(key, bytes, ESTIMATED_BYTES)?;
     forget(&mut counts, now);
     Ok(counts.hours.is_empty() && counts.adopted.is_empty())
 }
 
-/// Deletes what a block lists and was not written again since, and the block; how many keys.
+/// Deletes a block and the answers that it lists, unless they were written again since. Returns the
+/// number of keys.
 fn delete_block(
     store: &dyn Store,
     scope: Scope,
@@ -428,7 +437,7 @@ fn hour_of(now: Time) -> u32 {
 
 /// Whether all keys that began in this hour are forgotten.
 fn is_past(hour: u32, now: Time) -> bool {
-    Time::from_ms((u64::from(hour) + 1) * HOUR_MS).plus(KEPT) <= now
+    Time::from_ms((u64::from(hour) + 1) * HOUR_MS).plus(ANSWER_LIFETIME) <= now
 }
 
 #[cfg(test)]
@@ -450,8 +459,8 @@ mod tests {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&number.to_be_bytes());
         // What was not committed is counted again.
-        drop(keys.next(store, SCOPE, now).unwrap());
-        let one_more = keys.next(store, SCOPE, now).unwrap();
+        drop(keys.reserve(store, SCOPE, now).unwrap());
+        let one_more = keys.reserve(store, SCOPE, now).unwrap();
         let revision = store.durable().next();
         let mut pack = Pack::default();
         one_more.put(revision, &mut pack);
@@ -462,7 +471,7 @@ mod tests {
             store.commit(Batch { writes, ..Batch::default() }).unwrap().revision(),
             revision
         );
-        keys.took(one_more, (digest, revision), (100, 1));
+        keys.commit(one_more, (digest, revision), StoredSize { bytes: 100, parts: 1 });
         rows
     }
 
@@ -500,11 +509,11 @@ mod tests {
         for number in 0..200 {
             using(&mut keys, &store, number, now);
         }
-        assert!(forget_block(&store, now.plus(Span::from_hours(23))).unwrap().is_none());
+        assert!(delete_expired_block(&store, now.plus(Span::from_hours(23))).unwrap().is_none());
         let late = now.plus(Span::from_hours(25));
         // This one was used again after its time.
         using(&mut keys, &store, 3, late);
-        while let Some(writes) = forget_block(&store, late).unwrap() {
+        while let Some(writes) = delete_expired_block(&store, late).unwrap() {
             drop(store.commit(Batch { writes, ..Batch::default() }).unwrap());
         }
         assert_eq!(rows_under(&store, Key::ANSWER_BLOCKS), 0);
@@ -516,8 +525,8 @@ mod tests {
         assert_eq!(rows_under(&store, Key::ANSWERS), 9);
         let row = store.get(View::Staged, &Key::AnswerCount(SCOPE).encode()).unwrap().unwrap();
         let key = Key::AnswerCount(SCOPE);
-        assert!(!is_count_over(&key, &row.value, late).unwrap());
-        assert!(is_count_over(&key, &row.value, late.plus(Span::from_hours(26))).unwrap());
+        assert!(!is_count_expired(&key, &row.value, late).unwrap());
+        assert!(is_count_expired(&key, &row.value, late.plus(Span::from_hours(26))).unwrap());
     }
 
     #[test]
@@ -526,14 +535,14 @@ mod tests {
         let now = Time::from_ms(1_700_000_000_000);
         for number in 0..100_u128 {
             let session = SessionId::new(number);
-            let one_more = keys.next(&store, Scope::Session(session), now).unwrap();
-            keys.took(one_more, ([1; 32], Revision::new(1)), (100, 1));
+            let one_more = keys.reserve(&store, Scope::Session(session), now).unwrap();
+            keys.commit(one_more, ([1; 32], Revision::new(1)), StoredSize { bytes: 100, parts: 1 });
             let adoption = keys.adopt(&store, (session, UserId::new(1)), now).unwrap().unwrap();
-            keys.adopted_now(adoption);
+            keys.finish_adoption(adoption);
         }
         let adopted = keys.adopted(&store, SCOPE, now).unwrap();
         assert_eq!(adopted.len(), ADOPTED_MAX);
         assert_eq!(adopted.last(), Some(&Scope::Session(SessionId::new(99))));
-        assert!(keys.adopted(&store, SCOPE, now.plus(KEPT)).unwrap().is_empty());
+        assert!(keys.adopted(&store, SCOPE, now.plus(ANSWER_LIFETIME)).unwrap().is_empty());
     }
 }

@@ -1,4 +1,5 @@
-//! What a command needs before its turn: randomness, hashes, and the checking of passwords.
+//! Stage `prepare`: what a command needs before its turn. New ids and tokens, the check and the hash
+//! of passwords, and the check of large inputs.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,159 +9,169 @@ use crate::app::api::ClientInfo;
 use crate::app::random;
 use crate::engine::{
     Actor, CheckedInput, Command, CommandInputs, DecisionContext, Digest, Holder, PasswordCheck,
-    ReadSet, Record, RecordKey, Refusal, Rules, StoredKey, User, decide,
+    PasswordEvidence, ReadSet, Record, RecordKey, Refusal, Rules, StoredKey, User, precheck,
 };
 use crate::records::{Definitions, ReadError, read_fact};
 use crate::store::{Store, View};
 use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
 
-/// Random bytes for three ids, and the seed of the ids of what it creates.
+/// Random bytes of one command: three ids, and the seed of further ones.
 const RANDOM_BYTES: usize = 3 * 10 + 16;
 
-/// An input that takes more memory than this is checked before the command's turn: it may be
-/// some hundred values, each of which a schema may look at many times.
+/// Size of an input in memory, in bytes, above which it is checked before the command's turn: it
+/// may have some hundred values, and a schema may look at each many times.
 const CHECKED_BEFORE_BYTES: usize = 16 * 1024;
 
+/// Result of the check of a password.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PasswordResult {
+    /// The command would be refused for another reason, so nothing was checked.
+    NotChecked,
+    Wrong,
+    Right,
+    /// The password is right, and its hash was made with less than today's cost.
+    RightWithWeakHash,
+}
+
 impl App {
-    /// The evidence for a command. Where it would be refused for another reason than a wrong
-    /// password, no password is checked or hashed: that work is for those who may ask for it.
+    /// Gathers the inputs of a command. A password is checked or hashed only if the command would
+    /// not be refused for another reason.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] when the line for hashing is full, [`Refusal::Stopping`].
-    pub(in crate::app) async fn prepare(
+    /// [`Refusal::Busy`] when too many commands wait for a hash, [`Refusal::Stopping`].
+    pub(super) async fn prepare(
         &self,
         command: &Command,
         actor: &Actor,
         client: &ClientInfo,
     ) -> Result<CommandInputs, Refusal> {
-        let inputs = self.mint(command, actor, client)?;
+        let inputs = self.new_inputs(command, actor, client)?;
         if command.hashes() {
-            // Boxed: it is seldom, and its room would be made and moved for every command.
+            // Boxed, since it is rare and its state would be moved for every command.
             return Box::pin(self.hash(command, actor, inputs)).await;
         }
         Ok(inputs)
     }
 
+    /// Checks and hashes the passwords of a command.
     async fn hash(
         &self,
         command: &Command,
         actor: &Actor,
         mut inputs: CommandInputs,
     ) -> Result<CommandInputs, Refusal> {
-        match command {
-            Command::Login { username, password, .. } => {
-                let user = self.guard(self.user_by_name(username))?;
-                let password_check =
-                    self.prove(command, actor, &mut inputs, user.as_ref(), password).await?;
-                // A disabled user's hash is checked like everybody's; the answer is no.
-                self.rehash(&mut inputs, password_check, password).await?;
+        let result = self.check_password(command, actor, &mut inputs).await?;
+        let to_hash = match command {
+            // A hash of less than today's cost is replaced. A disabled user's is too: the login of a
+            // disabled user takes the same time and is refused.
+            Command::Login { password, .. } | Command::Elevate { password } => {
+                (result == PasswordResult::RightWithWeakHash).then_some(password)
             }
-            Command::Elevate { password } => {
-                let user = self.guard(self.own_record(actor))?;
-                let password_check =
-                    self.prove(command, actor, &mut inputs, user.as_ref(), password).await?;
-                self.rehash(&mut inputs, password_check, password).await?;
-            }
-            Command::ChangePassword { current, new } => {
-                let user = self.guard(self.own_record(actor))?;
-                inputs.hashed = Some("".into());
-                let password_check =
-                    self.prove(command, actor, &mut inputs, user.as_ref(), current).await?;
-                inputs.hashed = None;
-                if password_check.is_some_and(|(matched, _)| matched) {
-                    inputs.hashed = Some(self.passwords.hash(new.clone()).await?);
-                }
+            Command::ChangePassword { new, .. } => {
+                let is_right =
+                    matches!(result, PasswordResult::Right | PasswordResult::RightWithWeakHash);
+                is_right.then_some(new)
             }
             Command::Register { password, .. } | Command::UseLink { password, .. } => {
-                inputs.hashed = Some("".into());
-                let would_do = self.would_do(command, actor, &inputs)?;
-                inputs.hashed = None;
-                if would_do {
-                    inputs.hashed = Some(self.passwords.hash(password.clone()).await?);
-                }
+                self.is_acceptable(command, actor, &inputs)?.then_some(password)
             }
-            _ => {}
+            _ => None,
+        };
+        if let Some(password) = to_hash {
+            inputs.password_hash = Some(self.passwords.hash(password.clone()).await?);
         }
         Ok(inputs)
     }
 
-    /// Checks a password, if the command would be done with the right one. Says whether it
-    /// matched and whether its hash is weak; `None`: nothing was checked.
-    async fn prove(
+    /// Checks the password that a command proves, if it proves one.
+    async fn check_password(
         &self,
         command: &Command,
         actor: &Actor,
         inputs: &mut CommandInputs,
-        user: Option<&User>,
-        password: &Password,
-    ) -> Result<Option<(bool, bool)>, Refusal> {
-        let password_check = |matched| PasswordCheck {
-            user: user.map(|user| user.id),
-            credential: user.map_or(0, |user| user.credential),
-            matched,
+    ) -> Result<PasswordResult, Refusal> {
+        let (user, password) = match command {
+            Command::Login { username, password, .. } => (self.user_by_name(username), password),
+            Command::Elevate { password } | Command::ChangePassword { current: password, .. } => {
+                (self.own_record(actor), password)
+            }
+            _ => return Ok(PasswordResult::NotChecked),
         };
-        inputs.verdict = Some(password_check(true));
-        let would_do = self.would_do(command, actor, inputs)?;
-        inputs.verdict = None;
-        if !would_do {
-            return Ok(None);
+        let user = self.guard(user)?;
+        if !self.is_acceptable(command, actor, inputs)? {
+            return Ok(PasswordResult::NotChecked);
         }
-        // No password is longer; what is longer need not be hashed to be wrong, and its work
-        // would not be the same.
+        // No password is longer. A longer one is wrong without a hash, but must take the same time.
         let chars = password.reveal().chars().take(Rules::PASSWORD_CHARS_MAX + 1).count();
         let password = if chars > Rules::PASSWORD_CHARS_MAX {
             Password::new(String::new())
         } else {
             password.clone()
         };
-        let phc = user.and_then(|user| user.password.clone());
+        let phc = user.as_ref().and_then(|user| user.password.clone());
         let checked = self.passwords.check(password, phc).await?;
-        inputs.verdict = Some(password_check(checked.matched));
-        Ok(Some((checked.matched, checked.is_weak)))
+        inputs.password = PasswordEvidence::Checked(PasswordCheck {
+            user: user.as_ref().map(|user| user.id),
+            credential: user.as_ref().map_or(0, |user| user.credential),
+            matched: checked.matched,
+        });
+        Ok(match (checked.matched, checked.is_weak) {
+            (false, _) => PasswordResult::Wrong,
+            (true, false) => PasswordResult::Right,
+            (true, true) => PasswordResult::RightWithWeakHash,
+        })
     }
 
-    /// Hashes a password that was just proved again, if its hash is of less cost than today's.
-    async fn rehash(
-        &self,
-        inputs: &mut CommandInputs,
-        password_check: Option<(bool, bool)>,
-        password: &Password,
-    ) -> Result<(), Refusal> {
-        if password_check == Some((true, true)) {
-            inputs.hashed = Some(self.passwords.hash(password.clone()).await?);
-        }
-        Ok(())
-    }
-
-    /// Whether checking the input of a command takes longer than it should take its turn.
-    pub(in crate::app) fn is_long_to_check(command: &Command) -> bool {
-        matches!(command, Command::Start(_) | Command::Submit { .. })
-            && super::admission::weight(command) > CHECKED_BEFORE_BYTES
-    }
-
-    /// Whether a command, decided on what is durable now, would be done, or be refused only for a
-    /// wrong password.
-    fn would_do(
+    /// Returns whether a command would be accepted with the right password, as of what is durable
+    /// now.
+    fn is_acceptable(
         &self,
         command: &Command,
         actor: &Actor,
         inputs: &CommandInputs,
     ) -> Result<bool, Refusal> {
-        let seed = inputs.seed;
-        let revision = self.store.durable().next();
+        let (seed, revision) = (inputs.seed, self.store.durable().next());
         let context = DecisionContext { now: self.clock.now(), revision, seed, split_factor: 1 };
-        let mut facts = ReadSet::default();
+        let mut read_set = ReadSet::default();
         loop {
-            match decide(&facts, &self.rules, context, actor, command, inputs) {
-                Ok(decision) => {
-                    return Ok(matches!(decision.result, Ok(_) | Err(Refusal::InvalidCredentials)));
-                }
-                Err(record_key) => {
-                    let loaded = read_fact(&*self.store, View::Committed, &record_key);
-                    facts.add(record_key, self.guard(loaded)?);
+            match precheck(&read_set, &self.rules, context, actor, command, inputs) {
+                Ok(is_acceptable) => return Ok(is_acceptable),
+                Err(missing) => {
+                    let loaded = read_fact(&*self.store, View::Committed, &missing);
+                    read_set.add(missing, self.guard(loaded)?);
                 }
             }
         }
+    }
+
+    /// Returns whether the check of a command's input takes too long for its turn.
+    pub(in crate::app) fn is_long_to_check(command: &Command) -> bool {
+        matches!(command, Command::Start(_) | Command::Submit { .. })
+            && super::admission::weight(command) > CHECKED_BEFORE_BYTES
+    }
+
+    /// Checks a large input on a blocking thread, so that it delays neither the executor nor the
+    /// threads that serve connections. One at a time, since a machine has few cores.
+    pub(super) async fn check_input(
+        &self,
+        command: Command,
+    ) -> (Command, Option<Arc<CheckedInput>>) {
+        if !Self::is_long_to_check(&command) {
+            return (command, None);
+        }
+        // The semaphore is never closed.
+        let turn = self.checks.acquire().await;
+        let (store, definitions) = (Arc::clone(&self.store), Arc::clone(&self.definitions));
+        let command = Arc::new(command);
+        let checks = Arc::clone(&command);
+        let checking = tokio::task::spawn_blocking(move || {
+            // The executor meets a read error again and reports it.
+            let checked = check(&*store, &definitions, &checks).ok().flatten();
+            checked.map(Arc::new)
+        });
+        let checked = checking.await.ok().flatten();
+        drop(turn);
+        (Arc::unwrap_or_clone(command), checked)
     }
 
     fn user_by_name(&self, username: &Username) -> Result<Option<User>, ReadError> {
@@ -186,7 +197,9 @@ impl App {
         }
     }
 
-    pub(in crate::app) fn mint(
+    /// Returns the inputs of a command without its passwords: new ids, a new token, and the origin
+    /// of the request.
+    pub(super) fn new_inputs(
         &self,
         command: &Command,
         actor: &Actor,
@@ -198,7 +211,7 @@ impl App {
         };
         let random: [u8; RANDOM_BYTES] = random::bytes().map_err(failed)?;
         let (seed, ids) = random.split_first_chunk::<16>().ok_or(Refusal::Stopping)?;
-        // A secret is the system's own, and lies nowhere before it is needed.
+        // A secret comes from the system directly and is stored nowhere before it is needed.
         let token = match command.hands_out() {
             None => None,
             Some(kind) => {
@@ -210,22 +223,7 @@ impl App {
         let (ids, _) = ids.as_chunks::<10>();
         let now = self.clock.now();
         let id = |number: usize| uuid_v7(now, ids.get(number).copied().unwrap_or_default());
-        let (mut account, mut from) = (Digest::default(), None);
-        // Nothing else counts failures.
-        if command.hashes() {
-            account = if let Command::Login { username, .. } = command {
-                self.secret.digest("login failures of", &[username.as_str().as_bytes()])
-            } else {
-                let session = actor.session().map_or(0, SessionId::bits).to_be_bytes();
-                self.secret.digest("password failures in", &[&session])
-            };
-        }
-        let of_nobody = actor.session().is_some() && actor.user().is_none();
-        if command.hashes() || (of_nobody && command.is_about_codes()) {
-            from = client.address.as_deref().map(|address| {
-                self.secret.digest("login failures from", &[origin(address).as_bytes()])
-            });
-        }
+        let (account, origin) = self.failure_counters(command, actor, client);
         let stored = match command {
             Command::PutStored { key, .. }
             | Command::TouchStored { key }
@@ -233,15 +231,15 @@ impl App {
             _ => Digest::default(),
         };
         Ok(CommandInputs {
-            verdict: None,
-            hashed: None,
+            password: PasswordEvidence::Unchecked,
+            password_hash: None,
             session: SessionId::new(id(0)),
             user: UserId::new(id(1)),
             key: KeyId::new(id(2)),
             seed: u128::from_be_bytes(*seed),
             token,
             account,
-            origin: from,
+            origin,
             stored,
             address: client.address.clone(),
             agent: client.agent.as_deref().map(cut_agent),
@@ -250,7 +248,34 @@ impl App {
         })
     }
 
-    /// The keyed hash of another framework's key, apart for each API key.
+    /// Returns the keys of the counters of failures: of the account (or the session), and of the
+    /// network from which the command comes.
+    fn failure_counters(
+        &self,
+        command: &Command,
+        actor: &Actor,
+        client: &ClientInfo,
+    ) -> (Digest, Option<Digest>) {
+        let account = match command {
+            Command::Login { username, .. } => {
+                self.secret.digest("login failures of", &[username.as_str().as_bytes()])
+            }
+            command if command.hashes() => {
+                let session = actor.session().map_or(0, SessionId::bits).to_be_bytes();
+                self.secret.digest("password failures in", &[&session])
+            }
+            // Other commands count no failures of passwords.
+            _ => Digest::default(),
+        };
+        let is_anonymous = actor.session().is_some() && actor.user().is_none();
+        let counts_origin = command.hashes() || (is_anonymous && command.is_about_codes());
+        let origin = client.address.as_deref().filter(|_| counts_origin).map(|address| {
+            self.secret.digest("login failures from", &[origin(address).as_bytes()])
+        });
+        (account, origin)
+    }
+
+    /// Returns the keyed hash of the key of an external session, which differs for each API key.
     pub(in crate::app) fn stored_digest(&self, actor: &Actor, key: &StoredKey) -> Digest {
         let owner = match actor {
             Actor::Key(api_key) => api_key.key.id.bits().to_be_bytes(),
@@ -260,15 +285,15 @@ impl App {
     }
 }
 
-/// Checks the input of a command before its turn, by the version that is the right one now; in its
-/// turn it is looked whether it still is. `None`: there is nothing to check it by.
-pub(in crate::app) fn check(
+/// Checks the input of a command against the version that applies now; the executor compares the
+/// version later. Returns `None` if there is nothing to check it against.
+fn check(
     store: &dyn Store,
     definitions: &Definitions,
     command: &Command,
 ) -> Result<Option<CheckedInput>, ReadError> {
-    let read = |record_key| {
-        let loaded = read_fact(store, View::Committed, &record_key)?;
+    let read = |key| {
+        let loaded = read_fact(store, View::Committed, &key)?;
         Ok::<_, ReadError>(loaded.map(|(record, _)| record))
     };
     let (workflow, version) = match command {
@@ -282,8 +307,8 @@ pub(in crate::app) fn check(
         },
         _ => return Ok(None),
     };
-    let record_key = RecordKey::Definition(workflow, version);
-    let loaded = definitions.read(store, View::Committed, &record_key)?;
+    let key = RecordKey::Definition(workflow, version);
+    let loaded = definitions.read(store, View::Committed, &key)?;
     let definition = match loaded.as_ref().map(|(record, _)| &**record) {
         Some(Record::Definition(published)) => &published.definition,
         _ => return Ok(None),
@@ -297,7 +322,7 @@ pub(in crate::app) fn check(
     })
 }
 
-/// A `UUIDv7` (RFC 9562, section 5.7): 48 bits of milliseconds, 74 random ones.
+/// Returns a `UUIDv7` (RFC 9562, section 5.7): 48 bits of milliseconds, 74 random ones.
 fn uuid_v7(now: Time, random: [u8; 10]) -> u128 {
     let mut bits = 0_u128;
     for byte in random {
@@ -307,7 +332,8 @@ fn uuid_v7(now: Time, random: [u8; 10]) -> u128 {
     u128::from(now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
 }
 
-/// The part of an address that counts as one origin: an IPv6 network of 64 bits is one customer's.
+/// Returns the part of an address that counts as one origin: an IPv6 network of 64 bits belongs to
+/// one customer.
 fn origin(address: &str) -> String {
     match address.parse() {
         Ok(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
@@ -318,7 +344,7 @@ fn origin(address: &str) -> String {
     }
 }
 
-/// A `User-Agent` without what could break a line, and of bounded length.
+/// Returns a `User-Agent` without control characters and of bounded length.
 fn cut_agent(agent: &str) -> Arc<str> {
     let mut cut = String::new();
     for character in agent.chars().filter(|character| !character.is_control()) {

@@ -1,16 +1,16 @@
-//! The queue of commands, the executor behind it, and who works it off.
+//! Stage `queue`: the bounded queue of commands, and the thread that executes the next one.
 //!
-//! Whoever puts a command into the queue works the queue off, if nobody else does: mostly a command
-//! is decided at once on the thread that it came on, so that no other thread is woken for it and
-//! what it needs is in that core's caches. Who finds the executor taken goes on with something
-//! else: whoever has it sees the command before he leaves. What may take long or must wait (timers
-//! that are due, long commands, a store without room), and what is left after a moment, is for the
-//! executor's own thread, which may wait. The order is the queue's, whoever works it off; only where
-//! commands have waited for long, actors take turns (`lanes`).
+//! The caller that enqueues a command drains the queue if the executor is free. So mostly a command
+//! is executed on the thread that brought it: no other thread is woken, and the data stays in the
+//! caches of one core. A caller that finds the executor taken returns at once, and the holder sees
+//! the command before it returns. The executor's own thread executes what may take long or block
+//! (due timers, long commands, a store without free space), and what is left after a moment. The
+//! order is the queue's, whichever thread executes; only after a long wait do actors take turns
+//! (`lanes`).
 //!
-//! A caller's thread has others to serve, and no command can be known to be quick: a record may be
-//! cold, a definition not compiled, a workflow long. So where a caller was kept for too long, all
-//! callers are spared for many times as long: meanwhile the executor's thread does everything.
+//! A caller's thread serves other connections, and the cost of a command is not known in advance: a
+//! record may not be cached, a definition not compiled, a workflow long. So after a caller was held
+//! too long, the executor's thread executes everything for many times as long.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -22,107 +22,107 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::admission::{Admission, Permit};
+use super::admission::{Admission, Permit, QUEUE_MAX};
 use super::executor::{Executor, Fatal};
 use super::job::{Job, QueueItem};
 use super::lanes::{Lanes, is_late};
-use super::watchdog::{ExecutorFigures, Watchdog, WorkPiece};
+use super::watchdog::{ExecutorFigures, Watchdog, WorkItem};
+use crate::app::STACK_BYTES;
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{Span, Time};
 
-/// Most commands that wait for the executor: at some ten microseconds each, the last one waits
-/// for some hundredths of a second. Beyond it a caller is told to come back.
-pub(in crate::app) const QUEUE_MAX: usize = 4096;
-
-/// How long a caller who found the queue full should wait.
+/// Refusal of a command that finds the queue full.
 const BUSY: Refusal = Refusal::Busy { retry_after: Span::from_seconds(1) };
 
-/// After so long a caller begins no more commands.
+/// A caller stops taking commands from the queue after this time.
 const CALLER_TIME: Duration = Duration::from_millis(1);
 
-/// A caller who was kept for longer was kept for too long: by one command, or because his thread
-/// waited for a core meanwhile.
+/// Longest time that a caller may be held: by one command, or because its thread had to wait for a
+/// core. After it, callers are spared.
 const CALLER_TIME_MAX: Duration = Duration::from_millis(5);
 
-/// For so many times as long as a caller was kept too long, callers are spared; but no longer than
-/// this, since a machine that stood still says nothing of what comes.
-const SPARED_TIMES: u32 = 50;
+/// Time for which callers are spared, as a multiple of the time that one was held too long. So
+/// callers lose at most 2 % of their time.
+const SPARED_FACTOR: u32 = 50;
+
+/// Longest time for which callers are spared: a machine that stood still for long says nothing
+/// about what comes.
 const SPARED_MAX: Duration = Duration::from_secs(10);
 
-/// How long the executor's thread sleeps at most before it looks around.
-const LOOK_EVERY: Span = Span::from_seconds(10);
+/// Longest sleep of the executor's thread.
+const SLEEP_MAX: Span = Span::from_seconds(10);
 
-/// The queue, its executor and the executor's thread, which ends with it.
+/// The queue and the executor, whose thread ends when the queue is dropped.
 pub(in crate::app) struct Queue {
     shared: Arc<Shared>,
-    /// Set once: no more commands are taken.
+    /// Set once, when no more commands are accepted.
     closing: AtomicBool,
     sender: SyncSender<QueueItem>,
     admission: Arc<Admission>,
     watchdog: Arc<Watchdog>,
-    own: Mutex<Option<JoinHandle<()>>>,
-    /// The same thread, to be woken.
+    executor: Mutex<Option<JoinHandle<()>>>,
+    /// Handle of the executor's thread, to wake it.
     thread: thread::Thread,
 }
 
 struct Shared {
-    /// How much was enqueue into the queue and not taken from it. Below zero for a moment, since it is
-    /// counted behind the enqueue; whoever comes then may be seen only by the one who counts next, who
-    /// is on his way to the state.
+    /// Number of items in the queue. It is negative for a moment, since an item is counted after it
+    /// was sent; a caller that comes in that moment relies on the one that counts next, which is
+    /// about to lock the state.
     depth: AtomicIsize,
     /// `None`: the executor has ended.
     state: Mutex<Option<ExecutorState>>,
-    /// Nobody can enqueue anything into the queue any more.
+    /// Set when no item can be sent any more.
     abandoned: AtomicBool,
     stop: watch::Sender<Option<String>>,
 }
 
-/// Where commands are done, by one at a time.
+/// The executor and what it executes next; one thread at a time has it.
 struct ExecutorState {
     executor: Executor,
-    work: Receiver<QueueItem>,
-    /// Commands of the queue that take turns, since the executor is behind.
+    items: Receiver<QueueItem>,
+    /// Commands that take turns by actor while the executor is behind.
     lanes: Lanes,
-    /// What came behind them and is no command.
+    /// An item behind the commands of the lanes that is no command.
     barrier: Option<QueueItem>,
-    /// What the one before left to the executor's thread. It comes first.
+    /// An item that a caller left to the executor's thread. It comes first.
     left: Option<QueueItem>,
-    /// Commands that wait until what is due in what they touch has happened: by that time, and in
-    /// the order in which they came. Their permits bound them.
+    /// Commands that wait for a due timer, by its time and in the order of their arrival. Their
+    /// permits bound them.
     waiting: BTreeMap<(Time, u64), Box<Job>>,
-    /// How many have waited.
+    /// Number of commands that have waited, for the keys of `waiting`.
     waited: u64,
-    /// Until then timers that are late leave the executor to commands.
+    /// Until then due timers leave the executor to commands.
     timers_rest_until: Instant,
     watchdog: Arc<Watchdog>,
-    /// The executor's thread sleeps until then if it is not woken.
+    /// Time at which the executor's thread wakes by itself.
     sleeps_until: Time,
-    /// Until then callers do nothing here.
+    /// Until then callers execute nothing.
     spared_until: Option<Instant>,
 }
 
-/// How a caller leaves the state.
+/// Reason for which a thread stops draining the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum DrainResult {
-    /// There was nothing more to do.
-    Nothing,
-    /// There is something that the executor's thread must see.
-    Something,
+    /// Nothing is left.
+    Empty,
+    /// Something is left for the executor's thread.
+    NeedsThread,
 }
 
 impl Queue {
-    /// Starts the executor's thread, with commands of at most so many bytes waiting. Whatever ends the executor, but for a close, is told to `stop`.
+    /// Starts the executor's thread. At most `bytes_max` of commands wait. `stop` receives the
+    /// reason when the executor ends for another reason than a close.
     pub(in crate::app) fn start(
         executor: Executor,
         bytes_max: usize,
         stop: watch::Sender<Option<String>>,
     ) -> std::io::Result<Self> {
-        let (sender, work) = mpsc::sync_channel(QUEUE_MAX);
-        let sleeps_until = Time::ZERO;
+        let (sender, items) = mpsc::sync_channel(QUEUE_MAX);
         let watchdog = Arc::new(Watchdog::new());
         let state = ExecutorState {
             executor,
-            work,
+            items,
             lanes: Lanes::default(),
             barrier: None,
             left: None,
@@ -130,7 +130,7 @@ impl Queue {
             waited: 0,
             timers_rest_until: Instant::now(),
             watchdog: Arc::clone(&watchdog),
-            sleeps_until,
+            sleeps_until: Time::ZERO,
             spared_until: None,
         };
         let shared = Arc::new(Shared {
@@ -140,41 +140,41 @@ impl Queue {
             stop,
         });
         let runs = Arc::clone(&shared);
-        let own = thread::Builder::new()
+        let executor = thread::Builder::new()
             .name("executor".to_owned())
-            .stack_size(crate::app::STACK_BYTES)
+            .stack_size(STACK_BYTES)
             .spawn(move || runs.run())?;
-        let thread = own.thread().clone();
-        let own = Mutex::new(Some(own));
+        let thread = executor.thread().clone();
+        let executor = Mutex::new(Some(executor));
         let (closing, admission) = (AtomicBool::new(false), Arc::new(Admission::new(bytes_max)));
-        Ok(Self { shared, closing, sender, admission, watchdog, own, thread })
+        Ok(Self { shared, closing, sender, admission, watchdog, executor, thread })
     }
 
-    /// How many commands wait.
+    /// Returns the number of items in the queue.
     pub(in crate::app) fn depth(&self) -> usize {
         self.shared.depth.load(Ordering::Acquire).try_into().unwrap_or(0)
     }
 
-    /// Why the executor does not move, although it should.
+    /// Returns why the executor does not move although it has something to do.
     pub(in crate::app) fn stuck(&self, now: Instant) -> Option<String> {
         self.watchdog.stuck(self.depth(), now)
     }
 
-    /// What is measured of the executor.
+    /// Returns the measurements of the executor.
     pub(in crate::app) fn figures(&self) -> ExecutorFigures {
         self.watchdog.figures()
     }
 
-    /// Memory of what waits, in bytes.
+    /// Returns the memory of the commands that wait, in bytes.
     pub(in crate::app) fn bytes(&self) -> usize {
         self.admission.bytes()
     }
 
-    /// Gives a command its place among what waits.
+    /// Reserves a command's share of the queue.
     ///
     /// # Errors
-    /// [`Refusal::Busy`]: all that waits, or what waits of its actor, is too much.
-    pub(in crate::app) fn admit(
+    /// [`Refusal::Busy`] if too much waits, in all or of this actor.
+    pub(super) fn reserve(
         &self,
         actor: &Actor,
         address: Option<&str>,
@@ -183,36 +183,36 @@ impl Queue {
         self.admission.admit(actor, address, command).ok_or(BUSY)
     }
 
-    /// Wakes the executor's thread: what is due fires.
+    /// Wakes the executor's thread, which fires due timers.
     pub(in crate::app) fn wake(&self) {
         self.thread.unpark();
     }
 
-    /// Puts something into the queue, and works it off if nobody else does.
-    pub(in crate::app) fn enqueue(&self, work: QueueItem) -> Result<(), (QueueItem, Refusal)> {
+    /// Puts an item into the queue and drains the queue if the executor is free.
+    pub(in crate::app) fn enqueue(&self, item: QueueItem) -> Result<(), (QueueItem, Refusal)> {
         if self.closing.load(Ordering::Acquire) {
-            return Err((work, Refusal::Stopping));
+            return Err((item, Refusal::Stopping));
         }
-        self.sender.try_send(work).map_err(|error| match error {
-            TrySendError::Full(work) => (work, BUSY),
-            TrySendError::Disconnected(work) => (work, Refusal::Stopping),
+        self.sender.try_send(item).map_err(|error| match error {
+            TrySendError::Full(item) => (item, BUSY),
+            TrySendError::Disconnected(item) => (item, Refusal::Stopping),
         })?;
         if self.shared.depth.fetch_add(1, Ordering::AcqRel) <= 0 {
             self.watchdog.note_move(Instant::now());
         }
-        if self.shared.call() == DrainResult::Something {
+        if self.shared.drain_as_caller() == DrainResult::NeedsThread {
             self.thread.unpark();
         }
         Ok(())
     }
 
-    /// Whether no thread has the executor now.
+    /// Returns whether no thread has the executor now.
     #[cfg(test)]
     pub(in crate::app) fn is_free(&self) -> bool {
         self.shared.state.try_lock().is_ok()
     }
 
-    /// Takes no more commands, finishes those that were taken, and ends the executor.
+    /// Accepts no more commands, executes the accepted ones, and ends the executor.
     pub(in crate::app) async fn close(&self) {
         self.closing.store(true, Ordering::Release);
         while let Err(TrySendError::Full(_)) = self.sender.try_send(QueueItem::Close) {
@@ -220,11 +220,11 @@ impl Queue {
         }
         self.shared.depth.fetch_add(1, Ordering::AcqRel);
         self.thread.unpark();
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(own) = own
-            && tokio::task::spawn_blocking(move || own.join()).await.is_err()
+        let executor = self.executor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(executor) = executor
+            && tokio::task::spawn_blocking(move || executor.join()).await.is_err()
         {
-            tracing::error!("the executor could not be waited for");
+            tracing::error!("the executor's thread could not be joined");
         }
     }
 }
@@ -237,53 +237,55 @@ impl Drop for Queue {
 }
 
 impl Shared {
-    /// The executor's thread.
+    /// Runs the executor's thread.
     fn run(&self) {
-        // Until it has been here no command is done by a caller: a timer might be due.
-        if self.at(self.wait(), |state| state.executor.backfill_counts()).is_none() {
+        // No caller executes a command before this thread has looked for due timers once.
+        let backfilled = self.with(self.lock(), |state| state.executor.backfill_counts());
+        if backfilled.is_none() {
             return;
         }
-        while let Some(Some(sleep)) = self.at(self.wait(), |state| state.work_off(self)) {
-            // As in `call`; but whoever comes from here on wakes this thread if he must.
+        while let Some(Some(sleep)) = self.with(self.lock(), |state| state.drain(self)) {
+            // As in `drain_as_caller`; but a caller that comes from here on wakes this thread.
             fence(Ordering::SeqCst);
             if self.depth.load(Ordering::Acquire) <= 0 && !self.abandoned.load(Ordering::Acquire) {
                 thread::park_timeout(sleep);
             }
         }
-        *self.wait() = None;
+        *self.lock() = None;
     }
 
-    /// A caller comes with something that he has enqueue into the queue.
-    fn call(&self) -> DrainResult {
+    /// Drains the queue on the thread of a caller that has just enqueued an item.
+    fn drain_as_caller(&self) -> DrainResult {
         let since = Instant::now();
         loop {
-            // Whoever counted something before he finds the state taken has it seen below by the
-            // one who has the state: one of both is later, in the one order of these fences.
+            // A caller that counts an item and then finds the state locked relies on the holder,
+            // which looks at the count after it has unlocked the state: one of both comes later in
+            // the single order of these fences.
             fence(Ordering::SeqCst);
             let state = match self.state.try_lock() {
                 Ok(state) => state,
                 Err(TryLockError::Poisoned(state)) => state.into_inner(),
-                Err(TryLockError::WouldBlock) => return DrainResult::Nothing,
+                Err(TryLockError::WouldBlock) => return DrainResult::Empty,
             };
-            match self.at(state, |state| state.try_drain(&self.depth, since)) {
-                Some(DrainResult::Nothing) => {}
-                Some(DrainResult::Something) => return DrainResult::Something,
-                None => return DrainResult::Nothing,
+            match self.with(state, |state| state.try_drain(&self.depth, since)) {
+                Some(DrainResult::Empty) => {}
+                Some(DrainResult::NeedsThread) => return DrainResult::NeedsThread,
+                None => return DrainResult::Empty,
             }
             fence(Ordering::SeqCst);
             if self.depth.load(Ordering::Acquire) <= 0 {
-                return DrainResult::Nothing;
+                return DrainResult::Empty;
             }
         }
     }
 
-    fn wait(&self) -> MutexGuard<'_, Option<ExecutorState>> {
+    fn lock(&self) -> MutexGuard<'_, Option<ExecutorState>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something at the state; `None`: the executor has ended, now or before. Whatever ends it
-    /// otherwise than by closing ends the process.
-    fn at<T>(
+    /// Runs an action on the state. Returns `None` if the executor has ended, by this action or
+    /// before. An end for another reason than a close ends the process.
+    fn with<T>(
         &self,
         mut state: MutexGuard<'_, Option<ExecutorState>>,
         act: impl FnOnce(&mut ExecutorState) -> Result<T, Fatal>,
@@ -294,11 +296,11 @@ impl Shared {
             Ok(Err(Fatal(reason))) => reason,
             Err(_) => "the executor panicked; see the log above".to_owned(),
         };
-        // What waits is told that nothing comes of it, since its replies are dropped.
+        // Drops the replies of all commands that wait, which tells their callers.
         *state = None;
         self.depth.store(0, Ordering::Release);
-        // Not in the name of the request that happens to be here.
-        tracing::error!(parent: None, reason, "nothing can be changed any more: the server stops");
+        // `parent: None`: the reason is not the request that happens to run here.
+        tracing::error!(parent: None, reason, "the executor has ended; the server stops");
         self.stop.send_replace(Some(reason));
         None
     }
@@ -314,19 +316,20 @@ impl ExecutorState {
         })
     }
 
-    /// The next of the queue: in its order, or, where commands wait for long, by whose turn it is.
+    /// Returns the next item: in the order of the queue, or, while commands wait for long, of the
+    /// actor whose turn it is.
     fn next_of_queue(&mut self) -> Option<QueueItem> {
         if self.lanes.is_empty() {
-            let next = self.barrier.take().or_else(|| self.work.try_recv().ok())?;
+            let next = self.barrier.take().or_else(|| self.items.try_recv().ok())?;
             match next {
                 QueueItem::Command(job) if is_late(&job, Instant::now()) => self.lanes.push(job),
                 next => return Some(next),
             }
         }
         while self.barrier.is_none()
-            && let Ok(work) = self.work.try_recv()
+            && let Ok(item) = self.items.try_recv()
         {
-            match work {
+            match item {
                 QueueItem::Command(job) => self.lanes.push(job),
                 other => self.barrier = Some(other),
             }
@@ -334,21 +337,21 @@ impl ExecutorState {
         self.lanes.pop(Instant::now()).map(QueueItem::Command)
     }
 
-    /// A command for which what was due has happened.
+    /// Returns a command that has waited for a timer which has fired.
     fn next_unblocked(&mut self) -> Option<Box<Job>> {
         let first = self.waiting.first_entry()?;
         let (due, _) = *first.key();
         self.executor.has_fired(due).then(|| first.remove())
     }
 
-    /// Does a command, or has it wait for what is due in what it touches.
+    /// Executes a command, or lets it wait for a due timer of what it touches.
     fn execute(&mut self, now: Time, job: Box<Job>) -> Result<(), Fatal> {
-        let piece = WorkPiece { kind: job.command.name(), route: job.route };
+        let item = WorkItem { kind: job.command.name(), route: job.route };
         let request = Arc::clone(&job.request);
         let (payer, began) = (job.payer(), Instant::now());
-        let waits = self.watched(piece, &request, |state| state.executor.execute(now, job))?;
+        let waits = self.measured(item, &request, |state| state.executor.execute(now, job))?;
         if !self.lanes.is_empty() {
-            self.lanes.took(payer, began.elapsed());
+            self.lanes.charge(payer, began.elapsed());
         }
         if let Some(job) = waits {
             let due = job.waited_for.unwrap_or(now);
@@ -358,36 +361,36 @@ impl ExecutorState {
         Ok(())
     }
 
-    /// Does a piece of work, and measures it.
-    fn watched<T>(
+    /// Runs some work and measures it.
+    fn measured<T>(
         &mut self,
-        piece: WorkPiece,
+        item: WorkItem,
         request: &str,
         work: impl FnOnce(&mut Self) -> Result<T, Fatal>,
     ) -> Result<T, Fatal> {
         let began = Instant::now();
-        self.watchdog.begin(piece, began);
+        self.watchdog.begin(item, began);
         let done = work(self);
         let ended = Instant::now();
-        self.watchdog.end(piece, request, ended, ended - began);
+        self.watchdog.end(item, request, ended, ended - began);
         done
     }
 
-    /// Lets some of what is due fire. What is late then waits for as long as that has taken, so
-    /// that commands get as much of the time as timers.
+    /// Fires some of the due timers. Further ones wait for as long as these took, so that commands
+    /// get as much time as timers.
     fn fire_some(&mut self) -> Result<(), Fatal> {
         let began = Instant::now();
-        self.watched(TIMERS, "", |state| state.executor.fire_some())?;
+        self.measured(TIMERS, "", |state| state.executor.fire_some())?;
         let ended = Instant::now();
         self.timers_rest_until = ended + (ended - began);
         Ok(())
     }
 
     fn sweep(&mut self) -> Result<(), Fatal> {
-        self.watched(SWEEP, "", |state| state.executor.sweep())
+        self.measured(SWEEP, "", |state| state.executor.sweep())
     }
 
-    /// Does what waits still, after all that is due: nothing else comes.
+    /// Executes the commands that still wait, after the timers that they wait for.
     fn finish(&mut self) -> Result<(), Fatal> {
         while !self.waiting.is_empty() {
             let now = self.executor.fire_due()?;
@@ -398,51 +401,53 @@ impl ExecutorState {
         Ok(())
     }
 
-    /// What a caller does who has been at it `since` then.
+    /// Drains the queue on a caller's thread, which has been doing this `since` then.
     fn try_drain(&mut self, depth: &AtomicIsize, since: Instant) -> Result<DrainResult, Fatal> {
         if self.spared_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(DrainResult::Something);
+            return Ok(DrainResult::NeedsThread);
         }
         while since.elapsed() < CALLER_TIME {
             match self.next(depth) {
                 Some(QueueItem::Command(job)) => {
-                    let Some(now) = self.executor.at_once(&job.command) else {
+                    let Some(now) = self.executor.accepts_at_once(&job.command) else {
                         self.left = Some(QueueItem::Command(job));
-                        return Ok(DrainResult::Something);
+                        return Ok(DrainResult::NeedsThread);
                     };
                     self.execute(now, job)?;
                 }
                 Some(other) => {
                     self.left = Some(other);
-                    return Ok(DrainResult::Something);
+                    return Ok(DrainResult::NeedsThread);
                 }
                 None => {
                     #[cfg(test)]
-                    worst_moment();
-                    return Ok(if self.wakes() {
-                        DrainResult::Something
+                    yield_to_other_threads();
+                    let needs_thread = self.needs_thread();
+                    return Ok(if needs_thread {
+                        DrainResult::NeedsThread
                     } else {
-                        DrainResult::Nothing
+                        DrainResult::Empty
                     });
                 }
             }
         }
-        let kept = since.elapsed();
-        if kept > CALLER_TIME_MAX {
-            self.spared_until = Some(Instant::now() + (kept * SPARED_TIMES).min(SPARED_MAX));
+        let held = since.elapsed();
+        if held > CALLER_TIME_MAX {
+            self.spared_until = Some(Instant::now() + (held * SPARED_FACTOR).min(SPARED_MAX));
         }
-        Ok(DrainResult::Something)
+        Ok(DrainResult::NeedsThread)
     }
 
-    /// Whether the executor's thread has something to do before it would look.
-    fn wakes(&self) -> bool {
+    /// Returns whether the executor's thread has something to do before it would wake by itself.
+    fn needs_thread(&self) -> bool {
         self.executor.next_due() < self.sleeps_until
             || self.executor.now() >= self.sleeps_until
-            || self.executor.sweep_is_due()
+            || self.executor.is_sweep_due()
     }
 
-    /// What the executor's thread does, and how long it can sleep then; `None`: it ends.
-    fn work_off(&mut self, shared: &Shared) -> Result<Option<Duration>, Fatal> {
+    /// Drains the queue on the executor's thread. Returns how long the thread can sleep, or `None`
+    /// if it ends.
+    fn drain(&mut self, shared: &Shared) -> Result<Option<Duration>, Fatal> {
         let abandoned = shared.abandoned.load(Ordering::Acquire);
         loop {
             if self.executor.is_behind() && Instant::now() >= self.timers_rest_until {
@@ -452,19 +457,19 @@ impl ExecutorState {
                 Some(QueueItem::Command(job)) => {
                     let now = self.executor.now();
                     self.execute(now, job)?;
-                    // Here too: under load the queue is never empty.
-                    if self.executor.sweep_is_due() {
+                    // Here too, since under load the queue is never empty.
+                    if self.executor.is_sweep_due() {
                         self.sweep()?;
                     }
                 }
-                Some(QueueItem::Advance { by, reply }) => {
-                    self.watched(MOVE_CLOCK, "", |state| state.executor.move_clock(by, reply))?;
+                Some(QueueItem::MoveClock { by, reply }) => {
+                    self.measured(MOVE_CLOCK, "", |state| state.executor.move_clock(by, reply))?;
                 }
                 Some(QueueItem::Close) => {
                     self.finish()?;
                     return Ok(None);
                 }
-                // Nobody waits for anything else.
+                // No command waits, so timers need not rest.
                 None if self.executor.is_behind() => self.fire_some()?,
                 None => break,
             }
@@ -473,26 +478,26 @@ impl ExecutorState {
             return Ok(None);
         }
         #[cfg(test)]
-        worst_moment();
-        if self.executor.now() >= self.sleeps_until || self.executor.sweep_is_due() {
+        yield_to_other_threads();
+        if self.executor.now() >= self.sleeps_until || self.executor.is_sweep_due() {
             self.sweep()?;
         }
-        // Anew: to sweep may take a while, and a timer must not be late for it.
+        // The sweep may have taken a while, and a timer must not be late for it.
         let now = self.executor.now();
-        let sleep = self.executor.next_due().since(now).min(LOOK_EVERY);
+        let sleep = self.executor.next_due().since(now).min(SLEEP_MAX);
         self.sleeps_until = now.plus(sleep);
         Ok(Some(Duration::from_millis(sleep.ms())))
     }
 }
 
 /// Work of the executor that is no command.
-const TIMERS: WorkPiece = WorkPiece { kind: "timers", route: "" };
-const SWEEP: WorkPiece = WorkPiece { kind: "sweep", route: "" };
-const MOVE_CLOCK: WorkPiece = WorkPiece { kind: "move-clock", route: "" };
+const TIMERS: WorkItem = WorkItem { kind: "timers", route: "" };
+const SWEEP: WorkItem = WorkItem { kind: "sweep", route: "" };
+const MOVE_CLOCK: WorkItem = WorkItem { kind: "move-clock", route: "" };
 
-/// Tests make room for whoever comes at the worst moment: nothing more is looked for, and the state
-/// is taken still.
+/// Lets other threads enqueue at the worst moment: the queue was found empty, and the state is
+/// still locked.
 #[cfg(test)]
-fn worst_moment() {
+fn yield_to_other_threads() {
     (0..10).for_each(|_| thread::yield_now());
 }

@@ -3,7 +3,7 @@
 //!
 //! Most requests that change nothing still answer with a whole transaction, and most changes answer
 //! with what they have just written. Storing such an answer would store the record a second time. So
-//! an answer over [`ANSWER_BYTES_KEPT_MAX`] is stored as a reference: which records it shows, as of
+//! an answer over [`WHOLE_ANSWER_BYTES_MAX`] is stored as a reference: which records it shows, as of
 //! which commits, and what its reader could see of them. A hash of the answer is stored with it: what
 //! is rendered again is sent only if it is the same, byte for byte.
 //!
@@ -25,7 +25,7 @@ use crate::types::{KeyId, Revision, SessionId, Time, TxId, UserId};
 
 /// Largest body of an answer, in bytes, that is stored whole. The usual transaction is smaller, so
 /// replaying its steps needs no history; a reference takes some 100 bytes.
-pub(in crate::app) const ANSWER_BYTES_KEPT_MAX: usize = 2 * 1024;
+pub(super) const WHOLE_ANSWER_BYTES_MAX: usize = 2 * 1024;
 
 /// Hash of an answer: what is rendered again must have the same.
 pub(in crate::app) fn hash_of(answer: &Answer) -> [u8; 16] {

@@ -1,7 +1,7 @@
-//! Forgetting what has become too old and has no timer: answers, their counts, failed logins.
+//! Sweep of expired rows that have no timer: answers, their counts, failed logins.
 //!
-//! Answers that are listed in blocks ([`live_keys`]) are forgotten block by block, the oldest first.
-//! What is in no block is found by going through everything again and again, in slices.
+//! Answers that are listed in blocks ([`live_keys`]) are deleted block by block, the oldest first.
+//! The others are found by scans of everything, page by page, round after round.
 
 use std::ops::Bound;
 
@@ -14,87 +14,87 @@ use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, Precondition, Row, Store, View, Write};
 use crate::types::{Span, Time};
 
-/// Rows looked at in one go.
+/// Rows of one page of a scan.
 const ROWS: usize = 64;
 
-/// One go for so many answers kept: two rows are looked at for each that is added, so a whole
-/// round takes no longer than it takes to keep half as many answers as there are. A block lists
-/// about twice as many, so blocks are forgotten faster than they are added.
-const ANSWERS_PER_GO: usize = ROWS / 2;
+/// Number of new answers after which a page is scanned: two rows for each new one, so a round takes
+/// no longer than storing half as many answers as there are. A block lists about twice as many, so
+/// blocks are deleted faster than they are added.
+const ANSWERS_PER_PAGE: usize = ROWS / 2;
 
-/// Of so many answers that are listed in blocks one counts as if it were not: what a crash left
-/// in no block is found some time, and it costs next to nothing.
+/// Of this many answers in blocks one counts as if it were in none: answers that a crash left in no
+/// block are found at some time, at little cost.
 const LISTED_PER_UNLISTED: usize = 64;
 
-/// After a whole round that found nothing too old it rests: what is there lives for hours more.
+/// Rest after a round that found nothing expired: what is there lives for hours more.
 const REST: Span = Span::from_minutes(10);
 
-/// What is swept.
+/// Prefixes of the rows that a round scans.
 const PREFIXES: [&[u8]; 3] = [Key::ANSWERS, Key::ANSWER_COUNTS, Key::ATTEMPTS];
 
-/// Where the sweep stands.
+/// Position of the sweep.
 #[derive(Default)]
 pub(in crate::app) struct Sweep {
     prefix: usize,
     after: Option<Bytes>,
-    /// Answers kept since the last look at everything, as far as they are in no block.
-    kept: usize,
-    /// Answers kept since the last look at blocks.
+    /// New answers in no block since the last page.
+    unlisted: usize,
+    /// New answers since the last block.
     listed: usize,
-    /// Answers in blocks that are not counted in `kept` yet.
+    /// Answers in blocks that are not counted in `unlisted` yet.
     uncounted: usize,
-    /// Whether this round has found something.
+    /// Whether this round has found an expired row.
     found: bool,
-    /// When this round began.
+    /// Start of this round.
     began: Time,
-    /// Until when it rests.
+    /// End of the rest.
     rests_until: Time,
 }
 
 impl Sweep {
-    /// Counts an answer that was kept.
+    /// Counts a new answer.
     pub(in crate::app) fn count(&mut self, listed: KeyIndexing) {
         self.listed += 1;
         match listed {
-            KeyIndexing::Unlisted => self.kept += 1,
+            KeyIndexing::Unlisted => self.unlisted += 1,
             KeyIndexing::InBlocks => {
                 self.uncounted += 1;
-                self.kept += self.uncounted / LISTED_PER_UNLISTED;
+                self.unlisted += self.uncounted / LISTED_PER_UNLISTED;
                 self.uncounted %= LISTED_PER_UNLISTED;
             }
         }
     }
 
-    /// Whether enough was added since the last go.
+    /// Returns whether a page or a block is due.
     pub(in crate::app) const fn is_due(&self) -> bool {
-        self.rows_are_due() || self.blocks_are_due()
+        self.is_page_due() || self.is_block_due()
     }
 
-    /// Whether enough was added since the last look at blocks.
-    pub(in crate::app) const fn blocks_are_due(&self) -> bool {
-        self.listed >= ANSWERS_PER_GO
+    /// Returns whether a block is due.
+    pub(in crate::app) const fn is_block_due(&self) -> bool {
+        self.listed >= ANSWERS_PER_PAGE
     }
 
-    /// Whether enough was added since the last look at everything.
-    pub(in crate::app) const fn rows_are_due(&self) -> bool {
-        self.kept >= ANSWERS_PER_GO
+    /// Returns whether a page is due.
+    pub(in crate::app) const fn is_page_due(&self) -> bool {
+        self.unlisted >= ANSWERS_PER_PAGE
     }
 
-    /// Blocks were looked at.
-    pub(in crate::app) const fn looked_at_blocks(&mut self) {
-        self.listed = self.listed.saturating_sub(ANSWERS_PER_GO);
+    /// Notes that a block was examined.
+    pub(in crate::app) const fn note_block(&mut self) {
+        self.listed = self.listed.saturating_sub(ANSWERS_PER_PAGE);
     }
 
-    /// Looks at the next rows and says what to delete of them.
+    /// Scans the next page and returns what to delete of it.
     pub(in crate::app) fn page(
         &mut self,
         store: &dyn Store,
         now: Time,
     ) -> Result<(Vec<Precondition>, Vec<Write>), ReadError> {
-        // What was kept while nobody came to sweep is made up for, go by go.
-        self.kept = self.kept.saturating_sub(ANSWERS_PER_GO);
+        // A backlog is worked off page by page.
+        self.unlisted = self.unlisted.saturating_sub(ANSWERS_PER_PAGE);
         if now < self.rests_until {
-            self.kept = 0;
+            self.unlisted = 0;
             return Ok((Vec::new(), Vec::new()));
         }
         let mut range = KeyRange::prefix(PREFIXES[self.prefix]);
@@ -112,7 +112,7 @@ impl Sweep {
         let ends_round = self.prefix == 0 && self.after.is_none();
         let (mut preconditions, mut writes) = (Vec::new(), Vec::new());
         for row in page.rows {
-            let keys = too_old(&row, now)?;
+            let keys = expired_keys(&row, now)?;
             if !keys.is_empty() {
                 preconditions.push(Precondition::Unchanged(row.key, row.revision));
                 writes.extend(keys.into_iter().map(|key| Write::delete(key.encode())));
@@ -121,7 +121,7 @@ impl Sweep {
         self.found |= !writes.is_empty();
         if ends_round {
             if !self.found {
-                // From its beginning: what has become too old since is for the next round.
+                // Counted from its start: what has expired since is found in the next round.
                 self.rests_until = self.began.plus(REST);
             }
             self.found = false;
@@ -130,15 +130,15 @@ impl Sweep {
     }
 }
 
-/// The keys to delete with this row; none: it stays.
-fn too_old(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
+/// Returns the keys to delete with a row; none if the row stays.
+fn expired_keys(row: &Row, now: Time) -> Result<Vec<Key>, ReadError> {
     Ok(match Key::decode(&row.key) {
-        // The other parts go with the first.
-        Some(Key::Answer(scope, digest, 0)) if answers::is_forgotten(&row.value, now) => {
+        // The other parts are deleted with the first.
+        Some(Key::Answer(scope, digest, 0)) if answers::is_expired(&row.value, now) => {
             let parts = row.value.first().copied().unwrap_or(1);
             (0..parts).map(|part| Key::Answer(scope, digest, part)).collect()
         }
-        Some(key @ Key::AnswerCount(_)) if live_keys::is_count_over(&key, &row.value, now)? => {
+        Some(key @ Key::AnswerCount(_)) if live_keys::is_count_expired(&key, &row.value, now)? => {
             vec![key]
         }
         Some(key @ Key::Attempts(digest)) => {
@@ -159,19 +159,19 @@ mod tests {
     use crate::store::memory::Memory;
 
     #[test]
-    fn what_was_kept_while_nobody_swept_is_made_up_for() {
+    fn sweep_backlog_is_worked_off_page_by_page() {
         let (store, mut sweep) = (Memory::new(), Sweep::default());
         let behind = PREFIXES.len();
-        (0..behind * ANSWERS_PER_GO).for_each(|_| sweep.count(KeyIndexing::Unlisted));
+        (0..behind * ANSWERS_PER_PAGE).for_each(|_| sweep.count(KeyIndexing::Unlisted));
         let mut goes = 0;
-        while sweep.rows_are_due() {
+        while sweep.is_page_due() {
             sweep.page(&store, Time::from_ms(1)).unwrap();
             goes += 1;
         }
         assert_eq!(goes, behind);
-        // It rests now: what is kept meanwhile is no debt.
-        (0..2 * ANSWERS_PER_GO).for_each(|_| sweep.count(KeyIndexing::Unlisted));
+        // The sweep rests: what is stored meanwhile makes no backlog.
+        (0..2 * ANSWERS_PER_PAGE).for_each(|_| sweep.count(KeyIndexing::Unlisted));
         sweep.page(&store, Time::from_ms(2)).unwrap();
-        assert!(!sweep.rows_are_due());
+        assert!(!sweep.is_page_due());
     }
 }

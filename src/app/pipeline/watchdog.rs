@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A piece of the executor's work that takes longer is logged and counted: it should take no more
+/// A item of the executor's work that takes longer is logged and counted: it should take no more
 /// than a fifth of this, whatever is asked for, so what comes here is a fault or a slow machine.
 const STALL: Duration = Duration::from_millis(100);
 
@@ -18,7 +18,7 @@ const STUCK: Duration = Duration::from_secs(5);
 pub const EXECUTOR_BOUNDS_US: [u64; 10] =
     [20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000, 100_000];
 
-/// Number of pieces of one kind of work, and how long they took.
+/// Number of items of one kind of work, and how long they took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecutorTimes {
     /// How many there were.
@@ -33,15 +33,15 @@ pub struct ExecutorTimes {
 /// What is measured of the executor.
 #[derive(Clone, Debug, Default)]
 pub struct ExecutorFigures {
-    /// Pieces of work that took longer than 100 ms.
+    /// Items of work that took longer than 100 ms.
     pub stalls: u64,
     /// Times of each kind of work: the name of the command, or `timers`, `sweep`, `move-clock`.
     pub times: BTreeMap<&'static str, ExecutorTimes>,
 }
 
-/// A piece of work of the executor.
+/// A item of work of the executor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::app) struct WorkPiece {
+pub(in crate::app) struct WorkItem {
     /// The kind of work: the name of the command, or `timers`.
     pub(in crate::app) kind: &'static str,
     /// The route of the request; empty: it is the server's own.
@@ -61,8 +61,8 @@ pub(in crate::app) struct Watchdog {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The piece that is worked on now.
-    current: Option<WorkPiece>,
+    /// The item that is worked on now.
+    current: Option<WorkItem>,
     times: BTreeMap<&'static str, ExecutorTimes>,
 }
 
@@ -86,25 +86,19 @@ impl Watchdog {
         self.moved_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A piece of work begins.
-    pub(in crate::app) fn begin(&self, piece: WorkPiece, now: Instant) {
-        self.state().current = Some(piece);
+    /// A item of work begins.
+    pub(in crate::app) fn begin(&self, item: WorkItem, now: Instant) {
+        self.state().current = Some(item);
         self.note_move(now);
     }
 
-    /// The piece of work that was begun has been done, and took so long.
-    pub(in crate::app) fn end(
-        &self,
-        piece: WorkPiece,
-        request: &str,
-        now: Instant,
-        took: Duration,
-    ) {
+    /// The item of work that was begun has been done, and took so long.
+    pub(in crate::app) fn end(&self, item: WorkItem, request: &str, now: Instant, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         {
             let mut state = self.state();
             state.current = None;
-            let times = state.times.entry(piece.kind).or_default();
+            let times = state.times.entry(item.kind).or_default();
             times.count += 1;
             times.sum_us = times.sum_us.saturating_add(micros);
             let bucket = EXECUTOR_BOUNDS_US.partition_point(|bound| *bound < micros);
@@ -113,7 +107,7 @@ impl Watchdog {
         self.note_move(now);
         if took > STALL {
             self.stalls.fetch_add(1, Ordering::Relaxed);
-            let WorkPiece { kind, route } = piece;
+            let WorkItem { kind, route } = item;
             let took_ms = micros / 1000;
             tracing::warn!(parent: None, kind, route, request, took_ms, "executor stalled");
         }
@@ -132,8 +126,8 @@ impl Watchdog {
             return None;
         }
         let on = match current {
-            Some(WorkPiece { kind, route: "" }) => format!("on `{kind}`"),
-            Some(WorkPiece { kind, route }) => format!("on `{kind}` ({route})"),
+            Some(WorkItem { kind, route: "" }) => format!("on `{kind}`"),
+            Some(WorkItem { kind, route }) => format!("on `{kind}` ({route})"),
             None => "on nothing".to_owned(),
         };
         let seconds = still.as_secs();
@@ -150,10 +144,10 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    const START: WorkPiece = WorkPiece { kind: "start", route: "/v1/transactions" };
+    const START: WorkItem = WorkItem { kind: "start", route: "/v1/transactions" };
 
     #[test]
-    fn stall_is_counted_and_every_piece_is_measured() {
+    fn stall_is_counted_and_every_item_is_measured() {
         let watchdog = Watchdog::new();
         let now = Instant::now();
         for took_ms in [0, 3, 100, 101] {

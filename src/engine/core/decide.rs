@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::inputs::CommandInputs;
+use super::inputs::{CommandInputs, PasswordEvidence};
 use super::record::{RecordKey, Timer, TimerOf};
 use super::resolved_actor::ResolvedActor;
 use super::unit_of_work::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
@@ -23,6 +23,25 @@ pub struct Decision {
     pub changes: Changes,
     /// What to answer.
     pub result: Result<Outcome, Refusal>,
+}
+
+/// Returns whether a command would be accepted, or refused only for a wrong password. The shell asks
+/// this before it checks or hashes a password, so that a command which is refused for another reason
+/// costs no hash. The decision is discarded.
+///
+/// # Errors
+/// The record that must be loaded first.
+pub fn precheck(
+    read_set: &ReadSet,
+    rules: &Rules,
+    context: DecisionContext,
+    actor: &Actor,
+    command: &Command,
+    inputs: &CommandInputs,
+) -> Result<bool, RecordKey> {
+    let assumed = CommandInputs { password: PasswordEvidence::Assumed, ..inputs.clone() };
+    let decision = decide(read_set, rules, context, actor, command, &assumed)?;
+    Ok(matches!(decision.result, Ok(_) | Err(Refusal::InvalidCredentials)))
 }
 
 /// Decides a command.

@@ -19,13 +19,25 @@ pub struct PasswordCheck {
     pub matched: bool,
 }
 
+/// Evidence for the password that a command proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PasswordEvidence {
+    /// The command proves no password, or it was not checked.
+    Unchecked,
+    /// The password was checked.
+    Checked(PasswordCheck),
+    /// The password counts as right, and a new one as hashed. Only [`precheck`](super::precheck)
+    /// decides with it, and its decision is discarded.
+    Assumed,
+}
+
 /// What a command needs that only the world has: randomness, hashes, where it came from.
 #[derive(Clone, Debug)]
 pub struct CommandInputs {
-    /// The answer to the password of the command, if it was checked.
-    pub verdict: Option<PasswordCheck>,
-    /// The hash of the command's new password, or of the proved one under stronger parameters.
-    pub hashed: Option<Arc<str>>,
+    /// Evidence for the password that the command proves.
+    pub password: PasswordEvidence,
+    /// Hash of the command's new password, or of the proved one under stronger parameters.
+    pub password_hash: Option<Arc<str>>,
     /// A new session's id.
     pub session: SessionId,
     /// A new user's id.

@@ -24,9 +24,9 @@ pub(in crate::engine) mod unit_of_work;
 
 pub use actor::{Actor, KeyActor, KeyRef, SessionActor, UserRef};
 pub use command::Command;
-pub use decide::{Decision, FIRINGS_MAX, decide, decide_timers};
+pub use decide::{Decision, FIRINGS_MAX, decide, decide_timers, precheck};
 pub use event::Event;
-pub use inputs::{CommandInputs, PasswordCheck};
+pub use inputs::{CommandInputs, PasswordCheck, PasswordEvidence};
 pub use json_change::{DataChange, EMPTY};
 pub use outcome::{Data, Outcome};
 pub use preconditions::{Expected, IfMatch, Preconditions};

@@ -11,8 +11,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::engine::{
     Actor, Changes, Command, CommandInputs, DecideError, Decision, DecisionContext, Outcome,
-    ReadSet, Record, RecordKey, Refusal, Rules, Timer, TransferAsk, UnitOfWork, decide,
-    decide_timers,
+    PasswordEvidence, ReadSet, Record, RecordKey, Refusal, Rules, Timer, TransferAsk, UnitOfWork,
+    decide, decide_timers,
 };
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, KeyId, Revision, SessionId, Span, Time, TransferId,
@@ -353,8 +353,8 @@ impl Life {
 
 fn inputs() -> CommandInputs {
     CommandInputs {
-        verdict: None,
-        hashed: None,
+        password: PasswordEvidence::Unchecked,
+        password_hash: None,
         session: SessionId::new(1),
         user: UserId::new(1),
         key: KeyId::new(1),

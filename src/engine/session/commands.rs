@@ -33,7 +33,7 @@ pub(in crate::engine) fn login(
     if has_failures(unit, &counters)? {
         unit.emit(AttemptEvent::FailuresForgotten { counters })?;
     }
-    if let Some(hash) = &inputs.hashed {
+    if let Some(hash) = &inputs.password_hash {
         unit.emit(UserEvent::PasswordRehashed { user: user.id, hash: hash.clone() })?;
     }
     make_room(unit, &user.names())?;

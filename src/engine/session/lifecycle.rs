@@ -21,7 +21,7 @@ pub(in crate::engine) fn elevate_session(
         unit.emit(AttemptEvent::FailuresForgotten { counters })?;
     }
     if unit.user(user.id)?.is_some_and(|now| now.credential == user.credential)
-        && let Some(hash) = &inputs.hashed
+        && let Some(hash) = &inputs.password_hash
     {
         unit.emit(UserEvent::PasswordRehashed { user: user.id, hash: hash.clone() })?;
     }

@@ -332,8 +332,8 @@ impl Life {
             _ => 0,
         };
         CommandInputs {
-            verdict: None,
-            hashed: Some("hash".into()),
+            password: PasswordEvidence::Unchecked,
+            password_hash: Some("hash".into()),
             session: SessionId::new(self.minted),
             user: UserId::new(self.minted),
             key: KeyId::new(self.minted),
@@ -363,9 +363,10 @@ impl Life {
         if let Some(Record::User(user)) = user.and_then(|id| self.world.get(&RecordKey::User(id))) {
             let matched = right && user.password.is_some();
             let (user, credential) = (Some(user.id), user.credential);
-            inputs.verdict = Some(PasswordCheck { user, credential, matched });
+            inputs.password =
+                PasswordEvidence::Checked(PasswordCheck { user, credential, matched });
             if !matches!(command, Command::ChangePassword { .. }) {
-                inputs.hashed = None;
+                inputs.password_hash = None;
             }
         }
         let mut facts = ReadSet::default();

@@ -3,7 +3,7 @@
 use super::account::{
     FIRST_ADMIN, admin_roles, is_taken, new_user, require_fit, require_free, user_or_not_found,
 };
-use super::password::{hashed, require_good, require_proved};
+use super::password::{new_password_hash, require_good, require_proved};
 use super::record::{Link, LinkMaker, User};
 use crate::engine::attempt::require_not_wait;
 use crate::engine::core::inputs::CommandInputs;
@@ -50,7 +50,7 @@ pub(in crate::engine) fn register(
     }
     let mut user = new_user(unit, asked.username, inputs);
     user.name = asked.name.map(Into::into);
-    user.password = Some(hashed(inputs)?);
+    user.password = Some(new_password_hash(inputs)?);
     user.roles = roles.unwrap_or_default().into();
     let view = user.view(unit.context.revision);
     unit.emit(UserEvent::Created { user: Box::new(user) })?;
@@ -68,7 +68,7 @@ pub(in crate::engine) fn change_password(
     require_not_wait(unit, &inputs.session_counters())?;
     require_proved(user, inputs)?;
     let (id, names) = (session.id, user.names());
-    set_password(unit, user, hashed(inputs)?)?;
+    set_password(unit, user, new_password_hash(inputs)?)?;
     end_sessions_of(unit, &names, Some(id), EndReason::PasswordChanged)?;
     crate::engine::session::elevate_session(unit, id, user, inputs)?;
     crate::engine::session::with_token(unit, id, user.roles.clone(), inputs, false)
@@ -260,7 +260,7 @@ pub(in crate::engine) fn use_link(
         return Err(Refusal::LinkNotValid.into());
     }
     require_good(unit.rules, "/password", Some(&user.username), password)?;
-    set_password(unit, &user, hashed(inputs)?)?;
+    set_password(unit, &user, new_password_hash(inputs)?)?;
     end_sessions_of(unit, &user.names(), None, EndReason::PasswordChanged)?;
     Ok(Outcome::UserChanged(view(unit, user.id)?))
 }
@@ -278,7 +278,7 @@ fn set_up(
         return Err(Refusal::LinkNotValid.into());
     }
     let mut user = new_user(unit, &username, inputs);
-    user.password = Some(hashed(inputs)?);
+    user.password = Some(new_password_hash(inputs)?);
     user.roles = admin_roles();
     let view = user.view(unit.context.revision);
     unit.emit(UserEvent::LinkEnded { hash: token.hash() })?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::core::inputs::CommandInputs;
+use crate::engine::core::inputs::{CommandInputs, PasswordCheck, PasswordEvidence};
 use crate::engine::{FieldError, Refusal, Rules, User};
 use crate::types::{Password, Span, Username};
 
@@ -58,16 +58,23 @@ pub(in crate::engine) fn require_proved(
     user: &User,
     inputs: &CommandInputs,
 ) -> Result<(), Refusal> {
-    let proved = inputs.verdict.is_some_and(|verdict| {
-        verdict.matched && verdict.user == Some(user.id) && verdict.credential == user.credential
-    });
+    let proved = match inputs.password {
+        PasswordEvidence::Unchecked => false,
+        PasswordEvidence::Checked(PasswordCheck { user: checked, credential, matched }) => {
+            matched && checked == Some(user.id) && credential == user.credential
+        }
+        PasswordEvidence::Assumed => true,
+    };
     if proved { Ok(()) } else { Err(Refusal::InvalidCredentials) }
 }
 
-/// The hash that was made of the command's new password. It is missing only when the command
-/// would have been refused before its turn, so nothing was hashed, and now would not be.
-pub(in crate::engine) fn hashed(inputs: &CommandInputs) -> Result<Arc<str>, Refusal> {
-    inputs.hashed.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
+/// Returns the hash of the command's new password. It is missing only if the command would have been
+/// refused before its turn, so that nothing was hashed, and now is not.
+pub(in crate::engine) fn new_password_hash(inputs: &CommandInputs) -> Result<Arc<str>, Refusal> {
+    if inputs.password == PasswordEvidence::Assumed {
+        return Ok("".into());
+    }
+    inputs.password_hash.clone().ok_or(Refusal::Busy { retry_after: Span::from_seconds(1) })
 }
 
 /// Refuses a new password that breaks the rules.

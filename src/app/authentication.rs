@@ -61,7 +61,11 @@ impl TokenCaches {
     }
 
     /// Forgets what the commit of this revision changes; before it is staged.
-    pub(super) fn forget(&self, records: &BTreeMap<RecordKey, Option<Record>>, revision: Revision) {
+    pub(super) fn invalidate(
+        &self,
+        records: &BTreeMap<RecordKey, Option<Record>>,
+        revision: Revision,
+    ) {
         for (record_key, record) in records {
             match (record_key, record) {
                 (RecordKey::Token(hash), _) => self.tokens.invalidate(hash, revision),
