@@ -2,18 +2,17 @@
 
 use http::StatusCode;
 use http::header;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::amounts::{self, Amount};
 use super::etag::VersionTag;
-use super::input::Media;
+use super::operation::{Operation, Parameter};
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
-use super::schemas::{limit, text};
+use super::schemas::text;
 use crate::engine::{Account, Command, Entry, Outcome, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Revision, Time, TransferId, TxId, Username};
 
@@ -140,14 +139,6 @@ impl<'a> AccountResponse<'a> {
 
 const EXAMPLE: &str = r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0.00","read":[],"posted":"1000.00","held":"251.25","available":"748.75","frozen":false,"closed":false,"created_at":"2026-11-24T10:00:00.000Z","revision":1042}"#;
 
-const SHOWN: ResponseSpec = ResponseSpec::json(
-    200,
-    "The account.",
-    SchemaGenerator::subschema_for::<AccountResponse<'_>>,
-    EXAMPLE,
-)
-.with(&["ETag"]);
-
 fn shown(account: &Account, revision: Revision, in_full: bool) -> Result<Reply, Problem> {
     Ok(Reply::json(&AccountResponse::new(account, revision, in_full))?.at(tag(revision, in_full)))
 }
@@ -174,34 +165,29 @@ fn written(outcome: &Outcome) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const OPEN: Operation = Operation {
-    id: "openAccount",
-    tag: "accounts",
-    summary: "Opens an account",
-    text: "`floor` is the least that may be available, by default `\"0\"`; `null` is no limit: a \
+pub(super) const OPEN: Operation = Operation::new("openAccount", "accounts", "Opens an account")
+    .text(
+        "`floor` is the least that may be available, by default `\"0\"`; `null` is no limit: a \
            world account, where money comes from.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<OpenAccountRequest>)],
-        example: r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0"}"#,
-    }),
-    answers: &[ResponseSpec { status: 201, text: "The account. `Location` names it.", ..SHOWN }
-        .with(&["ETag", "Location"])
-        .then(&[
-            ("getAccount", "id", "$response.body#/id"),
-            ("changeAccount", "id", "$response.body#/id"),
-            ("listEntries", "id", "$response.body#/id"),
-            ("closeAccount", "id", "$response.body#/id"),
-        ])],
-    problems: &[
+    )
+    .idempotent()
+    .body::<OpenAccountRequest>(r#"{"id":"alice:main","asset":"EUR","owner":"alice","floor":"0"}"#)
+    .json::<AccountResponse<'_>>(201, "The account. `Location` names it.", EXAMPLE)
+    .etag()
+    .with(&["Location"])
+    .links(&[
+        ("getAccount", "id", "$response.body#/id"),
+        ("changeAccount", "id", "$response.body#/id"),
+        ("listEntries", "id", "$response.body#/id"),
+        ("closeAccount", "id", "$response.body#/id"),
+    ])
+    .problems(&[
         Code::AccountExists,
         Code::UnknownAsset,
         Code::AmountNotExact,
         Code::AmountOutOfRange,
         Code::InsufficientFunds,
-    ],
-    ..Operation::PLAIN
-};
+    ]);
 
 pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
     let OpenAccountRequest { id, asset, owner, floor, read } = request.json()?;
@@ -215,31 +201,27 @@ pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const CHANGE: Operation = Operation {
-    id: "changeAccount",
-    tag: "accounts",
-    summary: "Changes an account: its floor, whether it is frozen, who else reads the balance",
-    text: "A floor above what is available is refused. Freezing stops new holds and transfers \
+pub(super) const CHANGE: Operation = Operation::new(
+    "changeAccount",
+    "accounts",
+    "Changes an account: its floor, whether it is frozen, who else reads the balance",
+)
+.text(
+    "A floor above what is available is refused. Freezing stops new holds and transfers \
            from the account; what is held already can still be captured, and amounts come in.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[
-            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangeAccountRequest>),
-            (Media::Json, SchemaGenerator::subschema_for::<ChangeAccountRequest>),
-        ],
-        example: r#"{"floor":"-500.00","frozen":false,"read":["anyone"]}"#,
-    }),
-    answers: &[SHOWN],
-    problems: &[
-        Code::NotFound,
-        Code::AccountClosed,
-        Code::InsufficientFunds,
-        Code::AmountNotExact,
-        Code::AmountOutOfRange,
-    ],
-    ..Operation::PLAIN
-};
+)
+.if_match()
+.idempotent()
+.merge_patch::<ChangeAccountRequest>(r#"{"floor":"-500.00","frozen":false,"read":["anyone"]}"#)
+.json::<AccountResponse<'_>>(200, "The account.", EXAMPLE)
+.etag()
+.problems(&[
+    Code::NotFound,
+    Code::AccountClosed,
+    Code::InsufficientFunds,
+    Code::AmountNotExact,
+    Code::AmountOutOfRange,
+]);
 
 pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
     let (id, if_match) = (named(&request)?, request.if_match()?);
@@ -254,16 +236,16 @@ pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const CLOSE: Operation = Operation {
-    id: "closeAccount",
-    tag: "accounts",
-    summary: "Closes an account on which nothing is posted or held; its statement stays",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[SHOWN],
-    problems: &[Code::NotFound, Code::AccountNotEmpty],
-    ..Operation::PLAIN
-};
+pub(super) const CLOSE: Operation = Operation::new(
+    "closeAccount",
+    "accounts",
+    "Closes an account on which nothing is posted or held; its statement stays",
+)
+.if_match()
+.idempotent()
+.json::<AccountResponse<'_>>(200, "The account.", EXAMPLE)
+.etag()
+.problems(&[Code::NotFound, Code::AccountNotEmpty]);
 
 pub(super) async fn close(request: RequestContext) -> Result<Reply, Problem> {
     let (id, if_match) = (named(&request)?, request.if_match()?);
@@ -271,25 +253,16 @@ pub(super) async fn close(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listAccounts",
-    tag: "accounts",
-    summary: "The accounts by id; a user gets the own ones",
-    text: "Administrators, auditors and services see all.",
-    query: &[
-        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        pagination::CURSOR,
-        Parameter { name: "prefix", text: "Only ids that begin so.", schema: text },
-    ],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of accounts.",
-        SchemaGenerator::subschema_for::<AccountPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation =
+    Operation::new("listAccounts", "accounts", "The accounts by id; a user gets the own ones")
+        .text("Administrators, auditors and services see all.")
+        .query(&[
+            pagination::LIMIT,
+            pagination::CURSOR,
+            Parameter { name: "prefix", text: "Only ids that begin so.", schema: text },
+        ])
+        .json::<AccountPage<'_>>(200, "A page of accounts.", "")
+        .problems(&[Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let prefix = request.query.get("prefix").unwrap_or_default();
@@ -304,18 +277,15 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&AccountPage { items, next_cursor })
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getAccount",
-    tag: "accounts",
-    summary: "An account",
-    text: "For its owner, administrators, auditors and services; with `read: [\"anyone\"]` the \
+pub(super) const SHOW: Operation = Operation::new("getAccount", "accounts", "An account")
+    .text(
+        "For its owner, administrators, auditors and services; with `read: [\"anyone\"]` the \
            balance for any session, without owner and floor. With `as_of` as it was then.",
-    query: &[super::transactions::AS_OF],
-    condition: Condition::IfNoneMatch,
-    answers: &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
-    ..Operation::PLAIN
-};
+    )
+    .query(&[super::transactions::AS_OF])
+    .if_none_match()
+    .json::<AccountResponse<'_>>(200, "The account.", EXAMPLE)
+    .problems(&[Code::NotFound, Code::Gone, Code::InvalidParameter]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     if let Some(at) = request.as_of()? {
@@ -376,23 +346,10 @@ impl<'a> StatementEntry<'a> {
     }
 }
 
-pub(super) const ENTRIES: Operation = Operation {
-    id: "listEntries",
-    tag: "accounts",
-    summary: "The statement of an account: its postings with the running balance, newest first",
-    query: &[
-        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        pagination::CURSOR,
-    ],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of the statement.",
-        SchemaGenerator::subschema_for::<StatementPage<'_>>,
-        r#"{"items":[{"transfer":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","counter":"bob:main","amount":"-250.00","balance":"750.00","note":"rent","transaction":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}],"next_cursor":null}"#,
-    )],
-    problems: &[Code::NotFound, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const ENTRIES: Operation = Operation::new("listEntries", "accounts", "The statement of an account: its postings with the running balance, newest first")
+    .query(pagination::PARAMETERS)
+    .json::<StatementPage<'_>>(200, "A page of the statement.", r#"{"items":[{"transfer":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","counter":"bob:main","amount":"-250.00","balance":"750.00","note":"rent","transaction":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}],"next_cursor":null}"#)
+    .problems(&[Code::NotFound, Code::InvalidInput]);
 
 pub(super) fn entries(request: &RequestContext) -> Result<Reply, Problem> {
     let page =

@@ -5,13 +5,11 @@ use http::header;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::input::Media;
+use super::operation::{Operation, Parameter};
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
-use super::users;
 use crate::engine::{Command, KeyView, Outcome, Refusal};
 use crate::types::{KeyId, Role, Time, UserPattern};
 
@@ -73,25 +71,13 @@ impl<'a> ApiKeyResponse<'a> {
     }
 }
 
-pub(super) const CREATE: Operation = Operation {
-    id: "createApiKey",
-    tag: "api-keys",
-    summary: "Creates an API key; the secret is shown once",
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<CreateApiKeyRequest>)],
-        example: r#"{"name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"]}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        201,
-        "The key, with its secret in `key`.",
-        SchemaGenerator::subschema_for::<ApiKeyResponse<'_>>,
-        r#"{"id":"key_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"],"created_at":"2026-11-24T10:00:00.000Z","key":"abk_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM"}"#,
-    )
-    .with(&["Location", "ETag"])
-    .then(&[("revokeApiKey", "id", "$response.body#/id")])],
-    problems: &[Code::LimitReached],
-    ..Operation::PLAIN
-};
+pub(super) const CREATE: Operation = Operation::new("createApiKey", "api-keys", "Creates an API key; the secret is shown once")
+    .body::<CreateApiKeyRequest>(r#"{"name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"]}"#)
+    .json::<ApiKeyResponse<'_>>(201, "The key, with its secret in `key`.", r#"{"id":"key_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"shop","roles":["clerk"],"on_behalf":["*@shop.example"],"created_at":"2026-11-24T10:00:00.000Z","key":"abk_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM"}"#)
+    .etag()
+    .with(&["Location"])
+    .links(&[("revokeApiKey", "id", "$response.body#/id")])
+    .problems(&[Code::LimitReached]);
 
 pub(super) async fn create(request: RequestContext) -> Result<Reply, Problem> {
     let CreateApiKeyRequest { name, roles, on_behalf } = request.json()?;
@@ -110,20 +96,11 @@ pub(super) async fn create(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::CreateKey { name, roles, on_behalf }, write).await)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listApiKeys",
-    tag: "api-keys",
-    summary: "All API keys, newest first, without their secrets",
-    query: &[users::LIST.query[0], pagination::CURSOR],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of keys.",
-        SchemaGenerator::subschema_for::<ApiKeyPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation =
+    Operation::new("listApiKeys", "api-keys", "All API keys, newest first, without their secrets")
+        .query(pagination::PARAMETERS)
+        .json::<ApiKeyPage<'_>>(200, "A page of keys.", "")
+        .problems(&[Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let page = request.api.app.keys(request.actor(), pagination::ask(request)?)?;
@@ -132,24 +109,19 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&ApiKeyPage { items, next_cursor })
 }
 
-pub(super) const REVOKE: Operation = Operation {
-    id: "revokeApiKey",
-    tag: "api-keys",
-    summary: "Revokes an API key: it is void at once",
-    text: "So are the sessions that it opened on behalf of users and the password links that it \
+pub(super) const REVOKE: Operation = Operation::new("revokeApiKey", "api-keys", "Revokes an API key: it is void at once")
+    .text("So are the sessions that it opened on behalf of users and the password links that it \
            made. With `keep_sessions=true` these sessions live on, for a service that is replaced in \
-           an orderly way; its links are void all the same.",
-    query: &[Parameter {
+           an orderly way; its links are void all the same.")
+    .query(&[Parameter {
         name: "keep_sessions",
         text: "Whether the sessions that the key opened live on; default false.",
         schema: SchemaGenerator::subschema_for::<bool>,
-    }],
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "The key is dead.")],
-    problems: &[Code::NotFound, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+    }])
+    .if_match()
+    .idempotent()
+    .empty(204, "The key is dead.")
+    .problems(&[Code::NotFound, Code::InvalidInput]);
 
 pub(super) async fn revoke(request: RequestContext) -> Result<Reply, Problem> {
     let id = request.parameters.at(0).parse();

@@ -1,16 +1,14 @@
 //! `/v1/assets`: what amounts are counted in; and the check that the ledger adds up.
 
 use http::StatusCode;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::input::Media;
+use super::operation::Operation;
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
-use super::schemas::limit;
 use crate::engine::{Asset, Command, Outcome, RecordKey, Refusal};
 use crate::types::{AssetCode, Decimal, Revision};
 
@@ -53,34 +51,25 @@ impl<'a> AssetResponse<'a> {
     }
 }
 
-const SHOWN: ResponseSpec = ResponseSpec::json(
-    200,
-    "The asset.",
-    SchemaGenerator::subschema_for::<AssetResponse<'_>>,
-    r#"{"code":"SKU-42","scale":0,"name":"Blue chairs"}"#,
-);
-
 fn code(request: &RequestContext) -> Result<AssetCode, Problem> {
     request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("asset").into())
 }
 
-pub(super) const PUT: Operation = Operation {
-    id: "putAsset",
-    tag: "assets",
-    summary: "Creates or changes an asset; those of ISO 4217 exist already",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<PutAssetRequest>)],
-        example: r#"{"scale":0,"name":"Blue chairs"}"#,
-    }),
-    answers: &[
-        SHOWN,
-        ResponseSpec { status: 201, text: "There was none with this code.", ..SHOWN },
-    ],
-    problems: &[Code::NotFound, Code::AssetInUse, Code::LimitReached],
-    ..Operation::PLAIN
-};
+pub(super) const PUT: Operation = Operation::new(
+    "putAsset",
+    "assets",
+    "Creates or changes an asset; those of ISO 4217 exist already",
+)
+.if_match()
+.idempotent()
+.body::<PutAssetRequest>(r#"{"scale":0,"name":"Blue chairs"}"#)
+.json::<AssetResponse<'_>>(200, "The asset.", r#"{"code":"SKU-42","scale":0,"name":"Blue chairs"}"#)
+.json::<AssetResponse<'_>>(
+    201,
+    "There was none with this code.",
+    r#"{"code":"SKU-42","scale":0,"name":"Blue chairs"}"#,
+)
+.problems(&[Code::NotFound, Code::AssetInUse, Code::LimitReached]);
 
 pub(super) async fn put(request: RequestContext) -> Result<Reply, Problem> {
     let code = code(&request)?;
@@ -96,18 +85,14 @@ pub(super) async fn put(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::PutAsset { asset }, write).await)
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getAsset",
-    tag: "assets",
-    summary: "An asset",
-    condition: Condition::IfNoneMatch,
-    answers: &[
-        SHOWN.with(&["ETag"]),
-        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
-    ],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new("getAsset", "assets", "An asset")
+    .if_none_match()
+    .json::<AssetResponse<'_>>(
+        200,
+        "The asset.",
+        r#"{"code":"SKU-42","scale":0,"name":"Blue chairs"}"#,
+    )
+    .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let code = code(request)?;
@@ -116,23 +101,14 @@ pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     request.shown_at(revision, Reply::json(&AssetResponse::new(&request.api.app.asset(&code)?))?)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listAssets",
-    tag: "assets",
-    summary: "All assets by code: those of ISO 4217 and those that were added",
-    query: &[
-        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        pagination::CURSOR,
-    ],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of assets.",
-        SchemaGenerator::subschema_for::<AssetPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation = Operation::new(
+    "listAssets",
+    "assets",
+    "All assets by code: those of ISO 4217 and those that were added",
+)
+.query(pagination::PARAMETERS)
+.json::<AssetPage<'_>>(200, "A page of assets.", "")
+.problems(&[Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let page = request.api.app.assets(&pagination::ask(request)?)?;
@@ -166,22 +142,12 @@ pub(super) struct AssetSums<'a> {
     transfers: u64,
 }
 
-pub(super) const CHECK: Operation = Operation {
-    id: "checkLedger",
-    tag: "assets",
-    summary: "The sums over all accounts, at one revision",
-    text: "`posted` is the sum over all accounts: always zero. `abide verify` computes it anew \
-           from the accounts. With `as_of` as it was then.",
-    query: &[super::transactions::AS_OF],
-    problems: &[Code::Gone, Code::InvalidParameter],
-    answers: &[ResponseSpec::json(
-        200,
-        "The sums.",
-        SchemaGenerator::subschema_for::<LedgerCheckResponse<'_>>,
-        r#"{"revision":1042,"assets":[{"asset":"EUR","posted":"0.00","held":"251.25","accounts":4,"transfers":17}]}"#,
-    )],
-    ..Operation::PLAIN
-};
+pub(super) const CHECK: Operation = Operation::new("checkLedger", "assets", "The sums over all accounts, at one revision")
+    .text("`posted` is the sum over all accounts: always zero. `abide verify` computes it anew \
+           from the accounts. With `as_of` as it was then.")
+    .query(&[super::transactions::AS_OF])
+    .json::<LedgerCheckResponse<'_>>(200, "The sums.", r#"{"revision":1042,"assets":[{"asset":"EUR","posted":"0.00","held":"251.25","accounts":4,"transfers":17}]}"#)
+    .problems(&[Code::Gone, Code::InvalidParameter]);
 
 pub(super) fn check(request: &RequestContext) -> Result<Reply, Problem> {
     let check = match request.as_of()? {

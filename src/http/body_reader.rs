@@ -15,8 +15,6 @@ use super::input::{self, Media};
 use super::json;
 use super::problem::{Code, Problem};
 use super::request_context::RequestContext;
-use super::route::SchemaFn;
-use super::schemas::object;
 use super::server::BodyError;
 use super::strict_json;
 
@@ -24,8 +22,6 @@ use super::strict_json;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
-
-const NO_FIELDS: &[(Media, SchemaFn)] = &[(Media::Json, object)];
 
 /// When it is worth trying again after too many bodies came at once.
 const BUSY_RETRY_S: u32 = 2;
@@ -48,8 +44,9 @@ where
     if request.route.method.is_safe() {
         return Ok(None);
     }
-    let taken = operation.body.map_or(NO_FIELDS, |body| body.content);
-    let media = || input::media(&request.headers, &taken.iter().map(|(media, _)| *media));
+    let taken = operation.body.map(|body| body.content().map(|(media, _)| media));
+    let taken = taken.into_iter().flatten().chain(operation.body.is_none().then_some(Media::Json));
+    let media = || input::media(&request.headers, &taken);
     let announced = input::content_length(&request.headers).unwrap_or_default();
     let bytes_max = request.api.settings.body_bytes_max;
     if announced > bytes_max {
@@ -99,7 +96,7 @@ where
         // What an empty body lacks is said by its reader, unless its media type is wrong already.
         (None, Some(body)) => {
             let is_typed = request.headers.contains_key(header::CONTENT_TYPE);
-            let first = body.content.first().map_or(Media::Json, |(media, _)| *media);
+            let first = body.content().next().map_or(Media::Json, |(media, _)| media);
             Ok(Some((if is_typed { media()? } else { first }, whole)))
         }
     }

@@ -7,11 +7,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Operation, ResponseSpec};
 use super::schemas::maybe_status;
 use super::strict_json;
 use super::transactions::statuses;
@@ -164,29 +163,24 @@ impl<'a> BulkJobResponse<'a> {
     }
 }
 
-pub(super) const BEGIN: Operation = Operation {
-    id: "bulkTransactions",
-    tag: "bulk",
-    summary: "Runs an action on all transactions that match a filter",
-    text: "It goes on by itself, in slices, and over restarts; GET tells how far it is. \
+pub(super) const BEGIN: Operation = Operation::new(
+    "bulkTransactions",
+    "bulk",
+    "Runs an action on all transactions that match a filter",
+)
+.text(
+    "It goes on by itself, in slices, and over restarts; GET tells how far it is. \
            Transactions that are started later are left alone; those that have ended are counted \
            as `skipped`. With `dry_run` it is tried on each, \
            and nothing is changed.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<BulkRequest>)],
-        example: r#"{"filter":{"workflow":"order","status":"stuck"},"action":"retry","dry_run":true}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        202,
-        "It has begun.",
-        SchemaGenerator::subschema_for::<BulkJobResponse<'_>>,
-        "",
-    )
-    .with(&["Location"])],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+)
+.idempotent()
+.body::<BulkRequest>(
+    r#"{"filter":{"workflow":"order","status":"stuck"},"action":"retry","dry_run":true}"#,
+)
+.json::<BulkJobResponse<'_>>(202, "It has begun.", "")
+.with(&["Location"])
+.problems(&[Code::InvalidInput]);
 
 fn action(value: Value) -> Result<BulkAction, Problem> {
     let act: BulkRequestAction = match value {
@@ -251,19 +245,10 @@ pub(super) async fn begin(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::Bulk(Box::new(ask)), write).await)
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getBulkJob",
-    tag: "bulk",
-    summary: "Progress of an action on many transactions",
-    answers: &[ResponseSpec::json(
-        200,
-        "It as it is now; for a week after its end.",
-        SchemaGenerator::subschema_for::<BulkJobResponse<'_>>,
-        "",
-    )],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation =
+    Operation::new("getBulkJob", "bulk", "Progress of an action on many transactions")
+        .json::<BulkJobResponse<'_>>(200, "It as it is now; for a week after its end.", "")
+        .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let id = request.parameters.at(0).parse();

@@ -12,11 +12,10 @@ use tokio::time::timeout;
 
 use super::body_stream::BodyStream;
 use super::input::parameter;
+use super::operation::{Operation, Parameter};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Operation, Parameter, ResponseSpec};
-use super::schemas::text;
 use super::send_budget::ActorSendBudget;
 use crate::app::{App, ProofReader};
 use crate::engine::{Actor, Refusal};
@@ -44,21 +43,11 @@ struct ChainHeadResponse {
     time: Time,
 }
 
-pub(super) const HEAD: Operation = Operation {
-    id: "getChainHead",
-    tag: "operations",
-    summary: "The head of the hash chain over all commits",
-    text: "Worth noting elsewhere: a chain proves nothing to somebody who has no head of it that \
-           was noted outside. `abide verify` says the head of a data directory.",
-    answers: &[ResponseSpec::json(
-        200,
-        "The head.",
-        SchemaGenerator::subschema_for::<ChainHeadResponse>,
-        r#"{"revision":1042,"link":"6b1f0c4ad5e37f3e2c9f5a7f2f6f0d8b1a4c7e90d3b56f8812ab34cd56ef7890","time":"2026-11-24T10:05:00.000Z"}"#,
-    )],
-    problems: &[Code::Gone],
-    ..Operation::PLAIN
-};
+pub(super) const HEAD: Operation = Operation::new("getChainHead", "operations", "The head of the hash chain over all commits")
+    .text("Worth noting elsewhere: a chain proves nothing to somebody who has no head of it that \
+           was noted outside. `abide verify` says the head of a data directory.")
+    .json::<ChainHeadResponse>(200, "The head.", r#"{"revision":1042,"link":"6b1f0c4ad5e37f3e2c9f5a7f2f6f0d8b1a4c7e90d3b56f8812ab34cd56ef7890","time":"2026-11-24T10:05:00.000Z"}"#)
+    .problems(&[Code::Gone]);
 
 pub(super) fn head(request: &RequestContext) -> Result<Reply, Problem> {
     let head = request.api.app.chain_head()?.ok_or(Code::Gone)?;
@@ -71,30 +60,22 @@ pub(super) fn head(request: &RequestContext) -> Result<Reply, Problem> {
     Ok(reply.with(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }
 
-pub(super) const PROOF: Operation = Operation {
-    id: "proveTransaction",
-    tag: "operations",
-    summary: "A proof of one transaction's history",
-    text: "Lines of JSON: the first names the transaction, the chain's link before its first \
+pub(super) const PROOF: Operation = Operation::new("proveTransaction", "operations", "A proof of one transaction's history")
+    .text("Lines of JSON: the first names the transaction, the chain's link before its first \
            commit, and the head that the proof leads to; then every commit up to that head, those \
            of the transaction whole, all others as time and commitment, which say nothing of what \
            was in them. `abide verify --proof FILE --head REVISION:LINK` checks it offline against \
            a head noted before. Only for an ended transaction does the proof show that no \
            commit is missing between the last one in it and the head. The commits are unredacted, \
            as in the log. It may contain other people's data, so only administrators get it. `gone` where the log is not kept \
-           back to the transaction's start, or does not reach the head yet.",
-    query: &[Parameter {
+           back to the transaction's start, or does not reach the head yet.")
+    .query(&[Parameter {
         name: "head",
         text: "The revision of the head that was noted; without it that of now.",
         schema: revision,
-    }],
-    answers: &[ResponseSpec {
-        body: Some((NDJSON, text, "")),
-        ..ResponseSpec::empty(200, "The proof.")
-    }],
-    problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
-    ..Operation::PLAIN
-};
+    }])
+    .media(200, "The proof.", NDJSON)
+    .problems(&[Code::NotFound, Code::Gone, Code::InvalidParameter]);
 
 fn revision(_: &mut SchemaGenerator) -> schemars::Schema {
     json_schema!({ "type": "integer", "format": "uint64", "minimum": 1 })

@@ -5,89 +5,79 @@ use http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec, Verb};
+use super::route::Verb;
 use super::schemas::{json_patch, object};
 use super::strict_json;
 use crate::engine::{Command, Data, DataChange, Outcome};
 
 const EXAMPLE: &str = r#"{"theme":"dark","cart":["SKU-42"]}"#;
 
-const READ: Operation = Operation {
-    condition: Condition::IfNoneMatch,
-    answers: &[
-        ResponseSpec::json(200, "The data.", object, EXAMPLE).with(&["ETag"]),
-        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
-    ],
-    ..Operation::PLAIN
-};
+/// Describes the read of a data object.
+const fn read_operation(id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, tag, summary).if_none_match().json_of(200, "The data.", object, EXAMPLE)
+}
 
-const REPLACE: Operation = Operation {
-    text: "An object in the place of what was there. With `If-Match` only if it is still at that \
-           revision.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body { content: &[(Media::Json, object)], example: EXAMPLE }),
-    answers: &[ResponseSpec::json(200, "The data as it is now.", object, EXAMPLE).with(&["ETag"])],
-    problems: &[Code::TooLarge],
-    ..Operation::PLAIN
-};
+/// Describes a change of a data object, which answers with the data after it.
+const fn change_operation(id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, tag, summary)
+        .if_match()
+        .idempotent()
+        .json_of(200, "The data as it is now.", object, EXAMPLE)
+        .etag()
+}
 
-const CHANGE: Operation = Operation {
-    text: "A merge patch (RFC 7396; `application/json` is read as one) or a JSON Patch (RFC 6902), applied to what is there at its \
-           turn: two writers of different keys both win. A JSON Patch has at most 1000 operations, \
-           which copy and move no more than 16 times the limit of what is kept.",
-    body: Some(Body {
-        content: &[
-            (Media::MergePatch, object),
-            (Media::JsonPatch, json_patch),
-            (Media::Json, object),
-        ],
-        example: r#"{"theme":"light","cart":null}"#,
-    }),
-    problems: &[Code::TooLarge, Code::PatchFailed],
-    ..REPLACE
-};
+const fn replace_operation(
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+) -> Operation {
+    change_operation(id, tag, summary)
+        .text(
+            "An object in the place of what was there. With `If-Match` only if it is still at that \
+             revision.",
+        )
+        .body_of(Media::Json, object, EXAMPLE)
+        .problems(&[Code::TooLarge])
+}
 
-pub(super) const GET_SESSION_DATA: Operation = Operation {
-    id: "getCurrentSessionData",
-    tag: "sessions",
-    summary: "The session's data",
-    ..READ
-};
+const fn patch_operation(id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    change_operation(id, tag, summary)
+        .text(PATCH_TEXT)
+        .body_of(Media::MergePatch, object, r#"{"theme":"light","cart":null}"#)
+        .or_body_of(Media::JsonPatch, json_patch)
+        .or_body_of(Media::Json, object)
+        .problems(&[Code::TooLarge, Code::PatchFailed])
+}
 
-pub(super) const PUT_SESSION_DATA: Operation = Operation {
-    id: "putCurrentSessionData",
-    tag: "sessions",
-    summary: "Replaces the session's data",
-    ..REPLACE
-};
+const PATCH_TEXT: &str = "A merge patch (RFC 7396; `application/json` is read as one) or a JSON \
+    Patch (RFC 6902), applied to what is there at its turn: two writers of different keys both win. \
+    A JSON Patch has at most 1000 operations, which copy and move no more than 16 times the limit \
+    of what is kept.";
 
-pub(super) const PATCH_SESSION_DATA: Operation = Operation {
-    id: "patchCurrentSessionData",
-    tag: "sessions",
-    summary: "Changes a part of the session's data",
-    ..CHANGE
-};
+pub(super) const GET_SESSION_DATA: Operation =
+    read_operation("getCurrentSessionData", "sessions", "The session's data");
 
-pub(super) const GET_USER_DATA: Operation = Operation {
-    id: "getMyData",
-    tag: "users",
-    summary: "The user's own data: what belongs to the person, not to the device",
-    ..READ
-};
+pub(super) const PUT_SESSION_DATA: Operation =
+    replace_operation("putCurrentSessionData", "sessions", "Replaces the session's data");
+
+pub(super) const PATCH_SESSION_DATA: Operation =
+    patch_operation("patchCurrentSessionData", "sessions", "Changes a part of the session's data");
+
+pub(super) const GET_USER_DATA: Operation = read_operation(
+    "getMyData",
+    "users",
+    "The user's own data: what belongs to the person, not to the device",
+);
 
 pub(super) const PUT_USER_DATA: Operation =
-    Operation { id: "putMyData", tag: "users", summary: "Replaces the user's own data", ..REPLACE };
+    replace_operation("putMyData", "users", "Replaces the user's own data");
 
-pub(super) const PATCH_USER_DATA: Operation = Operation {
-    id: "patchMyData",
-    tag: "users",
-    summary: "Changes a part of the user's own data",
-    ..CHANGE
-};
+pub(super) const PATCH_USER_DATA: Operation =
+    patch_operation("patchMyData", "users", "Changes a part of the user's own data");
 
 pub(super) fn session_data(request: &RequestContext) -> Result<Reply, Problem> {
     let data = request.api.app.session_data(request.actor())?;

@@ -11,10 +11,10 @@ mod reference;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::pages::{self, HTML};
+use super::operation::Operation;
+use super::pages;
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::Operation;
 
 const GUIDE: &str = include_str!("../../data/docs/guide.md");
 const LANGUAGE: &str = include_str!("../../data/workflows/LANGUAGE.md");
@@ -41,31 +41,32 @@ impl Docs {
     }
 }
 
-const PAGE: Operation = Operation { tag: "pages", answers: &[HTML], ..Operation::PLAIN };
+/// Describes a page for people.
+const fn page_operation(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "pages", summary).media(200, "The page.", "text/html")
+}
 
-pub(super) const GUIDE_PAGE: Operation =
-    Operation { id: "docsPage", summary: "The guide to the API", ..PAGE };
+pub(super) const GUIDE_PAGE: Operation = page_operation("docsPage", "The guide to the API");
 
 pub(super) fn guide(request: &RequestContext) -> Reply {
     pages::html(request.api.docs.guide.clone())
 }
 
-pub(super) const LANGUAGE_PAGE: Operation =
-    Operation { id: "languagePage", summary: "The workflow language", ..PAGE };
+pub(super) const LANGUAGE_PAGE: Operation = page_operation("languagePage", "The workflow language");
 
 pub(super) fn language(request: &RequestContext) -> Reply {
     pages::html(request.api.docs.language.clone())
 }
 
 pub(super) const EVENTS_PAGE: Operation =
-    Operation { id: "eventsPage", summary: "The types of events and their data", ..PAGE };
+    page_operation("eventsPage", "The types of events and their data");
 
 pub(super) fn events(request: &RequestContext) -> Reply {
     pages::html(request.api.docs.events.clone())
 }
 
 pub(super) const REFERENCE_PAGE: Operation =
-    Operation { id: "referencePage", summary: "Every call with its parameters and bodies", ..PAGE };
+    page_operation("referencePage", "Every call with its parameters and bodies");
 
 pub(super) fn reference(request: &RequestContext) -> Reply {
     pages::html(request.api.docs.reference.clone())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -17,15 +17,14 @@ use tokio::time::timeout;
 use super::body_stream::BodyStream;
 use super::input::{parameter, preferred};
 use super::json_text::RawJson;
+use super::operation::{Operation, Parameter};
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::read_reply;
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Operation, Parameter, ResponseSpec};
-use super::schemas::{event_id, last_event_id, text};
+use super::schemas::{event_id, last_event_id};
 use super::send_budget::ActorSendBudget;
-use super::users;
 use crate::app::{
     App, EventId, EventPage, FeedEnd, FeedEvent, FeedItem, FeedScope, FeedSubscriber, HistoryPage,
     SubscriberLimit,
@@ -144,34 +143,19 @@ const RESUME_AFTER: Parameter = Parameter {
 
 const PAGE_EXAMPLE: &str = r#"{"items":[{"specversion":"1.0","id":"00000000000004120001a91c7d40","source":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w","type":"abide.step.opened","subject":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","time":"2026-11-24T10:05:00.000Z","datacontenttype":"application/json","actor":"alice","actorkind":"user","transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","data":{"step":"confirm","due":null,"transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w"}}],"next_after":"00000000000004120001a91c7d40","more":false,"resync":false}"#;
 
-pub(super) const EVENTS: Operation = Operation {
-    id: "listEvents",
-    tag: "live",
-    summary: "What happens, as far as the actor may see it",
-    text: "Server-Sent Events, or with `Accept: application/json` a page. A stream resumes after \
+pub(super) const EVENTS: Operation = Operation::new("listEvents", "live", "What happens, as far as the actor may see it")
+    .text("Server-Sent Events, or with `Accept: application/json` a page. A stream resumes after \
            `Last-Event-ID` (or `after`) without a gap or a double, also over restarts; an event \
            named `resync` says that events in between are kept no more, or that this server never \
            gave out the id (it is of another store, or from before this one was restored): read anew \
            what you know. It ends with the session, when that has a new token, and when its reader is \
            too slow; where it can, with an event named `end` whose `reason` is `session-ended`, \
-           `token-replaced` (connect again with the new one) or `stopping`.",
-    query: &[users::LIST.query[0], AFTER],
-    headers: &[RESUME_AFTER],
-    answers: &[
-        ResponseSpec::json(
-            200,
-            "A page of events, or a stream of them.",
-            SchemaGenerator::subschema_for::<CloudEventPage<'_>>,
-            PAGE_EXAMPLE,
-        ),
-        ResponseSpec {
-            body: Some((EVENT_STREAM, text, "")),
-            ..ResponseSpec::empty(200, "A stream.")
-        },
-    ],
-    problems: &[Code::InvalidParameter, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+           `token-replaced` (connect again with the new one) or `stopping`.")
+    .query(&[pagination::LIMIT, AFTER])
+    .request_headers(&[RESUME_AFTER])
+    .json::<CloudEventPage<'_>>(200, "A page of events, or a stream of them.", PAGE_EXAMPLE)
+    .media(200, "A stream.", EVENT_STREAM)
+    .problems(&[Code::InvalidParameter, Code::InvalidInput]);
 
 pub(super) async fn events(request: RequestContext) -> Result<Reply, Problem> {
     let after = after(&request)?;
@@ -208,13 +192,10 @@ fn shown_page(
     })
 }
 
-pub(super) const OF_TRANSACTION: Operation = Operation {
-    id: "listTransactionEvents",
-    summary: "What happens in a transaction, from its start on",
-    text: "As `/v1/events`, but only of this transaction, and from its first event on.",
-    problems: &[Code::NotFound, Code::InvalidParameter, Code::InvalidInput],
-    ..EVENTS
-};
+pub(super) const OF_TRANSACTION: Operation = EVENTS
+    .named("listTransactionEvents", "What happens in a transaction, from its start on")
+    .text("As `/v1/events`, but only of this transaction, and from its first event on.")
+    .problems(&[Code::NotFound, Code::InvalidParameter, Code::InvalidInput]);
 
 pub(super) async fn of_transaction(request: RequestContext) -> Result<Reply, Problem> {
     let tx = transaction(&request)?;
@@ -281,20 +262,14 @@ async fn run_from_start(
 /// Events of a transaction that are read at once for a stream.
 const HISTORY_PAGE: usize = 20;
 
-pub(super) const HISTORY: Operation = Operation {
-    id: "getTransactionHistory",
-    tag: "transactions",
-    summary: "What happened in a transaction, oldest first",
-    query: &[users::LIST.query[0], pagination::CURSOR],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of its history.",
-        SchemaGenerator::subschema_for::<TransactionHistoryPage<'_>>,
-        "",
-    )],
-    problems: &[Code::NotFound, Code::InvalidParameter, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const HISTORY: Operation = Operation::new(
+    "getTransactionHistory",
+    "transactions",
+    "What happened in a transaction, oldest first",
+)
+.query(pagination::PARAMETERS)
+.json::<TransactionHistoryPage<'_>>(200, "A page of its history.", "")
+.problems(&[Code::NotFound, Code::InvalidParameter, Code::InvalidInput]);
 
 pub(super) fn history(request: &RequestContext) -> Result<Reply, Problem> {
     let tx = transaction(request)?;

@@ -6,11 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::input::Media;
+use super::operation::{Operation, Parameter};
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
 use super::schemas::{JsonText, flag};
 use crate::engine::{Command, Outcome, StoredKey, StoredView};
 use crate::types::{Span, Time, Username};
@@ -52,14 +51,6 @@ pub(super) struct ExternalSessionResponse<'a> {
 const EXAMPLE: &str =
     r#"{"data":{"views":3},"user":"alice","idle_expires_at":"2026-11-24T10:30:00.000Z"}"#;
 
-const STORED: ResponseSpec = ResponseSpec::json(
-    200,
-    "The session.",
-    SchemaGenerator::subschema_for::<ExternalSessionResponse<'_>>,
-    EXAMPLE,
-)
-.with(&["ETag"]);
-
 fn shown(stored: &StoredView) -> Result<Reply, Problem> {
     let shown = ExternalSessionResponse {
         data: JsonText(stored.data.json.clone()),
@@ -76,26 +67,23 @@ fn key(request: &RequestContext) -> Result<StoredKey, Problem> {
     })
 }
 
-pub(super) const PUT: Operation = Operation {
-    id: "putStoredSession",
-    tag: "by-key",
-    summary: "Stores another framework's session under the framework's own key",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<PutExternalSessionRequest>)],
-        example: r#"{"data":{"views":3},"idle":"30m","user":"alice"}"#,
-    }),
-    answers: &[
-        STORED,
-        ResponseSpec { status: 201, text: "There was none under this key.", ..STORED }.then(&[
-            ("getStoredSession", "key", "$request.path.key"),
-            ("deleteStoredSession", "key", "$request.path.key"),
-        ]),
-    ],
-    problems: &[Code::TooLarge, Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const PUT: Operation = Operation::new(
+    "putStoredSession",
+    "by-key",
+    "Stores another framework's session under the framework's own key",
+)
+.if_match()
+.idempotent()
+.body::<PutExternalSessionRequest>(r#"{"data":{"views":3},"idle":"30m","user":"alice"}"#)
+.json::<ExternalSessionResponse<'_>>(200, "The session.", EXAMPLE)
+.etag()
+.json::<ExternalSessionResponse<'_>>(201, "There was none under this key.", EXAMPLE)
+.etag()
+.links(&[
+    ("getStoredSession", "key", "$request.path.key"),
+    ("deleteStoredSession", "key", "$request.path.key"),
+])
+.problems(&[Code::TooLarge, Code::NotFound]);
 
 pub(super) async fn put(request: RequestContext) -> Result<Reply, Problem> {
     let key = key(&request)?;
@@ -110,20 +98,19 @@ pub(super) async fn put(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::PutStored { key, data, idle, user }, write).await)
 }
 
-pub(super) const GET: Operation = Operation {
-    id: "getStoredSession",
-    tag: "by-key",
-    summary: "Another framework's session; reading it counts as activity",
-    query: &[Parameter {
-        name: "touch",
-        text: "`false`: reading it does not count as activity.",
-        schema: flag,
-    }],
-    condition: Condition::IfNoneMatch,
-    answers: &[STORED, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const GET: Operation = Operation::new(
+    "getStoredSession",
+    "by-key",
+    "Another framework's session; reading it counts as activity",
+)
+.query(&[Parameter {
+    name: "touch",
+    text: "`false`: reading it does not count as activity.",
+    schema: flag,
+}])
+.if_none_match()
+.json::<ExternalSessionResponse<'_>>(200, "The session.", EXAMPLE)
+.problems(&[Code::NotFound, Code::InvalidInput]);
 
 pub(super) async fn get(request: RequestContext) -> Result<Reply, Problem> {
     let touch = request.query.flag("touch")?.unwrap_or(true);
@@ -134,16 +121,15 @@ pub(super) async fn get(request: RequestContext) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const DELETE: Operation = Operation {
-    id: "deleteStoredSession",
-    tag: "by-key",
-    summary: "Deletes another framework's session; succeeds if there is none",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "There is none under this key.")],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const DELETE: Operation = Operation::new(
+    "deleteStoredSession",
+    "by-key",
+    "Deletes another framework's session; succeeds if there is none",
+)
+.if_match()
+.idempotent()
+.empty(204, "There is none under this key.")
+.problems(&[Code::InvalidInput]);
 
 pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
     let key = key(&request)?;

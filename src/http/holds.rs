@@ -6,11 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::amounts::Amount;
-use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::transfers;
 use crate::engine::{Command, Hold, Outcome, Refusal, Transfer};
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, Time};
@@ -113,14 +112,6 @@ impl<'a> HoldResponse<'a> {
 
 const EXAMPLE: &str = r#"{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","account":"alice:main","asset":"EUR","amount":"251.25","captured":"0.00","left":"251.25","status":"held","expires_at":"2026-11-24T10:15:00.000Z","created_at":"2026-11-24T10:00:00.000Z"}"#;
 
-const SHOWN: ResponseSpec = ResponseSpec::json(
-    200,
-    "The hold.",
-    SchemaGenerator::subschema_for::<HoldResponse<'_>>,
-    EXAMPLE,
-)
-.with(&["ETag"]);
-
 fn named(request: &RequestContext) -> Result<HoldId, Problem> {
     request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("hold").into())
 }
@@ -137,38 +128,33 @@ fn written(outcome: &Outcome) -> Result<Reply, Problem> {
     Ok(reply.status(StatusCode::CREATED).with_text(header::LOCATION, &location))
 }
 
-pub(super) const PLACE: Operation = Operation {
-    id: "placeHold",
-    tag: "holds",
-    summary: "Reserves an amount on an account",
-    text: "An id with the same account and amount as before answers 200 with that hold as it is \
+pub(super) const PLACE: Operation =
+    Operation::new("placeHold", "holds", "Reserves an amount on an account")
+        .text(
+            "An id with the same account and amount as before answers 200 with that hold as it is \
            now; with others `hold-id-taken`.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<PlaceHoldRequest>)],
-        example: r#"{"from":"alice:main","amount":"251.25","expires":"15m"}"#,
-    }),
-    answers: &[
-        SHOWN,
-        ResponseSpec { status: 201, text: "The hold. `Location` names it.", ..SHOWN }
-            .with(&["ETag", "Location"])
-            .then(&[
-                ("getHold", "id", "$response.body#/id"),
-                ("captureHold", "id", "$response.body#/id"),
-                ("voidHold", "id", "$response.body#/id"),
-            ]),
-    ],
-    problems: &[
-        Code::InsufficientFunds,
-        Code::AccountClosed,
-        Code::AccountFrozen,
-        Code::UnknownAccount,
-        Code::AmountNotExact,
-        Code::AmountOutOfRange,
-        Code::HoldIdTaken,
-    ],
-    ..Operation::PLAIN
-};
+        )
+        .idempotent()
+        .body::<PlaceHoldRequest>(r#"{"from":"alice:main","amount":"251.25","expires":"15m"}"#)
+        .json::<HoldResponse<'_>>(200, "The hold.", EXAMPLE)
+        .etag()
+        .json::<HoldResponse<'_>>(201, "The hold. `Location` names it.", EXAMPLE)
+        .etag()
+        .with(&["Location"])
+        .links(&[
+            ("getHold", "id", "$response.body#/id"),
+            ("captureHold", "id", "$response.body#/id"),
+            ("voidHold", "id", "$response.body#/id"),
+        ])
+        .problems(&[
+            Code::InsufficientFunds,
+            Code::AccountClosed,
+            Code::AccountFrozen,
+            Code::UnknownAccount,
+            Code::AmountNotExact,
+            Code::AmountOutOfRange,
+            Code::HoldIdTaken,
+        ]);
 
 pub(super) async fn place(request: RequestContext) -> Result<Reply, Problem> {
     let PlaceHoldRequest { id, from, amount, expires } = request.json()?;
@@ -177,17 +163,15 @@ pub(super) async fn place(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getHold",
-    tag: "holds",
-    summary: "A hold that was placed without a workflow",
-    text: "For the owner of its account, administrators, auditors and services. Those of \
+pub(super) const SHOW: Operation =
+    Operation::new("getHold", "holds", "A hold that was placed without a workflow")
+        .text(
+            "For the owner of its account, administrators, auditors and services. Those of \
            transactions are shown with them.",
-    condition: Condition::IfNoneMatch,
-    answers: &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+        )
+        .if_none_match()
+        .json::<HoldResponse<'_>>(200, "The hold.", EXAMPLE)
+        .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let (hold, revision) = request.api.app.hold(request.actor(), &named(request)?)?;
@@ -197,31 +181,25 @@ pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const CAPTURE: Operation = Operation {
-    id: "captureHold",
-    tag: "holds",
-    summary: "Posts what a hold reserves, or a part of it",
-    text: "What is not posted is released, or with `keep: rest` stays held.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<CaptureHoldRequest>)],
-        example: r#"{"to":"bob:main","amount":"250.00","keep":"rest"}"#,
-    }),
-    answers: &[ResponseSpec { text: "The hold as it is now, with its transfer.", ..SHOWN }],
-    problems: &[
-        Code::NotFound,
-        Code::HoldNotOpen,
-        Code::ExceedsHold,
-        Code::AssetMismatch,
-        Code::AccountClosed,
-        Code::UnknownAccount,
-        Code::AmountNotExact,
-        Code::AmountOutOfRange,
-        Code::SameAccount,
-    ],
-    ..Operation::PLAIN
-};
+pub(super) const CAPTURE: Operation =
+    Operation::new("captureHold", "holds", "Posts what a hold reserves, or a part of it")
+        .text("What is not posted is released, or with `keep: rest` stays held.")
+        .if_match()
+        .idempotent()
+        .body::<CaptureHoldRequest>(r#"{"to":"bob:main","amount":"250.00","keep":"rest"}"#)
+        .json::<HoldResponse<'_>>(200, "The hold as it is now, with its transfer.", EXAMPLE)
+        .etag()
+        .problems(&[
+            Code::NotFound,
+            Code::HoldNotOpen,
+            Code::ExceedsHold,
+            Code::AssetMismatch,
+            Code::AccountClosed,
+            Code::UnknownAccount,
+            Code::AmountNotExact,
+            Code::AmountOutOfRange,
+            Code::SameAccount,
+        ]);
 
 pub(super) async fn capture(request: RequestContext) -> Result<Reply, Problem> {
     let id = named(&request)?;
@@ -233,16 +211,13 @@ pub(super) async fn capture(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
 
-pub(super) const VOID: Operation = Operation {
-    id: "voidHold",
-    tag: "holds",
-    summary: "Releases what is left of a hold",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[SHOWN],
-    problems: &[Code::NotFound, Code::HoldNotOpen],
-    ..Operation::PLAIN
-};
+pub(super) const VOID: Operation =
+    Operation::new("voidHold", "holds", "Releases what is left of a hold")
+        .if_match()
+        .idempotent()
+        .json::<HoldResponse<'_>>(200, "The hold.", EXAMPLE)
+        .etag()
+        .problems(&[Code::NotFound, Code::HoldNotOpen]);
 
 pub(super) async fn void(request: RequestContext) -> Result<Reply, Problem> {
     let id = named(&request)?;

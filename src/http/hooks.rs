@@ -9,38 +9,36 @@ use serde_json::Value;
 
 use super::headers::joined;
 use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Operation, ResponseSpec};
 use crate::app::{ClientInfo, Delivery, Envelope, Idempotency, Message};
 use crate::engine::{Actor, Command, Outcome, Refusal};
 
 /// After how many seconds a message that came too early is sent again.
 const AGAIN_S: u32 = 5;
 
-pub(super) const DELIVER: Operation = Operation {
-    id: "deliverMessage",
-    tag: "hooks",
-    summary: "Takes a signed message of another service",
-    text: "The message submits the open step that lets this hook in. Its id counts once: a \
+pub(super) const DELIVER: Operation =
+    Operation::new("deliverMessage", "hooks", "Takes a signed message of another service")
+        .text(
+            "The message submits the open step that lets this hook in. Its id counts once: a \
            repetition is answered as the first one was for a day. After that, one that bears a \
            time is too old, and one that bears none changes nothing. A message that comes before \
            its step is open, while the step is claimed or the transaction is paused is answered \
            409 with `Retry-After`, and counts when it is sent again and can be taken.",
-    body: Some(Body { content: &[(Media::Json, any)], example: r#"{"order":"4711","paid":true}"# }),
-    answers: &[ResponseSpec::empty(204, "It was taken, now or before.")],
-    problems: &[
-        Code::NotFound,
-        Code::InvalidSignature,
-        Code::InvalidInput,
-        Code::StepNotOpen,
-        Code::RefusedByGuard,
-        Code::ExpressionFailed,
-        Code::IdempotencyKeyReused,
-    ],
-    ..Operation::PLAIN
-};
+        )
+        .body_of(Media::Json, any, r#"{"order":"4711","paid":true}"#)
+        .empty(204, "It was taken, now or before.")
+        .problems(&[
+            Code::NotFound,
+            Code::InvalidSignature,
+            Code::InvalidInput,
+            Code::StepNotOpen,
+            Code::RefusedByGuard,
+            Code::ExpressionFailed,
+            Code::IdempotencyKeyReused,
+        ]);
 
 fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Operation, ResponseSpec};
 use super::schemas::some_span;
 use super::transactions::TransactionResponse;
 use crate::engine::{Command, Outcome, QueueAsk};
@@ -40,28 +39,21 @@ pub(super) struct ClaimedWorkResponse<'a> {
     items: Vec<TransactionResponse<'a>>,
 }
 
-pub(super) const CLAIM: Operation = Operation {
-    id: "claimWork",
-    tag: "transactions",
-    summary: "Claims transactions in which a step waits, the oldest first",
-    text: "A work queue: each waiting step goes to one worker. A claim expires by itself; then \
+pub(super) const CLAIM: Operation = Operation::new(
+    "claimWork",
+    "transactions",
+    "Claims transactions in which a step waits, the oldest first",
+)
+.text(
+    "A work queue: each waiting step goes to one worker. A claim expires by itself; then \
            the step can be claimed again. One call examines a bounded number of transactions and \
            returns a bounded number of bytes, so it may return fewer than `limit`, even none, \
            while more wait; the next call continues where it stopped.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ClaimWorkRequest>)],
-        example: r#"{"workflow":"order","step":"pack","limit":10,"for":"5m"}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        200,
-        "What was claimed.",
-        SchemaGenerator::subschema_for::<ClaimedWorkResponse<'_>>,
-        "",
-    )],
-    problems: &[Code::NotFound, Code::InvalidInput, Code::NotClaimable, Code::TooLarge],
-    ..Operation::PLAIN
-};
+)
+.idempotent()
+.body::<ClaimWorkRequest>(r#"{"workflow":"order","step":"pack","limit":10,"for":"5m"}"#)
+.json::<ClaimedWorkResponse<'_>>(200, "What was claimed.", "")
+.problems(&[Code::NotFound, Code::InvalidInput, Code::NotClaimable, Code::TooLarge]);
 
 pub(super) async fn claim(request: RequestContext) -> Result<Reply, Problem> {
     let ClaimWorkRequest { workflow, step, limit, r#for } = request.json()?;

@@ -6,10 +6,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
 use super::input::{Media, form_decoded};
+use super::operation::Operation;
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Body, Operation, ResponseSpec};
 use crate::app::AuthContext;
 use crate::engine::{Actor, Refusal};
 use crate::types::{KeyId, SessionId, Token, Username};
@@ -95,22 +95,12 @@ fn asked(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(super) const INTROSPECT: Operation = Operation {
-    id: "introspectToken",
-    tag: "gateways",
-    summary: "The state of a token (RFC 7662)",
-    text: "Does not count as activity. The API key may also come as the password of Basic \
-           authentication.",
-    basic: true,
-    body: Some(Body { content: &[(Media::Form, asked)], example: r#"{"token":"abs_..."}"# }),
-    answers: &[ResponseSpec::json(
-        200,
-        "What it opens; `{\"active\": false}` for one that opens nothing.",
-        SchemaGenerator::subschema_for::<IntrospectionResponse>,
-        r#"{"active":true,"sub":"alice","username":"alice","scope":"teller","exp":1795514400,"iat":1795512600,"token_type":"Bearer","session":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w"}"#,
-    )],
-    ..Operation::PLAIN
-};
+pub(super) const INTROSPECT: Operation = Operation::new("introspectToken", "gateways", "The state of a token (RFC 7662)")
+    .text("Does not count as activity. The API key may also come as the password of Basic \
+           authentication.")
+    .basic()
+    .body_of(Media::Form, asked, r#"{"token":"abs_..."}"#)
+    .json::<IntrospectionResponse>(200, "What it opens; `{\"active\": false}` for one that opens nothing.", r#"{"active":true,"sub":"alice","username":"alice","scope":"teller","exp":1795514400,"iat":1795512600,"token_type":"Bearer","session":"ses_01jd9x2k7m8n4p5q6r7s8t9v0w"}"#);
 
 pub(super) fn introspect(request: &RequestContext) -> Result<Reply, Problem> {
     let token = form_field(request.body.as_ref().map_or(&[], |(_, bytes)| bytes), "token")?;
@@ -146,16 +136,14 @@ fn form_field(body: &[u8], name: &str) -> Result<String, Problem> {
     value.ok_or_else(missing)
 }
 
-pub(super) const VERIFY: Operation = Operation {
-    id: "verifyUser",
-    tag: "gateways",
-    summary: "Forward authentication: who is the user?",
-    text: "For gateways that ask before they pass a request on. Counts as activity. Anonymous \
+pub(super) const VERIFY: Operation =
+    Operation::new("verifyUser", "gateways", "Forward authentication: who is the user?")
+        .text(
+            "For gateways that ask before they pass a request on. Counts as activity. Anonymous \
            sessions and API keys are no users: 401.",
-    answers: &[ResponseSpec::empty(204, "A user, whom the headers name.")
-        .with(&["X-Abide-User", "X-Abide-Roles"])],
-    ..Operation::PLAIN
-};
+        )
+        .empty(204, "A user, whom the headers name.")
+        .with(&["X-Abide-User", "X-Abide-Roles"]);
 
 pub(super) fn verify(request: &RequestContext) -> Result<Reply, Problem> {
     let Some(user) = request.actor().user() else { return Err(Code::Unauthenticated.into()) };

@@ -38,6 +38,7 @@ pub mod json;
 mod json_text;
 pub mod metrics;
 mod openapi;
+pub mod operation;
 mod operators;
 mod pages;
 mod pagination;

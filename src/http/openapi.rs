@@ -9,9 +9,10 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::input::Media;
+use super::operation::{Condition, ResponseSpec};
 use super::pages;
 use super::problem::{self, Code, ProblemDocument};
-use super::route::{Access, Condition, ResponseSpec, Route};
+use super::route::{Access, Route};
 use crate::engine::{Rules, StoredKey};
 use crate::types::{
     AccountId, AssetCode, HoldId, HookName, JobId, KeyId, ScheduleId, SessionId, StepName,
@@ -194,7 +195,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     });
     if let Some(body) = doc.body {
         let mut content = Map::new();
-        for (at, (media, schema)) in body.content.iter().enumerate() {
+        for (at, (media, schema)) in body.content().enumerate() {
             let mut entry = json!({ "schema": schema(&mut schemas.taken) });
             if at == 0 && doc.examples.is_empty() {
                 entry["example"] = example(body.example);
@@ -302,8 +303,8 @@ fn path_parameter(route: &Route, name: &str, generator: &mut SchemaGenerator) ->
 
 fn responses(route: &Route, schemas: &mut Schemas) -> Value {
     let mut all = Map::new();
-    for answer in route.operation.answers {
-        let mut one = response(answer, schemas);
+    for answer in route.operation.responses() {
+        let mut one = response(&answer, schemas);
         // The same answer in another media type.
         if let Some(Value::Object(other)) = all.get_mut(&answer.status.to_string())
             && let Some(Value::Object(content)) = one.get_mut("content")
@@ -343,6 +344,7 @@ fn responses(route: &Route, schemas: &mut Schemas) -> Value {
 fn response(answer: &ResponseSpec, schemas: &mut Schemas) -> Value {
     let mut carried = vec!["X-Request-Id"];
     carried.extend(answer.headers);
+    carried.extend(answer.has_etag.then_some("ETag"));
     let mut response = json!({
         "description": answer.text,
         "headers": header_references(&carried),
@@ -390,7 +392,7 @@ fn problems(route: &Route) -> Vec<Code> {
     let takes_none = changes && doc.condition == Condition::None;
     when(takes_none, &[Code::ConditionNotSupported]);
     if let Some(body) = doc.body {
-        let json = body.content.iter().any(|(media, _)| *media != Media::Form);
+        let json = body.content().any(|(media, _)| media != Media::Form);
         when(json, &[Code::InvalidJson]);
         when(true, &[Code::RequestTimeout, Code::BodyTooLarge, Code::UnsupportedMediaType]);
         when(true, &[Code::InvalidInput]);
@@ -526,6 +528,24 @@ mod tests {
     }
 
     #[test]
+    fn zz_dump() {
+        std::fs::write(
+            std::env::var("DUMP").unwrap(),
+            serde_json::to_string_pretty(&all()).unwrap(),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn zz_dump() {
+        std::fs::write(
+            std::env::var("DUMP").unwrap(),
+            serde_json::to_string_pretty(&all()).unwrap(),
+        )
+        .unwrap();
+    }
+
+    #[test]
     fn every_tag_of_a_route_is_described() {
         let document = all();
         let tags = document["tags"].as_array().unwrap();
@@ -563,7 +583,7 @@ mod tests {
         for route in ROUTES.iter().chain(DEV_ROUTES) {
             let bodies = route.operation.body.map(|body| body.example);
             let more = route.operation.examples.iter().map(|(_, text)| *text);
-            let answers = route.operation.answers.iter().filter_map(|answer| answer.body);
+            let answers = route.operation.responses().filter_map(|answer| answer.body);
             for text in bodies.into_iter().chain(more).chain(answers.map(|(_, _, text)| text)) {
                 let read: Result<Value, _> = serde_json::from_str(text);
                 assert!(text.is_empty() || read.is_ok(), "{}: {text}", route.label);

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::request_context::{PreparedCommand, RequestContext};
-use super::route::{Body, Operation};
-use super::transactions::{CLAIM, act, id};
+use super::transactions::{act, command_operation, id};
 use crate::engine::{Command, MigrateAsk, Repair};
 use crate::types::StepName;
 
@@ -37,23 +36,19 @@ pub(super) struct MigrateRequest {
     dry_run: bool,
 }
 
-pub(super) const REPLACE: Operation = Operation {
-    id: "replaceData",
-    summary: "Replaces the data of a stuck transaction and retries its step",
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ReplaceDataRequest>)],
-        example: r#"{"data":{"to":"bob:main","amount":"25.00"}}"#,
-    }),
-    problems: &[
-        Code::NotFound,
-        Code::NotAllowed,
-        Code::NotStuck,
-        Code::Paused,
-        Code::TooLarge,
-        Code::InvalidInput,
-    ],
-    ..CLAIM
-};
+pub(super) const REPLACE: Operation = command_operation(
+    "replaceData",
+    "Replaces the data of a stuck transaction and retries its step",
+)
+.body::<ReplaceDataRequest>(r#"{"data":{"to":"bob:main","amount":"25.00"}}"#)
+.problems(&[
+    Code::NotFound,
+    Code::NotAllowed,
+    Code::NotStuck,
+    Code::Paused,
+    Code::TooLarge,
+    Code::InvalidInput,
+]);
 
 pub(super) fn replace(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let tx = id(request)?;
@@ -61,43 +56,36 @@ pub(super) fn replace(request: &RequestContext) -> Result<PreparedCommand, Probl
     Ok(act(Command::Repair { tx, repair: Repair::Replace { data } }))
 }
 
-pub(super) const PAUSE: Operation = Operation {
-    id: "pauseTransaction",
-    summary: "Pauses a transaction: no step can be submitted and no timer fires until it is resumed",
-    problems: &[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded, Code::AlreadyCancelled],
-    ..CLAIM
-};
+pub(super) const PAUSE: Operation = command_operation(
+    "pauseTransaction",
+    "Pauses a transaction: no step can be submitted and no timer fires until it is resumed",
+)
+.problems(&[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded, Code::AlreadyCancelled]);
 
 pub(super) fn pause(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let tx = id(request)?;
     Ok(act(Command::Pause { tx, pause: true }))
 }
 
-pub(super) const RESUME: Operation = Operation {
-    id: "resumeTransaction",
-    summary: "Resumes a paused transaction; timers that came due meanwhile fire now",
-    problems: &[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded],
-    ..CLAIM
-};
+pub(super) const RESUME: Operation = command_operation(
+    "resumeTransaction",
+    "Resumes a paused transaction; timers that came due meanwhile fire now",
+)
+.problems(&[Code::NotFound, Code::NotAllowed, Code::AlreadyEnded]);
 
 pub(super) fn resume(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let tx = id(request)?;
     Ok(act(Command::Pause { tx, pause: false }))
 }
 
-pub(super) const MIGRATE: Operation = Operation {
-    id: "migrateTransaction",
-    summary: "Moves an open transaction to another version of its workflow",
-    text: "The steps that wait go on waiting there, under other names where `steps` says so; times \
+pub(super) const MIGRATE: Operation = command_operation("migrateTransaction", "Moves an open transaction to another version of its workflow")
+    .text("The steps that wait go on waiting there, under other names where `steps` says so; times \
            that both versions have stay, new ones begin now, and others are dropped. Reminders that were \
            sent are not sent again. Keys that the data has at the start in that version are added, and \
-           `unique` is checked.",
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<MigrateRequest>)],
-        example: r#"{"version":4,"steps":{"approve":"review"},"dry_run":true}"#,
-    }),
-    body_optional: true,
-    problems: &[
+           `unique` is checked.")
+    .body::<MigrateRequest>(r#"{"version":4,"steps":{"approve":"review"},"dry_run":true}"#)
+    .body_optional()
+    .problems(&[
         Code::NotFound,
         Code::NotAllowed,
         Code::AlreadyEnded,
@@ -105,9 +93,7 @@ pub(super) const MIGRATE: Operation = Operation {
         Code::CannotMigrate,
         Code::AlreadyOpen,
         Code::InvalidInput,
-    ],
-    ..CLAIM
-};
+    ]);
 
 pub(super) fn migrate(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let tx = id(request)?;

@@ -5,11 +5,10 @@ use http::header;
 use http::header::HeaderValue;
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Operation, ResponseSpec};
-use super::schemas::text;
 
 /// What a page may load: this server's own files.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -18,19 +17,6 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 const TEXT_HTML: &str = "text/html; charset=utf-8";
-
-pub(super) const HTML: ResponseSpec = page("text/html");
-pub(super) const SCRIPT: ResponseSpec = page("text/javascript");
-
-const fn page(media: &'static str) -> ResponseSpec {
-    ResponseSpec {
-        status: 200,
-        text: "The page.",
-        body: Some((media, text, "")),
-        headers: &[],
-        links: &[],
-    }
-}
 
 /// A page.
 pub(super) fn html(body: impl Into<bytes::Bytes>) -> Reply {
@@ -80,26 +66,17 @@ pub(super) fn whole(title: &str, main: &str) -> String {
     )
 }
 
-pub(super) const STYLE: Operation = Operation {
-    id: "style",
-    tag: "pages",
-    summary: "The style of the pages",
-    answers: &[page("text/css")],
-    ..Operation::PLAIN
-};
+pub(super) const STYLE: Operation =
+    Operation::new("style", "pages", "The style of the pages").media(200, "The page.", "text/css");
 
 pub(super) fn style(_: &RequestContext) -> Reply {
     Reply::text("text/css; charset=utf-8", include_str!("assets/style.css"))
 }
 
-pub(super) const PROBLEM: Operation = Operation {
-    id: "problemPage",
-    tag: "pages",
-    summary: "What a problem code means and what to do about it",
-    answers: &[HTML],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const PROBLEM: Operation =
+    Operation::new("problemPage", "pages", "What a problem code means and what to do about it")
+        .media(200, "The page.", "text/html")
+        .problems(&[Code::NotFound]);
 
 /// The codes, as the type of the path's parameter.
 pub(super) fn codes(_: &mut SchemaGenerator) -> Schema {

@@ -11,11 +11,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::operation::Parameter;
 use super::problem::Problem;
 use super::request_context::RequestContext;
-use super::route::Parameter;
-use super::schemas::text;
+use super::schemas::{limit, text};
 use crate::app::{PAGE_BYTES_MAX, PageRequest};
+
+/// The query parameters of a list without filters.
+pub(super) const PARAMETERS: &[Parameter] = &[LIMIT, CURSOR];
+
+/// The `limit` of every list.
+pub(super) const LIMIT: Parameter =
+    Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit };
 
 /// The `cursor` of every list.
 pub(super) const CURSOR: Parameter = Parameter {

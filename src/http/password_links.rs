@@ -3,15 +3,14 @@
 //! The secret stands behind the `#` of the address, which browsers never send; the page's script
 //! puts it into the body of the call.
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::input::Media;
+use super::operation::{Limit, Operation};
 use super::pages;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Body, Limit, Operation, ResponseSpec};
 use crate::engine::{Command, Rules};
 use crate::types::{Password, Token};
 
@@ -35,20 +34,12 @@ pub(super) struct SetPasswordRequest {
     password: String,
 }
 
-pub(super) const USE: Operation = Operation {
-    id: "useLink",
-    tag: "users",
-    summary: "Sets the password that a single-use link is for",
-    text: "A user's reset link, or the set-up link that the first start prints.",
-    limit: Limit::Logins,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<SetPasswordRequest>)],
-        example: r#"{"link":"abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","password":"a much better phrase"}"#,
-    }),
-    answers: &[ResponseSpec::empty(204, "The password is set; log in with it.")],
-    problems: &[Code::LinkNotValid, Code::CrossSite, Code::TooManyAttempts],
-    ..Operation::PLAIN
-};
+pub(super) const USE: Operation = Operation::new("useLink", "users", "Sets the password that a single-use link is for")
+    .text("A user's reset link, or the set-up link that the first start prints.")
+    .limit(Limit::Logins)
+    .body::<SetPasswordRequest>(r#"{"link":"abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","password":"a much better phrase"}"#)
+    .empty(204, "The password is set; log in with it.")
+    .problems(&[Code::LinkNotValid, Code::CrossSite, Code::TooManyAttempts]);
 
 pub(super) async fn use_link(request: RequestContext) -> Result<Reply, Problem> {
     request.guard_login()?;
@@ -64,25 +55,20 @@ pub(super) async fn use_link(request: RequestContext) -> Result<Reply, Problem> 
     Ok(request.execute_quietly(command).await)
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "setPasswordPage",
-    tag: "pages",
-    summary: "The page of single-use links",
-    answers: &[pages::HTML],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new(
+    "setPasswordPage",
+    "pages",
+    "The page of single-use links",
+)
+.media(200, "The page.", "text/html");
 
 pub(super) fn show(_: &RequestContext) -> Reply {
     pages::html(include_str!("assets/set-password.html"))
 }
 
-pub(super) const SCRIPT: Operation = Operation {
-    id: "setPasswordScript",
-    tag: "pages",
-    summary: "The script of the page of single-use links",
-    answers: &[pages::SCRIPT],
-    ..Operation::PLAIN
-};
+pub(super) const SCRIPT: Operation =
+    Operation::new("setPasswordScript", "pages", "The script of the page of single-use links")
+        .media(200, "The page.", "text/javascript");
 
 pub(super) fn script(_: &RequestContext) -> Reply {
     Reply::text("text/javascript; charset=utf-8", include_str!("assets/set-password.js"))

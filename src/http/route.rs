@@ -4,16 +4,15 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use http::Method;
-use schemars::{Schema, SchemaGenerator};
-
-use super::input::{Media, Query};
+use super::input::Query;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{PreparedCommand, RequestContext};
 use crate::app::AuthContext;
 use crate::engine::Actor;
 use crate::types::Role;
+use http::Method;
 
 /// A handler's future.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
@@ -32,9 +31,6 @@ pub enum Handler {
     /// Waits for a commit, or for something else.
     Async(fn(RequestContext) -> HandlerFuture),
 }
-
-/// How a type is described.
-pub type SchemaFn = fn(&mut SchemaGenerator) -> Schema;
 
 /// A route. There is none without its row of who may call it.
 #[derive(Clone, Copy, Debug)]
@@ -256,160 +252,5 @@ impl Access {
             Self::Operator => actor.has(Role::OPERATOR),
         };
         if may { Ok(()) } else { Err(Problem::new(Code::NotAllowed, self.words())) }
-    }
-}
-
-/// What a route takes and answers, in words and types.
-#[derive(Clone, Copy, Debug)]
-pub struct Operation {
-    /// The operation's id, unique.
-    pub id: &'static str,
-    /// The group that it is shown in.
-    pub tag: &'static str,
-    /// One line.
-    pub summary: &'static str,
-    /// What a caller needs to know beyond that; may be empty.
-    pub text: &'static str,
-    /// The query parameters; no other is accepted.
-    pub query: &'static [Parameter],
-    /// Request headers of its own, beside those that follow from the rest.
-    pub headers: &'static [Parameter],
-    /// Further examples of the first media type's body: what each shows, and its JSON.
-    pub examples: &'static [(&'static str, &'static str)],
-    /// The conditions on revisions that it takes.
-    pub condition: Condition,
-    /// Whether it takes an Idempotency-Key.
-    pub idempotency: bool,
-    /// The rate that it counts against, beside those of addresses and actors.
-    pub limit: Limit,
-    /// Whether an API key may also come as the password of Basic authentication.
-    pub basic: bool,
-    /// The body; `None`: it takes none.
-    pub body: Option<Body>,
-    /// Whether the body may be left out, which is the same as `{}`.
-    pub body_optional: bool,
-    /// Its answers.
-    pub answers: &'static [ResponseSpec],
-    /// The problems that do not follow from the rest.
-    pub problems: &'static [Code],
-}
-
-impl Operation {
-    /// What most routes have nothing to say about.
-    pub const PLAIN: Self = Self {
-        id: "",
-        tag: "",
-        summary: "",
-        text: "",
-        query: &[],
-        headers: &[],
-        examples: &[],
-        condition: Condition::None,
-        idempotency: false,
-        limit: Limit::None,
-        basic: false,
-        body: None,
-        body_optional: false,
-        answers: &[],
-        problems: &[],
-    };
-}
-
-/// The rate that a route counts against, beside those of addresses and actors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// None.
-    None,
-    /// That of calls that hash a password, for each address.
-    Logins,
-    /// That of passwords that are proved in a session, for each user: whoever tries to log in from
-    /// the same address keeps nobody from it.
-    Passwords,
-    /// That of logins or that of anonymous sessions, by what the body asks for.
-    Sessions,
-}
-
-/// Conditions on revisions (RFC 9110, section 13).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// None.
-    None,
-    /// `If-Match` and `If-None-Match`, on a change of something that has a revision. A change without
-    /// this refuses both.
-    IfMatch,
-    /// `If-None-Match`, on a read.
-    IfNoneMatch,
-}
-
-/// A query or path parameter.
-#[derive(Clone, Copy, Debug)]
-pub struct Parameter {
-    /// Its name.
-    pub name: &'static str,
-    /// What it is.
-    pub text: &'static str,
-    /// Its type.
-    pub schema: SchemaFn,
-}
-
-/// A request's body.
-#[derive(Clone, Copy, Debug)]
-pub struct Body {
-    /// Its types, one for each media type that is taken.
-    pub content: &'static [(Media, SchemaFn)],
-    /// An example for the first of them, as JSON.
-    pub example: &'static str,
-}
-
-/// An answer that is no problem.
-#[derive(Clone, Copy, Debug)]
-pub struct ResponseSpec {
-    /// The status.
-    pub status: u16,
-    /// What it means.
-    pub text: &'static str,
-    /// The body: media type, type, an example as JSON (empty: none).
-    pub body: Option<(&'static str, SchemaFn, &'static str)>,
-    /// The headers that belong to it.
-    pub headers: &'static [&'static str],
-    /// What can be called next: an operation, its parameter, and the runtime expression (OpenAPI
-    /// 3.1, section 4.8.20.3) of its value.
-    pub links: &'static [(&'static str, &'static str, &'static str)],
-}
-
-impl ResponseSpec {
-    /// An answer with JSON.
-    #[must_use]
-    pub const fn json(
-        status: u16,
-        text: &'static str,
-        schema: SchemaFn,
-        example: &'static str,
-    ) -> Self {
-        Self {
-            status,
-            text,
-            body: Some(("application/json", schema, example)),
-            headers: &[],
-            links: &[],
-        }
-    }
-
-    /// An answer without a body.
-    #[must_use]
-    pub const fn empty(status: u16, text: &'static str) -> Self {
-        Self { status, text, body: None, headers: &[], links: &[] }
-    }
-
-    /// The same, with headers.
-    #[must_use]
-    pub const fn with(self, headers: &'static [&'static str]) -> Self {
-        Self { headers, ..self }
-    }
-
-    /// The same, with what can be called next.
-    #[must_use]
-    pub const fn then(self, links: &'static [(&'static str, &'static str, &'static str)]) -> Self {
-        Self { links, ..self }
     }
 }

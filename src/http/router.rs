@@ -128,7 +128,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panic")]
 
     use super::{Route, Router, Verb};
-    use crate::http::route::{Access, Handler, Operation};
+    use crate::http::operation::Operation;
+    use crate::http::route::{Access, Handler};
+
+    const OPERATION: Operation = Operation::new("", "", "");
 
     const fn route(method: Verb, pattern: &'static str) -> Route {
         Route {
@@ -137,7 +140,7 @@ mod tests {
             label: pattern,
             access: Access::Anyone,
             handler: Handler::Sync(|_| Err(crate::http::problem::Code::NotFound.into())),
-            operation: &Operation::PLAIN,
+            operation: &OPERATION,
         }
     }
 

@@ -202,7 +202,7 @@ mod tests {
 
     use super::{DEV_ROUTES, ROUTES};
     use crate::http::input::Media;
-    use crate::http::route::Condition;
+    use crate::http::operation::Condition;
     use crate::http::router::PARAMETERS_MAX;
     use crate::types::{JobId, SessionId, TransferId, TxId, Username, WorkflowName};
 
@@ -247,20 +247,30 @@ mod tests {
     fn every_route_is_one_and_says_what_it_takes_and_answers() {
         let (mut labels, mut ids) = (HashSet::new(), HashSet::new());
         for route in ROUTES.iter().chain(DEV_ROUTES) {
-            let (label, doc) = (route.label, route.operation);
+            let (label, operation) = (route.label, route.operation);
             assert!(labels.insert(label), "{label} is there twice");
-            assert!(ids.insert(doc.id), "{label}: the operation id {} is there twice", doc.id);
-            assert!(!doc.id.is_empty() && !doc.tag.is_empty(), "{label} has no name");
-            assert!(!doc.summary.is_empty() && !doc.answers.is_empty(), "{label} says nothing");
+            assert!(
+                ids.insert(operation.id),
+                "{label}: the operation id {} is there twice",
+                operation.id
+            );
+            assert!(!operation.id.is_empty() && !operation.tag.is_empty(), "{label} has no name");
+            assert!(
+                !operation.summary.is_empty() && operation.responses().next().is_some(),
+                "{label} says nothing"
+            );
             assert!(route.pattern.matches('{').count() <= PARAMETERS_MAX, "{label}");
-            assert!(!(doc.idempotency && route.method.is_safe()), "{label}: a read needs no key");
-            let reads = doc.condition == Condition::IfNoneMatch;
-            let changes = doc.condition == Condition::IfMatch;
+            assert!(
+                !(operation.idempotency && route.method.is_safe()),
+                "{label}: a read needs no key"
+            );
+            let reads = operation.condition == Condition::IfNoneMatch;
+            let changes = operation.condition == Condition::IfMatch;
             assert!(!reads || route.method.is_safe(), "{label}");
             assert!(!changes || !route.method.is_safe(), "{label}");
-            if let Some(body) = doc.body {
-                assert!(!body.content.is_empty() && !body.example.is_empty(), "{label}");
-                let form = body.content.iter().any(|(media, _)| *media == Media::Form);
+            if let Some(body) = operation.body {
+                assert!(body.content().next().is_some() && !body.example.is_empty(), "{label}");
+                let form = body.content().any(|(media, _)| media == Media::Form);
                 assert_eq!(form, label == "POST /v1/introspect", "{label}: forms are for one call");
             }
         }

@@ -1,17 +1,15 @@
 //! `/v1/schedules`: transactions that the calendar starts.
 
 use http::{StatusCode, header};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::input::Media;
+use super::operation::Operation;
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec};
-use super::users;
 use crate::engine::{
     CatchUp, Command, Firing, Outcome, Overlap, RecordKey, Refusal, Schedule, ScheduleAsk,
     ScheduleOwner,
@@ -141,26 +139,19 @@ const CREATE_TEXT: &str = "Each time counts once, over restarts too. `cron` has 
     the change (several of them a millisecond apart), and of an hour that comes twice the first \
     counts.";
 
-pub(super) const CREATE: Operation = Operation {
-    id: "createSchedule",
-    tag: "schedules",
-    summary: "Starts transactions of a workflow by the calendar",
-    text: CREATE_TEXT,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<CreateScheduleRequest>)],
-        example: r#"{"workflow":"report","cron":"0 6 * * MON","zone":"Europe/Berlin","overlap":"skip"}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        201,
-        "The schedule.",
-        SchemaGenerator::subschema_for::<ScheduleResponse<'_>>,
-        "",
-    )
-    .with(&["Location"])],
-    problems: &[Code::NotFound, Code::InvalidInput, Code::WorkflowRetired, Code::LimitReached],
-    ..Operation::PLAIN
-};
+pub(super) const CREATE: Operation = Operation::new(
+    "createSchedule",
+    "schedules",
+    "Starts transactions of a workflow by the calendar",
+)
+.text(CREATE_TEXT)
+.idempotent()
+.body::<CreateScheduleRequest>(
+    r#"{"workflow":"report","cron":"0 6 * * MON","zone":"Europe/Berlin","overlap":"skip"}"#,
+)
+.json::<ScheduleResponse<'_>>(201, "The schedule.", "")
+.with(&["Location"])
+.problems(&[Code::NotFound, Code::InvalidInput, Code::WorkflowRetired, Code::LimitReached]);
 
 pub(super) async fn create(request: RequestContext) -> Result<Reply, Problem> {
     let CreateScheduleRequest { workflow, cron, zone, input, owner, overlap, catch_up } =
@@ -190,24 +181,10 @@ fn id(request: &RequestContext) -> Result<ScheduleId, Problem> {
     id.map_err(|_| Problem::from(Refusal::NotFound("schedule")))
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getSchedule",
-    tag: "schedules",
-    summary: "A schedule",
-    condition: Condition::IfNoneMatch,
-    answers: &[
-        ResponseSpec::json(
-            200,
-            "The schedule.",
-            SchemaGenerator::subschema_for::<ScheduleResponse<'_>>,
-            "",
-        )
-        .with(&["ETag"]),
-        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
-    ],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new("getSchedule", "schedules", "A schedule")
+    .if_none_match()
+    .json::<ScheduleResponse<'_>>(200, "The schedule.", "")
+    .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let id = id(request)?;
@@ -216,20 +193,11 @@ pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     request.shown_at(revision?, reply)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listSchedules",
-    tag: "schedules",
-    summary: "The schedules, newest first",
-    query: &[users::LIST.query[0], pagination::CURSOR],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of schedules.",
-        SchemaGenerator::subschema_for::<SchedulePage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation =
+    Operation::new("listSchedules", "schedules", "The schedules, newest first")
+        .query(pagination::PARAMETERS)
+        .json::<SchedulePage<'_>>(200, "A page of schedules.", "")
+        .problems(&[Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let page = request.api.app.schedules(pagination::ask(request)?)?;
@@ -239,16 +207,15 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&SchedulePage { items, next_cursor })
 }
 
-pub(super) const DELETE: Operation = Operation {
-    id: "deleteSchedule",
-    tag: "schedules",
-    summary: "Deletes a schedule; transactions that it has started go on",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "It starts nothing more.")],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const DELETE: Operation = Operation::new(
+    "deleteSchedule",
+    "schedules",
+    "Deletes a schedule; transactions that it has started go on",
+)
+.if_match()
+.idempotent()
+.empty(204, "It starts nothing more.")
+.problems(&[Code::NotFound]);
 
 pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
     let id = id(&request)?;

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::input::{self, Media};
+use super::input;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Body, Operation, ResponseSpec};
-use super::schemas::{object, text};
+use super::schemas::object;
 use crate::engine::Rules;
 use crate::types::{Span, Time};
 
@@ -22,36 +22,21 @@ pub(super) struct HealthResponse {
     status: &'static str,
 }
 
-pub(super) const LIVE: Operation = Operation {
-    id: "livez",
-    tag: "operations",
-    summary: "Whether the process answers",
-    answers: &[ResponseSpec::json(
-        200,
-        "It does.",
-        SchemaGenerator::subschema_for::<HealthResponse>,
-        r#"{"status":"ok"}"#,
-    )],
-    ..Operation::PLAIN
-};
+pub(super) const LIVE: Operation = Operation::new(
+    "livez",
+    "operations",
+    "Whether the process answers",
+)
+.json::<HealthResponse>(200, "It does.", r#"{"status":"ok"}"#);
 
 pub(super) fn live(_: &RequestContext) -> Reply {
     Reply::json_bytes(&br#"{"status":"ok"}"#[..])
 }
 
-pub(super) const READY: Operation = Operation {
-    id: "readyz",
-    tag: "operations",
-    summary: "Whether the server takes requests, else why not",
-    answers: &[ResponseSpec::json(
-        200,
-        "It does.",
-        SchemaGenerator::subschema_for::<HealthResponse>,
-        r#"{"status":"ready"}"#,
-    )],
-    problems: &[Code::NotReady],
-    ..Operation::PLAIN
-};
+pub(super) const READY: Operation =
+    Operation::new("readyz", "operations", "Whether the server takes requests, else why not")
+        .json::<HealthResponse>(200, "It does.", r#"{"status":"ready"}"#)
+        .problems(&[Code::NotReady]);
 
 pub(super) fn ready(request: &RequestContext) -> Result<Reply, Problem> {
     match request.api.readiness.reason() {
@@ -60,36 +45,31 @@ pub(super) fn ready(request: &RequestContext) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const METRICS: Operation = Operation {
-    id: "metrics",
-    tag: "operations",
-    summary: "Measurements in the text format of Prometheus",
-    answers: &[ResponseSpec {
-        body: Some(("application/openmetrics-text", text, "")),
-        ..ResponseSpec::empty(200, "The measurements.")
-    }],
-    ..Operation::PLAIN
-};
+pub(super) const METRICS: Operation = Operation::new(
+    "metrics",
+    "operations",
+    "Measurements in the text format of Prometheus",
+)
+.media(200, "The measurements.", "application/openmetrics-text");
 
 pub(super) fn metrics(request: &RequestContext) -> Reply {
     let text = (request.api.metrics)();
     Reply::text("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
 }
 
-pub(super) const OPENAPI: Operation = Operation {
-    id: "openapi",
-    tag: "pages",
-    summary: "This document: OpenAPI 3.1",
-    answers: &[ResponseSpec::json(200, "The document.", object, "")],
-    ..Operation::PLAIN
-};
+pub(super) const OPENAPI: Operation = Operation::new(
+    "openapi",
+    "pages",
+    "This document: OpenAPI 3.1",
+)
+.json_of(200, "The document.", object, "");
 
 pub(super) fn openapi(request: &RequestContext) -> Reply {
     Reply::json_bytes(request.api.openapi.clone())
 }
 
 pub(super) const ASYNCAPI: Operation =
-    Operation { id: "asyncapi", summary: "The events and streams: AsyncAPI 3.0", ..OPENAPI };
+    OPENAPI.named("asyncapi", "The events and streams: AsyncAPI 3.0");
 
 pub(super) fn asyncapi(request: &RequestContext) -> Reply {
     Reply::json_bytes(request.api.asyncapi.clone())
@@ -149,18 +129,9 @@ pub(super) struct SizeLimits {
     sessions_per_user: usize,
 }
 
-pub(super) const CAPABILITIES: Operation = Operation {
-    id: "capabilities",
-    tag: "operations",
-    summary: "What this server allows and its limits",
-    answers: &[ResponseSpec::json(
-        200,
-        "The capabilities.",
-        SchemaGenerator::subschema_for::<CapabilitiesResponse<'_>>,
-        "",
-    )],
-    ..Operation::PLAIN
-};
+pub(super) const CAPABILITIES: Operation =
+    Operation::new("capabilities", "operations", "What this server allows and its limits")
+        .json::<CapabilitiesResponse<'_>>(200, "The capabilities.", "");
 
 pub(super) fn capabilities(request: &RequestContext) -> Result<Reply, Problem> {
     let (rules, settings) = (request.api.app.rules(), &request.api.settings);
@@ -205,18 +176,8 @@ pub(super) struct ServerStatusResponse {
     dev: bool,
 }
 
-pub(super) const STATUS: Operation = Operation {
-    id: "status",
-    tag: "operations",
-    summary: "Status of the server",
-    answers: &[ResponseSpec::json(
-        200,
-        "The status.",
-        SchemaGenerator::subschema_for::<ServerStatusResponse>,
-        "",
-    )],
-    ..Operation::PLAIN
-};
+pub(super) const STATUS: Operation = Operation::new("status", "operations", "Status of the server")
+    .json::<ServerStatusResponse>(200, "The status.", "");
 
 pub(super) fn status(request: &RequestContext) -> Result<Reply, Problem> {
     let reason = request.api.readiness.reason();
@@ -250,25 +211,18 @@ pub(super) struct ClockResponse {
     now: Time,
 }
 
-pub(super) const CLOCK: Operation = Operation {
-    id: "moveClock",
-    tag: "operations",
-    summary: "Moves the server's clock forward; only with --dev",
-    text: "Answers when all timers that are due by then have fired. Sessions go by this clock too: idle \
+pub(super) const CLOCK: Operation = Operation::new(
+    "moveClock",
+    "operations",
+    "Moves the server's clock forward; only with --dev",
+)
+.text(
+    "Answers when all timers that are due by then have fired. Sessions go by this clock too: idle \
            sessions end.",
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<MoveClockRequest>)],
-        example: r#"{"advance":"72h"}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        200,
-        "The new time.",
-        SchemaGenerator::subschema_for::<ClockResponse>,
-        r#"{"now":"2026-11-27T10:00:00.000Z"}"#,
-    )],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+)
+.body::<MoveClockRequest>(r#"{"advance":"72h"}"#)
+.json::<ClockResponse>(200, "The new time.", r#"{"now":"2026-11-27T10:00:00.000Z"}"#)
+.problems(&[Code::NotFound]);
 
 pub(super) async fn clock(request: RequestContext) -> Result<Reply, Problem> {
     let MoveClockRequest { advance } = request.json()?;

@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::browser;
 use super::input::Media;
+use super::operation::{Limit, Operation, Parameter};
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::rates::{RateStatus, Rates};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Limit, Operation, Parameter, ResponseSpec};
-use super::schemas::{JsonText, limit};
+use super::schemas::JsonText;
 use super::server::Scheme;
 use super::strict_json;
 use crate::app::App;
@@ -203,16 +203,14 @@ fn opening(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({ "oneOf": [login, on_behalf, anonymous] })
 }
 
-pub(super) const OPEN: Operation = Operation {
-    id: "openSession",
-    tag: "sessions",
-    summary: "Logs in, or opens an anonymous session, or one on behalf of a user",
-    text: "With `username` and `password`: a login. With the token of an anonymous session it \
+pub(super) const OPEN: Operation = Operation::new("openSession", "sessions", "Logs in, or opens an anonymous session, or one on behalf of a user")
+    .text("With `username` and `password`: a login. With the token of an anonymous session it \
            becomes the user's, under a new token, and keeps its data. With `{}`: an anonymous \
            session, where the configuration allows it. With `user` and `on_behalf`: a session for \
-           a user whom the calling service has authenticated; `on_behalf` of the API key lists these users.",
-    limit: Limit::Sessions,
-    examples: &[
+           a user whom the calling service has authenticated; `on_behalf` of the API key lists these users.")
+    .limit(Limit::Sessions)
+    .body_of(Media::Json, opening, r#"{"username":"alice","password":"correct horse battery"}"#)
+    .examples(&[
         (
             "A login; the answer has the token",
             r#"{"username":"alice","password":"correct horse battery"}"#,
@@ -231,31 +229,20 @@ pub(super) const OPEN: Operation = Operation {
             "The same, creating the user at the first time",
             r#"{"user":"alice","on_behalf":true,"create":true}"#,
         ),
-    ],
-    body: Some(Body {
-        content: &[(Media::Json, opening)],
-        example: r#"{"username":"alice","password":"correct horse battery"}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        201,
-        "The session, with its token. `Location` names it.",
-        SchemaGenerator::subschema_for::<IssuedSessionResponse<'_>>,
-        ISSUED_EXAMPLE,
-    )
+    ])
+    .json::<IssuedSessionResponse<'_>>(201, "The session, with its token. `Location` names it.", ISSUED_EXAMPLE)
     .with(&["Location", "Set-Cookie"])
-    .then(&[
+    .links(&[
         ("getSession", "id", "$response.body#/id"),
         ("endSession", "id", "$response.body#/id"),
-    ])],
-    problems: &[
+    ])
+    .problems(&[
         Code::InvalidCredentials,
         Code::TooManyAttempts,
         Code::NotAllowed,
         Code::NotFound,
         Code::CrossSite,
-    ],
-    ..Operation::PLAIN
-};
+    ]);
 
 pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
     request.guard_login()?;
@@ -331,29 +318,16 @@ fn issued(
     Ok(reply)
 }
 
-pub(super) const CURRENT: Operation = Operation {
-    id: "getCurrentSession",
-    tag: "sessions",
-    summary: "The session that the token names",
-    text: "Counts as activity.",
-    query: &[Parameter {
-        name: "include",
-        text: "`data`: with the session's data.",
-        schema: |_| json_schema!({ "type": "string", "enum": ["data"] }),
-    }],
-    condition: Condition::IfNoneMatch,
-    answers: &[
-        ResponseSpec::json(
-            200,
-            "The session.",
-            SchemaGenerator::subschema_for::<SessionResponse<'_>>,
-            SESSION_EXAMPLE,
-        )
-        .with(&["ETag"]),
-        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
-    ],
-    ..Operation::PLAIN
-};
+pub(super) const CURRENT: Operation =
+    Operation::new("getCurrentSession", "sessions", "The session that the token names")
+        .text("Counts as activity.")
+        .query(&[Parameter {
+            name: "include",
+            text: "`data`: with the session's data.",
+            schema: |_| json_schema!({ "type": "string", "enum": ["data"] }),
+        }])
+        .if_none_match()
+        .json::<SessionResponse<'_>>(200, "The session.", SESSION_EXAMPLE);
 
 pub(super) fn current(request: &RequestContext) -> Result<Reply, Problem> {
     let session = request.session()?;
@@ -364,17 +338,12 @@ pub(super) fn current(request: &RequestContext) -> Result<Reply, Problem> {
     request.shown_at(session.revision, Reply::json(&shown)?)
 }
 
-pub(super) const LOGOUT: Operation = Operation {
-    id: "endCurrentSession",
-    tag: "sessions",
-    summary: "Logs out: the token is void at once",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[
-        ResponseSpec::empty(204, "The session has ended.").with(&["Set-Cookie", "Clear-Site-Data"])
-    ],
-    ..Operation::PLAIN
-};
+pub(super) const LOGOUT: Operation =
+    Operation::new("endCurrentSession", "sessions", "Logs out: the token is void at once")
+        .if_match()
+        .idempotent()
+        .empty(204, "The session has ended.")
+        .with(&["Set-Cookie", "Clear-Site-Data"]);
 
 pub(super) async fn logout(request: RequestContext) -> Result<Reply, Problem> {
     let scheme = request.scheme;
@@ -386,81 +355,77 @@ pub(super) async fn logout(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::Logout, write).await)
 }
 
-/// What the calls that give the current session a new token have in common.
-pub(super) struct Renewed;
-
-impl Renewed {
-    /// Their answers.
-    pub(super) const ANSWERS: &[ResponseSpec] = &[ResponseSpec::json(
-        200,
-        "The session with its new token; the old one is dead.",
-        SchemaGenerator::subschema_for::<IssuedSessionResponse<'_>>,
-        ISSUED_EXAMPLE,
-    )
-    .with(&["Set-Cookie"])];
-
-    /// Has it done. A token that came in the cookie is renewed there.
-    pub(super) async fn issue(request: RequestContext, command: Command) -> Reply {
-        let cookie = request.by_cookie;
-        issue(request, command, cookie).await
-    }
+/// Describes an operation that gives the current session a new token.
+pub(super) const fn renewal_operation(
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+) -> Operation {
+    Operation::new(id, tag, summary)
+        .if_match()
+        .json::<IssuedSessionResponse<'_>>(
+            200,
+            "The session with its new token; the old one is dead.",
+            ISSUED_EXAMPLE,
+        )
+        .with(&["Set-Cookie"])
 }
 
-pub(super) const ROTATE: Operation = Operation {
-    id: "rotateCurrentSession",
-    tag: "sessions",
-    summary: "Gives the session a new token",
-    condition: Condition::IfMatch,
-    answers: Renewed::ANSWERS,
-    ..Operation::PLAIN
-};
+/// Executes a command that renews the current session. A token that came in the cookie is renewed there.
+pub(super) async fn renew(request: RequestContext, command: Command) -> Reply {
+    let cookie = request.by_cookie;
+    issue(request, command, cookie).await
+}
+
+pub(super) const ROTATE: Operation =
+    Operation::new("rotateCurrentSession", "sessions", "Gives the session a new token")
+        .if_match()
+        .json::<IssuedSessionResponse<'_>>(
+            200,
+            "The session with its new token; the old one is dead.",
+            ISSUED_EXAMPLE,
+        )
+        .with(&["Set-Cookie"]);
 
 pub(super) async fn rotate(request: RequestContext) -> Result<Reply, Problem> {
-    Ok(Renewed::issue(request, Command::Rotate).await)
+    Ok(renew(request, Command::Rotate).await)
 }
 
-pub(super) const ELEVATE: Operation = Operation {
-    id: "elevateCurrentSession",
-    tag: "sessions",
-    summary: "Confirms the password again, for calls that require it",
-    condition: Condition::IfMatch,
-    limit: Limit::Passwords,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ElevateRequest>)],
-        example: r#"{"password":"correct horse battery"}"#,
-    }),
-    answers: Renewed::ANSWERS,
-    problems: &[Code::InvalidCredentials, Code::TooManyAttempts],
-    ..Operation::PLAIN
-};
+pub(super) const ELEVATE: Operation = Operation::new(
+    "elevateCurrentSession",
+    "sessions",
+    "Confirms the password again, for calls that require it",
+)
+.limit(Limit::Passwords)
+.if_match()
+.body::<ElevateRequest>(r#"{"password":"correct horse battery"}"#)
+.json::<IssuedSessionResponse<'_>>(
+    200,
+    "The session with its new token; the old one is dead.",
+    ISSUED_EXAMPLE,
+)
+.with(&["Set-Cookie"])
+.problems(&[Code::InvalidCredentials, Code::TooManyAttempts]);
 
 pub(super) async fn elevate(request: RequestContext) -> Result<Reply, Problem> {
     let ElevateRequest { password } = request.json()?;
-    Ok(Renewed::issue(request, Command::Elevate { password: Password::new(password) }).await)
+    Ok(renew(request, Command::Elevate { password: Password::new(password) }).await)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listSessions",
-    tag: "sessions",
-    summary: "The live sessions of a user: one's own, or for an administrator anybody's",
-    query: &[
-        Parameter {
-            name: "user",
-            text: "The user whose sessions these are; for administrators.",
-            schema: SchemaGenerator::subschema_for::<Username>,
-        },
-        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        pagination::CURSOR,
-    ],
-    answers: &[ResponseSpec::json(
-        200,
-        "The sessions.",
-        SchemaGenerator::subschema_for::<SessionPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput, Code::NotFound],
-    ..Operation::PLAIN
+const USER: Parameter = Parameter {
+    name: "user",
+    text: "The user whose sessions these are; for administrators.",
+    schema: SchemaGenerator::subschema_for::<Username>,
 };
+
+pub(super) const LIST: Operation = Operation::new(
+    "listSessions",
+    "sessions",
+    "The live sessions of a user: one's own, or for an administrator anybody's",
+)
+.query(&[USER, pagination::LIMIT, pagination::CURSOR])
+.json::<SessionPage<'_>>(200, "The sessions.", "")
+.problems(&[Code::InvalidInput, Code::NotFound]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let user =
@@ -497,15 +462,14 @@ where
     })
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getSession",
-    tag: "sessions",
-    summary: "One live session: one's own, or for an administrator any",
-    condition: Condition::IfNoneMatch,
-    answers: CURRENT.answers,
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new(
+    "getSession",
+    "sessions",
+    "One live session: one's own, or for an administrator any",
+)
+.if_none_match()
+.json::<SessionResponse<'_>>(200, "The session.", SESSION_EXAMPLE)
+.problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let session = request.api.app.session(request.actor(), named(request)?)?;
@@ -522,44 +486,37 @@ fn missing() -> Problem {
     crate::engine::Refusal::NotFound("session").into()
 }
 
-pub(super) const END: Operation = Operation {
-    id: "endSession",
-    tag: "sessions",
-    summary: "Ends one session: one's own, or for an administrator any",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "The session has ended.")],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const END: Operation = Operation::new(
+    "endSession",
+    "sessions",
+    "Ends one session: one's own, or for an administrator any",
+)
+.if_match()
+.idempotent()
+.empty(204, "The session has ended.")
+.problems(&[Code::NotFound]);
 
 pub(super) async fn end(request: RequestContext) -> Result<Reply, Problem> {
     let session = named(&request)?;
     Ok(request.execute_quietly(Command::EndSession { session }).await)
 }
 
-pub(super) const END_ALL: Operation = Operation {
-    id: "endSessions",
-    tag: "sessions",
-    summary: "Ends one's own sessions, or for an administrator those of a user",
-    query: &[
-        Parameter {
-            name: "except",
-            text: "`current`: the session of the request stays.",
-            schema: |_| json_schema!({ "type": "string", "enum": ["current"] }),
-        },
-        LIST.query[0],
-    ],
-    idempotency: true,
-    answers: &[ResponseSpec::json(
-        200,
-        "How many have ended.",
-        SchemaGenerator::subschema_for::<EndedSessionsResponse>,
-        r#"{"ended":2}"#,
-    )],
-    problems: &[Code::InvalidInput, Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const END_ALL: Operation = Operation::new(
+    "endSessions",
+    "sessions",
+    "Ends one's own sessions, or for an administrator those of a user",
+)
+.query(&[
+    Parameter {
+        name: "except",
+        text: "`current`: the session of the request stays.",
+        schema: |_| json_schema!({ "type": "string", "enum": ["current"] }),
+    },
+    USER,
+])
+.idempotent()
+.json::<EndedSessionsResponse>(200, "How many have ended.", r#"{"ended":2}"#)
+.problems(&[Code::InvalidInput, Code::NotFound]);
 
 /// What was ended.
 #[derive(Serialize, JsonSchema)]
@@ -579,42 +536,32 @@ pub(super) async fn end_all(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, write).await)
 }
 
-pub(super) const FACTS: Operation = Operation {
-    id: "getCurrentSessionFacts",
-    tag: "sessions",
-    summary: "The facts of the session, which services write and clients cannot",
-    answers: &[ResponseSpec::json(200, "The facts.", super::schemas::object, "{}")],
-    ..Operation::PLAIN
-};
+pub(super) const FACTS: Operation = Operation::new(
+    "getCurrentSessionFacts",
+    "sessions",
+    "The facts of the session, which services write and clients cannot",
+)
+.json_of(200, "The facts.", super::schemas::object, "{}");
 
 pub(super) fn facts(request: &RequestContext) -> Result<Reply, Problem> {
     Ok(Reply::json_bytes(request.session()?.facts.as_bytes().to_vec()))
 }
 
-pub(super) const CHANGE_FACTS: Operation = Operation {
-    id: "changeSessionFacts",
-    tag: "sessions",
-    summary: "Changes the facts of a session, which its client can read but not write",
-    text: "For a service, about a session of a user for whom its API key may act, or an anonymous \
+pub(super) const CHANGE_FACTS: Operation = Operation::new(
+    "changeSessionFacts",
+    "sessions",
+    "Changes the facts of a session, which its client can read but not write",
+)
+.text(
+    "For a service, about a session of a user for whom its API key may act, or an anonymous \
            one. A merge patch (RFC 7396); at most 4096 bytes together.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[
-            (Media::MergePatch, super::schemas::object),
-            (Media::Json, super::schemas::object),
-        ],
-        example: r#"{"kyc":"passed"}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        200,
-        "All facts now.",
-        super::schemas::object,
-        r#"{"kyc":"passed"}"#,
-    )],
-    problems: &[Code::NotFound, Code::TooLarge],
-    ..Operation::PLAIN
-};
+)
+.if_match()
+.idempotent()
+.body_of(Media::MergePatch, super::schemas::object, r#"{"kyc":"passed"}"#)
+.or_body_of(Media::Json, super::schemas::object)
+.json_of(200, "All facts now.", super::schemas::object, r#"{"kyc":"passed"}"#)
+.problems(&[Code::NotFound, Code::TooLarge]);
 
 pub(super) async fn change_facts(request: RequestContext) -> Result<Reply, Problem> {
     let (session, patch) = (named(&request)?, request.json()?);

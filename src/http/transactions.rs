@@ -9,14 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::etag::VersionTag;
 use super::input::{self, Media, parameter};
+use super::operation::{Operation, Parameter};
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::read_reply;
 use super::reply::Reply;
 use super::request_context::{PreparedCommand, RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, Parameter, ResponseSpec};
 use super::schemas::{flag, object, text};
-use super::users;
 use crate::app::{App, TxFilter};
 use crate::engine::{
     CallState, Command, HoldStatus, OpenStep, Outcome, REDACTED, Refusal, Repair, StartAsk,
@@ -362,14 +361,6 @@ fn shown_step<'a>(view: &'a TxView, open: &'a OpenStep, allowed: bool) -> Transa
 
 pub(super) const EXAMPLE: &str = r#"{"id":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","workflow":"transfer","version":3,"reference":null,"status":"waiting","outcome":null,"revision":1042,"owner":"alice","data":{"from":"alice:main","to":"bob:main","amount":"250.00"},"open_steps":[{"step":"confirm","title":"Confirm with the code","input":{"type":"object"},"allowed":true,"claimed_by":null,"quorum":1,"submitted":0,"expires_at":"2026-11-24T10:35:00.000Z","submit":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w/steps/confirm"}],"holds":[{"id":"hold_01jd9x2k7m8n4p5q6r7s8t9v0w","name":"funds","key":null,"account":"alice:main","amount":"251.25","captured":"0.00","status":"held","expires_at":null}],"challenges":[],"calls":[],"started_at":"2026-11-24T10:00:00.000Z","updated_at":"2026-11-24T10:05:00.000Z","deadline":"2026-11-27T10:00:00.000Z"}"#;
 
-pub(super) const NOW: ResponseSpec = ResponseSpec::json(
-    200,
-    "The transaction as it is now.",
-    SchemaGenerator::subschema_for::<TransactionResponse<'_>>,
-    EXAMPLE,
-)
-.with(&["ETag"]);
-
 /// The tag of a transaction as this view shows it.
 fn tag(view: &TxView) -> VersionTag {
     match view.variant() {
@@ -402,32 +393,22 @@ pub(super) fn id(request: &RequestContext) -> Result<TxId, Problem> {
     id.map_err(|_| Problem::from(Refusal::NotFound("transaction")))
 }
 
-pub(super) const START: Operation = Operation {
-    id: "startTransaction",
-    tag: "transactions",
-    summary: "Starts a transaction",
-    text: "With a `reference` that was used before for the same input, the answer is the \
+pub(super) const START: Operation =
+    Operation::new("startTransaction", "transactions", "Starts a transaction")
+        .text(
+            "With a `reference` that was used before for the same input, the answer is the \
            transaction that was started then.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<StartRequest>)],
-        example: r#"{"reference":"order-4711"}"#,
-    }),
-    body_optional: true,
-    answers: &[
-        ResponseSpec::json(
-            201,
-            "The transaction.",
-            SchemaGenerator::subschema_for::<TransactionResponse<'_>>,
-            EXAMPLE,
         )
-        .with(&["Location", "ETag"])
-        .then(&[("getTransaction", "id", "$response.body#/id")]),
-        NOW,
-    ],
-    problems: REFUSALS,
-    ..Operation::PLAIN
-};
+        .idempotent()
+        .body::<StartRequest>(r#"{"reference":"order-4711"}"#)
+        .body_optional()
+        .json::<TransactionResponse<'_>>(201, "The transaction.", EXAMPLE)
+        .etag()
+        .with(&["Location"])
+        .links(&[("getTransaction", "id", "$response.body#/id")])
+        .json::<TransactionResponse<'_>>(200, "The transaction as it is now.", EXAMPLE)
+        .etag()
+        .problems(REFUSALS);
 
 /// What a workflow's own rules, effects and expressions can refuse.
 const REFUSALS: &[Code] = &[
@@ -491,20 +472,15 @@ const PREFER: Parameter = Parameter {
     schema: text,
 };
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getTransaction",
-    tag: "transactions",
-    summary: "A transaction",
-    text: "With `If-None-Match` and `Prefer: wait=SECONDS` (at most 60) the answer comes when there \
+pub(super) const SHOW: Operation = Operation::new("getTransaction", "transactions", "A transaction")
+    .text("With `If-None-Match` and `Prefer: wait=SECONDS` (at most 60) the answer comes when there \
            is something newer to show, else 304 when the time is up; at once, without \
-           `Preference-Applied`, where the actor has too many streams, sockets and waits. With `as_of` as it was then.",
-    query: &[AS_OF],
-    headers: &[PREFER],
-    condition: Condition::IfNoneMatch,
-    answers: &[NOW, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound, Code::Gone, Code::InvalidParameter],
-    ..Operation::PLAIN
-};
+           `Preference-Applied`, where the actor has too many streams, sockets and waits. With `as_of` as it was then.")
+    .query(&[AS_OF])
+    .request_headers(&[PREFER])
+    .if_none_match()
+    .json::<TransactionResponse<'_>>(200, "The transaction as it is now.", EXAMPLE)
+    .problems(&[Code::NotFound, Code::Gone, Code::InvalidParameter]);
 
 pub(super) async fn show(request: RequestContext) -> Result<Reply, Problem> {
     if let Some(at) = request.as_of()? {
@@ -540,48 +516,44 @@ pub(super) async fn show(request: RequestContext) -> Result<Reply, Problem> {
     read_reply::count(&request.api, request.actor(), reply).await
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listTransactions",
-    tag: "transactions",
-    summary: "The transactions that the actor may see, newest first",
-    text: "A page looks at a bounded number of transactions and holds about a megabyte at most: it \
+pub(super) const LIST: Operation = Operation::new(
+    "listTransactions",
+    "transactions",
+    "The transactions that the actor may see, newest first",
+)
+.text(
+    "A page looks at a bounded number of transactions and holds about a megabyte at most: it \
            may hold fewer than `limit`, even none, and still have a `next_cursor`. A filter on an \
            owner of whom the actor may see nothing finds nothing, as one on nobody does.",
-    query: &[
-        users::LIST.query[0],
-        pagination::CURSOR,
-        Parameter {
-            name: "workflow",
-            text: "Only of this workflow.",
-            schema: SchemaGenerator::subschema_for::<WorkflowName>,
-        },
-        Parameter { name: "status", text: "Only with this status.", schema: status_schema },
-        Parameter {
-            name: "owner",
-            text: "Only of this user.",
-            schema: SchemaGenerator::subschema_for::<Username>,
-        },
-        Parameter {
-            name: "reference",
-            text: "Only with this reference.",
-            schema: SchemaGenerator::subschema_for::<String>,
-        },
-        Parameter {
-            name: "step",
-            text: "Only those in which this step is open.",
-            schema: SchemaGenerator::subschema_for::<StepName>,
-        },
-        Parameter { name: "inbox", text: "Only what waits for the actor.", schema: flag },
-    ],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of transactions.",
-        SchemaGenerator::subschema_for::<TransactionPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+)
+.query(&[
+    pagination::LIMIT,
+    pagination::CURSOR,
+    Parameter {
+        name: "workflow",
+        text: "Only of this workflow.",
+        schema: SchemaGenerator::subschema_for::<WorkflowName>,
+    },
+    Parameter { name: "status", text: "Only with this status.", schema: status_schema },
+    Parameter {
+        name: "owner",
+        text: "Only of this user.",
+        schema: SchemaGenerator::subschema_for::<Username>,
+    },
+    Parameter {
+        name: "reference",
+        text: "Only with this reference.",
+        schema: SchemaGenerator::subschema_for::<String>,
+    },
+    Parameter {
+        name: "step",
+        text: "Only those in which this step is open.",
+        schema: SchemaGenerator::subschema_for::<StepName>,
+    },
+    Parameter { name: "inbox", text: "Only what waits for the actor.", schema: flag },
+])
+.json::<TransactionPage<'_>>(200, "A page of transactions.", "")
+.problems(&[Code::InvalidInput]);
 
 /// What a status must be, for those that give another.
 pub(super) fn statuses() -> String {
@@ -622,23 +594,19 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&TransactionPage { items, next_cursor })
 }
 
-pub(super) const SUBMIT: Operation = Operation {
-    id: "submitStep",
-    tag: "transactions",
-    summary: "Submits an open step",
-    text: "The body is the step's input, by the schema in `open_steps`. What is refused changes \
+pub(super) const SUBMIT: Operation =
+    Operation::new("submitStep", "transactions", "Submits an open step")
+        .text(
+            "The body is the step's input, by the schema in `open_steps`. What is refused changes \
            nothing, but for a wrong one-time code, whose attempt counts.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, any)],
-        example: r#"{"from":"alice:main","to":"bob:main","amount":"250.00"}"#,
-    }),
-    body_optional: true,
-    answers: &[NOW],
-    problems: REFUSALS,
-    ..Operation::PLAIN
-};
+        )
+        .if_match()
+        .idempotent()
+        .body_of(Media::Json, any, r#"{"from":"alice:main","to":"bob:main","amount":"250.00"}"#)
+        .body_optional()
+        .json::<TransactionResponse<'_>>(200, "The transaction as it is now.", EXAMPLE)
+        .etag()
+        .problems(REFUSALS);
 
 fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)
@@ -651,83 +619,77 @@ pub(super) fn submit(request: &RequestContext) -> Result<PreparedCommand, Proble
     Ok(act(Command::Submit { tx, step, input, if_match }))
 }
 
-pub(super) const CLAIM: Operation = Operation {
-    id: "claimStep",
-    tag: "transactions",
-    summary: "Claims an open step and its siblings for a time",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[NOW],
-    problems: &[
+/// Describes a command on a transaction, which answers with the transaction after it.
+pub(super) const fn command_operation(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "transactions", summary)
+        .if_match()
+        .idempotent()
+        .json::<TransactionResponse<'_>>(200, "The transaction as it is now.", EXAMPLE)
+        .etag()
+}
+
+pub(super) const CLAIM: Operation =
+    command_operation("claimStep", "Claims an open step and its siblings for a time").problems(&[
         Code::NotFound,
         Code::NotAllowed,
         Code::StepNotOpen,
         Code::Claimed,
         Code::AlreadyCounted,
         Code::NotClaimable,
-    ],
-    ..Operation::PLAIN
-};
+    ]);
 
 pub(super) fn claim(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let (tx, step) = (id(request)?, request.parameters.at(1).into());
     Ok(act(Command::Claim { tx, step }))
 }
 
-pub(super) const RELEASE: Operation = Operation {
-    id: "releaseStep",
-    summary: "Gives a claim up",
-    problems: &[Code::NotFound, Code::NotAllowed, Code::StepNotOpen, Code::Claimed],
-    ..CLAIM
-};
+pub(super) const RELEASE: Operation = command_operation("releaseStep", "Gives a claim up")
+    .problems(&[Code::NotFound, Code::NotAllowed, Code::StepNotOpen, Code::Claimed]);
 
 pub(super) fn release(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let (tx, step) = (id(request)?, request.parameters.at(1).into());
     Ok(act(Command::Release { tx, step }))
 }
 
-pub(super) const RESEND: Operation = Operation {
-    id: "resendCode",
-    summary: "Sends a new one-time code; the one before is void",
-    problems: &[
-        Code::NotFound,
-        Code::NotAllowed,
-        Code::ChallengeNotOpen,
-        Code::NoResendsLeft,
-        Code::TooManyAttempts,
-    ],
-    ..CLAIM
-};
+pub(super) const RESEND: Operation =
+    command_operation("resendCode", "Sends a new one-time code; the one before is void").problems(
+        &[
+            Code::NotFound,
+            Code::NotAllowed,
+            Code::ChallengeNotOpen,
+            Code::NoResendsLeft,
+            Code::TooManyAttempts,
+        ],
+    );
 
 pub(super) fn resend(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let (tx, challenge) = (id(request)?, request.parameters.at(1).into());
     Ok(act(Command::Resend { tx, challenge }))
 }
 
-pub(super) const CANCEL: Operation = Operation {
-    id: "cancelTransaction",
-    tag: "transactions",
-    summary: "Cancels a transaction: what was done is undone, last first",
-    text: "The answer is `cancelled` when all is undone, or `compensating` while more is left: more than \
+pub(super) const CANCEL: Operation = Operation::new(
+    "cancelTransaction",
+    "transactions",
+    "Cancels a transaction: what was done is undone, last first",
+)
+.text(
+    "The answer is `cancelled` when all is undone, or `compensating` while more is left: more than \
            64 effects are undone in several commits, and calls to other services are waited for.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<CancelRequest>)],
-        example: r#"{"reason":"ordered twice"}"#,
-    }),
-    body_optional: true,
-    answers: &[NOW],
-    problems: &[
-        Code::NotFound,
-        Code::NotAllowed,
-        Code::AlreadyEnded,
-        Code::AlreadyCancelled,
-        Code::PastPivot,
-        Code::InvalidInput,
-    ],
-    ..Operation::PLAIN
-};
+)
+.if_match()
+.idempotent()
+.body::<CancelRequest>(r#"{"reason":"ordered twice"}"#)
+.body_optional()
+.json::<TransactionResponse<'_>>(200, "The transaction as it is now.", EXAMPLE)
+.etag()
+.problems(&[
+    Code::NotFound,
+    Code::NotAllowed,
+    Code::AlreadyEnded,
+    Code::AlreadyCancelled,
+    Code::PastPivot,
+    Code::InvalidInput,
+]);
 
 pub(super) fn cancel(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let (tx, if_match) = (id(request)?, request.if_match()?);
@@ -735,30 +697,28 @@ pub(super) fn cancel(request: &RequestContext) -> Result<PreparedCommand, Proble
     Ok(act(Command::Cancel { tx, reason, if_match }))
 }
 
-pub(super) const RETRY: Operation = Operation {
-    id: "retryTransaction",
-    summary: "Retries the step of a stuck transaction",
-    problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck],
-    ..CLAIM
-};
+pub(super) const RETRY: Operation =
+    command_operation("retryTransaction", "Retries the step of a stuck transaction").problems(&[
+        Code::NotFound,
+        Code::NotAllowed,
+        Code::NotStuck,
+    ]);
 
 pub(super) fn retry(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let tx = id(request)?;
     Ok(act(Command::Repair { tx, repair: Repair::Retry }))
 }
 
-pub(super) const SKIP: Operation = Operation {
-    id: "skipStep",
-    summary: "Skips the step of a stuck transaction",
-    text: "While the transaction is undone this leaves out all that is left of the step: the rest \
+pub(super) const SKIP: Operation = command_operation(
+    "skipStep",
+    "Skips the step of a stuck transaction",
+)
+.text(
+    "While the transaction is undone this leaves out all that is left of the step: the rest \
            of its `compensate` calls and effects is not undone either.",
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<SkipStepRequest>)],
-        example: r#"{"reason":"refunded by hand"}"#,
-    }),
-    problems: &[Code::NotFound, Code::NotAllowed, Code::NotStuck, Code::InvalidInput],
-    ..CLAIM
-};
+)
+.body::<SkipStepRequest>(r#"{"reason":"refunded by hand"}"#)
+.problems(&[Code::NotFound, Code::NotAllowed, Code::NotStuck, Code::InvalidInput]);
 
 pub(super) fn skip(request: &RequestContext) -> Result<PreparedCommand, Problem> {
     let tx = id(request)?;
@@ -770,15 +730,11 @@ pub(super) fn skip(request: &RequestContext) -> Result<PreparedCommand, Problem>
     Ok(act(Command::Repair { tx, repair: Repair::Skip { reason } }))
 }
 
-pub(super) const CODES: Operation = Operation {
-    id: "getCodes",
-    tag: "development",
-    summary: "The one-time codes that a transaction waits for",
-    text: "Only with `--dev`.",
-    answers: &[ResponseSpec::json(200, "By the challenge's name.", object, r#"{"otp":"123456"}"#)],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const CODES: Operation =
+    Operation::new("getCodes", "development", "The one-time codes that a transaction waits for")
+        .text("Only with `--dev`.")
+        .json_of(200, "By the challenge's name.", object, r#"{"otp":"123456"}"#)
+        .problems(&[Code::NotFound]);
 
 pub(super) fn codes(request: &RequestContext) -> Result<Reply, Problem> {
     let codes = request.api.app.codes(request.actor(), id(request)?)?;

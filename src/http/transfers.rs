@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::amounts::Amount;
 use super::input::Media;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::strict_json;
 use crate::engine::{Command, Outcome, Refusal, TRANSFERS_MAX, Transfer, TransferAsk};
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId};
@@ -120,14 +120,6 @@ fn shown_or_all(generator: &mut SchemaGenerator) -> Schema {
 
 const EXAMPLE: &str = r#"{"id":"tr_01jd9x2k7m8n4p5q6r7s8t9v0w","from":"alice:main","to":"bob:main","asset":"EUR","amount":"250.00","note":"rent","transaction":null,"hold":null,"reverses":null,"reversed_by":null,"posted_at":"2026-11-24T10:00:00.000Z","revision":1042}"#;
 
-const SHOWN: ResponseSpec = ResponseSpec::json(
-    200,
-    "The transfer.",
-    SchemaGenerator::subschema_for::<TransferResponse<'_>>,
-    EXAMPLE,
-)
-.with(&["ETag"]);
-
 fn named(request: &RequestContext) -> Result<TransferId, Problem> {
     request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("transfer").into())
 }
@@ -150,43 +142,38 @@ fn written(outcome: &Outcome, in_list: bool) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const POST: Operation = Operation {
-    id: "postTransfers",
-    tag: "transfers",
-    summary: "Posts a transfer, or several, all or none",
-    text: "An id with the same content as before answers 200 with the transfer that was posted \
+pub(super) const POST: Operation = Operation::new(
+    "postTransfers",
+    "transfers",
+    "Posts a transfer, or several, all or none",
+)
+.text(
+    "An id with the same content as before answers 200 with the transfer that was posted \
            then; with other content `transfer-id-taken`.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, one_or_many)],
-        example: r#"{"id":"rent-2026-11","from":"alice:main","to":"bob:main","amount":"250.00","note":"rent"}"#,
-    }),
-    answers: &[
-        ResponseSpec::json(200, "All of them were posted before.", shown_or_all, EXAMPLE),
-        ResponseSpec::json(
-            201,
-            "The transfer, with `ETag` and `Location`; or all.",
-            shown_or_all,
-            EXAMPLE,
-        )
-        .then(&[
-            ("getTransfer", "id", "$response.body#/id"),
-            ("reverseTransfer", "id", "$response.body#/id"),
-        ]),
-    ],
-    problems: &[
-        Code::InsufficientFunds,
-        Code::AssetMismatch,
-        Code::AccountClosed,
-        Code::AccountFrozen,
-        Code::UnknownAccount,
-        Code::AmountNotExact,
-        Code::AmountOutOfRange,
-        Code::SameAccount,
-        Code::TransferIdTaken,
-    ],
-    ..Operation::PLAIN
-};
+)
+.idempotent()
+.body_of(
+    Media::Json,
+    one_or_many,
+    r#"{"id":"rent-2026-11","from":"alice:main","to":"bob:main","amount":"250.00","note":"rent"}"#,
+)
+.json_of(200, "All of them were posted before.", shown_or_all, EXAMPLE)
+.json_of(201, "The transfer, with `ETag` and `Location`; or all.", shown_or_all, EXAMPLE)
+.links(&[
+    ("getTransfer", "id", "$response.body#/id"),
+    ("reverseTransfer", "id", "$response.body#/id"),
+])
+.problems(&[
+    Code::InsufficientFunds,
+    Code::AssetMismatch,
+    Code::AccountClosed,
+    Code::AccountFrozen,
+    Code::UnknownAccount,
+    Code::AmountNotExact,
+    Code::AmountOutOfRange,
+    Code::SameAccount,
+    Code::TransferIdTaken,
+]);
 
 pub(super) async fn post(request: RequestContext) -> Result<Reply, Problem> {
     let body = request.json_value()?;
@@ -208,16 +195,11 @@ pub(super) async fn post(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, move |outcome, _| written(outcome, in_list)).await)
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getTransfer",
-    tag: "transfers",
-    summary: "A transfer",
-    text: "For the owners of its accounts, administrators, auditors and services.",
-    condition: Condition::IfNoneMatch,
-    answers: &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new("getTransfer", "transfers", "A transfer")
+    .text("For the owners of its accounts, administrators, auditors and services.")
+    .if_none_match()
+    .json::<TransferResponse<'_>>(200, "The transfer.", EXAMPLE)
+    .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let (transfer, revision) = request.api.app.transfer(request.actor(), &named(request)?)?;
@@ -227,25 +209,24 @@ pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const REVERSE: Operation = Operation {
-    id: "reverseTransfer",
-    tag: "transfers",
-    summary: "Posts the opposite of a transfer, once",
-    text: "It must be possible like any transfer: what was received must still be there.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec { status: 201, text: "The opposite transfer.", ..SHOWN }
-        .with(&["ETag", "Location"])],
-    problems: &[
-        Code::NotFound,
-        Code::AlreadyReversed,
-        Code::InsufficientFunds,
-        Code::AccountClosed,
-        Code::AccountFrozen,
-        Code::AmountOutOfRange,
-    ],
-    ..Operation::PLAIN
-};
+const REVERSE_PROBLEMS: &[Code] = &[
+    Code::NotFound,
+    Code::AlreadyReversed,
+    Code::InsufficientFunds,
+    Code::AccountClosed,
+    Code::AccountFrozen,
+    Code::AmountOutOfRange,
+];
+
+pub(super) const REVERSE: Operation =
+    Operation::new("reverseTransfer", "transfers", "Posts the opposite of a transfer, once")
+        .text("It must be possible like any transfer: what was received must still be there.")
+        .if_match()
+        .idempotent()
+        .json::<TransferResponse<'_>>(201, "The opposite transfer.", EXAMPLE)
+        .etag()
+        .with(&["Location"])
+        .problems(REVERSE_PROBLEMS);
 
 /// Transfers to undo, all or none.
 #[derive(Deserialize, JsonSchema)]
@@ -256,28 +237,21 @@ pub(super) struct ReverseTransfersRequest {
     transfers: Vec<TransferId>,
 }
 
-pub(super) const REVERSE_ALL: Operation = Operation {
-    id: "reverseTransfers",
-    tag: "transfers",
-    summary: "Posts the opposites of several transfers, all or none",
-    text: "They are undone in the order in which they are named: the last first, where one gave \
+pub(super) const REVERSE_ALL: Operation = Operation::new(
+    "reverseTransfers",
+    "transfers",
+    "Posts the opposites of several transfers, all or none",
+)
+.text(
+    "They are undone in the order in which they are named: the last first, where one gave \
            what another took. If one cannot be undone, none is. Under an Idempotency-Key a \
            repetition is answered as the first one was; without one it is refused with \
            `already-reversed`.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ReverseTransfersRequest>)],
-        example: r#"{"transfers":["rent-2026-11","deposit-2026-11"]}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        201,
-        "The opposite transfers, in this order.",
-        SchemaGenerator::subschema_for::<TransfersResponse<'_>>,
-        "",
-    )],
-    problems: REVERSE.problems,
-    ..Operation::PLAIN
-};
+)
+.idempotent()
+.body::<ReverseTransfersRequest>(r#"{"transfers":["rent-2026-11","deposit-2026-11"]}"#)
+.json::<TransfersResponse<'_>>(201, "The opposite transfers, in this order.", "")
+.problems(REVERSE_PROBLEMS);
 
 pub(super) async fn reverse_all(request: RequestContext) -> Result<Reply, Problem> {
     let ReverseTransfersRequest { transfers: ids } = request.json()?;

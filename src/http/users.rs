@@ -2,18 +2,17 @@
 
 use http::StatusCode;
 use http::header;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::input::Media;
+use super::operation::{Limit, Operation};
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Limit, Operation, Parameter, ResponseSpec};
-use super::schemas::{JsonText, limit};
-use super::sessions::Renewed;
+use super::schemas::JsonText;
+use super::sessions::{renew, renewal_operation};
 use crate::engine::{Command, Outcome, Refusal, UserChange, UserView};
 use crate::types::{Password, Role, Time, UserId, Username};
 
@@ -132,17 +131,6 @@ impl<'a> UserResponse<'a> {
 
 const EXAMPLE: &str = r#"{"id":"usr_01jd9x2k7m8n4p5q6r7s8t9v0w","username":"alice","name":"Alice","roles":["teller"],"attributes":{},"disabled":false,"created_at":"2026-11-24T10:00:00.000Z"}"#;
 
-const SHOWN: ResponseSpec = ResponseSpec::json(
-    200,
-    "The user.",
-    SchemaGenerator::subschema_for::<UserResponse<'_>>,
-    EXAMPLE,
-)
-.with(&["ETag"]);
-
-const READ: &[ResponseSpec] =
-    &[SHOWN, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])];
-
 fn shown(user: &UserView) -> Result<Reply, Problem> {
     Ok(Reply::json(&UserResponse::new(user))?.at(user.revision))
 }
@@ -159,29 +147,26 @@ fn named(request: &RequestContext) -> Result<Username, Problem> {
     request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("user").into())
 }
 
-pub(super) const REGISTER: Operation = Operation {
-    id: "registerUser",
-    tag: "users",
-    summary: "Creates a user",
-    text: "Open to everybody where the configuration allows registration, else for \
+pub(super) const REGISTER: Operation = Operation::new("registerUser", "users", "Creates a user")
+    .text(
+        "Open to everybody where the configuration allows registration, else for \
            administrators, who alone may give `roles`.",
-    limit: Limit::Logins,
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<RegisterRequest>)],
-        example: r#"{"username":"alice","password":"correct horse battery","name":"Alice"}"#,
-    }),
-    answers: &[ResponseSpec { status: 201, text: "The user. `Location` names it.", ..SHOWN }
-        .with(&["ETag", "Location"])
-        .then(&[
-            ("getUser", "username", "$response.body#/username"),
-            ("changeUser", "username", "$response.body#/username"),
-            ("makePasswordReset", "username", "$response.body#/username"),
-            ("deleteUser", "username", "$response.body#/username"),
-        ])],
-    problems: &[Code::NotAllowed, Code::UsernameTaken, Code::CrossSite],
-    ..Operation::PLAIN
-};
+    )
+    .limit(Limit::Logins)
+    .idempotent()
+    .body::<RegisterRequest>(
+        r#"{"username":"alice","password":"correct horse battery","name":"Alice"}"#,
+    )
+    .json::<UserResponse<'_>>(201, "The user. `Location` names it.", EXAMPLE)
+    .etag()
+    .with(&["Location"])
+    .links(&[
+        ("getUser", "username", "$response.body#/username"),
+        ("changeUser", "username", "$response.body#/username"),
+        ("makePasswordReset", "username", "$response.body#/username"),
+        ("deleteUser", "username", "$response.body#/username"),
+    ])
+    .problems(&[Code::NotAllowed, Code::UsernameTaken, Code::CrossSite]);
 
 pub(super) async fn register(request: RequestContext) -> Result<Reply, Problem> {
     request.guard_login()?;
@@ -200,60 +185,38 @@ pub(super) async fn register(request: RequestContext) -> Result<Reply, Problem> 
     Ok(request.execute(command, write).await)
 }
 
-pub(super) const ME: Operation = Operation {
-    id: "getMe",
-    tag: "users",
-    summary: "The user of the session",
-    condition: Condition::IfNoneMatch,
-    answers: READ,
-    ..Operation::PLAIN
-};
+pub(super) const ME: Operation = Operation::new("getMe", "users", "The user of the session")
+    .if_none_match()
+    .json::<UserResponse<'_>>(200, "The user.", EXAMPLE);
 
 pub(super) fn me(request: &RequestContext) -> Result<Reply, Problem> {
     let user = request.api.app.own_user(request.actor())?;
     answer(request, &user)
 }
 
-pub(super) const PASSWORD: Operation = Operation {
-    id: "putMyPassword",
-    tag: "users",
-    summary: "Sets a new password; all other sessions end in the same commit",
-    text: "The session that asks goes on under a new token.",
-    condition: Condition::IfMatch,
-    limit: Limit::Passwords,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ChangePasswordRequest>)],
-        example: r#"{"current":"correct horse battery","new":"a much better phrase"}"#,
-    }),
-    answers: Renewed::ANSWERS,
-    problems: &[Code::InvalidCredentials, Code::TooManyAttempts],
-    ..Operation::PLAIN
-};
+pub(super) const PASSWORD: Operation = renewal_operation(
+    "putMyPassword",
+    "users",
+    "Sets a new password; all other sessions end in the same commit",
+)
+.text("The session that asks goes on under a new token.")
+.limit(Limit::Passwords)
+.body::<ChangePasswordRequest>(
+    r#"{"current":"correct horse battery","new":"a much better phrase"}"#,
+)
+.problems(&[Code::InvalidCredentials, Code::TooManyAttempts]);
 
 pub(super) async fn password(request: RequestContext) -> Result<Reply, Problem> {
     let ChangePasswordRequest { current, new } = request.json()?;
     let command =
         Command::ChangePassword { current: Password::new(current), new: Password::new(new) };
-    Ok(Renewed::issue(request, command).await)
+    Ok(renew(request, command).await)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listUsers",
-    tag: "users",
-    summary: "All users, newest first",
-    query: &[
-        Parameter { name: "limit", text: "Maximum number of items on the page.", schema: limit },
-        pagination::CURSOR,
-    ],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of users.",
-        SchemaGenerator::subschema_for::<UserPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation = Operation::new("listUsers", "users", "All users, newest first")
+    .query(pagination::PARAMETERS)
+    .json::<UserPage<'_>>(200, "A page of users.", "")
+    .problems(&[Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let page = request.api.app.users(request.actor(), pagination::ask(request)?)?;
@@ -263,38 +226,29 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&UserPage { items, next_cursor })
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getUser",
-    tag: "users",
-    summary: "A user",
-    condition: Condition::IfNoneMatch,
-    answers: READ,
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new("getUser", "users", "A user")
+    .if_none_match()
+    .json::<UserResponse<'_>>(200, "The user.", EXAMPLE)
+    .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let user = request.api.app.user(request.actor(), &named(request)?)?;
     answer(request, &user)
 }
 
-pub(super) const CHANGE: Operation = Operation {
-    id: "changeUser",
-    tag: "users",
-    summary: "Changes a user: name, roles, attributes, whether it may log in",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body {
-        content: &[
-            (Media::MergePatch, SchemaGenerator::subschema_for::<ChangeUserRequest>),
-            (Media::Json, SchemaGenerator::subschema_for::<ChangeUserRequest>),
-        ],
-        example: r#"{"roles":["teller","auditor"],"attributes":{"branch":"north"}}"#,
-    }),
-    answers: &[SHOWN],
-    problems: &[Code::NotFound, Code::TooLarge, Code::LastAdministrator],
-    ..Operation::PLAIN
-};
+pub(super) const CHANGE: Operation = Operation::new(
+    "changeUser",
+    "users",
+    "Changes a user: name, roles, attributes, whether it may log in",
+)
+.if_match()
+.idempotent()
+.merge_patch::<ChangeUserRequest>(
+    r#"{"roles":["teller","auditor"],"attributes":{"branch":"north"}}"#,
+)
+.json::<UserResponse<'_>>(200, "The user.", EXAMPLE)
+.etag()
+.problems(&[Code::NotFound, Code::TooLarge, Code::LastAdministrator]);
 
 pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
     let (username, if_match) = (named(&request)?, request.if_match()?);
@@ -307,37 +261,26 @@ pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::ChangeUser { username, change, if_match }, write).await)
 }
 
-pub(super) const DELETE: Operation = Operation {
-    id: "deleteUser",
-    tag: "users",
-    summary: "Deletes a user and ends its sessions; the name is never given out again",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "The user is gone.")],
-    problems: &[Code::NotFound, Code::LastAdministrator],
-    ..Operation::PLAIN
-};
+pub(super) const DELETE: Operation = Operation::new(
+    "deleteUser",
+    "users",
+    "Deletes a user and ends its sessions; the name is never given out again",
+)
+.if_match()
+.idempotent()
+.empty(204, "The user is gone.")
+.problems(&[Code::NotFound, Code::LastAdministrator]);
 
 pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
     let (username, if_match) = (named(&request)?, request.if_match()?);
     Ok(request.execute_quietly(Command::DeleteUser { username, if_match }).await)
 }
 
-pub(super) const RESET: Operation = Operation {
-    id: "makePasswordReset",
-    tag: "users",
-    summary: "Makes a single-use link by which a user sets a new password",
-    text: "An older link of the user is void.",
-    condition: Condition::IfMatch,
-    answers: &[ResponseSpec::json(
-        201,
-        "The link; shown once.",
-        SchemaGenerator::subschema_for::<PasswordLinkResponse>,
-        r#"{"link":"/set-password#abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","expires_at":"2026-11-25T10:00:00.000Z"}"#,
-    )],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const RESET: Operation = Operation::new("makePasswordReset", "users", "Makes a single-use link by which a user sets a new password")
+    .text("An older link of the user is void.")
+    .if_match()
+    .json::<PasswordLinkResponse>(201, "The link; shown once.", r#"{"link":"/set-password#abl_7hXq0Zc5r2mVJ8nYtB4wKdE1sLpG6uFaQ9xTi3RoNvM","expires_at":"2026-11-25T10:00:00.000Z"}"#)
+    .problems(&[Code::NotFound]);
 
 pub(super) async fn reset(request: RequestContext) -> Result<Reply, Problem> {
     let username = named(&request)?;

@@ -8,13 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::accounts::PublicReader;
 use super::input::Media;
+use super::operation::Operation;
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::schemas::JsonText;
-use super::users;
 use crate::engine::{Command, Outcome, Refusal, ValueKey};
 use crate::types::ValueName;
 
@@ -44,25 +43,20 @@ fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)
 }
 
-const VALUE: ResponseSpec =
-    ResponseSpec::json(200, "The value.", any, r#"{"price":"19.90"}"#).with(&["ETag"]);
-
 fn id(request: &RequestContext) -> Result<ValueKey, Problem> {
     let id = ValueKey::new(request.parameters.at(0), request.parameters.at(1));
     id.ok_or_else(|| Problem::from(Refusal::NotFound("value")))
 }
 
-pub(super) const PUT: Operation = Operation {
-    id: "putValue",
-    tag: "values",
-    summary: "Writes a reference value",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(Body { content: &[(Media::Json, any)], example: r#"{"price":"19.90"}"# }),
-    answers: &[ResponseSpec::json(201, "There was none.", any, "").with(&["ETag"]), VALUE],
-    problems: &[Code::TooLarge, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const PUT: Operation = Operation::new("putValue", "values", "Writes a reference value")
+    .if_match()
+    .idempotent()
+    .body_of(Media::Json, any, r#"{"price":"19.90"}"#)
+    .json_of(201, "There was none.", any, "")
+    .etag()
+    .json_of(200, "The value.", any, r#"{"price":"19.90"}"#)
+    .etag()
+    .problems(&[Code::TooLarge, Code::InvalidInput]);
 
 pub(super) async fn put(request: RequestContext) -> Result<Reply, Problem> {
     let id =
@@ -81,17 +75,14 @@ pub(super) async fn put(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(Command::PutValue { id, value, if_match }, write).await)
 }
 
-pub(super) const GET: Operation = Operation {
-    id: "getValue",
-    tag: "values",
-    summary: "A reference value",
-    text: "For publishers, auditors and services; in a set with `read: [\"anyone\"]` for \
+pub(super) const GET: Operation = Operation::new("getValue", "values", "A reference value")
+    .text(
+        "For publishers, auditors and services; in a set with `read: [\"anyone\"]` for \
            everybody.",
-    condition: Condition::IfNoneMatch,
-    answers: &[VALUE, ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"])],
-    problems: &[Code::NotFound, Code::NotAllowed],
-    ..Operation::PLAIN
-};
+    )
+    .if_none_match()
+    .json_of(200, "The value.", any, r#"{"price":"19.90"}"#)
+    .problems(&[Code::NotFound, Code::NotAllowed]);
 
 pub(super) fn get(request: &RequestContext) -> Result<Reply, Problem> {
     let (json, revision) = request.api.app.value(request.actor(), &id(request)?)?;
@@ -101,22 +92,15 @@ pub(super) fn get(request: &RequestContext) -> Result<Reply, Problem> {
     }
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listValues",
-    tag: "values",
-    summary: "A set of reference values, by key",
-    text: "For publishers, auditors and services; a set with `read: [\"anyone\"]` is for \
+pub(super) const LIST: Operation =
+    Operation::new("listValues", "values", "A set of reference values, by key")
+        .text(
+            "For publishers, auditors and services; a set with `read: [\"anyone\"]` is for \
            everybody.",
-    query: &[users::LIST.query[0], pagination::CURSOR],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of values.",
-        SchemaGenerator::subschema_for::<ReferenceValuePage>,
-        "",
-    )],
-    problems: &[Code::NotFound, Code::NotAllowed, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+        )
+        .query(pagination::PARAMETERS)
+        .json::<ReferenceValuePage>(200, "A page of values.", "")
+        .problems(&[Code::NotFound, Code::NotAllowed, Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let set = request.parameters.at(0).parse::<ValueName>();
@@ -148,25 +132,13 @@ const fn readers(read_anyone: bool) -> &'static [PublicReader] {
     if read_anyone { &[PublicReader::Anyone] } else { &[] }
 }
 
-pub(super) const CHANGE_SET: Operation = Operation {
-    id: "putValueSet",
-    tag: "values",
-    summary: "Sets who else may read a set of reference values",
-    text: "Its values stay as they are; it may be said before there is any.",
-    idempotency: true,
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<ValueSetAccess>)],
-        example: r#"{"read":["anyone"]}"#,
-    }),
-    answers: &[ResponseSpec::json(
-        200,
-        "Who else may read it now.",
-        SchemaGenerator::subschema_for::<ValueSetAccess>,
-        r#"{"read":["anyone"]}"#,
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const CHANGE_SET: Operation =
+    Operation::new("putValueSet", "values", "Sets who else may read a set of reference values")
+        .text("Its values stay as they are; it may be said before there is any.")
+        .idempotent()
+        .body::<ValueSetAccess>(r#"{"read":["anyone"]}"#)
+        .json::<ValueSetAccess>(200, "Who else may read it now.", r#"{"read":["anyone"]}"#)
+        .problems(&[Code::InvalidInput]);
 
 pub(super) async fn change_set(request: RequestContext) -> Result<Reply, Problem> {
     let set = request.parameters.at(0).parse::<ValueName>().map_err(|_| {
@@ -183,16 +155,12 @@ pub(super) async fn change_set(request: RequestContext) -> Result<Reply, Problem
     Ok(request.execute(Command::ChangeValueSet { set, read_anyone }, write).await)
 }
 
-pub(super) const DELETE: Operation = Operation {
-    id: "deleteValue",
-    tag: "values",
-    summary: "Deletes a reference value",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "It is gone.")],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const DELETE: Operation =
+    Operation::new("deleteValue", "values", "Deletes a reference value")
+        .if_match()
+        .idempotent()
+        .empty(204, "It is gone.")
+        .problems(&[Code::NotFound]);
 
 pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
     let id = id(&request)?;

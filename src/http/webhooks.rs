@@ -1,18 +1,16 @@
 //! `/v1/webhooks`: other services that are told of events.
 
 use http::{StatusCode, header};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::input::Media;
 use super::json_text::RawJson;
+use super::operation::Operation;
 use super::pagination;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec};
-use super::users;
 use crate::engine::{Command, Outcome, RecordKey, Refusal, Replay, Webhook, WebhookAsk};
 use crate::types::{Time, WebhookId};
 
@@ -118,38 +116,25 @@ impl<'a> WebhookResponse<'a> {
     }
 }
 
-const WITH_SECRET: ResponseSpec = ResponseSpec::json(
-    201,
-    "The subscription with its key, which is shown this once.",
-    SchemaGenerator::subschema_for::<WebhookResponse<'_>>,
-    "",
-);
-
-const WITHOUT: ResponseSpec = ResponseSpec::json(
-    200,
-    "The subscription.",
-    SchemaGenerator::subschema_for::<WebhookResponse<'_>>,
-    "",
-);
-
-pub(super) const CREATE: Operation = Operation {
-    id: "createWebhook",
-    tag: "webhooks",
-    summary: "Subscribes a URL to events",
-    text: "Each event that happens from now on is one POST of a CloudEvent (1.0), signed as \
+pub(super) const CREATE: Operation = Operation::new(
+    "createWebhook",
+    "webhooks",
+    "Subscribes a URL to events",
+)
+.text(
+    "Each event that happens from now on is one POST of a CloudEvent (1.0), signed as \
            Standard Webhooks 1.0 says. Events of one transaction arrive in order, and so do those \
            that belong to none; those of different transactions are delivered in parallel. An \
            event may arrive more than once, with the same `webhook-id`. An event that is not \
            answered with a 2xx is sent again with growing waits for about a day; then it becomes \
            a dead letter. A receiver that answers 410 gets no more events.",
-    body: Some(Body {
-        content: &[(Media::Json, SchemaGenerator::subschema_for::<CreateWebhookRequest>)],
-        example: r#"{"url":"https://shop.example/events","types":["order.*","abide.transaction.ended"]}"#,
-    }),
-    answers: &[WITH_SECRET.with(&["Location"])],
-    problems: &[Code::InvalidInput, Code::LimitReached],
-    ..Operation::PLAIN
-};
+)
+.body::<CreateWebhookRequest>(
+    r#"{"url":"https://shop.example/events","types":["order.*","abide.transaction.ended"]}"#,
+)
+.json::<WebhookResponse<'_>>(201, "The subscription with its key, which is shown this once.", "")
+.with(&["Location"])
+.problems(&[Code::InvalidInput, Code::LimitReached]);
 
 async fn with_secret(request: RequestContext, command: Command, status: StatusCode) -> Reply {
     let app = std::sync::Arc::clone(&request.api.app);
@@ -186,18 +171,11 @@ fn id(request: &RequestContext) -> Result<WebhookId, Problem> {
     id.map_err(|_| Problem::from(Refusal::NotFound("webhook")))
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getWebhook",
-    tag: "webhooks",
-    summary: "A subscription and its state",
-    condition: Condition::IfNoneMatch,
-    answers: &[
-        WITHOUT.with(&["ETag"]),
-        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
-    ],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation =
+    Operation::new("getWebhook", "webhooks", "A subscription and its state")
+        .if_none_match()
+        .json::<WebhookResponse<'_>>(200, "The subscription.", "")
+        .problems(&[Code::NotFound]);
 
 pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     let id = id(request)?;
@@ -206,18 +184,8 @@ pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     request.shown_at(revision?, reply)
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listWebhooks",
-    tag: "webhooks",
-    summary: "All subscriptions",
-    answers: &[ResponseSpec::json(
-        200,
-        "The subscriptions.",
-        SchemaGenerator::subschema_for::<WebhookPage<'_>>,
-        "",
-    )],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation = Operation::new("listWebhooks", "webhooks", "All subscriptions")
+    .json::<WebhookPage<'_>>(200, "The subscriptions.", "");
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let webhooks = request.api.app.webhooks()?;
@@ -225,51 +193,40 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&WebhookPage { items, next_cursor: None })
 }
 
-pub(super) const ROTATE: Operation = Operation {
-    id: "rotateWebhookKey",
-    tag: "webhooks",
-    summary: "Gives a subscription a new key; for a day the old one signs too",
-    condition: Condition::IfMatch,
-    answers: &[ResponseSpec { status: 200, ..WITH_SECRET }],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const ROTATE: Operation = Operation::new(
+    "rotateWebhookKey",
+    "webhooks",
+    "Gives a subscription a new key; for a day the old one signs too",
+)
+.if_match()
+.json::<WebhookResponse<'_>>(200, "The subscription with its key, which is shown this once.", "")
+.problems(&[Code::NotFound]);
 
 pub(super) async fn rotate(request: RequestContext) -> Result<Reply, Problem> {
     let id = id(&request)?;
     Ok(with_secret(request, Command::RotateWebhook { id }, StatusCode::OK).await)
 }
 
-pub(super) const DELETE: Operation = Operation {
-    id: "deleteWebhook",
-    tag: "webhooks",
-    summary: "Deletes a subscription",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "No more events are sent.")],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const DELETE: Operation =
+    Operation::new("deleteWebhook", "webhooks", "Deletes a subscription")
+        .if_match()
+        .idempotent()
+        .empty(204, "No more events are sent.")
+        .problems(&[Code::NotFound]);
 
 pub(super) async fn delete(request: RequestContext) -> Result<Reply, Problem> {
     let id = id(&request)?;
     Ok(request.execute_quietly(Command::DeleteWebhook { id }).await)
 }
 
-pub(super) const LETTERS: Operation = Operation {
-    id: "listDeadLetters",
-    tag: "webhooks",
-    summary: "The events that could not be delivered to a subscription, oldest first",
-    query: &[users::LIST.query[0], pagination::CURSOR],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of them.",
-        SchemaGenerator::subschema_for::<DeadLetterPage<'_>>,
-        "",
-    )],
-    problems: &[Code::NotFound, Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LETTERS: Operation = Operation::new(
+    "listDeadLetters",
+    "webhooks",
+    "The events that could not be delivered to a subscription, oldest first",
+)
+.query(pagination::PARAMETERS)
+.json::<DeadLetterPage<'_>>(200, "A page of them.", "")
+.problems(&[Code::NotFound, Code::InvalidInput]);
 
 pub(super) fn letters(request: &RequestContext) -> Result<Reply, Problem> {
     let after = pagination::after(request)?;
@@ -293,16 +250,16 @@ pub(super) fn letters(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&DeadLetterPage { items, next_cursor })
 }
 
-pub(super) const REPLAY: Operation = Operation {
-    id: "replayDeadLetter",
-    tag: "webhooks",
-    summary: "Sends an event again, and restarts a subscription that has stopped",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "It is sent again.")],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+/// Describes a command that restarts a subscription.
+const fn restart_operation(id: &'static str, summary: &'static str) -> Operation {
+    Operation::new(id, "webhooks", summary).if_match().idempotent().problems(&[Code::NotFound])
+}
+
+pub(super) const REPLAY: Operation = restart_operation(
+    "replayDeadLetter",
+    "Sends an event again, and restarts a subscription that has stopped",
+)
+.empty(204, "It is sent again.");
 
 pub(super) async fn replay(request: RequestContext) -> Result<Reply, Problem> {
     let id = id(&request)?;
@@ -312,27 +269,27 @@ pub(super) async fn replay(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
 }
 
-pub(super) const REPLAY_ALL: Operation = Operation {
-    id: "replayDeadLetters",
-    summary: "Sends all dead letters again, and restarts a subscription that has stopped",
-    text: "Meant are those that are there now. One that is given up once more is a dead letter as \
+pub(super) const REPLAY_ALL: Operation = restart_operation(
+    "replayDeadLetters",
+    "Sends all dead letters again, and restarts a subscription that has stopped",
+)
+.text(
+    "Meant are those that are there now. One that is given up once more is a dead letter as \
            before.",
-    answers: &[ResponseSpec::empty(204, "They are sent again.")],
-    ..REPLAY
-};
+)
+.empty(204, "They are sent again.");
 
 pub(super) async fn replay_all(request: RequestContext) -> Result<Reply, Problem> {
     let (id, what) = (id(&request)?, Replay::Letters);
     Ok(request.execute_quietly(Command::ReplayDeadLetter { id, what }).await)
 }
 
-pub(super) const RESUME: Operation = Operation {
-    id: "resumeWebhook",
-    summary: "Restarts a subscription that has stopped, where it was",
-    text: "What could not be delivered stays a dead letter, and too many of them stop it again.",
-    answers: &[ResponseSpec::empty(204, "It goes on.")],
-    ..REPLAY
-};
+pub(super) const RESUME: Operation =
+    restart_operation("resumeWebhook", "Restarts a subscription that has stopped, where it was")
+        .text(
+            "What could not be delivered stays a dead letter, and too many of them stop it again.",
+        )
+        .empty(204, "It goes on.");
 
 pub(super) async fn resume(request: RequestContext) -> Result<Reply, Problem> {
     let (id, what) = (id(&request)?, Replay::Nothing);

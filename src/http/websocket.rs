@@ -30,11 +30,11 @@ use super::browser;
 use super::dispatch::{self, InternalRequest};
 use super::headers::{has_token, list};
 use super::input::single;
+use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::rates::RateStatus;
 use super::reply::Reply;
 use super::request_context::RequestContext;
-use super::route::{Operation, ResponseSpec};
 use super::server::{RequestId, Scheme};
 use crate::app::{EventId, FeedEnd, FeedItem, FeedScope, FeedSubscriber};
 use crate::engine::{Actor, Refusal};
@@ -92,19 +92,20 @@ const CLOSE_SLOW: u16 = 4408;
 /// a socket by it.
 const CLOSE_TOKEN_REPLACED: u16 = 4410;
 
-pub(super) const OPEN: Operation = Operation {
-    id: "openSocket",
-    tag: "live",
-    summary: "A WebSocket: JSON-RPC 2.0, subprotocol `abide.v1`",
-    text: "By cookie (then the page must be of this origin) or bearer token, or without either and \
+pub(super) const OPEN: Operation = Operation::new(
+    "openSocket",
+    "live",
+    "A WebSocket: JSON-RPC 2.0, subprotocol `abide.v1`",
+)
+.text(
+    "By cookie (then the page must be of this origin) or bearer token, or without either and \
            with `authenticate` as the first call, within 10 s. The methods are in \
            `/asyncapi.json`. Closes with 4401 when the session ends, 4410 when it has a new token \
            (connect again with that), 4408 when its reader is too slow, 1008 after too many pings \
            or malformed messages, 1009 after a message over 64 KiB.",
-    answers: &[ResponseSpec::empty(101, "The connection is a WebSocket from here on.")],
-    problems: &[Code::BadRequest, Code::CrossSite],
-    ..Operation::PLAIN
-};
+)
+.empty(101, "The connection is a WebSocket from here on.")
+.problems(&[Code::BadRequest, Code::CrossSite]);
 
 pub(super) async fn open(mut request: RequestContext) -> Result<Reply, Problem> {
     if request.by_cookie {

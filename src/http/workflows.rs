@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use http::{StatusCode, header};
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::input::{Media, preferred};
+use super::operation::Operation;
 use super::pagination;
 use super::problem::{Code, FieldError, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use super::route::{Body, Condition, Operation, ResponseSpec};
 use super::schemas::object;
-use super::users;
 use crate::engine::workflow::{
     CheckedDefinition, Definition, DefinitionFault, language_schema, mermaid, read, svg,
 };
@@ -158,43 +157,24 @@ async fn read_document(
     Ok((source, read))
 }
 
-const DOCUMENT: Body = Body {
-    content: &[(Media::Yaml, object), (Media::Json, object)],
-    example: r#"{"abide":1,"workflow":"hello","first":"greet","steps":{"greet":{"by":["owner"],"next":{"end":"done"}}}}"#,
-};
+const DOCUMENT_EXAMPLE: &str = r#"{"abide":1,"workflow":"hello","first":"greet","steps":{"greet":{"by":["owner"],"next":{"end":"done"}}}}"#;
 
-fn text(_: &mut SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "string" })
-}
-
-const VERSION: ResponseSpec = ResponseSpec::json(
-    200,
-    "The version.",
-    SchemaGenerator::subschema_for::<WorkflowResponse<'_>>,
-    "",
-);
-
-pub(super) const PUBLISH: Operation = Operation {
-    id: "publishWorkflow",
-    tag: "workflows",
-    summary: "Publishes a version of a workflow",
-    text: "What the latest version says already changes nothing and answers 200. Open transactions \
+pub(super) const PUBLISH: Operation = Operation::new(
+    "publishWorkflow",
+    "workflows",
+    "Publishes a version of a workflow",
+)
+.text(
+    "What the latest version says already changes nothing and answers 200. Open transactions \
            keep their version. The revision is that of the workflow, not of a version.",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    body: Some(DOCUMENT),
-    answers: &[
-        ResponseSpec::json(
-            201,
-            "The new version.",
-            SchemaGenerator::subschema_for::<WorkflowResponse<'_>>,
-            "",
-        ),
-        VERSION,
-    ],
-    problems: &[Code::InvalidWorkflow, Code::InvalidInput, Code::LimitReached],
-    ..Operation::PLAIN
-};
+)
+.if_match()
+.idempotent()
+.body_of(Media::Yaml, object, DOCUMENT_EXAMPLE)
+.or_body_of(Media::Json, object)
+.json::<WorkflowResponse<'_>>(201, "The new version.", "")
+.json::<WorkflowResponse<'_>>(200, "The version.", "")
+.problems(&[Code::InvalidWorkflow, Code::InvalidInput, Code::LimitReached]);
 
 pub(super) async fn publish(request: RequestContext) -> Result<Reply, Problem> {
     let (source, document) = read_document(&request).await?;
@@ -261,20 +241,16 @@ fn open_of(
     Ok(open.into_iter().map(of).collect())
 }
 
-pub(super) const CHECK: Operation = Operation {
-    id: "checkWorkflow",
-    tag: "workflows",
-    summary: "Checks a definition without publishing it",
-    body: Some(DOCUMENT),
-    answers: &[ResponseSpec::json(
-        200,
-        "What was found.",
-        SchemaGenerator::subschema_for::<WorkflowCheckResponse>,
-        r#"{"valid":true,"errors":[],"warnings":[]}"#,
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const CHECK: Operation =
+    Operation::new("checkWorkflow", "workflows", "Checks a definition without publishing it")
+        .body_of(Media::Yaml, object, DOCUMENT_EXAMPLE)
+        .or_body_of(Media::Json, object)
+        .json::<WorkflowCheckResponse>(
+            200,
+            "What was found.",
+            r#"{"valid":true,"errors":[],"warnings":[]}"#,
+        )
+        .problems(&[Code::InvalidInput]);
 
 pub(super) async fn check(request: RequestContext) -> Result<Reply, Problem> {
     let (_, document) = read_document(&request).await?;
@@ -293,20 +269,11 @@ pub(super) async fn check(request: RequestContext) -> Result<Reply, Problem> {
     })
 }
 
-pub(super) const LIST: Operation = Operation {
-    id: "listWorkflows",
-    tag: "workflows",
-    summary: "The latest version of each workflow, by name",
-    query: &[users::LIST.query[0], pagination::CURSOR],
-    answers: &[ResponseSpec::json(
-        200,
-        "A page of workflows.",
-        SchemaGenerator::subschema_for::<WorkflowPage<'_>>,
-        "",
-    )],
-    problems: &[Code::InvalidInput],
-    ..Operation::PLAIN
-};
+pub(super) const LIST: Operation =
+    Operation::new("listWorkflows", "workflows", "The latest version of each workflow, by name")
+        .query(pagination::PARAMETERS)
+        .json::<WorkflowPage<'_>>(200, "A page of workflows.", "")
+        .problems(&[Code::InvalidInput]);
 
 pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     let after: Option<WorkflowName> = pagination::after(request)?;
@@ -317,24 +284,19 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&WorkflowPage { items, next_cursor })
 }
 
-pub(super) const SHOW: Operation = Operation {
-    id: "getWorkflow",
-    tag: "workflows",
-    summary: "The latest version of a workflow; with `Accept: application/yaml` its document",
-    condition: Condition::IfNoneMatch,
-    answers: &[
-        VERSION.with(&["ETag"]),
-        ResponseSpec::empty(304, "The caller has it already.").with(&["ETag"]),
-    ],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const SHOW: Operation = Operation::new(
+    "getWorkflow",
+    "workflows",
+    "The latest version of a workflow; with `Accept: application/yaml` its document",
+)
+.if_none_match()
+.json::<WorkflowResponse<'_>>(200, "The version.", "")
+.problems(&[Code::NotFound]);
 
-pub(super) const SHOW_VERSION: Operation = Operation {
-    id: "getWorkflowVersion",
-    summary: "A version of a workflow; with `Accept: application/yaml` its document",
-    ..SHOW
-};
+pub(super) const SHOW_VERSION: Operation = SHOW.named(
+    "getWorkflowVersion",
+    "A version of a workflow; with `Accept: application/yaml` its document",
+);
 
 fn name(request: &RequestContext) -> Result<WorkflowName, Problem> {
     let name = request.parameters.at(0).parse();
@@ -371,17 +333,13 @@ pub(super) fn show_version(request: &RequestContext) -> Result<Reply, Problem> {
     request.shown_at(view.revision, Reply::json(&WorkflowResponse::new(&view))?)
 }
 
-pub(super) const DIAGRAM: Operation = Operation {
-    id: "getWorkflowDiagram",
-    tag: "workflows",
-    summary: "The latest version as a picture; with `Accept: text/vnd.mermaid` as a flow chart",
-    answers: &[ResponseSpec {
-        body: Some(("image/svg+xml", text, "")),
-        ..ResponseSpec::empty(200, "It.")
-    }],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const DIAGRAM: Operation = Operation::new(
+    "getWorkflowDiagram",
+    "workflows",
+    "The latest version as a picture; with `Accept: text/vnd.mermaid` as a flow chart",
+)
+.media(200, "It.", "image/svg+xml")
+.problems(&[Code::NotFound]);
 
 pub(super) fn diagram(request: &RequestContext) -> Result<Reply, Problem> {
     let view = request.api.app.workflow(&name(request)?, None)?;
@@ -393,28 +351,26 @@ pub(super) fn diagram(request: &RequestContext) -> Result<Reply, Problem> {
     Ok(Reply::text(picture, svg(definition)))
 }
 
-pub(super) const LANGUAGE: Operation = Operation {
-    id: "getWorkflowLanguage",
-    tag: "workflows",
-    summary: "The JSON Schema of the workflow language, for editors",
-    answers: &[ResponseSpec::json(200, "The schema.", object, "")],
-    ..Operation::PLAIN
-};
+pub(super) const LANGUAGE: Operation = Operation::new(
+    "getWorkflowLanguage",
+    "workflows",
+    "The JSON Schema of the workflow language, for editors",
+)
+.json_of(200, "The schema.", object, "");
 
 pub(super) fn language(_: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&language_schema())
 }
 
-pub(super) const RETIRE: Operation = Operation {
-    id: "retireWorkflow",
-    tag: "workflows",
-    summary: "Retires a workflow: it takes no new starts, open transactions go on",
-    condition: Condition::IfMatch,
-    idempotency: true,
-    answers: &[ResponseSpec::empty(204, "It takes no new starts.")],
-    problems: &[Code::NotFound],
-    ..Operation::PLAIN
-};
+pub(super) const RETIRE: Operation = Operation::new(
+    "retireWorkflow",
+    "workflows",
+    "Retires a workflow: it takes no new starts, open transactions go on",
+)
+.if_match()
+.idempotent()
+.empty(204, "It takes no new starts.")
+.problems(&[Code::NotFound]);
 
 pub(super) async fn retire(request: RequestContext) -> Result<Reply, Problem> {
     let name = name(&request)?;
