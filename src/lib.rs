@@ -1,7 +1,7 @@
 //! Abide: a stateful API server in one binary. ARCHITECTURE.md is the map of this crate.
 //!
 //! A module may use only those above it in this list: `types`, `engine`, `store`, `records`,
-//! `outbound`, `app`, `http`, `cli`. `tests/tidy.rs` holds it.
+//! `outbound`, `app`, `http`, `cli`. `tests/tidy` holds it.
 
 pub mod app;
 pub mod cli;

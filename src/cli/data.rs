@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::store::durable::{OpenProgress, Options};
 use crate::store::{Durable, Store as _};
 
-use super::Failure;
+use super::CliError;
 use super::config::{Config, DATA};
 use super::verify::Bar;
 
@@ -23,25 +23,25 @@ const DEV_MARK: &str = "dev";
 ///
 /// # Errors
 /// One line that says which path, what is the matter, and what to do.
-pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, Failure> {
+pub(super) async fn open(config: &Config) -> Result<Arc<Durable>, CliError> {
     let dir = &config.data;
     let mark = dir.join(DEV_MARK);
     let marked = mark.exists();
     if let Some(what) = made_otherwise(config) {
-        return Err(Failure::Failed(format!("{}: {what}", dir.display())));
+        return Err(CliError::Failed(format!("{}: {what}", dir.display())));
     }
     // The default is a directory in a directory that a first start may not find.
     if let (true, Some(parent)) = (dir == Path::new(DATA), dir.parent()) {
-        let fail = |error| Failure::Failed(format!("{}: {error}", parent.display()));
+        let fail = |error| CliError::Failed(format!("{}: {error}", parent.display()));
         fs::create_dir_all(parent).map_err(fail)?;
     }
     let store = open_store(config).await?;
     if config.dev && !marked {
         if store.durable().get() > 0 {
             let what = "it was made without --dev; choose another directory to develop with";
-            return Err(Failure::Failed(format!("{}: {what}", dir.display())));
+            return Err(CliError::Failed(format!("{}: {what}", dir.display())));
         }
-        let fail = |error| Failure::Failed(format!("{}: {error}", mark.display()));
+        let fail = |error| CliError::Failed(format!("{}: {error}", mark.display()));
         fs::write(&mark, "made by a server with --dev\n").map_err(fail)?;
     }
     Ok(store)
@@ -55,7 +55,7 @@ pub(super) fn made_otherwise(config: &Config) -> Option<&'static str> {
 }
 
 /// Opens the store, off the runtime's threads: recovery may take a while.
-async fn open_store(config: &Config) -> Result<Arc<Durable>, Failure> {
+async fn open_store(config: &Config) -> Result<Arc<Durable>, CliError> {
     let memory = config.memory;
     let options = Options {
         staged_bytes_max: memory.staged_bytes(),
@@ -79,8 +79,8 @@ async fn open_store(config: &Config) -> Result<Arc<Durable>, Failure> {
         opened
     });
     let opened = opening.await;
-    let opened = opened.map_err(|error| Failure::Failed(format!("opening the store: {error}")))?;
-    opened.map(Arc::new).map_err(|error| Failure::Failed(error.to_string()))
+    let opened = opened.map_err(|error| CliError::Failed(format!("opening the store: {error}")))?;
+    opened.map(Arc::new).map_err(|error| CliError::Failed(error.to_string()))
 }
 
 /// Closes the store: what is staged becomes durable and the index is brought up to date, so that
@@ -88,7 +88,7 @@ async fn open_store(config: &Config) -> Result<Arc<Durable>, Failure> {
 ///
 /// # Errors
 /// That the store had failed.
-pub(super) async fn close(store: Arc<Durable>) -> Result<(), Failure> {
+pub(super) async fn close(store: Arc<Durable>) -> Result<(), CliError> {
     let Some(store) = Arc::into_inner(store) else {
         // Somebody still holds it: the next start recovers, as after a kill.
         tracing::warn!("the store is still in use and is left as it is");
@@ -96,6 +96,6 @@ pub(super) async fn close(store: Arc<Durable>) -> Result<(), Failure> {
     };
     let closing = tokio::task::spawn_blocking(move || store.close());
     let closed = closing.await;
-    let closed = closed.map_err(|error| Failure::Failed(format!("closing the store: {error}")))?;
-    closed.map_err(|error| Failure::Failed(error.to_string()))
+    let closed = closed.map_err(|error| CliError::Failed(format!("closing the store: {error}")))?;
+    closed.map_err(|error| CliError::Failed(error.to_string()))
 }

@@ -11,9 +11,9 @@ use clap::{Args, Parser, Subcommand};
 mod bench;
 mod config;
 mod data;
+mod demo_service;
 mod hooks;
 mod log;
-mod participant;
 mod preflight;
 mod proof;
 mod scenarios;
@@ -59,7 +59,8 @@ enum Command {
     /// history against a head that was noted.
     Verify(verify::Verify),
     /// Play the services that the example travel.yaml calls, with their bad habits.
-    DemoParticipant(participant::Participant),
+    #[command(alias = "demo-participant")]
+    DemoService(demo_service::DemoServiceArgs),
     /// Print the events of a running server as they happen.
     Tail(tail::Tail),
     /// Check and draw definitions of workflows, without a server.
@@ -82,7 +83,7 @@ enum ConfigAction {
 
 /// Why a command did not do what was asked; one line for the person who asked.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum CliError {
     /// It was asked for something that makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -108,7 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Config(ConfigCommand { action })) => config_command(&action),
         Some(Command::Bench(what)) => bench::run(&what),
         Some(Command::Verify(what)) => verify::run(&what),
-        Some(Command::DemoParticipant(what)) => participant::run(&what),
+        Some(Command::DemoService(what)) => demo_service::run(&what),
         Some(Command::Tail(what)) => tail::run(&what),
         Some(Command::Workflow(what)) => workflow::run(&what),
     };
@@ -117,14 +118,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => {
             format!("abide: {failure}").lines().for_each(log::line);
             ExitCode::from(match failure {
-                Failure::Usage(_) => USAGE,
-                Failure::Failed(_) => FAILED,
+                CliError::Usage(_) => USAGE,
+                CliError::Failed(_) => FAILED,
             })
         }
     }
 }
 
-fn serve_command(flags: &Flags) -> Result<(), Failure> {
+fn serve_command(flags: &Flags) -> Result<(), CliError> {
     // Whatever is made from here on, by libraries too, is for its owner alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let (_, config) = checked(flags)?;
@@ -132,7 +133,7 @@ fn serve_command(flags: &Flags) -> Result<(), Failure> {
     serve::run(&config)
 }
 
-fn config_command(action: &ConfigAction) -> Result<(), Failure> {
+fn config_command(action: &ConfigAction) -> Result<(), CliError> {
     let text = match action {
         ConfigAction::Check(flags) => {
             let (_, config) = checked(flags)?;
@@ -141,7 +142,7 @@ fn config_command(action: &ConfigAction) -> Result<(), Failure> {
                 log::line(&format!("abide: warning: {warning}"));
             }
             if !problems.is_empty() {
-                return Err(Failure::Failed(problems.join("\n")));
+                return Err(CliError::Failed(problems.join("\n")));
             }
             "abide: the configuration is right\n".to_owned()
         }
@@ -162,20 +163,20 @@ fn warn(config: &Config) {
 }
 
 /// All settings and what they come to.
-fn checked(flags: &Flags) -> Result<(Settings, Config), Failure> {
+fn checked(flags: &Flags) -> Result<(Settings, Config), CliError> {
     let settings = Settings::gather(flags, |name| std::env::var_os(name), std::env::vars_os())
-        .map_err(Failure::Usage)?;
-    let config = Config::check(&settings).map_err(Failure::Usage)?;
+        .map_err(CliError::Usage)?;
+    let config = Config::check(&settings).map_err(CliError::Usage)?;
     Ok((settings, config))
 }
 
 /// Writes to standard output.
-fn print(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), CliError> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::Failed(format!("standard output cannot be written: {error}")))
+        .map_err(|error| CliError::Failed(format!("standard output cannot be written: {error}")))
 }
 
 #[cfg(test)]

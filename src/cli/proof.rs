@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, stdin};
 use std::path::Path;
 
-use super::{Failure, print};
+use super::{CliError, print};
 use crate::records::proof::{LINE_BYTES_MAX, Proven, Verifier};
 use crate::store::ChainLink;
 use crate::types::Revision;
@@ -13,9 +13,9 @@ use crate::types::Revision;
 ///
 /// # Errors
 /// The first place that does not fit.
-pub(super) fn run(proof: &Path, head: &str) -> Result<(), Failure> {
+pub(super) fn run(proof: &Path, head: &str) -> Result<(), CliError> {
     let (revision, link) = noted(head)?;
-    let failed = |what: String| Failure::Failed(format!("{}: {what}", proof.display()));
+    let failed = |what: String| CliError::Failed(format!("{}: {what}", proof.display()));
     let file: Box<dyn Read> = if proof == Path::new("-") {
         Box::new(stdin())
     } else {
@@ -47,12 +47,12 @@ pub(super) fn run(proof: &Path, head: &str) -> Result<(), Failure> {
     ))
 }
 
-fn noted(head: &str) -> Result<(Revision, ChainLink), Failure> {
+fn noted(head: &str) -> Result<(Revision, ChainLink), CliError> {
     let parts = head.split_once(':').and_then(|(revision, link)| {
         Some((Revision::new(revision.parse().ok()?), link.to_ascii_lowercase().parse().ok()?))
     });
     parts.ok_or_else(|| {
         let what = "--head: must be REVISION:LINK as GET /v1/admin/chain says them";
-        Failure::Usage(what.to_owned())
+        CliError::Usage(what.to_owned())
     })
 }

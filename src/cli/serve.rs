@@ -20,7 +20,7 @@ use crate::outbound::HttpClient;
 use crate::store::{Durable, Store};
 
 use super::config::{Config, TlsFiles};
-use super::{Failure, data, log, print, workflows};
+use super::{CliError, data, log, print, workflows};
 
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
@@ -29,14 +29,14 @@ const BACKLOG: u32 = 4096;
 ///
 /// # Errors
 /// What could not be opened or bound, or what ended the server.
-pub(super) fn run(config: &Config) -> Result<(), Failure> {
-    let _log = log::start(&config.log).map_err(Failure::Failed)?;
+pub(super) fn run(config: &Config) -> Result<(), CliError> {
+    let _log = log::start(&config.log).map_err(CliError::Failed)?;
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
         .build()
-        .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
+        .map_err(|error| CliError::Failed(format!("the runtime cannot be started: {error}")))?;
     runtime.block_on(start(config))
 }
 
@@ -64,12 +64,12 @@ impl Sources {
 }
 
 /// Binds, so that a port that is taken is known before anything is opened, then serves.
-async fn start(config: &Config) -> Result<(), Failure> {
-    let no_signals = |error| Failure::Failed(format!("signals cannot be caught: {error}"));
+async fn start(config: &Config) -> Result<(), CliError> {
+    let no_signals = |error| CliError::Failed(format!("signals cannot be caught: {error}"));
     let signals = Signals::new().map_err(no_signals)?;
     let reload = signal(SignalKind::hangup()).map_err(no_signals)?;
     let tls = config.tls.as_ref().map(|TlsFiles { cert, key }| Tls::load(cert, key));
-    let tls = tls.transpose().map_err(|error| Failure::Failed(error.to_string()))?;
+    let tls = tls.transpose().map_err(|error| CliError::Failed(error.to_string()))?;
     let (listener, address) = bind(config.listen)?;
     let sources = Sources::default();
     let figures = sources.clone();
@@ -109,7 +109,7 @@ impl Front {
         config: &Config,
         address: SocketAddr,
         stop: ShutdownSignal,
-    ) -> Result<JoinHandle<DrainOutcome>, Failure> {
+    ) -> Result<JoinHandle<DrainOutcome>, CliError> {
         let (listener, address) = bind(address)?;
         let routes = health::routes(self.readiness.clone(), self.metrics.clone());
         let limits = health::limits(&config.limits);
@@ -125,7 +125,7 @@ impl Front {
         listener: TcpListener,
         address: SocketAddr,
         sources: &Sources,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         let store = data::open(config).await?;
         let RunningApp { app, set_up, stopped } = open_app(config, store.clone()).await?;
         sources.0.get_or_init(|| (Arc::downgrade(&store), Arc::downgrade(&app)));
@@ -150,7 +150,7 @@ impl Front {
         self.announce(address, set_up.as_ref().map(password_links::address).as_deref());
         tracing::info!(%address, data = %config.data.display(), dev = config.dev, "serving");
 
-        let client = HttpClient::new(config.egress.clone()).map_err(Failure::Failed)?;
+        let client = HttpClient::new(config.egress.clone()).map_err(CliError::Failed)?;
         let mut calls = config.calls.clone();
         if config.listen.port() == 0 {
             // Where it listens is known only now.
@@ -211,13 +211,13 @@ impl Front {
         &mut self,
         store: &Durable,
         mut stopped: StopSignal,
-    ) -> Result<&'static str, Failure> {
+    ) -> Result<&'static str, CliError> {
         let mut store_failed = std::pin::pin!(store.failed());
         loop {
             tokio::select! {
                 signal = self.signals.stop() => return Ok(signal),
-                reason = &mut stopped => return Err(Failure::Failed(reason)),
-                reason = &mut store_failed => return Err(Failure::Failed(reason.to_string())),
+                reason = &mut stopped => return Err(CliError::Failed(reason)),
+                reason = &mut store_failed => return Err(CliError::Failed(reason.to_string())),
                 _ = self.reload.recv() => match self.tls.as_ref().map(Tls::reload) {
                     None => tracing::info!("SIGHUP: there is no certificate to read again"),
                     Some(Ok(())) => tracing::info!("the certificate was read again"),
@@ -232,7 +232,7 @@ impl Front {
         &mut self,
         mut serving: JoinHandle<DrainOutcome>,
         stopper: &ShutdownTrigger,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CliError> {
         stopper.stop();
         let drained = tokio::select! {
             drained = &mut serving => drained,
@@ -249,16 +249,16 @@ impl Front {
                 Ok(())
             }
             Err(error) if error.is_cancelled() => Ok(()),
-            Err(error) => Err(Failure::Failed(format!("the server ended: {error}"))),
+            Err(error) => Err(CliError::Failed(format!("the server ended: {error}"))),
         }
     }
 }
 
-async fn joined<T>(task: JoinHandle<T>) -> Result<T, Failure> {
-    task.await.map_err(|error| Failure::Failed(format!("a task ended: {error}")))
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, CliError> {
+    task.await.map_err(|error| CliError::Failed(format!("a task ended: {error}")))
 }
 
-async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<RunningApp, Failure> {
+async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<RunningApp, CliError> {
     let settings = app::Settings {
         rules: config.rules.clone(),
         dev: config.dev,
@@ -272,10 +272,10 @@ async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<RunningApp, 
         Ok(secret) => App::open(store, secret, settings).await,
         Err(error) => Err(error),
     };
-    opened.map_err(|error| Failure::Failed(error.to_string()))
+    opened.map_err(|error| CliError::Failed(error.to_string()))
 }
 
-fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), CliError> {
     let bound = || -> io::Result<_> {
         let socket = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -288,7 +288,7 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
         let address = listener.local_addr()?;
         Ok((listener, address))
     };
-    bound().map_err(|error| Failure::Failed(cannot_listen(address, &error)))
+    bound().map_err(|error| CliError::Failed(cannot_listen(address, &error)))
 }
 
 /// Says why an address cannot be served on, and what to do about it.

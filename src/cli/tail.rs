@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::Value;
 
-use super::{Failure, log};
+use super::{CliError, log};
 
 /// How long to wait before connecting again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ enum Ended {
     /// It broke, or the server stopped: connect again.
     Broken(String),
     /// There is no sense in connecting again.
-    Over(Result<(), Failure>),
+    Over(Result<(), CliError>),
 }
 
 impl From<io::Error> for Ended {
@@ -59,15 +59,15 @@ impl From<io::Error> for Ended {
 ///
 /// # Errors
 /// An address or a token that is none; nothing to connect to at the first try.
-pub(super) fn run(tail: &Tail) -> Result<(), Failure> {
+pub(super) fn run(tail: &Tail) -> Result<(), CliError> {
     let address = tail.url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
     let address = address.filter(|address| !address.contains('/')).ok_or_else(|| {
-        Failure::Usage("give the server as http://ADDRESS:PORT; for https use a client".to_owned())
+        CliError::Usage("give the server as http://ADDRESS:PORT; for https use a client".to_owned())
     })?;
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     let given = [Some(&tail.token), tail.after.as_ref(), tail.transaction.as_ref()];
     if !given.into_iter().flatten().all(|text| plain(text)) {
-        return Err(Failure::Usage("a token and an id have visible ASCII only".to_owned()));
+        return Err(CliError::Usage("a token and an id have visible ASCII only".to_owned()));
     }
     let mut follow = Follow { tail, last: tail.after.clone(), shown: 0 };
     let mut was_there = false;
@@ -75,7 +75,7 @@ pub(super) fn run(tail: &Tail) -> Result<(), Failure> {
         match follow.once(address, &mut was_there) {
             Ended::Over(done) => return done,
             Ended::Broken(what) if !was_there => {
-                return Err(Failure::Failed(format!("{address}: {what}")));
+                return Err(CliError::Failed(format!("{address}: {what}")));
             }
             Ended::Broken(what) => {
                 log::line(&format!("abide: {address}: {what}; connecting again"));
@@ -125,7 +125,7 @@ impl Follow<'_> {
                 "404" => "there is no such transaction".to_owned(),
                 other => format!("it answered {other}"),
             };
-            return Err(Ended::Over(Err(Failure::Failed(format!("{address}: {what}")))));
+            return Err(Ended::Over(Err(CliError::Failed(format!("{address}: {what}")))));
         }
         *was_there = true;
         // Each piece of the body has its length before it (RFC 9112, section 7.1).

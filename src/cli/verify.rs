@@ -9,7 +9,7 @@ use crate::records::audit::Audit;
 use crate::store::Row;
 use crate::store::durable::{self, OpenProgress};
 
-use super::{Failure, print, proof};
+use super::{CliError, print, proof};
 
 /// What to verify.
 #[derive(Debug, Args)]
@@ -30,15 +30,15 @@ pub(super) struct Verify {
 ///
 /// # Errors
 /// The place of the first damage, or why nothing could be verified.
-pub(super) fn run(verify: &Verify) -> Result<(), Failure> {
+pub(super) fn run(verify: &Verify) -> Result<(), CliError> {
     match (verify, &verify.dir) {
         (Verify { proof: Some(proof), head: Some(head), .. }, _) => proof::run(proof, head),
         (_, Some(dir)) => directory(dir),
-        (_, None) => Err(Failure::Usage("name a data directory, or --proof and --head".into())),
+        (_, None) => Err(CliError::Usage("name a data directory, or --proof and --head".into())),
     }
 }
 
-fn directory(dir: &Path) -> Result<(), Failure> {
+fn directory(dir: &Path) -> Result<(), CliError> {
     let bar = Bar::new();
     let mut audit = Audit::default();
     let mut fault = None;
@@ -47,7 +47,7 @@ fn directory(dir: &Path) -> Result<(), Failure> {
             fault = audit.row(&row.key, &row.value).err();
         }
     };
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
+    let failed = |error: &dyn std::fmt::Display| CliError::Failed(error.to_string());
     let report = durable::verify_rows(dir, &mut |progress| bar.show(progress), &mut each)
         .map_err(|error| failed(&error))?;
     bar.end();

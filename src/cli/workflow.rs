@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::engine::workflow::{self, CheckedDefinition, DefinitionFault};
 
-use super::{Failure, log, print, scenarios};
+use super::{CliError, log, print, scenarios};
 
 /// Longest line of a document that is shown below a fault.
 const SHOWN_CHARACTERS_MAX: usize = 160;
@@ -52,7 +52,7 @@ enum Format {
 ///
 /// # Errors
 /// How many definitions are wrong, or why one could not be read.
-pub(super) fn run(workflow: &Workflow) -> Result<(), Failure> {
+pub(super) fn run(workflow: &Workflow) -> Result<(), CliError> {
     match &workflow.action {
         Action::Check { files } => check(files),
         Action::Diagram { file, format } => {
@@ -60,7 +60,7 @@ pub(super) fn run(workflow: &Workflow) -> Result<(), Failure> {
             let read = workflow::read(&text).map_err(|faults| {
                 // A line of the log is one line.
                 told(file, &text, "error", &faults).lines().for_each(log::line);
-                Failure::Failed(format!("{}: cannot be drawn", file.display()))
+                CliError::Failed(format!("{}: cannot be drawn", file.display()))
             })?;
             print(&match format {
                 Format::Mermaid => workflow::mermaid(&read.definition),
@@ -72,7 +72,7 @@ pub(super) fn run(workflow: &Workflow) -> Result<(), Failure> {
     }
 }
 
-fn check(files: &[PathBuf]) -> Result<(), Failure> {
+fn check(files: &[PathBuf]) -> Result<(), CliError> {
     let mut wrong = 0;
     for file in files {
         let text = text(file)?;
@@ -90,12 +90,12 @@ fn check(files: &[PathBuf]) -> Result<(), Failure> {
     }
     match wrong {
         0 => Ok(()),
-        wrong => Err(Failure::Failed(format!("{wrong} of {} definitions are wrong", files.len()))),
+        wrong => Err(CliError::Failed(format!("{wrong} of {} definitions are wrong", files.len()))),
     }
 }
 
-fn text(file: &Path) -> Result<String, Failure> {
-    let failed = |why: String| Failure::Failed(format!("{}: {why}", file.display()));
+fn text(file: &Path) -> Result<String, CliError> {
+    let failed = |why: String| CliError::Failed(format!("{}: {why}", file.display()));
     let length = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len();
     if usize::try_from(length).map_or(true, |length| length > workflow::DOCUMENT_BYTES_MAX) {
         let most = workflow::DOCUMENT_BYTES_MAX;

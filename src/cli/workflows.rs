@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::app::App;
 use crate::engine::workflow::{CheckedDefinition, Definition, DefinitionFault, read};
 
-use super::Failure;
+use super::CliError;
 
 /// How often a change is looked for: a person who saves a file looks up within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -24,10 +24,10 @@ pub(super) type Files = BTreeMap<PathBuf, SystemTime>;
 ///
 /// # Errors
 /// The directory or a file that cannot be read, a document with all that is wrong with it.
-pub(super) async fn publish(app: &App, dir: &Path) -> Result<Files, Failure> {
-    let files = files(dir).map_err(|error| Failure::Failed(unreadable(dir, &error)))?;
+pub(super) async fn publish(app: &App, dir: &Path) -> Result<Files, CliError> {
+    let files = files(dir).map_err(|error| CliError::Failed(unreadable(dir, &error)))?;
     for file in files.keys() {
-        publish_one(app, file).await.map_err(Failure::Failed)?;
+        publish_one(app, file).await.map_err(CliError::Failed)?;
     }
     Ok(files)
 }

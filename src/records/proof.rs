@@ -29,14 +29,14 @@ pub const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A place in the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Place {
+pub struct ProofPosition {
     /// The commit.
     pub revision: u64,
     /// The link after it.
     pub link: String,
 }
 
-impl Place {
+impl ProofPosition {
     /// The link after this commit.
     #[must_use]
     pub fn new(revision: Revision, link: ChainLink) -> Self {
@@ -53,9 +53,9 @@ pub enum ProofLine {
         /// The transaction, as text.
         transaction: String,
         /// The link before its first commit.
-        after: Place,
+        after: ProofPosition,
         /// The last commit.
-        head: Place,
+        head: ProofPosition,
     },
     /// A commit that concerns the transaction.
     Commit {

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::client::password_of;
 use crate::server::dev;
 
-/// API.md: `{}` is an anonymous session, with data like any other and no user's rights.
+/// `{}` is an anonymous session, with data like any other and no user's rights.
 #[tokio::test]
 async fn an_anonymous_session_has_data_and_no_user() {
     let server = dev();
@@ -25,7 +25,7 @@ async fn an_anonymous_session_has_data_and_no_user() {
     visitor.is_dead().await;
 }
 
-/// API.md, 7.2.4: a login with an anonymous bearer upgrades the session: a new token, the data
+/// A login with an anonymous bearer upgrades the session: a new token, the data
 /// kept, the old token dead at once.
 #[tokio::test]
 async fn a_login_upgrades_the_anonymous_session() {

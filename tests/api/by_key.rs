@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::server::dev;
 
-/// API.md's row: put, get, delete; delete of what is absent is 204 too.
+/// Put, get, delete; delete of what is absent is 204 too.
 #[tokio::test]
 async fn a_record_is_put_read_replaced_and_deleted() {
     let server = dev();

@@ -210,7 +210,7 @@ async fn the_plain_header_is_taken_where_the_hook_says_so() {
     }
 }
 
-/// SECURITY.md: whoever publishes definitions cannot have a hook's secret sent anywhere: who has it
+/// Whoever publishes definitions cannot have a hook's secret sent anywhere: who has it
 /// signs the hook's messages.
 #[tokio::test]
 async fn a_hooks_secret_is_no_secret_of_definitions() {

@@ -62,7 +62,7 @@ async fn a_key_is_the_same_quoted_or_bare() {
     replays(&append(&alice, 1).key("a-key").await, &first);
 }
 
-/// API.md: 1-255 visible ASCII characters; else 400, and nothing is done.
+/// 1-255 visible ASCII characters; else 400, and nothing is done.
 #[tokio::test]
 async fn a_malformed_key_is_refused_and_nothing_is_done() {
     let server = dev();

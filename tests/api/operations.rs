@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::password_of;
 use crate::server::{Options, dev, program};
 
-/// API.md, Operations: what is open is open.
+/// What is open is open.
 #[tokio::test]
 async fn open_endpoints_need_no_login() {
     let server = dev();

@@ -20,14 +20,14 @@ use crate::server::{Options, Server, dev, program};
 use crate::wait::{PATIENCE, until};
 
 /// The service that is called.
-struct Participant {
+struct DemoProcess {
     child: Child,
     address: String,
     dir: TempDir,
     http: reqwest::Client,
 }
 
-impl Participant {
+impl DemoProcess {
     fn start(behaviour: Value) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (child, address) = spawn(&dir, "127.0.0.1:0", &behaviour);
@@ -61,7 +61,7 @@ impl Participant {
     }
 }
 
-impl Drop for Participant {
+impl Drop for DemoProcess {
     fn drop(&mut self) {
         // It may have been killed before.
         drop(self.child.kill());
@@ -73,8 +73,7 @@ fn spawn(dir: &TempDir, address: &str, behaviour: &Value) -> (Child, String) {
     let log = dir.path().join("participant.log");
     let log = log.to_str().unwrap();
     let behaviour = behaviour.to_string();
-    let arguments =
-        ["demo-participant", "--listen", address, "--log", log, "--behaviour", &behaviour];
+    let arguments = ["demo-service", "--listen", address, "--log", log, "--behaviour", &behaviour];
     let mut child = program(arguments).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -111,8 +110,8 @@ async fn sagas_survive_kills_of_both_sides() {
     let dice = RandomState::new();
     let falls = |what: (&str, usize), sides: u64| dice.hash_one(what).is_multiple_of(sides);
     let mut server = dev();
-    let mut participant = Participant::start(bad.clone());
-    publish(&server, "travel", travel(&participant.address)).await;
+    let mut service = DemoProcess::start(bad.clone());
+    publish(&server, "travel", travel(&service.address)).await;
     let alice = server.user("alice").await;
     let admin = server.admin().await;
     let mut ids = Vec::new();
@@ -124,7 +123,7 @@ async fn sagas_survive_kills_of_both_sides() {
             server.crash_and_restart();
         }
         if falls(("participant, starting", n), 20) {
-            participant.crash_and_restart(&bad);
+            service.crash_and_restart(&bad);
         }
     }
     let mut found = BTreeMap::new();
@@ -134,10 +133,10 @@ async fn sagas_survive_kills_of_both_sides() {
             server.crash_and_restart();
         }
         if n == count / 2 {
-            participant.behave(mild.clone()).await;
+            service.behave(mild.clone()).await;
         }
         if falls(("participant, ending", n), 25) {
-            participant.crash_and_restart(if n < count / 2 { &bad } else { &mild });
+            service.crash_and_restart(if n < count / 2 { &bad } else { &mild });
         }
         let stands = |shown: &Value| shown["status"].as_str().unwrap().to_owned();
         let over = |shown: &Value| {
@@ -148,7 +147,7 @@ async fn sagas_survive_kills_of_both_sides() {
         assert_ne!(stands(&shown), "stuck", "{shown}\n{}", server.log());
         found.insert(id.clone(), stands(&shown));
     }
-    let effects = participant.effects().await;
+    let effects = service.effects().await;
     let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
     for (id, status) in found {
         *outcomes.entry(status.clone()).or_default() += 1;
@@ -171,8 +170,8 @@ async fn sagas_survive_kills_of_both_sides() {
 #[tokio::test]
 async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     let server = dev();
-    let participant = Participant::start(json!({}));
-    let once = travel(&participant.address)
+    let service = DemoProcess::start(json!({}));
+    let once = travel(&service.address)
         .replace("attempts: 8", "attempts: 1")
         .replace("attempts: 20", "attempts: 1")
         .replace("/hotels/", "/no hotels/");
@@ -187,10 +186,10 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     // The address of the hotel is none, so it is never asked; the flight is taken back.
     let first = start().await;
     until(&admin, &first, |shown| shown["status"] == "failed").await;
-    let effects = participant.effects().await;
+    let effects = service.effects().await;
     assert_eq!(effects[&format!("/flights/{first}")], ["do", "undo"]);
 
-    let unkind = travel(&participant.address)
+    let unkind = travel(&service.address)
         .replace("attempts: 8", "attempts: 1")
         .replace("attempts: 20", "attempts: 1")
         .replace(
@@ -550,8 +549,8 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
 #[tokio::test]
 async fn a_breaker_opens_and_closes() {
     let server = dev();
-    let participant = Participant::start(json!({"error": 100}));
-    let patient = travel(&participant.address).replace("attempts: 8", "attempts: 100");
+    let service = DemoProcess::start(json!({"error": 100}));
+    let patient = travel(&service.address).replace("attempts: 8", "attempts: 100");
     let patient = patient.replace("first: 250ms", "first: 1ms").replace("max: 5s", "max: 1ms");
     publish(&server, "travel", patient).await;
     let alice = server.user("alice").await;
@@ -566,7 +565,7 @@ async fn a_breaker_opens_and_closes() {
     };
     until(&alice, id, |shown| shown["calls"][0]["attempts"].as_u64() >= Some(6)).await;
     assert_eq!(open().await, 1);
-    participant.behave(json!({})).await;
+    service.behave(json!({})).await;
     until(&alice, id, |shown| shown["status"] == "completed").await;
     let deadline = Instant::now() + PATIENCE;
     while open().await > 0 {
@@ -578,9 +577,9 @@ async fn a_breaker_opens_and_closes() {
 /// best of some rates, since what else the machine does makes each of them lower.
 #[tokio::test]
 async fn slow_calls_leave_other_steps_alone() {
-    let participant = Participant::start(json!({"slow": 100, "slow_ms": 100_000}));
+    let service = DemoProcess::start(json!({"slow": 100, "slow_ms": 100_000}));
     let server = Options::dev().arg("--calls-per-destination=2000").start();
-    let slow = travel(&participant.address).replace("timeout: 2s", "timeout: 2m");
+    let slow = travel(&service.address).replace("timeout: 2s", "timeout: 2m");
     publish(&server, "travel", slow).await;
     let steps =
         "abide: 1\nworkflow: steps\nfirst: a\nsteps:\n  a: { by: [owner], next: { end: b } }\n";

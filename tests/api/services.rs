@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::client::password_of;
 use crate::server::dev;
 
-/// API.md: an admin makes API keys; the secret is shown once.
+/// An admin makes API keys; the secret is shown once.
 #[tokio::test]
 async fn an_api_keys_secret_is_shown_once() {
     let server = dev();
@@ -78,7 +78,7 @@ async fn an_api_key_is_no_users_session() {
     }
 }
 
-/// API.md: a service makes a session for a user that it has authenticated; `actor.via` tells.
+/// A service makes a session for a user that it has authenticated; `actor.via` tells.
 #[tokio::test]
 async fn a_service_makes_a_session_on_behalf_of_a_user() {
     let server = dev();
@@ -270,7 +270,7 @@ fn base64(text: impl AsRef<[u8]>) -> String {
     out
 }
 
-/// API.md: forward authentication for gateways: 204 with the user and the roles, else 401.
+/// Forward authentication for gateways: 204 with the user and the roles, else 401.
 #[tokio::test]
 async fn forward_authentication_names_the_user_and_the_roles() {
     let server = dev();
@@ -304,7 +304,7 @@ async fn forward_authentication_lets_in_users_only() {
     }
 }
 
-/// API.md: facts are what only effects and services write; a session's bearer reads them.
+/// Facts are what only effects and services write; a session's bearer reads them.
 #[tokio::test]
 async fn a_service_notes_facts_that_the_bearer_can_only_read() {
     let server = dev();

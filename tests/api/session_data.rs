@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::server::dev;
 
-/// API.md: an empty object at first; PUT replaces; GET gives back what was put.
+/// An empty object at first; PUT replaces; GET gives back what was put.
 #[tokio::test]
 async fn data_begin_empty_and_are_replaced_whole() {
     let server = dev();
@@ -113,7 +113,7 @@ async fn a_patch_must_say_of_which_kind_it_is() {
     }
 }
 
-/// API.md, Concurrency: ETag, `If-None-Match` 304, `If-Match` 412 with the current revision.
+/// ETag, `If-None-Match` 304, `If-Match` 412 with the current revision.
 #[tokio::test]
 async fn data_have_a_revision_that_guards_against_lost_updates() {
     let server = dev();
@@ -145,7 +145,7 @@ async fn data_have_a_revision_that_guards_against_lost_updates() {
     assert_eq!(alice.data().await.json(), json!({"n": 5}));
 }
 
-/// API.md: the data's revision is unmoved by activity, rotation and elevation.
+/// The data's revision is unmoved by activity, rotation and elevation.
 #[tokio::test]
 async fn activity_does_not_move_the_revision_of_the_data() {
     let server = dev();
@@ -238,7 +238,7 @@ async fn a_write_that_races_a_logout_never_revives_the_session() {
     }
 }
 
-/// API.md, Limits: 64 KiB of session data, refused whole; what was there stays.
+/// 64 KiB of session data, refused whole; what was there stays.
 #[tokio::test]
 async fn data_over_their_limit_are_refused_and_change_nothing() {
     let server = dev();

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::client::{Role, password_of};
 use crate::server::{Options, dev};
 
-/// API.md's row for `POST /v1/sessions`: the members, their formats, no more and no fewer.
+/// `POST /v1/sessions` answers with the members, their formats, no more and no fewer.
 #[tokio::test]
 async fn a_login_answers_with_the_session_and_its_token() {
     let server = dev();
@@ -112,7 +112,7 @@ async fn a_token_in_the_query_string_is_not_read() {
     assert!(!server.log().contains(alice.token()), "and it is not logged either");
 }
 
-/// API.md: `GET /v1/sessions/current` shows the session, without its token.
+/// `GET /v1/sessions/current` shows the session, without its token.
 #[tokio::test]
 async fn the_current_session_is_shown_without_secrets() {
     let server = dev();
@@ -234,7 +234,7 @@ async fn elevation_needs_the_password_and_renews_the_token() {
     assert_eq!(elevated.session().await.json()["elevated_until"], json!(until));
 }
 
-/// API.md: own sessions with device, address, last seen, current; nobody else's.
+/// Own sessions with device, address, last seen, current; nobody else's.
 #[tokio::test]
 async fn own_sessions_are_listed_and_nobody_elses() {
     let server = dev();
@@ -262,7 +262,7 @@ async fn own_sessions_are_listed_and_nobody_elses() {
     assert_eq!(admins["items"][0]["user"], "mallory");
 }
 
-/// API.md, Lists: limits, pages, and stability while sessions come and go.
+/// Limits, pages, and stability while sessions come and go.
 #[tokio::test]
 async fn the_list_of_sessions_pages_without_gap_or_double() {
     let server = dev();
@@ -382,7 +382,7 @@ async fn sessions_are_ended_by_their_owner_and_by_an_admin_only() {
     mallory.is_dead().await;
 }
 
-/// API.md: without `except` all of the user's sessions end, the asking one too.
+/// Without `except` all of the user's sessions end, the asking one too.
 #[tokio::test]
 async fn a_user_can_end_every_session_at_once() {
     let server = dev();
@@ -482,7 +482,7 @@ async fn a_login_refuses_fields_that_it_does_not_know() {
     server.nobody().post("/v1/sessions", json!({"profile": "no-such-profile"})).await.is(422);
 }
 
-/// API.md: in a deployment without anonymous sessions `{}` is refused, and so is registration.
+/// In a deployment without anonymous sessions `{}` is refused, and so is registration.
 #[tokio::test]
 async fn without_dev_nobody_registers_or_gets_an_anonymous_session() {
     let server = Options::production().start();
@@ -492,7 +492,7 @@ async fn without_dev_nobody_registers_or_gets_an_anonymous_session() {
     nobody.post("/v1/users", body).await.is(403);
 }
 
-/// API.md: `ABIDE_ADMIN_PASSWORD` makes the user `admin`, whose power is `abide:admin`.
+/// `ABIDE_ADMIN_PASSWORD` makes the user `admin`, whose power is `abide:admin`.
 #[tokio::test]
 async fn the_roles_of_the_first_administrator_are_shown() {
     let server = dev();

@@ -170,7 +170,7 @@ async fn the_clock_is_moved_by_an_admin_forward_and_in_dev_only() {
     answer.problem(404, "not-found");
 }
 
-/// API.md: what an operator configures holds: time-outs, named profiles, the cap, registration.
+/// What an operator configures holds: time-outs, named profiles, the cap, registration.
 #[tokio::test]
 async fn configured_times_and_caps_hold() {
     let config = "session_idle = \"10m\"\nsession_absolute = \"1h\"\nsessions_per_user_max = 3\n\

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::client::password_of;
 use crate::server::{Options, dev};
 
-/// API.md's row for `POST /v1/users`.
+/// `POST /v1/users` creates a user.
 #[tokio::test]
 async fn registration_makes_a_user_without_roles() {
     let server = dev();
@@ -116,7 +116,7 @@ async fn a_name_is_given_out_once_also_in_a_race() {
     server.login("alice", &format!("the password number {}", winners[0])).await;
 }
 
-/// API.md: the administrator lists users, page by page.
+/// The administrator lists users, page by page.
 #[tokio::test]
 async fn users_are_listed_by_an_admin_only() {
     let server = dev();
@@ -162,7 +162,7 @@ async fn a_role_taken_away_is_gone_at_the_next_request() {
     }
 }
 
-/// API.md: attributes belong to the administrator; the user's own data are another thing.
+/// Attributes belong to the administrator; the user's own data are another thing.
 #[tokio::test]
 async fn attributes_are_written_by_an_admin() {
     let server = dev();
@@ -288,7 +288,7 @@ async fn the_last_administrator_stays_one() {
     admin.patch(path, json!({"roles": []})).await.ok();
 }
 
-/// API.md: a password reset is a single-use link, made by an admin or a service.
+/// A password reset is a single-use link, made by an admin or a service.
 #[tokio::test]
 async fn a_password_reset_link_works_once_and_ends_all_sessions() {
     let server = dev();

@@ -12,6 +12,7 @@
 
 mod layers;
 mod manifest;
+mod plain_words;
 mod source;
 mod words;
 
@@ -48,7 +49,7 @@ const TOP: [&str; 15] = [
 const TOP_TESTS: &str = "tests";
 
 /// One breach of a rule, and where.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Violation {
     path: PathBuf,
     line: usize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::app::App;
 use crate::engine::{Actor, Refusal};
-use crate::records::proof::{OTHERS_MAX, Place, ProofLine};
+use crate::records::proof::{OTHERS_MAX, ProofLine, ProofPosition};
 use crate::store::{ChainEntry, ChainLink, StoreError};
 use crate::types::{Revision, Time, TxId};
 
@@ -25,7 +25,7 @@ pub struct ChainHead {
 pub struct ProofReader {
     app: Arc<App>,
     tx: TxId,
-    head: Place,
+    head: ProofPosition,
     /// Commits of the transaction that were found and not read yet, and whether that is all.
     found: VecDeque<Revision>,
     found_all: bool,
@@ -83,7 +83,7 @@ impl App {
         Ok(Some(ProofReader {
             app: Arc::clone(self),
             tx,
-            head: Place::new(head.revision, head.link),
+            head: ProofPosition::new(head.revision, head.link),
             found: found.into(),
             found_all: !more,
             at: None,
@@ -123,7 +123,7 @@ impl ProofReader {
         if self.at.is_none() {
             lines.extend(read.first().map(|first| ProofLine::Proof {
                 transaction: self.tx.to_string(),
-                after: Place::new(after, first.before),
+                after: ProofPosition::new(after, first.before),
                 head: self.head.clone(),
             }));
         }

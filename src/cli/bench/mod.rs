@@ -16,7 +16,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{Failure, print};
+use super::{CliError, print};
 use client::Client;
 use load::{Payer, Ran, Work, run as run_load};
 
@@ -72,11 +72,11 @@ struct Row {
 ///
 /// # Errors
 /// What the server refused, or what could not be reached.
-pub(super) fn run(bench: &Bench) -> Result<(), Failure> {
+pub(super) fn run(bench: &Bench) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::Failed(format!("the runtime cannot be started: {error}")))?;
+        .map_err(|error| CliError::Failed(format!("the runtime cannot be started: {error}")))?;
     if bench.live {
         runtime.block_on(measure_live(bench))
     } else {
@@ -91,12 +91,12 @@ impl Bench {
     }
 }
 
-async fn measure_live(bench: &Bench) -> Result<(), Failure> {
+async fn measure_live(bench: &Bench) -> Result<(), CliError> {
     // Each subscriber is an open file here as well.
     super::serve::raise_descriptors();
     let address = address(&bench.url)?;
     let payers = prepare(address, &numbered(live::CLIENTS + live::IDLE_USERS)).await;
-    let payers = payers.map_err(Failure::Failed)?;
+    let payers = payers.map_err(CliError::Failed)?;
     let bar = if bench.json || !std::io::stderr().is_terminal() {
         ProgressBar::hidden()
     } else {
@@ -106,23 +106,23 @@ async fn measure_live(bench: &Bench) -> Result<(), Failure> {
     let tell = |what: &str| bar.set_message(what.to_owned());
     let measured = live::measure(address, &payers, length, bench.pid, tell).await;
     bar.finish_and_clear();
-    let measured = measured.map_err(Failure::Failed)?;
+    let measured = measured.map_err(CliError::Failed)?;
     print(&if bench.json { format!("{}\n", measured.document()) } else { measured.lines() })?;
     match measured.missed().as_slice() {
         [] => Ok(()),
-        missed => Err(Failure::Failed(missed.join("; "))),
+        missed => Err(CliError::Failed(missed.join("; "))),
     }
 }
 
-async fn measure(bench: &Bench) -> Result<(), Failure> {
+async fn measure(bench: &Bench) -> Result<(), CliError> {
     let address = address(&bench.url)?;
     let most = bench.connections.iter().copied().max().unwrap_or(1);
     let disk_ms = bench.disk.as_ref().map(|dir| disk(dir)).transpose()?;
     let mut names = numbered(most);
-    names.extend(alone(bench.connections.len()).map_err(Failure::Failed)?);
-    let mut payers = prepare(address, &names).await.map_err(Failure::Failed)?;
+    names.extend(alone(bench.connections.len()).map_err(CliError::Failed)?);
+    let mut payers = prepare(address, &names).await.map_err(CliError::Failed)?;
     let lone = payers.split_off(most);
-    fill(address, &payers, bench.fill).await.map_err(Failure::Failed)?;
+    fill(address, &payers, bench.fill).await.map_err(CliError::Failed)?;
     let mut rows: Vec<Row> = Vec::new();
     if !bench.json {
         print(&format!(
@@ -149,10 +149,10 @@ async fn measure(bench: &Bench) -> Result<(), Failure> {
             let length = Duration::from_secs(bench.seconds);
             let bar = bar(bench, work, *connections);
             let ran = run_load(address, work, &payers, length, |count| bar.set_position(count));
-            let ran = ran.await.map_err(Failure::Failed)?;
+            let ran = ran.await.map_err(CliError::Failed)?;
             bar.finish_and_clear();
             if let Some(fault) = &ran.fault {
-                return Err(Failure::Failed(fault.clone()));
+                return Err(CliError::Failed(fault.clone()));
             }
             let ceiling = *ceiling.get_or_insert(ran.rate());
             let ratio = ran.rate() / ceiling;
@@ -209,8 +209,8 @@ fn bar(bench: &Bench, work: Work, connections: usize) -> ProgressBar {
     bar
 }
 
-fn address(url: &str) -> Result<SocketAddr, Failure> {
-    let wrong = || Failure::Usage(format!("{url} is no address like http://127.0.0.1:8080"));
+fn address(url: &str) -> Result<SocketAddr, CliError> {
+    let wrong = || CliError::Usage(format!("{url} is no address like http://127.0.0.1:8080"));
     let host = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     host.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(wrong)
 }
@@ -318,7 +318,7 @@ async fn fill(address: SocketAddr, payers: &[Payer], count: u64) -> Result<(), S
 }
 
 /// The median time of writing 4 KiB and syncing them, over a file that is there already.
-fn disk(dir: &std::path::Path) -> Result<f64, Failure> {
+fn disk(dir: &std::path::Path) -> Result<f64, CliError> {
     let path = dir.join("abide-bench.tmp");
     let measured = || -> std::io::Result<f64> {
         let mut file = std::fs::File::create(&path)?;
@@ -339,5 +339,5 @@ fn disk(dir: &std::path::Path) -> Result<f64, Failure> {
     let removed = std::fs::remove_file(&path);
     measured
         .and_then(|ms| removed.map(|()| ms))
-        .map_err(|error| Failure::Failed(format!("{}: {error}", path.display())))
+        .map_err(|error| CliError::Failed(format!("{}: {error}", path.display())))
 }

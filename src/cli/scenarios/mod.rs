@@ -10,18 +10,18 @@ use std::time::Instant;
 
 use clap::Args;
 
-use super::{Failure, print};
+use super::{CliError, print};
 use crate::engine::workflow::read as read_definition;
 
 mod calls;
 mod expect;
 #[cfg(test)]
-mod lives;
-mod play;
-mod scenario;
-mod sound;
+mod fault_injection;
+mod invariants;
 #[cfg(test)]
-mod storm;
+mod random_workflows;
+mod runner;
+mod scenario;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -83,21 +83,21 @@ pub(super) struct Report {
 ///
 /// # Errors
 /// What could not be found, or how many scenarios failed; which they are is printed.
-pub(super) fn run(Test { files, only }: &Test) -> Result<(), Failure> {
+pub(super) fn run(Test { files, only }: &Test) -> Result<(), CliError> {
     let began = Instant::now();
     let default = [PathBuf::from(DIRECTORY)];
     let asked = if files.is_empty() { &default[..] } else { files };
     let mut paths = Vec::new();
     for path in asked {
-        paths.extend(files_of(path).map_err(Failure::Usage)?);
+        paths.extend(files_of(path).map_err(CliError::Usage)?);
     }
-    let report = test(&paths, only.as_deref()).map_err(Failure::Failed)?;
+    let report = test(&paths, only.as_deref()).map_err(CliError::Failed)?;
     for failed in &report.failed {
         print(&format!("{failed}\n"))?;
     }
     let (passed, failed) = (report.passed, report.failed.len());
     if failed > 0 {
-        return Err(Failure::Failed(format!("{failed} failed, {passed} passed")));
+        return Err(CliError::Failed(format!("{failed} failed, {passed} passed")));
     }
     if passed == 0 {
         // A slip in a name must not look like success.
@@ -105,7 +105,7 @@ pub(super) fn run(Test { files, only }: &Test) -> Result<(), Failure> {
             Some(only) => format!("no scenario has {only:?} in its name"),
             None => "there are no scenarios".to_owned(),
         };
-        return Err(Failure::Failed(what));
+        return Err(CliError::Failed(what));
     }
     print(&format!("{passed} passed in {} ms\n", began.elapsed().as_millis()))
 }
@@ -162,7 +162,7 @@ pub(super) fn test(paths: &[PathBuf], only: Option<&str>) -> Result<Report, Stri
             if only.is_some_and(|only| !scenario.name.contains(only)) {
                 continue;
             }
-            match runtime.block_on(play::play(&file.given, &documents, scenario)) {
+            match runtime.block_on(runner::run_scenario(&file.given, &documents, scenario)) {
                 Ok(()) => report.passed += 1,
                 Err(fault) => report.failed.push(Failed {
                     file: path.clone(),

@@ -34,7 +34,7 @@ fn the_golden_scripts_pass() {
 fn no_scenario_at_all_is_a_failure() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/scripts");
     let nothing = super::Test { files: vec![directory], only: Some("no such name".to_owned()) };
-    assert!(matches!(super::run(&nothing), Err(super::Failure::Failed(_))));
+    assert!(matches!(super::run(&nothing), Err(super::CliError::Failed(_))));
 }
 
 /// Every code that a definition gives to its own refusals, and every end that it can come to, is

@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::calls::pass;
 use super::expect;
+use super::invariants;
 use super::scenario::{Given, Scenario, Step, span};
-use super::sound;
 use super::world::{Document, Stop, World, parse};
 use crate::app::{PageRequest, TxFilter};
 use crate::engine::{Actor, Command, Outcome, Refusal, Repair, StartAsk, UserChange, open_codes};
@@ -15,7 +15,7 @@ use crate::types::{Span, Time, TxId};
 
 /// Where a scenario went wrong: the number of the step from 1, its line, and what.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct ScenarioError {
     pub(super) step: usize,
     pub(super) line: u64,
     pub(super) what: String,
@@ -25,21 +25,21 @@ pub(super) struct Fault {
 ///
 /// # Errors
 /// The first thing that was not as expected.
-pub(super) async fn play(
+pub(super) async fn run_scenario(
     given: &Given,
     documents: &[Document],
     scenario: &Scenario,
-) -> Result<(), Fault> {
+) -> Result<(), ScenarioError> {
     let first = scenario.steps.first().map_or(0, |step| step.referenced.line());
     let given = given.and(&scenario.given);
     let mut world = World::new(&given, documents).await.map_err(|stop| {
-        let what = format!("what is given cannot be: {}", told(&stop));
-        Fault { step: 0, line: first, what }
+        let what = format!("what is given cannot be: {}", describe(&stop));
+        ScenarioError { step: 0, line: first, what }
     })?;
     let mut result = Ok(());
     for (number, step) in scenario.steps.iter().enumerate() {
-        if let Err(what) = one(&mut world, &step.value).await {
-            result = Err(Fault { step: number + 1, line: step.referenced.line(), what });
+        if let Err(what) = run_action(&mut world, &step.value).await {
+            result = Err(ScenarioError { step: number + 1, line: step.referenced.line(), what });
             break;
         }
     }
@@ -48,7 +48,7 @@ pub(super) async fn play(
 }
 
 /// What stopped something, for people.
-pub(super) fn told(stop: &Stop) -> String {
+pub(super) fn describe(stop: &Stop) -> String {
     match stop {
         Stop::Wrong(what) => what.clone(),
         Stop::Refused(Refusal::InvalidInput(errors)) => {
@@ -62,7 +62,7 @@ pub(super) fn told(stop: &Stop) -> String {
 }
 
 /// One step, with the calls that it leads to.
-pub(super) async fn take(world: &mut World, step: &Step) -> Result<(), Stop> {
+pub(super) async fn run_step(world: &mut World, step: &Step) -> Result<(), Stop> {
     if let Some(answers) = &step.answers {
         world.calls.answer_so(answers);
     }
@@ -72,12 +72,12 @@ pub(super) async fn take(world: &mut World, step: &Step) -> Result<(), Stop> {
 }
 
 /// One step, with all that is expected of it.
-pub(super) async fn one(world: &mut World, step: &Step) -> Result<(), String> {
-    let done = take(world, step).await;
+pub(super) async fn run_action(world: &mut World, step: &Step) -> Result<(), String> {
+    let done = run_step(world, step).await;
     match (&step.refused, &done) {
         (_, Err(Stop::Wrong(what))) => return Err(what.clone()),
         (None, Err(refused)) => {
-            return Err(format!("expected: it is done\nfound:    refused, {}", told(refused)));
+            return Err(format!("expected: it is done\nfound:    refused, {}", describe(refused)));
         }
         (Some(code), Ok(())) => {
             return Err(format!("expected: refused with {code}\nfound:    it was done"));
@@ -85,7 +85,7 @@ pub(super) async fn one(world: &mut World, step: &Step) -> Result<(), String> {
         (Some(code), Err(Stop::Refused(refusal))) => must_be(code, step.http_status, refusal)?,
         (None, Ok(())) => {}
     }
-    let wrong = |stop: Stop| told(&stop);
+    let wrong = |stop: Stop| describe(&stop);
     let news = world.news().map_err(wrong)?;
     let mut events = Vec::new();
     // That the clock was moved is a commit without events.
@@ -93,7 +93,7 @@ pub(super) async fn one(world: &mut World, step: &Step) -> Result<(), String> {
         let entry = EntryV1::decode(&entry.entry).map_err(|error| error.to_string())?;
         events.extend(entry.events.into_iter().map(|event| event.kind));
     }
-    sound::check(world).map_err(|what| format!("what must always hold does not: {what}"))?;
+    invariants::check(world).map_err(|what| format!("what must always hold does not: {what}"))?;
     match &step.expect {
         Some(expected) => expect::check(world, step.of.as_deref(), expected, &events).await,
         None => Ok(()),
@@ -102,7 +102,7 @@ pub(super) async fn one(world: &mut World, step: &Step) -> Result<(), String> {
 
 fn must_be(code: &str, status: Option<u16>, refusal: &Refusal) -> Result<(), String> {
     if refusal.name() != code {
-        let found = told(&Stop::Refused(refusal.clone()));
+        let found = describe(&Stop::Refused(refusal.clone()));
         return Err(format!("expected: refused with {code}\nfound:    refused, {found}"));
     }
     let found = Problem::from(refusal).code.status().as_u16();

@@ -1,4 +1,4 @@
-//! `abide demo-participant`: another service to call, with a memory of its own that survives a
+//! `abide demo-service`: another service to call, with a memory of its own that survives a
 //! kill, and with the bad habits of real ones.
 //!
 //! `POST /ANYTHING` does it, once for an `Idempotency-Key`: with another key it is done once more.
@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Failure, print};
+use super::{CliError, print};
 
 /// Most bytes of a request.
 const REQUEST_BYTES_MAX: usize = 128 * 1024;
@@ -34,7 +34,7 @@ const HANG: Duration = Duration::from_secs(30);
 
 /// What the command line gives.
 #[derive(Debug, Args)]
-pub(super) struct Participant {
+pub(super) struct DemoServiceArgs {
     /// Address to serve on; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
@@ -96,20 +96,20 @@ struct Memory {
 ///
 /// # Errors
 /// What could not be opened or bound.
-pub(super) fn run(participant: &Participant) -> Result<(), Failure> {
+pub(super) fn run(service: &DemoServiceArgs) -> Result<(), CliError> {
     let failed =
-        |what: &str, error: &dyn std::fmt::Display| Failure::Failed(format!("{what}: {error}"));
-    let behaviour = serde_json::from_str(&participant.behaviour)
-        .map_err(|error| Failure::Usage(format!("--behaviour: {error}")))?;
-    let memory = open(&participant.log, behaviour)
-        .map_err(|error| failed(&participant.log.display().to_string(), &error))?;
+        |what: &str, error: &dyn std::fmt::Display| CliError::Failed(format!("{what}: {error}"));
+    let behaviour = serde_json::from_str(&service.behaviour)
+        .map_err(|error| CliError::Usage(format!("--behaviour: {error}")))?;
+    let memory = open(&service.log, behaviour)
+        .map_err(|error| failed(&service.log.display().to_string(), &error))?;
     let memory = Arc::new(Mutex::new(memory));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| failed("the runtime cannot be started", &error))?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(participant.listen).await;
+        let listener = TcpListener::bind(service.listen).await;
         let listener = listener.map_err(|error| failed("cannot listen", &error))?;
         let address = listener.local_addr().map_err(|error| failed("cannot listen", &error))?;
         print(&format!("abide participant listening on http://{address}\n"))?;

@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use super::calls::{self, pass};
-use super::play::{change_user, one, take, told};
+use super::invariants;
+use super::runner::{change_user, describe, run_action, run_step};
 use super::scenario::{Given, Scenario, Step};
-use super::sound;
 use super::world::{Document, Stop, World, parse};
 use super::{files_of, read};
 use crate::engine::{Command, Repair, TxStatus, UserChange};
@@ -142,7 +142,7 @@ impl Everything {
                 }
                 Ok(())
             }
-            Fault::Restarted => world.restart().await.map_err(|stop| told(&stop)),
+            Fault::Restarted => world.restart().await.map_err(|stop| describe(&stop)),
             Fault::Twice | Fault::Swapped | Fault::Skipped => Ok(()),
         }
     }
@@ -182,16 +182,16 @@ async fn weathered(
     weather: Fault,
 ) -> Result<(), String> {
     let given = given.and(&scenario.given);
-    let mut world = World::new(&given, documents).await.map_err(|stop| told(&stop))?;
+    let mut world = World::new(&given, documents).await.map_err(|stop| describe(&stop))?;
     let everything = Everything::of(&given);
     let steps: Vec<&Step> = scenario.steps.iter().map(|step| &step.value).collect();
     for (place, number) in course(steps.len(), at, weather).into_iter().enumerate() {
         if place == at {
             everything.strike(&mut world, weather).await?;
-            sound::check(&world).map_err(|what| format!("struck before step {at}: {what}"))?;
+            invariants::check(&world).map_err(|what| format!("struck before step {at}: {what}"))?;
         }
-        refusal_is_fine(take(&mut world, steps[number]).await)?;
-        sound::check(&world).map_err(|what| format!("after step {}: {what}", number + 1))?;
+        refusal_is_fine(run_step(&mut world, steps[number]).await)?;
+        invariants::check(&world).map_err(|what| format!("after step {}: {what}", number + 1))?;
     }
     let ended = calm(&mut world, &everything).await;
     world.app.close().await;
@@ -209,9 +209,9 @@ async fn calm(world: &mut World, everything: &Everything) -> Result<(), String> 
     for _ in 0..3 {
         refusal_is_fine(pass(world, Span::from_hours(24 * 60)).await)?;
     }
-    sound::check(world).map_err(|what| format!("in the end: {what}"))?;
+    invariants::check(world).map_err(|what| format!("in the end: {what}"))?;
     for (name, id) in world.txs.clone() {
-        let tx = world.view(id).map_err(|stop| told(&stop))?.tx;
+        let tx = world.view(id).map_err(|stop| describe(&stop))?.tx;
         let waits = tx.status == TxStatus::Waiting && !tx.open.is_empty();
         let moves = tx.status == TxStatus::Running && tx.timer_at.is_some();
         if !(tx.status.is_ended() || waits || moves || tx.stuck.is_some()) {
@@ -274,10 +274,10 @@ async fn every_scenario_passes_with_a_restart_before_each_step() {
             let scenario = &scenario.value;
             let given = file.given.and(&scenario.given);
             let mut world =
-                World::new(&given, &documents).await.unwrap_or_else(|s| panic!("{}", told(&s)));
+                World::new(&given, &documents).await.unwrap_or_else(|s| panic!("{}", describe(&s)));
             for (number, step) in scenario.steps.iter().enumerate() {
-                world.restart().await.unwrap_or_else(|stop| panic!("{}", told(&stop)));
-                if let Err(what) = one(&mut world, &step.value).await {
+                world.restart().await.unwrap_or_else(|stop| panic!("{}", describe(&stop)));
+                if let Err(what) = run_action(&mut world, &step.value).await {
                     panic!("{}: {}, step {}: {what}", path.display(), scenario.name, number + 1);
                 }
             }

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use serde_json::{Map, json};
 
 use super::calls::{self, Reply, pass};
-use super::play::told;
+use super::invariants;
+use super::runner::describe;
 use super::scenario;
-use super::sound;
 use super::world::{Stop, World, parse};
 use crate::app::{Answer, ClientInfo, CommandAnswer, Envelope, Idempotency, Render};
 use crate::engine::{CallState, Command, Outcome, Repair, StartAsk, Tx, workflow};
@@ -344,7 +344,7 @@ impl Life {
     }
 
     async fn ask(&mut self, asked: &Asked) -> Result<CommandAnswer, String> {
-        let actor = self.world.actor(asked.who).await.map_err(|stop| told(&stop))?;
+        let actor = self.world.actor(asked.who).await.map_err(|stop| describe(&stop))?;
         let words = format!("{:?}", asked.command);
         let fingerprint = self.world.app.fingerprint("POST", "/", "", words.as_bytes());
         let envelope = Envelope {
@@ -608,7 +608,7 @@ impl Life {
                 }
             }
             fine(pass(&mut self.world, Span::from_minutes(61)).await)?;
-            sound::check(&self.world)?;
+            invariants::check(&self.world)?;
         }
         // Behind the pivot it cannot be given up: it stays whoever's step it is.
         let is_left = |tx: &Tx| tx.pivot && tx.open.iter().any(|open| open.is_client);
@@ -654,7 +654,7 @@ async fn live(seed: u64) -> Option<Result<(), String>> {
     let file = scenario::read(GIVEN).unwrap();
     let documents = [super::document("a random definition", &document).unwrap()];
     let world =
-        World::new(&file.given, &documents).await.unwrap_or_else(|s| panic!("{}", told(&s)));
+        World::new(&file.given, &documents).await.unwrap_or_else(|s| panic!("{}", describe(&s)));
     let mut life = Life { random, world, asked: Vec::new(), keys: 0 };
     let mut deeds = Vec::new();
     let mut lived = Ok(());
@@ -668,7 +668,7 @@ async fn live(seed: u64) -> Option<Result<(), String>> {
                 // What is due is done before anything is looked at.
                 match pass(&mut life.world, Span::from_ms(0)).await {
                     Ok(()) | Err(Stop::Refused(_)) => {
-                        sound::check(&life.world).and_then(|()| life.has_ways_on())
+                        invariants::check(&life.world).and_then(|()| life.has_ways_on())
                     }
                     Err(Stop::Wrong(what)) => Err(what),
                 }
