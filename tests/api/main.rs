@@ -138,6 +138,7 @@ mod client;
 mod clock;
 mod conditions;
 mod crash;
+mod dice;
 mod discreet;
 mod documents;
 mod followers;

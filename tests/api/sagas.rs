@@ -2,7 +2,6 @@
 //! hangs, loses its answers, and when both sides are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
@@ -16,6 +15,7 @@ use tokio::sync::mpsc;
 
 use abide::types::{Span, Time};
 
+use crate::dice::Dice;
 use crate::server::{Options, Server, dev, program};
 use crate::wait::{PATIENCE, until};
 
@@ -107,7 +107,7 @@ async fn sagas_survive_kills_of_both_sides() {
         "slow": 10, "slow_ms": 100, "refuse": 4, "error": 8, "hang": 1, "lose": 10,
     });
     let mild = json!({"lose": 5});
-    let dice = RandomState::new();
+    let dice = Dice::new();
     let falls = |what: (&str, usize), sides: u64| dice.hash_one(what).is_multiple_of(sides);
     let mut server = dev();
     let mut service = DemoProcess::start(bad.clone());

@@ -1,7 +1,6 @@
 //! Webhooks, as the service that is told: signed, in order, at least once, also when it was away.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::client::Role;
+use crate::dice::Dice;
 use crate::server::{Server, dev};
 use crate::wait::PATIENCE;
 
@@ -71,7 +71,7 @@ impl Receiver {
         let not_of: Arc<Mutex<BTreeSet<String>>> = Arc::default();
         let never = Arc::clone(&not_of);
         let loses = Arc::<AtomicBool>::default();
-        let (forgets, dice) = (Arc::clone(&loses), RandomState::new());
+        let (forgets, dice) = (Arc::clone(&loses), Dice::new());
         let task = tokio::spawn(async move {
             'accepting: loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -235,7 +235,7 @@ async fn nothing_is_lost_or_out_of_order_while_both_sides_are_killed() {
     let url = receiver.url.clone();
     let at = url.trim_start_matches("http://").trim_end_matches("/events");
     subscribe(&admin, &url).await;
-    let dice = RandomState::new();
+    let dice = Dice::new();
     let falls = |what: (&str, usize), sides: u64| dice.hash_one(what).is_multiple_of(sides);
     let (mut seen, mut came) = (BTreeSet::new(), 0);
     let mut kinds: BTreeMap<String, Vec<String>> = BTreeMap::new();
