@@ -1,5 +1,5 @@
-//! Answers under Idempotency-Keys as the store has them: whole (version 1, in [`value`]), or as
-//! references to the records that they show (version 2).
+//! Stored answers of Idempotency-Keys: whole (version 1), or as references to the records that they
+//! show (version 2).
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use super::{DecodeError, Key};
 pub struct AnswerV1 {
     /// The keyed hash of the request.
     pub fingerprint: [u8; 32],
-    /// From when on it is forgotten.
+    /// Time of expiry.
     pub expires_at_ms: u64,
     /// The HTTP status.
     pub status: u16,
@@ -28,7 +28,7 @@ pub struct AnswerV1 {
 pub struct AnswerToWrite<'a> {
     /// The keyed hash of the request.
     pub fingerprint: &'a [u8; 32],
-    /// From when on it is forgotten.
+    /// Time of expiry.
     pub expires_at_ms: u64,
     /// The HTTP status.
     pub status: u16,
@@ -81,17 +81,17 @@ pub struct AnswerCountV1 {
 pub struct AnswerV2 {
     /// The keyed hash of the request.
     pub fingerprint: [u8; 32],
-    /// From when on it is forgotten.
+    /// Time of expiry.
     pub expires_at_ms: u64,
     /// Hash of status, headers and body: what is rendered again must have the same.
     pub hash: [u8; 16],
     /// The revision that it was rendered with.
     pub revision: u64,
-    /// What it shows.
+    /// The records that it shows.
     pub shown: ShownV1,
 }
 
-/// What an answer shows: records, each with the commit that wrote it.
+/// Records that an answer shows, each with the commit that wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ShownV1 {
     /// A transaction, and whether the command started it.
@@ -161,7 +161,7 @@ impl StoredAnswer {
         }
     }
 
-    /// From when on it is forgotten.
+    /// Time of expiry.
     #[must_use]
     pub const fn expires_at_ms(&self) -> u64 {
         match self {

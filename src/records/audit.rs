@@ -8,16 +8,16 @@ use super::{DecodeError, Key, join, read_entry, value};
 use crate::engine::{Account, Entry, Hold, HoldStatus, Record, RecordKey, Totals};
 use crate::types::{AccountId, AssetCode};
 
-/// What was found to add up.
+/// Figures of a ledger that adds up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Audited {
-    /// How many accounts.
+    /// Number of accounts.
     pub accounts: u64,
-    /// How many assets have accounts.
+    /// Number of assets with accounts.
     pub assets: u64,
-    /// How many transfers.
+    /// Number of transfers.
     pub transfers: u64,
-    /// How many open holds.
+    /// Number of open holds.
     pub holds: u64,
 }
 
@@ -32,10 +32,10 @@ pub enum AuditError {
     Disagree(String),
 }
 
-/// What is known of an account.
+/// An account and the sums of its rows.
 struct Known {
     account: Account,
-    /// What its open holds reserve that were seen, and how many they are.
+    /// Sum and number of its open holds so far.
     held: i128,
     holds: u32,
     /// The balance of the last line of its statement.

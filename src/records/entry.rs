@@ -1,4 +1,4 @@
-//! What the log keeps of a commit beside its writes: who asked, and what happened.
+//! Entries of the log: the actor, the request and the events of a commit, beside its writes.
 
 use std::borrow::Cow;
 
@@ -17,8 +17,8 @@ const ENTRY_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// Room for most entries.
 const USUAL_BYTES: usize = 1024;
 
-/// Who asked and what happened, in a form that outlives the program: names and JSON text. It holds
-/// all that decides who may know of it, so reading the log needs no record.
+/// Actor, request and events of a commit, in a form that outlives the program: names and JSON text.
+/// An entry holds everything that decides who may see it, so reading the log needs no record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryV1 {
     /// `nobody`, `user`, `anonymous`, `key`, `hook`, `workflow` or `system`.
@@ -37,7 +37,7 @@ pub struct EntryV1 {
     pub events: Vec<EventV1>,
 }
 
-/// What of a transaction decides who may know of it.
+/// Fields of a transaction that decide who may see its events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TxMarkV1 {
     id: u128,
@@ -53,7 +53,7 @@ pub struct TxMarkV1 {
     pub before: u64,
 }
 
-/// Whose something is; written by its place in this list, for ever.
+/// Owner of a transaction. Stored as the number of the variant, which never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum OwnerMarkV1 {
     User(u128),
@@ -71,7 +71,7 @@ pub struct EventV1 {
     about: AboutV1,
 }
 
-/// What an event is about; written by its place in this list, for ever.
+/// Subject of an event. Stored as the number of the variant, which never changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum AboutV1 {
     Server,
@@ -82,7 +82,7 @@ enum AboutV1 {
     Accounts { accounts: Vec<(String, Option<u128>)>, tx: Option<u32> },
 }
 
-/// What an event is about, which decides who may know of it.
+/// Subject of an event; it decides who may see the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     /// The server: for auditors.
@@ -102,7 +102,7 @@ pub enum About {
 /// An account that an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountMark {
-    /// Whose it is.
+    /// The owner.
     pub owner: Option<UserId>,
     /// Its id, as text.
     pub id: String,
@@ -132,7 +132,7 @@ impl TxMarkV1 {
         TxId::new(self.id)
     }
 
-    /// Whose it is.
+    /// The owner.
     #[must_use]
     pub const fn owner(&self) -> OwnerId {
         match self.owner {
@@ -144,7 +144,7 @@ impl TxMarkV1 {
 }
 
 impl EventV1 {
-    /// What it is about.
+    /// Returns the subject.
     #[must_use]
     pub fn about(&self) -> About {
         let place = |place: u32| usize::try_from(place).unwrap_or(usize::MAX);
@@ -209,7 +209,7 @@ struct EventToWrite<'a> {
 }
 
 impl<'a> EntryToWrite<'a> {
-    /// What the log keeps of a commit.
+    /// Collects the entry of a commit.
     #[must_use]
     pub fn new(
         actor: &'a Actor,
@@ -241,7 +241,7 @@ impl<'a> EntryToWrite<'a> {
                 about: marking.about(event),
             })
             .collect();
-        // Also what was changed and is told by no event: a history is whole.
+        // Transactions that changed without an event too: a history is complete.
         for fact in changes.records.keys() {
             if let RecordKey::Tx(id) = fact {
                 marking.tx(*id);

@@ -52,6 +52,6 @@ pub use size::{json_bytes, loaded_bytes};
 pub struct DecodeError {
     /// The record's key.
     pub key: String,
-    /// What is wrong.
+    /// Description of the fault.
     pub what: String,
 }

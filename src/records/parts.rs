@@ -30,7 +30,7 @@ pub fn split(value: &[u8]) -> Option<Vec<Bytes>> {
     Some(parts)
 }
 
-/// How many parts there are, by the first one.
+/// Returns the number of parts, which the first one holds.
 fn count(first: &[u8]) -> usize {
     first.first().map_or(0, |count| usize::from(*count))
 }

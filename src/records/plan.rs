@@ -17,12 +17,12 @@ pub enum PlanError {
     Imbalance(#[from] Imbalance),
 }
 
-/// What becomes of a decision.
+/// Preconditions and writes of a decision.
 #[derive(Debug)]
 pub struct Planned {
-    /// What must still be as it was loaded.
+    /// Records that must still be as they were loaded.
     pub preconditions: Vec<Precondition>,
-    /// What changes.
+    /// The writes.
     pub pack: Pack,
     /// The records that lie in more than one part now.
     pub large: Vec<RecordKey>,

@@ -122,7 +122,7 @@ pub enum ProofError {
     Broken {
         /// The commit.
         revision: u64,
-        /// What does not fit.
+        /// Description of what does not fit.
         what: String,
     },
     /// It leads elsewhere.
@@ -137,7 +137,7 @@ pub struct Proven {
     pub revision: Revision,
     /// When.
     pub at: Time,
-    /// Who: the kind and, where there is one, the name.
+    /// The actor: its kind and, where there is one, its name.
     pub actor: String,
     /// Its type.
     pub kind: String,

@@ -1,4 +1,4 @@
-//! From the store to the facts of a decision.
+//! Reads the records of a decision from the store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,7 +19,7 @@ pub enum ReadError {
     /// The store could not.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What it read makes no sense.
+    /// The bytes are not a valid record.
     #[error(transparent)]
     Decode(#[from] DecodeError),
 }
@@ -58,7 +58,7 @@ pub struct Reader<'a> {
     store: &'a dyn Store,
     view: View,
     definitions: &'a Definitions,
-    /// What was loaded.
+    /// The loaded records.
     pub facts: ReadSet,
     parts: Arc<Mutex<Parts>>,
 }
@@ -78,7 +78,7 @@ impl<'a> Reader<'a> {
         Self { facts: self.facts.fetching(source), ..self }
     }
 
-    /// The same, with what is at hand.
+    /// Uses records that are cached.
     #[must_use]
     pub fn with(self, at_hand: Arc<RecordCache>) -> Self {
         Self { facts: ReadSet::with(at_hand), ..self }
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).get(fact).copied()
     }
 
-    /// What was loaded and lies in one part, as far as it may be at hand from now on.
+    /// Returns the loaded records that have one part and may be cached.
     pub fn small(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
         let is_small = |fact: &RecordKey| !fact.is_look() && self.parts_of(fact).is_none();
         self.facts.iter().filter(move |(fact, _)| is_small(fact))

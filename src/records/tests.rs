@@ -381,7 +381,7 @@ fn records_are_written_as_they_always_were() {
     assert_eq!(written, GOLDEN);
 }
 
-/// What older builds wrote: it is read for ever.
+/// Bytes of older builds, which are read for ever.
 #[test]
 fn records_of_older_versions_are_read() {
     let attempts = Attempts::of_failures(6, Time::from_ms(1_700_000_000_000));

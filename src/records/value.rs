@@ -31,7 +31,7 @@ const RECORD_BYTES_MAX: u64 = (super::PART_BYTES * super::PARTS_MAX) as u64;
 pub struct ClockV1 {
     /// The latest time that was noted, in milliseconds since the Unix epoch.
     pub high_ms: u64,
-    /// How far the clock was moved forward by hand, in milliseconds.
+    /// Time by which the clock was advanced by hand, in milliseconds.
     pub advanced_ms: u64,
 }
 
@@ -50,8 +50,8 @@ pub fn write<T: Serialize + ?Sized>(version: u8, value: &T) -> Vec<u8> {
 pub fn write_into<T: Serialize + ?Sized>(out: &mut Vec<u8>, version: u8, value: &T) {
     out.push(version);
     let begun = out.len();
-    // Writing into memory fails for values over the limit only, and then nothing is committed:
-    // whoever reads less than what was written refuses it.
+    // Writing into memory fails only for values over the limit, and then nothing is committed:
+    // reading refuses a value that is cut short.
     if options().with_no_limit().serialize_into(&mut *out, value).is_err() {
         out.truncate(begun);
     }

@@ -19,7 +19,7 @@ use crate::types::{ParseError, Revision};
 
 const DELETED: u32 = u32::MAX;
 
-/// What the chain keeps of a commit's body: `H(salt, body)`.
+/// Commitment to a commit's body in the chain: `H(salt, body)`.
 pub type Commitment = [u8; 32];
 
 /// The chain's value after a commit.
@@ -105,7 +105,7 @@ pub(super) fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX - 1)
 }
 
-/// How many bytes a body takes.
+/// Returns the number of bytes of a body.
 pub(super) fn body_bytes(entry: &[u8], writes: &[Write]) -> usize {
     let write_bytes =
         writes.iter().map(|write| 6 + write.key.len() + write.value.as_ref().map_or(0, Bytes::len));

@@ -67,7 +67,7 @@ pub enum View {
 pub struct Versioned {
     /// The commit that wrote it.
     pub revision: Revision,
-    /// What it wrote.
+    /// The value.
     pub value: Bytes,
 }
 
@@ -78,7 +78,7 @@ pub struct Row {
     pub key: Bytes,
     /// The commit that wrote it.
     pub revision: Revision,
-    /// What it wrote.
+    /// The value.
     pub value: Bytes,
 }
 
@@ -147,7 +147,7 @@ pub struct Page {
     pub next: Option<Bytes>,
 }
 
-/// What must hold for a batch to be committed.
+/// Condition of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Precondition {
     /// The key has no value.
@@ -213,11 +213,11 @@ pub enum Urgency {
 pub struct Batch {
     /// The time of the commit, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// What must hold, else nothing happens ([`StoreError::Conflict`]).
+    /// Conditions; if one does not hold, nothing is committed ([`StoreError::Conflict`]).
     pub preconditions: Vec<Precondition>,
-    /// What changes. A key at most once.
+    /// Writes. A key at most once.
     pub writes: Vec<Write>,
-    /// What the log keeps of it beside the writes: actor, request, events. May be empty.
+    /// Entry of the log beside the writes: actor, request, events. May be empty.
     pub entry: Bytes,
     /// Whether it may use the reserve of room.
     pub urgency: Urgency,
@@ -271,7 +271,7 @@ pub enum StoreError {
         file: PathBuf,
         /// Where in it.
         offset: u64,
-        /// What was found.
+        /// Description of the damage.
         what: String,
     },
     /// Opening failed for a reason that is not damage.
@@ -279,7 +279,7 @@ pub enum StoreError {
     Open {
         /// The path that it is about.
         path: PathBuf,
-        /// What is the matter, and what to do.
+        /// Description of the fault, and what to do.
         what: String,
     },
 }
@@ -320,8 +320,8 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
-    /// A commit may be near: whoever must be awake for it is woken now, while it is being decided.
-    /// A hint that may be left out, and that may prove wrong.
+    /// Announces that a commit may follow: threads that it needs are woken now, while it is being
+    /// decided. A hint that may be left out and may prove wrong.
     fn anticipate(&self) {}
 
     /// Whether a batch that is neither large nor urgent would be staged now without waiting for
@@ -349,8 +349,8 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Gone`] when the log was cut after `after`; [`StoreError::Damaged`].
     fn read_log(&self, after: Revision, limit: usize) -> Result<Vec<LogEntry>, StoreError>;
 
-    /// The same commits as the chain has them: each one's link before it, its salt and its body.
-    /// Only there for proofs; what a commit did is told by [`Store::read_log`].
+    /// Reads the same commits as the chain has them: each one's link before it, its salt and its
+    /// body. Only for proofs; [`Store::read_log`] returns what a commit did.
     ///
     /// # Errors
     /// As [`Store::read_log`].

@@ -11,7 +11,7 @@ use crate::types::Revision;
 
 type Outcome = Result<(), StoreError>;
 
-/// What happens when the outcome is known.
+/// State of a receipt.
 enum State {
     /// Nobody waits yet, or a thread does.
     Open,
@@ -117,9 +117,9 @@ impl Receipt {
         }
     }
 
-    /// Has something done when the outcome is known: at once where it is, else on the thread that
-    /// makes commits durable, which must not be kept: nothing that waits belongs there. So whoever
-    /// waits for an answer is woken once, not once for the decision and once for the disk.
+    /// Calls a function when the outcome is known: at once if it is, else on the thread that makes
+    /// commits durable. The function must not wait. A caller that waits for an answer is thus woken
+    /// once, not once for the decision and once for the disk.
     pub fn then(self, then: impl FnOnce(Result<Revision, StoreError>) + Send + 'static) {
         let revision = self.revision;
         let Some(slot) = self.slot else { return then(Ok(revision)) };

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// How often sled asked for a sync in this process. Opening checks that it is more than zero
+/// Number of syncs that sled asked for in this process. Opening checks that it is more than zero
 /// after sled's first flush: a build in which the replacement is not linked does not start.
 pub(super) fn calls() -> u64 {
     CALLS.load(Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! A store in memory that panics when it is told to and counts what is looked up, for tests of those
-//! who begin anew and of those who must not look twice.
+//! A store in memory that panics on request and counts lookups, for tests of restarts and of reads
+//! that must not happen twice.
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,12 +24,12 @@ impl Tripping {
         Self { inner: Memory::new(), prefix: prefix.to_vec(), left, gets }
     }
 
-    /// How often a key was looked up of what is durable.
+    /// Number of lookups of committed keys.
     pub(crate) fn gets(&self) -> usize {
         self.gets.load(Ordering::SeqCst)
     }
 
-    /// How often it will panic yet.
+    /// Number of panics that are left.
     pub(crate) fn left(&self) -> usize {
         self.left.load(Ordering::SeqCst)
     }

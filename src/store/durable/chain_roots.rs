@@ -1,4 +1,4 @@
-//! What stays of retired segments: one root each, chained, for ever.
+//! Roots of retired segments: one for each, chained, kept for ever.
 //!
 //! A root says which link the chain had at the end of a segment, so the chain of what is still
 //! kept can be tied to what was noted elsewhere long ago.
@@ -25,7 +25,7 @@ pub(super) struct ChainRoots {
     last_sequence: u64,
 }
 
-/// What is known of a retired segment.
+/// Root of a retired segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChainRoot {
     /// The segment.

@@ -55,7 +55,7 @@ impl Position {
 /// Names one sled directory.
 pub(super) type IndexId = [u8; 16];
 
-/// What the checkpoint says.
+/// Contents of a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     /// The sled directory that it vouches for.
@@ -108,7 +108,7 @@ impl CheckpointFile {
     }
 }
 
-/// What the newest whole slot of a checkpoint says, read only.
+/// Reads the newest whole slot of a checkpoint, and changes nothing.
 pub(super) fn read(path: &Path) -> Result<Option<Checkpoint>, StoreError> {
     Ok(newest(path)?.map(|(_, checkpoint)| checkpoint))
 }

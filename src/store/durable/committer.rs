@@ -13,12 +13,12 @@ use super::segment::{FIRST_FRAME, Segment};
 use super::shared::Shared;
 use super::value_location::{ValueFile, ValueStart};
 
-/// How long an idle committer looks for the next commit before it sleeps: about what it takes a
-/// lone client to be told of its commit and to send the next one, and from the first sign of that
-/// one until it is decided. Between two looks it gives its core to whoever wants it.
+/// Time that an idle committer polls for the next commit before it sleeps: about as long as a lone
+/// client takes to receive its answer and send the next commit, and from the first sign of that one
+/// until it is decided. Between two polls it yields its core.
 const SPIN: Duration = Duration::from_micros(120);
 
-/// How long a store that closes waits for room for the commits that are left.
+/// Time that a closing store waits for disk space for the commits that are left.
 const SEGMENT_WAIT: Duration = Duration::from_secs(2);
 
 /// Where the journal is written.

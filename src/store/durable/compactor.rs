@@ -21,10 +21,10 @@ const SNAPSHOT_ROWS: usize = 20_000;
 /// merged may write its whole leaf, with as many entries as a leaf holds before it splits.
 const LOOK_EVERY_BYTES: usize = 4 * 1024 * 1024;
 const LEAF_ENTRIES: usize = 16;
-/// How long to wait for disk space before looking again.
+/// Pause between two checks of the disk space.
 const DISK_SPACE_WAIT: Duration = Duration::from_millis(100);
 
-/// How long after a snapshot that could not be written another is tried.
+/// Pause before another snapshot is tried after one could not be written.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(30);
 
 /// A snapshot on its way.
@@ -36,7 +36,7 @@ enum SnapshotWork {
     Adopt(SnapshotReader),
 }
 
-/// What the compactor knows.
+/// State of the compactor's thread.
 #[derive(Debug)]
 pub(super) struct Compactor {
     shared: Arc<Shared>,
@@ -288,7 +288,7 @@ impl Compactor {
     }
 }
 
-/// What the disk may be asked for when `key` is written into sled.
+/// Returns the bytes that writing `key` into sled may take on the disk.
 fn leaf_bytes(key: &Bytes) -> usize {
     (key.len() + ENTRY_BYTES_MAX) * LEAF_ENTRIES
 }

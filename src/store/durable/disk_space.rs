@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::super::StoreError;
 use super::files::{self, Io};
 
-/// How much room is kept.
+/// Disk space that is kept free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskSpaceOptions {
     /// Ordinary commits are refused while less than this is free, in bytes.

@@ -38,7 +38,7 @@ pub(super) struct FrameBuilder {
     first: Revision,
 }
 
-/// How many bytes `batch` takes in a frame.
+/// Returns the number of bytes of `batch` in a frame.
 pub(super) fn encoded_bytes(batch: &Batch) -> usize {
     COMMIT_HEADER + chain::body_bytes(&batch.entry, &batch.writes)
 }
@@ -107,7 +107,7 @@ fn checksum(generation: &Generation, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(generation), bytes)
 }
 
-/// What a frame's header says. Worth believing only after [`Frame::check`].
+/// Header of a frame. To be believed only after [`Frame::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     checksum: u32,

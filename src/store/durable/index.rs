@@ -328,7 +328,7 @@ fn broken(path: &Path, error: &sled::Error) -> StoreError {
     StoreError::Open { path: path.to_path_buf(), what: format!("sled: {error}") }
 }
 
-/// How long to wait for sled to let go of a database that this process has just closed.
+/// Maximum time to wait for sled to release a database that this process has just closed.
 pub(super) const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// A pause between two tries.
 pub(super) const LOCK_PAUSE: Duration = Duration::from_millis(2);

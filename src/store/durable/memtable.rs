@@ -126,7 +126,7 @@ impl Headed for Probe<'_> {
 pub(super) struct Memtable(BTreeMap<MemtableKey, MemtableEntry>);
 
 impl Memtable {
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -185,8 +185,8 @@ mod tests {
         MemtableEntry { slot, start: ValueStart { file: ValueFile::Journal(1), offset: 0 } }
     }
 
-    /// Few letters, zeros among them, and lengths around a head's: beginnings that are equal,
-    /// that are padded, and that are told apart by their last byte.
+    /// Few letters, zeros among them, and lengths around a head's: beginnings that are equal, that
+    /// are padded, and that differ in their last byte only.
     fn key() -> impl Strategy<Value = Vec<u8>> {
         let letters = || prop_oneof![Just(0_u8), Just(1), Just(255)];
         prop_oneof![

@@ -18,7 +18,7 @@ use super::pending_commits::FramedWrite;
 use super::value_location::ValueStart;
 use crate::types::Revision;
 
-/// The newest write of a key.
+/// Newest write of a key.
 #[derive(Clone, Debug)]
 pub(super) struct KeyVersion {
     /// The commit that made it.
@@ -30,14 +30,14 @@ pub(super) struct KeyVersion {
 /// A durable write.
 #[derive(Clone, Debug)]
 pub(super) struct MemtableEntry {
-    /// What was written.
+    /// The write.
     pub(super) slot: KeyVersion,
-    /// Where the value lies in the journal.
+    /// Location of the value in the journal.
     pub(super) start: ValueStart,
 }
 
-/// What a table entry takes beside its key and value: two `Bytes`, the key's beginning, the slot,
-/// its spot, a share of a node.
+/// Bytes of an entry beside its key and value: two `Bytes`, the key's beginning, the version, its
+/// location, a share of a node.
 const ENTRY_BYTES: usize = 184;
 
 /// Both memtables, and how far they reach.
@@ -55,7 +55,7 @@ pub(super) struct Memtables {
 pub(super) struct FrozenMemtable {
     /// Its entries.
     pub(super) memtable: Arc<Memtable>,
-    /// With it applied, sled stands here.
+    /// Position of sled once the memtable is merged.
     pub(super) position: Position,
     bytes: usize,
 }

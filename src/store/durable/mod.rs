@@ -80,7 +80,8 @@ pub fn examine(dir: &std::path::Path) -> Result<bool, StoreError> {
     layout::Layout::examine(dir)
 }
 
-/// How long `commit` waits for room among the pending commits before it answers [`StoreError::Busy`].
+/// Maximum time that `commit` waits for space among the pending commits before it answers
+/// [`StoreError::Busy`].
 const COMMIT_WAIT: Duration = Duration::from_secs(1);
 
 /// An open store on a data directory that is this process's alone.

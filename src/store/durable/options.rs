@@ -1,4 +1,4 @@
-//! How a durable store is set up.
+//! Options of a durable store.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub struct Options {
     /// A new snapshot is written after so many bytes of journal behind the last one, or after as many
     /// as the last snapshot has, whichever is more.
     pub base_after_bytes: u64,
-    /// So many bytes of journal are kept, also when they are no longer needed to open.
+    /// Bytes of journal that are kept although opening no longer needs them.
     pub journal_retain_bytes: u64,
     /// Disk space that is kept free.
     pub disk_space: DiskSpaceOptions,

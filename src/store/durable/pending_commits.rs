@@ -28,7 +28,7 @@ const SPARES_MAX: usize = 2;
 pub(super) struct FramedWrite {
     /// The commit.
     pub(super) revision: Revision,
-    /// What it writes.
+    /// The write.
     pub(super) write: Write,
     /// Where in the frame the value begins.
     pub(super) offset: usize,
@@ -45,7 +45,7 @@ pub(super) struct CommitGroup {
     pub(super) last: Revision,
     /// The chain's link after the last.
     pub(super) link: ChainLink,
-    /// How many they are.
+    /// Number of commits.
     pub(super) commits: u32,
 }
 
@@ -190,7 +190,7 @@ impl PendingCommits {
         receipt
     }
 
-    /// The store stops: everybody who waits is told.
+    /// Stops taking commits, and returns the receipts of those that wait.
     pub(super) fn stop(&mut self, why: &StoreError) -> Vec<Waiter> {
         self.stopped.get_or_insert_with(|| why.clone());
         self.waiters.drain(..).map(|(_, waiter)| waiter).collect()

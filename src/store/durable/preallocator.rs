@@ -8,15 +8,15 @@ use super::super::StoreError;
 use super::segment::FIRST_FRAME;
 use super::shared::Shared;
 
-/// How many segments are kept ready.
+/// Number of segments that are kept ready.
 const READY: usize = 2;
-/// How often the disk space is looked at.
+/// Pause between two checks of the disk space.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until the store has ended.
 pub(super) fn run(shared: &Shared) {
-    // Counted here and nowhere read off: whoever takes a segment may be between taking it and
-    // saying so, and a number that is given out twice is a segment that is written over.
+    // Counted here and read nowhere else: the committer may be between taking a segment and saying
+    // so, and a number that is given out twice is a segment that is overwritten.
     let mut next = {
         let ready = shared.ready.lock().unwrap_or_else(PoisonError::into_inner);
         let last = ready.back().map(|segment| segment.sequence);

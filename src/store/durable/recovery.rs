@@ -25,21 +25,21 @@ use super::value_location::{ValueFile, ValueStart};
 use super::values::ValueFiles;
 use crate::types::Revision;
 
-/// How far a long piece of work is.
+/// Progress of a long piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenProgress {
-    /// What is being done.
+    /// The work.
     pub what: &'static str,
-    /// So much of it is done.
+    /// Units that are done.
     pub done: u64,
-    /// So much there is to do; 0: not known.
+    /// Units in all; 0: not known.
     pub total: u64,
 }
 
 /// Whom to tell of progress.
 pub type OnProgress<'a> = &'a mut dyn FnMut(OpenProgress);
 
-/// What recovery found and made.
+/// Parts of the store after recovery.
 pub(super) struct RecoveredStore {
     pub(super) journal: Arc<Journal>,
     pub(super) values: Arc<ValueFiles>,

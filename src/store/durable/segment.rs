@@ -182,7 +182,7 @@ impl Segment {
         Ok(Frame::check(&Bytes::from(bytes), &self.generation))
     }
 
-    /// What looks like a frame's header at `at`.
+    /// Reads the bytes at `at` as a frame's header.
     pub(super) fn header_at(&self, at: u64) -> Result<Option<FrameHeader>, StoreError> {
         if at + HEADER as u64 > self.capacity {
             return Ok(None);

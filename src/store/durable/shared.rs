@@ -1,4 +1,4 @@
-//! What the callers and the three threads of an open store share.
+//! State that the callers and the three threads of an open store share.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -147,8 +147,8 @@ impl Shared {
         self.wake_all();
     }
 
-    /// Wakes every thread, to see a flag that was set before. Each lock is taken once: whoever
-    /// looked at the flag too early is waiting by then.
+    /// Wakes every thread to see a flag that was set before. Each lock is taken once: a thread that
+    /// read the flag too early is waiting by then.
     pub(super) fn wake_all(&self) {
         drop(self.pending());
         self.work.notify_all();

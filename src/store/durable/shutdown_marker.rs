@@ -19,7 +19,7 @@ use super::layout::Layout;
 const MAGIC: &str = "abide seal 1\n";
 const CHUNK: usize = 1024 * 1024;
 
-/// What became of a clean-shutdown marker.
+/// State of the clean-shutdown marker at a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ShutdownMarker {
     /// There is none: the store was not closed.
@@ -60,7 +60,7 @@ pub(super) fn put(layout: &Layout) -> Result<(), StoreError> {
     files::write_whole(&layout.shutdown_marker(), &hash(&sled)?)
 }
 
-/// What a clean-shutdown marker says of the files as they are.
+/// Computes the marker of the files as they are now.
 fn hash(sled: &Path) -> Result<Vec<u8>, StoreError> {
     let mut hasher = blake3::Hasher::new();
     let mut chunk = vec![0; CHUNK];

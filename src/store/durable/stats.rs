@@ -69,7 +69,7 @@ impl StoreCounters {
     }
 }
 
-/// What a store has done since it was opened, and how it stands.
+/// Figures of a store since it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// The last durable revision.
@@ -86,7 +86,7 @@ pub struct Stats {
     pub syncs: [u64; SYNC_BOUNDS_US.len() + 1],
     /// Keys merged into sled.
     pub applied_keys: u64,
-    /// How often sled was synced and noted.
+    /// Number of checkpoints.
     pub checkpoints: u64,
     /// Snapshots written.
     pub snapshots: u64,

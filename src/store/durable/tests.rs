@@ -88,7 +88,7 @@ proptest! {
     }
 }
 
-/// Whoever gives a number out twice destroys nothing.
+/// A number that is given out twice destroys nothing.
 #[test]
 fn a_segment_is_never_replaced() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! What the index holds for a key: the revision of its newest write, and the value itself when it
-//! is small, else the place in the journal or in a snapshot where it lies.
+//! Entries of the index: for each key the revision of its newest write, and the value itself when
+//! it is small, else its location in the journal or in a snapshot.
 //!
 //! ```text
 //! small  = 0 u8, revision u48, value
@@ -35,7 +35,7 @@ pub(super) enum ValueFile {
     Snapshot(u64),
 }
 
-/// Where a value begins.
+/// Start of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ValueStart {
     /// The file.
@@ -44,7 +44,7 @@ pub(super) struct ValueStart {
     pub(super) offset: u64,
 }
 
-/// Where a value lies, and what it must be.
+/// Location of a value, and what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ValueLocation {
     /// Where it begins.
@@ -58,13 +58,13 @@ pub(super) struct ValueLocation {
 /// The value of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum IndexedContent {
-    /// Here it is.
+    /// The value itself.
     Small(Bytes),
-    /// There it is.
+    /// The location of the value.
     Located(ValueLocation),
 }
 
-/// What the index holds for a key.
+/// Entry of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IndexedValue {
     /// The commit that wrote it.

@@ -23,10 +23,10 @@ use crate::types::Revision;
 
 /// sled's cache while verifying, in bytes.
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// Progress is told after so many rows.
+/// Rows between two reports of progress.
 const TELL_EVERY: u64 = 10_000;
 
-/// What was found to be in order.
+/// Result of a verification that found no damage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifyReport {
     /// The last revision of the journal.
@@ -48,7 +48,7 @@ pub struct VerifyReport {
 /// The newest write of a key that snapshot and journal know: its revision and a hash of its value.
 type Known = HashMap<Bytes, (Revision, Option<u64>)>;
 
-/// What was written after the revision of the index; `None`: deleted.
+/// Writes after the revision of the index; `None`: deleted.
 type Newer = BTreeMap<Bytes, (Revision, Option<Bytes>)>;
 
 /// The rows of the index and those written since, in the order of their keys.
@@ -72,7 +72,7 @@ impl Merged<'_> {
         (self.each)(row);
     }
 
-    /// What comes after the last row of the index.
+    /// Gives the rows after the last one of the index.
     fn rest(&mut self) {
         while !self.newer.is_empty() {
             self.give();
