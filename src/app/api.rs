@@ -1,18 +1,17 @@
-//! What the HTTP layer asks of this one, and what it is answered.
+//! Types between the HTTP layer and the application.
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
-use super::{App, Cost, Hook, MemoryBudget};
+use super::hooks::Hook;
+use super::memory::MemoryBudget;
+use super::passwords::Cost;
 use crate::engine::{Actor, Outcome, Preconditions, Refusal, Rules, SessionView};
 use crate::records::ReadError;
 use crate::store::StoreError;
-use crate::types::{Password, Revision, Time, Token};
+use crate::types::{Password, Revision, Time};
 
 /// An answer as the HTTP layer sends it, and as it is stored under an Idempotency-Key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,22 +25,21 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// How the HTTP layer writes what became of a command, and the revision of its commit. A pure
-/// function: with an Idempotency-Key the executor calls it before the commit, which keeps the
-/// answer byte for byte; one with `Retry-After` is kept by nothing. The revision is that of the
-/// commit, or for a refusal the last one.
+/// Function with which the HTTP layer renders the result of a command and the revision of its commit
+/// (of a refusal: the last revision). It is pure: with an Idempotency-Key the executor calls it before
+/// the commit, which stores the answer byte for byte. An answer with `Retry-After` is not stored.
 pub type Render = Box<dyn Fn(Result<&Outcome, &Refusal>, Revision) -> Answer + Send + Sync>;
 
-/// What an execution answers.
+/// Answer to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandAnswer {
-    /// The answer, durable by now if anything was changed.
+    /// The answer. What it rests on is durable.
     pub answer: Answer,
     /// Whether it is the stored answer to an earlier request (`Idempotency-Replayed: true`).
     pub replayed: bool,
 }
 
-/// A keyed hash of a request: the same for the same request only.
+/// Keyed hash of a request: equal for equal requests only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(pub(crate) [u8; 32]);
 
@@ -50,88 +48,88 @@ pub struct Fingerprint(pub(crate) [u8; 32]);
 pub struct Idempotency {
     /// The key: 1 to 255 visible ASCII characters, without quotes.
     pub key: String,
-    /// The request ([`App::fingerprint`]).
+    /// Fingerprint of the request ([`App::fingerprint`](super::App::fingerprint)).
     pub fingerprint: Fingerprint,
 }
 
-/// From where a request came.
+/// Origin of a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientInfo {
-    /// The address, as text; of the client, not of a configured proxy.
+    /// Address of the client, not of a configured proxy.
     pub address: Option<Arc<str>>,
     /// The `User-Agent`.
     pub agent: Option<Arc<str>>,
 }
 
-/// What comes with a command.
+/// Everything that accompanies a command.
 pub struct Envelope {
-    /// Who asks.
+    /// Actor of the request.
     pub actor: Actor,
-    /// From where.
+    /// Origin of the request.
     pub client: ClientInfo,
     /// The `X-Request-Id` of the answer.
     pub request: Arc<str>,
-    /// The route of the request, for the log; empty: there is none.
+    /// Route of the request, for the log; empty if there is none.
     pub route: &'static str,
     /// The Idempotency-Key, if there is one.
     pub idempotency: Option<Idempotency>,
-    /// On which conditions the command is done.
+    /// Conditions of the request (`If-Match`, `If-None-Match`).
     pub preconditions: Option<Box<Preconditions>>,
-    /// How to write the answer.
+    /// Renderer of the answer.
     pub render: Render,
 }
 
-/// What a token opens.
+/// Identity of a request, by its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthContext {
-    /// Who its bearer is.
+    /// Actor of the token.
     pub actor: Actor,
-    /// The session, if it is a session's token.
+    /// The session, if the token is a session's.
     pub session: Option<Arc<SessionView>>,
 }
 
-/// What part of a list is asked for.
+/// Request of a page of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageRequest<I> {
-    /// At most so many: 1 to 200.
+    /// Maximum number of items: 1 to 200.
     pub limit: usize,
-    /// Only what comes after this one; `None`: from the first.
+    /// Item after which the page begins; `None`: the page is the first.
     pub after: Option<I>,
 }
 
-/// A part of a list, newest first.
+/// A page of a list, newest first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListPage<T, I> {
-    /// The things.
+    /// The items.
     pub items: Vec<T>,
-    /// Where to go on; `None`: nothing is left.
+    /// Item after which the next page begins; `None`: nothing is left.
     pub next: Option<I>,
 }
 
-/// How the application is set up.
+/// Settings of the application.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct AppSettings {
     /// The rules for sessions and users.
     pub rules: Rules,
-    /// Whether the clock may be moved.
+    /// Whether the clock can be moved.
     pub dev: bool,
-    /// What the hash of a password costs.
+    /// Cost of the hash of a password.
     pub password_cost: Cost,
-    /// The password of the user `admin`, created at the first start.
+    /// Password of the user `admin`, who is created at the first start.
     pub admin_password: Option<Password>,
-    /// Where messages of other services come in.
+    /// Inbound webhooks.
     pub hooks: Vec<Hook>,
-    /// The memory that all of it may take.
+    /// Memory budget.
     pub memory: MemoryBudget,
     /// Names of the secrets that definitions may name, as [`crate::types::secret_name`] writes
-    /// them; `None`: nothing is known of them, and nobody is warned.
+    /// them; `None`: they are not known, and there are no warnings.
     pub secret_names: Option<BTreeSet<String>>,
-    /// The clock stands at this time and moves only when it is advanced: for scenarios of
-    /// workflows, in which a minute is a minute however busy the machine is.
+    /// Time at which the clock stops; it moves only when it is advanced. For scenarios of workflows,
+    /// whose minutes do not depend on the machine.
     pub stands_at: Option<Time>,
 }
 
-/// Why the application could not be opened.
+/// Reason for which the application could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The store could not be read or written.
@@ -145,33 +143,10 @@ pub enum OpenError {
     File {
         /// The file.
         path: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Something about the configuration or the machine does not allow it.
+    /// The configuration or the machine does not allow it.
     #[error("{0}")]
     Refused(String),
-}
-
-/// An application that was opened.
-pub struct RunningApp {
-    /// It.
-    pub app: Arc<App>,
-    /// At the first start without [`Settings::admin_password`]: the single-use secret by which
-    /// the user `admin` gets a password ([`Command::UseLink`]). Print it, keep it nowhere.
-    pub set_up: Option<Token>,
-    /// Resolves when the process must end.
-    pub stopped: StopSignal,
-}
-
-/// Resolves, with the reason, when nothing can be changed any more and the process must end with
-/// an error: the store failed, or the executor did.
-pub struct StopSignal(pub(super) Pin<Box<dyn Future<Output = String> + Send>>);
-
-impl Future for StopSignal {
-    type Output = String;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {
-        self.0.as_mut().poll(cx)
-    }
 }

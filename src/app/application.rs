@@ -2,15 +2,16 @@
 //! `pipeline` (commands), `reads` and its neighbours (queries), `feed`, and `delivery`.
 
 use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::api::{OpenError, RunningApp, Settings, StopSignal};
-use super::authentication::TokenCaches;
-use super::clock::Clock;
+use super::api::{AppSettings, OpenError};
+use super::clock::ServerClock;
 use super::feed::Feed;
 use super::hooks::Hook;
 use super::memory::MemoryBudget;
@@ -19,11 +20,12 @@ use super::passwords::Passwords;
 use super::pipeline::executor::Executor;
 use super::pipeline::job::QueueItem;
 use super::pipeline::queue::Queue;
-use super::pipeline::respond::Waiters;
+use super::pipeline::waiters::Waiters;
 use super::read_pool::ReadPool;
+use super::readers_cache::ReadersCache;
+use super::search_cursors::SearchCursors;
 use super::secret::Secret;
-use super::tx_list::ReadersCache;
-use super::work_queue::SearchCursors;
+use super::token_caches::TokenCaches;
 use crate::engine::{
     Actor, ChallengeKey, Command, FIRST_ADMIN, FieldError, Outcome, RecordKey, Refusal, Rules,
 };
@@ -47,7 +49,7 @@ pub struct App {
     pub(super) definitions: Arc<Definitions>,
     pub(super) rules: Arc<Rules>,
     pub(super) secret: Secret,
-    pub(super) clock: Arc<Clock>,
+    pub(super) clock: Arc<ServerClock>,
     pub(super) caches: Arc<TokenCaches>,
     pub(super) passwords: Passwords,
     pub(super) reads: ReadPool,
@@ -69,6 +71,29 @@ pub struct App {
     pub(super) stop: watch::Sender<Option<String>>,
 }
 
+/// An application that runs.
+pub struct RunningApp {
+    /// The application.
+    pub app: Arc<App>,
+    /// Single-use secret with which the user `admin` chooses a password ([`Command::UseLink`]), at the
+    /// first start without [`AppSettings::admin_password`]. Shown once and stored nowhere.
+    pub set_up: Option<Token>,
+    /// Resolves when the process must end.
+    pub stopped: StopSignal,
+}
+
+/// Future that resolves with the reason when the process must end with an error: the store or the
+/// executor has failed.
+pub struct StopSignal(Pin<Box<dyn Future<Output = String> + Send>>);
+
+impl Future for StopSignal {
+    type Output = String;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<String> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
 impl App {
     /// Starts the application on a store. If the user `admin` never existed, creates that
     /// administrator, or the link by which one chooses a password.
@@ -78,7 +103,7 @@ impl App {
     pub async fn open(
         store: Arc<dyn Store>,
         secret: Secret,
-        settings: Settings,
+        settings: AppSettings,
     ) -> Result<RunningApp, OpenError> {
         let admin_password = settings.admin_password.clone();
         let (stop, stopped) = watch::channel(None);
@@ -90,13 +115,14 @@ impl App {
     fn start(
         store: Arc<dyn Store>,
         secret: Secret,
-        settings: Settings,
+        settings: AppSettings,
         stop: watch::Sender<Option<String>>,
     ) -> Result<Self, OpenError> {
-        let Settings { rules, dev, password_cost, hooks, secret_names, memory, stands_at, .. } =
-            settings;
+        let AppSettings {
+            rules, dev, password_cost, hooks, secret_names, memory, stands_at, ..
+        } = settings;
         let clock = Arc::new(match stands_at {
-            Some(at) => Clock::standing(at),
+            Some(at) => ServerClock::standing(at),
             None => open_clock(&*store)?,
         });
         // Derived from the secret beside the store, so that a backup of the store makes no codes.
@@ -273,7 +299,7 @@ fn stopped_by(mut stopped: watch::Receiver<Option<String>>) -> StopSignal {
 }
 
 /// Opens the clock with the marks that the store holds.
-fn open_clock(store: &dyn Store) -> Result<Clock, OpenError> {
+fn open_clock(store: &dyn Store) -> Result<ServerClock, OpenError> {
     let marks = match store.get(View::Committed, &Key::Clock.encode())? {
         Some(row) => value::read_plain(&Key::Clock, &row.value).map_err(ReadError::from)?,
         None => ClockV1::default(),
@@ -284,7 +310,7 @@ fn open_clock(store: &dyn Store) -> Result<Clock, OpenError> {
     let last = store.read_log(before_last, 1).unwrap_or_default();
     let last_ms = last.first().map_or(0, |entry| entry.at_ms);
     let high = Time::from_ms(marks.high_ms.max(last_ms));
-    let (clock, jump) = Clock::new(high, Span::from_ms(marks.advanced_ms));
+    let (clock, jump) = ServerClock::new(high, Span::from_ms(marks.advanced_ms));
     if jump > JUMP {
         tracing::warn!(
             last = %high,

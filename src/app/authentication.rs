@@ -1,127 +1,31 @@
-//! Who a token's bearer is: on the path of every request.
+//! Authentication: from a token to the actor, on the path of every request.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
-use super::AuthContext;
+use super::api::AuthContext;
 use super::application::App;
-use super::token_cache::TokenCache;
-use crate::engine::{
-    Actor, Command, Opens, Record, RecordKey, Refusal, Rules, Session, StoredId, User,
-};
+use super::token_caches::{CachedToken, CachedUser, OPENER_BYTES};
+use crate::engine::{Actor, Command, Opens, Record, RecordKey, Refusal, StoredId, User};
 use crate::records::{Key, ReadError, read_fact, value};
 use crate::store::{Store, Versioned, View};
-use crate::types::{KeyId, Revision, Role, SessionId, Time, Token, TokenHash, UserId};
+use crate::types::{KeyId, Revision, SessionId, Token, TokenHash, UserId};
 
-/// Estimated bytes of a decoded token or user, without its texts and roles.
-const ENTRY_BYTES: usize = 768;
-
-/// Estimated bytes of what is cached of an API key that opened sessions.
-const OPENER_BYTES: usize = 64;
-
-/// Estimated bytes of a role.
-const ROLE_BYTES: usize = 64;
-
-/// What a token opens, decoded.
-pub(super) struct CachedToken {
-    access: AuthContext,
-    /// The session, if it is a session's token.
-    session: Option<Session>,
-    /// The commit that the user's roles are of.
-    user_revision: Revision,
-    /// Activity before this time is not written again, in milliseconds since the Unix epoch.
-    touch_after_ms: AtomicU64,
-}
-
-/// What of a user a token's bearer depends on.
-#[derive(Clone)]
-pub(super) struct CachedUser {
-    revision: Revision,
-    disabled: bool,
-    roles: Arc<[Role]>,
-}
-
-/// The decoded records on the path of every request.
-pub(super) struct TokenCaches {
-    tokens: TokenCache<TokenHash, Arc<CachedToken>>,
-    users: TokenCache<UserId, CachedUser>,
-    /// Whether the sessions that an API key opened live.
-    openers: TokenCache<KeyId, bool>,
-}
-
-impl TokenCaches {
-    /// Empty caches that take at most so many bytes together.
-    pub(super) fn new(bytes_max: usize) -> Self {
-        Self {
-            tokens: TokenCache::new(bytes_max / 4 * 3),
-            users: TokenCache::new(bytes_max / 8),
-            openers: TokenCache::new(bytes_max / 8),
-        }
-    }
-
-    /// Forgets what the commit of this revision changes; before it is staged.
-    pub(super) fn invalidate(
-        &self,
-        records: &BTreeMap<RecordKey, Option<Record>>,
-        revision: Revision,
-    ) {
-        for (record_key, record) in records {
-            match (record_key, record) {
-                (RecordKey::Token(hash), _) => self.tokens.invalidate(hash, revision),
-                (RecordKey::Session(_), Some(Record::Session(session))) => {
-                    self.tokens.invalidate(&session.token, revision);
-                }
-                (RecordKey::User(id), _) => self.users.invalidate(id, revision),
-                (RecordKey::Key(id), _) => self.openers.invalidate(id, revision),
-                // A session or key that ends loses its token's record in the same commit.
-                _ => {}
-            }
-        }
-    }
-}
-
-impl CachedToken {
-    /// Estimates the bytes that it takes: the session is there twice, as a record and as shown.
-    fn bytes(&self) -> usize {
-        let texts = self.session.as_ref().map_or(0, |session| {
-            session.facts.len() + session.agent.as_ref().map_or(0, |agent| agent.len())
-        });
-        ENTRY_BYTES + texts + self.access.actor.roles().len() * ROLE_BYTES
-    }
-
-    fn wants_touch(&self, now: Time) -> bool {
-        self.session.as_ref().is_some_and(|session| session.wants_touch(now))
-            && now.ms() >= self.touch_after_ms.load(Ordering::Acquire)
-    }
-
-    /// Whether this caller is the one who writes the activity down.
-    fn take_touch(&self, now: Time) -> bool {
-        let Some(session) = &self.session else { return false };
-        let seen = self.touch_after_ms.load(Ordering::Acquire);
-        let next = now.ms().saturating_add((session.idle.ms() / Rules::TOUCH_PARTS).max(1));
-        now.ms() >= seen
-            && self
-                .touch_after_ms
-                .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
-    }
-}
-
-/// Why a stream or a socket ends.
+/// Reason for the end of a stream or a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedEnd {
     /// The session has ended, or the API key was revoked.
     SessionEnded,
-    /// The session lives on under a new token: it was rotated, elevated or upgraded.
+    /// The session has a new token: it was rotated, elevated or upgraded.
     TokenReplaced,
     /// The server stops.
     Stopping,
 }
 
 impl App {
-    /// Looks a token up and notes the activity (written at most once in a twentieth of the idle
-    /// time-out; where there is no room for it, it is left out). `None` as the token: nobody.
+    /// Returns the identity of a token and notes the activity: a commit of its own, at most once in a
+    /// twentieth of the idle time-out, and none while the store is full. Without a token the actor is
+    /// nobody.
     ///
     /// # Errors
     /// [`Refusal::Unauthenticated`] for a token that is unknown, ended, expired or a link's;
@@ -135,16 +39,17 @@ impl App {
         if !cached.wants_touch(now) || !cached.take_touch(now) {
             return Ok(cached.access.clone());
         }
-        // Boxed: it is seldom, and its room would be made and moved for every request.
+        // Boxed, since it is rare and its state would be moved for every request.
         match Box::pin(self.call(Command::Touch, cached.access.actor.clone())).await {
             Ok(_) => Ok(self.look_up(token)?.access.clone()),
             Err(refusal @ (Refusal::Unauthenticated | Refusal::Stopping)) => Err(refusal),
-            // Full or busy: the session is alive all the same.
+            // The store is full or busy. The session is alive all the same.
             Err(_) => Ok(cached.access.clone()),
         }
     }
 
-    /// Looks a token up without noting activity: for introspection, live streams, health checks.
+    /// Returns the identity of a token without noting activity: for introspection, live streams, health
+    /// checks.
     ///
     /// # Errors
     /// As [`App::authenticate`].
@@ -152,10 +57,10 @@ impl App {
         self.look_up(token).map(|cached| cached.access.clone())
     }
 
-    /// The actor as it is now: with the roles it has now.
+    /// Returns the actor with its present roles.
     ///
     /// # Errors
-    /// As [`App::authenticate`]; also when the token with which it came was replaced.
+    /// As [`App::authenticate`]; also when the token was replaced.
     pub fn current(&self, actor: &Actor) -> Result<Actor, Refusal> {
         match actor {
             Actor::Nobody | Actor::System | Actor::Hook(_) | Actor::Workflow(..) => {
@@ -164,7 +69,7 @@ impl App {
             Actor::Session(session) => {
                 self.look_up_hash(session.token).map(|cached| cached.access.actor.clone())
             }
-            Actor::Key(key) => match self.record_key(&RecordKey::Key(key.key.id))? {
+            Actor::Key(key) => match self.read_record(&RecordKey::Key(key.key.id))? {
                 Some((Record::Key(key), _)) => Ok(key.actor()),
                 _ => Err(Refusal::Unauthenticated),
             },
@@ -178,7 +83,7 @@ impl App {
             return FeedEnd::Stopping;
         }
         let Actor::Session(actor) = actor else { return FeedEnd::SessionEnded };
-        match self.record_key(&RecordKey::Session(actor.session)) {
+        match self.read_record(&RecordKey::Session(actor.session)) {
             Ok(Some((Record::Session(session), _)))
                 if session.token != actor.token && session.is_alive(self.clock.now()) =>
             {
@@ -203,8 +108,8 @@ impl App {
         alive.ok_or(Refusal::Unauthenticated)
     }
 
-    /// Whether a cached entry shows its user and the key that opened it as they are; a token's own
-    /// entry is always fresh.
+    /// Returns whether a cached entry has the present user and API key. The token's own record is
+    /// invalidated by each change.
     fn is_current(&self, cached: &CachedToken) -> Result<bool, Refusal> {
         if let Some(via) = cached.session.as_ref().and_then(|session| session.via.as_ref())
             && !self.guard(self.keeps_sessions(via.id))?
@@ -219,7 +124,7 @@ impl App {
         }
     }
 
-    /// Whether the sessions that an API key opened live.
+    /// Returns whether the sessions that an API key opened are live.
     fn keeps_sessions(&self, id: KeyId) -> Result<bool, ReadError> {
         if let Some(keeps) = self.caches.openers.get(&id) {
             return Ok(keeps);
@@ -240,12 +145,11 @@ impl App {
         let Some((Record::User(user), revision)) = row else { return Ok(None) };
         let User { disabled, roles, .. } = user;
         let cached = CachedUser { revision, disabled, roles };
-        let bytes = ENTRY_BYTES + cached.roles.len() * ROLE_BYTES;
-        self.caches.users.insert(id, cached.clone(), bytes, read_at);
+        self.caches.users.insert(id, cached.clone(), cached.bytes(), read_at);
         Ok(Some(cached))
     }
 
-    /// Reads what a token opens and caches it.
+    /// Reads a token's actor and session and caches them.
     fn read_known(&self, hash: TokenHash) -> Result<Option<Arc<CachedToken>>, ReadError> {
         let opens = read_fact(&*self.store, View::Committed, &RecordKey::Token(hash))?;
         let Some((record, _)) = opens else { return Ok(None) };
@@ -281,7 +185,7 @@ impl App {
     ) -> Result<(Revision, Option<CachedToken>), ReadError> {
         let (read_at, row) = read_at(&*self.store, &RecordKey::Session(id))?;
         let Some((Record::Session(session), revision)) = row else { return Ok((read_at, None)) };
-        // Its token was replaced between the two reads.
+        // The token was replaced between the two reads.
         if session.token != hash {
             return Ok((read_at, None));
         }
@@ -310,7 +214,7 @@ impl App {
         Ok((read_at, Some(cached)))
     }
 
-    /// Another framework's session, for the API key that stored it; `touch`: counts as activity.
+    /// Returns an external session, for the API key that stored it. `touch`: counts as activity.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`] for an actor that is no API key, [`Refusal::NotFound`],
@@ -362,7 +266,7 @@ impl App {
     }
 }
 
-/// One record and the revision at which it was read; only facts that lie in one row.
+/// Reads a record that lies in one row, and the revision at which it was read.
 fn read_at(
     store: &dyn Store,
     record_key: &RecordKey,

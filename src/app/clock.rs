@@ -9,37 +9,36 @@ use crate::types::{Span, Time};
 const MS: u64 = 1000;
 
 /// The server's time: max(wall + what it was advanced by, high-water mark + monotonic time since).
-/// Whenever the wall clock is ahead, that becomes the high-water mark. So the time never goes back,
-/// not even over a restart with a wall clock that was set back, and it never stands still: from the
-/// highest reading on it follows the monotonic clock, until the wall clock has caught up.
-pub(super) struct Clock {
+/// While the wall clock is ahead, its time becomes the high-water mark. So the time never goes
+/// back, not even over a restart after the wall clock was set back, and it never stops: from the
+/// highest reading on it follows the monotonic clock until the wall clock has caught up.
+pub(super) struct ServerClock {
     started: Instant,
-    /// The server's time at `started` by the highest reading so far, in microseconds since the
+    /// Server time at `started` according to the highest reading so far, in microseconds since the
     /// Unix epoch.
     origin_us: AtomicU64,
     advanced_ms: AtomicU64,
-    /// Whether it moves only when it is advanced.
+    /// Whether the clock moves only when it is advanced.
     stands: bool,
 }
 
-/// What the system's two clocks say at one moment, in microseconds.
+/// Readings of the system's two clocks, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     /// The wall clock, since the Unix epoch.
     wall_us: u64,
-    /// The monotonic clock, since this clock was made.
+    /// The monotonic clock, since this clock was created.
     elapsed_us: u64,
 }
 
-impl Clock {
-    /// A clock that stands at `at` and moves only when it is advanced.
+impl ServerClock {
+    /// Returns a clock that stops at `at` and moves only when it is advanced.
     pub(super) fn standing(at: Time) -> Self {
         Self { stands: true, ..Self::from(at, Span::ZERO) }
     }
 
-    /// A clock that goes on after `high` and was advanced by `advanced` before. Also says how far
-    /// it jumped: time that passed while the server was down looks the same as a wall clock that
-    /// was set forward.
+    /// Returns a clock that continues after `high` and was advanced by `advanced` before, and how
+    /// far it jumped. A downtime looks the same as a wall clock that was set forward.
     pub(super) fn new(high: Time, advanced: Span) -> (Self, Span) {
         let clock = Self::from(high, advanced);
         let jump = if high == Time::ZERO { Span::ZERO } else { clock.now().since(high) };
@@ -55,7 +54,7 @@ impl Clock {
         }
     }
 
-    /// The time now.
+    /// Returns the time.
     pub(super) fn now(&self) -> Time {
         if self.stands {
             return Time::from_ms(self.origin_us.load(Ordering::Acquire) / MS);
@@ -63,23 +62,23 @@ impl Clock {
         self.at(self.read())
     }
 
-    /// The time by these readings, and by all before them.
+    /// Returns the time according to these readings and all before them.
     fn at(&self, reading: Reading) -> Time {
         let Reading { wall_us, elapsed_us } = reading;
         let advanced_us = self.advanced_ms.load(Ordering::Acquire).saturating_mul(MS);
         let origin_us = wall_us.saturating_add(advanced_us).saturating_sub(elapsed_us);
-        // Neither of both ever goes back, so their sum does not.
+        // Neither of them goes back, so their sum does not.
         let origin_us = self.origin_us.fetch_max(origin_us, Ordering::AcqRel).max(origin_us);
         Time::from_ms(origin_us.saturating_add(elapsed_us) / MS)
     }
 
-    /// The wall clock's time, for what other systems compare with theirs: signatures, and dates
-    /// that they send. It may go back. A clock that stands is its own wall clock.
+    /// Returns the wall clock's time, for comparison with other systems: signatures, and dates that
+    /// they send. It may go back. A stopped clock is its own wall clock.
     pub(super) fn wall(&self) -> Time {
         if self.stands { self.now() } else { Time::from_ms(self.read().wall_us / MS) }
     }
 
-    /// How far the server's time is ahead of the wall clock, without what it was advanced by.
+    /// Returns how far the server's time is ahead of the wall clock, without manual advances.
     pub(super) fn ahead_of_wall(&self) -> Span {
         if self.stands {
             return Span::ZERO;
@@ -89,19 +88,19 @@ impl Clock {
         now.since(Time::from_ms(reading.wall_us / MS).plus(self.advanced()))
     }
 
-    /// By how much it was advanced in all.
+    /// Returns the sum of all manual advances.
     pub(super) fn advanced(&self) -> Span {
         Span::from_ms(self.advanced_ms.load(Ordering::Acquire))
     }
 
-    /// Moves it forward.
+    /// Moves the clock forward.
     pub(super) fn advance(&self, by: Span) {
         self.advanced_ms.fetch_add(by.ms(), Ordering::AcqRel);
         self.origin_us.fetch_add(by.ms().saturating_mul(MS), Ordering::AcqRel);
     }
 
     fn read(&self) -> Reading {
-        // The monotonic clock first: what passes between both readings must not count twice.
+        // The monotonic clock first: the time between both readings must not count twice.
         let elapsed_us = self.started.elapsed().as_micros();
         Reading { wall_us: wall_us(), elapsed_us: u64::try_from(elapsed_us).unwrap_or(u64::MAX) }
     }
@@ -124,7 +123,7 @@ mod tests {
     #[test]
     fn it_goes_on_where_it_stood_even_if_the_wall_clock_is_behind() {
         let ahead = Time::from_ms(wall_us() / MS).plus(Span::from_hours(48));
-        let (clock, jump) = Clock::new(ahead, Span::ZERO);
+        let (clock, jump) = ServerClock::new(ahead, Span::ZERO);
         assert!(clock.now() >= ahead);
         assert!(jump < Span::from_hours(1));
         let before = clock.now();
@@ -135,17 +134,17 @@ mod tests {
 
     #[test]
     fn a_forward_jump_is_told_and_the_first_start_is_none() {
-        let (_, first) = Clock::new(Time::ZERO, Span::ZERO);
+        let (_, first) = ServerClock::new(Time::ZERO, Span::ZERO);
         assert_eq!(first, Span::ZERO);
         let behind = Time::from_ms(wall_us() / MS - Span::from_hours(5).ms());
-        let (_, jump) = Clock::new(behind, Span::ZERO);
+        let (_, jump) = ServerClock::new(behind, Span::ZERO);
         assert!(jump >= Span::from_hours(5));
     }
 
     #[test]
     fn a_standing_clock_moves_only_when_it_is_advanced() {
         let at = Time::from_ms(1_000_000);
-        let clock = Clock::standing(at);
+        let clock = ServerClock::standing(at);
         assert_eq!(clock.now(), at);
         clock.advance(Span::from_minutes(31));
         assert_eq!(clock.now(), at.plus(Span::from_minutes(31)));
@@ -155,7 +154,7 @@ mod tests {
     #[test]
     fn it_does_not_stand_still_when_it_is_ahead_of_the_wall() {
         let ahead = Time::from_ms(wall_us() / MS).plus(Span::from_hours(48));
-        let (clock, _) = Clock::new(ahead, Span::ZERO);
+        let (clock, _) = ServerClock::new(ahead, Span::ZERO);
         let before = clock.now();
         while clock.now() == before {
             std::hint::spin_loop();
@@ -169,8 +168,8 @@ mod tests {
     const WALL: u64 = 1_790_000_000 * SECOND;
 
     /// A clock that begins long before its first reading, as after a day without a server.
-    fn after_a_day_down() -> Clock {
-        Clock::from(Time::from_ms((WALL - 24 * HOUR) / MS), Span::ZERO)
+    fn after_a_day_down() -> ServerClock {
+        ServerClock::from(Time::from_ms((WALL - 24 * HOUR) / MS), Span::ZERO)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What can be asked of the ledger without changing anything. All of it shows what is durable.
+//! Queries of the ledger, as of what is durable.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,10 +13,10 @@ use crate::records::{DecodeError, Key, ReadError, read_entry, value};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{AccountId, AssetCode, HoldId, ParseError, Revision, Role, TransferId};
 
-/// How often the totals are read anew because a commit came between two of their pages.
+/// Number of attempts to read the totals between two commits.
 const ROUNDS_MAX: usize = 16;
 
-/// Where a page of a statement ends.
+/// Position at the end of a page of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryMark {
     revision: Revision,
@@ -42,21 +42,21 @@ impl FromStr for EntryMark {
     }
 }
 
-/// The totals of all assets, and the revision at which they are so.
+/// The totals of all assets and their revision.
 type AllTotals = (Revision, Vec<(AssetCode, Totals)>);
 
-/// What adds up over all accounts, at one revision.
+/// Totals over all accounts, at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerCheck {
     /// The revision.
     pub revision: Revision,
-    /// The assets that have accounts, by their codes.
+    /// Assets that have accounts, by code.
     pub assets: Vec<(Asset, Totals)>,
 }
 
 impl App {
-    /// An account, for its owner, an administrator, an auditor or a service; one that anyone may
-    /// read also for any session. The second says whether it is seen in full.
+    /// Returns an account, for its owner, an administrator, an auditor or a service; a public one
+    /// for any session too. The boolean says whether the actor sees it in full.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], also for one that the actor may not see; [`Refusal::Stopping`].
@@ -72,8 +72,8 @@ impl App {
         if in_full || public { Ok((account, revision, in_full)) } else { Err(none) }
     }
 
-    /// The accounts whose ids begin with `prefix`, by their ids: all for an administrator, an
-    /// auditor or a service, for a user the own ones.
+    /// Returns the accounts whose ids begin with `prefix`, by id: all for an administrator, an
+    /// auditor or a service, for a user its own.
     ///
     /// # Errors
     /// [`Refusal::Stopping`].
@@ -116,7 +116,8 @@ impl App {
         Ok(ListPage { items, next })
     }
 
-    /// The statement of an account, newest first, for whoever may see the account in full.
+    /// Returns the statement of an account, newest first, for an actor that sees the account in
+    /// full.
     ///
     /// # Errors
     /// As [`App::account`].
@@ -146,7 +147,7 @@ impl App {
         Ok(ListPage { items, next })
     }
 
-    /// A transfer, for the owner of one of its accounts, an administrator, an auditor or a
+    /// Returns a transfer, for the owner of one of its accounts, an administrator, an auditor or a
     /// service.
     ///
     /// # Errors
@@ -158,7 +159,7 @@ impl App {
     ) -> Result<(Transfer, Revision), Refusal> {
         let none = Refusal::NotFound("transfer");
         let Some((Record::Transfer(transfer), revision)) =
-            self.record_key(&RecordKey::Transfer(id.clone()))?
+            self.read_record(&RecordKey::Transfer(id.clone()))?
         else {
             return Err(none);
         };
@@ -167,14 +168,14 @@ impl App {
         if visible { Ok((transfer, revision)) } else { Err(none) }
     }
 
-    /// A hold outside of transactions, for the owner of its account, an administrator, an auditor
-    /// or a service.
+    /// Returns a hold outside of transactions, for the owner of its account, an administrator, an
+    /// auditor or a service.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], also for one that the actor may not see; [`Refusal::Stopping`].
     pub fn hold(&self, actor: &Actor, id: &HoldId) -> Result<(Hold, Revision), Refusal> {
         let none = Refusal::NotFound("hold");
-        match self.record_key(&RecordKey::Hold(id.clone()))? {
+        match self.read_record(&RecordKey::Hold(id.clone()))? {
             Some((Record::Hold(hold), revision)) if self.is_visible(actor, &hold.account)? => {
                 Ok((hold, revision))
             }
@@ -182,7 +183,7 @@ impl App {
         }
     }
 
-    /// An asset.
+    /// Returns an asset.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -190,13 +191,13 @@ impl App {
         if let Some(asset) = iso_asset(code) {
             return Ok(asset);
         }
-        match self.record_key(&RecordKey::Asset(code.clone()))? {
+        match self.read_record(&RecordKey::Asset(code.clone()))? {
             Some((Record::Asset(asset), _)) => Ok(asset),
             _ => Err(Refusal::NotFound("asset")),
         }
     }
 
-    /// All assets, by their codes: those of ISO 4217 and those that were put.
+    /// Returns all assets by code: those of ISO 4217 and those that were created.
     ///
     /// # Errors
     /// [`Refusal::Stopping`].
@@ -224,12 +225,12 @@ impl App {
         Ok(ListPage { items, next })
     }
 
-    /// What adds up over all accounts, at one revision, for an administrator, an auditor or a
+    /// Returns the totals over all accounts at one revision, for an administrator, an auditor or a
     /// service.
     ///
     /// # Errors
-    /// [`Refusal::NotAllowed`], [`Refusal::Busy`] when so much is committed that no revision can
-    /// be read whole, [`Refusal::Stopping`].
+    /// [`Refusal::NotAllowed`], [`Refusal::Busy`] when commits come too fast to read one revision
+    /// completely, [`Refusal::Stopping`].
     pub fn ledger_check(&self, actor: &Actor) -> Result<LedgerCheck, Refusal> {
         if !matches!(actor, Actor::Key(_)) {
             self.require_see_all(actor, "GET /v1/ledger/check")?;
@@ -245,7 +246,7 @@ impl App {
         Err(Refusal::Busy { retry_after: crate::types::Span::from_seconds(1) })
     }
 
-    /// All totals at one revision; `None`: a commit came in between.
+    /// Returns all totals at one revision, or `None` if a commit came in between.
     fn totals(&self) -> Result<Option<AllTotals>, ReadError> {
         let mut range = KeyRange::prefix(Key::TOTALS);
         let mut first = None;
@@ -254,8 +255,8 @@ impl App {
             let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX)?;
             let revision = *first.get_or_insert(page.revision);
             for row in page.rows {
-                // What a later page shows was so at the first page's revision if it was not
-                // changed since.
+                // Rows of a later page that have not changed since are as of the first page's
+                // revision.
                 if row.revision > revision {
                     return Ok(None);
                 }
@@ -274,7 +275,7 @@ impl App {
     }
 
     fn account_record(&self, id: &AccountId) -> Result<Option<(Account, Revision)>, Refusal> {
-        Ok(match self.record_key(&RecordKey::Account(id.clone()))? {
+        Ok(match self.read_record(&RecordKey::Account(id.clone()))? {
             Some((Record::Account(account), revision)) => Some((account, revision)),
             _ => None,
         })
@@ -284,7 +285,7 @@ impl App {
         Ok(self.account_record(id)?.is_some_and(|(account, _)| account.is_visible_to(actor)))
     }
 
-    /// Rows of a range, until there are `limit` or no more.
+    /// Returns up to `limit` rows of a range.
     fn rows(
         &self,
         mut range: KeyRange,
@@ -292,7 +293,7 @@ impl App {
         limit: usize,
     ) -> Result<Vec<(Key, bytes::Bytes, Revision)>, ReadError> {
         let mut rows = Vec::new();
-        // A page of the store may hold fewer rows than asked for and still have a next one.
+        // A page of the store may be short and still have a next one.
         while rows.len() < limit {
             let wanted = (limit - rows.len()).min(PAGE_ROWS_MAX);
             let page = self.store.scan(View::Committed, &range, order, wanted)?;
@@ -313,7 +314,7 @@ impl App {
     }
 }
 
-/// Cuts a page to its limit; where to go on if more was there.
+/// Cuts a page to its limit. Returns where the next one begins, if there is one.
 fn after_limit<T, I>(items: &mut Vec<T>, limit: usize, name: impl Fn(&T) -> I) -> Option<I> {
     let more = items.len() > limit;
     items.truncate(limit);

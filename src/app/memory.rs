@@ -1,8 +1,8 @@
-//! The memory budget: one configured number, and who gets which part of it.
+//! The memory budget: one configured number and its division.
 //!
-//! Everything in memory that grows with the load or with what is stored takes its limit from here.
-//! What is left over is for the process itself: code, threads, connections, the hashing of
-//! passwords, and what the allocator holds back.
+//! Everything in memory that grows with the load or with the stored data takes its limit from here.
+//! The rest is for the process itself: code, threads, connections, password hashes, and the
+//! allocator.
 
 const MIB: usize = 1024 * 1024;
 
@@ -40,53 +40,53 @@ macro_rules! shares {
     };
 }
 
-// Name: hundredths of the budget, and the least in MiB with which the part still works.
+// Name: hundredths of the budget, and the smallest size in MiB with which the part works.
 shares! {
     /// sled's cache of index pages, as sled counts it: in memory they take four times as much.
     index_cache_bytes: 6, 8;
     /// Memtables: durable commits that the index does not have yet.
     memtable_bytes: 18, 24;
-    /// Commits on their way to the disk.
+    /// Commits that are not durable yet.
     staged_bytes: 3, 12;
-    /// The executor's decoded records.
+    /// Record cache of the executor.
     record_cache_bytes: 13, 8;
     /// Compiled versions of workflows.
     definition_cache_bytes: 8, 16;
-    /// What tokens open, decoded, and users.
+    /// Token cache: sessions, API keys and users, decoded.
     token_cache_bytes: 6, 4;
     /// Commands that wait for the executor.
     command_queue_bytes: 6, 8;
-    /// Decoded commits of the log, shared by all who read it.
+    /// Log cache: decoded commits, shared by all readers.
     log_cache_bytes: 4, 6;
     /// Events that wait for readers of streams and sockets.
     stream_bytes: 6, 6;
     /// Request bodies of which a part has arrived.
     request_body_bytes: 4, 6;
-    /// Answers of reads that are being made, or sent to clients that take them slowly.
+    /// Answers of reads that are being rendered or sent to slow clients.
     answer_bytes: 10, 12;
 }
 
 impl MemoryBudget {
-    /// The budget, if none is configured, in bytes.
+    /// Default budget, in bytes.
     pub const DEFAULT: usize = 512 * MIB;
 
-    /// The smallest budget with which all parts still work, in bytes.
+    /// Smallest budget with which all parts work, in bytes.
     pub const MIN: usize = 128 * MIB;
 
-    /// A budget of so many bytes, at least [`MemoryBudget::MIN`].
+    /// Returns a budget of this many bytes, at least [`MemoryBudget::MIN`].
     #[must_use]
     pub const fn new(bytes: usize) -> Self {
         Self(if bytes < Self::MIN { Self::MIN } else { bytes })
     }
 
-    /// All of it, in bytes.
+    /// Returns the whole budget, in bytes.
     #[must_use]
     pub const fn bytes(self) -> usize {
         self.0
     }
 
-    /// Bytes of a memtable after which it is merged into the index: a good third of what all may
-    /// take, so that one can grow while another is merged.
+    /// Bytes of a memtable after which it is merged into the index: a good third of the part, so
+    /// that one can grow while another is merged.
     #[must_use]
     pub const fn merge_after_bytes(self) -> usize {
         self.memtable_bytes() / 8 * 3

@@ -1,5 +1,4 @@
-//! What tells those who speak with other services that there is something new for them, and what is
-//! counted of them.
+//! Notifications of readers, calls and webhooks after a commit, and the counters of calls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,28 +8,28 @@ use super::due::DueTimers;
 use super::traces::Traces;
 use crate::types::{Revision, Time};
 
-/// What is measured of calls.
+/// Measurements of calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallFigures {
-    /// Attempts on their way.
+    /// Attempts under way.
     pub in_flight: u64,
-    /// Calls that are due and wait for their turn.
+    /// Due calls that wait in memory.
     pub waiting: u64,
-    /// Destinations that are left alone for now.
+    /// Destinations with a circuit breaker that is not closed.
     pub breakers_open: u64,
     /// Attempts that were answered with success.
     pub succeeded: u64,
     /// Attempts that were answered otherwise.
     pub refused: u64,
-    /// Of these, 401 and 403: the service does not let the server in.
+    /// Of these, 401 and 403: the service rejected the credentials.
     pub denied: u64,
     /// Attempts without an answer.
     pub lost: u64,
 }
 
-/// What the dispatcher counts, and what waits for an operator.
+/// Counters of calls and of the executor.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(super) struct AppCounters {
     pub(super) in_flight: AtomicU64,
     pub(super) waiting: AtomicU64,
     pub(super) breakers_open: AtomicU64,
@@ -38,30 +37,30 @@ pub(super) struct Counters {
     pub(super) refused: AtomicU64,
     pub(super) denied: AtomicU64,
     pub(super) lost: AtomicU64,
-    /// Idempotency-Keys that were forgotten before their time, since their actor had too many.
+    /// Idempotency-Keys that were dropped before their time, since their actor had too many.
     pub(super) keys_shed: AtomicU64,
-    /// Transactions that were stuck when it was looked for them last.
+    /// Stuck transactions at the last scan.
     pub(super) stuck: AtomicU64,
-    /// Estimated bytes of the executor's decoded records.
+    /// Estimated bytes of the record cache.
     pub(super) record_cache_bytes: AtomicU64,
 }
 
-/// Tells those who speak with other services that there is something new for them, and counts
-/// what the dispatcher does.
+/// Notifies readers, calls and webhooks after a commit.
 #[derive(Debug)]
 pub(super) struct Notifier {
-    /// The earliest due time that was staged since the dispatcher last looked.
+    /// Earliest due time that was staged since calls were last read, in milliseconds since the Unix
+    /// epoch.
     pub(super) from: AtomicU64,
-    /// The commit that staged the last of them.
+    /// Revision of the last commit that made a call due.
     pub(super) staged: watch::Sender<Revision>,
-    /// The last commit that changed whom else is told of what; `None`: nobody any more.
+    /// Revision of the last commit that changed a webhook; `None`: deliveries end.
     pub(super) webhooks: watch::Sender<Option<Revision>>,
     /// Notified when the clock was moved by hand.
     pub(super) moved: watch::Sender<()>,
-    /// How far timers have fired.
+    /// Progress of timers.
     pub(super) due: DueTimers,
-    pub(super) counters: Counters,
-    /// Which traces calls go on with.
+    pub(super) counters: AppCounters,
+    /// Traces that calls continue.
     pub(super) traces: Traces,
 }
 
@@ -71,20 +70,20 @@ impl Notifier {
         let webhooks = watch::Sender::new(Some(Revision::ZERO));
         let (from, due) = (AtomicU64::new(u64::MAX), DueTimers::new());
         let moved = watch::Sender::new(());
-        let (counters, traces) = (Counters::default(), Traces::default());
+        let (counters, traces) = (AppCounters::default(), Traces::default());
         Self { from, staged, webhooks, moved, due, counters, traces }
     }
 
-    /// A commit set a call due.
+    /// Notifies calls of a commit that made one due.
     pub(super) fn notify_calls(&self, due: Time, revision: Revision) {
-        // Whoever takes the time knows of the commit, or sees that there is a newer one than it
-        // knows of and keeps the time; whoever came in between is woken once more.
+        // A reader that takes the time knows of the commit, or sees that there is a newer one and keeps
+        // the time; one that came in between is woken once more.
         self.staged.send_replace(revision);
         self.from.fetch_min(due.ms(), Ordering::AcqRel);
         self.staged.send_replace(revision);
     }
 
-    /// The clock was moved by hand: what became due meanwhile is looked for.
+    /// Notifies calls and webhooks that the clock was moved by hand.
     pub(super) fn clock_moved(&self, last: Revision) {
         self.notify_calls(Time::MAX, last);
         self.moved.send_replace(());

@@ -1,4 +1,4 @@
-//! What goes on by itself over many commits, as operators and administrators see it.
+//! Queries of bulk jobs and schedules, for operators and administrators.
 
 use super::application::App;
 use super::read_budget::PAGE_BYTES_MAX;
@@ -8,11 +8,11 @@ use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, View};
 use crate::types::{JobId, Role, ScheduleId};
 
-/// Schedules that are read at once: each may hold an input of some 60 KiB.
+/// Number of schedules that are read at once: each may hold an input of some 60 KiB.
 const SCHEDULES_AT_ONCE: usize = 16;
 
 impl App {
-    /// What is done to many transactions, and how far it is.
+    /// Returns a bulk job with its progress.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -20,24 +20,24 @@ impl App {
         if !actor.has(Role::OPERATOR) {
             return Err(Refusal::NotAllowed("this needs the role abide:operator"));
         }
-        match self.record_key(&RecordKey::Job(id))? {
+        match self.read_record(&RecordKey::Job(id))? {
             Some((Record::Job(job), _)) => Ok(*job),
             _ => Err(Refusal::NotFound("job")),
         }
     }
 
-    /// A schedule.
+    /// Returns a schedule.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn schedule(&self, id: ScheduleId) -> Result<Schedule, Refusal> {
-        match self.record_key(&RecordKey::Schedule(id))? {
+        match self.read_record(&RecordKey::Schedule(id))? {
             Some((Record::Schedule(schedule), _)) => Ok(*schedule),
             _ => Err(Refusal::NotFound("schedule")),
         }
     }
 
-    /// The schedules, newest first.
+    /// Returns the schedules, newest first.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]

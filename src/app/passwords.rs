@@ -1,4 +1,4 @@
-//! Argon2id on a few threads of its own, with a bounded line before them.
+//! Argon2id on a few threads of its own, behind a bounded queue.
 
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 use crate::engine::Refusal;
 use crate::types::{Password, Span};
 
-/// Most commands that wait for a hash: at 25 ms each the last one waits some seconds, and each
-/// holds no more than a password and a PHC string.
-const LINE_MAX: usize = 256;
+/// Maximum number of commands that wait for a hash. At 25 ms each the last one waits some seconds;
+/// each holds no more than a password and a PHC string.
+const QUEUE_MAX: usize = 256;
 
 /// Bytes of a hash.
 const HASH_BYTES: usize = 32;
@@ -22,10 +22,10 @@ const HASH_BYTES: usize = 32;
 /// Bytes of a salt.
 const SALT_BYTES: usize = 16;
 
-/// Most memory that a stored hash may ask for, in KiB: above any sane parameter.
+/// Maximum memory that a stored hash may need, in KiB: above any sane parameter.
 const MEMORY_KIB_MAX: u32 = 256 * 1024;
 
-/// What one hash costs.
+/// Cost of one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cost {
     /// Memory, in KiB.
@@ -37,7 +37,7 @@ pub struct Cost {
 }
 
 impl Default for Cost {
-    /// What OWASP asks for (Password Storage Cheat Sheet; ASVS 11.4.2): 19 MiB, 2 passes.
+    /// Returns the cost that OWASP recommends (Password Storage Cheat Sheet; ASVS 11.4.2): 19 MiB, 2 passes.
     fn default() -> Self {
         Self { memory_kib: 19_456, passes: 2, lanes: 1 }
     }
@@ -49,37 +49,36 @@ impl Cost {
     }
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Checked {
+pub(super) struct HashMatch {
     pub(super) matched: bool,
-    /// Whether the hash was made with less than the present cost.
+    /// Whether the hash has less than the present cost.
     pub(super) is_weak: bool,
 }
 
-enum Work {
-    Check { phc: Option<Arc<str>>, reply: oneshot::Sender<Checked> },
+enum HashWork {
+    Check { phc: Option<Arc<str>>, reply: oneshot::Sender<HashMatch> },
     Hash { reply: oneshot::Sender<Option<Arc<str>>> },
 }
 
-struct Task {
+struct HashTask {
     password: Password,
-    work: Work,
+    work: HashWork,
 }
 
-/// The threads and the line before them.
+/// The threads and their queue.
 pub(super) struct Passwords {
-    /// There until it is dropped.
-    line: Option<mpsc::SyncSender<Task>>,
+    /// `None` once this is dropped.
+    queue: Option<mpsc::SyncSender<HashTask>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Passwords {
-    /// Starts the threads: half of the cores, so that logins, however many, leave the other half
-    /// to those who are logged in.
+    /// Starts the threads: half of the cores, so that many logins leave the other half to requests.
     pub(super) fn start(cost: Cost) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (line, tasks) = mpsc::sync_channel(LINE_MAX);
+        let (queue, tasks) = mpsc::sync_channel(QUEUE_MAX);
         let tasks = Arc::new(Mutex::new(tasks));
         let threads = (0..(cores / 2).max(1))
             .map(|number| {
@@ -88,31 +87,30 @@ impl Passwords {
                 std::thread::Builder::new().name(name).spawn(move || Hasher::new(cost).run(&tasks))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { line: Some(line), threads })
+        Ok(Self { queue: Some(queue), threads })
     }
 
-    /// Checks a password against a hash; with `None` against one that nobody has, for the same
-    /// work and the answer no.
+    /// Checks a password against a hash. Without a hash it does the same work and does not match.
     pub(super) async fn check(
         &self,
         password: Password,
         phc: Option<Arc<str>>,
-    ) -> Result<Checked, Refusal> {
+    ) -> Result<HashMatch, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Task { password, work: Work::Check { phc, reply } })?;
+        self.enqueue(HashTask { password, work: HashWork::Check { phc, reply } })?;
         answer.await.map_err(|_| Refusal::Stopping)
     }
 
     /// Hashes a password.
     pub(super) async fn hash(&self, password: Password) -> Result<Arc<str>, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Task { password, work: Work::Hash { reply } })?;
+        self.enqueue(HashTask { password, work: HashWork::Hash { reply } })?;
         answer.await.ok().flatten().ok_or(Refusal::Stopping)
     }
 
-    fn enqueue(&self, task: Task) -> Result<(), Refusal> {
-        let line = self.line.as_ref().ok_or(Refusal::Stopping)?;
-        line.try_send(task).map_err(|error| match error {
+    fn enqueue(&self, task: HashTask) -> Result<(), Refusal> {
+        let queue = self.queue.as_ref().ok_or(Refusal::Stopping)?;
+        queue.try_send(task).map_err(|error| match error {
             mpsc::TrySendError::Full(_) => Refusal::Busy { retry_after: Span::from_seconds(2) },
             mpsc::TrySendError::Disconnected(_) => Refusal::Stopping,
         })
@@ -121,11 +119,11 @@ impl Passwords {
 
 impl Drop for Passwords {
     fn drop(&mut self) {
-        // Without a line the threads end after the hash that they are at.
-        self.line = None;
+        // Without a queue the threads end after their present hash.
+        self.queue = None;
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
-                tracing::error!("a password thread panicked");
+                tracing::error!("password thread panicked");
             }
         }
     }
@@ -160,7 +158,7 @@ impl Phc {
     }
 }
 
-/// One thread: it keeps its memory from hash to hash.
+/// One thread, which reuses its memory.
 struct Hasher {
     cost: Cost,
     memory: Vec<Block>,
@@ -171,24 +169,24 @@ impl Hasher {
         Self { cost, memory: Vec::new() }
     }
 
-    fn run(mut self, tasks: &Mutex<mpsc::Receiver<Task>>) {
+    fn run(mut self, tasks: &Mutex<mpsc::Receiver<HashTask>>) {
         loop {
             let task = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok(Task { password, work }) = task else { return };
-            // An answer that nobody waits for any more is not worked for, and is no failure.
+            let Ok(HashTask { password, work }) = task else { return };
+            // If the caller is gone, nothing is computed.
             match work {
-                Work::Check { phc, reply } if !reply.is_closed() => {
+                HashWork::Check { phc, reply } if !reply.is_closed() => {
                     reply.send(self.check(&password, phc.as_deref())).ok();
                 }
-                Work::Hash { reply } if !reply.is_closed() => {
+                HashWork::Hash { reply } if !reply.is_closed() => {
                     reply.send(self.hash(&password)).ok();
                 }
-                Work::Check { .. } | Work::Hash { .. } => {}
+                HashWork::Check { .. } | HashWork::Hash { .. } => {}
             }
         }
     }
 
-    fn check(&mut self, password: &Password, phc: Option<&str>) -> Checked {
+    fn check(&mut self, password: &Password, phc: Option<&str>) -> HashMatch {
         let known = phc.and_then(Phc::parse);
         let is_known = known.is_some();
         let phc = known.unwrap_or_else(|| Phc {
@@ -199,7 +197,7 @@ impl Hasher {
         let mut found = vec![0; phc.hash.len()];
         let done = self.compute(phc.cost, password, &phc.salt, &mut found);
         let matched = is_known && done && bool::from(found.ct_eq(&phc.hash));
-        Checked { matched, is_weak: phc.cost.is_below(self.cost) }
+        HashMatch { matched, is_weak: phc.cost.is_below(self.cost) }
     }
 
     fn hash(&mut self, password: &Password) -> Option<Arc<str>> {
@@ -210,7 +208,7 @@ impl Hasher {
         done.then(|| Phc { cost: self.cost, salt, hash }.write())
     }
 
-    /// Whether the parameters were ones that Argon2 takes.
+    /// Computes a hash. Returns whether Argon2 accepts the parameters.
     fn compute(&mut self, cost: Cost, password: &Password, salt: &[u8], out: &mut [u8]) -> bool {
         let Cost { memory_kib, passes, lanes } = cost;
         let Ok(params) = Params::new(memory_kib, passes, lanes, Some(out.len())) else {
@@ -253,7 +251,7 @@ mod tests {
         let phc = Hasher::new(CHEAP).hash(&password("correct horse")).unwrap();
         let mut dearer = Hasher::new(Cost { passes: 2, ..CHEAP });
         let checked = dearer.check(&password("correct horse"), Some(&phc));
-        assert_eq!(checked, Checked { matched: true, is_weak: true });
+        assert_eq!(checked, HashMatch { matched: true, is_weak: true });
         let phc = dearer.hash(&password("correct horse")).unwrap();
         assert!(!dearer.check(&password("correct horse"), Some(&phc)).is_weak);
     }

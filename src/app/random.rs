@@ -1,37 +1,37 @@
-//! Random bytes of the operating system, fetched in larger pieces: for ids, which must differ and
-//! need not be secret. A call to the system for each command costs as much as reading the command.
+//! Random bytes of the operating system, fetched in blocks: for ids, which must be unique and need not
+//! be secret. A system call for each command would cost as much as reading the command.
 
 use std::cell::RefCell;
 
-/// Bytes of one piece: the ids of some sixty commands.
-const PIECE_BYTES: usize = 4 * 1024;
+/// Bytes of one block: the ids of some sixty commands.
+const BLOCK_BYTES: usize = 4 * 1024;
 
-struct Piece {
-    bytes: [u8; PIECE_BYTES],
+struct RandomBlock {
+    bytes: [u8; BLOCK_BYTES],
     used: usize,
 }
 
 thread_local! {
-    static PIECE: RefCell<Piece> =
-        const { RefCell::new(Piece { bytes: [0; PIECE_BYTES], used: PIECE_BYTES }) };
+    static BLOCK: RefCell<RandomBlock> =
+        const { RefCell::new(RandomBlock { bytes: [0; BLOCK_BYTES], used: BLOCK_BYTES }) };
 }
 
-/// So many random bytes, which nobody else gets.
+/// Returns random bytes, each of which is returned once.
 ///
 /// # Errors
 /// The system gives none.
 pub(super) fn bytes<const N: usize>() -> Result<[u8; N], getrandom::Error> {
-    PIECE.with_borrow_mut(|piece| {
-        if let Some(bytes) = piece.take() {
+    BLOCK.with_borrow_mut(|block| {
+        if let Some(bytes) = block.take() {
             return Ok(bytes);
         }
-        getrandom::fill(&mut piece.bytes)?;
-        piece.used = 0;
-        piece.take().ok_or(getrandom::Error::UNEXPECTED)
+        getrandom::fill(&mut block.bytes)?;
+        block.used = 0;
+        block.take().ok_or(getrandom::Error::UNEXPECTED)
     })
 }
 
-impl Piece {
+impl RandomBlock {
     fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
         let bytes = *self.bytes.get(self.used..)?.first_chunk::<N>()?;
         self.used += N;

@@ -1,21 +1,21 @@
-//! What one part of a read may cost before it ends and says where to go on.
+//! Budget of one page of a read.
 
 use std::time::{Duration, Instant};
 
-/// Maximum number of bytes of one page of a list: what one answer holds in memory, for as long as
-/// its client takes it. A page has one thing at least.
+/// Maximum number of bytes of one page of a list: the memory of one answer until its client has
+/// received it. A page has at least one item.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Maximum number of rows that are looked at for one page.
+/// Maximum number of rows that are examined for one page.
 const ROWS_MAX: usize = 1000;
 
-/// Maximum number of bytes that are looked at for one page: some milliseconds of reading.
+/// Maximum number of bytes that are examined for one page: some milliseconds of reading.
 const BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Maximum time of one page. Rows and bytes end it long before, unless the disk is slow.
+/// Maximum time of one page. The other limits end it long before, unless the disk is slow.
 const TIME_MAX: Duration = Duration::from_millis(250);
 
-/// What is left for a page. At least one row is looked at.
+/// Rest of the budget of a page. At least one row is examined.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ReadBudget {
     rows: usize,
@@ -25,20 +25,20 @@ pub(super) struct ReadBudget {
 }
 
 impl ReadBudget {
-    /// What one page may cost, from now on.
+    /// Returns the budget of a page that begins now.
     pub(super) fn of_page() -> Self {
         let until = Instant::now() + TIME_MAX;
         Self { rows: ROWS_MAX, bytes: BYTES_MAX, until, has_begun: false }
     }
 
-    /// Takes off one row of so many bytes.
+    /// Spends the budget for one row of this size.
     pub(super) const fn spend(&mut self, bytes: usize) {
         self.rows = self.rows.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
         self.has_begun = true;
     }
 
-    /// Whether the page must end.
+    /// Returns whether the page must end.
     pub(super) fn is_spent(&self) -> bool {
         self.has_begun && (self.rows == 0 || self.bytes == 0 || Instant::now() >= self.until)
     }

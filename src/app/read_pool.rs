@@ -2,8 +2,8 @@
 //! the feed.
 //!
 //! Such a read takes milliseconds of a core, so it must not run on a thread of the runtime, which
-//! has everybody's requests to serve. There are few of these threads, and they take turns among
-//! the actors who have work for them: whoever asks for a great deal waits behind their own work.
+//! serves all requests. There are few of these threads, and actors take turns: an actor with many
+//! reads waits behind its own.
 
 use std::cell::Cell;
 use std::collections::{HashMap, VecDeque};
@@ -15,26 +15,26 @@ use tokio::sync::oneshot;
 
 use crate::engine::{Actor, OwnerId};
 
-/// Maximum number of reads of one actor that wait. A page may hold 200 things, and a browser asks
-/// for some pages at a time.
+/// Maximum number of reads of one actor that wait. A page may hold 200 items, and a browser
+/// requests some pages at a time.
 const WAITING_PER_ACTOR_MAX: usize = 256;
 
 /// Maximum number of reads that wait, of all actors.
 const WAITING_MAX: usize = 8192;
 
-/// Maximum number of threads: more would take the cores from those who decide and answer.
+/// Maximum number of threads: more would take the cores from the executor and the runtime.
 const THREADS_MAX: usize = 4;
 
-/// For so long does a read that takes long let others have their turn, each time.
+/// Time for which a long read runs others' reads, each time it yields.
 const GIVE_WAY_TIME: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// Whether this thread does others' reads in the middle of one: these give no way, so that
-    /// the thread's stack has an end.
+    /// Whether this thread runs others' reads within one. Those do not yield, so that the stack is
+    /// bounded.
     static IS_GIVING_WAY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Why a read was not taken.
+/// Reason for the rejection of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadRejection {
     /// Too many reads of this actor wait.
@@ -49,9 +49,9 @@ type Work = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Waiting {
-    /// The work of each actor who has some.
+    /// Reads of each actor that has some.
     of: HashMap<Option<OwnerId>, VecDeque<Work>>,
-    /// These actors, in the order of their turns.
+    /// Actors with reads, in the order of their turns.
     turns: VecDeque<Option<OwnerId>>,
     count: usize,
     is_closed: bool,
@@ -63,14 +63,14 @@ struct Shared {
     came: Condvar,
 }
 
-/// The threads and what waits for them.
+/// The threads and the reads that wait for them.
 pub struct ReadPool {
     shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl ReadPool {
-    /// Starts the threads: half as many as there are cores.
+    /// Starts the threads: half as many as cores.
     pub(super) fn start() -> std::io::Result<Self> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let shared = Arc::new(Shared::default());
@@ -88,8 +88,7 @@ impl ReadPool {
         Ok(Self { shared, threads: Mutex::new(threads) })
     }
 
-    /// Runs a read in the actor's turn. It should end within milliseconds; what takes longer comes
-    /// in several parts.
+    /// Runs a read in the actor's turn. It should end within milliseconds; a longer one is split.
     ///
     /// # Errors
     /// [`ReadRejection`]
@@ -101,7 +100,7 @@ impl ReadPool {
         self.begin(actor, read)?.await.map_err(|_| ReadRejection::Stopping)
     }
 
-    /// Has a read done in the actor's turn; what it finds comes where it is awaited.
+    /// Queues a read for the actor's turn. Returns the receiver of its result.
     ///
     /// # Errors
     /// [`ReadRejection`]
@@ -112,7 +111,7 @@ impl ReadPool {
     ) -> Result<oneshot::Receiver<T>, ReadRejection> {
         let (reply, done) = oneshot::channel();
         let work: Work = Box::new(move || {
-            // Whoever asked is gone: nobody needs the answer.
+            // The caller is gone, so the result is not needed.
             if !reply.is_closed() {
                 drop(reply.send(read()));
             }
@@ -121,8 +120,7 @@ impl ReadPool {
         Ok(done)
     }
 
-    /// Lets others have their turn for a moment, in the middle of a read that takes long: what
-    /// waits is done here and now.
+    /// Yields for a moment within a long read: runs waiting reads of others on this thread.
     pub(super) fn give_way(&self) {
         let is_nested = IS_GIVING_WAY.replace(true);
         let since = Instant::now();
@@ -193,7 +191,7 @@ impl Shared {
         }
     }
 
-    /// The next read, of the actor whose turn it is; `None`: the threads end.
+    /// Returns the next read, of the actor whose turn it is, or `None` if the threads end.
     fn next(&self) -> Option<Work> {
         let mut waiting = self.lock();
         loop {
@@ -208,7 +206,7 @@ impl Shared {
     }
 }
 
-/// Does a read. One that panics answers nobody, which its caller sees; the thread goes on.
+/// Runs a read. If it panics, its caller gets no result, and the thread goes on.
 fn run(work: Work) {
     if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
         tracing::error!("a read panicked; see the log above");

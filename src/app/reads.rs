@@ -1,4 +1,4 @@
-//! What can be asked for without changing anything. All of it shows what is durable.
+//! Queries of sessions, users, API keys and measurements, as of what is durable.
 
 use std::time::Instant;
 
@@ -14,22 +14,22 @@ use crate::store::{KeyRange, Order, View};
 use crate::types::{KeyId, Revision, Role, SessionId, UserId, Username};
 
 impl App {
-    /// The data of the actor's session.
+    /// Returns the data of the actor's session.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`] for an actor without a session, [`Refusal::Unauthenticated`] when
-    /// it has ended meanwhile, [`Refusal::Stopping`].
+    /// the session has ended meanwhile, [`Refusal::Stopping`].
     pub fn session_data(&self, actor: &Actor) -> Result<Data, Refusal> {
         let id = actor.session().ok_or(Refusal::NotAllowed("this needs a session"))?;
-        // The data first: where the session is there after it, it was there with it.
+        // The data first: if the session exists after that, it existed with the data.
         let data = self.data(&RecordKey::SessionData(id))?;
         let (session, _) = self.session_record(id)?.ok_or(Refusal::Unauthenticated)?;
         Ok(data.unwrap_or_else(|| no_data(session.created_revision)))
     }
 
-    /// The live sessions of a user, newest first (at most
+    /// Returns the live sessions of a user, newest first (at most
     /// [`Rules::SESSIONS_PER_USER_MAX`](crate::engine::Rules::SESSIONS_PER_USER_MAX)); an anonymous
-    /// actor has its own one. `username`: whose, for an administrator or an auditor.
+    /// actor has its own one. `username`: another user, for an administrator or an auditor.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -49,7 +49,7 @@ impl App {
                 return Ok(self.session_view(id)?.into_iter().collect());
             }
         };
-        let list = self.record_key(&RecordKey::UserSessions(user.id))?;
+        let list = self.read_record(&RecordKey::UserSessions(user.id))?;
         let Some((Record::Sessions(list), _)) = list else { return Ok(Vec::new()) };
         let mut views = Vec::with_capacity(list.len());
         for id in list.into_iter().rev() {
@@ -58,7 +58,7 @@ impl App {
         Ok(views)
     }
 
-    /// A live session by its id: an own one, or for an administrator or auditor any.
+    /// Returns a live session by its id: an own one, or any for an administrator or auditor.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -70,7 +70,7 @@ impl App {
         if own || actor.has(Role::AUDITOR) { Ok(view) } else { Err(none) }
     }
 
-    /// The actor's own user.
+    /// Returns the actor's user.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`] for an actor that is no user, [`Refusal::Unauthenticated`] when the
@@ -80,7 +80,7 @@ impl App {
         Ok(user.view(revision))
     }
 
-    /// The data of the actor's own user.
+    /// Returns the data of the actor's user.
     ///
     /// # Errors
     /// As [`App::own_user`].
@@ -90,7 +90,7 @@ impl App {
         Ok(data.unwrap_or_else(|| no_data(user.created_revision)))
     }
 
-    /// A user, for an administrator or an auditor.
+    /// Returns a user, for an administrator or an auditor.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -100,7 +100,7 @@ impl App {
         Ok(user.view(revision))
     }
 
-    /// The users, for an administrator or an auditor.
+    /// Returns the users, for an administrator or an auditor.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
@@ -122,7 +122,7 @@ impl App {
         }))
     }
 
-    /// The API keys, for an administrator or an auditor.
+    /// Returns the API keys, for an administrator or an auditor.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
@@ -144,13 +144,13 @@ impl App {
         }))
     }
 
-    /// Commands that wait for the executor.
+    /// Returns the number of commands that wait for the executor.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
         self.queue.depth()
     }
 
-    /// The commit that last changed a record. Whoever shows the record with it asks for this first:
+    /// Returns the revision of a record. A caller that shows the record with it reads this first:
     /// then no change that is not shown has this revision.
     ///
     /// # Errors
@@ -160,37 +160,37 @@ impl App {
         found.map(|(_, revision)| revision).ok_or(Refusal::NotFound("record"))
     }
 
-    /// Idempotency-Keys that were forgotten before their time since the start.
+    /// Returns the number of Idempotency-Keys that were dropped before their time since the start.
     #[must_use]
     pub fn keys_shed(&self) -> u64 {
         self.notifier.counters.keys_shed.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Estimated bytes of the executor's decoded records.
+    /// Returns the estimated bytes of the record cache.
     #[must_use]
     pub fn record_cache_bytes(&self) -> u64 {
         self.notifier.counters.record_cache_bytes.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Memory of the commands that wait for the executor, in bytes.
+    /// Returns the memory of the commands that wait for the executor, in bytes.
     #[must_use]
     pub fn queue_bytes(&self) -> usize {
         self.queue.bytes()
     }
 
-    /// What is measured of the executor.
+    /// Returns the measurements of the executor.
     #[must_use]
     pub fn executor_figures(&self) -> ExecutorFigures {
         self.queue.figures()
     }
 
-    /// Why the executor does not move although something waits for it; `None`: it does.
+    /// Returns why the executor does not move although something waits for it.
     #[must_use]
     pub fn executor_stuck(&self, now: Instant) -> Option<String> {
         self.queue.stuck(now)
     }
 
-    /// Sessions that are open.
+    /// Returns the number of open sessions.
     #[must_use]
     pub fn live_sessions(&self) -> u64 {
         let found = read_fact(&*self.store, View::Committed, &RecordKey::SessionCount);
@@ -200,7 +200,7 @@ impl App {
         }
     }
 
-    /// Refuses who may not read everything, and lets the audit log know of it.
+    /// Refuses an actor that may not read everything, and writes the denial into the audit log.
     pub(super) fn require_see_all(&self, actor: &Actor, what: &'static str) -> Result<(), Refusal> {
         if *actor == Actor::System || actor.has(Role::AUDITOR) {
             return Ok(());
@@ -215,18 +215,18 @@ impl App {
     fn own(&self, actor: &Actor) -> Result<(User, Revision), Refusal> {
         let needs_user = Refusal::NotAllowed("this needs the session of a user");
         let UserRef { id, .. } = actor.user().ok_or(needs_user)?;
-        match self.record_key(&RecordKey::User(*id))? {
+        match self.read_record(&RecordKey::User(*id))? {
             Some((Record::User(user), revision)) => Ok((user, revision)),
             _ => Err(Refusal::Unauthenticated),
         }
     }
 
     fn user_named(&self, username: &Username) -> Result<(User, Revision), Refusal> {
-        let holder = self.record_key(&RecordKey::Name(username.clone()))?;
+        let holder = self.read_record(&RecordKey::Name(username.clone()))?;
         let Some((Record::Name(crate::engine::Holder::User(id)), _)) = holder else {
             return Err(Refusal::NotFound("user"));
         };
-        match self.record_key(&RecordKey::User(id))? {
+        match self.read_record(&RecordKey::User(id))? {
             Some((Record::User(user), revision)) => Ok((user, revision)),
             _ => Err(Refusal::NotFound("user")),
         }
@@ -237,7 +237,7 @@ impl App {
         id: SessionId,
     ) -> Result<Option<(crate::engine::Session, Revision)>, Refusal> {
         let now = self.clock.now();
-        Ok(match self.record_key(&RecordKey::Session(id))? {
+        Ok(match self.read_record(&RecordKey::Session(id))? {
             Some((Record::Session(session), revision)) if session.is_alive(now) => {
                 Some((session, revision))
             }
@@ -258,13 +258,13 @@ impl App {
     }
 
     fn data(&self, record_key: &RecordKey) -> Result<Option<Data>, Refusal> {
-        Ok(match self.record_key(record_key)? {
+        Ok(match self.read_record(record_key)? {
             Some((Record::Data(json), revision)) => Some(Data { json, revision }),
             _ => None,
         })
     }
 
-    pub(super) fn record_key(
+    pub(super) fn read_record(
         &self,
         record_key: &RecordKey,
     ) -> Result<Option<(Record, Revision)>, Refusal> {
@@ -275,7 +275,8 @@ impl App {
         }))
     }
 
-    /// A page of one kind of record, newest first, of bounded size, and whether there are more.
+    /// Returns a page of one kind of record, newest first, of bounded size, and whether there are
+    /// more.
     fn page(
         &self,
         prefix: &[u8],
@@ -310,7 +311,7 @@ impl App {
     }
 }
 
-/// Rows of records that are read at once: users and keys have some 20 KiB at most.
+/// Number of records that are read at once: users and keys have some 20 KiB at most.
 const RECORDS_AT_ONCE: usize = 64;
 
 fn no_data(revision: Revision) -> Data {

@@ -1,4 +1,4 @@
-//! The key of all keyed hashes, in a file beside the store.
+//! Key of all keyed hashes, in a file beside the store.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -8,10 +8,10 @@ use std::path::Path;
 use super::OpenError;
 use crate::engine::Digest;
 
-/// The name of the file in the data directory.
+/// Name of the file in the data directory.
 const FILE: &str = "secret";
 
-/// The 32 bytes that every keyed hash of this server is made with. They are in no journal.
+/// Key of every keyed hash of this server: 32 bytes, which are in no journal.
 #[derive(Clone)]
 pub struct Secret([u8; 32]);
 
@@ -22,12 +22,12 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Reads `DIR/secret`, or makes it (mode 0600, synced together with its directory) if the
+    /// Reads `DIR/secret`, or creates it (mode 0600, synced together with its directory) if the
     /// directory has none.
     ///
     /// # Errors
-    /// [`OpenError::File`]; [`OpenError::Refused`] when the file is not what this made, or others
-    /// may read it.
+    /// [`OpenError::File`]; [`OpenError::Refused`] when the file has another format, or others may
+    /// read it.
     pub fn load_or_create(dir: &Path) -> Result<Self, OpenError> {
         if let Some(secret) = Self::load(dir)? {
             return Ok(secret);
@@ -37,7 +37,7 @@ impl Secret {
         Self::create(dir, &path).map_err(fail)
     }
 
-    /// Reads `DIR/secret`; `None`: there is none.
+    /// Reads `DIR/secret`. Returns `None` if there is none.
     ///
     /// # Errors
     /// As [`Secret::load_or_create`].
@@ -64,7 +64,7 @@ impl Secret {
     fn create(dir: &Path, path: &Path) -> std::io::Result<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-        // Under another name first: a crash in between leaves no half a secret behind.
+        // Under another name first: a crash in between leaves no partial secret.
         let fresh = dir.join("secret.new");
         match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -78,14 +78,14 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// The secret with these bytes.
+    /// Returns the secret with these bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// A keyed hash of some parts for one purpose: without the secret nobody can tell what it is
-    /// of, nor make one. Different purposes and different divisions never collide.
+    /// Returns a keyed hash of some parts for one purpose. Without the secret it can be neither
+    /// computed nor checked. Different purposes and different divisions never collide.
     pub(super) fn digest(&self, purpose: &str, parts: &[&[u8]]) -> Digest {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
         for part in std::iter::once(&purpose.as_bytes()).chain(parts) {

@@ -1,5 +1,5 @@
-//! Signatures of messages between services: those of Standard Webhooks 1.0, and the one header
-//! with `sha256=` that many services send.
+//! Signatures of messages between services: Standard Webhooks 1.0, and the header with `sha256=`
+//! that many services send.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,17 +11,18 @@ use sha2::Sha256;
 
 use crate::types::{Span, Time};
 
-/// How far the time in a message may lie from the server's: what is older may be a message that
-/// somebody has kept and sends again.
+/// Largest difference between the time in a message and the server's: an older message may be a
+/// replay.
 pub const TOLERANCE: Span = Span::from_minutes(5);
 
-/// Most signatures of one message that are looked at: one for each key while keys change.
+/// Maximum number of signatures of one message that are checked: one for each key while keys
+/// change.
 const SIGNATURES_MAX: usize = 10;
 
-/// What a secret of Standard Webhooks begins with.
+/// Prefix of a secret of Standard Webhooks.
 const PREFIX: &str = "whsec_";
 
-/// A key that messages are signed with. `Debug` shows nothing of it.
+/// Key with which messages are signed. `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SigningKey(Arc<[u8]>);
 
@@ -32,27 +33,27 @@ impl fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The key with these bytes.
+    /// Returns the key with these bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         Self(bytes.into())
     }
 
-    /// The key that a secret of Standard Webhooks stands for: `whsec_` and base64.
+    /// Parses a secret of Standard Webhooks: `whsec_` and base64.
     #[must_use]
     pub fn standard(secret: &str) -> Option<Self> {
         let bytes = STANDARD.decode(secret.strip_prefix(PREFIX)?).ok()?;
         (!bytes.is_empty()).then(|| Self::new(&bytes))
     }
 
-    /// The secret that stands for it.
+    /// Returns the key as a secret of Standard Webhooks.
     #[must_use]
     pub fn to_standard(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(&self.0))
     }
 
     fn mac(&self, parts: &[&[u8]]) -> Option<Hmac<Sha256>> {
-        // A key of any length is taken, so this never fails; if it did, nothing would be signed.
+        // HMAC accepts a key of any length. If it did not, nothing would be signed.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).ok()?;
         for part in parts {
             mac.update(part);
@@ -61,12 +62,12 @@ impl SigningKey {
     }
 
     fn is_of(&self, parts: &[&[u8]], tag: &[u8]) -> bool {
-        // Compared in constant time.
+        // The comparison takes constant time.
         self.mac(parts).is_some_and(|mac| mac.verify_slice(tag).is_ok())
     }
 }
 
-/// The `webhook-signature` of a message: one for each key, the newest first.
+/// Returns the `webhook-signature` of a message: one signature for each key, newest first.
 #[must_use]
 pub fn sign_standard(keys: &[SigningKey], id: &str, seconds: u64, body: &[u8]) -> String {
     let seconds = seconds.to_string();
@@ -77,7 +78,7 @@ pub fn sign_standard(keys: &[SigningKey], id: &str, seconds: u64, body: &[u8]) -
     signed.join(" ")
 }
 
-/// Whether one of the signatures in a `webhook-signature` is of this message with this key.
+/// Returns whether a `webhook-signature` contains a signature of this message with this key.
 #[must_use]
 pub fn is_standard(key: &SigningKey, id: &str, seconds: &str, body: &[u8], header: &str) -> bool {
     let parts = [id.as_bytes(), b".", seconds.as_bytes(), b".", body];
@@ -89,14 +90,14 @@ pub fn is_standard(key: &SigningKey, id: &str, seconds: &str, body: &[u8], heade
         .any(|tag| key.is_of(&parts, &tag))
 }
 
-/// Whether a `webhook-timestamp` is near enough to now.
+/// Returns whether a `webhook-timestamp` is close enough to the present time.
 #[must_use]
 pub fn is_timely(seconds: &str, now: Time) -> bool {
     let at = seconds.parse().ok().and_then(|seconds: u64| seconds.checked_mul(1000));
     at.map(Time::from_ms).is_some_and(|at| at.since(now) <= TOLERANCE && now.since(at) <= TOLERANCE)
 }
 
-/// The header with `sha256=` of a body.
+/// Returns the header with `sha256=` of a body.
 #[must_use]
 pub fn sign_hex(key: &SigningKey, body: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -108,7 +109,7 @@ pub fn sign_hex(key: &SigningKey, body: &[u8]) -> String {
     text
 }
 
-/// Whether a header with `sha256=` is of this body with this key.
+/// Returns whether a header with `sha256=` is the signature of this body with this key.
 #[must_use]
 pub fn is_hex(key: &SigningKey, body: &[u8], header: &str) -> bool {
     let Some(hex) = header.strip_prefix("sha256=") else { return false };

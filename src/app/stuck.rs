@@ -1,4 +1,4 @@
-//! Transactions that cannot go on without an operator: the log and the measurements tell of them.
+//! Stuck transactions, which need an operator: in the log and in the metrics.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -14,22 +14,21 @@ use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::TxId;
 
-/// How often it is looked for them: a page of the store while there are few.
+/// Interval between two scans: each reads one page of the store while there are few.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// Most that are looked at, so that a look takes some milliseconds; of more the number is told as
-/// this one.
+/// Maximum number that is counted, so that a scan takes some milliseconds.
 const SEEN_MAX: usize = 10_000;
 
-/// Most that one look tells the log of one by one.
-const TOLD_MAX: usize = 20;
+/// Maximum number that one scan logs individually.
+const LOGGED_MAX: usize = 20;
 
-/// Which transactions are stuck, as they were found last.
+/// Stuck transactions at the last scan.
 #[derive(Default)]
 pub(super) struct StuckWatch(BTreeSet<TxId>);
 
 impl StuckWatch {
-    /// Looks again; those that were not stuck before.
+    /// Scans again. Returns the transactions that were not stuck before.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -55,30 +54,29 @@ impl StuckWatch {
 }
 
 impl App {
-    /// Tells the log of each transaction that is stuck and was not before, and counts them, until
-    /// the store cannot be read. What was stuck at the start is told once more.
+    /// Logs each transaction that has become stuck and counts all, until the store cannot be read. At
+    /// the start, all that are stuck are logged.
     pub async fn watch_stuck(self: Arc<Self>) {
         let mut watch = StuckWatch::default();
         while let Ok(anew) = watch.look(&self) {
-            for tx in anew.iter().take(TOLD_MAX) {
-                let Ok(()) = self.tell_stuck(*tx) else { return };
+            for tx in anew.iter().take(LOGGED_MAX) {
+                let Ok(()) = self.log_stuck(*tx) else { return };
             }
-            if let Some(more) = anew.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
-                tracing::warn!(more, "more transactions are stuck: an operator must look at them");
+            if let Some(more) = anew.len().checked_sub(LOGGED_MAX).filter(|more| *more > 0) {
+                tracing::warn!(more, "more transactions are stuck; they need an operator");
             }
             tokio::time::sleep_until(Instant::now() + LOOK_EVERY).await;
         }
     }
 
-    /// How many transactions were stuck at the last look.
+    /// Returns the number of stuck transactions at the last scan.
     #[must_use]
     pub fn stuck(&self) -> u64 {
         self.notifier.counters.stuck.load(Ordering::Relaxed)
     }
 
-    /// Says where it is stuck and by which refusal, and not in which words: these may hold data
-    /// that only some may read.
-    fn tell_stuck(&self, id: TxId) -> Result<(), Refusal> {
+    /// Logs the step and the code of the refusal, but not its text, which may contain restricted data.
+    fn log_stuck(&self, id: TxId) -> Result<(), Refusal> {
         let read = self.guard(read_fact(&*self.store, View::Committed, &RecordKey::Tx(id)))?;
         if let Some((record, _)) = read
             && let Record::Tx(tx) = &*record
@@ -87,7 +85,7 @@ impl App {
             let (workflow, step, code) = (&tx.workflow, &stuck.step, &*stuck.code);
             tracing::warn!(
                 tx = %id, %workflow, %step, code,
-                "a transaction is stuck: an operator must look at it"
+                "transaction is stuck; it needs an operator"
             );
         }
         Ok(())

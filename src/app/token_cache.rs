@@ -1,9 +1,9 @@
-//! Decoded records for the path of every request, never older than what was acknowledged.
+//! Cache of decoded records for the path of every request, never older than what was acknowledged.
 //!
-//! The one who commits calls [`TokenCache::invalidate`] with the revision that the commit will have
-//! before it stages it. That takes the entry away and refuses, in its shard, whatever was read at
-//! an earlier revision. So nobody finds an old entry once the commit is visible, and until then
-//! everybody reads the store: what is acknowledged as ended is dead at once.
+//! Before the executor stages a commit it calls [`TokenCache::invalidate`] with the commit's
+//! revision. That removes the entry and makes its shard refuse everything that was read at an
+//! earlier revision. So no request finds an old entry once the commit is visible, and until then
+//! requests read the store: a session that was acknowledged as ended is dead at once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,11 +13,11 @@ use ahash::RandomState;
 
 use crate::types::Revision;
 
-/// Shards: enough that a commit to one thing seldom hinders the caching of another.
+/// Number of shards: enough that a commit to one record seldom prevents the caching of another.
 const SHARDS: usize = 256;
 
 struct Shard<K, V> {
-    /// Nothing that was read before this revision may be put in.
+    /// Records that were read before this revision are not inserted.
     floor: Revision,
     entries: HashMap<K, (V, usize), RandomState>,
     /// Estimated bytes of all entries.
@@ -32,7 +32,7 @@ impl<K: Eq + Hash + Copy, V> Shard<K, V> {
     }
 }
 
-/// A cache that is bounded by the bytes of its entries.
+/// A cache with a limit on the bytes of its entries.
 pub(super) struct TokenCache<K, V> {
     hasher: RandomState,
     shards: Box<[Mutex<Shard<K, V>>]>,
@@ -40,7 +40,7 @@ pub(super) struct TokenCache<K, V> {
 }
 
 impl<K: Eq + Hash + Copy, V: Clone> TokenCache<K, V> {
-    /// An empty cache of at most so many bytes.
+    /// Returns an empty cache with this limit.
     pub(super) fn new(bytes_max: usize) -> Self {
         let empty = || Shard { floor: Revision::ZERO, entries: HashMap::default(), bytes: 0 };
         let shard = || Mutex::new(empty());
@@ -56,13 +56,13 @@ impl<K: Eq + Hash + Copy, V: Clone> TokenCache<K, V> {
         self.shards[hash].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The entry, if there is one.
+    /// Returns the entry, if there is one.
     pub(super) fn get(&self, key: &K) -> Option<V> {
         self.shard(key).entries.get(key).map(|(value, _)| value.clone())
     }
 
-    /// Puts in what was read at a revision, unless something was staged since. `bytes` estimates
-    /// what it takes.
+    /// Inserts a record that was read at a revision, unless a commit was staged since. `bytes`
+    /// estimates its size.
     pub(super) fn insert(&self, key: K, value: V, bytes: usize, read_at: Revision) {
         let max = self.bytes_per_shard_max;
         let mut shard = self.shard(&key);
@@ -71,7 +71,7 @@ impl<K: Eq + Hash + Copy, V: Clone> TokenCache<K, V> {
         }
         shard.remove(&key);
         while shard.bytes + bytes > max {
-            // Any one goes: the hasher is random, so nobody can aim at another's.
+            // Evicts any entry. The hasher is random, so nobody can choose a victim.
             let Some(victim) = shard.entries.keys().next().copied() else { break };
             shard.remove(&victim);
         }
@@ -79,7 +79,7 @@ impl<K: Eq + Hash + Copy, V: Clone> TokenCache<K, V> {
         shard.entries.insert(key, (value, bytes));
     }
 
-    /// Takes the entry away because the commit of this revision changes it.
+    /// Removes an entry because the commit of this revision changes it.
     pub(super) fn invalidate(&self, key: &K, revision: Revision) {
         let mut shard = self.shard(key);
         shard.remove(key);

@@ -1,6 +1,6 @@
-//! Traces of callers that transactions belong to, so that calls to other services go on with them.
+//! Traces of callers that transactions belong to, so that calls to other services continue them.
 //!
-//! In memory: after a restart a call has a trace of its own, by its transaction's id.
+//! They are held in memory: after a restart a call has a trace of its own, by its transaction's id.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,14 +16,14 @@ const ENTRIES: usize = 4096;
 /// The traces of requests under way and of the transactions that they changed.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    /// Whether a request ever came with one: most servers are never told.
+    /// Whether a request ever came with one: most servers never get one.
     is_used: AtomicBool,
     requests: Mutex<Recent<Arc<str>>>,
     transactions: Mutex<Recent<TxId>>,
 }
 
 impl Traces {
-    /// Notes the trace of a request, before its command is taken.
+    /// Notes the trace of a request, before its command is admitted.
     pub(super) fn note(&self, request: &Arc<str>, trace: TraceContext) {
         self.is_used.store(true, Ordering::Release);
         lock(&self.requests).put(Arc::clone(request), trace);
@@ -55,7 +55,7 @@ pub(super) fn changed(command: &Command, result: Result<&Outcome, &Refusal>) -> 
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A map is whole between any two statements.
+    // The map is consistent between any two statements.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,4 +1,4 @@
-//! Transactions, workflows and reference values, as who asks may see them.
+//! Queries of transactions, workflows and reference values.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, View};
 use crate::types::{Revision, Role, TxId, ValueName, WorkflowName};
 
-/// A reference value's key, and the value as JSON text.
+/// Key of a reference value, and the value as JSON text.
 pub(super) type NamedValue = (ValueName, Arc<str>);
 
 impl App {
-    /// A transaction.
+    /// Returns a transaction.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Stopping`].
+    /// [`Refusal::NotFound`] also if the actor may not see it, [`Refusal::Stopping`].
     pub fn transaction(&self, actor: &Actor, id: TxId) -> Result<TxView, Refusal> {
         self.tx_view(actor, id)?.ok_or(Refusal::NotFound("transaction"))
     }
 
-    /// Publishes a workflow for the server itself; its version, and whether it is a new one.
+    /// Publishes a workflow for the server itself. Returns its version and whether that is new.
     ///
     /// # Errors
     /// [`Refusal::LimitReached`], [`Refusal::Busy`], [`Refusal::NoRoom`], [`Refusal::Stopping`].
@@ -42,7 +42,8 @@ impl App {
         }
     }
 
-    /// The one-time codes that a transaction waits for, in `--dev` and for an administrator.
+    /// Returns the one-time codes that a transaction waits for, in `--dev` and for an
+    /// administrator.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::NotAllowed`], [`Refusal::Stopping`].
@@ -54,7 +55,7 @@ impl App {
         Ok(open_codes(&self.rules.challenge_key, &view.tx, view.at))
     }
 
-    /// The latest version of a workflow, or another one.
+    /// Returns the latest version of a workflow, or another one.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -64,14 +65,14 @@ impl App {
         version: Option<u32>,
     ) -> Result<WorkflowView, Refusal> {
         let none = || Refusal::NotFound("workflow");
-        let head = self.record_key(&RecordKey::Workflow(name.clone()))?;
+        let head = self.read_record(&RecordKey::Workflow(name.clone()))?;
         let Some((Record::Workflow(head), revision)) = head else { return Err(none()) };
         let version = version.unwrap_or(head.latest);
         let published = self.published(name, version)?.ok_or_else(none)?;
         Ok(WorkflowView { published: (*published).clone(), head, revision })
     }
 
-    /// The open transactions of each version of a workflow that has any, oldest version first.
+    /// Returns the number of open transactions of each version that has any, oldest version first.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -81,10 +82,11 @@ impl App {
         latest: u32,
     ) -> Result<Vec<(u32, u64)>, Refusal> {
         let mut open = Vec::new();
-        // Those before the last hundred are seldom any more; a count of all would read them all.
+        // Older versions than the last hundred seldom have any, and a count of all would read them
+        // all.
         for version in latest.saturating_sub(99).max(1)..=latest {
             if let Some((Record::Count(count @ 1..), _)) =
-                self.record_key(&RecordKey::OpenCount(name.clone(), version))?
+                self.read_record(&RecordKey::OpenCount(name.clone(), version))?
             {
                 open.push((version, count));
             }
@@ -92,7 +94,8 @@ impl App {
         Ok(open)
     }
 
-    /// The latest versions of all workflows, by name, and what comes after the page.
+    /// Returns a page of the latest versions of all workflows, by name, and the start of the next
+    /// one.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -108,7 +111,7 @@ impl App {
         let page = self.store.scan(View::Committed, &range, Order::Ascending, limit);
         let page = self.guard(page.map_err(ReadError::from))?;
         let mut views: Vec<WorkflowView> = Vec::new();
-        // One that is not in memory is compiled.
+        // A definition that is not in memory is compiled.
         let (mut budget, mut more) = (ReadBudget::of_page(), page.next.is_some());
         for row in &page.rows {
             if budget.is_spent() {
@@ -125,24 +128,24 @@ impl App {
         Ok((views, last.filter(|_| more)))
     }
 
-    /// A reference value as JSON text, and its revision.
+    /// Returns a reference value as JSON text, and its revision.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn value(&self, actor: &Actor, id: &ValueKey) -> Result<(Arc<str>, Revision), Refusal> {
         self.require_read_values(actor, &id.set)?;
-        match self.record_key(&RecordKey::Value(id.clone()))? {
+        match self.read_record(&RecordKey::Value(id.clone()))? {
             Some((Record::Data(json), revision)) => Ok((json, revision)),
             _ => Err(Refusal::NotFound("value")),
         }
     }
 
-    /// Whether anybody may read a set of reference values.
+    /// Returns whether a set of reference values is public.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
     pub fn anyone_reads_values(&self, set: &ValueName) -> Result<bool, Refusal> {
-        Ok(self.record_key(&RecordKey::ValueSet(set.clone()))?.is_some())
+        Ok(self.read_record(&RecordKey::ValueSet(set.clone()))?.is_some())
     }
 
     fn require_read_values(&self, actor: &Actor, set: &ValueName) -> Result<(), Refusal> {
@@ -160,7 +163,7 @@ impl App {
         })
     }
 
-    /// A page of a set of reference values, by key, and what comes after it.
+    /// Returns a page of a set of reference values, by key, and the start of the next one.
     ///
     /// # Errors
     /// [`Refusal::NotAllowed`], [`Refusal::Stopping`].
@@ -183,7 +186,7 @@ impl App {
         for row in &page.rows {
             if let Some(Key::Value(id)) = Key::decode(&row.key)
                 && let Some((Record::Data(json), _)) =
-                    self.record_key(&RecordKey::Value(id.clone()))?
+                    self.read_record(&RecordKey::Value(id.clone()))?
             {
                 values.push((id.key, json));
             }

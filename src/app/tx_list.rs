@@ -1,14 +1,12 @@
-//! Lists of transactions: which are looked at, and which of these the actor may see.
+//! Lists of transactions: which are examined, and which of these the actor may see.
 //!
-//! What decides whether a transaction belongs to a list is read without its data, which may be
-//! large; the data is read of those that are listed. What an actor may not see leaves no trace: a
-//! filter on somebody whose transactions the actor could not see reads only what is the actor's
-//! own, and a cursor names no transaction.
+//! A list is filtered on an outline of each record without its data, which may be large; only the
+//! data of listed transactions is read. A transaction that the actor may not see leaves no trace: a
+//! filter on another user reads only the actor's own transactions, and a cursor names no
+//! transaction.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use ahash::RandomState;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::application::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
@@ -22,57 +20,41 @@ use crate::records::{DecodeError, Key, ReadError, join, json_bytes, read_parts, 
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Versioned, View};
 use crate::types::{Role, StepName, TxId, Username, WorkflowName};
 
-/// Rows of records that are read at once: each may have some 60 KiB.
+/// Number of records that are read at once: each may have some 60 KiB.
 const RECORDS_AT_ONCE: usize = 32;
 
-/// So many times the bytes of a page may its transactions take decoded.
+/// Decoded size of a page's transactions, as a multiple of the page's bytes.
 const DECODED_TIMES: usize = 8;
 
-/// A record of more bytes is decoded on the threads for reads.
+/// Size of a record, in bytes, above which it is decoded on the threads for reads.
 const SMALL_BYTES: usize = 8 * 1024;
 
-/// Rounds of the permutation that hides ids in cursors: with four, nobody who does not know the
-/// key tells it from a random one (Luby and Rackoff, 1988).
+/// Rounds of the permutation that hides ids in cursors. With four it cannot be distinguished from a
+/// random one without the key (Luby and Rackoff, 1988).
 const ROUNDS: u8 = 4;
 
-/// Workflows whose readers are kept, at some hundred bytes each: more than there may be.
-const READERS_KEPT: usize = 2000;
-
-/// Who sees all transactions of which workflow, by the version of which that is so. Definitions are
-/// large, and a list would have to read all of them.
-#[derive(Default)]
-pub(super) struct ReadersCache(Mutex<HashMap<WorkflowName, KeptReaders, RandomState>>);
-
-type KeptReaders = (u32, Arc<WorkflowReaders>);
-
-impl ReadersCache {
-    fn lock(&self) -> MutexGuard<'_, HashMap<WorkflowName, KeptReaders, RandomState>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Which transactions are asked for; what is `None` does not matter.
+/// Filter of a list of transactions. `None` matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxFilter {
-    /// Of this workflow.
+    /// Workflow of the transaction.
     pub workflow: Option<WorkflowName>,
-    /// With this status.
+    /// Status of the transaction.
     pub status: Option<TxStatus>,
-    /// Of this user.
+    /// Owner of the transaction.
     pub owner: Option<Username>,
-    /// With this reference.
+    /// Reference of the transaction.
     pub reference: Option<String>,
-    /// In which this step is open.
+    /// Step that is open.
     pub step: Option<StepName>,
-    /// That wait for the one who asks.
+    /// Whether the transaction waits for the actor.
     pub inbox: bool,
 }
 
-/// The ids that come next in a list, newest first, with the record where it was read along.
+/// The next ids of a list, newest first, with the record if it was read with the id.
 type Found = Vec<(TxId, Option<Versioned>)>;
 
 impl App {
-    /// The transactions that the actor may see, newest first. A page may hold fewer than asked for
+    /// Returns a page of the transactions that the actor may see, newest first. A page may be short
     /// and still have a next one.
     ///
     /// # Errors
@@ -109,7 +91,7 @@ impl App {
                 if let Some(view) = self.view_if(actor, id, &read, |tx, definition| {
                     fits(tx, definition, filter, actor)
                 })? {
-                    // Small values take many times as much decoded.
+                    // Small values take many times their size when decoded.
                     bytes += read.value.len().max(json_bytes(&view.tx.data) / DECODED_TIMES);
                     items.push(view);
                 }
@@ -120,8 +102,7 @@ impl App {
         }
     }
 
-    /// The cursor after a transaction: like an id to look at, but nobody outside can tell which
-    /// one it stands for.
+    /// Returns the cursor after a transaction. It looks like an id, but does not reveal which one.
     #[must_use]
     pub fn tx_cursor(&self, id: TxId) -> TxId {
         let (mut left, mut right) = halves(id.bits());
@@ -131,7 +112,7 @@ impl App {
         TxId::new(u128::from(left) << 64 | u128::from(right))
     }
 
-    /// The transaction that a cursor stands for.
+    /// Returns the transaction of a cursor.
     fn tx_of_cursor(&self, cursor: TxId) -> TxId {
         let (mut left, mut right) = halves(cursor.bits());
         for round in (0..ROUNDS).rev() {
@@ -145,13 +126,13 @@ impl App {
         digest.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
-    /// The bytes of a transaction's record.
+    /// Reads the bytes of a transaction's record.
     pub(super) fn tx_bytes(&self, id: TxId) -> Result<Option<Versioned>, ReadError> {
         let found = read_parts(&*self.store, View::Committed, |part| Key::Tx(id, part))?;
         Ok(found.map(|(read, _)| read))
     }
 
-    /// Whether a transaction is so large that reading it takes a while.
+    /// Returns whether a transaction is so large that reading it takes long.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -161,7 +142,8 @@ impl App {
         Ok(first.is_some_and(|first| first.value.len() > SMALL_BYTES))
     }
 
-    /// A transaction as the actor may see it; `None`: there is none, or it may not be seen.
+    /// Returns a transaction as the actor may see it, or `None` if it does not exist or is
+    /// invisible.
     pub(super) fn tx_view(&self, actor: &Actor, id: TxId) -> Result<Option<TxView>, Refusal> {
         match self.guard(self.tx_bytes(id))? {
             Some(read) => self.view_if(actor, id, &read, |_, _| true),
@@ -169,8 +151,8 @@ impl App {
         }
     }
 
-    /// The same of a record that was read, if it is wanted. Whether it is, and whether the actor
-    /// may see it, is found out before its data is looked at.
+    /// Returns the view of a record that was read, if the filter matches and the actor may see it.
+    /// Both are decided before its data is decoded.
     fn view_if(
         &self,
         actor: &Actor,
@@ -199,7 +181,7 @@ impl App {
     fn was_asked(&self, actor: &Actor, id: TxId) -> Result<bool, Refusal> {
         match actor.user() {
             Some(user) => {
-                Ok(self.record_key(&RecordKey::Asked(user.username.clone(), id))?.is_some())
+                Ok(self.read_record(&RecordKey::Asked(user.username.clone(), id))?.is_some())
             }
             None => Ok(false),
         }
@@ -212,7 +194,7 @@ impl App {
         workflow: &WorkflowName,
         reference: &str,
     ) -> Result<ListPage<TxView, TxId>, Refusal> {
-        let found = self.record_key(&reference_fact(workflow, reference))?;
+        let found = self.read_record(&reference_fact(workflow, reference))?;
         let Some((Record::Reference(reference), _)) = found else {
             return Ok(ListPage { items: Vec::new(), next: None });
         };
@@ -226,7 +208,7 @@ impl App {
         Ok(ListPage { items: view.into_iter().collect(), next: None })
     }
 
-    /// The prefixes of the keys under which what may be seen is found.
+    /// Returns the prefixes of the index entries of visible transactions.
     fn sources(&self, actor: &Actor, filter: &TxFilter) -> Result<Vec<Vec<u8>>, Refusal> {
         let first = TxId::new(0);
         let me = actor.owner_id();
@@ -244,7 +226,7 @@ impl App {
             return Ok(own().map(prefix).into_iter().collect());
         }
         if !self.sees_some_workflow(actor)? {
-            // Of somebody else such an actor sees only what asked for the actor.
+            // Such an actor sees only those transactions of another user that wait for it.
             let own = own().filter(|_| filter.owner.is_none());
             return Ok(own.into_iter().chain(asked).map(prefix).collect());
         }
@@ -252,7 +234,7 @@ impl App {
             return Ok(vec![prefix(IndexEntry::Stuck(first))]);
         }
         if let Some(owner) = &filter.owner {
-            return Ok(match self.record_key(&RecordKey::Name(owner.clone()))? {
+            return Ok(match self.read_record(&RecordKey::Name(owner.clone()))? {
                 Some((Record::Name(Holder::User(id)), _)) => {
                     vec![prefix(IndexEntry::TxOf(OwnerId::User(id), first))]
                 }
@@ -262,7 +244,7 @@ impl App {
         Ok(vec![Key::TXS.to_vec()])
     }
 
-    /// Whether there is a workflow all of whose transactions the actor may see.
+    /// Returns whether the actor may see all transactions of some workflow.
     fn sees_some_workflow(&self, actor: &Actor) -> Result<bool, Refusal> {
         if *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR) {
             return Ok(true);
@@ -287,36 +269,31 @@ impl App {
         }
     }
 
-    /// Who sees all transactions of a workflow, by its latest version.
+    /// Returns the readers of a workflow, according to its latest version.
     fn readers_of(
         &self,
         name: &WorkflowName,
         latest: u32,
     ) -> Result<Arc<WorkflowReaders>, Refusal> {
-        if let Some((version, readers)) = self.readers.lock().get(name)
-            && *version == latest
-        {
-            return Ok(Arc::clone(readers));
+        if let Some(readers) = self.readers.get(name, latest) {
+            return Ok(readers);
         }
         let published = self.published(name, latest)?;
         let readers = published.map(|published| WorkflowReaders::of(&published.definition));
         let readers = Arc::new(readers.unwrap_or_default());
-        let mut kept = self.readers.lock();
-        if kept.len() >= READERS_KEPT {
-            kept.clear();
-        }
-        kept.insert(name.clone(), (latest, Arc::clone(&readers)));
+        self.readers.insert(name.clone(), latest, Arc::clone(&readers));
         Ok(readers)
     }
 
-    /// The next ids of all sources together, newest first, each once, and whether there are more.
+    /// Returns the next ids of all sources together, newest first, each once, and whether there are
+    /// more.
     fn merged(
         &self,
         sources: &[Vec<u8>],
         before: Option<TxId>,
     ) -> Result<(Found, bool), ReadError> {
         let mut found = BTreeMap::new();
-        // Below this, some source has more than it has shown.
+        // Below this id some source may have further ids.
         let mut floor = None;
         for source in sources {
             let are_records = *source == Key::TXS;
@@ -338,7 +315,7 @@ impl App {
                 })?;
                 last = Some(id);
                 let known = found.entry(id).or_insert(None);
-                // A record that lies in one part was read with its row.
+                // A record in one part was read with its row.
                 if are_records
                     && matches!(Key::decode(&row.key), Some(Key::Tx(_, 0)))
                     && let Some(value) = join(std::slice::from_ref(&row.value))
@@ -350,14 +327,14 @@ impl App {
                 floor = floor.max(last.or(before));
             }
         }
-        // The parts of one record have one id; the one that a page ended with comes again.
+        // The parts of a record have one id, and the last id of a page comes again.
         let found =
             found.into_iter().rev().filter(|(id, _)| floor.is_none_or(|floor| *id >= floor));
         Ok((found.collect(), floor.is_some()))
     }
 }
 
-/// What the keys of a mark's kind begin with, before a transaction's id.
+/// Returns the prefix of an index entry's key, up to the transaction's id.
 pub(super) fn prefix(mark: IndexEntry) -> Vec<u8> {
     let mut key = Key::IndexEntry(mark).encode();
     key.truncate(key.len() - size_of::<u128>());
@@ -370,7 +347,7 @@ fn halves(bits: u128) -> (u64, u64) {
     (half(&bytes[..8]), half(&bytes[8..]))
 }
 
-/// Whether it is one of those that are asked for.
+/// Returns whether the filter matches an outline.
 fn fits(tx: &Tx, definition: &Definition, filter: &TxFilter, actor: &Actor) -> bool {
     let TxFilter { workflow, status, owner, reference, step, inbox } = filter;
     let waits =

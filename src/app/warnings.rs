@@ -1,4 +1,4 @@
-//! What a definition names and is not there yet: no fault, but perhaps a slip.
+//! Warnings about a definition: names of things that do not exist yet, which may be typing errors.
 
 use std::collections::BTreeSet;
 
@@ -9,23 +9,25 @@ use crate::records::{Key, ReadError, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{AccountId, Role, WorkflowName};
 
-/// Most users and API keys that are looked at for a role: where there are more, nothing is said.
+/// Maximum number of users and API keys that are examined for a role; with more there is no
+/// warning.
 const EXAMINED_MAX: usize = 2000;
 
 const UNKNOWN_SECRET: &str = "unknown-secret";
 const UNKNOWN_HOOK: &str = "unknown-hook";
 
-/// Something that a definition names and is not there yet.
+/// A warning: a definition names something that does not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinitionWarning {
     /// `unknown-account`, `unknown-workflow`, `unknown-secret`, `unknown-hook` or `unknown-role`.
     pub code: &'static str,
-    /// In words.
+    /// Text for people.
     pub message: String,
 }
 
 impl DefinitionWarning {
-    /// Whether the configuration lacks it: it does not come to be while the server runs.
+    /// Returns whether the configuration lacks the thing, so that it cannot appear while the server
+    /// runs.
     #[must_use]
     pub fn is_of_configuration(&self) -> bool {
         matches!(self.code, UNKNOWN_SECRET | UNKNOWN_HOOK)

@@ -1,64 +1,27 @@
-//! Work queues: which steps a worker may claim, found outside of the executor.
+//! Work queues: the search, outside of the executor, for steps that a worker may claim.
 //!
-//! First it is asked who may submit the step at all: whoever may not costs nothing more, and whoever
-//! may of their own transactions alone costs what their own cost. Then the queue is looked
-//! through on what is durable, in the order in which steps are free, and the executor is handed
-//! the few transactions that it has to look at. A look is bounded; where it found too little, the
-//! actor's next one goes on behind it, so that what is free far behind is found by asking again.
-
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
-use ahash::RandomState;
+//! The search first decides whether the actor may submit the step at all: an actor that may not
+//! costs nothing more, and one that may in its own transactions costs what these cost. Then it
+//! reads the queue, as of what is durable, in the order in which steps became free, and hands a few
+//! candidates to the executor. A search is bounded. If it found too few, the actor's next one
+//! continues behind it, so that repeated requests reach steps far behind.
 
 use super::application::App;
 use super::read_budget::ReadBudget;
+use super::search_cursors::SearchCursor;
 use crate::engine::{
-    Actor, Candidate, IndexEntry, MaySubmit, OwnerId, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX,
-    QueueAsk, RecordKey, Refusal, free_step, may_ever_submit,
+    Actor, Candidate, IndexEntry, MaySubmit, QUEUE_CANDIDATES_MAX, QUEUE_CLAIMS_MAX, QueueAsk,
+    RecordKey, Refusal, free_step, may_ever_submit,
 };
 use crate::records::{Key, ReadError, value};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
-use crate::types::{StepName, Time, TxId, WorkflowName};
+use crate::types::{Time, TxId};
 
-/// Maximum number of places that are kept for actors whose last look found too little; with more,
-/// all begin at the head again.
-const PLACES_MAX: usize = 4096;
-
-/// Versions of a workflow of which it is asked who may submit the step: those with open
-/// transactions among the last so many.
+/// Number of latest versions of a workflow whose rules are examined, if they have open
+/// transactions.
 const VERSIONS_MAX: u32 = 100;
 
-type SearchKey = (Option<OwnerId>, WorkflowName, StepName);
-
-/// Where an actor's next look goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SearchCursor {
-    /// Behind this in the queue.
-    Queue(Time, TxId),
-    /// Behind this among the actor's own, or those that asked the actor.
-    Own(usize, TxId),
-}
-
-/// Where looks go on that found too little.
-#[derive(Default)]
-pub(super) struct SearchCursors(Mutex<HashMap<SearchKey, SearchCursor, RandomState>>);
-
-impl SearchCursors {
-    fn take(&self, of: &SearchKey) -> Option<SearchCursor> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(of)
-    }
-
-    fn put(&self, of: SearchKey, place: SearchCursor) {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if places.len() >= PLACES_MAX {
-            places.clear();
-        }
-        places.insert(of, place);
-    }
-}
-
-/// One look for work.
+/// One search.
 struct Search<'a> {
     app: &'a App,
     actor: &'a Actor,
@@ -69,8 +32,8 @@ struct Search<'a> {
 }
 
 impl App {
-    /// The transactions in which the actor may claim a step, those that are free longest first; a
-    /// bounded number, and some more than are asked for, since others claim too.
+    /// Returns candidates in which the actor may claim a step, those that are free longest first: a
+    /// bounded number, and some more than requested, since others claim too.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -91,12 +54,13 @@ impl App {
             self.search_cursors.put(of, left_at);
         }
         search.found.sort_by_key(|(free_at, candidate)| (*free_at, candidate.tx));
-        // One's own may have asked oneself too.
+        // A transaction may be in both lists.
         search.found.dedup_by_key(|(_, candidate)| candidate.tx);
         Ok(search.found.into_iter().map(|(_, candidate)| candidate).collect())
     }
 
-    /// Of which transactions the actor may submit the step, by the versions that are in use.
+    /// Returns the transactions in which the actor may submit the step at most, according to the
+    /// versions in use.
     fn may_submit_at_most(&self, actor: &Actor, ask: &QueueAsk) -> Result<MaySubmit, Refusal> {
         let latest = match self.workflow(&ask.workflow, None) {
             Ok(view) => view.published.version,
@@ -121,8 +85,8 @@ impl Search<'_> {
         self.found.len() >= (self.ask.limit + QUEUE_CANDIDATES_MAX - QUEUE_CLAIMS_MAX)
     }
 
-    /// Looks through the queue from a place on, and then before it; where it was left, if not at
-    /// the end.
+    /// Searches the queue from a cursor on, and then before it. Returns the position at which it
+    /// stopped, unless that is the end.
     fn queue(&mut self, place: Option<SearchCursor>) -> Result<Option<SearchCursor>, Refusal> {
         let head = (Time::ZERO, TxId::new(0));
         let begins = match place {
@@ -160,7 +124,7 @@ impl Search<'_> {
                 else {
                     continue;
                 };
-                // From here on all are claimed, or were looked at.
+                // From here on all are claimed or were examined.
                 if time > self.now || until.is_some_and(|until| (time, id) > until) {
                     return Ok(None);
                 }
@@ -176,8 +140,8 @@ impl Search<'_> {
         }
     }
 
-    /// Looks through the actor's own transactions, and those that asked the actor, from a place on
-    /// and then before it; where it was left, if not at the end.
+    /// Searches the actor's own transactions, and those that wait for the actor, from a cursor on
+    /// and then before it. Returns the position at which it stopped, unless that is the end.
     fn own(&mut self, place: Option<SearchCursor>) -> Result<Option<SearchCursor>, Refusal> {
         let begins = match place {
             Some(SearchCursor::Own(list, id)) => (list, id),
@@ -238,7 +202,7 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// Looks at a transaction, without its data.
+    /// Examines the outline of a transaction.
     fn look(&mut self, id: TxId) -> Result<(), Refusal> {
         let Some(read) = self.app.guard(self.app.tx_bytes(id))? else {
             self.budget.spend(0);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::settings::Secrets;
 use crate::app::signature::SigningKey;
-use crate::app::{Hook, Scheme};
+use crate::app::{Hook, SignatureScheme};
 use crate::engine::expression::Expr;
 use crate::types::secret_name;
 
@@ -49,10 +49,10 @@ fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, Strin
         Ok(Some(compiled))
     };
     let scheme = match get("scheme")? {
-        Some("standard") => Scheme::Standard,
+        Some("standard") => SignatureScheme::Standard,
         Some("sha256") => {
             let header = get("header")?.unwrap_or("x-hub-signature-256").to_ascii_lowercase();
-            Scheme::Sha256 { header }
+            SignatureScheme::Sha256 { header }
         }
         _ => {
             return Err("scheme must be \"standard\" (Standard Webhooks) or \"sha256\" (a header \
@@ -60,11 +60,11 @@ fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, Strin
                 .to_owned());
         }
     };
-    if scheme == Scheme::Standard && table.contains_key("header") {
+    if scheme == SignatureScheme::Standard && table.contains_key("header") {
         return Err("header belongs to the scheme \"sha256\"".to_owned());
     }
     let id = expr("id")?;
-    if scheme != Scheme::Standard && id.is_none() {
+    if scheme != SignatureScheme::Standard && id.is_none() {
         return Err("id is missing: add the expression of a message's id, under which it counts \
                     once, as id = \"=body.id\""
             .to_owned());
@@ -79,9 +79,9 @@ fn one(name: &str, value: &toml::Value, secrets: &Secrets) -> Result<Hook, Strin
     // One a line, while secrets change: a shared secret may have spaces.
     let lines = secret.lines().map(str::trim).filter(|secret| !secret.is_empty());
     let keys = lines.map(|secret| match &scheme {
-        Scheme::Standard => SigningKey::standard(secret)
+        SignatureScheme::Standard => SigningKey::standard(secret)
             .ok_or(format!("the secret {named} must be whsec_ and base64 (Standard Webhooks)")),
-        Scheme::Sha256 { .. } => Ok(SigningKey::new(secret.as_bytes())),
+        SignatureScheme::Sha256 { .. } => Ok(SigningKey::new(secret.as_bytes())),
     });
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {

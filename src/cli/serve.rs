@@ -259,14 +259,14 @@ async fn joined<T>(task: JoinHandle<T>) -> Result<T, CliError> {
 }
 
 async fn open_app(config: &Config, store: Arc<dyn Store>) -> Result<RunningApp, CliError> {
-    let settings = app::Settings {
+    let settings = app::AppSettings {
         rules: config.rules.clone(),
         dev: config.dev,
         admin_password: config.admin_password.clone(),
         hooks: config.hooks.clone(),
         memory: config.memory,
         secret_names: Some(config.calls.secrets.keys().cloned().collect()),
-        ..app::Settings::default()
+        ..app::AppSettings::default()
     };
     let opened = match app::Secret::load_or_create(&config.data) {
         Ok(secret) => App::open(store, secret, settings).await,

@@ -367,7 +367,7 @@ fn preconditions(
 async fn wait_for_timers(request: &RequestContext) -> Result<(), Problem> {
     let Route { method, pattern, .. } = request.route;
     if method.is_safe() && TIMED.iter().any(|start| pattern.starts_with(start)) {
-        request.api.app.fire_due_timers().await?;
+        request.api.app.wait_for_due_timers().await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::operation::Operation;
 use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
-use crate::app::{ClientInfo, Delivery, Envelope, Idempotency, Message};
+use crate::app::{ClientInfo, Envelope, HookMessage, Idempotency, VerifiedMessage};
 use crate::engine::{Actor, Command, Outcome, Refusal};
 
 /// After how many seconds a message that came too early is sent again.
@@ -57,10 +57,10 @@ pub(super) async fn deliver(request: RequestContext) -> Result<Reply, Problem> {
     let headers = texts(&request.headers);
     // Of whom it is comes first: what nobody has signed is not even read.
     let nothing = Value::Null;
-    app.verify(hook, &Message { headers: &headers, bytes: &bytes, body: &nothing })?;
+    app.verify(hook, &HookMessage { headers: &headers, bytes: &bytes, body: &nothing })?;
     let body = request.json_value()?;
-    let message = Message { headers: &headers, bytes: &bytes, body: &body };
-    let Delivery { id, tx, input, name } = app.delivery(hook, &message)?;
+    let message = HookMessage { headers: &headers, bytes: &bytes, body: &body };
+    let VerifiedMessage { id, tx, input, name } = app.delivery(hook, &message)?;
     let fingerprint = app.fingerprint("POST", request.route.pattern, hook.name.as_str(), &bytes);
     let request_id: Arc<str> = request.id.to_string().into();
     request.note_trace(&request_id);

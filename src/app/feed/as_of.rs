@@ -1,4 +1,4 @@
-//! What was: records as they were at a revision of the past, out of the log.
+//! Records as of a past revision, from the log.
 
 use bytes::Bytes;
 
@@ -8,33 +8,34 @@ use crate::records::{Key, ReadError, read_commits, read_written, value};
 use crate::store::{KeyRange, LogEntry, Order, StoreError, Versioned, View};
 use crate::types::{AccountId, Revision, TxId};
 
-/// Most commits that are looked at for what was: some tenths of a second of reading. What was
-/// written last before them is told only by more.
+/// Maximum number of commits that are examined for a past record: some tenths of a second of
+/// reading. A record that was last written before them is not found.
 const EXAMINED_MAX: u64 = 20_000;
 
-/// Rows that are looked at for the one that names a commit: the nearest, but for a few others.
+/// Number of index rows that are examined for the one that names a commit: it is the nearest, apart
+/// from a few others.
 const ROWS_LOOKED_AT: usize = 8;
 
-/// Maximum number of bytes of these commits.
+/// Maximum number of bytes of the examined commits.
 const EXAMINED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Commits of one part of the log, which is read forwards.
+/// Number of commits of one part of the log, which is read forwards.
 const PART: u64 = 512;
 
 /// Maximum number of commits that are in memory at once.
 const READ_MAX: usize = 64;
 
 impl App {
-    /// The last commit that is durable.
+    /// Returns the revision of the last durable commit.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.store.durable()
     }
 
-    /// A transaction as it was at a revision; `None`: the log does not reach back so far.
+    /// Returns a transaction as of a revision, or `None` if the log does not reach back so far.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] also for who may not see it now, and where it was not there yet;
+    /// [`Refusal::NotFound`], also if the actor may not see it now, and if it did not exist yet;
     /// [`Refusal::Stopping`].
     pub fn transaction_at(
         &self,
@@ -55,17 +56,18 @@ impl App {
         Ok(Some(TxView::new(tx, revision, definition, actor, self.rules(), then)))
     }
 
-    /// The last commit up to `at` that changed a transaction.
+    /// Returns the last commit up to `at` that changed a transaction.
     fn changed_last(&self, tx: &Tx, at: Revision) -> Result<Option<Revision>, ReadError> {
         let mut found = tx.commits.clone();
-        // A row lies under the last commit that it names: those up to `at` may lie in the next one.
+        // The key of a row is the last commit that it names, so commits up to `at` may be in the
+        // next row.
         let (all, key) = (KeyRange::prefix(&Key::log_of(tx.id)), Key::TxLog(tx.id, at).encode());
         for (range, order) in [
             (all.clone().after(key.clone().into()), Order::Ascending),
             (all.before(Key::TxLog(tx.id, at.next()).encode().into()), Order::Descending),
         ] {
             let page = self.store.scan(View::Committed, &range, order, ROWS_LOOKED_AT)?;
-            // One without a value tells of a commit that did not change it.
+            // A row without a value names a commit that did not change the transaction.
             for row in page.rows.iter().filter(|row| !row.value.is_empty()) {
                 if let Some(key) = Key::decode(&row.key) {
                     found.extend(read_commits(&key, &row.value)?.unwrap_or_default());
@@ -75,11 +77,11 @@ impl App {
         Ok(found.into_iter().filter(|commit| *commit <= at).max())
     }
 
-    /// An account as it was at a revision, and whether it is seen in full; `None`: the log does
-    /// not reach back so far.
+    /// Returns an account as of a revision, and whether the actor sees it in full; `None` if the
+    /// log does not reach back so far.
     ///
     /// # Errors
-    /// As [`App::account`]; [`Refusal::NotFound`] also where it was not there yet.
+    /// As [`App::account`]; [`Refusal::NotFound`] also if it did not exist yet.
     pub fn account_at(
         &self,
         actor: &Actor,
@@ -101,7 +103,8 @@ impl App {
         }
     }
 
-    /// What added up over all accounts at a revision; `None`: the log does not reach back so far.
+    /// Returns the totals over all accounts as of a revision, or `None` if the log does not reach
+    /// back so far.
     ///
     /// # Errors
     /// As [`App::ledger_check`].
@@ -120,7 +123,7 @@ impl App {
         let Some(found) = self.values_at(&keys, at)? else { return Ok(None) };
         let mut assets = Vec::new();
         for ((record_key, row), (asset, _)) in facts.iter().zip(found).zip(now.assets) {
-            // An asset that had no account yet.
+            // The asset had no account yet.
             let Some(row) = row else { continue };
             let read = value::decode(record_key, &row.value).map_err(ReadError::from);
             if let Record::Totals(totals) = self.guard(read)? {
@@ -130,8 +133,8 @@ impl App {
         Ok(Some(LedgerCheck { revision: at, assets }))
     }
 
-    /// What lay under these keys at a revision: what is older than that as it is now, the rest out
-    /// of the log, read backwards.
+    /// Returns the values of these keys as of a revision. A value that has not changed since is
+    /// read from the store, the others from the log, backwards.
     fn values_at(
         &self,
         keys: &[Vec<u8>],
@@ -149,7 +152,7 @@ impl App {
             if at.get() - from > EXAMINED_MAX || bytes > EXAMINED_BYTES_MAX {
                 return Ok(None);
             }
-            // Read forwards, so that what is written last in this part is what stays.
+            // Each part is read forwards, so that the last write in it wins.
             let mut newest: Vec<Option<Option<Versioned>>> = vec![None; keys.len()];
             let mut after = from;
             while after < to {
@@ -176,11 +179,11 @@ impl App {
             }
             to = from;
         }
-        // What no commit up to there had written was not there.
+        // A key that no commit had written did not exist.
         Ok(Some(found.into_iter().map(Option::flatten).collect()))
     }
 
-    /// Commits of the log; `None`: it does not reach back so far.
+    /// Reads commits of the log, or returns `None` if it does not reach back so far.
     fn log_after(&self, after: Revision, limit: usize) -> Result<Option<Vec<LogEntry>>, Refusal> {
         match self.store.read_log(after, limit) {
             Ok(entries) => Ok(Some(entries)),

@@ -1,4 +1,4 @@
-//! What a commit tells, and to whom.
+//! A decoded commit of the log, and what an actor may see of it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,14 @@ use crate::records::{DecodeError, Definitions, ReadError};
 use crate::store::{LogEntry, Store, View};
 use crate::types::{Revision, Role, Time, TxId};
 
-/// Names an event: its commit, its place in that, and a mark by which the commit is told from one
-/// of another log. Opaque outside, and ordered as text. Ids are compared without their marks.
+/// Id of an event: its commit, its position in the commit, and a mark that distinguishes the commit
+/// from one of another log. Opaque for clients, and ordered as text. Ids are compared without their
+/// marks.
 #[derive(Clone, Copy, Debug)]
 pub struct EventId {
     pub(super) revision: Revision,
     pub(super) place: u16,
-    /// The commit's [`mark_of`]; zero: not known.
+    /// Mark of the commit ([`mark_of`]); zero if unknown.
     mark: u32,
 }
 
@@ -45,23 +46,23 @@ impl Ord for EventId {
     }
 }
 
-/// Tells a commit from those with the same revision in other logs: in other stores, and in this one
-/// before it was restored. They were made at other times.
+/// Returns the mark of a commit. Commits with the same revision in other stores, or in this one
+/// before it was restored, were made at other times and have other marks.
 pub(super) fn mark_of(entry: &LogEntry) -> u32 {
     u32::try_from(entry.at_ms & u64::from(u32::MAX)).unwrap_or(u32::MAX).max(1)
 }
 
 impl EventId {
-    /// Before every event.
+    /// Position before every event.
     pub const START: Self = Self { revision: Revision::ZERO, place: u16::MAX, mark: 0 };
 
-    /// After every event of this commit and before those of the next.
+    /// Returns the position after every event of this commit and before those of the next.
     #[must_use]
     pub const fn end_of(revision: Revision) -> Self {
         Self { revision, place: u16::MAX, mark: 0 }
     }
 
-    /// The same with its commit's mark.
+    /// Returns the id with its commit's mark.
     pub(super) const fn with_mark(self, mark: u32) -> Self {
         Self { mark, ..self }
     }
@@ -70,12 +71,12 @@ impl EventId {
         self.mark != 0
     }
 
-    /// Whether this commit's mark is the id's.
+    /// Returns whether the id has this commit's revision and mark.
     pub(super) fn is_of(self, entry: &LogEntry) -> bool {
         self.revision == entry.revision && self.mark == mark_of(entry)
     }
 
-    /// The id before it, of an event or of none.
+    /// Returns the position before the event.
     #[must_use]
     pub const fn before(self) -> Self {
         match self.place.checked_sub(1) {
@@ -84,13 +85,13 @@ impl EventId {
         }
     }
 
-    /// A number for it, in the order of the ids.
+    /// Returns a number in the order of the ids.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.revision.get() << 16 | self.place as u64
     }
 
-    /// The commit after which the log is read for what comes after this event.
+    /// Returns the commit after which the log is read for the events after this one.
     pub(super) const fn read_after(self) -> Revision {
         if self.place == u16::MAX {
             return self.revision;
@@ -125,51 +126,52 @@ impl FromStr for EventId {
     }
 }
 
-/// Who did something, as it is told to others.
+/// Actor of an event, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventActor {
     /// `nobody`, `user`, `anonymous`, `key`, `hook`, `workflow` or `system`.
     pub kind: String,
-    /// The user name, the key's id, the hook's or the workflow's name.
+    /// User name, id of the API key, or name of the hook or workflow.
     pub name: Option<String>,
-    /// The API key that acted on the user's behalf.
+    /// API key that acted on the user's behalf.
     pub via: Option<String>,
 }
 
-/// An event as one actor may see it.
+/// An event as an actor may see it.
 #[derive(Clone, Debug)]
 pub struct FeedEvent {
     /// Its id.
     pub id: EventId,
-    /// When it happened.
+    /// Time of the event.
     pub at: Time,
     /// Its type.
     pub kind: Arc<str>,
-    /// Who did it.
+    /// Actor of the event.
     pub actor: Arc<EventActor>,
-    /// What it is about: an id.
+    /// Id of the thing that the event is about.
     pub subject: Option<String>,
-    /// The transaction that it is of.
+    /// Transaction of the event.
     pub transaction: Option<TxId>,
-    /// Its data, as JSON text.
+    /// Data of the event, as JSON text.
     pub data: Arc<str>,
 }
 
-/// Which events are asked for.
+/// Selection of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeedScope {
-    /// All that may be seen.
+    /// All events that the actor may see.
     All,
-    /// Those of one transaction.
+    /// Events of one transaction.
     Transaction(TxId),
-    /// None: only the end of the session is of interest.
+    /// No events: only the end of the session matters.
     Nothing,
 }
 
 /// Estimated bytes of a commit without its entry, and of an event without its data.
 const EVENT_OVERHEAD_BYTES: usize = 512;
 
-/// Events that were chosen for somebody: at most so many, and of so many bytes, but one at least.
+/// Events that were selected for an actor, with a limit on their number and bytes, but at least
+/// one.
 #[derive(Debug)]
 pub(super) struct EventBatch {
     pub(super) events: Vec<FeedEvent>,
@@ -179,12 +181,12 @@ pub(super) struct EventBatch {
 }
 
 impl EventBatch {
-    /// None yet.
+    /// Returns an empty batch.
     pub(super) const fn new(events_max: usize, bytes_max: usize) -> Self {
         Self { events: Vec::new(), bytes: 0, events_max, bytes_max }
     }
 
-    /// Whether no more have room.
+    /// Returns whether the batch is full.
     pub(super) const fn is_full(&self) -> bool {
         self.events.len() >= self.events_max || self.bytes >= self.bytes_max
     }
@@ -195,7 +197,7 @@ impl EventBatch {
     }
 }
 
-/// A commit, read.
+/// A decoded commit.
 #[derive(Debug)]
 pub(super) struct FeedCommit {
     pub(super) revision: Revision,
@@ -208,7 +210,7 @@ pub(super) struct FeedCommit {
     pub(super) events: Vec<CommitEvent>,
 }
 
-/// What of a transaction decides who may know of it.
+/// The part of a transaction that decides who may see its events.
 #[derive(Debug)]
 pub(super) struct FeedTransaction {
     pub(super) id: TxId,
@@ -225,13 +227,13 @@ pub(super) struct CommitEvent {
 }
 
 impl FeedCommit {
-    /// Reads a commit of the log.
+    /// Decodes a commit of the log.
     pub(super) fn read(
         store: &dyn Store,
         definitions: &Definitions,
         entry: &LogEntry,
     ) -> Result<Self, ReadError> {
-        // A commit of the server's own, which tells nothing.
+        // The server's own commits have no events.
         let read = if entry.entry.is_empty() {
             EntryV1::default()
         } else {
@@ -257,7 +259,7 @@ impl FeedCommit {
         })
     }
 
-    /// A commit that tells nothing.
+    /// Returns a commit without events.
     #[cfg(test)]
     pub(super) fn nothing(revision: Revision, bytes: usize) -> Self {
         let actor = EventActor { kind: String::new(), name: None, via: None };
@@ -266,9 +268,9 @@ impl FeedCommit {
         Self { revision, mark: 1, bytes, at: Time::ZERO, actor, txs, events }
     }
 
-    /// Adds the events after `after` that the actor may see, as long as there is room for them;
-    /// the place up to which this commit was looked at. `owns_now` says whether a transaction is the
-    /// actor's now, where it was an anonymous session's then: that session was the same person.
+    /// Adds the events after `after` that the actor may see, while there is room. Returns the
+    /// position up to which the commit was examined. `owns_now` decides whether a transaction of an
+    /// anonymous session is the actor's now: that session was the same person.
     pub(super) fn for_actor(
         &self,
         actor: &Actor,
@@ -281,7 +283,7 @@ impl FeedCommit {
         if end <= after {
             return after;
         }
-        // What is hidden of each transaction; `None`: all of it is.
+        // Hidden keys of each transaction; `None`: all of it is hidden.
         let rights: Vec<_> = self.txs.iter().map(|tx| tx.hidden_from(actor, owns_now)).collect();
         for (place, event) in self.events.iter().enumerate() {
             let place = u16::try_from(place).unwrap_or(u16::MAX - 1);
@@ -352,8 +354,9 @@ impl FeedTransaction {
         Ok(Self { id: mark.id(), owner: mark.owner(), asked: mark.asked, definition })
     }
 
-    /// What the actor may not read of its data; `None`: it may not even know of it. The rule of
-    /// [`may_see`](crate::engine::may_see), on what the log keeps.
+    /// Returns the keys of its data that are hidden from the actor, or `None` if the whole
+    /// transaction is. The rule of [`may_see`](crate::engine::may_see), applied to the log's record
+    /// of it.
     fn hidden_from(&self, actor: &Actor, owns_now: &dyn Fn(TxId) -> bool) -> Option<Vec<&str>> {
         let is_asked = || {
             let user = actor.user().map(|user| user.username.as_str());
@@ -375,15 +378,15 @@ impl CommitEvent {
         }
     }
 
-    /// Its data without what is hidden. What somebody sent to a step may say what the data must
-    /// not, so from whom something is hidden, all inputs are.
+    /// Returns its data without the hidden keys. An input may repeat hidden data, so if any key is
+    /// hidden, all inputs are.
     fn without(&self, hidden: &[&str]) -> Arc<str> {
         without(&self.data, hidden)
     }
 }
 
 impl FeedEvent {
-    /// The same without these keys of a transaction's data.
+    /// Returns the event without these keys of a transaction's data.
     #[must_use]
     pub fn without(self, hidden: &[&str]) -> Self {
         Self { data: without(&self.data, hidden), ..self }
@@ -398,7 +401,7 @@ fn without(data: &Arc<str>, hidden: &[&str]) -> Arc<str> {
         return "{}".into();
     };
     data.remove("input");
-    // Why it is stuck: an expression that failed says what it saw.
+    // The reason why a transaction is stuck may contain values that a failed expression used.
     if let Some(message) = data.get_mut("message") {
         *message = REDACTED.into();
     }
@@ -416,7 +419,7 @@ fn without(data: &Arc<str>, hidden: &[&str]) -> Arc<str> {
     Value::Object(data).to_string().into()
 }
 
-/// Whether the actor may know of an event that is of no transaction.
+/// Returns whether the actor may see an event that is of no transaction.
 fn sees(actor: &Actor, about: &About) -> bool {
     let is_user = |id| actor.user().is_some_and(|user| user.id == id);
     if is_auditor(actor) {
@@ -434,12 +437,12 @@ fn sees(actor: &Actor, about: &About) -> bool {
     }
 }
 
-/// Whether the actor may know of everything.
+/// Returns whether the actor may see everything.
 pub(super) fn is_auditor(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::AUDITOR)
 }
 
-/// Whether the actor may know of every event of this transaction's workflow.
+/// Returns whether the actor may see every event of this transaction's workflow.
 pub(super) fn sees_all_of_workflow(actor: &Actor, tx: &FeedTransaction) -> bool {
     sees_all(actor) || sees_workflow(&tx.definition, actor)
 }

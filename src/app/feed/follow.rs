@@ -1,4 +1,4 @@
-//! One who follows the feed.
+//! A subscriber of the feed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,45 +19,45 @@ const READ_MAX: usize = 64;
 /// Maximum time of one part of catching up, in which others wait for the thread.
 const PART_TIME: Duration = Duration::from_millis(5);
 
-/// Maximum number of bytes of events that are given at once: what is held of a reader that is slow
-/// to take them. One event at least.
+/// Maximum number of bytes of events that are returned at once, which a slow reader holds in
+/// memory; but at least one event.
 const EVENTS_BYTES_MAX: usize = 16 * 1024;
 
-/// Maximum number of events that are given at once.
+/// Maximum number of events that are returned at once.
 const EVENTS_MAX: usize = 256;
 
-/// How long catching up waits where too many reads wait already.
+/// Delay of catching up while too many reads wait.
 const FULL_WAIT: Duration = Duration::from_millis(200);
 
-/// What comes next for one who follows.
+/// Next item of a subscription.
 #[derive(Debug)]
 pub enum FeedItem {
-    /// These happened.
+    /// Events, in order.
     Events(Vec<FeedEvent>),
-    /// What happened up to here is in the log no more, or was asked for by an id that this log never
-    /// gave out: what is known must be read anew.
+    /// Events up to here are missing: the log was cut, or the id to continue from is unknown. The
+    /// subscriber must read its state again.
     Resync(EventId),
 }
 
-/// One who follows the feed, from a place in the log on, for as long as the actor's session lasts.
-/// Dropped, the seat is free.
+/// A subscription to the feed, from a position of the log on, while the actor's session lasts. It
+/// ends when it is dropped.
 pub struct FeedSubscriber {
     app: Arc<App>,
     actor: Actor,
     scope: FeedScope,
     seat: u64,
     inbox: Arc<Inbox>,
-    /// Everything up to here was seen.
+    /// Everything up to here was returned.
     after: EventId,
-    /// Up to here the log is read; what comes then is in the inbox.
+    /// Up to here events come from the log; later ones are in the inbox.
     read_to: Revision,
-    /// It was asked for what comes after an id that this log never gave out.
+    /// Whether the id to continue from is unknown.
     is_lost: bool,
     /// A part of the log that is being read.
     reading: Option<oneshot::Receiver<Result<LogPart, Refusal>>>,
 }
 
-/// A part of the log, as far as it was looked at.
+/// Result of reading a part of the log.
 struct LogPart {
     actor: Actor,
     after: EventId,
@@ -73,16 +73,16 @@ impl FeedSubscriber {
         seating: SubscriptionKind,
     ) -> Result<Self, SubscriberLimit> {
         let (seat, inbox, read_to) = app.feed.subscribe(&actor, scope, app.now(), seating)?;
-        // Where the store cannot be read, everything ends.
+        // If the store cannot be read, the server stops.
         let is_lost = after.is_some_and(|id| !app.is_known_id(&actor, id).unwrap_or(true));
         let after = after.filter(|_| !is_lost).unwrap_or(EventId::end_of(read_to));
         Ok(Self { app, actor, scope, seat, inbox, after, read_to, is_lost, reading: None })
     }
 
-    /// Follows something else in place of this.
+    /// Begins another subscription in place of this one.
     ///
     /// # Errors
-    /// [`SubscriberLimit`] where all together follow too much.
+    /// [`SubscriberLimit`] when there are too many subscriptions in all.
     pub fn instead(
         &self,
         scope: FeedScope,
@@ -92,25 +92,27 @@ impl FeedSubscriber {
         Self::new(app, actor, scope, after, SubscriptionKind::Instead)
     }
 
-    /// Who follows, with the roles of the last look.
+    /// Returns the actor, with its roles at the last read.
     #[must_use]
     pub const fn actor(&self) -> &Actor {
         &self.actor
     }
 
-    /// Returns why it ends with this refusal.
+    /// Returns the reason for the end of the subscription with this refusal.
     #[must_use]
     pub fn end(&self, refusal: &Refusal) -> FeedEnd {
         self.app.end_of(&self.actor, refusal)
     }
 
-    /// What happens after this is commit; all before was there when the seat was taken.
+    /// Returns the position at which the subscription began: later events are returned, earlier
+    /// ones had happened.
     #[must_use]
     pub const fn begins(&self) -> EventId {
         EventId::end_of(self.read_to)
     }
 
-    /// Everything up to here was seen; moves on also where nothing was to be seen.
+    /// Returns the position up to which everything was returned; it advances also if nothing was
+    /// visible.
     pub fn seen(&mut self) -> EventId {
         if let Some(delivered_to) = self.app.feed.delivered_to(&self.inbox)
             && self.after >= EventId::end_of(self.read_to)
@@ -121,7 +123,7 @@ impl FeedSubscriber {
         self.after
     }
 
-    /// What comes next. Nothing is lost when this is not awaited to its end.
+    /// Returns the next item. Nothing is lost when this is not awaited to its end.
     ///
     /// # Errors
     /// [`Refusal::Unauthenticated`] when the session has ended, [`Refusal::Stopping`].
@@ -144,19 +146,19 @@ impl FeedSubscriber {
         }
     }
 
-    /// Until something happened that may concern what is item.
+    /// Waits until something happened that may concern the subscription.
     ///
     /// # Errors
     /// As [`FeedSubscriber::next`].
     pub(super) async fn changed(&mut self) -> Result<(), Refusal> {
         self.inbox.filled().await;
-        // What it is does not matter, only that there was something.
+        // Only its existence matters.
         self.take().map(drop)
     }
 
-    /// A part of the log before what is in the inbox; `None`: nothing was to be seen in it. It is
-    /// read on the threads for that, in the actor's turn: however many catch up at a time, others
-    /// are served, and commits that several of them read are read once.
+    /// Reads a part of the log before the inbox. Returns `None` if nothing in it was visible. It
+    /// runs on the threads for reads, in the actor's turn: however many subscribers catch up,
+    /// others are served, and a commit that several of them read is decoded once.
     async fn catch_up(&mut self) -> Result<Option<FeedItem>, Refusal> {
         if self.inbox.lock().closed {
             return Err(Refusal::Stopping);
@@ -183,7 +185,7 @@ impl FeedSubscriber {
         Ok(item)
     }
 
-    /// Some of what is in the inbox, with the actor as it is now.
+    /// Takes events from the inbox, as the actor may see them now.
     fn take(&mut self) -> Result<Vec<FeedEvent>, Refusal> {
         self.actor = self.app.current(&self.actor)?;
         let mut chosen = EventBatch::new(EVENTS_MAX, EVENTS_BYTES_MAX);
@@ -201,10 +203,11 @@ impl FeedSubscriber {
                 }
                 break;
             };
-            // Somebody so slow that it is forgotten reads the log.
+            // A subscriber that is too slow for the cache reads the log.
             let commit = self.app.feed.log.get(revision);
             let Some(commit) = commit.filter(|commit| !self.changes_me(commit)) else {
-                // What came before and is not here did not concern the actor as it was then.
+                // Earlier commits that are not in the inbox did not concern the actor as it was
+                // then.
                 let before = Revision::new(revision.get().saturating_sub(1));
                 self.after = self.after.max(EventId::end_of(before));
                 self.read_anew();
@@ -222,14 +225,14 @@ impl FeedSubscriber {
         Ok(chosen.events)
     }
 
-    /// Whether a commit may have changed what the actor may see.
+    /// Returns whether a commit may have changed what the actor may see.
     fn changes_me(&self, commit: &FeedCommit) -> bool {
         let own = self.actor.user().map(|user| user.id);
         let is_own = |about: &About| matches!(about, About::User(id) if own == Some(*id));
         commit.events.iter().any(|event| is_own(&event.about))
     }
 
-    /// What is in the inbox comes again, out of the log.
+    /// Drops the inbox: its commits are read from the log.
     fn read_anew(&mut self) {
         self.read_to = self.app.feed.resubscribe(self.seat, &self.actor, self.scope);
     }
@@ -258,7 +261,7 @@ impl LogPart {
                 }
             };
             if read.is_empty() {
-                // Beyond the end: there is nothing to wait for.
+                // Beyond the end of the log.
                 after = EventId::end_of(read_to);
             }
             for commit in read {

@@ -1,5 +1,5 @@
-//! Commits of the log, decoded, shared by all who read it: whoever follows from the same place, or
-//! catches up over the same part, reads and decodes each commit once.
+//! Cache of decoded commits, shared by all readers: subscriptions at the same position, or catching
+//! up over the same part, decode each commit once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use ahash::RandomState;
 use super::commit::FeedCommit;
 use crate::types::Revision;
 
-/// The commits that were read last.
+/// Recently read commits.
 pub(super) struct LogCache {
     bytes_max: usize,
     cached: Mutex<CachedCommits>,
@@ -18,23 +18,23 @@ pub(super) struct LogCache {
 #[derive(Default)]
 struct CachedCommits {
     commits: HashMap<Revision, Arc<FeedCommit>, RandomState>,
-    /// In the order in which they came in.
+    /// Commits in the order of their insertion.
     order: VecDeque<Revision>,
     bytes: usize,
 }
 
 impl LogCache {
-    /// An empty one that takes at most so many bytes.
+    /// Returns an empty cache with a limit on its bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
         Self { bytes_max, cached: Mutex::default() }
     }
 
-    /// A commit, if it is there.
+    /// Returns a commit, if it is cached.
     pub(super) fn get(&self, revision: Revision) -> Option<Arc<FeedCommit>> {
         self.lock().commits.get(&revision).cloned()
     }
 
-    /// The commits after `after` that are there without a gap, at most `limit`.
+    /// Returns at most `limit` cached commits after `after`, without a gap.
     pub(super) fn run_after(&self, after: Revision, limit: usize) -> Vec<Arc<FeedCommit>> {
         let cached = self.lock();
         let mut run = Vec::new();
@@ -48,7 +48,7 @@ impl LogCache {
         run
     }
 
-    /// Puts in commits that were read; those that came first make room.
+    /// Inserts commits. The oldest insertions make room.
     pub(super) fn put(&self, read: &[Arc<FeedCommit>]) {
         let mut cached = self.lock();
         for commit in read {

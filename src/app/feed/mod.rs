@@ -1,15 +1,16 @@
-//! The log as a feed: what happened, in order, as far as the one who asks may know of it.
+//! The log as a feed: events in order, as far as an actor may see them.
 //!
-//! - `commit`: a commit of the log, read, and what of it somebody may see;
-//! - `log_cache`: commits of the log that several read, decoded once;
-//! - `tail`: the one reader of the log's end, and the inboxes that it fills;
-//! - `as_of`: records as they were at a revision of the past;
-//! - `proof`: what proves a history against a head of the chain that was noted elsewhere;
-//! - `follow`: one who follows, from any place in the log on, without a gap or a double.
+//! - `commit`: a decoded commit of the log, and the part of it that an actor may see;
+//! - `log_cache`: decoded commits, shared by all readers;
+//! - `tail`: the reader of the log's end, and the inboxes that it fills;
+//! - `as_of`: records as of a past revision;
+//! - `proof`: the proof of a history against a head of the chain that was recorded elsewhere;
+//! - `cloud_event`: the JSON of an event;
+//! - `follow`: a subscriber, from any position of the log on, without gaps or duplicates.
 //!
-//! An event's id is its commit, its place in that and a mark of the commit, so whoever knows the last
-//! one it has seen goes on behind it, also after a restart; and an id of another log, or of this one
-//! before it was restored, is known as such.
+//! An event's id consists of its commit, its position in the commit and a mark of the commit. A
+//! reader that knows the last id it saw continues behind it, also after a restart; an id of another
+//! log, or of this one before it was restored, is recognised.
 
 mod as_of;
 mod cloud_event;
@@ -41,7 +42,8 @@ use crate::types::{Revision, SessionId, Span, Time, TxId};
 use commit::{EventBatch, FeedCommit};
 use tail::SubscriptionKind;
 
-/// Most commits that are read at once, so that a page which is full early has not read much more.
+/// Maximum number of commits that are read at once, so that a page which is full early has not read
+/// many more.
 const READ_MAX: usize = 64;
 
 /// A page of events, oldest first.
@@ -49,11 +51,11 @@ const READ_MAX: usize = 64;
 pub struct EventPage {
     /// The events.
     pub items: Vec<FeedEvent>,
-    /// After what to go on, also where nothing was found.
+    /// Id after which the next page begins, also if nothing was found.
     pub next_after: EventId,
-    /// Whether events between what was asked for and the page are in the log no more.
+    /// Whether events before the page's are missing since the log was cut.
     pub resync: bool,
-    /// Whether there is more already.
+    /// Whether there are more events already.
     pub more: bool,
 }
 
@@ -62,16 +64,16 @@ pub struct EventPage {
 pub struct HistoryPage {
     /// The events.
     pub items: Vec<FeedEvent>,
-    /// After what to go on; `None`: nothing is left.
+    /// Id after which the next page begins; `None`: nothing is left.
     pub next: Option<EventId>,
-    /// Whether events before the page's are in the log no more.
+    /// Whether events before the page's are missing since the log was cut.
     pub retired: bool,
 }
 
 impl App {
-    /// The events after `after` that the actor may see, at most `limit`. A page looks at a bounded
-    /// part of the log. After an id that this log never gave out there is nothing to go on from: such
-    /// a page is empty, says `resync` and goes on with what happens from now on.
+    /// Returns at most `limit` events after `after` that the actor may see. A page examines a
+    /// bounded part of the log. For an unknown id the page is empty, says `resync` and continues
+    /// with the next event that happens.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -117,11 +119,11 @@ impl App {
         Ok(page)
     }
 
-    /// What happened in a transaction, after `after`, at most `limit` events; after an id that this
-    /// log never gave out, from its beginning.
+    /// Returns at most `limit` events of a transaction after `after`; for an unknown id from its
+    /// beginning.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Stopping`].
+    /// [`Refusal::NotFound`], also if the actor may not see it, [`Refusal::Stopping`].
     pub fn history(
         &self,
         actor: &Actor,
@@ -174,11 +176,11 @@ impl App {
         Ok(page)
     }
 
-    /// Follows what happens after `after`; `None`: from now on. Take it before reading what it
-    /// shall keep up to date.
+    /// Subscribes to the events after `after`, or from now on. Subscribe before you read what the
+    /// events shall keep up to date.
     ///
     /// # Errors
-    /// [`SubscriberLimit`] where the actor has too many, or all together have.
+    /// [`SubscriberLimit`] when the actor has too many subscriptions, or all actors together have.
     pub fn follow(
         self: &Arc<Self>,
         actor: Actor,
@@ -188,12 +190,12 @@ impl App {
         FeedSubscriber::new(Arc::clone(self), actor, scope, after, SubscriptionKind::Stream)
     }
 
-    /// A transaction, as soon as `is_news` says so of it, or when the time is up; at once
-    /// where too many wait already, which the second says with `false`.
+    /// Returns a transaction as soon as `is_news` accepts it, or when the time is up. The boolean
+    /// is `false` if too many callers wait already: then it returns at once.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Unauthenticated`] when the
-    /// session ends meanwhile, [`Refusal::Stopping`].
+    /// [`Refusal::NotFound`], also if the actor may not see it, [`Refusal::Unauthenticated`] when
+    /// the session ends meanwhile, [`Refusal::Stopping`].
     pub async fn transaction_when(
         self: &Arc<Self>,
         actor: &Actor,
@@ -216,7 +218,7 @@ impl App {
         );
         let Ok(mut follower) = seat else { return Ok((view, false)) };
         loop {
-            // After the seat was taken: what was committed before that is seen here.
+            // Read after the subscription began, so that no earlier commit is missed.
             let view = self.read_transaction(follower.actor(), tx).await?;
             if is_news(&view) {
                 return Ok((view, true));
@@ -228,10 +230,11 @@ impl App {
         }
     }
 
-    /// A transaction; a large one is read on the threads for reads.
+    /// Returns a transaction. A large one is read on the threads for reads.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] also for who may not see it, [`Refusal::Busy`], [`Refusal::Stopping`].
+    /// [`Refusal::NotFound`], also if the actor may not see it, [`Refusal::Busy`],
+    /// [`Refusal::Stopping`].
     pub async fn read_transaction(
         self: &Arc<Self>,
         actor: &Actor,
@@ -250,19 +253,19 @@ impl App {
         })?
     }
 
-    /// Ends all that is followed: before the server stops.
+    /// Ends all subscriptions, before the server stops.
     pub fn end_feed(&self) {
         self.feed.close();
         self.notifier.webhooks.send_replace(None);
     }
 
-    /// How many connections of a session follow the feed, and since when one does.
+    /// Returns the number of subscriptions of a session, and when the oldest began.
     #[must_use]
     pub fn connections(&self, session: SessionId) -> (usize, Option<Time>) {
         self.feed.of_session(session)
     }
 
-    /// Whether a transaction is a user's now: by the index, so that no record is read.
+    /// Returns whether a transaction is a user's now: by the index, so that no record is read.
     fn owns_now(&self, actor: &Actor, tx: TxId) -> bool {
         let Some(user) = actor.user() else { return false };
         let key = Key::IndexEntry(IndexEntry::TxOf(OwnerId::User(user.id), tx)).encode();
@@ -270,11 +273,11 @@ impl App {
         self.guard(found).is_ok_and(|found| found.is_some())
     }
 
-    /// Whether an id is of this log: not of another store, nor of this one before it was restored,
-    /// nor of the future. What was retired cannot be commit any more; whoever asks for it is commit
-    /// that. The server goes on from places that it has noted itself.
+    /// Returns whether an id is of this log: not of another store, nor of this one before it was
+    /// restored, nor of the future. An id of a retired commit cannot be checked; its reader gets
+    /// `resync`. Ids that the server itself has recorded are trusted.
     pub(super) fn is_known_id(&self, actor: &Actor, id: EventId) -> Result<bool, Refusal> {
-        // There is no commit zero: whatever names it means the beginning.
+        // There is no commit zero: such an id means the beginning.
         if id.revision == Revision::ZERO || *actor == Actor::System {
             return Ok(true);
         }
@@ -284,7 +287,7 @@ impl App {
         })
     }
 
-    /// An id with the mark of its commit, where that is still there.
+    /// Returns an id with the mark of its commit, if the log still has the commit.
     pub(super) fn marked(&self, id: EventId) -> Result<EventId, Refusal> {
         if id.is_marked() {
             return Ok(id);
@@ -294,7 +297,7 @@ impl App {
         Ok(entry.map_or(id, |entry| id.with_mark(commit::mark_of(&entry))))
     }
 
-    /// The commit of an id; the inner error: the log begins after this one.
+    /// Reads the commit of an id. The inner error: the log begins after this revision.
     fn entry_of(&self, id: EventId) -> Result<Result<Option<LogEntry>, Revision>, Refusal> {
         let before = Revision::new(id.revision.get().saturating_sub(1));
         match self.store.read_log(before, 1) {
@@ -304,7 +307,7 @@ impl App {
         }
     }
 
-    /// Commits of the log, read; the inner error: the log begins after this one.
+    /// Reads commits of the log. The inner error: the log begins after this revision.
     fn commits_after(
         &self,
         after: Revision,
@@ -325,10 +328,10 @@ impl App {
         Ok(Ok(commit))
     }
 
-    /// The next commits after `from` that changed or commit of a transaction, and whether there are
+    /// Returns the next commits after `from` that concern a transaction, and whether there are
     /// more.
     fn commits_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
-        // The record first: what moves from it into rows meanwhile is found in both.
+        // The record first: a commit that moves from it into rows meanwhile is found in both.
         let record = read_fact(&*self.store, View::Committed, &RecordKey::Tx(tx))?;
         let range = KeyRange::prefix(&Key::log_of(tx));
         let range = range.after(Key::TxLog(tx, from).encode().into());
@@ -343,7 +346,7 @@ impl App {
             })?);
         }
         let more = page.next.is_some();
-        // What the record names comes after all rows.
+        // The commits that the record names come after all rows.
         if !more && let Some(Record::Tx(tx)) = record.as_ref().map(|(record, _)| &**record) {
             found.extend(&tx.commits);
         }

@@ -1,4 +1,5 @@
-//! The chain's head, and what proves one transaction's history against a head noted elsewhere.
+//! The head of the hash chain, and the proof of a transaction's history against a head that was
+//! recorded elsewhere.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,33 +10,33 @@ use crate::records::proof::{OTHERS_MAX, ProofLine, ProofPosition};
 use crate::store::{ChainEntry, ChainLink, StoreError};
 use crate::types::{Revision, Time, TxId};
 
-/// The chain after its last commit.
+/// Head of the chain: its state after the last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainHead {
-    /// The last commit that is durable.
+    /// Revision of the last durable commit.
     pub revision: Revision,
-    /// The link after it.
+    /// Link after that commit.
     pub link: ChainLink,
-    /// Its time.
+    /// Time of that commit.
     pub at: Time,
 }
 
-/// A proof, read while it is sent. It goes no further than the head with which it began, so it is
-/// bounded by the log that is kept.
+/// A proof that is read while it is sent. It ends at the head with which it began, so the log
+/// bounds it.
 pub struct ProofReader {
     app: Arc<App>,
     tx: TxId,
     head: ProofPosition,
-    /// Commits of the transaction that were found and not read yet, and whether that is all.
+    /// Commits of the transaction that were found and not read yet, and whether these are all.
     found: VecDeque<Revision>,
     found_all: bool,
-    /// The last commit that was read; `None`: the first line comes next.
+    /// Last commit that was read; `None`: the first line comes next.
     at: Option<Revision>,
     first: Revision,
 }
 
 impl App {
-    /// The head of the chain: worth noting elsewhere.
+    /// Returns the head of the chain, which should be recorded elsewhere.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -56,12 +57,12 @@ impl App {
         }))
     }
 
-    /// A proof of a transaction's history up to the link after a commit, `None`: after the last
-    /// one. The answer is `None` where the log does not reach back to the transaction's start, or
-    /// there was no such commit yet.
+    /// Returns a proof of a transaction's history up to the link after a commit, or after the last
+    /// one. Returns `None` if the log does not reach back to the transaction's start, or there is
+    /// no such commit yet.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`] also for who may not see it, and where it had not started by then;
+    /// [`Refusal::NotFound`], also if the actor may not see it, and if it had not started by then;
     /// [`Refusal::Stopping`].
     pub fn proof(
         self: &Arc<Self>,
@@ -105,10 +106,10 @@ impl App {
 }
 
 impl ProofReader {
-    /// The next lines; none: it is whole.
+    /// Returns the next lines; none if the proof is complete.
     ///
     /// # Errors
-    /// [`Refusal::Stopping`]; [`Refusal::NotFound`] where the log was cut meanwhile.
+    /// [`Refusal::Stopping`]; [`Refusal::NotFound`] if the log was cut meanwhile.
     pub fn lines(&mut self) -> Result<Vec<ProofLine>, Refusal> {
         let after = self.at.unwrap_or(Revision::new(self.first.get().saturating_sub(1)));
         let left = self.head.revision.saturating_sub(after.get());
@@ -141,7 +142,7 @@ impl ProofReader {
         Ok(lines)
     }
 
-    /// Whether the commit tells of the transaction. Asked for in order.
+    /// Returns whether a commit concerns the transaction. Called in the order of commits.
     fn concerns(&mut self, revision: Revision) -> Result<bool, Refusal> {
         loop {
             match self.found.front().copied() {

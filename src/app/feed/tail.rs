@@ -1,10 +1,10 @@
-//! The one reader of the log's end, and who is commit of what it reads.
+//! The reader of the log's end, and the subscriptions that it serves.
 //!
-//! The tail waits for the next durable commit, reads it once, and puts it into the inboxes of
-//! those whom it may concern: by user, session, key and transaction, and by what all with the same
-//! roles may see. So a commit wakes nobody whom it does not concern, however many there are. What
-//! exactly somebody may see is decided where it is read; a seat whose roles may have changed is
-//! commit everything until it is seated anew.
+//! The tail waits for the next durable commit, reads it once, and puts it into the inboxes of the
+//! subscriptions that it may concern: by user, session, key and transaction, and by what actors
+//! with the same roles may see. So a commit wakes no other subscription, however many there are.
+//! What exactly an actor may see is decided when it reads. A subscription whose roles may have
+//! changed gets every commit until it is indexed again.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,39 +26,39 @@ const INBOX_MAX: usize = 256;
 /// Maximum number of streams, sockets and waits in all: as many as there are connections.
 const SEATS_MAX: usize = 8192;
 
-/// Maximum number of one actor: above what pages, workers and a load generator have open, and a
-/// small part of all, so that nobody keeps the others from following.
+/// Maximum number of subscriptions of one actor: above what pages, workers and a load generator
+/// need, and a small part of all, so that no actor locks the others out.
 const SEATS_OF_ACTOR_MAX: usize = 1024;
 
-/// Number of seats in all, and of one actor, with which no more waits are taken: streams and
-/// sockets have room beside them.
+/// Number of subscriptions, in all and of one actor, from which on no more waits are accepted, so
+/// that streams and sockets have room.
 const SEATS_FOR_WAITS_MAX: usize = SEATS_MAX / 4 * 3;
 const SEATS_OF_ACTOR_FOR_WAITS_MAX: usize = SEATS_OF_ACTOR_MAX / 2;
 
 /// There are too many streams, sockets and waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubscriberLimit {
-    /// Of the actor; so many may be.
+    /// The actor has this many, which is the maximum.
     Actor(usize),
-    /// In all.
+    /// There are too many in all.
     All,
 }
 
-/// What a seat is taken for.
+/// Purpose of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SubscriptionKind {
     /// A stream or a socket.
     Stream,
-    /// An answer that waits for a change.
+    /// A request that waits for a change.
     Wait,
-    /// In place of another seat of the same connection, which is given up.
+    /// A replacement of another subscription of the same connection, which ends.
     Instead,
 }
 
-/// Most commits that are read at once.
+/// Maximum number of commits that are read at once.
 const READ_MAX: usize = 256;
 
-/// What waits for one seat.
+/// Commits that wait for one subscription.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     state: Mutex<InboxState>,
@@ -67,16 +67,16 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 pub(super) struct InboxState {
-    /// The commits, which lie in the log's cache.
+    /// The commits, which are in the log cache.
     pub(super) commits: VecDeque<Revision>,
-    /// Something did not fit: the log has to be read.
+    /// A commit did not fit, so the log must be read.
     pub(super) missed: bool,
     /// The feed has ended.
     pub(super) closed: bool,
 }
 
 impl InboxState {
-    /// A commit was looked at.
+    /// Notes that a commit was handled.
     pub(super) fn done(&mut self, commit: Revision) {
         if self.commits.front() == Some(&commit) {
             self.commits.pop_front();
@@ -117,7 +117,7 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// Until something is there.
+    /// Waits until the inbox is not empty.
     pub(super) async fn filled(&self) {
         loop {
             {
@@ -131,7 +131,7 @@ impl Inbox {
     }
 }
 
-/// By what a seat is found.
+/// Key of the index of subscriptions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Topic {
     User(UserId),
@@ -141,7 +141,7 @@ enum Topic {
     Tx(TxId),
 }
 
-/// What all have in common who may see the same, but for what is their own.
+/// Group of actors that may see the same, apart from what is their own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Audience {
     kind: u8,
@@ -173,31 +173,31 @@ struct Subscription {
 
 #[derive(Default)]
 struct Subscriptions {
-    /// What was commit.
+    /// Revision up to which commits were distributed.
     at: Revision,
     next: u64,
     taken: HashMap<u64, Subscription>,
     topics: HashMap<Topic, BTreeSet<u64>>,
-    /// One of each kind, and all of them.
+    /// For each audience one of its actors, and all its subscriptions.
     audiences: HashMap<Audience, (Actor, BTreeSet<u64>)>,
-    /// Those who are commit everything.
+    /// Subscriptions that get every commit.
     unfiltered: BTreeSet<u64>,
     closed: bool,
 }
 
-/// The feed of what is durable.
+/// The feed of durable commits.
 pub(in crate::app) struct Feed {
     store: Arc<dyn Store>,
     definitions: Arc<Definitions>,
-    /// What was read of the log lately.
+    /// Recently read commits.
     pub(super) log: LogCache,
-    seats: Mutex<Subscriptions>,
-    seated: Notify,
+    subscriptions: Mutex<Subscriptions>,
+    members: Notify,
     emptied: Notify,
 }
 
 impl Feed {
-    /// A feed whose commits in memory take at most so many bytes.
+    /// Returns a feed with a limit on the bytes of its log cache.
     pub(in crate::app) fn new(
         store: Arc<dyn Store>,
         definitions: Arc<Definitions>,
@@ -207,21 +207,21 @@ impl Feed {
             store,
             definitions,
             log: LogCache::new(bytes_max),
-            seats: Mutex::default(),
-            seated: Notify::new(),
+            subscriptions: Mutex::default(),
+            members: Notify::new(),
             emptied: Notify::new(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscriptions> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a seat: everything after the revision that is answered comes into the inbox, if it
-    /// concerns the actor.
+    /// Begins a subscription. Every commit after the returned revision that concerns the actor is
+    /// put into the inbox.
     ///
     /// # Errors
-    /// [`SubscriberLimit`]; the server itself always gets one.
+    /// [`SubscriberLimit`], which does not apply to the server itself.
     pub(super) fn subscribe(
         &self,
         actor: &Actor,
@@ -230,75 +230,78 @@ impl Feed {
         seating: SubscriptionKind,
     ) -> Result<(u64, Arc<Inbox>, Revision), SubscriberLimit> {
         let inbox = Arc::new(Inbox::default());
-        let mut seats = self.lock();
+        let mut subscriptions = self.lock();
         if *actor != Actor::System {
-            seats.require_have_room(actor, seating)?;
+            subscriptions.require_room(actor, seating)?;
         }
-        if seats.taken.is_empty() {
-            // Nobody was commit anything meanwhile.
-            seats.at = self.store.durable();
+        if subscriptions.taken.is_empty() {
+            // Nothing was distributed meanwhile.
+            subscriptions.at = self.store.durable();
         }
-        let number = seats.next;
-        seats.next += 1;
-        inbox.lock().closed = seats.closed;
-        let seat =
+        let number = subscriptions.next;
+        subscriptions.next += 1;
+        inbox.lock().closed = subscriptions.closed;
+        let subscription =
             Subscription { inbox: Arc::clone(&inbox), topics: Vec::new(), kind: None, since: now };
-        seats.taken.insert(number, seat);
-        seats.place(number, actor, scope);
-        let at = seats.at;
-        drop(seats);
-        self.seated.notify_one();
+        subscriptions.taken.insert(number, subscription);
+        subscriptions.place(number, actor, scope);
+        let at = subscriptions.at;
+        drop(subscriptions);
+        self.members.notify_one();
         Ok((number, inbox, at))
     }
 
-    /// The same seat for an actor whose roles may be others now; empties the inbox.
+    /// Indexes a subscription again, for an actor whose roles may have changed, and empties its
+    /// inbox.
     pub(super) fn resubscribe(&self, number: u64, actor: &Actor, scope: FeedScope) -> Revision {
-        let mut seats = self.lock();
-        seats.unindex(number);
-        seats.place(number, actor, scope);
-        if let Some(seat) = seats.taken.get(&number) {
-            let mut waiting = seat.inbox.lock();
+        let mut subscriptions = self.lock();
+        subscriptions.unindex(number);
+        subscriptions.place(number, actor, scope);
+        if let Some(subscription) = subscriptions.taken.get(&number) {
+            let mut waiting = subscription.inbox.lock();
             waiting.commits = VecDeque::new();
             waiting.missed = false;
         }
-        seats.at
+        subscriptions.at
     }
 
-    /// Up to where a seat was commit everything, if nothing waits in its inbox.
+    /// Returns the revision up to which a subscription got everything, if its inbox is empty.
     pub(super) fn delivered_to(&self, inbox: &Inbox) -> Option<Revision> {
-        let seats = self.lock();
+        let subscriptions = self.lock();
         let waiting = inbox.lock();
-        (waiting.commits.is_empty() && !waiting.missed).then_some(seats.at)
+        (waiting.commits.is_empty() && !waiting.missed).then_some(subscriptions.at)
     }
 
     pub(super) fn leave(&self, number: u64) {
-        let mut seats = self.lock();
-        seats.unindex(number);
-        seats.taken.remove(&number);
-        if seats.taken.is_empty() {
-            drop(seats);
+        let mut subscriptions = self.lock();
+        subscriptions.unindex(number);
+        subscriptions.taken.remove(&number);
+        if subscriptions.taken.is_empty() {
+            drop(subscriptions);
             self.emptied.notify_waiters();
         }
     }
 
-    /// How many seats a session has, and since when it has one.
+    /// Returns the number of subscriptions of a session, and when the oldest began.
     pub(super) fn of_session(&self, session: SessionId) -> (usize, Option<Time>) {
-        let seats = self.lock();
-        let numbers = seats.topics.get(&Topic::Session(session)).into_iter().flatten();
-        let since = numbers.filter_map(|number| seats.taken.get(number)).map(|seat| seat.since);
+        let subscriptions = self.lock();
+        let numbers = subscriptions.topics.get(&Topic::Session(session)).into_iter().flatten();
+        let since = numbers
+            .filter_map(|number| subscriptions.taken.get(number))
+            .map(|subscription| subscription.since);
         (since.clone().count(), since.min())
     }
 
-    /// Ends all that is commit.
+    /// Ends all subscriptions.
     pub(in crate::app) fn close(&self) {
-        let mut seats = self.lock();
-        seats.closed = true;
-        for seat in seats.taken.values() {
-            seat.inbox.close();
+        let mut subscriptions = self.lock();
+        subscriptions.closed = true;
+        for subscription in subscriptions.taken.values() {
+            subscription.inbox.close();
         }
     }
 
-    /// Until nobody has a seat any more.
+    /// Waits until there is no subscription.
     pub(in crate::app) async fn emptied(&self) {
         loop {
             let emptied = self.emptied.notified();
@@ -309,15 +312,15 @@ impl Feed {
         }
     }
 
-    /// Tells what becomes durable, as long as somebody listens.
+    /// Distributes durable commits while there are subscriptions.
     pub(in crate::app) async fn run(self: Arc<Self>) {
         loop {
             let at = {
-                let seats = self.lock();
-                (!seats.taken.is_empty()).then_some(seats.at)
+                let subscriptions = self.lock();
+                (!subscriptions.taken.is_empty()).then_some(subscriptions.at)
             };
             let Some(at) = at else {
-                self.seated.notified().await;
+                self.members.notified().await;
                 continue;
             };
             let commit = match self.store.durable_at(at.next()).await {
@@ -325,11 +328,12 @@ impl Feed {
                 Err(error) => Err(error.into()),
             };
             match commit {
-                Ok(commit) => self.tell(at, &commit),
-                // Fell behind by the whole log: everybody reads for themselves and finds out.
+                Ok(commit) => self.distribute(at, &commit),
+                // The tail is behind the whole log. Each subscription reads the log and finds the
+                // gap.
                 Err(ReadError::Store(StoreError::Gone { .. })) => self.skip(),
                 Err(error) => {
-                    tracing::warn!(%error, "the log cannot be read: what is live ends");
+                    tracing::warn!(%error, "log cannot be read; all subscriptions end");
                     return self.close();
                 }
             }
@@ -344,29 +348,29 @@ impl Feed {
         Ok(commit)
     }
 
-    fn tell(&self, at: Revision, commit: &[Arc<FeedCommit>]) {
-        let mut seats = self.lock();
-        // All had left and others came: they were seated elsewhere.
-        if seats.at != at {
+    fn distribute(&self, at: Revision, commit: &[Arc<FeedCommit>]) {
+        let mut subscriptions = self.lock();
+        // All subscriptions have ended and others began, at another revision.
+        if subscriptions.at != at {
             return;
         }
         for commit in commit {
-            seats.at = commit.revision;
-            seats.tell(commit);
+            subscriptions.at = commit.revision;
+            subscriptions.distribute(commit);
         }
     }
 
     fn skip(&self) {
-        let mut seats = self.lock();
-        seats.at = self.store.durable();
-        for seat in seats.taken.values() {
-            seat.inbox.miss();
+        let mut subscriptions = self.lock();
+        subscriptions.at = self.store.durable();
+        for subscription in subscriptions.taken.values() {
+            subscription.inbox.miss();
         }
     }
 }
 
 impl Subscriptions {
-    /// How many seats an actor has: of a user all sessions together.
+    /// Returns the number of subscriptions of an actor; of a user all sessions together.
     fn of_actor(&self, actor: &Actor) -> usize {
         let topic = match actor.owner_id() {
             Some(OwnerId::User(id)) => Topic::User(id),
@@ -377,7 +381,7 @@ impl Subscriptions {
         self.topics.get(&topic).map_or(0, BTreeSet::len)
     }
 
-    fn require_have_room(
+    fn require_room(
         &self,
         actor: &Actor,
         seating: SubscriptionKind,
@@ -385,7 +389,7 @@ impl Subscriptions {
         let (own_max, all_max) = match seating {
             SubscriptionKind::Stream => (SEATS_OF_ACTOR_MAX, SEATS_MAX),
             SubscriptionKind::Wait => (SEATS_OF_ACTOR_FOR_WAITS_MAX, SEATS_FOR_WAITS_MAX),
-            // The one before is there still.
+            // The replaced one is still counted.
             SubscriptionKind::Instead => (SEATS_OF_ACTOR_MAX + 1, 2 * SEATS_MAX),
         };
         if self.of_actor(actor) >= own_max {
@@ -423,33 +427,33 @@ impl Subscriptions {
         for topic in &topics {
             self.topics.entry(topic.clone()).or_default().insert(number);
         }
-        if let Some(seat) = self.taken.get_mut(&number) {
-            (seat.topics, seat.kind) = (topics, kind);
+        if let Some(subscription) = self.taken.get_mut(&number) {
+            (subscription.topics, subscription.kind) = (topics, kind);
         }
     }
 
     fn unindex(&mut self, number: u64) {
         self.unfiltered.remove(&number);
-        let Some(seat) = self.taken.get_mut(&number) else { return };
-        for topic in std::mem::take(&mut seat.topics) {
-            if let Some(seated) = self.topics.get_mut(&topic) {
-                seated.remove(&number);
-                if seated.is_empty() {
+        let Some(subscription) = self.taken.get_mut(&number) else { return };
+        for topic in std::mem::take(&mut subscription.topics) {
+            if let Some(members) = self.topics.get_mut(&topic) {
+                members.remove(&number);
+                if members.is_empty() {
                     self.topics.remove(&topic);
                 }
             }
         }
-        if let Some(kind) = seat.kind.take()
-            && let Some((_, seated)) = self.audiences.get_mut(&kind)
+        if let Some(kind) = subscription.kind.take()
+            && let Some((_, members)) = self.audiences.get_mut(&kind)
         {
-            seated.remove(&number);
-            if seated.is_empty() {
+            members.remove(&number);
+            if members.is_empty() {
                 self.audiences.remove(&kind);
             }
         }
     }
 
-    fn tell(&mut self, commit: &Arc<FeedCommit>) {
+    fn distribute(&mut self, commit: &Arc<FeedCommit>) {
         let mut numbers = self.unfiltered.clone();
         let mut by = |topic: Topic| {
             numbers.extend(self.topics.get(&topic).into_iter().flatten());
@@ -488,28 +492,26 @@ impl Subscriptions {
             }
         }
         if !commit.events.is_empty() {
-            for (actor, seated) in self.audiences.values() {
+            for (actor, members) in self.audiences.values() {
                 let ledger = of_ledger && matches!(actor, Actor::Key(_));
                 if ledger
                     || is_auditor(actor)
                     || commit.txs.iter().any(|tx| sees_all_of_workflow(actor, tx))
                 {
-                    numbers.extend(seated);
+                    numbers.extend(members);
                 }
             }
         }
         for number in &numbers {
-            if let Some(seat) = self.taken.get(number) {
-                seat.inbox.put(commit.revision);
+            if let Some(subscription) = self.taken.get(number) {
+                subscription.inbox.put(commit.revision);
             }
         }
         for user in changed {
-            let seated = self.topics.get(&Topic::User(user)).into_iter().flatten().copied();
-            self.unfiltered.extend(
-                seated.filter(|number| {
-                    self.taken.get(number).is_some_and(|seat| seat.kind.is_some())
-                }),
-            );
+            let members = self.topics.get(&Topic::User(user)).into_iter().flatten().copied();
+            self.unfiltered.extend(members.filter(|number| {
+                self.taken.get(number).is_some_and(|subscription| subscription.kind.is_some())
+            }));
         }
     }
 }

@@ -17,81 +17,81 @@ pub(super) const QUEUE_MAX: usize = 4096;
 /// Maximum number of commands of one actor that wait: an eighth of the queue.
 const ACTOR_COMMANDS_MAX: usize = QUEUE_MAX / 8;
 
-/// Hundredths of the memory for what waits that clients may have; the rest is for the server's own
-/// commands.
+/// Percentage of the memory of the queue for clients; the rest is for the server's own commands.
 const CLIENTS_PERCENT: usize = 75;
 
-/// Hundredths of it that one actor may have. One command alone is never too much: the largest body of
-/// the smallest objects takes 22 MiB.
+/// Percentage of that memory for one actor. A single command is always accepted: the largest body
+/// of the smallest objects takes 22 MiB.
 const ACTOR_PERCENT: usize = 25;
 
-/// Memory of a command without what a client sends along, in bytes.
+/// Memory of a command without its input, in bytes.
 const COMMAND_BYTES: usize = 2 * 1024;
 
-/// Memory of a JSON value where it lies, in bytes.
+/// Memory of a JSON value itself, in bytes.
 const VALUE_BYTES: usize = size_of::<Value>();
 
-/// Memory of a node of an object's tree, and how many entries share one at least.
+/// Memory of a node of an object's tree, in bytes, and the minimum number of entries that share
+/// one.
 const NODE_BYTES: usize = 640;
 const NODE_ENTRIES: usize = 6;
 
 /// Memory of an operation of a JSON patch without its value, in bytes.
 const OPERATION_BYTES: usize = 256;
 
-/// How many times its source a compiled definition is.
+/// Memory of a compiled definition as a multiple of its source.
 const DEFINITION_TIMES: usize = 16;
 
-/// By whom commands are counted together.
+/// Owner of a quota: commands of one owner are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::app) enum Payer {
+pub(in crate::app) enum QuotaOwner {
     User(u128),
     Session(u128),
     Key(u128),
-    /// Without a token: by address.
+    /// A client without a token, by address.
     Address(u64),
     Hook(u64),
 }
 
-/// Commands of one actor that wait, and their memory.
+/// Waiting commands of one owner, and their memory.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     commands: usize,
     bytes: usize,
 }
 
-/// Counts what waits.
+/// Counts the commands that wait, and limits them.
 #[derive(Debug)]
-pub(in crate::app) struct Admission {
+pub(in crate::app) struct AdmissionControl {
     hasher: RandomState,
     /// Maximum memory of all commands that wait, in bytes.
     bytes_max: usize,
     commands: AtomicUsize,
     bytes: AtomicUsize,
-    shares: Mutex<HashMap<Payer, Share, RandomState>>,
+    shares: Mutex<HashMap<QuotaOwner, Share, RandomState>>,
 }
 
-/// A place among what waits, until it is dropped.
+/// A command's share of the queue, until it is dropped.
 #[derive(Debug)]
 pub(in crate::app) struct Permit {
-    admission: Arc<Admission>,
-    payer: Option<Payer>,
+    admission: Arc<AdmissionControl>,
+    quota_owner: Option<QuotaOwner>,
     bytes: usize,
 }
 
-impl Admission {
-    /// Admits commands of so many bytes.
+impl AdmissionControl {
+    /// Returns an admission control with a limit on the memory of all commands.
     pub(in crate::app) fn new(bytes_max: usize) -> Self {
         let hasher = RandomState::new();
         let (commands, bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
         Self { hasher, bytes_max, commands, bytes, shares: Mutex::default() }
     }
 
-    /// Memory of what waits, in bytes.
+    /// Returns the memory of the commands that wait, in bytes.
     pub(in crate::app) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Admits a command; `None`: it would be too much, of its actor or of all.
+    /// Admits a command. Returns `None` if too much waits, of its owner or in all.
     pub(in crate::app) fn admit(
         self: &Arc<Self>,
         actor: &Actor,
@@ -99,20 +99,20 @@ impl Admission {
         command: &Command,
     ) -> Option<Permit> {
         let bytes = weight(command);
-        let payer = self.payer(actor, address);
-        let percent = if payer.is_some() { CLIENTS_PERCENT } else { 100 };
+        let quota_owner = self.quota_owner(actor, address);
+        let percent = if quota_owner.is_some() { CLIENTS_PERCENT } else { 100 };
         let most = self.bytes_max / 100 * percent;
         let most_of_one = self.bytes_max / 100 * ACTOR_PERCENT;
         let commands = self.commands.fetch_add(1, Ordering::Relaxed);
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // Gives back what it has taken, where it is refused.
-        let mut permit = Permit { admission: Arc::clone(self), payer: None, bytes };
+        // Its drop gives the share back if the command is refused.
+        let mut permit = Permit { admission: Arc::clone(self), quota_owner: None, bytes };
         if commands >= QUEUE_MAX || before > 0 && before.saturating_add(bytes) > most {
             return None;
         }
-        if let Some(payer) = payer {
+        if let Some(quota_owner) = quota_owner {
             let mut shares = self.shares();
-            let share = shares.entry(payer).or_default();
+            let share = shares.entry(quota_owner).or_default();
             let is_too_much = share.commands >= ACTOR_COMMANDS_MAX
                 || share.commands > 0 && share.bytes.saturating_add(bytes) > most_of_one;
             if is_too_much {
@@ -120,33 +120,33 @@ impl Admission {
             }
             share.commands += 1;
             share.bytes += bytes;
-            permit.payer = Some(payer);
+            permit.quota_owner = Some(quota_owner);
         }
         Some(permit)
     }
 
-    fn shares(&self) -> MutexGuard<'_, HashMap<Payer, Share, RandomState>> {
+    fn shares(&self) -> MutexGuard<'_, HashMap<QuotaOwner, Share, RandomState>> {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn payer(&self, actor: &Actor, address: Option<&str>) -> Option<Payer> {
+    fn quota_owner(&self, actor: &Actor, address: Option<&str>) -> Option<QuotaOwner> {
         match actor {
             Actor::System | Actor::Workflow(..) => None,
-            Actor::Nobody => Some(Payer::Address(self.hasher.hash_one(address))),
-            Actor::Hook(hook) => Some(Payer::Hook(self.hasher.hash_one(hook))),
-            Actor::Key(key) => Some(Payer::Key(key.key.id.bits())),
+            Actor::Nobody => Some(QuotaOwner::Address(self.hasher.hash_one(address))),
+            Actor::Hook(hook) => Some(QuotaOwner::Hook(self.hasher.hash_one(hook))),
+            Actor::Key(key) => Some(QuotaOwner::Key(key.key.id.bits())),
             Actor::Session(session) => Some(match &session.user {
-                Some(user) => Payer::User(user.id.bits()),
-                None => Payer::Session(session.session.bits()),
+                Some(user) => QuotaOwner::User(user.id.bits()),
+                None => QuotaOwner::Session(session.session.bits()),
             }),
         }
     }
 }
 
 impl Permit {
-    /// By whom it is counted; `None`: it is the server's own.
-    pub(in crate::app) const fn payer(&self) -> Option<Payer> {
-        self.payer
+    /// Returns the owner of the quota; `None` for the server's own commands.
+    pub(in crate::app) const fn quota_owner(&self) -> Option<QuotaOwner> {
+        self.quota_owner
     }
 }
 
@@ -154,19 +154,19 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.commands.fetch_sub(1, Ordering::Relaxed);
         self.admission.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        let Some(payer) = self.payer else { return };
+        let Some(quota_owner) = self.quota_owner else { return };
         let mut shares = self.admission.shares();
-        if let Some(share) = shares.get_mut(&payer) {
+        if let Some(share) = shares.get_mut(&quota_owner) {
             share.commands = share.commands.saturating_sub(1);
             share.bytes = share.bytes.saturating_sub(self.bytes);
             if share.commands == 0 {
-                shares.remove(&payer);
+                shares.remove(&quota_owner);
             }
         }
     }
 }
 
-/// Memory of a command, in bytes, as far as a client decides how much it is.
+/// Returns the memory of a command, in bytes, that depends on its input.
 pub(in crate::app) fn weight(command: &Command) -> usize {
     let sent = match command {
         Command::Start(ask) => object(&ask.input),
@@ -248,7 +248,7 @@ mod tests {
 
     #[test]
     fn actor_that_has_its_share_waiting_is_refused_and_others_are_not() {
-        let admission = Arc::new(Admission::new(BYTES_MAX));
+        let admission = Arc::new(AdmissionControl::new(BYTES_MAX));
         let command = put(json!({}));
         let admit = |address| admission.admit(&Actor::Nobody, Some(address), &command);
         let held: Vec<_> = std::iter::from_fn(|| admit("192.0.2.1")).collect();
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn waiting_commands_are_bounded_by_bytes_for_an_actor_and_for_all() {
-        let admission = Arc::new(Admission::new(BYTES_MAX));
+        let admission = Arc::new(AdmissionControl::new(BYTES_MAX));
         let large = put(json!({ "text": "x".repeat(1024 * 1024) }));
         let mut held = Vec::new();
         let fill = |address: &str, held: &mut Vec<Permit>| {
@@ -277,7 +277,7 @@ mod tests {
         }
         assert!(admission.bytes() <= BYTES_MAX / 100 * CLIENTS_PERCENT);
         assert_eq!(fill("192.0.2.200", &mut held), 0);
-        // The server's own go on.
+        // The server's own commands are admitted.
         assert!(admission.admit(&Actor::System, None, &large).is_some());
         drop(held);
         assert_eq!(fill("192.0.2.200", &mut Vec::new()), 15);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::answers::IdempotentRequest;
-use super::job::{Job, QueueItem};
+use super::job::{CommandJob, QueueItem};
 use super::pending::{PendingCommand, PendingState, UnpreparedCommand};
 use super::respond::{new_answer, without_renderer};
 use crate::app::App;
@@ -85,8 +85,8 @@ impl App {
         match self.new_inputs(&command, &actor, &client) {
             Ok(inputs) => {
                 let inputs = CommandInputs { preconditions, ..inputs };
-                let (job, result) = Job::new(command, actor, inputs, request, key);
-                self.queue_job(Job { route, ..job }, result, render)
+                let (job, result) = CommandJob::new(command, actor, inputs, request, key);
+                self.queue_job(CommandJob { route, ..job }, result, render)
             }
             Err(refusal) => self.refuse(&render, &refusal),
         }
@@ -96,7 +96,7 @@ impl App {
     /// executor.
     pub(super) fn queue_job(
         &self,
-        mut job: Job,
+        mut job: CommandJob,
         result: tokio::sync::oneshot::Receiver<super::job::CompletedJob>,
         render: Render,
     ) -> PendingCommand {
@@ -137,7 +137,7 @@ impl App {
         client: &ClientInfo,
     ) -> Result<Outcome, Refusal> {
         let inputs = self.prepare(&command, &actor, client).await?;
-        let (job, result) = Job::new(command, actor, inputs, "".into(), None);
+        let (job, result) = CommandJob::new(command, actor, inputs, "".into(), None);
         self.enqueue(job).map_err(|(_, refusal)| refusal)?;
         self.settle(result).await?.outcome()
     }
@@ -146,14 +146,14 @@ impl App {
     /// denials cannot stop the server.
     pub(in crate::app) fn audit(&self, command: Command, actor: Actor) {
         let Ok(inputs) = self.new_inputs(&command, &actor, &ClientInfo::default()) else { return };
-        let (job, _) = Job::new(command, actor, inputs, "".into(), None);
+        let (job, _) = CommandJob::new(command, actor, inputs, "".into(), None);
         if self.enqueue(job).is_err() {
             tracing::warn!("queue is full; a denial is missing in the audit log");
         }
     }
 
     /// Puts a job into the queue, with its share of it. Returns the job if it is refused.
-    fn enqueue(&self, mut job: Job) -> Result<(), (Box<Job>, Refusal)> {
+    fn enqueue(&self, mut job: CommandJob) -> Result<(), (Box<CommandJob>, Refusal)> {
         if job.permit.is_none() {
             let address = job.inputs.address.as_deref();
             match self.queue.reserve(&job.actor, address, &job.command) {

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use ahash::RandomState;
 
-use super::live_keys::ANSWER_LIFETIME;
 use super::replay::{WHOLE_ANSWER_BYTES_MAX, hash_of};
 use crate::app::Answer;
 use crate::engine::Digest;
@@ -12,7 +11,12 @@ use crate::records::answer::{AnswerToWrite, AnswerV1, AnswerV2, ShownV1, StoredA
 use crate::records::value;
 use crate::records::{Key, Pack, ReadError, Scope, read_parts};
 use crate::store::{Store, View};
-use crate::types::{Revision, Time, TxId};
+use crate::types::{Revision, Span, Time, TxId};
+
+/// Time for which an answer is stored. A message of a hook that is sent again later is not taken for
+/// a new one: its time is too old ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or its
+/// transaction has its name.
+pub(super) const ANSWER_LIFETIME: Span = Span::from_hours(24);
 
 /// Maximum number of transactions whose keys are remembered, and of keys of one: some megabytes.
 const TXS_MAX: usize = 30_000;
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
     use crate::store::Batch;
     use crate::store::memory::Memory;
-    use crate::types::{Span, UserId};
+    use crate::types::UserId;
 
     fn request() -> IdempotentRequest {
         let scope = Scope::User(UserId::new(1));

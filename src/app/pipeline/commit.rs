@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::answers::{AnswerToStore, IdempotentRequest, StoredSize, store_answer};
-use super::execute::CommandContext;
 use super::executor::{Executor, Fatal};
 use super::idempotency::shown;
+use super::job::CommandContext;
 use super::live_keys::KeyReservation;
 use crate::app::api::{Answer, Render};
 use crate::engine::{

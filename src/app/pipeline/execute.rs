@@ -7,9 +7,9 @@ use super::commit::{
 };
 use super::executor::{Executor, Fatal, SPLIT_FACTOR_MAX};
 use super::idempotency::KeyState;
-use super::job::{CompletedJob, Job, JobResult};
+use super::job::{CommandContext, CommandJob, CompletedJob, JobResult};
 use crate::app::traces::changed;
-use crate::engine::{Actor, Changes, Command, CommandInputs, Decision, Outcome, Refusal, decide};
+use crate::engine::{Changes, Command, Decision, Outcome, Refusal, decide};
 use crate::records::Reader;
 use crate::store::{BATCH_BYTES_MAX, Receipt, Urgency};
 use crate::types::{Span, Time};
@@ -17,14 +17,6 @@ use crate::types::{Span, Time};
 /// Maximum number of conflicts of one command. A conflict needs another writer, and the embedded
 /// store has none, so more than one is a fault.
 const CONFLICTS_MAX: usize = 3;
-
-/// A command as the engine decides it.
-#[derive(Clone, Copy)]
-pub(super) struct CommandContext<'a> {
-    pub(super) command: &'a Command,
-    pub(super) actor: &'a Actor,
-    pub(super) inputs: &'a CommandInputs,
-}
 
 /// Result of one command in its turn.
 enum Execution {
@@ -39,12 +31,12 @@ enum Execution {
 impl Executor {
     /// Executes a command in its turn and hands its result to the receipt, which delivers it when
     /// it is durable. Returns the job if a timer of what it touches must fire first
-    /// ([`Job::waited_for`] is set then).
+    /// ([`CommandJob::waited_for`] is set then).
     pub(super) fn execute(
         &mut self,
         now: Time,
-        mut job: Box<Job>,
-    ) -> Result<Option<Box<Job>>, Fatal> {
+        mut job: Box<CommandJob>,
+    ) -> Result<Option<Box<CommandJob>>, Fatal> {
         self.store.anticipate();
         let (result, receipt) = match self.run(now, &job)? {
             Execution::Ended(result, receipt) => (result, receipt),
@@ -61,15 +53,15 @@ impl Executor {
         // Frees the actor's share of the queue before its answer goes out, so that its next command
         // finds room.
         drop(job.permit.take());
-        let Job { render, reply, .. } = *job;
+        let CommandJob { render, reply, .. } = *job;
         // The caller may be gone. The command is executed all the same.
         receipt.then(move |durable| drop(reply.send(CompletedJob { result, durable, render })));
         Ok(None)
     }
 
     /// Looks up the stored answer, decides, and commits; again after a conflict or in smaller parts.
-    fn run(&mut self, now: Time, job: &Job) -> Result<Execution, Fatal> {
-        let Job { command, actor, inputs, request, key, render, .. } = job;
+    fn run(&mut self, now: Time, job: &CommandJob) -> Result<Execution, Fatal> {
+        let CommandJob { command, actor, inputs, request, key, render, .. } = job;
         let context = CommandContext { command, actor, inputs };
         let (stale_parts, mut reservation) = match self.key_state(now, job)? {
             KeyState::New { stale_parts, reservation } => (stale_parts, reservation),
@@ -156,7 +148,7 @@ impl Executor {
     }
 
     /// Returns the due time of a timer that must fire before the command is executed.
-    fn overdue(&self, changes: &Changes, job: &Job) -> Option<Time> {
+    fn overdue(&self, changes: &Changes, job: &CommandJob) -> Option<Time> {
         let due = changes.overdue?;
         let has_waited = job.waited_for.is_some_and(|waited_for| waited_for >= due);
         (!has_waited && self.is_behind()).then_some(due)

@@ -8,9 +8,9 @@ use super::answers::UsedKeys;
 use super::live_keys::LiveKeys;
 use super::slice::SliceTime;
 use super::sweep::Sweep;
-use crate::app::authentication::TokenCaches;
-use crate::app::clock::Clock;
+use crate::app::clock::ServerClock;
 use crate::app::notifier::Notifier;
+use crate::app::token_caches::TokenCaches;
 use crate::engine::{Command, DecisionContext, FIRINGS_MAX, Rules, Timer};
 use crate::records::{Definitions, PlanError, ReadError, Reader, RecordCache};
 use crate::store::{Store, StoreError, View};
@@ -45,7 +45,7 @@ pub(in crate::app) struct Executor {
     pub(super) store: Arc<dyn Store>,
     pub(super) definitions: Arc<Definitions>,
     pub(super) rules: Arc<Rules>,
-    pub(super) clock: Arc<Clock>,
+    pub(super) clock: Arc<ServerClock>,
     pub(super) caches: Arc<TokenCaches>,
     pub(super) notifier: Arc<Notifier>,
     /// Revision of the last staged commit.
@@ -74,7 +74,7 @@ impl Executor {
         store: Arc<dyn Store>,
         definitions: Arc<Definitions>,
         rules: Arc<Rules>,
-        clock: Arc<Clock>,
+        clock: Arc<ServerClock>,
         caches: Arc<TokenCaches>,
         notifier: Arc<Notifier>,
         record_cache: RecordCache,

@@ -1,9 +1,8 @@
 //! Idempotency-Keys in the executor: lookup before a decision, and bookkeeping in its commit.
 
 use super::answers::{self, AnswerLookup, IdempotentRequest, StoredSize};
-use super::execute::CommandContext;
 use super::executor::{Executor, Fatal};
-use super::job::{Job, JobResult};
+use super::job::{CommandContext, CommandJob, JobResult};
 use super::live_keys::{KeyAdoption, KeyReservation};
 use super::replay;
 use crate::app::api::Answer;
@@ -31,7 +30,7 @@ pub(super) enum KeyState {
 impl Executor {
     /// Looks up a command's Idempotency-Key. A key under a transaction that started since the start
     /// of the server is mostly known to be new without a read.
-    pub(super) fn key_state(&mut self, now: Time, job: &Job) -> Result<KeyState, Fatal> {
+    pub(super) fn key_state(&mut self, now: Time, job: &CommandJob) -> Result<KeyState, Fatal> {
         let Some(key) = &job.key else {
             return Ok(KeyState::New { stale_parts: 0, reservation: None });
         };

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::admission::{Payer, Permit};
+use super::admission::{Permit, QuotaOwner};
 use super::answers::{IdempotentRequest, ReplayedAnswer};
 use crate::app::api::{Answer, Render};
 use crate::engine::{Actor, Command, CommandInputs, Outcome, Refusal};
@@ -15,7 +15,7 @@ use crate::types::{Revision, Span, Time};
 /// An item of the queue.
 pub(in crate::app) enum QueueItem {
     /// Execute a command.
-    Command(Box<Job>),
+    Command(Box<CommandJob>),
     /// Move the clock and fire what is due by then.
     MoveClock { by: Span, reply: oneshot::Sender<Receipt> },
     /// Finish what was accepted before, and end.
@@ -23,7 +23,7 @@ pub(in crate::app) enum QueueItem {
 }
 
 /// A command and everything that belongs to it.
-pub(in crate::app) struct Job {
+pub(in crate::app) struct CommandJob {
     pub(super) command: Command,
     pub(super) actor: Actor,
     pub(super) inputs: CommandInputs,
@@ -42,10 +42,10 @@ pub(in crate::app) struct Job {
     pub(super) waited_for: Option<Time>,
 }
 
-impl Job {
-    /// Returns the payer whose share the command uses; `None` for the server's own commands.
-    pub(super) fn payer(&self) -> Option<Payer> {
-        self.permit.as_ref().and_then(Permit::payer)
+impl CommandJob {
+    /// Returns the quota_owner whose share the command uses; `None` for the server's own commands.
+    pub(super) fn quota_owner(&self) -> Option<QuotaOwner> {
+        self.permit.as_ref().and_then(Permit::quota_owner)
     }
 
     /// Returns a job without a renderer and the receiver of its result.
@@ -101,4 +101,12 @@ impl CompletedJob {
             JobResult::Stored(_) | JobResult::Replayed(_) => Ok(Outcome::Done),
         }
     }
+}
+
+/// A command as the engine decides it.
+#[derive(Clone, Copy)]
+pub(super) struct CommandContext<'a> {
+    pub(super) command: &'a Command,
+    pub(super) actor: &'a Actor,
+    pub(super) inputs: &'a CommandInputs,
 }

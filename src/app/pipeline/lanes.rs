@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use ahash::RandomState;
 
-use super::admission::Payer;
-use super::job::Job;
+use super::admission::QuotaOwner;
+use super::job::CommandJob;
 
 /// Longest wait in the order of arrival. It is about what a person notices, and hundreds of commands
 /// of the intended cost fit into it.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Returns whether a command has waited for long.
-pub(in crate::app) fn is_late(job: &Job, now: Instant) -> bool {
+pub(in crate::app) fn is_late(job: &CommandJob, now: Instant) -> bool {
     now.saturating_duration_since(job.arrived) > PATIENCE
 }
 
 /// Commands that wait, by actor.
 #[derive(Default)]
 pub(in crate::app) struct Lanes {
-    by_payer: HashMap<Option<Payer>, Lane, RandomState>,
+    by_payer: HashMap<Option<QuotaOwner>, Lane, RandomState>,
     /// Lane of each command, in the order of arrival.
-    order: BTreeMap<u64, Option<Payer>>,
+    order: BTreeMap<u64, Option<QuotaOwner>>,
     /// Lanes by clock.
-    clocks: BTreeSet<(Duration, Option<Payer>)>,
+    clocks: BTreeSet<(Duration, Option<QuotaOwner>)>,
     /// Number of commands that have arrived.
     count: u64,
     /// Clock of the lane that was next last, with which a new lane begins.
@@ -38,7 +38,7 @@ pub(in crate::app) struct Lanes {
 
 /// Commands of one actor.
 struct Lane {
-    jobs: VecDeque<(u64, Box<Job>)>,
+    jobs: VecDeque<(u64, Box<CommandJob>)>,
     clock: Duration,
 }
 
@@ -49,20 +49,20 @@ impl Lanes {
     }
 
     /// Puts a command at the end of its actor's lane.
-    pub(in crate::app) fn push(&mut self, job: Box<Job>) {
-        let payer = job.payer();
+    pub(in crate::app) fn push(&mut self, job: Box<CommandJob>) {
+        let quota_owner = job.quota_owner();
         let clock = self.clock;
-        let lane = self.by_payer.entry(payer).or_insert_with(|| {
-            self.clocks.insert((clock, payer));
+        let lane = self.by_payer.entry(quota_owner).or_insert_with(|| {
+            self.clocks.insert((clock, quota_owner));
             Lane { jobs: VecDeque::new(), clock }
         });
         lane.jobs.push_back((self.count, job));
-        self.order.insert(self.count, payer);
+        self.order.insert(self.count, quota_owner);
         self.count += 1;
     }
 
     /// Takes the next command.
-    pub(in crate::app) fn pop(&mut self, now: Instant) -> Option<Box<Job>> {
+    pub(in crate::app) fn pop(&mut self, now: Instant) -> Option<Box<CommandJob>> {
         let first = *self.order.first_key_value()?.1;
         let is_late =
             self.by_payer.get(&first)?.jobs.front().is_some_and(|(_, job)| is_late(job, now));
@@ -79,12 +79,12 @@ impl Lanes {
     }
 
     /// Charges an actor with the time that its command took.
-    pub(super) fn charge(&mut self, payer: Option<Payer>, time: Duration) {
-        if let Some(lane) = self.by_payer.get_mut(&payer) {
-            self.clocks.remove(&(lane.clock, payer));
+    pub(super) fn charge(&mut self, quota_owner: Option<QuotaOwner>, time: Duration) {
+        if let Some(lane) = self.by_payer.get_mut(&quota_owner) {
+            self.clocks.remove(&(lane.clock, quota_owner));
             // A lane that was empty meanwhile begins at the others' clock.
             lane.clock = lane.clock.max(self.clock) + time;
-            self.clocks.insert((lane.clock, payer));
+            self.clocks.insert((lane.clock, quota_owner));
         }
     }
 }
@@ -95,12 +95,17 @@ mod tests {
 
     use std::sync::Arc;
 
-    use super::super::admission::Admission;
+    use super::super::admission::AdmissionControl;
     use super::*;
     use crate::engine::{Actor, Command, CommandInputs, Digest, PasswordEvidence};
     use crate::types::{KeyId, SessionId, UserId};
 
-    fn job(admission: &Arc<Admission>, address: &str, request: &str, came: Instant) -> Box<Job> {
+    fn job(
+        admission: &Arc<AdmissionControl>,
+        address: &str,
+        request: &str,
+        came: Instant,
+    ) -> Box<CommandJob> {
         let inputs = CommandInputs {
             password: PasswordEvidence::Unchecked,
             password_hash: None,
@@ -117,7 +122,8 @@ mod tests {
             checked: None,
             preconditions: None,
         };
-        let (mut job, _) = Job::new(Command::Touch, Actor::Nobody, inputs, request.into(), None);
+        let (mut job, _) =
+            CommandJob::new(Command::Touch, Actor::Nobody, inputs, request.into(), None);
         job.arrived = came;
         job.permit = admission.admit(&Actor::Nobody, Some(address), &Command::Touch);
         Box::new(job)
@@ -129,14 +135,14 @@ mod tests {
         while let Some(job) = lanes.pop(now) {
             went.push(job.request.to_string());
             now += takes;
-            lanes.charge(job.payer(), takes);
+            lanes.charge(job.quota_owner(), takes);
         }
         went
     }
 
     #[test]
     fn commands_that_wait_for_long_take_turns_by_the_time_that_their_actors_took() {
-        let admission = Arc::new(Admission::new(1 << 26));
+        let admission = Arc::new(AdmissionControl::new(1 << 26));
         let came = Instant::now();
         let fill = || {
             let mut lanes = Lanes::default();
@@ -166,7 +172,7 @@ mod tests {
         let late = came + Duration::from_millis(100);
         for _ in 0..10 {
             let job = lanes.pop(late).unwrap();
-            lanes.charge(job.payer(), Duration::from_millis(8));
+            lanes.charge(job.quota_owner(), Duration::from_millis(8));
         }
         for number in 0..20 {
             lanes.push(job(&admission, "192.0.2.3", &format!("late{number}"), late));

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use ahash::RandomState;
 
-use super::answers::StoredSize;
+use super::answers::{ANSWER_LIFETIME, StoredSize};
 use crate::app::notifier::Notifier;
 use crate::engine::{Digest, Rules};
 use crate::records::answer::{AnswerBlockV1, AnswerCountV2};
@@ -24,11 +24,6 @@ use crate::records::value;
 use crate::records::{Key, Pack, ReadError, Scope};
 use crate::store::{KeyRange, Order, Row, Store, View, Write};
 use crate::types::{Revision, SessionId, Span, Time, UserId};
-
-/// Time for which an answer is stored. A message of a hook that is sent again later is not taken for
-/// a new one: its time is too old ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or its
-/// transaction has its name.
-pub(in crate::app) const ANSWER_LIFETIME: Span = Span::from_hours(24);
 
 /// Number of keys that are counted ahead of their use, and of one block: one commit in this many
 /// writes the count, and one the block.

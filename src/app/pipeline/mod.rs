@@ -43,11 +43,12 @@ mod pending;
 mod prepare;
 pub(super) mod queue;
 mod replay;
-pub(super) mod respond;
+mod respond;
 mod slice;
 mod sweep;
 mod timers;
 mod upkeep;
+pub(super) mod waiters;
 pub(super) mod watchdog;
 
 pub use pending::PendingCommand;

@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::admission::{Admission, Permit, QUEUE_MAX};
+use super::admission::{AdmissionControl, Permit, QUEUE_MAX};
 use super::executor::{Executor, Fatal};
-use super::job::{Job, QueueItem};
+use super::job::{CommandJob, QueueItem};
 use super::lanes::{Lanes, is_late};
 use super::watchdog::{ExecutorFigures, Watchdog, WorkItem};
 use crate::app::STACK_BYTES;
@@ -58,7 +58,7 @@ pub(in crate::app) struct Queue {
     /// Set once, when no more commands are accepted.
     closing: AtomicBool,
     sender: SyncSender<QueueItem>,
-    admission: Arc<Admission>,
+    admission: Arc<AdmissionControl>,
     watchdog: Arc<Watchdog>,
     executor: Mutex<Option<JoinHandle<()>>>,
     /// Handle of the executor's thread, to wake it.
@@ -89,7 +89,7 @@ struct ExecutorState {
     left: Option<QueueItem>,
     /// Commands that wait for a due timer, by its time and in the order of their arrival. Their
     /// permits bound them.
-    waiting: BTreeMap<(Time, u64), Box<Job>>,
+    waiting: BTreeMap<(Time, u64), Box<CommandJob>>,
     /// Number of commands that have waited, for the keys of `waiting`.
     waited: u64,
     /// Until then due timers leave the executor to commands.
@@ -146,7 +146,8 @@ impl Queue {
             .spawn(move || runs.run())?;
         let thread = executor.thread().clone();
         let executor = Mutex::new(Some(executor));
-        let (closing, admission) = (AtomicBool::new(false), Arc::new(Admission::new(bytes_max)));
+        let (closing, admission) =
+            (AtomicBool::new(false), Arc::new(AdmissionControl::new(bytes_max)));
         Ok(Self { shared, closing, sender, admission, watchdog, executor, thread })
     }
 
@@ -338,20 +339,20 @@ impl ExecutorState {
     }
 
     /// Returns a command that has waited for a timer which has fired.
-    fn next_unblocked(&mut self) -> Option<Box<Job>> {
+    fn next_unblocked(&mut self) -> Option<Box<CommandJob>> {
         let first = self.waiting.first_entry()?;
         let (due, _) = *first.key();
         self.executor.has_fired(due).then(|| first.remove())
     }
 
     /// Executes a command, or lets it wait for a due timer of what it touches.
-    fn execute(&mut self, now: Time, job: Box<Job>) -> Result<(), Fatal> {
+    fn execute(&mut self, now: Time, job: Box<CommandJob>) -> Result<(), Fatal> {
         let item = WorkItem { kind: job.command.name(), route: job.route };
         let request = Arc::clone(&job.request);
-        let (payer, began) = (job.payer(), Instant::now());
+        let (quota_owner, began) = (job.quota_owner(), Instant::now());
         let waits = self.measured(item, &request, |state| state.executor.execute(now, job))?;
         if !self.lanes.is_empty() {
-            self.lanes.charge(payer, began.elapsed());
+            self.lanes.charge(quota_owner, began.elapsed());
         }
         if let Some(job) = waits {
             let due = job.waited_for.unwrap_or(now);

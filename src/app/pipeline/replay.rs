@@ -1,15 +1,15 @@
-//! Large answers under Idempotency-Keys: kept as what they show, rendered again when they are
-//! asked for.
+//! Large answers under Idempotency-Keys: stored as references to the records that they show, and
+//! rendered again on replay.
 //!
 //! Most requests that change nothing still answer with a whole transaction, and most changes answer
-//! with what they have just written. Storing such an answer would store the record a second time. So
-//! an answer over [`WHOLE_ANSWER_BYTES_MAX`] is stored as a reference: which records it shows, as of
-//! which commits, and what its reader could see of them. A hash of the answer is stored with it: what
-//! is rendered again is sent only if it is the same, byte for byte.
+//! with the record that they have just written. Storing such an answer would store the record a
+//! second time. So an answer over [`WHOLE_ANSWER_BYTES_MAX`] is stored as a reference: the records
+//! that it shows, their commits, and what its reader could see of them. A hash of the answer is
+//! stored with it; a rendered answer is sent only if it is the same, byte for byte.
 //!
-//! The answers of some commands are always stored whole: publishing a workflow (its warnings are not
-//! in any record), schedules, bulk jobs and refusals. They show what their own request brought, or
-//! short texts, so none is much larger than the request that it answers.
+//! The answers of some commands are always stored whole: publishing a workflow (its warnings are
+//! not in any record), schedules, bulk jobs and refusals. They repeat their own request or contain
+//! short texts, so none is much larger than the request.
 
 use std::sync::Arc;
 
@@ -23,11 +23,11 @@ use crate::records::answer::{AnswerV2, ShownTxV1, ShownV1};
 use crate::records::read_written;
 use crate::types::{KeyId, Revision, SessionId, Time, TxId, UserId};
 
-/// Largest body of an answer, in bytes, that is stored whole. The usual transaction is smaller, so
-/// replaying its steps needs no history; a reference takes some 100 bytes.
+/// Maximum size of an answer's body, in bytes, that is stored whole. The usual transaction is
+/// smaller, so replaying its steps needs no history; a reference takes some 100 bytes.
 pub(super) const WHOLE_ANSWER_BYTES_MAX: usize = 2 * 1024;
 
-/// Hash of an answer: what is rendered again must have the same.
+/// Returns the hash of an answer, which a replayed answer must have too.
 pub(in crate::app) fn hash_of(answer: &Answer) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&answer.status.to_be_bytes());
@@ -43,8 +43,8 @@ pub(in crate::app) fn hash_of(answer: &Answer) -> [u8; 16] {
     hash
 }
 
-/// What an outcome shows, where it can be rendered again; `None`: it must be stored whole.
-/// `written` gives the commit that last wrote a record, the command's own included.
+/// Returns a reference to the records that an outcome shows, or `None` if its answer must be stored
+/// whole. `written` returns the commit that last wrote a record, the command's own included.
 pub(in crate::app) fn shown(
     command: &Command,
     actor: &Actor,
@@ -105,11 +105,11 @@ fn shown_tx(view: &TxView) -> ShownTxV1 {
 }
 
 impl App {
-    /// Renders a stored answer again from what it shows.
+    /// Renders a stored answer again from the records that it shows.
     ///
     /// # Errors
-    /// [`Refusal::AnswerGone`] where that is not kept any more or would be rendered otherwise by
-    /// this version or configuration; [`Refusal::Stopping`].
+    /// [`Refusal::AnswerGone`] if a record was retired, or this version or configuration renders
+    /// the answer differently; [`Refusal::Stopping`].
     pub(in crate::app) fn render_again(
         &self,
         stored: &AnswerV2,
@@ -120,7 +120,7 @@ impl App {
         if hash_of(&answer) == stored.hash { Ok(answer) } else { Err(Refusal::AnswerGone) }
     }
 
-    /// The outcome that an answer shows; `None`: a part of it is not kept any more.
+    /// Returns the outcome that an answer shows, or `None` if a record was retired.
     fn outcome_of(&self, shown: &ShownV1) -> Result<Option<Outcome>, Refusal> {
         Ok(match shown {
             ShownV1::Transaction(tx, created) => self

@@ -1,25 +1,15 @@
 //! Stage `respond`: a caller gets its answer when everything that the answer rests on is durable.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
-
 use tokio::sync::oneshot;
-use tokio::sync::oneshot::error::TryRecvError;
 
 use super::answers::{self, AnswerLookup, ReplayedAnswer};
-use super::job::{CompletedJob, Job, JobResult};
+use super::job::{CommandJob, CompletedJob, JobResult};
 use super::pending::{PendingCommand, PendingState, UnpreparedCommand};
 use crate::app::App;
 use crate::app::api::{Answer, CommandAnswer, Render};
 use crate::engine::{CommandInputs, Refusal};
 use crate::store::{Receipt, StoreError, View};
 use crate::types::Revision;
-
-/// Time for which a single waiter polls for its answer before it sleeps: about two syncs of a quick
-/// disk. A thread whose core has gone to sleep wakes some 40 µs late on a virtual machine; while one
-/// command is all there is to do, no other thread needs the core. Between two polls the thread
-/// serves other tasks.
-const POLL_TIME: Duration = Duration::from_micros(250);
 
 impl App {
     /// Returns the answer to an admitted command when everything that it rests on is durable.
@@ -60,8 +50,8 @@ impl App {
         let pending = match self.prepare(&command, &actor, &client).await {
             Ok(inputs) => {
                 let inputs = CommandInputs { checked, preconditions, ..inputs };
-                let (job, result) = Job::new(command, actor, inputs, request, key);
-                self.queue_job(Job { route, permit, ..job }, result, render)
+                let (job, result) = CommandJob::new(command, actor, inputs, request, key);
+                self.queue_job(CommandJob { route, permit, ..job }, result, render)
             }
             Err(refusal) => self.refuse(&render, &refusal),
         };
@@ -147,34 +137,4 @@ pub(super) fn new_answer(answer: Answer) -> CommandAnswer {
 /// Returns the answer to a command whose renderer was lost with the executor: it has no body.
 pub(super) fn without_renderer() -> CommandAnswer {
     new_answer(Answer { status: 503, headers: Vec::new(), body: bytes::Bytes::new() })
-}
-
-/// Number of callers that wait for a result.
-#[derive(Debug, Default)]
-pub(in crate::app) struct Waiters(AtomicUsize);
-
-/// One waiter, until it is dropped.
-struct Waiter<'a>(&'a AtomicUsize);
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Waiters {
-    /// Waits for the result of a command. Returns `None` if the executor has ended.
-    async fn wait(&self, mut result: oneshot::Receiver<CompletedJob>) -> Option<CompletedJob> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        let _waiter = Waiter(&self.0);
-        let since = Instant::now();
-        while self.0.load(Ordering::Relaxed) == 1 && since.elapsed() < POLL_TIME {
-            match result.try_recv() {
-                Ok(completed) => return Some(completed),
-                Err(TryRecvError::Closed) => return None,
-                Err(TryRecvError::Empty) => tokio::task::yield_now().await,
-            }
-        }
-        result.await.ok()
-    }
 }

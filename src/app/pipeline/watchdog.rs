@@ -1,16 +1,16 @@
-//! Watches the executor: what it works on, for how long, and whether it still moves.
+//! Watchdog of the executor: its present work, how long it takes, and whether it still moves.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A item of the executor's work that takes longer is logged and counted: it should take no more
-/// than a fifth of this, whatever is asked for, so what comes here is a fault or a slow machine.
+/// Time of one piece of work after which it is logged and counted as a stall. No command should
+/// take more than a fifth of this, so a stall is a fault or a slow machine.
 const STALL: Duration = Duration::from_millis(100);
 
-/// With something to do and nothing done for so long, the server is not ready: somebody else should
-/// get the traffic.
+/// Time without progress, while something waits, after which the server is not ready and should get
+/// no traffic.
 const STUCK: Duration = Duration::from_secs(5);
 
 /// Upper bounds of the buckets of the executor's times, in microseconds: from a decision on records
@@ -18,42 +18,42 @@ const STUCK: Duration = Duration::from_secs(5);
 pub const EXECUTOR_BOUNDS_US: [u64; 10] =
     [20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 20_000, 100_000];
 
-/// Number of items of one kind of work, and how long they took.
+/// Durations of one kind of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecutorTimes {
-    /// How many there were.
+    /// Number of items.
     pub count: u64,
-    /// How long they took together, in microseconds.
+    /// Sum of their durations, in microseconds.
     pub sum_us: u64,
-    /// How many took no longer than each of [`EXECUTOR_BOUNDS_US`], and longer than the one before;
-    /// the last: longer than all.
+    /// Number of items by duration: at most each of [`EXECUTOR_BOUNDS_US`] and more than the bound
+    /// before; the last bucket: more than all bounds.
     pub buckets: [u64; EXECUTOR_BOUNDS_US.len() + 1],
 }
 
-/// What is measured of the executor.
+/// Measurements of the executor.
 #[derive(Clone, Debug, Default)]
 pub struct ExecutorFigures {
-    /// Items of work that took longer than 100 ms.
+    /// Number of items that took longer than 100 ms.
     pub stalls: u64,
     /// Times of each kind of work: the name of the command, or `timers`, `sweep`, `move-clock`.
     pub times: BTreeMap<&'static str, ExecutorTimes>,
 }
 
-/// A item of work of the executor.
+/// A piece of the executor's work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app) struct WorkItem {
-    /// The kind of work: the name of the command, or `timers`.
+    /// Kind of work: the name of the command, or `timers`, `sweep`, `move-clock`.
     pub(in crate::app) kind: &'static str,
-    /// The route of the request; empty: it is the server's own.
+    /// Route of the request; empty for the server's own work.
     pub(in crate::app) route: &'static str,
 }
 
-/// Knows what the executor does.
+/// Observes the executor.
 #[derive(Debug)]
 pub(in crate::app) struct Watchdog {
     origin: Instant,
-    /// When something was begun, was done, or came while nothing waited; milliseconds since the
-    /// origin.
+    /// Time of the last progress (work began or ended, or arrived while nothing waited), in
+    /// milliseconds since the origin.
     moved_ms: AtomicU64,
     stalls: AtomicU64,
     state: Mutex<State>,
@@ -61,7 +61,7 @@ pub(in crate::app) struct Watchdog {
 
 #[derive(Debug, Default)]
 struct State {
-    /// The item that is worked on now.
+    /// Present work.
     current: Option<WorkItem>,
     times: BTreeMap<&'static str, ExecutorTimes>,
 }
@@ -80,19 +80,19 @@ impl Watchdog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the executor has moved, or that something came while nothing waited for it.
+    /// Notes progress: of the executor, or work that arrived while nothing waited.
     pub(in crate::app) fn note_move(&self, now: Instant) {
         let ms = now.saturating_duration_since(self.origin).as_millis();
         self.moved_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A item of work begins.
+    /// Notes that work begins.
     pub(in crate::app) fn begin(&self, item: WorkItem, now: Instant) {
         self.state().current = Some(item);
         self.note_move(now);
     }
 
-    /// The item of work that was begun has been done, and took so long.
+    /// Notes that the present work has ended and how long it took.
     pub(in crate::app) fn end(&self, item: WorkItem, request: &str, now: Instant, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         {
@@ -113,8 +113,8 @@ impl Watchdog {
         }
     }
 
-    /// Why the executor does not move, if it has had something to do for too long; `waiting`: how
-    /// many commands wait.
+    /// Returns why the executor does not move, if it has had something to do for too long.
+    /// `waiting`: number of commands that wait.
     pub(in crate::app) fn stuck(&self, waiting: usize, now: Instant) -> Option<String> {
         let current = self.state().current;
         if current.is_none() && waiting == 0 {

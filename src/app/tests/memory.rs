@@ -13,7 +13,8 @@ use crate::records::loaded_bytes;
 async fn record_cache_stays_within_its_share_however_large_transactions_are() {
     let store = Arc::new(Memory::new());
     let memory = MemoryBudget::new(MemoryBudget::MIN);
-    let settings = Settings { rules: rules(), password_cost: CHEAP, memory, ..Settings::default() };
+    let settings =
+        AppSettings { rules: rules(), password_cost: CHEAP, memory, ..AppSettings::default() };
     let opened = App::open(store.clone(), Secret::new([9; 32]), settings).await.unwrap();
     let house = TestApp { app: opened.app, store };
     let document = "abide: 1

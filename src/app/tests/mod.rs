@@ -60,13 +60,13 @@ fn name(text: &str) -> Username {
 
 /// The application on a store, its clock as the machine's or standing at a time.
 async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) -> RunningApp {
-    let settings = Settings {
+    let settings = AppSettings {
         rules,
         dev: true,
         password_cost: CHEAP,
         admin_password: Some(password(PASSWORD)),
         stands_at,
-        ..Settings::default()
+        ..AppSettings::default()
     };
     App::open(store, Secret::new([9; 32]), settings).await.unwrap()
 }

@@ -85,7 +85,7 @@ async fn the_clock_is_moved_in_dev_by_an_administrator_only() {
     assert_eq!(house.app.advance_clock(&alice, hour).await.unwrap_err().code(), "not-allowed");
     house.app.advance_clock(&house.admin().await, hour).await.unwrap();
     let store: Arc<dyn Store> = Arc::new(Memory::new());
-    let settings = Settings { password_cost: CHEAP, ..Settings::default() };
+    let settings = AppSettings { password_cost: CHEAP, ..AppSettings::default() };
     let opened = App::open(store, Secret::new([1; 32]), settings).await.unwrap();
     let refused = opened.app.advance_clock(&Actor::System, hour).await.unwrap_err();
     assert_eq!(refused.code(), "not-found");
@@ -104,7 +104,7 @@ async fn a_closed_application_refuses_and_finishes_what_it_took() {
 #[tokio::test]
 async fn a_panic_on_the_executor_stops_the_process() {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
-    let settings = Settings { password_cost: CHEAP, rules: rules(), ..Settings::default() };
+    let settings = AppSettings { password_cost: CHEAP, rules: rules(), ..AppSettings::default() };
     let opened = App::open(store, Secret::new([1; 32]), settings).await.unwrap();
     let open = Command::OpenAnonymous { profile: None };
     let seat = LoggedIn::of(opened.app.call(open, Actor::Nobody).await.unwrap());

@@ -238,7 +238,7 @@ async fn a_quorum_counts_people_and_no_api_key() {
 /// before the set-up link is used.
 #[tokio::test]
 async fn reserved_names_are_given_to_nobody() {
-    let settings = Settings { rules: rules(), password_cost: CHEAP, ..Settings::default() };
+    let settings = AppSettings { rules: rules(), password_cost: CHEAP, ..AppSettings::default() };
     let store = Arc::new(Memory::new());
     let opened = App::open(store.clone(), Secret::new([9; 32]), settings).await.unwrap();
     let set_up = opened.set_up.unwrap();

@@ -305,7 +305,7 @@ async fn a_service_makes_reset_links_only_for_those_it_may_act_for() {
 #[tokio::test]
 async fn the_first_start_makes_a_link_until_there_is_an_administrator() {
     let store = Arc::new(crate::store::memory::Memory::new());
-    let settings = || Settings { password_cost: CHEAP, ..Settings::default() };
+    let settings = || AppSettings { password_cost: CHEAP, ..AppSettings::default() };
     let open = |settings| {
         let store: Arc<dyn crate::store::Store> = store.clone();
         App::open(store, Secret::new([9; 32]), settings)
@@ -313,7 +313,7 @@ async fn the_first_start_makes_a_link_until_there_is_an_administrator() {
     let lost = open(settings()).await.unwrap();
     assert!(lost.set_up.is_some());
     lost.app.close().await;
-    let weak = Settings { admin_password: Some(password("short")), ..settings() };
+    let weak = AppSettings { admin_password: Some(password("short")), ..settings() };
     let Err(error) = open(weak).await else { panic!("a weak password") };
     assert!(error.to_string().starts_with("ABIDE_ADMIN_PASSWORD must have"), "{error}");
     let opened = open(settings()).await.unwrap();
@@ -338,7 +338,7 @@ async fn a_hash_of_less_cost_is_made_anew_at_login() {
     house.register("alice").await;
     house.app.close().await;
     let dearer = Cost { passes: 2, ..CHEAP };
-    let settings = Settings { password_cost: dearer, rules: rules(), ..Settings::default() };
+    let settings = AppSettings { password_cost: dearer, rules: rules(), ..AppSettings::default() };
     let store: Arc<dyn Store> = house.store.clone();
     let opened = App::open(store, Secret::new([9; 32]), settings).await.unwrap();
     let house = TestApp { app: opened.app, store: Arc::clone(&house.store) };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::calls::Calls;
 use super::scenario::{AccountGiven, Given};
-use crate::app::{App, Cost, Secret, Settings};
+use crate::app::{App, AppSettings, Cost, Secret};
 use crate::engine::workflow::Definition;
 use crate::engine::{Actor, Asset, Command, Outcome, Refusal, Rules, TransferAsk, UserChange};
 use crate::engine::{TxView, ValueKey};
@@ -68,13 +68,13 @@ where
 
 /// The application on a store, at a time.
 async fn open(store: &Arc<Memory>, at: Time) -> Result<Arc<App>, Stop> {
-    let settings = Settings {
+    let settings = AppSettings {
         rules: Rules { anonymous_open: true, ..Rules::default() },
         dev: true,
         password_cost: CHEAP,
         admin_password: None,
         stands_at: Some(at),
-        ..Settings::default()
+        ..AppSettings::default()
     };
     let opened = App::open(store.clone(), Secret::new([7; 32]), settings).await;
     Ok(opened.map_err(|error| Stop::Wrong(error.to_string()))?.app)

@@ -1,401 +1,399 @@
-//! What one subscription is being told: what waits in memory, what rests, and what is to be read
-//! again when its turn comes.
+//! The queue of one webhook: what waits in memory, what is retried later, and what is read again when
+//! its turn comes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::app::EventId;
+use crate::app::feed::EventId;
 use crate::types::{Span, Time, TxId};
 
-/// Most events of one subscription that are on their way at once, each of another transaction.
-pub(in crate::app) const LANES_MAX: usize = 8;
+/// Maximum number of attempts under way, each of another ordering key.
+pub(super) const IN_FLIGHT_MAX: usize = 8;
 
-/// Most of these that are tried again: whatever a receiver does not take, or takes long to refuse,
-/// what comes anew has places of its own.
+/// Maximum number of these that are retries, so that new events always have places: also when a
+/// receiver refuses much, or is slow to refuse it.
 const RETRIES_MAX: usize = 4;
 
-/// Most transactions that lag behind and are noted as such: the record of a subscription is
-/// written with each note.
-const LAGS_MAX: usize = 100;
+/// Maximum number of lagging transactions in a checkpoint: the webhook's record is written with
+/// each.
+const LAGGING_MAX: usize = 100;
 
-/// A receiver that took nothing for so long was away. When it takes something again, nothing rests
-/// any longer: what failed meanwhile may rest for hours, and what comes anew waits for its room.
-pub(in crate::app) const AWAY: Span = Span::from_minutes(5);
+/// Time without a success after which a receiver counts as having been away. With its next success
+/// all delayed retries are due at once: some may be delayed by hours.
+pub(super) const AWAY: Span = Span::from_minutes(5);
 
-/// What is told one after the other.
+/// Messages with the same key are delivered one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::app) enum OrderingKey {
-    /// A dead letter that is told again.
+pub(super) enum OrderingKey {
+    /// A dead letter that is replayed.
     DeadLetter(u64),
     /// The events of a transaction, or those of none.
-    Of(Option<TxId>),
+    Transaction(Option<TxId>),
 }
 
-/// An event to be told.
+/// An event to be delivered.
 #[derive(Debug)]
-pub(in crate::app) struct Message {
-    pub(in crate::app) lane: OrderingKey,
-    /// What it is called.
-    pub(in crate::app) id: EventId,
-    pub(in crate::app) body: Bytes,
+pub(super) struct EventMessage {
+    pub(super) key: OrderingKey,
+    pub(super) id: EventId,
+    pub(super) body: Bytes,
 }
 
-/// What a queue holds at most.
+/// Limits of a queue.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::app) struct QueueLimits {
-    /// Lanes of which something is not over.
-    pub(in crate::app) lanes: usize,
-    /// Events in memory, and bytes of them.
-    pub(in crate::app) events: usize,
-    pub(in crate::app) bytes: usize,
-    /// Events in memory of one lane: with more, it is read again.
-    pub(in crate::app) of_lane: usize,
+pub(super) struct QueueLimits {
+    /// Ordering keys with undelivered events.
+    pub(super) keys: usize,
+    /// Events in memory.
+    pub(super) events: usize,
+    /// Bytes of the events in memory.
+    pub(super) bytes: usize,
+    /// Events in memory of one key; further ones are read again later.
+    pub(super) events_per_key: usize,
 }
 
 impl Default for QueueLimits {
     fn default() -> Self {
-        // A subscription whose receiver is away holds some megabytes; one that is up is never out
-        // of work with this.
-        Self { lanes: 5000, events: 5000, bytes: 8 * 1024 * 1024, of_lane: 64 }
+        // Some megabytes for a webhook whose receiver is away; enough to keep one busy that is up.
+        Self { keys: 5000, events: 5000, bytes: 8 * 1024 * 1024, events_per_key: 64 }
     }
 }
 
-/// Whose turn it is.
+/// What to do next.
 #[derive(Debug)]
-pub(in crate::app) enum Turn {
-    /// This is sent.
-    Send(Message),
-    /// What a transaction, or none, has after this event is read again, and its first is sent then.
+pub(super) enum NextStep {
+    /// Attempt to deliver this message.
+    Attempt(EventMessage),
+    /// Read the events of a transaction, or of none, after this one; the first is attempted then.
     Read { tx: Option<TxId>, after: EventId, most: usize },
 }
 
-/// Where a subscription stands: what is over is not told again after a restart.
+/// Position from which a delivery continues after a restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::app) struct DeliveryCheckpoint {
-    /// Up to here all is over, but for what lags.
-    pub(in crate::app) after: EventId,
-    /// The transactions that lag.
-    pub(in crate::app) lags: Vec<LaggingTransaction>,
+pub(super) struct DeliveryCheckpoint {
+    /// Everything up to here is delivered or given up, except for what lags.
+    pub(super) after: EventId,
+    pub(super) lagging: Vec<LaggingTransaction>,
 }
 
-/// A transaction, or what is of none, that lags.
+/// A transaction, or the events of none, that lags behind the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::app) struct LaggingTransaction {
-    pub(in crate::app) tx: Option<TxId>,
-    /// Up to this event all of it is over.
-    pub(in crate::app) after: EventId,
-    /// How often the next one was tried in vain, and when it is tried again.
-    pub(in crate::app) tried: u32,
-    pub(in crate::app) again_at: Option<Time>,
+pub(super) struct LaggingTransaction {
+    pub(super) tx: Option<TxId>,
+    /// Its events up to this one are delivered or given up.
+    pub(super) after: EventId,
+    /// Failed attempts of its next event.
+    pub(super) attempts: u32,
+    /// Time of the next attempt.
+    pub(super) retry_at: Option<Time>,
 }
 
-/// What of a lane is not over.
+/// Undelivered events of one ordering key.
 #[derive(Debug)]
 struct Backlog {
-    /// Up to here all of it is over.
+    /// Events up to this one are delivered or given up.
     after: EventId,
-    /// What comes next.
-    waiting: VecDeque<Message>,
-    /// The last one that was taken into memory, and the last one that is known: those between
-    /// them are read again.
+    /// The next events, in memory.
+    waiting: VecDeque<EventMessage>,
+    /// Last event that was taken into memory, and last event that is known. The events between them
+    /// are read again.
     held_to: EventId,
     known_to: EventId,
-    /// How often the first was tried in vain, and when it is tried again.
-    tried: u32,
-    again_at: Option<Time>,
+    /// Failed attempts of the first event, and the time of its next attempt.
+    attempts: u32,
+    retry_at: Option<Time>,
 }
 
 impl Backlog {
-    fn is_behind(&self) -> bool {
+    fn is_incomplete(&self) -> bool {
         self.held_to < self.known_to
     }
 }
 
-/// What is read and not over. A lane has a place only while an attempt is on its way. What failed
-/// rests, and nothing of its transaction stays in memory meanwhile but where it stands: however
-/// much there is behind it, others have the room.
+/// What is read and not delivered. A key occupies a place only while an attempt is under way. While
+/// it waits for a retry, only its position stays in memory: however much waits behind it, others have
+/// the room.
 #[derive(Debug)]
-pub(in crate::app) struct DeliveryQueue {
-    room: QueueLimits,
-    lanes: BTreeMap<OrderingKey, Backlog>,
-    /// These lanes, without those of letters, by where each stands.
-    stand: BTreeSet<(EventId, OrderingKey)>,
-    /// The lanes whose first may be sent, in the order in which that came to be; those that are
-    /// tried again apart.
+pub(super) struct DeliveryQueue {
+    limits: QueueLimits,
+    backlogs: BTreeMap<OrderingKey, Backlog>,
+    /// Keys without dead letters, by position.
+    positions: BTreeSet<(EventId, OrderingKey)>,
+    /// Keys whose first event may be attempted, in the order in which they became ready; those of
+    /// retries apart.
     ready: VecDeque<OrderingKey>,
-    again: VecDeque<OrderingKey>,
-    /// The lanes whose first failed, by when it is sent again.
-    resting: BTreeSet<(Time, OrderingKey)>,
-    /// The lanes in which one is on its way, and whether that is tried again.
-    busy: BTreeMap<OrderingKey, bool>,
-    /// What waits in memory, without letters.
+    retries: VecDeque<OrderingKey>,
+    /// Keys that wait for a retry, by its time.
+    delayed: BTreeSet<(Time, OrderingKey)>,
+    /// Keys with an attempt under way, and whether that is a retry.
+    in_flight: BTreeMap<OrderingKey, bool>,
+    /// Events in memory without dead letters, and their bytes.
     events: usize,
     bytes: usize,
-    /// The last event that was read, wanted or not.
+    /// Last event that was read, wanted or not.
     read_to: EventId,
-    /// Since when nothing was taken of what was tried; `None`: the last was.
-    vain_since: Option<Time>,
+    /// Time since which no attempt succeeded; `None`: the last one did.
+    failing_since: Option<Time>,
 }
 
 impl DeliveryQueue {
-    /// A queue that goes on where one stood.
-    pub(in crate::app) fn new(
-        room: QueueLimits,
-        after: EventId,
-        lags: &[LaggingTransaction],
-    ) -> Self {
+    /// Returns a queue that continues at a checkpoint.
+    pub(super) fn new(limits: QueueLimits, after: EventId, lagging: &[LaggingTransaction]) -> Self {
         let mut queue = Self {
-            room,
-            lanes: BTreeMap::new(),
-            stand: BTreeSet::new(),
+            limits,
+            backlogs: BTreeMap::new(),
+            positions: BTreeSet::new(),
             ready: VecDeque::new(),
-            again: VecDeque::new(),
-            resting: BTreeSet::new(),
-            busy: BTreeMap::new(),
+            retries: VecDeque::new(),
+            delayed: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
             events: 0,
             bytes: 0,
             read_to: after,
-            vain_since: None,
+            failing_since: None,
         };
-        for LaggingTransaction { tx, after, tried, again_at } in lags {
-            let lane = OrderingKey::Of(*tx);
-            queue.open(lane, *after, queue.read_to);
-            if let Some(left) = queue.lanes.get_mut(&lane) {
-                (left.tried, left.again_at) = (*tried, *again_at);
+        for LaggingTransaction { tx, after, attempts, retry_at } in lagging {
+            let key = OrderingKey::Transaction(*tx);
+            queue.open(key, *after, queue.read_to);
+            if let Some(backlog) = queue.backlogs.get_mut(&key) {
+                (backlog.attempts, backlog.retry_at) = (*attempts, *retry_at);
             }
-            match again_at {
+            match retry_at {
                 Some(at) => {
                     queue.ready.pop_back();
-                    queue.resting.insert((*at, lane));
+                    queue.delayed.insert((*at, key));
                 }
-                None if *tried > 0 => queue.again.extend(queue.ready.pop_back()),
+                None if *attempts > 0 => queue.retries.extend(queue.ready.pop_back()),
                 None => {}
             }
         }
         queue
     }
 
-    fn open(&mut self, lane: OrderingKey, after: EventId, known_to: EventId) {
-        if matches!(lane, OrderingKey::Of(_)) {
-            self.stand.insert((after, lane));
+    fn open(&mut self, key: OrderingKey, after: EventId, known_to: EventId) {
+        if matches!(key, OrderingKey::Transaction(_)) {
+            self.positions.insert((after, key));
         }
         let (waiting, held_to) = (VecDeque::new(), after);
-        let left = Backlog { after, waiting, held_to, known_to, tried: 0, again_at: None };
-        self.lanes.insert(lane, left);
-        self.ready.push_back(lane);
+        let backlog = Backlog { after, waiting, held_to, known_to, attempts: 0, retry_at: None };
+        self.backlogs.insert(key, backlog);
+        self.ready.push_back(key);
     }
 
-    fn close(&mut self, lane: OrderingKey) {
-        if let Some(left) = self.lanes.remove(&lane) {
-            self.stand.remove(&(left.after, lane));
+    fn close(&mut self, key: OrderingKey) {
+        if let Some(backlog) = self.backlogs.remove(&key) {
+            self.positions.remove(&(backlog.after, key));
         }
     }
 
-    /// Everything up to here was read.
-    pub(in crate::app) const fn read(&mut self, to: EventId) {
+    /// Notes that everything up to this event was read.
+    pub(super) const fn note_read(&mut self, to: EventId) {
         self.read_to = to;
     }
 
-    /// Up to where everything was read.
-    pub(in crate::app) const fn read_to(&self) -> EventId {
+    /// Returns the last event that was read.
+    pub(super) const fn read_to(&self) -> EventId {
         self.read_to
     }
 
-    /// Takes an event that was read; one that will be read again anyway it leaves.
-    pub(in crate::app) fn take(&mut self, message: Message) {
-        let lane = message.lane;
-        if !self.lanes.contains_key(&lane) {
+    /// Queues an event that was read, unless it will be read again anyway.
+    pub(super) fn push(&mut self, message: EventMessage) {
+        let key = message.key;
+        if !self.backlogs.contains_key(&key) {
             let after = message.id.before();
-            self.open(lane, after, after);
+            self.open(key, after, after);
         }
-        let Some(left) = self.lanes.get_mut(&lane) else { return };
-        let has_room = left.tried == 0 && left.waiting.len() < self.room.of_lane;
-        if matches!(lane, OrderingKey::DeadLetter(_)) || !left.is_behind() && has_room {
-            self.put(message);
+        let Some(backlog) = self.backlogs.get_mut(&key) else { return };
+        let has_room = backlog.attempts == 0 && backlog.waiting.len() < self.limits.events_per_key;
+        if matches!(key, OrderingKey::DeadLetter(_)) || !backlog.is_incomplete() && has_room {
+            self.hold(message);
         } else {
-            left.known_to = message.id;
+            backlog.known_to = message.id;
         }
     }
 
-    fn put(&mut self, message: Message) {
-        let Some(left) = self.lanes.get_mut(&message.lane) else { return };
-        if matches!(message.lane, OrderingKey::Of(_)) {
+    fn hold(&mut self, message: EventMessage) {
+        let Some(backlog) = self.backlogs.get_mut(&message.key) else { return };
+        if matches!(message.key, OrderingKey::Transaction(_)) {
             self.events += 1;
             self.bytes += message.body.len();
         }
-        left.held_to = message.id;
-        left.known_to = left.known_to.max(message.id);
-        left.waiting.push_back(message);
+        backlog.held_to = message.id;
+        backlog.known_to = backlog.known_to.max(message.id);
+        backlog.waiting.push_back(message);
     }
 
-    /// One waits no more.
-    fn gone(&mut self, message: &Message) {
-        if matches!(message.lane, OrderingKey::Of(_)) {
+    /// Gives back the memory of an event.
+    fn release(&mut self, message: &EventMessage) {
+        if matches!(message.key, OrderingKey::Transaction(_)) {
             self.events = self.events.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(message.body.len());
         }
     }
 
-    /// Whether dead letters are being told again.
-    pub(in crate::app) fn has_letters(&self) -> bool {
-        matches!(self.lanes.first_key_value(), Some((OrderingKey::DeadLetter(_), _)))
+    /// Returns whether dead letters are being replayed.
+    pub(super) fn has_dead_letters(&self) -> bool {
+        matches!(self.backlogs.first_key_value(), Some((OrderingKey::DeadLetter(_), _)))
     }
 
-    /// Whether more may be read.
-    pub(in crate::app) fn has_room(&self) -> bool {
-        let QueueLimits { lanes, events, bytes, .. } = self.room;
-        self.lanes.len() < lanes && self.events < events && self.bytes < bytes
+    /// Returns whether memory allows to read more.
+    pub(super) fn has_room(&self) -> bool {
+        let QueueLimits { keys, events, bytes, .. } = self.limits;
+        self.backlogs.len() < keys && self.events < events && self.bytes < bytes
     }
 
-    /// Whose turn it is, if there is a place.
-    pub(in crate::app) fn next(&mut self, now: Time) -> Option<Turn> {
-        while let Some((at, lane)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
-            self.resting.remove(&(at, lane));
-            self.again.push_back(lane);
+    /// Returns what to do next, if there is a place for an attempt.
+    pub(super) fn next(&mut self, now: Time) -> Option<NextStep> {
+        while let Some((at, key)) = self.delayed.first().copied().filter(|(at, _)| *at <= now) {
+            self.delayed.remove(&(at, key));
+            self.retries.push_back(key);
         }
-        if self.busy.len() >= LANES_MAX {
+        if self.in_flight.len() >= IN_FLIGHT_MAX {
             return None;
         }
-        let retries = self.busy.values().filter(|is_again| **is_again).count();
-        let again = if retries < RETRIES_MAX { self.again.pop_front() } else { None };
-        let lane = again.or_else(|| self.ready.pop_front())?;
-        let left = self.lanes.get_mut(&lane)?;
-        match (left.waiting.pop_front(), lane) {
+        let retries = self.in_flight.values().filter(|is_retry| **is_retry).count();
+        let retry = if retries < RETRIES_MAX { self.retries.pop_front() } else { None };
+        let key = retry.or_else(|| self.ready.pop_front())?;
+        let backlog = self.backlogs.get_mut(&key)?;
+        match (backlog.waiting.pop_front(), key) {
             (Some(message), _) => {
-                self.busy.insert(lane, left.tried > 0);
-                self.gone(&message);
-                Some(Turn::Send(message))
+                self.in_flight.insert(key, backlog.attempts > 0);
+                self.release(&message);
+                Some(NextStep::Attempt(message))
             }
-            (None, OrderingKey::Of(tx)) => {
-                // Behind what may fail again nothing needs to be in memory.
-                let most = if left.tried > 0 { 1 } else { self.room.of_lane };
-                Some(Turn::Read { tx, after: left.after, most })
+            (None, OrderingKey::Transaction(tx)) => {
+                // A retry may fail again, so nothing behind it is taken into memory.
+                let most = if backlog.attempts > 0 { 1 } else { self.limits.events_per_key };
+                Some(NextStep::Read { tx, after: backlog.after, most })
             }
             (None, OrderingKey::DeadLetter(_)) => None,
         }
     }
 
-    /// What a lane has that was read again; `more`: it was read up to here, and there may be more.
-    /// Whether all of it was over before.
-    pub(in crate::app) fn reread(
+    /// Queues the events of a key that were read again; `more`: the page ended here, and there may be
+    /// more. Returns whether all of them were delivered before.
+    pub(super) fn refill(
         &mut self,
-        lane: OrderingKey,
-        found: Vec<Message>,
+        key: OrderingKey,
+        found: Vec<EventMessage>,
         more: Option<EventId>,
     ) -> bool {
         let is_empty = found.is_empty();
         let last = found.last().map(|message| message.id);
         for message in found {
-            self.put(message);
+            self.hold(message);
         }
-        let Some(left) = self.lanes.get_mut(&lane) else { return true };
-        let was_tried = left.tried > 0;
+        let Some(backlog) = self.backlogs.get_mut(&key) else { return true };
+        let is_retry = backlog.attempts > 0;
         match (last, more) {
             (None, None) => {
-                self.close(lane);
+                self.close(key);
                 return true;
             }
             (None, Some(to)) => {
-                left.held_to = to;
-                self.move_to(lane, to);
+                backlog.held_to = to;
+                self.move_to(key, to);
             }
-            (Some(last), None) => left.known_to = last,
+            (Some(last), None) => backlog.known_to = last,
             (Some(_), Some(_)) => {}
         }
-        // What is there is sent at once; to look further the others are not kept waiting.
-        let queue = if was_tried { &mut self.again } else { &mut self.ready };
+        // What was found is attempted at once; a further read waits behind the others.
+        let queue = if is_retry { &mut self.retries } else { &mut self.ready };
         if is_empty {
-            queue.push_back(lane);
+            queue.push_back(key);
         } else {
-            queue.push_front(lane);
+            queue.push_front(key);
         }
         false
     }
 
-    fn move_to(&mut self, lane: OrderingKey, after: EventId) {
-        if let Some(left) = self.lanes.get_mut(&lane) {
-            self.stand.remove(&(left.after, lane));
-            left.after = after;
-            if matches!(lane, OrderingKey::Of(_)) {
-                self.stand.insert((after, lane));
+    fn move_to(&mut self, key: OrderingKey, after: EventId) {
+        if let Some(backlog) = self.backlogs.get_mut(&key) {
+            self.positions.remove(&(backlog.after, key));
+            backlog.after = after;
+            if matches!(key, OrderingKey::Transaction(_)) {
+                self.positions.insert((after, key));
             }
         }
     }
 
-    /// When the first of those that rest is sent again.
-    pub(in crate::app) fn wakes_at(&self) -> Option<Time> {
-        self.resting.first().map(|(at, _)| *at)
+    /// Returns the time of the next retry.
+    pub(super) fn wakes_at(&self) -> Option<Time> {
+        self.delayed.first().map(|(at, _)| *at)
     }
 
-    /// One was not taken: how often that is so now.
-    pub(in crate::app) fn failed(&mut self, lane: OrderingKey, now: Time) -> u32 {
-        self.vain_since.get_or_insert(now);
-        let Some(left) = self.lanes.get_mut(&lane) else { return 0 };
-        left.tried += 1;
-        left.tried
+    /// Counts a failed attempt. Returns the number of failed attempts.
+    pub(super) fn count_failure(&mut self, key: OrderingKey, now: Time) -> u32 {
+        self.failing_since.get_or_insert(now);
+        let Some(backlog) = self.backlogs.get_mut(&key) else { return 0 };
+        backlog.attempts += 1;
+        backlog.attempts
     }
 
-    /// One was taken. A receiver that is back has all that rests tried, a few at a time. One that
-    /// takes everything but some is not back, and what it does not take rests on.
-    pub(in crate::app) fn taken(&mut self, now: Time) {
-        let vain = self.vain_since.take().map(|since| now.since(since));
-        if vain.is_some_and(|vain| vain >= AWAY) {
-            let resting = std::mem::take(&mut self.resting);
-            self.again.extend(resting.into_iter().map(|(_, lane)| lane));
+    /// Notes a success. After a receiver was away, all delayed retries become due, a few at a time. A
+    /// receiver that accepts everything but some events was not away: their retries stay delayed.
+    pub(super) fn note_success(&mut self, now: Time) {
+        let failing_for = self.failing_since.take().map(|since| now.since(since));
+        if failing_for.is_some_and(|time| time >= AWAY) {
+            let delayed = std::mem::take(&mut self.delayed);
+            self.retries.extend(delayed.into_iter().map(|(_, key)| key));
         }
     }
 
-    /// How often the first of a lane was tried in vain.
+    /// Returns the number of failed attempts of a key's first event.
     #[cfg(test)]
-    pub(in crate::app) fn tried(&self, lane: OrderingKey) -> u32 {
-        self.lanes.get(&lane).map_or(0, |left| left.tried)
+    pub(super) fn attempts(&self, key: OrderingKey) -> u32 {
+        self.backlogs.get(&key).map_or(0, |backlog| backlog.attempts)
     }
 
-    /// It is sent again then. What is of a transaction is read again for it.
-    pub(in crate::app) fn again(&mut self, message: Message, at: Time) {
-        let lane = message.lane;
-        self.busy.remove(&lane);
-        self.resting.insert((at, lane));
-        let Some(left) = self.lanes.get_mut(&lane) else { return };
-        left.again_at = Some(at);
-        if matches!(lane, OrderingKey::DeadLetter(_)) {
-            left.waiting.push_front(message);
+    /// Delays a message until its retry. The events of a transaction are read again for it.
+    pub(super) fn delay_until(&mut self, message: EventMessage, at: Time) {
+        let key = message.key;
+        self.in_flight.remove(&key);
+        self.delayed.insert((at, key));
+        let Some(backlog) = self.backlogs.get_mut(&key) else { return };
+        backlog.retry_at = Some(at);
+        if matches!(key, OrderingKey::DeadLetter(_)) {
+            backlog.waiting.push_front(message);
             return;
         }
-        left.held_to = left.after;
-        for message in std::mem::take(&mut left.waiting) {
-            self.gone(&message);
+        backlog.held_to = backlog.after;
+        for message in std::mem::take(&mut backlog.waiting) {
+            self.release(&message);
         }
     }
 
-    /// One is over, taken or not.
-    pub(in crate::app) fn over(&mut self, message: &Message) {
-        let lane = message.lane;
-        self.busy.remove(&lane);
-        self.move_to(lane, message.id);
-        let Some(left) = self.lanes.get_mut(&lane) else { return };
-        (left.tried, left.again_at) = (0, None);
-        if left.waiting.is_empty() && !left.is_behind() {
-            self.close(lane);
+    /// Notes that a message is delivered or given up.
+    pub(super) fn complete(&mut self, message: &EventMessage) {
+        let key = message.key;
+        self.in_flight.remove(&key);
+        self.move_to(key, message.id);
+        let Some(backlog) = self.backlogs.get_mut(&key) else { return };
+        (backlog.attempts, backlog.retry_at) = (0, None);
+        if backlog.waiting.is_empty() && !backlog.is_incomplete() {
+            self.close(key);
         } else {
-            self.ready.push_back(lane);
+            self.ready.push_back(key);
         }
     }
 
-    /// Where it goes on after a restart.
-    pub(in crate::app) fn stands(&self) -> DeliveryCheckpoint {
-        let mut lags = Vec::new();
-        for (after, lane) in &self.stand {
-            let left = self.lanes.get(lane).filter(|left| left.is_behind() || left.tried > 0);
-            match (lane, left) {
-                (OrderingKey::Of(tx), Some(left)) if lags.len() < LAGS_MAX => {
-                    let (tried, again_at) = (left.tried, left.again_at);
-                    lags.push(LaggingTransaction { tx: *tx, after: *after, tried, again_at });
+    /// Returns the position from which a delivery continues after a restart.
+    pub(super) fn checkpoint(&self) -> DeliveryCheckpoint {
+        let mut lagging = Vec::new();
+        for (after, key) in &self.positions {
+            let backlog = self
+                .backlogs
+                .get(key)
+                .filter(|backlog| backlog.is_incomplete() || backlog.attempts > 0);
+            match (key, backlog) {
+                (OrderingKey::Transaction(tx), Some(backlog)) if lagging.len() < LAGGING_MAX => {
+                    let (attempts, retry_at) = (backlog.attempts, backlog.retry_at);
+                    lagging.push(LaggingTransaction { tx: *tx, after: *after, attempts, retry_at });
                 }
-                _ => return DeliveryCheckpoint { after: *after, lags },
+                _ => return DeliveryCheckpoint { after: *after, lagging },
             }
         }
-        DeliveryCheckpoint { after: self.read_to, lags }
+        DeliveryCheckpoint { after: self.read_to, lagging }
     }
 }

@@ -1,4 +1,4 @@
-//! Subscriptions to events, as administrators see them, and what is told to them.
+//! Queries of webhooks and their dead letters, and the keys that sign deliveries.
 
 use std::ops::Bound;
 
@@ -13,39 +13,39 @@ use crate::records::{Key, ReadError};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{Revision, WebhookId};
 
-/// Dead letters that are read at once: each may hold an event of some 60 KiB.
+/// Number of dead letters that are read at once: each may hold an event of some 60 KiB.
 const LETTERS_AT_ONCE: usize = 16;
 
-/// Sees that a subscription was made, changed by its administrator or deleted. It is not the feed:
-/// while there is no subscription, nothing reads the log for it.
+/// Receiver of changes of webhooks: created, changed by an administrator, deleted. It is not the
+/// feed: while there is no webhook, nothing reads the log.
 pub struct WebhookWatch(watch::Receiver<Option<Revision>>);
 
 impl WebhookWatch {
-    /// Until something has changed that was not seen yet, or the server stops.
+    /// Waits for the next change, or until the server stops.
     pub async fn changed(&mut self) {
-        // The sender lives as long as the application: an error would be the end, as is `None`.
+        // The sender lives as long as the application. An error would mean the end, like `None`.
         drop(self.0.changed().await);
     }
 
-    /// Notes that everything was seen that has changed so far.
+    /// Marks all changes so far as seen.
     pub fn seen(&mut self) {
         self.0.borrow_and_update();
     }
 }
 
 impl App {
-    /// A subscription.
+    /// Returns a webhook.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn webhook(&self, id: WebhookId) -> Result<Webhook, Refusal> {
-        match self.record_key(&RecordKey::Webhook(id))? {
+        match self.read_record(&RecordKey::Webhook(id))? {
             Some((Record::Webhook(webhook), _)) => Ok(*webhook),
             _ => Err(Refusal::NotFound("webhook")),
         }
     }
 
-    /// All subscriptions, oldest first: there are few.
+    /// Returns all webhooks, oldest first. There are few.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -62,13 +62,13 @@ impl App {
         Ok(found)
     }
 
-    /// Sees every change of a subscription from here on.
+    /// Returns a receiver of changes of webhooks.
     #[must_use]
     pub fn webhook_watch(&self) -> WebhookWatch {
         WebhookWatch(self.notifier.webhooks.subscribe())
     }
 
-    /// All subscriptions with every change that was seen, durably.
+    /// Returns all webhooks, with all changes up to now, when these are durable.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -78,8 +78,7 @@ impl App {
         self.webhooks()
     }
 
-    /// The events that could not be delivered after one of them, oldest first, and whether there
-    /// are more.
+    /// Returns the dead letters after a number, oldest first, and whether there are more.
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
@@ -100,7 +99,7 @@ impl App {
             for row in &page.rows {
                 if let Some(Key::DeadLetter(id, number)) = Key::decode(&row.key)
                     && let Some((Record::DeadLetter(letter), _)) =
-                        self.record_key(&RecordKey::DeadLetter((id, number)))?
+                        self.read_record(&RecordKey::DeadLetter((id, number)))?
                 {
                     bytes += letter.body.len() + letter.error.len();
                     found.push(letter);
@@ -115,8 +114,8 @@ impl App {
         }
     }
 
-    /// The keys that sign for a subscription now, the newest first. They are derived from the
-    /// secret beside the store, so no copy of the store signs anything.
+    /// Returns the keys that sign a webhook's deliveries now, newest first. They are derived from
+    /// the secret beside the store, so a copy of the store cannot sign.
     #[must_use]
     pub fn webhook_keys(&self, webhook: &Webhook) -> Vec<SigningKey> {
         let newest = self.webhook_key(webhook.id, webhook.generation);
@@ -126,14 +125,14 @@ impl App {
         std::iter::once(newest).chain(old).collect()
     }
 
-    /// One of a subscription's keys.
+    /// Returns one of a webhook's keys.
     #[must_use]
     pub fn webhook_key(&self, id: WebhookId, generation: u32) -> SigningKey {
         let parts: [&[u8]; 2] = [&id.bits().to_be_bytes(), &generation.to_be_bytes()];
         SigningKey::new(&self.secret.digest("webhook key", &parts))
     }
 
-    /// An event as other services are told it: without the data that only some may read.
+    /// Returns an event without restricted data, as webhooks get it.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]
@@ -148,13 +147,13 @@ impl App {
         Ok(event.without(&hidden))
     }
 
-    /// Where a subscription goes on.
+    /// Returns the position at which the delivery continues.
     #[must_use]
     pub fn webhook_after(webhook: &Webhook) -> EventId {
         webhook.after.parse().unwrap_or(EventId::START)
     }
 
-    /// The event after which a transaction goes on that lags behind that.
+    /// Returns the position at which a lagging transaction continues.
     #[must_use]
     pub fn lag_after(lag: &Lag) -> Option<EventId> {
         lag.after.parse().ok()
