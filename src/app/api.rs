@@ -25,9 +25,10 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-/// Function with which the HTTP layer renders the result of a command and the revision of its commit
-/// (of a refusal: the last revision). It is pure: with an Idempotency-Key the executor calls it before
-/// the commit, which stores the answer byte for byte. An answer with `Retry-After` is not stored.
+/// Function with which the HTTP layer renders the result of a command and the revision of its
+/// commit (of a refusal: the last revision). It is pure: with an Idempotency-Key the executor calls
+/// it before the commit, which stores the answer byte for byte. An answer with `Retry-After` is not
+/// stored.
 pub type Render = Box<dyn Fn(Result<&Outcome, &Refusal>, Revision) -> Answer + Send + Sync>;
 
 /// Answer to a command.
@@ -35,7 +36,7 @@ pub type Render = Box<dyn Fn(Result<&Outcome, &Refusal>, Revision) -> Answer + S
 pub struct CommandAnswer {
     /// The answer. What it rests on is durable.
     pub answer: Answer,
-    /// Whether it is the stored answer to an earlier request (`Idempotency-Replayed: true`).
+    /// True if it is the stored answer to an earlier request (`Idempotency-Replayed: true`).
     pub replayed: bool,
 }
 
@@ -111,7 +112,7 @@ pub struct ListPage<T, I> {
 pub struct AppSettings {
     /// The rules for sessions and users.
     pub rules: Rules,
-    /// Whether the clock can be moved.
+    /// True if the clock can be moved.
     pub dev: bool,
     /// Cost of the hash of a password.
     pub password_cost: Cost,
@@ -124,8 +125,8 @@ pub struct AppSettings {
     /// Names of the secrets that definitions may name, as [`crate::types::secret_name`] writes
     /// them; `None`: they are not known, and there are no warnings.
     pub secret_names: Option<BTreeSet<String>>,
-    /// Time at which the clock stops; it moves only when it is advanced. For scenarios of workflows,
-    /// whose minutes do not depend on the machine.
+    /// Time at which the clock stops; it moves only when it is advanced. For scenarios of
+    /// workflows, whose minutes do not depend on the machine.
     pub stands_at: Option<Time>,
 }
 

@@ -75,8 +75,8 @@ pub struct App {
 pub struct RunningApp {
     /// The application.
     pub app: Arc<App>,
-    /// Single-use secret with which the user `admin` chooses a password ([`Command::UseLink`]), at the
-    /// first start without [`AppSettings::admin_password`]. Shown once and stored nowhere.
+    /// Single-use secret with which the user `admin` chooses a password ([`Command::UseLink`]), at
+    /// the first start without [`AppSettings::admin_password`]. Shown once and stored nowhere.
     pub set_up: Option<Token>,
     /// Resolves when the process must end.
     pub stopped: StopSignal,
@@ -242,8 +242,8 @@ impl App {
         Ok(self.clock.now())
     }
 
-    /// Returns what was read. Stops the server if the store cannot be read, since nothing that rests
-    /// on it would be right.
+    /// Returns what was read. Stops the server if the store cannot be read, since nothing that
+    /// rests on it would be right.
     pub(super) fn guard<T>(&self, read: Result<T, ReadError>) -> Result<T, Refusal> {
         read.map_err(|error| {
             tracing::error!(%error, "the store cannot be read; the server stops");

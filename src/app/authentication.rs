@@ -23,9 +23,9 @@ pub enum FeedEnd {
 }
 
 impl App {
-    /// Returns the identity of a token and notes the activity: a commit of its own, at most once in a
-    /// twentieth of the idle time-out, and none while the store is full. Without a token the actor is
-    /// nobody.
+    /// Returns the identity of a token and notes the activity: a commit of its own, at most once in
+    /// a twentieth of the idle time-out, and none while the store is full. Without a token the
+    /// actor is nobody.
     ///
     /// # Errors
     /// [`Refusal::Unauthenticated`] for a token that is unknown, ended, expired or a link's;
@@ -48,8 +48,8 @@ impl App {
         }
     }
 
-    /// Returns the identity of a token without noting activity: for introspection, live streams, health
-    /// checks.
+    /// Returns the identity of a token without noting activity: for introspection, live streams,
+    /// health checks.
     ///
     /// # Errors
     /// As [`App::authenticate`].

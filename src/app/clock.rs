@@ -18,7 +18,7 @@ pub(super) struct ServerClock {
     /// Unix epoch.
     origin_us: AtomicU64,
     advanced_ms: AtomicU64,
-    /// Whether the clock moves only when it is advanced.
+    /// True if the clock moves only when it is advanced.
     stands: bool,
 }
 

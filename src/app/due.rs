@@ -1,7 +1,7 @@
 //! Readers wait for due timers, so that nothing which has expired is shown as live.
 //!
-//! Mostly a timer fires within a millisecond of its time. After a jump of the wall clock, or at a start
-//! after a downtime, many are due at once, and reads must not show what they end.
+//! Mostly a timer fires within a millisecond of its time. After a jump of the wall clock, or at a
+//! start after a downtime, many are due at once, and reads must not show what they end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

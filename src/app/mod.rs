@@ -70,7 +70,7 @@ pub use secret::Secret;
 pub use tx_list::TxFilter;
 pub use warnings::DefinitionWarning;
 
-/// Stack of each thread that reads, decides or renders, in bytes. Documents nested as deeply as they may
-/// be (64 levels) take up to some 60 KB a level to read in an unoptimized build; memory is taken only
-/// as far as a stack is used.
+/// Stack of each thread that reads, decides or renders, in bytes. Documents of the maximum nesting
+/// (64 levels) take up to some 60 KB a level to read in an unoptimized build; only the used part of
+/// a stack takes memory.
 pub const STACK_BYTES: usize = 8 * 1024 * 1024;

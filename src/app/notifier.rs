@@ -21,7 +21,7 @@ pub struct CallFigures {
     pub succeeded: u64,
     /// Attempts that were answered otherwise.
     pub refused: u64,
-    /// Of these, 401 and 403: the service rejected the credentials.
+    /// Refused attempts with 401 or 403: the service rejected the credentials.
     pub denied: u64,
     /// Attempts without an answer.
     pub lost: u64,
@@ -76,8 +76,8 @@ impl Notifier {
 
     /// Notifies calls of a commit that made one due.
     pub(super) fn notify_calls(&self, due: Time, revision: Revision) {
-        // A reader that takes the time knows of the commit, or sees that there is a newer one and keeps
-        // the time; one that came in between is woken once more.
+        // A reader that takes the time knows of the commit, or sees that there is a newer one and
+        // keeps the time; one that came in between is woken once more.
         self.staged.send_replace(revision);
         self.from.fetch_min(due.ms(), Ordering::AcqRel);
         self.staged.send_replace(revision);

@@ -37,7 +37,8 @@ pub struct Cost {
 }
 
 impl Default for Cost {
-    /// Returns the cost that OWASP recommends (Password Storage Cheat Sheet; ASVS 11.4.2): 19 MiB, 2 passes.
+    /// Returns the cost that OWASP recommends (Password Storage Cheat Sheet; ASVS 11.4.2): 19 MiB,
+    /// 2 passes.
     fn default() -> Self {
         Self { memory_kib: 19_456, passes: 2, lanes: 1 }
     }
@@ -53,7 +54,7 @@ impl Cost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HashMatch {
     pub(super) matched: bool,
-    /// Whether the hash has less than the present cost.
+    /// True if the hash has less than the present cost.
     pub(super) is_weak: bool,
 }
 

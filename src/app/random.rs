@@ -1,5 +1,5 @@
-//! Random bytes of the operating system, fetched in blocks: for ids, which must be unique and need not
-//! be secret. A system call for each command would cost as much as reading the command.
+//! Random bytes of the operating system, fetched in blocks: for ids, which must be unique and need
+//! not be secret. A system call for each command would cost as much as reading the command.
 
 use std::cell::RefCell;
 

@@ -29,7 +29,7 @@ const THREADS_MAX: usize = 4;
 const GIVE_WAY_TIME: Duration = Duration::from_millis(10);
 
 thread_local! {
-    /// Whether this thread runs others' reads within one. Those do not yield, so that the stack is
+    /// True if this thread runs others' reads within one. Those do not yield, so that the stack is
     /// bounded.
     static IS_GIVING_WAY: Cell<bool> = const { Cell::new(false) };
 }

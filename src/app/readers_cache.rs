@@ -1,5 +1,5 @@
-//! Cache of the readers of each workflow, by version. Definitions are large, and a list would have to
-//! read all of them.
+//! Cache of the readers of each workflow, by version. Definitions are large, and a list would have
+//! to read all of them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

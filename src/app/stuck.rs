@@ -54,8 +54,8 @@ impl StuckWatch {
 }
 
 impl App {
-    /// Logs each transaction that has become stuck and counts all, until the store cannot be read. At
-    /// the start, all that are stuck are logged.
+    /// Logs each transaction that has become stuck and counts all, until the store cannot be read.
+    /// At the start, all that are stuck are logged.
     pub async fn watch_stuck(self: Arc<Self>) {
         let mut watch = StuckWatch::default();
         while let Ok(anew) = watch.look(&self) {
@@ -75,7 +75,8 @@ impl App {
         self.notifier.counters.stuck.load(Ordering::Relaxed)
     }
 
-    /// Logs the step and the code of the refusal, but not its text, which may contain restricted data.
+    /// Logs the step and the code of the refusal, but not its text, which may contain restricted
+    /// data.
     fn log_stuck(&self, id: TxId) -> Result<(), Refusal> {
         let read = self.guard(read_fact(&*self.store, View::Committed, &RecordKey::Tx(id)))?;
         if let Some((record, _)) = read

@@ -41,7 +41,7 @@ pub(super) struct CachedUser {
 pub(super) struct TokenCaches {
     pub(super) tokens: TokenCache<TokenHash, Arc<CachedToken>>,
     pub(super) users: TokenCache<UserId, CachedUser>,
-    /// Whether the sessions that an API key opened are live.
+    /// True if the sessions that an API key opened are live.
     pub(super) openers: TokenCache<KeyId, bool>,
 }
 

@@ -16,7 +16,7 @@ const ENTRIES: usize = 4096;
 /// The traces of requests under way and of the transactions that they changed.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    /// Whether a request ever came with one: most servers never get one.
+    /// True if a request ever came with one: most servers never get one.
     is_used: AtomicBool,
     requests: Mutex<Recent<Arc<str>>>,
     transactions: Mutex<Recent<TxId>>,

@@ -46,7 +46,7 @@ pub struct TxFilter {
     pub reference: Option<String>,
     /// Step that is open.
     pub step: Option<StepName>,
-    /// Whether the transaction waits for the actor.
+    /// True if the transaction waits for the actor.
     pub inbox: bool,
 }
 

@@ -35,8 +35,8 @@ impl DefinitionWarning {
 }
 
 impl App {
-    /// Returns the accounts, workflows, secrets, hooks and roles that a definition names and that do
-    /// not exist yet.
+    /// Returns the accounts, workflows, secrets, hooks and roles that a definition names and that
+    /// do not exist yet.
     ///
     /// # Errors
     /// [`Refusal::Stopping`]

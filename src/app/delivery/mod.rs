@@ -1,7 +1,7 @@
 //! Deliveries to other servers: calls of workflows and events for webhooks.
 //!
-//! One engine ([`worker`]) runs both. It makes attempts beside each other, hands their results back,
-//! survives panics, and sleeps until something is due. What differs is an implementation of
+//! One engine ([`worker`]) runs both. It makes attempts beside each other, hands their results
+//! back, survives panics, and sleeps until something is due. What differs is an implementation of
 //! [`Delivery`](worker::Delivery) for each kind:
 //!
 //! | | calls ([`call`]) | webhooks ([`webhook`]) |

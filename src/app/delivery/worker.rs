@@ -49,13 +49,13 @@ pub(super) trait Delivery: Send + 'static {
 /// An attempt under way.
 pub(super) type Attempt<R> = Pin<Box<dyn Future<Output = R> + Send>>;
 
-/// What a worker does next.
+/// Next actions of a worker.
 pub(super) struct Turn<M> {
     /// Messages to attempt now.
     pub(super) messages: Vec<M>,
     /// Time at which to look again if nothing happens before.
     pub(super) wakes_at: Option<Instant>,
-    /// Whether there is more to read at once.
+    /// True if there is more to read at once.
     pub(super) has_more: bool,
 }
 
@@ -66,8 +66,8 @@ pub(super) struct AttemptResult<D: Delivery + ?Sized> {
     pub(super) response: Option<D::Response>,
 }
 
-/// Runs a worker until its delivery ends or is refused. When this is dropped, attempts under way are
-/// aborted.
+/// Runs a worker until its delivery ends or is refused. When this is dropped, attempts under way
+/// are aborted.
 pub(super) async fn run<D: Delivery>(mut delivery: D) -> Result<(), Refusal> {
     let mut attempts = JoinSet::new();
     loop {
@@ -99,8 +99,8 @@ pub(super) async fn run<D: Delivery>(mut delivery: D) -> Result<(), Refusal> {
     }
 }
 
-/// Runs a worker again after a panic or an error, until it ends or the server stops. What is due and
-/// what is under way lies in the store, so a new worker finds it there.
+/// Runs a worker again after a panic or an error, until it ends or the server stops. What is due
+/// and what is under way lies in the store, so a new worker finds it there.
 pub(super) async fn supervise<F>(worker: &str, restart_delay: Duration, mut run: impl FnMut() -> F)
 where
     F: Future<Output = Result<(), Refusal>>,

@@ -51,7 +51,7 @@ pub struct FeedSubscriber {
     after: EventId,
     /// Up to here events come from the log; later ones are in the inbox.
     read_to: Revision,
-    /// Whether the id to continue from is unknown.
+    /// True if the id to continue from is unknown.
     is_lost: bool,
     /// A part of the log that is being read.
     reading: Option<oneshot::Receiver<Result<LogPart, Refusal>>>,

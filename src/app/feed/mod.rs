@@ -1,4 +1,4 @@
-//! The log as a feed: events in order, as far as an actor may see them.
+//! The log as a feed: the events that an actor may see, in order.
 //!
 //! - `commit`: a decoded commit of the log, and the part of it that an actor may see;
 //! - `log_cache`: decoded commits, shared by all readers;
@@ -53,9 +53,9 @@ pub struct EventPage {
     pub items: Vec<FeedEvent>,
     /// Id after which the next page begins, also if nothing was found.
     pub next_after: EventId,
-    /// Whether events before the page's are missing since the log was cut.
+    /// True if events before the page's are missing since the log was cut.
     pub resync: bool,
-    /// Whether there are more events already.
+    /// True if there are more events already.
     pub more: bool,
 }
 
@@ -66,7 +66,7 @@ pub struct HistoryPage {
     pub items: Vec<FeedEvent>,
     /// Id after which the next page begins; `None`: nothing is left.
     pub next: Option<EventId>,
-    /// Whether events before the page's are missing since the log was cut.
+    /// True if events before the page's are missing since the log was cut.
     pub retired: bool,
 }
 

@@ -2,9 +2,9 @@
 //!
 //! The tail waits for the next durable commit, reads it once, and puts it into the inboxes of the
 //! subscriptions that it may concern: by user, session, key and transaction, and by what actors
-//! with the same roles may see. So a commit wakes no other subscription, however many there are.
-//! What exactly an actor may see is decided when it reads. A subscription whose roles may have
-//! changed gets every commit until it is indexed again.
+//! with the same roles may see. So a commit wakes no other subscription, however many there are. An
+//! actor's exact rights are applied when it reads. A subscription whose roles may have changed gets
+//! every commit until it is indexed again.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Actor, CallResult, Command, DataChange, Repair};
 
-/// Maximum number of commands that wait for the executor. At some ten microseconds each, the last one
-/// waits for some hundredths of a second; beyond it a caller gets 503 and retries.
+/// Maximum number of commands that wait for the executor. At some ten microseconds each, the last
+/// one waits for some hundredths of a second; beyond it a caller gets 503 and retries.
 pub(super) const QUEUE_MAX: usize = 4096;
 
 /// Maximum number of commands of one actor that wait: an eighth of the queue.

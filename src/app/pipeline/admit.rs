@@ -92,8 +92,8 @@ impl App {
         }
     }
 
-    /// Puts a job into the queue. An answer that is not stored is rendered by the caller, not by the
-    /// executor.
+    /// Puts a job into the queue. An answer that is not stored is rendered by the caller, not by
+    /// the executor.
     pub(super) fn queue_job(
         &self,
         mut job: CommandJob,

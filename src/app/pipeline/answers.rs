@@ -13,8 +13,8 @@ use crate::records::{Key, Pack, ReadError, Scope, read_parts};
 use crate::store::{Store, View};
 use crate::types::{Revision, Span, Time, TxId};
 
-/// Time for which an answer is stored. A message of a hook that is sent again later is not taken for
-/// a new one: its time is too old ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or its
+/// Time for which an answer is stored. A message of a hook that is sent again later is not taken
+/// for a new one: its time is too old ([`TOLERANCE`](crate::app::signature::TOLERANCE)), or its
 /// transaction has its name.
 pub(super) const ANSWER_LIFETIME: Span = Span::from_hours(24);
 

@@ -88,7 +88,7 @@ pub(super) struct PendingCommit {
     batch: Batch,
     /// Records as the commit leaves them.
     records: BTreeMap<RecordKey, Option<Record>>,
-    /// Records that the decision has read, as far as they may be cached.
+    /// Cacheable records that the decision has read.
     loaded: Vec<(RecordKey, LoadedRecord)>,
     /// Records that are too large for the cache.
     large: Vec<RecordKey>,
@@ -97,7 +97,7 @@ pub(super) struct PendingCommit {
     earliest_timer: Option<Time>,
     /// Earliest call that the commit makes due.
     earliest_call: Option<Time>,
-    /// Whether the commit changes webhooks.
+    /// True if the commit changes webhooks.
     changes_webhooks: bool,
 }
 

@@ -59,7 +59,8 @@ impl Executor {
         Ok(None)
     }
 
-    /// Looks up the stored answer, decides, and commits; again after a conflict or in smaller parts.
+    /// Looks up the stored answer, decides, and commits; again after a conflict or in smaller
+    /// parts.
     fn run(&mut self, now: Time, job: &CommandJob) -> Result<Execution, Fatal> {
         let CommandJob { command, actor, inputs, request, key, render, .. } = job;
         let context = CommandContext { command, actor, inputs };

@@ -1,4 +1,4 @@
-//! What goes through the queue: commands with everything that belongs to them, and their results.
+//! Items of the queue: commands with everything that belongs to them, and their results.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,7 +43,7 @@ pub(in crate::app) struct CommandJob {
 }
 
 impl CommandJob {
-    /// Returns the quota_owner whose share the command uses; `None` for the server's own commands.
+    /// Returns the owner whose share the command uses; `None` for the server's own commands.
     pub(super) fn quota_owner(&self) -> Option<QuotaOwner> {
         self.permit.as_ref().and_then(Permit::quota_owner)
     }
@@ -77,7 +77,7 @@ impl CommandJob {
 /// A command with its result.
 pub(in crate::app) struct CompletedJob {
     pub(super) result: JobResult,
-    /// Whether everything that the result rests on is durable.
+    /// True if everything that the result rests on is durable.
     pub(super) durable: Result<Revision, StoreError>,
     /// The renderer of the job, returned to the caller.
     pub(super) render: Option<Render>,

@@ -1,9 +1,9 @@
-//! Order of the commands that wait for the executor: as they arrived, until one has waited for long;
-//! from then on the actor that has used the least of the executor's time comes first.
+//! Order of the commands that wait for the executor: as they arrived, until one has waited for
+//! long; from then on the actor that has used the least of the executor's time comes first.
 //!
-//! Each actor has a lane, in which its commands keep their order, and a clock that runs while one of
-//! its commands is executed. So an actor with expensive or many commands delays itself: a command of
-//! another actor is next as soon as it arrives.
+//! Each actor has a lane, in which its commands keep their order, and a clock that runs while one
+//! of its commands is executed. So an actor with expensive or many commands delays itself: a
+//! command of another actor is next as soon as it arrives.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use ahash::RandomState;
 use super::admission::QuotaOwner;
 use super::job::CommandJob;
 
-/// Longest wait in the order of arrival. It is about what a person notices, and hundreds of commands
-/// of the intended cost fit into it.
+/// Longest wait in the order of arrival. It is about what a person notices, and hundreds of
+/// commands of the intended cost fit into it.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Returns whether a command has waited for long.

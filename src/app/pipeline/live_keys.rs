@@ -1,11 +1,11 @@
-//! Live Idempotency-Keys of each actor: their number and order, and the anonymous sessions whose keys
-//! now belong to a user.
+//! Live Idempotency-Keys of each actor: their number and order, and the anonymous sessions whose
+//! keys now belong to a user.
 //!
-//! The answers lie under hashes, in no order. To find the oldest without a scan of all, the keys of a
-//! busy actor are also listed in blocks: one row for each [`BLOCK`] keys, under the hour and the
-//! actor. So a key costs its share of two rows for each block. The keys of an actor with few of them,
-//! and those of the last block before a crash, are in no block; the scan of [`super::sweep`] finds
-//! them.
+//! The answers lie under hashes, in no order. To find the oldest without a scan of all, the keys of
+//! a busy actor are also listed in blocks: one row for each [`BLOCK`] keys, under the hour and the
+//! actor. So a key costs its share of two rows for each block. The keys of an actor with few of
+//! them, and those of the last block before a crash, are in no block; the scan of [`super::sweep`]
+//! finds them.
 //!
 //! An actor beyond its limits is not refused: its oldest block is dropped, with a warning and a
 //! metric.
@@ -29,8 +29,8 @@ use crate::types::{Revision, SessionId, Span, Time, UserId};
 /// writes the count, and one the block.
 const BLOCK: u32 = 64;
 
-/// Maximum number of actors whose counts are in memory, at up to 4 KiB each with an unwritten block;
-/// beyond it all are dropped and read again.
+/// Maximum number of actors whose counts are in memory, at up to 4 KiB each with an unwritten
+/// block; beyond it all are dropped and read again.
 const ACTORS_MAX: usize = 10_000;
 
 /// Maximum number of anonymous sessions whose keys are looked up for one user: each costs each new
@@ -41,8 +41,8 @@ const ADOPTED_MAX: usize = 32;
 /// their next block.
 const OVER_LIMIT_MAX: usize = 1000;
 
-/// Bytes that the store needs for a key beside the answer: the key itself, its index entry, its share
-/// of a block.
+/// Bytes that the store needs for a key beside the answer: the key itself, its index entry, its
+/// share of a block.
 const OVERHEAD_BYTES: u64 = 150;
 
 /// Estimated bytes of a key whose size an earlier version did not count.
@@ -156,8 +156,8 @@ impl LiveKeys {
         Ok(live.map(|(session, _)| Scope::Session(SessionId::new(*session))).collect())
     }
 
-    /// Returns whether an actor has live keys of its own. A session that an earlier version upgraded
-    /// has kept its keys, so they are looked up there until they expire.
+    /// Returns whether an actor has live keys of its own. A session that an earlier version
+    /// upgraded has kept its keys, so they are looked up there until they expire.
     pub(in crate::app) fn has_live(
         &mut self,
         store: &dyn Store,
@@ -430,7 +430,7 @@ fn hour_of(now: Time) -> u32 {
     u32::try_from(now.ms() / HOUR_MS).unwrap_or(u32::MAX)
 }
 
-/// Whether all keys that began in this hour are forgotten.
+/// Returns whether all keys that began in this hour are forgotten.
 fn is_past(hour: u32, now: Time) -> bool {
     Time::from_ms((u64::from(hour) + 1) * HOUR_MS).plus(ANSWER_LIFETIME) <= now
 }
@@ -453,7 +453,7 @@ mod tests {
     fn using(keys: &mut LiveKeys, store: &Memory, number: u64, now: Time) -> usize {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&number.to_be_bytes());
-        // What was not committed is counted again.
+        // A reservation that was not committed is counted again.
         drop(keys.reserve(store, SCOPE, now).unwrap());
         let one_more = keys.reserve(store, SCOPE, now).unwrap();
         let revision = store.durable().next();
@@ -491,7 +491,7 @@ mod tests {
         let (count, bytes) = live(&counted(&store));
         assert!((2000..2064).contains(&count), "{count}");
         assert!(bytes <= 2000 * (100 + OVERHEAD_BYTES) && bytes > 1900 * (100 + OVERHEAD_BYTES));
-        // Whoever starts anew reads what was written, and never counts too few.
+        // After a restart the stored counts are read, which are never too low.
         let mut again = self::keys();
         using(&mut again, &store, 2000, now);
         assert!(live(&counted(&store)).0 >= 2001);

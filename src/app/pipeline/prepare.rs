@@ -1,5 +1,5 @@
-//! Stage `prepare`: what a command needs before its turn. New ids and tokens, the check and the hash
-//! of passwords, and the check of large inputs.
+//! Stage `prepare`: what a command needs before its turn. New ids and tokens, the check and the
+//! hash of passwords, and the check of large inputs.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -62,8 +62,8 @@ impl App {
     ) -> Result<CommandInputs, Refusal> {
         let result = self.check_password(command, actor, &mut inputs).await?;
         let to_hash = match command {
-            // A hash of less than today's cost is replaced. A disabled user's is too: the login of a
-            // disabled user takes the same time and is refused.
+            // A hash of less than today's cost is replaced. A disabled user's is too: the login of
+            // a disabled user takes the same time and is refused.
             Command::Login { password, .. } | Command::Elevate { password } => {
                 (result == PasswordResult::RightWithWeakHash).then_some(password)
             }

@@ -22,8 +22,8 @@ const ROWS: usize = 64;
 /// blocks are deleted faster than they are added.
 const ANSWERS_PER_PAGE: usize = ROWS / 2;
 
-/// Of this many answers in blocks one counts as if it were in none: answers that a crash left in no
-/// block are found at some time, at little cost.
+/// Number of answers in blocks of which one counts as if it were in none: answers that a crash left
+/// in no block are found at some time, at little cost.
 const LISTED_PER_UNLISTED: usize = 64;
 
 /// Rest after a round that found nothing expired: what is there lives for hours more.
@@ -43,7 +43,7 @@ pub(in crate::app) struct Sweep {
     listed: usize,
     /// Answers in blocks that are not counted in `unlisted` yet.
     uncounted: usize,
-    /// Whether this round has found an expired row.
+    /// True if this round has found an expired row.
     found: bool,
     /// Start of this round.
     began: Time,

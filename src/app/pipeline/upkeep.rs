@@ -1,5 +1,5 @@
-//! Commits of the server itself that no command and no timer decides: counts that an earlier version
-//! did not keep, the clock's marks, and the sweep of expired rows.
+//! Commits of the server itself that no command and no timer decides: counts that an earlier
+//! version did not keep, the clock's marks, and the sweep of expired rows.
 
 use std::ops::Bound;
 use std::sync::Arc;

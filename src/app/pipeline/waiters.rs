@@ -9,8 +9,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 use super::job::CompletedJob;
 
 /// Time for which a single waiter polls for its answer before it sleeps: about two syncs of a quick
-/// disk. A thread whose core has gone to sleep wakes some 40 µs late on a virtual machine; while one
-/// command is all there is to do, no other thread needs the core. Between two polls the thread
+/// disk. A thread whose core has gone to sleep wakes some 40 µs late on a virtual machine; while
+/// one command is all there is to do, no other thread needs the core. Between two polls the thread
 /// serves other tasks.
 const POLL_TIME: Duration = Duration::from_micros(250);
 

@@ -1,6 +1,6 @@
-//! Circuit breaker of a destination: closed while attempts succeed; open, and no attempt is made, after
-//! several failures in a row; half-open when one attempt may find out whether the destination has
-//! recovered.
+//! Circuit breaker of a destination: closed while attempts succeed; open, and no attempt is made,
+//! after several failures in a row; half-open when one attempt may find out whether the destination
+//! has recovered.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) const FAILURES_MAX: u32 = 5;
 pub(super) const OPEN: Backoff =
     Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
 
-/// What an attempt says about its destination.
+/// Evidence of an attempt about its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::app::delivery) enum Health {
     /// The destination answers.

@@ -23,8 +23,8 @@ use crate::records::{Key, read_fact};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Page, View};
 use crate::types::{Revision, Time, TxId};
 
-/// Divisor of the calls in memory for the share of one destination, so that one that does not answer
-/// takes no other's place; while memory is full, the second one applies.
+/// Divisor of the calls in memory for the share of one destination, so that one that does not
+/// answer takes no other's place; while memory is full, the second one applies.
 const SHARE: usize = 10;
 const SHARE_WHEN_FULL: usize = 200;
 
@@ -38,7 +38,7 @@ const DESTINATIONS_MAX: usize = 10_000;
 pub(super) struct CallMessage {
     destination: Arc<str>,
     call: CallId,
-    /// Whether the attempt finds out if a destination has recovered.
+    /// True if the attempt finds out if a destination has recovered.
     is_probe: bool,
 }
 
@@ -69,7 +69,7 @@ impl Delivery for Dispatcher {
 
     async fn next_turn(&mut self, in_flight: usize) -> Result<Turn<CallMessage>, Refusal> {
         let app = Arc::clone(&self.sender.app);
-        // What is staged by now is durable before it is read.
+        // Commits that are staged by now are durable before they are read.
         let staged = *self.staged.borrow_and_update();
         app.store.durable_at(staged).await.map_err(|_| Refusal::Stopping)?;
         let notified = Time::from_ms(app.notifier.from.swap(u64::MAX, Ordering::AcqRel));
@@ -190,8 +190,8 @@ impl Dispatcher {
     }
 
     /// Refills the queue of one destination from the store, until it has its share. Returns whether
-    /// there may be more. The calls of the others in this range were read before, and no call of this
-    /// one is read twice, so the cost is that of one pass over what is due.
+    /// there may be more. The calls of the others in this range were read before, and no call of
+    /// this one is read twice, so the cost is that of one pass over what is due.
     fn refill(&mut self) -> Result<bool, Refusal> {
         let app = Arc::clone(&self.sender.app);
         let most = self.share();
@@ -308,8 +308,8 @@ fn read_page(app: &App, from: Bound<Bytes>) -> Result<Page, Refusal> {
     app.guard(page.map_err(Into::into))
 }
 
-/// Returns the server that a call goes to, in its canonical form without the path. Returns `None` if
-/// the call does not exist any more.
+/// Returns the server that a call goes to, in its canonical form without the path. Returns `None`
+/// if the call does not exist any more.
 fn destination_of(app: &App, (tx, number): CallId) -> Result<Option<String>, Refusal> {
     let read = read_fact(&*app.store, View::Committed, &RecordKey::Tx(tx));
     let Some((record, _)) = app.guard(read)? else { return Ok(None) };

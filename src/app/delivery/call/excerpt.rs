@@ -12,8 +12,8 @@ const REDACTED: &str = "[redacted]";
 /// Minimum length in bytes of a secret that is looked for: a shorter one is in every text.
 const SECRET_BYTES_MIN: usize = 4;
 
-/// Returns the beginning of a body without these secrets, which services like to repeat in what they
-/// say of an error.
+/// Returns the beginning of a body without these secrets, which services like to repeat in what
+/// they say of an error.
 pub(in crate::app) fn excerpt<'s>(body: &[u8], secrets: impl Iterator<Item = &'s str>) -> Arc<str> {
     let mut text = String::from_utf8_lossy(body).into_owned();
     for secret in secrets.filter(|secret| secret.len() >= SECRET_BYTES_MIN) {

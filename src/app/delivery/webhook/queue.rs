@@ -1,5 +1,5 @@
-//! The queue of one webhook: what waits in memory, what is retried later, and what is read again when
-//! its turn comes.
+//! The queue of one webhook: what waits in memory, what is retried later, and what is read again
+//! when its turn comes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -60,7 +60,7 @@ impl Default for QueueLimits {
     }
 }
 
-/// What to do next.
+/// Next step of a worker.
 #[derive(Debug)]
 pub(super) enum NextStep {
     /// Attempt to deliver this message.
@@ -111,9 +111,9 @@ impl Backlog {
     }
 }
 
-/// What is read and not delivered. A key occupies a place only while an attempt is under way. While
-/// it waits for a retry, only its position stays in memory: however much waits behind it, others have
-/// the room.
+/// Events that were read and are not delivered. A key occupies a place only while an attempt is
+/// under way. While it waits for a retry, only its position stays in memory: however much waits
+/// behind it, others have the room.
 #[derive(Debug)]
 pub(super) struct DeliveryQueue {
     limits: QueueLimits,
@@ -271,8 +271,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Queues the events of a key that were read again; `more`: the page ended here, and there may be
-    /// more. Returns whether all of them were delivered before.
+    /// Queues the events of a key that were read again; `more`: the page ended here, and there may
+    /// be more. Returns whether all of them were delivered before.
     pub(super) fn refill(
         &mut self,
         key: OrderingKey,
@@ -298,7 +298,7 @@ impl DeliveryQueue {
             (Some(last), None) => backlog.known_to = last,
             (Some(_), Some(_)) => {}
         }
-        // What was found is attempted at once; a further read waits behind the others.
+        // Found events are attempted at once; a further read waits behind the others.
         let queue = if is_retry { &mut self.retries } else { &mut self.ready };
         if is_empty {
             queue.push_back(key);
@@ -331,8 +331,8 @@ impl DeliveryQueue {
         backlog.attempts
     }
 
-    /// Notes a success. After a receiver was away, all delayed retries become due, a few at a time. A
-    /// receiver that accepts everything but some events was not away: their retries stay delayed.
+    /// Notes a success. After a receiver was away, all delayed retries become due, a few at a time.
+    /// A receiver that accepts everything but some events was not away: their retries stay delayed.
     pub(super) fn note_success(&mut self, now: Time) {
         let failing_for = self.failing_since.take().map(|since| now.since(since));
         if failing_for.is_some_and(|time| time >= AWAY) {

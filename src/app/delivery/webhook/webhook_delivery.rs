@@ -24,8 +24,8 @@ use crate::types::{Span, Time, TxId, WebhookId};
 /// would cause another one.
 const OWN_EVENTS: &str = "abide.webhook.";
 
-/// Maximum number of attempts for one event: about a day in the mean, so that a receiver may be away
-/// over a night. Quick at first and hours apart at last, as Standard Webhooks proposes.
+/// Maximum number of attempts for one event: about a day in the mean, so that a receiver may be
+/// away over a night. Quick at first and hours apart at last, as Standard Webhooks proposes.
 pub(super) const ATTEMPTS_MAX: u32 = 27;
 
 /// Number of events that the webhook does not want after which its checkpoint is recorded all the
@@ -50,7 +50,7 @@ struct Progress {
     /// Number of events that were accepted.
     delivered: u64,
     error: Option<String>,
-    /// Whether an event failed that had not been attempted before.
+    /// True if an event failed that had not been attempted before.
     is_first_failure: bool,
     dead_letter: Option<GivenUp>,
     /// A dead letter that was replayed, and whether it was accepted.
@@ -378,7 +378,7 @@ impl WebhookDelivery {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Queues the dead letters after this number that are to be replayed, as far as memory allows.
+    /// Queues the dead letters after this number that are to be replayed, while memory allows.
     /// Returns the number after which there are more; they are read when these are delivered.
     fn read_dead_letters(&mut self, mut after: u64) -> Result<Option<u64>, Refusal> {
         let mut bytes = 0;
