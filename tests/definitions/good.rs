@@ -189,15 +189,13 @@ fn a_guard_and_a_challenge_need_only_their_code_and_id() {
     let definition = read(text).unwrap().definition;
     let step = &definition.steps[0];
     assert!(matches!(&step.guard[0], StepGuard::That { message, .. } if &**message == "no-owner"));
-    let EffectKind::Challenge { digits, expires, attempts, resend, binds, send, .. } =
-        &step.effects[0].kind
-    else {
-        panic!("a challenge")
-    };
-    let shown = (*digits, expires.to_string(), *attempts, *resend);
+    let EffectKind::Challenge(challenge) = &step.effects[0].kind else { panic!("a challenge") };
+    let shown =
+        (challenge.digits, challenge.expires.to_string(), challenge.attempts, challenge.resend);
     assert_eq!(shown, (6, "5m".to_owned(), 3, 3));
-    let empty = matches!(binds, Template::Literal(binds) if *binds == serde_json::json!({}));
-    assert!(empty && send.is_none());
+    let empty =
+        matches!(&challenge.binds, Template::Literal(binds) if *binds == serde_json::json!({}));
+    assert!(empty && challenge.send.is_none());
 
     let schema = abide::engine::workflow::language_schema();
     let schema = jsonschema::draft202012::new(&schema).unwrap();

@@ -40,7 +40,7 @@ impl fmt::Debug for ChallengeKey {
 }
 
 /// What a definition says of a challenge.
-pub(super) struct Terms {
+pub(super) struct ChallengeTerms {
     pub(super) digits: u8,
     pub(super) life: Span,
     pub(super) attempts: u32,
@@ -141,7 +141,7 @@ fn hasher(key: &ChallengeKey, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hasher
 pub(super) fn issue(
     walk: &mut Interpreter<'_, '_>,
     id: &Arc<str>,
-    terms: &Terms,
+    terms: &ChallengeTerms,
     binds: Arc<str>,
     send: Option<(StepName, HttpRequestSpec)>,
 ) -> Result<(), DecideError> {

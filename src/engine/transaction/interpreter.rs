@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::effects::weight;
 use super::eval_context::{Bindings, EvalActor, EvalContext};
 use super::event::TxEvent;
 use super::record::{
-    Compensation, CompletedStep, OpenJoin, OpenStep, PlannedEnd, StepClaim, Submission, Tx,
-    TxStatus,
+    CompletedStep, OpenJoin, OpenStep, PlannedEnd, StepClaim, Submission, Tx, TxStatus,
 };
 use crate::engine::core::trail::Savepoint;
 use crate::engine::core::unit_of_work::{DecideError, UNDO_MAX, UnitOfWork};
-use crate::engine::expression::TemplateOutput;
 use crate::engine::workflow::{
     AllowedActor, Definition, Quorum, StepDefinition, StepGuard, StepKind, StepTarget, Template,
     WaitCondition,
@@ -414,7 +413,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
         self.at = step.name.clone();
         let mut undo = Vec::new();
-        self.effects(&step.effects, frame, &mut undo)?;
+        self.run_effects(&step.effects, frame, &mut undo)?;
         super::bounds::require_take_undo(self.tx()?, undo.len())?;
         // After the pivot nothing is undone any more.
         let is_final = step.pivot || self.tx()?.pivot;
@@ -694,14 +693,6 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 }
 
-/// How much work it is to undo an effect: to cancel another transaction is as much as a request.
-const fn weight(undo: &Compensation) -> usize {
-    match undo {
-        Compensation::Cancel(_) => 8,
-        _ => 1,
-    }
-}
-
 /// The roles in whose inbox a step lies.
 pub(super) fn inbox_roles(by: &[AllowedActor]) -> Vec<Role> {
     by.iter()
@@ -720,12 +711,4 @@ pub(super) fn submissions(before: &[Submission], last: &Submission) -> Value {
         })
     };
     Value::Array(before.iter().chain([last]).map(of).collect())
-}
-
-/// What a template makes, as an amount.
-pub(super) fn amount_of(made: &TemplateOutput) -> Result<crate::types::Decimal, Refusal> {
-    made.to_decimal().map_err(|what| match made {
-        TemplateOutput::Json(Value::Number(_)) => Refusal::AmountNotExact,
-        _ => Refusal::ExpressionFailed(what),
-    })
 }

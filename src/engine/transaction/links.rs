@@ -8,14 +8,13 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::checked::StartInput;
-use super::eval_context::{Bindings, EvalActor, failed};
-use super::event::TxEvent;
-use super::interpreter::{Interpreter, Trigger};
-use super::record::{Compensation, Owner, TxStatus};
+use super::eval_context::EvalActor;
+use super::interpreter::Interpreter;
+use super::record::Owner;
 use super::start::{Begin, Referred, referred};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{AllowedActor, Definition, StepGuard, Template};
+use crate::engine::workflow::{AllowedActor, Definition};
 use crate::engine::{Actor, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
@@ -26,17 +25,9 @@ const DEPTH_MAX: u32 = 8;
 /// request, and the executor does nothing else meanwhile.
 const LINKS_MAX: u32 = 32;
 
-/// What `start` says.
-pub(super) struct Start<'e> {
-    pub(super) workflow: &'e Template,
-    pub(super) reference: &'e Template,
-    pub(super) input: Option<&'e Template>,
-    pub(super) owner: Option<&'e Template>,
-}
-
 impl<'d> Interpreter<'_, 'd> {
     /// Leads to other transactions.
-    fn lead<T>(
+    pub(super) fn lead<T>(
         &mut self,
         there: impl FnOnce(&mut UnitOfWork<'d>, &ResolvedActor) -> Result<T, DecideError>,
     ) -> Result<T, DecideError> {
@@ -55,100 +46,16 @@ impl<'d> Interpreter<'_, 'd> {
     }
 
     /// Refuses to lead back to what is on its way.
-    fn require_rest(&self, id: TxId) -> Result<(), Refusal> {
+    pub(super) fn require_rest(&self, id: TxId) -> Result<(), Refusal> {
         if id == self.id || self.unit.linked().contains(&id) {
             return Err(Refusal::LinkedTooFar { max: DEPTH_MAX });
         }
         Ok(())
     }
-
-    fn input_of(
-        &self,
-        input: Option<&Template>,
-        frame: &Bindings,
-        what: &str,
-    ) -> Result<Map<String, Value>, DecideError> {
-        input.map_or_else(|| Ok(Map::new()), |input| self.object(input, frame, what))
-    }
-
-    /// Starts another transaction, once for its reference.
-    pub(super) fn start_other(
-        &mut self,
-        start: &Start<'_>,
-        frame: &Bindings,
-        undo: &mut Vec<Compensation>,
-    ) -> Result<(), DecideError> {
-        let workflow = self.text(start.workflow, frame, "the name of a workflow")?;
-        let workflow: WorkflowName =
-            workflow.parse().map_err(|_| DecideError::Refused(Refusal::NotFound("workflow")))?;
-        let reference = self.text(start.reference, frame, "a reference")?;
-        let input = self.input_of(start.input, frame, "start")?;
-        let owner = match start.owner {
-            None => self.tx()?.owner.clone(),
-            Some(owner) => match self.made(owner, frame)?.into_json() {
-                Value::Null => self.tx()?.owner.clone(),
-                Value::String(name) => Owner::User(self.user(&name)?),
-                _ => return Err(failed("the owner must be a user's name".to_owned())),
-            },
-        };
-        let session = self.tx()?.session;
-        let started = self.lead(|unit, resolved| {
-            begin(unit, resolved, (workflow, &reference), &input, owner, session)
-        })?;
-        undo.extend(started.map(Compensation::Cancel));
-        Ok(())
-    }
-
-    /// Submits a step of another transaction.
-    pub(super) fn submit_other(
-        &mut self,
-        transaction: &Template,
-        step: &Template,
-        input: Option<&Template>,
-        frame: &Bindings,
-    ) -> Result<(), DecideError> {
-        let none = || DecideError::Refused(Refusal::NotFound("transaction"));
-        let id = self.text(transaction, frame, "the id of a transaction")?;
-        let id: TxId = id.parse().map_err(|_| none())?;
-        let step = self.text(step, frame, "the name of a step")?;
-        let input = Value::Object(self.input_of(input, frame, "submit")?);
-        self.require_rest(id)?;
-        let tx = self.unit.tx(id)?.ok_or_else(none)?;
-        let definition = self.unit.definition(tx.workflow.clone(), tx.version)?;
-        let asks = definition.steps.iter().find(|one| one.name.as_str() == step);
-        let code = |guard: &StepGuard| matches!(guard, StepGuard::Challenge { .. });
-        if asks.is_some_and(|step| step.guard.iter().any(code)) {
-            // Attempts are counted where a person makes them.
-            return Err(Refusal::NotAllowed("a step with a one-time code is a person's").into());
-        }
-        self.lead(|unit, resolved| {
-            super::submit::submit(unit, resolved, id, &step, &input, None, None)
-        })
-        .map(drop)
-    }
-
-    /// Cancels a transaction that was started by this one. What can only go forward goes on.
-    pub(super) fn cancel_other(&mut self, id: TxId) -> Result<(), DecideError> {
-        let Some(tx) = self.unit.tx(id)? else { return Ok(()) };
-        if tx.status.is_ended() || tx.ending.is_some() || tx.pivot {
-            return Ok(());
-        }
-        self.require_rest(id)?;
-        let (workflow, version) = (tx.workflow.clone(), tx.version);
-        self.lead(|unit, _| {
-            let definition = unit.definition(workflow, version)?;
-            let mut walk =
-                Interpreter::new(unit, id, definition, EvalActor::system(), Trigger::Time);
-            let reason = Some("the transaction that started it was undone".into());
-            walk.emit(TxEvent::CancelAsked { reason })?;
-            walk.compensate(TxStatus::Cancelled, "cancelled".into())?;
-            walk.settle()
-        })
-    }
 }
 
 /// Begins a transaction for a workflow; `None`: it was started before.
-fn begin(
+pub(super) fn begin(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
     (workflow, reference): (WorkflowName, &str),

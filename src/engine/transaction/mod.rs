@@ -10,7 +10,7 @@ mod bounds;
 mod call;
 mod challenge;
 mod checked;
-mod effects;
+pub(in crate::engine) mod effects;
 mod eval_context;
 mod event;
 mod interpreter;

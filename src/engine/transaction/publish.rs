@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::core::record::RecordKey;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{Definition, Effect, EffectKind};
+use crate::engine::workflow::Definition;
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{Revision, Role, Time, WorkflowName};
 
@@ -126,23 +126,8 @@ pub(in crate::engine) fn require_publish(actor: &Actor) -> Result<(), Refusal> {
 /// A workflow hands out no role that its publisher could not: an administrator any but Abide's
 /// powers, others those that they have.
 fn require_hand_out(definition: &Definition, actor: &Actor) -> Result<(), Refusal> {
-    fn roles<'e>(effects: &'e [Effect], found: &mut Vec<&'e Role>) {
-        for effect in effects {
-            match &effect.kind {
-                EffectKind::Grant { role, .. } | EffectKind::Revoke { role, .. } => {
-                    found.push(role);
-                }
-                EffectKind::Each { effects, .. } => roles(effects, found),
-                _ => {}
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for step in &definition.steps {
-        roles(&step.effects, &mut found);
-        step.remind.iter().for_each(|remind| roles(&remind.effects, &mut found));
-    }
-    if actor.is_admin() || found.iter().all(|role| actor.has(role.as_str())) {
+    let roles = definition.granted_roles();
+    if actor.is_admin() || roles.iter().all(|role| actor.has(role.as_str())) {
         Ok(())
     } else {
         Err(Refusal::NotAllowed(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::call::waits_for_call;
+use super::effects::{Effect, FlowChange};
 use super::eval_context::{Bindings, EvalActor};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger};
@@ -10,9 +11,7 @@ use super::record::{CallPurpose, CompletedStep, OpenStep, Tx, TxHold, TxStatus};
 use crate::engine::core::record::{Timer, TimerOf};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::ledger::{self, HoldStatus};
-use crate::engine::workflow::{
-    Definition, Effect, EffectKind, Reminder, StepDefinition, StepKind, StepTarget,
-};
+use crate::engine::workflow::{Definition, Reminder, StepDefinition, StepKind, StepTarget};
 use crate::types::{HoldId, Span, StepName, Time, TxId};
 
 /// From one part of what is undone to the next: each is a commit of its own.
@@ -257,14 +256,16 @@ fn on_expiry<'d>(
     }
 }
 
-/// Where the holds of a group lead when they expire.
+/// Returns the target of an expired hold of this name.
 fn leads_to<'e>(effect: &'e Effect, name: &str) -> Option<&'e StepTarget> {
-    match &effect.kind {
-        EffectKind::Hold { id, on_expiry, .. } if **id == *name => on_expiry.as_ref(),
-        EffectKind::Each { effects, .. } => {
-            effects.iter().find_map(|effect| leads_to(effect, name))
+    match effect.kind.flow_change() {
+        FlowChange::PlacesHold { hold, on_expiry } if hold == name => on_expiry,
+        FlowChange::PlacesHold { .. }
+        | FlowChange::None
+        | FlowChange::UsesHold { .. }
+        | FlowChange::IssuesChallenge { .. } => {
+            effect.kind.nested().iter().find_map(|effect| leads_to(effect, name))
         }
-        _ => None,
     }
 }
 
@@ -275,7 +276,7 @@ fn remind(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError>
     let mut undo = Vec::new();
     if let Some((_, remind)) = reminder(step, open.reminded) {
         walk.at = open.step.clone();
-        walk.effects(&remind.effects, &Bindings::default(), &mut undo)?;
+        walk.run_effects(&remind.effects, &Bindings::default(), &mut undo)?;
     }
     // What it moved is undone in its turn, like what a step did.
     let done = (!undo.is_empty()).then(|| {

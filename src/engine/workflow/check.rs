@@ -8,10 +8,11 @@ mod ways;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::definition::{
-    AllowedActor, Definition, EffectKind, Quorum, StepDefinition, StepGuard, StepKind, StepTarget,
+    AllowedActor, Definition, Quorum, StepDefinition, StepGuard, StepKind, StepTarget,
 };
 use super::document::DefinitionFault;
 use crate::engine::expression::nearest;
+use crate::engine::transaction::effects::FlowChange;
 use crate::types::StepName;
 
 pub(super) use shape::around;
@@ -152,7 +153,9 @@ fn expiries(found: &mut CheckReport, definition: &Definition) {
     for step in &definition.steps {
         let mut known: BTreeMap<&str, (String, String)> = BTreeMap::new();
         each_effect(step, &mut |placed| {
-            let EffectKind::Hold { id, on_expiry: Some(target), .. } = &placed.effect.kind else {
+            let FlowChange::PlacesHold { hold: id, on_expiry: Some(target) } =
+                placed.effect.kind.flow_change()
+            else {
                 return;
             };
             let pointer = format!("{}/hold/on_expiry", placed.pointer);

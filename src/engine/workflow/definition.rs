@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::schema::InputSchema;
 use crate::engine::expression::Expr;
+use crate::engine::transaction::effects::{Effect, EffectReferences};
 use crate::types::{HookName, Role, Span, StepName, WorkflowName, secret_name};
 
 /// A workflow, checked.
@@ -222,163 +223,6 @@ pub enum StepGuard {
     },
 }
 
-/// One effect.
-#[derive(Debug)]
-pub struct Effect {
-    /// Only then.
-    pub when: Option<Expr>,
-    /// What it does.
-    pub kind: EffectKind,
-}
-
-/// What an effect does.
-#[derive(Debug)]
-pub enum EffectKind {
-    /// Replaces these top-level keys of the data. The template makes an object.
-    Set(Template),
-    /// Merges (RFC 7396) into the data. The template makes an object.
-    Merge(Template),
-    /// Reserves an amount.
-    Hold {
-        /// The group that it belongs to, unique by `key` in the transaction.
-        id: Arc<str>,
-        /// Its place in the group.
-        key: Option<Template>,
-        /// The account.
-        from: Template,
-        /// How much.
-        amount: Template,
-        /// When it is released by itself: a span from now, or a time.
-        expires: Option<Template>,
-        /// Where the transaction goes then.
-        on_expiry: Option<StepTarget>,
-        /// Whether accounts of others may be touched (`authority: workflow`).
-        authority: bool,
-    },
-    /// Posts what is held.
-    Capture {
-        /// The group.
-        hold: Arc<str>,
-        /// The place in the group; `None`: all of the group.
-        key: Option<Template>,
-        /// Where to.
-        to: Template,
-        /// How much; `None`: all that is left.
-        amount: Option<Template>,
-        /// Whether the rest stays held.
-        keep_rest: bool,
-        /// For the statement.
-        note: Option<Template>,
-    },
-    /// Releases what is left.
-    Void {
-        /// The group.
-        hold: Arc<str>,
-        /// The place in the group; `None`: all of the group.
-        key: Option<Template>,
-    },
-    /// Posts at once.
-    Transfer {
-        /// Where from.
-        from: Template,
-        /// Where to.
-        to: Template,
-        /// How much.
-        amount: Template,
-        /// For the statement.
-        note: Option<Template>,
-        /// Whether accounts of others may be touched (`authority: workflow`).
-        authority: bool,
-    },
-    /// Issues a one-time code.
-    Challenge {
-        /// Its name.
-        id: Arc<str>,
-        /// How many digits: 4 to 10.
-        digits: u8,
-        /// How long it is good.
-        expires: Span,
-        /// How many wrong codes there may be, over all its rounds.
-        attempts: u32,
-        /// How often a new code may be asked for.
-        resend: u32,
-        /// What it is bound to.
-        binds: Template,
-        /// How it gets to whom it is for; `None`: by other ways.
-        send: Option<RequestTemplate>,
-    },
-    /// Merges into the session that started the transaction, if it lives.
-    Session {
-        /// What only the server writes.
-        facts: Option<Template>,
-        /// What the client may write too.
-        data: Option<Template>,
-    },
-    /// An application event.
-    Emit {
-        /// Its type; never begins with `abide.`.
-        kind: Arc<str>,
-        /// Its data.
-        data: Option<Template>,
-    },
-    /// Tells another service, beside the way.
-    Send(RequestTemplate),
-    /// Opens an account.
-    Open {
-        /// Its id.
-        account: Template,
-        /// Its asset.
-        asset: Template,
-        /// The owner's name; null: nobody's.
-        owner: Template,
-        /// The least posted minus held; `None`: "0"; null: unlimited.
-        floor: Option<Template>,
-    },
-    /// Gives a user a role.
-    Grant {
-        /// The user's name.
-        user: Template,
-        /// The role.
-        role: Role,
-    },
-    /// Takes a role from a user.
-    Revoke {
-        /// The user's name.
-        user: Template,
-        /// The role.
-        role: Role,
-    },
-    /// Starts another transaction.
-    Start {
-        /// Its workflow.
-        workflow: Template,
-        /// The key under which it is started once.
-        reference: Template,
-        /// The input of its start; `None`: none.
-        input: Option<Template>,
-        /// Whose it is, by name; `None` or null: whose this one is.
-        owner: Option<Template>,
-    },
-    /// Submits a step of another transaction.
-    Submit {
-        /// Its id.
-        transaction: Template,
-        /// The step.
-        step: Template,
-        /// The input; `None`: none.
-        input: Option<Template>,
-    },
-    /// Does the effects for each element.
-    Each {
-        /// The list, of at most 100.
-        list: Expr,
-        /// What an element is called.
-        name: Arc<str>,
-        /// The effects.
-        effects: Vec<Effect>,
-    },
-}
-
 /// A step's end by time.
 #[derive(Debug)]
 pub struct StepTimeout {
@@ -452,24 +296,10 @@ impl Definition {
         super::check::around(self)
     }
 
-    /// The accounts that effects name without an expression, and that must exist when they run.
+    /// Accounts that effects name without an expression, and that must exist when they run.
     #[must_use]
     pub fn literal_accounts(&self) -> BTreeSet<&str> {
-        let mut found = BTreeSet::new();
-        self.each_effect(&mut |kind| {
-            let accounts = match kind {
-                EffectKind::Hold { from, .. } => [Some(from), None],
-                EffectKind::Capture { to, .. } => [Some(to), None],
-                EffectKind::Transfer { from, to, .. } => [Some(from), Some(to)],
-                _ => [None, None],
-            };
-            for account in accounts.into_iter().flatten() {
-                if let Template::Literal(Value::String(account)) = account {
-                    found.insert(account.as_str());
-                }
-            }
-        });
-        found
+        self.effect_references().accounts.into_iter().filter_map(literal_text).collect()
     }
 
     /// The roles that it lets in.
@@ -491,29 +321,16 @@ impl Definition {
             .collect()
     }
 
-    /// The roles that its effects give and take.
+    /// Roles that its effects give and take.
     #[must_use]
     pub fn granted_roles(&self) -> BTreeSet<&Role> {
-        let mut found = BTreeSet::new();
-        self.each_effect(&mut |kind| {
-            if let EffectKind::Grant { role, .. } | EffectKind::Revoke { role, .. } = kind {
-                found.insert(role);
-            }
-        });
-        found
+        self.effect_references().roles.into_iter().collect()
     }
 
-    /// The workflows that effects start and that are named without an expression.
+    /// Workflows that effects start and that are named without an expression.
     #[must_use]
     pub fn literal_workflows(&self) -> BTreeSet<&str> {
-        let mut found = BTreeSet::new();
-        self.each_effect(&mut |kind| {
-            if let EffectKind::Start { workflow: Template::Literal(Value::String(name)), .. } = kind
-            {
-                found.insert(name.as_str());
-            }
-        });
-        found
+        self.effect_references().workflows.into_iter().filter_map(literal_text).collect()
     }
 
     /// The hooks that may submit its steps.
@@ -541,12 +358,7 @@ impl Definition {
             }
             requests.extend(&step.compensate);
         }
-        self.each_effect(&mut |kind| match kind {
-            EffectKind::Send(request) | EffectKind::Challenge { send: Some(request), .. } => {
-                requests.push(request);
-            }
-            _ => {}
-        });
+        requests.extend(self.effect_references().requests);
         let headers = requests.iter().flat_map(|request| &request.headers);
         let named = headers.flat_map(|(_, made)| match made {
             Template::Expr(expr) => expr.secrets(),
@@ -555,18 +367,19 @@ impl Definition {
         named.map(|name| secret_name(&name)).collect()
     }
 
-    fn each_effect<'d>(&'d self, show: &mut impl FnMut(&'d EffectKind)) {
-        let mut rest: Vec<&Effect> = self
-            .steps
-            .iter()
-            .flat_map(|step| step.remind.iter().flat_map(|r| &r.effects).chain(&step.effects))
-            .collect();
-        while let Some(effect) = rest.pop() {
-            if let EffectKind::Each { effects, .. } = &effect.kind {
-                rest.extend(effects);
-            } else {
-                show(&effect.kind);
-            }
+    fn effect_references(&self) -> EffectReferences<'_> {
+        let mut found = EffectReferences::default();
+        for step in &self.steps {
+            let reminders = step.remind.iter().flat_map(|reminder| &reminder.effects);
+            reminders.chain(&step.effects).for_each(|effect| effect.kind.references(&mut found));
         }
+        found
+    }
+}
+
+fn literal_text(template: &Template) -> Option<&str> {
+    match template {
+        Template::Literal(Value::String(text)) => Some(text),
+        Template::Literal(_) | Template::Expr(_) | Template::Object(_) | Template::List(_) => None,
     }
 }

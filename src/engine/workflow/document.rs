@@ -16,7 +16,10 @@ mod tree;
 pub(super) mod words;
 
 use super::Definition;
-use reader::{DefinitionReader, DocumentNode};
+pub(in crate::engine) use call::{RequestUse, request};
+pub(in crate::engine) use effect::{EffectNode, nested_effects};
+pub(in crate::engine) use kinds::RESERVED_NAMES;
+pub(in crate::engine) use reader::{DefinitionReader, DocumentNode, shortened};
 use tree::Tree;
 
 /// Longest text of a document; a body of a request is not longer either.

@@ -6,17 +6,18 @@
 use serde_json::{Value, json};
 
 use super::document::words;
+use crate::engine::transaction::effects::EFFECTS;
 
 /// The JSON Schema of the language.
 #[expect(clippy::too_many_lines, reason = "one document, and the table is the point")]
 #[must_use]
 pub fn language_schema() -> Value {
-    let mut effects = serde_json::Map::new();
-    for (name, of) in effect_schemas() {
-        effects.insert(name.to_owned(), of);
-    }
+    let mut effects: serde_json::Map<String, Value> = EFFECTS
+        .iter()
+        .map(|effect| (effect.syntax.name.to_owned(), effect.syntax.schema()))
+        .collect();
     let names: Vec<Value> =
-        words::EFFECTS.iter().map(|(name, _)| json!({ "required": [name] })).collect();
+        EFFECTS.iter().map(|effect| json!({ "required": [effect.syntax.name] })).collect();
     for (name, of) in [
         ("when", json!({ "$ref": "#/$defs/condition", "description": "Only then." })),
         (
@@ -317,145 +318,9 @@ fn mapping(description: &str, required: &[&str], properties: &Value) -> Value {
     })
 }
 
-#[expect(clippy::too_many_lines, reason = "one document, and the table is the point")]
-fn effect_schemas() -> Vec<(&'static str, Value)> {
-    let template = json!({ "$ref": "#/$defs/template" });
-    let amount = json!({ "$ref": "#/$defs/amount" });
-    let account = json!({ "$ref": "#/$defs/account" });
-    let object = json!({ "$ref": "#/$defs/object" });
-    let group = json!({ "$ref": "#/$defs/code" });
-    let authority =
-        json!({ "const": "workflow", "description": "Accounts of others may be touched." });
-    let user_and_role = json!({ "user": template, "role": { "$ref": "#/$defs/role" } });
-    vec![
-        (
-            "set",
-            json!({ "$ref": "#/$defs/object", "description": "Replaces these keys of the data." }),
-        ),
-        (
-            "merge",
-            json!({ "$ref": "#/$defs/object", "description": "Merges into the data (RFC 7396)." }),
-        ),
-        (
-            "hold",
-            mapping(
-                "Reserves an amount.",
-                &["id", "from", "amount"],
-                &json!({
-                    "id": group, "key": template, "from": account, "amount": amount,
-                    "expires": template,
-                    "on_expiry": {
-                        "$ref": "#/$defs/target",
-                        "description": "Where it goes then. In a branch of `all`, this branch \
-                                        alone, also one that had ended.",
-                    },
-                    "authority": authority,
-                }),
-            ),
-        ),
-        (
-            "capture",
-            mapping(
-                "Posts what is held.",
-                &["hold", "to"],
-                &json!({
-                    "hold": group, "key": template, "to": account, "amount": amount,
-                    "keep": { "const": "rest" }, "note": template,
-                }),
-            ),
-        ),
-        (
-            "void",
-            mapping(
-                "Releases what is left.",
-                &["hold"],
-                &json!({ "hold": group, "key": template }),
-            ),
-        ),
-        (
-            "transfer",
-            mapping(
-                "Posts at once.",
-                &["from", "to", "amount"],
-                &json!({
-                    "from": account, "to": account, "amount": amount, "note": template,
-                    "authority": authority,
-                }),
-            ),
-        ),
-        (
-            "challenge",
-            mapping(
-                "Issues a one-time code.",
-                &["id"],
-                &json!({
-                    "id": group,
-                    "digits": { "type": "integer", "minimum": 4, "maximum": 10, "description": "Default 6." },
-                    "expires": { "$ref": "#/$defs/span", "description": "Default 5m." },
-                    "attempts": { "type": "integer", "minimum": 1, "maximum": 20, "description": "Wrong codes until it is void; default 3." },
-                    "resend": { "type": "integer", "minimum": 0, "maximum": 20, "description": "How often a new code may be requested; default 3." },
-                    "binds": object,
-                    "send": request("How the code gets there; in scope as `code`.", &["url", "body", "headers"]),
-                }),
-            ),
-        ),
-        (
-            "session",
-            mapping(
-                "Merges into the session that started the transaction, if it lives.",
-                &[],
-                &json!({ "facts": object, "data": object }),
-            ),
-        ),
-        (
-            "emit",
-            mapping(
-                "An event of the application.",
-                &["type"],
-                &json!({
-                    "type": { "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9._-]{0,127}$", "not": { "pattern": "^abide[.]" } },
-                    "data": template,
-                }),
-            ),
-        ),
-        ("send", request("Tells another service, never waited for.", &["url", "body", "headers"])),
-        (
-            "open",
-            mapping(
-                "Opens an account.",
-                &["account", "asset", "owner"],
-                &json!({
-                    "account": account, "asset": { "type": "string" }, "owner": template,
-                    "floor": { "anyOf": [{ "$ref": "#/$defs/amount" }, { "type": "null" }] },
-                }),
-            ),
-        ),
-        ("grant", mapping("Gives a user a role.", &["user", "role"], &user_and_role)),
-        ("revoke", mapping("Takes a role from a user.", &["user", "role"], &user_and_role)),
-        (
-            "start",
-            mapping(
-                "Starts another transaction, in this commit; it is cancelled when this one is undone.",
-                &["workflow", "reference"],
-                &json!({
-                    "workflow": template, "reference": template, "input": object,
-                    "owner": template,
-                }),
-            ),
-        ),
-        (
-            "submit",
-            mapping(
-                "Submits a step of another transaction that lets this workflow in.",
-                &["transaction", "step"],
-                &json!({ "transaction": template, "step": template, "input": object }),
-            ),
-        ),
-        (
-            "each",
-            json!({ "$ref": "#/$defs/expression", "description": "A list of up to 100: `do` is done for each of its elements, which is called what `as` says." }),
-        ),
-    ]
+/// JSON Schema of a request that is sent in the background.
+pub(in crate::engine) fn send_schema(description: &str) -> Value {
+    request(description, &words::SEND)
 }
 
 #[cfg(test)]
@@ -496,12 +361,8 @@ mod tests {
         same("/$defs/undo/properties/call/properties", &words::UNDO_CALL);
         same("/$defs/target/anyOf/2/properties", &words::TARGET);
         same("/$defs/target/anyOf/3/items/properties", &words::CHOICE);
-        let effects = words::EFFECTS.iter().map(|(name, _)| *name).chain(words::BESIDE);
-        assert_eq!(keys(&schema, "/$defs/effect/properties"), known(effects));
-        for (name, words) in words::EFFECTS {
-            if !words.is_empty() {
-                same(&format!("/$defs/effect/properties/{name}/properties"), words);
-            }
-        }
+        let names = || EFFECTS.iter().map(|effect| effect.syntax.name);
+        assert_eq!(keys(&schema, "/$defs/effect/properties"), known(names().chain(words::BESIDE)));
+        same("/$defs/effect/properties/send/properties", &words::SEND);
     }
 }

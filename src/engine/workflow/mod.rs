@@ -3,16 +3,17 @@
 mod check;
 mod definition;
 mod diagram;
-mod document;
+pub(super) mod document;
 mod language;
 mod schema;
 
+pub use crate::engine::transaction::effects::{Effect, EffectKind};
 pub use definition::{
-    AllowedActor, Definition, Effect, EffectKind, ParallelBranches, Quorum, Reminder,
-    RequestTemplate, SessionEnd, StepDefinition, StepGuard, StepKind, StepTarget, StepTimeout,
-    Template, WaitCondition,
+    AllowedActor, Definition, ParallelBranches, Quorum, Reminder, RequestTemplate, SessionEnd,
+    StepDefinition, StepGuard, StepKind, StepTarget, StepTimeout, Template, WaitCondition,
 };
 pub use diagram::{mermaid, svg};
 pub use document::{CheckedDefinition, DOCUMENT_BYTES_MAX, DefinitionFault, read, read_v1};
 pub use language::language_schema;
+pub(super) use language::send_schema;
 pub use schema::InputSchema;

@@ -6,9 +6,8 @@ use super::CheckReport;
 use super::shape::{BranchPath, around};
 use super::ways::{ExitKind, each_effect, leaves, pointer_of, ways};
 use crate::engine::expression::nearest;
-use crate::engine::workflow::definition::{
-    Definition, EffectKind, StepDefinition, StepGuard, StepTarget,
-};
+use crate::engine::transaction::effects::FlowChange;
+use crate::engine::workflow::definition::{Definition, StepDefinition, StepGuard, StepTarget};
 
 /// What may have been, and what must have been, when a step opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,25 +31,25 @@ impl<'d> State<'d> {
         self.sure.retain(|id| other.sure.contains(id));
     }
 
-    /// What an effect makes of it.
-    fn after(&mut self, kind: &'d EffectKind, maybe: bool, repeated: bool) {
-        match kind {
-            EffectKind::Hold { id, .. } => {
-                self.placed.insert(id);
-                self.open.insert(id);
+    /// Applies the change of an effect.
+    fn after(&mut self, change: FlowChange<'d>, maybe: bool, repeated: bool) {
+        match change {
+            FlowChange::PlacesHold { hold, .. } => {
+                self.placed.insert(hold);
+                self.open.insert(hold);
             }
-            EffectKind::Capture { hold, keep_rest: false, .. } | EffectKind::Void { hold, .. }
-                if repeated || !maybe =>
-            {
-                self.open.remove(&**hold);
-            }
-            EffectKind::Challenge { id, .. } => {
-                self.issued.insert(id);
-                if !maybe {
-                    self.sure.insert(id);
+            FlowChange::UsesHold { hold, closes } => {
+                if closes && (repeated || !maybe) {
+                    self.open.remove(hold);
                 }
             }
-            _ => {}
+            FlowChange::IssuesChallenge { challenge } => {
+                self.issued.insert(challenge);
+                if !maybe {
+                    self.sure.insert(challenge);
+                }
+            }
+            FlowChange::None => {}
         }
     }
 }
@@ -180,8 +179,8 @@ impl<'d> Flow<'d> {
         let mut holds: BTreeSet<&str> = BTreeSet::new();
         for step in &self.definition.steps {
             each_effect(step, &mut |placed| {
-                if let EffectKind::Hold { id, .. } = &placed.effect.kind {
-                    holds.insert(id);
+                if let FlowChange::PlacesHold { hold, .. } = placed.effect.kind.flow_change() {
+                    holds.insert(hold);
                 }
             });
         }
@@ -190,7 +189,8 @@ impl<'d> Flow<'d> {
             challenges(found, step, state);
             let mut now = state.clone();
             each_effect(step, &mut |placed| {
-                if let Some((key, hold)) = used(&placed.effect.kind)
+                let change = placed.effect.kind.flow_change();
+                if let FlowChange::UsesHold { hold, .. } = change
                     && !now.placed.contains(hold)
                 {
                     let message = if holds.contains(hold) {
@@ -200,10 +200,10 @@ impl<'d> Flow<'d> {
                             .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
                         format!("no step places a hold `{hold}`{hint}")
                     };
-                    let pointer = format!("{}/{key}/hold", placed.pointer);
+                    let pointer = format!("{}/{}/hold", placed.pointer, placed.effect.kind.name());
                     found.fault(&pointer, "unknown-hold", message);
                 }
-                now.after(&placed.effect.kind, placed.maybe, placed.repeated);
+                now.after(change, placed.maybe, placed.repeated);
             });
             self.ends(found, step, state, &now);
         }
@@ -250,18 +250,13 @@ fn meet<'d, K: Ord>(states: &mut BTreeMap<K, State<'d>>, key: K, state: &State<'
 fn taken<'d>(step: &'d StepDefinition, before: &State<'d>) -> State<'d> {
     let mut state = before.clone();
     each_effect(step, &mut |placed| {
-        state.after(&placed.effect.kind, placed.maybe || !placed.taken, placed.repeated);
+        state.after(
+            placed.effect.kind.flow_change(),
+            placed.maybe || !placed.taken,
+            placed.repeated,
+        );
     });
     state
-}
-
-/// The hold that an effect uses.
-fn used(kind: &EffectKind) -> Option<(&'static str, &str)> {
-    match kind {
-        EffectKind::Capture { hold, .. } => Some(("capture", hold)),
-        EffectKind::Void { hold, .. } => Some(("void", hold)),
-        _ => None,
-    }
 }
 
 fn challenges(found: &mut CheckReport, step: &StepDefinition, state: &State<'_>) {

@@ -1,8 +1,7 @@
 //! The ways out of a step, as pointers and targets.
 
-use crate::engine::workflow::definition::{
-    Definition, Effect, EffectKind, StepDefinition, StepKind, StepTarget,
-};
+use crate::engine::transaction::effects::{Effect, FlowChange};
+use crate::engine::workflow::definition::{Definition, StepDefinition, StepKind, StepTarget};
 use crate::types::StepName;
 
 /// What leads out of a step.
@@ -63,7 +62,9 @@ pub(in crate::engine::workflow) fn ways(step: &StepDefinition) -> Vec<StepExit<'
         add(ExitKind::Failed, format!("{at}/failed"), target);
     }
     each_effect(step, &mut |placed| {
-        if let EffectKind::Hold { on_expiry: Some(target), .. } = &placed.effect.kind {
+        if let FlowChange::PlacesHold { on_expiry: Some(target), .. } =
+            placed.effect.kind.flow_change()
+        {
             let pointer = format!("{}/hold/on_expiry", placed.pointer);
             add(ExitKind::Expiry, pointer, target);
         }
@@ -103,11 +104,8 @@ fn walk<'d>(
     for (index, effect) in effects.iter().enumerate() {
         let pointer = format!("{pointer}/{index}");
         let maybe = maybe || effect.when.is_some();
-        if let EffectKind::Each { effects, .. } = &effect.kind {
-            walk(effects, &format!("{pointer}/do"), (true, true, taken), show);
-        } else {
-            show(&Placed { effect, pointer, maybe, repeated, taken });
-        }
+        show(&Placed { effect, pointer: pointer.clone(), maybe, repeated, taken });
+        walk(effect.kind.nested(), &format!("{pointer}/do"), (true, true, taken), show);
     }
 }
 

@@ -37,14 +37,14 @@ const OWN_HEADERS: [&str; 9] = [
 
 /// What a request is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestUse {
+pub(in crate::engine) enum RequestUse {
     Call,
     Undo,
     Send,
 }
 
 /// Reads a request.
-pub(super) fn request(
+pub(in crate::engine) fn request(
     reader: &mut DefinitionReader,
     spot: &DocumentNode<'_>,
     scope: &TypeScope,

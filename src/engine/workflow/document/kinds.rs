@@ -117,7 +117,7 @@ fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> TypeScope {
 }
 
 /// Names that no element of `each` may hide.
-pub(super) const TAKEN: [&str; 11] = [
+pub(in crate::engine) const RESERVED_NAMES: [&str; 11] = [
     "input",
     "data",
     "submissions",

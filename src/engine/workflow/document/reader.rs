@@ -16,19 +16,19 @@ use crate::types::Span;
 
 /// A node, and the pointer to it.
 #[derive(Clone, Debug)]
-pub(super) struct DocumentNode<'t> {
-    pub(super) tree: &'t Tree,
-    pub(super) pointer: String,
+pub(in crate::engine) struct DocumentNode<'t> {
+    pub(in crate::engine) tree: &'t Tree,
+    pub(in crate::engine) pointer: String,
 }
 
 /// A mapping whose keys were looked at.
-pub(super) struct MappingFields<'t> {
-    pub(super) spot: DocumentNode<'t>,
+pub(in crate::engine) struct MappingFields<'t> {
+    pub(in crate::engine) spot: DocumentNode<'t>,
     entries: BTreeMap<&'t str, DocumentNode<'t>>,
 }
 
 /// What is collected on the way.
-pub(super) struct DefinitionReader {
+pub(in crate::engine) struct DefinitionReader {
     pub(super) faults: Vec<DefinitionFault>,
     /// What is known of the data while this walk goes on.
     pub(super) data: Type,
@@ -58,7 +58,7 @@ impl<'t> DocumentNode<'t> {
     }
 
     /// The text, if it is one.
-    pub(super) const fn text(&self) -> Option<&'t str> {
+    pub(in crate::engine) const fn text(&self) -> Option<&'t str> {
         match &self.tree.node {
             TreeNode::Text(text) => Some(text.as_str()),
             _ => None,
@@ -93,7 +93,7 @@ pub(super) fn escaped(key: &str) -> String {
 }
 
 impl<'t> MappingFields<'t> {
-    pub(super) fn get(&self, key: &str) -> Option<&DocumentNode<'t>> {
+    pub(in crate::engine) fn get(&self, key: &str) -> Option<&DocumentNode<'t>> {
         self.entries.get(key)
     }
 
@@ -116,7 +116,12 @@ impl DefinitionReader {
         }
     }
 
-    pub(super) fn fault(&mut self, pointer: &str, code: &'static str, message: impl Into<String>) {
+    pub(in crate::engine) fn fault(
+        &mut self,
+        pointer: &str,
+        code: &'static str,
+        message: impl Into<String>,
+    ) {
         self.push(pointer, code, message.into(), None);
     }
 
@@ -224,7 +229,7 @@ impl DefinitionReader {
     }
 
     /// What must be there.
-    pub(super) fn required<'f, 't>(
+    pub(in crate::engine) fn required<'f, 't>(
         &mut self,
         fields: &'f MappingFields<'t>,
         key: &str,
@@ -274,7 +279,7 @@ impl DefinitionReader {
     }
 
     /// A length of time that is more than none.
-    pub(super) fn span(&mut self, spot: &DocumentNode<'_>) -> Option<Span> {
+    pub(in crate::engine) fn span(&mut self, spot: &DocumentNode<'_>) -> Option<Span> {
         let span = self.word::<Span>(spot, "a length of time")?;
         if span == Span::ZERO {
             self.fault(&spot.pointer, "invalid-value", "a length of time here is more than zero");
@@ -284,7 +289,12 @@ impl DefinitionReader {
     }
 
     /// A whole number within bounds.
-    pub(super) fn whole(&mut self, spot: &DocumentNode<'_>, least: u32, most: u32) -> Option<u32> {
+    pub(in crate::engine) fn whole(
+        &mut self,
+        spot: &DocumentNode<'_>,
+        least: u32,
+        most: u32,
+    ) -> Option<u32> {
         if let TreeNode::Number(number) = &spot.tree.node {
             let number = number.as_u64().and_then(|number| u32::try_from(number).ok());
             if let Some(number) = number
@@ -301,7 +311,11 @@ impl DefinitionReader {
     }
 
     /// A name of the document's own: of an outcome, a code, a hold, a challenge.
-    pub(super) fn code(&mut self, spot: &DocumentNode<'_>, what: &str) -> Option<Arc<str>> {
+    pub(in crate::engine) fn code(
+        &mut self,
+        spot: &DocumentNode<'_>,
+        what: &str,
+    ) -> Option<Arc<str>> {
         let text = self.text(spot, what)?;
         if is_code(text) {
             return Some(text.into());
@@ -316,7 +330,11 @@ impl DefinitionReader {
     }
 
     /// A text.
-    pub(super) fn text<'t>(&mut self, spot: &DocumentNode<'t>, what: &str) -> Option<&'t str> {
+    pub(in crate::engine) fn text<'t>(
+        &mut self,
+        spot: &DocumentNode<'t>,
+        what: &str,
+    ) -> Option<&'t str> {
         let text = spot.text();
         if text.is_none() {
             self.wrong_type(spot, &format!("{what}: a text"));
@@ -361,7 +379,7 @@ impl DefinitionReader {
     }
 
     /// An expression that must be one: `=EXPR`.
-    pub(super) fn expression(
+    pub(in crate::engine) fn expression(
         &mut self,
         spot: &DocumentNode<'_>,
         scope: &TypeScope,
@@ -416,7 +434,13 @@ impl DefinitionReader {
     }
 
     /// Says so where a type that is known is none of those that fit.
-    pub(super) fn expect(&mut self, pointer: &str, kind: &Type, fitting: &[Type], what: &str) {
+    pub(in crate::engine) fn expect(
+        &mut self,
+        pointer: &str,
+        kind: &Type,
+        fitting: &[Type],
+        what: &str,
+    ) {
         let fits = matches!(kind, Type::Any)
             || fitting
                 .iter()
@@ -481,7 +505,7 @@ pub(super) fn listed(words: &[&str]) -> String {
 }
 
 /// So much of a text that a message stays short.
-pub(super) fn shortened(text: &str) -> String {
+pub(in crate::engine) fn shortened(text: &str) -> String {
     const CHARACTERS_MAX: usize = 60;
     let mut characters = text.chars();
     let start: String = characters.by_ref().take(CHARACTERS_MAX).collect();

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::call::{RequestUse, compensate, request};
-use super::effect::{Setting, effects};
+use super::effect::effects;
 use super::kinds;
 use super::reader::{DefinitionReader, DocumentNode, MappingFields, listed, source_of, twice};
 use super::top::{ByContext, schema, who};
@@ -61,7 +61,6 @@ pub(super) fn step(
         Waits::Answer => kinds::answered(&reader.data),
         _ => kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some()),
     };
-    let setting = Setting::Step;
     if waits != Waits::Answer
         && let Some(spot) = fields.get("call")
     {
@@ -90,7 +89,7 @@ pub(super) fn step(
         description: reader.prose(fields.get("description")),
         kind,
         guard: guards(reader, fields.get("guard"), &scope),
-        effects: effects(reader, fields.get("do"), &scope, setting),
+        effects: effects(reader, fields.get("do"), &scope),
         next: fields.get("next").map(|spot| target(reader, spot, &scope)),
         timeout: timeout(reader, fields.get("timeout"), &plain),
         remind: reminders(reader, fields.get("remind"), &plain),
@@ -315,7 +314,7 @@ fn reminder(
     let fields = reader.fields(spot, "a reminder", &words::REMIND, &[])?;
     let after = reader.required(&fields, "after", "a reminder").cloned();
     let effects_spot = reader.required(&fields, "do", "a reminder").cloned();
-    let effects = effects(reader, effects_spot.as_ref(), scope, Setting::Reminder);
+    let effects = effects(reader, effects_spot.as_ref(), scope);
     let times = list(reader, after.as_ref(), "a list of times like [4h, 24h]", REMINDERS_MAX);
     let mut after = Vec::with_capacity(times.len());
     for spot in &times {

@@ -325,7 +325,7 @@ impl DefinitionReader {
     }
 
     /// Notes what a template that makes an object sets in the data.
-    pub(super) fn declare(&mut self, template: &Template) {
+    pub(in crate::engine) fn declare(&mut self, template: &Template) {
         match kinds::of_template(template) {
             Type::Object { keys, open } => {
                 self.made.extend(keys);

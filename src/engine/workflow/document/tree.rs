@@ -19,7 +19,7 @@ pub(super) type At = (u32, u32);
 
 /// A node.
 #[derive(Clone, Debug)]
-pub(super) struct Tree {
+pub(in crate::engine) struct Tree {
     pub(super) at: At,
     pub(super) node: TreeNode,
 }
@@ -136,7 +136,7 @@ impl Tree {
     }
 
     /// As JSON; of a key that is there twice the last counts.
-    pub(super) fn json(&self) -> Value {
+    pub(in crate::engine) fn json(&self) -> Value {
         match &self.node {
             TreeNode::Null => Value::Null,
             TreeNode::Bool(truth) => Value::Bool(*truth),

@@ -85,25 +85,5 @@ pub(crate) const UNDO: [&str; 1] = ["call"];
 /// Of `start` and `cancel`.
 pub(crate) const WHO: [&str; 1] = ["by"];
 
-/// What an effect is, and the keys that it has.
-pub(crate) const EFFECTS: [(&str, &[&str]); 16] = [
-    ("set", &[]),
-    ("merge", &[]),
-    ("hold", &["id", "key", "from", "amount", "expires", "on_expiry", "authority"]),
-    ("capture", &["hold", "key", "to", "amount", "keep", "note"]),
-    ("void", &["hold", "key"]),
-    ("transfer", &["from", "to", "amount", "note", "authority"]),
-    ("challenge", &["id", "digits", "expires", "attempts", "resend", "binds", "send"]),
-    ("session", &["facts", "data"]),
-    ("emit", &["type", "data"]),
-    ("send", &SEND),
-    ("open", &["account", "asset", "owner", "floor"]),
-    ("grant", &["user", "role"]),
-    ("revoke", &["user", "role"]),
-    ("start", &["workflow", "reference", "input", "owner"]),
-    ("submit", &["transaction", "step", "input"]),
-    ("each", &[]),
-];
-
-/// What stands beside an effect's name.
+/// Keys beside the name of an effect.
 pub(crate) const BESIDE: [&str; 3] = ["when", "as", "do"];
