@@ -62,6 +62,23 @@ fn language_schema_is_the_one_that_is_written_down() {
     assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), schema);
 }
 
+/// With `BLESS=1` the rows are written into the document: look at the difference.
+#[test]
+fn language_document_has_the_effects_of_the_code() {
+    const HEAD: &str = "| effect | does | undone by |\n|---|---|---|\n";
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/data/workflows/LANGUAGE.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (before, rest) = text.split_once(HEAD).unwrap();
+    let (_, after) = rest.split_once("\n\n").unwrap();
+    let rows = abide::engine::workflow::effects_documentation();
+    let generated = format!("{before}{HEAD}{rows}\n\n{after}");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &generated).unwrap();
+        return;
+    }
+    assert!(text == generated, "`BLESS=1 cargo test --test definitions` writes the table anew");
+}
+
 /// One change of a document.
 #[derive(Clone, Debug)]
 enum Change {

@@ -7,7 +7,7 @@ pub(super) mod document;
 mod language;
 mod schema;
 
-pub use crate::engine::transaction::effects::{Effect, EffectKind};
+pub use crate::engine::transaction::effects::{Effect, EffectKind, effects_documentation};
 pub use definition::{
     AllowedActor, Definition, ParallelBranches, Quorum, Reminder, RequestTemplate, SessionEnd,
     StepDefinition, StepGuard, StepKind, StepTarget, StepTimeout, Template, WaitCondition,

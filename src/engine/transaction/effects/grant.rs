@@ -25,7 +25,7 @@ impl WorkflowEffect for GrantEffect {
         name: "grant",
         value: ValueSyntax::Keys(ROLE_KEYS),
         description: "Gives a user a role.",
-        does: "a role that the publisher has; never `abide:*`",
+        does: "gives a role that the publisher has; never `abide:*`",
         undone_by: "the opposite",
     };
 

@@ -25,7 +25,7 @@ impl WorkflowEffect for RevokeEffect {
         name: "revoke",
         value: ValueSyntax::Keys(ROLE_KEYS),
         description: "Takes a role from a user.",
-        does: "takes such a role",
+        does: "takes a role that the publisher has; never `abide:*`",
         undone_by: "the opposite",
     };
 

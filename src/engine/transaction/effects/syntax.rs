@@ -80,7 +80,6 @@ impl EffectSyntax {
     }
 
     /// Row of the table of effects in `LANGUAGE.md`.
-    #[cfg(test)]
     pub(super) fn documentation(&self) -> String {
         let form = match self.value {
             ValueSyntax::Keys(keys) => {
