@@ -97,11 +97,11 @@ struct Checker<'s> {
     depth: usize,
     loops: usize,
     patterns: usize,
-    /// Whether a bound was passed: what follows is not looked at.
+    /// True if a bound was passed: what follows is not looked at.
     stopped: bool,
 }
 
-/// What stands where something is wrong.
+/// Placeholder for a part with faults.
 fn nothing() -> (ExprNode, Type) {
     (ExprNode::Const(ExprValue::Null, "?".into()), Type::Any)
 }
@@ -679,7 +679,7 @@ fn operator(name: &str) -> Option<Binary> {
     })
 }
 
-/// What an operator makes of such sides; `None`: it fails whatever they are.
+/// Returns the type of an operator's result; `None`: it always fails.
 fn made_by(operator: Binary, (left, right): (u16, u16)) -> Option<Type> {
     use kinds::{AMOUNT, BOOL, DOUBLE, INT, LIST, NULL, OBJECT, SPAN, TEXT, TIME};
     let any_list = || Type::List(Box::new(Type::Any));

@@ -22,12 +22,12 @@ impl<'v> Evaluation<'v> {
         Self { sight, fuel: Fuel::full(), locals: Vec::new() }
     }
 
-    /// What is left of the steps.
+    /// Remaining steps.
     pub(super) const fn left(&self) -> u32 {
         self.fuel.left()
     }
 
-    /// What a node makes.
+    /// Evaluates a node.
     pub(super) fn value(&mut self, node: &'v ExprNode) -> Result<ExprValue<'v>, EvalHalt> {
         self.fuel.burn(1)?;
         match node {
@@ -256,7 +256,7 @@ impl<'v> Evaluation<'v> {
     }
 }
 
-/// How much dearer a byte is that a pattern goes over than one that is copied.
+/// Factor of the cost of a byte that a pattern scans over one that is copied.
 const PATTERN_COST: usize = 8;
 
 /// Says where, once.
@@ -269,7 +269,7 @@ fn at(node: &ExprNode, halt: EvalHalt) -> EvalHalt {
     }
 }
 
-/// What an operator makes of its two sides.
+/// Applies a binary operator.
 pub(super) fn binary<'v>(
     operator: Binary,
     left: &ExprValue<'v>,

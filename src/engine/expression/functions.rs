@@ -62,7 +62,7 @@ pub(super) enum Function {
     Get(TimePart),
     Amount,
     Percent,
-    /// Of amounts.
+    /// Sum of amounts.
     Sum,
     /// Of whole numbers: an empty list makes 0 and not an amount.
     SumInts,
@@ -74,7 +74,7 @@ pub(super) enum Function {
     Secret,
 }
 
-/// How a function may be called.
+/// Form of a call of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Style {
     /// `f(x)`
@@ -85,16 +85,16 @@ pub(super) enum Style {
     Both,
 }
 
-/// What is known of a function.
+/// Signature of a function.
 pub(super) struct Signature {
     pub(super) name: &'static str,
     pub(super) function: Function,
     pub(super) style: Style,
-    /// How many of the parameters must be there.
+    /// Number of parameters that are required.
     pub(super) least: usize,
-    /// What each takes, the one it is called on first.
+    /// Types that each parameter takes, the receiver first.
     pub(super) takes: &'static [u16],
-    /// How it is called, for messages.
+    /// Form of its call, for messages.
     pub(super) usage: &'static str,
 }
 
@@ -212,7 +212,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
 ];
 
 impl Function {
-    /// What it is called.
+    /// Name.
     pub(super) fn name(self) -> &'static str {
         let same = |signature: &&Signature| {
             signature.function == self || self == Self::SumInts && signature.function == Self::Sum
@@ -220,12 +220,12 @@ impl Function {
         SIGNATURES.iter().find(same).map_or("", |signature| signature.name)
     }
 
-    /// Whether it is called on something.
+    /// Returns whether it is called on something.
     pub(super) fn is_member(self) -> bool {
         matches!(self, Self::Contains | Self::StartsWith | Self::EndsWith | Self::Get(_))
     }
 
-    /// How much dearer than a step it is.
+    /// Cost, in steps.
     const fn steps(self) -> u32 {
         match self {
             // Calendars and zones; a look at a record and what is made of it.
@@ -237,7 +237,7 @@ impl Function {
         }
     }
 
-    /// Whether what it makes depends on its arguments alone.
+    /// Returns whether what it makes depends on its arguments alone.
     pub(super) const fn is_pure(self, arguments: usize) -> bool {
         match self {
             // What hides behind `dyn` is not looked at before it is evaluated.
@@ -248,7 +248,7 @@ impl Function {
         }
     }
 
-    /// What is known of what it makes.
+    /// Returns the type of its result.
     pub(super) fn makes(self, arguments: &[Type]) -> Type {
         let object = |keys: &[(&str, Type)]| Type::Object {
             keys: keys.iter().map(|(key, kind)| (Arc::from(*key), kind.clone())).collect(),
@@ -555,7 +555,7 @@ fn rounding(text: &str) -> Result<Rounding, EvalHalt> {
     })
 }
 
-/// What went wrong with an amount.
+/// Converts an error of an amount.
 pub(super) fn inexact(error: DecimalError) -> EvalHalt {
     failed(error.to_string())
 }
@@ -643,7 +643,7 @@ fn split<'v>(
     Ok(ExprValue::List(Arc::new(parts.into_iter().map(ExprValue::Amount).collect())))
 }
 
-/// What is known of an account, by name.
+/// Returns the properties of an account, by name.
 const OF_ACCOUNT: [&str; 8] =
     ["owner", "asset", "posted", "held", "available", "frozen", "closed", "exists"];
 

@@ -1,4 +1,4 @@
-//! What expressions make, as the engine uses it.
+//! Outputs of expressions, as the engine uses them.
 
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::value::ExprValue;
 use crate::types::{Decimal, Time};
 
 impl TemplateOutput {
-    /// Whether it holds.
+    /// Returns whether it holds.
     ///
     /// # Errors
     /// It is neither true nor false: what it is instead.
@@ -92,7 +92,7 @@ impl TemplateOutput {
         }
     }
 
-    /// Whether it is null.
+    /// Returns whether it is null.
     #[must_use]
     pub const fn is_null(&self) -> bool {
         matches!(self, Self::Json(Value::Null))

@@ -42,7 +42,7 @@ use serde_json::Value;
 use super::RecordKey;
 use crate::types::{Decimal, Time};
 
-/// What is known of a value before there is one.
+/// Type of a value, as far as it is known before evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
     /// Nothing is known.
@@ -69,15 +69,15 @@ pub enum Type {
     List(Box<Type>),
     /// An object with these keys; others only if `open`.
     Object {
-        /// What is known of its values.
+        /// Types of its values.
         keys: BTreeMap<Arc<str>, Type>,
-        /// Whether it may have other keys.
+        /// True if it may have other keys.
         open: bool,
     },
 }
 
 impl Type {
-    /// What is known of a value that is there already.
+    /// Returns the type of a value.
     #[must_use]
     pub fn of(value: &Value) -> Self {
         match value {
@@ -98,7 +98,7 @@ impl Type {
         }
     }
 
-    /// What is known of a value that is one or the other.
+    /// Joins the types of two alternatives.
     #[must_use]
     pub fn or(&self, other: &Self) -> Self {
         types::joined(self, other)
@@ -115,7 +115,7 @@ pub struct TypeScope {
     pub names: BTreeMap<Arc<str>, Type>,
 }
 
-/// What is wrong with an expression.
+/// Fault of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExprFault {
     /// Stable, for programs: `unknown-name`.
@@ -132,7 +132,7 @@ pub struct Expr {
     node: Arc<node::ExprNode>,
 }
 
-/// What an expression makes.
+/// Output of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TemplateOutput {
     /// Anything that JSON has.
@@ -163,29 +163,29 @@ pub enum ResolvedValue<'a> {
     Time(Time),
 }
 
-/// What an account looks like to an expression.
+/// Account as expressions see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountSeen {
     /// The owner's name; `None`: nobody's.
     pub owner: Option<Arc<str>>,
     /// The asset's code; empty: there is no such account.
     pub asset: Arc<str>,
-    /// What was posted.
+    /// Posted balance.
     pub posted: Decimal,
-    /// What is held.
+    /// Held amount.
     pub held: Decimal,
-    /// What is left: posted - held.
+    /// Available amount: posted - held.
     pub available: Decimal,
-    /// Whether nothing may leave it.
+    /// True if nothing may leave it.
     pub frozen: bool,
-    /// Whether it is closed.
+    /// True if it is closed.
     pub closed: bool,
-    /// Whether there is such an account.
+    /// True if there is such an account.
     pub exists: bool,
 }
 
 impl AccountSeen {
-    /// What is seen where there is no account.
+    /// Returns the view of an account that does not exist.
     #[must_use]
     pub fn none() -> Self {
         Self {
@@ -203,7 +203,7 @@ impl AccountSeen {
 
 /// Through what an expression sees the world.
 pub trait Resolver {
-    /// What a name stands for; `None`: there is no such name.
+    /// Returns the value of a name; `None`: there is no such name.
     fn name(&self, name: &str) -> Option<ResolvedValue<'_>>;
     /// An account.
     ///
@@ -234,7 +234,7 @@ pub trait Resolver {
     fn take_cost(&self) -> u32 {
         0
     }
-    /// What stands for a secret until a request is sent; `None`: none may stand here.
+    /// Returns the marker of a secret; `None`: secrets are not allowed here.
     fn secret(&self, name: &str) -> Option<String> {
         let _ = name;
         None
@@ -261,7 +261,7 @@ impl Expr {
         &self.source
     }
 
-    /// What is known of what it makes.
+    /// Returns the type of its result.
     #[must_use]
     pub const fn kind(&self) -> &Type {
         &self.kind
@@ -275,7 +275,7 @@ impl Expr {
         found
     }
 
-    /// What it makes of what it sees.
+    /// Evaluates the expression.
     ///
     /// # Errors
     /// [`EvalStop`]

@@ -28,8 +28,8 @@ pub(crate) fn nearest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
-/// How many letters are missing, too many, different or swapped with their neighbour, capitals
-/// aside.
+/// Returns the number of letters that are missing, too many, different or swapped with their
+/// neighbour; capitals count as small letters.
 fn distance(left: &str, right: &str) -> usize {
     let letters = |word: &str| -> Vec<u8> { word.to_ascii_lowercase().into_bytes() };
     let (left, right) = (letters(left), letters(right));

@@ -90,11 +90,11 @@ fn secrets_of<'n>(nodes: impl Iterator<Item = &'n ExprNode>, found: &mut Vec<Arc
 /// A loop over a list, or over the keys of an object.
 #[derive(Debug)]
 pub(super) struct Loop {
-    /// What it makes.
+    /// Kind of the loop.
     pub(super) kind: LoopKind,
-    /// What it goes over.
+    /// Expression that makes the list.
     pub(super) range: ExprNode,
-    /// What an element is called.
+    /// Name of an element.
     pub(super) name: Arc<str>,
     /// The condition; for `map`: which elements.
     pub(super) test: Option<ExprNode>,
@@ -102,7 +102,7 @@ pub(super) struct Loop {
     pub(super) make: Option<ExprNode>,
 }
 
-/// What a loop makes.
+/// Kind of a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LoopKind {
     All,
@@ -175,7 +175,7 @@ impl Pattern {
         Some(Self { text: text.into(), validator: Arc::new(validator) })
     }
 
-    /// Whether it is found in a text.
+    /// Returns whether it is found in a text.
     pub(super) fn is_in(&self, text: &str) -> bool {
         self.validator.is_valid(&Value::String(text.to_owned()))
     }

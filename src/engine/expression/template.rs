@@ -79,7 +79,7 @@ impl Template {
         }
     }
 
-    /// What is known of what it makes.
+    /// Returns the type of its result.
     #[must_use]
     pub fn kind(&self) -> Type {
         match self {

@@ -119,7 +119,7 @@ pub(super) fn zoned(ms: i64, zone: Option<&str>) -> Result<ZonedDateTime, EvalHa
     Ok(stamp(ms)?.to_zoned_datetime(zone.map_or(Ok(TimeZone::UTC), zone_of)?))
 }
 
-/// Whether this names a zone; and which one.
+/// Returns whether this names a zone; and which one.
 pub(in crate::engine) fn zone_named(name: &str) -> Option<TimeZone> {
     zone_of(name).ok()
 }

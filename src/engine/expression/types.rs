@@ -32,7 +32,7 @@ pub(super) fn mask(node: &ExprNode, kind: &Type) -> u16 {
     }
 }
 
-/// What is known of a value that is one or the other.
+/// Joins the types of two alternatives.
 pub(super) fn joined(left: &Type, right: &Type) -> Type {
     match (left, right) {
         (left, right) if left == right => left.clone(),

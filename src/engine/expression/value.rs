@@ -1,4 +1,4 @@
-//! What expressions count with: values that borrow the data they come from, and their operators.
+//! Values of expressions, which borrow the data they come from, and their operators.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ impl EvalHalt {
         Self(Box::new(EvalStop::Need(fact)))
     }
 
-    /// Whether a record must be loaded first.
+    /// Returns whether a record must be loaded first.
     pub(super) fn is_need(&self) -> bool {
         matches!(*self.0, EvalStop::Need(_))
     }
@@ -105,7 +105,7 @@ impl<'v> ExprValue<'v> {
         })
     }
 
-    /// What a sight shows.
+    /// Converts what a resolver returns.
     pub(super) fn of(seen: ResolvedValue<'v>, fuel: &mut Fuel) -> Result<Self, EvalHalt> {
         match seen {
             ResolvedValue::Json(value) => Self::seen(value),
@@ -152,7 +152,7 @@ impl<'v> ExprValue<'v> {
         number.as_f64().map(Self::Double).ok_or_else(|| failed(format!("{number} is too large")))
     }
 
-    /// What it is, for messages.
+    /// Name of its kind, for messages.
     pub(super) fn what(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -168,7 +168,7 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// How many elements; `None`: it has none.
+    /// Returns the number of elements; `None`: it has none.
     pub(super) fn len(&self) -> Option<usize> {
         match self {
             Self::Json(Value::Array(elements)) => Some(elements.len()),
@@ -199,17 +199,17 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// Whether it has keys.
+    /// Returns whether it has keys.
     pub(super) fn is_object(&self) -> bool {
         matches!(self, Self::Json(Value::Object(_)) | Self::Map(_))
     }
 
-    /// Whether it has elements.
+    /// Returns whether it has elements.
     pub(super) fn is_list(&self) -> bool {
         matches!(self, Self::Json(Value::Array(_)) | Self::List(_))
     }
 
-    /// What a loop over it sees: the elements of a list, the keys of an object.
+    /// Returns the items of a loop: the elements of a list, the keys of an object.
     pub(super) fn parts(&self) -> Result<Vec<Self>, EvalHalt> {
         match self {
             Self::Json(Value::Array(elements)) => elements.iter().map(ExprValue::seen).collect(),
@@ -224,8 +224,8 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// Whether both are the same. Numbers are the same by what they count; an amount or a time
-    /// beside something else is a mistake rather than a difference.
+    /// Returns whether both are the same. Numbers are the same by what they count; an amount or a
+    /// time beside something else is a mistake rather than a difference.
     pub(super) fn same(&self, other: &Self, fuel: &mut Fuel) -> Result<bool, EvalHalt> {
         fuel.burn(1)?;
         Ok(match (self, other) {
@@ -348,7 +348,7 @@ impl<'v> ExprValue<'v> {
         })
     }
 
-    /// What an expression hands out.
+    /// Converts it to the output of an expression.
     pub(super) fn into_made(self, room: &mut SizeBudget) -> Result<TemplateOutput, EvalHalt> {
         Ok(match self {
             Self::Amount(amount) => TemplateOutput::Amount(amount),
@@ -358,14 +358,14 @@ impl<'v> ExprValue<'v> {
     }
 }
 
-/// What a list element or an object entry counts for, beside its text.
+/// Bytes that a list element or an object entry counts, beside its text.
 const ELEMENT_BYTES: usize = 4;
 
 /// Maximum nesting of a result: what a request's body may have. Stored JSON is read back only up to
 /// 128 levels, and each level takes stack where it is written, read and dropped.
 const DEPTH_MAX: usize = 64;
 
-/// What a result may still have, how deep it is at this place, and how many values were copied into it.
+/// Remaining size of a result, current depth, and number of values copied into it.
 #[derive(Debug)]
 pub(super) struct SizeBudget {
     bytes: usize,
@@ -455,7 +455,7 @@ fn unlike(left: &ExprValue<'_>, right: &ExprValue<'_>) -> EvalHalt {
     failed(format!("{} and {} cannot be compared{hint}", left.what(), right.what()))
 }
 
-/// How an integer compares to a double, exactly; `None`: the double is not a number.
+/// Compares an integer to a double, exactly; `None`: the double is not a number.
 fn int_double(int: i64, double: f64) -> Option<Ordering> {
     /// 2^63: the first double that no `i64` reaches.
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
@@ -473,7 +473,7 @@ fn int_double(int: i64, double: f64) -> Option<Ordering> {
     Some(int.cmp(&whole).then_with(|| 0.0_f64.total_cmp(&(double.fract() + 0.0))))
 }
 
-/// What an evaluation may still spend. A step is about as much work as one node.
+/// Remaining steps of an evaluation. A step is about as much work as one node.
 #[derive(Debug)]
 pub(super) struct Fuel(u32);
 
@@ -489,7 +489,7 @@ impl Fuel {
         Self(STEPS_MAX)
     }
 
-    /// So many steps.
+    /// Creates a budget of steps.
     pub(super) fn burn(&mut self, steps: u32) -> Result<(), EvalHalt> {
         let left = self.0.checked_sub(steps);
         // An empty tank stays empty: what swallows errors gets no further.
@@ -510,7 +510,7 @@ impl Fuel {
         self.burn(u32::try_from(elements).unwrap_or(u32::MAX))
     }
 
-    /// What is left.
+    /// Returns the remaining steps.
     pub(super) const fn left(&self) -> u32 {
         self.0
     }

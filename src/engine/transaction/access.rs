@@ -1,4 +1,4 @@
-//! Who may start, see, submit and cancel.
+//! Access: who may start, read, submit and cancel.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::engine::workflow::{AllowedActor, Definition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};
 
-/// Whether it is the actor's own.
+/// Returns whether it is the actor's own.
 pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
     match (&tx.owner, actor) {
         (Owner::User(owner), _) => actor.user().is_some_and(|user| user.id == owner.id),
@@ -19,7 +19,7 @@ pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
     }
 }
 
-/// Whether one of the list lets the actor in. `users` are those that `user:=` was fixed to.
+/// Returns whether one of the list lets the actor in. `users` are those that `user:=` was fixed to.
 pub(in crate::engine) fn lets_in(
     by: &[AllowedActor],
     actor: &Actor,
@@ -40,14 +40,15 @@ pub(in crate::engine) fn lets_in(
     })
 }
 
-/// Whether the actor reads every transaction.
+/// Returns whether the actor reads every transaction.
 #[must_use]
 pub fn sees_all(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR)
 }
 
-/// Whether the actor may know of the transaction: its owner, `readers`, whoever may ever submit one of
-/// its steps, operators and auditors. `was_asked`: whether a step was ever fixed to this user.
+/// Returns whether the actor may know of the transaction: its owner, `readers`, whoever may ever
+/// submit one of its steps, operators and auditors. `was_asked`: whether a step was ever fixed to
+/// this user.
 #[must_use]
 pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool) -> bool {
     let of_step = |kind: &StepKind| match kind {
@@ -62,7 +63,7 @@ pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool)
         || definition.steps.iter().any(|step| of_step(&step.kind))
 }
 
-/// Whether the actor may see every transaction of a workflow, whosever it is.
+/// Returns whether the actor may see every transaction of a workflow, whosever it is.
 #[must_use]
 pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
     let of_step = |kind: &StepKind| match kind {
@@ -113,7 +114,7 @@ impl WorkflowReaders {
         readers
     }
 
-    /// Whether the actor is one of them, as [`sees_workflow`] says.
+    /// Returns whether the actor is one of them, as [`sees_workflow`] says.
     #[must_use]
     pub fn include(&self, actor: &Actor) -> bool {
         sees_all(actor)
@@ -128,20 +129,20 @@ fn names_now(tx: &Tx, actor: &Actor) -> bool {
     actor.user().is_some_and(|user| tx.open.iter().any(|open| open.users.contains(&user.username)))
 }
 
-/// Whether the actor may submit an open step, as far as that depends on who it is.
+/// Returns whether the actor may submit an open step, as far as that depends on who it is.
 #[must_use]
 pub fn may_submit(tx: &Tx, definition: &Definition, open: &OpenStep, actor: &Actor) -> bool {
     let is_person = matches!(actor, Actor::Session(_));
     is_let_in(tx, definition, open, actor) && (is_person || !counts_people(definition, open))
 }
 
-/// Whether a step counts how many people submit it: what is no person, an API key, a hook, another
-/// workflow, is not counted.
+/// Returns whether a step counts how many people submit it: what is no person, an API key, a hook,
+/// another workflow, is not counted.
 pub(super) fn counts_people(definition: &Definition, open: &OpenStep) -> bool {
     definition.step(&open.step).is_some_and(|step| step.quorum.is_some())
 }
 
-/// Whether the step's `by` lets the actor in.
+/// Returns whether the step's `by` lets the actor in.
 pub(super) fn is_let_in(tx: &Tx, definition: &Definition, open: &OpenStep, actor: &Actor) -> bool {
     match definition.step(&open.step).map(|step| &step.kind) {
         Some(StepKind::Client { by, .. }) => lets_in(by, actor, Some(tx), &open.users),
@@ -149,14 +150,14 @@ pub(super) fn is_let_in(tx: &Tx, definition: &Definition, open: &OpenStep, actor
     }
 }
 
-/// Of which transactions an actor may submit a step.
+/// Transactions whose steps an actor may submit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MaySubmit {
-    /// Of none.
+    /// None.
     None,
     /// At most of the actor's own, and of those in which the step was fixed to the actor.
     Own,
-    /// Of all.
+    /// All.
     All,
 }
 
@@ -202,7 +203,7 @@ pub fn hidden<'d>(
         .map(|(key, _)| &**key)
 }
 
-/// What stands for the reason that an expression failed, which may say what it saw.
+/// Text in place of the reason that an expression failed, which may contain data.
 pub const REDACTED: &str = "the reason is told to those who may read all of the data";
 
 /// The same; why an expression failed is told only to whom nothing of the data is hidden.
@@ -222,7 +223,7 @@ pub(super) fn discreet<T>(
     }
 }
 
-/// Whether what has this owner is the actor's own.
+/// Returns whether what has this owner is the actor's own.
 #[must_use]
 pub fn owns(owner: OwnerId, actor: &Actor) -> bool {
     match owner {
@@ -232,7 +233,7 @@ pub fn owns(owner: OwnerId, actor: &Actor) -> bool {
     }
 }
 
-/// Whether the actor is an operator of transactions.
+/// Returns whether the actor is an operator of transactions.
 pub(in crate::engine) fn is_operator(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR)
 }
@@ -280,7 +281,7 @@ fn knows(unit: &UnitOfWork<'_>, actor: &Actor, command: &Command, account: &str)
         || shown().unwrap_or(false)
 }
 
-/// Whether a text of a value is this one.
+/// Returns whether a text of a value is this one.
 fn names(value: &Value, text: &str) -> bool {
     match value {
         Value::String(value) => value == text,

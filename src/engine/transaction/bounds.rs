@@ -58,7 +58,7 @@ pub(super) fn undoing_left(tx: &Tx) -> usize {
     UNDOING_BYTES_MAX.saturating_sub(rest(tx))
 }
 
-/// Whether there is room to keep the answer to a call for an operator.
+/// Returns whether there is room to keep the answer to a call for an operator.
 pub(super) fn may_keep(tx: &Tx, number: u32, response: &Value) -> bool {
     let others = tx.calls.iter().filter(|call| call.number != number);
     let kept = others.filter_map(|call| match &call.state {

@@ -34,34 +34,34 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// The longest that a service may ask to be left alone.
 const RETRY_AFTER_MAX: Span = Span::from_hours(24);
 
-/// Ends the key of a call of a step. Those that take it back end with `/undo/1` and so on, so that a
-/// service knows both of one round, and a late attempt at the first when it has seen another.
+/// Ends the key of a call of a step. Those that take it back end with `/undo/1` and so on, so that
+/// a service knows both of one round, and a late attempt at the first when it has seen another.
 const DO: &str = "/do";
 
 /// Longest note of what an attempt came to, in characters.
 const NOTE_MAX: usize = 200;
 
-/// What an attempt came to.
+/// Result of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallResult {
     /// There is an answer.
     Answered {
         /// Its status.
         status: u16,
-        /// What expressions see of its headers: an object of texts.
+        /// Headers as expressions see them: an object of texts.
         headers: Value,
         /// Its body: JSON, or else the text, or null.
         body: Value,
-        /// Whether the body is the beginning of a longer one.
+        /// True if the body is the beginning of a longer one.
         truncated: bool,
-        /// How long the service asks to be left alone.
+        /// Wait that the service asks for.
         retry_after: Option<Span>,
         /// The beginning of the body as text, without secrets.
         excerpt: Arc<str>,
     },
     /// There is none: whether it was done is not known.
     Lost {
-        /// What happened.
+        /// Reason.
         what: String,
     },
     /// It may not be sent, and no further attempt would change that.
@@ -80,15 +80,15 @@ pub struct CallAttempt {
     pub number: u32,
     /// Which attempt it is, from 1.
     pub attempt: u32,
-    /// What it is for.
+    /// Purpose.
     pub purpose: CallPurpose,
     /// The key for the service.
     pub key: Arc<str>,
-    /// What is asked.
+    /// Request.
     pub ask: HttpRequestSpec,
     /// The one-time code that it carries.
     pub code: Option<String>,
-    /// What the callback's address ends with.
+    /// Last part of the callback's address.
     pub callback: String,
 }
 
@@ -102,7 +102,7 @@ fn noted(text: &str) -> Arc<str> {
 }
 
 impl HttpRequestSpec {
-    /// What is left of a request that is over: nobody needs the rest.
+    /// Empties a request that is over.
     pub(super) fn emptied(&self) -> Self {
         Self { headers: Vec::new(), body: None, ..self.clone() }
     }
@@ -115,15 +115,15 @@ impl HttpRequestSpec {
 }
 
 impl Interpreter<'_, '_> {
-    /// What a request is in this scene.
+    /// Evaluates a request.
     pub(super) fn ask(
         &self,
         request: &RequestTemplate,
-        frame: &Bindings,
+        bindings: &Bindings,
     ) -> Result<HttpRequestSpec, DecideError> {
-        let frame = Bindings { sends: true, ..frame.clone() };
+        let bindings = Bindings { sends: true, ..bindings.clone() };
         let text = |template: &Template, what: &str| -> Result<Arc<str>, DecideError> {
-            let made = self.look(&frame, |scene| scene.make(template))?;
+            let made = self.look(&bindings, |context| context.make(template))?;
             let text = made.to_text().map_err(|error| failed(format!("{what}: {error}")))?;
             if text.len() > TEXT_BYTES_MAX {
                 return Err(failed(format!("{what} has more than {TEXT_BYTES_MAX} bytes")));
@@ -137,7 +137,7 @@ impl Interpreter<'_, '_> {
         }
         let body = match &request.body {
             Some(body) => {
-                let made = self.look(&frame, |scene| scene.make(body))?;
+                let made = self.look(&bindings, |context| context.make(body))?;
                 let body = made.into_json().to_string();
                 if body.len() > BODY_BYTES_MAX {
                     let what = "the body of a call";
@@ -189,8 +189,8 @@ impl Interpreter<'_, '_> {
         request: &RequestTemplate,
         place: u32,
     ) -> Result<(), DecideError> {
-        let frame = Bindings::default();
-        let ask = self.ask(request, &frame)?;
+        let bindings = Bindings::default();
+        let ask = self.ask(request, &bindings)?;
         let tx = self.tx()?;
         let round = tx.taken.get(&step.name).copied().unwrap_or(0) + 1;
         let key = format!("{}/{}/{round}{DO}", tx.id, step.name).into();
@@ -231,17 +231,17 @@ impl Interpreter<'_, '_> {
         self.emit(TxEvent::CallEnded { number, state, last, undo })
     }
 
-    /// What undoes a step at other services, evaluated now.
+    /// Evaluates the requests that undo a step at other services.
     pub(super) fn undoing(
         &self,
         step: &StepDefinition,
-        frame: &Bindings,
+        bindings: &Bindings,
     ) -> Result<Vec<HttpRequestSpec>, DecideError> {
-        step.compensate.iter().map(|request| self.ask(request, frame)).collect()
+        step.compensate.iter().map(|request| self.ask(request, bindings)).collect()
     }
 
-    /// What undoes a call that was done, or may have been. After the pivot nothing is undone but what
-    /// was left behind.
+    /// What undoes a call that was done, or may have been. After the pivot nothing is undone but
+    /// what was left behind.
     fn undo_of(
         &self,
         call: &ServiceCall,
@@ -256,11 +256,11 @@ impl Interpreter<'_, '_> {
         if tx.pivot && !left {
             return Ok(None);
         }
-        let frame = Bindings { response: Some(response.into()), ..Bindings::default() };
+        let bindings = Bindings { response: Some(response.into()), ..Bindings::default() };
         let mut room = super::bounds::undoing_left(tx);
         let mut calls = Vec::with_capacity(step.compensate.len());
         for request in &step.compensate {
-            let ask = match self.ask(request, &frame) {
+            let ask = match self.ask(request, &bindings) {
                 Ok(ask) if ask.bytes() <= room => ask,
                 // Of an answer that never came nothing can be told, and there is an end to what is
                 // kept: the attempt to undo fails where an operator sees it.
@@ -321,7 +321,7 @@ impl Interpreter<'_, '_> {
         Ok(())
     }
 
-    /// Whether undoing must wait for a call.
+    /// Returns whether undoing must wait for a call.
     pub(super) fn waits_for_call(&self) -> Result<bool, DecideError> {
         Ok(waits_for_call(self.tx()?))
     }
@@ -338,8 +338,9 @@ impl Interpreter<'_, '_> {
         self.make_call(&done.step, key, CallPurpose::Undo, None, ask.clone())
     }
 
-    /// A call was answered: the service has done it. What its answer leads to happens as a whole, as
-    /// far as to the next steps that wait; where that is refused, the answer is known all the same:
+    /// A call was answered: the service has done it. What its answer leads to happens as a whole,
+    /// as far as to the next steps that wait; where that is refused, the answer is known all the
+    /// same:
     /// it is neither asked for again nor taken back as if there were none.
     fn succeed(&mut self, call: &ServiceCall, response: Value) -> Result<(), DecideError> {
         let note = response["status"].as_u64().map(|status| Arc::from(status.to_string()));
@@ -360,7 +361,7 @@ impl Interpreter<'_, '_> {
             self.end_call(call.number, CallState::Done, note, undo)?;
             return self.go_on_undoing();
         };
-        let frame = Bindings {
+        let bindings = Bindings {
             response: Some(Arc::new(response.clone())),
             key: Some(call.key.clone()),
             ..Bindings::default()
@@ -368,8 +369,8 @@ impl Interpreter<'_, '_> {
         let before = self.unit.savepoint();
         self.end_call(call.number, CallState::Done, note.clone(), None)?;
         let led = self
-            .attempt(step, Some(&open), &frame, None)
-            .and_then(|()| self.proceed(step.next.as_ref(), Some(&open), open.join, &frame))
+            .attempt(step, Some(&open), &bindings, None)
+            .and_then(|()| self.proceed(step.next.as_ref(), Some(&open), open.join, &bindings))
             .and_then(|()| self.require_fit());
         match led {
             Ok(()) => Ok(()),
@@ -443,11 +444,11 @@ impl Interpreter<'_, '_> {
             TxEvent::StepFailed { place: open.place, step: step.name.clone(), code: code.into() };
         self.emit(event)?;
         let response = Arc::new(response.unwrap_or(Value::Null));
-        let frame = Bindings { response: Some(response), ..Bindings::default() };
+        let bindings = Bindings { response: Some(response), ..Bindings::default() };
         match &step.failed {
             Some(target) => {
                 let before = self.unit.savepoint();
-                let led = self.go(target, Some(open), open.join, &frame);
+                let led = self.go(target, Some(open), open.join, &bindings);
                 match led.and_then(|()| self.require_fit()) {
                     // What became of the call stands, and that its step is over.
                     Err(DecideError::Refused(refusal)) => {
@@ -522,7 +523,8 @@ const FAILED: &str = "call-failed";
 /// The code of a call that may not be sent.
 const NOT_SENT: &str = "call-not-allowed";
 
-/// Why a call came to nothing: whether the service refused it, could not do it, or was not heard of.
+/// Why a call came to nothing: whether the service refused it, could not do it, or was not heard
+/// of.
 fn reason(call: &ServiceCall, code: &str) -> String {
     let step = &call.step;
     let last = call.last.as_deref().unwrap_or("nothing was heard");
@@ -540,7 +542,7 @@ fn reason(call: &ServiceCall, code: &str) -> String {
     }
 }
 
-/// How long to wait after an attempt: full jitter, and never nothing at all.
+/// Wait after an attempt: full jitter, and never zero.
 fn wait(ask: &HttpRequestSpec, attempts: u32, seed: u128) -> Span {
     let factor = u64::from(ask.factor).saturating_pow(attempts.saturating_sub(1));
     let most = ask.first.ms().saturating_mul(factor).min(ask.max.ms());
@@ -559,7 +561,7 @@ fn call_of(
     Ok(unit.tx(id)?.and_then(|tx| tx.call(number)).cloned())
 }
 
-fn walk<'a, 'd>(
+fn interpreter_of<'a, 'd>(
     unit: &'a mut UnitOfWork<'d>,
     id: TxId,
 ) -> Result<Interpreter<'a, 'd>, DecideError> {
@@ -583,21 +585,21 @@ pub(in crate::engine) fn begin(
     if paused || !matches!(call.state, CallState::Due(at) if at <= now) {
         return Ok(Outcome::Done);
     }
-    let mut walk = walk(unit, id)?;
+    let mut interpreter = interpreter_of(unit, id)?;
     let mut code = None;
     if let Some(challenge) = &call.challenge {
-        let tx = walk.tx()?;
+        let tx = interpreter.tx()?;
         let issued = tx.challenge(challenge).filter(|found| found.state == ChallengeState::Issued);
-        let key = &walk.unit.rules.challenge_key;
+        let key = &interpreter.unit.rules.challenge_key;
         code = issued.map(|found| super::challenge::code(key, tx.id, found));
         if code.is_none() {
-            walk.end_call(number, CallState::Dropped, None, None)?;
-            walk.settle()?;
+            interpreter.end_call(number, CallState::Dropped, None, None)?;
+            interpreter.settle()?;
             return Ok(Outcome::Done);
         }
     }
-    walk.emit(TxEvent::CallBegan { number })?;
-    let callback = callback_token(&walk.unit.rules.challenge_key, id, number);
+    interpreter.emit(TxEvent::CallBegan { number })?;
+    let callback = callback_token(&interpreter.unit.rules.challenge_key, id, number);
     Ok(Outcome::CallBegun(Box::new(CallAttempt {
         tx: id,
         number,
@@ -622,8 +624,8 @@ pub(in crate::engine) fn end(
     if !matches!(call.state, CallState::InFlight(_)) || call.attempts != attempt {
         return Ok(Outcome::Done);
     }
-    let mut walk = walk(unit, id)?;
-    settled(&mut walk, &call, |walk| walk.answered(&call, result))?;
+    let mut interpreter = interpreter_of(unit, id)?;
+    settled(&mut interpreter, &call, |interpreter| interpreter.answered(&call, result))?;
     Ok(Outcome::Done)
 }
 
@@ -654,31 +656,31 @@ pub(in crate::engine) fn call_back(
     if !waits {
         return Err(Refusal::CallbackLate.into());
     }
-    let mut walk = walk(unit, id)?;
+    let mut interpreter = interpreter_of(unit, id)?;
     let response = response(200, &json!({}), body, false);
-    walk.emit(TxEvent::Heard { message })?;
-    settled(&mut walk, &call, |walk| walk.succeed(&call, response))?;
+    interpreter.emit(TxEvent::Heard { message })?;
+    settled(&mut interpreter, &call, |interpreter| interpreter.succeed(&call, response))?;
     Ok(Outcome::Done)
 }
 
 /// The time for a callback is up.
 pub(super) fn callback_late(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     number: u32,
 ) -> Result<(), DecideError> {
-    let Some(mut call) = walk.tx()?.call(number).cloned() else { return Ok(()) };
+    let Some(mut call) = interpreter.tx()?.call(number).cloned() else { return Ok(()) };
     call.last = Some("no callback in time".into());
-    walk.fail(&call, FAILED, None)
+    interpreter.fail(&call, FAILED, None)
 }
 
 /// An operator has a step go on whose call was answered and whose effects were refused; whether
 /// there was one.
 pub(super) fn retake(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     step: &StepName,
     skips: bool,
 ) -> Result<bool, DecideError> {
-    let kept = walk.tx()?.calls.iter().find_map(|call| match &call.state {
+    let kept = interpreter.tx()?.calls.iter().find_map(|call| match &call.state {
         CallState::AnswerHeld(response) if call.step == *step => {
             Some((call.clone(), Arc::clone(response)))
         }
@@ -686,45 +688,46 @@ pub(super) fn retake(
     });
     let Some((call, response)) = kept else { return Ok(false) };
     if !skips {
-        walk.succeed(&call, (*response).clone())?;
+        interpreter.succeed(&call, (*response).clone())?;
         return Ok(true);
     }
-    walk.end_call(call.number, CallState::Done, call.last.clone(), None)?;
-    let definition = Arc::clone(&walk.definition);
+    interpreter.end_call(call.number, CallState::Done, call.last.clone(), None)?;
+    let definition = Arc::clone(&interpreter.definition);
     let CallPurpose::Do { place } = call.purpose else { return Ok(true) };
-    if let (Some(open), Some(step)) = (walk.tx()?.at(place).cloned(), definition.step(step)) {
-        walk.emit(TxEvent::StepClosed { place, step: step.name.clone() })?;
-        let frame = Bindings { response: Some(Arc::clone(&response)), ..Bindings::default() };
-        walk.proceed(step.next.as_ref(), Some(&open), open.join, &frame)?;
+    if let (Some(open), Some(step)) = (interpreter.tx()?.at(place).cloned(), definition.step(step))
+    {
+        interpreter.emit(TxEvent::StepClosed { place, step: step.name.clone() })?;
+        let bindings = Bindings { response: Some(Arc::clone(&response)), ..Bindings::default() };
+        interpreter.proceed(step.next.as_ref(), Some(&open), open.join, &bindings)?;
     }
     Ok(true)
 }
 
 /// Lets something happen to a call and settles the transaction. Whatever is refused on the way that
-/// it leads is seen to there, where it is known what was answered; should more than that be refused,
-/// the call is over and an operator's, so that nothing happens to it for ever.
+/// it leads is seen to there, where it is known what was answered; should more than that be
+/// refused, the call is over and an operator's, so that nothing happens to it for ever.
 fn settled(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     call: &ServiceCall,
     happen: impl FnOnce(&mut Interpreter<'_, '_>) -> Result<(), DecideError>,
 ) -> Result<(), DecideError> {
-    let before = walk.unit.savepoint();
-    match happen(walk).and_then(|()| walk.settle()) {
+    let before = interpreter.unit.savepoint();
+    match happen(interpreter).and_then(|()| interpreter.settle()) {
         Err(DecideError::Refused(refusal)) => {
-            walk.turn_back(before);
-            walk.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
+            interpreter.turn_back(before);
+            interpreter.end_call(call.number, CallState::Unknown, call.last.clone(), None)?;
             let join = match call.purpose {
-                CallPurpose::Do { place } => walk.tx()?.at(place).and_then(|open| open.join),
+                CallPurpose::Do { place } => interpreter.tx()?.at(place).and_then(|open| open.join),
                 CallPurpose::Undo | CallPurpose::Send => None,
             };
-            walk.stick(&call.step, join, &refusal)?;
-            walk.emit(TxEvent::Settled { status: TxStatus::Stuck, timer_at: None })
+            interpreter.stick(&call.step, join, &refusal)?;
+            interpreter.emit(TxEvent::Settled { status: TxStatus::Stuck, timer_at: None })
         }
         happened => happened,
     }
 }
 
-/// Whether undoing a transaction must wait for a call.
+/// Returns whether undoing a transaction must wait for a call.
 pub(super) fn waits_for_call(tx: &Tx) -> bool {
     tx.calls.iter().any(|call| match call.purpose {
         CallPurpose::Do { .. } => matches!(call.state, CallState::InFlight(_)),

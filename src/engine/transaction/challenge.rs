@@ -39,7 +39,7 @@ impl fmt::Debug for ChallengeKey {
     }
 }
 
-/// What a definition says of a challenge.
+/// Terms of a challenge, from its definition.
 pub(super) struct ChallengeTerms {
     pub(super) digits: u8,
     pub(super) life: Span,
@@ -65,18 +65,18 @@ pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
     format!("{number:0digits$}")
 }
 
-/// The counters of wrong codes: of whoever gives them, over all transactions, and of what the code is
-/// bound to, whoever gives it. What gives codes for others, a service or a hook, counts for the
+/// The counters of wrong codes: of whoever gives them, over all transactions, and of what the code
+/// is bound to, whoever gives it. What gives codes for others, a service or a hook, counts for the
 /// transaction's owner: a service has many customers, and one of them must not lock out the rest.
 pub(super) fn counters(
-    walk: &Interpreter<'_, '_>,
+    interpreter: &Interpreter<'_, '_>,
     challenge: &Challenge,
 ) -> Result<Vec<Counter>, DecideError> {
-    let tx = walk.tx()?;
-    let key = &walk.unit.rules.challenge_key;
+    let tx = interpreter.tx()?;
+    let key = &interpreter.unit.rules.challenge_key;
     let mut counters = Vec::with_capacity(3);
-    let by = match &walk.asker.actor {
-        Actor::Session(_) => ActorRef::of(&walk.asker.actor).id,
+    let by = match &interpreter.asker.actor {
+        Actor::Session(_) => ActorRef::of(&interpreter.asker.actor).id,
         _ => match &tx.owner {
             Owner::User(user) => ActorId::User(user.id),
             Owner::Anonymous(session) => ActorId::Session(*session),
@@ -89,7 +89,7 @@ pub(super) fn counters(
         }
         ActorId::Session(id) => {
             counters.push(counter(key, Counted::Codes, &[b"session", &id.bits().to_be_bytes()]));
-            let from = walk.unit.origin;
+            let from = interpreter.unit.origin;
             counters.extend(from.map(|from| counter(key, Counted::CodesFrom, &[b"from", &from])));
         }
         ActorId::Key(id) => {
@@ -110,8 +110,8 @@ fn counter(key: &ChallengeKey, counted: Counted, parts: &[&[u8]]) -> Counter {
     Counter { digest, counted }
 }
 
-/// Counts the wrong codes of an anonymous session for the user that it becomes: a login is no way to
-/// begin anew.
+/// Counts the wrong codes of an anonymous session for the user that it becomes: a login is no way
+/// to begin anew.
 pub(in crate::engine) fn move_wrong_codes(
     unit: &mut UnitOfWork<'_>,
     session: SessionId,
@@ -139,31 +139,31 @@ fn hasher(key: &ChallengeKey, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hasher
 
 /// Issues a code; one of the same name that is still good is void from now on.
 pub(super) fn issue(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     id: &Arc<str>,
     terms: &ChallengeTerms,
     binds: Arc<str>,
     send: Option<(StepName, HttpRequestSpec)>,
 ) -> Result<(), DecideError> {
-    let round = walk.tx()?.challenge(id).map_or(0, |old| old.round + 1);
+    let round = interpreter.tx()?.challenge(id).map_or(0, |old| old.round + 1);
     let challenge = Challenge {
         id: id.clone(),
         round,
         digits: terms.digits,
         binds,
-        expires_at: walk.unit.context.now.plus(terms.life),
+        expires_at: interpreter.unit.context.now.plus(terms.life),
         life_ms: terms.life.ms(),
         attempts_left: terms.attempts,
         resends_left: terms.resends,
         state: ChallengeState::Issued,
         send: send.map(Box::new),
     };
-    issued(walk, challenge)
+    issued(interpreter, challenge)
 }
 
 /// Issues a new code in place of the last one; wrong codes given so far count on.
-pub(super) fn resend(walk: &mut Interpreter<'_, '_>, id: &str) -> Result<(), DecideError> {
-    let tx = walk.tx()?;
+pub(super) fn resend(interpreter: &mut Interpreter<'_, '_>, id: &str) -> Result<(), DecideError> {
+    let tx = interpreter.tx()?;
     let challenge = tx.challenge(id).ok_or(Refusal::NotFound("challenge"))?.clone();
     if challenge.state != ChallengeState::Issued || tx.status.is_ended() || tx.ending.is_some() {
         return Err(Refusal::ChallengeNotOpen.into());
@@ -171,49 +171,52 @@ pub(super) fn resend(walk: &mut Interpreter<'_, '_>, id: &str) -> Result<(), Dec
     if challenge.resends_left == 0 {
         return Err(Refusal::NoResendsLeft.into());
     }
-    require_not_wait(walk.unit, &counters(walk, &challenge)?)?;
-    let expires_at = walk.unit.context.now.plus(Span::from_ms(challenge.life_ms));
+    require_not_wait(interpreter.unit, &counters(interpreter, &challenge)?)?;
+    let expires_at = interpreter.unit.context.now.plus(Span::from_ms(challenge.life_ms));
     let (round, resends_left) = (challenge.round + 1, challenge.resends_left - 1);
-    issued(walk, Challenge { round, expires_at, resends_left, ..challenge })
+    issued(interpreter, Challenge { round, expires_at, resends_left, ..challenge })
 }
 
 /// Notes a new code and has it sent. Of an older one that waits to be sent nothing is sent.
-fn issued(walk: &mut Interpreter<'_, '_>, challenge: Challenge) -> Result<(), DecideError> {
+fn issued(interpreter: &mut Interpreter<'_, '_>, challenge: Challenge) -> Result<(), DecideError> {
     let (id, send) = (challenge.id.clone(), challenge.send.clone());
-    walk.drop_codes(&id)?;
-    walk.emit(TxEvent::ChallengeIssued(challenge))?;
+    interpreter.drop_codes(&id)?;
+    interpreter.emit(TxEvent::ChallengeIssued(challenge))?;
     match send {
-        Some(send) => walk.send(&send.0, Some(id), send.1),
+        Some(send) => interpreter.send(&send.0, Some(id), send.1),
         None => Ok(()),
     }
 }
 
 /// Withdraws a code that was not used.
-pub(super) fn withdraw(walk: &mut Interpreter<'_, '_>, id: &Arc<str>) -> Result<(), DecideError> {
-    let state = walk.tx()?.challenge(id).map(|challenge| challenge.state);
+pub(super) fn withdraw(
+    interpreter: &mut Interpreter<'_, '_>,
+    id: &Arc<str>,
+) -> Result<(), DecideError> {
+    let state = interpreter.tx()?.challenge(id).map(|challenge| challenge.state);
     if state == Some(ChallengeState::Issued) {
-        return walk.emit(TxEvent::ChallengeWithdrawn { id: id.clone() });
+        return interpreter.emit(TxEvent::ChallengeWithdrawn { id: id.clone() });
     }
     Ok(())
 }
 
 /// Checks a code: right, and it is used; wrong or too old, and the attempt counts.
 pub(super) fn check(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     id: &Arc<str>,
     given: &str,
 ) -> Result<(), DecideError> {
-    let tx = walk.tx()?;
+    let tx = interpreter.tx()?;
     let open = tx.challenge(id).filter(|found| found.state == ChallengeState::Issued);
     let challenge = open.ok_or(Refusal::ChallengeNotOpen)?;
     let attempts_left = challenge.attempts_left.saturating_sub(1);
     // Right or wrong: nobody finds out while there is a wait.
-    let counters = counters(walk, challenge)?;
-    require_not_wait(walk.unit, &counters)?;
-    if walk.unit.context.now >= challenge.expires_at {
+    let counters = counters(interpreter, challenge)?;
+    require_not_wait(interpreter.unit, &counters)?;
+    if interpreter.unit.context.now >= challenge.expires_at {
         return Err(Refusal::CodeExpired { challenge: id.clone(), attempts_left }.into());
     }
-    let right = code(&walk.unit.rules.challenge_key, tx.id, challenge);
+    let right = code(&interpreter.unit.rules.challenge_key, tx.id, challenge);
     if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
         return Err(Refusal::WrongCode { challenge: id.clone(), attempts_left }.into());
     }
@@ -221,13 +224,13 @@ pub(super) fn check(
     // counts for the user, the key or the address is forgotten by time alone.
     let mut counters = counters;
     counters.retain(|counter| counter.counted == Counted::CodesFor);
-    if has_failures(walk.unit, &counters)? {
-        walk.unit.emit(AttemptEvent::FailuresForgotten { counters })?;
+    if has_failures(interpreter.unit, &counters)? {
+        interpreter.unit.emit(AttemptEvent::FailuresForgotten { counters })?;
     }
-    walk.emit(TxEvent::ChallengePassed { id: id.clone() })
+    interpreter.emit(TxEvent::ChallengePassed { id: id.clone() })
 }
 
-/// The codes that a transaction waits for, for whoever develops against the server.
+/// Returns the codes that a transaction waits for, for developers.
 #[must_use]
 pub fn open_codes(key: &ChallengeKey, tx: &Tx, now: Time) -> Vec<(Arc<str>, String)> {
     tx.challenges

@@ -1,4 +1,4 @@
-//! What expressions of a transaction see.
+//! Evaluation context: the values that expressions of a transaction see.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::engine::workflow::Template;
 use crate::engine::{Actor, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Time};
 
-/// Who takes a step, as expressions see it.
+/// Actor of a step, as expressions see it.
 #[derive(Clone, Debug)]
 pub(super) struct EvalActor {
     /// The actor, as it is now.
     pub(super) actor: Actor,
     /// Until when its session counts as elevated.
     pub(super) elevated_until: Option<Time>,
-    /// What effects and services have noted about its session.
+    /// Facts of its session.
     pub(super) facts: Arc<str>,
 }
 
@@ -34,18 +34,18 @@ impl EvalActor {
     }
 }
 
-/// What is in scope beside the transaction.
+/// Values in scope beside the transaction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bindings {
     /// The input of the step, absent properties null.
     pub(super) input: Option<Arc<Value>>,
     /// The submissions of a quorum.
     pub(super) submissions: Option<Arc<Value>>,
-    /// What a call was answered.
+    /// Answer to a call.
     pub(super) response: Option<Arc<Value>>,
     /// The key of the call that was answered.
     pub(super) key: Option<Arc<str>>,
-    /// Whether a request is made: what stands for secrets may be named.
+    /// True if a request is made: what stands for secrets may be named.
     pub(super) sends: bool,
     /// The challenge whose code may be named.
     pub(super) code: Option<Arc<str>>,
@@ -53,13 +53,13 @@ pub(super) struct Bindings {
     pub(super) lines: Vec<(Arc<str>, Arc<Value>)>,
 }
 
-/// What one expression sees.
+/// Context of one evaluation.
 pub(super) struct EvalContext<'s, 'd> {
     pub(super) unit: &'s UnitOfWork<'d>,
     pub(super) tx: &'s Tx,
     pub(super) asker: &'s EvalActor,
-    pub(super) frame: &'s Bindings,
-    /// What a name would have needed.
+    pub(super) bindings: &'s Bindings,
+    /// Record that a name needs and that is not loaded.
     need: RefCell<Option<RecordKey>>,
     /// The steps that evaluations took.
     spent: Cell<u32>,
@@ -79,28 +79,28 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         unit: &'s UnitOfWork<'d>,
         tx: &'s Tx,
         asker: &'s EvalActor,
-        frame: &'s Bindings,
+        bindings: &'s Bindings,
     ) -> Self {
         let (spent, cost) = (Cell::new(0), Cell::new(0));
-        Self { unit, tx, asker, frame, need: RefCell::new(None), spent, cost }
+        Self { unit, tx, asker, bindings, need: RefCell::new(None), spent, cost }
     }
 
-    /// How many steps the evaluations took.
+    /// Returns the number of steps the evaluations took.
     pub(super) fn steps(&self) -> u32 {
         self.spent.get()
     }
 
-    /// What an expression makes here.
+    /// Evaluates an expression.
     pub(super) fn eval(&self, expr: &Expr) -> Result<TemplateOutput, DecideError> {
         self.settle(expr.eval(self))
     }
 
-    /// What a template makes here.
+    /// Evaluates a template.
     pub(super) fn make(&self, template: &Template) -> Result<TemplateOutput, DecideError> {
         self.settle(template.make(self))
     }
 
-    /// Whether a condition holds here. What is not a truth value is a refusal, never true.
+    /// Returns whether a condition holds here. What is not a truth value is a refusal, never true.
     pub(super) fn holds(&self, expr: &Expr) -> Result<bool, DecideError> {
         let made = self.eval(expr)?;
         made.as_bool().map_err(|what| failed(format!("`{}`: {what}", expr.source())))
@@ -119,7 +119,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         })
     }
 
-    /// What a reading answers, or a note of what it needs.
+    /// Returns what was read, or notes the record that it needs.
     fn noted<T>(&self, read: Result<T, DecideError>) -> Option<T> {
         match read {
             Ok(value) => Some(value),
@@ -131,7 +131,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         }
     }
 
-    /// What lies in a record as JSON text, parsed once for each decision.
+    /// Parses the JSON text of a record, once for each decision.
     fn parsed(&self, json: &Arc<str>) -> &'s Value {
         let (value, is_new) = self.unit.parsed(json);
         if is_new {
@@ -252,7 +252,7 @@ fn actor(actor: &Actor) -> Value {
 }
 
 impl EvalContext<'_, '_> {
-    /// What stands in a stored request for something that is known only when it is sent.
+    /// Returns the marker in a stored request for a value that is known only when it is sent.
     fn stands_for(&self, what: &str) -> String {
         super::marker::marker(&self.unit.rules.challenge_key, self.tx.id, what)
     }
@@ -276,24 +276,24 @@ impl Resolver for EvalContext<'_, '_> {
     }
 
     fn secret(&self, name: &str) -> Option<String> {
-        self.frame.sends.then(|| self.stands_for(&format!("secret:{name}")))
+        self.bindings.sends.then(|| self.stands_for(&format!("secret:{name}")))
     }
 
     fn name(&self, name: &str) -> Option<ResolvedValue<'_>> {
         let null = || ResolvedValue::TemplateOutput(Value::Null);
         Some(match name {
             "data" => ResolvedValue::Json(&self.tx.data),
-            "input" => self.frame.input.as_deref().map_or_else(null, ResolvedValue::Json),
-            "response" => self.frame.response.as_deref().map_or_else(null, ResolvedValue::Json),
-            "callback" if self.frame.sends => {
+            "input" => self.bindings.input.as_deref().map_or_else(null, ResolvedValue::Json),
+            "response" => self.bindings.response.as_deref().map_or_else(null, ResolvedValue::Json),
+            "callback" if self.bindings.sends => {
                 ResolvedValue::TemplateOutput(json!({ "url": self.stands_for("callback") }))
             }
-            "code" if self.frame.code.is_some() => {
-                let id = self.frame.code.as_deref().unwrap_or_default();
+            "code" if self.bindings.code.is_some() => {
+                let id = self.bindings.code.as_deref().unwrap_or_default();
                 ResolvedValue::TemplateOutput(Value::String(self.stands_for(&format!("code:{id}"))))
             }
             "submissions" => {
-                self.frame.submissions.as_deref().map_or_else(null, ResolvedValue::Json)
+                self.bindings.submissions.as_deref().map_or_else(null, ResolvedValue::Json)
             }
             "now" => ResolvedValue::Time(self.unit.context.now),
             "tx.started" => ResolvedValue::Time(self.tx.started_at),
@@ -308,7 +308,7 @@ impl Resolver for EvalContext<'_, '_> {
             }
             "user" => ResolvedValue::TemplateOutput(whole(&OF_OWNER, |key| self.of_owner(key))),
             name => {
-                let line = self.frame.lines.iter().rev().find(|(line, _)| **line == *name);
+                let line = self.bindings.lines.iter().rev().find(|(line, _)| **line == *name);
                 return line.map(|(_, value)| ResolvedValue::Json(value));
             }
         })

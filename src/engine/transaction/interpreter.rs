@@ -1,4 +1,4 @@
-//! The way of a transaction through its definition, within one commit.
+//! Interpreter: executes a definition within one commit.
 
 use std::sync::Arc;
 
@@ -31,13 +31,13 @@ const ROUNDS_MAX: u32 = 1000;
 /// is soon a million effects.
 const STEPS_MAX: u32 = 300_000;
 
-/// What an effect counts beside its expressions.
+/// Steps that an effect counts beside its expressions.
 pub(super) const EFFECT_STEPS: u32 = 100;
 
 /// Longest wait: what is due later than that is a mistake.
 const WAIT_MAX: Span = Span::from_hours(24 * 366 * 10);
 
-/// What set a transaction in motion.
+/// Cause of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trigger {
     /// A request: what is refused on its way refuses it.
@@ -46,7 +46,7 @@ pub(super) enum Trigger {
     Time,
 }
 
-/// A transaction on its way.
+/// Execution of one transaction.
 pub(super) struct Interpreter<'a, 'd> {
     pub(super) unit: &'a mut UnitOfWork<'d>,
     pub(super) id: TxId,
@@ -89,13 +89,13 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     /// Looks at something through the eyes of an expression.
     pub(super) fn look<T>(
         &self,
-        frame: &Bindings,
+        bindings: &Bindings,
         look: impl FnOnce(&EvalContext<'_, 'd>) -> Result<T, DecideError>,
     ) -> Result<T, DecideError> {
-        let scene = EvalContext::new(self.unit, self.tx()?, &self.asker, frame);
-        let seen = look(&scene);
+        let context = EvalContext::new(self.unit, self.tx()?, &self.asker, bindings);
+        let seen = look(&context);
         // What fails has cost as much.
-        self.spend(scene.steps())?;
+        self.spend(context.steps())?;
         seen
     }
 
@@ -124,7 +124,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         target: &StepTarget,
         from: Option<&OpenStep>,
         join: Option<u32>,
-        frame: &Bindings,
+        bindings: &Bindings,
     ) -> Result<(), DecideError> {
         match target {
             StepTarget::Step(step) => self.open_group(std::slice::from_ref(step), join),
@@ -136,25 +136,25 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             },
             StepTarget::End(outcome) => self.end(TxStatus::Completed, outcome.clone()),
             StepTarget::Cancel(code) => self.compensate(TxStatus::Cancelled, code.clone()),
-            StepTarget::When(_) => match self.chosen(target, frame)? {
-                Some(target) => self.go(target, from, join, frame),
+            StepTarget::When(_) => match self.chosen(target, bindings)? {
+                Some(target) => self.go(target, from, join, bindings),
                 None => Ok(()),
             },
         }
     }
 
-    /// What a target comes to when its choices are made.
+    /// Resolves a target's choices.
     pub(super) fn chosen<'t>(
         &self,
         target: &'t StepTarget,
-        frame: &Bindings,
+        bindings: &Bindings,
     ) -> Result<Option<&'t StepTarget>, DecideError> {
         let mut target = Some(target);
         while let Some(StepTarget::When(cases)) = target {
             target = None;
             for (when, next) in cases {
                 let holds = match when {
-                    Some(when) => self.look(frame, |scene| scene.holds(when))?,
+                    Some(when) => self.look(bindings, |context| context.holds(when))?,
                     None => true,
                 };
                 if holds {
@@ -172,11 +172,11 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         next: Option<&StepTarget>,
         from: Option<&OpenStep>,
         join: Option<u32>,
-        frame: &Bindings,
+        bindings: &Bindings,
     ) -> Result<(), DecideError> {
         match (next, join) {
-            (Some(target), join) => self.go(target, from, join, frame),
-            (None, Some(join)) => self.join(join, frame),
+            (Some(target), join) => self.go(target, from, join, bindings),
+            (None, Some(join)) => self.join(join, bindings),
             // A checked definition has no such step; to end is the safe thing.
             (None, None) => self.end(TxStatus::Completed, "done".into()),
         }
@@ -199,7 +199,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    fn join(&mut self, id: u32, frame: &Bindings) -> Result<(), DecideError> {
+    fn join(&mut self, id: u32, bindings: &Bindings) -> Result<(), DecideError> {
         let Some(join) = self.tx()?.joins.iter().find(|join| join.id == id).cloned() else {
             return Ok(());
         };
@@ -210,7 +210,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let definition = Arc::clone(&self.definition);
         let number = usize::try_from(join.all).unwrap_or(usize::MAX);
         let next = definition.alls.get(number).and_then(|all| all.next.as_ref());
-        self.proceed(next, None, join.parent, frame)
+        self.proceed(next, None, join.parent, bindings)
     }
 
     fn open_group(&mut self, steps: &[StepName], join: Option<u32>) -> Result<(), DecideError> {
@@ -285,7 +285,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             None => Ok(1),
             Some(Quorum::Fixed(number)) => Ok(*number),
             Some(Quorum::Expr(expr)) => {
-                let made = self.look(&Bindings::default(), |scene| scene.eval(expr))?;
+                let made = self.look(&Bindings::default(), |context| context.eval(expr))?;
                 match made.to_int().ok().and_then(|number| u32::try_from(number).ok()) {
                     Some(number @ 1..=100) => Ok(number),
                     _ => Err(super::eval_context::failed(format!(
@@ -301,7 +301,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let mut users = Vec::new();
         for by in by {
             if let AllowedActor::Named(expr) = by {
-                let made = self.look(&Bindings::default(), |scene| scene.eval(expr))?;
+                let made = self.look(&Bindings::default(), |context| context.eval(expr))?;
                 // Whoever has no such name cannot come; that is no reason to fail.
                 users.extend(made.to_text().ok().and_then(|name| name.parse().ok()));
             }
@@ -311,7 +311,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 
     /// The time after a span that a template makes.
     pub(super) fn after(&self, span: &Template) -> Result<Time, DecideError> {
-        let made = self.look(&Bindings::default(), |scene| scene.make(span))?;
+        let made = self.look(&Bindings::default(), |context| context.make(span))?;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
         match span {
             Some(span) if span <= WAIT_MAX => Ok(self.unit.context.now.plus(span)),
@@ -322,7 +322,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     fn until(&self, time: &Template) -> Result<Time, DecideError> {
-        let made = self.look(&Bindings::default(), |scene| scene.make(time))?;
+        let made = self.look(&Bindings::default(), |context| context.make(time))?;
         let latest = self.unit.context.now.plus(WAIT_MAX);
         match made.to_time() {
             Ok(time) if time <= latest => Ok(time),
@@ -333,8 +333,12 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// A time, from a span or a time that a template makes.
-    pub(super) fn when(&self, template: &Template, frame: &Bindings) -> Result<Time, DecideError> {
-        let made = self.look(frame, |scene| scene.make(template))?;
+    pub(super) fn when(
+        &self,
+        template: &Template,
+        bindings: &Bindings,
+    ) -> Result<Time, DecideError> {
+        let made = self.look(bindings, |context| context.make(template))?;
         let now = self.unit.context.now;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
         let at = span.map(|span| now.plus(span)).or_else(|| made.to_time().ok());
@@ -357,14 +361,14 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             return Err(Refusal::TooManySteps { max: CHAIN_MAX }.into());
         }
         let before = self.unit.savepoint();
-        let frame = Bindings::default();
-        match self.attempt(step, None, &frame, None) {
+        let bindings = Bindings::default();
+        match self.attempt(step, None, &bindings, None) {
             Ok(()) => {}
             Err(DecideError::Refused(refusal)) => {
                 return match (&step.refused, self.trigger) {
                     (Some(target), _) => {
                         self.unit.back_to(before);
-                        self.go(target, None, join, &frame)
+                        self.go(target, None, join, &bindings)
                     }
                     (None, Trigger::Request) => Err(refusal.into()),
                     (None, Trigger::Time) => {
@@ -375,21 +379,21 @@ impl<'a, 'd> Interpreter<'a, 'd> {
             }
             Err(need) => return Err(need),
         }
-        self.proceed(step.next.as_ref(), None, join, &frame)
+        self.proceed(step.next.as_ref(), None, join, &bindings)
     }
 
-    /// What a step that waits for a time does when the time has come.
+    /// Takes a wait step whose time has come.
     pub(super) fn take_by_time(
         &mut self,
         open: &OpenStep,
         step: &StepDefinition,
     ) -> Result<(), DecideError> {
-        let frame = Bindings::default();
+        let bindings = Bindings::default();
         let before = self.unit.savepoint();
-        match self.attempt(step, Some(open), &frame, None) {
+        match self.attempt(step, Some(open), &bindings, None) {
             Ok(()) => {
                 self.close_siblings(open)?;
-                self.proceed(step.next.as_ref(), Some(open), open.join, &frame)
+                self.proceed(step.next.as_ref(), Some(open), open.join, &bindings)
             }
             Err(DecideError::Refused(refusal)) => {
                 self.unit.back_to(before);
@@ -404,22 +408,22 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         &mut self,
         step: &StepDefinition,
         open: Option<&OpenStep>,
-        frame: &Bindings,
+        bindings: &Bindings,
         stored_input: Option<Arc<Value>>,
     ) -> Result<(), DecideError> {
         if open.is_none_or(|open| !open.is_client) {
             // A client's guards were looked at before.
-            self.require_hold(step, frame)?;
+            self.require_hold(step, bindings)?;
         }
         self.at = step.name.clone();
         let mut undo = Vec::new();
-        self.run_effects(&step.effects, frame, &mut undo)?;
+        self.run_effects(&step.effects, bindings, &mut undo)?;
         super::bounds::require_take_undo(self.tx()?, undo.len())?;
         // After the pivot nothing is undone any more.
         let is_final = step.pivot || self.tx()?.pivot;
-        let calls = if is_final { Vec::new() } else { self.undoing(step, frame)? };
+        let calls = if is_final { Vec::new() } else { self.undoing(step, bindings)? };
         let tx = self.tx()?;
-        let key = match &frame.key {
+        let key = match &bindings.key {
             Some(key) => key.clone(),
             // Nothing will be sent under it.
             None if calls.is_empty() => "".into(),
@@ -450,18 +454,18 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     pub(super) fn require_hold(
         &mut self,
         step: &StepDefinition,
-        frame: &Bindings,
+        bindings: &Bindings,
     ) -> Result<(), DecideError> {
         for guard in &step.guard {
             match guard {
                 StepGuard::That { that, code, message } => {
-                    if !self.look(frame, |scene| scene.holds(that))? {
+                    if !self.look(bindings, |context| context.holds(that))? {
                         let (code, message) = (code.clone(), message.clone());
                         return Err(Refusal::Guard { code, message }.into());
                     }
                 }
                 StepGuard::Challenge { id, with } => {
-                    let made = self.look(frame, |scene| scene.make(with))?;
+                    let made = self.look(bindings, |context| context.make(with))?;
                     let given = made.to_text().unwrap_or_default();
                     super::challenge::check(self, id, given)?;
                 }
@@ -534,7 +538,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(joins.last().copied())
     }
 
-    /// What a step that was reached by a time and refused makes of the transaction.
+    /// Gives up a step that a timer reached and that was refused: cancels the transaction, or
+    /// after the pivot leaves it stuck.
     pub(super) fn give_up(
         &mut self,
         step: &StepName,
@@ -641,7 +646,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// Counts the effects of a step that are undone now and says how many of them are left; `None`:
-    /// none is undone in this commit. Those of one step are undone together as long as one commit takes them.
+    /// none is undone in this commit. Those of one step are undone together as long as one commit
+    /// takes them.
     fn undo_portion(&mut self, done: &CompletedStep) -> Option<usize> {
         // A step without effects here is work too.
         let all: usize = done.undo.iter().map(weight).sum::<usize>().max(1);

@@ -1,6 +1,6 @@
 //! Transactions that start, submit and cancel each other, within one commit.
 //!
-//! What is refused in the other one refuses the effect, and with it the step that it stands in. A
+//! A refusal in the other one refuses the effect, and with it its step. A
 //! transaction that is on its way is not led back to: its record would change under it.
 
 use std::sync::Arc;
@@ -131,8 +131,8 @@ pub(in crate::engine) fn begin_scheduled(
     begin.begin(unit, input.stored, Some((fact, record)))
 }
 
-/// Whether a workflow may be started for an owner: by the workflow that starts it, or because the
-/// owner could. Nobody who is gone owns anything new.
+/// Returns whether a workflow may be started for an owner: by the workflow that starts it, or
+/// because the owner could. Nobody who is gone owns anything new.
 fn lets_start(
     unit: &UnitOfWork<'_>,
     definition: &Definition,

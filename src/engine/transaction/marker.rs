@@ -1,5 +1,5 @@
-//! What stands in stored requests for what is not stored, and the addresses of callbacks: all derived
-//! from a key that lies beside the store.
+//! What stands in stored requests for what is not stored, and the addresses of callbacks: all
+//! derived from a key that lies beside the store.
 
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
@@ -57,7 +57,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// What a callback's address ends with: derived when it is needed, never stored.
+/// Last part of a callback's address: derived when it is needed, never stored.
 pub(super) fn callback_token(key: &ChallengeKey, tx: TxId, number: u32) -> String {
     let parts: [&[u8]; 2] = [&tx.bits().to_be_bytes(), &number.to_be_bytes()];
     let mac = mac(key, b"abide callback 1", &parts);

@@ -1,8 +1,8 @@
-//! Transactions: what a definition makes of requests and times.
+//! Transactions: running instances of workflows.
 //!
-//! [`walk`] is the way through a definition within one commit; `effects` what a step does and what
-//! undoes it; `scene` what expressions see; `submit`, `start`, `timers` and `orphans` are the doors
-//! through which something comes to a transaction.
+//! [`interpreter`] executes a definition within one commit; [`effects`] has one file for each effect of
+//! the language; [`eval_context`] has the values that expressions see; `submit`, `start`, `timers` and
+//! `orphans` are the entries, through which something reaches a transaction.
 
 mod access;
 mod apply;

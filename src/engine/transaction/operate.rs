@@ -27,7 +27,7 @@ pub struct MigrateAsk {
     pub version: Option<u32>,
     /// Steps that are called otherwise there, by what they are called now.
     pub steps: BTreeMap<StepName, StepName>,
-    /// Whether only to look whether it could be.
+    /// True if only to look whether it could be.
     pub dry_run: bool,
 }
 
@@ -57,9 +57,10 @@ pub(in crate::engine) fn pause(
         return Err(Refusal::AlreadyCancelled.into());
     }
     if tx.paused != pause {
-        let mut walk = Interpreter::new(unit, id, definition, asker(resolved), Trigger::Time);
-        walk.emit(if pause { TxEvent::Paused } else { TxEvent::Resumed })?;
-        walk.settle()?;
+        let mut interpreter =
+            Interpreter::new(unit, id, definition, asker(resolved), Trigger::Time);
+        interpreter.emit(if pause { TxEvent::Paused } else { TxEvent::Resumed })?;
+        interpreter.settle()?;
     }
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
@@ -94,11 +95,12 @@ pub(in crate::engine) fn migrate(
     let before = unit.savepoint();
     if version != tx.version {
         let new = unit.definition(tx.workflow.clone(), version)?;
-        let mut walk = Interpreter::new(unit, id, Arc::clone(&new), asker(resolved), Trigger::Time);
+        let mut interpreter =
+            Interpreter::new(unit, id, Arc::clone(&new), asker(resolved), Trigger::Time);
         let migration = Migration { tx: &tx, old: &old, new: &new, version, ask };
-        let event = migration.event(&walk)?;
-        walk.emit(event)?;
-        walk.settle()?;
+        let event = migration.event(&interpreter)?;
+        interpreter.emit(event)?;
+        interpreter.settle()?;
     }
     let view = view(unit, &resolved.actor, id)?;
     if ask.dry_run {
@@ -135,10 +137,10 @@ impl Migration<'_> {
 
     /// What the transaction becomes. What belongs together is found by what it is called or when it
     /// is due, never by its place in a list: another version may have more before it.
-    fn event(&self, walk: &Interpreter<'_, '_>) -> Result<TxEvent, DecideError> {
+    fn event(&self, interpreter: &Interpreter<'_, '_>) -> Result<TxEvent, DecideError> {
         let tx = self.tx;
         let joins = self.joins()?;
-        let open = tx.open.iter().map(|open| self.open(walk, open, &joins));
+        let open = tx.open.iter().map(|open| self.open(interpreter, open, &joins));
         let open = open.collect::<Result<_, _>>()?;
         // What undoes a call is made of its step when it is answered.
         for call in &tx.calls {
@@ -149,7 +151,7 @@ impl Migration<'_> {
         let held = |stuck: &StuckReason| -> Result<StuckReason, DecideError> {
             Ok(StuckReason { step: self.there(&stuck.step)?.name.clone(), ..stuck.clone() })
         };
-        let added = added(walk, tx, self.new)?;
+        let added = added(interpreter, tx, self.new)?;
         Ok(TxEvent::Migrated {
             version: self.version,
             steps: self.ask.steps.clone(),
@@ -158,8 +160,8 @@ impl Migration<'_> {
             taken: taken(tx, self.old, |step| self.name(step)),
             stuck: tx.stuck.as_ref().map(held).transpose()?,
             stuck_too: tx.stuck_too.iter().map(held).collect::<Result<_, _>>()?,
-            deadline: self.deadline(walk.unit.context.now),
-            unique: self.unique(walk, &added)?,
+            deadline: self.deadline(interpreter.unit.context.now),
+            unique: self.unique(interpreter, &added)?,
             added: Arc::new(added),
         })
     }
@@ -167,7 +169,7 @@ impl Migration<'_> {
     /// An open step as it is there.
     fn open(
         &self,
-        walk: &Interpreter<'_, '_>,
+        interpreter: &Interpreter<'_, '_>,
         open: &OpenStep,
         joins: &[OpenJoin],
     ) -> Result<OpenStep, DecideError> {
@@ -190,13 +192,13 @@ impl Migration<'_> {
             (_, None, _) => None,
             // It keeps its time, or is given all of it from now on.
             (_, Some(_), Some(due)) => Some(due),
-            (_, Some(timeout), None) => Some(walk.after(&timeout.after)?),
+            (_, Some(timeout), None) => Some(interpreter.after(&timeout.after)?),
         };
-        let now = walk.unit.context.now;
+        let now = interpreter.unit.context.now;
         let reminded = old.map_or(0, |old| super::timers::reminded(open, old, step, now));
         Ok(OpenStep {
             step: step.name.clone(),
-            users: walk.users(by)?,
+            users: interpreter.users(by)?,
             roles: inbox_roles(by),
             queued: open.is_client && step.claim.is_some(),
             due,
@@ -252,11 +254,11 @@ impl Migration<'_> {
         }
     }
 
-    /// What keeps others with the same value out: as at the start where the version says the same of
-    /// it, or else by what the data is now.
+    /// What keeps others with the same value out: as at the start where the version says the same
+    /// of it, or else by what the data is now.
     fn unique(
         &self,
-        walk: &Interpreter<'_, '_>,
+        interpreter: &Interpreter<'_, '_>,
         added: &Map<String, Value>,
     ) -> Result<Option<Digest>, DecideError> {
         let source = |definition: &Definition| {
@@ -270,7 +272,7 @@ impl Migration<'_> {
             data.extend(added.clone());
         }
         let tx = Tx { version: self.version, data: Arc::new(data), ..self.tx.clone() };
-        super::start::unique(walk.unit, self.new, &tx, &walk.asker)
+        super::start::unique(interpreter.unit, self.new, &tx, &interpreter.asker)
     }
 }
 
@@ -286,7 +288,8 @@ fn chain(joins: &[OpenJoin], join: Option<u32>) -> Vec<usize> {
     chain
 }
 
-/// How often each step was taken, as they are called there. Of several that are one there all count.
+/// Returns the number of times that each step was taken, as they are called there. Of several that
+/// are one there all count.
 /// Keys for services are made of a step's name and how often it was asked: where a call is called
 /// otherwise, the count stays under its name too, so that another step with it makes none again.
 fn taken(
@@ -308,12 +311,12 @@ fn taken(
 
 /// The keys that the data has at the start in the new version and not yet here.
 fn added(
-    walk: &Interpreter<'_, '_>,
+    interpreter: &Interpreter<'_, '_>,
     tx: &Tx,
     new: &Definition,
 ) -> Result<Map<String, Value>, DecideError> {
-    let frame = Bindings { input: Some(Arc::clone(&tx.data)), ..Bindings::default() };
-    let made = walk.look(&frame, |scene| scene.make(&new.data))?;
+    let bindings = Bindings { input: Some(Arc::clone(&tx.data)), ..Bindings::default() };
+    let made = interpreter.look(&bindings, |context| context.make(&new.data))?;
     let Value::Object(mut data) = made.into_json() else {
         return Err(failed("the data at the start must be an object".to_owned()));
     };

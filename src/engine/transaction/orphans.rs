@@ -1,5 +1,5 @@
-//! What becomes of transactions when a session or a user ends, and when an anonymous session
-//! becomes a user's.
+//! Transactions whose session or user ended, and those of an anonymous session that
+//! became a user's.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::types::{SessionId, Span, Time, TxId};
 /// From one slice to the next: each is a commit of its own.
 const PAUSE: Span = Span::from_ms(1);
 
-/// How often is looked whether what was left for a call that was out can be cancelled.
+/// Interval of the check whether transactions that were kept for a call in flight can be cancelled.
 const AGAIN: Span = Span::from_minutes(1);
 
 /// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
@@ -40,8 +40,8 @@ fn page(who: OwnerId, after: TxId) -> RecordKey {
     }
 }
 
-/// Cancels transactions of somebody who is gone, before their pivot; the others go on. One that ends
-/// with its session is left alone while a call of it is out, and cancelled when that is over.
+/// Cancels transactions of somebody who is gone, before their pivot; the others go on. One that
+/// ends with its session is left alone while a call of it is out, and cancelled when that is over.
 pub(in crate::engine) fn cancel_orphans(
     unit: &mut UnitOfWork<'_>,
     who: OwnerId,
@@ -77,15 +77,15 @@ pub(in crate::engine) fn cancel_orphans(
         let (workflow, version) = (tx.workflow.clone(), tx.version);
         let definition = unit.definition(workflow, version)?;
         unit.begin_links();
-        let mut walk = Interpreter::new(
+        let mut interpreter = Interpreter::new(
             unit,
             *id,
             Arc::clone(&definition),
             EvalActor::system(),
             Trigger::Time,
         );
-        walk.compensate(TxStatus::Cancelled, code.into())?;
-        walk.settle()?;
+        interpreter.compensate(TxStatus::Cancelled, code.into())?;
+        interpreter.settle()?;
     }
     if let Some(last) = seen.filter(|_| is_more) {
         let due = unit.context.now.plus(PAUSE);
@@ -99,7 +99,7 @@ pub(in crate::engine) fn cancel_orphans(
     Ok(())
 }
 
-/// Whether a step waits for a call that may have been made.
+/// Returns whether a step waits for a call that may have been made.
 fn is_out(call: &ServiceCall) -> bool {
     matches!(call.purpose, CallPurpose::Do { .. })
         && match call.state {

@@ -21,11 +21,11 @@ pub struct Published {
     pub version: u32,
     /// The document as it was sent.
     pub source: Arc<str>,
-    /// What it says.
+    /// Definition.
     pub definition: Arc<Definition>,
     /// When it was published.
     pub published_at: Time,
-    /// By whom.
+    /// Submitter.
     pub published_by: Arc<str>,
 }
 
@@ -37,12 +37,12 @@ impl PartialEq for Published {
 
 impl Eq for Published {}
 
-/// Where a workflow stands.
+/// Latest version of a workflow, and whether it is retired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkflowHead {
     /// The latest version.
     pub latest: u32,
-    /// Whether it takes no new starts.
+    /// True if it takes no new starts.
     pub retired: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct WorkflowHead {
 pub struct WorkflowView {
     /// The version.
     pub published: Published,
-    /// Where the workflow stands.
+    /// Latest version, and whether the workflow is retired.
     pub head: WorkflowHead,
     /// The commit that last changed it.
     pub revision: Revision,

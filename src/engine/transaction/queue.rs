@@ -32,7 +32,7 @@ pub const QUEUE_CANDIDATES_MAX: usize = QUEUE_CLAIMS_MAX + 64;
 /// does reading them keep others waiting.
 const CLAIM_BYTES_MAX: usize = 256 * 1024;
 
-/// What a worker asks for.
+/// Request of a worker for steps of the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueAsk {
     /// The workflow.
@@ -134,9 +134,10 @@ pub(in crate::engine) fn claim_queued(
             unit.definition(workflow, version)?
         };
         let claim = StepClaim { by: ActorRef::of(&resolved.actor), until };
-        let mut walk = Interpreter::new(unit, id, definition, asker(resolved), Trigger::Request);
-        walk.emit(TxEvent::Claimed { group, claim })?;
-        walk.settle()?;
+        let mut interpreter =
+            Interpreter::new(unit, id, definition, asker(resolved), Trigger::Request);
+        interpreter.emit(TxEvent::Claimed { group, claim })?;
+        interpreter.settle()?;
         views.push(*view(unit, &resolved.actor, id)?);
     }
     Ok(Outcome::Claimed { views })

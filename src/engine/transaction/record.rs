@@ -1,4 +1,4 @@
-//! What is remembered of a transaction: one record, with all that is open in it.
+//! Record of a transaction, with everything that is open in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use crate::types::{
 pub struct Tx {
     /// Its id.
     pub id: TxId,
-    /// The workflow that it runs.
+    /// Workflow.
     pub workflow: WorkflowName,
     /// The version of it; it keeps that one.
     pub version: u32,
     /// The caller's own key for it.
     pub reference: Option<Arc<str>>,
-    /// Whose it is.
+    /// Owner.
     pub owner: Owner,
     /// The session that started it.
     pub session: Option<SessionId>,
-    /// Whether it is cancelled when that session ends, before the pivot.
+    /// True if it is cancelled when that session ends, before the pivot.
     pub ends_with_session: bool,
-    /// Where it stands.
+    /// Status.
     pub status: TxStatus,
     /// The end's name, the cancel's code, `deadline`; `None` as long as it is open.
     pub outcome: Option<Arc<str>>,
@@ -45,11 +45,11 @@ pub struct Tx {
     pub challenges: Vec<Challenge>,
     /// The steps that were taken and can be undone, in order.
     pub done: Vec<Arc<CompletedStep>>,
-    /// How often each step was submitted.
+    /// Number of times that each step was submitted.
     pub taken: BTreeMap<StepName, u32>,
-    /// How often any step was opened.
+    /// Number of times that any step was opened.
     pub rounds: u32,
-    /// Whether its pivot has passed.
+    /// True if its pivot has passed.
     pub pivot: bool,
     /// The row that keeps others with the same `unique` out.
     pub unique: Option<Digest>,
@@ -71,7 +71,7 @@ pub struct Tx {
     pub stuck_too: Vec<StuckReason>,
     /// The users to whom a step was ever fixed, each once: they may know of it for ever.
     pub asked: Vec<Username>,
-    /// Whether an operator has stopped it.
+    /// True if an operator has stopped it.
     pub paused: bool,
     /// The schedule that started it.
     pub schedule: Option<ScheduleId>,
@@ -98,26 +98,26 @@ pub struct HttpRequestSpec {
     pub headers: Vec<(Arc<str>, Arc<str>)>,
     /// The body as JSON text; `None`: none.
     pub body: Option<Arc<str>>,
-    /// How long an attempt may take.
+    /// Time that an attempt may take.
     pub timeout: Span,
     /// Most attempts.
     pub attempts: u32,
     /// The longest wait after the first attempt.
     pub first: Span,
-    /// How much longer it may be after each further one.
+    /// Factor by which the wait grows after each further attempt.
     pub factor: u32,
     /// The longest wait after any.
     pub max: Span,
     /// The statuses that are a definite no.
     pub refused: Vec<u16>,
-    /// How long the service may take to answer at the callback.
+    /// Time that the service may take to answer at the callback.
     pub callback: Option<Span>,
 }
 
-/// What a call is for.
+/// Purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallPurpose {
-    /// What a step waits for: the one that is open at this place.
+    /// Work of a step, which waits for it: the step that is open at this place.
     Do {
         /// The place.
         place: u32,
@@ -149,25 +149,25 @@ pub struct ServiceCall {
     pub step: StepName,
     /// Its key for the service, the same for every attempt.
     pub key: Arc<str>,
-    /// What it is for.
+    /// Purpose.
     pub purpose: CallPurpose,
     /// The one-time code that it carries.
     pub challenge: Option<Arc<str>>,
-    /// What is asked; empty when it is over.
+    /// Request; empty when the call is over.
     pub ask: HttpRequestSpec,
-    /// How many attempts were begun.
+    /// Number of attempts were begun.
     pub attempts: u32,
-    /// Whether an attempt may have been done without our knowing.
+    /// True if an attempt may have been done without our knowing.
     pub unknown: bool,
-    /// Where it stands.
+    /// Status.
     pub state: CallState,
-    /// What the last attempt came to.
+    /// Result of the last attempt.
     pub last: Option<Arc<str>>,
     /// The last answer, if it was no success.
     pub answer: Option<CallAnswer>,
 }
 
-/// What a service answered to a call, as it is kept for operators.
+/// Answer of a service to a call, kept for operators.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallAnswer {
     /// The status.
@@ -176,7 +176,7 @@ pub struct CallAnswer {
     pub body: Arc<str>,
 }
 
-/// Where a call stands.
+/// State of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallState {
     /// The next attempt is due then.
@@ -213,14 +213,14 @@ impl CallState {
         }
     }
 
-    /// Whether nothing more can happen to it.
+    /// Returns whether nothing more can happen to it.
     #[must_use]
     pub const fn is_over(&self) -> bool {
         matches!(self, Self::Done | Self::Refused | Self::Unknown | Self::Dropped)
     }
 }
 
-/// Whose a transaction is.
+/// Owner of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// A user's.
@@ -269,7 +269,7 @@ impl Owner {
     }
 }
 
-/// Where a transaction stands.
+/// Status of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TxStatus {
     /// A client step is open.
@@ -324,14 +324,14 @@ impl TxStatus {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
     }
 
-    /// Whether nothing more can happen to it.
+    /// Returns whether nothing more can happen to it.
     #[must_use]
     pub const fn is_ended(self) -> bool {
         matches!(self, Self::Completed | Self::Cancelled | Self::Expired | Self::Failed)
     }
 }
 
-/// Where a transaction goes once it is undone.
+/// Status and outcome of a transaction once it is undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedEnd {
     /// Its status then.
@@ -340,7 +340,7 @@ pub struct PlannedEnd {
     pub outcome: Arc<str>,
 }
 
-/// Why a transaction cannot go on.
+/// Reason that a transaction cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StuckReason {
     /// The step that could not be undone, or done after the pivot.
@@ -368,21 +368,21 @@ pub struct OpenStep {
     pub opened_at: Time,
     /// Until when it waits: its time-out, or the end of a wait.
     pub due: Option<Time>,
-    /// How many of its reminders have fired.
+    /// Number of of its reminders have fired.
     pub reminded: u32,
-    /// Whether it waits for a client.
+    /// True if it waits for a client.
     pub is_client: bool,
-    /// How many submissions it takes.
+    /// Number of submissions it takes.
     pub quorum: u32,
     /// The submissions before the last.
     pub submissions: Vec<Submission>,
-    /// Who has claimed it.
+    /// Claim on it.
     pub claim: Option<StepClaim>,
     /// The users that it was fixed to when it opened.
     pub users: Vec<Username>,
     /// The roles that find it in their inbox.
     pub roles: Vec<Role>,
-    /// Whether it lies in the queue of its workflow, from which workers claim.
+    /// True if it lies in the queue of its workflow, from which workers claim.
     pub queued: bool,
 }
 
@@ -397,9 +397,9 @@ impl OpenStep {
 /// One of several submissions of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submission {
-    /// By whom.
+    /// Submitter.
     pub by: ActorRef,
-    /// What was sent, without what may not be stored.
+    /// Input, without the fields that must not be stored.
     pub input: Arc<Value>,
     /// When.
     pub at: Time,
@@ -408,22 +408,22 @@ pub struct Submission {
 /// A claim on a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepClaim {
-    /// Whose.
+    /// Claimant.
     pub by: ActorRef,
     /// From then on it counts no more.
     pub until: Time,
 }
 
-/// Somebody, as a record remembers them: comparable by id, showable by name.
+/// Actor in a record: compared by id, shown by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ActorRef {
-    /// Whom.
+    /// Id.
     pub id: ActorId,
     /// As expressions and answers name them.
     pub name: Arc<str>,
 }
 
-/// Somebody's id.
+/// Id of an actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ActorId {
     /// A user.
@@ -441,7 +441,8 @@ pub enum ActorId {
 }
 
 impl ActorId {
-    /// Whether it is this actor. An anonymous session that became a user's is still what it was.
+    /// Returns whether it is this actor. An anonymous session that became a user's is still what
+    /// it was.
     #[must_use]
     pub fn is(self, actor: &Actor) -> bool {
         let was = matches!(self, Self::Session(session) if actor.session() == Some(session));
@@ -490,7 +491,7 @@ pub struct OpenJoin {
     pub all: u32,
     /// The join that its own branch belongs to.
     pub parent: Option<u32>,
-    /// How many branches are still on their way.
+    /// Number of branches are still on their way.
     pub left: u32,
 }
 
@@ -514,25 +515,25 @@ pub struct Challenge {
     pub id: Arc<str>,
     /// Which code it is: each issue and each resend counts on.
     pub round: u32,
-    /// How many digits.
+    /// Number of digits.
     pub digits: u8,
-    /// What it is bound to, as compact JSON.
+    /// Values that it is bound to, as compact JSON.
     pub binds: Arc<str>,
     /// From then on it is void.
     pub expires_at: Time,
-    /// How long a resent one is good, in milliseconds.
+    /// Time that a resent one is good, in milliseconds.
     pub life_ms: u64,
-    /// How many wrong codes may still be given.
+    /// Number of wrong codes may still be given.
     pub attempts_left: u32,
-    /// How often a new code may still be asked for.
+    /// Number of times that a new code may still be asked for.
     pub resends_left: u32,
-    /// Whether it can be used.
+    /// State.
     pub state: ChallengeState,
-    /// How each code of it gets to whom it is for.
+    /// Request that delivers each code of it, and its step.
     pub send: Option<Box<(StepName, HttpRequestSpec)>>,
 }
 
-/// Whether a one-time code can be used.
+/// State of a one-time code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChallengeState {
     /// Once more.
@@ -548,20 +549,20 @@ pub enum ChallengeState {
 pub struct CompletedStep {
     /// The step.
     pub step: StepName,
-    /// What undoes it here, in the order in which it was done.
+    /// Compensations in this store, in the order of the effects.
     pub undo: Vec<Compensation>,
-    /// What undoes it at other services, in order.
+    /// Requests to other services that undo it, in order.
     pub calls: Vec<HttpRequestSpec>,
-    /// How many of those were made and done already.
+    /// Number of of those were made and done already.
     pub undone: u32,
-    /// Whether nobody waited for it any more when it was done, or may have been: it is no part of
+    /// True if nobody waited for it any more when it was done, or may have been: it is no part of
     /// the way, and is taken back wherever that ends.
     pub left: bool,
     /// The key of these calls.
     pub key: Arc<str>,
 }
 
-/// What undoes an effect.
+/// Action that undoes an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compensation {
     /// Void what is left of this hold.
@@ -620,7 +621,7 @@ impl Tx {
         self.challenges.iter().find(|challenge| *challenge.id == *id)
     }
 
-    /// What status it has by what is open in it.
+    /// Returns the status that follows from its open steps.
     #[must_use]
     pub fn moving_status(&self) -> TxStatus {
         if self.open.iter().any(|open| open.is_client) {

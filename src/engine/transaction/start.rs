@@ -24,7 +24,7 @@ use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 /// Longest reference, in bytes.
 pub const REFERENCE_BYTES_MAX: usize = 256;
 
-/// What is asked for.
+/// Request to start a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StartAsk {
     /// The workflow.
@@ -169,10 +169,11 @@ impl Begin {
         if let Some((fact, record)) = reference {
             unit.put(fact, Record::Reference(Reference { tx: id, ..record }));
         }
-        let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Request);
+        let mut interpreter =
+            Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Request);
         let first = StepTarget::Step(definition.first.clone());
-        walk.go(&first, None, None, &Bindings::default())?;
-        walk.settle()?;
+        interpreter.go(&first, None, None, &Bindings::default())?;
+        interpreter.settle()?;
         Ok(id)
     }
 }
@@ -240,8 +241,8 @@ fn first_data(
     asker: &super::eval_context::EvalActor,
     input: Arc<Value>,
 ) -> Result<Arc<Value>, DecideError> {
-    let frame = Bindings { input: Some(Arc::clone(&input)), ..Bindings::default() };
-    let made = EvalContext::new(unit, tx, asker, &frame).make(&definition.data)?;
+    let bindings = Bindings { input: Some(Arc::clone(&input)), ..Bindings::default() };
+    let made = EvalContext::new(unit, tx, asker, &bindings).make(&definition.data)?;
     let (Value::Object(mut data), Value::Object(entries)) = (made.into_json(), &*input) else {
         return Err(failed("the data at the start must be an object".to_owned()));
     };
@@ -260,8 +261,8 @@ pub(super) fn unique(
     asker: &super::eval_context::EvalActor,
 ) -> Result<Option<Digest>, DecideError> {
     let Some(expr) = &definition.unique else { return Ok(None) };
-    let frame = Bindings::default();
-    let value = match EvalContext::new(unit, tx, asker, &frame).eval(expr)? {
+    let bindings = Bindings::default();
+    let value = match EvalContext::new(unit, tx, asker, &bindings).eval(expr)? {
         TemplateOutput::Json(Value::Null) => return Ok(None),
         made => json::canonical(&made.into_json()),
     };

@@ -1,4 +1,4 @@
-//! What clients do to a transaction that is open.
+//! Commands of clients on open transactions.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::types::TxId;
 /// Longest reason of a cancel, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
 
-/// Who acts, as expressions see them.
+/// Returns the actor as expressions see it.
 pub(super) fn asker(resolved: &ResolvedActor) -> EvalActor {
     EvalActor {
         actor: resolved.actor.clone(),
@@ -102,8 +102,9 @@ fn require_free(
     }
 }
 
-/// Whether an actor is the person that was noted as this. Where an anonymous session was noted, also
-/// the user that it has become: an earlier build did not find what such a session had done.
+/// Returns whether an actor is the person that was noted as this. Where an anonymous session was
+/// noted, also the user that it has become: an earlier build did not find what such a session had
+/// done.
 fn is_person(
     unit: &UnitOfWork<'_>,
     noted: ActorId,
@@ -174,26 +175,31 @@ fn take(
     let collected = u32::try_from(open.submissions.len() + 1).unwrap_or(u32::MAX);
     // Only the expressions of a step with a quorum may name them.
     let all = step.quorum.as_ref().map(|_| submissions(&open.submissions, &submission).into());
-    let frame = Bindings { input: Some(input), submissions: all, ..Bindings::default() };
+    let bindings = Bindings { input: Some(input), submissions: all, ..Bindings::default() };
     let asker = asker(resolved);
-    let mut walk = Interpreter::new(unit, id, Arc::clone(definition), asker, Trigger::Request);
-    walk.require_hold(step, &frame)?;
+    let mut interpreter =
+        Interpreter::new(unit, id, Arc::clone(definition), asker, Trigger::Request);
+    interpreter.require_hold(step, &bindings)?;
     if collected < open.quorum {
-        walk.emit(TxEvent::StepCounted { place: open.place, step: step.name.clone(), submission })?;
+        interpreter.emit(TxEvent::StepCounted {
+            place: open.place,
+            step: step.name.clone(),
+            submission,
+        })?;
         // Whoever was counted has nothing left to do here, and others are waited for.
         if open.claim.is_some() {
-            walk.emit(TxEvent::Released { group: open.group })?;
+            interpreter.emit(TxEvent::Released { group: open.group })?;
         }
     } else {
-        walk.attempt(step, Some(open), &frame, Some(stored))?;
+        interpreter.attempt(step, Some(open), &bindings, Some(stored))?;
         if leads_back(step) {
-            follow(&mut walk, step, open, &frame)?;
+            follow(&mut interpreter, step, open, &bindings)?;
         } else {
-            walk.close_siblings(open)?;
-            walk.proceed(step.next.as_ref(), Some(open), open.join, &frame)?;
+            interpreter.close_siblings(open)?;
+            interpreter.proceed(step.next.as_ref(), Some(open), open.join, &bindings)?;
         }
     }
-    walk.settle()?;
+    interpreter.settle()?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
@@ -231,7 +237,7 @@ fn waiting_for<'t>(
     tx.open.iter().find(waits).ok_or(Refusal::StepNotOpen { open_steps: Vec::new() })
 }
 
-/// Whether a step may open again and leave its siblings as they are.
+/// Returns whether a step may open again and leave its siblings as they are.
 fn leads_back(step: &StepDefinition) -> bool {
     fn stays(target: &StepTarget) -> bool {
         match target {
@@ -245,19 +251,19 @@ fn leads_back(step: &StepDefinition) -> bool {
 
 /// Goes where a step leads that may lead back: only if it does not, its siblings close.
 fn follow(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     step: &StepDefinition,
     open: &OpenStep,
-    frame: &Bindings,
+    bindings: &Bindings,
 ) -> Result<(), DecideError> {
     let target = match &step.next {
-        Some(target) => walk.chosen(target, frame)?,
+        Some(target) => interpreter.chosen(target, bindings)?,
         None => None,
     };
     if !matches!(target, Some(StepTarget::Stay)) {
-        walk.close_siblings(open)?;
+        interpreter.close_siblings(open)?;
     }
-    walk.proceed(target, Some(open), open.join, frame)
+    interpreter.proceed(target, Some(open), open.join, bindings)
 }
 
 /// The input of a step: complete for expressions, and without secrets for the record.
@@ -302,28 +308,31 @@ pub(in crate::engine) fn note_wrong_code(
     let number = Interpreter::step(&definition, &open.step)?;
     let step = &definition.steps[number];
     let asker = asker(resolved);
-    let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
-    if is_wrong && let Some(failed) = walk.tx()?.challenge(challenge) {
-        let counters = super::challenge::counters(&walk, failed)?;
-        walk.unit.emit(AttemptEvent::CodeFailed { counters })?;
+    let mut interpreter = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
+    if is_wrong && let Some(failed) = interpreter.tx()?.challenge(challenge) {
+        let counters = super::challenge::counters(&interpreter, failed)?;
+        interpreter.unit.emit(AttemptEvent::CodeFailed { counters })?;
     }
-    walk.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
-    if walk.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0) {
-        super::challenge::withdraw(&mut walk, challenge)?;
+    interpreter.emit(TxEvent::ChallengeFailed { id: challenge.clone() })?;
+    if interpreter.tx()?.challenge(challenge).is_some_and(|challenge| challenge.attempts_left == 0)
+    {
+        super::challenge::withdraw(&mut interpreter, challenge)?;
         let default = StepTarget::Cancel("code-exhausted".into());
         let target = step.exhausted.as_ref().unwrap_or(&default);
-        let before = walk.unit.savepoint();
-        return match super::timers::leave(&mut walk, &open, target).and_then(|()| walk.settle()) {
+        let before = interpreter.unit.savepoint();
+        return match super::timers::leave(&mut interpreter, &open, target)
+            .and_then(|()| interpreter.settle())
+        {
             Err(DecideError::Refused(refusal)) => {
                 // The attempt counts, whatever its way out comes to: it is the end, or an operator's.
-                walk.unit.back_to(before);
-                walk.give_up(&open.step, open.join, &refusal)?;
-                walk.settle()
+                interpreter.unit.back_to(before);
+                interpreter.give_up(&open.step, open.join, &refusal)?;
+                interpreter.settle()
             }
             left => left,
         };
     }
-    walk.settle()
+    interpreter.settle()
 }
 
 /// Claims an open step and its siblings.
@@ -348,9 +357,9 @@ pub(in crate::engine) fn claim(
     let claim = StepClaim { by, until };
     let asker = asker(resolved);
     let group = open.group;
-    let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
-    walk.emit(TxEvent::Claimed { group, claim })?;
-    walk.settle()?;
+    let mut interpreter = Interpreter::new(unit, id, definition, asker, Trigger::Request);
+    interpreter.emit(TxEvent::Claimed { group, claim })?;
+    interpreter.settle()?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
@@ -372,14 +381,14 @@ pub(in crate::engine) fn release(
     }
     if open.claim.is_some() {
         let (group, asker) = (open.group, asker(resolved));
-        let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
-        walk.emit(TxEvent::Released { group })?;
+        let mut interpreter = Interpreter::new(unit, id, definition, asker, Trigger::Request);
+        interpreter.emit(TxEvent::Released { group })?;
     }
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// Has a new code sent, for whoever may submit a step that waits for one.
+/// Sends a new code, for an actor that may submit a step that waits for one.
 pub(in crate::engine) fn resend(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -393,9 +402,9 @@ pub(in crate::engine) fn resend(
         return Err(Refusal::NotAllowed("the code is for somebody else").into());
     }
     let asker = asker(resolved);
-    let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
-    super::challenge::resend(&mut walk, challenge)?;
-    walk.settle()?;
+    let mut interpreter = Interpreter::new(unit, id, definition, asker, Trigger::Request);
+    super::challenge::resend(&mut interpreter, challenge)?;
+    interpreter.settle()?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
@@ -429,15 +438,15 @@ pub(in crate::engine) fn cancel(
         return Err(Refusal::PastPivot.into());
     }
     let asker = asker(resolved);
-    let mut walk = Interpreter::new(unit, id, definition, asker, Trigger::Request);
-    walk.emit(TxEvent::CancelAsked { reason: reason.map(Into::into) })?;
-    walk.compensate(TxStatus::Cancelled, "cancelled".into())?;
-    walk.settle()?;
+    let mut interpreter = Interpreter::new(unit, id, definition, asker, Trigger::Request);
+    interpreter.emit(TxEvent::CancelAsked { reason: reason.map(Into::into) })?;
+    interpreter.compensate(TxStatus::Cancelled, "cancelled".into())?;
+    interpreter.settle()?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// How an operator has a stuck transaction go on.
+/// Repair of a stuck transaction by an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// The step is tried again.
@@ -474,7 +483,7 @@ pub(in crate::engine) fn repair(
         Repair::Skip { reason } => Some((stuck.step.clone(), Arc::from(reason.as_str()))),
     };
     let asker = asker(resolved);
-    let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
+    let mut interpreter = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
     let skips = skipped.is_some();
     if let Repair::Replace { data } = repair {
         let removed = match &*tx.data {
@@ -482,23 +491,23 @@ pub(in crate::engine) fn repair(
             _ => return Err(Refusal::NotFound("data").into()),
         };
         let removed = removed.collect();
-        walk.emit(TxEvent::DataSet { set: Arc::new(data.clone()), removed })?;
+        interpreter.emit(TxEvent::DataSet { set: Arc::new(data.clone()), removed })?;
     }
-    walk.emit(TxEvent::Retried { skipped })?;
+    interpreter.emit(TxEvent::Retried { skipped })?;
     if tx.ending.is_some() {
         if skips && let Some(done) = tx.done.last() {
-            walk.keep_roles(std::slice::from_ref(done))?;
-            walk.emit(TxEvent::StepUndone { step: done.step.clone() })?;
+            interpreter.keep_roles(std::slice::from_ref(done))?;
+            interpreter.emit(TxEvent::StepUndone { step: done.step.clone() })?;
         }
-        walk.undo_all()?;
-    } else if !super::call::retake(&mut walk, &stuck.step, skips)? {
-        go_on(&mut walk, &stuck, skips)?;
+        interpreter.undo_all()?;
+    } else if !super::call::retake(&mut interpreter, &stuck.step, skips)? {
+        go_on(&mut interpreter, &stuck, skips)?;
     }
-    let next = walk.tx()?.stuck_too.first().cloned();
-    if let (Some(next), None) = (next, &walk.tx()?.stuck) {
-        walk.emit(TxEvent::Stuck(next))?;
+    let next = interpreter.tx()?.stuck_too.first().cloned();
+    if let (Some(next), None) = (next, &interpreter.tx()?.stuck) {
+        interpreter.emit(TxEvent::Stuck(next))?;
     }
-    walk.settle()?;
+    interpreter.settle()?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: false })
 }
@@ -506,27 +515,29 @@ pub(in crate::engine) fn repair(
 /// Goes on at a step that was refused after the pivot, in its branch. One whose time had come is
 /// open still and is taken; another one opens anew.
 fn go_on(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     stuck: &StuckReason,
     skips: bool,
 ) -> Result<(), DecideError> {
-    let definition = Arc::clone(&walk.definition);
+    let definition = Arc::clone(&interpreter.definition);
     let number = Interpreter::step(&definition, &stuck.step)?;
     let step = &definition.steps[number];
-    let mut waits = walk.tx()?.open.iter();
+    let mut waits = interpreter.tx()?.open.iter();
     let open = waits.find(|open| open.step == step.name && open.join == stuck.join).cloned();
     let open = open.filter(|_| matches!(step.kind, StepKind::Wait(_)));
     match (open, skips) {
-        (Some(open), false) => walk.take_by_time(&open, step),
+        (Some(open), false) => interpreter.take_by_time(&open, step),
         (Some(open), true) => {
-            walk.emit(TxEvent::StepClosed { place: open.place, step: step.name.clone() })?;
-            walk.close_siblings(&open)?;
-            walk.proceed(step.next.as_ref(), Some(&open), stuck.join, &Bindings::default())
+            interpreter.emit(TxEvent::StepClosed { place: open.place, step: step.name.clone() })?;
+            interpreter.close_siblings(&open)?;
+            interpreter.proceed(step.next.as_ref(), Some(&open), stuck.join, &Bindings::default())
         }
-        (None, true) => walk.proceed(step.next.as_ref(), None, stuck.join, &Bindings::default()),
+        (None, true) => {
+            interpreter.proceed(step.next.as_ref(), None, stuck.join, &Bindings::default())
+        }
         (None, false) => {
             let target = StepTarget::Step(step.name.clone());
-            walk.go(&target, None, stuck.join, &Bindings::default())
+            interpreter.go(&target, None, stuck.join, &Bindings::default())
         }
     }
 }

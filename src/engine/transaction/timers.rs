@@ -1,4 +1,4 @@
-//! What happens in a transaction when a time has come.
+//! Timers of a transaction.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)
     all.filter(move |_| !rests).chain(undo)
 }
 
-/// Whether something happens when the time of this step is up.
+/// Returns whether something happens when the time of this step is up.
 const fn has_end(step: &StepDefinition) -> bool {
     matches!(step.kind, StepKind::Wait(_)) || step.timeout.is_some()
 }
@@ -90,8 +90,9 @@ fn reminder(step: &StepDefinition, number: u32) -> Option<(Span, &Reminder)> {
     reminders(step).get(usize::try_from(number).ok()?).copied()
 }
 
-/// How many of a step's reminders are behind it once the step is another one's: those that were sent
-/// under the old one, known by their times, and those that are new and whose time has passed.
+/// Returns the number of of a step's reminders are behind it once the step is another one's: those
+/// that were sent under the old one, known by their times, and those that are new and whose time
+/// has passed.
 pub(super) fn reminded(
     open: &OpenStep,
     old: &StepDefinition,
@@ -124,32 +125,36 @@ pub(in crate::engine) fn fire(
     let (workflow, version) = (tx.workflow.clone(), tx.version);
     let definition = unit.definition(workflow, version)?;
     let asker = EvalActor::system();
-    let mut walk = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
-    let Some((at, what)) = earliest(walk.tx()?, &definition) else { return walk.settle() };
-    let happened = walk.unit.events();
-    if at <= walk.unit.context.now {
-        let before = walk.unit.savepoint();
-        match happen(&mut walk, &what).and_then(|()| walk.settle()) {
+    let mut interpreter = Interpreter::new(unit, id, Arc::clone(&definition), asker, Trigger::Time);
+    let Some((at, what)) = earliest(interpreter.tx()?, &definition) else {
+        return interpreter.settle();
+    };
+    let happened = interpreter.unit.events();
+    if at <= interpreter.unit.context.now {
+        let before = interpreter.unit.savepoint();
+        match happen(&mut interpreter, &what).and_then(|()| interpreter.settle()) {
             Ok(()) => {}
             Err(DecideError::Refused(refusal)) => {
                 // What cannot go on ends, or waits for an operator; it never fires for ever.
-                walk.turn_back(before);
-                let (step, join) =
-                    stage(walk.tx()?, &what).unwrap_or_else(|| (definition.first.clone(), None));
+                interpreter.turn_back(before);
+                let (step, join) = stage(interpreter.tx()?, &what)
+                    .unwrap_or_else(|| (definition.first.clone(), None));
                 let ended = match what {
-                    Due::Reminder(place, _) => {
-                        walk.emit(TxEvent::Reminded { place, step: step.clone(), done: None })
-                    }
+                    Due::Reminder(place, _) => interpreter.emit(TxEvent::Reminded {
+                        place,
+                        step: step.clone(),
+                        done: None,
+                    }),
                     // It ends already, so there is nothing to give up.
-                    Due::Undo => walk.stick(&step, join, &refusal),
-                    _ => walk.give_up(&step, join, &refusal),
+                    Due::Undo => interpreter.stick(&step, join, &refusal),
+                    _ => interpreter.give_up(&step, join, &refusal),
                 };
-                match ended.and_then(|()| walk.settle()) {
+                match ended.and_then(|()| interpreter.settle()) {
                     Err(DecideError::Refused(_)) => {
-                        walk.turn_back(before);
-                        walk.stick(&step, join, &refusal)?;
+                        interpreter.turn_back(before);
+                        interpreter.stick(&step, join, &refusal)?;
                         let (status, timer_at) = (TxStatus::Stuck, None);
-                        walk.emit(TxEvent::Settled { status, timer_at })?;
+                        interpreter.emit(TxEvent::Settled { status, timer_at })?;
                     }
                     settled => settled?,
                 }
@@ -157,20 +162,20 @@ pub(in crate::engine) fn fire(
             Err(need) => return Err(need),
         }
     } else {
-        walk.settle()?;
+        interpreter.settle()?;
     }
-    let now = walk.unit.context.now;
-    if what == Due::Undo && walk.unit.events() == happened {
+    let now = interpreter.unit.context.now;
+    if what == Due::Undo && interpreter.unit.events() == happened {
         // Others have used up what may be undone in this commit.
-        let (status, timer_at) = (walk.tx()?.status, Some(now.plus(PAUSE)));
-        return walk.emit(TxEvent::Settled { status, timer_at });
+        let (status, timer_at) = (interpreter.tx()?.status, Some(now.plus(PAUSE)));
+        return interpreter.emit(TxEvent::Settled { status, timer_at });
     }
-    if at <= now && earliest(walk.tx()?, &definition) == Some((at, what)) {
-        return pass_over(&mut walk, &definition);
+    if at <= now && earliest(interpreter.tx()?, &definition) == Some((at, what)) {
+        return pass_over(&mut interpreter, &definition);
     }
     // Something else may be due at the very same time.
-    if walk.tx()?.timer_at == Some(due) {
-        walk.unit.arm(Timer { due, what: TimerOf::Tx(id) });
+    if interpreter.tx()?.timer_at == Some(due) {
+        interpreter.unit.arm(Timer { due, what: TimerOf::Tx(id) });
     }
     Ok(())
 }
@@ -178,12 +183,15 @@ pub(in crate::engine) fn fire(
 /// Sets the timer to what is due later than now. What is due now came to nothing and would come to
 /// nothing at each further try: without this the timer would fire for ever, and nothing else would
 /// happen any more.
-fn pass_over(walk: &mut Interpreter<'_, '_>, definition: &Definition) -> Result<(), DecideError> {
-    let now = walk.unit.context.now;
-    let tx = walk.tx()?;
+fn pass_over(
+    interpreter: &mut Interpreter<'_, '_>,
+    definition: &Definition,
+) -> Result<(), DecideError> {
+    let now = interpreter.unit.context.now;
+    let tx = interpreter.tx()?;
     let status = tx.status;
     let timer_at = all_due(tx, definition).map(|(at, _)| at).filter(|at| *at > now).min();
-    walk.emit(TxEvent::Settled { status, timer_at })
+    interpreter.emit(TxEvent::Settled { status, timer_at })
 }
 
 fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
@@ -203,20 +211,20 @@ fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
     open.map(|open| (open.step.clone(), open.join))
 }
 
-fn happen(walk: &mut Interpreter<'_, '_>, what: &Due) -> Result<(), DecideError> {
+fn happen(interpreter: &mut Interpreter<'_, '_>, what: &Due) -> Result<(), DecideError> {
     match what {
-        Due::Deadline if walk.tx()?.pivot => walk.emit(TxEvent::DeadlinePassed),
-        Due::Deadline => walk.compensate(TxStatus::Expired, "deadline".into()),
-        Due::Hold(id) => expire(walk, id),
-        Due::Reminder(place, _) => remind(walk, *place),
-        Due::Step(place) => time_out(walk, *place),
-        Due::Callback(number) => super::call::callback_late(walk, *number),
-        Due::Undo => walk.undo_all(),
+        Due::Deadline if interpreter.tx()?.pivot => interpreter.emit(TxEvent::DeadlinePassed),
+        Due::Deadline => interpreter.compensate(TxStatus::Expired, "deadline".into()),
+        Due::Hold(id) => expire(interpreter, id),
+        Due::Reminder(place, _) => remind(interpreter, *place),
+        Due::Step(place) => time_out(interpreter, *place),
+        Due::Callback(number) => super::call::callback_late(interpreter, *number),
+        Due::Undo => interpreter.undo_all(),
     }
 }
 
-fn expire(walk: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError> {
-    let tx = walk.tx()?;
+fn expire(interpreter: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError> {
+    let tx = interpreter.tx()?;
     let Some(held) = tx.holds.iter().find(|held| held.hold.id == *id).cloned() else {
         return Ok(());
     };
@@ -228,12 +236,12 @@ fn expire(walk: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError
     };
     let together: Vec<_> = tx.holds.iter().filter(is_with).map(|held| held.hold.clone()).collect();
     for hold in &together {
-        ledger::expire(walk.unit, hold)?;
+        ledger::expire(interpreter.unit, hold)?;
     }
-    let definition = Arc::clone(&walk.definition);
+    let definition = Arc::clone(&interpreter.definition);
     if let Some((step, target)) = on_expiry(&definition, &held) {
-        let join = walk.return_to_branch(step)?;
-        walk.go(target, None, join, &Bindings::default())?;
+        let join = interpreter.return_to_branch(step)?;
+        interpreter.go(target, None, join, &Bindings::default())?;
     }
     Ok(())
 }
@@ -269,14 +277,14 @@ fn leads_to<'e>(effect: &'e Effect, name: &str) -> Option<&'e StepTarget> {
     }
 }
 
-fn remind(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError> {
-    let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
-    let definition = Arc::clone(&walk.definition);
+fn remind(interpreter: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError> {
+    let Some(open) = interpreter.tx()?.at(place).cloned() else { return Ok(()) };
+    let definition = Arc::clone(&interpreter.definition);
     let Some(step) = definition.step(&open.step) else { return Ok(()) };
     let mut undo = Vec::new();
     if let Some((_, remind)) = reminder(step, open.reminded) {
-        walk.at = open.step.clone();
-        walk.run_effects(&remind.effects, &Bindings::default(), &mut undo)?;
+        interpreter.at = open.step.clone();
+        interpreter.run_effects(&remind.effects, &Bindings::default(), &mut undo)?;
     }
     // What it moved is undone in its turn, like what a step did.
     let done = (!undo.is_empty()).then(|| {
@@ -290,32 +298,32 @@ fn remind(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError>
             key: "".into(),
         })
     });
-    walk.emit(TxEvent::Reminded { place, step: open.step, done })
+    interpreter.emit(TxEvent::Reminded { place, step: open.step, done })
 }
 
-fn time_out(walk: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError> {
-    let Some(open) = walk.tx()?.at(place).cloned() else { return Ok(()) };
-    let definition = Arc::clone(&walk.definition);
+fn time_out(interpreter: &mut Interpreter<'_, '_>, place: u32) -> Result<(), DecideError> {
+    let Some(open) = interpreter.tx()?.at(place).cloned() else { return Ok(()) };
+    let definition = Arc::clone(&interpreter.definition);
     let Some(step) = definition.step(&open.step) else { return Ok(()) };
     if matches!(step.kind, StepKind::Wait(_)) {
-        return walk.take_by_time(&open, step);
+        return interpreter.take_by_time(&open, step);
     }
     let Some(timeout) = &step.timeout else { return Ok(()) };
-    leave(walk, &open, &timeout.next)
+    leave(interpreter, &open, &timeout.next)
 }
 
 /// Leaves an open step for a target without taking it.
 pub(super) fn leave(
-    walk: &mut Interpreter<'_, '_>,
+    interpreter: &mut Interpreter<'_, '_>,
     open: &OpenStep,
     target: &StepTarget,
 ) -> Result<(), DecideError> {
     let event = TxEvent::StepTimedOut { place: open.place, step: open.step.clone() };
-    walk.emit(event)?;
-    let frame = Bindings::default();
-    let Some(target) = walk.chosen(target, &frame)? else { return Ok(()) };
+    interpreter.emit(event)?;
+    let bindings = Bindings::default();
+    let Some(target) = interpreter.chosen(target, &bindings)? else { return Ok(()) };
     if !matches!(target, StepTarget::Stay) {
-        walk.close_siblings(open)?;
+        interpreter.close_siblings(open)?;
     }
-    walk.go(target, Some(open), open.join, &frame)
+    interpreter.go(target, Some(open), open.join, &bindings)
 }

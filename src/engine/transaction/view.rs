@@ -19,13 +19,13 @@ pub struct TxView {
     pub revision: Revision,
     /// When it was looked at: a claim that has lapsed by then is none.
     pub at: Time,
-    /// What it runs.
+    /// Definition that it runs.
     pub definition: Arc<Definition>,
     /// The top-level keys of the data that the actor may not read.
     pub hidden: Vec<String>,
-    /// Whether the actor may see what services answered, as operators and auditors do.
+    /// True if the actor may see what services answered, as operators and auditors do.
     pub sees_all: bool,
-    /// Whether the actor may submit each of the open steps.
+    /// True if the actor may submit each of the open steps.
     pub allowed: Vec<bool>,
     /// The one-time codes that it waits for, where the configuration shows them.
     pub codes: Vec<(Arc<str>, String)>,
@@ -50,9 +50,9 @@ impl TxView {
         Self { tx, revision, at, definition, hidden, sees_all, allowed, codes }
     }
 
-    /// What of this view is otherwise than the owner's view of the same revision at its time: what the
-    /// reader may see and do, and what has lapsed since. Empty: nothing. Two views of one revision
-    /// that show different things differ in it.
+    /// What of this view is otherwise than the owner's view of the same revision at its time: what
+    /// the reader may see and do, and what has lapsed since. Empty: nothing. Two views of one
+    /// revision that show different things differ in it.
     #[must_use]
     pub fn variant(&self) -> Vec<u8> {
         let (tx, definition) = (&self.tx, &self.definition);
@@ -106,7 +106,7 @@ fn codes(tx: &Tx, rules: &Rules, at: Time) -> Vec<(Arc<str>, String)> {
 }
 
 impl TxView {
-    /// Whether its timer should have fired by the time at which it was looked at.
+    /// Returns whether its timer should have fired by the time at which it was looked at.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
         self.tx.timer_at.is_some_and(|due| due <= self.at)

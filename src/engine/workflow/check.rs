@@ -19,12 +19,12 @@ pub(super) use shape::around;
 pub(super) use ways::{ExitKind, StepExit, ways};
 use ways::{TargetLeaf, each_effect, leaves, pointer_of};
 
-/// What the checks found.
+/// Faults and warnings of the checks.
 #[derive(Debug, Default)]
 pub(super) struct CheckReport {
-    /// What is wrong.
+    /// Faults.
     pub(super) faults: Vec<DefinitionFault>,
-    /// What may be meant otherwise.
+    /// Warnings.
     pub(super) warnings: Vec<DefinitionFault>,
 }
 
@@ -117,7 +117,7 @@ fn aim(
     whole
 }
 
-/// Who may cancel and does not see what there is to cancel: it is not there for them.
+/// Warns of actors that may cancel a transaction that they may not read.
 fn unseen(found: &mut CheckReport, definition: &Definition) {
     fn of_step(step: &StepDefinition) -> &[AllowedActor] {
         match &step.kind {
@@ -172,7 +172,7 @@ fn expiries(found: &mut CheckReport, definition: &Definition) {
     }
 }
 
-/// What a step must and must not have, whatever is around it.
+/// Checks a step by itself.
 fn single(found: &mut CheckReport, step: &StepDefinition) {
     let challenged = step.guard.iter().any(|guard| matches!(guard, StepGuard::Challenge { .. }));
     let pointer = pointer_of(step);

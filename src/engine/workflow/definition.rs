@@ -20,13 +20,13 @@ pub struct Definition {
     pub title: Option<Arc<str>>,
     /// More for people.
     pub description: Option<Arc<str>>,
-    /// Who may start it; never empty.
+    /// Actors that may start it; never empty.
     pub start: Vec<AllowedActor>,
-    /// Who may read it, besides all who may ever submit one of its steps.
+    /// Actors that may read it, besides all that may ever submit one of its steps.
     pub readers: Vec<AllowedActor>,
     /// Keys of the data that only these may read.
     pub restricted: BTreeMap<Arc<str>, Vec<AllowedActor>>,
-    /// Who may cancel it, besides operators.
+    /// Actors that may cancel it, besides operators.
     pub cancel: Vec<AllowedActor>,
     /// From the start to its end, as long as the pivot has not passed.
     pub deadline: Option<Span>,
@@ -36,9 +36,9 @@ pub struct Definition {
     pub input: Option<InputSchema>,
     /// The data at the start, beside the input.
     pub data: Template,
-    /// What becomes of it when the session that started it ends.
+    /// Effect of the end of the session that started it.
     pub session_end: SessionEnd,
-    /// Where it begins.
+    /// First step.
     pub first: StepName,
     /// The steps, in the order of the document.
     pub steps: Vec<StepDefinition>,
@@ -48,7 +48,7 @@ pub struct Definition {
     pub index: BTreeMap<StepName, usize>,
 }
 
-/// What the end of the starting session does.
+/// Effect of the end of the starting session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionEnd {
     /// Nothing.
@@ -67,44 +67,44 @@ pub struct StepDefinition {
     pub title: Option<Arc<str>>,
     /// More for people.
     pub description: Option<Arc<str>>,
-    /// What it waits for.
+    /// Kind, by what it waits for.
     pub kind: StepKind,
-    /// What must hold for it to be taken.
+    /// Conditions for it to be taken.
     pub guard: Vec<StepGuard>,
-    /// What it does, in order.
+    /// Effects, in order.
     pub effects: Vec<Effect>,
-    /// Where it goes; `None`: it is the last of its branch.
+    /// Next target; `None`: it is the last step of its branch.
     pub next: Option<StepTarget>,
-    /// Where it goes by itself after a time.
+    /// Target after a time.
     pub timeout: Option<StepTimeout>,
-    /// What happens while it is open.
+    /// Effects at times while it is open.
     pub remind: Vec<Reminder>,
-    /// Whether the transaction can only go forward once it was taken.
+    /// True if the transaction can only go forward once it was taken.
     pub pivot: bool,
-    /// How many submissions by different users it takes.
+    /// Number of submissions by different users it takes.
     pub quorum: Option<Quorum>,
-    /// How long a claim of it lasts; `None`: it cannot be claimed.
+    /// Time that a claim of it lasts; `None`: it cannot be claimed.
     pub claim: Option<Span>,
-    /// How often it may be submitted in one transaction.
+    /// Number of times that it may be submitted in one transaction.
     pub max_submissions: Option<u32>,
-    /// Where an automatic step goes when one of its guards or effects is refused.
+    /// Target of an automatic step when one of its guards or effects is refused.
     pub refused: Option<StepTarget>,
-    /// Where it goes when the last attempt at a code was wrong.
+    /// Target when the last attempt at a code was wrong.
     pub exhausted: Option<StepTarget>,
-    /// What undoes it at other services, in order.
+    /// Requests to other services that undo it, in order.
     pub compensate: Vec<RequestTemplate>,
-    /// Where a call step goes when its call was refused, or its attempts are used up.
+    /// Target of a call step when its call was refused, or its attempts are used up.
     pub failed: Option<StepTarget>,
 }
 
-/// What a step waits for.
+/// Kind of a step, by what it waits for.
 #[derive(Debug)]
 pub enum StepKind {
     /// A client.
     Client {
-        /// Whom it lets in; never empty.
+        /// Actors that may submit it; never empty.
         by: Vec<AllowedActor>,
-        /// What they send.
+        /// Schema of their input.
         input: Option<InputSchema>,
     },
     /// A time.
@@ -126,44 +126,44 @@ pub struct RequestTemplate {
     pub headers: Vec<(Arc<str>, Template)>,
     /// The body; `None`: none.
     pub body: Option<Template>,
-    /// How long an attempt may take.
+    /// Time that an attempt may take.
     pub timeout: Span,
     /// Most attempts.
     pub attempts: u32,
     /// The longest wait after the first attempt.
     pub first: Span,
-    /// How much longer it may be after each further one.
+    /// Factor by which the wait grows after each further attempt.
     pub factor: u32,
     /// The longest wait after any.
     pub max: Span,
     /// The statuses that are a definite no.
     pub refused: Vec<u16>,
-    /// How long the service may take to answer at the callback, once it has said 202.
+    /// Time that the service may take to answer at the callback, once it has said 202.
     pub callback: Option<Span>,
 }
 
 impl RequestTemplate {
-    /// How long an attempt takes, where the document says nothing.
+    /// Default limit of an attempt.
     pub const TIMEOUT: Span = Span::from_seconds(10);
-    /// How many attempts there are, where the document says nothing.
+    /// Default number of attempts.
     pub const ATTEMPTS: u32 = 8;
-    /// The longest wait after the first attempt, where the document says nothing.
+    /// Default of the longest wait after the first attempt.
     pub const FIRST: Span = Span::from_seconds(1);
-    /// How the waits grow, where the document says nothing.
+    /// Default factor by which the waits grow.
     pub const FACTOR: u32 = 2;
-    /// The longest wait, where the document says nothing.
+    /// Default of the longest wait.
     pub const MAX: Span = Span::from_minutes(5);
-    /// How many attempts a `send` has: about a day in the mean, like an event to a webhook.
+    /// Number of attempts of a `send`: about a day in the mean, like an event to a webhook.
     pub const SEND_ATTEMPTS: u32 = 27;
     /// The longest wait of a `send` after its first attempt.
     pub const SEND_FIRST: Span = Span::from_ms(500);
     /// The longest wait of a `send`.
     pub const SEND_MAX: Span = Span::from_hours(4);
-    /// The definite refusals, where the document says nothing.
+    /// Default of the definite refusals.
     pub const REFUSED: [u16; 5] = [400, 404, 409, 410, 422];
 }
 
-/// What a wait step waits for.
+/// End of a wait step.
 #[derive(Debug)]
 pub enum WaitCondition {
     /// This long: a span as text, or what makes one.
@@ -172,16 +172,16 @@ pub enum WaitCondition {
     Until(Template),
 }
 
-/// Whom a step, or a transaction, lets in.
+/// Actor that a step or a transaction lets in.
 #[derive(Debug)]
 pub enum AllowedActor {
-    /// Whoever it belongs to.
+    /// The owner.
     Owner,
     /// Anybody with a session, an anonymous one too; no API keys.
     Anyone,
     /// Any user who is signed in (the default of `start`).
     User,
-    /// Whoever has the role.
+    /// Every actor with the role.
     Role(Role),
     /// The user with the name that this makes when the step opens.
     Named(Expr),
@@ -193,21 +193,21 @@ pub enum AllowedActor {
     Workflow(WorkflowName),
 }
 
-/// How many submissions by different users a step takes.
+/// Number of submissions by different users a step takes.
 #[derive(Debug)]
 pub enum Quorum {
-    /// So many.
+    /// A fixed number.
     Fixed(u32),
     /// As many as this makes when the step opens.
     Expr(Expr),
 }
 
-/// What must hold.
+/// Condition of a step.
 #[derive(Debug)]
 pub enum StepGuard {
     /// An expression.
     That {
-        /// It.
+        /// Expression.
         that: Expr,
         /// The refusal's code.
         code: Arc<str>,
@@ -218,7 +218,7 @@ pub enum StepGuard {
     Challenge {
         /// The name that the challenge was issued under.
         id: Arc<str>,
-        /// What makes the code that was given.
+        /// Template that makes the code that was given.
         with: Template,
     },
 }
@@ -226,7 +226,7 @@ pub enum StepGuard {
 /// A step's end by time.
 #[derive(Debug)]
 pub struct StepTimeout {
-    /// How long after it opened: a span as text, or what makes one.
+    /// Time after it opened: a span as text, or what makes one.
     pub after: Template,
     /// Where to.
     pub next: StepTarget,
@@ -235,13 +235,13 @@ pub struct StepTimeout {
 /// Effects while a step is open.
 #[derive(Debug)]
 pub struct Reminder {
-    /// How long after it opened, in rising order.
+    /// Time after it opened, in rising order.
     pub after: Vec<Span>,
-    /// What happens.
+    /// Effects.
     pub effects: Vec<Effect>,
 }
 
-/// Where a transaction goes.
+/// Target of a transaction.
 #[derive(Debug)]
 pub enum StepTarget {
     /// To this step.
@@ -265,7 +265,7 @@ pub enum StepTarget {
 pub struct ParallelBranches {
     /// The first step of each.
     pub branches: Vec<StepName>,
-    /// Where to when all have ended; `None`: this was the last of an outer branch.
+    /// Target when all have ended; `None`: this was the last of an outer branch.
     pub next: Option<StepTarget>,
 }
 
@@ -274,7 +274,7 @@ pub struct ParallelBranches {
 pub enum Template {
     /// As it is.
     Literal(Value),
-    /// What this makes.
+    /// Result of an expression.
     Expr(Expr),
     /// An object.
     Object(Vec<(Arc<str>, Template)>),

@@ -16,7 +16,7 @@ pub use svg::svg;
 /// Longest condition on an arrow; the definition has the whole of it.
 const LABEL_CHARACTERS_MAX: usize = 44;
 
-/// What is drawn.
+/// Node of the diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Drawn<'d> {
     Start,
@@ -179,7 +179,7 @@ impl<'d> Graph<'d> {
     }
 }
 
-/// What stands on the arrows of a way.
+/// Labels of the arrows of an exit.
 fn label(step: &StepDefinition, way: &StepExit<'_>) -> String {
     match way.out {
         ExitKind::Next => String::new(),
@@ -204,7 +204,7 @@ fn told(template: &Template) -> String {
     }
 }
 
-/// What a step waits for, in one line.
+/// Returns in one line what a step waits for.
 fn waits_for(step: &StepDefinition) -> String {
     let line = match &step.kind {
         StepKind::Automatic => "automatic".to_owned(),

@@ -44,9 +44,9 @@ pub struct DefinitionFault {
 /// A document that was read.
 #[derive(Debug)]
 pub struct CheckedDefinition {
-    /// What it says.
+    /// Definition.
     pub definition: Definition,
-    /// What may be meant otherwise.
+    /// Warnings.
     pub warnings: Vec<DefinitionFault>,
 }
 

@@ -17,7 +17,7 @@ use crate::engine::FieldError;
 use crate::engine::expression::{PATTERN_BYTES_MAX, Type};
 use crate::types::Decimal;
 
-/// What is wrong with a schema: where in it (a JSON Pointer), and what.
+/// Faults of a schema: a JSON Pointer and a message.
 pub(super) type SchemaFault = (String, String);
 
 /// The schema of an input.
@@ -51,7 +51,7 @@ impl InputSchema {
         &self.shown
     }
 
-    /// What is known of a valid input: declared but absent properties are null.
+    /// Returns the type of a valid input: declared but absent properties are null.
     #[must_use]
     pub fn kind(&self) -> Type {
         self.shape.kind()
@@ -91,7 +91,7 @@ impl InputSchema {
 /// collected, and there may be one for each part and schema.
 const TOLD_PARTS_MAX: usize = 1000;
 
-/// How many values there are in a value.
+/// Returns the number of values in a value.
 fn parts(value: &Value) -> usize {
     1 + match value {
         Value::Array(elements) => elements.iter().map(parts).sum(),

@@ -27,7 +27,7 @@ pub struct CaptureEffect {
     pub to: Template,
     /// Amount; `None`: all that is left.
     pub amount: Option<Template>,
-    /// Whether the rest stays held.
+    /// True if the rest stays held.
     pub keep_rest: bool,
     /// Note for the statement.
     pub note: Option<Template>,
@@ -60,8 +60,7 @@ impl WorkflowEffect for CaptureEffect {
             let message = "`keep: rest` needs `amount`: without it all is captured";
             reader.fault(&spot.pointer, "missing-key", message);
         }
-        let note = fields.note(reader);
-        Some(Self { hold: hold?, key, to: to?, amount, keep_rest, note })
+        Some(Self { hold: hold?, key, to: to?, amount, keep_rest, note: fields.note(reader) })
     }
 
     fn references<'e>(&'e self, found: &mut EffectReferences<'e>) {

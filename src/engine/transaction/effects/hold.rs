@@ -40,7 +40,7 @@ pub struct HoldEffect {
     pub expires: Option<Template>,
     /// Target of the transaction at that time.
     pub on_expiry: Option<StepTarget>,
-    /// Whether accounts of others may be touched (`authority: workflow`).
+    /// True if accounts of others may be touched (`authority: workflow`).
     pub authority: bool,
 }
 
@@ -105,7 +105,7 @@ impl WorkflowEffect for HoldEffect {
             return Err(failed(format!("the hold `{id}` is open already; give each one a key")));
         }
         require_take_hold(interpreter.tx()?)?;
-        if interpreter.tx()?.holds.iter().filter(is_open).count() >= OPEN_HOLDS_MAX {
+        if interpreter.tx()?.holds.iter().filter(|held| is_open(held)).count() >= OPEN_HOLDS_MAX {
             let what = "open holds of a transaction";
             return Err(Refusal::LimitReached { what, max: OPEN_HOLDS_MAX }.into());
         }
@@ -132,7 +132,7 @@ impl WorkflowEffect for HoldEffect {
     }
 }
 
-fn is_open(held: &&TxHold) -> bool {
+fn is_open(held: &TxHold) -> bool {
     held.hold.status == HoldStatus::Held
 }
 
@@ -161,7 +161,7 @@ pub(super) fn open_in_group(
     key: Option<&str>,
 ) -> Result<Vec<HoldId>, DecideError> {
     let group = interpreter.tx()?.group(name, key);
-    Ok(group.filter(is_open).map(|held| held.hold.id.clone()).collect())
+    Ok(group.filter(|held| is_open(held)).map(|held| held.hold.id.clone()).collect())
 }
 
 /// Refuses to take money from an account of another owner, unless the definition claims to.
@@ -193,7 +193,7 @@ pub(super) fn void(interpreter: &mut Interpreter<'_, '_>, id: &HoldId) -> Result
 impl Interpreter<'_, '_> {
     /// Releases all open holds.
     pub(in crate::engine::transaction) fn release_holds(&mut self) -> Result<(), DecideError> {
-        let open = self.tx()?.holds.iter().filter(is_open);
+        let open = self.tx()?.holds.iter().filter(|held| is_open(held));
         let ids: Vec<_> = open.map(|held| held.hold.id.clone()).collect();
         ids.iter().try_for_each(|id| void(self, id))
     }

@@ -1,9 +1,10 @@
 //! Effects of the workflow language. Each has one file with its keys, reader, schema, checks,
-//! execution, compensation and documentation; [`effects!`] lists them. The reader of documents, the JSON
-//! Schema of the language, the table of `LANGUAGE.md` and the interpreter are made from that list.
+//! execution, compensation and documentation; [`effects!`] lists them. The reader of documents,
+//! the JSON Schema of the language, the table of `LANGUAGE.md` and the interpreter are made from
+//! that list.
 //!
-//! A new effect takes its file and its two lines here; `BLESS=1 cargo test --test definitions` writes its
-//! row of `LANGUAGE.md` and its part of the schema that the tests hold.
+//! A new effect takes its file and its two lines here; `BLESS=1 cargo test --test definitions`
+//! writes its row of `LANGUAGE.md` and its part of the schema that the tests hold.
 
 mod capture;
 mod challenge;
@@ -106,7 +107,7 @@ pub(in crate::engine) enum FlowChange<'e> {
     UsesHold {
         /// Name of the hold.
         hold: &'e str,
-        /// Whether nothing of it is left.
+        /// True if nothing of it is left.
         closes: bool,
     },
     /// A one-time code is issued.

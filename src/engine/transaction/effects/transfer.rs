@@ -23,7 +23,7 @@ pub struct TransferEffect {
     pub amount: Template,
     /// Note for the statement.
     pub note: Option<Template>,
-    /// Whether accounts of others may be touched (`authority: workflow`).
+    /// True if accounts of others may be touched (`authority: workflow`).
     pub authority: bool,
 }
 
@@ -42,14 +42,13 @@ impl WorkflowEffect for TransferEffect {
         undone_by: "a reversal",
     };
 
-    fn read(reader: &mut DefinitionReader, node: &EffectNode<'_, '_>) -> Option<Self> {
-        let fields = node.fields(reader, &Self::SYNTAX)?;
+    fn read(reader: &mut DefinitionReader, effect: &EffectNode<'_, '_>) -> Option<Self> {
+        let fields = effect.fields(reader, &Self::SYNTAX)?;
         let from = fields.account(reader, "from");
         let to = fields.account(reader, "to");
         fields.require(reader, "amount");
         let amount = fields.amount(reader, "amount");
-        let note = fields.note(reader);
-        let authority = fields.authority(reader);
+        let (note, authority) = (fields.note(reader), fields.authority(reader));
         Some(Self { from: from?, to: to?, amount: amount?, note, authority })
     }
 

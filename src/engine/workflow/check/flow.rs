@@ -1,4 +1,4 @@
-//! What was made before a step: holds that may be captured, challenges that may be asked for.
+//! Flow of holds and challenges: what a step uses must have been made before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::engine::expression::nearest;
 use crate::engine::transaction::effects::FlowChange;
 use crate::engine::workflow::definition::{Definition, StepDefinition, StepGuard, StepTarget};
 
-/// What may have been, and what must have been, when a step opens.
+/// Holds and challenges that may or must exist when a step opens.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct State<'d> {
     /// Holds that may have been placed.
@@ -23,7 +23,7 @@ struct State<'d> {
 }
 
 impl<'d> State<'d> {
-    /// What is known where two ways meet.
+    /// Merges the states of two paths.
     fn meet(&mut self, other: &Self) {
         self.placed.extend(&other.placed);
         self.open.extend(&other.open);
@@ -57,9 +57,9 @@ impl<'d> State<'d> {
 struct Flow<'d> {
     definition: &'d Definition,
     around: BTreeMap<&'d str, BranchPath>,
-    /// What is known when a step opens.
+    /// State when a step opens.
     states: BTreeMap<&'d str, State<'d>>,
-    /// What is known when an `all` opens, and when one of its branches has ended.
+    /// State when an `all` opens, and when one of its branches has ended.
     opened: BTreeMap<usize, State<'d>>,
     ended: BTreeMap<(usize, usize), State<'d>>,
 }

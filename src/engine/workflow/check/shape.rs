@@ -383,7 +383,7 @@ fn after<'d>(definition: &'d Definition, pivot: &'d StepDefinition) -> BTreeSet<
     after
 }
 
-/// Whether a step may open again where it was.
+/// Returns whether a step may open again where it was.
 fn stays(definition: &Definition, step: &StepDefinition) -> bool {
     ways(step)
         .iter()

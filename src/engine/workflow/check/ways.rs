@@ -4,7 +4,7 @@ use crate::engine::transaction::effects::{Effect, FlowChange};
 use crate::engine::workflow::definition::{Definition, StepDefinition, StepKind, StepTarget};
 use crate::types::StepName;
 
-/// What leads out of a step.
+/// Kind of an exit of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine::workflow) enum ExitKind {
     /// It was taken.
@@ -76,12 +76,12 @@ pub(in crate::engine::workflow) fn ways(step: &StepDefinition) -> Vec<StepExit<'
 pub(super) struct Placed<'d> {
     pub(super) effect: &'d Effect,
     pub(super) pointer: String,
-    /// Whether it may be left out: it, or what is around it, has a condition or is done once for
+    /// True if it may be left out: it, or what is around it, has a condition or is done once for
     /// each element of a list.
     pub(super) maybe: bool,
-    /// Whether it stands in `each`.
+    /// True if it stands in `each`.
     pub(super) repeated: bool,
-    /// Whether it runs when the step is taken, and not while it is open.
+    /// True if it runs when the step is taken, and not while it is open.
     pub(super) taken: bool,
 }
 
@@ -109,7 +109,7 @@ fn walk<'d>(
     }
 }
 
-/// What a target comes to, its choices taken apart.
+/// Returns the targets that a target may resolve to.
 pub(super) fn leaves<'d>(
     definition: &'d Definition,
     target: &'d StepTarget,
@@ -166,7 +166,7 @@ impl TargetLeaf<'_> {
 }
 
 impl StepExit<'_> {
-    /// Whether the step can open again at the end of this way.
+    /// Returns whether the step can open again at the end of this way.
     pub(super) const fn may_stay(&self, step: &StepDefinition) -> bool {
         match self.out {
             ExitKind::Next | ExitKind::Timeout | ExitKind::Exhausted => {

@@ -14,13 +14,13 @@ const LAYER_GAP: f64 = 22.0;
 /// Sweeps for order and for place; more change nothing that is seen.
 const SWEEPS: usize = 24;
 
-/// What is to be laid out.
+/// Graph to lay out.
 pub(super) struct Sizes {
     /// Width and height of each box.
     pub(super) boxes: Vec<(f64, f64)>,
     /// From, to, and the width of what stands on it (0: nothing).
     pub(super) arrows: Vec<(usize, usize, f64)>,
-    /// How high a line on an arrow is.
+    /// Height of a line on an arrow.
     pub(super) line: f64,
 }
 
@@ -165,7 +165,7 @@ fn chains(sizes: &Sizes, back: &[bool], items: &mut Vec<Item>) -> Vec<Chain> {
         .collect()
 }
 
-/// What each item is joined to above and below.
+/// Neighbours of each item above and below.
 fn joined(count: usize, chains: &[Chain]) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
     let (mut above, mut below) = (vec![Vec::new(); count], vec![Vec::new(); count]);
     for chain in chains {

@@ -59,7 +59,7 @@ struct Line {
 struct Card {
     lines: Vec<Line>,
     class: &'static str,
-    /// How round its corners are.
+    /// Radius of its corners.
     round: f64,
     width: f64,
     height: f64,

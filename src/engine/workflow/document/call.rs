@@ -19,7 +19,7 @@ const TIMEOUT_MAX: Span = Span::from_minutes(10);
 const HEADERS_MAX: usize = 32;
 /// Most requests that undo one step.
 const UNDO_MAX: usize = 8;
-/// How much longer each wait may be than the one before.
+/// Maximum factor by which each wait grows.
 const FACTOR_MAX: u32 = 10;
 
 /// Headers that the server writes itself.
@@ -35,7 +35,7 @@ const OWN_HEADERS: [&str; 9] = [
     "traceparent",
 ];
 
-/// What a request is for.
+/// Use of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum RequestUse {
     Call,

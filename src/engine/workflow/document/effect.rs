@@ -57,14 +57,14 @@ fn effect(
     let faults_before = reader.faults.len();
     let fields = reader.fields(node, "an effect", &known, &[])?;
     let has_faults = reader.faults.len() > faults_before;
-    let named: Vec<_> = EFFECTS
+    let present: Vec<_> = EFFECTS
         .iter()
         .filter_map(|effect| fields.get(effect.syntax.name).map(|value| (effect, value)))
         .collect();
     let when = fields.get("when").and_then(|node| reader.condition(node, scope));
-    let [(entry, value)] = named.as_slice() else {
-        if named.len() > 1 {
-            let several: Vec<_> = named.iter().map(|(effect, _)| effect.syntax.name).collect();
+    let [(entry, value)] = present.as_slice() else {
+        if present.len() > 1 {
+            let several: Vec<_> = present.iter().map(|(effect, _)| effect.syntax.name).collect();
             let message = format!(
                 "an effect does one thing, and this names {}; make them elements of the list",
                 listed(&several)
@@ -212,10 +212,10 @@ impl<'s, 't> EffectFields<'s, 't> {
     /// Reads the note of a transfer.
     pub(in crate::engine) fn note(&self, reader: &mut DefinitionReader) -> Option<Template> {
         let node = self.get("note")?;
-        let note = reader.template(node, self.scope);
+        let made = reader.template(node, self.scope);
         let fits = [Type::Text, Type::AmountText, Type::Null];
-        reader.expect(&node.pointer, &kind_of(&note), &fits, "a text");
-        Some(note)
+        reader.expect(&node.pointer, &kind_of(&made), &fits, "a text");
+        Some(made)
     }
 
     /// Reads a mapping, or an expression that makes one.

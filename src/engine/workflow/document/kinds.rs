@@ -1,4 +1,4 @@
-//! What expressions may be known to see: the types of the names in scope.
+//! Types of the names in scope of expressions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub(super) const fn open() -> Type {
     Type::Object { keys: BTreeMap::new(), open: true }
 }
 
-/// What every expression sees.
+/// Names in scope of every expression.
 fn everywhere() -> [(&'static str, Type); 5] {
     [
         (
@@ -186,7 +186,7 @@ fn joined(kinds: impl IntoIterator<Item = Type>) -> Option<Type> {
     kinds.into_iter().reduce(|one, other| join(&one, &other))
 }
 
-/// What is known of a value that is one or the other.
+/// Joins the types of two alternatives.
 pub(super) fn join(one: &Type, other: &Type) -> Type {
     match (one, other) {
         (one, other) if one == other => one.clone(),

@@ -27,21 +27,21 @@ pub(in crate::engine) struct MappingFields<'t> {
     entries: BTreeMap<&'t str, DocumentNode<'t>>,
 }
 
-/// What is collected on the way.
+/// Reader of a document, with what it collects.
 pub(in crate::engine) struct DefinitionReader {
     pub(super) faults: Vec<DefinitionFault>,
-    /// What is known of the data while this walk goes on.
+    /// Type of the data in this pass.
     pub(super) data: Type,
-    /// What `set` and `merge` make of the data's keys.
+    /// Types of the keys that `set` and `merge` write.
     pub(super) made: Vec<(Arc<str>, Type)>,
-    /// Whether keys may come in whose names are not known.
+    /// True if keys may come in whose names are not known.
     pub(super) opened: bool,
     pub(super) alls: Vec<ParallelBranches>,
-    /// Whether a target could not be read, so that the graph has a hole.
+    /// True if a target could not be read, so that the graph has a hole.
     pub(super) holes: bool,
-    /// Whether a step could not be read, so that its name is missed.
+    /// True if a step could not be read, so that its name is missed.
     pub(super) lost: bool,
-    /// The effects of the step at hand.
+    /// Number of effects of the current step.
     pub(super) effects: usize,
 }
 
@@ -137,7 +137,7 @@ impl DefinitionReader {
         );
     }
 
-    /// What belongs to a later version of the server.
+    /// Reports a key of a later version of the server.
     pub(super) fn later(&mut self, pointer: &str, word: &str) {
         self.fault(
             pointer,
@@ -228,7 +228,7 @@ impl DefinitionReader {
         self.push(&below.pointer, "unknown-key", message, at);
     }
 
-    /// What must be there.
+    /// Returns the value of a key, and reports its absence.
     pub(in crate::engine) fn required<'f, 't>(
         &mut self,
         fields: &'f MappingFields<'t>,
@@ -464,7 +464,7 @@ fn literal_of(template: &Template) -> Option<Value> {
     }
 }
 
-/// Whether a text is an outcome or a code: `[a-z][a-z0-9-]{0,63}`.
+/// Returns whether a text is an outcome or a code: `[a-z][a-z0-9-]{0,63}`.
 pub(super) fn is_code(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|first: char| first.is_ascii_lowercase())
@@ -490,7 +490,7 @@ fn called(kind: &Type) -> &'static str {
     }
 }
 
-/// Whether a key looks like what is left of an expression that YAML split.
+/// Returns whether a key looks like what is left of an expression that YAML split.
 fn is_split(key: &str, value: &Tree) -> bool {
     let odd = key.chars().any(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '<')));
     let is_bare = matches!(value.node, TreeNode::Null);
@@ -504,7 +504,7 @@ pub(super) fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// So much of a text that a message stays short.
+/// Shortens a text for a message.
 pub(in crate::engine) fn shortened(text: &str) -> String {
     const CHARACTERS_MAX: usize = 60;
     let mut characters = text.chars();

@@ -30,7 +30,7 @@ const QUORUM_MAX: u32 = 100;
 /// Most rounds of a transaction, and so of a step.
 const SUBMISSIONS_MAX: u32 = 1000;
 
-/// What a key may stand at.
+/// Kind of a step, for the keys that it may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Waits {
     Client,
@@ -186,7 +186,7 @@ fn wait(
     let Some(fields) = reader.fields(spot, "`wait`", &words::WAIT, &[]) else { return nothing() };
     match (fields.get("for"), fields.get("until")) {
         (Some(spot), None) => WaitCondition::For(length(reader, spot, scope)),
-        (None, Some(spot)) => WaitCondition::Until(context(reader, spot, scope)),
+        (None, Some(spot)) => WaitCondition::Until(time(reader, spot, scope)),
         _ => {
             let message = "`wait` has `for` (a length of time) or `until` (a time)";
             reader.fault(&spot.pointer, "missing-key", message);
@@ -216,7 +216,7 @@ pub(super) fn length(
 }
 
 /// A time, or an expression that makes one.
-fn context(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
+fn time(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
     match spot.text() {
         Some(text) if source_of(text).is_some() => {
             let made = reader.template(spot, scope);
@@ -230,7 +230,7 @@ fn context(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeS
     }
 }
 
-/// What an expression in a template makes, before it is stored anywhere.
+/// Type of a template's output, before it is stored.
 pub(super) fn kind_of(template: &Template) -> Type {
     match template {
         Template::Expr(expr) => expr.kind().clone(),

@@ -1,4 +1,4 @@
-//! What stands at the top of a document.
+//! Top level of a document.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ const WHO_MAX: usize = 32;
 /// Maximum number of data keys in `restricted`.
 const RESTRICTED_MAX: usize = 64;
 
-/// What stands for a name that could not be read; the document is refused then.
+/// Placeholder for a name that could not be read; the document is refused then.
 const NAMELESS: &str = "nameless";
 
-/// Who stands where.
+/// Context of a list of actors.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByContext {
     /// At the start, when nobody owns it yet and there is no data.
     Starts,
-    /// Whoever reads or cancels.
+    /// Readers, or actors that may cancel.
     Sees,
-    /// Whoever submits a step.
+    /// Submitters of a step.
     Submits,
 }
 
@@ -337,7 +337,7 @@ impl DefinitionReader {
     }
 }
 
-/// What is known of the data, from all that makes a part of them.
+/// Type of the data, from everything that writes a part of it.
 pub(super) fn data_kind(made: Vec<(Arc<str>, Type)>, open: bool) -> Type {
     let mut keys: BTreeMap<Arc<str>, Type> = BTreeMap::new();
     for (key, kind) in made {

@@ -24,7 +24,7 @@ pub(in crate::engine) struct Tree {
     pub(super) node: TreeNode,
 }
 
-/// What a node is.
+/// Kind of a node.
 #[derive(Clone, Debug)]
 pub(super) enum TreeNode {
     Null,
@@ -75,7 +75,7 @@ pub(super) fn read(text: &str) -> Result<Tree, Unreadable> {
     })
 }
 
-/// What the parser says, in one line and without its picture of the source.
+/// Message of the parser, in one line and without its excerpt of the source.
 fn told(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().next().unwrap_or("it cannot be read").trim();
@@ -151,7 +151,7 @@ impl Tree {
         }
     }
 
-    /// What it is, for people.
+    /// Name of its kind, for messages.
     pub(super) const fn kind(&self) -> &'static str {
         match &self.node {
             TreeNode::Null => "nothing",

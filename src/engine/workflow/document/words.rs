@@ -1,6 +1,6 @@
 //! The keys of the language: what the reader takes, and what the schema for editors lists.
 
-/// Of a document.
+/// Keys of a document.
 pub(crate) const TOP: [&str; 15] = [
     "abide",
     "workflow",
@@ -19,7 +19,7 @@ pub(crate) const TOP: [&str; 15] = [
     "steps",
 ];
 
-/// Of a step.
+/// Keys of a step.
 pub(crate) const STEP: [&str; 19] = [
     "title",
     "description",
@@ -47,42 +47,42 @@ pub(crate) const STEP: [&str; 19] = [
 pub(crate) const RENAMED: [(&str, &str); 4] =
     [("see", "readers"), ("show", "restricted"), ("one", "unique"), ("times", "max_submissions")];
 
-/// Of a guard.
+/// Keys of a guard.
 pub(crate) const GUARD: [&str; 5] = ["that", "code", "message", "challenge", "with"];
 
-/// Of a target that is a mapping.
+/// Keys of a target that is a mapping.
 pub(crate) const TARGET: [&str; 5] = ["any", "all", "next", "end", "cancel"];
 
-/// Of one of several targets.
+/// Keys of one of several targets.
 pub(crate) const CHOICE: [&str; 2] = ["when", "next"];
 
-/// Of `timeout`.
+/// Keys of `timeout`.
 pub(crate) const TIMEOUT: [&str; 2] = ["after", "next"];
 
-/// Of a reminder.
+/// Keys of a reminder.
 pub(crate) const REMIND: [&str; 2] = ["after", "do"];
 
-/// Of `wait`.
+/// Keys of `wait`.
 pub(crate) const WAIT: [&str; 2] = ["for", "until"];
 
-/// Of `call`.
+/// Keys of `call`.
 pub(crate) const CALL: [&str; 8] =
     ["method", "url", "headers", "body", "timeout", "retry", "refused", "callback"];
 
-/// Of `call` in `compensate`.
+/// Keys of `call` in `compensate`.
 pub(crate) const UNDO_CALL: [&str; 7] =
     ["method", "url", "headers", "body", "timeout", "retry", "refused"];
 
-/// Of `send`.
+/// Keys of `send`.
 pub(crate) const SEND: [&str; 3] = ["url", "body", "headers"];
 
-/// Of `retry`.
+/// Keys of `retry`.
 pub(crate) const RETRY: [&str; 4] = ["attempts", "first", "factor", "max"];
 
-/// Of an entry of `compensate`.
+/// Keys of an entry of `compensate`.
 pub(crate) const UNDO: [&str; 1] = ["call"];
 
-/// Of `start` and `cancel`.
+/// Keys of `start` and `cancel`.
 pub(crate) const WHO: [&str; 1] = ["by"];
 
 /// Keys beside the name of an effect.

@@ -102,9 +102,9 @@ const KEYWORDS: &[(&str, Holds)] = &[
 #[derive(Clone, Copy)]
 struct Place {
     depth: usize,
-    /// Whether it closes its own object: it is for a value of its own.
+    /// True if it closes its own object: it is for a value of its own.
     closes: bool,
-    /// Whether it only asks: nothing in it is closed.
+    /// True if it only asks: nothing in it is closed.
     asks: bool,
 }
 
@@ -380,7 +380,7 @@ fn close(schema: &mut Map<String, Value>) {
     schema.insert(keyword.to_owned(), Value::Bool(false));
 }
 
-/// Whether a schema is for objects, as far as it tells; one that refers to another may be.
+/// Returns whether a schema is for objects, as far as it tells; one that refers to another may be.
 fn is_object(schema: &Map<String, Value>) -> bool {
     let says = |value: &Value| match value {
         Value::String(kind) => kind == "object",

@@ -22,14 +22,14 @@ pub(super) struct Shape {
     /// Its type; of lists and objects only that they are.
     kind: Type,
     properties: BTreeMap<Arc<str>, Shape>,
-    /// Whether there may be properties that are not declared.
+    /// True if there may be properties that are not declared.
     open: bool,
     /// Of properties that are not declared.
     others: Option<Box<Shape>>,
     /// Of elements, after those of `prefix`.
     items: Option<Box<Shape>>,
     prefix: Vec<Shape>,
-    /// Whether it is never stored.
+    /// True if it is never stored.
     secret: bool,
 }
 
