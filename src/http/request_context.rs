@@ -167,7 +167,7 @@ impl RequestContext {
         let client = if noted { self.client() } else { ClientInfo::default() };
         let request: Arc<str> = self.id.to_string().into();
         self.note_trace(&request);
-        let told = is_told(&command).then(|| {
+        let told = command.is_audited().then(|| {
             let (actor, address) = (named(&self.identity.actor), self.address);
             Box::new(Told { request: Arc::clone(&request), act: command.name(), actor, address })
         });
@@ -226,75 +226,6 @@ struct Told {
     act: &'static str,
     actor: String,
     address: IpAddr,
-}
-
-/// Whether the log tells of it, besides the records (ASVS 5.0, 16.3.1 and 16.3.2): attempts to
-/// log in, denials, and what is done to credentials, users and others' sessions.
-const fn is_told(command: &Command) -> bool {
-    match command {
-        Command::Login { .. }
-        | Command::OpenOnBehalf { .. }
-        | Command::Elevate { .. }
-        | Command::EndSession { .. }
-        | Command::EndSessions { .. }
-        | Command::Register { .. }
-        | Command::ChangePassword { .. }
-        | Command::ChangeUser { .. }
-        | Command::DeleteUser { .. }
-        | Command::MakeResetLink { .. }
-        | Command::MakeSetUpLink
-        | Command::UseLink { .. }
-        | Command::CreateKey { .. }
-        | Command::RevokeKey { .. }
-        | Command::Publish { .. }
-        | Command::Retire { .. }
-        | Command::Repair { .. }
-        | Command::Pause { .. }
-        | Command::Bulk(_)
-        | Command::CreateSchedule(_)
-        | Command::CreateWebhook(_)
-        | Command::RotateWebhook { .. }
-        | Command::DeleteWebhook { .. }
-        | Command::ReplayDeadLetter { .. }
-        | Command::NoteWebhook(_)
-        | Command::DeleteSchedule { .. }
-        | Command::Migrate { .. }
-        | Command::NoteDenial { .. } => true,
-        Command::OpenAnonymous { .. }
-        | Command::Start(_)
-        | Command::Submit { .. }
-        | Command::Deliver { .. }
-        | Command::Claim { .. }
-        | Command::ClaimQueued(_)
-        | Command::Release { .. }
-        | Command::Resend { .. }
-        | Command::Cancel { .. }
-        | Command::BeginCall { .. }
-        | Command::EndCall { .. }
-        | Command::CallBack { .. }
-        | Command::PutValue { .. }
-        | Command::DeleteValue { .. }
-        | Command::Touch
-        | Command::Logout
-        | Command::Rotate
-        | Command::ChangeSessionData { .. }
-        | Command::ChangeFacts { .. }
-        | Command::ChangeUserData { .. }
-        | Command::PutStored { .. }
-        | Command::TouchStored { .. }
-        | Command::DeleteStored { .. }
-        | Command::PutAsset { .. }
-        | Command::OpenAccount { .. }
-        | Command::ChangeAccount { .. }
-        | Command::CloseAccount { .. }
-        | Command::PostTransfers { .. }
-        | Command::ReverseTransfer { .. }
-        | Command::ReverseTransfers { .. }
-        | Command::ChangeValueSet { .. }
-        | Command::PlaceHold { .. }
-        | Command::CaptureHold { .. }
-        | Command::VoidHold { .. } => false,
-    }
 }
 
 /// The actor as the log names it: names of a narrow alphabet and ids, never what a client wrote.

@@ -7,9 +7,9 @@ use super::record::{RecordKey, Timer, TimerOf};
 use super::resolved_actor::ResolvedActor;
 use super::unit_of_work::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
 use super::{preconditions, timers};
+use crate::engine::transaction;
 use crate::engine::user::User;
 use crate::engine::{Actor, AttemptEvent, Command, Event, Outcome, Refusal, Rules};
-use crate::engine::{api_key, bulk, ledger, schedule, session, transaction, user, value, webhook};
 use crate::types::Time;
 
 /// Most firings of one commit, of the largest split factor: what is left stays due.
@@ -58,13 +58,14 @@ pub fn decide(
 ) -> Result<Decision, RecordKey> {
     let mut unit = UnitOfWork::new(facts, rules, context);
     unit.origin = inputs.origin;
-    let done = run(&mut unit, actor, command, inputs);
+    let done = ResolvedActor::of(&unit, actor)
+        .and_then(|resolved| command.run(&mut unit, &resolved, inputs));
     let unmet = match &done {
         Err(DecideError::MissingRecord(fact)) => return Err(fact.clone()),
         Err(DecideError::Refused(refusal)) if !refusal.is_stored() => None,
         Ok(_) | Err(DecideError::Refused(_)) => {
             let unchanged = UnitOfWork::new(facts, rules, context);
-            match preconditions::unmet(&unchanged, actor, command, inputs) {
+            match preconditions::unmet(&unchanged, actor, command.target(), inputs) {
                 Ok(unmet) => unmet,
                 Err(DecideError::MissingRecord(fact)) => return Err(fact),
                 Err(DecideError::Refused(refusal)) => Some(refusal),
@@ -143,131 +144,6 @@ pub fn decide_timers(
         }
     }
     if needs.is_empty() { Ok(unit.into_changes()) } else { Err(needs) }
-}
-
-#[expect(clippy::too_many_lines, reason = "one arm for each command")]
-fn run(
-    unit: &mut UnitOfWork<'_>,
-    actor: &Actor,
-    command: &Command,
-    inputs: &CommandInputs,
-) -> Result<Outcome, DecideError> {
-    let resolved = ResolvedActor::of(unit, actor)?;
-    match command {
-        Command::Login { username, profile, .. } => {
-            session::login(unit, &resolved, username, profile.as_ref(), inputs)
-        }
-        Command::OpenAnonymous { profile } => {
-            session::open_anonymous(unit, profile.as_ref(), inputs)
-        }
-        Command::OpenOnBehalf { username, create, profile } => {
-            session::open_on_behalf(unit, &resolved, username, *create, profile.as_ref(), inputs)
-        }
-        Command::Touch => session::touch(unit, &resolved),
-        Command::Logout => session::logout(unit, &resolved),
-        Command::Rotate => session::rotate(unit, &resolved, inputs),
-        Command::Elevate { .. } => session::elevate(unit, &resolved, inputs),
-        Command::EndSession { session } => session::end_one(unit, &resolved, *session),
-        Command::EndSessions { username, except_current } => {
-            session::end_all(unit, &resolved, username.as_ref(), *except_current)
-        }
-        Command::ChangeSessionData { change, if_match } => {
-            session::change_data(unit, &resolved, change, if_match.as_ref())
-        }
-        Command::ChangeFacts { session, patch } => {
-            session::change_facts(unit, &resolved, *session, patch)
-        }
-        Command::Register { username, password, name, roles } => {
-            let asked = user::Asked { username, password, name: name.as_deref() };
-            user::register(unit, &resolved, &asked, roles.as_deref(), inputs)
-        }
-        Command::ChangePassword { new, .. } => user::change_password(unit, &resolved, new, inputs),
-        Command::ChangeUserData { change, if_match } => {
-            user::change_data(unit, &resolved, change, if_match.as_ref())
-        }
-        Command::ChangeUser { username, change, if_match } => {
-            user::change(unit, &resolved, username, change, if_match.as_ref())
-        }
-        Command::DeleteUser { username, if_match } => {
-            user::delete(unit, &resolved, username, if_match.as_ref())
-        }
-        Command::MakeResetLink { username } => {
-            user::make_reset_link(unit, &resolved, username, inputs)
-        }
-        Command::MakeSetUpLink => user::make_set_up_link(unit, &resolved, inputs),
-        Command::UseLink { link, password } => user::use_link(unit, link, password, inputs),
-        Command::CreateKey { name, roles, on_behalf } => {
-            api_key::create(unit, &resolved, name, roles, on_behalf, inputs)
-        }
-        Command::RevokeKey { key, keep_sessions } => {
-            api_key::revoke(unit, &resolved, *key, *keep_sessions)
-        }
-        Command::PutStored { data, idle, user, .. } => {
-            session::external::put(unit, &resolved, data, *idle, user.as_ref(), inputs)
-        }
-        Command::TouchStored { .. } => session::external::touch(unit, &resolved, inputs),
-        Command::DeleteStored { .. } => session::external::delete(unit, &resolved, inputs),
-        Command::PutAsset { .. }
-        | Command::OpenAccount { .. }
-        | Command::ChangeAccount { .. }
-        | Command::CloseAccount { .. }
-        | Command::PostTransfers { .. }
-        | Command::ReverseTransfer { .. }
-        | Command::ReverseTransfers { .. }
-        | Command::PlaceHold { .. }
-        | Command::CaptureHold { .. }
-        | Command::VoidHold { .. } => ledger::commands::run(unit, &resolved, command),
-        Command::Start(ask) => transaction::start(unit, &resolved, ask, inputs.checked.as_deref()),
-        Command::Submit { tx, step, input, if_match } => {
-            let checked = inputs.checked.as_deref();
-            transaction::submit(unit, &resolved, *tx, step, input, if_match.as_ref(), checked)
-        }
-        Command::Deliver { tx, input, undated } => {
-            transaction::deliver(unit, &resolved, *tx, input, *undated)
-        }
-        Command::Claim { tx, step } => transaction::claim(unit, &resolved, *tx, step),
-        Command::ClaimQueued(ask) => transaction::claim_queued(unit, &resolved, ask),
-        Command::Release { tx, step } => transaction::release(unit, &resolved, *tx, step),
-        Command::Resend { tx, challenge } => transaction::resend(unit, &resolved, *tx, challenge),
-        Command::Cancel { tx, reason, if_match } => {
-            transaction::cancel(unit, &resolved, *tx, reason.as_deref(), if_match.as_ref())
-        }
-        Command::Repair { tx, repair } => transaction::repair(unit, &resolved, *tx, repair),
-        Command::BeginCall { .. } | Command::EndCall { .. } if *actor != Actor::System => {
-            Err(Refusal::NotAllowed("the server itself makes calls").into())
-        }
-        Command::BeginCall { tx, number } => transaction::begin_call(unit, *tx, *number),
-        Command::EndCall { tx, number, attempt, result } => {
-            transaction::end_call(unit, *tx, *number, *attempt, result)
-        }
-        Command::CallBack { token, body } => transaction::call_back(unit, token, body),
-        Command::Pause { tx, pause } => transaction::pause(unit, &resolved, *tx, *pause),
-        Command::Migrate { tx, ask } => transaction::migrate(unit, &resolved, *tx, ask),
-        Command::Bulk(ask) => bulk::begin(unit, &resolved, ask),
-        Command::CreateWebhook(ask) => webhook::create(unit, &resolved, ask),
-        Command::RotateWebhook { id } => webhook::rotate(unit, &resolved, *id),
-        Command::DeleteWebhook { id } => webhook::delete(unit, &resolved, *id),
-        Command::ReplayDeadLetter { id, what } => webhook::replay(unit, &resolved, *id, *what),
-        Command::NoteWebhook(news) => webhook::note(unit, &resolved, news),
-        Command::CreateSchedule(ask) => schedule::create(unit, &resolved, ask),
-        Command::DeleteSchedule { id } => schedule::delete(unit, &resolved, *id),
-        Command::Publish { source, definition } => {
-            transaction::publish(unit, &resolved, source, definition)
-        }
-        Command::Retire { name } => transaction::retire(unit, &resolved, name),
-        Command::PutValue { id, value, if_match } => {
-            value::put(unit, &resolved, id, value, if_match.as_ref())
-        }
-        Command::ChangeValueSet { set, read_anyone } => {
-            value::change_set(unit, &resolved, set, *read_anyone)
-        }
-        Command::DeleteValue { id } => value::delete(unit, &resolved, id),
-        Command::NoteDenial { what } => {
-            let what = Arc::from(*what);
-            unit.emit(Event::Denied { what, code: "not-allowed", user: None })?;
-            Ok(Outcome::Done)
-        }
-    }
 }
 
 /// What the log keeps of a refusal: each failed proof of a password, each denial.

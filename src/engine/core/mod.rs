@@ -6,6 +6,7 @@ mod append_list;
 mod apply;
 pub mod catalogue;
 mod command;
+mod commands;
 mod decide;
 mod event;
 pub(in crate::engine) mod inputs;

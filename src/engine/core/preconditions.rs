@@ -10,8 +10,8 @@ use super::record::RecordKey;
 use super::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::session::StoredId;
 use crate::engine::user::User;
-use crate::engine::{Actor, Command, Refusal, iso_asset};
-use crate::types::{Revision, SessionId, UserId};
+use crate::engine::{Actor, Refusal, iso_asset};
+use crate::types::{AssetCode, Revision, SessionId, UserId, Username};
 
 /// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
 /// matches (a header of weak or foreign tags). A header of `*` is no condition here, since every
@@ -66,16 +66,39 @@ pub(in crate::engine) fn require_match(
     }
 }
 
-/// The refusal of a change whose preconditions do not hold. `unit` is one in which nothing was
-/// changed yet.
+/// Thing whose revision the conditions of a request name.
+#[derive(Debug)]
+pub(in crate::engine) enum Target<'a> {
+    /// Nothing that has a revision.
+    Nothing,
+    /// A record.
+    Record(RecordKey),
+    /// The session of the request.
+    CurrentSession,
+    /// The data of the session of the request.
+    SessionData,
+    /// The user of the request.
+    OwnUser,
+    /// The data of the user of the request.
+    OwnUserData,
+    /// The user with a name.
+    User(&'a Username),
+    /// The session of another framework that the request names.
+    ExternalSession,
+    /// An asset; those of ISO 4217 exist without a record.
+    Asset(&'a AssetCode),
+}
+
+/// Returns the refusal of a change whose preconditions do not hold. `unit` is one in which nothing
+/// was changed yet.
 pub(in crate::engine) fn unmet(
     unit: &UnitOfWork<'_>,
     actor: &Actor,
-    command: &Command,
+    target: Target<'_>,
     inputs: &CommandInputs,
 ) -> Result<Option<Refusal>, DecideError> {
     let Some(preconditions) = &inputs.preconditions else { return Ok(None) };
-    let current = current(unit, actor, command, inputs)?;
+    let current = current(unit, actor, target, inputs)?;
     Ok(match current {
         _ if preconditions.hold(current) => None,
         Some(current) => Some(Refusal::RevisionMismatch { current }),
@@ -83,100 +106,38 @@ pub(in crate::engine) fn unmet(
     })
 }
 
-/// The revision of the thing that a command is about; `None`: there is none, or it is about nothing
-/// that has a revision.
+/// Returns the revision of a target; `None`: it does not exist.
 fn current(
     unit: &UnitOfWork<'_>,
     actor: &Actor,
-    command: &Command,
+    target: Target<'_>,
     inputs: &CommandInputs,
 ) -> Result<Option<Revision>, DecideError> {
-    let fact = match command {
-        Command::Login { .. }
-        | Command::OpenAnonymous { .. }
-        | Command::OpenOnBehalf { .. }
-        | Command::Touch
-        | Command::EndSessions { .. }
-        | Command::Register { .. }
-        | Command::MakeSetUpLink
-        | Command::UseLink { .. }
-        | Command::CreateKey { .. }
-        | Command::OpenAccount { .. }
-        | Command::PostTransfers { .. }
-        | Command::ReverseTransfers { .. }
-        | Command::ChangeValueSet { .. }
-        | Command::PlaceHold { .. }
-        | Command::Start(_)
-        | Command::Deliver { .. }
-        | Command::ClaimQueued(_)
-        | Command::BeginCall { .. }
-        | Command::EndCall { .. }
-        | Command::CallBack { .. }
-        | Command::Bulk(_)
-        | Command::CreateWebhook(_)
-        | Command::NoteWebhook(_)
-        | Command::CreateSchedule(_)
-        | Command::NoteDenial { .. } => return Ok(None),
-        Command::Logout | Command::Rotate | Command::Elevate { .. } => {
-            let Some(session) = actor.session() else { return Ok(None) };
-            RecordKey::Session(session)
-        }
-        Command::ChangeSessionData { .. } => {
+    let key = match target {
+        Target::Nothing => return Ok(None),
+        Target::Record(key) => Some(key),
+        Target::CurrentSession => actor.session().map(RecordKey::Session),
+        Target::SessionData => {
             let Some(session) = actor.session() else { return Ok(None) };
             return session_data(unit, session);
         }
-        Command::EndSession { session } | Command::ChangeFacts { session, .. } => {
-            RecordKey::Session(*session)
-        }
-        Command::ChangePassword { .. } => {
-            let Some(user) = actor.user() else { return Ok(None) };
-            RecordKey::User(user.id)
-        }
-        Command::ChangeUserData { .. } => {
+        Target::OwnUser => actor.user().map(|user| RecordKey::User(user.id)),
+        Target::OwnUserData => {
             let Some(user) = actor.user() else { return Ok(None) };
             return user_data(unit, user.id);
         }
-        Command::ChangeUser { username, .. }
-        | Command::DeleteUser { username, .. }
-        | Command::MakeResetLink { username } => {
-            let Some(user) = unit.user_named(username)? else { return Ok(None) };
-            RecordKey::User(user.id)
-        }
-        Command::RevokeKey { key, .. } => RecordKey::Key(*key),
-        Command::PutStored { .. } | Command::TouchStored { .. } | Command::DeleteStored { .. } => {
+        Target::User(username) => unit.user_named(username)?.map(|user| RecordKey::User(user.id)),
+        Target::ExternalSession => {
             let Actor::Key(key) = actor else { return Ok(None) };
             let id = StoredId { key: key.key.id, digest: inputs.stored };
-            if crate::engine::session::external::alive(unit, id)?.is_none() {
-                return Ok(None);
-            }
-            RecordKey::Stored(id)
+            crate::engine::session::external::alive(unit, id)?.map(|_| RecordKey::Stored(id))
         }
-        Command::PutAsset { asset } => {
-            let put = unit.revision(&RecordKey::Asset(asset.code.clone()))?;
-            return Ok(put.or_else(|| iso_asset(&asset.code).map(|_| Revision::ZERO)));
+        Target::Asset(code) => {
+            let put = unit.revision(&RecordKey::Asset(code.clone()))?;
+            return Ok(put.or_else(|| iso_asset(code).map(|_| Revision::ZERO)));
         }
-        Command::ChangeAccount { id, .. } | Command::CloseAccount { id, .. } => {
-            RecordKey::Account(id.clone())
-        }
-        Command::ReverseTransfer { id } => RecordKey::Transfer(id.clone()),
-        Command::CaptureHold { id, .. } | Command::VoidHold { id } => RecordKey::Hold(id.clone()),
-        Command::Submit { tx, .. }
-        | Command::Claim { tx, .. }
-        | Command::Release { tx, .. }
-        | Command::Resend { tx, .. }
-        | Command::Cancel { tx, .. }
-        | Command::Repair { tx, .. }
-        | Command::Pause { tx, .. }
-        | Command::Migrate { tx, .. } => RecordKey::Tx(*tx),
-        Command::RotateWebhook { id }
-        | Command::DeleteWebhook { id }
-        | Command::ReplayDeadLetter { id, .. } => RecordKey::Webhook(*id),
-        Command::DeleteSchedule { id } => RecordKey::Schedule(*id),
-        Command::Publish { definition, .. } => RecordKey::Workflow(definition.name.clone()),
-        Command::Retire { name } => RecordKey::Workflow(name.clone()),
-        Command::PutValue { id, .. } | Command::DeleteValue { id } => RecordKey::Value(id.clone()),
     };
-    unit.revision(&fact)
+    key.map_or(Ok(None), |key| unit.revision(&key))
 }
 
 /// Data that was never written has the revision of what it belongs to.

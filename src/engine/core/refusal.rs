@@ -1,5 +1,6 @@
 //! Refusals: why a command was not done. Each has a name.
 
+use std::fmt::{self, Display as _};
 use std::sync::Arc;
 
 use crate::engine::attempt::Counted;
@@ -24,19 +25,62 @@ impl FieldError {
     }
 }
 
-/// Why a command or a read was not done. Each has one stable code; only the HTTP layer knows
-/// statuses.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+/// A refusal is kept as the answer to its Idempotency-Key: it depends on the state of things, and a
+/// late duplicate must not succeed after its caller was refused.
+const STORED: bool = true;
+
+/// A refusal is not kept: the same request may succeed later.
+const NOT_STORED: bool = false;
+
+/// Makes the type, its codes, and what is stored, from the table.
+macro_rules! refusals {
+    ($(
+        $(#[$meta:meta])*
+        $name:ident
+        $({ $($(#[$doc:meta])* $field:ident: $kind:ty,)* })?
+        $(($($part:ty),*))?
+        => $code:literal, $stored:expr;
+    )*) => {
+        /// Why a command or a read was not done. Each has one stable code; only the HTTP layer knows
+        /// statuses.
+        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        pub enum Refusal {
+            $(
+                $(#[$meta])*
+                $name $({ $($(#[$doc])* $field: $kind,)* })? $(($($part),*))?,
+            )*
+        }
+
+        impl Refusal {
+            /// Returns the stable code.
+            #[must_use]
+            pub fn code(&self) -> &'static str {
+                match self.disclosed() {
+                    $(Self::$name { .. } => $code,)*
+                }
+            }
+
+            /// Whether it is kept as the answer to its Idempotency-Key.
+            #[must_use]
+            pub fn is_stored(&self) -> bool {
+                match self.disclosed() {
+                    $(Self::$name { .. } => $stored,)*
+                }
+            }
+        }
+    };
+}
+
+refusals! {
     /// No token, or one that opens nothing any more.
     #[error("a valid session or API key is needed; log in again")]
-    Unauthenticated,
+    Unauthenticated => "unauthenticated", NOT_STORED;
     /// Unknown user, wrong password, disabled user: one answer for all.
     #[error("the user name or the password is wrong")]
-    InvalidCredentials,
+    InvalidCredentials => "invalid-credentials", NOT_STORED;
     /// A message is not signed by whom it should be.
     #[error("the signature is not valid: {0}")]
-    InvalidSignature(&'static str),
+    InvalidSignature(&'static str) => "invalid-signature", NOT_STORED;
     /// Too many failed attempts at a password or a one-time code.
     #[error("too many {}; wait before the next one", counted.as_str())]
     TooManyAttempts {
@@ -44,31 +88,31 @@ pub enum Refusal {
         retry_after: Span,
         /// What was counted.
         counted: Counted,
-    },
+    } => "too-many-attempts", NOT_STORED;
     /// The actor may not do this.
     #[error("not allowed: {0}")]
-    NotAllowed(&'static str),
+    NotAllowed(&'static str) => "not-allowed", NOT_STORED;
     /// The password must be proved again first.
     #[error("this needs a fresh elevation: POST /v1/sessions/current/elevate first")]
-    ElevationNeeded,
+    ElevationNeeded => "elevation-needed", NOT_STORED;
     /// There is no such thing, or the actor may not know of it.
     #[error("there is no such {0}, or you may not see it")]
-    NotFound(&'static str),
+    NotFound(&'static str) => "not-found", NOT_STORED;
     /// The name is or was somebody's.
     #[error("the user name is taken; choose another one")]
-    UsernameTaken,
+    UsernameTaken => "username-taken", STORED;
     /// A condition of the request (`If-Match`, `If-None-Match`) does not hold for what there is.
     #[error("a condition of the request does not hold: the current revision is {current}")]
     RevisionMismatch {
         /// The current one.
         current: Revision,
-    },
+    } => "revision-mismatch", NOT_STORED;
     /// `If-Match` where there is nothing.
     #[error("a condition of the request does not hold: there is nothing here yet")]
-    NothingToMatch,
+    NothingToMatch => "revision-mismatch", NOT_STORED;
     /// The input breaks rules.
     #[error("the input is not valid")]
-    InvalidInput(Vec<FieldError>),
+    InvalidInput(Vec<FieldError>) => "invalid-input", NOT_STORED;
     /// What a change would make is over its limit.
     #[error("{what} may have at most {bytes_max} bytes")]
     TooLarge {
@@ -76,13 +120,13 @@ pub enum Refusal {
         what: &'static str,
         /// Its limit.
         bytes_max: usize,
-    },
+    } => "too-large", NOT_STORED;
     /// A JSON patch that cannot be applied to what is there (RFC 6902, section 5).
     #[error("the patch does not apply: {0}")]
-    PatchFailed(String),
+    PatchFailed(String) => "patch-failed", STORED;
     /// A single-use link that is unknown, used or too old.
     #[error("the link is not valid any more; ask for a new one")]
-    LinkNotValid,
+    LinkNotValid => "link-not-valid", STORED;
     /// As many of these exist as may.
     #[error("no more than {max} {what} may exist; use fewer, or delete one first")]
     LimitReached {
@@ -90,52 +134,52 @@ pub enum Refusal {
         what: &'static str,
         /// How many may exist.
         max: usize,
-    },
+    } => "limit-reached", STORED;
     /// Less is available on the account than would leave it.
     #[error("the account {0} has less available than this takes")]
-    InsufficientFunds(AccountId),
+    InsufficientFunds(AccountId) => "insufficient-funds", STORED;
     /// A refusal that names an account which the caller may not see.
-    #[error("{}", undisclosed(.0))]
-    Undisclosed(Box<Refusal>),
+    #[error(fmt = undisclosed)]
+    Undisclosed(Box<Refusal>) => "", NOT_STORED;
     /// Both sides must be of one asset.
     #[error("both accounts must be of one asset")]
-    AssetMismatch,
+    AssetMismatch => "asset-mismatch", STORED;
     /// Nothing enters or leaves a closed account.
     #[error("the account {0} is closed")]
-    AccountClosed(AccountId),
+    AccountClosed(AccountId) => "account-closed", STORED;
     /// Nothing leaves a frozen account.
     #[error("the account {0} is frozen: nothing may leave it")]
-    AccountFrozen(AccountId),
+    AccountFrozen(AccountId) => "account-frozen", STORED;
     /// A request names an account that is not there.
     #[error("there is no account {0}")]
-    UnknownAccount(AccountId),
+    UnknownAccount(AccountId) => "unknown-account", STORED;
     /// A request names an asset that is not there.
     #[error("there is no asset {0}; put it first with PUT /v1/assets/{0}")]
-    UnknownAsset(AssetCode),
+    UnknownAsset(AssetCode) => "unknown-asset", STORED;
     /// The hold was captured, voided or has expired.
     #[error("the hold {0} is not open: it was captured, voided or has expired")]
-    HoldNotOpen(HoldId),
+    HoldNotOpen(HoldId) => "hold-not-open", STORED;
     /// More than is left of the hold.
     #[error("the amount is more than is left of the hold {0}")]
-    ExceedsHold(HoldId),
+    ExceedsHold(HoldId) => "exceeds-hold", STORED;
     /// More digits than the asset has.
     #[error("the amount has more digits after the point than its asset; send a decimal string")]
-    AmountNotExact,
+    AmountNotExact => "amount-not-exact", STORED;
     /// Not above zero, or more than an account can have.
     #[error("the amount must be above zero, and no balance may have more than 28 digits")]
-    AmountOutOfRange,
+    AmountOutOfRange => "amount-out-of-range", STORED;
     /// A transaction may touch its owner's accounts.
     #[error("the account {0} belongs to somebody else")]
-    NotYourAccount(AccountId),
+    NotYourAccount(AccountId) => "not-your-account", STORED;
     /// From an account to itself.
     #[error("an account can send nothing to itself; choose two accounts")]
-    SameAccount,
+    SameAccount => "same-account", STORED;
     /// The id is another account's.
     #[error("there is an account {0} already; choose another id")]
-    AccountExists(AccountId),
+    AccountExists(AccountId) => "account-exists", STORED;
     /// Something is posted or held on it.
     #[error("something is posted or held on the account {0}: empty it first")]
-    AccountNotEmpty(AccountId),
+    AccountNotEmpty(AccountId) => "account-not-empty", STORED;
     /// Its scale can not change.
     #[error("the asset {asset} is in use with {scale} digits after the point, which stay")]
     AssetInUse {
@@ -143,25 +187,25 @@ pub enum Refusal {
         asset: AssetCode,
         /// Its scale.
         scale: u8,
-    },
+    } => "asset-in-use", STORED;
     /// The id is that of another transfer.
     #[error("there is another transfer {0} already; choose another id")]
-    TransferIdTaken(TransferId),
+    TransferIdTaken(TransferId) => "transfer-id-taken", STORED;
     /// The id is that of another hold.
     #[error("there is another hold {0} already; choose another id")]
-    HoldIdTaken(HoldId),
+    HoldIdTaken(HoldId) => "hold-id-taken", STORED;
     /// It was undone before.
     #[error("the transfer was reversed already, by {by}")]
     AlreadyReversed {
         /// By which transfer.
         by: TransferId,
-    },
+    } => "already-reversed", STORED;
     /// Nobody would be left who can administrate.
     #[error("this is the last administrator; give another user the role abide:admin first")]
-    LastAdministrator,
+    LastAdministrator => "last-administrator", STORED;
     /// An expression could not be evaluated: what it needs is not there, or of another kind.
     #[error("an expression of the workflow failed: {0}")]
-    ExpressionFailed(String),
+    ExpressionFailed(String) => "expression-failed", STORED;
     /// A guard of the workflow does not hold.
     #[error("{message}")]
     Guard {
@@ -169,13 +213,13 @@ pub enum Refusal {
         code: Arc<str>,
         /// The definition's own words.
         message: Arc<str>,
-    },
+    } => "refused-by-guard", STORED;
     /// The step does not wait for anybody.
     #[error("the step is not open")]
     StepNotOpen {
         /// Those that are.
         open_steps: Vec<StepName>,
-    },
+    } => "step-not-open", STORED;
     /// Somebody else has claimed the step.
     #[error("{by} has claimed this step until {until}")]
     Claimed {
@@ -183,22 +227,22 @@ pub enum Refusal {
         by: Arc<str>,
         /// Until when.
         until: Time,
-    },
+    } => "claimed", STORED;
     /// The step cannot be claimed.
     #[error("this step cannot be claimed: its definition has no `claim`")]
-    NotClaimable,
+    NotClaimable => "not-claimable", STORED;
     /// The step was submitted as often as it may be.
     #[error("the step {step} was submitted as often as it may be")]
     StepUsedUp {
         /// Which.
         step: StepName,
-    },
+    } => "step-used-up", STORED;
     /// The actor's submission counts already.
     #[error("your submission of this step counts already; others must submit it too")]
-    AlreadyCounted,
+    AlreadyCounted => "already-counted", STORED;
     /// The step counts people, and the actor is none.
     #[error("this step counts people: an API key, a hook or a workflow cannot submit it")]
-    PeopleOnly,
+    PeopleOnly => "people-only", NOT_STORED;
     /// A wrong one-time code.
     #[error("the code is wrong; {attempts_left} attempts are left")]
     WrongCode {
@@ -206,7 +250,7 @@ pub enum Refusal {
         challenge: Arc<str>,
         /// How many wrong codes may still be given.
         attempts_left: u32,
-    },
+    } => "wrong-code", STORED;
     /// A one-time code that is too old.
     #[error("the code has expired; ask for a new one ({attempts_left} attempts are left)")]
     CodeExpired {
@@ -214,92 +258,92 @@ pub enum Refusal {
         challenge: Arc<str>,
         /// How many wrong codes may still be given.
         attempts_left: u32,
-    },
+    } => "code-expired", STORED;
     /// No code waits to be given.
     #[error("no code is waited for: it was used, withdrawn, or never issued")]
-    ChallengeNotOpen,
+    ChallengeNotOpen => "challenge-not-open", STORED;
     /// As many codes were sent as may be.
     #[error("no further code can be sent")]
-    NoResendsLeft,
+    NoResendsLeft => "no-resends-left", STORED;
     /// It has ended.
     #[error("the transaction has ended")]
-    AlreadyEnded,
+    AlreadyEnded => "already-ended", STORED;
     /// It is being undone.
     #[error("the transaction is being cancelled already")]
-    AlreadyCancelled,
+    AlreadyCancelled => "already-cancelled", STORED;
     /// It can only go forward.
     #[error("the transaction has passed the point from which it can only go forward")]
-    PastPivot,
+    PastPivot => "past-pivot", STORED;
     /// An operator has stopped it.
     #[error("the transaction is paused; an operator must resume it")]
-    Paused,
+    Paused => "paused", STORED;
     /// It does not fit into the other version.
     #[error("it cannot be moved: {0}")]
-    CannotMigrate(String),
+    CannotMigrate(String) => "cannot-migrate", STORED;
     /// It goes on by itself.
     #[error("the transaction is not stuck")]
-    NotStuck,
+    NotStuck => "not-stuck", STORED;
     /// A callback that nobody waits for any more.
     #[error("this callback was used, or its time is up")]
-    CallbackLate,
+    CallbackLate => "callback-late", NOT_STORED;
     /// Another transaction has the same value of `unique`.
     #[error("there is an open transaction of this kind already")]
-    AlreadyOpen,
+    AlreadyOpen => "already-open", STORED;
     /// The reference belongs to another transaction.
     #[error("the reference was used for another transaction of this workflow")]
-    ReferenceTaken,
+    ReferenceTaken => "reference-taken", STORED;
     /// The workflow takes no new starts.
     #[error("the workflow is retired: it takes no new starts")]
-    WorkflowRetired,
+    WorkflowRetired => "workflow-retired", STORED;
     /// Automatic steps run on and on.
     #[error("more than {max} automatic steps follow each other")]
     TooManySteps {
         /// How many may.
         max: u32,
-    },
+    } => "too-many-steps", STORED;
     /// Transactions lead to each other further than one commit goes.
     #[error("transactions start and submit each other too far in one commit: at most {max}")]
     LinkedTooFar {
         /// How far they may.
         max: u32,
-    },
+    } => "linked-too-far", STORED;
     /// Steps were opened again and again.
     #[error("the transaction has opened as many steps as it may: {max}")]
     TooManyRounds {
         /// How many may be.
         max: u32,
-    },
+    } => "too-many-rounds", STORED;
     /// The workflow names an account that cannot be one.
     #[error("there is no account {0}")]
-    NoSuchAccount(String),
+    NoSuchAccount(String) => "unknown-account", STORED;
     /// The workflow names a hold that is not open.
     #[error("the transaction has no open hold {0}")]
-    NoSuchHold(Arc<str>),
+    NoSuchHold(Arc<str>) => "hold-not-open", STORED;
     /// The key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new key")]
-    IdempotencyKeyReused,
+    IdempotencyKeyReused => "idempotency-key-reused", NOT_STORED;
     /// The call answers with a secret, or has no actor whose key it could be.
     #[error("this call takes no Idempotency-Key")]
-    IdempotencyKeyNotSupported,
+    IdempotencyKeyNotSupported => "idempotency-key-not-supported", NOT_STORED;
     /// The key was answered, and that answer cannot be shown again.
     #[error(
         "the request was done and answered before, but its answer can no longer be shown: the \
          history that it shows was retired; read what it changed"
     )]
-    AnswerGone,
+    AnswerGone => "answer-gone", NOT_STORED;
     /// A queue is full.
     #[error("the server is busy; try again in a moment")]
     Busy {
         /// How long to wait.
         retry_after: Span,
-    },
+    } => "busy", NOT_STORED;
     /// The disk is nearly full.
     #[error("the server has no room for this write")]
-    NoRoom,
+    NoRoom => "no-room", NOT_STORED;
     /// The server is stopping. What became of the command is unknown: a retry with the same
     /// Idempotency-Key settles it.
     #[error("the server is stopping; the outcome of this request is unknown")]
-    Stopping,
+    Stopping => "stopping", NOT_STORED;
 }
 
 impl Refusal {
@@ -378,76 +422,9 @@ impl Refusal {
         matches!(self, Self::InsufficientFunds(_) | Self::AlreadyOpen | Self::AccountNotEmpty(_))
     }
 
-    /// The stable code: one of [`Refusal::CODES`].
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::InvalidCredentials => "invalid-credentials",
-            Self::InvalidSignature(_) => "invalid-signature",
-            Self::TooManyAttempts { .. } => "too-many-attempts",
-            Self::NotAllowed(_) => "not-allowed",
-            Self::ElevationNeeded => "elevation-needed",
-            Self::NotFound(_) => "not-found",
-            Self::UsernameTaken => "username-taken",
-            Self::RevisionMismatch { .. } | Self::NothingToMatch => "revision-mismatch",
-            Self::InvalidInput(_) => "invalid-input",
-            Self::TooLarge { .. } => "too-large",
-            Self::PatchFailed(_) => "patch-failed",
-            Self::LinkNotValid => "link-not-valid",
-            Self::LimitReached { .. } => "limit-reached",
-            Self::Undisclosed(refusal) => refusal.code(),
-            Self::InsufficientFunds(_) => "insufficient-funds",
-            Self::AssetMismatch => "asset-mismatch",
-            Self::AccountClosed(_) => "account-closed",
-            Self::AccountFrozen(_) => "account-frozen",
-            Self::UnknownAccount(_) | Self::NoSuchAccount(_) => "unknown-account",
-            Self::UnknownAsset(_) => "unknown-asset",
-            Self::HoldNotOpen(_) | Self::NoSuchHold(_) => "hold-not-open",
-            Self::ExceedsHold(_) => "exceeds-hold",
-            Self::AmountNotExact => "amount-not-exact",
-            Self::AmountOutOfRange => "amount-out-of-range",
-            Self::NotYourAccount(_) => "not-your-account",
-            Self::SameAccount => "same-account",
-            Self::AccountExists(_) => "account-exists",
-            Self::AccountNotEmpty(_) => "account-not-empty",
-            Self::AssetInUse { .. } => "asset-in-use",
-            Self::TransferIdTaken(_) => "transfer-id-taken",
-            Self::HoldIdTaken(_) => "hold-id-taken",
-            Self::AlreadyReversed { .. } => "already-reversed",
-            Self::LastAdministrator => "last-administrator",
-            Self::ExpressionFailed(_) => "expression-failed",
-            Self::Guard { .. } => "refused-by-guard",
-            Self::StepNotOpen { .. } => "step-not-open",
-            Self::Claimed { .. } => "claimed",
-            Self::NotClaimable => "not-claimable",
-            Self::StepUsedUp { .. } => "step-used-up",
-            Self::AlreadyCounted => "already-counted",
-            Self::PeopleOnly => "people-only",
-            Self::WrongCode { .. } => "wrong-code",
-            Self::CodeExpired { .. } => "code-expired",
-            Self::ChallengeNotOpen => "challenge-not-open",
-            Self::NoResendsLeft => "no-resends-left",
-            Self::AlreadyEnded => "already-ended",
-            Self::AlreadyCancelled => "already-cancelled",
-            Self::PastPivot => "past-pivot",
-            Self::NotStuck => "not-stuck",
-            Self::CallbackLate => "callback-late",
-            Self::Paused => "paused",
-            Self::CannotMigrate(_) => "cannot-migrate",
-            Self::AlreadyOpen => "already-open",
-            Self::ReferenceTaken => "reference-taken",
-            Self::WorkflowRetired => "workflow-retired",
-            Self::TooManySteps { .. } => "too-many-steps",
-            Self::TooManyRounds { .. } => "too-many-rounds",
-            Self::LinkedTooFar { .. } => "linked-too-far",
-            Self::IdempotencyKeyReused => "idempotency-key-reused",
-            Self::IdempotencyKeyNotSupported => "idempotency-key-not-supported",
-            Self::AnswerGone => "answer-gone",
-            Self::Busy { .. } => "busy",
-            Self::NoRoom => "no-room",
-            Self::Stopping => "stopping",
-        }
+    /// The refusal itself, where it names an account that the caller may not see.
+    fn disclosed(&self) -> &Self {
+        if let Self::Undisclosed(refusal) = self { refusal.disclosed() } else { self }
     }
 
     /// What it is called: its code, or for a guard the definition's own.
@@ -457,66 +434,6 @@ impl Refusal {
             Self::Guard { code, .. } => code,
             _ => self.code(),
         }
-    }
-
-    /// Whether a refusal is kept as the answer to its Idempotency-Key: those by the state of
-    /// things are, so that a late duplicate cannot succeed after its caller was told no.
-    #[must_use]
-    pub fn is_stored(&self) -> bool {
-        if let Self::Undisclosed(refusal) = self {
-            return refusal.is_stored();
-        }
-        matches!(
-            self,
-            Self::UsernameTaken
-                | Self::PatchFailed(_)
-                | Self::LinkNotValid
-                | Self::LimitReached { .. }
-                | Self::ExpressionFailed(_)
-                | Self::Guard { .. }
-                | Self::StepNotOpen { .. }
-                | Self::Claimed { .. }
-                | Self::NotClaimable
-                | Self::StepUsedUp { .. }
-                | Self::AlreadyCounted
-                | Self::WrongCode { .. }
-                | Self::CodeExpired { .. }
-                | Self::ChallengeNotOpen
-                | Self::NoResendsLeft
-                | Self::AlreadyEnded
-                | Self::AlreadyCancelled
-                | Self::PastPivot
-                | Self::NotStuck
-                | Self::Paused
-                | Self::CannotMigrate(_)
-                | Self::AlreadyOpen
-                | Self::ReferenceTaken
-                | Self::WorkflowRetired
-                | Self::TooManySteps { .. }
-                | Self::TooManyRounds { .. }
-                | Self::LinkedTooFar { .. }
-                | Self::NoSuchAccount(_)
-                | Self::NoSuchHold(_)
-                | Self::InsufficientFunds(_)
-                | Self::AssetMismatch
-                | Self::AccountClosed(_)
-                | Self::AccountFrozen(_)
-                | Self::UnknownAccount(_)
-                | Self::UnknownAsset(_)
-                | Self::HoldNotOpen(_)
-                | Self::ExceedsHold(_)
-                | Self::AmountNotExact
-                | Self::AmountOutOfRange
-                | Self::NotYourAccount(_)
-                | Self::SameAccount
-                | Self::AccountExists(_)
-                | Self::AccountNotEmpty(_)
-                | Self::AssetInUse { .. }
-                | Self::TransferIdTaken(_)
-                | Self::HoldIdTaken(_)
-                | Self::AlreadyReversed { .. }
-                | Self::LastAdministrator
-        )
     }
 
     /// The account that it names.
@@ -548,7 +465,7 @@ impl Refusal {
 }
 
 /// A refusal in words, without the account that it names.
-fn undisclosed(refusal: &Refusal) -> String {
+fn undisclosed(refusal: &Refusal, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     let what = match refusal {
         Refusal::InsufficientFunds(_) => "has less available than this takes",
         Refusal::AccountClosed(_) => "is closed",
@@ -557,7 +474,7 @@ fn undisclosed(refusal: &Refusal) -> String {
         Refusal::NotYourAccount(_) => "belongs to somebody else",
         Refusal::AccountExists(_) => "exists already",
         Refusal::AccountNotEmpty(_) => "still has something posted or held on it",
-        other => return other.to_string(),
+        other => return other.fmt(out),
     };
-    format!("an account that this workflow uses {what}")
+    write!(out, "an account that this workflow uses {what}")
 }

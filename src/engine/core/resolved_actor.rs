@@ -88,7 +88,7 @@ impl ResolvedActor {
         self.key.as_ref().ok_or(Refusal::NotAllowed("this needs an API key"))
     }
 
-    /// Refuses whoever is neither an administrator nor a service.
+    /// Refuses all but administrators and services.
     pub(in crate::engine) fn require_admin_or_service(&self) -> Result<(), Refusal> {
         if self.key.is_some() || self.actor.is_admin() {
             Ok(())
@@ -97,7 +97,12 @@ impl ResolvedActor {
         }
     }
 
-    /// Refuses whoever is no administrator.
+    /// Refuses all but the server itself.
+    pub(in crate::engine) fn require_system(&self, why: &'static str) -> Result<(), Refusal> {
+        if self.actor == Actor::System { Ok(()) } else { Err(Refusal::NotAllowed(why)) }
+    }
+
+    /// Refuses all but administrators.
     pub(in crate::engine) fn require_admin(&self) -> Result<(), Refusal> {
         if self.actor.is_admin() {
             Ok(())

@@ -1,101 +1,150 @@
 //! Who may ask the ledger for what, and what is answered.
 
+use std::sync::Arc;
+
 use super::{
     Account, Asset, Capture, Change, NOTE_BYTES_MAX, Open, Place, Post, TRANSFERS_MAX, capture,
-    change_account, close_account, hold_of, open_account, place, post, put_asset, reverse, void,
+    hold_of, place, post, reverse, void,
 };
 use crate::engine::core::preconditions::require_match;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{
-    Command, FieldError, IfMatch, Outcome, RecordKey, Refusal, TransferAsk, UserRef,
+    FieldError, IfMatch, Outcome, RecordKey, Refusal, Rules, TransferAsk, UserRef,
 };
-use crate::types::{AccountId, HoldId, Span, TransferId, Username};
+use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, TransferId, Username};
 
 /// The longest life of a hold: ten years. One without an end is one that nobody limits.
 const HOLD_LIFE_MAX: Span = Span::from_hours(24 * 3650);
 
-/// Decides a command of the ledger; others do nothing.
-pub(in crate::engine) fn run(
+/// Puts an asset.
+pub(in crate::engine) fn put_asset(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
-    command: &Command,
+    asset: &Asset,
 ) -> Result<Outcome, DecideError> {
     resolved.require_admin_or_service()?;
-    match command {
-        Command::PutAsset { asset } => put(unit, asset),
-        Command::OpenAccount { id, asset, owner, floor, read_anyone } => {
-            let open = Open {
-                id: id.clone(),
-                asset: asset.clone(),
-                owner: None,
-                floor: *floor,
-                read_anyone: *read_anyone,
-            };
-            opened(unit, open, owner.as_ref())
-        }
-        Command::ChangeAccount { id, floor, frozen, read_anyone, if_match } => {
-            let change = Change { floor: *floor, frozen: *frozen, read_anyone: *read_anyone };
-            changed(unit, id, if_match.as_ref(), |unit| change_account(unit, id, &change))
-        }
-        Command::CloseAccount { id, if_match } => {
-            changed(unit, id, if_match.as_ref(), |unit| close_account(unit, id))
-        }
-        Command::PostTransfers { transfers } => posted(unit, transfers),
-        Command::ReverseTransfer { id } => reversed(unit, std::slice::from_ref(id)),
-        Command::ReverseTransfers { ids } => {
-            require_a_few(ids.len())?;
-            reversed(unit, ids)
-        }
-        Command::PlaceHold { id, from, amount, expires } => {
-            let id = id.clone().unwrap_or_else(|| unit.mint_hold());
-            let expires_at = expires.map(|life| life_of(unit, life)).transpose()?;
-            let from = from.clone();
-            let asked = Place { id, tx: None, from, amount: *amount, expires_at };
-            let is_new = unit.hold(asked.id.clone())?.is_none();
-            let hold = place(unit, &asked)?;
-            held(unit, &hold.id, is_new, None)
-        }
-        Command::CaptureHold { id, to, amount, keep_rest, note } => {
-            require_short("/note", note.as_deref())?;
-            let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
-            let (to, note) = (to.clone(), note.clone());
-            let transfer = unit.mint_transfer();
-            let asked = Capture { to, amount: *amount, keep_rest: *keep_rest, note, transfer };
-            let transfer = capture(unit, &hold, &asked)?;
-            held(unit, id, false, Some(Box::new(transfer)))
-        }
-        Command::VoidHold { id } => {
-            let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
-            void(unit, &hold)?;
-            held(unit, id, false, None)
-        }
-        _ => Ok(Outcome::Done),
-    }
-}
-
-fn put(unit: &mut UnitOfWork<'_>, asset: &Asset) -> Result<Outcome, DecideError> {
-    if asset.name.as_deref().is_some_and(|name| name.len() > crate::engine::Rules::NAME_BYTES_MAX) {
-        let message = format!("must have at most {} bytes", crate::engine::Rules::NAME_BYTES_MAX);
+    if asset.name.as_deref().is_some_and(|name| name.len() > Rules::NAME_BYTES_MAX) {
+        let message = format!("must have at most {} bytes", Rules::NAME_BYTES_MAX);
         let error = FieldError::new("/name", "too-long", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
-    let created = put_asset(unit, asset)?;
+    let created = super::put_asset(unit, asset)?;
     let asset = super::iso_asset(&asset.code).unwrap_or_else(|| asset.clone());
     Ok(Outcome::Asset { asset, created })
 }
 
-fn opened(
+/// Opens an account.
+pub(in crate::engine) fn open_account(
     unit: &mut UnitOfWork<'_>,
-    open: Open,
+    resolved: &ResolvedActor,
+    id: &AccountId,
+    asset: &AssetCode,
     owner: Option<&Username>,
+    floor: Option<Decimal>,
+    read_anyone: bool,
 ) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
     let owner = match owner {
         Some(name) => Some(owner_named(unit, name)?),
         None => None,
     };
-    let account = Box::new(open_account(unit, &Open { owner, ..open })?);
+    let open = Open { id: id.clone(), asset: asset.clone(), owner, floor, read_anyone };
+    let account = Box::new(super::open_account(unit, &open)?);
     Ok(Outcome::Account { account, revision: unit.context.revision, created: true })
+}
+
+/// Changes an account.
+pub(in crate::engine) fn change_account(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: &AccountId,
+    change: &Change,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    changed(unit, id, if_match, |unit| super::change_account(unit, id, change))
+}
+
+/// Closes an account.
+pub(in crate::engine) fn close_account(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: &AccountId,
+    if_match: Option<&IfMatch>,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    changed(unit, id, if_match, |unit| super::close_account(unit, id))
+}
+
+/// Posts the opposite of a transfer.
+pub(in crate::engine) fn reverse_transfer(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: &TransferId,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    reversed(unit, std::slice::from_ref(id))
+}
+
+/// Posts the opposites of transfers, all or none.
+pub(in crate::engine) fn reverse_transfers(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    ids: &[TransferId],
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    require_a_few(ids.len())?;
+    reversed(unit, ids)
+}
+
+/// Places a hold.
+pub(in crate::engine) fn place_hold(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: Option<&HoldId>,
+    from: &AccountId,
+    amount: Decimal,
+    expires: Option<Span>,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    let id = id.cloned().unwrap_or_else(|| unit.mint_hold());
+    let expires_at = expires.map(|life| life_of(unit, life)).transpose()?;
+    let asked = Place { id, tx: None, from: from.clone(), amount, expires_at };
+    let is_new = unit.hold(asked.id.clone())?.is_none();
+    let hold = place(unit, &asked)?;
+    held(unit, &hold.id, is_new, None)
+}
+
+/// Posts what a hold reserves.
+pub(in crate::engine) fn capture_hold(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: &HoldId,
+    to: &AccountId,
+    amount: Option<Decimal>,
+    keep_rest: bool,
+    note: Option<&Arc<str>>,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    require_short("/note", note.map(|note| &**note))?;
+    let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+    let transfer = unit.mint_transfer();
+    let asked = Capture { to: to.clone(), amount, keep_rest, note: note.cloned(), transfer };
+    let transfer = capture(unit, &hold, &asked)?;
+    held(unit, id, false, Some(Box::new(transfer)))
+}
+
+/// Releases what is left of a hold.
+pub(in crate::engine) fn void_hold(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    id: &HoldId,
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
+    let hold = hold_of(unit, None, id)?.ok_or(Refusal::NotFound("hold"))?;
+    void(unit, &hold)?;
+    held(unit, id, false, None)
 }
 
 /// The user that an account is to belong to.
@@ -123,7 +172,13 @@ fn changed(
     Ok(Outcome::Account { account, revision, created: false })
 }
 
-fn posted(unit: &mut UnitOfWork<'_>, asked: &[TransferAsk]) -> Result<Outcome, DecideError> {
+/// Posts transfers, all or none.
+pub(in crate::engine) fn post_transfers(
+    unit: &mut UnitOfWork<'_>,
+    resolved: &ResolvedActor,
+    asked: &[TransferAsk],
+) -> Result<Outcome, DecideError> {
+    resolved.require_admin_or_service()?;
     require_a_few(asked.len())?;
     let mut ids = Vec::with_capacity(asked.len());
     let mut created = false;

@@ -13,7 +13,7 @@ use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::session::end_sessions_of;
 use crate::engine::{
-    Actor, Data, DataChange, EndReason, IfMatch, Outcome, Refusal, UserChange, UserEvent, UserView,
+    Data, DataChange, EndReason, IfMatch, Outcome, Refusal, UserChange, UserEvent, UserView,
 };
 use crate::types::{Password, Role, Token, UserId, Username};
 
@@ -21,8 +21,8 @@ use crate::types::{Password, Role, Token, UserId, Username};
 /// every login reads.
 pub const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
 
-/// Who wants to be a user.
-pub(in crate::engine) struct Asked<'a> {
+/// A user to be created.
+pub(in crate::engine) struct NewUser<'a> {
     pub(in crate::engine) username: &'a Username,
     pub(in crate::engine) password: &'a Password,
     pub(in crate::engine) name: Option<&'a str>,
@@ -31,7 +31,7 @@ pub(in crate::engine) struct Asked<'a> {
 pub(in crate::engine) fn register(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
-    asked: &Asked<'_>,
+    new: &NewUser<'_>,
     roles: Option<&[Role]>,
     inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
@@ -42,14 +42,14 @@ pub(in crate::engine) fn register(
     if !is_admin && roles.is_some() {
         return Err(Refusal::NotAllowed("only an administrator gives roles").into());
     }
-    require_fit(asked.name, roles)?;
-    require_free(resolved, asked.username, "/username")?;
-    require_good(unit.rules, "/password", Some(asked.username), asked.password)?;
-    if is_taken(unit, asked.username)? {
+    require_fit(new.name, roles)?;
+    require_free(resolved, new.username, "/username")?;
+    require_good(unit.rules, "/password", Some(new.username), new.password)?;
+    if is_taken(unit, new.username)? {
         return Err(Refusal::UsernameTaken.into());
     }
-    let mut user = new_user(unit, asked.username, inputs);
-    user.name = asked.name.map(Into::into);
+    let mut user = new_user(unit, new.username, inputs);
+    user.name = new.name.map(Into::into);
     user.password = Some(new_password_hash(inputs)?);
     user.roles = roles.unwrap_or_default().into();
     let view = user.view(unit.context.revision);
@@ -228,9 +228,7 @@ pub(in crate::engine) fn make_set_up_link(
     resolved: &ResolvedActor,
     inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    if resolved.actor != Actor::System {
-        return Err(Refusal::NotAllowed("only the server itself makes it").into());
-    }
+    resolved.require_system("only the server itself makes it")?;
     let expires_at = unit.context.now.plus(unit.rules.link_life);
     let link = Link { user: None, expires_at, maker: LinkMaker::Administrator };
     unit.emit(UserEvent::LinkMade { hash: inputs.token()?.hash(), link })?;

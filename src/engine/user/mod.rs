@@ -13,7 +13,7 @@ pub(super) use account::{is_taken, new_user, require_fit, require_free, user_or_
 pub(super) use apply::apply;
 pub use commands::ATTRIBUTES_BYTES_MAX;
 pub(super) use commands::{
-    Asked, change, change_data, change_password, delete, make_reset_link, make_set_up_link,
+    NewUser, change, change_data, change_password, delete, make_reset_link, make_set_up_link,
     register, use_link,
 };
 pub use event::UserEvent;

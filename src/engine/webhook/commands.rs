@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::engine::core::record::{Record, RecordKey};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
+use crate::engine::{Event, FieldError, Outcome, Refusal};
 use crate::types::{Span, Time, TxId, WebhookId};
 
 /// Most subscriptions: each is told by itself.
@@ -281,9 +281,7 @@ pub(in crate::engine) fn note(
     resolved: &ResolvedActor,
     news: &WebhookNews,
 ) -> Result<Outcome, DecideError> {
-    if resolved.actor != Actor::System {
-        return Err(Refusal::NotAllowed("the server itself does this").into());
-    }
+    resolved.require_system("the server itself does this")?;
     let mut webhook = found(unit, news.id)?;
     if let Some(after) = &news.after {
         webhook.after.clone_from(after);
