@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
-use super::source::{Source, is_word, line};
+use super::source::{Source, is_word};
 
 /// Path of a module or of a name in it, from the root of the crate.
 type ModulePath = Vec<String>;

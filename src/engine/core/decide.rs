@@ -1,7 +1,5 @@
 //! From a command to what happens: the ladder of refusals, then the events.
 
-use std::sync::Arc;
-
 use super::inputs::{CommandInputs, PasswordEvidence};
 use super::record::{RecordKey, Timer, TimerOf};
 use super::resolved_actor::ResolvedActor;
