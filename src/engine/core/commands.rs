@@ -86,7 +86,6 @@ macro_rules! commands {
         }
 
         #[allow(unused_variables, reason = "a row binds the fields for all columns")]
-        #[expect(clippy::too_many_lines, reason = "one arm for each command")]
         fn run(
             $unit: &mut UnitOfWork<'_>,
             $actor: &ResolvedActor,
