@@ -1,5 +1,6 @@
 //! The checked configuration: when there is one, the server can be started with it.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -68,13 +69,13 @@ pub struct Config {
     pub ops_listen: Option<SocketAddr>,
     /// For development: what makes trying things out easy, and nothing safe.
     pub dev: bool,
-    /// Whose workflows are published at the start.
+    /// Directory of the workflows that are published at the start.
     pub workflows: Option<PathBuf>,
     /// Serve https with this.
     pub tls: Option<TlsFiles>,
-    /// Whose `X-Forwarded-*` headers count.
+    /// Proxies whose `X-Forwarded-*` headers count.
     pub proxies: Proxies,
-    /// What connections and requests may cost.
+    /// Limits of connections and requests.
     pub limits: Limits,
     /// The memory that all of it may take.
     pub memory: MemoryBudget,
@@ -90,65 +91,72 @@ pub struct Config {
     pub hooks: Vec<Hook>,
     /// Where calls may go.
     pub egress: EgressPolicy,
-    /// What calls may cost, and what they carry.
+    /// Limits and secrets of calls.
     pub calls: CallSettings,
     /// Settings that are valid and probably a mistake, for people.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Checks what was given and fills in the rest.
+    /// Checks the settings and fills in the defaults.
     ///
     /// # Errors
-    /// One line: the setting, where it comes from, what is wrong and what would be right.
+    /// A line for each wrong setting: its name, where it comes from, what is wrong and what would
+    /// be right.
     pub(super) fn check(settings: &Settings) -> Result<Self, String> {
-        let listen = address(settings, "listen")?.unwrap_or(LISTEN);
-        let dev = boolean(settings, "dev")?.unwrap_or(false);
+        let checker = Checker { settings, errors: RefCell::default() };
+        let config = Self::checked(&checker);
+        let errors = checker.errors.into_inner();
+        if errors.is_empty() { Ok(config) } else { Err(errors.join("\n")) }
+    }
+
+    fn checked(settings: &Checker<'_>) -> Self {
+        let listen = address(settings, "listen").unwrap_or(LISTEN);
+        let dev = boolean(settings, "dev").unwrap_or(false);
         if dev && !listen.ip().to_canonical().is_loopback() {
-            return Err(format!(
+            settings.report(format!(
                 "dev is for this machine only, but listen is {listen}; \
                  listen on 127.0.0.1, or leave dev out"
             ));
         }
         let defaults = Limits::default();
         let limits = Limits {
-            connections: count(settings, "connections", usize::MAX)?
-                .unwrap_or(defaults.connections),
-            connections_per_address: count(settings, "connections_per_address", usize::MAX)?
+            connections: count(settings, "connections", usize::MAX).unwrap_or(defaults.connections),
+            connections_per_address: count(settings, "connections_per_address", usize::MAX)
                 .unwrap_or(defaults.connections_per_address),
             drain: parse(settings, "drain_s", "a number of seconds up to 3600", |text| {
                 let seconds = text.parse().ok().filter(|seconds| *seconds <= DRAIN_S_LIMIT);
                 seconds.map(Duration::from_secs)
-            })?
+            })
             .unwrap_or(defaults.drain),
             ..defaults
         };
-        let rules = rules(settings, dev)?;
-        Ok(Self {
-            data: parse(settings, "data", "a directory", path)?.unwrap_or_else(|| DATA.into()),
+        let rules = rules(settings, dev);
+        Self {
+            data: parse(settings, "data", "a directory", path).unwrap_or_else(|| DATA.into()),
             listen,
-            ops_listen: address(settings, "ops_listen")?,
+            ops_listen: address(settings, "ops_listen"),
             dev,
-            workflows: parse(settings, "workflows", "a directory", path)?,
-            tls: tls(settings)?,
+            workflows: parse(settings, "workflows", "a directory", path),
+            tls: tls(settings),
             proxies: parse(
                 settings,
                 "proxies",
                 "addresses or networks separated by commas, as 10.0.0.0/8,192.0.2.7",
                 Proxies::parse,
-            )?
+            )
             .unwrap_or_default(),
             limits,
-            memory: memory(settings)?,
-            log: log(settings)?,
-            admin_password: admin_password(settings, &rules)?,
-            http: http(settings, dev)?,
+            memory: memory(settings),
+            log: log(settings),
+            admin_password: admin_password(settings, &rules),
+            http: http(settings, dev),
             rules,
-            hooks: settings.hooks().to_vec(),
-            egress: egress(settings, dev)?,
-            calls: calls(settings, listen)?,
+            hooks: settings.settings.hooks().to_vec(),
+            egress: egress(settings, dev),
+            calls: calls(settings, listen),
             warnings: warnings(settings),
-        })
+        }
     }
 
     /// Every setting's value as TOML writes it; secrets are not among them.
@@ -202,13 +210,34 @@ impl Config {
     }
 }
 
-fn memory(settings: &Settings) -> Result<MemoryBudget, String> {
+/// Settings while they are checked, and the errors so far: a wrong setting counts as one that was
+/// not given, so that the others are checked too.
+struct Checker<'a> {
+    settings: &'a Settings,
+    errors: RefCell<Vec<String>>,
+}
+
+impl<'a> Checker<'a> {
+    fn get(&self, name: &str) -> Option<&'a Given> {
+        self.settings.get(name)
+    }
+
+    /// Adds an error; a setting that is read twice is reported once.
+    fn report(&self, error: String) {
+        let mut errors = self.errors.borrow_mut();
+        if !errors.contains(&error) {
+            errors.push(error);
+        }
+    }
+}
+
+fn memory(settings: &Checker<'_>) -> MemoryBudget {
     let least = MemoryBudget::MIN / MIB;
     let expected = format!("an amount of memory of at least {least}MiB, as 512MiB or 2GiB");
     let bytes = parse(settings, "memory_max", &expected, |text| {
         bytes(text).filter(|bytes| *bytes >= MemoryBudget::MIN)
-    })?;
-    Ok(bytes.map_or_else(MemoryBudget::default, MemoryBudget::new))
+    });
+    bytes.map_or_else(MemoryBudget::default, MemoryBudget::new)
 }
 
 /// A number of bytes, with or without a binary unit.
@@ -219,29 +248,29 @@ fn bytes(text: &str) -> Option<usize> {
     number.trim().parse::<usize>().ok()?.checked_mul(unit)
 }
 
-fn egress(settings: &Settings, dev: bool) -> Result<EgressPolicy, String> {
+fn egress(settings: &Checker<'_>, dev: bool) -> EgressPolicy {
     let expected = "hosts and networks separated by commas, as https://api.example.com,10.1.0.0/16";
-    let egress = parse(settings, "egress", expected, EgressPolicy::parse)?.unwrap_or_default();
-    Ok(if dev { egress.and_loopback() } else { egress })
+    let egress = parse(settings, "egress", expected, EgressPolicy::parse).unwrap_or_default();
+    if dev { egress.and_loopback() } else { egress }
 }
 
-fn calls(settings: &Settings, listen: SocketAddr) -> Result<CallSettings, String> {
+fn calls(settings: &Checker<'_>, listen: SocketAddr) -> CallSettings {
     let defaults = CallSettings::default();
     let scheme = if settings.get("tls_cert").is_some() { "https" } else { "http" };
-    let public_url = public_url(settings)?;
+    let public_url = public_url(settings);
     let number = |name| count(settings, name, CALLS_LIMIT);
-    Ok(CallSettings {
+    CallSettings {
         public_url: public_url.unwrap_or_else(|| format!("{scheme}://{listen}")),
-        secrets: settings.secrets(),
-        in_flight_max: number("calls_max")?.unwrap_or(defaults.in_flight_max),
-        per_destination_max: number("calls_per_destination")?
+        secrets: settings.settings.secrets(),
+        in_flight_max: number("calls_max").unwrap_or(defaults.in_flight_max),
+        per_destination_max: number("calls_per_destination")
             .unwrap_or(defaults.per_destination_max),
-        per_second: number("calls_per_second")?.and_then(|rate| u32::try_from(rate).ok()),
+        per_second: number("calls_per_second").and_then(|rate| u32::try_from(rate).ok()),
         waiting_max: defaults.waiting_max,
-    })
+    }
 }
 
-fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {
+fn rules(settings: &Checker<'_>, dev: bool) -> Rules {
     let mut rules = Rules::default();
     if dev {
         rules.registration_open = true;
@@ -249,16 +278,13 @@ fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {
         rules.password_chars_min = DEV_PASSWORD_CHARS;
         rules.codes_shown = true;
     }
-    let set = |value: &mut bool, name| -> Result<(), String> {
-        *value = boolean(settings, name)?.unwrap_or(*value);
-        Ok(())
-    };
-    set(&mut rules.registration_open, "registration_open")?;
-    set(&mut rules.anonymous_open, "anonymous_open")?;
-    if let Some(chars) = count(settings, "password_chars_min", Rules::PASSWORD_CHARS_MAX)? {
+    let set = |value: &mut bool, name| *value = boolean(settings, name).unwrap_or(*value);
+    set(&mut rules.registration_open, "registration_open");
+    set(&mut rules.anonymous_open, "anonymous_open");
+    if let Some(chars) = count(settings, "password_chars_min", Rules::PASSWORD_CHARS_MAX) {
         rules.password_chars_min = chars;
     }
-    if let Some(most) = count(settings, "sessions_per_user_max", Rules::SESSIONS_PER_USER_MAX)? {
+    if let Some(most) = count(settings, "sessions_per_user_max", Rules::SESSIONS_PER_USER_MAX) {
         rules.sessions_per_user_max = most;
     }
     for (name, least, value) in [
@@ -267,14 +293,14 @@ fn rules(settings: &Settings, dev: bool) -> Result<Rules, String> {
     ] {
         let expected = format!("a number from {least} up");
         let number = |text: &str| text.parse().ok().filter(|number| *number >= least);
-        *value = parse(settings, name, &expected, number)?.unwrap_or(*value);
+        *value = parse(settings, name, &expected, number).unwrap_or(*value);
     }
     let time = |name| parse(settings, name, "a time, as 30m or 12h", time);
-    rules.profile.idle = time("session_idle")?.unwrap_or(rules.profile.idle);
-    rules.profile.absolute = time("session_absolute")?.unwrap_or(rules.profile.absolute);
+    rules.profile.idle = time("session_idle").unwrap_or(rules.profile.idle);
+    rules.profile.absolute = time("session_absolute").unwrap_or(rules.profile.absolute);
     let expected = "time-outs as NAME=IDLE/ABSOLUTE, separated by commas, as cart=30d/90d";
-    rules.profiles = parse(settings, "profiles", expected, profiles)?.unwrap_or_default();
-    Ok(rules)
+    rules.profiles = parse(settings, "profiles", expected, profiles).unwrap_or_default();
+    rules
 }
 
 fn profiles(text: &str) -> Option<BTreeMap<ProfileName, Profile>> {
@@ -292,7 +318,7 @@ fn time(text: &str) -> Option<Span> {
     text.trim().parse().ok().filter(|span: &Span| span.ms() > 0)
 }
 
-fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
+fn http(settings: &Checker<'_>, dev: bool) -> http::Settings {
     let defaults = http::Settings::default();
     let mut rates = (!dev).then(RateSettings::default);
     let expected =
@@ -303,7 +329,7 @@ fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
         ("rate_login", |rates| &mut rates.login),
         ("rate_anonymous", |rates| &mut rates.anonymous),
     ] {
-        if let Some(rate) = parse(settings, name, expected, rate)? {
+        if let Some(rate) = parse(settings, name, expected, rate) {
             *place(rates.get_or_insert_default()) = rate;
         }
     }
@@ -312,14 +338,14 @@ fn http(settings: &Settings, dev: bool) -> Result<http::Settings, String> {
         parts.map(|part| is_origin_pattern(part).then(|| part.to_owned())).collect()
     };
     let expected = "origins separated by commas, as https://app.example or https://*.example.com";
-    Ok(http::Settings {
-        body_bytes_max: count(settings, "body_bytes_max", BODY_BYTES_LIMIT)?
+    http::Settings {
+        body_bytes_max: count(settings, "body_bytes_max", BODY_BYTES_LIMIT)
             .unwrap_or(defaults.body_bytes_max),
-        cors_origins: parse(settings, "cors_origins", expected, origins)?.unwrap_or_default(),
-        public_url: public_url(settings)?,
+        cors_origins: parse(settings, "cors_origins", expected, origins).unwrap_or_default(),
+        public_url: public_url(settings),
         rates,
         dev,
-    })
+    }
 }
 
 fn rate(text: &str) -> Option<Rate> {
@@ -330,7 +356,7 @@ fn rate(text: &str) -> Option<Rate> {
 }
 
 /// Where others reach this server, if that is configured.
-fn public_url(settings: &Settings) -> Result<Option<String>, String> {
+fn public_url(settings: &Checker<'_>) -> Option<String> {
     let expected = "an address without a path, as https://abide.example.com";
     parse(settings, "public_url", expected, |text| {
         let text = text.trim_end_matches('/');
@@ -338,37 +364,38 @@ fn public_url(settings: &Settings) -> Result<Option<String>, String> {
     })
 }
 
-fn admin_password(settings: &Settings, rules: &Rules) -> Result<Option<Password>, String> {
-    let Some(given) = settings.get("admin_password") else { return Ok(None) };
+fn admin_password(settings: &Checker<'_>, rules: &Rules) -> Option<Password> {
+    let given = settings.get("admin_password")?;
     let chars = given.text.chars().count();
     let (least, most) = (rules.password_chars_min, Rules::PASSWORD_CHARS_MAX);
     if !(least..=most).contains(&chars) {
-        return Err(format!(
+        settings.report(format!(
             "ABIDE_ADMIN_PASSWORD has {chars} characters; it must have {least} to {most}"
         ));
     }
-    Ok(Some(Password::new(given.text.clone())))
+    Some(Password::new(given.text.clone()))
 }
 
-/// What `name` was given, as `read` understands it.
+/// Reads a setting; reports one that `read` refuses.
 fn parse<T>(
-    settings: &Settings,
+    settings: &Checker<'_>,
     name: &str,
     expected: &str,
     read: impl FnOnce(&str) -> Option<T>,
-) -> Result<Option<T>, String> {
-    let Some(given) = settings.get(name) else { return Ok(None) };
-    match read(&given.text) {
-        Some(value) => Ok(Some(value)),
-        None => Err(wrong(name, given, expected)),
+) -> Option<T> {
+    let given = settings.get(name)?;
+    let value = read(&given.text);
+    if value.is_none() {
+        settings.report(wrong(name, given, expected));
     }
+    value
 }
 
 fn wrong(name: &str, given: &Given, expected: &str) -> String {
     format!("{}: {given} is not {expected}", given.origin.describe(name))
 }
 
-fn boolean(settings: &Settings, name: &str) -> Result<Option<bool>, String> {
+fn boolean(settings: &Checker<'_>, name: &str) -> Option<bool> {
     parse(settings, name, "true or false", |text| match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => Some(true),
         "false" | "0" | "no" | "off" => Some(false),
@@ -380,7 +407,7 @@ fn path(text: &str) -> Option<PathBuf> {
     (!text.is_empty()).then(|| text.into())
 }
 
-fn count(settings: &Settings, name: &str, most: usize) -> Result<Option<usize>, String> {
+fn count(settings: &Checker<'_>, name: &str, most: usize) -> Option<usize> {
     let expected = match most {
         usize::MAX => "a number from 1 up".to_owned(),
         most => format!("a number from 1 to {most}"),
@@ -392,7 +419,7 @@ fn count(settings: &Settings, name: &str, most: usize) -> Result<Option<usize>, 
 
 /// An address with a port. Of names only `localhost` is known, so that starting never waits for a
 /// name server.
-fn address(settings: &Settings, name: &str) -> Result<Option<SocketAddr>, String> {
+fn address(settings: &Checker<'_>, name: &str) -> Option<SocketAddr> {
     let expected = "an address with a port, as 127.0.0.1:8080 or [::1]:8080";
     parse(settings, name, expected, |text| {
         let numeric = SocketAddr::from_str(text).ok();
@@ -404,18 +431,23 @@ fn address(settings: &Settings, name: &str) -> Result<Option<SocketAddr>, String
     })
 }
 
-fn tls(settings: &Settings) -> Result<Option<TlsFiles>, String> {
-    let cert = parse(settings, "tls_cert", "a file", path)?;
-    let key = parse(settings, "tls_key", "a file", path)?;
-    match (cert, key) {
-        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
-        (None, None) => Ok(None),
-        (Some(_), None) => Err("tls_cert is set but tls_key is not; https needs both".to_owned()),
-        (None, Some(_)) => Err("tls_key is set but tls_cert is not; https needs both".to_owned()),
-    }
+fn tls(settings: &Checker<'_>) -> Option<TlsFiles> {
+    let cert = parse(settings, "tls_cert", "a file", path);
+    let key = parse(settings, "tls_key", "a file", path);
+    let (cert, key) = match (cert, key) {
+        (Some(cert), Some(key)) => (cert, key),
+        (None, None) => return None,
+        (cert, _) => {
+            let (set, missing) =
+                if cert.is_some() { ("tls_cert", "tls_key") } else { ("tls_key", "tls_cert") };
+            settings.report(format!("{set} is set but {missing} is not; https needs both"));
+            return None;
+        }
+    };
+    Some(TlsFiles { cert, key })
 }
 
-fn warnings(settings: &Settings) -> Vec<String> {
+fn warnings(settings: &Checker<'_>) -> Vec<String> {
     let Some(given) = settings.get("log") else { return Vec::new() };
     let unknown = LogConfig::unknown_targets(&given.text);
     let warning = |target: &str| {
@@ -428,14 +460,14 @@ fn warnings(settings: &Settings) -> Vec<String> {
     unknown.into_iter().map(warning).collect()
 }
 
-fn log(settings: &Settings) -> Result<LogConfig, String> {
+fn log(settings: &Checker<'_>) -> LogConfig {
     let given = settings.get("log");
     let filter = given.map_or(LOG, |given| &given.text);
     if let (Some(given), false) = (given, LogConfig::is_filter(filter)) {
-        return Err(wrong("log", given, "a level or a filter, as info or warn,abide=debug"));
+        settings.report(wrong("log", given, "a level or a filter, as info or warn,abide=debug"));
     }
-    let format = parse(settings, "log_format", "human or json", Format::parse)?;
-    Ok(LogConfig { filter: filter.to_owned(), format: format.unwrap_or_else(Format::for_stderr) })
+    let format = parse(settings, "log_format", "human or json", Format::parse);
+    LogConfig { filter: filter.to_owned(), format: format.unwrap_or_else(Format::for_stderr) }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use super::CliError;
 use super::config::{Config, DATA};
 use super::verify::Bar;
 
-/// How often opening that takes long says in the log how far it is.
+/// Interval of progress lines in the log while opening takes long.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// In the data directory of a server with `--dev`: its clock was moved and its users registered

@@ -29,10 +29,10 @@ const REQUEST_BYTES_MAX: usize = 128 * 1024;
 /// Most headers of a request.
 const HEADERS_MAX: usize = 64;
 
-/// How long a request that hangs is kept.
+/// Time that a hanging request is kept open.
 const HANG: Duration = Duration::from_secs(30);
 
-/// What the command line gives.
+/// Arguments of `abide demo-service`.
 #[derive(Debug, Args)]
 pub(super) struct DemoServiceArgs {
     /// Address to serve on; port 0 takes a free one
@@ -41,18 +41,18 @@ pub(super) struct DemoServiceArgs {
     /// The file in which it remembers what it did
     #[arg(long, value_name = "FILE", default_value = "data/participant.log")]
     log: PathBuf,
-    /// How it misbehaves, as `PUT /behaviour` takes it
+    /// Faults of the service, as the JSON of `PUT /behaviour`
     #[arg(long, value_name = "JSON", default_value = "{}")]
     behaviour: String,
 }
 
-/// How often it misbehaves, in percent of what it is asked to do or undo.
+/// Frequency of faults, in percent of the requests.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Behaviour {
-    /// It answers late.
+    /// Percentage of late answers.
     slow: u64,
-    /// So late, in milliseconds.
+    /// Delay of a slow answer, in milliseconds.
     slow_ms: u64,
     /// It refuses with 409; never an undoing.
     refuse: u64,
@@ -64,12 +64,12 @@ struct Behaviour {
     lose: u64,
 }
 
-/// Something that was done, or undone, or is never to be done.
+/// Effect that was done or undone, or must never be done.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 struct Effect {
     /// `do`, `undo` or `never`.
     op: String,
-    /// What.
+    /// Path of the request.
     path: String,
     /// The key that it was asked with.
     key: String,
@@ -81,7 +81,7 @@ impl Effect {
     }
 }
 
-/// What is remembered.
+/// State of the service.
 struct Memory {
     file: File,
     effects: Vec<Effect>,
@@ -172,7 +172,7 @@ impl Memory {
         }
     }
 
-    /// What it does wrong this time: a number from 0 to 99 falls into one of the ranges.
+    /// Chooses the fault of a request: a number from 0 to 99 falls into one of the ranges.
     fn mood(&mut self) -> Mood {
         self.asked = self.asked.wrapping_add(1);
         let mut die = self.asked.wrapping_mul(0x9e37_79b9_7f4a_7c15);

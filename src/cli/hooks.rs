@@ -8,7 +8,7 @@ use crate::app::{Hook, SignatureScheme};
 use crate::engine::expression::Expr;
 use crate::types::secret_name;
 
-/// What a hook may say.
+/// Settings of an inbound webhook.
 const KEYS: [&str; 7] = ["scheme", "secret", "header", "workflow", "transaction", "id", "input"];
 
 /// Reads all hooks of a file.

@@ -19,23 +19,22 @@ use tracing_subscriber::fmt::MakeWriter;
 /// Lines that may wait to be written: some MB at most, and a burst of seconds.
 const QUEUE_MAX: usize = 8192;
 
-/// How long the end of the program waits for the lines that are still queued.
+/// Maximum time that the end of the program waits for queued lines.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// Whoever asks for `trace` asks for ours: what these write at that level holds headers and
-/// bodies, and with them tokens.
+/// Libraries whose `trace` lines are left out: they hold headers and bodies, and with them tokens.
 const QUIET: [&str; 4] = ["h2=info", "hyper=info", "rustls=info", "warp=info"];
 
-/// What is logged, and how.
+/// Filter and format of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// A filter as `tracing-subscriber` understands it.
     pub filter: String,
-    /// How a line looks.
+    /// Format of a line.
     pub format: Format,
 }
 
-/// How a line looks.
+/// Format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// For eyes.
@@ -160,7 +159,7 @@ impl Drop for Log {
     fn drop(&mut self) {
         let (done, written) = sync_channel(1);
         if self.0.send(Message::Flush(done)).is_ok() {
-            // Whoever reads the log stands still; the end does not wait for them.
+            // The reader of the log has stopped; the end of the program does not wait for it.
             if written.recv_timeout(FLUSH_TIME).is_err() {}
         }
     }

@@ -16,12 +16,12 @@ use super::config::{Config, DATA, TlsFiles};
 use super::serve::cannot_listen;
 use super::{data, workflows};
 
-/// What was found.
+/// Findings of a check.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Each one would make the start fail.
     pub(super) problems: Vec<String>,
-    /// What the server would start with, and is probably a mistake.
+    /// Settings that are valid and probably a mistake.
     pub(super) warnings: Vec<String>,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn run(config: &Config) -> Result<(), CliError> {
     runtime.block_on(start(config))
 }
 
-/// What is measured beside requests, as soon as it is there.
+/// Sources of the metrics that are no requests, once they exist.
 #[derive(Clone, Default)]
 struct Sources(Arc<OnceLock<(Weak<Durable>, Weak<App>)>>);
 
@@ -93,7 +93,7 @@ async fn start(config: &Config) -> Result<(), CliError> {
     served
 }
 
-/// What is there before the store is open.
+/// Parts that exist before the store is open.
 struct Front {
     readiness: Readiness,
     metrics: Metrics,
@@ -199,7 +199,7 @@ impl Front {
         let set_up = set_up
             .map(|path| format!("abide: choose the password of the user admin at {base}{path}\n"));
         let text = format!("abide listening on {base}\n{}", set_up.unwrap_or_default());
-        // The server serves, whoever listens to it.
+        // The server serves although nobody reads its output.
         if let Err(failure) = print(&text) {
             tracing::warn!(%failure, "nobody was told that the server is ready");
         }
@@ -296,8 +296,8 @@ pub(super) fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen on {address}: {error}; choose another with --listen or --ops-listen")
 }
 
-/// Raises the number of files that may be open as far as the system lets us: each connection is
-/// one, and the usual 1024 is less than the cap on connections.
+/// Raises the number of files that may be open to what the system allows: each connection is one,
+/// and the usual 1024 is less than the limit of connections.
 pub(super) fn raise_descriptors() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

@@ -17,8 +17,8 @@ const DEFAULT_FILE: &str = "abide.toml";
 /// the file cannot name itself.
 const ENVIRONMENT_ONLY: [&str; 2] = ["admin_password", "config"];
 
-/// What the command line gives. All text: what it means is [`super::Config`]'s to say, so that an
-/// error reads the same wherever the text comes from.
+/// Flags of the command line. All are texts, which [`super::Config`] reads, so that an error reads
+/// the same for every source of a setting.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Flags {
     /// Read settings from this file instead of ./abide.toml [env: `ABIDE_CONFIG`]
@@ -30,42 +30,42 @@ pub struct Flags {
     /// Address to serve on; port 0 takes a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Address for /livez, /readyz and /metrics without login; keep it private
+    /// Address for /livez, /readyz and /metrics without login; keep it private [default: none]
     #[arg(long, value_name = "ADDR")]
     pub ops_listen: Option<String>,
-    /// For development: open registration, a movable clock; only on a loopback address
+    /// For development: open registration, a movable clock; only on a loopback address [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub dev: Option<String>,
     /// Directory whose workflows (*.yaml, *.yml, *.json) are published at the start; with --dev
-    /// also when one changes
+    /// also when one changes [default: none]
     #[arg(long, value_name = "DIR")]
     pub workflows: Option<String>,
-    /// Certificate chain (PEM) to serve https with; read again on SIGHUP
+    /// Certificate chain (PEM) to serve https with; read again on SIGHUP [default: none, plain http]
     #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<String>,
-    /// Private key (PEM) of the certificate
+    /// Private key (PEM) of the certificate [default: none]
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
     /// Proxies whose X-Forwarded-For, -Proto and -Host (or Forwarded) count: addresses or networks,
-    /// separated by commas
+    /// separated by commas [default: none]
     #[arg(long, value_name = "NETWORKS")]
     pub proxies: Option<String>,
-    /// What is logged: error, warn, info, debug, trace, or a filter by module [default: info]
+    /// Lines to log: error, warn, info, debug, trace, or a filter by module [default: info]
     #[arg(long, value_name = "FILTER")]
     pub log: Option<String>,
     /// human or json [default: human on a terminal, else json]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// Maximum number of connections; more wait
+    /// Maximum number of connections; more wait [default: 8192]
     #[arg(long, value_name = "N")]
     pub connections: Option<String>,
-    /// Maximum number of connections from one address; more are closed
+    /// Maximum number of connections from one address; more are closed [default: 4096]
     #[arg(long, value_name = "N")]
     pub connections_per_address: Option<String>,
-    /// How long a stop waits for requests under way
+    /// Maximum time that a stop waits for requests in progress [default: 10]
     #[arg(long, value_name = "SECONDS")]
     pub drain_s: Option<String>,
-    /// Maximum number of bytes of a body
+    /// Maximum number of bytes of a body [default: 262144]
     #[arg(long, value_name = "BYTES")]
     pub body_bytes_max: Option<String>,
     /// Memory of the server, as 512MiB or 2GiB: caches, queues and answers share it [default:
@@ -73,19 +73,22 @@ pub struct Flags {
     #[arg(long, value_name = "BYTES")]
     pub memory_max: Option<String>,
     /// Origins whose pages may call with a bearer token, separated by commas;
-    /// https://*.example.com stands for all below a domain
+    /// https://*.example.com stands for all below a domain [default: none]
     #[arg(long, visible_alias = "cors-origin", value_name = "ORIGINS")]
     pub cors_origins: Option<String>,
-    /// Requests of one address, as REQUESTS/TIME
+    /// Requests of one address, as REQUESTS/TIME [default: 1000000/10s; none with --dev]
     #[arg(long, value_name = "RATE")]
     pub rate_address: Option<String>,
-    /// Requests of one user, anonymous session or API key, as REQUESTS/TIME
+    /// Requests of one user, anonymous session or API key, as REQUESTS/TIME [default: 1000000/10s;
+    /// none with --dev]
     #[arg(long, value_name = "RATE")]
     pub rate_actor: Option<String>,
-    /// Logins and other calls that hash a password, of one address, as REQUESTS/TIME
+    /// Logins and other calls that hash a password, of one address, as REQUESTS/TIME [default:
+    /// 120/60s; none with --dev]
     #[arg(long, value_name = "RATE")]
     pub rate_login: Option<String>,
-    /// Anonymous sessions opened from one address, as REQUESTS/TIME
+    /// Anonymous sessions opened from one address, as REQUESTS/TIME [default: 1200/60s; none with
+    /// --dev]
     #[arg(long, value_name = "RATE")]
     pub rate_anonymous: Option<String>,
     /// Whether anybody may register [default: only with --dev]
@@ -97,7 +100,7 @@ pub struct Flags {
     /// Minimum number of characters of a password [default: 12, with --dev 8]
     #[arg(long, value_name = "N")]
     pub password_chars_min: Option<String>,
-    /// Maximum number of sessions of a user; the next one ends the oldest
+    /// Maximum number of sessions of a user; the next one ends the oldest [default: 20]
     #[arg(long, value_name = "N")]
     pub sessions_per_user_max: Option<String>,
     /// Maximum number of live Idempotency-Keys of one actor, from 1000 up; beyond it the oldest are
@@ -108,10 +111,10 @@ pub struct Flags {
     /// [default: 8589934592]
     #[arg(long, value_name = "BYTES")]
     pub idempotency_bytes_max: Option<String>,
-    /// Maximum time that a session lives without a request
+    /// Maximum time that a session lives without a request [default: 30m]
     #[arg(long, value_name = "TIME")]
     pub session_idle: Option<String>,
-    /// Maximum session lifetime
+    /// Maximum session lifetime [default: 12h]
     #[arg(long, value_name = "TIME")]
     pub session_absolute: Option<String>,
     /// Allowed targets of calls: hosts and networks, separated by commas [default: none; with --dev
@@ -122,16 +125,16 @@ pub struct Flags {
     /// address of --listen]
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
-    /// Maximum number of concurrent calls to other services
+    /// Maximum number of concurrent calls to other services [default: 2048]
     #[arg(long, value_name = "N")]
     pub calls_max: Option<String>,
-    /// Maximum number of concurrent calls to one destination
+    /// Maximum number of concurrent calls to one destination [default: 256]
     #[arg(long, value_name = "N")]
     pub calls_per_destination: Option<String>,
     /// Maximum number of calls per second to one destination [default: no limit]
     #[arg(long, value_name = "N")]
     pub calls_per_second: Option<String>,
-    /// Time-outs that a login can name, as NAME=IDLE/ABSOLUTE, separated by commas
+    /// Time-outs that a login can name, as NAME=IDLE/ABSOLUTE, separated by commas [default: none]
     #[arg(long, value_name = "PROFILES")]
     pub profiles: Option<String>,
 }
@@ -228,7 +231,7 @@ impl Secrets {
     }
 }
 
-/// What the name of a secret may be, for people.
+/// Rule for the name of a secret, for error texts.
 const SECRET_NAMES: &str = "the name of a secret has 1 to 64 characters of A-Z, 0-9 and _";
 
 fn is_secret_name(name: &str) -> bool {
@@ -236,7 +239,7 @@ fn is_secret_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.bytes().all(fits)
 }
 
-/// What the variables of secrets begin with.
+/// Prefix of the variables of secrets.
 const SECRET_VARIABLE: &str = "ABIDE_SECRET_";
 
 /// The table of secrets in the file.
@@ -338,8 +341,8 @@ impl Settings {
         &self.1
     }
 
-    /// The secrets that definitions may name: whoever publishes one must not have a hook's secret
-    /// sent anywhere, and sign its messages then.
+    /// Secrets that definitions may name: not those of inbound webhooks, or a publisher could have
+    /// one sent to another server and sign messages with it.
     pub(super) fn secrets(&self) -> BTreeMap<String, String> {
         let all = self.2.0.iter().filter(|(name, _)| self.hook_of(name).is_none());
         all.map(|(name, secret)| (name.clone(), secret.text.clone())).collect()
@@ -350,7 +353,7 @@ impl Settings {
         self.1.iter().find(|hook| hook.secret == secret)
     }
 
-    /// What was given for `name`.
+    /// Returns a setting.
     pub(super) fn get(&self, name: &str) -> Option<&Given> {
         self.0.get(name)
     }

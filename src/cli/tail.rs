@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{CliError, log};
 
-/// How long to wait before connecting again.
+/// Pause before connecting again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The server sends something at least every 15 seconds.
@@ -18,7 +18,7 @@ const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// Longest line of an answer; an event's data has its bound in the server.
 const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// What to follow.
+/// Arguments of `abide tail`.
 #[derive(Debug, Args)]
 pub(super) struct Tail {
     /// The server, as `http://127.0.0.1:8080`
@@ -161,7 +161,7 @@ impl Follow<'_> {
         let text = if self.tail.json { data.to_owned() } else { shown(data) };
         let mut out = io::stdout().lock();
         if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
-            // Whoever read it has seen enough.
+            // The reader has closed the output.
             return Err(Ended::Over(Ok(())));
         }
         self.shown += 1;

@@ -11,7 +11,7 @@ use crate::store::durable::{self, OpenProgress};
 
 use super::{CliError, print, proof};
 
-/// What to verify.
+/// Arguments of `abide verify`.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     /// The data directory of a stopped server.

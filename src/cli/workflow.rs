@@ -11,7 +11,7 @@ use super::{CliError, log, print, scenarios};
 /// Longest line of a document that is shown below a fault.
 const SHOWN_CHARACTERS_MAX: usize = 160;
 
-/// What to do with definitions.
+/// Arguments of `abide workflow`.
 #[derive(Debug, Args)]
 pub(super) struct Workflow {
     #[command(subcommand)]
@@ -30,7 +30,7 @@ enum Action {
     Diagram {
         /// A definition in YAML or JSON.
         file: PathBuf,
-        /// What to draw it as.
+        /// Format of the drawing.
         #[arg(long, value_enum, default_value_t = Format::Mermaid)]
         format: Format,
     },

@@ -11,10 +11,10 @@ use crate::engine::workflow::{CheckedDefinition, Definition, DefinitionFault, re
 
 use super::CliError;
 
-/// How often a change is looked for: a person who saves a file looks up within a second.
+/// Interval of checks for a change: a person who saves a file expects the result within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Most faults of one document that are told.
+/// Maximum number of faults that are logged for one document.
 const FAULTS_TOLD_MAX: usize = 20;
 
 /// The files of a directory and when each was last written.
@@ -56,8 +56,8 @@ fn unreadable(dir: &Path, error: &std::io::Error) -> String {
     }
 }
 
-/// Publishes whatever changes, until it is stopped. What is wrong with a document is told in the
-/// log, and the version before stays.
+/// Publishes documents that change, until it is stopped. Faults of a document are logged, and the
+/// version before stays.
 pub(super) async fn watch(app: Arc<App>, dir: PathBuf, mut known: Files) {
     let mut tick = tokio::time::interval(LOOK_EVERY);
     loop {

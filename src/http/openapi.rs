@@ -528,24 +528,6 @@ mod tests {
     }
 
     #[test]
-    fn zz_dump() {
-        std::fs::write(
-            std::env::var("DUMP").unwrap(),
-            serde_json::to_string_pretty(&all()).unwrap(),
-        )
-        .unwrap();
-    }
-
-    #[test]
-    fn zz_dump() {
-        std::fs::write(
-            std::env::var("DUMP").unwrap(),
-            serde_json::to_string_pretty(&all()).unwrap(),
-        )
-        .unwrap();
-    }
-
-    #[test]
     fn every_tag_of_a_route_is_described() {
         let document = all();
         let tags = document["tags"].as_array().unwrap();

@@ -10,9 +10,9 @@
 //!
 //! 1. A commit is atomic: all of its writes or none, at one [`Revision`], without gaps.
 //! 2. Its [`Receipt`] resolves only after the commit is on stable storage.
-//! 3. [`View::Committed`] never shows what a crash could take back. [`View::Staged`] shows, to
-//!    the one who commits, also what is still on its way to the disk; whoever answers from it
-//!    first awaits [`Store::durable_at`] of the highest revision it saw.
+//! 3. [`View::Committed`] never shows what a crash could take back. [`View::Staged`] shows
+//!    the committing thread also the commits that are not on the disk yet; an answer that is made
+//!    from it awaits [`Store::durable_at`] of the highest revision that it saw.
 //! 4. A page of a scan, and the rows of one [`Store::get_many`], are of one revision.
 //! 5. After a failed sync nothing is acknowledged any more ([`StoreError::Failed`]).
 

@@ -16,7 +16,7 @@ const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) struct Client {
     stream: TcpStream,
     host: String,
-    /// What is sent with each request.
+    /// Headers and body of each request.
     token: Option<String>,
     request: Vec<u8>,
     answer: Vec<u8>,

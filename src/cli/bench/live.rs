@@ -1,4 +1,5 @@
-//! What is live: how soon a subscriber knows what was acknowledged, and what idle ones cost.
+//! Live events: how soon a subscriber receives what was acknowledged, and the cost of idle
+//! subscribers.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -32,13 +33,13 @@ pub(super) const IDLE: usize = 1000;
 /// Users whom the idle ones belong to.
 pub(super) const IDLE_USERS: usize = 50;
 
-/// The bar: 99 of 100 are told within this after the acknowledgement.
+/// Bar: 99 of 100 events arrive within this time after the acknowledgement.
 pub(super) const P99_MS_MAX: f64 = 20.0;
 
 /// The bar: with all idle ones there, steps go on at this share of their rate.
 pub(super) const RATIO_MIN: f64 = 0.8;
 
-/// How long what was acknowledged may take to come; then it counts as lost.
+/// Time after which an event that was acknowledged and did not arrive counts as lost.
 const LOST_AFTER: Duration = Duration::from_secs(10);
 
 /// Longest line of a stream.
@@ -46,7 +47,7 @@ const LINE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 const JSON: &str = "application/json";
 
-/// How soon subscribers knew.
+/// Delays until subscribers received an event.
 pub(super) struct Told {
     /// Steps a second that were reached.
     pub(super) rate: f64,
@@ -61,7 +62,7 @@ impl Told {
     }
 }
 
-/// What was measured.
+/// Results of a measurement.
 pub(super) struct Live {
     /// Without idle subscribers.
     pub(super) quiet: Told,
@@ -80,7 +81,7 @@ impl Live {
         with / f64::midpoint(before, after)
     }
 
-    /// What misses its bar.
+    /// Returns the results that miss their bar.
     pub(super) fn missed(&self) -> Vec<String> {
         let p99 = self.quiet.quantile(0.99);
         let mut missed = Vec::new();
@@ -149,8 +150,8 @@ impl Live {
     }
 }
 
-/// Measures with these users: [`CLIENTS`] who work, the others idle. `pid`: the server's, for its
-/// memory. `progress` is told what comes next.
+/// Measures with these users: [`CLIENTS`] who work, the others idle. `pid`: that of the server, for
+/// its memory. `progress` gets the name of each measurement.
 pub(super) async fn measure(
     address: SocketAddr,
     payers: &[Payer],
@@ -216,7 +217,7 @@ fn resident(pid: u32) -> Result<u64, String> {
 struct Stream(BufReader<TcpStream>);
 
 impl Stream {
-    /// Opens it, and waits until it is told from where on.
+    /// Opens the stream, and waits for its first position.
     async fn open(address: SocketAddr, token: &str) -> Result<Self, String> {
         let broken = |error: std::io::Error| format!("GET /v1/events: {error}");
         let mut stream = TcpStream::connect(address).await.map_err(broken)?;

@@ -1,4 +1,4 @@
-//! What the clients of a run do, and how long it takes them.
+//! Work of the clients of a run, and how long it takes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ pub(super) const DIGITS: u8 = 3;
 
 const JSON: &str = "application/json";
 
-/// What each step takes.
+/// Latency of each step.
 const INPUT: &str = r#"{"value":"a value"}"#;
 
-/// What a client does over and over.
+/// Steps that a client repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     /// Asks for the route that does nothing.
@@ -65,7 +65,7 @@ pub(super) struct Payer {
     pub(super) to: String,
 }
 
-/// What a run came to.
+/// Results of a run.
 pub(super) struct Ran {
     pub(super) requests: u64,
     pub(super) seconds: f64,
@@ -91,14 +91,14 @@ impl Ran {
     }
 }
 
-/// What all clients of a run share.
+/// State that all clients of a run share.
 struct Shared {
     stop: AtomicBool,
     count: AtomicU64,
 }
 
-/// Has each payer work on a connection of its own for so long. `progress` is told the number of
-/// requests so far, now and then.
+/// Runs each payer on a connection of its own for this time. `progress` gets the number of requests
+/// so far, now and then.
 pub(super) async fn run(
     address: SocketAddr,
     work: Work,

@@ -26,7 +26,7 @@ const YAML: &str = "application/yaml";
 /// Writes of 4 KiB that the raw disk is measured with.
 const DISK_WRITES: u32 = 500;
 
-/// What to measure.
+/// Arguments of `abide bench`.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// The server, as `http://127.0.0.1:8080`, started with --dev and the administrator's password in
@@ -36,7 +36,7 @@ pub(super) struct Bench {
     /// Connections, each a client of its own, separated by commas
     #[arg(long, value_name = "N,N", default_value = "1,64,256", value_delimiter = ',')]
     connections: Vec<usize>,
-    /// How long each row is measured
+    /// Duration of each measurement
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     seconds: u64,
     /// Start so many transactions before anything is measured

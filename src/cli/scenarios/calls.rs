@@ -12,7 +12,7 @@ use crate::types::{Span, Time};
 /// Most attempts at calls between two steps: more are a workflow that calls for ever.
 const ATTEMPTS_MAX: usize = 10_000;
 
-/// What a service answers.
+/// Answer of a service.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Reply {
@@ -37,17 +37,17 @@ pub(super) struct FullReply {
     retry_after: Option<String>,
 }
 
-/// What services answer: by step and `do`, `undo` or `send` (`pay do`); of several answers each
-/// counts once, the last one from then on. What is not named is answered with 200.
+/// Answers of services: by step and `do`, `undo` or `send` (`pay do`); of several answers each is
+/// given once, the last one from then on. A call without an answer here gets 200.
 pub(super) type Answers = BTreeMap<String, Vec<Reply>>;
 
-/// What a scenario knows of calls.
+/// Calls of a scenario.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     answers: Answers,
     /// The attempts that are on their way, by step and purpose.
     hanging: Vec<(String, CallAttempt)>,
-    /// What the addresses of callbacks end with, by step.
+    /// Last part of the callback addresses, by step.
     callbacks: BTreeMap<String, String>,
     /// The keys that a service was asked with, by step and purpose, in order.
     pub(super) asked: Vec<String>,
@@ -68,7 +68,7 @@ impl Calls {
     }
 }
 
-/// What came of an attempt; `None`: nothing yet.
+/// Result of an attempt; `None`: none yet.
 fn result(reply: &Reply) -> Result<Option<CallResult>, Stop> {
     Ok(Some(match reply {
         Reply::Status(status) => CallResult::Answered {

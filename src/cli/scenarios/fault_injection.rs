@@ -1,5 +1,5 @@
-//! The same scenarios in bad weather: whatever goes wrong at whatever step, what must always hold
-//! does, and in the end no transaction hangs.
+//! Fault injection: whatever fails at whatever step of a scenario, the invariants hold, and in the
+//! end no transaction hangs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -14,7 +14,7 @@ use super::{files_of, read};
 use crate::engine::{Command, Repair, TxStatus, UserChange};
 use crate::types::Span;
 
-/// What goes wrong before a step.
+/// Fault that is injected before a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// Every account is frozen.
@@ -61,7 +61,7 @@ const ALL: [Fault; 13] = [
     Fault::Restarted,
 ];
 
-/// What is said where a step needs what bad weather kept from happening.
+/// Messages of steps that need something that a fault prevented.
 const MISSED: [&str; 5] = [
     "has called nobody",
     "was not started before",
@@ -228,8 +228,8 @@ fn files() -> Vec<PathBuf> {
     all.concat()
 }
 
-/// Of all that can go wrong, so many are left out for each one that is tried; `ABIDE_STORM=all`
-/// tries all.
+/// Number of combinations that are left out for each one that is tried; `ABIDE_STORM=all` tries
+/// all.
 const STRIDE: usize = 5;
 
 #[tokio::test]
@@ -264,8 +264,8 @@ async fn whatever_goes_wrong_at_whatever_step_adds_up_and_nothing_hangs() {
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), tried / stride, wrong.join("\n"));
 }
 
-/// What a server remembers beside its store is nothing that anybody could miss: every scenario
-/// comes to the same when the server is started anew before each of its steps.
+/// A server has no state beside its store: every scenario has the same result when the server
+/// restarts before each of its steps.
 #[tokio::test]
 async fn every_scenario_passes_with_a_restart_before_each_step() {
     for path in files() {

@@ -1,4 +1,4 @@
-//! What must hold after every step of every scenario.
+//! Invariants: conditions that hold after every step of every scenario.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -28,7 +28,7 @@ mod world;
 
 use world::Document;
 
-/// How the name of a file of scenarios ends.
+/// Ending of the name of a file of scenarios.
 pub(super) const SCENARIOS: &str = ".scenarios.yaml";
 
 /// Where scenarios are looked for when no file is named.
@@ -72,14 +72,14 @@ impl fmt::Display for Failed {
     }
 }
 
-/// What became of the scenarios of some files.
+/// Results of the scenarios of some files.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) passed: usize,
     pub(super) failed: Vec<Failed>,
 }
 
-/// Does what was asked.
+/// Runs the scenarios.
 ///
 /// # Errors
 /// What could not be found, or how many scenarios failed; which they are is printed.

@@ -92,7 +92,7 @@ impl Growing<'_> {
         }
     }
 
-    /// What a step does.
+    /// Effects of a step.
     fn effects(&mut self) -> String {
         let mut effects = Vec::new();
         for _ in 0..self.random.below(3) {
@@ -542,7 +542,7 @@ impl Life {
         })
     }
 
-    /// What services answer from now on.
+    /// Sets the answers of the services.
     fn answers(&mut self, kind: bool) {
         let mut answers = calls::Answers::new();
         for number in 1..30 {
@@ -610,7 +610,7 @@ impl Life {
             fine(pass(&mut self.world, Span::from_minutes(61)).await)?;
             invariants::check(&self.world)?;
         }
-        // Behind the pivot it cannot be given up: it stays whoever's step it is.
+        // After the pivot a transaction cannot be given up: it stays at its open step.
         let is_left = |tx: &Tx| tx.pivot && tx.open.iter().any(|open| open.is_client);
         match self.txs().into_iter().find(|tx| !tx.status.is_ended() && !is_left(tx)) {
             Some(tx) => Err(format!("it never ends: {tx:?}")),

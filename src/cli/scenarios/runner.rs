@@ -1,4 +1,4 @@
-//! Plays a scenario: one step after the other, and after each what must always hold.
+//! Scenario runner: runs one step after the other and checks the invariants after each.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::records::entry::EntryV1;
 use crate::types::{Span, Time, TxId};
 
-/// Where a scenario went wrong: the number of the step from 1, its line, and what.
+/// Failed step of a scenario: its number from 1, its line, and the reason.
 #[derive(Debug)]
 pub(super) struct ScenarioError {
     pub(super) step: usize,
@@ -21,7 +21,7 @@ pub(super) struct ScenarioError {
     pub(super) what: String,
 }
 
-/// Plays a scenario to its end.
+/// Runs a scenario to its end.
 ///
 /// # Errors
 /// The first thing that was not as expected.
@@ -47,7 +47,7 @@ pub(super) async fn run_scenario(
     result
 }
 
-/// What stopped something, for people.
+/// Describes why a step stopped.
 pub(super) fn describe(stop: &Stop) -> String {
     match stop {
         Stop::Wrong(what) => what.clone(),
@@ -272,7 +272,7 @@ async fn act(world: &mut World, step: &Step) -> Result<(), Stop> {
     }
 }
 
-/// What the world does by itself.
+/// Actions of the environment.
 async fn arrange(world: &mut World, step: &Step) -> Result<(), Stop> {
     if let Some(pay) = &step.pay {
         world.pay(&pay.from, &pay.to, &pay.amount).await?;
@@ -346,7 +346,7 @@ fn find(world: &mut World, step: &Step, workflow: &str) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What is sent, with the code that is asked for.
+/// Input of a step, with the one-time code.
 fn input(world: &World, step: &Step, tx: TxId) -> Result<Value, Stop> {
     let mut input = step.input.clone().unwrap_or_else(|| Value::Object(Map::new()));
     let wanted = match (&step.code, &step.wrong_code) {

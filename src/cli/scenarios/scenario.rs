@@ -24,7 +24,7 @@ pub(super) struct File {
     /// Documents, right here, that belong together.
     #[serde(default)]
     pub(super) definitions: Vec<String>,
-    /// What is given in every scenario.
+    /// Setup of every scenario.
     #[serde(default)]
     pub(super) given: Given,
     /// The scenarios.
@@ -35,16 +35,16 @@ pub(super) struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Scenario {
-    /// What it shows; told when it fails.
+    /// Name, printed when the scenario fails.
     pub(super) name: String,
-    /// What is given beside what the file gives; of the same name, this counts.
+    /// Setup in addition to that of the file; an entry of the same name replaces that one.
     #[serde(default)]
     pub(super) given: Given,
-    /// What happens, in order.
+    /// Steps, in order.
     pub(super) steps: Vec<Spanned<Step>>,
 }
 
-/// What is there before a scenario begins.
+/// Setup of a scenario.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Given {
@@ -68,7 +68,7 @@ pub(super) struct Given {
     /// Reference values: sets of keys and values.
     #[serde(default)]
     pub(super) values: BTreeMap<String, BTreeMap<String, Value>>,
-    /// What other services answer.
+    /// Answers of other services.
     #[serde(default)]
     pub(super) answers: Answers,
 }
@@ -77,10 +77,10 @@ pub(super) struct Given {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct UserGiven {
-    /// What the user may do.
+    /// Roles of the user.
     #[serde(default)]
     pub(super) roles: Vec<String>,
-    /// What administrators note about the user.
+    /// Attributes of the user.
     pub(super) attributes: Option<serde_json::Map<String, Value>>,
 }
 
@@ -88,11 +88,11 @@ pub(super) struct UserGiven {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AccountGiven {
-    /// What it is counted in.
+    /// The asset.
     pub(super) asset: String,
-    /// Whose it is; absent: nobody's.
+    /// The owner; absent: none.
     pub(super) owner: Option<String>,
-    /// What is posted on it, from the account `world:ASSET`.
+    /// Balance, posted from the account `world:ASSET`.
     pub(super) balance: Option<String>,
     /// The least that may be available, or `none`.
     pub(super) floor: Option<String>,
@@ -125,7 +125,7 @@ pub(super) struct Step {
     pub(super) cancel: Option<String>,
     /// Reads this transaction.
     pub(super) read: Option<String>,
-    /// Finds the transaction of this workflow with the `reference`, whoever started it.
+    /// Finds the transaction of this workflow with the `reference`, of any owner.
     pub(super) find: Option<String>,
     /// An operator has this stuck transaction try again.
     pub(super) retry: Option<String>,
@@ -135,7 +135,7 @@ pub(super) struct Step {
     pub(super) login: Option<String>,
     /// The session of this user or visitor ends.
     pub(super) logout: Option<String>,
-    /// So much time passes.
+    /// Advances the clock by this time.
     pub(super) time_passes: Option<String>,
     /// The clock moves to this time: `+3d` after the beginning, or a time.
     pub(super) at: Option<String>,
@@ -155,14 +155,14 @@ pub(super) struct Step {
     pub(super) answer: Option<String>,
     /// The service that this step called answers at the callback, with `input`.
     pub(super) callback: Option<String>,
-    /// What other services answer from now on.
+    /// Answers of other services from now on.
     pub(super) answers: Option<Answers>,
     /// This user may not log in from now on.
     pub(super) disable: Option<String>,
     /// This user is deleted.
     pub(super) delete: Option<String>,
 
-    /// Who does it.
+    /// The actor.
     pub(super) by: Option<String>,
     /// The transaction that it is done to, and that is looked at. Default: the last one that was
     /// started.
@@ -170,7 +170,7 @@ pub(super) struct Step {
     /// The name of the transaction that is started. Default: the workflow's.
     #[serde(rename = "as")]
     pub(super) named: Option<String>,
-    /// What is sent.
+    /// Input of the request.
     pub(super) input: Option<Value>,
     /// The caller's own key of a start.
     pub(super) reference: Option<String>,
@@ -185,11 +185,11 @@ pub(super) struct Step {
     pub(super) refused: Option<String>,
     /// The HTTP status of the refusal.
     pub(super) http_status: Option<u16>,
-    /// What is so afterwards.
+    /// Expected state afterwards.
     pub(super) expect: Option<Expect>,
 }
 
-/// What is expected.
+/// Expected state.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Expect {
@@ -205,9 +205,9 @@ pub(super) struct Expect {
     pub(super) hidden: Option<BTreeMap<String, Vec<String>>>,
     /// The open steps that users may submit.
     pub(super) allowed: Option<BTreeMap<String, Vec<String>>>,
-    /// Whose it is.
+    /// The owner.
     pub(super) owner: Option<String>,
-    /// Who has claimed open steps, or `nobody`.
+    /// Claimants of open steps, or `nobody`.
     pub(super) claimed: Option<BTreeMap<String, String>>,
     /// Its open holds by name: all of them, with what they still reserve.
     pub(super) holds: Option<BTreeMap<String, String>>,
@@ -223,12 +223,12 @@ pub(super) struct Expect {
     pub(super) roles: Option<BTreeMap<String, Vec<String>>>,
     /// The keys that services were asked with in this step, in order: `do pay/1`.
     pub(super) asked: Option<Vec<String>>,
-    /// How long after the beginning the transaction's timer fires next, or `none`.
+    /// Time from the beginning to the transaction's next timer, or `none`.
     pub(super) timer: Option<String>,
 }
 
 impl Given {
-    /// What the file gives and what the scenario gives.
+    /// Merges the setup of the file with that of the scenario.
     pub(super) fn and(&self, more: &Self) -> Self {
         fn join<T: Clone>(
             one: &BTreeMap<String, T>,

@@ -23,13 +23,13 @@ fn the_scenarios_of_the_definitions_pass() {
     assert!(played("data/workflows") >= 8 * 5);
 }
 
-/// What the language has and the definitions do not use, one thing a file.
+/// Features of the language that the definitions do not use, one in each file.
 #[test]
 fn the_golden_scripts_pass() {
     assert!(played("src/engine/scripts") >= 20);
 }
 
-/// What plays nothing has shown nothing.
+/// A run without a scenario proves nothing.
 #[test]
 fn no_scenario_at_all_is_a_failure() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/engine/scripts");
