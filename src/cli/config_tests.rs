@@ -47,7 +47,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 fn configuration_with_several_errors_reports_all_of_them() {
     let file = "connections = 0\ndrain_s = -1\npublic_url = \"x\"\ntls_key = \"a\"\n";
     let error = check(flags("nowhere"), &[], file).map(|_| ()).unwrap_err();
-    for part in ["--listen", "connections", "drain_s", "public_url", "tls_cert is not"] {
+    for part in ["--listen", "from 1 up", "of seconds", "\"x\" is not", "tls_cert is not"] {
         assert_eq!(error.matches(part).count(), 1, "{part}: {error}");
     }
     assert_eq!(error.lines().count(), 5, "{error}");
