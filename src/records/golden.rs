@@ -263,7 +263,7 @@ fn open() -> OpenStep {
 fn holds() -> Vec<TxHold> {
     let statuses =
         [HoldStatus::Held, HoldStatus::Captured, HoldStatus::Voided, HoldStatus::Expired];
-    let hold = |status| Hold {
+    let hold_of = |status| Hold {
         id: "h1".parse().unwrap(),
         tx: Some(TxId::new(8)),
         account: "a".parse().unwrap(),
@@ -276,13 +276,13 @@ fn holds() -> Vec<TxHold> {
         expires_at: Some(AT),
         created_at: AT,
     };
-    let held = |status| TxHold {
+    let tx_hold = |status| TxHold {
         name: "stake".into(),
         key: Some("k".into()),
         step: Some("pay".parse().unwrap()),
-        hold: hold(status),
+        hold: hold_of(status),
     };
-    statuses.map(held).into()
+    statuses.map(tx_hold).into()
 }
 
 fn challenges() -> Vec<Challenge> {
