@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
+use super::LogRead;
 use super::commit::{EventBatch, EventId, FeedCommit, FeedEvent, FeedScope};
 use super::tail::{Inbox, SubscriberLimit, SubscriptionKind};
 use crate::app::{App, FeedEnd, ReadRejection};
@@ -251,8 +252,8 @@ impl LogPart {
         let mut chosen = EventBatch::new(EVENTS_MAX, EVENTS_BYTES_MAX);
         while after < EventId::end_of(read_to) && !chosen.is_full() && since.elapsed() < PART_TIME {
             let read = match app.commits_after(after.read_after(), READ_MAX)? {
-                Ok(read) => read,
-                Err(oldest) => {
+                LogRead::Read(read) => read,
+                LogRead::Cut { oldest } => {
                     if !chosen.events.is_empty() {
                         break;
                     }

@@ -46,6 +46,15 @@ use tail::SubscriptionKind;
 /// many more.
 const READ_MAX: usize = 64;
 
+/// Result of reading the log at a position.
+enum LogRead<T> {
+    Read(T),
+    /// The log was cut: it begins after this revision.
+    Cut {
+        oldest: Revision,
+    },
+}
+
 /// A page of events, oldest first.
 #[derive(Clone, Debug)]
 pub struct EventPage {
@@ -93,8 +102,8 @@ impl App {
         let mut budget = ReadBudget::of_page();
         'page: while !budget.is_spent() {
             let read = match self.commits_after(page.next_after.read_after(), READ_MAX)? {
-                Ok(read) => read,
-                Err(oldest) => {
+                LogRead::Read(read) => read,
+                LogRead::Cut { oldest } => {
                     page.resync = true;
                     page.next_after = EventId::end_of(oldest);
                     continue;
@@ -151,7 +160,7 @@ impl App {
                 }
                 from = revision;
                 let before = Revision::new(revision.get().saturating_sub(1));
-                let Ok(read) = self.commits_after(before, 1)? else {
+                let LogRead::Read(read) = self.commits_after(before, 1)? else {
                     page.retired = true;
                     budget.spend(0);
                     continue;
@@ -282,8 +291,8 @@ impl App {
             return Ok(true);
         }
         Ok(match self.entry_of(id)? {
-            Ok(entry) => entry.is_some_and(|entry| id.is_of(&entry)),
-            Err(_) => true,
+            LogRead::Read(entry) => entry.is_some_and(|entry| id.is_of(&entry)),
+            LogRead::Cut { .. } => true,
         })
     }
 
@@ -292,40 +301,40 @@ impl App {
         if id.is_marked() {
             return Ok(id);
         }
-        let entry = self.entry_of(id)?.ok().flatten();
+        let LogRead::Read(entry) = self.entry_of(id)? else { return Ok(id) };
         let entry = entry.filter(|entry| entry.revision == id.revision);
         Ok(entry.map_or(id, |entry| id.with_mark(commit::mark_of(&entry))))
     }
 
-    /// Reads the commit of an id. The inner error: the log begins after this revision.
-    fn entry_of(&self, id: EventId) -> Result<Result<Option<LogEntry>, Revision>, Refusal> {
+    /// Reads the commit of an id.
+    fn entry_of(&self, id: EventId) -> Result<LogRead<Option<LogEntry>>, Refusal> {
         let before = Revision::new(id.revision.get().saturating_sub(1));
         match self.store.read_log(before, 1) {
-            Ok(entries) => Ok(Ok(entries.into_iter().next())),
-            Err(StoreError::Gone { oldest }) => Ok(Err(oldest)),
+            Ok(entries) => Ok(LogRead::Read(entries.into_iter().next())),
+            Err(StoreError::Gone { oldest }) => Ok(LogRead::Cut { oldest }),
             Err(error) => self.guard(Err(error.into())),
         }
     }
 
-    /// Reads commits of the log. The inner error: the log begins after this revision.
+    /// Reads commits of the log.
     fn commits_after(
         &self,
         after: Revision,
         limit: usize,
-    ) -> Result<Result<Vec<Arc<FeedCommit>>, Revision>, Refusal> {
+    ) -> Result<LogRead<Vec<Arc<FeedCommit>>>, Refusal> {
         let known = self.feed.log.run_after(after, limit);
         if !known.is_empty() {
-            return Ok(Ok(known));
+            return Ok(LogRead::Read(known));
         }
         let entries = match self.store.read_log(after, limit) {
             Ok(entries) => entries,
-            Err(StoreError::Gone { oldest }) => return Ok(Err(oldest)),
+            Err(StoreError::Gone { oldest }) => return Ok(LogRead::Cut { oldest }),
             Err(error) => return self.guard(Err(error.into())),
         };
         let commit = |entry| FeedCommit::read(&*self.store, &self.definitions, entry).map(Arc::new);
         let commit: Vec<_> = self.guard(entries.iter().map(commit).collect())?;
         self.feed.log.put(&commit);
-        Ok(Ok(commit))
+        Ok(LogRead::Read(commit))
     }
 
     /// Returns the next commits after `from` that concern a transaction, and whether there are

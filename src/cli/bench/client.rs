@@ -24,14 +24,14 @@ pub(super) struct Client {
 
 /// An answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer<'a> {
+pub(super) struct HttpAnswer<'a> {
     /// Its status.
     pub(super) status: u16,
     /// Its body.
     pub(super) body: &'a str,
 }
 
-impl Answer<'_> {
+impl HttpAnswer<'_> {
     /// The text after `"NAME":"` up to the next quote: enough for ids, tokens and codes.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         let at = self.body.find(&format!("\"{name}\":\""))? + name.len() + 4;
@@ -62,7 +62,7 @@ impl Client {
         path: &str,
         body: Option<(&str, &str)>,
         key: Option<&str>,
-    ) -> Result<Answer<'_>, String> {
+    ) -> Result<HttpAnswer<'_>, String> {
         self.write_request(method, path, body, key);
         let broken = |error: std::io::Error| format!("{method} {path}: {error}");
         self.stream.write_all(&self.request).await.map_err(broken)?;
@@ -75,7 +75,7 @@ impl Client {
             if let Some((status, from, to)) = whole(&self.answer)? {
                 let body = std::str::from_utf8(&self.answer[from..to]);
                 let body = body.map_err(|_| format!("{method} {path}: no UTF-8"))?;
-                return Ok(Answer { status, body });
+                return Ok(HttpAnswer { status, body });
             }
             if self.answer.len() > ANSWER_BYTES_MAX {
                 return Err(format!("{method} {path}: an endless answer"));
@@ -89,7 +89,7 @@ impl Client {
         method: &str,
         path: &str,
         body: Option<(&str, &str)>,
-    ) -> Result<Answer<'_>, String> {
+    ) -> Result<HttpAnswer<'_>, String> {
         self.must_keyed(method, path, body, None).await
     }
 
@@ -100,7 +100,7 @@ impl Client {
         path: &str,
         body: Option<(&str, &str)>,
         key: Option<&str>,
-    ) -> Result<Answer<'_>, String> {
+    ) -> Result<HttpAnswer<'_>, String> {
         let answer = self.call(method, path, body, key).await?;
         if (200..300).contains(&answer.status) {
             Ok(answer)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::client::{Answer, Client};
+use super::client::{Client, HttpAnswer};
 
 /// Digits of a latency that are kept.
 pub(super) const DIGITS: u8 = 3;
@@ -204,7 +204,7 @@ impl Clock {
         path: &str,
         body: Option<&str>,
         key: Option<&str>,
-    ) -> Result<Answer<'c>, String> {
+    ) -> Result<HttpAnswer<'c>, String> {
         let began = Instant::now();
         let body = body.map(|body| (JSON, body));
         let answer = client.call(method, path, body, key).await?;
