@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::record::{OpenStep, Owner, OwnerId, Tx};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::workflow::{AllowedActor, Definition, StepKind};
+use crate::engine::workflow::{AllowedActor, Definition, StepDefinition, StepKind};
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};
 
@@ -51,28 +51,20 @@ pub fn sees_all(actor: &Actor) -> bool {
 /// this user.
 #[must_use]
 pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool) -> bool {
-    let of_step = |kind: &StepKind| match kind {
-        StepKind::Client { by, .. } => lets_in(by, actor, Some(tx), &[]),
-        StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => false,
-    };
     sees_all(actor)
         || is_owner(tx, actor)
         || was_asked
         || names_now(tx, actor)
         || lets_in(&definition.readers, actor, Some(tx), &[])
-        || definition.steps.iter().any(|step| of_step(&step.kind))
+        || definition.steps.iter().any(|step| lets_in(step.submitters(), actor, Some(tx), &[]))
 }
 
 /// Returns whether the actor may see every transaction of a workflow, whosever it is.
 #[must_use]
 pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
-    let of_step = |kind: &StepKind| match kind {
-        StepKind::Client { by, .. } => lets_in(by, actor, None, &[]),
-        StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => false,
-    };
     sees_all(actor)
         || lets_in(&definition.readers, actor, None, &[])
-        || definition.steps.iter().any(|step| of_step(&step.kind))
+        || definition.steps.iter().any(|step| lets_in(step.submitters(), actor, None, &[]))
 }
 
 /// What of a workflow decides who sees every transaction of it: small enough to keep for each.
@@ -88,14 +80,8 @@ impl WorkflowReaders {
     /// Those of a definition.
     #[must_use]
     pub fn of(definition: &Definition) -> Self {
-        fn of_step(kind: &StepKind) -> &[AllowedActor] {
-            match kind {
-                StepKind::Client { by, .. } => by,
-                StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => &[],
-            }
-        }
         let mut readers = Self::default();
-        let steps = definition.steps.iter().map(|step| of_step(&step.kind));
+        let steps = definition.steps.iter().map(StepDefinition::submitters);
         for by in std::iter::once(definition.readers.as_slice()).chain(steps).flatten() {
             match by {
                 AllowedActor::Anyone => readers.sessions = true,
@@ -144,10 +130,8 @@ pub(super) fn counts_people(definition: &Definition, open: &OpenStep) -> bool {
 
 /// Returns whether the step's `by` lets the actor in.
 pub(super) fn is_let_in(tx: &Tx, definition: &Definition, open: &OpenStep, actor: &Actor) -> bool {
-    match definition.step(&open.step).map(|step| &step.kind) {
-        Some(StepKind::Client { by, .. }) => lets_in(by, actor, Some(tx), &open.users),
-        _ => false,
-    }
+    let by = definition.step(&open.step).map_or(&[][..], StepDefinition::submitters);
+    lets_in(by, actor, Some(tx), &open.users)
 }
 
 /// Transactions whose steps an actor may submit.

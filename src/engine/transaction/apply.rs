@@ -136,7 +136,13 @@ fn marks_of(
     let marks = calls.filter_map(|call| match call.state {
         CallState::Due(at) if !tx.paused => Some(IndexEntry::CallDue(at, id, call.number)),
         CallState::InFlight(_) => Some(IndexEntry::CallOut(id, call.number)),
-        _ => None,
+        CallState::Due(_)
+        | CallState::AwaitingCallback(_)
+        | CallState::AnswerHeld(_)
+        | CallState::Done
+        | CallState::Refused
+        | CallState::Unknown
+        | CallState::Dropped => None,
     });
     Ok(marks.collect())
 }

@@ -651,7 +651,11 @@ pub(in crate::engine) fn call_back(
         CallState::AwaitingCallback(until) => unit.context.now < until,
         CallState::InFlight(_) => call.ask.callback.is_some(),
         CallState::Due(_) => call.ask.callback.is_some() && call.attempts > 0,
-        _ => false,
+        CallState::AnswerHeld(_)
+        | CallState::Done
+        | CallState::Refused
+        | CallState::Unknown
+        | CallState::Dropped => false,
     };
     if !waits {
         return Err(Refusal::CallbackLate.into());

@@ -701,12 +701,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
 
 /// The roles in whose inbox a step lies.
 pub(super) fn inbox_roles(by: &[AllowedActor]) -> Vec<Role> {
-    by.iter()
-        .filter_map(|by| match by {
-            AllowedActor::Role(role) => Some(role.clone()),
-            _ => None,
-        })
-        .collect()
+    by.iter().filter_map(AllowedActor::role).cloned().collect()
 }
 
 /// The submissions of a quorum as expressions see them.

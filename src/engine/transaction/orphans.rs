@@ -105,7 +105,11 @@ fn is_out(call: &ServiceCall) -> bool {
         && match call.state {
             CallState::InFlight(_) | CallState::AwaitingCallback(_) => true,
             CallState::Due(_) => call.unknown || call.attempts > 0,
-            _ => false,
+            CallState::AnswerHeld(_)
+            | CallState::Done
+            | CallState::Refused
+            | CallState::Unknown
+            | CallState::Dropped => false,
         }
 }
 

@@ -243,7 +243,11 @@ fn leads_back(step: &StepDefinition) -> bool {
         match target {
             StepTarget::Stay => true,
             StepTarget::When(cases) => cases.iter().any(|(_, target)| stays(target)),
-            _ => false,
+            StepTarget::Step(_)
+            | StepTarget::Any(_)
+            | StepTarget::All(_)
+            | StepTarget::End(_)
+            | StepTarget::Cancel(_) => false,
         }
     }
     step.next.as_ref().is_some_and(stays)

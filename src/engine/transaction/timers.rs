@@ -147,7 +147,9 @@ pub(in crate::engine) fn fire(
                     }),
                     // It ends already, so there is nothing to give up.
                     Due::Undo => interpreter.stick(&step, join, &refusal),
-                    _ => interpreter.give_up(&step, join, &refusal),
+                    Due::Deadline | Due::Hold(_) | Due::Step(_) | Due::Callback(_) => {
+                        interpreter.give_up(&step, join, &refusal)
+                    }
                 };
                 match ended.and_then(|()| interpreter.settle()) {
                     Err(DecideError::Refused(_)) => {

@@ -119,12 +119,6 @@ fn aim(
 
 /// Warns of actors that may cancel a transaction that they may not read.
 fn unseen(found: &mut CheckReport, definition: &Definition) {
-    fn of_step(step: &StepDefinition) -> &[AllowedActor] {
-        match &step.kind {
-            StepKind::Client { by, .. } => by,
-            _ => &[],
-        }
-    }
     let covers = |by: &AllowedActor, other: &AllowedActor| match (by, other) {
         (AllowedActor::Role(role), AllowedActor::Role(other)) => role == other,
         (AllowedActor::Role(_), AllowedActor::Anyone | AllowedActor::User)
@@ -137,7 +131,10 @@ fn unseen(found: &mut CheckReport, definition: &Definition) {
             AllowedActor::ApiKey => "service".to_owned(),
             _ => continue,
         };
-        let mut sees = definition.readers.iter().chain(definition.steps.iter().flat_map(of_step));
+        let mut sees = definition
+            .readers
+            .iter()
+            .chain(definition.steps.iter().flat_map(StepDefinition::submitters));
         if !sees.any(|other| covers(by, other)) {
             let message = format!(
                 "`{who}` may cancel, and neither sees it nor submits a step: name it in `readers` too"

@@ -282,6 +282,49 @@ pub enum Template {
     List(Vec<Template>),
 }
 
+impl StepDefinition {
+    /// Returns the actors that may submit it; none where it waits for no client.
+    #[must_use]
+    pub fn submitters(&self) -> &[AllowedActor] {
+        match &self.kind {
+            StepKind::Client { by, .. } => by,
+            StepKind::Wait(_) | StepKind::Call(_) | StepKind::Automatic => &[],
+        }
+    }
+}
+
+impl AllowedActor {
+    /// Returns the role that it lets in.
+    #[must_use]
+    pub const fn role(&self) -> Option<&Role> {
+        match self {
+            Self::Role(role) => Some(role),
+            Self::Owner
+            | Self::Anyone
+            | Self::User
+            | Self::Named(_)
+            | Self::ApiKey
+            | Self::Hook(_)
+            | Self::Workflow(_) => None,
+        }
+    }
+
+    /// Returns the hook that it lets in.
+    #[must_use]
+    pub const fn hook(&self) -> Option<&HookName> {
+        match self {
+            Self::Hook(hook) => Some(hook),
+            Self::Owner
+            | Self::Anyone
+            | Self::User
+            | Self::Role(_)
+            | Self::Named(_)
+            | Self::ApiKey
+            | Self::Workflow(_) => None,
+        }
+    }
+}
+
 impl Definition {
     /// A step by its name. Every name in a checked definition has one.
     #[must_use]
@@ -305,19 +348,12 @@ impl Definition {
     /// The roles that it lets in.
     #[must_use]
     pub fn roles(&self) -> BTreeSet<&Role> {
-        let steps = self.steps.iter().filter_map(|step| match &step.kind {
-            StepKind::Client { by, .. } => Some(by),
-            _ => None,
-        });
         [&self.start, &self.readers, &self.cancel]
             .into_iter()
             .chain(self.restricted.values())
-            .chain(steps)
             .flatten()
-            .filter_map(|by| match by {
-                AllowedActor::Role(role) => Some(role),
-                _ => None,
-            })
+            .chain(self.steps.iter().flat_map(StepDefinition::submitters))
+            .filter_map(AllowedActor::role)
             .collect()
     }
 
@@ -336,15 +372,8 @@ impl Definition {
     /// The hooks that may submit its steps.
     #[must_use]
     pub fn hooks(&self) -> BTreeSet<&HookName> {
-        let by = self.steps.iter().filter_map(|step| match &step.kind {
-            StepKind::Client { by, .. } => Some(by),
-            _ => None,
-        });
-        let named = by.flatten().filter_map(|by| match by {
-            AllowedActor::Hook(name) => Some(name),
-            _ => None,
-        });
-        named.collect()
+        let submitters = self.steps.iter().flat_map(StepDefinition::submitters);
+        submitters.filter_map(AllowedActor::hook).collect()
     }
 
     /// The secrets that the headers of its requests name by `secret("NAME")`, as

@@ -361,7 +361,10 @@ fn after<'d>(definition: &'d Definition, pivot: &'d StepDefinition) -> BTreeSet<
                         .flat_map(|all| &all.branches)
                         .map(crate::types::StepName::as_str),
                 ),
-                _ => {}
+                StepTarget::Stay
+                | StepTarget::End(_)
+                | StepTarget::Cancel(_)
+                | StepTarget::When(_) => {}
             }
         }
     };

@@ -134,7 +134,11 @@ pub(super) fn leaves<'d>(
                 }
                 found.push(TargetLeaf { pointer, target });
             }
-            _ => found.push(TargetLeaf { pointer, target }),
+            StepTarget::Step(_)
+            | StepTarget::Any(_)
+            | StepTarget::Stay
+            | StepTarget::End(_)
+            | StepTarget::Cancel(_) => found.push(TargetLeaf { pointer, target }),
         }
     }
     found

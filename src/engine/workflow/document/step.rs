@@ -59,7 +59,9 @@ pub(super) fn step(
     let plain = kinds::with_data(&reader.data);
     let scope = match waits {
         Waits::Answer => kinds::answered(&reader.data),
-        _ => kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some()),
+        Waits::Client | Waits::Time | Waits::Nothing => {
+            kinds::submitted(&reader.data, input_kind.as_ref(), fields.get("quorum").is_some())
+        }
     };
     if waits != Waits::Answer
         && let Some(spot) = fields.get("call")
