@@ -132,6 +132,7 @@ impl Config {
             ..defaults
         };
         let rules = rules(settings, dev);
+        let egress = egress(settings, dev);
         Self {
             data: parse(settings, "data", "a directory", path).unwrap_or_else(|| DATA.into()),
             listen,
@@ -150,10 +151,10 @@ impl Config {
             memory: memory(settings),
             log: log(settings),
             admin_password: admin_password(settings, &rules),
-            http: http(settings, dev),
+            http: http(settings, egress.clone(), dev),
             rules,
             hooks: settings.settings.hooks().to_vec(),
-            egress: egress(settings, dev),
+            egress,
             calls: calls(settings, listen),
             warnings: warnings(settings),
         }
@@ -318,7 +319,7 @@ fn time(text: &str) -> Option<Span> {
     text.trim().parse().ok().filter(|span: &Span| span.ms() > 0)
 }
 
-fn http(settings: &Checker<'_>, dev: bool) -> http::Settings {
+fn http(settings: &Checker<'_>, egress: EgressPolicy, dev: bool) -> http::Settings {
     let defaults = http::Settings::default();
     let mut rates = (!dev).then(RateSettings::default);
     let expected =
@@ -344,6 +345,7 @@ fn http(settings: &Checker<'_>, dev: bool) -> http::Settings {
         cors_origins: parse(settings, "cors_origins", expected, origins).unwrap_or_default(),
         public_url: public_url(settings),
         rates,
+        egress,
         dev,
     }
 }

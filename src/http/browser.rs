@@ -244,6 +244,16 @@ impl Origins {
         self.by_origin(headers, scheme)
     }
 
+    /// Returns where a WebSocket handshake comes from. Its `Origin` must be this server's even where
+    /// `Sec-Fetch-Site` says so: every browser sends `Origin` with a handshake (RFC 6455, 10.2).
+    #[must_use]
+    pub fn handshake_source(&self, headers: &HeaderMap, scheme: Scheme) -> Origin {
+        match self.by_origin(headers, scheme) {
+            Origin::Foreign => Origin::Foreign,
+            Origin::Same | Origin::Unsaid => self.source(headers, scheme),
+        }
+    }
+
     fn by_origin(&self, headers: &HeaderMap, scheme: Scheme) -> Origin {
         if !headers.contains_key(header::ORIGIN) {
             return Origin::Unsaid;

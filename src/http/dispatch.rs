@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use futures_core::Stream;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use warp::path::FullPath;
@@ -26,14 +26,14 @@ use super::body_stream::BodyStream;
 use super::browser;
 use super::input::{self, Query};
 use super::operation::{Condition, Limit};
-use super::problem::{Code, Problem};
+use super::problem::{self, Code, Problem};
 use super::rates::RateStatus;
 use super::read_reply;
 use super::reply::Reply;
 use super::request_context::{PreparedCommand, RequestContext};
 use super::route::{Handler, Route, Verb};
 use super::router::Parameters;
-use super::server::{Arrival, RequestBody, RequestId, RoutePattern, Scheme};
+use super::server::{Arrival, METHODS, RequestBody, RequestId, RoutePattern, Scheme};
 use crate::app::{AuthContext, Idempotency};
 use crate::engine::{Actor, Command, Preconditions};
 
@@ -42,6 +42,9 @@ const AS_OF: &str = "as_of";
 
 /// The name of what no route answers, in the metrics.
 const NO_ROUTE: RoutePattern = RoutePattern("none");
+
+/// Media type of pages for people.
+const HTML: &str = "text/html";
 
 /// Beginnings of the paths whose reads wait for timers that are due. Sessions are looked at by the
 /// time itself, so checking one waits for nothing.
@@ -81,7 +84,7 @@ pub(super) async fn internal(api: Arc<Api>, internal: InternalRequest) -> Reply 
     let InternalRequest { method, path, headers, address, scheme, body } = internal;
     let (query, id, upgrade) = (String::new(), RequestId::next(), None);
     let head = RequestHead { method, path, query, headers, address, scheme, id, upgrade };
-    let mut notes = ResponseNotes { pattern: NO_ROUTE, rate_status: None };
+    let mut notes = ResponseNotes::default();
     let body = futures_util::stream::iter([Ok::<_, warp::Error>(body)]);
     // Boxed: a socket's handler waits for another one.
     let reply = Box::pin(respond(api, head, body, &mut notes)).await;
@@ -145,11 +148,14 @@ where
 {
     let (id, scheme) = (head.id, head.scheme);
     let origin = api.origins.allowed(&head.headers).cloned();
-    let mut notes = ResponseNotes { pattern: NO_ROUTE, rate_status: None };
+    let mut notes = ResponseNotes::default();
     let reply = respond(Arc::clone(&api), head, body, &mut notes).await;
     let mut reply = reply.unwrap_or_else(|problem| Reply::problem(&problem, &id.to_string()));
     if let Some(rate_status) = notes.rate_status {
         rate_status.annotate(&mut reply.headers);
+    }
+    if notes.is_negotiated {
+        reply.headers.append(header::VARY, HeaderValue::from_static("Accept"));
     }
     api.origins.annotate(origin.as_ref(), &mut reply.headers);
     browser::harden(&mut reply.headers, scheme);
@@ -158,10 +164,18 @@ where
     response
 }
 
-/// What the answer must tell even if it is a refusal.
+/// Facts about a request that its answer states, whether it succeeds or is refused.
 struct ResponseNotes {
     pattern: RoutePattern,
     rate_status: Option<RateStatus>,
+    /// Whether the answer depends on `Accept`.
+    is_negotiated: bool,
+}
+
+impl Default for ResponseNotes {
+    fn default() -> Self {
+        Self { pattern: NO_ROUTE, rate_status: None, is_negotiated: false }
+    }
 }
 
 impl ResponseNotes {
@@ -378,7 +392,18 @@ enum Target {
 }
 
 fn find(api: &Api, head: &RequestHead, notes: &mut ResponseNotes) -> Result<Target, Problem> {
+    if head.method == Method::OPTIONS && head.path == "*" {
+        let reply = Reply::empty(StatusCode::NO_CONTENT).with_text(header::ALLOW, METHODS);
+        return Ok(Target::Answered(reply));
+    }
     let Some(found) = api.router.find(&head.path)? else {
+        let is_root = head.path == "/" && matches!(head.method, Method::GET | Method::HEAD);
+        notes.is_negotiated = is_root;
+        if is_root && input::preferred(&head.headers, &[problem::MEDIA_TYPE, HTML]) == HTML {
+            let guide = HeaderValue::from_static("/docs");
+            let reply = Reply::empty(StatusCode::SEE_OTHER).with(header::LOCATION, guide);
+            return Ok(Target::Answered(reply));
+        }
         return Err(Problem::new(Code::NotFound, "no route has this path; see /openapi.json"));
     };
     if head.method == Method::OPTIONS {
@@ -396,6 +421,7 @@ fn find(api: &Api, head: &RequestHead, notes: &mut ResponseNotes) -> Result<Targ
         return Err(Problem { allow: Some(found.allow()), ..problem });
     };
     notes.pattern = RoutePattern(route.pattern);
+    notes.is_negotiated = route.operation.negotiated;
     Ok(Target::Route(route, found.parameters))
 }
 

@@ -143,7 +143,7 @@ const RESUME_AFTER: Parameter = Parameter {
 
 const PAGE_EXAMPLE: &str = r#"{"items":[{"specversion":"1.0","id":"00000000000004120001a91c7d40","source":"/v1/transactions/tx_01jd9x2k7m8n4p5q6r7s8t9v0w","type":"abide.step.opened","subject":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","time":"2026-11-24T10:05:00.000Z","datacontenttype":"application/json","actor":"alice","actorkind":"user","transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w","data":{"step":"confirm","due":null,"transaction":"tx_01jd9x2k7m8n4p5q6r7s8t9v0w"}}],"next_after":"00000000000004120001a91c7d40","more":false,"resync":false}"#;
 
-pub(super) const EVENTS: Operation = Operation::new("listEvents", "live", "What happens, as far as the actor may see it")
+pub(super) const EVENTS: Operation = Operation::new("listEvents", "live", "What happens, as far as the actor may see it").negotiated()
     .text("Server-Sent Events, or with `Accept: application/json` a page. A stream resumes after \
            `Last-Event-ID` (or `after`) without a gap or a double, also over restarts; an event \
            named `resync` says that events in between are kept no more, or that this server never \

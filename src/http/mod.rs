@@ -76,6 +76,7 @@ use router::Router;
 use send_budget::SendBudget;
 
 use crate::app::App;
+use crate::outbound::EgressPolicy;
 
 /// Most bytes of a body, if the configuration does not say: four times the largest session data.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -100,7 +101,9 @@ pub struct Settings {
     pub public_url: Option<String>,
     /// How many requests an address and an actor may make; `None`: as many as they like.
     pub rates: Option<RateSettings>,
-    /// Whether the routes for development are there.
+    /// Servers that webhooks may be delivered to.
+    pub egress: EgressPolicy,
+    /// Whether the server has the routes for development.
     pub dev: bool,
 }
 
@@ -111,6 +114,7 @@ impl Default for Settings {
             cors_origins: Vec::new(),
             public_url: None,
             rates: Some(RateSettings::default()),
+            egress: EgressPolicy::default(),
             dev: false,
         }
     }

@@ -39,6 +39,8 @@ pub struct Operation {
     pub condition: Condition,
     /// Whether the operation takes an Idempotency-Key.
     pub idempotency: bool,
+    /// Whether the media type of the response depends on `Accept`.
+    pub negotiated: bool,
     /// Rate limit beside those of addresses and actors.
     pub limit: Limit,
     /// Whether an API key may also come as the password of Basic authentication.
@@ -145,6 +147,7 @@ impl Operation {
             examples: &[],
             condition: Condition::None,
             idempotency: false,
+            negotiated: false,
             limit: Limit::None,
             basic: false,
             body: None,
@@ -188,6 +191,12 @@ impl Operation {
     #[must_use]
     pub const fn idempotent(self) -> Self {
         Self { idempotency: true, ..self }
+    }
+
+    /// Chooses the media type of the response by `Accept`.
+    #[must_use]
+    pub const fn negotiated(self) -> Self {
+        Self { negotiated: true, ..self }
     }
 
     /// Counts against a rate limit beside those of addresses and actors.

@@ -42,6 +42,7 @@ pub(super) use connection_limits::network;
 pub(super) use head_guard::head::is_host;
 pub use limits::Limits;
 pub use proxies::Proxies;
+pub(super) use rejection::METHODS;
 pub use request_body::{BodyError, RequestBody};
 pub use request_id::RequestId;
 pub use shutdown::{ShutdownSignal, ShutdownTrigger};

@@ -12,6 +12,7 @@ use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::{RequestContext, unexpected};
 use crate::engine::{Command, Outcome, RecordKey, Refusal, Replay, Webhook, WebhookAsk};
+use crate::outbound::{EgressPolicy, ServerAddress};
 use crate::types::{Time, WebhookId};
 
 /// A subscription to make.
@@ -153,17 +154,26 @@ async fn with_secret(request: RequestContext, command: Command, status: StatusCo
 
 pub(super) async fn create(request: RequestContext) -> Result<Reply, Problem> {
     let CreateWebhookRequest { url, types } = request.json()?;
-    // What cannot be asked would be a subscription that fails for ever.
-    let address = url.parse::<http::Uri>();
-    if !address.is_ok_and(|address| address.host().is_some_and(|host| !host.is_empty())) {
+    check_url(&url, &request.api.settings.egress)?;
+    let command = Command::CreateWebhook(WebhookAsk { url, types });
+    Ok(with_secret(request, command, StatusCode::CREATED).await)
+}
+
+/// Refuses a URL to which no event could ever be delivered.
+fn check_url(url: &str, egress: &EgressPolicy) -> Result<(), Problem> {
+    let address = url.parse::<http::Uri>().ok().and_then(|uri| ServerAddress::of(&uri).ok());
+    let Some(address) = address else {
         return Err(Problem::field(
             "/url",
             "invalid-value",
             "must be an address with http or https",
         ));
-    }
-    let command = Command::CreateWebhook(WebhookAsk { url, types });
-    Ok(with_secret(request, command, StatusCode::CREATED).await)
+    };
+    egress.must_allow(&address).map_err(|error| {
+        let message =
+            format!("{error}; have an administrator add the server to the setting `egress`");
+        Problem::field("/url", "not-allowed", message)
+    })
 }
 
 fn id(request: &RequestContext) -> Result<WebhookId, Problem> {

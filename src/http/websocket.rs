@@ -105,11 +105,11 @@ pub(super) const OPEN: Operation = Operation::new(
            or malformed messages, 1009 after a message over 64 KiB.",
 )
 .empty(101, "The connection is a WebSocket from here on.")
-.problems(&[Code::BadRequest, Code::CrossSite]);
+.problems(&[Code::BadRequest, Code::CrossSite, Code::UpgradeRequired]);
 
 pub(super) async fn open(mut request: RequestContext) -> Result<Reply, Problem> {
     if request.by_cookie {
-        let source = request.api.origins.source(&request.headers, request.scheme);
+        let source = request.api.origins.handshake_source(&request.headers, request.scheme);
         browser::guard_cookie_change(source)?;
     }
     let wrong = |what: &str| {
@@ -120,9 +120,12 @@ pub(super) async fn open(mut request: RequestContext) -> Result<Reply, Problem> 
         return Err(wrong("send `Connection: Upgrade` and `Upgrade: websocket` over HTTP/1.1"));
     }
     if single(&request.headers, &header::SEC_WEBSOCKET_VERSION)? != Some("13") {
-        // RFC 6455, 4.4: the answer names the versions that are spoken.
-        let reply = Reply::problem(&wrong("its version is 13"), &request.id.to_string());
-        return Ok(reply.with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+        // RFC 6455, 4.4, and RFC 9110, 15.5.22: the answer names the protocol and its version.
+        let problem = Problem::new(Code::UpgradeRequired, "the version of WebSockets here is 13");
+        return Ok(Reply::problem(&problem, &request.id.to_string())
+            .with(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+            .with(header::UPGRADE, HeaderValue::from_static("websocket"))
+            .with(header::CONNECTION, HeaderValue::from_static("upgrade")));
     }
     let key = single(&request.headers, &header::SEC_WEBSOCKET_KEY)?.filter(|key| is_nonce(key));
     let accept = key.map(|key| derive_accept_key(key.as_bytes()));

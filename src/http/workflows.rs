@@ -289,6 +289,7 @@ pub(super) const SHOW: Operation = Operation::new(
     "workflows",
     "The latest version of a workflow; with `Accept: application/yaml` its document",
 )
+.negotiated()
 .if_none_match()
 .json::<WorkflowResponse<'_>>(200, "The version.", "")
 .problems(&[Code::NotFound]);
@@ -338,6 +339,7 @@ pub(super) const DIAGRAM: Operation = Operation::new(
     "workflows",
     "The latest version as a picture; with `Accept: text/vnd.mermaid` as a flow chart",
 )
+.negotiated()
 .media(200, "It.", "image/svg+xml")
 .problems(&[Code::NotFound]);
 

@@ -392,3 +392,28 @@ async fn control_characters_do_not_break_the_log() {
     }
     assert!(!log.contains("\u{1b}[31m"), "{log}");
 }
+
+/// A person who opens the server's address finds the guide; a program is told that no route is there.
+#[tokio::test]
+async fn root_leads_browsers_to_the_guide() {
+    let server = dev();
+    let page =
+        server.nobody().get("/").header("accept", "text/html,application/xhtml+xml,*/*;q=0.8");
+    let answer = page.await.is(303);
+    assert_eq!(answer.header("location"), "/docs");
+    assert_eq!(answer.header("vary").to_ascii_lowercase(), "accept");
+    server.nobody().get("/").header("accept", "application/json").await.problem(404, "not-found");
+    server.nobody().get("/").await.problem(404, "not-found");
+    server.nobody().call("HEAD", "/").header("accept", "text/html").await.is(303);
+}
+
+/// RFC 9110, 9.3.7: `*` asks for the server as a whole.
+#[tokio::test]
+async fn options_of_the_server_lists_all_methods() {
+    let server = dev();
+    let request =
+        format!("OPTIONS * HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", server.address());
+    let answer = crate::raw::exchange(&server.address(), request.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
+    assert!(answer.contains("allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"), "{answer}");
+}

@@ -64,6 +64,30 @@ async fn media_types_are_chosen_by_weight() {
     }
 }
 
+/// RFC 9110, 12.5.5: a cache must not give one media type to a client that wants the other.
+#[tokio::test]
+async fn negotiated_answers_vary_by_accept() {
+    let server = dev();
+    let admin = server.admin().await;
+    publish(&admin).await;
+    for (path, media) in [
+        ("/v1/events?limit=1", "application/json"),
+        ("/v1/workflows/secret", "application/json"),
+        ("/v1/workflows/secret", "application/yaml"),
+        ("/v1/workflows/secret/versions/1", "application/yaml"),
+        ("/v1/workflows/secret/diagram", "image/svg+xml"),
+        ("/v1/workflows/secret/diagram", "text/vnd.mermaid"),
+    ] {
+        let answer = admin.get(path).header("accept", media).await.ok();
+        assert_eq!(answer.header("vary").to_ascii_lowercase(), "accept", "{path} {media}");
+        if !path.starts_with("/v1/events") && !path.ends_with("diagram") {
+            let again = admin.get(path).header("accept", media);
+            let again = again.header("if-none-match", answer.etag()).await.is(304);
+            assert_eq!(again.header("vary").to_ascii_lowercase(), "accept", "{path} {media}");
+        }
+    }
+}
+
 /// Conditions: over two lines, weak and strong, and what is no tag.
 #[tokio::test]
 async fn conditions_are_read_as_lists() {

@@ -128,3 +128,14 @@ async fn what_is_no_schedule_is_refused() {
     let ask = json!({"workflow": "report", "cron": "0 * * * *", "owner": "nobody-at-all"});
     admin.post("/v1/schedules", ask).await.problem(404, "not-found");
 }
+
+/// An input that no start would take is refused when the schedule is made.
+#[tokio::test]
+async fn schedule_is_refused_with_an_input_that_its_workflow_does_not_take() {
+    let server = dev();
+    let admin = reports(&server).await;
+    let ask =
+        json!({"workflow": "report", "cron": "0 * * * *", "owner": "rita", "input": {"about": 7}});
+    let problem = admin.post("/v1/schedules", ask).await.problem(422, "invalid-input").json();
+    assert_eq!(problem["errors"][0]["pointer"], "/input/about", "{problem}");
+}

@@ -284,3 +284,46 @@ async fn cookies_on_two_lines_open_no_socket_for_a_foreign_page() {
         assert_eq!(answer["error"]["data"]["code"], "unauthenticated", "{answer}");
     }
 }
+
+/// The answer to a handshake with these further header lines.
+fn handshake(server: &Server, lines: &str) -> String {
+    let head = format!(
+        "GET /v1/socket HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{lines}\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+        server.address(),
+    );
+    let mut socket = connect(&server.address());
+    socket.write_all(head.as_bytes()).unwrap();
+    answer(&mut socket)
+}
+
+/// RFC 6455, 4.4: a client of another version is told which one is spoken.
+#[tokio::test]
+async fn handshake_of_another_version_is_told_to_upgrade() {
+    let server = dev();
+    for lines in ["Sec-WebSocket-Version: 8\r\n", ""] {
+        let answered = handshake(&server, lines);
+        assert_eq!(status(&answered), 426, "{answered}");
+        let answered = answered.to_ascii_lowercase();
+        assert!(answered.contains("sec-websocket-version: 13\r\n"), "{answered}");
+        assert!(answered.contains("upgrade: websocket\r\n"), "{answered}");
+    }
+}
+
+/// A page of another origin opens no socket by cookie, whatever else the handshake says of itself.
+#[tokio::test]
+async fn handshake_by_cookie_of_a_foreign_origin_is_refused() {
+    let server = dev();
+    let alice = server.user("alice").await;
+    let lines = |origin: &str| {
+        format!(
+            "Sec-WebSocket-Version: 13\r\nCookie: abide={}\r\nSec-Fetch-Site: same-origin\r\n\
+             Origin: {origin}\r\n",
+            alice.token()
+        )
+    };
+    let foreign = handshake(&server, &lines("https://evil.example"));
+    assert_eq!(status(&foreign), 403, "{foreign}");
+    let own = handshake(&server, &lines(&format!("http://{}", server.address())));
+    assert_eq!(status(&own), 101, "{own}");
+}

@@ -407,12 +407,27 @@ async fn what_is_no_subscription_is_refused() {
         (json!({"url": "ftp://x", "types": ["a"]}), "/url"),
         (json!({"url": "http://[", "types": ["a"]}), "/url"),
         (json!({"url": "http://", "types": ["a"]}), "/url"),
-        (json!({"url": "http://x", "types": []}), "/types"),
-        (json!({"url": "http://x", "types": ["a*b"]}), "/types/0"),
+        (json!({"url": "http://127.0.0.1:9", "types": []}), "/types"),
+        (json!({"url": "http://127.0.0.1:9", "types": ["a*b"]}), "/types/0"),
     ] {
         let problem = admin.post("/v1/webhooks", ask).await.problem(422, "invalid-input").json();
         assert_eq!(problem["errors"][0]["pointer"], pointer);
     }
     let ask = json!({"url": "http://127.0.0.1:9", "types": ["*"]});
     alice.post("/v1/webhooks", ask).await.problem(403, "not-allowed");
+}
+
+/// A subscription whose every delivery would be refused is not made.
+#[tokio::test]
+async fn webhook_outside_the_egress_policy_is_refused() {
+    let server = dev();
+    let (admin, _) = shop(&server).await;
+    for url in ["https://shop.example/events", "http://169.254.169.254/latest", "http://10.0.0.1/"]
+    {
+        let ask = json!({"url": url, "types": ["*"]});
+        let problem = admin.post("/v1/webhooks", ask).await.problem(422, "invalid-input").json();
+        assert_eq!(problem["errors"][0]["pointer"], "/url", "{problem}");
+        assert_eq!(problem["errors"][0]["code"], "not-allowed", "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("egress"), "{problem}");
+    }
 }

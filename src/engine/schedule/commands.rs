@@ -141,6 +141,8 @@ pub(in crate::engine) fn create(
     if head.retired {
         return Err(Refusal::WorkflowRetired.into());
     }
+    let definition = unit.definition(ask.workflow.clone(), head.latest)?;
+    transaction::check_start_input(&definition, &ask.input)?;
     let owner = match (&ask.owner, &resolved.actor) {
         (Some(name), _) => {
             unit.user_named(name)?.ok_or(Refusal::NotFound("user"))?;

@@ -114,6 +114,17 @@ impl StartInput {
     }
 }
 
+/// Checks an input against the schema of a workflow's start, without a start.
+///
+/// # Errors
+/// [`Refusal::InvalidInput`], [`Refusal::TooLarge`]
+pub(in crate::engine) fn check_start_input(
+    definition: &Definition,
+    input: &Map<String, Value>,
+) -> Result<(), Refusal> {
+    StartInput::of(definition, input).stored.map(drop)
+}
+
 fn fitting(definition: &Definition, input: Value) -> Result<Arc<Value>, Refusal> {
     if let Some(schema) = &definition.input {
         schema.check(&input).map_err(|errors| Refusal::InvalidInput(below("/input", errors)))?;

@@ -38,6 +38,7 @@ pub(super) use call::{begin as begin_call, call_back, end as end_call};
 pub(super) use challenge::move_wrong_codes;
 pub use challenge::{ChallengeKey, code, open_codes};
 pub use checked::CheckedInput;
+pub(super) use checked::check_start_input;
 pub use event::TxEvent;
 pub(super) use links::begin_scheduled;
 pub use marker::filled;

@@ -264,6 +264,9 @@ codes! {
     TooManyAttempts "too-many-attempts" 429 "Too many failed attempts",
         "A password or a one-time code was wrong repeatedly; `detail` says what was counted. Wrong passwords count for the account and the address of a login, and in a session that is open for that session alone. Wrong one-time codes count over all transactions: for the user (for an anonymous session also for its address), and for the values that the code is bound to. Each further failure doubles the wait, up to 15 minutes; one failure is forgotten every 15 minutes, and a success forgets those before it. While there is a wait nothing is checked and nothing counts, also where the secret is right.",
         "Wait `Retry-After` seconds. Sessions that are open already go on.";
+    UpgradeRequired "upgrade-required" 426 "Another protocol is needed",
+        "This call opens a WebSocket of version 13 (RFC 6455), and the handshake names another version or none.",
+        "Send `Sec-WebSocket-Version: 13`, as the answer says. WebSocket libraries of today do.";
     HeadersTooLarge "headers-too-large" 431 "The headers are too large",
         "The head of the request has more bytes or lines than the server reads.",
         "Send fewer or shorter headers.";

@@ -9,8 +9,8 @@ use super::super::problem::{Code, Problem};
 use super::super::reply::Reply;
 use super::{RequestId, Scheme};
 
-/// The methods that a route may have.
-const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// Methods that a route may have, as `Allow` lists them.
+pub(in super::super) const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 /// Why a request was refused before it was routed, or in place of its route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
