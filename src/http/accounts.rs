@@ -16,11 +16,11 @@ use super::schemas::text;
 use crate::engine::{Account, Command, Entry, Outcome, Refusal};
 use crate::types::{AccountId, AssetCode, Decimal, Revision, Time, TransferId, TxId, Username};
 
-/// Who else may read something.
+/// Readers beside the owner and those with a role for it.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PublicReader {
-    /// Of a balance the bearer of any session, of reference values everybody.
+    /// A balance: the bearer of any session. Reference values: everybody.
     Anyone,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum PublicReader {
 pub(super) struct OpenAccountRequest {
     /// Its id; never given out again.
     id: AccountId,
-    /// What it is counted in.
+    /// Asset that the account is counted in.
     asset: AssetCode,
     /// The owner.
     #[serde(default)]
@@ -40,13 +40,13 @@ pub(super) struct OpenAccountRequest {
     #[schemars(schema_with = "amounts::floor")]
     #[expect(clippy::option_option, reason = "absent, null and an amount are three things")]
     floor: Option<Option<Amount>>,
-    /// Who else may read the balance.
+    /// Further readers of the balance.
     #[serde(default)]
     #[schemars(length(max = 1))]
     read: Vec<PublicReader>,
 }
 
-/// What is to be changed of an account; what is absent stays.
+/// Change of an account; absent fields stay.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeAccountRequest {
@@ -58,7 +58,7 @@ pub(super) struct ChangeAccountRequest {
     /// Whether nothing more may leave it.
     #[serde(default)]
     frozen: Option<bool>,
-    /// Who else may read the balance.
+    /// Further readers of the balance.
     #[serde(default)]
     #[schemars(length(max = 1))]
     read: Option<Vec<PublicReader>>,
@@ -75,14 +75,14 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amo
 pub(super) struct AccountResponse<'a> {
     /// Its id.
     id: &'a AccountId,
-    /// What it is counted in.
+    /// Asset that the account is counted in.
     asset: &'a AssetCode,
-    /// What only its owner, administrators, auditors and services see.
+    /// Fields that only the owner, administrators, auditors and services see.
     #[serde(flatten)]
     inner: Option<AccountDetails<'a>>,
     /// The sum of all that was posted to it.
     posted: Decimal,
-    /// What its open holds reserve.
+    /// Sum that its open holds reserve.
     held: Decimal,
     /// Posted minus held.
     available: Decimal,
@@ -102,7 +102,7 @@ struct AccountDetails<'a> {
     owner: Option<&'a Username>,
     /// The least that may be available; `null`: no limit.
     floor: Option<Decimal>,
-    /// Who else may read the balance.
+    /// Further readers of the balance.
     read: &'a [PublicReader],
 }
 
@@ -308,9 +308,9 @@ pub(super) struct StatementEntry<'a> {
     transfer: &'a TransferId,
     /// The other account.
     counter: &'a AccountId,
-    /// What came in, or below zero went out.
+    /// Amount that came in; below zero, went out.
     amount: Decimal,
-    /// What was posted on the account with it.
+    /// Balance of the account after it.
     balance: Decimal,
     /// For people.
     note: Option<&'a str>,

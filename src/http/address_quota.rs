@@ -22,7 +22,7 @@ struct Held {
     by_network: HashMap<IpAddr, usize>,
 }
 
-/// What an address holds; given back when it is dropped.
+/// Share of an address; returned when it is dropped.
 #[derive(Debug)]
 pub(super) struct QuotaShare {
     shares: Arc<AddressQuota>,

@@ -20,7 +20,7 @@ pub(super) struct CreateApiKeyRequest {
     /// A name for people; not unique.
     #[schemars(length(min = 1, max = 256))]
     name: String,
-    /// What the service may do.
+    /// Roles of the service.
     #[serde(default)]
     #[schemars(length(max = 64))]
     roles: Vec<Role>,
@@ -37,7 +37,7 @@ pub(super) struct ApiKeyResponse<'a> {
     id: KeyId,
     /// The name that its maker gave it.
     name: &'a str,
-    /// What the service may do.
+    /// Roles of the service.
     roles: &'a [Role],
     /// For whom it may open sessions.
     on_behalf: &'a [UserPattern],

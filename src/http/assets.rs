@@ -16,7 +16,7 @@ use crate::types::{AssetCode, Decimal, Revision};
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PutAssetRequest {
-    /// How many digits after the point its amounts have; it stays once there are accounts.
+    /// Number of digits after the point of its amounts; fixed once there are accounts.
     #[schemars(range(max = 18))]
     scale: u8,
     /// For people.
@@ -30,7 +30,7 @@ pub(super) struct PutAssetRequest {
 pub(super) struct AssetResponse<'a> {
     /// Its code.
     code: &'a AssetCode,
-    /// How many digits after the point its amounts have.
+    /// Number of digits after the point of its amounts.
     scale: u8,
     /// For people.
     name: Option<&'a str>,
@@ -118,7 +118,7 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&AssetPage { items, next_cursor })
 }
 
-/// What adds up over all accounts, at one revision.
+/// Sums over all accounts, at one revision.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct LedgerCheckResponse<'a> {
     /// The revision.
@@ -127,7 +127,7 @@ pub(super) struct LedgerCheckResponse<'a> {
     assets: Vec<AssetSums<'a>>,
 }
 
-/// What adds up over all accounts of an asset.
+/// Sums over all accounts of an asset.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct AssetSums<'a> {
     /// Its code.
@@ -136,9 +136,9 @@ pub(super) struct AssetSums<'a> {
     posted: Decimal,
     /// The sum of what is held.
     held: Decimal,
-    /// How many accounts were opened.
+    /// Number of accounts that were opened.
     accounts: u64,
-    /// How many transfers were posted.
+    /// Number of transfers that were posted.
     transfers: u64,
 }
 

@@ -109,7 +109,7 @@ pub(super) fn document() -> Value {
     })
 }
 
-/// How a socket is used and how it ends.
+/// Description of the socket: its use and its close codes.
 const SOCKET: &str = "A message has at most 64 KiB. Unknown parameters are refused. Who comes \
     without a token says who it is with `authenticate` within 10 s.\n\nClose codes: 4401 the \
     session has ended; 4410 the session lives on under a new token (rotated, elevated, or an \
@@ -118,7 +118,7 @@ const SOCKET: &str = "A message has at most 64 KiB. Unknown parameters are refus
     1009 a frame that RFC 6455 does not define, one that is no text, text that is not UTF-8, a \
     message that is too large; 1008 nobody said who it is, or too many pings or malformed messages.";
 
-/// What may be asked.
+/// Messages of the requests that a client may send.
 fn asked_messages() -> serde_json::Map<String, Value> {
     let mut messages = serde_json::Map::new();
     for (method, summary, params) in methods() {
@@ -241,7 +241,7 @@ fn notification(method: &str, summary: &str, params: &Value) -> Value {
     })
 }
 
-/// What an event may be: one of the server's types, or one that an application emits.
+/// Schema of an event: one of the server's types, or one that an application emits.
 fn schemas() -> Value {
     let mut schemas = Map::new();
     let mut alternatives = Vec::new();

@@ -66,7 +66,7 @@ fn basic(value: &str) -> Option<String> {
     text.split_once(':').map(|(_, password)| password.to_owned())
 }
 
-/// Whose requests are counted together.
+/// Key under which the requests of an actor are counted.
 #[derive(Hash)]
 pub(super) enum RateKey {
     User(u128),

@@ -18,7 +18,7 @@ use super::request_context::RequestContext;
 use super::server::BodyError;
 use super::strict_json;
 
-/// What the body of a call may be that takes none: many clients send `{}` along.
+/// Body that an operation without a body tolerates: many clients send `{}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}

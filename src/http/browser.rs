@@ -21,16 +21,16 @@ const POLICY: HeaderValue =
 /// A year, which ASVS 5.0 3.4.1 asks for, and subdomains too.
 const TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
-/// How long a browser may keep the answer to a preflight, in seconds.
+/// Time that a browser may keep the answer to a preflight, in seconds.
 const PREFLIGHT_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// What a page may send: all that the API reads of a page's request.
+/// Request headers that a page may send: all that the API reads.
 const PREFLIGHT_HEADERS: HeaderValue = HeaderValue::from_static(
     "accept, authorization, cache-control, content-type, idempotency-key, if-match, \
      if-none-match, last-event-id, prefer, traceparent, tracestate",
 );
 
-/// What a page may read: all headers of answers that the API documents, but for cookies.
+/// Response headers that a page may read: all that the API documents, except cookies.
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "allow, etag, idempotency-replayed, location, preference-applied, ratelimit, \
      ratelimit-policy, retry-after, www-authenticate, x-abide-roles, x-abide-user, x-request-id",
@@ -75,7 +75,7 @@ pub fn clear_site(headers: &mut HeaderMap, scheme: Scheme) {
     headers.insert(CLEAR_SITE_DATA, everything);
 }
 
-/// What a request says about where it comes from.
+/// Origin of a request, as its headers say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// From this server's own pages.

@@ -19,7 +19,7 @@ use crate::engine::{
 };
 use crate::types::{JobId, StepName, Time, TxId, Username, WorkflowName};
 
-/// What can be done to many transactions.
+/// Actions of a bulk job.
 const ACTIONS: [&str; 5] = ["retry", "cancel", "pause", "resume", "migrate"];
 
 fn action_schema(generator: &mut SchemaGenerator) -> Schema {
@@ -42,7 +42,7 @@ fn action_schema(generator: &mut SchemaGenerator) -> Schema {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkRequestFilter {
-    /// Of this workflow.
+    /// Transactions of this workflow.
     #[serde(default)]
     workflow: Option<WorkflowName>,
     /// In this version of it.
@@ -52,7 +52,7 @@ pub(super) struct BulkRequestFilter {
     #[serde(default)]
     #[schemars(schema_with = "maybe_status")]
     status: Option<String>,
-    /// Of this user.
+    /// Transactions of this user.
     #[serde(default)]
     owner: Option<Username>,
     /// In which this step is open.
@@ -60,24 +60,24 @@ pub(super) struct BulkRequestFilter {
     step: Option<StepName>,
 }
 
-/// What is done to them, with what it needs.
+/// Action of a bulk job, with its parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BulkRequestAction {
     /// `retry`, `cancel`, `pause`, `resume` or `migrate`.
     r#type: String,
-    /// Of `cancel`: why.
+    /// For `cancel`: the reason.
     #[serde(default)]
     reason: Option<String>,
-    /// Of `migrate`: to which version; `null`: the latest.
+    /// For `migrate`: the target version; `null`: the latest.
     #[serde(default)]
     version: Option<u32>,
-    /// Of `migrate`: steps that are called otherwise there.
+    /// For `migrate`: new names of steps, by their present names.
     #[serde(default)]
     steps: BTreeMap<StepName, StepName>,
 }
 
-/// What is asked for.
+/// Start of a bulk job.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkRequest {
@@ -102,7 +102,7 @@ struct BulkJobFailure<'a> {
     message: &'a str,
 }
 
-/// What is done to many transactions.
+/// A bulk job.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct BulkJobResponse<'a> {
     /// Its id.
@@ -111,19 +111,19 @@ pub(super) struct BulkJobResponse<'a> {
     status: &'static str,
     /// Whether nothing is done but counted.
     dry_run: bool,
-    /// What is done.
+    /// Action of the job.
     #[schemars(with = "Map<String, Value>")]
     action: &'a BulkAction,
     /// To which.
     #[schemars(with = "Map<String, Value>")]
     filter: &'a BulkFilter,
-    /// Who asked for it.
+    /// Actor that started the job.
     by: &'a str,
-    /// How many were looked at.
+    /// Number of transactions that were examined.
     examined: u64,
-    /// How many of them are meant.
+    /// Number of examined transactions that match the filter.
     matched: u64,
-    /// How many of those were skipped, since they had ended: no failure.
+    /// Number of matching transactions that were skipped since they had ended; no failure.
     skipped: u64,
     /// To how many it was done, or could be.
     done: u64,

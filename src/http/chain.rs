@@ -21,7 +21,7 @@ use crate::app::{App, ProofReader};
 use crate::engine::{Actor, Refusal};
 use crate::types::{Revision, Time};
 
-/// How long a reader may leave what it is sent; then the proof ends unfinished, and says nothing.
+/// Time limit for a reader to take a piece; then the proof ends unfinished and proves nothing.
 const SLOW_TIME: Duration = Duration::from_secs(20);
 
 /// Maximum number of pieces that wait for a reader, each of about [`PIECE_BYTES`].

@@ -119,7 +119,7 @@ async fn execute(request: RequestContext, command: Command) -> Reply {
         .await
 }
 
-/// What the body says is to be changed; its media type says how.
+/// Reads the change of the data from the body, by its media type.
 fn change(request: &RequestContext) -> Result<DataChange, Problem> {
     let value = request.json_value()?;
     match request.body.as_ref().map(|(media, _)| *media) {

@@ -1,4 +1,4 @@
-//! The way of one request from warp's filter to its handler and back.
+//! Request dispatch: from the warp filter to the handler and back.
 //!
 //! 1. The path finds its route ([`super::router`]): 404, 405, OPTIONS are answered here.
 //! 2. The address's rate; the query against the route's parameters.
@@ -51,7 +51,7 @@ const HTML: &str = "text/html";
 const TIMED: [&str; 5] =
     ["/v1/transactions", "/v1/holds", "/v1/accounts", "/v1/ledger", "/v1/schedules"];
 
-/// What warp's filter has taken from a request.
+/// Parts of a request that warp's filter has extracted.
 struct RequestHead {
     method: Method,
     path: String,
@@ -73,7 +73,7 @@ pub(super) struct InternalRequest {
     pub(super) headers: HeaderMap,
     /// From where it comes.
     pub(super) address: IpAddr,
-    /// How it comes.
+    /// Scheme of the connection.
     pub(super) scheme: Scheme,
     /// Its body.
     pub(super) body: Bytes,
@@ -91,7 +91,7 @@ pub(super) async fn internal(api: Arc<Api>, internal: InternalRequest) -> Reply 
     reply.unwrap_or_else(|problem| Reply::problem(&problem, &id.to_string()))
 }
 
-/// The service that stands behind the accept loop: one warp filter that takes the request apart,
+/// The service behind the accept loop: one warp filter that takes the request apart,
 /// the dispatch, and one `recover` at the end for what warp itself refuses.
 pub fn service(
     api: Arc<Api>,
@@ -179,7 +179,7 @@ impl Default for ResponseNotes {
 }
 
 impl ResponseNotes {
-    /// Notes where the client stands; refuses it when it is over the limit.
+    /// Notes the state of the client's rate limit; refuses a request that exceeds it.
     fn count(&mut self, rate_status: Option<RateStatus>) -> Result<(), Problem> {
         self.rate_status = rate_status.or(self.rate_status);
         rate_status.and_then(|rate_status| rate_status.problem()).map_or(Ok(()), Err)

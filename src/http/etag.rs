@@ -40,7 +40,7 @@ impl VersionTag {
         (tag.opaque() == opaque).then_some(tag)
     }
 
-    /// What stands between the quotes.
+    /// Returns the text between the quotes.
     #[must_use]
     pub fn opaque(&self) -> String {
         match self.shown {

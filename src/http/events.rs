@@ -35,7 +35,7 @@ use crate::types::{Time, TxId};
 /// A comment is sent after so long a silence: less than proxies cut silent connections after.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How long a reader may leave what it is sent; then the stream ends and it can resume.
+/// Time limit for a reader to take a piece; then the stream ends and the client can resume.
 const SLOW_TIME: Duration = Duration::from_secs(20);
 
 /// Maximum number of pieces of about [`PIECE_BYTES`] that wait for a reader.
@@ -87,7 +87,7 @@ struct HistoryEvent<'a> {
     id: String,
     /// When it happened.
     time: Time,
-    /// Who did it.
+    /// Actor of the event.
     actor: HistoryActor<'a>,
     /// Its type.
     #[serde(rename = "type")]
@@ -99,13 +99,13 @@ struct HistoryEvent<'a> {
     data: RawJson<'a>,
 }
 
-/// What of an event's data is shown beside it.
+/// Field of an event's data that the history repeats beside it.
 #[derive(Deserialize)]
 struct StepField {
     step: Option<String>,
 }
 
-/// Who did something.
+/// Actor of an event.
 #[derive(Serialize, JsonSchema)]
 struct HistoryActor<'a> {
     /// `user`, `anonymous`, `key`, `hook`, `workflow`, `system` or `nobody`.
@@ -119,7 +119,7 @@ struct HistoryActor<'a> {
 /// A page of a transaction's history.
 #[derive(Serialize, JsonSchema)]
 struct TransactionHistoryPage<'a> {
-    /// What happened, oldest first.
+    /// Events of the transaction, oldest first.
     items: Vec<HistoryEvent<'a>>,
     /// `cursor` of the next page; `null`: there is none.
     next_cursor: Option<String>,

@@ -20,7 +20,7 @@ use crate::types::{Span, Time, Username};
 pub(super) struct PutExternalSessionRequest {
     /// The session as the framework has it.
     data: Map<String, Value>,
-    /// How long it lives without use, 1s to 400d; absent: as the configuration says.
+    /// Lifetime without use, 1s to 400d; absent: as the configuration says.
     #[serde(default)]
     #[schemars(schema_with = "idle")]
     idle: Option<Span>,

@@ -78,7 +78,7 @@ pub fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// A value with parameters: `value *( OWS ";" OWS [ name "=" value ] )` (RFC 9110, 5.6.6).
 #[derive(Clone, Debug)]
 pub struct Parameterized<'a> {
-    /// What comes before the parameters.
+    /// Part before the parameters.
     pub value: &'a [u8],
     parameters: Split<'a>,
 }

@@ -85,7 +85,7 @@ pub fn limits(of_the_api: &Limits) -> Limits {
     }
 }
 
-/// What the operations port serves, without a login: `GET /livez`, `/readyz` and `/metrics`.
+/// Routes of the operations port, without a login: `GET /livez`, `/readyz` and `/metrics`.
 #[must_use]
 pub fn routes(readiness: Readiness, metrics: Metrics) -> BoxedFilter<(Response,)> {
     warp::method()

@@ -23,7 +23,7 @@ pub(super) struct PlaceHoldRequest {
     id: Option<HoldId>,
     /// The account.
     from: AccountId,
-    /// How much.
+    /// Amount.
     amount: Amount,
     /// After how long it is released by itself, up to ten years; absent: never.
     #[serde(default)]
@@ -39,13 +39,13 @@ fn life(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// What of a hold is posted, and where to.
+/// Capture of a hold.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CaptureHoldRequest {
     /// The account that receives the amount.
     to: AccountId,
-    /// How much; absent: all that is left.
+    /// Amount; absent: all that is left.
     #[serde(default)]
     amount: Option<Amount>,
     /// `rest`: what is not posted stays held; absent: it is released.
@@ -57,11 +57,11 @@ pub(super) struct CaptureHoldRequest {
     note: Option<String>,
 }
 
-/// What stays held.
+/// Part of a hold that stays held after a capture.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CaptureRemainder {
-    /// What is not posted.
+    /// The part that is not posted.
     Rest,
 }
 
@@ -74,11 +74,11 @@ pub(super) struct HoldResponse<'a> {
     account: &'a AccountId,
     /// The account's asset.
     asset: &'a AssetCode,
-    /// What was reserved at first.
+    /// Amount reserved at first.
     amount: Decimal,
-    /// What was posted of it.
+    /// Amount posted so far.
     captured: Decimal,
-    /// What it still reserves.
+    /// Amount still reserved.
     left: Decimal,
     /// `held`, `captured`, `voided` or `expired`.
     status: &'static str,
@@ -86,7 +86,7 @@ pub(super) struct HoldResponse<'a> {
     expires_at: Option<Time>,
     /// When it was placed.
     created_at: Time,
-    /// What was posted; only in the answer to a capture.
+    /// The posted transfer; only in the answer to a capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "transfers::TransferResponse<'_>", default)]
     transfer: Option<transfers::TransferResponse<'a>>,

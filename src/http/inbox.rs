@@ -14,7 +14,7 @@ use super::transactions::TransactionResponse;
 use crate::engine::{Command, Outcome, QueueAsk};
 use crate::types::{Span, StepName, WorkflowName};
 
-/// What a worker asks for.
+/// Claim of work from a queue.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClaimWorkRequest {
@@ -32,7 +32,7 @@ pub(super) struct ClaimWorkRequest {
     r#for: Option<Span>,
 }
 
-/// What was claimed.
+/// Claimed transactions.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ClaimedWorkResponse<'a> {
     /// Those that waited longest come first; none: nothing waits.

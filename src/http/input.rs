@@ -295,7 +295,7 @@ pub enum Media {
 }
 
 impl Media {
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

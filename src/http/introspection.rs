@@ -14,18 +14,18 @@ use crate::app::AuthContext;
 use crate::engine::{Actor, Refusal};
 use crate::types::{KeyId, SessionId, Token, Username};
 
-/// Who the user is, for the service behind a gateway.
+/// Header with the user's name, for the service behind a gateway.
 const USER: HeaderName = HeaderName::from_static("x-abide-user");
 
 /// The user's roles, separated by commas.
 const ROLES: HeaderName = HeaderName::from_static("x-abide-roles");
 
-/// What a token opens (RFC 7662, section 2.2).
+/// State of a token (RFC 7662, section 2.2).
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct IntrospectionResponse {
-    /// Whether it opens anything. If not, nothing else is told.
+    /// Whether the token is valid. If not, no other field is present.
     active: bool,
-    /// Who its bearer is: a user's name, or the id of an anonymous session or an API key.
+    /// Bearer of the token: a user's name, or the id of an anonymous session or an API key.
     #[serde(skip_serializing_if = "Option::is_none")]
     sub: Option<String>,
     /// The user's name.

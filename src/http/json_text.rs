@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// JSON text that is written where it stands.
+/// JSON text that is written unchanged as a part of a larger document.
 pub(super) struct RawJson<'a>(pub(super) &'a str);
 
 impl Serialize for RawJson<'_> {
@@ -16,7 +16,7 @@ impl Serialize for RawJson<'_> {
     }
 }
 
-/// What is read from a deserializer, once, when it is written.
+/// Adapter that reads a deserializer once, while it is serialized.
 struct Source<D>(RefCell<Option<D>>);
 
 impl<D> Source<D> {

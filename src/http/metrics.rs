@@ -1,4 +1,4 @@
-//! What the server measures, in the text format of Prometheus (`OpenMetrics` 1.0).
+//! Metrics of the server, in the text format of Prometheus (`OpenMetrics` 1.0).
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub struct Figures {
     pub keys_shed: u64,
     /// Transactions that wait for an operator.
     pub stuck: u64,
-    /// How far the server's time is ahead of the wall clock.
+    /// Time by which the server's clock is ahead of the wall clock.
     pub clock_ahead: Span,
     /// Calls to other services.
     pub calls: CallFigures,

@@ -1,7 +1,7 @@
-//! The front door: what turns bytes on a socket into commands, and outcomes into answers.
+//! The HTTP layer: bytes on a socket become commands, and outcomes become responses.
 //!
-//! `routes` is the table of contents, `dispatch` the way of one request, `problem` the only place
-//! that maps errors to statuses, one file a resource.
+//! `routes` is the route table, `dispatch` the path of one request, `problem` the only place
+//! that maps errors to statuses; each resource has one file.
 
 use std::fmt;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ use send_budget::SendBudget;
 use crate::app::App;
 use crate::outbound::EgressPolicy;
 
-/// Most bytes of a body, if the configuration does not say: four times the largest session data.
+/// Default limit of a body, in bytes: four times the largest session data.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 
 /// Part of all request bodies under way that one address may hold.
@@ -89,17 +89,17 @@ const BODIES_PART: usize = 2;
 const ANONYMOUS_SOCKETS_MAX: usize = 512;
 const ANONYMOUS_SOCKETS_PER_ADDRESS_MAX: usize = 64;
 
-/// How the HTTP layer is set up.
+/// Settings of the HTTP layer.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Most bytes of a body.
+    /// Maximum size of a body, in bytes.
     pub body_bytes_max: usize,
     /// The origins whose pages may call with a bearer token: `https://app.example`, or
     /// `https://*.example.com` for all below a domain.
     pub cors_origins: Vec<String>,
     /// Where clients reach this server, as it is configured: an origin of its own pages.
     pub public_url: Option<String>,
-    /// How many requests an address and an actor may make; `None`: as many as they like.
+    /// Rate limits for addresses and actors; `None`: there are none.
     pub rates: Option<RateSettings>,
     /// Servers that webhooks may be delivered to.
     pub egress: EgressPolicy,
@@ -123,7 +123,7 @@ impl Default for Settings {
 /// Writes the measurements in the text format of Prometheus.
 pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
 
-/// What all requests share.
+/// State that all requests share.
 pub struct Api {
     app: Arc<App>,
     settings: Settings,

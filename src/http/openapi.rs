@@ -124,7 +124,7 @@ fn bound_integers(document: &mut Value) {
     }
 }
 
-/// What types look like going in and coming out; the words they share are the same.
+/// Schemas of types as input and as output; the words of the API are the same in both.
 struct Schemas {
     taken: SchemaGenerator,
     given: SchemaGenerator,
@@ -427,10 +427,10 @@ fn headers() -> Value {
     })
 }
 
-/// What [`super::input::idempotency_key`] reads: visible ASCII, bare or as a quoted string.
+/// Pattern that [`super::input::idempotency_key`] reads: visible ASCII, bare or as a quoted string.
 const IDEMPOTENCY_KEY: &str = r#"^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$"#;
 
-/// What [`super::input::Tags`] reads: `*`, or a list that may be empty and have empty elements.
+/// Pattern that [`super::headers::Tags`] reads: `*`, or a list that may have empty elements.
 const ENTITY_TAGS: &str =
     r#"^(\*|[\t ,]*((W/)?"[!#-~]*"[\t ]*(,[\t ,]*(W/)?"[!#-~]*"[\t ]*)*(,[\t ,]*)?)?)$"#;
 

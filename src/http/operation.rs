@@ -18,7 +18,7 @@ const RESPONSES_MAX: usize = 3;
 /// Maximum number of media types of one body.
 const MEDIA_MAX: usize = 3;
 
-/// What a route takes and answers, in words and types.
+/// Parameters, body and responses of a route, in words and types.
 #[derive(Clone, Copy, Debug)]
 pub struct Operation {
     /// Unique id of the operation.

@@ -1,4 +1,4 @@
-//! What operators do to transactions: repair, stop and move them.
+//! Operators' commands on transactions: repair, pause, resume, migrate.
 
 use std::collections::BTreeMap;
 

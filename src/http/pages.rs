@@ -10,7 +10,7 @@ use super::problem::{Code, Problem};
 use super::reply::Reply;
 use super::request_context::RequestContext;
 
-/// What a page may load: this server's own files.
+/// Content Security Policy of pages: they load only this server's own files.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
      form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -23,7 +23,7 @@ pub(super) fn html(body: impl Into<bytes::Bytes>) -> Reply {
     Reply::text(TEXT_HTML, body).with(header::CONTENT_SECURITY_POLICY, POLICY)
 }
 
-/// Text as it stands in a page.
+/// Escapes text for HTML.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -39,7 +39,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-/// Text as it stands in a page, with code between backticks.
+/// Escapes text for HTML, with `<code>` for backticks.
 pub(super) fn with_code(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (at, part) in text.split('`').enumerate() {

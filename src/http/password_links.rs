@@ -1,6 +1,6 @@
 //! Single-use links: a page on which a person sets a password, and the call behind it.
 //!
-//! The secret stands behind the `#` of the address, which browsers never send; the page's script
+//! The secret is behind the `#` of the address, which browsers never send; the page's script
 //! puts it into the body of the call.
 
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ pub fn address(link: &Token) -> String {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SetPasswordRequest {
-    /// The secret: what stands behind the `#` of the link.
+    /// The secret: the text behind the `#` of the link.
     link: String,
     /// The new password.
     #[schemars(length(max = 128), extend("x-abide-new-password" = true))]

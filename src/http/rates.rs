@@ -1,4 +1,4 @@
-//! How many requests an address and an actor may make (GCRA, by `governor`).
+//! Rate limits for addresses and actors (GCRA, by `governor`).
 //!
 //! The memory is bounded: a limiter has [`BUCKETS`] buckets, and who asks is sent to one of them by
 //! a hash that is different in each process. Two who share a bucket share its limit, which is rare
@@ -28,7 +28,7 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 /// 130 shares a bucket with another.
 const BUCKETS: u64 = 1 << 17;
 
-/// How many requests within a window; also the most that may come at once.
+/// Number of requests within a window, which is also the largest burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// Requests in a window.
@@ -144,7 +144,7 @@ impl Rates {
     }
 }
 
-/// What one client has of the address space.
+/// Returns the part of the address space that one client has.
 fn prefix(address: IpAddr) -> u64 {
     match address {
         IpAddr::V4(address) => u64::from(address.to_bits()),
@@ -153,11 +153,11 @@ fn prefix(address: IpAddr) -> u64 {
     }
 }
 
-/// Where a client stands with one limit after a request.
+/// State of a client's rate limit after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateStatus {
     name: &'static str,
-    /// What is counted, and for whom.
+    /// Counted requests and their owner, in words.
     counted: &'static str,
     rate: Rate,
     /// Requests that are left at once.

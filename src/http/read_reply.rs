@@ -40,7 +40,7 @@ pub(super) async fn count(api: &Arc<Api>, actor: &Actor, reply: Reply) -> Result
     Ok(Reply { body, ..reply })
 }
 
-/// Counts the answer to something that was done, as far as there is room: it is sent in any case.
+/// Counts the answer to a change, if the budget has room: it is sent in any case.
 pub(super) fn count_now(api: &Api, owner: Option<OwnerId>, reply: Reply) -> Reply {
     if reply.body.len() < COUNTED_BYTES_MIN {
         return reply;

@@ -1,4 +1,4 @@
-//! What a handler answers, before the transport adds its part.
+//! Reply of a handler, before the transport adds its headers.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};

@@ -1,4 +1,4 @@
-//! One request on its way through a handler: what was read and checked already, and what a
+//! Context of one request in a handler: its checked parts, and what a
 //! handler does with it.
 
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub struct PreparedCommand {
     pub write: fn(&Outcome, Revision) -> Result<Reply, Problem>,
 }
 
-/// A request that its route has let in.
+/// A request that its route has admitted.
 #[derive(Debug)]
 pub struct RequestContext {
     /// The server.
@@ -46,7 +46,7 @@ pub struct RequestContext {
     pub id: RequestId,
     /// The client's address.
     pub address: IpAddr,
-    /// How the client speaks to the server.
+    /// Scheme of the connection.
     pub scheme: Scheme,
     /// The headers.
     pub headers: HeaderMap,
@@ -54,7 +54,7 @@ pub struct RequestContext {
     pub parameters: Parameters,
     /// The query's parameters.
     pub query: Query,
-    /// Who asks.
+    /// Actor and session of the caller.
     pub identity: AuthContext,
     /// Whether the token came in the cookie.
     pub by_cookie: bool,
@@ -136,7 +136,7 @@ impl RequestContext {
         self.identity.session.as_deref().ok_or_else(|| Code::Unauthenticated.into())
     }
 
-    /// Who asks.
+    /// Actor and session of the caller.
     #[must_use]
     pub const fn actor(&self) -> &Actor {
         &self.identity.actor
@@ -148,7 +148,7 @@ impl RequestContext {
         ClientInfo { address: Some(self.address.to_string().into()), agent: agent.map(Into::into) }
     }
 
-    /// Has the command done, exactly once for its Idempotency-Key. `write` makes the answer to
+    /// Executes the command, exactly once for its Idempotency-Key. `write` makes the answer to
     /// its outcome; refusals become problems. Taken at once; of the request nothing is kept while
     /// it is waited for.
     pub fn execute<W>(
@@ -220,7 +220,7 @@ impl RequestContext {
     }
 }
 
-/// What the log tells of a command, besides the records.
+/// Fields of the security log line of a command.
 struct Told {
     request: Arc<str>,
     act: &'static str,

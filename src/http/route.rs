@@ -17,7 +17,7 @@ use http::Method;
 /// A handler's future.
 pub type HandlerFuture = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send>>;
 
-/// What a route does.
+/// Handler of a route.
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
     /// Answers at once and never refuses.
@@ -26,9 +26,9 @@ pub enum Handler {
     Sync(fn(&RequestContext) -> Result<Reply, Problem>),
     /// Reads what may take milliseconds: on the threads for that, in the actor's turn.
     Read(fn(&RequestContext) -> Result<Reply, Problem>),
-    /// Has a command done, whose outcome is the answer.
+    /// Turns the request into a command whose outcome is the answer.
     Command(fn(&RequestContext) -> Result<PreparedCommand, Problem>),
-    /// Waits for a commit, or for something else.
+    /// Awaits a commit or something else.
     Async(fn(RequestContext) -> HandlerFuture),
 }
 
@@ -41,15 +41,15 @@ pub struct Route {
     pub pattern: &'static str,
     /// Method and path, for the records.
     pub label: &'static str,
-    /// Who may call it.
+    /// Access rule.
     pub access: Access,
-    /// What it does.
+    /// Handler.
     pub handler: Handler,
-    /// What it takes and answers, in words and types.
+    /// Description: parameters, body, responses.
     pub operation: &'static Operation,
 }
 
-/// What stands for the session that asks, in paths and in queries.
+/// Name of the caller's own session, in paths and in queries.
 pub const CURRENT: &str = "current";
 
 impl Route {
@@ -78,7 +78,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
 
     /// The route's method that answers a request's; `None`: no route has it.
@@ -94,7 +94,7 @@ impl Verb {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -121,7 +121,7 @@ pub enum Access {
     Anyone,
     /// Everybody; what it does depends on who asks.
     Caller,
-    /// Whoever has a live session or an API key.
+    /// Every actor with a live session or an API key.
     Actor,
     /// The bearer of a session, an anonymous one too.
     Session,
@@ -129,24 +129,24 @@ pub enum Access {
     User,
     /// A service, by its API key.
     Service,
-    /// Whoever has `abide:admin`.
+    /// Users with `abide:admin`.
     Admin,
-    /// A service, or whoever has `abide:admin`.
+    /// Services, and users with `abide:admin`.
     AdminOrService,
-    /// Whoever has `abide:auditor` or `abide:admin`.
+    /// Users with `abide:auditor` or `abide:admin`.
     Auditor,
-    /// A service, or whoever has `abide:auditor` or `abide:admin`.
+    /// Services, and users with `abide:auditor` or `abide:admin`.
     AuditorOrService,
-    /// Whoever has `abide:publisher` or `abide:admin`.
+    /// Users with `abide:publisher` or `abide:admin`.
     Publisher,
-    /// A service, or whoever has `abide:publisher` or `abide:admin`.
+    /// Services, and users with `abide:publisher` or `abide:admin`.
     PublisherOrService,
-    /// Whoever has `abide:operator` or `abide:admin`.
+    /// Users with `abide:operator` or `abide:admin`.
     Operator,
 }
 
 impl Access {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 13] = [
         Self::Anyone,
         Self::Caller,
@@ -183,7 +183,7 @@ impl Access {
         }
     }
 
-    /// In words.
+    /// Returns a sentence for people.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -223,7 +223,7 @@ impl Access {
         matches!(self, Self::Anyone | Self::Caller)
     }
 
-    /// Lets the actor in or not.
+    /// Checks an actor against the rule.
     ///
     /// # Errors
     /// [`Code::Unauthenticated`] for nobody, [`Code::NotAllowed`] for somebody else.

@@ -73,7 +73,7 @@ impl Router {
         child
     }
 
-    /// What is at this raw path; `None`: nothing.
+    /// Finds the routes of a raw path; `None`: there is none.
     ///
     /// # Errors
     /// [`Code::BadRequest`] for a parameter whose escapes are no UTF-8.

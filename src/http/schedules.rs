@@ -36,7 +36,7 @@ pub(super) struct CreateScheduleRequest {
     /// The owner of the transactions; `null`: the caller.
     #[serde(default)]
     owner: Option<Username>,
-    /// What happens when the last one is still open: `skip` (default), `queue` or `allow`.
+    /// Behaviour when the last transaction is still open: `skip` (default), `queue` or `allow`.
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("enum" = ["skip", "queue", "allow", null]))]
     overlap: Option<Overlap>,
@@ -47,7 +47,7 @@ pub(super) struct CreateScheduleRequest {
     catch_up: Option<CatchUp>,
 }
 
-/// What became of the last time.
+/// Result of the last time.
 #[derive(Serialize, JsonSchema)]
 struct ScheduleFiring<'a> {
     /// Which time.
@@ -74,15 +74,15 @@ pub(super) struct ScheduleResponse<'a> {
     input: &'a Map<String, Value>,
     /// The owner of the transactions.
     owner: String,
-    /// What happens when the last one is still open.
+    /// Behaviour when the last transaction is still open.
     #[schemars(with = "String")]
     overlap: Overlap,
-    /// What happens with times that passed while the server was down.
+    /// Behaviour for times that passed while the server was down.
     #[schemars(with = "String")]
     catch_up: CatchUp,
     /// The next time.
     next_at: Option<Time>,
-    /// What became of the last time.
+    /// Result of the last time.
     last: Option<ScheduleFiring<'a>>,
     /// Number of starts that wait for the end of the last transaction.
     queued: u32,

@@ -1,4 +1,4 @@
-//! How the words of the API are described in JSON Schema, and JSON that is kept as text.
+//! JSON Schema of the API's words, and JSON that is kept as text.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ const ACTOR_PART: usize = 4;
 /// Actors whose counts are kept before those that hold nothing are forgotten.
 const ACTORS_KEPT: usize = 1024;
 
-/// How long an answer waits for room.
+/// Maximum time that an answer waits for its share of the budget.
 pub(super) const ROOM_TIME: Duration = Duration::from_secs(2);
 
 /// When it is worth trying again.
@@ -138,7 +138,7 @@ impl SendBudget {
 }
 
 impl ActorSendBudget {
-    /// Counts bytes that are there in any case, as far as there is room for them.
+    /// Counts bytes that are sent in any case, if the budget has room for them.
     pub(super) fn count_now(&self, bytes: Bytes) -> Bytes {
         let units = u32::try_from(self.units(&bytes)).unwrap_or(u32::MAX);
         let own = Arc::clone(&self.own).try_acquire_many_owned(units);

@@ -63,13 +63,13 @@ pub struct Arrival {
     pub peer: SocketAddr,
     /// The address of the client: the peer's, or what a configured proxy says it is.
     pub client: IpAddr,
-    /// How the client speaks to us, or to the configured proxy before us.
+    /// Scheme between the client and this server, or the configured proxy before it.
     pub scheme: Scheme,
     /// The request's name.
     pub id: RequestId,
 }
 
-/// How the client speaks to us, or to the configured proxy before us.
+/// Scheme between the client and this server, or the configured proxy before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Without TLS.
@@ -78,7 +78,7 @@ pub enum Scheme {
     Https,
 }
 
-/// What no route answered, in the log and in the metrics.
+/// Name in the log and the metrics for requests that no route answers.
 const NO_ROUTE: RoutePattern = RoutePattern("none");
 
 /// A response extension: the route that answered, as written in the route table
@@ -86,7 +86,7 @@ const NO_ROUTE: RoutePattern = RoutePattern("none");
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutePattern(pub &'static str);
 
-/// What stands behind the loop: `warp::service(filter)`, or any tower service that never fails.
+/// Service behind the loop: `warp::service(filter)`, or any tower service that never fails.
 pub trait HttpService<B>:
     tower_service::Service<
         Request<RequestBody>,
@@ -126,12 +126,12 @@ impl<B> ResponseBody for B where
 {
 }
 
-/// How clients come in.
+/// Options of a listener.
 #[derive(Clone, Debug, Default)]
 pub struct ServeOptions {
-    /// What connections and requests may cost.
+    /// Limits of connections and requests.
     pub limits: Limits,
-    /// Whose `X-Forwarded-*` headers count.
+    /// Proxies whose `X-Forwarded-*` headers are trusted.
     pub proxies: Proxies,
     /// Speak https.
     pub tls: Option<Tls>,
@@ -139,7 +139,7 @@ pub struct ServeOptions {
     pub metrics: Option<Metrics>,
 }
 
-/// How a drain ended.
+/// Result of a drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainOutcome {
     /// Connections that were cut when [`Limits::drain`] was over. Zero: all ended by themselves.

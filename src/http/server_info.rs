@@ -1,4 +1,4 @@
-//! What operators and clients ask about the server itself.
+//! Operations about the server itself: probes, metrics, capabilities, status, clock.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ pub(super) fn asyncapi(request: &RequestContext) -> Reply {
     Reply::json_bytes(request.api.asyncapi.clone())
 }
 
-/// What this server allows.
+/// Capabilities of this server.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct CapabilitiesResponse<'a> {
     /// The version of the API.
@@ -86,7 +86,7 @@ pub(super) struct CapabilitiesResponse<'a> {
     anonymous_open: bool,
     /// Whether it runs for development: the clock can be moved, nothing is rate-limited.
     dev: bool,
-    /// What passwords must be.
+    /// Limits of passwords.
     password: PasswordLimits,
     /// The time-outs of a session that names no profile.
     session: SessionTimeouts,
@@ -96,7 +96,7 @@ pub(super) struct CapabilitiesResponse<'a> {
     limits: SizeLimits,
 }
 
-/// What passwords must be.
+/// Limits of passwords.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct PasswordLimits {
     /// Least characters.
@@ -117,7 +117,7 @@ pub(super) struct SessionTimeouts {
 /// Sizes.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SizeLimits {
-    /// Most bytes of a body.
+    /// Maximum size of a body, in bytes.
     body_bytes: usize,
     /// Most bytes of a session's or a user's data, as compact JSON.
     data_bytes: usize,
@@ -194,12 +194,12 @@ pub(super) fn status(request: &RequestContext) -> Result<Reply, Problem> {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoveClockRequest {
-    /// How far to move it forward.
+    /// Time span to move the clock forward by.
     #[schemars(schema_with = "advance_schema")]
     advance: Span,
 }
 
-/// Small steps, so that whoever tries things out does not leave the calendar.
+/// Small steps only, so that an experiment does not leave the calendar.
 fn advance_schema(_: &mut SchemaGenerator) -> schemars::Schema {
     json_schema!({ "type": "string", "pattern": "^[1-9][0-9]{0,2}(ms|s|m|h|d)$" })
 }

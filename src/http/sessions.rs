@@ -25,9 +25,9 @@ use crate::types::{Password, ProfileName, Revision, Role, SessionId, Time, Token
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LoginRequest {
-    /// Who says to be there.
+    /// Username that the client claims.
     username: Username,
-    /// The proof.
+    /// Password of the user.
     #[schemars(length(max = 1024))]
     password: String,
     /// The session's time-outs, if not the default ones.
@@ -54,7 +54,7 @@ pub(super) struct AnonymousSessionRequest {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OnBehalfSessionRequest {
-    /// For whom.
+    /// User of the session.
     user: Username,
     /// Says that this is meant: `true`.
     #[schemars(extend("const" = true))]
@@ -74,7 +74,7 @@ pub(super) struct OnBehalfSessionRequest {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ElevateRequest {
-    /// The proof.
+    /// Password of the user.
     #[schemars(length(max = 1024))]
     password: String,
 }
@@ -131,11 +131,11 @@ pub(super) struct SessionResponse<'a> {
     address: Option<&'a str>,
     /// Whether it is the one that asks.
     current: bool,
-    /// How many streams and sockets of it are open.
+    /// Number of open streams and sockets of the session.
     connections: usize,
     /// Since when one is; `null`: none is.
     connected_since: Option<Time>,
-    /// What services have noted about it.
+    /// Facts that services have noted about the session.
     facts: JsonText,
     /// The session's data, with `?include=data`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -518,10 +518,10 @@ pub(super) const END_ALL: Operation = Operation::new(
 .json::<EndedSessionsResponse>(200, "How many have ended.", r#"{"ended":2}"#)
 .problems(&[Code::InvalidInput, Code::NotFound]);
 
-/// What was ended.
+/// Result of ending sessions.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct EndedSessionsResponse {
-    /// How many sessions.
+    /// Number of sessions that have ended.
     ended: u32,
 }
 

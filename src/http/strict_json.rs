@@ -36,7 +36,7 @@ pub fn read_field<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, P
     })
 }
 
-/// What does not fit, and where.
+/// A fault of the input and its place.
 #[derive(Debug)]
 struct Fault {
     pointer: String,

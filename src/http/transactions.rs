@@ -23,7 +23,7 @@ use crate::engine::{
 };
 use crate::types::{Decimal, HoldId, StepName, Time, TxId, Username, WorkflowName};
 
-/// What is asked for at a start.
+/// Start of a transaction.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct StartRequest {
@@ -68,11 +68,11 @@ struct TransactionStep<'a> {
     input: Option<&'a Value>,
     /// Whether the one who asks may submit it.
     allowed: bool,
-    /// Who has claimed it.
+    /// Name of the actor that has claimed the step.
     claimed_by: Option<&'a str>,
-    /// How many submissions it takes.
+    /// Number of submissions that the step needs.
     quorum: u32,
-    /// How many it has.
+    /// Number of submissions so far.
     submitted: usize,
     /// When it ends by itself.
     expires_at: Option<Time>,
@@ -93,10 +93,10 @@ struct TransactionHold<'a> {
     /// The account.
     #[schemars(with = "String")]
     account: String,
-    /// What it reserves, or where it is resolved, what it reserved.
+    /// Reserved amount; of a resolved hold the amount that it reserved.
     #[schemars(with = "String")]
     amount: Decimal,
-    /// What was posted of it so far.
+    /// Amount that was posted so far.
     #[schemars(with = "String")]
     captured: Decimal,
     /// `held`, `captured`, `voided` or `expired`.
@@ -110,15 +110,15 @@ struct TransactionHold<'a> {
 struct TransactionChallenge<'a> {
     /// Its name in the workflow.
     id: &'a str,
-    /// How many digits it has.
+    /// Number of digits of the code.
     digits: u8,
     /// When it is void.
     expires_at: Time,
     /// Whether it is void by now: only a new one can be used.
     expired: bool,
-    /// How many wrong codes may still be given.
+    /// Number of wrong codes that are still allowed.
     attempts_left: u32,
-    /// How often a new one may still be sent.
+    /// Number of new codes that may still be sent.
     resends_left: u32,
     /// The code itself; only with `--dev`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,7 +137,7 @@ struct StuckTransaction<'a> {
     message: &'a str,
 }
 
-/// What a service answered to a call, where it was no success.
+/// Answer of a service to a call that did not succeed.
 #[derive(Serialize, JsonSchema)]
 struct TransactionCallAnswer<'a> {
     /// The status.
@@ -160,9 +160,9 @@ struct TransactionCall<'a> {
     status: &'a str,
     /// The `Idempotency-Key` of every attempt.
     key: &'a str,
-    /// How many attempts were begun.
+    /// Number of attempts that were begun.
     attempts: u32,
-    /// What the last attempt came to: a status, or what happened.
+    /// Result of the last attempt: a status, or the failure.
     last: Option<&'a str>,
     /// The last answer that was no success; for operators and auditors.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -410,7 +410,7 @@ pub(super) const START: Operation =
         .etag()
         .problems(REFUSALS);
 
-/// What a workflow's own rules, effects and expressions can refuse.
+/// Problems that a workflow's rules, effects and expressions can cause.
 const REFUSALS: &[Code] = &[
     Code::NotFound,
     Code::NotAllowed,
@@ -555,7 +555,7 @@ pub(super) const LIST: Operation = Operation::new(
 .json::<TransactionPage<'_>>(200, "A page of transactions.", "")
 .problems(&[Code::InvalidInput]);
 
-/// What a status must be, for those that give another.
+/// Message for a status that does not exist.
 pub(super) fn statuses() -> String {
     format!("must be one of {}", TxStatus::ALL.map(TxStatus::as_str).join(", "))
 }

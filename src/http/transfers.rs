@@ -26,7 +26,7 @@ pub(super) struct TransferRequest {
     from: AccountId,
     /// The account that receives the amount.
     to: AccountId,
-    /// How much.
+    /// Amount.
     amount: Amount,
     /// For the statements of both accounts.
     #[serde(default)]
@@ -68,7 +68,7 @@ pub(super) struct TransferResponse<'a> {
     to: &'a AccountId,
     /// The asset of both.
     asset: &'a AssetCode,
-    /// How much.
+    /// Amount.
     amount: Decimal,
     /// For the statements of both accounts.
     note: Option<&'a str>,

@@ -38,7 +38,7 @@ pub(super) struct RegisterRequest {
     roles: Option<Vec<Role>>,
 }
 
-/// What is to be changed of a user; what is absent stays.
+/// Change of a user; absent fields stay.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeUserRequest {
@@ -69,7 +69,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Str
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangePasswordRequest {
-    /// The proof.
+    /// Password of the user.
     #[schemars(length(max = 1024))]
     current: String,
     /// The new one.
@@ -86,9 +86,9 @@ pub(super) struct UserResponse<'a> {
     username: &'a Username,
     /// The name to show.
     name: Option<&'a str>,
-    /// What the user may do.
+    /// Roles of the user.
     roles: &'a [Role],
-    /// What administrators note about the user.
+    /// Notes of administrators about the user.
     attributes: JsonText,
     /// Whether the user may not log in.
     disabled: bool,

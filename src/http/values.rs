@@ -31,7 +31,7 @@ struct ReferenceValue {
 /// A page of a set of reference values.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ReferenceValuePage {
-    /// Who else may read the set.
+    /// Further readers of the set.
     read: &'static [PublicReader],
     /// By key.
     items: Vec<ReferenceValue>,
@@ -119,7 +119,7 @@ pub(super) fn list(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&ReferenceValuePage { read, items, next_cursor })
 }
 
-/// Who else may read a set of reference values.
+/// Further readers of a set of reference values.
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ValueSetAccess {

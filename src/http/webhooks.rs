@@ -77,7 +77,7 @@ struct DeadLetterEntry<'a> {
     /// The event.
     #[schemars(with = "Value")]
     event: RawJson<'a>,
-    /// What the last attempt met.
+    /// Failure of the last attempt.
     error: &'a str,
     /// When it was given up.
     at: Time,

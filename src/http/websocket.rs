@@ -51,7 +51,7 @@ use rpc::{
 /// The subprotocol.
 const PROTOCOL: &str = "abide.v1";
 
-/// How long one may be silent about who one is.
+/// Time limit for a socket to authenticate.
 const AUTHENTICATE_TIME: Duration = Duration::from_secs(10);
 
 /// When it is worth trying again after too many sockets of strangers.
@@ -60,10 +60,10 @@ const ANONYMOUS_SOCKETS_RETRY_S: u32 = 10;
 /// A ping is sent after so long a silence; after a second one the other side is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// How long a reader may leave what it is sent; then it is closed and can resume.
+/// Time limit for a reader to take a message; then the socket is closed and the client can resume.
 const SLOW_TIME: Duration = Duration::from_secs(20);
 
-/// How long a closed socket is kept for the other side to notice.
+/// Time that a closed socket is kept so that the other side reads the close.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
 /// Maximum number of requests in one batch: they are done one after the other.
@@ -214,9 +214,9 @@ struct SocketSession {
     api: Arc<Api>,
     address: IpAddr,
     scheme: Scheme,
-    /// Who it is, as a request would say it.
+    /// Headers with the credentials of each request of the socket.
     headers: HeaderMap,
-    /// What came that is no request.
+    /// Budget for messages that are no request.
     faults: FaultBudget,
     /// Held until it is known who it is.
     anonymous_slot: Option<QuotaShare>,
@@ -596,7 +596,7 @@ fn failure(error: &Error) -> SocketEnd {
 /// unread would reset the connection before that.
 async fn close(mut socket: Socket, code: u16, reason: &'static str) {
     let frame = CloseFrame { code: code.into(), reason: reason.into() };
-    // Whoever does not take it is gone in any case.
+    // A client that does not take it is gone in any case.
     drop(timeout(SLOW_TIME, socket.close(Some(frame))).await);
     let connection = socket.get_mut();
     let left = async {

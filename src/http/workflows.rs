@@ -40,7 +40,7 @@ pub(super) struct WorkflowResponse<'a> {
     published_by: &'a str,
     /// The names of its steps.
     steps: Vec<&'a str>,
-    /// What may be meant otherwise; only in the answer that publishes it.
+    /// Possible mistakes; only in the answer that publishes it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     warnings: Vec<DefinitionFaultEntry>,
@@ -51,12 +51,12 @@ pub(super) struct WorkflowResponse<'a> {
     open: Option<Vec<OpenTransactionCount>>,
 }
 
-/// How many transactions of a version are open.
+/// Number of open transactions of a version.
 #[derive(Clone, Serialize, JsonSchema)]
 pub(super) struct OpenTransactionCount {
     /// The version.
     version: u32,
-    /// How many.
+    /// Number of transactions.
     transactions: u64,
 }
 
@@ -65,7 +65,7 @@ pub(super) struct OpenTransactionCount {
 pub(super) struct DefinitionFaultEntry {
     /// Where: a JSON Pointer (RFC 6901).
     pointer: String,
-    /// What kind of fault, in kebab case.
+    /// Kind of the fault, in kebab case.
     code: String,
     /// The fault in words.
     message: String,
@@ -84,14 +84,14 @@ pub(super) struct WorkflowPage<'a> {
     next_cursor: Option<String>,
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct WorkflowCheckResponse {
     /// Whether it can be published.
     valid: bool,
-    /// What is wrong.
+    /// Faults.
     errors: Vec<DefinitionFaultEntry>,
-    /// What may be meant otherwise.
+    /// Possible mistakes.
     warnings: Vec<DefinitionFaultEntry>,
 }
 
@@ -215,7 +215,7 @@ pub(super) async fn publish(request: RequestContext) -> Result<Reply, Problem> {
     Ok(request.execute(command, write).await)
 }
 
-/// What the definition names and is not there yet.
+/// Returns a warning for each name in the definition that does not exist yet.
 fn unknowns(
     request: &RequestContext,
     definition: &Definition,

@@ -99,7 +99,7 @@ pub enum SendError {
     Unreachable {
         /// Who.
         target: String,
-        /// What happened.
+        /// The failure.
         what: String,
     },
     /// The connection broke; whether it was done is not known.
@@ -107,7 +107,7 @@ pub enum SendError {
     Broken {
         /// To whom.
         target: String,
-        /// What happened.
+        /// The failure.
         what: String,
     },
     /// The time is up; whether it was done is not known.
@@ -123,7 +123,7 @@ impl SendError {
     }
 }
 
-/// What names are told to mean by tests.
+/// Addresses of names in tests.
 #[cfg(test)]
 type Names = Arc<dyn Fn(&str) -> Vec<IpAddr> + Send + Sync>;
 
@@ -147,7 +147,7 @@ impl HttpClient {
     /// A client that sends where these rules let it, and trusts the authorities that browsers do.
     ///
     /// # Errors
-    /// What the TLS library says of its own versions: none in practice.
+    /// The error of the TLS library about its own versions; none in practice.
     pub fn new(egress: EgressPolicy) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 /// Most names that are looked up at once: a part of the threads that may block (512).
 const NAMES_MAX: usize = 128;
 
-/// What came of a look-up; `None`: nothing yet.
+/// Result of a look-up; `None`: it is still running.
 type Found = Option<std::result::Result<Vec<IpAddr>, String>>;
 
 /// Look-ups on their way, by name.
@@ -45,7 +45,7 @@ impl DnsResolver {
     /// The addresses of a name.
     ///
     /// # Errors
-    /// What the look-up says.
+    /// The error of the look-up.
     pub(super) async fn find(
         &self,
         name: &str,
@@ -104,7 +104,7 @@ impl Drop for LookUpGuard {
 /// Asks the system.
 ///
 /// # Errors
-/// What it says.
+/// The error of the system.
 pub(super) fn resolve(name: &str) -> Result<Vec<IpAddr>> {
     Ok((name, 0).to_socket_addrs()?.map(|address| address.ip()).collect())
 }

@@ -270,12 +270,12 @@ impl Network {
     }
 }
 
-/// What kind of address it is.
+/// Class of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AddressClass {
     /// Anybody's on the Internet.
     Public,
-    /// Of this machine or of a network that is not everybody's.
+    /// An address of this machine or of a private network.
     Inner,
     /// No server that a request could mean.
     Never,

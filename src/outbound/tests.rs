@@ -1,4 +1,4 @@
-//! What is let out, over real sockets.
+//! Requests over real sockets, allowed and refused.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -162,7 +162,7 @@ async fn answering(answer: Vec<u8>) -> (u16, tokio::task::JoinHandle<String>) {
             assert!(count > 0, "the request ended early");
             asked.extend_from_slice(&bytes[..count]);
         }
-        // Whoever asked may have seen enough.
+        // The caller may have seen enough.
         drop(stream.write_all(&answer).await);
         String::from_utf8(asked).unwrap()
     });
@@ -197,7 +197,7 @@ async fn a_redirect_is_an_answer_and_not_followed() {
     assert_eq!(reply.status, 302);
 }
 
-/// Of what is too large to be read the beginning is kept, whatever the status.
+/// The beginning of a body that is too large is kept, whatever the status.
 #[tokio::test]
 async fn an_answer_is_bounded() {
     let page = |status: &str| {

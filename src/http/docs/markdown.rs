@@ -73,7 +73,7 @@ pub(super) fn html(text: &str) -> String {
     page.replace("<pre>", "<pre tabindex=\"0\">")
 }
 
-/// Ends each `<span>` that stands for a link where that link ended.
+/// Ends each `<span>` that replaces a link where that link ended.
 fn close_spans(events: &mut [Event<'_>]) {
     let mut is_span = false;
     for event in events {

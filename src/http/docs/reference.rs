@@ -103,7 +103,7 @@ fn operation_html(document: &Value, method: &str, path: &str, operation: &Value)
     out
 }
 
-/// What a status means, and the headers that come with it; of a problem the codes with their pages.
+/// Writes the meaning of a status and its headers; for a problem, the codes with their pages.
 fn said(status: &str, answer: &Value) -> String {
     let text = word(answer, "description");
     if !status.starts_with(['4', '5']) {

@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap};
 
 use super::{Parameterized, list};
 
-/// What a caller accepts.
+/// Media types that a caller accepts.
 #[derive(Clone, Debug)]
 pub struct Accept<'a> {
     /// The ranges of all lines; `None`: the field is absent, so everything is accepted.

@@ -6,7 +6,7 @@ use super::super::etag::VersionTag;
 use super::{Malformed, lines};
 use crate::types::Revision;
 
-/// What a condition names.
+/// Tags that a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tags {
     /// `*`: whatever is there.
@@ -20,7 +20,7 @@ pub enum Tags {
 pub struct EntityTag {
     /// Whether it is a weak one.
     pub is_weak: bool,
-    /// What is between its quotes.
+    /// Text between the quotes.
     pub opaque: Box<str>,
 }
 

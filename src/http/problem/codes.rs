@@ -315,7 +315,7 @@ impl Code {
         self.row().meaning
     }
 
-    /// What the caller can do about it.
+    /// Advice for the caller.
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         self.row().remedy

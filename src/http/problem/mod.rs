@@ -25,9 +25,9 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// A refusal, before it becomes an answer.
 #[derive(Clone, Debug)]
 pub struct Problem {
-    /// What it is; decides the status.
+    /// Problem code; decides the status.
     pub code: Code,
-    /// What was wrong this time, and what to do about it.
+    /// Fault of this request, and what to do about it.
     pub detail: Cow<'static, str>,
     /// Each wrong field.
     pub errors: Vec<FieldError>,
@@ -37,11 +37,11 @@ pub struct Problem {
     pub retry_after_s: Option<u32>,
     /// The methods that the path takes, for 405.
     pub allow: Option<String>,
-    /// What a workflow or the ledger says about it.
+    /// Details from a workflow or the ledger.
     pub workflow: Option<Box<OfWorkflow>>,
 }
 
-/// What a workflow or the ledger adds to a problem.
+/// Details that a workflow or the ledger adds to a problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OfWorkflow {
     /// The code that it gives to its own refusal.
@@ -57,7 +57,7 @@ pub struct OfWorkflow {
 pub struct FieldError {
     /// Where: a JSON Pointer (RFC 6901) into the body, or into the query parameters as an object.
     pub pointer: String,
-    /// What kind of fault, in kebab case.
+    /// Kind of the fault, in kebab case.
     #[schemars(with = "String")]
     pub code: Cow<'static, str>,
     /// The fault in words.
@@ -88,7 +88,7 @@ pub struct ProblemDocument<'a> {
     /// The status of the answer.
     #[schemars(range(min = 400, max = 599))]
     pub status: u16,
-    /// What was wrong this time, and what to do about it.
+    /// Fault of this request, and what to do about it.
     pub detail: &'a str,
     /// Names the problem for programs; one code has one status. A workflow's own codes all have
     /// the `type` `/problems/refused-by-guard`.

@@ -28,7 +28,7 @@ use super::stream::{Socket, Stream};
 use super::transfer_deadline::TransferDeadline;
 use super::{HttpService, Limits, ResponseBody, ServeOptions, ShutdownSignal};
 
-/// Serves one connection until it ends, is idle for too long, or is told to stop.
+/// Serves one connection until it ends, is idle for too long, or the server shuts down.
 pub(super) async fn run<S, B>(
     socket: TcpStream,
     peer: SocketAddr,

@@ -1,4 +1,4 @@
-//! What surrounds the service at every request: its name, its limits, its panics, its measures.
+//! Wrapper around the service at every request: request id, limits, panics, metrics.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -42,7 +42,7 @@ pub(super) struct ConnectionService<S, B> {
     answers: PhantomData<fn() -> B>,
 }
 
-/// What is known of a request from its beginning, until its answer goes out.
+/// Facts about a request that are kept until its answer goes out.
 struct RequestInfo {
     id: RequestId,
     method: &'static str,
@@ -65,7 +65,7 @@ impl<S, B> ConnectionService<S, B> {
         Self { service, peer, options, watch, answers: PhantomData }
     }
 
-    /// What may be wrong with a request that no guard has seen, of HTTP/2.
+    /// Checks an HTTP/2 request, which no head guard has seen.
     fn check(&self, request: &Request<Incoming>) -> Option<Rejection> {
         if request.version() != Version::HTTP_2 {
             return None;
@@ -272,7 +272,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// What the service answers, or what is answered in its place.
+    /// Body of the service's answer, or of the one in its place.
     #[project = ContentProjection]
     enum Content<B> {
         Service { #[pin] body: B },

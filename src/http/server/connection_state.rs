@@ -1,4 +1,4 @@
-//! What a connection's parts know of each other.
+//! State that the parts of a connection share.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -37,7 +37,7 @@ const NOT_WAITING: u64 = u64::MAX;
 struct Upgrade {
     /// The number of its call, and whether it was granted.
     answered: Option<(u64, bool)>,
-    /// Who waits for the next answer.
+    /// Task that waits for the next answer.
     waker: Option<Waker>,
 }
 

@@ -27,7 +27,7 @@ pub(super) mod head;
 use framing::{Framing, FramingHalt};
 use head::HeadLimits;
 
-/// What hyper reads in place of a refused head. A HEAD request gets no body with its answer.
+/// Request that hyper reads in place of a refused head. A HEAD request gets no body with its answer.
 const REFUSED: &[u8] = b"GET /refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 const REFUSED_HEAD: &[u8] = b"HEAD /refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 
@@ -39,7 +39,7 @@ pub(super) struct HeadGuard {
     watch: Arc<ConnectionState>,
     /// The beginning of a head that is not whole yet, or what follows an undecided upgrade.
     held: BytesMut,
-    /// What may pass and found no room in the reader's buffer.
+    /// Bytes that may pass and did not fit in the reader's buffer.
     passing: BytesMut,
     /// Runs while `held` is the beginning of a head.
     head_timer: Option<Pin<Box<Sleep>>>,
@@ -142,7 +142,7 @@ impl HeadGuard {
         self.halt(halt);
     }
 
-    /// What to do where the bytes could not all pass.
+    /// Reacts to the reason why not all bytes could pass.
     fn halt(&mut self, halt: Option<FramingHalt>) {
         self.head_timer = match (halt, self.head_timer.take()) {
             (Some(FramingHalt::Incomplete), None) => {

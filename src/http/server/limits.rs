@@ -1,4 +1,4 @@
-//! What a connection and a request may cost.
+//! Limits of a connection and a request.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Requests at a time on one HTTP/2 connection. Browsers and load generators use up to 100.
 pub const STREAMS: u32 = 128;
 
-/// What waits to be sent on one HTTP/2 stream, in bytes.
+/// Maximum number of bytes that wait to be sent on one HTTP/2 stream.
 pub const STREAM_SEND_BYTES: usize = 64 * 1024;
 
 /// Maximum number of bytes of a connection's buffers: what is read ahead, and what of a stream waits
@@ -67,10 +67,10 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for that sign of life; then the connection is closed.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a stop waits for requests under way.
+/// Maximum time that a shutdown waits for active requests.
 pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 
-/// What a connection and a request may cost; [`Limits::default`] is right for most.
+/// Limits of a connection and a request; [`Limits::default`] suits most servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections in all ([`CONNECTIONS`]); more wait in the system's backlog.
@@ -90,7 +90,7 @@ pub struct Limits {
     pub transfer_time: Duration,
     /// The TLS handshake ([`HANDSHAKE_TIME`]); then closed.
     pub handshake_time: Duration,
-    /// How long a stop waits for requests under way ([`DRAIN_TIME`]); then they are cut.
+    /// Maximum time that a shutdown waits for active requests ([`DRAIN_TIME`]); then it cuts them.
     pub drain: Duration,
 }
 

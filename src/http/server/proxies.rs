@@ -1,4 +1,4 @@
-//! What trusted proxies say of a client.
+//! Client address, scheme and host as trusted proxies report them.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ pub(super) struct ForwardedClient {
     pub(super) host: Option<HeaderValue>,
 }
 
-/// What the proxies say: the client's own end of the way first, the nearest proxy's word last.
+/// Values that the proxies report: the one nearest to the client first, the nearest proxy's last.
 #[derive(Debug, Default)]
 struct Said {
     addresses: Vec<Vec<u8>>,

@@ -86,7 +86,7 @@ impl AsyncWrite for Socket {
 /// its answer and not a reset.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
-/// How much of it is read; an upload that was refused by its size should not come in whole.
+/// Maximum number of bytes read meanwhile: an upload refused by its size need not come in whole.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// The socket as hyper sees it: a client that takes its answers too slowly breaks it. Holds the

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{self, ServerConfig};
 
-/// What the listener offers: HTTP/2 before HTTP/1.1.
+/// Protocols that the listener offers: HTTP/2 before HTTP/1.1.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// A certificate and its key, as last read from their files.
@@ -35,7 +35,7 @@ pub enum TlsError {
         setting: &'static str,
         /// The file.
         path: PathBuf,
-        /// What is the matter with it.
+        /// The fault.
         what: String,
     },
     /// The certificate and the key do not fit, or are not of a kind that is served.
@@ -45,7 +45,7 @@ pub enum TlsError {
         cert: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What rustls says.
+        /// The error of rustls.
         source: rustls::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! How fast a transfer must go.
+//! Deadline of a transfer, by its minimum speed.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

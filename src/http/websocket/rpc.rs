@@ -32,7 +32,7 @@ pub(super) fn present<'de, D: serde::Deserializer<'de>>(
     Value::deserialize(from).map(Some)
 }
 
-/// What a method is refused with.
+/// Error of a method.
 pub(super) struct RpcError {
     pub(super) code: i32,
     pub(super) message: String,

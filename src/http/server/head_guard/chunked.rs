@@ -32,7 +32,7 @@ enum Place {
     End,
 }
 
-/// How far a body went.
+/// Extent of a body in the given bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChunkProgress {
     /// All bytes belong to it, and more are to come.

@@ -4,7 +4,7 @@ use super::super::rejection::Rejection;
 use super::chunked::{ChunkProgress, Chunked};
 use super::head::{self, BodyFraming, HeadCheck, HeadLimits};
 
-/// What an HTTP/2 client sends first (RFC 9113, 3.4).
+/// First bytes of an HTTP/2 client (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Where in the stream of messages a connection is.
@@ -40,7 +40,7 @@ pub(super) enum FramingHalt {
     Refused(Rejection),
     /// The body is malformed, at the last byte that passes.
     BrokenBody,
-    /// What the rest is depends on the answer to the request before it.
+    /// The meaning of the rest depends on the answer to the request before it.
     Undecided,
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use super::super::limits::HEADER_FIELDS;
 use super::super::rejection::Rejection;
 
-/// How large a head may be.
+/// Size limits of a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct HeadLimits {
     /// Bytes of the whole head.
@@ -14,7 +14,7 @@ pub(in super::super) struct HeadLimits {
     pub(in super::super) target_bytes: usize,
 }
 
-/// What the beginning of a message is.
+/// Check result of the beginning of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HeadCheck {
     /// A head that is not whole yet.
@@ -23,21 +23,21 @@ pub(super) enum HeadCheck {
     Good {
         /// Its length.
         bytes: usize,
-        /// What follows it.
+        /// Body after the head.
         body: BodyFraming,
     },
     /// It may not pass.
     Refused(Rejection),
 }
 
-/// What follows a head.
+/// Body after a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFraming {
-    /// So many bytes.
+    /// A body of this many bytes.
     Length(u64),
     /// A chunked body.
     Chunked,
-    /// What the answer decides; the head asks for another protocol.
+    /// The head asks for another protocol; the answer decides what follows.
     Upgrade,
 }
 
@@ -125,7 +125,7 @@ fn whole(
     }
 }
 
-/// What the headers say of the framing.
+/// Header fields that decide the framing.
 #[derive(Default)]
 struct Fields<'a> {
     host: Option<&'a [u8]>,

@@ -35,7 +35,7 @@ struct Read {
     body: Option<Vec<u8>>,
 }
 
-/// What the guard made of a connection's bytes.
+/// Result of the guard on a connection's bytes.
 struct Guarded {
     /// All that passed.
     passed: Vec<u8>,
