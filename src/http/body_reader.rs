@@ -92,7 +92,7 @@ where
             Ok(Some((media, whole)))
         }
         (None, None) => Ok(None),
-        (None, Some(_)) if operation.body_optional => Ok(None),
+        (None, Some(body)) if body.is_optional => Ok(None),
         // What an empty body lacks is said by its reader, unless its media type is wrong already.
         (None, Some(body)) => {
             let is_typed = request.headers.contains_key(header::CONTENT_TYPE);

@@ -204,7 +204,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
             }
             content.insert(media.as_str().to_owned(), entry);
         }
-        operation["requestBody"] = json!({ "required": !doc.body_optional, "content": content });
+        operation["requestBody"] = json!({ "required": !body.is_optional, "content": content });
     }
     operation
 }

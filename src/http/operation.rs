@@ -47,8 +47,6 @@ pub struct Operation {
     pub basic: bool,
     /// Request body; `None`: the operation takes none.
     pub body: Option<BodySpec>,
-    /// Whether the body may be absent, which means `{}`.
-    pub body_optional: bool,
     responses: [Option<ResponseSpec>; RESPONSES_MAX],
     /// Problems that do not follow from the other fields.
     pub problems: &'static [Code],
@@ -96,6 +94,8 @@ pub struct BodySpec {
     content: [Option<(Media, SchemaFn)>; MEDIA_MAX],
     /// Example in the first media type, as JSON.
     pub example: &'static str,
+    /// Whether the body may be absent, which means `{}`.
+    pub is_optional: bool,
 }
 
 impl BodySpec {
@@ -151,7 +151,6 @@ impl Operation {
             limit: Limit::None,
             basic: false,
             body: None,
-            body_optional: false,
             responses: [None; RESPONSES_MAX],
             problems: &[],
         }
@@ -228,7 +227,7 @@ impl Operation {
     #[must_use]
     pub const fn body_of(self, media: Media, schema: SchemaFn, example: &'static str) -> Self {
         let content = [Some((media, schema)), None, None];
-        Self { body: Some(BodySpec { content, example }), ..self }
+        Self { body: Some(BodySpec { content, example, is_optional: false }), ..self }
     }
 
     /// Takes the body in a further media type, too.
@@ -252,8 +251,11 @@ impl Operation {
 
     /// Lets the body be absent.
     #[must_use]
-    pub const fn body_optional(self) -> Self {
-        Self { body_optional: true, ..self }
+    pub const fn body_optional(mut self) -> Self {
+        if let Some(body) = &mut self.body {
+            body.is_optional = true;
+        }
+        self
     }
 
     /// Adds a response with a `T` as JSON; an empty `example` is made from the type.
