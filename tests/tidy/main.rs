@@ -47,7 +47,11 @@ const TOP: [&str; 15] = [
 ];
 
 /// Folders whose modules import each other in no circle.
-const WITHOUT_CIRCLES: [&str; 2] = ["src/types", "src/engine/ledger"];
+const WITHOUT_CIRCLES: [&str; 3] = ["src/types", "src/engine", "src/app"];
+
+/// Folders in these whose modules may still do so.
+const WITH_CIRCLES: [&str; 3] =
+    ["src/engine/expression", "src/engine/transaction", "src/engine/workflow"];
 
 /// The same, for what holds only tests.
 const TOP_TESTS: &str = "tests";
@@ -129,7 +133,7 @@ fn a_layer_uses_only_those_before_it() {
 #[test]
 fn modules_import_each_other_in_no_circle() {
     for folder in WITHOUT_CIRCLES {
-        none(&circles::circles(&sources(&[folder]), &[]));
+        none(&circles::circles(&sources(&[folder]), &WITH_CIRCLES));
     }
 }
 

@@ -1,10 +1,12 @@
 //! From a command to what happens: the ladder of refusals, then the events.
 
+use super::changes::Changes;
 use super::inputs::{CommandInputs, PasswordEvidence};
+use super::read_set::ReadSet;
 use super::record::{RecordKey, Timer, TimerOf};
 use super::resolved_actor::ResolvedActor;
-use super::unit_of_work::{Changes, DecideError, DecisionContext, ReadSet, UnitOfWork};
-use super::{preconditions, timers};
+use super::unit_of_work::{DecideError, DecisionContext, UnitOfWork};
+use super::{target, timers};
 use crate::engine::transaction;
 use crate::engine::user::User;
 use crate::engine::{Actor, AttemptEvent, Command, Event, Outcome, Refusal, Rules};
@@ -63,7 +65,7 @@ pub fn decide(
         Err(DecideError::Refused(refusal)) if !refusal.is_stored() => None,
         Ok(_) | Err(DecideError::Refused(_)) => {
             let unchanged = UnitOfWork::new(facts, rules, context);
-            match preconditions::unmet(&unchanged, actor, command.target(), inputs) {
+            match target::unmet(&unchanged, actor, command.target(), inputs) {
                 Ok(unmet) => unmet,
                 Err(DecideError::MissingRecord(fact)) => return Err(fact),
                 Err(DecideError::Refused(refusal)) => Some(refusal),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::record::Digest;
+use super::digest::Digest;
 use crate::engine::transaction::CheckedInput;
 use crate::engine::{Counted, Counter, Preconditions, Refusal};
 use crate::types::{KeyId, SessionId, Token, UserId};

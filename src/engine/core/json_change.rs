@@ -1,6 +1,7 @@
 //! Changes of JSON objects that clients keep: whole, by merge patch, by JSON patch.
 
 use crate::engine::Refusal;
+use crate::types::Revision;
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -33,6 +34,15 @@ pub enum DataChange {
     Merge(Value),
     /// RFC 6902.
     Patch(json_patch::Patch),
+}
+
+/// A JSON object as it is stored, and the commit that last changed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The object, as compact JSON text.
+    pub json: Arc<str>,
+    /// The commit that last changed it (its `ETag`).
+    pub revision: Revision,
 }
 
 /// An object without members, as it is stored.

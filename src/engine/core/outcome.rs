@@ -4,18 +4,11 @@ use crate::engine::bulk::Job;
 use crate::engine::schedule::Schedule;
 use crate::engine::transaction::{TxView, WorkflowView};
 use crate::engine::webhook::Webhook;
-use crate::engine::{Account, Asset, Hold, KeyView, SessionView, StoredView, Transfer, UserView};
+use crate::engine::{
+    Account, Asset, Data, Hold, KeyView, SessionView, StoredView, Transfer, UserView,
+};
 use crate::types::{Revision, Time, Token};
 use std::sync::Arc;
-
-/// A JSON object as it is stored, and the commit that last changed it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
-    /// The object, as compact JSON text.
-    pub json: Arc<str>,
-    /// The commit that last changed it (its `ETag`).
-    pub revision: Revision,
-}
 
 /// What a command did.
 #[derive(Clone, Debug)]

@@ -7,15 +7,12 @@ use crate::engine::schedule::Schedule;
 use crate::engine::transaction::{OwnerId, Published, Tx, WorkflowHead};
 use crate::engine::user::RoleChanges;
 use crate::engine::webhook::{DeadLetter, Webhook};
-use crate::engine::{ApiKey, Holder, Link, Session, Stored, StoredId, User, ValueKey};
+use crate::engine::{ApiKey, Digest, Holder, Link, Session, Stored, StoredId, User, ValueKey};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Role, ScheduleId, SessionId, StepName, Time,
     TokenHash, TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
 use std::sync::Arc;
-
-/// A keyed hash of something that the store must not show.
-pub type Digest = [u8; 32];
 
 /// Most transactions that one look into a list of them shows.
 pub const TX_PAGE: usize = 50;

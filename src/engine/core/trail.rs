@@ -1,8 +1,8 @@
 //! The way back to a savepoint: what was replaced since, so that a savepoint costs nothing by itself
 //! and undoing what came after it costs as much as that did.
 
+use super::changes::Changes;
 use super::record::{IndexEntry, Record, RecordKey, Timer};
-use super::unit_of_work::Changes;
 use crate::types::TxId;
 
 /// A point in the changes of one decision to which it can go back.

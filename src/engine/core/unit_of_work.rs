@@ -1,13 +1,8 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use serde_json::{Map, Value};
-
 use super::append_list::Shelf;
-use super::record::{Digest, IndexEntry, Opens, Record, RecordKey, Reference, Timer};
+use super::digest::Digest;
+use super::record::{IndexEntry, Opens, Record, RecordKey, Reference, Timer};
 use super::trail::{Savepoint, Trail};
 use crate::engine::api_key::ApiKey;
 use crate::engine::attempt::Attempts;
@@ -21,11 +16,15 @@ use crate::engine::user::{Holder, User};
 use crate::engine::value::ValueKey;
 use crate::engine::webhook::{DeadLetter, Webhook};
 use crate::engine::workflow::Definition;
-use crate::engine::{Event, Refusal, Rules};
+use crate::engine::{Changes, Event, ReadSet, Refusal, Rules};
 use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
     TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
+use serde_json::{Map, Value};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most commits that a transaction's record names: a row for each commit would cost more than they
 /// do here, and few transactions have more.
@@ -63,110 +62,6 @@ impl From<Refusal> for DecideError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
-}
-
-/// A record as it was loaded; `None`: there is none.
-pub type LoadedRecord = Option<(Arc<Record>, Revision)>;
-
-/// Records that the only one who commits has at hand, as they are now: what is found here needs
-/// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
-pub trait RecordLookup: std::fmt::Debug + Send + Sync {
-    /// A record, if it is at hand.
-    fn record(&self, fact: &RecordKey) -> Option<&LoadedRecord>;
-}
-
-/// Fetches records while a command is decided, so that a decision which finds out late what it
-/// reads goes on where it is: each record is read once, and nothing is done twice.
-pub trait RecordSource: std::fmt::Debug + Send + Sync {
-    /// Reads a record; `None`: it cannot be read now, so the decision stops with [`DecideError::MissingRecord`].
-    fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord>;
-}
-
-/// Says when work that may be spread over several commits has taken long enough in this one.
-pub trait SliceLimit: std::fmt::Debug + Send + Sync {
-    /// Whether what is left should be done in later commits. Asked behind each piece of the work.
-    fn is_over(&self) -> bool;
-}
-
-/// The records that were loaded for a command.
-#[derive(Clone, Debug, Default)]
-pub struct ReadSet {
-    loaded: BTreeMap<RecordKey, LoadedRecord>,
-    at_hand: Option<Arc<dyn RecordLookup>>,
-    source: Option<Arc<dyn RecordSource>>,
-    limit: Option<Arc<dyn SliceLimit>>,
-    /// Records that were fetched while deciding, and where each lies.
-    fetched: Shelf<(RecordKey, LoadedRecord)>,
-    places: RefCell<BTreeMap<RecordKey, usize>>,
-}
-
-impl ReadSet {
-    /// Nothing loaded, but what is at hand.
-    #[must_use]
-    pub fn with(at_hand: Arc<dyn RecordLookup>) -> Self {
-        Self { at_hand: Some(at_hand), ..Self::default() }
-    }
-
-    /// The same, but what is missing is fetched from there.
-    #[must_use]
-    pub fn fetching(self, source: Arc<dyn RecordSource>) -> Self {
-        Self { source: Some(source), ..self }
-    }
-
-    /// The same, but what may be spread over several commits ends by this limit.
-    #[must_use]
-    pub fn limited(self, limit: Arc<dyn SliceLimit>) -> Self {
-        Self { limit: Some(limit), ..self }
-    }
-
-    /// Adds a record.
-    pub fn add(&mut self, fact: RecordKey, record: LoadedRecord) {
-        self.loaded.insert(fact, record);
-    }
-
-    /// Everything that was loaded for this command.
-    pub fn iter(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
-        self.loaded.iter().chain(self.fetched.iter().map(|(fact, loaded)| (fact, loaded)))
-    }
-
-    /// A record, if it was loaded or is at hand.
-    #[must_use]
-    pub fn get(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
-        let at_hand = || self.at_hand.as_ref().and_then(|at_hand| at_hand.record(fact));
-        self.loaded.get(fact).or_else(|| self.was_fetched(fact)).or_else(at_hand)
-    }
-
-    fn was_fetched(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
-        let place = *self.places.borrow().get(fact)?;
-        self.fetched.get(place).map(|(_, loaded)| loaded)
-    }
-
-    /// Fetches a record that [`ReadSet::get`] does not have.
-    fn fetch(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
-        let loaded = self.source.as_ref()?.fetch(fact)?;
-        self.places.borrow_mut().insert(fact.clone(), self.fetched.len());
-        Some(&self.fetched.push((fact.clone(), loaded)).1)
-    }
-}
-
-/// What a command changes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// What happened, in order.
-    pub events: Vec<Event>,
-    /// The records that it made or changed; `None`: deleted.
-    pub records: BTreeMap<RecordKey, Option<Record>>,
-    /// The timers that it set (`true`) or took away.
-    pub timers: BTreeMap<Timer, bool>,
-    /// The rows that it adds.
-    pub rows: Vec<Row>,
-    /// The marks that it sets (`true`) or takes away.
-    pub marks: BTreeMap<IndexEntry, bool>,
-    /// Whether less of it could be done at once, and the rest in later commits.
-    pub is_sliced: bool,
-    /// The latest time that was due by then, and had not happened yet, in what was read: it must
-    /// happen first.
-    pub overdue: Option<Time>,
 }
 
 /// The table: facts and what became of them so far. Reading what was not loaded fetches it, or

@@ -2,7 +2,8 @@
 
 mod commands;
 mod cron;
+mod record;
 
-pub use commands::{CatchUp, Firing, Overlap, Schedule, ScheduleAsk, ScheduleOwner};
 pub(super) use commands::{create, delete, fire};
 pub use cron::{Cron, CronFault};
+pub use record::{CatchUp, Firing, Overlap, Schedule, ScheduleAsk, ScheduleOwner};
