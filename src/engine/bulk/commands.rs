@@ -1,13 +1,14 @@
 //! Something that is done to many transactions: in slices, each a commit of its own, so that
 //! whoever else wants something waits for one slice at most.
 
+use serde_json::json;
+
 use crate::engine::core::record::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::transaction::{self, ActorRef, MigrateAsk, Repair};
 use crate::engine::{Actor, BulkAction, BulkAsk, BulkFailure, Event, Job, Outcome, Refusal};
 use crate::types::{JobId, Role, Span, TxId};
-use serde_json::json;
 
 /// Transactions of one slice: their commit takes some milliseconds.
 const SLICE: usize = 20;

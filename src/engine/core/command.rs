@@ -1,5 +1,9 @@
 //! Commands: what may be asked for, and with which facts.
 
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
 use crate::engine::Asset;
 use crate::engine::DataChange;
 use crate::engine::IfMatch;
@@ -17,8 +21,6 @@ use crate::types::{
     SessionId, Span, Token, TransferId, TxId, UserPattern, Username, ValueName, WebhookId,
     WorkflowName,
 };
-use serde_json::{Map, Value};
-use std::sync::Arc;
 
 /// What somebody asks to be changed.
 #[derive(Clone, Debug)]

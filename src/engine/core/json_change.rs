@@ -1,10 +1,12 @@
 //! Changes of JSON objects that clients keep: whole, by merge patch, by JSON patch.
 
-use crate::engine::Refusal;
-use crate::types::Revision;
+use std::sync::Arc;
+
 use json_patch::PatchOperation;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+
+use crate::engine::Refusal;
+use crate::types::Revision;
 
 /// Most operations of one JSON patch.
 const PATCH_OPERATIONS_MAX: usize = 1000;

@@ -1,5 +1,7 @@
 //! Outcomes: what a command did, as its caller may see it.
 
+use std::sync::Arc;
+
 use crate::engine::bulk::Job;
 use crate::engine::schedule::Schedule;
 use crate::engine::transaction::{TxView, WorkflowView};
@@ -8,7 +10,6 @@ use crate::engine::{
     Account, Asset, Data, Hold, KeyView, SessionView, StoredView, Transfer, UserView,
 };
 use crate::types::{Revision, Time, Token};
-use std::sync::Arc;
 
 /// What a command did.
 #[derive(Clone, Debug)]

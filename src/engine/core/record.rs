@@ -1,5 +1,7 @@
 //! What is remembered: the records that events make and change.
 
+use std::sync::Arc;
+
 use crate::engine::attempt::Attempts;
 use crate::engine::bulk::Job;
 use crate::engine::ledger::{Account, Asset, Hold, Totals, Transfer};
@@ -12,7 +14,6 @@ use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Role, ScheduleId, SessionId, StepName, Time,
     TokenHash, TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
-use std::sync::Arc;
 
 /// Most transactions that one look into a list of them shows.
 pub const TX_PAGE: usize = 50;

@@ -1,5 +1,11 @@
 //! The table at which one command is decided: what was loaded, and what events made of it.
 
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
 use super::append_list::Shelf;
 use super::digest::Digest;
 use super::record::{IndexEntry, Opens, Record, RecordKey, Reference, Timer};
@@ -21,10 +27,6 @@ use crate::types::{
     AccountId, AssetCode, HoldId, JobId, KeyId, Revision, ScheduleId, SessionId, Time, TokenHash,
     TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
-use serde_json::{Map, Value};
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 /// Most commits that a transaction's record names: a row for each commit would cost more than they
 /// do here, and few transactions have more.
@@ -626,6 +628,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::engine::{LoadedRecord, RecordSource};
 
     /// Has all accounts, none of which is there, and counts what is asked.
     #[derive(Debug, Default)]

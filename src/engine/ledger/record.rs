@@ -1,10 +1,11 @@
 //! What the ledger remembers.
 
+use std::sync::Arc;
+
 use crate::engine::UserRef;
 use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId, UserId,
 };
-use std::sync::Arc;
 
 /// What amounts are counted in. Those of ISO 4217 exist without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]

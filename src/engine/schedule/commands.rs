@@ -1,5 +1,7 @@
 //! Transactions that the calendar starts.
 
+use serde_json::json;
+
 use crate::engine::core::record::{Record, RecordKey, Timer, TimerOf};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
@@ -10,7 +12,6 @@ use crate::engine::{
     ScheduleOwner,
 };
 use crate::types::{ScheduleId, Span, Time, TxId};
-use serde_json::json;
 
 /// Most schedules.
 const SCHEDULES_MAX: u64 = 1000;

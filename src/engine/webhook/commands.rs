@@ -1,6 +1,8 @@
 //! Who is told of events: subscriptions of other services, how far each has been told, and what
 //! could not be delivered.
 
+use serde_json::json;
+
 use super::record::NOTED;
 use crate::engine::core::record::{Record, RecordKey};
 use crate::engine::core::resolved_actor::ResolvedActor;
@@ -10,7 +12,6 @@ use crate::engine::{
     WebhookAsk, WebhookNews,
 };
 use crate::types::WebhookId;
-use serde_json::json;
 
 /// Most subscriptions: each is told by itself.
 const WEBHOOKS_MAX: u64 = 100;
