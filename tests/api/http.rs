@@ -393,7 +393,7 @@ async fn control_characters_do_not_break_the_log() {
     assert!(!log.contains("\u{1b}[31m"), "{log}");
 }
 
-/// A person who opens the server's address finds the guide; a program is told that no route is there.
+/// A browser at the root is redirected to the guide; a program gets 404.
 #[tokio::test]
 async fn root_leads_browsers_to_the_guide() {
     let server = dev();

@@ -297,9 +297,9 @@ fn handshake(server: &Server, lines: &str) -> String {
     answer(&mut socket)
 }
 
-/// RFC 6455, 4.4: a client of another version is told which one is spoken.
+/// RFC 6455, 4.4: the answer to another version names the supported one.
 #[tokio::test]
-async fn handshake_of_another_version_is_told_to_upgrade() {
+async fn handshake_of_another_version_gets_426() {
     let server = dev();
     for lines in ["Sec-WebSocket-Version: 8\r\n", ""] {
         let answered = handshake(&server, lines);
