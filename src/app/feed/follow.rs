@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
-use super::LogRead;
 use super::commit::{EventBatch, EventId, FeedCommit, FeedEvent, FeedScope};
+use super::log_read::LogRead;
 use super::tail::{Inbox, SubscriberLimit, SubscriptionKind};
 use crate::app::{App, FeedEnd, ReadRejection};
 use crate::engine::{Actor, Refusal};

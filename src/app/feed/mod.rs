@@ -17,6 +17,7 @@ mod cloud_event;
 mod commit;
 mod follow;
 mod log_cache;
+mod log_read;
 mod proof;
 mod tail;
 
@@ -40,20 +41,12 @@ use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
 use crate::store::{KeyRange, LogEntry, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Span, Time, TxId};
 use commit::{EventBatch, FeedCommit};
+use log_read::LogRead;
 use tail::SubscriptionKind;
 
 /// Maximum number of commits that are read at once, so that a page which is full early has not read
 /// many more.
 const READ_MAX: usize = 64;
-
-/// Result of reading the log at a position.
-enum LogRead<T> {
-    Read(T),
-    /// The log was cut: it begins after this revision.
-    Cut {
-        oldest: Revision,
-    },
-}
 
 /// A page of events, oldest first.
 #[derive(Clone, Debug)]

@@ -60,7 +60,7 @@ pub const RESET_STREAMS: usize = 20;
 /// connection ends. No client of today makes any.
 pub const ERROR_RESET_STREAMS: usize = 128;
 
-/// An HTTP/2 connection is info for a sign of life after this time of silence, so that one whose
+/// An HTTP/2 connection is asked for a sign of life after this time of silence, so that one whose
 /// other side is gone without a word does not hold its streams.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
