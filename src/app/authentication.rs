@@ -261,7 +261,7 @@ impl App {
             {
                 return Err(refusal);
             }
-            // CompletedJob, or full or busy: then it is alive all the same.
+            // Done, or full or busy: then it is alive all the same.
         }
     }
 }

@@ -129,7 +129,7 @@ where
             proxies.client(self.peer.ip(), scheme, request.headers());
         let http2 = request.version() == Version::HTTP_2;
         let rest = (!http2 && !request.body().is_end_stream()).then(Arc::<UnreadBody>::default);
-        // BodyState away what a client holds back until it is info for would ask for it.
+        // Reading what a client holds back until it is asked for would ask for it.
         let discards = !request.headers().contains_key(EXPECT);
         let info = RequestInfo {
             id: RequestId::next(),

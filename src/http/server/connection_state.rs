@@ -23,7 +23,7 @@ pub(super) struct ConnectionState {
     refused: OnceLock<(u64, Rejection)>,
     /// The answers on their way, of HTTP/2.
     answers: Mutex<Vec<Weak<AnswerProgress>>>,
-    /// The answer to the last request that info for another protocol.
+    /// The answer to the last request that asked for another protocol.
     upgrade: Mutex<Upgrade>,
 }
 
@@ -91,7 +91,7 @@ impl ConnectionState {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NOT_WAITING - 1)
     }
 
-    /// Waits for the answer to a request that info for another protocol: whether it was granted.
+    /// Waits for the answer to a request that asked for another protocol: whether it was granted.
     pub(super) fn poll_upgraded(&self, call: u64, cx: &Context<'_>) -> Poll<bool> {
         let mut upgrade = self.upgrade.lock().unwrap_or_else(PoisonError::into_inner);
         match upgrade.answered {
@@ -124,13 +124,13 @@ impl ActiveRequest {
         progress
     }
 
-    /// The answer was info for more: it waits for its client only if it had some.
+    /// The answer was asked for more: it waits for its client only if it had some.
     pub(super) fn taken(&self, progress: &AnswerProgress, had_more: bool) {
         let since = if had_more { self.watch.now_ms() } else { NOT_WAITING };
         progress.0.store(since, Ordering::Relaxed);
     }
 
-    /// The request info for another protocol, and has its answer.
+    /// The request asked for another protocol, and has its answer.
     pub(super) fn upgrade_answered(&self, granted: bool) {
         let mut upgrade = self.watch.upgrade.lock().unwrap_or_else(PoisonError::into_inner);
         upgrade.answered = Some((self.call, granted));

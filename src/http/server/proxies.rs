@@ -25,7 +25,7 @@ pub struct Proxies(Vec<Network>);
 pub(super) struct ForwardedClient {
     pub(super) address: IpAddr,
     pub(super) scheme: Scheme,
-    /// The host that it info for, where a proxy names it.
+    /// The host that it asked for, where a proxy names it.
     pub(super) host: Option<HeaderValue>,
 }
 

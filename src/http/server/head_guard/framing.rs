@@ -25,7 +25,7 @@ enum Place {
     Length(u64),
     /// In a chunked body.
     Chunked(Chunked),
-    /// After a head that info for another protocol: it depends on the answer.
+    /// After a head that asked for another protocol: it depends on the answer.
     Undecided,
     /// Not HTTP/1: HTTP/2, or what the connection was upgraded to.
     Through,
@@ -59,12 +59,12 @@ impl Framing {
         matches!(self.place, Place::Length(_) | Place::Chunked(_))
     }
 
-    /// Whether an upgrade was info for and not answered.
+    /// Whether an upgrade was asked for and not answered.
     pub(super) const fn is_undecided(&self) -> bool {
         matches!(self.place, Place::Undecided)
     }
 
-    /// The upgrade that was info for was answered.
+    /// The upgrade that was asked for was answered.
     pub(super) const fn decided(&mut self, granted: bool) {
         self.place = if granted { Place::Through } else { Place::Head { searched: 0 } };
     }
