@@ -303,7 +303,7 @@ async fn a_late_answer_comes_by_the_callback() {
     let ended = alice.get(&url).await.ok().json();
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(ended["data"]["risk"], "low", "{ended}");
-    // Whoever has not heard that says it again.
+    // A service that has not heard the answer calls again.
     server.nobody().post(&path, json!({"risk": "low"})).await.is(204);
     server.nobody().post(&path, json!({"risk": "high"})).await.problem(410, "callback-late");
     assert_eq!(server.files_with(secret.as_bytes()), Vec::<std::path::PathBuf>::new());
@@ -536,7 +536,7 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
         server.advance(most).await;
         let alice = server.again("alice").await;
         until(&alice, id, |shown| shown["status"] == "failed").await;
-        // Whoever keeps what it has done by this key does it once.
+        // A service that remembers this key acts once.
         let second = heard.recv().await.unwrap();
         let key = format!("idempotency-key: {id}/ask/1/do\r\n");
         for request in [first, second] {

@@ -93,7 +93,7 @@ async fn what_is_still_open_has_the_next_one_skipped_or_wait() {
     assert_eq!(of(&server, "waiting").await.len(), 1);
 }
 
-/// A start that is refused is told, and the next time is another.
+/// A refused start is reported, and the next time is another.
 #[tokio::test]
 async fn a_refused_start_is_told() {
     let server = dev();

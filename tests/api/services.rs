@@ -192,7 +192,7 @@ async fn introspection_tells_about_a_living_token() {
     assert_eq!(ask(alice.token()).await.is(200).json(), json!({"active": false}));
 }
 
-/// RFC 7662 section 2.2: of a token that is not living nothing is told but that.
+/// RFC 7662 section 2.2: an answer about a dead token says only that.
 #[tokio::test]
 async fn introspection_tells_nothing_of_dead_tokens() {
     let server = dev();
@@ -286,7 +286,7 @@ async fn forward_authentication_names_the_user_and_the_roles() {
     let by_cookie =
         server.nobody().get("/v1/auth/verify").cookie(&format!("abide={}", alice.token()));
     assert_eq!(by_cookie.await.is(204).header("x-abide-user"), "alice");
-    // What the client says about itself is not what the gateway is told.
+    // Headers of the client do not reach the gateway as facts.
     let lie = server.nobody().get("/v1/auth/verify").header("x-abide-user", "admin").await;
     assert_eq!(lie.problem(401, "unauthenticated").header("x-abide-user"), "");
     alice.logout().await.is(204);

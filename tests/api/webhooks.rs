@@ -1,4 +1,4 @@
-//! Webhooks, as the service that is told: signed, in order, at least once, also when it was away.
+//! Webhooks, as their receiver sees them: signed, in order, at least once, also when it was away.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -79,7 +79,7 @@ impl Receiver {
                 let (head, body) = loop {
                     let read = stream.read(&mut buffer).await.unwrap_or(0);
                     if read == 0 {
-                        // Whoever tells was killed.
+                        // The sender was killed.
                         continue 'accepting;
                     }
                     bytes.extend_from_slice(&buffer[..read]);
@@ -162,7 +162,7 @@ async fn parcel(role: &Role) -> String {
 
 const KINDS: [&str; 3] = ["abide.transaction.started", "parcel.packed", "parcel.sent"];
 
-/// What happened is told in order, signed, as a `CloudEvent`, and without what only some may read.
+/// Events are delivered in order, signed, as a `CloudEvent`, and without what only some may read.
 #[tokio::test]
 async fn events_are_told_in_order_and_signed() {
     let server = dev();
