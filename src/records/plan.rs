@@ -28,9 +28,9 @@ pub struct Planned {
     pub large: Vec<RecordKey>,
 }
 
-/// Turns what a decision changed into preconditions and writes: everything that it read must still
-/// be as it was read, so every rule that it rests on holds at the commit. Rows that are only added
-/// have keys of their own commit and need no precondition.
+/// Turns the changes of a decision into preconditions and writes. Every record that it loaded from
+/// the store must be unchanged at the commit; one from the record cache needs no precondition, since
+/// only the executor commits. Rows that are only added have keys of their own commit and need none.
 ///
 /// # Errors
 /// [`PlanError`]: nothing of it may be committed; and after an imbalance, which is a fault of the
