@@ -10,25 +10,25 @@ use crate::types::{AccountId, AssetCode, Decimal, DecimalError};
 pub(in crate::engine) struct Open {
     /// Its id.
     pub(in crate::engine) id: AccountId,
-    /// What it is counted in.
+    /// Asset that it is counted in.
     pub(in crate::engine) asset: AssetCode,
-    /// Whose it is.
+    /// Owner; `None`: nobody.
     pub(in crate::engine) owner: Option<UserRef>,
-    /// The least that may be available; `None`: no limit.
+    /// Minimum available balance; `None`: no limit.
     pub(in crate::engine) floor: Option<Decimal>,
-    /// Whether any session may read its balance.
+    /// True if any session may read its balance.
     pub(in crate::engine) read_anyone: bool,
 }
 
-/// What to change of an account; what is `None` stays.
+/// Changes of an account; a field that is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::engine) struct Change {
-    /// The least that may be available; the inner `None`: no limit.
+    /// Minimum available balance; the inner `None`: no limit.
     #[expect(clippy::option_option, reason = "unchanged, no limit, a limit")]
     pub(in crate::engine) floor: Option<Option<Decimal>>,
-    /// Whether it is frozen.
+    /// True to freeze the account, false to unfreeze it.
     pub(in crate::engine) frozen: Option<bool>,
-    /// Whether any session may read its balance.
+    /// True if any session may read its balance.
     pub(in crate::engine) read_anyone: Option<bool>,
 }
 
@@ -93,7 +93,7 @@ pub(in crate::engine) fn change_account(
     unit.emit(LedgerEvent::AccountChanged { account: id.clone(), scale, change: Box::new(change) })
 }
 
-/// Closes an account on which nothing is posted or held; one that is closed stays so.
+/// Closes an account on which nothing is posted or held. A closed account stays closed.
 pub(in crate::engine) fn close_account(
     unit: &mut UnitOfWork<'_>,
     id: &AccountId,
@@ -108,7 +108,7 @@ pub(in crate::engine) fn close_account(
     unit.emit(LedgerEvent::AccountClosed { account: id.clone() })
 }
 
-/// Refuses an account that is not this user's.
+/// Refuses an account that does not belong to this user.
 #[allow(dead_code, reason = "what the effects of transactions ask of the ledger")]
 pub(in crate::engine) fn require_belong_to(
     unit: &UnitOfWork<'_>,
@@ -122,7 +122,7 @@ pub(in crate::engine) fn require_belong_to(
     }
 }
 
-/// The account with this id.
+/// Returns the account with this id.
 pub(super) fn found<'d>(
     unit: &'d UnitOfWork<'_>,
     id: &AccountId,
@@ -135,7 +135,7 @@ pub(super) fn require_there(account: &Account) -> Result<(), Refusal> {
     if account.closed { Err(Refusal::AccountClosed(account.id.clone())) } else { Ok(()) }
 }
 
-/// Refuses to let so much leave an account, by a hold or at once.
+/// Refuses to let this many minor units leave an account, by a hold or a posting.
 pub(super) fn require_let_go(account: &Account, units: i128) -> Result<(), Refusal> {
     require_there(account)?;
     if account.frozen {
@@ -148,7 +148,7 @@ pub(super) fn require_let_go(account: &Account, units: i128) -> Result<(), Refus
     require_fit(left)
 }
 
-/// Refuses to let so much enter an account.
+/// Refuses to let this many minor units enter an account.
 pub(super) fn require_take_in(account: &Account, units: i128) -> Result<(), Refusal> {
     require_there(account)?;
     require_fit(account.posted.checked_add(units).ok_or(Refusal::AmountOutOfRange)?)
@@ -163,7 +163,7 @@ pub(super) fn require_fit(balance: i128) -> Result<(), Refusal> {
     }
 }
 
-/// A number in minor units.
+/// Converts a number to minor units.
 pub(super) fn minor(number: Decimal, scale: u8) -> Result<i128, Refusal> {
     number.to_minor(scale).map_err(|error| match error {
         DecimalError::NotExact => Refusal::AmountNotExact,
@@ -171,7 +171,7 @@ pub(super) fn minor(number: Decimal, scale: u8) -> Result<i128, Refusal> {
     })
 }
 
-/// An amount in minor units: above zero.
+/// Converts an amount to minor units; it must be above zero.
 pub(super) fn amount(number: Decimal, scale: u8) -> Result<i128, Refusal> {
     match minor(number, scale)? {
         units if units > 0 => Ok(units),

@@ -1,4 +1,4 @@
-//! What the ledger's events make of the records. All sums are within bounds that were checked
+//! Changes of the records by events of the ledger. All sums are within bounds that were checked
 //! before the event, so they saturate here only in a log that was tampered with.
 
 use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
@@ -82,7 +82,7 @@ fn post(unit: &mut UnitOfWork<'_>, transfer: &Transfer) -> Result<(), DecideErro
     Ok(())
 }
 
-/// One side of a transfer.
+/// Adds one side of a transfer.
 fn enter(
     unit: &mut UnitOfWork<'_>,
     transfer: &Transfer,
@@ -112,7 +112,7 @@ fn enter(
     Ok(())
 }
 
-/// So much is no longer held; `hold` is as it is afterwards.
+/// Takes minor units off what is held; `hold` is the hold after the change.
 fn release(unit: &mut UnitOfWork<'_>, hold: &Hold, units: i128) -> Result<(), DecideError> {
     let resolved = hold.status != HoldStatus::Held;
     if let Some(timer) = timer(hold).filter(|_| resolved) {
@@ -134,7 +134,7 @@ fn put_hold(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<(), DecideError> {
     Ok(())
 }
 
-/// The timer of a hold outside of transactions.
+/// Returns the timer of a hold outside of transactions.
 fn timer(hold: &Hold) -> Option<Timer> {
     let due = hold.expires_at.filter(|_| hold.tx.is_none())?;
     Some(Timer { due, what: TimerOf::Hold(hold.id.clone()) })

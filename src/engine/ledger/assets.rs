@@ -1,4 +1,4 @@
-//! Assets: those of ISO 4217, which exist already, and those that were put.
+//! Assets: those of ISO 4217, which always exist, and those that clients put.
 
 use iso_currency::Currency;
 
@@ -7,13 +7,14 @@ use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{FieldError, LedgerEvent, RecordKey, Refusal};
 use crate::types::AssetCode;
 
-/// The asset of an ISO 4217 code. Codes without minor units (gold, test codes) are none.
+/// Returns the asset of an ISO 4217 code. Codes without minor units (gold, test codes) are no
+/// assets.
 #[must_use]
 pub fn iso_asset(code: &AssetCode) -> Option<Asset> {
     Currency::from_code(code.as_str()).and_then(of_currency)
 }
 
-/// All assets of ISO 4217, by their codes.
+/// Returns all assets of ISO 4217, sorted by code.
 #[must_use]
 pub fn iso_assets() -> Vec<Asset> {
     let currencies = (0..=999).filter_map(Currency::from_numeric);
@@ -28,7 +29,7 @@ fn of_currency(currency: Currency) -> Option<Asset> {
     Some(Asset { code, scale, name: Some(currency.name().into()) })
 }
 
-/// How many digits after the point an asset has.
+/// Returns the number of digits after the point of an asset.
 pub(in crate::engine) fn scale(unit: &UnitOfWork<'_>, code: &AssetCode) -> Result<u8, DecideError> {
     if let Some(asset) = iso_asset(code) {
         return Ok(asset.scale);
@@ -39,7 +40,7 @@ pub(in crate::engine) fn scale(unit: &UnitOfWork<'_>, code: &AssetCode) -> Resul
     }
 }
 
-/// Puts an asset; says whether there was none. Its scale stays once it has accounts.
+/// Puts an asset. Returns whether there was none. Its scale cannot change once it has accounts.
 pub(in crate::engine) fn put_asset(
     unit: &mut UnitOfWork<'_>,
     asset: &Asset,

@@ -1,4 +1,4 @@
-//! Who may ask the ledger for what, and what is answered.
+//! Commands of the ledger: permissions, and results.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::engine::{
 };
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, TransferId, Username};
 
-/// The longest life of a hold: ten years. One without an end is one that nobody limits.
+/// Maximum life of a hold: ten years. A hold without an expiry has no limit.
 const HOLD_LIFE_MAX: Span = Span::from_hours(24 * 3650);
 
 /// Puts an asset.
@@ -116,7 +116,7 @@ pub(in crate::engine) fn place_hold(
     held(unit, &hold.id, is_new, None)
 }
 
-/// Posts what a hold reserves.
+/// Posts the reserved amount of a hold, or a part of it.
 pub(in crate::engine) fn capture_hold(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -135,7 +135,7 @@ pub(in crate::engine) fn capture_hold(
     held(unit, id, false, Some(Box::new(transfer)))
 }
 
-/// Releases what is left of a hold.
+/// Releases the rest of a hold.
 pub(in crate::engine) fn void_hold(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -147,7 +147,7 @@ pub(in crate::engine) fn void_hold(
     held(unit, id, false, None)
 }
 
-/// The user that an account is to belong to.
+/// Returns the user who is to own an account.
 fn owner_named(unit: &UnitOfWork<'_>, name: &Username) -> Result<UserRef, DecideError> {
     unit.user_named(name)?.map(crate::engine::User::names).ok_or_else(|| {
         let error = FieldError::new("/owner", "unknown-user", "must be the name of a user");
@@ -216,7 +216,7 @@ fn reversed(unit: &mut UnitOfWork<'_>, ids: &[TransferId]) -> Result<Outcome, De
     Ok(Outcome::Transfers { transfers, revision, created: true })
 }
 
-/// Refuses no transfers at all, and more than fit into one commit.
+/// Refuses an empty list of transfers, and one with more than fit into one commit.
 fn require_a_few(count: usize) -> Result<(), Refusal> {
     if (1..=TRANSFERS_MAX).contains(&count) {
         return Ok(());
@@ -255,7 +255,7 @@ pub(super) fn require_short(pointer: &str, note: Option<&str>) -> Result<(), Ref
 }
 
 impl Account {
-    /// Whether an actor may read it and its statement.
+    /// Returns whether an actor may read the account and its statement.
     #[must_use]
     pub fn is_visible_to(&self, actor: &crate::engine::Actor) -> bool {
         use crate::engine::Actor;

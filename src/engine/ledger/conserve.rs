@@ -1,6 +1,6 @@
-//! What must be true of every commit that moves money, whatever made it. It looks at the records
-//! alone, so a rule that is wrong, or an event that is applied wrongly, can not lose a cent: the
-//! commit is not made.
+//! Invariants of every commit that moves money, whatever caused it. The check looks at the records
+//! alone, so a wrong rule, or an event that is applied wrongly, cannot lose a cent: the commit is
+//! not made.
 
 use std::collections::BTreeMap;
 
@@ -8,21 +8,21 @@ use super::{Account, BALANCE_MAX, Totals};
 use crate::engine::{Changes, ReadSet, Record, RecordKey};
 use crate::types::AssetCode;
 
-/// A commit that would make money, lose some, or let more be spent than there is.
+/// A commit that would make money, lose some, or allow an account to spend more than it has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a commit would break the ledger and was not made: {0}")]
 pub struct Imbalance(String);
 
-/// What changes of an asset.
+/// Changes of an asset's sums, in minor units.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Moved {
     posted: i128,
     held: i128,
 }
 
-/// Looks at what a decision changes: for each asset, what is posted changes by zero in sum over
-/// the accounts and in the totals, what is held changes by the same in both, and no account of
-/// which less is available lies below its floor.
+/// Checks the changes of a decision. For each asset, the posted amounts change by zero in sum over
+/// the accounts and in the totals; the held amounts change by the same in both. No changed account
+/// ends below its floor.
 ///
 /// # Errors
 /// [`Imbalance`]

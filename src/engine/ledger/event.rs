@@ -7,33 +7,33 @@ use crate::types::{AccountId, Decimal};
 /// Something that happened in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LedgerEvent {
-    /// An asset was put.
+    /// An asset was created or changed.
     AssetPut {
-        /// It.
+        /// The asset.
         asset: Box<Asset>,
     },
     /// An account was opened.
     AccountOpened {
-        /// It.
+        /// The account.
         account: Box<Account>,
     },
     /// An account was changed.
     AccountChanged {
-        /// Which.
+        /// The account.
         account: AccountId,
         /// Its asset's digits after the point.
         scale: u8,
-        /// What.
+        /// The change.
         change: Box<AccountChange>,
     },
     /// An account was closed.
     AccountClosed {
-        /// Which.
+        /// The account.
         account: AccountId,
     },
     /// A transfer was posted.
     TransferPosted {
-        /// It.
+        /// The transfer.
         transfer: Box<Transfer>,
     },
     /// An amount was reserved.
@@ -45,29 +45,29 @@ pub enum LedgerEvent {
     HoldCaptured {
         /// The hold, as it is now.
         hold: Box<Hold>,
-        /// What is posted, in minor units.
+        /// Posted amount, in minor units.
         amount: i128,
-        /// What is released, in minor units.
+        /// Released amount, in minor units.
         released: i128,
     },
-    /// What was left of a hold was released.
+    /// The rest of a hold was released.
     HoldVoided {
         /// The hold, as it is now.
         hold: Box<Hold>,
-        /// How much, in minor units.
+        /// Released amount, in minor units.
         released: i128,
     },
-    /// What was left of a hold was released at its time.
+    /// The rest of a hold was released because it expired.
     HoldExpired {
         /// The hold, as it is now.
         hold: Box<Hold>,
-        /// How much, in minor units.
+        /// Released amount, in minor units.
         released: i128,
     },
 }
 
 impl LedgerEvent {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns its type in the log and the feed.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl LedgerEvent {
         }
     }
 
-    /// Returns what the log keeps of it.
+    /// Returns its data for the log.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::AssetPut { asset } => object_text!({
@@ -132,7 +132,7 @@ impl LedgerEvent {
     }
 }
 
-/// What the log keeps of a hold, with amounts that moved.
+/// Returns the log data of a hold, with amounts that moved.
 fn hold_data(hold: &Hold, amounts: &[(&str, i128)]) -> ObjectText {
     let mut data = object_text!({
         "hold": hold.id,

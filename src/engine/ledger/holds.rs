@@ -1,7 +1,7 @@
 //! Holds: placed once, resolved at most once.
 //!
-//! Freezing an account stops new holds and transfers, not the capture of what was reserved before:
-//! that was promised already, and keeping it back would break a promise to the other side.
+//! Freezing an account stops new holds and transfers, but not captures: a reserved amount was
+//! promised already, and keeping it back would break a promise to the other side.
 
 use std::sync::Arc;
 
@@ -21,28 +21,28 @@ pub(in crate::engine) struct Place {
     pub(in crate::engine) tx: Option<TxId>,
     /// The account.
     pub(in crate::engine) from: AccountId,
-    /// How much.
+    /// Amount to reserve.
     pub(in crate::engine) amount: Decimal,
-    /// When it is released by itself.
+    /// Time when it is released by itself.
     pub(in crate::engine) expires_at: Option<Time>,
 }
 
 /// A capture.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct Capture {
-    /// Where to.
+    /// Account that receives the amount.
     pub(in crate::engine) to: AccountId,
-    /// How much; `None`: all that is left.
+    /// Amount to post; `None`: the whole rest.
     pub(in crate::engine) amount: Option<Decimal>,
-    /// Whether the rest stays held.
+    /// True if the rest stays held.
     pub(in crate::engine) keep_rest: bool,
-    /// For the statement.
+    /// Note on the statement.
     pub(in crate::engine) note: Option<Arc<str>>,
-    /// The transfer that it becomes.
+    /// Id of the transfer that posts it.
     pub(in crate::engine) transfer: TransferId,
 }
 
-/// A hold by its id: in its transaction's record, or in one of its own.
+/// Returns a hold by its id, from its transaction's record or from a record of its own.
 pub(in crate::engine) fn hold_of(
     unit: &UnitOfWork<'_>,
     tx: Option<TxId>,
@@ -54,8 +54,8 @@ pub(in crate::engine) fn hold_of(
     }
 }
 
-/// Reserves an amount. A hold outside of transactions that was placed already with the same
-/// content is given back as it is now.
+/// Reserves an amount. If a hold outside of transactions was already placed with the same id and
+/// content, returns it in its present state.
 pub(in crate::engine) fn place(
     unit: &mut UnitOfWork<'_>,
     place: &Place,
@@ -87,7 +87,7 @@ pub(in crate::engine) fn place(
     Ok(hold)
 }
 
-/// Posts what is held, or a part of it; the rest is released, or stays held.
+/// Posts a hold or a part of it; the rest is released, or stays held.
 pub(in crate::engine) fn capture(
     unit: &mut UnitOfWork<'_>,
     hold: &Hold,
@@ -140,7 +140,7 @@ pub(in crate::engine) fn capture(
     Ok(transfer)
 }
 
-/// Releases what is left of a hold.
+/// Releases the rest of a hold.
 pub(in crate::engine) fn void(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<Hold, DecideError> {
     require_open(unit, hold)?;
     let after = Hold { left: 0, status: HoldStatus::Voided, ..hold.clone() };
@@ -148,7 +148,7 @@ pub(in crate::engine) fn void(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<
     Ok(after)
 }
 
-/// Releases what is left of a hold at its time. One that is resolved stays as it is.
+/// Releases the rest of a hold that expires. A resolved hold does not change.
 pub(in crate::engine) fn expire(
     unit: &mut UnitOfWork<'_>,
     hold: &Hold,

@@ -1,16 +1,16 @@
 //! The ledger: accounts, holds and transfers, in double entry.
 //!
-//! - [`record`]: what is remembered;
+//! - [`record`]: the records;
 //! - [`assets`], [`accounts`], [`holds`], [`transfers`]: the rules, each a function that checks
 //!   everything before its first event, for commands and for the effects of transactions alike;
-//! - [`commands`]: who may ask for them, and what is answered;
-//! - [`apply`]: what its events make of the records;
-//! - [`conserve`]: what must be true of every commit that moves money, whatever made it.
+//! - [`commands`]: permissions and results of the commands;
+//! - [`apply`]: changes of the records by events;
+//! - [`conserve`]: invariants of every commit that moves money, whatever caused it.
 //!
 //! Amounts are integers of an asset's minor units. `available = posted - held`, and an account
-//! never has less available than its floor: that is checked when an amount is held and when one
-//! is posted without a hold, so posting what is held can never break it. What is on its way to an
-//! account can not be spent before it is posted.
+//! never has less available than its floor. The engine checks this when an amount is held and when
+//! one is posted without a hold, so posting a held amount can never break it. An account cannot
+//! spend an incoming amount before it is posted.
 
 mod accounts;
 mod apply;
@@ -41,18 +41,19 @@ pub use record::{
 };
 pub(super) use transfers::{Post, post, reverse, standing};
 
-/// Most minor units of a balance, on either side of zero: the largest amount that there is, so
-/// that the sum over ten thousand million accounts still fits.
+/// Maximum balance in minor units, on either side of zero, and so the largest amount: the sum over
+/// ten thousand million accounts still fits.
 pub const BALANCE_MAX: i128 = 10_i128.pow(28);
 
-/// Most digits after the point of an asset.
+/// Maximum number of digits after the point of an asset.
 pub const SCALE_MAX: u8 = 18;
 
-/// Most assets besides those of ISO 4217.
+/// Maximum number of assets besides those of ISO 4217.
 pub const ASSETS_MAX: usize = 1000;
 
-/// Longest note of a transfer, in bytes.
+/// Maximum length of a transfer's note, in bytes.
 pub const NOTE_BYTES_MAX: usize = 512;
 
-/// Most transfers of one request: all of them and their statement rows lie in one commit.
+/// Maximum number of transfers in one request: one commit holds all of them and their statement
+/// entries.
 pub const TRANSFERS_MAX: usize = 100;

@@ -1,4 +1,4 @@
-//! What the ledger remembers.
+//! Records of the ledger.
 
 use std::sync::Arc;
 
@@ -7,14 +7,14 @@ use crate::types::{
     AccountId, AssetCode, Decimal, HoldId, Revision, Time, TransferId, TxId, UserId,
 };
 
-/// What amounts are counted in. Those of ISO 4217 exist without a record.
+/// Unit that amounts are counted in. The assets of ISO 4217 exist without a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asset {
     /// Its code.
     pub code: AssetCode,
-    /// How many digits after the point its amounts have.
+    /// Number of digits after the point of its amounts.
     pub scale: u8,
-    /// For people.
+    /// Name for people.
     pub name: Option<Arc<str>>,
 }
 
@@ -23,45 +23,45 @@ pub struct Asset {
 pub struct Account {
     /// Its id.
     pub id: AccountId,
-    /// What it is counted in.
+    /// Asset that it is counted in.
     pub asset: AssetCode,
     /// The asset's digits after the point.
     pub scale: u8,
-    /// Whose it is; `None`: nobody's.
+    /// Owner; `None`: nobody.
     pub owner: Option<UserRef>,
-    /// The least that may be available, in minor units; `None`: no limit.
+    /// Minimum available balance, in minor units; `None`: no limit.
     pub floor: Option<i128>,
-    /// Whether any session may read its balance.
+    /// True if any session may read its balance.
     pub read_anyone: bool,
-    /// Whether nothing more may leave it.
+    /// True if nothing more may leave it.
     pub frozen: bool,
-    /// Whether nothing may enter or leave it ever again.
+    /// True if nothing may enter or leave it ever again.
     pub closed: bool,
-    /// The sum of all that was posted to it, in minor units.
+    /// Sum of all that was posted to it, in minor units.
     pub posted: i128,
-    /// The sum of what its open holds reserve, in minor units.
+    /// Sum of all that its open holds reserve, in minor units.
     pub held: i128,
-    /// How many open holds there are on it.
+    /// Number of its open holds.
     pub holds: u32,
-    /// When it was opened.
+    /// Time when it was opened.
     pub created_at: Time,
 }
 
-/// How a hold stands.
+/// State of a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldStatus {
-    /// It reserves what is left of it.
+    /// It reserves its rest.
     Held,
     /// All of it, or a part, was posted and the rest released.
     Captured,
-    /// What was left of it was released.
+    /// Its rest was released.
     Voided,
-    /// What was left of it was released at its time.
+    /// Its rest was released because it expired.
     Expired,
 }
 
 impl HoldStatus {
-    /// As the API has it.
+    /// Returns the name in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl HoldStatus {
 pub struct Hold {
     /// Its id.
     pub id: HoldId,
-    /// The transaction that it belongs to, in whose record it lies.
+    /// The transaction that it belongs to; that transaction's record holds it.
     pub tx: Option<TxId>,
     /// The account.
     pub account: AccountId,
@@ -86,23 +86,23 @@ pub struct Hold {
     pub asset: AssetCode,
     /// The asset's digits after the point.
     pub scale: u8,
-    /// What was reserved at first, in minor units.
+    /// Amount reserved at first, in minor units.
     pub amount: i128,
-    /// What was posted of it.
+    /// Amount posted of it, in minor units.
     pub captured: i128,
-    /// What it still reserves: zero once it is resolved.
+    /// Amount that it still reserves, in minor units: zero once it is resolved.
     pub left: i128,
-    /// How it stands.
+    /// State of it.
     pub status: HoldStatus,
-    /// When it is released by itself.
+    /// Time when it is released by itself.
     pub expires_at: Option<Time>,
-    /// When it was placed.
+    /// Time when it was placed.
     pub created_at: Time,
 }
 
 impl Hold {
-    /// Whether it can still be resolved. At the very moment of its expiry it can not. When a
-    /// transaction's hold expires is for the transaction to say: past its pivot none does.
+    /// Returns whether it can still be resolved; at the time of its expiry it cannot. The
+    /// transaction decides when its own hold expires: past the pivot none does.
     #[must_use]
     pub fn is_open(&self, now: Time) -> bool {
         let in_time = self.tx.is_some() || self.expires_at.is_none_or(|at| now < at);
@@ -110,7 +110,7 @@ impl Hold {
     }
 }
 
-/// A movement from one account to another; nothing of it ever changes but [`Transfer::reversed_by`].
+/// A movement from one account to another. Only [`Transfer::reversed_by`] ever changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
     /// Its id.
@@ -123,9 +123,9 @@ pub struct Transfer {
     pub asset: AssetCode,
     /// The asset's digits after the point.
     pub scale: u8,
-    /// How much, in minor units; above zero.
+    /// Amount in minor units; above zero.
     pub amount: i128,
-    /// For the statement.
+    /// Note on the statement.
     pub note: Option<Arc<str>>,
     /// The transaction that posted it.
     pub tx: Option<TxId>,
@@ -135,101 +135,101 @@ pub struct Transfer {
     pub reverses: Option<TransferId>,
     /// The transfer that undid it.
     pub reversed_by: Option<TransferId>,
-    /// When it was posted.
+    /// Time when it was posted.
     pub at: Time,
     /// The commit that posted it.
     pub revision: Revision,
 }
 
-/// What adds up over all accounts of an asset.
+/// Sums over all accounts of an asset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// The sum of what is posted: always zero.
+    /// Sum of all posted amounts, in minor units: always zero.
     pub posted: i128,
-    /// The sum of what is held.
+    /// Sum of all held amounts, in minor units.
     pub held: i128,
-    /// How many accounts were ever opened.
+    /// Number of accounts ever opened.
     pub accounts: u64,
-    /// How many transfers were ever posted.
+    /// Number of transfers ever posted.
     pub transfers: u64,
 }
 
-/// What changes of an account; what is `None` stays.
+/// Changes of an account; a field that is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AccountChange {
     /// The floor, in minor units; the inner `None`: no limit.
     pub floor: Option<Option<i128>>,
-    /// Whether it is frozen.
+    /// True if the account is frozen now.
     pub frozen: Option<bool>,
-    /// Whether any session may read its balance.
+    /// True if any session may read its balance now.
     pub read_anyone: Option<bool>,
 }
 
-/// A row that is added and never changed, and that no decision reads.
+/// A row that is added once and never changes, and that no decision reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Row {
     /// A line of an account's statement.
     Entry(Box<Entry>),
-    /// That an account is a user's, to list them.
+    /// Index entry: accounts by owner.
     Owned(UserId, AccountId),
-    /// The commits that changed a transaction, oldest first and at least one: those before the
-    /// ones that its record names.
+    /// Commits that changed a transaction, oldest first and at least one. They precede the ones
+    /// that its record names.
     Commits(TxId, Vec<Revision>),
 }
 
 /// A line of an account's statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose statement.
+    /// Account of the statement.
     pub account: AccountId,
     /// The commit.
     pub revision: Revision,
-    /// Its place among the rows of the commit.
+    /// Position among the rows of the commit.
     pub number: u32,
     /// The transfer.
     pub transfer: TransferId,
     /// The other account.
     pub counter: AccountId,
-    /// How much came in, or below zero went out, in minor units.
+    /// Amount in minor units: above zero it came in, below zero it went out.
     pub amount: i128,
-    /// What was posted on the account with it.
+    /// Posted balance of the account after the transfer.
     pub balance: i128,
     /// The asset's digits after the point.
     pub scale: u8,
-    /// For people.
+    /// Note for people.
     pub note: Option<Arc<str>>,
     /// The transaction that posted it.
     pub tx: Option<TxId>,
-    /// When.
+    /// Time of the posting.
     pub at: Time,
 }
 
 impl Account {
-    /// What may be spent, in minor units, the floor left aside.
+    /// Returns the available balance in minor units, without regard to the floor.
     #[must_use]
     pub const fn available(&self) -> i128 {
         // Both are within BALANCE_MAX.
         self.posted.saturating_sub(self.held)
     }
 
-    /// So many minor units of its asset.
+    /// Converts minor units of its asset to a decimal number.
     #[must_use]
     pub const fn amount(&self, units: i128) -> Decimal {
         Decimal::from_minor(units, self.scale)
     }
 }
 
-/// A transfer that somebody asks for.
+/// A transfer that a client requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransferAsk {
-    /// Its id; `None`: one is made.
+    /// Its id; `None`: the server makes one.
     pub id: Option<TransferId>,
-    /// Where from.
+    /// Account that the amount leaves.
     pub from: AccountId,
-    /// Where to.
+    /// Account that receives the amount.
     pub to: AccountId,
-    /// How much.
+    /// Amount to transfer.
     pub amount: Decimal,
-    /// For the statement.
+    /// Note on the statement.
     pub note: Option<Arc<str>>,
 }

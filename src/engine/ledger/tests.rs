@@ -1,4 +1,4 @@
-//! Random lives of money: whatever is asked for, in whatever order, twice and too late, the
+//! Random histories of money: whatever the commands, in whatever order, repeated and late, the
 //! accounts add up, no floor is broken, and no hold is resolved twice.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
@@ -33,7 +33,7 @@ const ACCOUNTS: [(&str, &str, Option<i64>); 7] = [
 #[derive(Clone, Debug)]
 enum Deed {
     Ask(Command),
-    /// The command of so many deeds ago once more.
+    /// Repeats the command from this many deeds ago.
     Again(u8),
     Wait(u32),
 }
@@ -159,7 +159,7 @@ impl World {
         self.holds().find(|hold| hold.id.as_str() == name).unwrap()
     }
 
-    /// What must be true of it, whatever was done.
+    /// Checks the invariants, whatever commands ran before.
     fn require_add_up(&self) {
         let mut sums = BTreeMap::<AssetCode, Totals>::new();
         for account in self.accounts() {
@@ -388,7 +388,7 @@ proptest! {
     }
 }
 
-/// So much from alice to bob.
+/// Returns a request for a transfer of this many whole units from alice to bob.
 fn ask(name: &str, whole: i64) -> TransferAsk {
     let (from, to) = (id("alice"), id("bob"));
     TransferAsk { id: Some(id(name)), from, to, amount: Decimal::whole(whole), note: None }
@@ -418,7 +418,7 @@ fn capture(
     life.ask(&Command::CaptureHold { id, to, amount, keep_rest, note: None })
 }
 
-/// Alice has 30.
+/// Returns a life in which alice has 30.
 fn rich() -> Life {
     let mut life = Life::new();
     let gift = TransferAsk { from: id("world"), to: id("alice"), ..ask("gift", 30) };
@@ -514,7 +514,7 @@ fn several_transfers_are_posted_all_or_none() {
     let before = life.world.clone();
     assert_eq!(code(post(&mut life, &[ask("a", 20), ask("b", 20)])), "insufficient-funds");
     assert_eq!(life.world, before);
-    // What the first brings, the second may spend.
+    // The second transfer may spend the amount that the first brings.
     let on = TransferAsk { from: id("bob"), to: id("credit"), ..ask("b", 20) };
     post(&mut life, &[ask("a", 20), on]).unwrap();
     assert_eq!(life.world.account("credit").posted, 2000);
@@ -572,7 +572,7 @@ fn amounts_are_above_zero_exact_and_of_one_asset() {
     assert_eq!(code(post(&mut life, &[huge])), "amount-out-of-range");
 }
 
-/// An account without a floor that has something could hold more than any balance may be.
+/// An account without a floor that has a balance could hold more than any balance may be.
 #[test]
 fn what_is_held_stays_in_range_too() {
     let mut life = rich();
@@ -610,7 +610,7 @@ fn the_digits_of_an_asset_in_use_stay() {
     assert!(iso_assets().len() > 150);
 }
 
-/// A commit that would make money out of nothing is found by its records alone.
+/// The check finds a commit that would make money out of nothing by its records alone.
 #[test]
 fn a_commit_that_does_not_add_up_is_never_made() {
     let life = rich();
@@ -640,9 +640,9 @@ fn a_commit_that_does_not_add_up_is_never_made() {
     // Money out of nothing, in the accounts, and in both.
     checked(&[(&alice, more())]).unwrap_err();
     checked(&[(&alice, more()), (&totals, sums(|sums| sums.posted += 1))]).unwrap_err();
-    // A floor that is broken, though it adds up.
+    // A broken floor, though the sums add up.
     checked(&[(&alice, more()), (&bob, less())]).unwrap_err();
-    // What is held without the totals knowing, or the reverse.
+    // A held amount without the totals, or the reverse.
     checked(&[(&alice, account("alice", |account| account.held += 1))]).unwrap_err();
     checked(&[(&totals, sums(|sums| sums.held += 1))]).unwrap_err();
     // An account that vanishes, changes its asset, is closed with something on it.
@@ -652,7 +652,7 @@ fn a_commit_that_does_not_add_up_is_never_made() {
     // A record that was changed unread.
     let unread = RecordKey::Account(id("world"));
     checked(&[(&unread, account("world", |_| ()))]).unwrap_err();
-    // And what adds up is fine.
+    // A commit that adds up passes.
     let moved = [
         (&alice, account("alice", |account| account.posted -= 1)),
         (&bob, account("bob", |account| account.posted += 1)),

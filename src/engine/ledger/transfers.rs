@@ -1,4 +1,4 @@
-//! Transfers: posted at once, undone only by their opposite.
+//! Transfers: posted at once, undone only by an opposite transfer.
 
 use std::sync::Arc;
 
@@ -13,19 +13,19 @@ use crate::types::{AccountId, Decimal, TransferId, TxId};
 pub(in crate::engine) struct Post {
     /// Its id.
     pub(in crate::engine) id: TransferId,
-    /// Where from.
+    /// Account that the amount leaves.
     pub(in crate::engine) from: AccountId,
-    /// Where to.
+    /// Account that receives the amount.
     pub(in crate::engine) to: AccountId,
-    /// How much.
+    /// Amount to transfer.
     pub(in crate::engine) amount: Decimal,
-    /// For the statement.
+    /// Note on the statement.
     pub(in crate::engine) note: Option<Arc<str>>,
     /// The transaction that posts it.
     pub(in crate::engine) tx: Option<TxId>,
 }
 
-/// Posts a transfer. One that was posted already with the same content is given back as it is now.
+/// Posts a transfer. If one with the same id and content exists, returns it in its present state.
 pub(in crate::engine) fn post(
     unit: &mut UnitOfWork<'_>,
     post: &Post,
@@ -67,8 +67,8 @@ pub(in crate::engine) fn post(
     Ok(transfer)
 }
 
-/// Posts the opposite of a transfer, once. It must be possible like any transfer: the account
-/// that got the amount must still have it to give.
+/// Posts the opposite of a transfer, once. It must be possible like any transfer: the account that
+/// received the amount must still have it.
 pub(in crate::engine) fn reverse(
     unit: &mut UnitOfWork<'_>,
     transfer: &Transfer,
@@ -96,11 +96,12 @@ pub(in crate::engine) fn reverse(
     Ok(opposite)
 }
 
-/// Longest chain of a transfer, its reversal, the reversal's reversal and so on that is followed.
+/// Maximum length of the chain that is followed: a transfer, its reversal, the reversal's reversal,
+/// and so on.
 const REVERSALS_MAX: usize = 100;
 
-/// The transfer that still has the effect of this one: itself, or where its reversal was reversed
-/// the transfer that did so. `None`: the effect was taken back, or there is no such transfer.
+/// Returns the transfer that still has the effect of this one: itself, or the transfer that
+/// reversed its reversal. `None`: the effect was taken back, or there is no such transfer.
 pub(in crate::engine) fn standing(
     unit: &UnitOfWork<'_>,
     id: &TransferId,
@@ -119,7 +120,7 @@ pub(in crate::engine) fn standing(
     Err(Refusal::LimitReached { what, max: REVERSALS_MAX }.into())
 }
 
-/// Refuses an id that a transfer has already.
+/// Refuses an id that a transfer already has.
 pub(super) fn require_free(unit: &UnitOfWork<'_>, id: &TransferId) -> Result<(), DecideError> {
     match unit.transfer(id.clone())? {
         Some(_) => Err(Refusal::TransferIdTaken(id.clone()).into()),

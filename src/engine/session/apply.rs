@@ -101,7 +101,7 @@ fn open_session(unit: &mut UnitOfWork<'_>, session: &Session) -> Result<(), Deci
     Ok(())
 }
 
-/// Changes a session, and with it the token that reaches it and its timer.
+/// Changes a session, together with its token's record and its timer.
 fn change_session(
     unit: &mut UnitOfWork<'_>,
     id: SessionId,

@@ -1,4 +1,4 @@
-//! What may be done to sessions.
+//! Commands of sessions.
 
 use std::sync::Arc;
 
@@ -180,7 +180,7 @@ pub(in crate::engine) fn end_all(
     } else if let Some(user) = &resolved.session()?.user {
         user.clone()
     } else if except_current {
-        // An anonymous session is alone.
+        // An anonymous session has no others beside it.
         return Ok(Outcome::Ended { count: 0 });
     } else {
         logout(unit, resolved)?;
@@ -190,7 +190,7 @@ pub(in crate::engine) fn end_all(
     Ok(Outcome::Ended { count })
 }
 
-/// Ends the oldest sessions of a user until there is room for one more.
+/// Ends the oldest sessions of a user until the limit allows one more.
 fn make_room(unit: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideError> {
     let max = unit.rules.sessions_per_user_max.clamp(1, Rules::SESSIONS_PER_USER_MAX);
     let list = unit.user_sessions(user.id)?.cloned().unwrap_or_default();
@@ -201,7 +201,7 @@ fn make_room(unit: &mut UnitOfWork<'_>, user: &UserRef) -> Result<(), DecideErro
     Ok(())
 }
 
-/// The time-outs of a profile.
+/// Returns the time-outs of a profile.
 fn times(rules: &Rules, profile: Option<&ProfileName>) -> Result<Profile, Refusal> {
     match profile {
         None => Ok(rules.profile),

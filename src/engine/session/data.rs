@@ -1,4 +1,4 @@
-//! Data of a session, and the facts that effects and services note about it.
+//! Data of a session, and the facts that effects and services record about it.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Data, DataChange, EMPTY, IfMatch, Outcome, RecordKey, Refusal, SessionEvent};
 use crate::types::SessionId;
 
-/// Most bytes of a session's facts as compact JSON: they lie in the session's own record, which
-/// each note of activity writes anew.
+/// Maximum size of a session's facts as compact JSON, in bytes. The session's own record holds
+/// them, and each record of activity writes it anew.
 pub(in crate::engine) const FACTS_BYTES_MAX: usize = 4 * 1024;
 
 pub(in crate::engine) fn change_data(
@@ -36,8 +36,8 @@ pub(in crate::engine) fn change_data(
     Ok(Outcome::Data(Data { json, revision: unit.context.revision }))
 }
 
-/// Changes what is noted about a session, for a service: of a user for whom it may act, or of an
-/// anonymous session.
+/// Changes the facts of a session on behalf of a service: the session of a user for whom it may
+/// act, or an anonymous one.
 pub(in crate::engine) fn change_facts(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -48,7 +48,7 @@ pub(in crate::engine) fn change_facts(
     let session = unit.session(id)?.filter(|session| session.is_alive(unit.context.now));
     let session = session.ok_or(Refusal::NotFound("session"))?;
     if let Some(user) = &session.user {
-        // Of others' sessions a service is not even told that they exist.
+        // A service does not even learn that the sessions of other users exist.
         let user = unit.user(user.id)?.filter(|user| key.require_reach(user).is_ok());
         user.ok_or(Refusal::NotFound("session"))?;
     }
@@ -57,7 +57,7 @@ pub(in crate::engine) fn change_facts(
     Ok(Outcome::Data(Data { json, revision }))
 }
 
-/// Merges a patch (RFC 7396) into what is noted about a live session; gives all of it.
+/// Merges a patch (RFC 7396) into the facts of a session. Returns all of them.
 pub(in crate::engine) fn merge_facts(
     unit: &mut UnitOfWork<'_>,
     session: SessionId,
@@ -75,7 +75,7 @@ pub(in crate::engine) fn merge_facts(
     Ok(json)
 }
 
-/// Merges (RFC 7396) into a session's data, for an effect of a workflow.
+/// Merges a patch (RFC 7396) into a session's data, for an effect of a workflow.
 pub(in crate::engine) fn merge_data(
     unit: &mut UnitOfWork<'_>,
     id: SessionId,

@@ -7,7 +7,7 @@ use crate::engine::UserRef;
 use crate::engine::core::json_text::{ObjectText, object_text};
 use crate::types::{ProfileName, SessionId, Span, Time, TokenHash};
 
-/// Why a session ended.
+/// Reason of a session's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
     /// Its bearer logged out.
@@ -18,7 +18,7 @@ pub enum EndReason {
     Idle,
     /// It reached its absolute end.
     Expired,
-    /// Its user opened more sessions than may be.
+    /// Its user opened more sessions than the limit allows.
     TooMany,
     /// The password was changed.
     PasswordChanged,
@@ -31,7 +31,7 @@ pub enum EndReason {
 }
 
 impl EndReason {
-    /// For the log.
+    /// Returns the name in the log.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -48,14 +48,14 @@ impl EndReason {
     }
 }
 
-/// How a session came to be.
+/// Origin of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenedBy {
-    /// A password.
+    /// A login with a password.
     Login,
-    /// Nobody.
+    /// A visitor without a user.
     Anonymous,
-    /// A service.
+    /// A service, on behalf of a user.
     OnBehalf,
 }
 
@@ -64,101 +64,102 @@ pub enum OpenedBy {
 pub enum SessionEvent {
     /// A session was opened.
     Opened {
-        /// It.
+        /// The session.
         session: Box<Session>,
-        /// How.
+        /// Origin of the session.
         by: OpenedBy,
     },
     /// An anonymous session became a user's, under a new token.
     Upgraded {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// Whose it is now.
+        /// Its user now.
         user: UserRef,
         /// Its new token.
         token: TokenHash,
         /// Its time-outs now.
         profile: Option<ProfileName>,
-        /// How long it lives without use now.
+        /// Its idle time-out now.
         idle: Span,
-        /// When it ends now.
+        /// Time of its absolute end now.
         expires_at: Time,
     },
-    /// A session was noted to be in use.
+    /// The engine recorded that a session is in use.
     Touched {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
     /// A session has a new token.
     TokenReplaced {
-        /// Which.
+        /// The session.
         session: SessionId,
         /// Its new token.
         token: TokenHash,
     },
-    /// The password was proved again.
+    /// A user proved the password again.
     Elevated {
-        /// In which session.
+        /// The session.
         session: SessionId,
-        /// Until when that counts.
+        /// Time until which the proof counts.
         until: Time,
     },
-    /// A session's timer fired before its end, since it was in use.
+    /// A session's timer fired before the session's end, because the session was in use.
     Rescheduled {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// When its timer fires now.
+        /// Time when its timer fires now.
         due: Time,
     },
     /// A session ended.
     Ended {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// Why.
+        /// Reason of its end.
         reason: EndReason,
     },
     /// A session's data was written.
     DataWritten {
-        /// Whose.
+        /// The session.
         session: SessionId,
         /// All of it now.
         json: Arc<str>,
     },
-    /// What services and effects note about a session was changed.
+    /// A service or an effect changed the facts of a session.
     FactsWritten {
-        /// Of which.
+        /// The session.
         session: SessionId,
         /// All of it now.
         json: Arc<str>,
     },
     /// Another framework's session was stored.
     ExternalWritten {
-        /// Which.
+        /// Its id.
         id: StoredId,
-        /// It.
+        /// The session.
         stored: Box<Stored>,
     },
-    /// Another framework's session was noted to be in use.
+    /// The engine recorded that another framework's session is in use.
     ExternalTouched {
-        /// Which.
+        /// Its id.
         id: StoredId,
     },
-    /// The timer of another framework's session fired before its end, since it was in use.
+    /// The timer of another framework's session fired before the session's end, because the session
+    /// was in use.
     ExternalRescheduled {
-        /// Which.
+        /// Its id.
         id: StoredId,
-        /// When its timer fires now.
+        /// Time when its timer fires now.
         due: Time,
     },
     /// Another framework's session ended.
     ExternalEnded {
-        /// Which.
+        /// Its id.
         id: StoredId,
     },
 }
 
 impl SessionEvent {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns its type in the log and the feed.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -178,7 +179,7 @@ impl SessionEvent {
         }
     }
 
-    /// Returns what the log keeps of it.
+    /// Returns its data for the log.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::Opened { session, by } => object_text!({

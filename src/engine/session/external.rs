@@ -1,4 +1,4 @@
-//! What may be done to the sessions that other frameworks store under their own keys.
+//! Commands of the sessions that other frameworks store under their own keys.
 
 use serde_json::{Map, Value};
 
@@ -10,10 +10,10 @@ use crate::engine::user::User;
 use crate::engine::{FieldError, Outcome, Refusal, SessionEvent};
 use crate::types::{Span, Username};
 
-/// The least idle time-out: below it a session would be gone before its framework uses it.
+/// Minimum idle time-out: a shorter one would end a session before its framework uses it.
 const IDLE_MIN: Span = Span::from_seconds(1);
 
-/// The longest idle time-out.
+/// Maximum idle time-out.
 const IDLE_MAX: Span = Span::from_hours(400 * 24);
 
 pub(in crate::engine) fn put(
@@ -82,7 +82,7 @@ pub(in crate::engine) fn delete(
     Ok(Outcome::Done)
 }
 
-/// The session, if it has not ended.
+/// Returns the session if it has not ended.
 pub(in crate::engine) fn alive<'d>(
     unit: &'d UnitOfWork<'_>,
     id: StoredId,

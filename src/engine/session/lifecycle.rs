@@ -9,7 +9,7 @@ use crate::engine::user::User;
 use crate::engine::{AttemptEvent, EndReason, Outcome, Refusal, SessionEvent, UserEvent, UserRef};
 use crate::types::{Role, SessionId};
 
-/// The password was proved in this session: a new token, and for some time an elevation.
+/// Elevates a session in which the password was proved, and gives it a new token.
 pub(in crate::engine) fn elevate_session(
     unit: &mut UnitOfWork<'_>,
     session: SessionId,
@@ -30,7 +30,7 @@ pub(in crate::engine) fn elevate_session(
     unit.emit(SessionEvent::TokenReplaced { session, token: inputs.token()?.hash() })
 }
 
-/// The answer that hands out a session's new token.
+/// Returns the response that contains a session's new token.
 pub(in crate::engine) fn with_token(
     unit: &UnitOfWork<'_>,
     id: SessionId,
@@ -43,7 +43,8 @@ pub(in crate::engine) fn with_token(
     Ok(Outcome::Session { session, token: inputs.token()?.clone(), created })
 }
 
-/// Ends all sessions of a user but one, those of other frameworks too; says how many.
+/// Ends all sessions of a user except one, and those of other frameworks too. Returns the number of
+/// ended sessions, without those of other frameworks.
 pub(in crate::engine) fn end_sessions_of(
     unit: &mut UnitOfWork<'_>,
     user: &UserRef,

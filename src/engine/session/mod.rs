@@ -1,4 +1,4 @@
-//! Sessions: those of users and anonymous visitors, and those that other frameworks keep here.
+//! Sessions: those of users and anonymous visitors, and those that other frameworks store.
 
 mod apply;
 mod commands;

@@ -1,4 +1,4 @@
-//! Records of sessions, and what their bearers see of them.
+//! Records of sessions, and their views for their bearers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,61 +11,61 @@ use crate::types::{KeyId, ProfileName, Revision, Role, SessionId, Span, Time, To
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The token that reaches it.
+    /// Hash of its token.
     pub token: TokenHash,
-    /// Whose it is; `None`: an anonymous one.
+    /// Its user; `None`: the session is anonymous.
     pub user: Option<UserRef>,
-    /// Whether it began as an anonymous one: the answers to its Idempotency-Keys of that time
-    /// stay its own.
+    /// True if it began as an anonymous session: answers to its Idempotency-Keys of that time
+    /// remain its own.
     pub began_anonymous: bool,
     /// The API key that opened it.
     pub via: Option<KeyRef>,
     /// Its time-outs, if not the default ones.
     pub profile: Option<ProfileName>,
-    /// How long it lives without use.
+    /// Idle time-out.
     pub idle: Span,
-    /// When it was opened.
+    /// Time when it was opened.
     pub created_at: Time,
     /// The commit that opened it: the revision of its data until that is first written.
     pub created_revision: Revision,
-    /// When it was last noted to be in use.
+    /// Time of the last recorded use.
     pub last_seen_at: Time,
-    /// When it ends whatever happens.
+    /// Time of its absolute end.
     pub expires_at: Time,
-    /// Until when the password counts as freshly proved.
+    /// Time until which the password counts as freshly proved.
     pub elevated_until: Option<Time>,
-    /// When its timer fires: at or before its end.
+    /// Time when its timer fires: at or before its end.
     pub timer_at: Time,
-    /// Whether it has ever had data.
+    /// True if it has ever had data.
     pub has_data: bool,
-    /// From where it was opened.
+    /// Address that opened it.
     pub address: Option<Arc<str>>,
-    /// With what it was opened.
+    /// `User-Agent` that opened it.
     pub agent: Option<Arc<str>>,
-    /// What effects and services have noted: a JSON object as compact text.
+    /// Facts that effects and services recorded: a JSON object as compact text.
     pub facts: Arc<str>,
 }
 
 impl Session {
-    /// When it ends if it is not used.
+    /// Returns the time when it ends if it is not used.
     #[must_use]
     pub fn idle_expires_at(&self) -> Time {
         self.last_seen_at.plus(self.idle).min(self.expires_at)
     }
 
-    /// Whether it is still there at this time. At the very moment of its end it is not.
+    /// Returns whether it has not ended at this time. At the time of its end it is no longer alive.
     #[must_use]
     pub fn is_alive(&self, now: Time) -> bool {
         now < self.idle_expires_at()
     }
 
-    /// Whether activity at this time is worth a write.
+    /// Returns whether activity at this time is worth a write.
     #[must_use]
     pub fn wants_touch(&self, now: Time) -> bool {
         wants_touch(self.idle, self.last_seen_at, now)
     }
 
-    /// As its bearer may see it.
+    /// Returns the view for its bearer.
     #[must_use]
     pub fn view(&self, roles: Arc<[Role]>, revision: Revision) -> SessionView {
         SessionView {
@@ -86,7 +86,7 @@ impl Session {
         }
     }
 
-    /// Its bearer.
+    /// Returns its bearer.
     #[must_use]
     pub fn actor(&self, roles: Arc<[Role]>) -> Actor {
         Actor::Session(SessionActor {
@@ -98,8 +98,8 @@ impl Session {
         })
     }
 
-    /// The user's roles that count in this session: one that was opened on behalf never has one
-    /// of Abide's powers, not even one that the user was given afterwards.
+    /// Returns the user's roles that count in this session. A session that was opened on behalf of
+    /// a user never has one of Abide's powers, not even one that the user was given afterwards.
     fn within_reach(&self, roles: Arc<[Role]>) -> Arc<[Role]> {
         if self.via.is_none() || !roles.iter().any(Role::is_power) {
             return roles;
@@ -108,7 +108,7 @@ impl Session {
     }
 }
 
-/// Names another framework's session: the API key that stores it, and a keyed hash of its key.
+/// Id of another framework's session: the API key that stores it, and a keyed hash of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoredId {
     /// The API key.
@@ -122,24 +122,24 @@ pub struct StoredId {
 pub struct Stored {
     /// The session: a JSON object as compact text.
     pub data: Arc<str>,
-    /// How long it lives without use.
+    /// Idle time-out.
     pub idle: Span,
-    /// Whose it is, and that user's [`User::epoch`] then.
+    /// Its user, and that user's [`User::epoch`] when it was stored.
     pub user: Option<(UserRef, u64)>,
-    /// When it was last noted to be in use.
+    /// Time of the last recorded use.
     pub last_seen_at: Time,
-    /// When its timer fires: at or before its end.
+    /// Time when its timer fires: at or before its end.
     pub timer_at: Time,
 }
 
 impl Stored {
-    /// When it ends if it is not used.
+    /// Returns the time when it ends if it is not used.
     #[must_use]
     pub const fn idle_expires_at(&self) -> Time {
         self.last_seen_at.plus(self.idle)
     }
 
-    /// Whether it is still there at this time; `user` is its user as it is now.
+    /// Returns whether it has not ended at this time; `user` is the present record of its user.
     #[must_use]
     pub fn is_alive(&self, user: Option<&User>, now: Time) -> bool {
         let users_sessions_live = match &self.user {
@@ -149,13 +149,13 @@ impl Stored {
         users_sessions_live && now < self.idle_expires_at()
     }
 
-    /// Whether activity at this time is worth a write.
+    /// Returns whether activity at this time is worth a write.
     #[must_use]
     pub fn wants_touch(&self, now: Time) -> bool {
         wants_touch(self.idle, self.last_seen_at, now)
     }
 
-    /// As its framework may see it.
+    /// Returns the view for its framework.
     #[must_use]
     pub fn view(&self, revision: Revision) -> StoredView {
         StoredView {
@@ -166,30 +166,31 @@ impl Stored {
     }
 }
 
-/// Activity is written once in a twentieth of the idle time-out: a session in constant use costs
-/// 20 small writes in it, and lives at most a twentieth shorter than it should.
+/// Returns whether a twentieth of the idle time-out has passed since the last recorded use. A
+/// session in constant use costs 20 small writes per idle time-out, and lives at most a twentieth
+/// shorter than it should.
 fn wants_touch(idle: Span, last_seen_at: Time, now: Time) -> bool {
     now.since(last_seen_at).ms() >= (idle.ms() / Rules::TOUCH_PARTS).max(1)
 }
 
-/// A session, as its bearer may see it.
+/// View of a session for its bearer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionView {
     /// Its id.
     pub id: SessionId,
-    /// Whose it is; `None`: an anonymous one.
+    /// Its user; `None`: the session is anonymous.
     pub user: Option<UserRef>,
     /// The user's roles.
     pub roles: Arc<[Role]>,
-    /// When it was opened.
+    /// Time when it was opened.
     pub created_at: Time,
-    /// When it was last seen in use, to a twentieth of the idle time-out.
+    /// Time of the last recorded use, accurate to a twentieth of the idle time-out.
     pub last_seen_at: Time,
-    /// When it ends if it is not used.
+    /// Time when it ends if it is not used.
     pub idle_expires_at: Time,
-    /// When it ends whatever happens.
+    /// Time of its absolute end.
     pub expires_at: Time,
-    /// Until when the password counts as freshly proved.
+    /// Time until which the password counts as freshly proved.
     pub elevated_until: Option<Time>,
     /// Its time-outs, if not the default ones.
     pub profile: Option<ProfileName>,
@@ -199,39 +200,40 @@ pub struct SessionView {
     pub address: Option<Arc<str>>,
     /// The `User-Agent` that it was opened with, cut to a bounded length.
     pub agent: Option<Arc<str>>,
-    /// What effects and services have noted about it: a JSON object as compact text.
+    /// Facts that effects and services recorded: a JSON object as compact text.
     pub facts: Arc<str>,
-    /// The commit that last changed it; its data has a revision of its own.
+    /// The commit that last changed it; its data has its own revision.
     pub revision: Revision,
 }
 
-/// Another framework's session.
+/// View of another framework's session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredView {
-    /// The session as the framework has it, and its revision.
+    /// The session's data in the framework's form, and its revision.
     pub data: Data,
-    /// Whose it is.
+    /// Its user.
     pub user: Option<UserRef>,
-    /// When it ends if it is not used.
+    /// Time when it ends if it is not used.
     pub idle_expires_at: Time,
 }
 
-/// A key that another framework made for one of its sessions; it is as good as a password, so
-/// `Debug` shows nothing of it and the store keeps a keyed hash.
+/// Key that another framework made for one of its sessions. It is as good as a password, so `Debug`
+/// shows nothing of it and the store keeps a keyed hash.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredKey(Arc<str>);
 
 impl StoredKey {
-    /// Longest key, in bytes: longer than any framework's.
+    /// Maximum length of a key, in bytes: more than any framework uses.
     pub const BYTES_MAX: usize = 512;
 
-    /// The key with this text; `None` when it is empty or longer than [`StoredKey::BYTES_MAX`].
+    /// Returns the key with this text; `None` if it is empty or longer than
+    /// [`StoredKey::BYTES_MAX`].
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
         (1..=Self::BYTES_MAX).contains(&text.len()).then(|| Self(text.into()))
     }
 
-    /// The text, for the one place that hashes it.
+    /// Returns the text, for the one function that hashes it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -12,7 +12,7 @@ use crate::types::{Role, Username};
 /// The name of the first administrator.
 pub const FIRST_ADMIN: &str = "admin";
 
-/// The user with a name.
+/// Returns the user with this name.
 pub(in crate::engine) fn user_or_not_found<'d>(
     unit: &'d UnitOfWork<'_>,
     name: &Username,
@@ -20,7 +20,7 @@ pub(in crate::engine) fn user_or_not_found<'d>(
     unit.user_named(name)?.ok_or(DecideError::Refused(Refusal::NotFound("user")))
 }
 
-/// Whether a name was ever given out.
+/// Returns whether a user has or had this name.
 pub(in crate::engine) fn is_taken(
     unit: &UnitOfWork<'_>,
     name: &Username,
@@ -28,13 +28,13 @@ pub(in crate::engine) fn is_taken(
     Ok(matches!(unit.holder(name.clone())?, Some(Holder::User(_) | Holder::Gone)))
 }
 
-/// What the first administrator may do.
+/// Returns the roles of the first administrator.
 pub(in crate::engine) fn admin_roles() -> Arc<[Role]> {
     [Role::admin()].into()
 }
 
-/// Refuses a name that no new user gets. The first administrator's is for the server itself and its
-/// set-up link: else somebody could take it before that link is used.
+/// Refuses a reserved name. The first administrator's name is reserved for the server and its
+/// set-up link: otherwise somebody could take it before that link is used.
 pub(in crate::engine) fn require_free(
     resolved: &ResolvedActor,
     username: &Username,
@@ -69,7 +69,7 @@ pub(in crate::engine) fn new_user(
     }
 }
 
-/// Refuses a name or a list of roles over its limit.
+/// Refuses a name or a list of roles that exceeds its limit.
 pub(in crate::engine) fn require_fit(
     name: Option<&str>,
     roles: Option<&[Role]>,

@@ -1,4 +1,4 @@
-//! What may be done to users.
+//! Commands of users.
 
 use super::account::{
     FIRST_ADMIN, admin_roles, is_taken, new_user, require_fit, require_free, user_or_not_found,
@@ -17,8 +17,8 @@ use crate::engine::{
 };
 use crate::types::{Password, Role, Token, UserId, Username};
 
-/// Most bytes of a user's attributes as compact JSON: they lie in the user's own record, which
-/// every login reads.
+/// Maximum size of a user's attributes as compact JSON, in bytes. The user's own record holds them,
+/// and every login reads it.
 pub const ATTRIBUTES_BYTES_MAX: usize = 16 * 1024;
 
 /// A user to be created.
@@ -142,7 +142,7 @@ pub(in crate::engine) fn change(
         && let Some(Opens::Link(link)) = unit.opens(hash)?
         && !link.maker.reaches_power()
     {
-        // Whoever made it could make none for the user from now on, and does not keep an old one.
+        // The maker of the link may no longer make one for this user, so it loses the old one too.
         unit.emit(UserEvent::LinkEnded { hash })?;
     }
     if disables {
@@ -151,8 +151,8 @@ pub(in crate::engine) fn change(
     Ok(Outcome::UserChanged(view(unit, user.id)?))
 }
 
-/// Forgets what transactions did to the roles that somebody gives or takes: undoing it takes back no
-/// later decision.
+/// Forgets the changes that transactions made to roles that an administrator now gives or takes:
+/// undoing such a transaction must not revert the later decision.
 fn forget_role_changes(
     unit: &mut UnitOfWork<'_>,
     user: &User,
@@ -188,7 +188,7 @@ pub(in crate::engine) fn delete(
     Ok(Outcome::Done)
 }
 
-/// Refuses to take away the only administrator: nobody could ever make another one.
+/// Refuses to remove the only administrator: nobody could ever create another one.
 fn require_not_last(unit: &UnitOfWork<'_>, user: &User) -> Result<(), DecideError> {
     if user.is_administrator() && unit.administrator_count()? <= 1 {
         return Err(Refusal::LastAdministrator.into());
@@ -202,7 +202,7 @@ pub(in crate::engine) fn make_reset_link(
     username: &Username,
     inputs: &CommandInputs,
 ) -> Result<Outcome, DecideError> {
-    // A link is as good as a password: a service gets it only for those for whom it may act.
+    // A link is as good as a password: a service gets one only for users for whom it may act.
     if !resolved.actor.is_admin() {
         resolved.key()?.require_cover(username)?;
     }

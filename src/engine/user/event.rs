@@ -13,62 +13,62 @@ use crate::types::{TokenHash, UserId};
 pub enum UserEvent {
     /// A user was created.
     Created {
-        /// It.
+        /// The user.
         user: Box<User>,
     },
     /// An administrator changed a user.
     Changed {
-        /// Whom.
+        /// The user.
         user: UserId,
-        /// What; attributes as they are now.
+        /// The change; it contains all attributes after the change.
         change: Box<UserChange>,
     },
-    /// Which changes of a user's roles by transactions stand.
+    /// The recorded changes of a user's roles by transactions are different now.
     RoleChangesNoted {
-        /// Whose.
+        /// The user.
         user: UserId,
-        /// All that stand.
+        /// All recorded changes that are not undone.
         changes: Box<RoleChanges>,
     },
     /// A user has a new password.
     PasswordSet {
-        /// Who.
+        /// The user.
         user: UserId,
         /// Its hash.
         hash: Arc<str>,
     },
     /// A user's password is hashed with stronger parameters now.
     PasswordRehashed {
-        /// Who.
+        /// The user.
         user: UserId,
         /// Its hash.
         hash: Arc<str>,
     },
     /// All sessions of a user ended, those of other frameworks too.
     SessionsVoided {
-        /// Of whom.
+        /// The user.
         user: UserId,
     },
     /// A user's data was written.
     DataWritten {
-        /// Whose.
+        /// The user.
         user: UserId,
         /// All of it now.
         json: Arc<str>,
     },
     /// A user was deleted.
     Deleted {
-        /// Who.
+        /// The user.
         user: UserRef,
     },
     /// A single-use link was made.
     LinkMade {
         /// Its hash.
         hash: TokenHash,
-        /// What it is for.
+        /// The link.
         link: Link,
     },
-    /// A single-use link was used, replaced, or became too old.
+    /// A single-use link was used, replaced, or expired.
     LinkEnded {
         /// Its hash.
         hash: TokenHash,
@@ -76,7 +76,7 @@ pub enum UserEvent {
 }
 
 impl UserEvent {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns its type in the log and the feed.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -93,13 +93,13 @@ impl UserEvent {
         }
     }
 
-    /// Whether the log keeps it.
+    /// Returns whether the log keeps it.
     #[must_use]
     pub const fn is_published(&self) -> bool {
         !matches!(self, Self::RoleChangesNoted { .. })
     }
 
-    /// Returns what the log keeps of it.
+    /// Returns its data for the log.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::Created { user } => object_text!({

@@ -10,7 +10,7 @@ use crate::types::{Password, Span, Username};
 /// lower case: the list that Django ships (BSD-3-Clause), by Royce Williams.
 const COMMON: &str = include_str!("common_passwords.txt");
 
-/// What is wrong with a new password; `pointer` says where it was given.
+/// Returns the faults of a new password; `pointer` names its field in the request.
 pub(in crate::engine) fn faults(
     rules: &Rules,
     pointer: &str,
@@ -19,7 +19,7 @@ pub(in crate::engine) fn faults(
 ) -> Vec<FieldError> {
     let text = password.reveal();
     let (min, max) = (rules.password_chars_min, Rules::PASSWORD_CHARS_MAX);
-    // Characters are counted as people see them, more or less: code points.
+    // Code points: more or less the characters that people see.
     let chars = text.chars().count();
     if chars < min {
         let message = format!("must have at least {min} characters");
@@ -37,7 +37,8 @@ pub(in crate::engine) fn faults(
     Vec::new()
 }
 
-/// Whether the list has it: a binary search over the lines, without an index in memory.
+/// Returns whether the list contains it: a binary search over the lines, without an index in
+/// memory.
 fn is_common(lower: &str) -> bool {
     let mut rest = COMMON;
     while !rest.is_empty() {
@@ -53,7 +54,7 @@ fn is_common(lower: &str) -> bool {
     false
 }
 
-/// Refuses when the password of the command was not proved to be this user's present one.
+/// Refuses unless the command's password was proved to be the present one of this user.
 pub(in crate::engine) fn require_proved(
     user: &User,
     inputs: &CommandInputs,
@@ -68,8 +69,8 @@ pub(in crate::engine) fn require_proved(
     if proved { Ok(()) } else { Err(Refusal::InvalidCredentials) }
 }
 
-/// Returns the hash of the command's new password. It is missing only if the command would have been
-/// refused before its turn, so that nothing was hashed, and now is not.
+/// Returns the hash of the command's new password. It is missing only if the command was expected
+/// to be refused, so that nothing was hashed, and now is not.
 pub(in crate::engine) fn new_password_hash(inputs: &CommandInputs) -> Result<Arc<str>, Refusal> {
     if inputs.password == PasswordEvidence::Assumed {
         return Ok("".into());

@@ -14,22 +14,22 @@ pub struct User {
     pub id: UserId,
     /// The name to log in with.
     pub username: Username,
-    /// The name to show.
+    /// Display name.
     pub name: Option<Arc<str>>,
-    /// The hash of the password (PHC string); `None`: nobody can log in with one.
+    /// Hash of the password (PHC string); `None`: nobody can log in with one.
     pub password: Option<Arc<str>>,
-    /// Counts the passwords: one that was proved against an older count proves nothing.
+    /// Number of passwords so far: a proof against an older number is void.
     pub credential: u64,
-    /// Counts the times when all sessions were ended: another framework's session that was stored
-    /// under an older count is dead.
+    /// Number of times that all sessions were ended: another framework's session that was stored
+    /// under an older number is dead.
     pub epoch: u64,
-    /// What it may do.
+    /// Roles of the user.
     pub roles: Arc<[Role]>,
-    /// What administrators note: a JSON object as compact text.
+    /// Notes of administrators: a JSON object as compact text.
     pub attributes: Arc<str>,
-    /// Whether it may not log in.
+    /// True if the user may not log in.
     pub disabled: bool,
-    /// When it was created.
+    /// Time when it was created.
     pub created_at: Time,
     /// The commit that created it: the revision of its data until that is first written.
     pub created_revision: Revision,
@@ -38,25 +38,25 @@ pub struct User {
 }
 
 impl User {
-    /// Its names.
+    /// Returns its id and user name.
     #[must_use]
     pub fn names(&self) -> UserRef {
         UserRef { id: self.id, username: self.username.clone() }
     }
 
-    /// Whether it has one of Abide's powers.
+    /// Returns whether it has one of Abide's powers.
     #[must_use]
     pub fn has_power(&self) -> bool {
         self.roles.iter().any(Role::is_power)
     }
 
-    /// Whether it can log in and then do everything.
+    /// Returns whether it can log in and then do everything.
     #[must_use]
     pub fn is_administrator(&self) -> bool {
         !self.disabled && self.password.is_some() && self.roles.contains(&Role::admin())
     }
 
-    /// As an administrator may see it.
+    /// Returns the view for an administrator.
     #[must_use]
     pub fn view(&self, revision: Revision) -> UserView {
         UserView {
@@ -72,27 +72,27 @@ impl User {
     }
 }
 
-/// Who has a name.
+/// Holder of a user name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// This user.
     User(UserId),
-    /// A user who was deleted: nobody gets the name again.
+    /// A deleted user: nobody gets the name again.
     Gone,
 }
 
 /// A single-use link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
-    /// Whose password it sets; `None`: that of the administrator, who does not exist yet.
+    /// User whose password it sets; `None`: the first administrator, who does not exist yet.
     pub user: Option<UserId>,
-    /// From when on it is void.
+    /// Time from which it is void.
     pub expires_at: Time,
-    /// Who made it.
+    /// Maker of the link.
     pub maker: LinkMaker,
 }
 
-/// Who made a single-use link.
+/// Maker of a single-use link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkMaker {
     /// An administrator, or the server itself.
@@ -101,15 +101,15 @@ pub enum LinkMaker {
     Key {
         /// The key.
         id: KeyId,
-        /// Whether it had the role of an administrator.
+        /// True if the key had the role of an administrator.
         is_admin: bool,
     },
-    /// An older build did not note it.
+    /// Unknown, because an older build did not record it.
     Unknown,
 }
 
 impl LinkMaker {
-    /// Whether its links are good for a user who has one of Abide's powers.
+    /// Returns whether its links are valid for a user who has one of Abide's powers.
     #[must_use]
     pub const fn reaches_power(self) -> bool {
         match self {
@@ -120,36 +120,37 @@ impl LinkMaker {
     }
 }
 
-/// A user.
+/// View of a user for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserView {
     /// Its id.
     pub id: UserId,
     /// The name to log in with.
     pub username: Username,
-    /// The name to show.
+    /// Display name.
     pub name: Option<Arc<str>>,
-    /// What it may do.
+    /// Roles of the user.
     pub roles: Arc<[Role]>,
-    /// What administrators note about it: a JSON object as compact text.
+    /// Notes of administrators: a JSON object as compact text.
     pub attributes: Arc<str>,
-    /// Whether it may not log in.
+    /// True if the user may not log in.
     pub disabled: bool,
-    /// When it was created.
+    /// Time when it was created.
     pub created_at: Time,
     /// The commit that last changed it.
     pub revision: Revision,
 }
 
-/// What an administrator changes of a user; what is `None` stays.
+/// Changes of a user by an administrator; a field that is `None` stays as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserChange {
-    /// The name to show; the inner `None` removes it.
+    /// Display name; the inner `None` removes it.
     pub name: Option<Option<String>>,
     /// All roles that the user has from now on.
     pub roles: Option<Vec<Role>>,
     /// A merge patch (RFC 7396) of the attributes.
     pub attributes: Option<Map<String, Value>>,
-    /// Whether the user may not log in; `true` ends the sessions in the same commit.
+    /// True if the user may not log in from now on; this ends the user's sessions in the same
+    /// commit.
     pub disabled: Option<bool>,
 }

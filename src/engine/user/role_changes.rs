@@ -1,49 +1,49 @@
-//! Changes of a user's roles by transactions that may still be undone: what a role is without them,
-//! and which of them stand, so that undoing one leaves what the others did.
+//! Changes of a user's roles by transactions that may still be undone: the state of a role without
+//! them, and the changes that are not undone, so that undoing one leaves the effect of the others.
 
 use crate::types::Role;
 
-/// Standing changes of one user's roles, by role.
+/// Changes of one user's roles that are not undone, by role.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleChanges(pub Vec<RoleChange>);
 
-/// Standing changes of one role.
+/// Changes of one role that are not undone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoleChange {
     /// The role.
     pub role: Role,
-    /// Whether the user has it without any of the changes.
+    /// True if the user has the role without any of the changes.
     pub base: bool,
     /// The number of the next change.
     pub next: u64,
-    /// The changes in order: each run gives what the one before takes, and the first one changes the
-    /// base. There is at least one.
+    /// Changes in order: each run gives the role if the run before takes it, and the reverse; the
+    /// first run changes the base. There is at least one.
     pub runs: Vec<RoleRun>,
 }
 
-/// Changes one after the other that all give a role, or all take it.
+/// Consecutive changes that all give a role, or all take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoleRun {
-    /// Whether they give it.
+    /// True if they give the role.
     pub gives: bool,
     /// The number of the first of them.
     pub first: u64,
-    /// How many of them stand.
+    /// Number of them that are not undone.
     pub count: u64,
 }
 
 impl RoleChange {
-    /// Whether the user has the role by all that stands.
+    /// Returns whether the user has the role after all changes that are not undone.
     fn has(&self) -> bool {
         self.runs.last().map_or(self.base, |run| run.gives)
     }
 
-    /// The run that a change belongs to.
+    /// Returns the index of the run that a change belongs to.
     fn run_of(&self, number: u64) -> Option<usize> {
         self.runs.iter().rposition(|run| run.first <= number)
     }
 
-    /// Drops runs that change nothing and joins those that say the same.
+    /// Drops runs that change nothing and joins neighbours that do the same.
     fn settle(&mut self) {
         let mut runs: Vec<RoleRun> = Vec::with_capacity(self.runs.len());
         for run in self.runs.drain(..).filter(|run| run.count > 0) {
@@ -67,9 +67,9 @@ impl RoleChanges {
         self.0.retain(|change| !change.runs.is_empty());
     }
 
-    /// Notes a change by a transaction. `has` is whether the user has the role now. Numbers begin at
-    /// `from`, which is higher than all that were given by earlier commits. Returns the change's
-    /// number; `None`: it changes nothing, now or later.
+    /// Records a change by a transaction. `has` says if the user has the role now. Numbers begin at
+    /// `from`, which is higher than all numbers of earlier commits. Returns the change's number;
+    /// `None`: it changes nothing, now or later.
     pub(in crate::engine) fn add(
         &mut self,
         role: &Role,
@@ -95,7 +95,7 @@ impl RoleChanges {
         Some(number)
     }
 
-    /// Takes a change back. `has` is whether the user has the role now. Returns whether the user has
+    /// Takes a change back. `has` says if the user has the role now. Returns whether the user has
     /// it afterwards.
     pub(in crate::engine) fn undo(&mut self, role: &Role, number: u64, has: bool) -> bool {
         let mut after = has;
@@ -111,8 +111,8 @@ impl RoleChanges {
         after
     }
 
-    /// Takes back a change of which only is known what it did to the role. `has` is whether the user
-    /// has the role now. Returns whether the user has it afterwards.
+    /// Takes back a change without a number, of which only the effect on the role is known. `has`
+    /// says if the user has the role now. Returns whether the user has it afterwards.
     pub(in crate::engine) fn undo_unnumbered(
         &mut self,
         role: &Role,
@@ -131,7 +131,7 @@ impl RoleChanges {
         after
     }
 
-    /// Notes that a change will never be undone: what came before it makes no difference any more.
+    /// Records that a change will never be undone, so that the changes before it no longer matter.
     pub(in crate::engine) fn keep(&mut self, role: &Role, number: u64) {
         if let Some(change) = self.find(role)
             && let Some(run) = change.run_of(number)
@@ -142,8 +142,8 @@ impl RoleChanges {
         self.settle();
     }
 
-    /// Forgets the changes of a role that somebody has decided on otherwise. Returns whether there
-    /// were any.
+    /// Forgets the changes of a role after an administrator decided otherwise. Returns whether
+    /// there were any.
     pub(in crate::engine) fn forget(&mut self, role: &Role) -> bool {
         let before = self.0.len();
         self.0.retain(|change| change.role != *role);
@@ -161,7 +161,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Deed {
         Change(bool),
-        /// Undoes, or keeps for ever, one of those that stand.
+        /// Undoes, or keeps for ever, one of the changes that are not undone.
         Undo(usize),
         Keep(usize),
         /// An administrator gives or takes the role.
@@ -178,8 +178,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is changed, undone and kept in whatever order, the user has the role exactly if
-        /// the last change that stands gave it, or had it before if none stands.
+        /// Whatever is changed, undone and kept, in whatever order, the user has the role exactly
+        /// if the last change that is not undone gave it, or, without such a change, had it before.
         #[test]
         fn role_is_what_the_last_standing_change_says(
             start in any::<bool>(),
@@ -188,9 +188,10 @@ mod tests {
             let role: Role = "vip".parse().unwrap();
             let mut changes = RoleChanges::default();
             let (mut base, mut has) = (start, start);
-            // What stands: whether it gives, its number, and whether it can be undone.
+            // Changes that are not undone: whether each gives the role, its number, and whether it
+            // can be undone.
             let mut standing: Vec<(bool, Option<u64>, bool)> = Vec::new();
-            // What an administrator has decided on otherwise since: undoing it changes nothing.
+            // Changes that an administrator has overruled since: undoing one changes nothing.
             let mut void: Vec<u64> = Vec::new();
             for (commit, deed) in (1..).zip(deeds) {
                 match deed {
