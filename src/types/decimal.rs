@@ -6,27 +6,28 @@ use std::str::FromStr;
 
 use super::{ParseError, serde_as_text};
 
-/// Most digits after the point: more than any asset has, and room for a percentage of it.
+/// Maximum number of digits after the point: the most that an asset may have, and room for a
+/// percentage in common currencies.
 const SCALE_MAX: u32 = 18;
 
-/// Largest count of minor units of an amount: sums of ten thousand million of them still fit.
+/// Maximum amount in minor units: the sum of ten thousand million of them still fits.
 const UNITS_MAX: i128 = 10_i128.pow(28);
 
 /// An exact decimal number with up to 18 digits after the point.
 ///
-/// It remembers with how many digits it was written (`10.50` and `10.5` are equal and print
-/// differently), and, where a percentage or a division made more digits than an asset has, the
-/// [`Rounding`] that is due once the scale is known. All arithmetic is checked.
+/// It remembers the number of digits that it was written with (`10.50` and `10.5` are equal and
+/// print differently). If a percentage or a division made more digits than an asset has, it also
+/// remembers the [`Rounding`] to apply once the scale is known. All arithmetic is checked.
 #[derive(Clone, Copy, Debug)]
 pub struct Decimal {
     units: i128,
     scale: u32,
-    /// With how many digits it is written if nothing else is known.
+    /// Number of digits after the point to write if no asset is known.
     shown: u32,
     rounding: Option<Rounding>,
 }
 
-/// How to make a number fit into fewer digits.
+/// Method to make a number fit into fewer digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rounding {
     /// Towards zero.
@@ -65,10 +66,10 @@ impl FromStr for Rounding {
     }
 }
 
-/// Why a number cannot be what it should be.
+/// Fault of a number or an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecimalError {
-    /// More digits after the point than there may be.
+    /// More digits after the point than allowed.
     #[error("the amount has more digits after the point than its asset")]
     NotExact,
     /// Too large for any account.
@@ -80,20 +81,20 @@ impl Decimal {
     /// Zero.
     pub const ZERO: Self = Self { units: 0, scale: 0, shown: 0, rounding: None };
 
-    /// So many whole units.
+    /// Returns a number of whole units.
     #[must_use]
     pub const fn whole(units: i64) -> Self {
         Self { units: units as i128, scale: 0, shown: 0, rounding: None }
     }
 
-    /// So many minor units of an asset with this scale.
+    /// Converts minor units of an asset with this scale to a number.
     #[must_use]
     pub const fn from_minor(units: i128, scale: u8) -> Self {
         Self { units, scale: scale as u32, shown: scale as u32, rounding: None }
     }
 
-    /// The minor units of an asset with this scale; digits that a percentage made are rounded as
-    /// it said.
+    /// Converts the number to minor units of an asset with this scale. Digits that a percentage
+    /// made are rounded by its rounding.
     ///
     /// # Errors
     /// [`DecimalError::NotExact`] for digits that somebody wrote and the asset does not have,
@@ -107,8 +108,8 @@ impl Decimal {
         }
     }
 
-    /// The same number with digits for an asset of this scale where it has fewer; digits that a
-    /// percentage made are rounded to the asset's, as it said.
+    /// Returns the number padded with zeros to this scale if it has fewer digits. Digits that a
+    /// percentage made are rounded to the scale, by its rounding.
     ///
     /// # Errors
     /// [`DecimalError::OutOfRange`]
@@ -119,8 +120,8 @@ impl Decimal {
         Ok(Self { shown: self.shown.max(u32::from(scale)), ..self })
     }
 
-    /// As it is written where no asset is known: digits that a percentage made are rounded to two,
-    /// or to as many as the number was written with if those are more.
+    /// Returns the number to write if no asset is known. Digits that a percentage made are rounded
+    /// to two, or to as many as the number was written with if those are more.
     #[must_use]
     pub fn settled(self) -> Self {
         match self.rounding {
@@ -129,7 +130,8 @@ impl Decimal {
         }
     }
 
-    /// `percent` per cent of it; the digits beyond the asset's are rounded when its scale is known.
+    /// Returns `percent` per cent of it; digits beyond the asset's are rounded when its scale is
+    /// known.
     ///
     /// # Errors
     /// [`DecimalError`]
@@ -144,7 +146,7 @@ impl Decimal {
         product.trimmed()
     }
 
-    /// The sum.
+    /// Returns the sum.
     ///
     /// # Errors
     /// [`DecimalError::OutOfRange`]
@@ -160,7 +162,7 @@ impl Decimal {
         .trimmed()
     }
 
-    /// The difference.
+    /// Returns the difference.
     ///
     /// # Errors
     /// [`DecimalError::OutOfRange`]
@@ -168,7 +170,7 @@ impl Decimal {
         self.plus(Self { units: -other.units, ..other })
     }
 
-    /// So many times it.
+    /// Returns the product with a whole factor.
     ///
     /// # Errors
     /// [`DecimalError::OutOfRange`]
@@ -177,19 +179,19 @@ impl Decimal {
         Self { units, ..self }.trimmed()
     }
 
-    /// The negative of it.
+    /// Returns the negative number.
     #[must_use]
     pub const fn negated(self) -> Self {
         Self { units: -self.units, ..self }
     }
 
-    /// In parts of these weights, in whole minor units of the digits that it is written with (two
-    /// at least): the parts add up to it, and no part is more than one minor unit from its share.
-    /// What is left over goes to the first parts, one unit each.
+    /// Splits the number into parts by these weights, in whole minor units of the digits that it is
+    /// written with (two at least). The parts add up to it, and no part is more than one minor unit
+    /// from its share. The first parts get the remainder, one unit each.
     ///
     /// # Errors
     /// [`DecimalError::OutOfRange`] for a negative number, for weights that are negative or add up
-    /// to zero, and where it does not fit.
+    /// to zero, and for parts that do not fit.
     pub fn split(self, weights: &[i64], scale: Option<u8>) -> Result<Vec<Self>, DecimalError> {
         let scale = scale.map_or_else(|| self.shown.max(2), u32::from);
         let whole = self.fit(scale, self.rounding)?;
@@ -215,13 +217,13 @@ impl Decimal {
         Ok(parts)
     }
 
-    /// Whether it is above zero.
+    /// Returns whether it is above zero.
     #[must_use]
     pub const fn is_positive(self) -> bool {
         self.units > 0
     }
 
-    /// Whether it is below zero.
+    /// Returns whether it is below zero.
     #[must_use]
     pub const fn is_negative(self) -> bool {
         self.units < 0
@@ -239,7 +241,7 @@ impl Decimal {
         }
     }
 
-    /// Without zeros at its end that nobody wrote, and within bounds.
+    /// Removes trailing zeros that were not written, and checks the bounds.
     fn trimmed(mut self) -> Result<Self, DecimalError> {
         while self.scale > self.shown && self.units % 10 == 0 {
             self.units /= 10;
@@ -296,12 +298,12 @@ impl PartialOrd for Decimal {
 }
 
 impl Ord for Decimal {
-    /// By the number alone, however it is written.
+    /// Compares the numbers alone, however they are written.
     fn cmp(&self, other: &Self) -> Ordering {
         if let Ok((left, right, _)) = self.aligned(*other) {
             return left.cmp(&right);
         }
-        // One of them is so large that it does not fit with the other's digits.
+        // One of them is so large that it does not fit into the scale of the other.
         let whole = |number: &Self| number.units / 10_i128.pow(number.scale);
         whole(self).cmp(&whole(other))
     }
@@ -324,8 +326,8 @@ impl fmt::Display for Decimal {
 impl FromStr for Decimal {
     type Err = ParseError;
 
-    /// A sign, digits, and a point with digits after it: `-12.50`. No exponent, no blanks, no
-    /// point without digits on both sides, no zero before another digit.
+    /// Parses a sign, digits, and a point with digits after it: `-12.50`. No exponent, no blanks,
+    /// no point without digits on both sides, no leading zero before another digit.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         const EXPECTED: ParseError = ParseError::new(
             "must be a decimal number like 12.50, without exponent, with at most 18 digits after \

@@ -1,4 +1,4 @@
-//! Names for machines: prefixed, ordered by time of creation, spelled in one way.
+//! Ids for machines: prefixed, ordered by time of creation, with one spelling each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of the text form after the prefix: 26 times 5 bits hold the 128 bits of a UUID.
 const DIGITS: usize = 26;
 
-/// The value of each character; what is none has [`NO_DIGIT`].
+/// Value of each character; invalid characters have [`NO_DIGIT`].
 const VALUES: [u8; 256] = {
     let mut values = [NO_DIGIT; 256];
     let mut value: u8 = 0;
@@ -34,7 +34,7 @@ fn digits(number: u128) -> [u8; DIGITS] {
     text
 }
 
-/// A prefix and 128 bits in the spelling of all ids.
+/// Returns the text form of a prefix and 128 bits.
 pub(super) fn spelled(prefix: &str, bits: u128) -> String {
     let digits = digits(bits);
     let mut text = String::with_capacity(prefix.len() + digits.len());
@@ -45,7 +45,7 @@ pub(super) fn spelled(prefix: &str, bits: u128) -> String {
 
 fn number(text: &str) -> Option<u128> {
     let text = text.as_bytes();
-    // The first character carries three bits only; more would not fit into 128.
+    // The first character holds three bits only; more would not fit into 128.
     if text.len() != DIGITS || !(b'0'..=b'7').contains(&text[0]) {
         return None;
     }
@@ -59,28 +59,28 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
         ///
-        /// 128 bits of a `UUIDv7` (RFC 9562): later ones are larger, to the millisecond. The text
-        /// form has one spelling for each id.
+        /// 128 bits of a `UUIDv7` (RFC 9562): later ids are larger, to the millisecond. Each id has
+        /// one text form.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(u128);
 
         impl $name {
-            /// What the text form begins with.
+            /// Prefix of the text form.
             pub const PREFIX: &'static str = $prefix;
 
-            /// The id with these 128 bits.
+            /// Returns the id with these 128 bits.
             #[must_use]
             pub const fn new(bits: u128) -> Self {
                 Self(bits)
             }
 
-            /// The 128 bits; their order is the order of creation.
+            /// Returns the 128 bits; their order is the order of creation.
             #[must_use]
             pub const fn bits(self) -> u128 {
                 self.0
             }
 
-            /// The text form, made in one piece: it is on the path of every answer.
+            /// Returns the text form. It is built in one pass because every answer needs it.
             fn written(self) -> [u8; $prefix.len() + DIGITS] {
                 let mut text = [0; $prefix.len() + DIGITS];
                 let (prefix, rest) = text.split_at_mut($prefix.len());
@@ -125,7 +125,7 @@ id! {
     SessionId, "ses_"
 }
 id! {
-    /// Names a user, for ever; the user name is for people.
+    /// Names a user for ever; the user name is for people.
     UserId, "usr_"
 }
 id! {
@@ -137,7 +137,7 @@ id! {
     TxId, "tx_"
 }
 id! {
-    /// Names what is done to many transactions.
+    /// Names a job that acts on many transactions.
     JobId, "job_"
 }
 id! {
@@ -145,7 +145,7 @@ id! {
     ScheduleId, "sch_"
 }
 id! {
-    /// Names a subscription to events.
+    /// Names a webhook.
     WebhookId, "whk_"
 }
 serde_from_text!(SessionId UserId KeyId TxId JobId ScheduleId WebhookId);

@@ -1,4 +1,4 @@
-//! The words that every layer shares: newtypes with checked arithmetic, nothing that acts.
+//! Types that every layer shares: newtypes with checked arithmetic, without side effects.
 
 mod decimal;
 mod id;
@@ -19,7 +19,7 @@ pub use secret::{Password, Token, TokenHash, TokenKind, secret_name};
 pub use time::{Span, Time};
 pub use trace::TraceContext;
 
-/// Why a text is not one of the words of this module.
+/// Reason why a text is not a valid value of one of these types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ParseError(&'static str);
@@ -30,12 +30,12 @@ impl ParseError {
     }
 }
 
-/// Characters that were made here, as text.
+/// Returns ASCII characters that this module made as text.
 fn ascii(text: &[u8]) -> &str {
     std::str::from_utf8(text).unwrap_or_default()
 }
 
-/// Serde by `Display` and `FromStr`: the text form, in JSON and in the store alike.
+/// Implements serde by `Display` and `FromStr`: the same text form in JSON and in the store.
 macro_rules! serde_as_text {
     ($($name:ident)*) => {$(
         impl serde::Serialize for $name {
@@ -48,7 +48,7 @@ macro_rules! serde_as_text {
 }
 pub(crate) use serde_as_text;
 
-/// Serde by `FromStr`, for what has a quicker way to its text than `Display`.
+/// Implements serde by `FromStr`, for types that have a faster way to their text than `Display`.
 macro_rules! serde_from_text {
     ($($name:ident)*) => {$(
         impl<'de> serde::Deserialize<'de> for $name {

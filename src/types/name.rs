@@ -13,7 +13,7 @@ macro_rules! name {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -55,10 +55,10 @@ macro_rules! name {
     };
 }
 
-/// Longest name, in bytes: a user name, a role, a profile, a pattern.
+/// Maximum length of a user name, a role, a profile or a pattern, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
-/// One first character and up to 63 that follow.
+/// Returns whether a text is one first character and up to 63 that follow.
 fn is_name(text: &str, first: fn(u8) -> bool, rest: fn(u8) -> bool) -> bool {
     match text.as_bytes() {
         [head, tail @ ..] => {
@@ -84,18 +84,18 @@ const fn in_pattern(byte: u8) -> bool {
     in_username(byte) || byte == b'*'
 }
 
-/// What the roles that Abide itself defines begin with.
+/// Prefix of the roles that Abide itself defines.
 const ABIDE: &str = "abide:";
 
 name! {
-    /// What a person logs in with: `[a-z0-9][a-z0-9._@+-]{0,63}`. Never given out again, not even
-    /// after its user was deleted.
+    /// Name that a person logs in with: `[a-z0-9][a-z0-9._@+-]{0,63}`. It is never given out again,
+    /// not even after its user was deleted.
     Username,
     |text| is_name(text, lower_or_digit, in_username),
     "must be 1 to 64 characters of a-z, 0-9 and . _ @ + -, the first one of a-z or 0-9"
 }
 name! {
-    /// What an actor may do: an application's own are free, `abide:*` are Abide's powers.
+    /// Permission of an actor. Applications choose their own roles; `abide:*` are Abide's powers.
     /// `[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}`.
     Role,
     |text| is_name(text, |byte| byte.is_ascii_alphanumeric(), in_role)
@@ -110,7 +110,7 @@ name! {
     "must be 1 to 64 characters of a-z, 0-9, _ and -, the first one of a-z or 0-9"
 }
 name! {
-    /// For whom an API key may act: a user name in which `*` stands for any characters.
+    /// Users for whom an API key may act: a user name in which `*` matches any characters.
     UserPattern,
     |text| is_name(text, in_pattern, in_pattern),
     "must be 1 to 64 characters of a user name, where * stands for any characters"
@@ -122,7 +122,7 @@ name! {
     "must be 1 to 64 characters of a-z, 0-9 and -, the first one of a-z"
 }
 name! {
-    /// Names a step of a workflow: `[a-z][a-z0-9_-]{0,63}`; the words of targets are none.
+    /// Names a step of a workflow: `[a-z][a-z0-9_-]{0,63}`, except the reserved words for targets.
     StepName,
     |text| is_name(text, |byte| byte.is_ascii_lowercase(), |byte| {
         lower_or_digit(byte) || matches!(byte, b'_' | b'-')
@@ -137,7 +137,7 @@ name! {
     "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
 }
 name! {
-    /// Names an asset: an ISO 4217 code, or one that was put: `[A-Z][A-Z0-9._-]{0,31}`.
+    /// Names an asset: an ISO 4217 code, or a code that a client put: `[A-Z][A-Z0-9._-]{0,31}`.
     AssetCode,
     |text| text.len() <= 32 && is_name(text, |byte| byte.is_ascii_uppercase(), |byte| {
         byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
@@ -145,14 +145,14 @@ name! {
     "must be 1 to 32 characters of A-Z, 0-9 and . _ -, the first one of A-Z"
 }
 name! {
-    /// Names a hold: `hold_` and 26 characters where the server made it, or what its caller chose,
-    /// `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
+    /// Names a hold: `hold_` and 26 characters if the server made it, or a name that the client
+    /// chose, `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
     HoldId,
     is_free,
     "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
 }
 name! {
-    /// Names a transfer: `tr_` and 26 characters where the server made it, or what its caller
+    /// Names a transfer: `tr_` and 26 characters if the server made it, or a name that the client
     /// chose, `[A-Za-z0-9][A-Za-z0-9:._-]{0,63}`.
     TransferId,
     is_free,
@@ -165,7 +165,7 @@ name! {
     "must be 1 to 64 characters of A-Z, a-z, 0-9 and : . _ -, the first one a letter or digit"
 }
 name! {
-    /// Names a hook: where another service's messages come in. As those of workflows.
+    /// Names a hook, which receives another service's messages: `[a-z][a-z0-9-]{0,63}`.
     HookName,
     |text| is_name(text, |byte| byte.is_ascii_lowercase(), |byte| lower_or_digit(byte) || byte == b'-'),
     "must be 1 to 64 characters of a-z, 0-9 and -, the first one of a-z"
@@ -175,7 +175,7 @@ serde_from_text!(
     TransferId ValueName
 );
 
-/// A name that a caller chooses freely.
+/// Returns whether a text is a valid name that a client may choose.
 fn is_free(text: &str) -> bool {
     is_name(
         text,
@@ -185,7 +185,7 @@ fn is_free(text: &str) -> bool {
 }
 
 impl HoldId {
-    /// The one that the server makes of 128 bits; later ones are larger.
+    /// Returns the id that the server makes of 128 bits; later ids are larger.
     #[must_use]
     pub fn made(bits: u128) -> Self {
         Self(super::id::spelled("hold_", bits).into())
@@ -193,16 +193,16 @@ impl HoldId {
 }
 
 impl TransferId {
-    /// The one that the server makes of 128 bits; later ones are larger.
+    /// Returns the id that the server makes of 128 bits; later ids are larger.
     #[must_use]
     pub fn made(bits: u128) -> Self {
         Self(super::id::spelled("tr_", bits).into())
     }
 
-    /// Ids that no new transfer gets: they stand where a transfer's id does in paths of the API.
+    /// Ids that no new transfer gets: the API's paths use them in the place of a transfer's id.
     pub const RESERVED: &[&str] = &["reverse"];
 
-    /// Whether no new transfer gets the id. A transfer that has it from an older build keeps it.
+    /// Returns whether no new transfer gets the id. A transfer of an older build keeps it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         Self::RESERVED.contains(&self.as_str())
@@ -210,17 +210,17 @@ impl TransferId {
 }
 
 impl Username {
-    /// Names that no new user gets: they stand where a user's name does in paths of the API.
+    /// Names that no new user gets: the API's paths use them in the place of a user's name.
     pub const RESERVED: &[&str] = &["me", "current"];
 
-    /// How expressions and answers name the server itself, among the names of users.
+    /// Name of the server itself in expressions and answers, among the names of users.
     const SYSTEM: &str = "system";
 
-    /// What the ids of sessions, API keys and users begin with. Expressions and answers name an
+    /// Prefixes of the ids of sessions, API keys and users. Expressions and answers name an
     /// anonymous session and an API key by its id, among the names of users.
     const RESERVED_PREFIXES: [&str; 3] = [SessionId::PREFIX, KeyId::PREFIX, UserId::PREFIX];
 
-    /// Whether no new user gets the name. A user who has it from an older build keeps it.
+    /// Returns whether no new user gets the name. A user of an older build keeps it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         let name = self.as_str();
@@ -230,10 +230,10 @@ impl Username {
 }
 
 impl WorkflowName {
-    /// Names that no new workflow gets: they stand where a workflow's name does in paths of the API.
+    /// Names that no new workflow gets: the API's paths use them in the place of a workflow's name.
     pub const RESERVED: &[&str] = &["check"];
 
-    /// Whether no new workflow gets the name. A workflow that has it from an older build keeps it.
+    /// Returns whether no new workflow gets the name. A workflow of an older build keeps it.
     #[must_use]
     pub fn is_reserved(&self) -> bool {
         Self::RESERVED.contains(&self.as_str())
@@ -241,25 +241,26 @@ impl WorkflowName {
 }
 
 impl Role {
-    /// Everything.
+    /// Role with all permissions.
     pub const ADMIN: &'static str = "abide:admin";
-    /// Transactions.
+    /// Role for operating transactions.
     pub const OPERATOR: &'static str = "abide:operator";
-    /// Definitions and values.
+    /// Role for publishing definitions and values.
     pub const PUBLISHER: &'static str = "abide:publisher";
-    /// Reads everything.
+    /// Role for reading everything.
     pub const AUDITOR: &'static str = "abide:auditor";
     /// All roles that Abide itself defines.
     pub const OWN: [&'static str; 4] =
         [Self::ADMIN, Self::OPERATOR, Self::PUBLISHER, Self::AUDITOR];
 
-    /// The role of an administrator.
+    /// Returns the role of an administrator.
     #[must_use]
     pub fn admin() -> Self {
         Self(Self::ADMIN.into())
     }
 
-    /// Whether it is one of Abide's powers: never granted by a workflow, never reached on behalf.
+    /// Returns whether it is one of Abide's powers, which no workflow grants and nobody has while
+    /// acting on behalf of a user.
     #[must_use]
     pub fn is_power(&self) -> bool {
         self.0.starts_with(ABIDE)
@@ -267,7 +268,7 @@ impl Role {
 }
 
 impl UserPattern {
-    /// Whether the pattern covers this user.
+    /// Returns whether the pattern covers this user.
     #[must_use]
     pub fn matches(&self, name: &Username) -> bool {
         // Greedy with one point to fall back to: linear in practice, bounded by 64 * 64.

@@ -1,4 +1,4 @@
-//! Tokens, and what is kept of them.
+//! Tokens and passwords, and the hashes that the store keeps of tokens.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,19 +7,19 @@ use sha2::{Digest as _, Sha256};
 
 use super::ParseError;
 
-/// The one spelling of the name of a secret: upper case, `_` for `-`. A call's `secret("NAME")`, a
-/// hook's `secret`, the table `[secrets]` and the variables `ABIDE_SECRET_NAME` all mean this.
+/// Returns the one spelling of a secret's name: upper case, `_` for `-`. A call's `secret("NAME")`,
+/// a hook's `secret`, the table `[secrets]` and the variables `ABIDE_SECRET_NAME` all use it.
 #[must_use]
 pub fn secret_name(text: &str) -> String {
     text.to_ascii_uppercase().replace('-', "_")
 }
 
-/// Characters of base62 that hold 256 bits: 62^43 > 2^256.
+/// Number of base62 characters that hold 256 bits: 62^43 > 2^256.
 const DIGITS: usize = 43;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// What a token opens.
+/// Kind of thing that a token gives access to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// `abs_`: a session.
@@ -33,7 +33,7 @@ pub enum TokenKind {
 impl TokenKind {
     const ALL: [Self; 3] = [Self::Session, Self::Key, Self::Link];
 
-    /// What the token's text begins with.
+    /// Returns the prefix of the token's text.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -44,20 +44,20 @@ impl TokenKind {
     }
 }
 
-/// A secret that its bearer is known by: a prefix and 256 random bits in base62. `Debug` shows
-/// only its kind; the text leaves it by [`Token::reveal`] alone.
+/// A secret that identifies its bearer: a prefix and 256 random bits in base62. `Debug` shows only
+/// its kind; only [`Token::reveal`] returns the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     kind: TokenKind,
     text: String,
 }
 
-/// SHA-256 of a token's text: what the store keeps of it.
+/// SHA-256 of a token's text. The store keeps only this.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TokenHash([u8; 32]);
 
 impl Token {
-    /// The token of 32 random bytes.
+    /// Makes a token of 32 random bytes.
     #[must_use]
     pub fn new(kind: TokenKind, random: &[u8; 32]) -> Self {
         let mut limbs = [0_u32; 8];
@@ -81,19 +81,19 @@ impl Token {
         Self { kind, text }
     }
 
-    /// What it opens.
+    /// Returns its kind.
     #[must_use]
     pub const fn kind(&self) -> TokenKind {
         self.kind
     }
 
-    /// The text, for the one answer that hands it out.
+    /// Returns the text, for the one response that contains it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// What the store keeps of it.
+    /// Returns the hash that the store keeps.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.text.as_bytes()).into())
@@ -123,13 +123,13 @@ impl fmt::Debug for Token {
 }
 
 impl TokenHash {
-    /// The hash with these bytes.
+    /// Returns the hash with these bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// Its bytes.
+    /// Returns its bytes.
     #[must_use]
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
@@ -147,13 +147,14 @@ impl fmt::Debug for TokenHash {
 pub struct Password(String);
 
 impl Password {
-    /// The password with this text, whatever its length: the rules are checked where it is set.
+    /// Returns the password with this text, whatever its length: the code that sets it checks the
+    /// rules.
     #[must_use]
     pub const fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text, for the one place that hashes it.
+    /// Returns the text, for the one function that hashes it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

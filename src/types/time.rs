@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::{ParseError, ascii, serde_as_text, serde_from_text};
 
 /// A point in time, in milliseconds since the Unix epoch; the text form is RFC 3339 in UTC with
-/// milliseconds. From 1970 to 9999: what lies beyond saturates at [`Time::MAX`].
+/// milliseconds. From 1970 to 9999: later times saturate at [`Time::MAX`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
@@ -27,31 +27,31 @@ impl Time {
     /// 9999-12-31T23:59:59.999Z, the last time that RFC 3339 can write.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// The time so many milliseconds after the Unix epoch.
+    /// Returns the time this many milliseconds after the Unix epoch.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
         if ms > Self::MAX.0 { Self::MAX } else { Self(ms) }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns milliseconds since the Unix epoch.
     #[must_use]
     pub const fn ms(self) -> u64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch.
+    /// Returns whole seconds since the Unix epoch.
     #[must_use]
     pub const fn seconds(self) -> u64 {
         self.0 / SECOND
     }
 
-    /// The time `span` later.
+    /// Returns the time `span` later.
     #[must_use]
     pub const fn plus(self, span: Span) -> Self {
         Self::from_ms(self.0.saturating_add(span.0))
     }
 
-    /// How long after `earlier` it is; zero if it is not after it.
+    /// Returns the time since `earlier`; zero if `earlier` is not earlier.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
@@ -59,40 +59,40 @@ impl Time {
 }
 
 impl Span {
-    /// No time at all.
+    /// A length of zero.
     pub const ZERO: Self = Self(0);
 
-    /// So many milliseconds.
+    /// Returns a length of this many milliseconds.
     #[must_use]
     pub const fn from_ms(ms: u64) -> Self {
         Self(ms)
     }
 
-    /// So many seconds.
+    /// Returns a length of this many seconds.
     #[must_use]
     pub const fn from_seconds(seconds: u64) -> Self {
         Self(seconds.saturating_mul(SECOND))
     }
 
-    /// So many minutes.
+    /// Returns a length of this many minutes.
     #[must_use]
     pub const fn from_minutes(minutes: u64) -> Self {
         Self(minutes.saturating_mul(MINUTE))
     }
 
-    /// So many hours.
+    /// Returns a length of this many hours.
     #[must_use]
     pub const fn from_hours(hours: u64) -> Self {
         Self(hours.saturating_mul(HOUR))
     }
 
-    /// Milliseconds.
+    /// Returns milliseconds.
     #[must_use]
     pub const fn ms(self) -> u64 {
         self.0
     }
 
-    /// Seconds, the last one begun counted as whole: for `Retry-After`.
+    /// Returns seconds, rounded up: for `Retry-After`.
     #[must_use]
     pub const fn seconds_up(self) -> u64 {
         self.0.div_ceil(SECOND)

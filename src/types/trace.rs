@@ -1,11 +1,12 @@
-//! Trace context (W3C Trace Context, level 1): which trace of the caller a request belongs to.
+//! Trace context (W3C Trace Context, level 1): the trace of the caller that a request belongs to.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use super::ParseError;
 
-/// Maximum size of a `tracestate` that is passed on, in bytes: what the standard asks for at least.
+/// Maximum size of a `tracestate` that is passed on, in bytes: the minimum that the standard
+/// requires.
 const STATE_BYTES_MAX: usize = 512;
 
 /// The trace that a caller's request belongs to.
@@ -13,26 +14,26 @@ const STATE_BYTES_MAX: usize = 512;
 pub struct TraceContext {
     trace: u128,
     flags: u8,
-    /// What tracing systems tell each other (`tracestate`).
+    /// Data that tracing systems pass to each other (`tracestate`).
     state: Option<Arc<str>>,
 }
 
 impl TraceContext {
-    /// The same with a `tracestate`; one that is too long is left out.
+    /// Returns the context with a `tracestate`, unless that is too long.
     #[must_use]
     pub fn with_state(self, state: Option<String>) -> Self {
         let state = state.filter(|state| !state.is_empty() && state.len() <= STATE_BYTES_MAX);
         Self { state: state.map(Into::into), ..self }
     }
 
-    /// Returns the trace's id, as it is written: 32 hexadecimal digits.
+    /// Returns the trace's id in text form: 32 hexadecimal digits.
     #[must_use]
     pub fn trace_id(&self) -> String {
         format!("{:032x}", self.trace)
     }
 
     /// Returns the `traceparent` of a request that this server makes as part of the trace. Zero is
-    /// no id of a span.
+    /// not a valid id of a span.
     #[must_use]
     pub fn parent_of(&self, span: u64) -> String {
         format!("00-{:032x}-{:016x}-{:02x}", self.trace, span.max(1), self.flags)
@@ -45,8 +46,8 @@ impl TraceContext {
     }
 }
 
-/// Reads a `traceparent`. Of a later version of the standard the part is read that it shares with
-/// the first.
+/// Parses a `traceparent`. Of a later version of the standard it reads the part that is the same as
+/// in the first.
 impl FromStr for TraceContext {
     type Err = ParseError;
 
@@ -67,13 +68,13 @@ fn read(text: &str) -> Option<TraceContext> {
     };
     (is_version && trace > 0 && span > 0).then_some(TraceContext {
         trace,
-        // Only `sampled` is known.
+        // `sampled` is the only known flag.
         flags: u8::try_from(flags & 1).ok()?,
         state: None,
     })
 }
 
-/// Reads so many hexadecimal digits in lower case.
+/// Parses this many hexadecimal digits in lower case.
 fn number(text: &str, digits: usize) -> Option<u128> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if text.len() != digits || !text.bytes().all(is_digit) {

@@ -42,7 +42,7 @@ fn move_failures(
     let Some(moved) = unit.attempts(from.digest)?.copied() else { return Ok(()) };
     let before = unit.attempts(to.digest)?.copied();
     let level = before.map_or(Span::ZERO, |attempts| attempts.level_at(now)).ms();
-    // The level is how long it takes from the last failure on.
+    // The level is counted from the last failure on.
     let last_at = before.map_or(moved.last_at, |attempts| attempts.last_at.max(moved.last_at));
     let left = level.saturating_add(moved.level_at(now).ms());
     let level = Span::from_ms(left.saturating_add(now.since(last_at).ms()));

@@ -6,24 +6,24 @@ use super::record::Counter;
 use crate::engine::UserRef;
 use crate::engine::core::json_text::{ObjectText, object_text};
 
-/// A failed attempt at a secret, or what became of earlier ones.
+/// A failed attempt at a secret, or a change of the counters of earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttemptEvent {
     /// Somebody did not prove a password.
     LoginFailed {
-        /// The user that was meant, if there is one.
+        /// User whom the login named, if there is one.
         user: Option<UserRef>,
         /// The counters that count it.
         counters: Vec<Counter>,
-        /// The address.
+        /// Address that the attempt came from.
         address: Option<Arc<str>>,
     },
-    /// A wrong one-time code was given. Its transaction says so too.
+    /// Somebody gave a wrong one-time code. The event of its transaction says so too.
     CodeFailed {
         /// The counters that count it.
         counters: Vec<Counter>,
     },
-    /// Failures of an anonymous session are those of the user that it became.
+    /// The failures of an anonymous session now count for the user that it became.
     FailuresMoved {
         /// The session's counter.
         from: Counter,
@@ -38,7 +38,7 @@ pub enum AttemptEvent {
 }
 
 impl AttemptEvent {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns its type in the log and the feed.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -49,13 +49,13 @@ impl AttemptEvent {
         }
     }
 
-    /// Whether the log keeps it. The transaction publishes wrong codes.
+    /// Returns whether the log keeps it. The transaction publishes wrong codes.
     #[must_use]
     pub const fn is_published(&self) -> bool {
         !matches!(self, Self::CodeFailed { .. } | Self::FailuresMoved { .. })
     }
 
-    /// Returns what the log keeps of it.
+    /// Returns its data for the log.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::LoginFailed { user, address, .. } => object_text!({

@@ -1,5 +1,5 @@
-//! Failed attempts at secrets that can be guessed: their counters, and how long the next attempt
-//! has to wait.
+//! Failed attempts at secrets that can be guessed: their counters, and the delay before the next
+//! attempt.
 
 mod apply;
 mod event;

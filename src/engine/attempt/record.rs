@@ -1,42 +1,43 @@
-//! Failed attempts at secrets that can be guessed: passwords and one-time codes. Each failure counts
-//! for all to whom it may be charged, and too many of them make the next attempt wait.
+//! Failed attempts at secrets that can be guessed: passwords and one-time codes. Each failure
+//! counts in every counter that it may be charged to, and too many of them delay the next attempt.
 //!
-//! A counter is a leaky bucket. A failure is forgotten after [`FORGET_EVERY`], one after the other,
-//! so failures that come now and then never add up. A right password forgets the wrong ones; a right
-//! one-time code forgets only wrong codes for the same values: each transaction has a code of its
-//! own, so whoever gets one right has not shown that the wrong ones before were mistyped.
+//! A counter is a leaky bucket. It forgets one failure per [`FORGET_EVERY`], so occasional failures
+//! never add up. A right password forgets the wrong ones. A right one-time code forgets only wrong
+//! codes for the same values: each transaction has a code of its own, so a right code does not
+//! prove that earlier wrong ones were mistyped.
 
 use crate::engine::Digest;
 use crate::types::{Span, Time};
 
-/// One failure is forgotten in this time. As long as the longest wait: who goes on guessing gets
-/// about a hundred attempts a day, and whoever shares an address may mistype as often.
+/// Time in which a counter forgets one failure. It equals the longest wait: an attacker who keeps
+/// guessing gets about a hundred attempts a day, and people who share an address may mistype as
+/// often.
 pub(super) const FORGET_EVERY: Span = Span::from_minutes(15);
 
-/// Longest wait, in minutes: a user whose account is under attack waits at most this long for a
-/// login, and in sessions that are open already not at all.
+/// Maximum delay: a user whose account is under attack waits at most this long for a login, and in
+/// sessions that are already open not at all.
 const WAIT_MAX: Span = Span::from_minutes(15);
 
-/// Failures of one account, session or user that cost no waiting.
+/// Failures of one account, session or user that cause no delay.
 const OWN_FAILURES_FREE: u32 = 5;
 
-/// Failed codes for the same bound values, or in the transactions of one API key, that cost no
-/// waiting: several people may pay the same, or use the same service.
+/// Failed codes for the same bound values, or in the transactions of one API key, that cause no
+/// delay: several people may pay the same amount, or use the same service.
 const BINDING_FAILURES_FREE: u32 = 10;
 
-/// Failures from one address that cost no waiting: many people may share one.
+/// Failures from one address that cause no delay: many people may share one.
 const ADDRESS_FAILURES_FREE: u32 = 50;
 
-/// Failed attempts, as a counter remembers them.
+/// Failed attempts in a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempts {
-    /// How long it takes from the last failure on until all of them are forgotten.
+    /// Time from the last failure on until the counter has forgotten all of them.
     pub level: Span,
     /// Time of the last failure.
     pub last_at: Time,
 }
 
-/// What a counter counts.
+/// Kind of failure that a counter counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
     /// Failed logins of an account, whether it exists or not.
@@ -51,7 +52,7 @@ pub enum Counted {
     CodesFrom,
     /// Wrong one-time codes in the transactions of an API key, which many people may share.
     CodesOfKey,
-    /// Wrong one-time codes that are bound to the same values, whoever gave them.
+    /// Wrong one-time codes that are bound to the same values, by anybody.
     CodesFor,
 }
 
@@ -60,37 +61,37 @@ pub enum Counted {
 pub struct Counter {
     /// Key of its record.
     pub digest: Digest,
-    /// What it counts.
+    /// Kind of failure that it counts.
     pub counted: Counted,
 }
 
 impl Attempts {
-    /// The counter that older stores kept: a number of failures.
+    /// Converts a counter of an older store, which kept a number of failures.
     #[must_use]
     pub fn of_failures(failures: u32, last_at: Time) -> Self {
         let level = FORGET_EVERY.ms().saturating_mul(u64::from(failures));
         Self { level: Span::from_ms(level), last_at }
     }
 
-    /// How long it takes from now on until all failures are forgotten.
+    /// Returns the time from `now` on until all failures are forgotten.
     pub(super) fn level_at(&self, now: Time) -> Span {
         Span::from_ms(self.level.ms().saturating_sub(now.since(self.last_at).ms()))
     }
 
-    /// Number of failures that count at this time.
+    /// Returns the number of failures that count at this time.
     fn failures(&self, now: Time) -> u32 {
         let failures = self.level_at(now).ms().div_ceil(FORGET_EVERY.ms());
         u32::try_from(failures).unwrap_or(u32::MAX)
     }
 
-    /// Whether such a row says nothing any more and may go.
+    /// Returns whether the record counts no failure any more and may be deleted.
     #[must_use]
     pub fn is_forgotten(&self, now: Time) -> bool {
         self.failures(now) == 0
     }
 
-    /// How long the next attempt has to wait: a second after the last free failure, and twice as
-    /// long after each further one.
+    /// Returns the delay before the next attempt: a second after the last free failure, and twice
+    /// as long after each further one.
     pub(super) fn wait(&self, free: u32, now: Time) -> Span {
         let failures = self.failures(now);
         if failures < free {
@@ -102,7 +103,7 @@ impl Attempts {
 }
 
 impl Counted {
-    /// Number of failures that cost no waiting.
+    /// Returns the number of failures that cause no delay.
     pub(super) const fn free(self) -> u32 {
         match self {
             Self::Logins | Self::InSession | Self::Codes => OWN_FAILURES_FREE,
@@ -111,13 +112,14 @@ impl Counted {
         }
     }
 
-    /// Whether others share the counter. A success forgets there only what its own counter had:
-    /// else whoever has a secret of their own could guess those of others for ever.
+    /// Returns whether others share the counter. A success forgets there only the failures of its
+    /// own counter: otherwise anybody with a secret of their own could guess the secrets of others
+    /// for ever.
     pub(super) const fn is_shared(self) -> bool {
         matches!(self, Self::LoginsFrom | Self::CodesFrom)
     }
 
-    /// The failures, for a person.
+    /// Returns a description of the failures for people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use crate::engine::Refusal;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::types::Span;
 
-/// Refuses while one of the counters says to wait.
+/// Refuses the attempt while one of the counters imposes a delay.
 pub(in crate::engine) fn require_not_wait(
     unit: &UnitOfWork<'_>,
     counters: &[Counter],
@@ -27,7 +27,7 @@ pub(in crate::engine) fn require_not_wait(
     }
 }
 
-/// Whether a success has anything to forget.
+/// Returns whether a success has failures to forget.
 pub(in crate::engine) fn has_failures(
     unit: &UnitOfWork<'_>,
     counters: &[Counter],

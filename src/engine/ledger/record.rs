@@ -92,7 +92,7 @@ pub struct Hold {
     pub captured: i128,
     /// Amount that it still reserves, in minor units: zero once it is resolved.
     pub left: i128,
-    /// State of it.
+    /// Its state.
     pub status: HoldStatus,
     /// Time when it is released by itself.
     pub expires_at: Option<Time>,

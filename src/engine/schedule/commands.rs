@@ -1,4 +1,4 @@
-//! Transactions that the calendar starts.
+//! Commands of schedules, and their firing.
 
 use serde_json::json;
 
@@ -13,19 +13,20 @@ use crate::engine::{
 };
 use crate::types::{ScheduleId, Span, Time, TxId};
 
-/// Most schedules.
+/// Maximum number of schedules.
 const SCHEDULES_MAX: u64 = 1000;
 
-/// Most starts that wait for the one before them to end.
+/// Maximum number of queued starts of one schedule.
 const QUEUED_MAX: u32 = 100;
 
-/// What is late by no more than this is on time: a restart takes a moment.
+/// A start that is late by at most this time counts as punctual: a restart of the server takes a
+/// while.
 const GRACE: Span = Span::from_minutes(1);
 
-/// What was missed longer ago is not made up for.
+/// Missed times that are older than this are not made up for.
 const CATCH_UP_MAX: Span = Span::from_hours(24);
 
-/// Makes a schedule.
+/// Creates a schedule.
 pub(in crate::engine) fn create(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -84,7 +85,7 @@ pub(in crate::engine) fn create(
     Ok(Outcome::Schedule(Box::new(schedule)))
 }
 
-/// Forgets a schedule; what it has started goes on.
+/// Deletes a schedule; the transactions that it started go on.
 pub(in crate::engine) fn delete(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -120,7 +121,7 @@ fn keep(unit: &mut UnitOfWork<'_>, schedule: &Schedule) {
     unit.put(RecordKey::Schedule(schedule.id), Record::Schedule(Box::new(schedule.clone())));
 }
 
-/// It is time, or what was started last has ended.
+/// Fires a schedule: its time has come, or the transaction that it started last has ended.
 pub(in crate::engine) fn fire(
     unit: &mut UnitOfWork<'_>,
     id: ScheduleId,
@@ -133,7 +134,7 @@ pub(in crate::engine) fn fire(
     }
     if schedule.queued > 0 && !is_busy(unit, &schedule)? {
         schedule.queued -= 1;
-        // One that ended at once makes room for the next in the same millisecond.
+        // A transaction that ends at once makes room for the next one in the same millisecond.
         let reference = format!("{}/{now}/{:032x}", schedule.id, unit.mint());
         start(unit, &mut schedule, now, &reference)?;
     }
@@ -141,19 +142,19 @@ pub(in crate::engine) fn fire(
     Ok(())
 }
 
-/// A time has come, or has passed while the server was down.
+/// Handles a time that has come, or that passed while the server was down.
 fn come(unit: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Result<(), DecideError> {
     let now = unit.context.now;
     let cron = match Cron::new(&schedule.cron, &schedule.zone, due) {
         Ok(cron) => Some(cron),
         Err(CronFault::Never) => None,
-        // It was taken by a version that knew more of it, or another calendar.
+        // Another version, with other syntax or time zones, accepted the expression.
         Err(CronFault::Expression(_) | CronFault::Zone) => {
             schedule.next_at = None;
             return note(unit, schedule, due, None, Some("invalid-cron"));
         }
     };
-    // A time that is not later would come for ever.
+    // A next time that is not later than the last one would fire for ever.
     let next = |after: Time| {
         let next = cron.as_ref().and_then(|cron| cron.next(after));
         next.filter(|next| *next > after)
@@ -169,7 +170,7 @@ fn come(unit: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Result
             }
             CatchUp::One => schedule.next_at = next(now),
             CatchUp::All if due.plus(CATCH_UP_MAX) < now => {
-                // Too long ago: those of the last day come next.
+                // It is too old; the times of the last day come next.
                 schedule.next_at = next(Time::from_ms(now.ms() - CATCH_UP_MAX.ms()));
                 note(unit, schedule, due, None, Some("missed"))?;
                 return Ok(());
@@ -188,7 +189,7 @@ fn come(unit: &mut UnitOfWork<'_>, schedule: &mut Schedule, due: Time) -> Result
     start(unit, schedule, due, &reference)
 }
 
-/// Whether what was started last is still open.
+/// Returns whether the transaction that was started last is still open.
 fn is_busy(unit: &UnitOfWork<'_>, schedule: &Schedule) -> Result<bool, DecideError> {
     match schedule.current {
         Some(id) => Ok(unit.tx(id)?.is_some_and(|tx| !tx.status.is_ended())),

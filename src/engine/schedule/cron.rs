@@ -1,11 +1,11 @@
-//! Times that come again: a cron expression, by the calendar of a zone.
+//! Recurring times: a cron expression, by the calendar of a time zone.
 //!
-//! The rules for nights in which the clocks change are those of Vixie cron. An expression whose
-//! minute or hour begins with `*` goes by the clock on the wall: what the clocks leave out does not
-//! happen, and an hour that comes twice counts twice. Any other expression names fixed times, and
-//! each happens once: what the clocks leave out happens when they have changed, and of an hour that
-//! comes twice the first counts. Of fixed times that fall together, each comes a millisecond after
-//! the one before, so that each is a time of its own.
+//! The rules for changes of the clocks are those of Vixie cron. An expression whose minute or hour
+//! begins with `*` follows the local clock: times that the clocks skip do not happen, and an hour
+//! that occurs twice counts twice. Any other expression names fixed times, and each happens once:
+//! skipped times happen right after the change, and in an hour that occurs twice the first
+//! occurrence counts. Fixed times that coincide follow each other by a millisecond, so that each is
+//! a separate time.
 
 mod fields;
 #[cfg(test)]
@@ -22,13 +22,14 @@ use self::fields::{Fields, next_month};
 use crate::engine::expression::zone_named;
 use crate::types::Time;
 
-/// Longest expression, in bytes.
+/// Maximum length of an expression, in bytes.
 const BYTES_MAX: usize = 256;
 
-/// How many years ahead a time is looked for: a fifth Monday of February comes after 40 at most.
+/// Maximum number of years that are searched for the next time: a fifth Monday of February comes
+/// after at most 40.
 const YEARS_MAX: i16 = 50;
 
-/// Five fields of a cron expression in a time zone.
+/// Cron expression of five fields in a time zone.
 pub struct Cron {
     fields: Fields,
     zone: TimeZone,
@@ -40,19 +41,19 @@ impl fmt::Debug for Cron {
     }
 }
 
-/// Why something is no time that comes again.
+/// Fault of a cron expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CronFault {
-    /// The expression is none, in words.
+    /// The expression is invalid; the text says why.
     Expression(String),
-    /// There is no such zone.
+    /// There is no such time zone.
     Zone,
-    /// There is no such time in the next years, like 30 February.
+    /// The expression has no time in the next years, like 30 February.
     Never,
 }
 
 impl Cron {
-    /// Reads an expression of five fields and the name of a zone.
+    /// Parses an expression of five fields and the name of a time zone.
     ///
     /// # Errors
     /// [`CronFault`]
@@ -68,12 +69,12 @@ impl Cron {
         Ok(cron)
     }
 
-    /// The first time after this one.
+    /// Returns the first time after this one.
     #[must_use]
     pub fn next(&self, after: Time) -> Option<Time> {
         let after = i64::try_from(after.ms()).ok()?;
         let local = self.zone.to_datetime(Timestamp::from_millisecond(after).ok()?).date();
-        // Where the clocks were set back over midnight, yesterday's times may still come.
+        // If the clocks went back over midnight, yesterday's times may still come.
         let mut date = local.yesterday().ok()?;
         let last = date.year().checked_add(YEARS_MAX)?;
         while date.year() <= last {
@@ -91,14 +92,15 @@ impl Cron {
         None
     }
 
-    /// The first time after `after` of a date that matches, or of those beside it.
+    /// Returns the first time after `after` that belongs to this date, or to the date before or
+    /// after.
     fn first_on(&self, date: Date, after: i64) -> Option<i64> {
         let (from, to) = (date.checked_sub(1.day()).ok()?, date.checked_add(2.days()).ok()?);
         let from_ms = self.zone.to_timestamp(from.at(0, 0, 0, 0)).ok()?;
         let to_ms = self.zone.to_timestamp(to.at(0, 0, 0, 0)).ok()?;
         let change = self.zone.following(from_ms).next().map(|change| change.timestamp());
         if change.is_none_or(|change| change > to_ms) {
-            // No clock is changed near this date, as on nearly all.
+            // The clocks do not change near this date, as is true of nearly all dates.
             let midnight = self.zone.to_timestamp(date.at(0, 0, 0, 0)).ok()?.as_millisecond();
             let mut times = self.fields.times().map(|(hour, minute)| {
                 midnight + (i64::from(hour) * 60 + i64::from(minute)) * 60_000
@@ -124,14 +126,15 @@ impl Cron {
         None
     }
 
-    /// When the clock on the wall shows this, or what stands for it.
+    /// Adds the instants at which the local clock shows this time, or the instant that replaces a
+    /// skipped time.
     fn instants(&self, date: Date, hour: i8, minute: i8, into: &mut Vec<i64>) -> Option<()> {
         let shown = date.at(hour, minute, 0, 0);
         let by = |offset: jiff::tz::Offset| offset.to_timestamp(shown).ok();
         match self.zone.to_ambiguous_timestamp(shown).offset() {
             AmbiguousOffset::Unambiguous { offset } => into.push(by(offset)?.as_millisecond()),
             AmbiguousOffset::Gap { .. } if self.fields.is_wildcard => {}
-            // By the offset after the gap, it would have been before it.
+            // The offset after the gap would place it before the change.
             AmbiguousOffset::Gap { after, .. } => {
                 let change = self.zone.following(by(after)?).next()?.timestamp();
                 into.push(change.as_millisecond());

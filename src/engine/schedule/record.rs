@@ -5,69 +5,70 @@ use serde_json::{Map, Value};
 
 use crate::types::{KeyId, ScheduleId, Time, TxId, Username, WorkflowName};
 
-/// What happens when it is time and the last transaction is still open.
+/// Behaviour if a time comes while the last transaction is still open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Overlap {
-    /// Nothing is started.
+    /// The schedule starts nothing.
     #[default]
     Skip,
-    /// One is started when that one has ended.
+    /// The schedule starts a transaction when the open one has ended.
     Queue,
-    /// One is started beside it.
+    /// The schedule starts a transaction beside the open one.
     Allow,
 }
 
-/// What happens with times that passed while the server was down.
+/// Behaviour for times that passed while the server was down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CatchUp {
-    /// Nothing.
+    /// The schedule makes up for none of them.
     None,
-    /// One start stands for all of them.
+    /// One start replaces all of them.
     #[default]
     One,
-    /// Each of them, as far as they are not older than a day.
+    /// The schedule makes up for each of them that is at most a day old.
     All,
 }
 
-/// Whose the transactions are.
+/// Owner of the started transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ScheduleOwner {
-    /// A user's.
+    /// A user.
     User(Username),
-    /// A service's.
+    /// A service, by its API key.
     Key(KeyId),
 }
 
-/// What became of one time.
+/// Result of one scheduled time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Firing {
-    /// Which time.
+    /// The scheduled time.
     pub at: Time,
     /// The transaction that was started.
     pub started: Option<TxId>,
-    /// `skipped`, `queued`, or the code of the refusal; `None`: it was started.
+    /// `skipped`, `missed`, `queued`, `invalid-cron` or the code of the refusal; `None`: it was
+    /// started.
     pub why_not: Option<String>,
 }
 
-/// What is asked for.
+/// A request to create a schedule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScheduleAsk {
-    /// What is started.
+    /// Workflow to start.
     pub workflow: WorkflowName,
-    /// When: five fields.
+    /// Cron expression of five fields.
     pub cron: String,
-    /// By the calendar of this zone.
+    /// Time zone of the expression.
     pub zone: String,
     /// The input of each start.
     pub input: Map<String, Value>,
-    /// For whom; `None`: for who asks.
+    /// Owner of the started transactions; `None`: the requester.
     pub owner: Option<Username>,
-    /// When the last one is still open.
+    /// Behaviour while the last transaction is still open.
     pub overlap: Overlap,
-    /// After the server was down.
+    /// Behaviour after the server was down.
     pub catch_up: CatchUp,
 }
 
@@ -76,28 +77,28 @@ pub struct ScheduleAsk {
 pub struct Schedule {
     /// Its id.
     pub id: ScheduleId,
-    /// What is started.
+    /// Workflow to start.
     pub workflow: WorkflowName,
-    /// When: five fields.
+    /// Cron expression of five fields.
     pub cron: String,
-    /// By the calendar of this zone.
+    /// Time zone of the expression.
     pub zone: String,
     /// The input of each start.
     pub input: Map<String, Value>,
-    /// For whom.
+    /// Owner of the started transactions.
     pub owner: ScheduleOwner,
-    /// When the last one is still open.
+    /// Behaviour while the last transaction is still open.
     pub overlap: Overlap,
-    /// After the server was down.
+    /// Behaviour after the server was down.
     pub catch_up: CatchUp,
-    /// The next time; `None`: there is none any more.
+    /// Next time; `None`: none is left.
     pub next_at: Option<Time>,
-    /// What became of the last time.
+    /// Result of the last time.
     pub last: Option<Firing>,
     /// The transaction that was started last.
     pub current: Option<TxId>,
-    /// How many starts wait for its end.
+    /// Number of starts that wait for its end.
     pub queued: u32,
-    /// When it was made.
+    /// Time when it was created.
     pub created_at: Time,
 }

@@ -1,5 +1,5 @@
-//! Random lives of random people: whatever they do, the records fit together, and the events
-//! alone tell how they came to be.
+//! Random lives of random people: whatever they do, the records are consistent, and the events
+//! alone reproduce them.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -14,12 +14,12 @@ use crate::types::{
     KeyId, Password, Revision, Role, SessionId, Span, Time, Token, TokenHash, UserId, Username,
 };
 
-/// Users, and so names, that take part.
+/// Number of users, and so of names, that take part.
 const PEOPLE: u8 = 3;
-/// Sessions of one user: small, so that it is reached.
+/// Maximum number of sessions of one user: small, so that tests reach it.
 const SESSIONS_MAX: usize = 3;
 
-/// What somebody does; numbers choose among what there is.
+/// A random action; numbers choose among what exists.
 #[derive(Clone, Debug)]
 enum Deed {
     Register(u8),
@@ -118,7 +118,7 @@ impl World {
         }
     }
 
-    /// Lets only the events tell what happened.
+    /// Applies the events alone.
     fn replay(&mut self, events: &[Event], rules: &Rules, context: DecisionContext) {
         let mut facts = ReadSet::default();
         let changes = loop {
@@ -151,7 +151,7 @@ impl World {
         self.records.get(fact).map(|(record, _)| &**record)
     }
 
-    /// What is never so, at any revision.
+    /// Checks the invariants of every revision.
     fn check(&self) {
         let mut expected = BTreeSet::new();
         let (mut keys, mut administrators, mut sessions) = (0, 0, 0);
@@ -237,7 +237,7 @@ impl World {
     }
 }
 
-/// A world in which time passes and deeds are done.
+/// A world in which time passes and people act.
 struct Life {
     world: World,
     replayed: World,
@@ -542,7 +542,7 @@ proptest! {
             was_administrated = is_administrated;
         }
         prop_assert_eq!(&life.replayed, &life.world);
-        // In the end everything that ends by itself has ended.
+        // After this time everything that ends by itself has ended.
         life.wait(Span::from_hours(24 * 400));
         life.world.check();
         prop_assert!(life.world.timers.is_empty());

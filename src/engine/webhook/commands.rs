@@ -1,5 +1,5 @@
-//! Who is told of events: subscriptions of other services, how far each has been told, and what
-//! could not be delivered.
+//! Commands of webhooks: subscriptions of other services to events, the progress of each delivery,
+//! and dead letters.
 
 use serde_json::json;
 
@@ -13,16 +13,16 @@ use crate::engine::{
 };
 use crate::types::WebhookId;
 
-/// Most subscriptions: each is told by itself.
+/// Maximum number of webhooks: each has a delivery of its own.
 const WEBHOOKS_MAX: u64 = 100;
 
-/// Most patterns of event types of one.
+/// Maximum number of event-type patterns of one webhook.
 const TYPES_MAX: usize = 32;
 
-/// Longest address and longest pattern, in bytes.
+/// Maximum length of an address and of a pattern, in bytes.
 const TEXT_BYTES_MAX: usize = 2048;
 
-/// Most events that could not be delivered: with more, the subscription stops.
+/// Maximum number of dead letters of one webhook; it stops when it reaches this number.
 const DEAD_MAX: usize = 1000;
 
 fn is_pattern(text: &str) -> bool {
@@ -32,7 +32,7 @@ fn is_pattern(text: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
 
-/// Makes a subscription. It is told what happens from now on.
+/// Creates a webhook. It receives the events from now on.
 pub(in crate::engine) fn create(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -68,7 +68,7 @@ pub(in crate::engine) fn create(
         types: ask.types.clone(),
         generation: 0,
         old_key_until: None,
-        // After everything of this commit.
+        // After all events of this commit.
         after: format!("{:016x}ffff", unit.context.revision.get()),
         lags: Vec::new(),
         told: 0,
@@ -83,7 +83,7 @@ pub(in crate::engine) fn create(
     Ok(keep(unit, webhook))
 }
 
-/// Gives a subscription another key; the one before signs too for a day.
+/// Gives a webhook a new key; the previous one signs too for a day.
 pub(in crate::engine) fn rotate(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -97,7 +97,7 @@ pub(in crate::engine) fn rotate(
     Ok(keep(unit, webhook))
 }
 
-/// Forgets a subscription, with what could not be delivered to it.
+/// Deletes a webhook with its dead letters.
 pub(in crate::engine) fn delete(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -114,7 +114,7 @@ pub(in crate::engine) fn delete(
     Ok(Outcome::Done)
 }
 
-/// Has dead letters told again, one or all of them, and a subscription that stopped go on.
+/// Marks one dead letter or all of them for delivery, and resumes a stopped webhook.
 pub(in crate::engine) fn replay(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -131,7 +131,7 @@ pub(in crate::engine) fn replay(
             letter.replay = true;
             unit.put(RecordKey::DeadLetter((id, number)), Record::DeadLetter(letter));
         }
-        // However many there are, and however long: only the time is written.
+        // However many dead letters there are, and however long: the commit writes only the time.
         Replay::Letters => webhook.replay_to = Some(unit.context.now),
         Replay::Nothing => kind = "abide.webhook.resumed",
     }
@@ -140,7 +140,7 @@ pub(in crate::engine) fn replay(
     Ok(keep(unit, webhook))
 }
 
-/// Notes how a subscription went on; for the server itself.
+/// Records the progress of a webhook's delivery. Only the server itself may do so.
 pub(in crate::engine) fn note(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -177,14 +177,14 @@ pub(in crate::engine) fn note(
             unit.delete(RecordKey::DeadLetter((news.id, number)));
             webhook.dead.retain(|kept| *kept != number);
         } else {
-            // Once more is not for ever.
+            // A replay that fails is not repeated.
             let error = news.error.clone().unwrap_or_default();
             let letter = DeadLetter { replay: false, error, at: unit.context.now, ..letter };
             unit.put(RecordKey::DeadLetter((news.id, number)), Record::DeadLetter(letter));
         }
     }
     webhook.stopped |= news.gone;
-    // A commit without an event is none; this one is told to nobody.
+    // Every commit needs an event; no webhook receives this one.
     unit.emit(Event::Notice { kind: NOTED, data: json!({ "webhook": news.id }) })?;
     Ok(keep(unit, webhook))
 }

@@ -4,95 +4,96 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{Span, Time, TxId, WebhookId};
 
-/// How long the key before the last one still signs.
+/// Time for which the previous key still signs after a rotation.
 pub const OLD_KEY_LIFE: Span = Span::from_hours(24);
 
-/// What is asked for.
+/// A request to create a webhook.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookAsk {
-    /// Where to.
+    /// Address of the receiver.
     pub url: String,
-    /// The types of events: whole, or with `*` at the end.
+    /// Types of events: whole, or with `*` at the end.
     pub types: Vec<String>,
 }
 
-/// A subscription.
+/// A webhook: a subscription to events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Webhook {
     /// Its id.
     pub id: WebhookId,
-    /// Where to.
+    /// Address of the receiver.
     pub url: String,
-    /// The types of events: whole, or with `*` at the end.
+    /// Types of events: whole, or with `*` at the end.
     pub types: Vec<String>,
-    /// Which key signs; each change counts.
+    /// Number of the signing key; each rotation increments it.
     pub generation: u32,
-    /// Until when the key before signs too.
+    /// Time until which the previous key signs too.
     pub old_key_until: Option<Time>,
-    /// The last event that was told, or passed over; all before it are over, but for what lags.
+    /// Id of the last event that was delivered or skipped; all before it are done, except those of
+    /// `lags`.
     pub after: String,
-    /// The transactions of which one was not taken.
+    /// Transactions whose events wait because the receiver did not accept one of them.
     pub lags: Vec<Lag>,
-    /// How many events were told.
+    /// Number of delivered events.
     pub told: u64,
-    /// What the last attempt met; `None`: it was right.
+    /// Error of the last attempt; `None`: it succeeded.
     pub error: Option<String>,
-    /// The numbers of the events that could not be delivered and are kept, as they were given up.
+    /// Numbers of the dead letters that are kept, in the order in which the events were given up.
     pub dead: Vec<u64>,
-    /// What was given up until then is to be told again.
+    /// Dead letters up to this time are to be delivered again.
     #[serde(default)]
     pub replay_to: Option<Time>,
-    /// Whether it has stopped: too many could not be delivered, or the receiver is gone.
+    /// True if it has stopped: it has too many dead letters, or the receiver is gone.
     pub stopped: bool,
-    /// When it was made.
+    /// Time when it was created.
     pub created_at: Time,
 }
 
-/// A transaction whose events wait, since one of them was not taken.
+/// A transaction whose events wait because the receiver did not accept one of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lag {
-    /// The transaction; `None`: what is of none.
+    /// The transaction; `None`: events that belong to no transaction.
     pub transaction: Option<TxId>,
-    /// Up to this event all of it is over.
+    /// Id of the last event of the transaction that is done.
     pub after: String,
-    /// How often the next one was tried in vain.
+    /// Number of failed attempts to deliver the next event.
     #[serde(default)]
     pub tried: u32,
-    /// When it is tried again.
+    /// Time of the next attempt.
     #[serde(default)]
     pub again_at: Option<Time>,
 }
 
-/// An event that could not be delivered.
+/// A dead letter: an event that could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its number in the subscription: made of the event's id, so an event is one letter however
+    /// Its number in the webhook. It is made of the event's id, so an event is one letter however
     /// often it is given up.
     pub number: u64,
     /// The event's id.
     pub event: String,
-    /// The body: the event as it would have been told.
+    /// Body of the request: the event as it would have been delivered.
     pub body: String,
-    /// What the last attempt met.
+    /// Error of the last attempt.
     pub error: String,
-    /// When it was given up.
+    /// Time when it was given up.
     pub at: Time,
-    /// Whether it is to be told again.
+    /// True if it is to be delivered again.
     pub replay: bool,
 }
 
-/// What of a subscription is told again.
+/// Part of a webhook's dead letters that is to be delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replay {
     /// One dead letter.
     Letter(u64),
-    /// All that are there now.
+    /// All present dead letters.
     Letters,
-    /// None: it only goes on.
+    /// None: the webhook only resumes.
     Nothing,
 }
 
-/// An event that is given up.
+/// An event that is given up after failed deliveries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GivenUp {
     /// Its number, made of its id.
@@ -103,36 +104,36 @@ pub struct GivenUp {
     pub body: String,
 }
 
-/// How a subscription went on.
+/// Progress of a webhook's delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookNews {
-    /// Which.
+    /// The webhook.
     pub id: WebhookId,
-    /// The last event that was told, or passed over; `None`: as before.
+    /// Id of the last event that was delivered or skipped; `None`: no change.
     pub after: Option<String>,
-    /// What lags behind that.
+    /// Transactions with waiting events before that one.
     pub lags: Vec<Lag>,
-    /// How many more were told.
+    /// Number of newly delivered events.
     pub told: u64,
-    /// What the last attempt met.
+    /// Error of the last attempt.
     pub error: Option<String>,
     /// The event that is given up.
     pub dead: Option<GivenUp>,
-    /// The dead letter that was told again, and whether it was taken now.
+    /// Dead letter that was sent again, and whether the receiver accepted it.
     pub replayed: Option<(u64, bool)>,
-    /// Whether the receiver wants nothing more.
+    /// True if the receiver wants no further events.
     pub gone: bool,
 }
 
 impl Webhook {
-    /// Whether a dead letter of it is to be told again. One that is given up once more meanwhile is
-    /// not: it is newer than what was asked for.
+    /// Returns whether a dead letter of it is to be delivered again. A letter that is given up once
+    /// more meanwhile is not: it is newer than the request.
     #[must_use]
     pub fn replays(&self, letter: &DeadLetter) -> bool {
         letter.replay || self.replay_to.is_some_and(|to| letter.at <= to)
     }
 
-    /// Whether an event of this type is to be told.
+    /// Returns whether the webhook subscribes to this type of event.
     #[must_use]
     pub fn wants(&self, kind: &str) -> bool {
         self.types.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -142,5 +143,6 @@ impl Webhook {
     }
 }
 
-/// How a subscription goes on is told to nobody: telling it would go on for ever.
+/// Type of the event that records the progress of a delivery. No webhook receives it: each delivery
+/// would cause another one for ever.
 pub(in crate::engine) const NOTED: &str = "abide.webhook.noted";

@@ -7,8 +7,8 @@ const MONTHS: [&str; 12] =
     ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-/// One field: its name, its least and greatest number, and the names of its numbers from the least
-/// on.
+/// Description of a field: its name, its least and greatest number, and the names of its numbers,
+/// from the least on.
 struct Field {
     name: &'static str,
     least: u8,
@@ -26,7 +26,7 @@ const WEEKDAY: Field = Field { name: "day of week", least: 0, greatest: 7, names
 /// Numbers of a field, one bit each.
 type Set = u64;
 
-/// The five fields, read.
+/// The five parsed fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fields {
     minutes: Set,
@@ -35,22 +35,22 @@ pub(super) struct Fields {
     last_day: bool,
     months: Set,
     weekdays: Set,
-    /// Weekdays of which only the last of the month counts.
+    /// Weekdays that count only as the last of the month.
     last_weekdays: Set,
-    /// Weekdays of which only the n-th of the month counts: bits from `8 * n` on.
+    /// Weekdays that count only as the n-th of the month: bits from `8 * n` on.
     nth_weekdays: Set,
-    /// Whether both the day of month and the day of week must match. Otherwise one is enough.
+    /// True if both the day of month and the day of week must match; otherwise one is enough.
     both_days: bool,
-    /// Whether the minute or the hour begins with `*`: then it goes by the clock on the wall, and
+    /// True if the minute or the hour begins with `*`: the expression then follows the local clock;
     /// otherwise each time counts once.
     pub(super) is_wildcard: bool,
 }
 
 impl Fields {
-    /// Reads five fields.
+    /// Parses five fields.
     ///
     /// # Errors
-    /// What is wrong, in words.
+    /// A description of the fault.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let fields: Vec<&str> = text.split_ascii_whitespace().collect();
         let &[minute, hour, day, month, weekday] = fields.as_slice() else {
@@ -92,7 +92,7 @@ impl Fields {
         })
     }
 
-    /// Whether a date is one of them.
+    /// Returns whether a date matches.
     pub(super) fn match_date(&self, date: Date) -> bool {
         if !self.match_month(date) {
             return false;
@@ -102,7 +102,7 @@ impl Fields {
         if self.both_days { day && weekday } else { day || weekday }
     }
 
-    /// Whether the month of a date is one of them.
+    /// Returns whether the month of a date matches.
     pub(super) fn match_month(&self, date: Date) -> bool {
         has(self.months, date.month())
     }
@@ -119,7 +119,7 @@ impl Fields {
             || has(self.nth_weekdays, 8 * nth + weekday)
     }
 
-    /// Its times of a day: hour and minute, in their order.
+    /// Returns the times of a day as hour and minute, in order.
     pub(super) fn times(&self) -> impl Iterator<Item = (i8, i8)> {
         let hours = (0..24).filter(|hour| has(self.hours, *hour));
         hours.flat_map(|hour| {
@@ -133,8 +133,8 @@ fn has(set: Set, number: i8) -> bool {
 }
 
 impl Field {
-    /// Reads a list; `special` takes an item that is no number, range or step, and says whether it
-    /// is known.
+    /// Parses a list. `special` handles an item that is no number, range or step, and returns
+    /// whether it knows the item.
     fn read(&self, text: &str, special: &mut dyn FnMut(&str) -> bool) -> Result<Set, String> {
         let text = text.to_ascii_uppercase();
         let mut set = 0;
@@ -148,7 +148,7 @@ impl Field {
         Ok(set)
     }
 
-    /// `*`, `5`, `1-5`, and each with a step: `*/2`, `5/10`, `1-5/2`.
+    /// Parses `*`, `5`, `1-5`, and each with a step: `*/2`, `5/10`, `1-5/2`.
     fn item(&self, item: &str) -> Result<Set, String> {
         let (range, step) = match item.split_once('/') {
             Some((range, step)) => (range, Some(step)),
@@ -191,7 +191,7 @@ fn number_of(text: &str) -> Option<u8> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
-/// The first day of the month after a date's.
+/// Returns the first day of the month after a date's month.
 pub(super) fn next_month(date: Date) -> Option<Date> {
     date.first_of_month().checked_add(1.month()).ok()
 }

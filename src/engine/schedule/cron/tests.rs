@@ -1,4 +1,4 @@
-//! Times of cron expressions, by hand and as another implementation has them.
+//! Times of cron expressions, checked against known dates and another implementation.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -26,7 +26,7 @@ fn cron_makes_up_for_fixed_times_that_the_clocks_leave_out() {
     let spring = |text| times(text, "Europe/Berlin", "2030-03-30T12:00:00Z", 3);
     let (gap_end, next_day) = ("2030-03-31T01:00:00.000Z", "2030-04-01T00:30:00.000Z");
     assert_eq!(spring("30 2 * * *"), [gap_end, next_day, "2030-04-02T00:30:00.000Z"]);
-    // Both happen, each at a time of its own.
+    // Both happen, each at a separate time.
     assert_eq!(
         spring("0,30 2 * * *"),
         [gap_end, "2030-03-31T01:00:00.001Z", "2030-04-01T00:00:00.000Z"]
@@ -35,7 +35,7 @@ fn cron_makes_up_for_fixed_times_that_the_clocks_leave_out() {
         spring("0 2,3 * * *"),
         [gap_end, "2030-03-31T01:00:00.001Z", "2030-04-01T00:00:00.000Z"]
     );
-    // These go by the clock on the wall.
+    // These follow the local clock.
     assert_eq!(spring("*/30 2 * * *")[0], "2030-04-01T00:00:00.000Z");
     assert_eq!(
         times("*/30 * * * *", "Europe/Berlin", "2030-03-31T00:15:00Z", 3),
@@ -59,7 +59,7 @@ fn cron_does_fixed_times_once_and_intervals_always_where_an_hour_comes_twice() {
             "2030-10-27T02:00:00.000Z"
         ]
     );
-    // Those of Lord Howe Island go back by half an hour, from 2:00 to 1:30.
+    // The clocks of Lord Howe Island go back by half an hour, from 2:00 to 1:30.
     assert_eq!(
         times("*/20 1,2 * * *", "Australia/Lord_Howe", "2026-04-04T14:30:00Z", 4),
         [
@@ -89,9 +89,9 @@ fn cron_knows_the_last_day_and_the_nth_weekday() {
     assert_eq!(year("0 0 L * *"), "2029-11-30 2029-12-31 2030-01-31 2030-02-28");
     assert_eq!(year("0 0 * * 5L"), "2029-11-30 2029-12-28 2030-01-25 2030-02-22");
     assert_eq!(year("0 0 * * FRI#2"), "2029-12-14 2030-01-11 2030-02-08 2030-03-08");
-    // A fifth Monday of February comes every 28 years, but for 2100.
+    // A fifth Monday of February comes every 28 years, except around 2100.
     assert_eq!(year("0 0 * 2 mon#5"), "2044-02-29 2072-02-29 2112-02-29 2140-02-29");
-    // One of both is enough, unless one of them begins with a star.
+    // One of the two fields is enough, unless one of them begins with a star.
     assert_eq!(year("0 0 1 12 sat"), "2029-12-01 2029-12-08 2029-12-15 2029-12-22");
     assert_eq!(year("0 0 */1 12 sat,0-2/2,7"), "2029-12-01 2029-12-02 2029-12-04 2029-12-08");
 }
@@ -141,8 +141,8 @@ fn cron_refuses_what_is_not_documented_and_names_the_field() {
     assert_eq!(fault("0 0 31 4,6,9,11 *", "UTC"), CronFault::Never);
 }
 
-/// Expressions in all zones around the nights in which the clocks change, as cronsim has them: the
-/// output of `tests/outside/cron_cases.py cases 1 620`.
+/// Expressions in all zones around changes of the clocks, compared with cronsim: the output of
+/// `tests/outside/cron_cases.py cases 1 620`.
 #[test]
 fn cron_agrees_with_another_implementation_in_all_zones() {
     let cases = include_str!("cases.txt");
@@ -167,7 +167,7 @@ fn cron_agrees_with_another_implementation_in_all_zones() {
         let mut found: Vec<u64> = Vec::new();
         for time in times {
             let time = time.ms() / 60_000;
-            // Fixed times that fall together are one there.
+            // The other implementation merges fixed times that coincide.
             if found.last() != Some(&time) {
                 found.push(time);
             }
