@@ -185,9 +185,9 @@ impl Decimal {
         Self { units: -self.units, ..self }
     }
 
-    /// Splits the number into parts by these weights, in whole minor units of the digits that it is
-    /// written with (two at least). The parts add up to it, and no part is more than one minor unit
-    /// from its share. The first parts get the remainder, one unit each.
+    /// Splits the number into parts by these weights, in whole minor units of the scale (`None`: the
+    /// digits that it is written with, two at least). The parts add up to it, and no part is more
+    /// than one minor unit from its share. The first parts get the remainder, one unit each.
     ///
     /// # Errors
     /// [`DecimalError::OutOfRange`] for a negative number, for weights that are negative or add up
