@@ -56,7 +56,7 @@ struct ScheduleFiring<'a> {
     transaction: Option<TxId>,
     /// `skipped`, `queued`, `missed`, `invalid-cron` (it is from a version that knew more of it),
     /// or the code of the refusal; `null`: it was started.
-    why_not: Option<&'a str>,
+    reason: Option<&'a str>,
 }
 
 /// A schedule.
@@ -104,7 +104,7 @@ impl<'a> ScheduleResponse<'a> {
         let firing = |firing: &'a Firing| ScheduleFiring {
             at: firing.at,
             transaction: firing.started,
-            why_not: firing.why_not.as_deref(),
+            reason: firing.why_not.as_deref(),
         };
         Self {
             id: schedule.id,

@@ -435,7 +435,7 @@ const REFUSALS: &[Code] = &[
     Code::PastPivot,
     Code::TooManySteps,
     Code::TooManyRounds,
-    Code::LinkedTooFar,
+    Code::LinkDepthExceeded,
     Code::InsufficientFunds,
     Code::UnknownAccount,
     Code::UnknownAsset,

@@ -45,9 +45,9 @@ pub(super) struct WebhookResponse<'a> {
     /// The last event that was delivered or passed over.
     after: &'a str,
     /// Number of transactions with undelivered events.
-    lagging: usize,
+    lagging_transactions: usize,
     /// Number of delivered events.
-    told: u64,
+    delivered: u64,
     /// Number of events that could not be delivered and are kept.
     dead: usize,
     /// Until when the key before the last one signs too.
@@ -107,8 +107,8 @@ impl<'a> WebhookResponse<'a> {
             },
             error: webhook.error.as_deref(),
             after: &webhook.after,
-            lagging: webhook.lags.len(),
-            told: webhook.told,
+            lagging_transactions: webhook.lags.len(),
+            delivered: webhook.told,
             dead: webhook.dead.len(),
             old_key_until: webhook.old_key_until,
             created_at: webhook.created_at,

@@ -74,7 +74,7 @@ async fn what_is_still_open_has_the_next_one_skipped_or_wait() {
     server.advance("3h").await;
     assert_eq!(of(&server, "waiting").await.len(), 1);
     let shown = server.admin().await.get(&skips).await.ok().json();
-    assert_eq!(shown["last"]["why_not"], "skipped");
+    assert_eq!(shown["last"]["reason"], "skipped");
     write_all(&server).await;
     server.advance("1h").await;
     assert_eq!(of(&server, "waiting").await.len(), 1);
@@ -101,7 +101,7 @@ async fn a_refused_start_is_told() {
     let path = schedule(&admin, json!({"overlap": "allow"})).await;
     admin.patch("/v1/users/rita", json!({"roles": []})).await.ok();
     server.advance("1h").await;
-    assert_eq!(server.admin().await.get(&path).await.ok().json()["last"]["why_not"], "not-allowed");
+    assert_eq!(server.admin().await.get(&path).await.ok().json()["last"]["reason"], "not-allowed");
     server.admin().await.patch("/v1/users/rita", json!({"roles": ["reporter"]})).await.ok();
     server.advance("1h").await;
     assert_eq!(of(&server, "waiting").await.len(), 1);

@@ -140,7 +140,7 @@ pub const EVENT_TYPES: &[EventType] = &[
     event("abide.login.failures_forgotten", "Failed logins of an account no longer count.", &[]),
     event("abide.schedule.created", "A schedule was created.", &[id("schedule"), id("workflow"), text("cron"), text("zone")]),
     event("abide.schedule.deleted", "A schedule was deleted.", &[id("schedule"), id("workflow"), text("cron"), text("zone")]),
-    event("abide.schedule.fired", "A schedule came due: it started a transaction, or says why not.", &[id("schedule"), time("at"), id("transaction").or_null(), text("why_not").or_null()]),
+    event("abide.schedule.fired", "A schedule came due: it started a transaction, or says why not.", &[id("schedule"), time("at"), id("transaction").or_null(), text("reason").or_null()]),
     event("abide.session.data_written", "A session's data was changed.", &[id("session")]),
     event("abide.session.elevated", "The password was confirmed again in a session.", &[id("session"), time("until")]),
     event("abide.session.ended", "A session ended.", &[id("session"), text("reason")]),

@@ -303,10 +303,10 @@ refusals! {
     } => "too-many-steps", STORED;
     /// Transactions lead to each other further than one commit goes.
     #[error("transactions start and submit each other too far in one commit: at most {max}")]
-    LinkedTooFar {
+    LinkDepthExceeded {
         /// How far they may.
         max: u32,
-    } => "linked-too-far", STORED;
+    } => "link-depth-exceeded", STORED;
     /// Steps were opened again and again.
     #[error("the transaction has opened as many steps as it may: {max}")]
     TooManyRounds {
@@ -406,7 +406,7 @@ impl Refusal {
         "workflow-retired",
         "too-many-steps",
         "too-many-rounds",
-        "linked-too-far",
+        "link-depth-exceeded",
         "idempotency-key-reused",
         "idempotency-key-not-supported",
         "answer-gone",

@@ -246,7 +246,7 @@ fn note(
     why_not: Option<&str>,
 ) -> Result<(), DecideError> {
     let data = json!({
-        "schedule": schedule.id, "at": at, "transaction": started, "why_not": why_not,
+        "schedule": schedule.id, "at": at, "transaction": started, "reason": why_not,
     });
     schedule.last = Some(Firing { at, started, why_not: why_not.map(str::to_owned) });
     unit.emit(Event::Notice { kind: "abide.schedule.fired", data })

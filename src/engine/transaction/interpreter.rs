@@ -627,7 +627,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
                     }
                 },
                 // Another transaction of this commit is on its way: not now, but not never.
-                Err(DecideError::Refused(refusal @ Refusal::LinkedTooFar { .. }))
+                Err(DecideError::Refused(refusal @ Refusal::LinkDepthExceeded { .. }))
                     if self.trigger == Trigger::Request =>
                 {
                     return Err(refusal.into());

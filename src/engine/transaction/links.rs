@@ -35,9 +35,9 @@ impl<'d> Interpreter<'_, 'd> {
         let links = self.unit.link(self.id);
         let depth = u32::try_from(self.unit.linked().len()).unwrap_or(u32::MAX);
         let led = if depth > DEPTH_MAX {
-            Err(Refusal::LinkedTooFar { max: DEPTH_MAX }.into())
+            Err(Refusal::LinkDepthExceeded { max: DEPTH_MAX }.into())
         } else if links > LINKS_MAX {
-            Err(Refusal::LinkedTooFar { max: LINKS_MAX }.into())
+            Err(Refusal::LinkDepthExceeded { max: LINKS_MAX }.into())
         } else {
             there(self.unit, &resolved)
         };
@@ -48,7 +48,7 @@ impl<'d> Interpreter<'_, 'd> {
     /// Refuses to lead back to what is on its way.
     pub(super) fn require_rest(&self, id: TxId) -> Result<(), Refusal> {
         if id == self.id || self.unit.linked().contains(&id) {
-            return Err(Refusal::LinkedTooFar { max: DEPTH_MAX });
+            return Err(Refusal::LinkDepthExceeded { max: DEPTH_MAX });
         }
         Ok(())
     }

@@ -234,7 +234,7 @@ codes! {
     TooManySteps "too-many-steps" 409 "Automatic steps run on and on",
         "More automatic steps follow each other than one commit takes.",
         "Correct the workflow: a loop must pass a step that waits.";
-    LinkedTooFar "linked-too-far" 409 "Transactions lead to each other too far",
+    LinkDepthExceeded "link-depth-exceeded" 409 "Transactions lead to each other too far",
         "A step starts or submits other transactions, which do the same, further than one commit goes, or in a circle.",
         "Correct the workflows: let a step that waits stand between them.";
     WorkflowRetired "workflow-retired" 409 "The workflow is retired",

@@ -262,7 +262,7 @@ impl From<&Refusal> for Problem {
             Refusal::WorkflowRetired => Code::WorkflowRetired,
             Refusal::TooManySteps { .. } => Code::TooManySteps,
             Refusal::TooManyRounds { .. } => Code::TooManyRounds,
-            Refusal::LinkedTooFar { .. } => Code::LinkedTooFar,
+            Refusal::LinkDepthExceeded { .. } => Code::LinkDepthExceeded,
             Refusal::IdempotencyKeyReused => Code::IdempotencyKeyReused,
             Refusal::IdempotencyKeyNotSupported => Code::IdempotencyKeyNotSupported,
             Refusal::AnswerGone => Code::AnswerGone,
