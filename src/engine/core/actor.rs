@@ -1,4 +1,4 @@
-//! Who asks.
+//! Actor of a request.
 
 use std::sync::Arc;
 
@@ -7,26 +7,26 @@ use crate::types::{
     HookName, KeyId, Role, SessionId, TokenHash, TxId, UserId, UserPattern, Username, WorkflowName,
 };
 
-/// A user, by both names.
+/// A user, by id and by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRef {
-    /// The name for machines.
+    /// Id, for programs.
     pub id: UserId,
-    /// The name for people.
+    /// Username, for people.
     pub username: Username,
 }
 
-/// An API key, by both names.
+/// An API key, by id and by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRef {
-    /// The name for machines.
+    /// Id, for programs.
     pub id: KeyId,
-    /// The name that its maker gave it.
+    /// The name that its creator gave it.
     pub name: Arc<str>,
 }
 
-/// Who asks. What it says of roles is what was true when the token was looked up; a command is
-/// decided on what is true at its turn.
+/// The party that makes a request. Its roles are those at the time of the token lookup; the
+/// decision of a command looks them up again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// A request without a token.
@@ -48,11 +48,11 @@ pub enum Actor {
 pub struct SessionActor {
     /// The session.
     pub session: SessionId,
-    /// The token that it was reached with: after a rotation the old one reaches nothing.
+    /// Token that the request presented. After a rotation the old token opens nothing.
     pub token: TokenHash,
-    /// Whose session it is; `None`: an anonymous one.
+    /// Owner of the session; `None`: the session is anonymous.
     pub user: Option<UserRef>,
-    /// The user's roles; none for an anonymous session.
+    /// The user's roles; empty for an anonymous session.
     pub roles: Arc<[Role]>,
     /// The API key that opened the session on the user's behalf.
     pub via: Option<KeyRef>,
@@ -63,14 +63,14 @@ pub struct SessionActor {
 pub struct KeyActor {
     /// The key.
     pub key: KeyRef,
-    /// What it may do.
+    /// Roles of the key.
     pub roles: Arc<[Role]>,
-    /// For whom it may open sessions.
+    /// Users for whom it may open sessions.
     pub on_behalf: Arc<[UserPattern]>,
 }
 
 impl Actor {
-    /// The roles it acts with. [`Actor::System`] has none and needs none.
+    /// Returns the roles that the actor acts with. [`Actor::System`] has none and needs none.
     #[must_use]
     pub fn roles(&self) -> &[Role] {
         match self {
@@ -80,20 +80,20 @@ impl Actor {
         }
     }
 
-    /// Whether it has the role; an administrator has each of Abide's powers.
+    /// Returns whether the actor has the role. An administrator has all roles of Abide's own.
     #[must_use]
     pub fn has(&self, role: &str) -> bool {
         let has = |wanted: &str| self.roles().iter().any(|role| role.as_str() == wanted);
         has(role) || (role.starts_with("abide:") && has(Role::ADMIN))
     }
 
-    /// Whether it may do everything.
+    /// Returns whether the actor may do everything.
     #[must_use]
     pub fn is_admin(&self) -> bool {
         matches!(self, Self::System) || self.has(Role::ADMIN)
     }
 
-    /// The user that it is.
+    /// Returns the actor's user, if it is one.
     #[must_use]
     pub const fn user(&self) -> Option<&UserRef> {
         match self {
@@ -102,7 +102,8 @@ impl Actor {
         }
     }
 
-    /// The id by which lists and limits know it: of a user that of all sessions together.
+    /// Returns the owner id under which lists and limits count the actor: all sessions of a user
+    /// count as that user.
     #[must_use]
     pub fn owner_id(&self) -> Option<OwnerId> {
         match self {
@@ -115,7 +116,7 @@ impl Actor {
         }
     }
 
-    /// The session that it came with.
+    /// Returns the session of the request.
     #[must_use]
     pub const fn session(&self) -> Option<SessionId> {
         match self {

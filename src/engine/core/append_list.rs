@@ -1,5 +1,5 @@
-//! Append-only list whose elements never move, so that a shared reference to the list is enough to
-//! add one and to hold on to the others.
+//! Append-only list whose elements never move. A shared reference to the list is therefore enough
+//! to add an element while references to other elements live.
 
 use std::cell::{Cell, OnceCell};
 
@@ -28,13 +28,13 @@ impl<T> Shelf<T> {
         self.len.get()
     }
 
-    /// Returns the element at a place.
+    /// Returns the element at an index.
     pub(in crate::engine) fn get(&self, index: usize) -> Option<&T> {
         let (chunk, offset) = place(index);
         self.chunks.get(chunk)?.get()?.get(offset)?.get()
     }
 
-    /// Adds an element and returns where it lies.
+    /// Adds an element and returns a reference to it.
     pub(in crate::engine) fn push(&self, element: T) -> &T {
         let index = self.len.get();
         self.len.set(index + 1);
@@ -45,13 +45,13 @@ impl<T> Shelf<T> {
         cells[offset].get_or_init(|| element)
     }
 
-    /// Returns all elements, in the order in which they were added.
+    /// Returns all elements in the order of their addition.
     pub(in crate::engine) fn iter(&self) -> impl Iterator<Item = &T> {
         (0..self.len()).filter_map(|index| self.get(index))
     }
 }
 
-/// The chunk of an element and its place in it.
+/// Returns the chunk of an element and its offset in the chunk.
 fn place(index: usize) -> (usize, usize) {
     let shifted = index + (1 << FIRST_CHUNK_LOG);
     let log = shifted.ilog2();

@@ -9,10 +9,10 @@ use crate::engine::transaction::WorkflowHead;
 use crate::engine::{api_key, attempt, ledger, session, transaction, user, value};
 
 impl UnitOfWork<'_> {
-    /// Lets something happen: changes the records by an event and notes it.
+    /// Emits an event: applies it to the records and adds it to the changes.
     ///
     /// # Errors
-    /// [`DecideError::MissingRecord`] when a record that it changes was not loaded.
+    /// [`DecideError::MissingRecord`] when a record that the event changes was not loaded.
     pub fn emit(&mut self, event: impl Into<Event>) -> Result<(), DecideError> {
         let event = event.into();
         apply(self, &event)?;
@@ -21,8 +21,8 @@ impl UnitOfWork<'_> {
     }
 }
 
-/// Applies an event. An event about something that is not there changes nothing: it cannot come
-/// from a decision, only from a log that was cut.
+/// Applies an event. An event about a record that does not exist changes nothing: no decision emits
+/// such an event, only a truncated log can contain one.
 fn apply(unit: &mut UnitOfWork<'_>, event: &Event) -> Result<(), DecideError> {
     match event {
         Event::Session(event) => session::apply(unit, event),

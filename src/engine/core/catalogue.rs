@@ -1,29 +1,30 @@
-//! The types of events that feeds, histories and webhooks deliver, with what their data holds.
+//! Catalogue of the event types that feeds, histories and webhooks deliver, with the fields of
+//! their data.
 //!
-//! The table describes what [`Event::kind`](crate::engine::Event::kind) and the log's data say; a test
-//! holds it against the code of both.
+//! The table repeats what [`Event::kind`](crate::engine::Event::kind) and the log data say; a test
+//! compares it with the code of both.
 
-/// A type of events.
+/// An event type.
 #[derive(Clone, Copy, Debug)]
 pub struct EventType {
     /// Its name.
     pub kind: &'static str,
-    /// What happened, in one sentence.
+    /// Description of the event, in one sentence.
     pub summary: &'static str,
-    /// The keys of its data.
+    /// Fields of its data.
     pub data: &'static [DataField],
 }
 
-/// A key of an event's data.
+/// A field of an event's data.
 #[derive(Clone, Copy, Debug)]
 pub struct DataField {
     /// Its name.
     pub name: &'static str,
     /// The type of its value.
     pub of: FieldType,
-    /// Whether it may be null.
+    /// True if the value may be null.
     pub may_be_null: bool,
-    /// Whether it may be absent.
+    /// True if the field may be absent.
     pub may_be_absent: bool,
 }
 
@@ -107,8 +108,8 @@ const fn event(kind: &'static str, summary: &'static str, data: &'static [DataFi
 /// Key of the data of every event of a transaction, beside those in the table.
 pub const TRANSACTION: DataField = id("transaction");
 
-/// All types of events of the server, by their names. Types of applications (`emit`) have names of
-/// their own, and their `data` is what the effect says, beside `transaction`.
+/// All event types of the server, sorted by name. Types of applications (`emit`) have their own
+/// names; their `data` is what the effect says, plus `transaction`.
 #[rustfmt::skip]
 pub const EVENT_TYPES: &[EventType] = &[
     event("abide.account.changed", "An account's floor, its readers, or whether it is frozen was changed.", &[id("account"), amount("floor").or_null().or_absent(), boolean("frozen").or_absent(), texts("read").or_absent()]),
@@ -202,7 +203,8 @@ pub const EVENT_TYPES: &[EventType] = &[
     event("abide.workflow.retired", "A workflow was retired: it takes no new starts.", &[id("workflow")]),
 ];
 
-/// Whether an event of this type is of a transaction and its data has [`TRANSACTION`].
+/// Returns whether events of this type belong to a transaction, so that their data has
+/// [`TRANSACTION`].
 #[must_use]
 pub fn is_of_transaction(kind: &str) -> bool {
     ["abide.transaction.", "abide.step.", "abide.call.", "abide.challenge."]
@@ -236,7 +238,7 @@ mod tests {
         include_str!("../webhook/commands.rs"),
     ];
 
-    /// The body of a function of a source.
+    /// Returns the body of a function in a source text.
     fn body<'s>(source: &'s str, head: &str) -> &'s str {
         let begin = source.find(head).unwrap_or_else(|| panic!("{head} is gone"));
         let open = begin + source[begin..].find('{').unwrap();
@@ -254,7 +256,7 @@ mod tests {
         panic!("{head} has no end");
     }
 
-    /// The arms of a `match`: the variants of each, and what it makes.
+    /// Returns the arms of a `match`: the variants of each, and its expression.
     fn arms<'s>(body: &'s str, enumeration: &str) -> Vec<(Vec<&'s str>, &'s str)> {
         let head = Regex::new(&format!(r"(?:\n +(?:\| )?|\| |^ *){enumeration}::(\w+)")).unwrap();
         let mut found = Vec::new();
@@ -276,7 +278,7 @@ mod tests {
         found.map(|key| key.iter().skip(1).flatten().next().unwrap().as_str().to_owned()).collect()
     }
 
-    /// By type: the keys, as the code has them.
+    /// Returns the event types with their keys, as the code has them.
     fn of_code() -> BTreeMap<String, BTreeSet<String>> {
         let kind = Regex::new(r#""(abide\.[a-z_.]+)""#).unwrap();
         let variant = Regex::new(r"Self::(\w+)").unwrap();

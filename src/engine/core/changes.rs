@@ -7,22 +7,22 @@ use super::record::{IndexEntry, Record, RecordKey, Timer};
 use crate::engine::ledger::Row;
 use crate::types::Time;
 
-/// What a command changes.
+/// All changes of one command, committed as one batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// What happened, in order.
+    /// Events, in the order in which they occurred.
     pub events: Vec<Event>,
-    /// The records that it made or changed; `None`: deleted.
+    /// Records that the command creates or changes; `None`: deleted.
     pub records: BTreeMap<RecordKey, Option<Record>>,
-    /// The timers that it set (`true`) or took away.
+    /// Timers that it sets (`true`) or removes (`false`).
     pub timers: BTreeMap<Timer, bool>,
-    /// The rows that it adds.
+    /// Rows that it adds.
     pub rows: Vec<Row>,
-    /// The marks that it sets (`true`) or takes away.
+    /// Index entries that it adds (`true`) or removes (`false`).
     pub marks: BTreeMap<IndexEntry, bool>,
-    /// Whether less of it could be done at once, and the rest in later commits.
+    /// True if the commit may do less of the work and leave the rest to later commits.
     pub is_sliced: bool,
-    /// The latest time that was due by then, and had not happened yet, in what was read: it must
-    /// happen first.
+    /// Latest due time, not later than now, of a pending timer in the records that were read. That
+    /// timer must fire before this command.
     pub overdue: Option<Time>,
 }

@@ -1,4 +1,4 @@
-//! From a command to what happens: the ladder of refusals, then the events.
+//! Decision of a command: it ends in a refusal or in events.
 
 use super::changes::Changes;
 use super::inputs::{CommandInputs, PasswordEvidence};
@@ -12,25 +12,25 @@ use crate::engine::user::User;
 use crate::engine::{Actor, AttemptEvent, Command, Event, Outcome, Refusal, Rules};
 use crate::types::Time;
 
-/// Most firings of one commit, of the largest split factor: what is left stays due.
+/// Maximum number of timers that fire in one commit, at split factor 1; the rest stays due.
 pub const FIRINGS_MAX: usize = 400;
 
-/// What became of a command: the changes to commit, and what to answer. A refusal can have
-/// changes too: what the audit log keeps of it, and the count of failed logins.
+/// Result of a decision: the changes to commit and the answer. A refusal can have changes too: its
+/// audit event and the count of failed logins.
 #[derive(Debug)]
 pub struct Decision {
-    /// What to commit.
+    /// Changes to commit.
     pub changes: Changes,
-    /// What to answer.
+    /// Answer to the caller.
     pub result: Result<Outcome, Refusal>,
 }
 
-/// Returns whether a command would be accepted, or refused only for a wrong password. The shell asks
-/// this before it checks or hashes a password, so that a command which is refused for another reason
-/// costs no hash. The decision is discarded.
+/// Returns whether a command would be accepted, or refused only for a wrong password. The shell
+/// calls this before it checks or hashes a password, so that a command that is refused for another
+/// reason costs no hash. The decision is discarded.
 ///
 /// # Errors
-/// The record that must be loaded first.
+/// The key of the record that the caller must load before it calls again.
 pub fn precheck(
     read_set: &ReadSet,
     rules: &Rules,
@@ -47,7 +47,7 @@ pub fn precheck(
 /// Decides a command.
 ///
 /// # Errors
-/// The fact that must be loaded first; then decide again.
+/// The key of the record that the caller must load before it calls again.
 pub fn decide(
     facts: &ReadSet,
     rules: &Rules,
@@ -82,7 +82,8 @@ pub fn decide(
             transaction::disclosed(&unit, actor, command, refusal)
         }
     };
-    // What somebody else's time would give back is not refused before that time has come.
+    // A refusal that a due timer may lift is reported as overdue: the timers up to now fire first,
+    // then the command is decided again.
     let waits = refusal.may_pass_with_time().then_some(context.now);
     let overdue = unit.into_changes().overdue.max(waits);
     let mut unit = UnitOfWork::new(facts, rules, context);
@@ -97,12 +98,12 @@ pub fn decide(
     }
 }
 
-/// Lets the timers fire that are due at this moment, in the order of their times; those that they
-/// set anew too, as far as they are due by the `horizon`: up to there the caller knows all that
-/// are due. At least one fires, and as many as the limit of the facts leaves time for.
+/// Fires the timers that are due now, in the order of their times. Timers that a firing sets fire
+/// too if they are due by the `horizon`: the caller knows all due timers up to there. At least one
+/// timer fires; the slice limit of the read set bounds the number of further ones.
 ///
 /// # Errors
-/// All facts that must be loaded first; then decide again.
+/// The keys of all records that the caller must load before it calls again.
 pub fn decide_timers(
     facts: &ReadSet,
     rules: &Rules,
@@ -115,16 +116,16 @@ pub fn decide_timers(
     let mut due = due.iter();
     let mut next = due.next();
     for _ in 0..(FIRINGS_MAX / context.split_factor).max(1) {
-        // One that undoes something would have nothing left to do it with.
+        // Without undo budget a timer that starts a compensation could not make progress.
         if unit.undo_left() == 0 {
             break;
         }
-        // What a firing sets anew and is due too takes its place in the order.
+        // A timer that a firing set and that is due already fires in its order.
         let set = unit.armed().next().filter(|timer| timer.due <= horizon).cloned();
         let timer = match (next, set) {
             (next, Some(set)) if next.is_none_or(|timer| set < *timer) => {
-                // Each start of a schedule reads what only the one before leads to: many of them in
-                // one decision would be decided again for each.
+                // Each start of a schedule reads records that only the previous start names.
+                // Several of them in one decision would repeat the decision for each.
                 if matches!(set.what, TimerOf::Schedule(_)) {
                     break;
                 }
@@ -146,7 +147,7 @@ pub fn decide_timers(
     if needs.is_empty() { Ok(unit.into_changes()) } else { Err(needs) }
 }
 
-/// What the log keeps of a refusal: each failed proof of a password, each denial.
+/// Emits the events that the log keeps of a refusal: failed password and code checks, and denials.
 fn note_refusal(
     unit: &mut UnitOfWork<'_>,
     actor: &Actor,

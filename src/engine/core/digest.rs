@@ -1,4 +1,4 @@
 //! Keyed hashes.
 
-/// A keyed hash of something that the store must not show.
+/// Keyed hash of a value that the store must not reveal.
 pub type Digest = [u8; 32];

@@ -1,4 +1,4 @@
-//! Events: what a commit did, in the past tense.
+//! Events: records of what a commit did, in the past tense.
 
 use std::sync::Arc;
 
@@ -14,57 +14,57 @@ use crate::engine::user::UserEvent;
 use crate::engine::value::ValueEvent;
 use crate::types::{TxId, Username, WorkflowName};
 
-/// Something that happened.
+/// One thing that a commit did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A session, also one of another framework.
+    /// A change of a session, also of an external one.
     Session(SessionEvent),
-    /// A user.
+    /// A change of a user.
     User(UserEvent),
-    /// An API key.
+    /// A change of an API key.
     ApiKey(ApiKeyEvent),
-    /// Reference values.
+    /// A change of reference values.
     Value(ValueEvent),
-    /// Failed attempts at a secret.
+    /// A failed attempt at a secret, or the reset of such attempts.
     Attempt(AttemptEvent),
-    /// The ledger.
+    /// A change in the ledger.
     Ledger(LedgerEvent),
-    /// Something happened in a transaction.
+    /// A change in a transaction.
     Tx {
-        /// In which.
+        /// The transaction.
         tx: TxId,
-        /// What.
+        /// Its event.
         event: Box<TxEvent>,
     },
     /// A version of a workflow was published.
     WorkflowPublished {
-        /// It.
+        /// The version.
         published: Box<Published>,
     },
     /// A workflow takes no new starts.
     WorkflowRetired {
-        /// Which.
+        /// The workflow.
         name: WorkflowName,
     },
-    /// Something that is published and changes no record by itself.
+    /// An event that the log publishes and that changes no record by itself.
     Notice {
         /// Its type.
         kind: &'static str,
-        /// What the log keeps of it.
+        /// Its data in the log.
         data: Value,
     },
-    /// Somebody was refused what they may not do.
+    /// The server denied the actor a command or a read.
     Denied {
-        /// What.
+        /// Name of the command, or the method and path of the read.
         what: Arc<str>,
         /// The refusal's code.
         code: &'static str,
-        /// The user that it was about, if it was a login.
+        /// The user that a login or password check names.
         user: Option<Username>,
     },
 }
 
-/// Wraps the events of each domain.
+/// Implements the conversion from the events of each domain.
 macro_rules! from_domains {
     ($($event:ident => $variant:ident,)*) => {$(
         impl From<$event> for Event {
@@ -85,7 +85,7 @@ from_domains! {
 }
 
 impl Event {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns the event's type, as the log and the feed show it.
     #[must_use]
     pub fn kind(&self) -> &str {
         match self {
@@ -103,7 +103,7 @@ impl Event {
         }
     }
 
-    /// Whether the log keeps it, and so feeds and webhooks deliver it.
+    /// Returns whether the log keeps the event, so that feeds and webhooks deliver it.
     #[must_use]
     pub fn is_published(&self) -> bool {
         match self {
@@ -121,15 +121,15 @@ impl Event {
         }
     }
 
-    /// Whether webhooks want other events from here on, or sign with other keys.
+    /// Returns whether the event changes the subscriptions of webhooks or their signing keys.
     #[must_use]
     pub fn changes_webhooks(&self) -> bool {
         matches!(self, Self::Notice { kind, .. } if kind.starts_with("abide.webhook."))
             && self.is_published()
     }
 
-    /// Returns what the log keeps of it, as JSON text: never a secret, a hash of one, or what people
-    /// keep as data.
+    /// Returns the event's data in the log, as JSON text. It never contains a secret, the hash of a
+    /// secret, or data that clients store.
     #[must_use]
     pub fn log_data(&self) -> String {
         match self {

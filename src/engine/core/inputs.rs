@@ -1,4 +1,5 @@
-//! Inputs of a decision that only the world has: randomness, hashes, the origin of the request.
+//! Inputs of a decision that only the shell can provide: randomness, hashes, the origin of the
+//! request.
 
 use std::sync::Arc;
 
@@ -7,15 +8,15 @@ use crate::engine::transaction::CheckedInput;
 use crate::engine::{Counted, Counter, Preconditions, Refusal};
 use crate::types::{KeyId, SessionId, Token, UserId};
 
-/// Whether a password was proved.
+/// Result of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordCheck {
-    /// Whose hash it was checked against; `None`: there was none, and a hash that nobody has was
-    /// checked, for the same work.
+    /// Owner of the hash that the password was checked against; `None`: there is no such user, and
+    /// a dummy hash was checked to take the same time.
     pub user: Option<UserId>,
-    /// That user's [`User::credential`].
+    /// That user's [`User::credential`] at the time of the check.
     pub credential: u64,
-    /// Whether it matched.
+    /// True if the password matched.
     pub matched: bool,
 }
 
@@ -31,20 +32,20 @@ pub enum PasswordEvidence {
     Assumed,
 }
 
-/// What a command needs that only the world has: randomness, hashes, where it came from.
+/// Inputs that the shell gathers before the decision of a command: randomness, hashes, origin.
 #[derive(Clone, Debug)]
 pub struct CommandInputs {
     /// Evidence for the password that the command proves.
     pub password: PasswordEvidence,
     /// Hash of the command's new password, or of the proved one under stronger parameters.
     pub password_hash: Option<Arc<str>>,
-    /// A new session's id.
+    /// Id for a new session.
     pub session: SessionId,
-    /// A new user's id.
+    /// Id for a new user.
     pub user: UserId,
-    /// A new key's id.
+    /// Id for a new API key.
     pub key: KeyId,
-    /// For [`DecisionContext::seed`].
+    /// Value of [`DecisionContext::seed`].
     pub seed: u128,
     /// A new token, of the kind that the command hands out ([`Command::hands_out`]).
     pub token: Option<Token>,
@@ -52,33 +53,34 @@ pub struct CommandInputs {
     pub account: Digest,
     /// Network from which the command comes, where failures may count for it.
     pub origin: Option<Digest>,
-    /// The hash of the command's [`StoredKey`](crate::engine::StoredKey).
+    /// Hash of the command's [`StoredKey`](crate::engine::StoredKey).
     pub stored: Digest,
-    /// The address.
+    /// IP address of the client.
     pub address: Option<Arc<str>>,
-    /// The `User-Agent`.
+    /// `User-Agent` of the client.
     pub agent: Option<Arc<str>>,
-    /// The command's input, if it was checked before its turn because that takes long.
+    /// The command's input, if the shell checked it before the command's turn because the check is
+    /// slow.
     pub checked: Option<Arc<CheckedInput>>,
-    /// On which conditions the command is done.
+    /// Conditions of the request (`If-Match`, `If-None-Match`).
     pub preconditions: Option<Box<Preconditions>>,
 }
 
 impl CommandInputs {
-    /// The new token. It is there for each command that hands one out.
+    /// Returns the new token. The shell provides one for each command that hands one out.
     pub(in crate::engine) fn token(&self) -> Result<&Token, Refusal> {
         self.token.as_ref().ok_or(Refusal::Stopping)
     }
 
-    /// The counters of a login.
+    /// Returns the counters of a login.
     pub(in crate::engine) fn login_counters(&self) -> Vec<Counter> {
         let account = Counter { digest: self.account, counted: Counted::Logins };
         let from = |digest| Counter { digest, counted: Counted::LoginsFrom };
         std::iter::once(account).chain(self.origin.map(from)).collect()
     }
 
-    /// The counter of a password that is proved in a session: of nothing else, so that whoever
-    /// guesses elsewhere keeps nobody out of a session that is open.
+    /// Returns the counters of a password check in an open session. They are separate from those of
+    /// the login, so that failed logins from elsewhere do not lock the session out.
     pub(in crate::engine) fn session_counters(&self) -> Vec<Counter> {
         vec![Counter { digest: self.account, counted: Counted::InSession }]
     }

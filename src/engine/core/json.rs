@@ -1,9 +1,9 @@
-//! JSON values by what they mean: numbers are the same if they count the same, however they are
-//! written (RFC 6902, section 4.6).
+//! Comparison of JSON values by meaning: numbers are equal if their values are, in any notation
+//! (RFC 6902, section 4.6).
 
 use serde_json::{Number, Value};
 
-/// Whether two values are the same.
+/// Returns whether two values are equal in meaning.
 pub(in crate::engine) fn is_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(one), Value::Number(other)) => normal(one) == normal(other),
@@ -21,7 +21,7 @@ pub(in crate::engine) fn is_same(one: &Value, other: &Value) -> bool {
     }
 }
 
-/// The compact text of a value, the same for values that are the same.
+/// Returns the compact text of a value; equal values have the same text.
 pub(in crate::engine) fn canonical(value: &Value) -> String {
     fn normalized(value: &Value) -> Value {
         match value {
@@ -37,9 +37,9 @@ pub(in crate::engine) fn canonical(value: &Value) -> String {
     normalized(value).to_string()
 }
 
-/// A number as an integer, if it is one that fits.
+/// Returns a number as an integer, if it is integral and fits into 64 bits.
 fn normal(number: &Number) -> Number {
-    // The first numbers beyond what fits; both are exact.
+    // The first number above `u64::MAX`, and `i64::MIN`; both are exact as `f64`.
     const BEYOND: f64 = 18_446_744_073_709_551_616.0;
     const LEAST: f64 = -9_223_372_036_854_775_808.0;
     let whole = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0);
@@ -93,8 +93,8 @@ mod tests {
         }
     }
 
-    /// What was written before there was a canonical text stays the same, but for whole numbers with
-    /// a fraction.
+    /// Texts written before the canonical form existed stay valid, except for whole numbers that
+    /// were written with a fraction.
     #[test]
     fn canonical_text_is_the_plain_one_but_for_numbers() {
         let value = read(r#"{"z":"ä\n","a":[1,-2,1.5,null,true,{}],"big":18446744073709551615}"#);

@@ -1,4 +1,4 @@
-//! Changes of JSON objects that clients keep: whole, by merge patch, by JSON patch.
+//! Changes of JSON objects that clients store: replacement, merge patch, JSON patch.
 
 use std::sync::Arc;
 
@@ -8,33 +8,34 @@ use serde_json::{Map, Value};
 use crate::engine::Refusal;
 use crate::types::Revision;
 
-/// Most operations of one JSON patch.
+/// Maximum number of operations in one JSON patch.
 const PATCH_OPERATIONS_MAX: usize = 1000;
 
-/// What the operations of a patch copy and move in all, as so many times what may be kept: copies of
-/// copies would double what is there each time, and each operation may go through all of it.
+/// Maximum number of bytes that the operations of a patch copy and move in total, as a multiple of
+/// the size limit: nested copies would double the document each time, and each operation may touch
+/// all of it.
 const PATCH_MOVES_MAX: usize = 16;
 
 /// Maximum work of one JSON patch, in values that are copied, compared or counted: some
-/// milliseconds. What an operation shifts in an array counts too, and each operation may shift all
-/// of it.
+/// milliseconds. Elements that an operation shifts in an array count too, since each operation may
+/// shift the whole array.
 const PATCH_WORK_MAX: usize = 100_000;
 
-/// Elements of an array that are shifted in the time in which one value is copied.
+/// Number of array elements that are shifted in the time that the copy of one value takes.
 const SHIFTED_FOR_ONE: usize = 16;
 
-/// Deepest nesting of what is kept, the object itself counted: as deep as a request's body may be.
-/// Without it operations that build on each other would nest deeper than readers can follow.
+/// Maximum nesting depth of a stored object, the object itself included: the same as for a request
+/// body. Without it successive operations would nest deeper than readers can parse.
 const DEPTH_MAX: usize = 64;
 
 /// A change of a JSON object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DataChange {
-    /// This object instead (PUT).
+    /// Replaces the object (PUT).
     Replace(Map<String, Value>),
-    /// RFC 7396.
+    /// Merge patch (RFC 7396).
     Merge(Value),
-    /// RFC 6902.
+    /// JSON patch (RFC 6902).
     Patch(json_patch::Patch),
 }
 
@@ -47,21 +48,21 @@ pub struct Data {
     pub revision: Revision,
 }
 
-/// An object without members, as it is stored.
+/// Stored text of an object without members.
 pub const EMPTY: &str = "{}";
 
-/// The compact text of an object.
+/// Returns the compact text of an object.
 pub(in crate::engine) fn text(object: &Map<String, Value>) -> Arc<str> {
     // An object of JSON values always has a text: its keys are strings, its numbers finite.
     serde_json::to_string(object).unwrap_or_else(|_| EMPTY.to_owned()).into()
 }
 
 fn parse(json: &str) -> Map<String, Value> {
-    // What is stored was an object when it was written.
+    // The stored text was an object when it was written.
     serde_json::from_str(json).unwrap_or_default()
 }
 
-/// What a change makes of an object; `what` names it in a refusal.
+/// Returns the object after a change; `what` names the object in a refusal.
 ///
 /// # Errors
 /// [`Refusal::TooLarge`], [`Refusal::PatchFailed`].
@@ -74,7 +75,8 @@ pub(in crate::engine) fn change(
     let changed = match change {
         DataChange::Replace(object) => text(object),
         DataChange::Merge(Value::Object(patch)) => text(&merge(current, patch)),
-        // RFC 7396 lets such a patch replace the whole document; what is kept here is an object.
+        // RFC 7396 lets such a patch replace the whole document; here the document must be an
+        // object.
         DataChange::Merge(_) => return Err(not_an_object()),
         DataChange::Patch(patch) => {
             let patched = apply_patch(parse(current), patch, bytes_max)
@@ -88,7 +90,7 @@ pub(in crate::engine) fn change(
     Ok(changed)
 }
 
-/// An object with a merge patch applied.
+/// Applies a merge patch to an object and returns the result.
 pub(in crate::engine) fn merge(current: &str, patch: &Map<String, Value>) -> Map<String, Value> {
     let mut value = Value::Object(parse(current));
     json_patch::merge(&mut value, &Value::Object(patch.clone()));
@@ -112,7 +114,7 @@ fn apply_patch(
     let mut left = bytes_max.saturating_mul(PATCH_MOVES_MAX);
     let mut work = PATCH_WORK_MAX;
     for (index, operation) in patch.0.iter().enumerate() {
-        // Before anything that takes long is done for it.
+        // The check comes before any expensive part of the operation.
         work = work.checked_sub(work_of(&value, operation, work)).ok_or_else(|| {
             Refusal::PatchFailed(format!(
                 "up to operation {index} it copies, compares and shifts too much: more than \
@@ -146,7 +148,7 @@ fn apply_patch(
     }
 }
 
-/// The work of an operation, counted no further than beyond `left`.
+/// Returns the work of an operation; the count stops once it exceeds `left`.
 fn work_of(document: &Value, operation: &PatchOperation, left: usize) -> usize {
     let there = |pointer: &str| document.pointer(pointer).map_or(0, |value| values(value, left));
     let work = match operation {
@@ -158,7 +160,7 @@ fn work_of(document: &Value, operation: &PatchOperation, left: usize) -> usize {
             there(remove.path.as_str()) + shifted(document, &remove.path)
         }
         PatchOperation::Test(test) => values(&test.value, left),
-        // What is copied or moved is counted, measured and then copied.
+        // The source is counted, measured and then copied.
         PatchOperation::Copy(copy) => 3 * there(copy.from.as_str()) + shifted(document, &copy.path),
         PatchOperation::Move(moved) => {
             let (from, to) = (&moved.from, &moved.path);
@@ -168,7 +170,7 @@ fn work_of(document: &Value, operation: &PatchOperation, left: usize) -> usize {
     work + 1
 }
 
-/// The work of shifting what lies behind a place of an array.
+/// Returns the work of shifting the array elements behind a position.
 fn shifted(document: &Value, path: &json_patch::jsonptr::PointerBuf) -> usize {
     let Some((parent, at)) = path.split_back() else { return 0 };
     match document.pointer(parent.as_str()) {
@@ -180,7 +182,8 @@ fn shifted(document: &Value, path: &json_patch::jsonptr::PointerBuf) -> usize {
     }
 }
 
-/// How many values there are in a value, itself counted, but no further than beyond `most`.
+/// Returns the number of values in a value, itself included; the count stops once it exceeds
+/// `most`.
 fn values(value: &Value, most: usize) -> usize {
     fn count(value: &Value, left: &mut usize) {
         if *left == 0 {
@@ -199,7 +202,7 @@ fn values(value: &Value, most: usize) -> usize {
     before - left
 }
 
-/// Whether an operation would put something deeper than [`DEPTH_MAX`].
+/// Returns whether an operation would put a value deeper than [`DEPTH_MAX`].
 fn nests_too_deep(document: &Value, operation: &PatchOperation) -> bool {
     let (path, value) = match operation {
         PatchOperation::Add(add) => (&add.path, Some(&add.value)),
@@ -211,7 +214,8 @@ fn nests_too_deep(document: &Value, operation: &PatchOperation) -> bool {
     value.is_some_and(|value| path.count() + depth(value) > DEPTH_MAX)
 }
 
-/// Of a scalar 0. What is measured is within [`DEPTH_MAX`] itself, so the recursion is bounded.
+/// Returns the nesting depth of a value; that of a scalar is 0. Each measured value is within
+/// [`DEPTH_MAX`], so the recursion is bounded.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
@@ -231,7 +235,7 @@ fn name_it(refusal: Refusal, what: &'static str) -> Refusal {
     }
 }
 
-/// What is left of so many bytes behind what an operation copies or moves; `None`: it is more.
+/// Subtracts the bytes that an operation copies or moves from `left`; `None`: `left` is too small.
 fn bytes_to_move(document: &Value, operation: &PatchOperation, left: usize) -> Option<usize> {
     let from = match operation {
         PatchOperation::Copy(copy) => &copy.from,
@@ -241,8 +245,8 @@ fn bytes_to_move(document: &Value, operation: &PatchOperation, left: usize) -> O
     document.pointer(from.as_str()).map_or(Some(left), |value| without(value, left))
 }
 
-/// What is left of so many bytes behind a value's text, which is counted and not built; `None`: it
-/// is longer.
+/// Subtracts the length of a value's text from `left`, without building the text; `None`: `left` is
+/// too small.
 fn without(value: &Value, left: usize) -> Option<usize> {
     struct Count {
         left: usize,
@@ -335,7 +339,7 @@ mod tests {
             .map(|n| json!({"op": "copy", "from": "", "path": format!("/c{n}")}))
             .collect();
         assert_eq!(patched(r#"{"a":"xxxx"}"#, copies.into()).unwrap_err().code(), "too-large");
-        // Whatever they copy and move, whatever becomes of it: 16 times the limit and no more.
+        // Any mix of copies and moves may reach 16 times the limit, and no more.
         let (large, current) = ("x".repeat(398), format!(r#"{{"a":"{}"}}"#, "x".repeat(398)));
         for op in ["copy", "move"] {
             let there = json!({"op": op, "from": "/a", "path": "/b"});
@@ -353,7 +357,7 @@ mod tests {
         assert_eq!(patched(r#"{"a":1}"#, many.into()).unwrap_err().code(), "patch-failed");
     }
 
-    /// The work of a patch is bounded whatever it does: what it shifts in an array counts as well.
+    /// The work of any patch is bounded: the elements that it shifts in an array count as well.
     #[test]
     fn patch_that_shifts_a_long_array_again_and_again_is_refused() {
         let elements = 30_000;
@@ -375,7 +379,7 @@ mod tests {
         refused(json!({ "op": "copy", "from": "/list", "path": "/other" }));
         refused(json!({ "op": "replace", "path": "/other", "value": vec![1; 200] }));
         refused(json!({ "op": "test", "path": "/other", "value": vec![1; 200] }));
-        // At the end of an array nothing is shifted, and a few at its head are no harm.
+        // Nothing is shifted at the end of an array, and a few operations at its head are harmless.
         let last = json!({ "op": "add", "path": "/list/-", "value": 2 });
         let first = json!({ "op": "add", "path": "/list/0", "value": 2 });
         assert!(patched(vec![last; 1000]).is_ok());

@@ -1,22 +1,22 @@
-//! JSON objects that are written as text at once: the data of events. One is written for each event
-//! of each commit, and a tree of values for it cost as much as the decision.
+//! Writer for JSON objects as text: the data of events. Each event of each commit needs one, and
+//! building a tree of values for it took as long as the decision.
 
 use serde::Serialize;
 
-/// A JSON object, written as text key by key.
+/// A JSON object that is written as text, key by key.
 pub(in crate::engine) struct ObjectText {
     text: Vec<u8>,
 }
 
 impl ObjectText {
-    /// Begins an object.
+    /// Starts an object.
     pub(in crate::engine) fn new() -> Self {
         let mut text = Vec::with_capacity(256);
         text.push(b'{');
         Self { text }
     }
 
-    /// Adds a key, which needs no escape, and its value.
+    /// Adds a key, which must need no escaping, and its value.
     pub(in crate::engine) fn put(&mut self, key: &str, value: &(impl Serialize + ?Sized)) {
         if self.text.len() > 1 {
             self.text.push(b',');
@@ -25,22 +25,22 @@ impl ObjectText {
         self.text.extend_from_slice(key.as_bytes());
         self.text.extend_from_slice(b"\":");
         let begun = self.text.len();
-        // Values of events have texts as keys, so they can be written.
+        // Values of events have only string keys, so serialization cannot fail.
         if serde_json::to_writer(&mut self.text, value).is_err() {
             self.text.truncate(begun);
             self.text.extend_from_slice(b"null");
         }
     }
 
-    /// Ends the object.
+    /// Returns the text of the finished object.
     pub(in crate::engine) fn into_text(mut self) -> String {
         self.text.push(b'}');
-        // JSON is written as UTF-8.
+        // The JSON writer emits UTF-8.
         String::from_utf8(self.text).unwrap_or_default()
     }
 }
 
-/// Writes an [`ObjectText`] with these keys, as `json!` would.
+/// Builds an [`ObjectText`] from keys and values, like `json!`.
 macro_rules! object_text {
     ({ $($key:literal: $value:expr),* $(,)? }) => {{
         #[allow(unused_mut, reason = "one without keys")]
