@@ -1,4 +1,4 @@
-//! Commands: what may be asked for, and with which facts.
+//! Commands: the changes that an actor can request, with their arguments.
 
 use std::sync::Arc;
 
@@ -22,412 +22,416 @@ use crate::types::{
     WorkflowName,
 };
 
-/// What somebody asks to be changed.
+/// A change that an actor requests.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Opens a session for whoever knows the password. With an anonymous session as the actor it
-    /// becomes the user's, under a new token; with any other actor it opens one beside it.
+    /// Opens a session for a user who proves the password. An anonymous session of the actor
+    /// becomes the user's, under a new token; any other session of the actor continues beside the
+    /// new one.
     Login {
-        /// Who says to be there.
+        /// Username that the client claims.
         username: Username,
-        /// The proof.
+        /// The user's password.
         password: Password,
-        /// The time-outs, if not the default ones.
+        /// Name of the time-outs; `None`: the default ones.
         profile: Option<ProfileName>,
     },
-    /// Opens a session of nobody.
+    /// Opens an anonymous session.
     OpenAnonymous {
-        /// The time-outs, if not the default ones.
+        /// Name of the time-outs; `None`: the default ones.
         profile: Option<ProfileName>,
     },
     /// Opens a session for a user whom a service has authenticated.
     OpenOnBehalf {
-        /// For whom.
+        /// The user.
         username: Username,
-        /// Whether to create the user if there is none.
+        /// True if the command may create the user.
         create: bool,
-        /// The time-outs, if not the default ones.
+        /// Name of the time-outs; `None`: the default ones.
         profile: Option<ProfileName>,
     },
-    /// Notes that the current session is in use.
+    /// Records activity in the current session.
     Touch,
     /// Ends the current session.
     Logout,
     /// Gives the current session a new token.
     Rotate,
-    /// Proves the password again: a new token, and for some time the right to what needs it fresh.
+    /// Proves the password again: gives the session a new token, and for some time the right to
+    /// commands that need a fresh password.
     Elevate {
-        /// The proof.
+        /// The user's password.
         password: Password,
     },
-    /// Ends one session: an own one, or for an administrator any.
+    /// Ends one session: the actor's own, or any for an administrator.
     EndSession {
-        /// Which.
+        /// The session.
         session: SessionId,
     },
     /// Ends the sessions of a user.
     EndSessions {
-        /// Of whom; `None`: the actor's own. Others' are the administrators' to end.
+        /// The user; `None`: the actor's own. Only administrators may end the sessions of other
+        /// users.
         username: Option<Username>,
-        /// Whether the current session stays.
+        /// True if the current session stays open.
         except_current: bool,
     },
     /// Changes the current session's data.
     ChangeSessionData {
-        /// How.
+        /// The change.
         change: DataChange,
-        /// At which revision of the data.
+        /// Expected revision of the data.
         if_match: Option<IfMatch>,
     },
-    /// Changes what is noted about a session, for a service that may act for its user.
+    /// Changes the facts of a session, for a service that may act for its user.
     ChangeFacts {
-        /// Of which.
+        /// The session.
         session: SessionId,
-        /// A merge patch (RFC 7396).
+        /// Merge patch (RFC 7396).
         patch: Map<String, Value>,
     },
     /// Creates a user.
     Register {
-        /// The name to log in with.
+        /// Name for logins.
         username: Username,
         /// The password.
         password: Password,
-        /// The name to show.
+        /// Display name.
         name: Option<String>,
-        /// The roles; only an administrator may give any.
+        /// Roles; only an administrator may assign any.
         roles: Option<Vec<Role>>,
     },
     /// Changes the actor's own password; ends all other sessions and gives this one a new token.
     ChangePassword {
-        /// The proof.
+        /// The current password.
         current: Password,
-        /// The new one.
+        /// The new password.
         new: Password,
     },
     /// Changes the data that belongs to the actor's user.
     ChangeUserData {
-        /// How.
+        /// The change.
         change: DataChange,
-        /// At which revision of the data.
+        /// Expected revision of the data.
         if_match: Option<IfMatch>,
     },
     /// Changes a user, for an administrator.
     ChangeUser {
-        /// Whom.
+        /// The user.
         username: Username,
-        /// What.
+        /// The change.
         change: UserChange,
-        /// At which revision of the user.
+        /// Expected revision of the user.
         if_match: Option<IfMatch>,
     },
-    /// Deletes a user and ends the sessions; the name is never given out again.
+    /// Deletes a user and ends their sessions; the name is never assigned again.
     DeleteUser {
-        /// Whom.
+        /// The user.
         username: Username,
-        /// At which revision of the user.
+        /// Expected revision of the user.
         if_match: Option<IfMatch>,
     },
-    /// Makes a single-use link by which a user sets a new password; an older one is void.
+    /// Creates a single-use link with which a user sets a new password; it voids an earlier link.
     MakeResetLink {
-        /// For whom.
+        /// The user.
         username: Username,
     },
-    /// Makes the single-use link by which the first administrator chooses a password; for the
-    /// server itself.
+    /// Creates the single-use link with which the first administrator chooses a password. Only the
+    /// server itself issues this command.
     MakeSetUpLink,
-    /// Sets the password that a single-use link is for: a user's new one, or at the first start
-    /// the administrator's.
+    /// Sets the password that a single-use link allows: a user's new one, or at the first start the
+    /// administrator's.
     UseLink {
-        /// The link's secret.
+        /// Secret of the link.
         link: Token,
         /// The new password.
         password: Password,
     },
     /// Creates an API key.
     CreateKey {
-        /// A name for people; not unique.
+        /// Name for people; not unique.
         name: String,
-        /// What it may do.
+        /// Roles of the key.
         roles: Vec<Role>,
-        /// For whom it may open sessions.
+        /// Users for whom it may open sessions.
         on_behalf: Vec<UserPattern>,
     },
     /// Revokes an API key.
     RevokeKey {
-        /// Which.
+        /// The key.
         key: KeyId,
-        /// Whether the sessions that it opened on behalf of users live on.
+        /// True if the sessions that the key opened on behalf of users stay open.
         keep_sessions: bool,
     },
-    /// Stores another framework's session under the framework's own key.
+    /// Stores an external session under the framework's own key.
     PutStored {
         /// The framework's key.
         key: StoredKey,
         /// The session as the framework has it.
         data: Map<String, Value>,
-        /// How long it lives without use; `None`: the default profile's.
+        /// Idle time-out; `None`: the default profile's.
         idle: Option<Span>,
-        /// Whose it is: it dies with the user's other sessions.
+        /// Owner: the session ends with the user's other sessions.
         user: Option<Username>,
     },
-    /// Notes that another framework's session is in use.
+    /// Records activity in an external session.
     TouchStored {
         /// The framework's key.
         key: StoredKey,
     },
-    /// Forgets another framework's session; also right if there is none.
+    /// Deletes an external session; succeeds also if there is none.
     DeleteStored {
         /// The framework's key.
         key: StoredKey,
     },
-    /// Puts an asset.
+    /// Creates or changes an asset.
     PutAsset {
-        /// It.
+        /// The asset.
         asset: Asset,
     },
     /// Opens an account.
     OpenAccount {
         /// Its id.
         id: AccountId,
-        /// What it is counted in.
+        /// Asset of the balance.
         asset: AssetCode,
-        /// Whose it is; `None`: nobody's.
+        /// Owner; `None`: nobody.
         owner: Option<Username>,
-        /// The least that may be available; `None`: no limit.
+        /// Minimum available balance; `None`: no limit.
         floor: Option<Decimal>,
-        /// Whether any session may read its balance.
+        /// True if any session may read its balance.
         read_anyone: bool,
     },
-    /// Changes an account; what is `None` stays.
+    /// Changes an account; fields that are `None` stay as they are.
     ChangeAccount {
-        /// Which.
+        /// The account.
         id: AccountId,
-        /// The least that may be available; the inner `None`: no limit.
+        /// Minimum available balance; the inner `None`: no limit.
         floor: Option<Option<Decimal>>,
-        /// Whether nothing more may leave it.
+        /// True if no amount may leave the account.
         frozen: Option<bool>,
-        /// Whether any session may read its balance.
+        /// True if any session may read its balance.
         read_anyone: Option<bool>,
-        /// At which revision of the account.
+        /// Expected revision of the account.
         if_match: Option<IfMatch>,
     },
-    /// Closes an account that is empty.
+    /// Closes an empty account.
     CloseAccount {
-        /// Which.
+        /// The account.
         id: AccountId,
-        /// At which revision of the account.
+        /// Expected revision of the account.
         if_match: Option<IfMatch>,
     },
     /// Posts transfers, all or none.
     PostTransfers {
-        /// They, in their order.
+        /// The transfers, in order.
         transfers: Vec<TransferAsk>,
     },
-    /// Posts the opposite of a transfer.
+    /// Reverses a transfer: posts its opposite.
     ReverseTransfer {
-        /// Which.
+        /// The transfer.
         id: TransferId,
     },
-    /// Posts the opposites of transfers, all or none.
+    /// Reverses transfers, all or none.
     ReverseTransfers {
-        /// They, in the order in which they are undone.
+        /// The transfers, in the order of the reversal.
         ids: Vec<TransferId>,
     },
     /// Reserves an amount.
     PlaceHold {
-        /// Its id; `None`: one is made.
+        /// Id of the hold; `None`: the server generates one.
         id: Option<HoldId>,
         /// The account.
         from: AccountId,
-        /// How much.
+        /// The amount.
         amount: Decimal,
-        /// How long it lives; `None`: until it is resolved.
+        /// Time to live; `None`: the hold stays until it is captured or voided.
         expires: Option<Span>,
     },
-    /// Posts what a hold reserves.
+    /// Captures a hold: posts what it reserves.
     CaptureHold {
-        /// Which.
+        /// The hold.
         id: HoldId,
-        /// Where to.
+        /// Account that receives the amount.
         to: AccountId,
-        /// How much; `None`: all that is left.
+        /// The amount; `None`: all that is left.
         amount: Option<Decimal>,
-        /// Whether the rest stays held.
+        /// True if the rest stays held.
         keep_rest: bool,
-        /// For the statement.
+        /// Note for the statement.
         note: Option<Arc<str>>,
     },
-    /// Releases what is left of a hold.
+    /// Voids a hold: releases what is left of it.
     VoidHold {
-        /// Which.
+        /// The hold.
         id: HoldId,
     },
     /// Starts a transaction.
     Start(Box<StartAsk>),
     /// Submits a step of a transaction.
     Submit {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// The step, as it was named.
+        /// The step, as the client named it.
         step: Arc<str>,
         /// The input.
         input: Value,
-        /// At which revision of the transaction.
+        /// Expected revision of the transaction.
         if_match: Option<IfMatch>,
     },
-    /// Submits the open step that lets a hook in.
+    /// Submits the open step that accepts messages of a hook.
     Deliver {
-        /// Of which.
+        /// The transaction.
         tx: TxId,
         /// The input.
         input: Value,
-        /// The message, where nothing but its id tells an old one: it counts once for ever.
+        /// Id of a message without a time: the transaction remembers it for ever, since only the id
+        /// reveals a duplicate.
         undated: Option<u128>,
     },
     /// Claims an open step and its siblings.
     Claim {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// The step, as it was named.
+        /// The step, as the client named it.
         step: Arc<str>,
     },
     /// Claims steps from the queue of a workflow.
     ClaimQueued(QueueAsk),
-    /// Gives a claim up.
+    /// Releases a claim.
     Release {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// The step, as it was named.
+        /// The step, as the client named it.
         step: Arc<str>,
     },
-    /// Has a new one-time code sent.
+    /// Sends a new one-time code.
     Resend {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// The challenge's name.
+        /// Name of the challenge.
         challenge: Arc<str>,
     },
-    /// Cancels a transaction: what was done is undone.
+    /// Cancels a transaction: its completed steps are compensated.
     Cancel {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// Why, for the history.
+        /// Reason, for the history.
         reason: Option<String>,
-        /// At which revision of the transaction.
+        /// Expected revision of the transaction.
         if_match: Option<IfMatch>,
     },
-    /// Has a stuck transaction go on, for an operator.
+    /// Repairs a stuck transaction, for an operator.
     Repair {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// How.
+        /// The repair.
         repair: Repair,
     },
-    /// Begins an attempt at a call that is due; for the server itself.
+    /// Begins an attempt at a due call. Only the server itself issues this command.
     BeginCall {
         /// The transaction.
         tx: TxId,
-        /// The call's number.
+        /// Number of the call.
         number: u32,
     },
-    /// What an attempt came to; for the server itself.
+    /// Records the result of an attempt. Only the server itself issues this command.
     EndCall {
         /// The transaction.
         tx: TxId,
-        /// The call's number.
+        /// Number of the call.
         number: u32,
-        /// Which attempt it was.
+        /// Number of the attempt.
         attempt: u32,
-        /// What it came to.
+        /// Result of the attempt.
         result: Box<CallResult>,
     },
-    /// A called service's late answer.
+    /// Accepts the callback of a called service.
     CallBack {
-        /// What the address ends with: the proof.
+        /// Last part of the callback address, which proves that the caller was given it.
         token: Arc<str>,
-        /// The answer.
+        /// Body of the callback.
         body: Value,
     },
-    /// Stops a transaction, or has it go on, for an operator.
+    /// Pauses or resumes a transaction, for an operator.
     Pause {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// Whether it stops.
+        /// True to pause, false to resume.
         pause: bool,
     },
     /// Moves a transaction to another version of its workflow, for an operator.
     Migrate {
-        /// Which.
+        /// The transaction.
         tx: TxId,
-        /// To where.
+        /// The other version.
         ask: MigrateAsk,
     },
-    /// Does something to many transactions, for an operator.
+    /// Applies an action to many transactions, for an operator.
     Bulk(Box<BulkAsk>),
     /// Subscribes another service to events.
     CreateWebhook(WebhookAsk),
-    /// Gives a subscription another key.
+    /// Gives a webhook a new signing key.
     RotateWebhook {
-        /// Which.
+        /// The webhook.
         id: WebhookId,
     },
-    /// Forgets a subscription.
+    /// Deletes a webhook.
     DeleteWebhook {
-        /// Which.
+        /// The webhook.
         id: WebhookId,
     },
-    /// Has events told again that could not be delivered, and a subscription that stopped go on.
+    /// Delivers dead letters again, and resumes a webhook that had stopped.
     ReplayDeadLetter {
-        /// Of which subscription.
+        /// The webhook.
         id: WebhookId,
-        /// Which.
+        /// Dead letters to deliver.
         what: Replay,
     },
-    /// Notes how a subscription went on; for the server itself.
+    /// Records the progress of a webhook's delivery. Only the server itself issues this command.
     NoteWebhook(Box<WebhookNews>),
-    /// Makes a schedule.
+    /// Creates a schedule.
     CreateSchedule(Box<ScheduleAsk>),
-    /// Forgets a schedule.
+    /// Deletes a schedule.
     DeleteSchedule {
-        /// Which.
+        /// The schedule.
         id: ScheduleId,
     },
     /// Publishes a version of a workflow.
     Publish {
-        /// The document.
+        /// Source text of the definition.
         source: Arc<str>,
-        /// What it says.
+        /// The parsed definition.
         definition: Arc<Definition>,
     },
-    /// Takes a workflow out of service.
+    /// Retires a workflow: it takes no new starts.
     Retire {
-        /// Which.
+        /// The workflow.
         name: WorkflowName,
     },
     /// Writes a reference value.
     PutValue {
-        /// Which.
+        /// Key of the value.
         id: ValueKey,
         /// The value.
         value: Value,
-        /// At which revision of it.
+        /// Expected revision of the value.
         if_match: Option<IfMatch>,
     },
-    /// Says who else may read a set of reference values.
+    /// Changes who else may read a set of reference values.
     ChangeValueSet {
-        /// Which.
+        /// The set.
         set: ValueName,
-        /// Whether anybody may, without a login too.
+        /// True if anybody may read it, even without a login.
         read_anyone: bool,
     },
-    /// Forgets a reference value.
+    /// Deletes a reference value.
     DeleteValue {
-        /// Which.
+        /// Key of the value.
         id: ValueKey,
     },
-    /// Keeps in the audit log that an actor was refused a read.
+    /// Records in the audit log that an actor was denied a read.
     NoteDenial {
-        /// What was asked for, in the words of the API: `GET /v1/users`.
+        /// Method and path of the read, as the API documents it: `GET /v1/users`.
         what: &'static str,
     },
 }

@@ -11,122 +11,123 @@ use crate::engine::{
 };
 use crate::types::{Revision, Time, Token};
 
-/// What a command did.
+/// Result of an accepted command.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// A session was opened, or has a new token: login, upgrade, on behalf, rotation, elevation.
+    /// The command opened a session or gave it a new token: login, upgrade, on behalf, rotation,
+    /// elevation.
     Session {
         /// The session.
         session: SessionView,
-        /// Its token, for this answer alone.
+        /// Its token; only this answer contains it.
         token: Token,
-        /// Whether the command created it.
+        /// True if the command created the session.
         created: bool,
     },
-    /// So many sessions were ended.
+    /// The command ended sessions.
     Ended {
-        /// How many.
+        /// Number of the ended sessions.
         count: u32,
     },
-    /// Session or user data was written.
+    /// The command wrote data of a session or user.
     Data(Data),
-    /// A user was created.
+    /// The command created a user.
     UserCreated(UserView),
-    /// A user was changed, or its password set by a link.
+    /// The command changed a user, or set their password by a link.
     UserChanged(UserView),
-    /// A single-use link was made.
+    /// The command created a single-use link.
     LinkMade {
-        /// Its secret, for this answer alone.
+        /// Its secret; only this answer contains it.
         link: Token,
-        /// Until when it can be used.
+        /// Time at which the link expires.
         expires_at: Time,
     },
-    /// An API key was created.
+    /// The command created an API key.
     KeyCreated {
         /// The key.
         key: KeyView,
-        /// Its secret, for this answer alone.
+        /// Its secret; only this answer contains it.
         token: Token,
     },
-    /// Another framework's session was stored.
+    /// The command stored an external session.
     Stored {
-        /// Its revision, and what it is now.
+        /// The session as it is now, with its revision.
         stored: StoredView,
-        /// Whether there was none under this key.
+        /// True if there was none under this key.
         created: bool,
     },
-    /// An asset was put.
+    /// The command created or changed an asset.
     Asset {
-        /// It.
+        /// The asset.
         asset: Asset,
-        /// Whether there was none.
+        /// True if the command created it.
         created: bool,
     },
-    /// An account was opened, changed or closed.
+    /// The command opened, changed or closed an account.
     Account {
-        /// As it is now.
+        /// The account as it is now.
         account: Box<Account>,
         /// The commit that last changed it.
         revision: Revision,
-        /// Whether the command opened it.
+        /// True if the command opened it.
         created: bool,
     },
-    /// Transfers were posted, or had been.
+    /// The command posted transfers, or found them posted.
     Transfers {
-        /// They, in the order in which they were asked for.
+        /// The transfers, in the order of the request.
         transfers: Vec<Transfer>,
         /// The commit that last changed one of them.
         revision: Revision,
-        /// Whether the command posted one of them.
+        /// True if the command posted at least one of them.
         created: bool,
     },
-    /// A hold was placed, captured or voided.
+    /// The command placed, captured or voided a hold.
     Hold {
-        /// As it is now.
+        /// The hold as it is now.
         hold: Box<Hold>,
         /// The commit that last changed it.
         revision: Revision,
-        /// Whether the command placed it.
+        /// True if the command placed it.
         created: bool,
-        /// What was posted by the capture.
+        /// Transfer that the capture posted.
         transfer: Option<Box<Transfer>>,
     },
-    /// A transaction was started or changed, or had been.
+    /// The command started or changed a transaction, or found that it already had.
     Transaction {
-        /// As the actor may see it now.
+        /// The transaction as the actor may see it now.
         view: Box<TxView>,
-        /// Whether the command started it.
+        /// True if the command started it.
         created: bool,
     },
-    /// Transactions were claimed from a queue.
+    /// The command claimed transactions from a queue.
     Claimed {
-        /// They, in the order of the queue.
+        /// The transactions, in the order of the queue.
         views: Vec<TxView>,
     },
-    /// A subscription was made or changed.
+    /// The command created or changed a webhook.
     Webhook(Box<Webhook>),
-    /// A schedule was made.
+    /// The command created a schedule.
     Schedule(Box<Schedule>),
-    /// Something is done to many transactions.
+    /// The command began an action on many transactions.
     Job(Box<Job>),
-    /// A version of a workflow was published, or had been.
+    /// The command published a version of a workflow, or found it published.
     Workflow {
-        /// It.
+        /// The workflow.
         view: Box<WorkflowView>,
-        /// Whether the command published it.
+        /// True if the command published it.
         created: bool,
     },
-    /// A reference value was written.
+    /// The command wrote a reference value.
     Value {
         /// The value, as JSON text.
         json: Arc<str>,
         /// The commit that last changed it.
         revision: Revision,
-        /// Whether there was none.
+        /// True if the command created it.
         created: bool,
     },
-    /// An attempt at a call begins.
+    /// The command began an attempt at a call.
     CallBegun(Box<crate::engine::transaction::CallAttempt>),
-    /// It is done, and there is nothing to say about it.
+    /// The command is done; there is nothing to report.
     Done,
 }

@@ -1,23 +1,23 @@
-//! Preconditions of a change (RFC 9110, section 13): which thing a command is about, and whether
-//! that is as its caller expects.
+//! Preconditions of a change (RFC 9110, section 13): the expected revision of the thing that a
+//! command changes.
 //!
-//! They are checked here for every command, so none can forget them. A precondition is looked at only
-//! where the command would have succeeded or been refused by the state of things: who may not know of
-//! a thing is not told its revision.
+//! One place checks them for all commands, so that no command can forget them. The check takes
+//! place only if the command succeeds or its refusal depends on stored state: an actor that may not
+//! know of a thing does not learn its revision.
 
 use crate::engine::Refusal;
 use crate::types::Revision;
 
-/// The revisions of an `If-Match` header: one of them must be the current one. Empty: nothing
-/// matches (a header of weak or foreign tags). A header of `*` is no condition here, since every
-/// thing that it can be sent for exists.
+/// The revisions of an `If-Match` header: one of them must be the current one. An empty list
+/// matches nothing (a header of weak or foreign tags). A header of `*` is no condition here, since
+/// it can only be sent for things that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IfMatch(pub Vec<Revision>);
 
-/// What a condition names.
+/// Revisions that a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// `*`: whatever there is.
+    /// `*`: any revision.
     Any,
     /// These revisions.
     OneOf(Vec<Revision>),
@@ -32,12 +32,13 @@ impl Expected {
     }
 }
 
-/// The conditions that come with a change.
+/// Conditions of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Preconditions {
-    /// `If-Match`: the thing must be one of these.
+    /// `If-Match`: the current revision must be one of these.
     pub if_match: Option<Expected>,
-    /// `If-None-Match`: the thing must be none of these; with [`Expected::Any`] it must not exist.
+    /// `If-None-Match`: the current revision must be none of these; with [`Expected::Any`] the
+    /// thing must not exist.
     pub if_none_match: Option<Expected>,
 }
 
@@ -48,7 +49,7 @@ impl Preconditions {
     }
 }
 
-/// Refuses when the current revision is none of those that the caller has seen.
+/// Refuses if the current revision is none of those that the caller expects.
 pub(in crate::engine) fn require_match(
     if_match: Option<&IfMatch>,
     current: Revision,

@@ -1,5 +1,5 @@
 //! Records that a command reads: loaded before the decision, found in the record cache, or fetched
-//! while it is made.
+//! during the decision.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,26 +9,28 @@ use super::append_list::Shelf;
 use super::record::{Record, RecordKey};
 use crate::types::Revision;
 
-/// A record as it was loaded; `None`: there is none.
+/// A loaded record; `None`: it does not exist.
 pub type LoadedRecord = Option<(Arc<Record>, Revision)>;
 
-/// Records that the only one who commits has at hand, as they are now: what is found here needs
-/// not be loaded, nor be said to be unchanged at the commit, since nobody else could change it.
+/// Lookup in the record cache of the executor. Its records are current and need no check at the
+/// commit, since only the executor commits.
 pub trait RecordLookup: std::fmt::Debug + Send + Sync {
-    /// A record, if it is at hand.
+    /// Returns a record if the cache has it.
     fn record(&self, fact: &RecordKey) -> Option<&LoadedRecord>;
 }
 
-/// Fetches records while a command is decided, so that a decision which finds out late what it
-/// reads goes on where it is: each record is read once, and nothing is done twice.
+/// Fetches records during a decision. A decision that discovers late what it reads continues in
+/// place: each record is read once, and no work is repeated.
 pub trait RecordSource: std::fmt::Debug + Send + Sync {
-    /// Reads a record; `None`: it cannot be read now, so the decision stops with [`DecideError::MissingRecord`].
+    /// Reads a record; `None`: it cannot be read now, and the decision stops with
+    /// [`DecideError::MissingRecord`].
     fn fetch(&self, fact: &RecordKey) -> Option<LoadedRecord>;
 }
 
-/// Says when work that may be spread over several commits has taken long enough in this one.
+/// Time limit for work that may be spread over several commits.
 pub trait SliceLimit: std::fmt::Debug + Send + Sync {
-    /// Whether what is left should be done in later commits. Asked behind each piece of the work.
+    /// Returns whether the rest should be left to later commits. Callers ask after each piece of
+    /// work.
     fn is_over(&self) -> bool;
 }
 
@@ -39,25 +41,25 @@ pub struct ReadSet {
     at_hand: Option<Arc<dyn RecordLookup>>,
     source: Option<Arc<dyn RecordSource>>,
     pub(super) limit: Option<Arc<dyn SliceLimit>>,
-    /// Records that were fetched while deciding, and where each lies.
+    /// Records that were fetched during the decision.
     fetched: Shelf<(RecordKey, LoadedRecord)>,
     places: RefCell<BTreeMap<RecordKey, usize>>,
 }
 
 impl ReadSet {
-    /// Nothing loaded, but what is at hand.
+    /// Creates a read set without loaded records that looks records up in the cache.
     #[must_use]
     pub fn with(at_hand: Arc<dyn RecordLookup>) -> Self {
         Self { at_hand: Some(at_hand), ..Self::default() }
     }
 
-    /// The same, but what is missing is fetched from there.
+    /// Returns the read set with a source for missing records.
     #[must_use]
     pub fn fetching(self, source: Arc<dyn RecordSource>) -> Self {
         Self { source: Some(source), ..self }
     }
 
-    /// The same, but what may be spread over several commits ends by this limit.
+    /// Returns the read set with a limit for work that may be spread over several commits.
     #[must_use]
     pub fn limited(self, limit: Arc<dyn SliceLimit>) -> Self {
         Self { limit: Some(limit), ..self }
@@ -68,12 +70,12 @@ impl ReadSet {
         self.loaded.insert(fact, record);
     }
 
-    /// Everything that was loaded for this command.
+    /// Returns all records that were loaded or fetched for this command.
     pub fn iter(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
         self.loaded.iter().chain(self.fetched.iter().map(|(fact, loaded)| (fact, loaded)))
     }
 
-    /// A record, if it was loaded or is at hand.
+    /// Returns a record if it was loaded or fetched, or if the cache has it.
     #[must_use]
     pub fn get(&self, fact: &RecordKey) -> Option<&LoadedRecord> {
         let at_hand = || self.at_hand.as_ref().and_then(|at_hand| at_hand.record(fact));

@@ -1,4 +1,4 @@
-//! The actor of a command, looked up again when the command is decided.
+//! The actor of a command, looked up again at the time of the decision.
 
 use super::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::api_key::ApiKey;
@@ -7,20 +7,20 @@ use crate::engine::user::User;
 use crate::engine::{Actor, Refusal};
 use crate::types::{TxId, WorkflowName};
 
-/// The actor as it is at this moment, not as it was when its token was looked up.
+/// The actor as it is at the time of the decision, not as it was at the token lookup.
 pub(in crate::engine) struct ResolvedActor {
-    /// With its roles of now.
+    /// The actor with its current roles.
     pub(in crate::engine) actor: Actor,
-    /// Its session, alive.
+    /// Its session, which is alive.
     pub(in crate::engine) session: Option<Session>,
-    /// Its user, not disabled.
+    /// Its user, who is not disabled.
     pub(in crate::engine) user: Option<User>,
-    /// Its API key, not revoked.
+    /// Its API key, which is not revoked.
     pub(in crate::engine) key: Option<ApiKey>,
 }
 
 impl ResolvedActor {
-    /// Looks the actor up again.
+    /// Looks the actor up again. Refuses if its session, user or key is no longer valid.
     pub(in crate::engine) fn of(unit: &UnitOfWork<'_>, actor: &Actor) -> Result<Self, DecideError> {
         let nobody =
             |actor: &Actor| Self { actor: actor.clone(), session: None, user: None, key: None };
@@ -60,22 +60,22 @@ impl ResolvedActor {
         }
     }
 
-    /// The server itself.
+    /// Returns the server itself as the actor.
     pub(in crate::engine) const fn of_system() -> Self {
         Self { actor: Actor::System, session: None, user: None, key: None }
     }
 
-    /// A transaction that acts by an effect.
+    /// Returns a transaction as the actor, which acts by an effect.
     pub(in crate::engine) const fn of_workflow(name: WorkflowName, tx: TxId) -> Self {
         Self { actor: Actor::Workflow(name, tx), session: None, user: None, key: None }
     }
 
-    /// Its session.
+    /// Returns its session, or refuses.
     pub(in crate::engine) fn session(&self) -> Result<&Session, Refusal> {
         self.session.as_ref().ok_or(Refusal::NotAllowed("this needs a session"))
     }
 
-    /// Its session and user.
+    /// Returns its session and user, or refuses.
     pub(in crate::engine) fn user(&self) -> Result<(&Session, &User), Refusal> {
         match (&self.session, &self.user) {
             (Some(session), Some(user)) => Ok((session, user)),
@@ -83,12 +83,12 @@ impl ResolvedActor {
         }
     }
 
-    /// Its API key.
+    /// Returns its API key, or refuses.
     pub(in crate::engine) fn key(&self) -> Result<&ApiKey, Refusal> {
         self.key.as_ref().ok_or(Refusal::NotAllowed("this needs an API key"))
     }
 
-    /// Refuses all but administrators and services.
+    /// Refuses all actors but administrators and services.
     pub(in crate::engine) fn require_admin_or_service(&self) -> Result<(), Refusal> {
         if self.key.is_some() || self.actor.is_admin() {
             Ok(())
@@ -97,12 +97,12 @@ impl ResolvedActor {
         }
     }
 
-    /// Refuses all but the server itself.
+    /// Refuses all actors but the server itself.
     pub(in crate::engine) fn require_system(&self, why: &'static str) -> Result<(), Refusal> {
         if self.actor == Actor::System { Ok(()) } else { Err(Refusal::NotAllowed(why)) }
     }
 
-    /// Refuses all but administrators.
+    /// Refuses all actors but administrators.
     pub(in crate::engine) fn require_admin(&self) -> Result<(), Refusal> {
         if self.actor.is_admin() {
             Ok(())

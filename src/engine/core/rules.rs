@@ -1,65 +1,67 @@
-//! What the configuration says that decisions depend on.
+//! Settings on which decisions depend.
 
 use std::collections::BTreeMap;
 
 use crate::engine::transaction::ChallengeKey;
 use crate::types::{ProfileName, Span};
 
-/// The time-outs of a session.
+/// Time-outs of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
-    /// It ends after so long without use.
+    /// The session ends after this time without activity.
     pub idle: Span,
-    /// It ends after so long whatever happens.
+    /// The session ends this time after its start, in any case.
     pub absolute: Span,
 }
 
-/// What the configuration says about sessions and users.
+/// Settings for sessions and users.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether anybody may create a user.
+    /// True if anybody may create a user.
     pub registration_open: bool,
-    /// Whether sessions of nobody may be opened.
+    /// True if anonymous sessions may be opened.
     pub anonymous_open: bool,
-    /// Least characters of a password.
+    /// Minimum password length, in characters.
     pub password_chars_min: usize,
-    /// Most sessions of one user; the next one ends the oldest.
+    /// Maximum number of sessions of one user; a further one ends the oldest.
     pub sessions_per_user_max: usize,
-    /// The time-outs of a session that names no profile.
+    /// Time-outs of a session that names no profile.
     pub profile: Profile,
-    /// The time-outs that a login can name.
+    /// Time-outs that a login can name.
     pub profiles: BTreeMap<ProfileName, Profile>,
-    /// How long a proved password counts as fresh.
+    /// Time for which a proved password counts as fresh.
     pub elevation: Span,
-    /// How long a single-use link lives.
+    /// Lifetime of a single-use link.
     pub link_life: Span,
-    /// Most bytes of a session's data as compact JSON; the same for a user's data and
-    /// attributes, and for another framework's session.
+    /// Maximum size of a session's data as compact JSON, in bytes; it also limits a user's data and
+    /// attributes, and an external session.
     pub data_bytes_max: usize,
-    /// Maximum number of live Idempotency-Keys of one actor; beyond it the oldest are forgotten.
+    /// Maximum number of live Idempotency-Keys of one actor; beyond it the server forgets the
+    /// oldest.
     pub idempotency_keys_max: u64,
-    /// Maximum number of bytes that the live Idempotency-Keys of one actor take, with their answers.
+    /// Maximum size of one actor's live Idempotency-Keys with their answers, in bytes.
     pub idempotency_bytes_max: u64,
-    /// Whether transactions show the one-time codes that they wait for: for development only.
+    /// True if transactions show the one-time codes that they wait for: for development only.
     pub codes_shown: bool,
-    /// The key that one-time codes are derived with: from outside the store.
+    /// Key from which one-time codes are derived; it is kept outside of the store.
     pub challenge_key: ChallengeKey,
 }
 
 impl Rules {
-    /// Most characters of a password: enough for any phrase, and a bound on the work of hashing.
+    /// Maximum password length, in characters: enough for any phrase, and a bound on the work of
+    /// hashing.
     pub const PASSWORD_CHARS_MAX: usize = 128;
-    /// Most sessions that [`Rules::sessions_per_user_max`] may allow: they all end in one commit.
+    /// Largest value of [`Rules::sessions_per_user_max`]: all sessions of a user end in one commit.
     pub const SESSIONS_PER_USER_MAX: usize = 200;
-    /// Most API keys.
+    /// Maximum number of API keys.
     pub const KEYS_MAX: usize = 1000;
-    /// Most roles of a user or a key, and most patterns of a key.
+    /// Maximum number of roles of a user or a key, and of patterns of a key.
     pub const ROLES_MAX: usize = 64;
-    /// Longest name to show, in bytes.
+    /// Maximum length of a display name, in bytes.
     pub const NAME_BYTES_MAX: usize = 256;
-    /// Longest `User-Agent` that is kept, in bytes.
+    /// Maximum length of a stored `User-Agent`, in bytes.
     pub const AGENT_BYTES_MAX: usize = 256;
-    /// The part of the idle time-out within which activity is not written again.
+    /// Divisor of the idle time-out: activity is written at most once in that part of it.
     pub const TOUCH_PARTS: u64 = 20;
 }
 

@@ -8,7 +8,7 @@ use crate::engine::user::User;
 use crate::engine::{Actor, Refusal, iso_asset};
 use crate::types::{AssetCode, Revision, SessionId, UserId, Username};
 
-/// Thing whose revision the conditions of a request name.
+/// The thing whose revision the conditions of a request name.
 #[derive(Debug)]
 pub(in crate::engine) enum Target<'a> {
     /// Nothing that has a revision.
@@ -31,8 +31,8 @@ pub(in crate::engine) enum Target<'a> {
     Asset(&'a AssetCode),
 }
 
-/// Returns the refusal of a change whose preconditions do not hold. `unit` is one in which nothing
-/// was changed yet.
+/// Returns the refusal of a change whose preconditions do not hold. `unit` must contain no changes
+/// yet.
 pub(in crate::engine) fn unmet(
     unit: &UnitOfWork<'_>,
     actor: &Actor,
@@ -82,7 +82,8 @@ fn current(
     key.map_or(Ok(None), |key| unit.revision(&key))
 }
 
-/// Data that was never written has the revision of what it belongs to.
+/// Returns the revision of a session's data; unwritten data has the revision of the session's
+/// creation.
 fn session_data(unit: &UnitOfWork<'_>, id: SessionId) -> Result<Option<Revision>, DecideError> {
     let written = unit.revision(&RecordKey::SessionData(id))?;
     let created = unit.session(id)?.map(|session| session.created_revision);

@@ -1,25 +1,26 @@
-//! What happens at its time by itself.
+//! Firing of timers.
 
 use super::record::{Timer, TimerOf};
 use super::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{EndReason, SessionEvent, UserEvent};
 
-/// Lets one timer fire. What was used since the timer was set gets a new one instead: activity
-/// moves no timer, so it costs no write of one. A timer of what is gone already does nothing.
+/// Fires one timer. If its subject was used since the timer was set, the timer is set anew instead:
+/// activity itself moves no timer, so it costs no timer write. A timer whose subject is gone does
+/// nothing.
 pub(in crate::engine) fn fire(unit: &mut UnitOfWork<'_>, timer: Timer) -> Result<(), DecideError> {
-    // Taken away in any case; setting it anew comes after.
+    // The timer is removed in any case; setting it anew comes later.
     unit.disarm(timer.clone());
     unit.begin_links();
     let happened = unit.events();
     lead(unit, &timer)?;
     if unit.events() == happened {
-        // Nothing came of it: whatever set it anew, it would fire for ever and come to nothing.
+        // A timer without effect must not be set anew: it would fire for ever without effect.
         unit.disarm(timer);
     }
     Ok(())
 }
 
-/// Does what a timer is for.
+/// Does the work of a timer.
 fn lead(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
     let now = unit.context.now;
     match timer.what.clone() {
