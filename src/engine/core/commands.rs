@@ -1,4 +1,4 @@
-//! Table of the commands: one row says everything that a command is beside its fields.
+//! Table of the commands: one row holds all properties of a command except its fields.
 //!
 //! | column | meaning |
 //! |---|---|
@@ -34,17 +34,17 @@ const UNAUDITED: bool = false;
 struct Properties {
     /// Name in the log, the metrics and the audit events.
     name: &'static str,
-    /// Whether the server's log names it.
+    /// True if the server's log names it.
     audited: bool,
-    /// Whether a password is checked or hashed for it.
+    /// True if it checks or hashes a password.
     hashes: bool,
-    /// Whether a one-time code may be given with it, or a new one asked for.
+    /// True if a one-time code may be given with it, or if it may request a new one.
     codes: bool,
-    /// Whether it only takes away, and so may use the reserved disk space.
+    /// True if it only frees data, and may therefore use the reserved disk space.
     reserved: bool,
-    /// Whether it usually goes through all that there is of something.
+    /// True if it usually processes many records.
     long: bool,
-    /// Kind of the token that its answer contains.
+    /// Kind of the token in its answer.
     token: Option<TokenKind>,
 }
 
@@ -60,7 +60,7 @@ impl Properties {
     };
 }
 
-/// Makes the three matches over commands from the table.
+/// Generates the three matches over commands from the table.
 macro_rules! commands {
     (($unit:ident, $actor:ident, $inputs:ident) $(
         $command:pat => $name:expr, $audited:expr, {$($property:ident: $has:expr),*}, $target:expr,
@@ -328,7 +328,7 @@ commands! {
 }
 
 impl Command {
-    /// Decides it.
+    /// Decides the command.
     pub(super) fn run(
         &self,
         unit: &mut UnitOfWork<'_>,
@@ -343,56 +343,57 @@ impl Command {
         target(self)
     }
 
-    /// Returns its name in the log, the metrics and the audit events.
+    /// Returns the name in the log, the metrics and the audit events.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         properties(self).name
     }
 
-    /// Whether the server's log names it, besides the records.
+    /// Returns whether the server's log names the command, besides the records.
     #[must_use]
     pub const fn is_audited(&self) -> bool {
         properties(self).audited
     }
 
-    /// Whether a password is checked or hashed for it.
+    /// Returns whether the command checks or hashes a password.
     #[must_use]
     pub const fn hashes(&self) -> bool {
         properties(self).hashes
     }
 
-    /// Whether a one-time code may be given with it, or a new one asked for.
+    /// Returns whether a one-time code may be given with the command, or whether it may request
+    /// one.
     #[must_use]
     pub const fn is_about_codes(&self) -> bool {
         properties(self).codes
     }
 
-    /// Returns the transaction that it is about.
+    /// Returns the transaction that the command changes.
     #[must_use]
     pub fn transaction(&self) -> Option<TxId> {
         if let Target::Record(RecordKey::Tx(id)) = target(self) { Some(id) } else { None }
     }
 
-    /// Returns the kind of the token that its answer contains.
+    /// Returns the kind of the token in the command's answer.
     #[must_use]
     pub const fn hands_out(&self) -> Option<TokenKind> {
         properties(self).token
     }
 
-    /// Whether it only takes away, and so may use the reserved disk space.
+    /// Returns whether the command only frees data, and may therefore use the reserved disk space.
     #[must_use]
     pub const fn is_reserved(&self) -> bool {
         properties(self).reserved
     }
 
-    /// Whether it usually goes through all that there is of something.
+    /// Returns whether the command usually processes many records.
     #[must_use]
     pub const fn is_long(&self) -> bool {
         properties(self).long
     }
 
-    /// Whether its answer contains a secret: such an answer is never stored, so these calls refuse
-    /// an `Idempotency-Key`.
+    /// Returns whether the command's answer contains a secret. The server never stores such an
+    /// answer, so these commands refuse an `Idempotency-Key`.
     #[must_use]
     pub const fn answers_with_secret(&self) -> bool {
         self.hands_out().is_some()

@@ -14,7 +14,7 @@ pub struct PasswordCheck {
     /// Owner of the hash that the password was checked against; `None`: there is no such user, and
     /// a dummy hash was checked to take the same time.
     pub user: Option<UserId>,
-    /// That user's [`User::credential`] at the time of the check.
+    /// [`User::credential`] of that user at the time of the check.
     pub credential: u64,
     /// True if the password matched.
     pub matched: bool,
@@ -67,7 +67,7 @@ pub struct CommandInputs {
 }
 
 impl CommandInputs {
-    /// Returns the new token. The shell provides one for each command that hands one out.
+    /// Returns the new token. The shell provides one for each command that answers with one.
     pub(in crate::engine) fn token(&self) -> Result<&Token, Refusal> {
         self.token.as_ref().ok_or(Refusal::Stopping)
     }

@@ -1,4 +1,4 @@
-//! What is remembered: the records that events make and change.
+//! Records: the state that events create and change.
 
 use std::sync::Arc;
 
@@ -15,51 +15,51 @@ use crate::types::{
     TokenHash, TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
 
-/// Most transactions that one look into a list of them shows.
+/// Maximum number of transactions that one index scan returns.
 pub const TX_PAGE: usize = 50;
 
-/// What has a reference.
+/// The transaction that was started with a reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// The transaction.
     pub tx: TxId,
-    /// A hash of the input that it was started with.
+    /// Hash of the input at its start.
     pub input: Digest,
 }
 
-/// A key by which lists find a transaction; nothing lies there.
+/// Index entry by which lists find a transaction or session. It has no value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IndexEntry {
-    /// It is somebody's.
+    /// A transaction, by owner.
     TxOf(OwnerId, TxId),
-    /// It is somebody's, and open.
+    /// An open transaction, by owner.
     OpenOf(OwnerId, TxId),
-    /// It is open, and ends with a session.
+    /// An open transaction that ends with a session.
     EndWith(SessionId, TxId),
-    /// It waits for somebody with a role.
+    /// A transaction that waits for anybody with a role.
     RoleInbox(Role, TxId),
-    /// A step of it waits, or waited, for a user by name.
+    /// A transaction of which a step waits, or waited, for a user by name.
     UserInbox(Username, TxId),
-    /// An operator must look at it.
+    /// A stuck transaction, which needs an operator.
     Stuck(TxId),
-    /// A step of a workflow waits for workers, from this time on.
+    /// A step of a workflow that waits for workers, from this time on.
     Queued(WorkflowName, StepName, Time, TxId),
-    /// A session, and not a transaction, that an API key opened.
+    /// A session that an API key opened.
     SessionVia(KeyId, SessionId),
-    /// A call of it is due.
+    /// A due call of a transaction.
     CallDue(Time, TxId, u32),
-    /// An attempt at a call of it is on its way.
+    /// A call of a transaction with an attempt in flight.
     CallOut(TxId, u32),
-    /// An anonymous session was counted in an open step of it, or has claimed one.
+    /// A transaction in which an anonymous session was counted in an open step, or claimed one.
     ActedIn(SessionId, TxId),
 }
 
-/// Names one record.
+/// Key of one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordKey {
     /// A [`User`].
     User(UserId),
-    /// Who has, or had, a name: a [`Holder`].
+    /// The [`Holder`] of a username, now or formerly.
     Name(Username),
     /// The data that belongs to a user.
     UserData(UserId),
@@ -71,27 +71,27 @@ pub enum RecordKey {
     Session(SessionId),
     /// The data of a session.
     SessionData(SessionId),
-    /// What a token opens: [`Opens`].
+    /// The thing that a token opens: [`Opens`].
     Token(TokenHash),
     /// An [`ApiKey`].
     Key(KeyId),
-    /// The next sessions that an API key opened, after one: a look into a list.
+    /// Index scan: the next sessions that an API key opened, after one.
     SessionsVia(KeyId, SessionId),
-    /// Whether the sessions that a revoked API key opened live on.
+    /// Nonzero if the sessions that a revoked API key opened stay open.
     KeptSessions(KeyId),
-    /// How many API keys there are.
+    /// Number of API keys.
     KeyCount,
-    /// How many users there are for whom [`User::is_administrator`] holds.
+    /// Number of users for whom [`User::is_administrator`] holds.
     AdministratorCount,
-    /// How many live sessions there are.
+    /// Number of live sessions.
     SessionCount,
     /// A [`Stored`].
     Stored(StoredId),
     /// Failed attempts at a secret: [`Attempts`].
     Attempts(Digest),
-    /// An [`Asset`] that was put.
+    /// An [`Asset`] that is not built in.
     Asset(AssetCode),
-    /// How many assets were put.
+    /// Number of assets that are not built in.
     AssetCount,
     /// An [`Account`].
     Account(AccountId),
@@ -103,44 +103,44 @@ pub enum RecordKey {
     Totals(AssetCode),
     /// A transaction.
     Tx(TxId),
-    /// The next open transactions of somebody after one: a look into a list.
+    /// Index scan: the next open transactions of an owner, after one.
     OpenOf(OwnerId, TxId),
-    /// The next transactions of somebody after one, ended ones too: a look into a list.
+    /// Index scan: the next transactions of an owner, after one, ended ones included.
     TxsOf(OwnerId, TxId),
-    /// The next transactions after one that end with a session: a look into a list.
+    /// Index scan: the next transactions that end with a session, after one.
     EndWith(SessionId, TxId),
-    /// The next transactions after one in which an anonymous session was counted, or has claimed a
-    /// step: a look into a list.
+    /// Index scan: the next transactions, after one, in which an anonymous session was counted or
+    /// claimed a step.
     ActedIn(SessionId, TxId),
-    /// Whether a step of a transaction was ever fixed to a user.
+    /// Present if a step of a transaction was ever assigned to a user by name.
     Asked(Username, TxId),
-    /// What has a reference.
+    /// The transaction with a [`Reference`].
     Reference(WorkflowName, Digest),
     /// The open transaction with a value of `unique`.
     One(WorkflowName, Digest),
-    /// How many transactions of a version are open.
+    /// Number of open transactions of a version.
     OpenCount(WorkflowName, u32),
-    /// Where a workflow stands.
+    /// Latest version and state of a workflow: [`WorkflowHead`].
     Workflow(WorkflowName),
-    /// How many workflows there are.
+    /// Number of workflows.
     WorkflowCount,
     /// A version of a workflow.
     Definition(WorkflowName, u32),
     /// A reference value.
     Value(ValueKey),
-    /// Who else may read a set of reference values; there is one for a set that anybody may read.
+    /// Readers of a set of reference values. The record exists only if anybody may read the set.
     ValueSet(ValueName),
-    /// The next transactions of all after one, oldest first: a look into a list.
+    /// Index scan: the next transactions of all owners, after one, oldest first.
     Txs(TxId),
     /// A [`Schedule`].
     Schedule(ScheduleId),
-    /// How many schedules there are.
+    /// Number of schedules.
     ScheduleCount,
     /// A [`Job`].
     Job(JobId),
     /// A [`Webhook`].
     Webhook(WebhookId),
-    /// How many webhooks there are.
+    /// Number of webhooks.
     WebhookCount,
     /// A [`DeadLetter`] of a webhook, by its number.
     DeadLetter((WebhookId, u64)),
@@ -149,87 +149,88 @@ pub enum RecordKey {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
-    /// Of [`RecordKey::User`].
+    /// Value of [`RecordKey::User`].
     User(User),
-    /// Of [`RecordKey::Name`].
+    /// Value of [`RecordKey::Name`].
     Name(Holder),
-    /// Of [`RecordKey::UserData`] and [`RecordKey::SessionData`]: a JSON object as compact text; of
-    /// [`RecordKey::Value`]: any JSON.
+    /// Value of [`RecordKey::UserData`] and [`RecordKey::SessionData`]: a JSON object as compact
+    /// text; of [`RecordKey::Value`]: any JSON.
     Data(Arc<str>),
-    /// Of [`RecordKey::RoleChanges`].
+    /// Value of [`RecordKey::RoleChanges`].
     RoleChanges(RoleChanges),
-    /// Of [`RecordKey::UserSessions`], and of [`RecordKey::SessionsVia`] at most [`TX_PAGE`].
+    /// Value of [`RecordKey::UserSessions`], and of [`RecordKey::SessionsVia`] at most [`TX_PAGE`].
     Sessions(Vec<SessionId>),
-    /// Of [`RecordKey::Session`].
+    /// Value of [`RecordKey::Session`].
     Session(Session),
-    /// Of [`RecordKey::Token`].
+    /// Value of [`RecordKey::Token`].
     Opens(Opens),
-    /// Of [`RecordKey::Key`].
+    /// Value of [`RecordKey::Key`].
     Key(ApiKey),
-    /// Of [`RecordKey::KeyCount`], [`RecordKey::AssetCount`], [`RecordKey::AdministratorCount`],
-    /// [`RecordKey::SessionCount`], [`RecordKey::KeptSessions`], [`RecordKey::OpenCount`], [`RecordKey::WorkflowCount`],
-    /// [`RecordKey::ScheduleCount`] and [`RecordKey::WebhookCount`].
+    /// Value of [`RecordKey::KeyCount`], [`RecordKey::AssetCount`],
+    /// [`RecordKey::AdministratorCount`], [`RecordKey::SessionCount`], [`RecordKey::KeptSessions`],
+    /// [`RecordKey::OpenCount`], [`RecordKey::WorkflowCount`], [`RecordKey::ScheduleCount`] and
+    /// [`RecordKey::WebhookCount`].
     Count(u64),
-    /// Of [`RecordKey::Stored`].
+    /// Value of [`RecordKey::Stored`].
     Stored(Stored),
-    /// Of [`RecordKey::Attempts`].
+    /// The random part starts in the lowest quarter of its range, so that counting never overflows.
     Attempts(Attempts),
-    /// Of [`RecordKey::Asset`].
+    /// Value of [`RecordKey::Asset`].
     Asset(Asset),
-    /// Of [`RecordKey::Account`].
+    /// Value of [`RecordKey::Account`].
     Account(Account),
-    /// Of [`RecordKey::Hold`].
+    /// Value of [`RecordKey::Hold`].
     Hold(Hold),
-    /// Of [`RecordKey::Transfer`].
+    /// Value of [`RecordKey::Transfer`].
     Transfer(Transfer),
-    /// Of [`RecordKey::Totals`].
+    /// Value of [`RecordKey::Totals`].
     Totals(Totals),
-    /// Of [`RecordKey::Tx`].
+    /// Value of [`RecordKey::Tx`].
     Tx(Arc<Tx>),
-    /// Of [`RecordKey::OpenOf`], [`RecordKey::TxsOf`], [`RecordKey::EndWith`], [`RecordKey::ActedIn`],
-    /// and [`RecordKey::Txs`]: at most [`TX_PAGE`].
+    /// Value of [`RecordKey::OpenOf`], [`RecordKey::TxsOf`], [`RecordKey::EndWith`],
+    /// [`RecordKey::ActedIn`] and [`RecordKey::Txs`]: at most [`TX_PAGE`].
     Transactions(Vec<TxId>),
-    /// Of [`RecordKey::Asked`].
+    /// Value of [`RecordKey::Asked`].
     Asked,
-    /// Of [`RecordKey::Reference`].
+    /// Value of [`RecordKey::Reference`].
     Reference(Reference),
-    /// Of [`RecordKey::One`].
+    /// Value of [`RecordKey::One`].
     One(TxId),
-    /// Of [`RecordKey::Workflow`].
+    /// Value of [`RecordKey::Workflow`].
     Workflow(WorkflowHead),
-    /// Of [`RecordKey::Definition`].
+    /// Value of [`RecordKey::Definition`].
     Definition(Arc<Published>),
-    /// Of [`RecordKey::Schedule`].
+    /// Value of [`RecordKey::Schedule`].
     Schedule(Box<Schedule>),
-    /// Of [`RecordKey::Job`].
+    /// Value of [`RecordKey::Job`].
     Job(Box<Job>),
-    /// Of [`RecordKey::Webhook`].
+    /// Value of [`RecordKey::Webhook`].
     Webhook(Box<Webhook>),
-    /// Of [`RecordKey::DeadLetter`].
+    /// Value of [`RecordKey::DeadLetter`].
     DeadLetter(DeadLetter),
 }
 
-/// What a token opens.
+/// The thing that a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opens {
     /// A session.
     Session(SessionId),
-    /// What an API key may do.
+    /// The rights of an API key.
     Key(KeyId),
-    /// The setting of a password, once.
+    /// Setting a password, once.
     Link(Link),
 }
 
-/// Something that happens at a time by itself. The order is the order in which they fire.
+/// A timer. Timers are ordered as they fire.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timer {
-    /// When.
+    /// Time at which it fires.
     pub due: Time,
-    /// What.
+    /// Subject of the timer.
     pub what: TimerOf,
 }
 
-/// What a timer is for.
+/// Subject of a timer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TimerOf {
     /// The end of a session.
@@ -240,23 +241,23 @@ pub enum TimerOf {
     Link(TokenHash),
     /// The expiry of a hold outside of transactions.
     Hold(HoldId),
-    /// What is due next in a transaction.
+    /// The next due work of a transaction.
     Tx(TxId),
-    /// The end of transactions whose owner or session is gone, after one.
+    /// Cancellation of the transactions, after one, whose owner or session is gone.
     Orphans(OwnerId, TxId),
-    /// When a schedule starts a transaction, or one that it has started ends.
+    /// The next start of a schedule, or the deadline of a transaction that it started.
     Schedule(ScheduleId),
-    /// The next slice of what is done to many transactions.
+    /// The next slice of a job.
     Job(JobId),
-    /// That the transactions of a session become its user's, after one.
+    /// Transfer of a session's transactions, after one, to the user that the session became.
     Adopt(SessionId, TxId),
     /// The end of the sessions that a revoked API key opened, after one.
     EndVia(KeyId, SessionId),
 }
 
 impl RecordKey {
-    /// Whether it is a look into a list, which nothing keeps as it is until the commit: the one
-    /// who commits is the only one who could change it.
+    /// Returns whether the key is an index scan. The commit does not check that its result is
+    /// unchanged: only the executor could change it.
     #[must_use]
     pub const fn is_look(&self) -> bool {
         matches!(

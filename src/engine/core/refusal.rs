@@ -1,4 +1,4 @@
-//! Refusals: why a command was not done. Each has a name.
+//! Refusals: named reasons for which a command or read was not done.
 
 use std::fmt::{self, Display as _};
 use std::sync::Arc;
@@ -6,33 +6,33 @@ use std::sync::Arc;
 use crate::engine::attempt::Counted;
 use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, StepName, Time, TransferId};
 
-/// One thing that is wrong with an input.
+/// One error in an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where in the body: a JSON Pointer (RFC 6901).
+    /// Place in the body: a JSON Pointer (RFC 6901).
     pub pointer: String,
-    /// Stable, for programs: `too-short`.
+    /// Stable code, for programs: `too-short`.
     pub code: &'static str,
-    /// For people: what is expected.
+    /// Description of the expected value, for people.
     pub message: String,
 }
 
 impl FieldError {
-    /// What is wrong at this place.
+    /// Returns an error at a place.
     #[must_use]
     pub fn new(pointer: &str, code: &'static str, message: impl Into<String>) -> Self {
         Self { pointer: pointer.to_owned(), code, message: message.into() }
     }
 }
 
-/// A refusal is kept as the answer to its Idempotency-Key: it depends on the state of things, and a
-/// late duplicate must not succeed after its caller was refused.
+/// The server stores the refusal as the answer to its Idempotency-Key: it depends on stored state,
+/// and a late duplicate must not succeed after its caller was refused.
 const STORED: bool = true;
 
-/// A refusal is not kept: the same request may succeed later.
+/// The server does not store the refusal: the same request may succeed later.
 const NOT_STORED: bool = false;
 
-/// Makes the type, its codes, and what is stored, from the table.
+/// Generates the type, its codes, and whether each is stored, from the table.
 macro_rules! refusals {
     ($(
         $(#[$meta:meta])*
@@ -41,8 +41,8 @@ macro_rules! refusals {
         $(($($part:ty),*))?
         => $code:literal, $stored:expr;
     )*) => {
-        /// Why a command or a read was not done. Each has one stable code; only the HTTP layer knows
-        /// statuses.
+        /// Reason for which a command or a read was not done. Each has one stable code; only the
+        /// HTTP layer knows statuses.
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
         pub enum Refusal {
             $(
@@ -60,7 +60,7 @@ macro_rules! refusals {
                 }
             }
 
-            /// Whether it is kept as the answer to its Idempotency-Key.
+            /// Returns whether the server stores the refusal as the answer to its Idempotency-Key.
             #[must_use]
             pub fn is_stored(&self) -> bool {
                 match self.disclosed() {
@@ -78,15 +78,15 @@ refusals! {
     /// Unknown user, wrong password, disabled user: one answer for all.
     #[error("the user name or the password is wrong")]
     InvalidCredentials => "invalid-credentials", NOT_STORED;
-    /// A message is not signed by whom it should be.
+    /// The signature of a message is not that of its sender.
     #[error("the signature is not valid: {0}")]
     InvalidSignature(&'static str) => "invalid-signature", NOT_STORED;
     /// Too many failed attempts at a password or a one-time code.
     #[error("too many {}; wait before the next one", counted.as_str())]
     TooManyAttempts {
-        /// How long to wait.
+        /// Time until the next attempt.
         retry_after: Span,
-        /// What was counted.
+        /// Counted kind of attempts.
         counted: Counted,
     } => "too-many-attempts", NOT_STORED;
     /// The actor may not do this.
@@ -95,152 +95,152 @@ refusals! {
     /// The password must be proved again first.
     #[error("this needs a fresh elevation: POST /v1/sessions/current/elevate first")]
     ElevationNeeded => "elevation-needed", NOT_STORED;
-    /// There is no such thing, or the actor may not know of it.
+    /// The thing does not exist, or the actor may not know of it.
     #[error("there is no such {0}, or you may not see it")]
     NotFound(&'static str) => "not-found", NOT_STORED;
-    /// The name is or was somebody's.
+    /// The name belongs, or once belonged, to another user.
     #[error("the user name is taken; choose another one")]
     UsernameTaken => "username-taken", STORED;
-    /// A condition of the request (`If-Match`, `If-None-Match`) does not hold for what there is.
+    /// A condition of the request (`If-Match`, `If-None-Match`) does not hold.
     #[error("a condition of the request does not hold: the current revision is {current}")]
     RevisionMismatch {
-        /// The current one.
+        /// The current revision.
         current: Revision,
     } => "revision-mismatch", NOT_STORED;
-    /// `If-Match` where there is nothing.
+    /// `If-Match` names a thing that does not exist.
     #[error("a condition of the request does not hold: there is nothing here yet")]
     NothingToMatch => "revision-mismatch", NOT_STORED;
     /// The input breaks rules.
     #[error("the input is not valid")]
     InvalidInput(Vec<FieldError>) => "invalid-input", NOT_STORED;
-    /// What a change would make is over its limit.
+    /// The result of a change would exceed its size limit.
     #[error("{what} may have at most {bytes_max} bytes")]
     TooLarge {
-        /// What would be too large.
+        /// Name of the thing that would be too large.
         what: &'static str,
-        /// Its limit.
+        /// Its limit, in bytes.
         bytes_max: usize,
     } => "too-large", NOT_STORED;
-    /// A JSON patch that cannot be applied to what is there (RFC 6902, section 5).
+    /// A JSON patch that cannot be applied to the stored object (RFC 6902, section 5).
     #[error("the patch does not apply: {0}")]
     PatchFailed(String) => "patch-failed", STORED;
-    /// A single-use link that is unknown, used or too old.
+    /// A single-use link that is unknown, used or expired.
     #[error("the link is not valid any more; ask for a new one")]
     LinkNotValid => "link-not-valid", STORED;
-    /// As many of these exist as may.
+    /// The maximum number of these things exists already.
     #[error("no more than {max} {what} may exist; use fewer, or delete one first")]
     LimitReached {
-        /// Of what.
+        /// Name of the things.
         what: &'static str,
-        /// How many may exist.
+        /// Maximum number.
         max: usize,
     } => "limit-reached", STORED;
-    /// Less is available on the account than would leave it.
+    /// The account has less available than the amount.
     #[error("the account {0} has less available than this takes")]
     InsufficientFunds(AccountId) => "insufficient-funds", STORED;
-    /// A refusal that names an account which the caller may not see.
+    /// Refusal that names an account which the caller may not see.
     #[error(fmt = undisclosed)]
     Undisclosed(Box<Refusal>) => "", NOT_STORED;
-    /// Both sides must be of one asset.
+    /// Both accounts must have the same asset.
     #[error("both accounts must be of one asset")]
     AssetMismatch => "asset-mismatch", STORED;
-    /// Nothing enters or leaves a closed account.
+    /// No amount enters or leaves a closed account.
     #[error("the account {0} is closed")]
     AccountClosed(AccountId) => "account-closed", STORED;
-    /// Nothing leaves a frozen account.
+    /// No amount leaves a frozen account.
     #[error("the account {0} is frozen: nothing may leave it")]
     AccountFrozen(AccountId) => "account-frozen", STORED;
-    /// A request names an account that is not there.
+    /// A request names an account that does not exist.
     #[error("there is no account {0}")]
     UnknownAccount(AccountId) => "unknown-account", STORED;
-    /// A request names an asset that is not there.
+    /// A request names an asset that does not exist.
     #[error("there is no asset {0}; put it first with PUT /v1/assets/{0}")]
     UnknownAsset(AssetCode) => "unknown-asset", STORED;
     /// The hold was captured, voided or has expired.
     #[error("the hold {0} is not open: it was captured, voided or has expired")]
     HoldNotOpen(HoldId) => "hold-not-open", STORED;
-    /// More than is left of the hold.
+    /// The amount exceeds what is left of the hold.
     #[error("the amount is more than is left of the hold {0}")]
     ExceedsHold(HoldId) => "exceeds-hold", STORED;
-    /// More digits than the asset has.
+    /// The amount has more digits than its asset.
     #[error("the amount has more digits after the point than its asset; send a decimal string")]
     AmountNotExact => "amount-not-exact", STORED;
-    /// Not above zero, or more than an account can have.
+    /// The amount is not above zero, or exceeds the largest balance.
     #[error("the amount must be above zero, and no balance may have more than 28 digits")]
     AmountOutOfRange => "amount-out-of-range", STORED;
-    /// A transaction may touch its owner's accounts.
+    /// A transaction may only touch accounts of its owner.
     #[error("the account {0} belongs to somebody else")]
     NotYourAccount(AccountId) => "not-your-account", STORED;
-    /// From an account to itself.
+    /// A transfer from an account to itself.
     #[error("an account can send nothing to itself; choose two accounts")]
     SameAccount => "same-account", STORED;
-    /// The id is another account's.
+    /// Another account has the id.
     #[error("there is an account {0} already; choose another id")]
     AccountExists(AccountId) => "account-exists", STORED;
-    /// Something is posted or held on it.
+    /// The account has a balance or holds.
     #[error("something is posted or held on the account {0}: empty it first")]
     AccountNotEmpty(AccountId) => "account-not-empty", STORED;
-    /// Its scale can not change.
+    /// The scale of an asset in use cannot change.
     #[error("the asset {asset} is in use with {scale} digits after the point, which stay")]
     AssetInUse {
-        /// Which.
+        /// The asset.
         asset: AssetCode,
         /// Its scale.
         scale: u8,
     } => "asset-in-use", STORED;
-    /// The id is that of another transfer.
+    /// Another transfer has the id.
     #[error("there is another transfer {0} already; choose another id")]
     TransferIdTaken(TransferId) => "transfer-id-taken", STORED;
-    /// The id is that of another hold.
+    /// Another hold has the id.
     #[error("there is another hold {0} already; choose another id")]
     HoldIdTaken(HoldId) => "hold-id-taken", STORED;
-    /// It was undone before.
+    /// The transfer was reversed before.
     #[error("the transfer was reversed already, by {by}")]
     AlreadyReversed {
-        /// By which transfer.
+        /// The reversing transfer.
         by: TransferId,
     } => "already-reversed", STORED;
-    /// Nobody would be left who can administrate.
+    /// The change would leave no administrator.
     #[error("this is the last administrator; give another user the role abide:admin first")]
     LastAdministrator => "last-administrator", STORED;
-    /// An expression could not be evaluated: what it needs is not there, or of another kind.
+    /// An expression could not be evaluated: a value is missing or has another type.
     #[error("an expression of the workflow failed: {0}")]
     ExpressionFailed(String) => "expression-failed", STORED;
     /// A guard of the workflow does not hold.
     #[error("{message}")]
     Guard {
-        /// The definition's own code.
+        /// Code from the definition.
         code: Arc<str>,
-        /// The definition's own words.
+        /// Message from the definition.
         message: Arc<str>,
     } => "refused-by-guard", STORED;
-    /// The step does not wait for anybody.
+    /// The step is not open.
     #[error("the step is not open")]
     StepNotOpen {
-        /// Those that are.
+        /// The open steps.
         open_steps: Vec<StepName>,
     } => "step-not-open", STORED;
     /// Somebody else has claimed the step.
     #[error("{by} has claimed this step until {until}")]
     Claimed {
-        /// Who.
+        /// The claimant.
         by: Arc<str>,
-        /// Until when.
+        /// End of the claim.
         until: Time,
     } => "claimed", STORED;
     /// The step cannot be claimed.
     #[error("this step cannot be claimed: its definition has no `claim`")]
     NotClaimable => "not-claimable", STORED;
-    /// The step was submitted as often as it may be.
+    /// The step has reached its maximum number of submissions.
     #[error("the step {step} was submitted as often as it may be")]
     StepUsedUp {
-        /// Which.
+        /// The step.
         step: StepName,
     } => "step-used-up", STORED;
     /// The actor's submission counts already.
     #[error("your submission of this step counts already; others must submit it too")]
     AlreadyCounted => "already-counted", STORED;
-    /// The step counts people, and the actor is none.
+    /// The step counts people, and the actor is not a person.
     #[error("this step counts people: an API key, a hook or a workflow cannot submit it")]
     PeopleOnly => "people-only", NOT_STORED;
     /// A wrong one-time code.
@@ -248,45 +248,45 @@ refusals! {
     WrongCode {
         /// The challenge.
         challenge: Arc<str>,
-        /// How many wrong codes may still be given.
+        /// Number of further wrong codes that are allowed.
         attempts_left: u32,
     } => "wrong-code", STORED;
-    /// A one-time code that is too old.
+    /// An expired one-time code.
     #[error("the code has expired; ask for a new one ({attempts_left} attempts are left)")]
     CodeExpired {
         /// The challenge.
         challenge: Arc<str>,
-        /// How many wrong codes may still be given.
+        /// Number of further wrong codes that are allowed.
         attempts_left: u32,
     } => "code-expired", STORED;
-    /// No code waits to be given.
+    /// The transaction waits for no code.
     #[error("no code is waited for: it was used, withdrawn, or never issued")]
     ChallengeNotOpen => "challenge-not-open", STORED;
-    /// As many codes were sent as may be.
+    /// The maximum number of codes was sent.
     #[error("no further code can be sent")]
     NoResendsLeft => "no-resends-left", STORED;
-    /// It has ended.
+    /// The transaction has ended.
     #[error("the transaction has ended")]
     AlreadyEnded => "already-ended", STORED;
-    /// It is being undone.
+    /// The transaction is being compensated.
     #[error("the transaction is being cancelled already")]
     AlreadyCancelled => "already-cancelled", STORED;
-    /// It can only go forward.
+    /// The transaction has passed its pivot and can only go forward.
     #[error("the transaction has passed the point from which it can only go forward")]
     PastPivot => "past-pivot", STORED;
-    /// An operator has stopped it.
+    /// An operator has paused the transaction.
     #[error("the transaction is paused; an operator must resume it")]
     Paused => "paused", STORED;
-    /// It does not fit into the other version.
+    /// The transaction does not fit the other version.
     #[error("it cannot be moved: {0}")]
     CannotMigrate(String) => "cannot-migrate", STORED;
-    /// It goes on by itself.
+    /// The transaction continues by itself.
     #[error("the transaction is not stuck")]
     NotStuck => "not-stuck", STORED;
-    /// A callback that nobody waits for any more.
+    /// A callback that no call waits for any more.
     #[error("this callback was used, or its time is up")]
     CallbackLate => "callback-late", NOT_STORED;
-    /// Another transaction has the same value of `unique`.
+    /// Another open transaction has the same value of `unique`.
     #[error("there is an open transaction of this kind already")]
     AlreadyOpen => "already-open", STORED;
     /// The reference belongs to another transaction.
@@ -295,37 +295,37 @@ refusals! {
     /// The workflow takes no new starts.
     #[error("the workflow is retired: it takes no new starts")]
     WorkflowRetired => "workflow-retired", STORED;
-    /// Automatic steps run on and on.
+    /// The automatic steps would not end.
     #[error("more than {max} automatic steps follow each other")]
     TooManySteps {
-        /// How many may.
+        /// Maximum number of automatic steps.
         max: u32,
     } => "too-many-steps", STORED;
-    /// Transactions lead to each other further than one commit goes.
+    /// Transactions start and submit each other beyond the limit of one commit.
     #[error("transactions start and submit each other too far in one commit: at most {max}")]
     LinkDepthExceeded {
-        /// How far they may.
+        /// The limit.
         max: u32,
     } => "link-depth-exceeded", STORED;
-    /// Steps were opened again and again.
+    /// The transaction has opened steps too often.
     #[error("the transaction has opened as many steps as it may: {max}")]
     TooManyRounds {
-        /// How many may be.
+        /// Maximum number.
         max: u32,
     } => "too-many-rounds", STORED;
-    /// The workflow names an account that cannot be one.
+    /// The workflow names an account whose name is not valid.
     #[error("there is no account {0}")]
     NoSuchAccount(String) => "unknown-account", STORED;
     /// The workflow names a hold that is not open.
     #[error("the transaction has no open hold {0}")]
     NoSuchHold(Arc<str>) => "hold-not-open", STORED;
-    /// The key was used for another request.
+    /// The Idempotency-Key was used for another request.
     #[error("this Idempotency-Key was used for another request; use a new key")]
     IdempotencyKeyReused => "idempotency-key-reused", NOT_STORED;
-    /// The call answers with a secret, or has no actor whose key it could be.
+    /// The call answers with a secret, or has no actor to own the Idempotency-Key.
     #[error("this call takes no Idempotency-Key")]
     IdempotencyKeyNotSupported => "idempotency-key-not-supported", NOT_STORED;
-    /// The key was answered, and that answer cannot be shown again.
+    /// The request was answered before, and that answer cannot be shown again.
     #[error(
         "the request was done and answered before, but its answer can no longer be shown: the \
          history that it shows was retired; read what it changed"
@@ -334,20 +334,20 @@ refusals! {
     /// A queue is full.
     #[error("the server is busy; try again in a moment")]
     Busy {
-        /// How long to wait.
+        /// Time until the next attempt.
         retry_after: Span,
     } => "busy", NOT_STORED;
     /// The disk is nearly full.
     #[error("the server has no room for this write")]
     NoRoom => "no-room", NOT_STORED;
-    /// The server is stopping. What became of the command is unknown: a retry with the same
+    /// The server is stopping. The outcome of the command is unknown: a retry with the same
     /// Idempotency-Key settles it.
     #[error("the server is stopping; the outcome of this request is unknown")]
     Stopping => "stopping", NOT_STORED;
 }
 
 impl Refusal {
-    /// All codes, each of which has a page.
+    /// All codes. Each has a page in the documentation.
     pub const CODES: [&'static str; 64] = [
         "unauthenticated",
         "invalid-credentials",
@@ -415,19 +415,19 @@ impl Refusal {
         "stopping",
     ];
 
-    /// Whether it may rest on something that ends by itself at a time, and is not what the command
-    /// names: a hold on an account, another transaction with the same value.
+    /// Returns whether the refusal may be due to something that ends at a set time and that the
+    /// command does not name: a hold on an account, another transaction with the same value.
     #[must_use]
     pub const fn may_pass_with_time(&self) -> bool {
         matches!(self, Self::InsufficientFunds(_) | Self::AlreadyOpen | Self::AccountNotEmpty(_))
     }
 
-    /// The refusal itself, where it names an account that the caller may not see.
+    /// Returns the refusal itself if it names an account that the caller may not see.
     fn disclosed(&self) -> &Self {
         if let Self::Undisclosed(refusal) = self { refusal.disclosed() } else { self }
     }
 
-    /// What it is called: its code, or for a guard the definition's own.
+    /// Returns the refusal's name: its code, or for a guard the code from the definition.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -436,7 +436,7 @@ impl Refusal {
         }
     }
 
-    /// The account that it names.
+    /// Returns the account that the refusal names.
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         match self {
@@ -452,7 +452,7 @@ impl Refusal {
         }
     }
 
-    /// How long to wait before the next attempt (`Retry-After`).
+    /// Returns the time until the next attempt (`Retry-After`).
     #[must_use]
     pub const fn retry_after(&self) -> Option<Span> {
         match self {
@@ -464,7 +464,7 @@ impl Refusal {
     }
 }
 
-/// A refusal in words, without the account that it names.
+/// Writes a refusal in words, without the account that it names.
 fn undisclosed(refusal: &Refusal, out: &mut fmt::Formatter<'_>) -> fmt::Result {
     let what = match refusal {
         Refusal::InsufficientFunds(_) => "has less available than this takes",

@@ -1,11 +1,11 @@
-//! The way back to a savepoint: what was replaced since, so that a savepoint costs nothing by itself
-//! and undoing what came after it costs as much as that did.
+//! Undo log for savepoints: the values that were replaced since. A savepoint itself costs nothing,
+//! and undoing costs as much as the undone changes.
 
 use super::changes::Changes;
 use super::record::{IndexEntry, Record, RecordKey, Timer};
 use crate::types::TxId;
 
-/// A point in the changes of one decision to which it can go back.
+/// A savepoint: a state of the changes of one decision that can be restored.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::engine) struct Savepoint {
     replaced: usize,
@@ -14,7 +14,7 @@ pub(in crate::engine) struct Savepoint {
     is_sliced: bool,
 }
 
-/// A value that was replaced; the outer `None`: there was none.
+/// A replaced value; the outer `None`: there was none.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -27,18 +27,18 @@ enum Replaced {
     IndexEntry(IndexEntry, Option<bool>),
 }
 
-/// What was replaced since the first savepoint, oldest first.
+/// Undo log: the values that were replaced since the first savepoint, oldest first.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Trail {
     replaced: Vec<Replaced>,
-    /// Whether there is a savepoint at all.
+    /// True after the first savepoint.
     is_on: bool,
-    /// Transactions whose record of the last savepoint is in the list already.
+    /// Transactions whose record at the last savepoint is already in the list.
     saved: Vec<TxId>,
 }
 
 impl Trail {
-    /// Makes a savepoint.
+    /// Creates a savepoint.
     pub(in crate::engine) fn savepoint(&mut self, changes: &Changes) -> Savepoint {
         self.is_on = true;
         self.saved.clear();
@@ -50,7 +50,7 @@ impl Trail {
         }
     }
 
-    /// Takes back what was changed since a savepoint.
+    /// Undoes all changes since a savepoint.
     pub(in crate::engine) fn back_to(&mut self, to: Savepoint, changes: &mut Changes) {
         fn restore<K: Ord, V>(map: &mut std::collections::BTreeMap<K, V>, key: K, old: Option<V>) {
             match old {
@@ -71,7 +71,7 @@ impl Trail {
         changes.is_sliced = to.is_sliced;
     }
 
-    /// Writes a record, or with `None` deletes it.
+    /// Writes a record, or deletes it with `None`.
     pub(in crate::engine) fn put(
         &mut self,
         changes: &mut Changes,
@@ -86,7 +86,7 @@ impl Trail {
         }
     }
 
-    /// Keeps a transaction's record as it is before it is changed in place.
+    /// Saves a transaction's record before it is changed in place.
     pub(in crate::engine) fn keep_tx(&mut self, changes: &Changes, id: TxId) {
         if !self.is_on || self.saved.contains(&id) {
             return;
@@ -97,7 +97,7 @@ impl Trail {
         self.replaced.push(Replaced::Record(fact, old));
     }
 
-    /// Sets a timer, or takes it away.
+    /// Sets or removes a timer.
     pub(in crate::engine) fn set_timer(
         &mut self,
         changes: &mut Changes,
@@ -112,7 +112,7 @@ impl Trail {
         }
     }
 
-    /// Sets a mark, or takes it away.
+    /// Adds or removes an index entry.
     pub(in crate::engine) fn set_mark(
         &mut self,
         changes: &mut Changes,
@@ -136,14 +136,14 @@ mod tests {
     use super::*;
     use crate::types::Time;
 
-    /// What is done to the changes.
+    /// An operation on the changes.
     #[derive(Clone, Debug)]
     enum Deed {
         Put(u8, Option<u64>),
         Timer(u64, bool),
         IndexEntry(u128, bool),
         Savepoint,
-        /// Back to the savepoint of so many before.
+        /// Returns to the savepoint this many before the last.
         Back(usize),
     }
 
@@ -158,8 +158,8 @@ mod tests {
     }
 
     proptest! {
-        /// Going back finds exactly what was there, whatever was done since, also twice and over
-        /// savepoints that came later.
+        /// Restoring a savepoint restores exactly its state, also repeatedly and across later
+        /// savepoints.
         #[test]
         fn savepoint_is_what_was_there_then(deeds in proptest::collection::vec(deed(), 0..60)) {
             let facts = [RecordKey::KeyCount, RecordKey::AssetCount, RecordKey::SessionCount, RecordKey::WebhookCount];

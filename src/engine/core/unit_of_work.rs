@@ -1,4 +1,4 @@
-//! The table at which one command is decided: what was loaded, and what events made of it.
+//! Unit of work of one command's decision: the records that were read, and the changes so far.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,33 +28,33 @@ use crate::types::{
     TransferId, TxId, UserId, Username, ValueName, WebhookId, WorkflowName,
 };
 
-/// Most commits that a transaction's record names: a row for each commit would cost more than they
-/// do here, and few transactions have more.
+/// Maximum number of commits that a transaction's record names: a row for each commit would cost
+/// more space, and few transactions have more.
 const COMMITS_MAX: usize = 32;
 
-/// Most effects that are undone in one commit, however many transactions they are of; the rest
-/// follows in further commits. Each writes some seven records and costs 20 to 40 µs with its share of
-/// the commit, so this keeps the executor for 2 to 3 ms.
+/// Maximum number of effects that are undone in one commit, over all transactions; the rest follows
+/// in further commits. Each writes some seven records and costs 20 to 40 µs with its share of the
+/// commit, so this occupies the executor for 2 to 3 ms.
 pub(in crate::engine) const UNDO_MAX: usize = 64;
 
-/// When a command is decided.
+/// Time, revision and random seed of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecisionContext {
-    /// The time.
+    /// Time of the decision.
     pub now: Time,
-    /// The revision that the commit will have.
+    /// Revision that the commit will have.
     pub revision: Revision,
-    /// 128 random bits, from which [`UnitOfWork::mint`] makes the ids of what the commit creates.
+    /// 128 random bits, from which [`UnitOfWork::mint`] generates ids.
     pub seed: u128,
-    /// Of what can be done in several commits, so small a part is done in this one: 1 is as much as
-    /// there usually is, 2 half of it. It is doubled as long as a commit comes out too large.
+    /// Divisor for work that may be split over several commits: 1 does all of it, 2 half. The
+    /// executor doubles it until the commit is small enough.
     pub split_factor: usize,
 }
 
-/// Why deciding stopped.
+/// Reason for which a decision stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DecideError {
-    /// This record must be loaded first; then decide again from the start.
+    /// The caller must load this record and then repeat the decision from the start.
     MissingRecord(RecordKey),
     /// The command is refused.
     Refused(Refusal),
@@ -66,41 +66,42 @@ impl From<Refusal> for DecideError {
     }
 }
 
-/// The table: facts and what became of them so far. Reading what was not loaded fetches it, or
-/// stops with [`DecideError::MissingRecord`], so no rule can forget to say what it reads, and none can take "not loaded" for
-/// "not there".
+/// The changes of the command that is being decided, over the records that it reads. A read of a
+/// record that was not loaded fetches it, or stops with [`DecideError::MissingRecord`]: no rule can
+/// forget to name a record that it reads, or take "not loaded" for "does not exist".
 pub struct UnitOfWork<'a> {
     facts: &'a ReadSet,
-    /// The rules of the configuration.
+    /// Settings of the server.
     pub rules: &'a Rules,
-    /// When it is decided.
+    /// Time, revision and seed of the decision.
     pub context: DecisionContext,
     /// Network from which the command comes, as a keyed hash.
     pub(in crate::engine) origin: Option<Digest>,
     changes: Changes,
     trail: Trail,
     minted: u64,
-    /// What has an id that was minted here, so nothing can be there: it needs not be looked for.
+    /// Keys with an id that was generated here: their records cannot exist, so they are not looked
+    /// up.
     fresh: BTreeSet<RecordKey>,
-    /// How much may still be undone in this commit.
+    /// Number of effects that may still be undone in this commit.
     undo_left: usize,
-    /// The transactions that lead to each other now, the outermost first.
+    /// Transactions that led to the current one in this commit, the outermost first.
     linked: Vec<TxId>,
-    /// How many transactions were started or submitted by others so far.
+    /// Number of transactions that others have started or submitted so far.
     links: u32,
-    /// Steps of expressions and effects so far, of all transactions that lead to each other.
+    /// Steps of expressions and effects so far, over all linked transactions.
     work: Cell<u32>,
-    /// Records that expressions have looked at.
+    /// Records that expressions have read.
     looked_at: RefCell<BTreeSet<RecordKey>>,
-    /// JSON texts of records that expressions have looked into, parsed, and where each lies by its
-    /// address. The texts are kept, so no address is given out anew.
     /// For [`Changes::overdue`].
     overdue: Cell<Option<Time>>,
+    /// Parsed JSON texts of records. The list keeps the texts, so that no address is reused.
     parsed: Shelf<(Arc<str>, Value)>,
+    /// Indexes of the parsed texts, by the address of the text.
     parsed_at: RefCell<BTreeMap<usize, usize>>,
 }
 
-/// A typed reading of one kind of fact.
+/// Generates a typed getter for each kind of record.
 macro_rules! readers {
     ($($(#[$doc:meta])* $name:ident($argument:ident: $kind:ty) $fact:ident, $record:ident -> $value:ty;)*) => {$(
         $(#[$doc])*
@@ -117,7 +118,7 @@ macro_rules! readers {
 }
 
 impl<'a> UnitOfWork<'a> {
-    /// An empty table.
+    /// Creates an empty unit of work.
     #[must_use]
     pub fn new(facts: &'a ReadSet, rules: &'a Rules, context: DecisionContext) -> Self {
         Self {
@@ -140,23 +141,23 @@ impl<'a> UnitOfWork<'a> {
         }
     }
 
-    /// Counts steps of work; returns how many there were so far.
+    /// Counts steps of work; returns the number so far.
     pub(in crate::engine) fn work(&self, steps: u32) -> u32 {
         self.work.set(self.work.get().saturating_add(steps));
         self.work.get()
     }
 
-    /// Counts work anew: another way is gone, which may take as much as the first.
+    /// Resets the count of work: the interpreter takes another path, which may cost as much again.
     pub(in crate::engine) fn forget_work(&self) {
         self.work.set(0);
     }
 
-    /// Whether no expression has looked at a record before.
+    /// Returns whether no expression has read the record before.
     pub(in crate::engine) fn is_first_look(&self, fact: RecordKey) -> bool {
         self.looked_at.borrow_mut().insert(fact)
     }
 
-    /// A JSON text of a record, parsed once; and whether this was the first time.
+    /// Returns the parsed JSON text of a record, and whether this call parsed it.
     pub(in crate::engine) fn parsed(&self, json: &Arc<str>) -> (&Value, bool) {
         let address = json.as_ptr().addr();
         let place = self.parsed_at.borrow().get(&address).copied();
@@ -164,42 +165,43 @@ impl<'a> UnitOfWork<'a> {
             return (value, false);
         }
         self.parsed_at.borrow_mut().insert(address, self.parsed.len());
-        // What is stored was JSON when it was written.
+        // The stored text was JSON when it was written.
         let value = serde_json::from_str(json).unwrap_or_else(|_| Value::Object(Map::new()));
         (&self.parsed.push((Arc::clone(json), value)).1, true)
     }
 
-    /// The bits of a new id: a `UUIDv7` of this moment (RFC 9562, section 5.7), larger than those
-    /// that were minted before in the same commit.
+    /// Generates the bits of an id: a `UUIDv7` of the current time (RFC 9562, section 5.7), larger
+    /// than the earlier ones of the same commit.
     pub fn mint(&mut self) -> u128 {
-        // A quarter of the random range is left to count in, so that counting never wraps.
+        // The random part starts in the lowest quarter of its range, so that counting never
+        // overflows.
         let random = (self.context.seed >> 2 & ((1 << 72) - 1)) + u128::from(self.minted);
         self.minted += 1;
         let (high, low) = (random >> 62 & 0xfff, random & ((1 << 62) - 1));
         u128::from(self.context.now.ms()) << 80 | 7 << 76 | high << 64 | 2 << 62 | low
     }
 
-    /// The id of a new transfer.
+    /// Generates the id of a transfer.
     pub(in crate::engine) fn mint_transfer(&mut self) -> TransferId {
         let id = TransferId::made(self.mint());
         self.fresh.insert(RecordKey::Transfer(id.clone()));
         id
     }
 
-    /// The id of a new hold.
+    /// Generates the id of a hold.
     pub(in crate::engine) fn mint_hold(&mut self) -> HoldId {
         let id = HoldId::made(self.mint());
         self.fresh.insert(RecordKey::Hold(id.clone()));
         id
     }
 
-    /// What was changed.
+    /// Returns the changes.
     #[must_use]
     pub fn into_changes(self) -> Changes {
         Changes { overdue: self.overdue.get(), ..self.changes }
     }
 
-    /// Notes a record that was read in which something is due already.
+    /// Notes the due time of a record in which a timer is due already.
     fn note_overdue(&self, record: &Record) {
         let due = match record {
             Record::Tx(tx) => tx.timer_at,
@@ -211,12 +213,12 @@ impl<'a> UnitOfWork<'a> {
         }
     }
 
-    /// Whether the rest of what is done in slices should be left to later commits.
+    /// Returns whether the rest of sliced work should be left to later commits.
     pub(in crate::engine) fn is_slice_over(&self) -> bool {
         self.facts.limit.as_ref().is_some_and(|limit| limit.is_over())
     }
 
-    /// Notes an event that was applied.
+    /// Adds an event that was applied.
     pub(super) fn note(&mut self, event: Event) {
         self.changes.events.push(event);
     }
@@ -239,7 +241,7 @@ impl<'a> UnitOfWork<'a> {
         }
     }
 
-    /// The commit that last changed a record.
+    /// Returns the commit that last changed a record.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -254,55 +256,55 @@ impl<'a> UnitOfWork<'a> {
     }
 
     readers! {
-        /// A user.
+        /// Returns a user.
         user(id: UserId) User, User -> User;
-        /// Who has, or had, a name.
+        /// Returns the holder of a username, now or formerly.
         holder(name: Username) Name, Name -> Holder;
-        /// A user's data.
+        /// Returns a user's data.
         user_data(id: UserId) UserData, Data -> Arc<str>;
-        /// Changes of a user's roles that may still be undone.
+        /// Returns the changes of a user's roles that may still be undone.
         role_changes(id: UserId) RoleChanges, RoleChanges -> RoleChanges;
-        /// A user's live sessions, oldest first.
+        /// Returns a user's live sessions, oldest first.
         user_sessions(id: UserId) UserSessions, Sessions -> Vec<SessionId>;
-        /// A session, alive or not.
+        /// Returns a session, alive or not.
         session(id: SessionId) Session, Session -> Session;
-        /// A session's data.
+        /// Returns a session's data.
         session_data(id: SessionId) SessionData, Data -> Arc<str>;
-        /// What a token opens.
+        /// Returns the thing that a token opens.
         opens(hash: TokenHash) Token, Opens -> Opens;
-        /// An API key.
+        /// Returns an API key.
         key(id: KeyId) Key, Key -> ApiKey;
-        /// Another framework's session, alive or not.
+        /// Returns an external session, alive or not.
         stored(id: StoredId) Stored, Stored -> Stored;
-        /// Failed attempts at a secret.
+        /// Returns the failed attempts at a secret.
         attempts(digest: Digest) Attempts, Attempts -> Attempts;
-        /// An asset that was put.
+        /// Returns an asset that is not built in.
         asset(code: AssetCode) Asset, Asset -> Asset;
-        /// An account, closed or not.
+        /// Returns an account, closed or not.
         account(id: AccountId) Account, Account -> Account;
-        /// A hold outside of transactions, resolved or not.
+        /// Returns a hold outside of transactions, resolved or not.
         hold(id: HoldId) Hold, Hold -> Hold;
-        /// A transfer.
+        /// Returns a transfer.
         transfer(id: TransferId) Transfer, Transfer -> Transfer;
-        /// What adds up over the accounts of an asset.
+        /// Returns the totals over all accounts of an asset.
         totals(code: AssetCode) Totals, Totals -> Totals;
-        /// Where a workflow stands.
+        /// Returns the latest version and state of a workflow.
         workflow(name: WorkflowName) Workflow, Workflow -> WorkflowHead;
-        /// A schedule.
+        /// Returns a schedule.
         schedule(id: ScheduleId) Schedule, Schedule -> Box<Schedule>;
-        /// A subscription to events.
+        /// Returns a webhook.
         webhook(id: WebhookId) Webhook, Webhook -> Box<Webhook>;
-        /// An event that could not be delivered.
+        /// Returns a dead letter.
         dead_letter(id: (WebhookId, u64)) DeadLetter, DeadLetter -> DeadLetter;
-        /// What is done to many transactions.
+        /// Returns a job.
         job(id: JobId) Job, Job -> Box<Job>;
-        /// A reference value, as JSON text.
+        /// Returns a reference value, as JSON text.
         value(id: ValueKey) Value, Data -> Arc<str>;
-        /// Who else may read a set of reference values.
+        /// Returns the readers of a set of reference values.
         value_set(set: ValueName) ValueSet, Data -> Arc<str>;
     }
 
-    /// Sessions that an API key opened, after one.
+    /// Returns the sessions that an API key opened, after one.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -313,8 +315,8 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// Whether the sessions that an API key opened live: the key does, or it was revoked without
-    /// them.
+    /// Returns whether the sessions that an API key opened are valid: the key exists, or it was
+    /// revoked without them.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -322,7 +324,7 @@ impl<'a> UnitOfWork<'a> {
         Ok(self.key(key)?.is_some() || self.count(&RecordKey::KeptSessions(key))? > 0)
     }
 
-    /// How many API keys there are.
+    /// Returns the number of API keys.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -330,7 +332,7 @@ impl<'a> UnitOfWork<'a> {
         self.count(&RecordKey::KeyCount)
     }
 
-    /// How many administrators there are.
+    /// Returns the number of administrators.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -338,7 +340,7 @@ impl<'a> UnitOfWork<'a> {
         self.count(&RecordKey::AdministratorCount)
     }
 
-    /// How many there are, by a fact that counts.
+    /// Returns the value of a counter.
     pub(in crate::engine) fn count(&self, fact: &RecordKey) -> Result<u64, DecideError> {
         Ok(match self.read(fact)? {
             Some(Record::Count(count)) => *count,
@@ -346,7 +348,7 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// Counts one more, or one less, of something.
+    /// Adds one to a counter, or subtracts one.
     pub(in crate::engine) fn recount(
         &mut self,
         fact: RecordKey,
@@ -358,7 +360,7 @@ impl<'a> UnitOfWork<'a> {
         Ok(())
     }
 
-    /// The user with a name, if one has it.
+    /// Returns the user with a name.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -381,7 +383,7 @@ impl<'a> UnitOfWork<'a> {
         self.trail.set_timer(&mut self.changes, timer, true);
     }
 
-    /// A transaction.
+    /// Returns a transaction.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -392,7 +394,7 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// A transaction, to be looked at while it changes.
+    /// Returns a shared transaction, which stays as it is while the unit changes it.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -433,7 +435,7 @@ impl<'a> UnitOfWork<'a> {
         Ok(())
     }
 
-    /// A version of a workflow that is there: transactions name no other.
+    /// Returns a version of a workflow. It exists: transactions name no other.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -448,7 +450,7 @@ impl<'a> UnitOfWork<'a> {
         }
     }
 
-    /// What a version of a workflow says.
+    /// Returns the definition of a version of a workflow.
     ///
     /// # Errors
     /// As [`UnitOfWork::published`].
@@ -460,7 +462,7 @@ impl<'a> UnitOfWork<'a> {
         Ok(Arc::clone(&self.published(name, version)?.definition))
     }
 
-    /// What has a reference.
+    /// Returns the transaction with a reference.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -471,7 +473,7 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// The open transaction with a value of `unique`.
+    /// Returns the open transaction with a value of `unique`.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -482,7 +484,7 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// Whether a step of a transaction was ever fixed to this user.
+    /// Returns whether a step of a transaction was ever assigned to this user by name.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -490,7 +492,7 @@ impl<'a> UnitOfWork<'a> {
         Ok(self.read(&RecordKey::Asked(name, id))?.is_some())
     }
 
-    /// A look into a list of transactions.
+    /// Returns the result of an index scan over transactions.
     ///
     /// # Errors
     /// [`DecideError::MissingRecord`] when it was not loaded.
@@ -501,7 +503,7 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// Leaves of a list as much as is done in one commit, and says whether there may be more of it.
+    /// Truncates a list to the part for this commit; returns whether there may be more.
     pub(in crate::engine) fn slice<T>(&mut self, list: &mut Vec<T>, most: usize) -> bool {
         self.changes.is_sliced = true;
         let split_factor = (most / self.context.split_factor).max(1);
@@ -510,77 +512,79 @@ impl<'a> UnitOfWork<'a> {
         is_more
     }
 
-    /// The transactions that lead to each other now, the outermost first.
+    /// Returns the transactions that led to the current one, the outermost first.
     pub(in crate::engine) fn linked(&self) -> &[TxId] {
         &self.linked
     }
 
-    /// A transaction leads to another one; how many did so far.
+    /// Enters another transaction; returns the number of such links so far.
     pub(in crate::engine) fn link(&mut self, from: TxId) -> u32 {
         self.linked.push(from);
         self.links += 1;
         self.links
     }
 
-    /// Back from where the last one led.
+    /// Leaves the last linked transaction.
     pub(in crate::engine) fn unlink(&mut self) {
         self.linked.pop();
     }
 
-    /// Something begins that nothing before it led to.
+    /// Starts work that no earlier work led to.
     pub(in crate::engine) fn begin_links(&mut self) {
         self.linked.clear();
         self.links = 0;
         self.forget_work();
     }
 
-    /// What is changed so far, to come back to.
+    /// Creates a savepoint of the changes so far.
     pub(in crate::engine) fn savepoint(&mut self) -> Savepoint {
         self.trail.savepoint(&self.changes)
     }
 
-    /// Back to what was changed then.
+    /// Restores a savepoint.
     pub(in crate::engine) fn back_to(&mut self, savepoint: Savepoint) {
         self.trail.back_to(savepoint, &mut self.changes);
     }
 
-    /// How much may still be undone in this commit; what is left goes on in the next one.
+    /// Returns the number of effects that may still be undone in this commit; the rest follows in
+    /// the next.
     pub(in crate::engine) const fn undo_left(&self) -> usize {
         self.undo_left
     }
 
-    /// Counts what is undone in this commit, of which a commit that comes out too large does less.
+    /// Counts effects that are undone in this commit. A commit that comes out too large is repeated
+    /// with fewer.
     pub(in crate::engine) const fn count_undone(&mut self, effects: usize) {
         self.changes.is_sliced = true;
         self.undo_left = self.undo_left.saturating_sub(effects);
     }
 
-    /// Number of events so far.
+    /// Returns the number of events so far.
     pub(in crate::engine) const fn events(&self) -> usize {
         self.changes.events.len()
     }
 
-    /// The timers that were set so far and not taken away.
+    /// Returns the timers that were set so far and not removed.
     pub(in crate::engine) fn armed(&self) -> impl Iterator<Item = &Timer> {
         self.changes.timers.iter().filter(|(_, armed)| **armed).map(|(timer, _)| timer)
     }
 
-    /// Sets a mark.
+    /// Adds an index entry.
     pub(in crate::engine) fn mark(&mut self, mark: IndexEntry) {
         self.trail.set_mark(&mut self.changes, mark, true);
     }
 
-    /// Takes a mark away.
+    /// Removes an index entry.
     pub(in crate::engine) fn unmark(&mut self, mark: IndexEntry) {
         self.trail.set_mark(&mut self.changes, mark, false);
     }
 
-    /// Adds a row that no decision reads.
+    /// Adds a row, which no decision reads.
     pub(in crate::engine) fn row(&mut self, row: Row) {
         self.changes.rows.push(row);
     }
 
-    /// The number of the row that would be added next.
+    /// Returns the number of the next row.
     pub(in crate::engine) fn next_row(&self) -> u32 {
         u32::try_from(self.changes.rows.len()).unwrap_or(u32::MAX)
     }
@@ -590,11 +594,10 @@ impl<'a> UnitOfWork<'a> {
     }
 }
 
-/// Holds a commit to its events: they alone make of its transactions and of its money what it made
-/// of them.
+/// Checks that a commit's events alone reproduce its changes of transactions and of the ledger.
 ///
 /// # Panics
-/// Where they do not: for tests.
+/// If they do not. For tests only.
 #[cfg(test)]
 pub fn require_replay(facts: &ReadSet, rules: &Rules, context: DecisionContext, changes: &Changes) {
     let mut unit = UnitOfWork::new(facts, rules, context);
@@ -630,7 +633,7 @@ mod tests {
     use super::*;
     use crate::engine::{LoadedRecord, RecordSource};
 
-    /// Has all accounts, none of which is there, and counts what is asked.
+    /// Source in which no account exists, and which counts the fetches.
     #[derive(Debug, Default)]
     struct Counting(AtomicUsize);
 
@@ -641,7 +644,7 @@ mod tests {
         }
     }
 
-    /// What a decision misses is fetched once, in the decision; what it cannot have stops it.
+    /// A missing record is fetched once, during the decision; an unavailable one stops it.
     #[test]
     fn missing_records_are_fetched_once_and_the_decision_goes_on() {
         let source = Arc::new(Counting::default());
@@ -664,7 +667,7 @@ mod tests {
         assert_eq!(unit.key_count(), Err(DecideError::MissingRecord(RecordKey::KeyCount)));
     }
 
-    /// A text is parsed once, however often something looks into it.
+    /// A text is parsed once, no matter how many expressions read it.
     #[test]
     fn json_text_of_a_record_is_parsed_once_for_a_decision() {
         let (facts, rules) = (ReadSet::default(), Rules::default());
