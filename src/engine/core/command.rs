@@ -194,7 +194,7 @@ pub enum Command {
         id: AccountId,
         /// Asset of the balance.
         asset: AssetCode,
-        /// Owner; `None`: nobody.
+        /// Owner; `None`: no owner.
         owner: Option<Username>,
         /// Minimum available balance; `None`: no limit.
         floor: Option<Decimal>,

@@ -20,7 +20,7 @@ pub struct PasswordCheck {
     pub matched: bool,
 }
 
-/// Evidence for the password that a command proves.
+/// State of the check of the password that a command proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PasswordEvidence {
     /// The command proves no password, or it was not checked.
@@ -35,7 +35,7 @@ pub enum PasswordEvidence {
 /// Inputs that the shell gathers before the decision of a command: randomness, hashes, origin.
 #[derive(Clone, Debug)]
 pub struct CommandInputs {
-    /// Evidence for the password that the command proves.
+    /// State of the check of the password that the command proves.
     pub password: PasswordEvidence,
     /// Hash of the command's new password, or of the proved one under stronger parameters.
     pub password_hash: Option<Arc<str>>,

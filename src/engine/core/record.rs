@@ -245,7 +245,7 @@ pub enum TimerOf {
     Tx(TxId),
     /// Cancellation of the transactions, after one, whose owner or session is gone.
     Orphans(OwnerId, TxId),
-    /// The next start of a schedule, or the deadline of a transaction that it started.
+    /// The next start of a schedule, or the end of a transaction that it started.
     Schedule(ScheduleId),
     /// The next slice of a job.
     Job(JobId),

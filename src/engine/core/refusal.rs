@@ -78,7 +78,7 @@ refusals! {
     /// Unknown user, wrong password, disabled user: one answer for all.
     #[error("the user name or the password is wrong")]
     InvalidCredentials => "invalid-credentials", NOT_STORED;
-    /// The signature of a message is not that of its sender.
+    /// The signature of a message is not valid.
     #[error("the signature is not valid: {0}")]
     InvalidSignature(&'static str) => "invalid-signature", NOT_STORED;
     /// Too many failed attempts at a password or a one-time code.
@@ -220,7 +220,7 @@ refusals! {
         /// The open steps.
         open_steps: Vec<StepName>,
     } => "step-not-open", STORED;
-    /// Somebody else has claimed the step.
+    /// Another actor has claimed the step.
     #[error("{by} has claimed this step until {until}")]
     Claimed {
         /// The claimant.

@@ -29,7 +29,7 @@ use crate::types::{
 };
 
 /// Maximum number of commits that a transaction's record names: a row for each commit would cost
-/// more space, and few transactions have more.
+/// more than its entry here, and few transactions have more.
 const COMMITS_MAX: usize = 32;
 
 /// Maximum number of effects that are undone in one commit, over all transactions; the rest follows
@@ -503,7 +503,7 @@ impl<'a> UnitOfWork<'a> {
         })
     }
 
-    /// Truncates a list to the part for this commit; returns whether there may be more.
+    /// Truncates a list to this commit's part; returns whether there may be more.
     pub(in crate::engine) fn slice<T>(&mut self, list: &mut Vec<T>, most: usize) -> bool {
         self.changes.is_sliced = true;
         let split_factor = (most / self.context.split_factor).max(1);
