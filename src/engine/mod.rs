@@ -1,11 +1,11 @@
-//! The rules, and nothing but the rules: no async, no IO, no clock, no randomness. What they need
-//! of those comes in as an argument, so the same command on the same facts at the same moment
-//! always gives the same events.
+//! The rules, and nothing but the rules: no async, no IO, no clock, no randomness. The caller
+//! passes in the time, the revision and the random seed, so the same command on the same records in
+//! the same context always gives the same events.
 //!
-//! [`decide`] takes a command and the [`ReadSet`] it needs, climbs a ladder of refusals, and then
-//! lets [`Event`]s happen; `apply` says what each event makes of the records. A record that was
-//! not loaded is fetched from the caller's [`RecordSource`] or, where there is none, asked for
-//! ([`DecideError::MissingRecord`]), and never taken for absent.
+//! [`decide`] takes a command and the [`ReadSet`] it needs, checks its refusals in order, and then
+//! emits [`Event`]s; `apply` changes the records for each event. A record that was not loaded is
+//! fetched from the caller's [`RecordSource`] or, without one, requested with
+//! [`DecideError::MissingRecord`]; it is never taken for absent.
 
 mod api_key;
 mod attempt;

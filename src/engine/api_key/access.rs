@@ -4,8 +4,8 @@ use crate::engine::{ApiKey, Refusal, User};
 use crate::types::Username;
 
 impl ApiKey {
-    /// Refuses when this key may not act for a user: not one of its patterns, or one of Abide's
-    /// powers, which nobody reaches on behalf.
+    /// Refuses when this key may not act for a user: no pattern of the key covers the user, or the
+    /// user has one of Abide's powers.
     pub(in crate::engine) fn require_reach(&self, user: &User) -> Result<(), Refusal> {
         if user.has_power() {
             return Err(Refusal::NotAllowed("a user with an abide role is never acted for"));

@@ -1,4 +1,4 @@
-//! What may be done to API keys.
+//! Commands on API keys.
 
 use super::record::ApiKey;
 use crate::engine::core::inputs::CommandInputs;
@@ -62,7 +62,7 @@ pub(in crate::engine) fn revoke(
 }
 
 /// Ends the sessions that a revoked key opened, as many as one commit takes; a timer ends the rest.
-/// All of them are dead at once for who shows their tokens, since the key is gone.
+/// Their tokens are all refused at once, since the key is deleted.
 pub(in crate::engine) fn end_sessions_via(
     unit: &mut UnitOfWork<'_>,
     key: KeyId,

@@ -3,25 +3,25 @@
 use super::record::ApiKey;
 use crate::engine::core::json_text::{ObjectText, object_text};
 
-/// Something that happened to an API key.
+/// Event of an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ApiKeyEvent {
     /// An API key was created.
     Created {
-        /// It.
+        /// The key.
         key: Box<ApiKey>,
     },
     /// An API key was revoked.
     Revoked {
-        /// It.
+        /// The key.
         key: Box<ApiKey>,
-        /// Whether the sessions that it opened live on.
+        /// True if the sessions that it opened stay alive.
         keep_sessions: bool,
     },
 }
 
 impl ApiKeyEvent {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns its type, as the log and the feed name it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ impl ApiKeyEvent {
         }
     }
 
-    /// Returns what the log keeps of it.
+    /// Returns the data that the log keeps of the event.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::Created { key } => object_text!({

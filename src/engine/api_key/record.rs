@@ -10,26 +10,26 @@ use crate::types::{KeyId, Revision, Role, Time, TokenHash, UserPattern};
 pub struct ApiKey {
     /// Its id.
     pub id: KeyId,
-    /// The token that is this key.
+    /// Hash of the key's token.
     pub token: TokenHash,
-    /// A name for people.
+    /// Name, for people.
     pub name: Arc<str>,
-    /// What it may do.
+    /// Its roles.
     pub roles: Arc<[Role]>,
-    /// For whom it may open sessions.
+    /// Patterns of the users for whom it may open sessions.
     pub on_behalf: Arc<[UserPattern]>,
-    /// When it was created.
+    /// Time of its creation.
     pub created_at: Time,
 }
 
 impl ApiKey {
-    /// Its names.
+    /// Returns its id and name.
     #[must_use]
     pub fn names(&self) -> KeyRef {
         KeyRef { id: self.id, name: self.name.clone() }
     }
 
-    /// Its bearer.
+    /// Returns the actor that bears the key.
     #[must_use]
     pub fn actor(&self) -> Actor {
         Actor::Key(KeyActor {
@@ -39,7 +39,7 @@ impl ApiKey {
         })
     }
 
-    /// Without its secret.
+    /// Returns the key without its secret.
     #[must_use]
     pub fn view(&self, revision: Revision) -> KeyView {
         KeyView {
@@ -53,18 +53,18 @@ impl ApiKey {
     }
 }
 
-/// An API key, without its secret.
+/// API key without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyView {
     /// Its id.
     pub id: KeyId,
-    /// The name that its maker gave it.
+    /// Name that its creator gave it.
     pub name: Arc<str>,
-    /// What it may do.
+    /// Its roles.
     pub roles: Arc<[Role]>,
-    /// For whom it may open sessions.
+    /// Patterns of the users for whom it may open sessions.
     pub on_behalf: Arc<[UserPattern]>,
-    /// When it was created.
+    /// Time of its creation.
     pub created_at: Time,
     /// The commit that created it.
     pub revision: Revision,

@@ -1,5 +1,5 @@
-//! Something that is done to many transactions: in slices, each a commit of its own, so that
-//! whoever else wants something waits for one slice at most.
+//! Commands of bulk operations: one action on many transactions, in slices. Each slice is its own
+//! commit, so that other commands wait for one slice at most.
 
 use serde_json::json;
 
@@ -10,19 +10,19 @@ use crate::engine::transaction::{self, ActorRef, MigrateAsk, Repair};
 use crate::engine::{Actor, BulkAction, BulkAsk, BulkFailure, Event, Job, Outcome, Refusal};
 use crate::types::{JobId, Role, Span, TxId};
 
-/// Transactions of one slice: their commit takes some milliseconds.
+/// Number of transactions in one slice: their commit takes some milliseconds.
 const SLICE: usize = 20;
 
-/// Failures that are kept with their reasons; the others are counted.
+/// Maximum number of failures that are kept with their reasons; the others are only counted.
 const FAILURES_MAX: usize = 20;
 
-/// How long a job that has ended can be looked at.
+/// Time for which a job is kept after its end.
 const KEPT: Span = Span::from_hours(7 * 24);
 
-/// From one slice to the next: others get their turn in between.
+/// Pause between two slices, in which other commands are executed.
 const PAUSE: Span = Span::from_ms(1);
 
-/// Begins it; its first slice is in the same commit.
+/// Begins a job; its first slice is in the same commit.
 pub(in crate::engine) fn begin(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -32,8 +32,8 @@ pub(in crate::engine) fn begin(
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }
     let id = JobId::new(unit.mint());
-    // Ids begin with their time, and within a millisecond they come in no order: all of this one
-    // are meant, so that none is passed over that was there.
+    // Ids begin with their time, and within a millisecond they are unordered: the whole current
+    // millisecond is included, so that no existing transaction is missed.
     let until = TxId::new(u128::from(unit.context.now.plus(Span::from_ms(1)).ms()) << 80);
     let job = Box::new(Job {
         id,
@@ -58,7 +58,7 @@ pub(in crate::engine) fn begin(
     Ok(Outcome::Job(job))
 }
 
-/// The next slice of a job, or the end of what is kept of it.
+/// Executes the next slice of a job, or deletes the job when its retention is over.
 pub(in crate::engine) fn fire(unit: &mut UnitOfWork<'_>, id: JobId) -> Result<(), DecideError> {
     let Some(job) = unit.job(id)?.cloned() else { return Ok(()) };
     if job.ended_at.is_some() {
@@ -87,7 +87,7 @@ fn slice(unit: &mut UnitOfWork<'_>, mut job: Box<Job>) -> Result<Box<Job>, Decid
             continue;
         }
         let before = unit.savepoint();
-        // What one leads to is nothing that another one led to.
+        // Link limits apply to each transaction alone.
         unit.begin_links();
         match act(unit, &resolved, *id, &job.action) {
             Ok(_) => job.done += 1,

@@ -7,60 +7,60 @@ use serde::{Deserialize, Serialize};
 use crate::engine::transaction::{Owner, Tx, TxStatus};
 use crate::types::{JobId, StepName, Time, TxId, Username, WorkflowName};
 
-/// To which transactions something is done; what is `None` does not matter.
+/// Transactions that a bulk operation selects; a field that is `None` selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkFilter {
-    /// Of this workflow.
+    /// Workflow.
     pub workflow: Option<WorkflowName>,
-    /// In this version of it.
+    /// Version of the workflow.
     pub version: Option<u32>,
-    /// With this status.
+    /// Status.
     pub status: Option<String>,
-    /// Of this user.
+    /// Name of the user who owns it.
     pub owner: Option<Username>,
-    /// In which this step is open.
+    /// Step that is open in it.
     pub step: Option<StepName>,
 }
 
-/// What is done to them.
+/// Action of a bulk operation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum BulkAction {
-    /// Stuck ones try again.
+    /// Retries stuck transactions.
     Retry,
-    /// They are cancelled.
+    /// Cancels them.
     Cancel {
-        /// Why.
+        /// Reason.
         reason: Option<String>,
     },
-    /// They stop.
+    /// Pauses them.
     Pause,
-    /// They go on.
+    /// Resumes them.
     Resume,
-    /// They are moved to another version.
+    /// Moves them to another version.
     Migrate {
-        /// Which; `None`: the latest.
+        /// The version; `None`: the latest.
         version: Option<u32>,
-        /// Steps that are called otherwise there.
+        /// New names of steps, by their current names.
         steps: BTreeMap<StepName, StepName>,
     },
 }
 
-/// What is asked for.
+/// Request for a bulk operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BulkAsk {
-    /// To which.
+    /// Transactions to select.
     pub filter: BulkFilter,
-    /// What.
+    /// Action.
     pub action: BulkAction,
-    /// Whether only to look to how many it would be done.
+    /// True if the transactions are only counted.
     pub dry_run: bool,
 }
 
-/// A transaction to which it could not be done.
+/// Transaction for which the action was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkFailure {
-    /// Which.
+    /// The transaction.
     pub transaction: TxId,
     /// The refusal's code.
     pub code: String,
@@ -68,39 +68,39 @@ pub struct BulkFailure {
     pub message: String,
 }
 
-/// What is done to many transactions, and how far it is.
+/// Bulk operation, with its progress.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id.
     pub id: JobId,
-    /// To which.
+    /// Transactions to select.
     pub filter: BulkFilter,
-    /// What.
+    /// Action.
     pub action: BulkAction,
-    /// Whether nothing is done but counted.
+    /// True if the transactions are only counted.
     pub dry_run: bool,
-    /// Who asked for it.
+    /// Name of the actor who requested it.
     pub by: String,
-    /// The last transaction that was looked at.
+    /// The last transaction that was examined.
     pub after: TxId,
-    /// This and later ones are left alone: they were not there when it began.
+    /// First id that is left out: such transactions did not exist when the job began.
     pub until: TxId,
-    /// How many were looked at.
+    /// Number of transactions that were examined.
     pub examined: u64,
-    /// How many of them are meant.
+    /// Number of transactions that the filter selects.
     pub matched: u64,
-    /// Number of those that had ended: nothing is left to be done to them.
+    /// Number of selected transactions that had ended: nothing is left to do for them.
     #[serde(default)]
     pub skipped: u64,
-    /// To how many it was done, or could be.
+    /// Number of transactions for which the action was done, or could be.
     pub done: u64,
-    /// To how many it could not be done.
+    /// Number of transactions for which the action was refused.
     pub failed: u64,
-    /// The first of those.
+    /// The first failures.
     pub failures: Vec<BulkFailure>,
-    /// When it began.
+    /// Time of its begin.
     pub started_at: Time,
-    /// When it ended; `None`: it goes on.
+    /// Time of its end; `None`: it is running.
     pub ended_at: Option<Time>,
 }
 

@@ -8,7 +8,7 @@ use crate::engine::workflow::{AllowedActor, Definition, StepDefinition, StepKind
 use crate::engine::{Actor, Command, Refusal};
 use crate::types::{AccountId, Role, StepName, Username};
 
-/// Returns whether it is the actor's own.
+/// Returns whether the transaction is the actor's own.
 pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
     match (&tx.owner, actor) {
         (Owner::User(owner), _) => actor.user().is_some_and(|user| user.id == owner.id),
@@ -19,7 +19,8 @@ pub(in crate::engine) fn is_owner(tx: &Tx, actor: &Actor) -> bool {
     }
 }
 
-/// Returns whether one of the list lets the actor in. `users` are those that `user:=` was fixed to.
+/// Returns whether an entry of the list lets the actor in. `users`: the users that `user:=`
+/// evaluated to when the step opened.
 pub(in crate::engine) fn lets_in(
     by: &[AllowedActor],
     actor: &Actor,
@@ -46,9 +47,9 @@ pub fn sees_all(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR) || actor.has(Role::AUDITOR)
 }
 
-/// Returns whether the actor may know of the transaction: its owner, `readers`, whoever may ever
-/// submit one of its steps, operators and auditors. `was_asked`: whether a step was ever fixed to
-/// this user.
+/// Returns whether the actor may know that the transaction exists: its owner, `readers`, everyone
+/// who may ever submit one of its steps, operators and auditors. `was_asked`: whether a step was
+/// ever fixed to this user.
 #[must_use]
 pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool) -> bool {
     sees_all(actor)
@@ -59,7 +60,7 @@ pub fn may_see(tx: &Tx, definition: &Definition, actor: &Actor, was_asked: bool)
         || definition.steps.iter().any(|step| lets_in(step.submitters(), actor, Some(tx), &[]))
 }
 
-/// Returns whether the actor may see every transaction of a workflow, whosever it is.
+/// Returns whether the actor may see every transaction of a workflow, regardless of its owner.
 #[must_use]
 pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
     sees_all(actor)
@@ -67,7 +68,8 @@ pub fn sees_workflow(definition: &Definition, actor: &Actor) -> bool {
         || definition.steps.iter().any(|step| lets_in(step.submitters(), actor, None, &[]))
 }
 
-/// What of a workflow decides who sees every transaction of it: small enough to keep for each.
+/// Actors who see every transaction of a workflow: small enough to keep in memory for each
+/// workflow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WorkflowReaders {
     sessions: bool,
@@ -77,7 +79,7 @@ pub struct WorkflowReaders {
 }
 
 impl WorkflowReaders {
-    /// Those of a definition.
+    /// Returns the readers that a definition names.
     #[must_use]
     pub fn of(definition: &Definition) -> Self {
         let mut readers = Self::default();
@@ -100,7 +102,7 @@ impl WorkflowReaders {
         readers
     }
 
-    /// Returns whether the actor is one of them, as [`sees_workflow`] says.
+    /// Returns whether the actor is one of the readers; the same answer as [`sees_workflow`].
     #[must_use]
     pub fn include(&self, actor: &Actor) -> bool {
         sees_all(actor)
@@ -115,15 +117,15 @@ fn names_now(tx: &Tx, actor: &Actor) -> bool {
     actor.user().is_some_and(|user| tx.open.iter().any(|open| open.users.contains(&user.username)))
 }
 
-/// Returns whether the actor may submit an open step, as far as that depends on who it is.
+/// Returns whether the actor may submit an open step. Guards and claims are not checked here.
 #[must_use]
 pub fn may_submit(tx: &Tx, definition: &Definition, open: &OpenStep, actor: &Actor) -> bool {
     let is_person = matches!(actor, Actor::Session(_));
     is_let_in(tx, definition, open, actor) && (is_person || !counts_people(definition, open))
 }
 
-/// Returns whether a step counts how many people submit it: what is no person, an API key, a hook,
-/// another workflow, is not counted.
+/// Returns whether a step counts how many people submit it. API keys, hooks and other workflows are
+/// not people and do not count.
 pub(super) fn counts_people(definition: &Definition, open: &OpenStep) -> bool {
     definition.step(&open.step).is_some_and(|step| step.quorum.is_some())
 }
@@ -145,7 +147,8 @@ pub enum MaySubmit {
     All,
 }
 
-/// Of which transactions of a version an actor may submit a step, as far as the version says.
+/// Returns the transactions of a version in which the actor may submit a step, judged by the
+/// definition alone.
 #[must_use]
 pub fn may_ever_submit(definition: &Definition, step: &StepName, actor: &Actor) -> MaySubmit {
     let Some(StepKind::Client { by, .. }) = definition.step(step).map(|step| &step.kind) else {
@@ -161,7 +164,7 @@ pub fn may_ever_submit(definition: &Definition, step: &StepName, actor: &Actor) 
     }
 }
 
-/// The top-level keys of the data that the actor may not read.
+/// Returns the top-level keys of the data that the actor may not read.
 pub(super) fn hidden_keys<'a>(
     tx: &Tx,
     definition: &'a Definition,
@@ -170,7 +173,8 @@ pub(super) fn hidden_keys<'a>(
     hidden(definition, actor, is_owner(tx, actor))
 }
 
-/// The top-level keys of the data that the actor may not read; `owns`: whether it is the actor's.
+/// Returns the top-level keys of the data that the actor may not read; `owns`: whether the
+/// transaction is the actor's own.
 pub fn hidden<'d>(
     definition: &'d Definition,
     actor: &Actor,
@@ -190,7 +194,8 @@ pub fn hidden<'d>(
 /// Text in place of the reason that an expression failed, which may contain data.
 pub const REDACTED: &str = "the reason is told to those who may read all of the data";
 
-/// The same; why an expression failed is told only to whom nothing of the data is hidden.
+/// Replaces the reason that an expression failed with [`REDACTED`], unless the actor may read all
+/// of the data.
 pub(super) fn discreet<T>(
     made: Result<T, DecideError>,
     definition: &Definition,
@@ -207,7 +212,7 @@ pub(super) fn discreet<T>(
     }
 }
 
-/// Returns whether what has this owner is the actor's own.
+/// Returns whether the actor is this owner.
 #[must_use]
 pub fn owns(owner: OwnerId, actor: &Actor) -> bool {
     match owner {
@@ -222,8 +227,9 @@ pub(in crate::engine) fn is_operator(actor: &Actor) -> bool {
     *actor == Actor::System || actor.has(Role::OPERATOR)
 }
 
-/// A refusal as the caller may know it: which account it is about is said to whom it is known, by
-/// reading it, by the input that was sent, or by the data of the transaction.
+/// Returns the refusal as the caller may see it. The refusal names its account only to callers who
+/// already know the account: they may read it, sent it in the input, or read it in the
+/// transaction's data.
 pub(in crate::engine) fn disclosed(
     unit: &UnitOfWork<'_>,
     actor: &Actor,
@@ -265,7 +271,7 @@ fn knows(unit: &UnitOfWork<'_>, actor: &Actor, command: &Command, account: &str)
         || shown().unwrap_or(false)
 }
 
-/// Returns whether a text of a value is this one.
+/// Returns whether the text occurs as a value in this JSON value.
 fn names(value: &Value, text: &str) -> bool {
     match value {
         Value::String(value) => value == text,

@@ -1,4 +1,4 @@
-//! What each event makes of a transaction's record.
+//! Applies each event to a transaction's record.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::ledger::Hold;
 use crate::types::{HoldId, SessionId, TxId};
 
-/// So many calls that are over are shown; older ones are in the history.
+/// Maximum number of ended calls kept in the record; older ones are in the history only.
 const OVER_KEPT: usize = 20;
 
-/// Maximum number of answers of services that are kept of one transaction: 2 KB each, so that its
+/// Maximum number of service answers kept for one transaction: each takes up to 2 KB, and the
 /// record stays small.
 const ANSWERS_KEPT: usize = 20;
 
@@ -88,7 +88,7 @@ pub(in crate::engine) fn apply(
     }
 }
 
-/// Anonymous sessions that were counted in open steps, or have claimed them.
+/// Returns the anonymous sessions that were counted in open steps or have claimed them.
 fn acting_sessions(tx: &Tx) -> BTreeSet<SessionId> {
     let counted = tx.open.iter().flat_map(|open| &open.submissions).map(|one| one.by.id);
     let claimed = tx.open.iter().filter_map(|open| open.claim.as_ref()).map(|claim| claim.by.id);
@@ -99,7 +99,7 @@ fn acting_sessions(tx: &Tx) -> BTreeSet<SessionId> {
     counted.chain(claimed).filter_map(session).collect()
 }
 
-/// Lets the sessions that act in a transaction be found when they become a user's.
+/// Writes the index entries that find a session's transactions when the session becomes a user's.
 fn mark_acting(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -123,8 +123,8 @@ fn touches_calls(event: &TxEvent) -> bool {
     touches_all_calls(event) || event.call().is_some()
 }
 
-/// By which the calls that an event may change are found: while one is due and the transaction not
-/// paused, and while an attempt is on its way.
+/// Returns the index entries of the calls that an event may change. A call has one while it is due
+/// and the transaction is not paused, and one while an attempt is in flight.
 fn marks_of(
     unit: &UnitOfWork<'_>,
     id: TxId,
@@ -147,7 +147,7 @@ fn marks_of(
     Ok(marks.collect())
 }
 
-/// What an event changes in the record alone.
+/// Applies an event to the record alone.
 #[expect(clippy::too_many_lines, reason = "one arm for each event, and the table is the point")]
 fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     match event {
@@ -252,7 +252,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
                 done.undone += 1;
             }
         }
-        // It is told once.
+        // The event is emitted once.
         TxEvent::DeadlinePassed => tx.deadline = None,
         TxEvent::DataSet { set, removed } => {
             if let Value::Object(data) = Arc::make_mut(&mut tx.data) {
@@ -332,7 +332,7 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
         }
         TxEvent::BranchesClosed { joins } => tx.joins.retain(|join| !joins.contains(&join.id)),
         TxEvent::PivotPassed => tx.pivot = true,
-        // Each took a step, so there are as few as of these.
+        // Each took a step, so there are no more of these than steps taken.
         TxEvent::Heard { message } => tx.heard.push(*message),
         TxEvent::HoldNamed { hold, name, key, step } => {
             if let Some(held) = tx.holds.iter_mut().find(|held| held.hold.id == *hold) {
@@ -395,8 +395,8 @@ fn change(tx: &mut Tx, event: &TxEvent, now: crate::types::Time) {
     }
 }
 
-/// Gives what an anonymous session did in open steps to the user that it became. Of two submissions
-/// of one person the first counts.
+/// Attributes the open-step actions of an anonymous session to the user that it became. Of two
+/// submissions of one person the first counts.
 fn know_person(tx: &mut Tx, session: SessionId, user: &ActorRef) {
     for open in &mut tx.open {
         for submission in &mut open.submissions {
@@ -489,7 +489,7 @@ fn end(unit: &mut UnitOfWork<'_>, id: TxId) -> Result<(), DecideError> {
         unit.unmark(IndexEntry::Stuck(id));
     }
     if let Some(schedule) = tx.schedule {
-        // Another start may wait for this end.
+        // Another start of the schedule may wait for this end.
         let due = unit.context.now;
         unit.arm(Timer { due, what: TimerOf::Schedule(schedule) });
     }
@@ -499,7 +499,7 @@ fn end(unit: &mut UnitOfWork<'_>, id: TxId) -> Result<(), DecideError> {
     count(unit, &tx, -1)
 }
 
-/// Moves what finds a transaction to where it is in another version.
+/// Moves the index entries of a transaction to another version.
 fn migrate(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -522,7 +522,7 @@ fn migrate(
     open.iter().try_for_each(|open| inbox(unit, id, open, true))
 }
 
-/// Counts the open transactions of a version.
+/// Changes the number of open transactions of a version.
 fn count(unit: &mut UnitOfWork<'_>, tx: &Tx, by: i64) -> Result<(), DecideError> {
     let fact = RecordKey::OpenCount(tx.workflow.clone(), tx.version);
     let count = unit.count(&fact)?.saturating_add_signed(by);
@@ -563,7 +563,7 @@ fn change_owner(unit: &mut UnitOfWork<'_>, id: TxId, owner: &Owner) -> Result<()
     Ok(())
 }
 
-/// Takes all steps that wait out of the inboxes of roles at once.
+/// Removes all open steps from the inboxes of roles.
 fn empty_inboxes(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -576,8 +576,8 @@ fn empty_inboxes(
     Ok(())
 }
 
-/// Puts a step into, or takes it out of, the inboxes that it waits in. Another open step that
-/// waits in the same one keeps it there.
+/// Adds a step to its inboxes, or removes it. Another open step that waits in the same inbox keeps
+/// the transaction there.
 fn inbox(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -600,7 +600,7 @@ fn inbox(
         }
     }
     for user in &open.users {
-        // It stays when the step is closed: whoever was asked may see what became of it.
+        // The entry stays when the step is closed: the user may still see the outcome.
         if put {
             unit.mark(IndexEntry::UserInbox(user.clone(), id));
         }
@@ -608,7 +608,7 @@ fn inbox(
     Ok(())
 }
 
-/// A hold of a transaction.
+/// Returns a hold of a transaction.
 pub(in crate::engine) fn find_hold(
     unit: &UnitOfWork<'_>,
     tx: TxId,

@@ -1,30 +1,31 @@
-//! How large a transaction may grow: its record must fit into the parts of one value.
+//! Size limits of a transaction: its record must fit into the parts of one stored value.
 
 use serde_json::Value;
 
 use super::record::{CallState, HttpRequestSpec, Tx};
 use crate::engine::Refusal;
 
-/// Most bytes of a transaction's data as compact JSON.
+/// Maximum size of a transaction's data, in bytes of compact JSON.
 pub const DATA_BYTES_MAX: usize = 64 * 1024;
 
-/// Most bytes of the submissions and codes that are kept of a transaction.
+/// Maximum size of the submissions, codes and requests kept for a transaction, in bytes.
 const REST_BYTES_MAX: usize = 128 * 1024;
 
-/// Most holds of a transaction, resolved ones too.
+/// Maximum number of holds of a transaction, including resolved ones.
 const HOLDS_MAX: usize = 500;
 
-/// Most effects that are kept to be undone.
+/// Maximum number of effects that a transaction keeps in order to undo them.
 const UNDO_MAX: usize = 2000;
 
-/// Most bytes of the same while it is undone, with what undoes calls that were never answered: a
-/// transaction that is undone is refused nothing, so what is more than that is not kept.
+/// Limit that replaces `REST_BYTES_MAX` while a transaction is undone, in bytes. It includes the
+/// requests that undo calls which were never answered. Undoing is never refused, so requests beyond
+/// this limit are not kept.
 const UNDOING_BYTES_MAX: usize = 256 * 1024;
 
-/// Most bytes of the answers that are kept of a transaction for an operator.
+/// Maximum size of the answers that a transaction keeps for an operator, in bytes.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
-/// The size of a value as compact JSON.
+/// Returns the size of a value as compact JSON, in bytes.
 pub(super) fn size(value: &Value) -> usize {
     struct Counter(usize);
     impl std::io::Write for Counter {
@@ -41,7 +42,7 @@ pub(super) fn size(value: &Value) -> usize {
     serde_json::to_writer(&mut counter, value).map_or(usize::MAX, |()| counter.0)
 }
 
-/// The bytes of what is kept of a transaction beside its data.
+/// Returns the size of everything kept for a transaction beside its data, in bytes.
 fn rest(tx: &Tx) -> usize {
     let submissions = tx.open.iter().flat_map(|open| &open.submissions);
     let submissions: usize = submissions.map(|submission| size(&submission.input)).sum();
@@ -53,12 +54,12 @@ fn rest(tx: &Tx) -> usize {
     submissions + binds + asks
 }
 
-/// The bytes that there is room for of what undoes calls.
+/// Returns the bytes still free for requests that undo calls.
 pub(super) fn undoing_left(tx: &Tx) -> usize {
     UNDOING_BYTES_MAX.saturating_sub(rest(tx))
 }
 
-/// Returns whether there is room to keep the answer to a call for an operator.
+/// Returns whether the answer to a call still fits among the answers kept for an operator.
 pub(super) fn may_keep(tx: &Tx, number: u32, response: &Value) -> bool {
     let others = tx.calls.iter().filter(|call| call.number != number);
     let kept = others.filter_map(|call| match &call.state {
@@ -68,7 +69,7 @@ pub(super) fn may_keep(tx: &Tx, number: u32, response: &Value) -> bool {
     kept.sum::<usize>() + size(response) <= KEPT_BYTES_MAX
 }
 
-/// Refuses one more hold of a transaction that has as many as it may have.
+/// Refuses another hold when a transaction has the maximum.
 pub(super) const fn require_take_hold(tx: &Tx) -> Result<(), Refusal> {
     if tx.holds.len() >= HOLDS_MAX {
         return Err(Refusal::LimitReached { what: "holds of a transaction", max: HOLDS_MAX });
@@ -76,7 +77,7 @@ pub(super) const fn require_take_hold(tx: &Tx) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refuses so many more effects that are kept to be undone, where they would be too many.
+/// Refuses `more` effects to undo when they would exceed the maximum.
 pub(super) fn require_take_undo(tx: &Tx, more: usize) -> Result<(), Refusal> {
     let undo: usize = tx.done.iter().map(|done| done.undo.len()).sum();
     if undo + more > UNDO_MAX {

@@ -1,9 +1,9 @@
-//! Calls to other services: intents that lie in the transaction's record, and what their answers
-//! lead to.
+//! Calls to other services: intents stored in the transaction's record, and the consequences of
+//! their answers.
 //!
-//! A call is due, then out, then due again, awaiting a callback, or over. That an attempt begins
-//! is a commit before anything is sent, so that whoever undoes knows what may be on its way; an
-//! attempt that nobody heard of again counts as unknown.
+//! A call is due, then in flight, then due again, awaiting a callback, or over. The start of an
+//! attempt is committed before anything is sent, so compensation knows which requests may have
+//! reached a service; an attempt without a result counts as unknown.
 
 use std::sync::Arc;
 
@@ -22,35 +22,36 @@ use crate::engine::workflow::{RequestTemplate, StepDefinition, Template};
 use crate::engine::{Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId};
 
-/// Most calls of one transaction that are not over.
+/// Maximum number of calls of one transaction that are not over.
 const CALLS_MAX: usize = 100;
 
-/// Most bytes of a request's body.
+/// Maximum size of a request's body, in bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Most bytes of an address, and of a header.
+/// Maximum size of a URL, and of a header, in bytes.
 const TEXT_BYTES_MAX: usize = 4096;
 
-/// The longest that a service may ask to be left alone.
+/// Maximum `Retry-After` that a service may ask for.
 const RETRY_AFTER_MAX: Span = Span::from_hours(24);
 
-/// Ends the key of a call of a step. Those that take it back end with `/undo/1` and so on, so that
-/// a service knows both of one round, and a late attempt at the first when it has seen another.
+/// Ending of the key of a step's call. The calls that undo it end with `/undo/1` and so on, so a
+/// service sees which keys belong to one round and recognises a late attempt of the first call
+/// after it has seen an undo.
 const DO: &str = "/do";
 
-/// Longest note of what an attempt came to, in characters.
+/// Maximum length of the note about an attempt's result, in characters.
 const NOTE_MAX: usize = 200;
 
 /// Result of an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CallResult {
-    /// There is an answer.
+    /// The service answered.
     Answered {
-        /// Its status.
+        /// Status.
         status: u16,
         /// Headers as expressions see them: an object of texts.
         headers: Value,
-        /// Its body: JSON, or else the text, or null.
+        /// Body: JSON, or else the text, or null.
         body: Value,
         /// True if the body is the beginning of a longer one.
         truncated: bool,
@@ -59,26 +60,26 @@ pub enum CallResult {
         /// The beginning of the body as text, without secrets.
         excerpt: Arc<str>,
     },
-    /// There is none: whether it was done is not known.
+    /// The service did not answer: whether it did the work is unknown.
     Lost {
         /// Reason.
         what: String,
     },
-    /// It may not be sent, and no further attempt would change that.
+    /// The request may not be sent, and no further attempt would change that.
     NotSent {
-        /// Why.
+        /// Reason.
         what: String,
     },
 }
 
-/// An attempt that was begun: what to send.
+/// Attempt that was begun, with the request to send.
 #[derive(Clone, Debug)]
 pub struct CallAttempt {
     /// The transaction.
     pub tx: TxId,
     /// The call's number.
     pub number: u32,
-    /// Which attempt it is, from 1.
+    /// Number of the attempt, from 1.
     pub attempt: u32,
     /// Purpose.
     pub purpose: CallPurpose,
@@ -92,7 +93,7 @@ pub struct CallAttempt {
     pub callback: String,
 }
 
-/// An answer as expressions see it.
+/// Returns an answer as expressions see it.
 fn response(status: u16, headers: &Value, body: &Value, truncated: bool) -> Value {
     json!({ "status": status, "headers": headers, "body": body, "truncated": truncated })
 }
@@ -102,12 +103,12 @@ fn noted(text: &str) -> Arc<str> {
 }
 
 impl HttpRequestSpec {
-    /// Empties a request that is over.
+    /// Returns the request without headers and body, for a call that is over.
     pub(super) fn emptied(&self) -> Self {
         Self { headers: Vec::new(), body: None, ..self.clone() }
     }
 
-    /// Its size in a record.
+    /// Returns its size in a record, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(n, v)| n.len() + v.len()).sum();
         self.url.len() + headers + self.body.as_ref().map_or(0, |body| body.len())
@@ -182,7 +183,7 @@ impl Interpreter<'_, '_> {
         self.emit(TxEvent::CallMade(Box::new(call)))
     }
 
-    /// Makes the call that a step at this place waits for.
+    /// Creates the call of a step that waits for it at this place.
     pub(super) fn open_call(
         &mut self,
         step: &StepDefinition,
@@ -197,7 +198,7 @@ impl Interpreter<'_, '_> {
         self.make_call(&step.name, key, CallPurpose::Do { place }, None, ask)
     }
 
-    /// A call beside the way.
+    /// Creates a call that no step waits for.
     pub(super) fn send(
         &mut self,
         step: &StepName,
@@ -209,7 +210,7 @@ impl Interpreter<'_, '_> {
         self.make_call(step, key, CallPurpose::Send, challenge, ask)
     }
 
-    /// Codes of a challenge that were not sent yet are not sent any more.
+    /// Drops the codes of a challenge that were not sent yet.
     pub(super) fn drop_codes(&mut self, challenge: &str) -> Result<(), DecideError> {
         let calls = self.tx()?.calls.iter();
         let waiting = calls.filter(|call| {
@@ -240,8 +241,8 @@ impl Interpreter<'_, '_> {
         step.compensate.iter().map(|request| self.ask(request, bindings)).collect()
     }
 
-    /// What undoes a call that was done, or may have been. After the pivot nothing is undone but
-    /// what was left behind.
+    /// Returns the compensation of a call that was done or may have been. After the pivot only
+    /// calls that were left behind are undone.
     fn undo_of(
         &self,
         call: &ServiceCall,
@@ -262,8 +263,9 @@ impl Interpreter<'_, '_> {
         for request in &step.compensate {
             let ask = match self.ask(request, &bindings) {
                 Ok(ask) if ask.bytes() <= room => ask,
-                // Of an answer that never came nothing can be told, and there is an end to what is
-                // kept: the attempt to undo fails where an operator sees it.
+                // Without an answer the request cannot be evaluated, and stored requests have a
+                // size limit. The empty request is kept: its attempt fails where an operator sees
+                // it.
                 Ok(_) | Err(DecideError::Refused(_)) => Self::bare(request),
                 Err(need) => return Err(need),
             };
@@ -277,7 +279,7 @@ impl Interpreter<'_, '_> {
         Ok(Some(CompletedStep { step, undo: Vec::new(), calls, undone: 0, left, key }))
     }
 
-    /// A request without what is made when it is sent for: its address, headers and body.
+    /// Returns the request without its evaluated parts: URL, headers and body.
     fn bare(request: &RequestTemplate) -> HttpRequestSpec {
         HttpRequestSpec {
             method: request.method.clone(),
@@ -294,8 +296,9 @@ impl Interpreter<'_, '_> {
         }
     }
 
-    /// Calls that steps wait for no more, as undoing begins or the steps are closed: what was never
-    /// sent is dropped, what may have been done is undone, what is on its way is waited for.
+    /// Leaves the calls that steps no longer wait for, as undoing begins or the steps are closed.
+    /// Calls never sent are dropped, calls that may have been done are undone, and calls in flight
+    /// are waited for.
     pub(super) fn leave_calls(&mut self, of: Option<u32>) -> Result<(), DecideError> {
         let calls: Vec<ServiceCall> = self.tx()?.calls.clone();
         for call in calls.iter().filter(|call| !call.state.is_over()) {
@@ -332,16 +335,15 @@ impl Interpreter<'_, '_> {
         done: &CompletedStep,
         ask: &HttpRequestSpec,
     ) -> Result<(), DecideError> {
-        // What versions before this one began has no ending.
+        // Calls begun by earlier versions of this program have no ending.
         let round = done.key.strip_suffix(DO).unwrap_or(&done.key);
         let key = format!("{round}/undo/{}", done.undone + 1).into();
         self.make_call(&done.step, key, CallPurpose::Undo, None, ask.clone())
     }
 
-    /// A call was answered: the service has done it. What its answer leads to happens as a whole,
-    /// as far as to the next steps that wait; where that is refused, the answer is known all the
-    /// same:
-    /// it is neither asked for again nor taken back as if there were none.
+    /// Ends a call that the service answered with success. The consequences of the answer, up to
+    /// the next steps that wait, are applied as a whole. If they are refused, the answer is kept:
+    /// the call is neither repeated nor undone.
     fn succeed(&mut self, call: &ServiceCall, response: Value) -> Result<(), DecideError> {
         let note = response["status"].as_u64().map(|status| Arc::from(status.to_string()));
         let note = note.or_else(|| call.last.clone());
@@ -356,7 +358,7 @@ impl Interpreter<'_, '_> {
         let definition = Arc::clone(&self.definition);
         let open = self.tx()?.at(place).cloned();
         let (Some(open), Some(step)) = (open, definition.step(&call.step)) else {
-            // Nobody waits for it any more.
+            // No step waits for it any more.
             let undo = self.undo_of(call, response)?;
             self.end_call(call.number, CallState::Done, note, undo)?;
             return self.go_on_undoing();
@@ -389,8 +391,9 @@ impl Interpreter<'_, '_> {
         }
     }
 
-    /// What is kept of an answer: all of it if there is room, or else what it says of itself. What
-    /// then looks at its body is refused, so that nothing goes on as if it had been empty.
+    /// Returns the part of an answer to keep: all of it if it fits, or else its status only. An
+    /// expression that reads the missing body is refused, so that nothing goes on as if the body
+    /// had been empty.
     fn kept(&self, call: &ServiceCall, response: Value) -> Result<Value, DecideError> {
         if super::bounds::may_keep(self.tx()?, call.number, &response) {
             return Ok(response);
@@ -402,7 +405,7 @@ impl Interpreter<'_, '_> {
         if self.tx()?.ending.is_some() { self.undo_all() } else { Ok(()) }
     }
 
-    /// A call is over and was not done, or nobody knows.
+    /// Ends a call that was not done, or whose result is unknown.
     fn fail(
         &mut self,
         call: &ServiceCall,
@@ -450,7 +453,7 @@ impl Interpreter<'_, '_> {
                 let before = self.unit.savepoint();
                 let led = self.go(target, Some(open), open.join, &bindings);
                 match led.and_then(|()| self.require_fit()) {
-                    // What became of the call stands, and that its step is over.
+                    // The result of the call and the end of its step are kept.
                     Err(DecideError::Refused(refusal)) => {
                         self.turn_back(before);
                         self.give_up(&step.name, open.join, &refusal)
@@ -476,7 +479,7 @@ impl Interpreter<'_, '_> {
                 let gone = call.purpose == CallPurpose::Undo && matches!(status, 404 | 410);
                 let call = &ServiceCall { last: Some(status.to_string().into()), ..call.clone() };
                 match (status, call.ask.callback, call.purpose) {
-                    // Whether it will be done is not known, and nobody waits to hear of it.
+                    // Whether the work will be done is unknown, and no step waits for the callback.
                     (202, Some(_), CallPurpose::Do { place }) if self.tx()?.at(place).is_none() => {
                         return self.fail(call, FAILED, None);
                     }
@@ -486,7 +489,7 @@ impl Interpreter<'_, '_> {
                     }
                     (200..=299, ..) => return self.succeed(call, response()),
                     _ if gone => return self.succeed(call, response()),
-                    // A receiver that is being set up says 404; only that it is gone is final.
+                    // A receiver that is being set up says 404; only 410 is final.
                     (status, ..)
                         if call.ask.refused.contains(status) && (!is_send || *status == 410) =>
                     {
@@ -501,7 +504,7 @@ impl Interpreter<'_, '_> {
                 return self.fail(&call, NOT_SENT, Some(Value::Null));
             }
         };
-        // What nobody waits for any more is not tried again, but taken back.
+        // A call that no step waits for is not retried, but undone.
         let is_waited_for = match call.purpose {
             CallPurpose::Do { place } => self.tx()?.at(place).is_some(),
             CallPurpose::Undo | CallPurpose::Send => true,
@@ -516,15 +519,14 @@ impl Interpreter<'_, '_> {
     }
 }
 
-/// The code of a call that was refused.
+/// Code of a call that was refused.
 const REFUSED: &str = "call-refused";
-/// The code of a call that has no attempts left, or whose callback did not come.
+/// Code of a call that has no attempts left, or whose callback did not come.
 const FAILED: &str = "call-failed";
-/// The code of a call that may not be sent.
+/// Code of a call that may not be sent.
 const NOT_SENT: &str = "call-not-allowed";
 
-/// Why a call came to nothing: whether the service refused it, could not do it, or was not heard
-/// of.
+/// Returns why a call failed: the service refused it, could not do it, or did not answer.
 fn reason(call: &ServiceCall, code: &str) -> String {
     let step = &call.step;
     let last = call.last.as_deref().unwrap_or("nothing was heard");
@@ -542,17 +544,17 @@ fn reason(call: &ServiceCall, code: &str) -> String {
     }
 }
 
-/// Wait after an attempt: full jitter, and never zero.
+/// Returns the wait after an attempt: full jitter, and never zero.
 fn wait(ask: &HttpRequestSpec, attempts: u32, seed: u128) -> Span {
     let factor = u64::from(ask.factor).saturating_pow(attempts.saturating_sub(1));
     let most = ask.first.ms().saturating_mul(factor).min(ask.max.ms());
-    // The ids that a commit makes take other bits of the seed.
+    // The ids that a commit generates take other bits of the seed.
     let random = u64::try_from(seed >> 64).unwrap_or(0) ^ u64::from(attempts).rotate_left(40);
     let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
     Span::from_ms(random % most.max(1) + 1)
 }
 
-/// The call as it is now, if there is one.
+/// Returns the call as it is now, if it exists.
 fn call_of(
     unit: &UnitOfWork<'_>,
     id: TxId,
@@ -580,7 +582,7 @@ pub(in crate::engine) fn begin(
 ) -> Result<Outcome, DecideError> {
     let Some(call) = call_of(unit, id, number)? else { return Ok(Outcome::Done) };
     let now = unit.context.now;
-    // It may have been on its way to be begun when its transaction was paused.
+    // The transaction may have been paused after this attempt was taken up.
     let paused = unit.tx(id)?.is_some_and(|tx| tx.paused);
     if paused || !matches!(call.state, CallState::Due(at) if at <= now) {
         return Ok(Outcome::Done);
@@ -612,7 +614,8 @@ pub(in crate::engine) fn begin(
     })))
 }
 
-/// What an attempt came to. One that is not on its way any more changes nothing.
+/// Applies the result of an attempt. The result of an attempt that is no longer in flight changes
+/// nothing.
 pub(in crate::engine) fn end(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -629,7 +632,7 @@ pub(in crate::engine) fn end(
     Ok(Outcome::Done)
 }
 
-/// A called service's late answer.
+/// Applies the callback of a service.
 pub(in crate::engine) fn call_back(
     unit: &mut UnitOfWork<'_>,
     token: &str,
@@ -637,7 +640,7 @@ pub(in crate::engine) fn call_back(
 ) -> Result<Outcome, DecideError> {
     let none = || DecideError::Refused(Refusal::NotFound("callback"));
     let (id, number) = called_back(&unit.rules.challenge_key, token).ok_or_else(none)?;
-    // A service that has not heard the first answer says the same once more.
+    // A service that did not receive the first response sends the same again.
     let message = called_back_with(&unit.rules.challenge_key, token, body);
     if unit.tx(id)?.is_some_and(|tx| tx.heard.contains(&message)) {
         return Ok(Outcome::Done);
@@ -645,8 +648,8 @@ pub(in crate::engine) fn call_back(
     let Some(call) = call_of(unit, id, number)? else {
         return Err(if unit.tx(id)?.is_some() { Refusal::CallbackLate.into() } else { none() });
     };
-    // A quick service answers before what it said first is noted; and one whose first word was lost
-    // answers while it is to be asked again.
+    // A quick service calls back before its 202 is committed; a service whose 202 was lost calls
+    // back while the next attempt is due.
     let waits = match call.state {
         CallState::AwaitingCallback(until) => unit.context.now < until,
         CallState::InFlight(_) => call.ask.callback.is_some(),
@@ -667,7 +670,7 @@ pub(in crate::engine) fn call_back(
     Ok(Outcome::Done)
 }
 
-/// The time for a callback is up.
+/// Fails a call whose callback did not come in time.
 pub(super) fn callback_late(
     interpreter: &mut Interpreter<'_, '_>,
     number: u32,
@@ -677,8 +680,8 @@ pub(super) fn callback_late(
     interpreter.fail(&call, FAILED, None)
 }
 
-/// An operator has a step go on whose call was answered and whose effects were refused; whether
-/// there was one.
+/// Resumes a step whose call was answered and whose effects were refused, for an operator. Returns
+/// whether there was such a call.
 pub(super) fn retake(
     interpreter: &mut Interpreter<'_, '_>,
     step: &StepName,
@@ -707,9 +710,9 @@ pub(super) fn retake(
     Ok(true)
 }
 
-/// Lets something happen to a call and settles the transaction. Whatever is refused on the way that
-/// it leads is seen to there, where it is known what was answered; should more than that be
-/// refused, the call is over and an operator's, so that nothing happens to it for ever.
+/// Applies a change of a call and settles the transaction. Refusals on the path that follows are
+/// handled there, with the answer known. If anything else is refused, the call ends and waits for
+/// an operator, so that it is not repeated for ever.
 fn settled(
     interpreter: &mut Interpreter<'_, '_>,
     call: &ServiceCall,
@@ -740,7 +743,7 @@ pub(super) fn waits_for_call(tx: &Tx) -> bool {
     })
 }
 
-/// When a callback is late.
+/// Returns the calls that await a callback, each with the time until which it may come.
 pub(super) fn callbacks_due(tx: &Tx) -> impl Iterator<Item = (Time, u32)> {
     tx.calls.iter().filter_map(|call| match call.state {
         CallState::AwaitingCallback(until) => Some((until, call.number)),
@@ -752,7 +755,7 @@ pub(super) fn callbacks_due(tx: &Tx) -> impl Iterator<Item = (Time, u32)> {
 mod tests {
     use super::*;
 
-    /// The waits after an attempt, for many seeds: the shortest and the longest.
+    /// Returns the shortest and the longest wait after an attempt, over many seeds.
     fn waits(attempts: u32) -> (u64, u64) {
         let ask = HttpRequestSpec {
             method: "GET".into(),
@@ -773,7 +776,7 @@ mod tests {
         waits.fold((u64::MAX, 0), |(least, most), wait| (least.min(wait), most.max(wait)))
     }
 
-    /// Full jitter: anything from nearly nothing to twice as much as before, up to the most.
+    /// Full jitter: any wait from nearly nothing to twice the one before, up to the maximum.
     #[test]
     fn a_wait_is_any_up_to_twice_the_last_and_never_more_than_the_most() {
         for (attempts, most) in

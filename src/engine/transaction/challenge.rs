@@ -1,8 +1,8 @@
 //! One-time codes: derived when they are needed, never stored.
 //!
-//! A code is a keyed hash of the transaction, the challenge's name, its round and what it is bound
-//! to. The key lies outside of the store, so whoever reads a backup cannot make codes; a code of
-//! another amount or payee is another code.
+//! A code is a keyed hash of the transaction, the challenge's name, its round and the values it is
+//! bound to. The key lies outside of the store, so nobody can compute codes from a backup; another
+//! amount or payee gives another code.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 pub struct ChallengeKey([u8; 32]);
 
 impl ChallengeKey {
-    /// The key with these bytes.
+    /// Returns the key with these bytes.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -47,7 +47,7 @@ pub(super) struct ChallengeTerms {
     pub(super) resends: u32,
 }
 
-/// The code of a challenge as it is now.
+/// Returns the current code of a challenge.
 #[must_use]
 pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
     let parts: [&[u8]; 4] = [
@@ -60,14 +60,15 @@ pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
     let mut wide = [0; 16];
     hasher.finalize_xof().fill(&mut wide);
     let digits = usize::from(challenge.digits);
-    // 128 bits over at most 10^10 codes: no code is noticeably likelier than another.
+    // 128 bits for at most 10^10 codes: no code is noticeably likelier than another.
     let number = u128::from_be_bytes(wide) % 10_u128.pow(u32::from(challenge.digits));
     format!("{number:0digits$}")
 }
 
-/// The counters of wrong codes: of whoever gives them, over all transactions, and of what the code
-/// is bound to, whoever gives it. What gives codes for others, a service or a hook, counts for the
-/// transaction's owner: a service has many customers, and one of them must not lock out the rest.
+/// Returns the counters of wrong codes: one for the actor who enters them, over all transactions,
+/// and one for the values that the code is bound to, over all actors. Codes from a service or a
+/// hook count for the transaction's owner: a service has many customers, and one of them must not
+/// lock out the others.
 pub(super) fn counters(
     interpreter: &Interpreter<'_, '_>,
     challenge: &Challenge,
@@ -110,8 +111,8 @@ fn counter(key: &ChallengeKey, counted: Counted, parts: &[&[u8]]) -> Counter {
     Counter { digest, counted }
 }
 
-/// Counts the wrong codes of an anonymous session for the user that it becomes: a login is no way
-/// to begin anew.
+/// Adds the wrong codes of an anonymous session to the user that it becomes: a login does not reset
+/// the counter.
 pub(in crate::engine) fn move_wrong_codes(
     unit: &mut UnitOfWork<'_>,
     session: SessionId,
@@ -126,7 +127,8 @@ pub(in crate::engine) fn move_wrong_codes(
     Ok(())
 }
 
-/// A keyed hash of parts, each with its length, so that no two lists of parts are the same bytes.
+/// Returns a keyed hash of the parts, each with its length, so that no two lists of parts are the
+/// same bytes.
 fn hasher(key: &ChallengeKey, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new_keyed(&key.0);
     hasher.update(purpose);
@@ -137,7 +139,7 @@ fn hasher(key: &ChallengeKey, purpose: &[u8], parts: &[&[u8]]) -> blake3::Hasher
     hasher
 }
 
-/// Issues a code; one of the same name that is still good is void from now on.
+/// Issues a code and voids one of the same name that is still valid.
 pub(super) fn issue(
     interpreter: &mut Interpreter<'_, '_>,
     id: &Arc<str>,
@@ -161,7 +163,7 @@ pub(super) fn issue(
     issued(interpreter, challenge)
 }
 
-/// Issues a new code in place of the last one; wrong codes given so far count on.
+/// Issues a new code in place of the last one; wrong codes entered so far still count.
 pub(super) fn resend(interpreter: &mut Interpreter<'_, '_>, id: &str) -> Result<(), DecideError> {
     let tx = interpreter.tx()?;
     let challenge = tx.challenge(id).ok_or(Refusal::NotFound("challenge"))?.clone();
@@ -177,7 +179,7 @@ pub(super) fn resend(interpreter: &mut Interpreter<'_, '_>, id: &str) -> Result<
     issued(interpreter, Challenge { round, expires_at, resends_left, ..challenge })
 }
 
-/// Notes a new code and has it sent. Of an older one that waits to be sent nothing is sent.
+/// Records a new code and sends it. An older code that was not sent yet is dropped.
 fn issued(interpreter: &mut Interpreter<'_, '_>, challenge: Challenge) -> Result<(), DecideError> {
     let (id, send) = (challenge.id.clone(), challenge.send.clone());
     interpreter.drop_codes(&id)?;
@@ -200,7 +202,7 @@ pub(super) fn withdraw(
     Ok(())
 }
 
-/// Checks a code: right, and it is used; wrong or too old, and the attempt counts.
+/// Checks a code: a right one is used up; a wrong or expired one counts as an attempt.
 pub(super) fn check(
     interpreter: &mut Interpreter<'_, '_>,
     id: &Arc<str>,
@@ -210,7 +212,7 @@ pub(super) fn check(
     let open = tx.challenge(id).filter(|found| found.state == ChallengeState::Issued);
     let challenge = open.ok_or(Refusal::ChallengeNotOpen)?;
     let attempts_left = challenge.attempts_left.saturating_sub(1);
-    // Right or wrong: nobody finds out while there is a wait.
+    // Checked for right and wrong codes alike: during a wait an answer would be a hint.
     let counters = counters(interpreter, challenge)?;
     require_not_wait(interpreter.unit, &counters)?;
     if interpreter.unit.context.now >= challenge.expires_at {
@@ -220,8 +222,8 @@ pub(super) fn check(
     if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
         return Err(Refusal::WrongCode { challenge: id.clone(), attempts_left }.into());
     }
-    // Whoever gets a code of their own right has not shown that those of others were mistyped: what
-    // counts for the user, the key or the address is forgotten by time alone.
+    // A right code for one's own transaction does not show that the wrong codes of others were
+    // typing errors: the failures of the user, the key or the address expire by time alone.
     let mut counters = counters;
     counters.retain(|counter| counter.counted == Counted::CodesFor);
     if has_failures(interpreter.unit, &counters)? {

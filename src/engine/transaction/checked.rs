@@ -1,5 +1,5 @@
-//! Inputs against the schemas of a workflow: they can be checked before the command's turn, since a
-//! version of a workflow never changes.
+//! Checks inputs against the schemas of a workflow. They can be checked before the command's turn,
+//! since a version of a workflow never changes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::engine::workflow::{Definition, StepDefinition};
 use crate::engine::{Digest, FieldError, Refusal};
 use crate::types::{StepName, WorkflowName};
 
-/// An input and what its schema makes of it.
+/// Input with the result of its schema.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedInput {
     workflow: WorkflowName,
@@ -27,18 +27,19 @@ enum Checked {
     Step(StepName, Result<StepInput, Refusal>),
 }
 
-/// The input of a start.
+/// Checked input of a start.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StartInput {
-    /// What is compared where the reference was used before: not even a hash of a secret is in it.
+    /// Digest that a repeated reference is compared by; it covers no secret, not even as a hash.
     pub(super) digest: Digest,
-    /// The same, as it was written before numbers were compared by what they count.
+    /// The same digest as earlier versions wrote it, before numbers were compared by value.
     pub(super) written: Digest,
-    /// An object with null for each declared property that is absent, without what is never stored.
+    /// Object with null for each declared property that is absent, without the fields that are
+    /// never stored.
     pub(super) stored: Result<Arc<Value>, Refusal>,
 }
 
-/// The input of a step.
+/// Checked input of a step.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct StepInput {
     /// For expressions: complete.
@@ -68,7 +69,7 @@ impl CheckedInput {
         Some(Self { workflow: definition.name.clone(), version, checked })
     }
 
-    /// What was checked for a start with this version.
+    /// Returns the checked input of a start, if it was checked against this version.
     pub(super) fn start(&self, workflow: &WorkflowName, version: u32) -> Option<&StartInput> {
         match &self.checked {
             Checked::Start(input) if self.workflow == *workflow && self.version == version => {
@@ -78,7 +79,7 @@ impl CheckedInput {
         }
     }
 
-    /// What was checked for a step in this version.
+    /// Returns the checked input of a step, if it was checked against this version.
     pub(super) fn step(
         &self,
         workflow: &WorkflowName,
@@ -104,7 +105,7 @@ impl StartInput {
         let stored = storable.as_ref().unwrap_or(&input);
         let written = digest(&[&stored.to_string()]);
         let digest = digest(&[&json::canonical(stored)]);
-        // Its size first: what is too large may take long to check.
+        // The size is checked first: a large input may take long to validate.
         if size(stored) > DATA_BYTES_MAX {
             let what = "the data of a transaction";
             let refusal = Refusal::TooLarge { what, bytes_max: DATA_BYTES_MAX };
@@ -128,7 +129,8 @@ pub(in crate::engine) fn check_start_input(
 fn fitting(definition: &Definition, input: Value) -> Result<Arc<Value>, Refusal> {
     if let Some(schema) = &definition.input {
         schema.check(&input).map_err(|errors| Refusal::InvalidInput(below("/input", errors)))?;
-        // Data like input: what is declared and absent is null, not an error to read.
+        // Input that becomes data: a declared property that is absent is null, not an error to
+        // read.
         return Ok(Arc::new(schema.storable(&schema.completed(&input))));
     }
     if input.as_object().is_some_and(Map::is_empty) {

@@ -21,14 +21,14 @@ use crate::types::{AccountId, AssetCode, Decimal, Time};
 pub(super) struct EvalActor {
     /// The actor, as it is now.
     pub(super) actor: Actor,
-    /// Until when its session counts as elevated.
+    /// Time until which its session counts as elevated.
     pub(super) elevated_until: Option<Time>,
     /// Facts of its session.
     pub(super) facts: Arc<str>,
 }
 
 impl EvalActor {
-    /// The server itself: a timer.
+    /// Returns the server itself, which acts when a timer fires.
     pub(super) fn system() -> Self {
         Self { actor: Actor::System, elevated_until: None, facts: "{}".into() }
     }
@@ -45,11 +45,11 @@ pub(super) struct Bindings {
     pub(super) response: Option<Arc<Value>>,
     /// The key of the call that was answered.
     pub(super) key: Option<Arc<str>>,
-    /// True if a request is made: what stands for secrets may be named.
+    /// True while a request is evaluated: markers for secrets may be named.
     pub(super) sends: bool,
     /// The challenge whose code may be named.
     pub(super) code: Option<Arc<str>>,
-    /// The elements of each `each` around, the innermost last.
+    /// The elements of each enclosing `each`, the innermost last.
     pub(super) lines: Vec<(Arc<str>, Arc<Value>)>,
 }
 
@@ -61,14 +61,14 @@ pub(super) struct EvalContext<'s, 'd> {
     pub(super) bindings: &'s Bindings,
     /// Record that a name needs and that is not loaded.
     need: RefCell<Option<RecordKey>>,
-    /// The steps that evaluations took.
+    /// Number of steps that evaluations took.
     spent: Cell<u32>,
-    /// The steps that looking at records took since [`Resolver::take_cost`].
+    /// Number of steps that reading records took since [`Resolver::take_cost`].
     cost: Cell<u32>,
 }
 
-/// Steps that the first look at a record costs a request: it may have to be read from the disk, so
-/// it is as dear as the evaluation of some hundred nodes.
+/// Steps that the first read of a record costs a request: it may have to be read from the disk,
+/// which takes as long as evaluating some hundred nodes.
 const RECORD_STEPS: u32 = 200;
 
 /// Bytes of JSON text that are parsed in the time of one step.
@@ -85,7 +85,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         Self { unit, tx, asker, bindings, need: RefCell::new(None), spent, cost }
     }
 
-    /// Returns the number of steps the evaluations took.
+    /// Returns the number of steps that the evaluations took.
     pub(super) fn steps(&self) -> u32 {
         self.spent.get()
     }
@@ -100,7 +100,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         self.settle(template.make(self))
     }
 
-    /// Returns whether a condition holds here. What is not a truth value is a refusal, never true.
+    /// Returns whether a condition holds. A value that is no boolean is a refusal, never true.
     pub(super) fn holds(&self, expr: &Expr) -> Result<bool, DecideError> {
         let made = self.eval(expr)?;
         made.as_bool().map_err(|what| failed(format!("`{}`: {what}", expr.source())))
@@ -119,7 +119,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         })
     }
 
-    /// Returns what was read, or notes the record that it needs.
+    /// Returns the value that was read, or notes the record that is missing.
     fn noted<T>(&self, read: Result<T, DecideError>) -> Option<T> {
         match read {
             Ok(value) => Some(value),
@@ -140,7 +140,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         value
     }
 
-    /// Counts a look at a record.
+    /// Charges the first read of a record.
     fn look_at(&self, fact: RecordKey) {
         if self.unit.is_first_look(fact) {
             self.charge(RECORD_STEPS);
@@ -151,7 +151,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         self.cost.set(self.cost.get().saturating_add(steps));
     }
 
-    /// An entry of `session`.
+    /// Returns an entry of `session`.
     fn of_session(&self, key: &str) -> Option<ResolvedValue<'_>> {
         let actor = &self.asker.actor;
         let now = self.unit.context.now;
@@ -183,7 +183,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
         })
     }
 
-    /// An entry of `user`: the owner of the transaction.
+    /// Returns an entry of `user`: the owner of the transaction.
     fn of_owner(&self, key: &str) -> Option<ResolvedValue<'_>> {
         let id = self.tx.owner.user().map(|owner| owner.id);
         let json = match key {
@@ -204,7 +204,7 @@ impl<'s, 'd> EvalContext<'s, 'd> {
     }
 }
 
-/// All of what a name stands for, by its entries.
+/// Returns an object with all entries of a name.
 fn whole<'e>(keys: &[&str], entry: impl Fn(&str) -> Option<ResolvedValue<'e>>) -> Value {
     let entries = keys.iter().filter_map(|key| {
         let value = match entry(key)? {
@@ -223,17 +223,17 @@ const OF_SESSION: [&str; 5] = ["id", "elevated", "anonymous", "data", "facts"];
 /// The entries of `user`.
 const OF_OWNER: [&str; 2] = ["data", "attributes"];
 
-/// The steps that it takes to parse so many bytes of JSON text.
+/// Returns the steps that parsing this number of bytes of JSON text counts.
 pub(super) fn parsing_steps(bytes: usize) -> u32 {
     u32::try_from(bytes / PARSED_BYTES_A_STEP).unwrap_or(u32::MAX)
 }
 
-/// A refusal of an expression that failed.
+/// Returns the refusal for an expression that failed.
 pub(super) fn failed(message: String) -> DecideError {
     DecideError::Refused(Refusal::ExpressionFailed(message))
 }
 
-/// An actor as expressions see it.
+/// Returns an actor as expressions see it.
 fn actor(actor: &Actor) -> Value {
     let who = ActorRef::of(actor);
     let kind = match who.id {
@@ -241,7 +241,7 @@ fn actor(actor: &Actor) -> Value {
         ActorId::Session(_) => "anonymous",
         ActorId::Key(_) => "key",
         ActorId::Hook(_) => "hook",
-        // The server does it, for the step that says so.
+        // A workflow acts as the system, for the step that says so.
         ActorId::Workflow(_) | ActorId::System => "system",
     };
     let via = match actor {

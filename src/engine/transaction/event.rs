@@ -1,4 +1,4 @@
-//! What happens in a transaction, in the past tense.
+//! Events of a transaction, in the past tense.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::engine::Digest;
 use crate::engine::core::json_text::{ObjectText, object_text};
 use crate::types::{HoldId, SessionId, StepName, Time};
 
-/// Something that happened in a transaction.
+/// Event of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxEvent {
     /// It was started.
@@ -25,16 +25,16 @@ pub enum TxEvent {
         /// The keys that are gone.
         removed: Vec<String>,
     },
-    /// A step waits from now on.
+    /// A step opened.
     StepOpened(Box<OpenStep>),
-    /// A step waits no more, because another one was taken or the time was up.
+    /// A step closed, because another one was taken or its time was up.
     StepClosed {
         /// Its place.
         place: u32,
         /// The step.
         step: StepName,
     },
-    /// A step waits no more because its time was up.
+    /// A step closed because its time was up.
     StepTimedOut {
         /// Its place.
         place: u32,
@@ -52,13 +52,13 @@ pub enum TxEvent {
     },
     /// A step was taken.
     StepTaken {
-        /// Where it was open; `None`: an automatic one.
+        /// Place at which it was open; `None`: an automatic step.
         place: Option<u32>,
-        /// What it did.
+        /// The completed step, with its compensations.
         done: CompletedStep,
-        /// What was sent, without what may not be stored.
+        /// Input, without the fields that must not be stored.
         input: Option<Arc<Value>>,
-        /// Whether it counts as a submission.
+        /// True if it counts as a submission.
         counts: bool,
     },
     /// A reminder fired.
@@ -67,7 +67,7 @@ pub enum TxEvent {
         place: u32,
         /// The step.
         step: StepName,
-        /// What it did that can be undone.
+        /// The completed effects, if they can be undone.
         done: Option<Box<CompletedStep>>,
     },
     /// A step was claimed.
@@ -94,14 +94,14 @@ pub enum TxEvent {
         /// The join that waits for it again.
         join: u32,
     },
-    /// Branches were closed, with what waited in them.
+    /// Branches were closed, with the steps that were open in them.
     BranchesClosed {
         /// Their joins.
         joins: Vec<u32>,
     },
     /// The pivot has passed.
     PivotPassed,
-    /// A message of another service was taken that must not be taken again.
+    /// A message of another service was taken that must not be taken twice.
     Heard {
         /// A hash of its hook and id.
         message: u128,
@@ -112,14 +112,14 @@ pub enum TxEvent {
         hold: HoldId,
         /// The group's name.
         name: Arc<str>,
-        /// Its place in the group.
+        /// Its key in the group.
         key: Option<Arc<str>>,
         /// The step that placed it.
         step: StepName,
     },
     /// A one-time code was issued, or a new one.
     ChallengeIssued(Challenge),
-    /// A wrong code was given, or one that is too old.
+    /// A wrong or expired code was given.
     ChallengeFailed {
         /// The code's name.
         id: Arc<str>,
@@ -148,30 +148,30 @@ pub enum TxEvent {
         /// The call.
         number: u32,
     },
-    /// An attempt came to nothing; there is another one.
+    /// An attempt failed; another one follows.
     CallRetried {
         /// The call.
         number: u32,
-        /// When.
+        /// Time of the next attempt.
         due: Time,
-        /// What the last one came to.
+        /// Result of the last attempt.
         last: Arc<str>,
     },
     /// The service answers later.
     CallAccepted {
         /// The call.
         number: u32,
-        /// At the latest then.
+        /// Time until which the callback may come.
         until: Time,
     },
-    /// An attempt was answered, and it was no success.
+    /// An attempt was answered without success.
     CallAnswered {
         /// The call.
         number: u32,
         /// The answer.
         answer: CallAnswer,
     },
-    /// It was answered, and what follows cannot be done.
+    /// A call was answered, and the steps that follow were refused.
     CallKept {
         /// The call.
         number: u32,
@@ -182,27 +182,27 @@ pub enum TxEvent {
     CallEnded {
         /// The call.
         number: u32,
-        /// How.
+        /// State at the end.
         state: CallState,
-        /// What the last attempt came to.
+        /// Result of the last attempt.
         last: Option<Arc<str>>,
-        /// What undoes what it did, or may have done.
+        /// Compensation of the call, if it was done or may have been.
         undo: Option<CompletedStep>,
     },
-    /// A step's call came to nothing.
+    /// A step's call failed.
     StepFailed {
         /// Its place.
         place: u32,
         /// The step.
         step: StepName,
-        /// Why.
+        /// Code of the failure.
         code: Arc<str>,
     },
-    /// Effects of the last step are undone here, last first; the rest of it is not yet.
+    /// Some effects of the last step were undone in this store, last first; others are left.
     EffectsUndone {
         /// The step.
         step: StepName,
-        /// How many of its effects here are left.
+        /// Number of its effects in this store that are left to undo.
         left: usize,
     },
     /// One of the calls that undo the last step is done.
@@ -210,7 +210,7 @@ pub enum TxEvent {
         /// The step.
         step: StepName,
     },
-    /// It is being undone from now on.
+    /// Compensation began.
     CompensationBegan(PlannedEnd),
     /// The last step that was done is undone.
     StepUndone {
@@ -219,48 +219,48 @@ pub enum TxEvent {
     },
     /// It cannot go on.
     Stuck(StuckReason),
-    /// Its deadline passed after the pivot: nothing happens but this.
+    /// Its deadline passed after the pivot; nothing else happens.
     DeadlinePassed,
-    /// Somebody asked for its end.
+    /// An actor requested its cancellation.
     CancelAsked {
         /// Why.
         reason: Option<Arc<str>>,
     },
     /// An operator stopped it.
     Paused,
-    /// An operator has it go on.
+    /// An operator resumed it.
     Resumed,
     /// An operator moved it to another version of its workflow.
     Migrated {
-        /// Which.
+        /// The version.
         version: u32,
-        /// Steps that are called otherwise there, by what they were called.
+        /// New names of steps, by their old names.
         steps: BTreeMap<StepName, StepName>,
-        /// The steps that wait, as they are called there.
+        /// The open steps, with their new names.
         open: Vec<OpenStep>,
-        /// The joins that wait, by the branches there.
+        /// The open joins, by the branches of the new version.
         joins: Vec<OpenJoin>,
-        /// When it expires there.
+        /// Time at which it expires in the new version.
         deadline: Option<Time>,
-        /// What keeps others with the same value of `unique` out there.
+        /// Digest that keeps out others with the same value of `unique`, in the new version.
         unique: Option<Digest>,
-        /// How often each step was submitted.
+        /// Number of submissions of each step.
         taken: BTreeMap<StepName, u32>,
-        /// Why it cannot go on.
+        /// Reason that it cannot go on.
         stuck: Option<StuckReason>,
-        /// Why other branches cannot.
+        /// Reasons that other branches cannot go on.
         stuck_too: Vec<StuckReason>,
-        /// Keys that the data has there.
+        /// Keys that the new version adds to the data.
         added: Arc<Map<String, Value>>,
     },
-    /// An operator had it go on.
+    /// An operator repaired it.
     Retried {
-        /// The step that was left out, and why; `None`: it was tried again.
+        /// The step that was skipped, and why; `None`: it was tried again.
         skipped: Option<(StepName, Arc<str>)>,
     },
-    /// It belongs to somebody else now.
+    /// It has another owner.
     OwnerChanged(Owner),
-    /// An anonymous session that was counted in an open step, or has claimed one, is a user's now.
+    /// An anonymous session that was counted in an open step, or claimed one, became a user's.
     PersonKnown {
         /// The session.
         session: SessionId,
@@ -274,17 +274,17 @@ pub enum TxEvent {
         /// Its outcome.
         outcome: Arc<str>,
     },
-    /// What a commit left of it: its status and when its timer fires.
+    /// Status and timer of the transaction at the end of a commit.
     Settled {
         /// The status.
         status: TxStatus,
-        /// When its timer fires.
+        /// Time at which its timer fires.
         timer_at: Option<Time>,
     },
 }
 
 impl TxEvent {
-    /// The call that it changes.
+    /// Returns the number of the call that the event changes.
     pub(super) fn call(&self) -> Option<u32> {
         match self {
             Self::CallMade(call) => Some(call.number),
@@ -298,7 +298,7 @@ impl TxEvent {
         }
     }
 
-    /// Its type, as the log and the feed have it.
+    /// Returns its type, as the log and the feed name it.
     #[must_use]
     pub fn kind(&self) -> &str {
         match self {
@@ -350,7 +350,8 @@ impl TxEvent {
         }
     }
 
-    /// Whether the log keeps it: what only moves a timer tells nobody anything.
+    /// Returns whether the log keeps the event. Events that readers cannot use, such as a moved
+    /// timer, are left out.
     #[must_use]
     pub const fn is_published(&self) -> bool {
         !matches!(
@@ -364,7 +365,7 @@ impl TxEvent {
         )
     }
 
-    /// What the log keeps of it.
+    /// Returns the data that the log keeps of the event.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::Started(tx) => object_text!({
@@ -398,7 +399,7 @@ impl TxEvent {
             Self::ChallengeFailed { id }
             | Self::ChallengePassed { id }
             | Self::ChallengeWithdrawn { id } => object_text!({ "challenge": &**id }),
-            // Whatever shape it is, it lies below.
+            // The application chooses the form of the data, so it has a key of its own.
             Self::Emitted { data, .. } => object_text!({ "data": **data }),
             Self::CallMade(call) => object_text!({
                 "call": call.number, "step": call.step, "op": call.purpose.as_str(),

@@ -19,30 +19,30 @@ use crate::engine::workflow::{
 use crate::engine::{Event, Refusal};
 use crate::types::{Role, Span, StepName, Time, TxId, Username};
 
-/// Most automatic steps of one commit: a definition whose automatic steps run on for ever must not
-/// take the executor with it.
+/// Maximum number of automatic steps in one commit: a definition whose automatic steps loop for
+/// ever must not block the executor.
 const CHAIN_MAX: u32 = 64;
 
-/// Most steps that are opened in the life of one transaction.
+/// Maximum number of steps that are opened in the life of one transaction.
 const ROUNDS_MAX: u32 = 1000;
 
-/// Most steps that the expressions and effects of one request take, with those of all transactions
-/// that it leads to: some 15 ms, in which the executor does nothing else. A list of lists of lists
-/// is soon a million effects.
+/// Maximum number of steps that the expressions and effects of one request take, including all
+/// transactions that it reaches: some 15 ms, in which the executor does nothing else. Three nested
+/// lists are soon a million effects.
 const STEPS_MAX: u32 = 300_000;
 
-/// Steps that an effect counts beside its expressions.
+/// Steps that an effect counts in addition to its expressions.
 pub(super) const EFFECT_STEPS: u32 = 100;
 
-/// Longest wait: what is due later than that is a mistake.
+/// Longest wait: anything that is due later is a mistake.
 const WAIT_MAX: Span = Span::from_hours(24 * 366 * 10);
 
 /// Cause of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trigger {
-    /// A request: what is refused on its way refuses it.
+    /// A request: a refusal in its execution refuses the request.
     Request,
-    /// A time: it commits, and what is refused on its way ends the transaction.
+    /// A timer: it commits, and a refusal in its execution ends the transaction.
     Time,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Interpreter<'a, 'd> {
     pub(super) definition: Arc<Definition>,
     pub(super) asker: EvalActor,
     pub(super) trigger: Trigger,
-    /// The step whose effects are at work.
+    /// The step whose effects are executed.
     pub(super) at: StepName,
     chain: u32,
 }
@@ -70,7 +70,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Self { unit, id, definition, asker, trigger, at, chain: 0 }
     }
 
-    /// The record as it is now.
+    /// Returns the record as it is now.
     pub(super) fn tx(&self) -> Result<&Tx, DecideError> {
         self.unit.tx(self.id)?.ok_or(DecideError::Refused(Refusal::NotFound("transaction")))
     }
@@ -79,14 +79,14 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         self.unit.emit(Event::Tx { tx: self.id, event: Box::new(event) })
     }
 
-    /// A definition of the walk's own: steps are read from it while the walk changes things.
+    /// Returns the number of a step in the definition.
     pub(super) fn step(definition: &Definition, name: &StepName) -> Result<usize, DecideError> {
         // A checked definition names no step that it does not have.
         let number = definition.index.get(name).copied();
         number.ok_or_else(|| Refusal::StepNotOpen { open_steps: Vec::new() }.into())
     }
 
-    /// Looks at something through the eyes of an expression.
+    /// Evaluates something in the context of the transaction and counts its steps.
     pub(super) fn look<T>(
         &self,
         bindings: &Bindings,
@@ -94,12 +94,12 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     ) -> Result<T, DecideError> {
         let context = EvalContext::new(self.unit, self.tx()?, &self.asker, bindings);
         let seen = look(&context);
-        // What fails has cost as much.
+        // A failed evaluation counts as well.
         self.spend(context.steps())?;
         seen
     }
 
-    /// Counts work, of which there is an end.
+    /// Counts work and refuses it beyond `STEPS_MAX`.
     pub(super) fn spend(&self, steps: u32) -> Result<(), DecideError> {
         if self.unit.work(steps) > STEPS_MAX {
             return Err(super::eval_context::failed(format!(
@@ -110,15 +110,15 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    /// Back to what was changed then, to go another way, which may take as much work as the first.
+    /// Rolls back to a savepoint, to take another path, which may take as much work as the first.
     pub(super) fn turn_back(&mut self, before: Savepoint) {
         self.unit.back_to(before);
         self.chain = 0;
         self.unit.forget_work();
     }
 
-    /// Goes to a target. `from` is the step that it was reached from, when it was open; `join` the
-    /// branch that it lies in.
+    /// Goes to a target. `from`: the open step from which it is reached; `join`: the branch that
+    /// contains it.
     pub(super) fn go(
         &mut self,
         target: &StepTarget,
@@ -143,7 +143,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
     }
 
-    /// Resolves a target's choices.
+    /// Resolves the conditions of a target.
     pub(super) fn chosen<'t>(
         &self,
         target: &'t StepTarget,
@@ -177,7 +177,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         match (next, join) {
             (Some(target), join) => self.go(target, from, join, bindings),
             (None, Some(join)) => self.join(join, bindings),
-            // A checked definition has no such step; to end is the safe thing.
+            // A checked definition has no such step; ending is the safe choice.
             (None, None) => self.end(TxStatus::Completed, "done".into()),
         }
     }
@@ -190,7 +190,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         let all_number = u32::try_from(number).unwrap_or(u32::MAX);
         self.emit(TxEvent::Forked(OpenJoin { id, all: all_number, parent, left }))?;
         for branch in &all.branches {
-            // A branch that cancels ends the others before they began.
+            // A branch that cancels ends the others before they begin.
             if self.tx()?.ending.is_some() || self.tx()?.status.is_ended() {
                 return Ok(());
             }
@@ -222,7 +222,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// Opens a step; an automatic one is taken at once. A claim covers a step and its siblings, so
-    /// one that opens again beside them stays claimed.
+    /// a step that opens again beside them stays claimed.
     fn open(
         &mut self,
         name: &StepName,
@@ -302,14 +302,14 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         for by in by {
             if let AllowedActor::Named(expr) = by {
                 let made = self.look(&Bindings::default(), |context| context.eval(expr))?;
-                // Whoever has no such name cannot come; that is no reason to fail.
+                // A value that is no username names nobody; that is no reason to fail.
                 users.extend(made.to_text().ok().and_then(|name| name.parse().ok()));
             }
         }
         Ok(users)
     }
 
-    /// The time after a span that a template makes.
+    /// Returns the time after the span that a template makes.
     pub(super) fn after(&self, span: &Template) -> Result<Time, DecideError> {
         let made = self.look(&Bindings::default(), |context| context.make(span))?;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
@@ -332,7 +332,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
     }
 
-    /// A time, from a span or a time that a template makes.
+    /// Returns the time that a template makes: a point in time, or a span from now.
     pub(super) fn when(
         &self,
         template: &Template,
@@ -350,7 +350,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
     }
 
-    /// Takes an automatic step. What is refused in it leaves nothing of it behind.
+    /// Takes an automatic step. If it is refused, its changes are rolled back.
     fn take_automatic(
         &mut self,
         step: &StepDefinition,
@@ -403,7 +403,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
     }
 
-    /// Guards and effects of a step, and that it was taken.
+    /// Checks the guards of a step, executes its effects and records that it was taken.
     pub(super) fn attempt(
         &mut self,
         step: &StepDefinition,
@@ -412,7 +412,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         stored_input: Option<Arc<Value>>,
     ) -> Result<(), DecideError> {
         if open.is_none_or(|open| !open.is_client) {
-            // A client's guards were looked at before.
+            // The guards of a client step were checked before.
             self.require_hold(step, bindings)?;
         }
         self.at = step.name.clone();
@@ -450,7 +450,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    /// Refuses when a guard does not hold.
+    /// Refuses the step when a guard does not hold.
     pub(super) fn require_hold(
         &mut self,
         step: &StepDefinition,
@@ -474,7 +474,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    /// Closes the steps that wait beside one that was taken.
+    /// Closes the open siblings of a step that was taken.
     pub(super) fn close_siblings(&mut self, open: &OpenStep) -> Result<(), DecideError> {
         let siblings: Vec<_> = self
             .tx()?
@@ -490,9 +490,9 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    /// Closes what waits in the branch of this step, that it may go on elsewhere, and tells its
-    /// join. A branch that had ended is open again. Where its branches were joined already, what
-    /// came after is closed, and this one of them is gone through once more.
+    /// Closes the open steps in the branch of this step, so that the branch may go on elsewhere,
+    /// and returns its join. A branch that had ended is open again. If its branches were joined
+    /// already, the steps after the join are closed, and this branch alone is executed once more.
     pub(super) fn return_to_branch(&mut self, step: &StepName) -> Result<Option<u32>, DecideError> {
         let definition = Arc::clone(&self.definition);
         let around = definition.around();
@@ -539,7 +539,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 
     /// Gives up a step that a timer reached and that was refused: cancels the transaction, or
-    /// after the pivot leaves it stuck.
+    /// leaves it stuck after the pivot.
     pub(super) fn give_up(
         &mut self,
         step: &StepName,
@@ -553,7 +553,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         self.compensate(TxStatus::Cancelled, code)
     }
 
-    /// Leaves a step, and the branch that it lies in, to an operator.
+    /// Leaves a step, and the branch that contains it, to an operator.
     pub(super) fn stick(
         &mut self,
         step: &StepName,
@@ -568,8 +568,9 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }))
     }
 
-    /// Ends it well: what is still held is released. A call whose step was closed before it was
-    /// answered is nobody's part of this end: its answer is waited for, and it is taken back.
+    /// Ends the transaction with success and releases its holds. A call whose step was closed
+    /// before it was answered is no part of this end: its answer is waited for, and the call is
+    /// undone.
     fn end(&mut self, status: TxStatus, outcome: Arc<str>) -> Result<(), DecideError> {
         let done = self.tx()?.done.clone();
         self.keep_roles(&done)?;
@@ -581,7 +582,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         self.emit(TxEvent::Ended { status, outcome })
     }
 
-    /// Undoes what was done, last first, and ends it. Begun once, however many ask for it.
+    /// Undoes the completed steps, last first, and ends the transaction. Begins once, even if it is
+    /// requested again.
     pub(super) fn compensate(
         &mut self,
         status: TxStatus,
@@ -599,8 +601,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         self.undo_all()
     }
 
-    /// Goes on undoing until nothing is left, something cannot be undone, or it is as much as one
-    /// commit undoes: then the timer goes on with it ([`super::timers`]).
+    /// Continues undoing until nothing is left, something cannot be undone, or the limit of one
+    /// commit is reached: then the timer continues it ([`super::timers`]).
     pub(super) fn undo_all(&mut self) -> Result<(), DecideError> {
         if self.waits_for_call()? {
             return Ok(());
@@ -626,7 +628,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
                         }
                     }
                 },
-                // Another transaction of this commit is on its way: not now, but not never.
+                // Another transaction of this commit is being executed: the request may be
+                // repeated.
                 Err(DecideError::Refused(refusal @ Refusal::LinkDepthExceeded { .. }))
                     if self.trigger == Trigger::Request =>
                 {
@@ -645,11 +648,11 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         self.emit(TxEvent::Ended { status, outcome })
     }
 
-    /// Counts the effects of a step that are undone now and says how many of them are left; `None`:
-    /// none is undone in this commit. Those of one step are undone together as long as one commit
-    /// takes them.
+    /// Counts the effects of a step that are undone now and returns how many of them are left;
+    /// `None`: none is undone in this commit. The effects of one step are undone together if one
+    /// commit can take them.
     fn undo_portion(&mut self, done: &CompletedStep) -> Option<usize> {
-        // A step without effects here is work too.
+        // A step without effects in this store is work too.
         let all: usize = done.undo.iter().map(weight).sum::<usize>().max(1);
         let most = (UNDO_MAX / self.unit.context.split_factor).max(1);
         let room = self.unit.undo_left();
@@ -673,8 +676,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Some(left)
     }
 
-    /// Refuses what has made the transaction too large. Undoing is never too much: what it keeps of
-    /// its own has bounds, and soon goes again.
+    /// Refuses a transaction that has grown too large. Undoing is never refused: its own records
+    /// have limits, and are soon removed.
     pub(super) fn require_fit(&self) -> Result<(), DecideError> {
         let tx = self.tx()?;
         if tx.ending.is_none() {
@@ -683,7 +686,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    /// Notes what a commit leaves of it: its status, and when its timer fires next.
+    /// Records the status and the next timer of the transaction at the end of a commit.
     pub(super) fn settle(&mut self) -> Result<(), DecideError> {
         self.require_fit()?;
         let tx = self.tx()?;
@@ -699,12 +702,12 @@ impl<'a, 'd> Interpreter<'a, 'd> {
     }
 }
 
-/// The roles in whose inbox a step lies.
+/// Returns the roles whose inbox contains the step.
 pub(super) fn inbox_roles(by: &[AllowedActor]) -> Vec<Role> {
     by.iter().filter_map(AllowedActor::role).cloned().collect()
 }
 
-/// The submissions of a quorum as expressions see them.
+/// Returns the submissions of a quorum as expressions see them.
 pub(super) fn submissions(before: &[Submission], last: &Submission) -> Value {
     let of = |submission: &Submission| {
         json!({

@@ -1,7 +1,8 @@
 //! Transactions that start, submit and cancel each other, within one commit.
 //!
-//! A refusal in the other one refuses the effect, and with it its step. A
-//! transaction that is on its way is not led back to: its record would change under it.
+//! A refusal in the other transaction refuses the effect, and with it its step. A transaction that
+//! is already being executed in this commit cannot be reached again: its record would change under
+//! it.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::engine::workflow::{AllowedActor, Definition};
 use crate::engine::{Actor, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
-/// Deepest chain of transactions that lead to each other in one commit.
+/// Maximum length of a chain of transactions that reach each other in one commit.
 const DEPTH_MAX: u32 = 8;
 
 /// Most transactions that others start, submit or cancel in one commit: each is as much work as a
@@ -26,7 +27,7 @@ const DEPTH_MAX: u32 = 8;
 const LINKS_MAX: u32 = 32;
 
 impl<'d> Interpreter<'_, 'd> {
-    /// Leads to other transactions.
+    /// Executes `there` in other transactions, with this workflow as the actor.
     pub(super) fn lead<T>(
         &mut self,
         there: impl FnOnce(&mut UnitOfWork<'d>, &ResolvedActor) -> Result<T, DecideError>,
@@ -45,7 +46,7 @@ impl<'d> Interpreter<'_, 'd> {
         led
     }
 
-    /// Refuses to lead back to what is on its way.
+    /// Refuses to reach a transaction that is already being executed in this commit.
     pub(super) fn require_rest(&self, id: TxId) -> Result<(), Refusal> {
         if id == self.id || self.unit.linked().contains(&id) {
             return Err(Refusal::LinkDepthExceeded { max: DEPTH_MAX });
@@ -54,7 +55,7 @@ impl<'d> Interpreter<'_, 'd> {
     }
 }
 
-/// Begins a transaction for a workflow; `None`: it was started before.
+/// Starts a transaction for a workflow; `None`: it was started before.
 pub(super) fn begin(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -90,13 +91,13 @@ pub(super) fn begin(
         asker: super::submit::asker(resolved),
         schedule: None,
     };
-    // Whoever asked sees this one's failure as its workflow would: not what is hidden there.
+    // The reason of a failure is shown as the starting workflow may see it, without hidden data.
     let definition = Arc::clone(&begin.definition);
     let made = begin.begin(unit, input.stored, Some((fact, record)));
     super::access::discreet(made, &definition, &resolved.actor, false).map(Some)
 }
 
-/// Begins a transaction because it is time for it.
+/// Starts a transaction for a schedule.
 pub(in crate::engine) fn begin_scheduled(
     unit: &mut UnitOfWork<'_>,
     workflow: &WorkflowName,
@@ -132,7 +133,7 @@ pub(in crate::engine) fn begin_scheduled(
 }
 
 /// Returns whether a workflow may be started for an owner: by the workflow that starts it, or
-/// because the owner could. Nobody who is gone owns anything new.
+/// because the owner may start it. An owner that no longer exists gets no new transaction.
 fn lets_start(
     unit: &UnitOfWork<'_>,
     definition: &Definition,

@@ -1,5 +1,5 @@
-//! What stands in stored requests for what is not stored, and the addresses of callbacks: all
-//! derived from a key that lies beside the store.
+//! Markers in stored requests for values that are not stored, and tokens of callback addresses. All
+//! are derived from a key that lies outside of the store.
 
 use serde_json::Value;
 use subtle::ConstantTimeEq as _;
@@ -7,14 +7,15 @@ use subtle::ConstantTimeEq as _;
 use super::challenge::ChallengeKey;
 use crate::types::TxId;
 
-/// What stands in a stored request for something that is not stored: in delimiters that nobody
-/// types, and with a keyed hash that nobody can make, so that no input of a client becomes one.
+/// Returns the marker in a stored request for a value that is not stored. Its delimiters are
+/// control characters and it has a keyed hash, so no input of a client can become one.
 pub(super) fn marker(key: &ChallengeKey, tx: TxId, what: &str) -> String {
     let mac = mac(key, b"abide marker 1", &[&tx.bits().to_be_bytes(), what.as_bytes()]);
     format!("\u{2}{what}\u{2}{}\u{3}", hex(&mac[..16]))
 }
 
-/// A text of a stored request with what its markers stand for; `None`: nothing is known of one.
+/// Replaces the markers in a text of a stored request with their values; `None`: a value is
+/// unknown.
 pub fn filled(
     key: &ChallengeKey,
     tx: TxId,
@@ -57,14 +58,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-/// Last part of a callback's address: derived when it is needed, never stored.
+/// Returns the last part of a callback's address: derived when it is needed, never stored.
 pub(super) fn callback_token(key: &ChallengeKey, tx: TxId, number: u32) -> String {
     let parts: [&[u8]; 2] = [&tx.bits().to_be_bytes(), &number.to_be_bytes()];
     let mac = mac(key, b"abide callback 1", &parts);
     format!("{tx}.{number}.{}", hex(&mac[..16]))
 }
 
-/// The call that a callback's address means, if the address is one that was given out.
+/// Returns the call that a callback's address names, if this server issued the address.
 pub(super) fn called_back(key: &ChallengeKey, token: &str) -> Option<(TxId, u32)> {
     let mut parts = token.split('.');
     let tx: TxId = parts.next()?.parse().ok()?;
@@ -73,7 +74,7 @@ pub(super) fn called_back(key: &ChallengeKey, token: &str) -> Option<(TxId, u32)
     bool::from(right.as_bytes().ct_eq(token.as_bytes())).then_some((tx, number))
 }
 
-/// Names an answer at a callback's address, to know it when it comes again.
+/// Returns a hash of a callback's address and body, to recognise a repeated callback.
 pub(super) fn called_back_with(key: &ChallengeKey, token: &str, body: &Value) -> u128 {
     let mac = mac(key, b"abide callback body 1", &[token.as_bytes(), body.to_string().as_bytes()]);
     mac.first_chunk().map_or(0, |first| u128::from_be_bytes(*first))

@@ -1,5 +1,4 @@
-//! What operators do to transactions beside having them go on: stop them, and move them to another
-//! version of their workflow.
+//! Operator commands beside repair: pause, resume, and migrate to another version of the workflow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::discriminant;
@@ -20,14 +19,14 @@ use crate::engine::workflow::{Definition, ParallelBranches, StepDefinition, Step
 use crate::engine::{Digest, FieldError, Outcome, Refusal};
 use crate::types::{StepName, Time, TxId};
 
-/// To where a transaction is moved.
+/// Request to migrate a transaction to another version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrateAsk {
     /// The version; `None`: the latest.
     pub version: Option<u32>,
-    /// Steps that are called otherwise there, by what they are called now.
+    /// New names of steps, by their current names.
     pub steps: BTreeMap<StepName, StepName>,
-    /// True if only to look whether it could be.
+    /// True if the migration is only checked.
     pub dry_run: bool,
 }
 
@@ -39,9 +38,9 @@ pub(super) fn require_operate(resolved: &ResolvedActor) -> Result<(), Refusal> {
     }
 }
 
-/// Stops a transaction, or has it go on: while it is paused nobody takes a step of it and no time
-/// is due in it, no call either. What has become due meanwhile happens when it goes on; the answer
-/// to an attempt that was on its way is taken as it comes.
+/// Pauses a transaction, or resumes it. While it is paused, nobody takes a step of it, and no timer
+/// or call of it is due. Whatever became due meanwhile happens when it resumes; the answer to an
+/// attempt in flight is processed when it arrives.
 pub(in crate::engine) fn pause(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -66,7 +65,7 @@ pub(in crate::engine) fn pause(
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// Moves a transaction to another version of its workflow, with the steps that wait in it.
+/// Moves a transaction to another version of its workflow, with its open steps.
 pub(in crate::engine) fn migrate(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -109,7 +108,7 @@ pub(in crate::engine) fn migrate(
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// A transaction on its way to another version.
+/// Migration of a transaction to another version.
 struct Migration<'m> {
     tx: &'m Tx,
     old: &'m Definition,
@@ -123,26 +122,26 @@ fn cannot(what: String) -> DecideError {
 }
 
 impl Migration<'_> {
-    /// A step as it is called there.
+    /// Returns the name of a step in the new version.
     fn name(&self, step: &StepName) -> StepName {
         self.ask.steps.get(step).unwrap_or(step).clone()
     }
 
-    /// The step there that a step here becomes.
+    /// Returns the step of the new version that a step becomes.
     fn there(&self, step: &StepName) -> Result<&StepDefinition, DecideError> {
         let (step, version) = (self.name(step), self.version);
         let found = self.new.step(&step);
         found.ok_or_else(|| cannot(format!("the version {version} has no step {step}; map it")))
     }
 
-    /// What the transaction becomes. What belongs together is found by what it is called or when it
-    /// is due, never by its place in a list: another version may have more before it.
+    /// Returns the event with the migrated transaction. Parts are matched by their names or due
+    /// times, never by their place in a list: another version may have more entries before them.
     fn event(&self, interpreter: &Interpreter<'_, '_>) -> Result<TxEvent, DecideError> {
         let tx = self.tx;
         let joins = self.joins()?;
         let open = tx.open.iter().map(|open| self.open(interpreter, open, &joins));
         let open = open.collect::<Result<_, _>>()?;
-        // What undoes a call is made of its step when it is answered.
+        // The requests that undo a call are evaluated from its step when it is answered.
         for call in &tx.calls {
             if matches!(call.purpose, CallPurpose::Do { .. }) && !call.state.is_over() {
                 self.there(&call.step)?;
@@ -166,7 +165,7 @@ impl Migration<'_> {
         })
     }
 
-    /// An open step as it is there.
+    /// Returns an open step as it is in the new version.
     fn open(
         &self,
         interpreter: &Interpreter<'_, '_>,
@@ -190,7 +189,7 @@ impl Migration<'_> {
         let due = match (&step.kind, &step.timeout, open.due) {
             (StepKind::Wait(_), _, due) => due,
             (_, None, _) => None,
-            // It keeps its time, or is given all of it from now on.
+            // It keeps its due time, or gets the whole time from now on.
             (_, Some(_), Some(due)) => Some(due),
             (_, Some(timeout), None) => Some(interpreter.after(&timeout.after)?),
         };
@@ -207,14 +206,14 @@ impl Migration<'_> {
         })
     }
 
-    /// The branches around a step there, the outermost first.
+    /// Returns the branches around a step in the new version, the outermost first.
     fn around(&self, step: &StepName) -> Vec<usize> {
         let around = self.new.around();
         let around = around.get(step.as_str()).map(Vec::as_slice).unwrap_or_default();
         around.iter().map(|(all, _)| *all).collect()
     }
 
-    /// The joins that wait, by the branches that they wait for.
+    /// Returns the open joins, with their branches in the new version.
     fn joins(&self) -> Result<Vec<OpenJoin>, DecideError> {
         let others = || {
             let version = self.version;
@@ -225,7 +224,7 @@ impl Migration<'_> {
             let number = usize::try_from(join.all).unwrap_or(usize::MAX);
             let was = self.old.alls.get(number).ok_or_else(others)?;
             let was: BTreeSet<_> = was.branches.iter().map(|step| self.name(step)).collect();
-            // A step lies in one place only, so no two joins wait for the same branches.
+            // A step is in one place only, so no two joins wait for the same branches.
             let is_it = |all: &ParallelBranches| {
                 all.branches.iter().cloned().collect::<BTreeSet<_>>() == was
             };
@@ -243,19 +242,19 @@ impl Migration<'_> {
         Ok(joins)
     }
 
-    /// When it expires there: at the time that it has, or so late from now on as is said there.
+    /// Returns the deadline in the new version: the current one, or the new span from now on.
     fn deadline(&self, now: Time) -> Option<Time> {
         match (self.old.deadline, self.new.deadline) {
             (_, None) => None,
             (Some(_), Some(_)) => self.tx.deadline,
-            // After the pivot it would only be told.
+            // After the pivot a deadline would only emit an event.
             (None, Some(_)) if self.tx.pivot => None,
             (None, Some(span)) => Some(now.plus(span)),
         }
     }
 
-    /// What keeps others with the same value out: as at the start where the version says the same
-    /// of it, or else by what the data is now.
+    /// Returns the digest that keeps out others with the same value: the current one if both
+    /// versions have the same expression, or else one of the current data.
     fn unique(
         &self,
         interpreter: &Interpreter<'_, '_>,
@@ -276,7 +275,7 @@ impl Migration<'_> {
     }
 }
 
-/// The numbers of the branches that a join lies in and waits for, the outermost first.
+/// Returns the numbers of the branches around a join, the outermost first, and its own.
 fn chain(joins: &[OpenJoin], join: Option<u32>) -> Vec<usize> {
     let mut chain = Vec::new();
     let mut next = join;
@@ -288,10 +287,10 @@ fn chain(joins: &[OpenJoin], join: Option<u32>) -> Vec<usize> {
     chain
 }
 
-/// Returns the number of times that each step was taken, as they are called there. Of several that
-/// are one there all count.
-/// Keys for services are made of a step's name and how often it was asked: where a call is called
-/// otherwise, the count stays under its name too, so that another step with it makes none again.
+/// Returns how often each step was taken, by its name in the new version. The counts of steps that
+/// get the same name are added.
+/// The key of a call consists of a step's name and its count: where a call is renamed, the count
+/// stays under its old name too, so that another step with that name never repeats a key.
 fn taken(
     tx: &Tx,
     old: &Definition,
@@ -309,7 +308,7 @@ fn taken(
     taken
 }
 
-/// The keys that the data has at the start in the new version and not yet here.
+/// Returns the keys that the new version adds to the data at the start and that the data lacks.
 fn added(
     interpreter: &Interpreter<'_, '_>,
     tx: &Tx,

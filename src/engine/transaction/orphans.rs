@@ -1,5 +1,5 @@
-//! Transactions whose session or user ended, and those of an anonymous session that
-//! became a user's.
+//! Transactions whose session or user ended, and transactions of an anonymous session that became a
+//! user's.
 
 use std::sync::Arc;
 
@@ -14,13 +14,14 @@ use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Event, UserRef};
 use crate::types::{SessionId, Span, Time, TxId};
 
-/// From one slice to the next: each is a commit of its own.
+/// Pause between two slices, each of which is a commit.
 const PAUSE: Span = Span::from_ms(1);
 
 /// Interval of the check whether transactions that were kept for a call in flight can be cancelled.
 const AGAIN: Span = Span::from_minutes(1);
 
-/// Lets the transactions know that somebody is gone, in a commit of their own: there may be many.
+/// Schedules the cancellation of an ended owner's transactions, in commits of their own: there may
+/// be many.
 pub(in crate::engine) fn orphan(
     unit: &mut UnitOfWork<'_>,
     who: OwnerId,
@@ -32,7 +33,7 @@ pub(in crate::engine) fn orphan(
     Ok(())
 }
 
-/// The next transactions that end with somebody.
+/// Returns the next page of the transactions that end with an owner.
 fn page(who: OwnerId, after: TxId) -> RecordKey {
     match who {
         OwnerId::Session(session) => RecordKey::EndWith(session, after),
@@ -40,8 +41,9 @@ fn page(who: OwnerId, after: TxId) -> RecordKey {
     }
 }
 
-/// Cancels transactions of somebody who is gone, before their pivot; the others go on. One that
-/// ends with its session is left alone while a call of it is out, and cancelled when that is over.
+/// Cancels the transactions of an ended owner that are before their pivot; the others go on. A
+/// transaction that ends with its session is kept while a call of it is in flight, and cancelled
+/// afterwards.
 pub(in crate::engine) fn cancel_orphans(
     unit: &mut UnitOfWork<'_>,
     who: OwnerId,
@@ -92,7 +94,7 @@ pub(in crate::engine) fn cancel_orphans(
         unit.arm(Timer { due, what: TimerOf::Orphans(who, last) });
     }
     if is_left {
-        // At whole times: slices that leave something set one timer together.
+        // Rounded to whole minutes: slices that leave transactions over share one timer.
         let due = Time::from_ms((unit.context.now.ms() / AGAIN.ms() + 1) * AGAIN.ms());
         unit.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
     }
@@ -113,15 +115,15 @@ fn is_out(call: &ServiceCall) -> bool {
         }
 }
 
-/// Gives the transactions of an anonymous session, and its votes and claims in those of others, to
-/// the user that it becomes.
+/// Gives the transactions of an anonymous session, and its votes and claims in other transactions,
+/// to the user that it becomes.
 pub(in crate::engine) fn adopt(
     unit: &mut UnitOfWork<'_>,
     session: SessionId,
     user: &UserRef,
     after: TxId,
 ) -> Result<(), DecideError> {
-    // What was given is in this list no more: each slice begins at its start.
+    // Transactions already given are no longer in this list: each slice begins at its start.
     let acted = RecordKey::ActedIn(session, TxId::new(0));
     let mut acted = unit.transactions(&acted)?.to_vec();
     let mut acts_more = unit.slice(&mut acted, TX_PAGE);
@@ -161,7 +163,7 @@ pub(in crate::engine) fn adopt(
     Ok(())
 }
 
-/// Goes on giving the transactions of a session to its user, if it still is there.
+/// Continues giving the transactions of a session to its user, if the session still exists.
 pub(in crate::engine) fn adopt_more(
     unit: &mut UnitOfWork<'_>,
     session: SessionId,

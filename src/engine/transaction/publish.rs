@@ -9,7 +9,7 @@ use crate::engine::workflow::Definition;
 use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
 use crate::types::{Revision, Role, Time, WorkflowName};
 
-/// Most workflows.
+/// Maximum number of workflows.
 const WORKFLOWS_MAX: u64 = 1000;
 
 /// A version of a workflow.
@@ -25,7 +25,7 @@ pub struct Published {
     pub definition: Arc<Definition>,
     /// When it was published.
     pub published_at: Time,
-    /// Submitter.
+    /// Publisher.
     pub published_by: Arc<str>,
 }
 
@@ -57,7 +57,7 @@ pub struct WorkflowView {
     pub revision: Revision,
 }
 
-/// Publishes a version; what the latest one says already changes nothing.
+/// Publishes a version; a document equal to the latest version changes nothing.
 pub(in crate::engine) fn publish(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -100,7 +100,7 @@ pub(in crate::engine) fn publish(
     Ok(Outcome::Workflow { view: Box::new(view), created: true })
 }
 
-/// Takes a workflow out of service: no new starts; open transactions go on.
+/// Retires a workflow: it takes no new starts; open transactions go on.
 pub(in crate::engine) fn retire(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -123,8 +123,8 @@ pub(in crate::engine) fn require_publish(actor: &Actor) -> Result<(), Refusal> {
     }
 }
 
-/// A workflow hands out no role that its publisher could not: an administrator any but Abide's
-/// powers, others those that they have.
+/// Refuses a workflow that grants a role which its publisher could not grant: administrators grant
+/// every role but Abide's own, others only the roles that they have.
 fn require_hand_out(definition: &Definition, actor: &Actor) -> Result<(), Refusal> {
     let roles = definition.granted_roles();
     if actor.is_admin() || roles.iter().all(|role| actor.has(role.as_str())) {

@@ -1,12 +1,12 @@
-//! A work queue: steps that may be claimed wait in the order in which they are free.
+//! A work queue: steps that may be claimed, in the order in which they become free.
 //!
-//! A step lies in its queue under the time from which on it may be claimed. A claim moves it to
-//! the time at which the claim lapses, so that what is claimed lies behind what is free, and comes
-//! back by itself without anything that happens. While its transaction is paused it lies in none:
-//! however many are paused, those behind them are found.
+//! A step is in its queue under the time from which it may be claimed. A claim moves it to the time
+//! at which the claim lapses, so claimed steps lie behind free ones and become free again without a
+//! timer. While its transaction is paused, a step is in no queue: many paused steps do not hide
+//! those behind them.
 //!
-//! Which steps a worker may claim is found outside of the executor, on what is durable; here it is
-//! decided of these few which are free still.
+//! Candidates for a claim are found outside of the executor, in durable records; the code here
+//! decides which of them are still free.
 
 use super::access::may_submit;
 use super::event::TxEvent;
@@ -21,15 +21,15 @@ use crate::engine::workflow::Definition;
 use crate::engine::{Actor, FieldError, Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId, WorkflowName};
 
-/// Most steps of one claim: so many transactions are in one answer.
+/// Maximum number of steps of one claim: the answer contains that many transactions.
 pub const QUEUE_CLAIMS_MAX: usize = 50;
 
 /// Maximum number of candidates of one claim: some more than are claimed, since others may claim
 /// them first.
 pub const QUEUE_CANDIDATES_MAX: usize = QUEUE_CLAIMS_MAX + 64;
 
-/// Maximum number of bytes of the records that one claim takes, but one record at least: so long
-/// does reading them keep others waiting.
+/// Maximum size of the records that one claim reads, in bytes, but at least one record: reading
+/// them blocks the executor.
 const CLAIM_BYTES_MAX: usize = 256 * 1024;
 
 /// Request of a worker for steps of the queue.
@@ -39,24 +39,24 @@ pub struct QueueAsk {
     pub workflow: WorkflowName,
     /// The step.
     pub step: StepName,
-    /// At most so many.
+    /// Maximum number of steps to claim.
     pub limit: usize,
-    /// For how long; `None`, or longer than the step allows: as long as it allows.
+    /// Length of the claim; `None`, or longer than the step allows: as long as it allows.
     pub span: Option<Span>,
-    /// The transactions that it may be, found beforehand, in the order in which they are tried.
+    /// Candidates, found beforehand, in the order in which they are tried.
     pub candidates: Vec<Candidate>,
 }
 
-/// A transaction in which a step seemed free for the one who asks.
+/// Transaction in which a step seemed free for the worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     /// The transaction.
     pub tx: TxId,
-    /// The bytes of its record.
+    /// Size of its record, in bytes.
     pub bytes: usize,
 }
 
-/// Puts an open step into its queue, or takes it out.
+/// Adds an open step to its queue, or removes it.
 pub(super) fn put(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -79,13 +79,13 @@ pub(super) fn put(
     Ok(())
 }
 
-/// Puts all open steps of a transaction into their queues, or takes them out.
+/// Adds all open steps of a transaction to their queues, or removes them.
 pub(super) fn put_all(unit: &mut UnitOfWork<'_>, id: TxId, to: bool) -> Result<(), DecideError> {
     let open = unit.tx(id)?.map(|tx| tx.open.clone()).unwrap_or_default();
     open.iter().try_for_each(|open| put(unit, id, open, to))
 }
 
-/// Moves the steps of a group to where a claim, or its end, puts them.
+/// Moves the steps of a group to the place that a claim, or its end, gives them.
 pub(super) fn move_group(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -101,8 +101,7 @@ pub(super) fn move_group(
     Ok(())
 }
 
-/// Claims steps that wait, those that are free longest first. Nobody else gets them until the
-/// claim lapses.
+/// Claims steps that wait, the longest free first. Nobody else gets them until the claim lapses.
 pub(in crate::engine) fn claim_queued(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -124,7 +123,7 @@ pub(in crate::engine) fn claim_queued(
     if step.claim.is_none() {
         return Err(Refusal::NotClaimable.into());
     }
-    // Everything is found before anything is claimed: what is found is only looked at.
+    // All steps are found before any is claimed: finding changes nothing.
     let found = find(unit, resolved, ask)?;
     let mut views = Vec::with_capacity(found.len());
     for (id, group, until) in found {
@@ -143,7 +142,7 @@ pub(in crate::engine) fn claim_queued(
     Ok(Outcome::Claimed { views })
 }
 
-/// The transactions, the groups of their steps, and until when a claim would last.
+/// Returns the transactions, the groups of their steps, and the end of each claim.
 fn find(
     unit: &UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -172,7 +171,8 @@ fn find(
     Ok(found)
 }
 
-/// The open step with this name that the actor may claim from the queue now, if there is one.
+/// Returns the open step with this name that the actor may claim from the queue now, if there is
+/// one.
 #[must_use]
 pub fn free_step<'t>(
     tx: &'t Tx,

@@ -19,7 +19,7 @@ pub struct Tx {
     pub id: TxId,
     /// Workflow.
     pub workflow: WorkflowName,
-    /// The version of it; it keeps that one.
+    /// Version of the workflow; it changes only by migration.
     pub version: u32,
     /// The caller's own key for it.
     pub reference: Option<Arc<str>>,
@@ -31,7 +31,7 @@ pub struct Tx {
     pub ends_with_session: bool,
     /// Status.
     pub status: TxStatus,
-    /// The end's name, the cancel's code, `deadline`; `None` as long as it is open.
+    /// Name of its end, code of its cancellation, or `deadline`; `None` while it is open.
     pub outcome: Option<Arc<str>>,
     /// Its data: a JSON object.
     pub data: Arc<Value>,
@@ -39,7 +39,7 @@ pub struct Tx {
     pub open: Vec<OpenStep>,
     /// The joins that wait for branches.
     pub joins: Vec<OpenJoin>,
-    /// Its holds, resolved ones too as long as it is open.
+    /// Its holds, including resolved ones while it is open.
     pub holds: Vec<TxHold>,
     /// Its one-time codes.
     pub challenges: Vec<Challenge>,
@@ -51,48 +51,48 @@ pub struct Tx {
     pub rounds: u32,
     /// True if its pivot has passed.
     pub pivot: bool,
-    /// The row that keeps others with the same `unique` out.
+    /// Digest that keeps out others with the same `unique`.
     pub unique: Option<Digest>,
-    /// When it was started.
+    /// Time of its start.
     pub started_at: Time,
-    /// When it was last changed.
+    /// Time of its last change.
     pub updated_at: Time,
-    /// When it expires.
+    /// Time at which it expires.
     pub deadline: Option<Time>,
-    /// When its timer fires.
+    /// Time at which its timer fires.
     pub timer_at: Option<Time>,
     /// The next number for an open step, a group or a join.
     pub next_place: u32,
-    /// Where it is going while it is being undone.
+    /// Status and outcome that it gets when it is undone.
     pub ending: Option<PlannedEnd>,
-    /// Why it cannot go on.
+    /// Reason that it cannot go on.
     pub stuck: Option<StuckReason>,
-    /// Other branches that cannot go on either: each has its turn when the one before goes on.
+    /// Other branches that cannot go on either: each becomes `stuck` when the one before goes on.
     pub stuck_too: Vec<StuckReason>,
-    /// The users to whom a step was ever fixed, each once: they may know of it for ever.
+    /// The users to whom a step was ever fixed, each once: they may know of the transaction for
+    /// ever.
     pub asked: Vec<Username>,
     /// True if an operator has stopped it.
     pub paused: bool,
     /// The schedule that started it.
     pub schedule: Option<ScheduleId>,
-    /// Its calls to other services, in the order in which they were made; of those that are over
-    /// the last ones.
+    /// Its calls to other services, in the order in which they were made; only the latest of those
+    /// that are over.
     pub calls: Vec<ServiceCall>,
     /// The number of its next call.
     pub next_call: u32,
-    /// The messages of other services that were taken and bear no time: hashes of their hooks and
-    /// ids.
+    /// Messages of other services that were taken and bear no time: hashes of their hooks and ids.
     pub heard: Vec<u128>,
-    /// The last commits that changed it, oldest first; those before them are rows.
+    /// The last commits that changed it, oldest first; earlier ones have records of their own.
     pub commits: Vec<Revision>,
 }
 
-/// A request to another service, as it will be sent: evaluated, but for what stands for secrets.
+/// HTTP request to another service: evaluated, with markers in place of secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequestSpec {
     /// The method.
     pub method: Arc<str>,
-    /// Where to.
+    /// URL.
     pub url: Arc<str>,
     /// The headers, names in lower case.
     pub headers: Vec<(Arc<str>, Arc<str>)>,
@@ -100,15 +100,15 @@ pub struct HttpRequestSpec {
     pub body: Option<Arc<str>>,
     /// Time that an attempt may take.
     pub timeout: Span,
-    /// Most attempts.
+    /// Maximum number of attempts.
     pub attempts: u32,
-    /// The longest wait after the first attempt.
+    /// Maximum wait after the first attempt.
     pub first: Span,
     /// Factor by which the wait grows after each further attempt.
     pub factor: u32,
-    /// The longest wait after any.
+    /// Maximum wait after any attempt.
     pub max: Span,
-    /// The statuses that are a definite no.
+    /// Statuses that are a final refusal.
     pub refused: Vec<u16>,
     /// Time that the service may take to answer at the callback.
     pub callback: Option<Span>,
@@ -117,19 +117,19 @@ pub struct HttpRequestSpec {
 /// Purpose of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallPurpose {
-    /// Work of a step, which waits for it: the step that is open at this place.
+    /// Work of a step, which waits for it.
     Do {
-        /// The place.
+        /// Place of the open step.
         place: u32,
     },
-    /// The undoing of a step.
+    /// Undoing of a step.
     Undo,
-    /// Beside the way.
+    /// Background request that no step waits for.
     Send,
 }
 
 impl CallPurpose {
-    /// As headers and answers name it.
+    /// Returns its name in headers and answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -155,11 +155,11 @@ pub struct ServiceCall {
     pub challenge: Option<Arc<str>>,
     /// Request; empty when the call is over.
     pub ask: HttpRequestSpec,
-    /// Number of attempts were begun.
+    /// Number of attempts that were begun.
     pub attempts: u32,
-    /// True if an attempt may have been done without our knowing.
+    /// True if an attempt may have been done without a known result.
     pub unknown: bool,
-    /// Status.
+    /// State.
     pub state: CallState,
     /// Result of the last attempt.
     pub last: Option<Arc<str>>,
@@ -179,26 +179,26 @@ pub struct CallAnswer {
 /// State of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallState {
-    /// The next attempt is due then.
+    /// The next attempt is due at this time.
     Due(Time),
-    /// An attempt is on its way since then.
+    /// An attempt is in flight since this time.
     InFlight(Time),
-    /// The service answers later, at the latest then.
+    /// The service answers later, by this time.
     AwaitingCallback(Time),
-    /// It was answered, and what follows was refused: the answer is kept for an operator.
+    /// It was answered, and the steps that follow were refused: the answer is kept for an operator.
     AnswerHeld(Arc<Value>),
     /// It was done.
     Done,
     /// It was refused.
     Refused,
-    /// Nobody knows whether it was done.
+    /// It is unknown whether it was done.
     Unknown,
-    /// It is not needed any more, and was never sent.
+    /// It is no longer needed, and was never sent.
     Dropped,
 }
 
 impl CallState {
-    /// Its name in answers.
+    /// Returns its name in answers.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -223,16 +223,16 @@ impl CallState {
 /// Owner of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A user's.
+    /// A user.
     User(UserRef),
-    /// An anonymous session's.
+    /// An anonymous session.
     Anonymous(SessionId),
-    /// A service's.
+    /// A service.
     Key(KeyRef),
 }
 
 impl Owner {
-    /// The owner as an actor without roles.
+    /// Returns the owner as an actor without roles.
     #[must_use]
     pub fn actor(&self) -> Actor {
         let session = |session, user| {
@@ -249,7 +249,7 @@ impl Owner {
         }
     }
 
-    /// As expressions and answers name it.
+    /// Returns its name in expressions and answers.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -259,7 +259,7 @@ impl Owner {
         }
     }
 
-    /// The user, if it is one.
+    /// Returns the user, if the owner is one.
     #[must_use]
     pub const fn user(&self) -> Option<&UserRef> {
         match self {
@@ -274,7 +274,7 @@ impl Owner {
 pub enum TxStatus {
     /// A client step is open.
     Waiting,
-    /// Only calls or times are due.
+    /// Only calls or timers are due.
     Running,
     /// It is being undone.
     Compensating,
@@ -291,7 +291,7 @@ pub enum TxStatus {
 }
 
 impl TxStatus {
-    /// Every one.
+    /// All statuses.
     pub const ALL: [Self; 8] = [
         Self::Waiting,
         Self::Running,
@@ -303,7 +303,7 @@ impl TxStatus {
         Self::Failed,
     ];
 
-    /// Its name in answers.
+    /// Returns its name in answers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -318,7 +318,7 @@ impl TxStatus {
         }
     }
 
-    /// The status with this name.
+    /// Returns the status with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == name)
@@ -364,30 +364,30 @@ pub struct OpenStep {
     pub group: u32,
     /// The join that its branch belongs to.
     pub join: Option<u32>,
-    /// Since when.
+    /// Time at which it opened.
     pub opened_at: Time,
-    /// Until when it waits: its time-out, or the end of a wait.
+    /// Time until which it waits: its time-out, or the end of a wait.
     pub due: Option<Time>,
-    /// Number of of its reminders have fired.
+    /// Number of its reminders that have fired.
     pub reminded: u32,
     /// True if it waits for a client.
     pub is_client: bool,
-    /// Number of submissions it takes.
+    /// Number of submissions that it needs.
     pub quorum: u32,
     /// The submissions before the last.
     pub submissions: Vec<Submission>,
-    /// Claim on it.
+    /// Claim on the step.
     pub claim: Option<StepClaim>,
     /// The users that it was fixed to when it opened.
     pub users: Vec<Username>,
     /// The roles that find it in their inbox.
     pub roles: Vec<Role>,
-    /// True if it lies in the queue of its workflow, from which workers claim.
+    /// True if it is in the queue of its workflow, from which workers claim.
     pub queued: bool,
 }
 
 impl OpenStep {
-    /// From when on a worker may claim it from the queue.
+    /// Returns the time from which a worker may claim it from the queue.
     #[must_use]
     pub fn free_at(&self) -> Time {
         self.claim.as_ref().map_or(self.opened_at, |claim| claim.until)
@@ -401,7 +401,7 @@ pub struct Submission {
     pub by: ActorRef,
     /// Input, without the fields that must not be stored.
     pub input: Arc<Value>,
-    /// When.
+    /// Time of the submission.
     pub at: Time,
 }
 
@@ -410,7 +410,7 @@ pub struct Submission {
 pub struct StepClaim {
     /// Claimant.
     pub by: ActorRef,
-    /// From then on it counts no more.
+    /// Time at which it lapses.
     pub until: Time,
 }
 
@@ -419,7 +419,7 @@ pub struct StepClaim {
 pub struct ActorRef {
     /// Id.
     pub id: ActorId,
-    /// As expressions and answers name them.
+    /// Name in expressions and answers.
     pub name: Arc<str>,
 }
 
@@ -441,8 +441,8 @@ pub enum ActorId {
 }
 
 impl ActorId {
-    /// Returns whether it is this actor. An anonymous session that became a user's is still what
-    /// it was.
+    /// Returns whether this is the actor's id. An anonymous session that became a user's keeps
+    /// matching.
     #[must_use]
     pub fn is(self, actor: &Actor) -> bool {
         let was = matches!(self, Self::Session(session) if actor.session() == Some(session));
@@ -451,7 +451,7 @@ impl ActorId {
 }
 
 impl ActorRef {
-    /// The actor.
+    /// Returns the id and name of an actor.
     #[must_use]
     pub fn of(actor: &Actor) -> Self {
         match actor {
@@ -487,11 +487,11 @@ impl ActorRef {
 pub struct OpenJoin {
     /// Its number in the transaction.
     pub id: u32,
-    /// Its place in the definition's list.
+    /// Index of its branches in the definition's list.
     pub all: u32,
     /// The join that its own branch belongs to.
     pub parent: Option<u32>,
-    /// Number of branches are still on their way.
+    /// Number of branches that have not ended.
     pub left: u32,
 }
 
@@ -500,7 +500,7 @@ pub struct OpenJoin {
 pub struct TxHold {
     /// The group's name in the definition.
     pub name: Arc<str>,
-    /// Its place in the group.
+    /// Its key in the group.
     pub key: Option<Arc<str>>,
     /// The step that placed it.
     pub step: Option<StepName>,
@@ -513,19 +513,19 @@ pub struct TxHold {
 pub struct Challenge {
     /// Its name in the definition.
     pub id: Arc<str>,
-    /// Which code it is: each issue and each resend counts on.
+    /// Number of the code: each issue and each resend increments it.
     pub round: u32,
     /// Number of digits.
     pub digits: u8,
     /// Values that it is bound to, as compact JSON.
     pub binds: Arc<str>,
-    /// From then on it is void.
+    /// Time from which it is void.
     pub expires_at: Time,
-    /// Time that a resent one is good, in milliseconds.
+    /// Lifetime of a resent code, in milliseconds.
     pub life_ms: u64,
-    /// Number of wrong codes may still be given.
+    /// Number of wrong codes that may still be given.
     pub attempts_left: u32,
-    /// Number of times that a new code may still be asked for.
+    /// Number of new codes that may still be requested.
     pub resends_left: u32,
     /// State.
     pub state: ChallengeState,
@@ -536,15 +536,15 @@ pub struct Challenge {
 /// State of a one-time code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChallengeState {
-    /// Once more.
+    /// It was issued and is open.
     Issued,
-    /// It was.
+    /// The right code was given.
     Passed,
     /// It was withdrawn.
     Withdrawn,
 }
 
-/// A step that was taken, and what it did that can be undone.
+/// A step that was taken, with its compensations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompletedStep {
     /// The step.
@@ -553,51 +553,51 @@ pub struct CompletedStep {
     pub undo: Vec<Compensation>,
     /// Requests to other services that undo it, in order.
     pub calls: Vec<HttpRequestSpec>,
-    /// Number of of those were made and done already.
+    /// Number of these requests that were made and done already.
     pub undone: u32,
-    /// True if nobody waited for it any more when it was done, or may have been: it is no part of
-    /// the way, and is taken back wherever that ends.
+    /// True if no step waited for it any more when it was done, or may have been: it is no part of
+    /// the path, and is undone even when the transaction completes.
     pub left: bool,
-    /// The key of these calls.
+    /// Prefix of the keys of these calls.
     pub key: Arc<str>,
 }
 
 /// Action that undoes an effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compensation {
-    /// Void what is left of this hold.
+    /// Releases the rest of this hold.
     Void(crate::types::HoldId),
-    /// Post the opposite.
+    /// Reverses the transfer.
     Reverse(TransferId),
-    /// Withdraw the code.
+    /// Withdraws the code.
     Withdraw(Arc<str>),
-    /// Close the account if it is empty.
+    /// Closes the account if it is empty.
     Close(AccountId),
-    /// Take the role again; older versions of this program noted no number.
+    /// Takes the role again; older versions of this program stored no number.
     Revoke(UserId, Role),
-    /// Give the role again; older versions of this program noted no number.
+    /// Gives the role again; older versions of this program stored no number.
     Grant(UserId, Role),
-    /// Cancel the transaction that was started, if its pivot has not passed.
+    /// Cancels the transaction that was started, if its pivot has not passed.
     Cancel(TxId),
-    /// Take back the change of a user's role that has this number
+    /// Undoes the change of a user's role that has this number
     /// ([`RoleChanges`](crate::engine::RoleChanges)).
     Role(UserId, Role, u64),
 }
 
 impl Tx {
-    /// The open step with this name; of several the one that opened first.
+    /// Returns the open step with this name; of several the one that opened first.
     #[must_use]
     pub fn open_step(&self, step: &StepName) -> Option<&OpenStep> {
         self.open.iter().find(|open| open.step == *step)
     }
 
-    /// The open step at this place.
+    /// Returns the open step at this place.
     #[must_use]
     pub fn at(&self, place: u32) -> Option<&OpenStep> {
         self.open.iter().find(|open| open.place == place)
     }
 
-    /// The holds of a group, or the one of them with this key.
+    /// Returns the holds of a group, or only the one with this key.
     pub fn group<'a>(
         &'a self,
         name: &'a str,
@@ -609,13 +609,13 @@ impl Tx {
             .filter(move |held| key.is_none() || held.key.as_deref() == key)
     }
 
-    /// A call by its number.
+    /// Returns a call by its number.
     #[must_use]
     pub fn call(&self, number: u32) -> Option<&ServiceCall> {
         self.calls.iter().find(|call| call.number == number)
     }
 
-    /// A one-time code by its name.
+    /// Returns a one-time code by its name.
     #[must_use]
     pub fn challenge(&self, id: &str) -> Option<&Challenge> {
         self.challenges.iter().find(|challenge| *challenge.id == *id)
@@ -632,7 +632,7 @@ impl Tx {
     }
 }
 
-/// An owner's id: what lists are kept by.
+/// Id of an owner: lists of transactions are keyed by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OwnerId {
     /// A user.

@@ -21,7 +21,7 @@ use crate::engine::workflow::{Definition, SessionEnd, StepTarget};
 use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
-/// Longest reference, in bytes.
+/// Maximum length of a reference, in bytes.
 pub const REFERENCE_BYTES_MAX: usize = 256;
 
 /// Request to start a transaction.
@@ -31,7 +31,7 @@ pub struct StartAsk {
     pub workflow: WorkflowName,
     /// The input; absent and `{}` are the same.
     pub input: Map<String, Value>,
-    /// The caller's own key for it.
+    /// The caller's own key for the transaction.
     pub reference: Option<String>,
 }
 
@@ -91,7 +91,7 @@ pub(in crate::engine) fn start(
     Ok(Outcome::Transaction { view, created: true })
 }
 
-/// A transaction that is to begin.
+/// Start of a transaction.
 pub(super) struct Begin {
     pub(super) workflow: WorkflowName,
     pub(super) version: u32,
@@ -104,7 +104,7 @@ pub(super) struct Begin {
 }
 
 impl Begin {
-    /// Begins it, and goes as far as nothing waits.
+    /// Starts the transaction and executes it until every branch waits.
     pub(super) fn begin(
         self,
         unit: &mut UnitOfWork<'_>,
@@ -192,12 +192,12 @@ fn owner(actor: &Actor) -> Result<Owner, Refusal> {
 }
 
 pub(super) enum Referred {
-    /// It belongs to this transaction, which was started with the same input.
+    /// The reference belongs to this transaction, which was started with the same input.
     Known(TxId),
     New(RecordKey, Reference),
 }
 
-/// What has the reference already. The row is there for ever: a reference is never given out again.
+/// Looks a reference up. Its record is kept for ever: a reference is never used again.
 pub(super) fn referred(
     unit: &UnitOfWork<'_>,
     definition: &Definition,
@@ -220,20 +220,20 @@ pub(super) fn referred(
     }
 }
 
-/// The record that keeps a reference.
+/// Returns the key of the record that keeps a reference.
 #[must_use]
 pub fn reference_fact(workflow: &WorkflowName, reference: &str) -> RecordKey {
     RecordKey::Reference(workflow.clone(), digest(&[reference]))
 }
 
-/// The same errors, below a pointer.
+/// Moves the pointers of the errors below another pointer.
 pub(super) fn below(pointer: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
     let moved =
         |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
     errors.into_iter().map(moved).collect()
 }
 
-/// The data of the definition, and the input over it.
+/// Evaluates the data of the definition and puts the input over it.
 fn first_data(
     unit: &UnitOfWork<'_>,
     definition: &Definition,
@@ -253,7 +253,8 @@ fn first_data(
     Ok(Arc::new(Value::Object(data)))
 }
 
-/// The row that keeps others with the same value out, numbers being the same by what they count.
+/// Returns the digest of `unique` that keeps out others with the same value. Numbers are compared
+/// by value.
 pub(super) fn unique(
     unit: &UnitOfWork<'_>,
     definition: &Definition,
@@ -273,7 +274,7 @@ pub(super) fn unique(
     Ok(Some(digest))
 }
 
-/// Names a text of any length.
+/// Returns a hash of texts of any length.
 pub(super) fn digest(parts: &[&str]) -> Digest {
     let mut hasher = blake3::Hasher::new();
     for part in parts {

@@ -23,7 +23,7 @@ use crate::engine::workflow::{Definition, StepDefinition, StepKind, StepTarget};
 use crate::engine::{Actor, AttemptEvent, Event, FieldError, IfMatch, Outcome, Refusal};
 use crate::types::TxId;
 
-/// Longest reason of a cancel, in bytes.
+/// Maximum length of the reason of a cancellation, in bytes.
 pub const REASON_BYTES_MAX: usize = 1024;
 
 /// Returns the actor as expressions see it.
@@ -38,7 +38,7 @@ pub(super) fn asker(resolved: &ResolvedActor) -> EvalActor {
     }
 }
 
-/// The transaction, if the actor may know of it, and its definition.
+/// Returns the transaction, if the actor may know of it, and its definition.
 pub(super) fn seen(
     unit: &UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -48,7 +48,7 @@ pub(super) fn seen(
     let none = || DecideError::Refused(Refusal::NotFound("transaction"));
     let tx = unit.shared_tx(id)?.ok_or_else(none)?;
     let definition = unit.definition(tx.workflow.clone(), tx.version)?;
-    // Whether somebody was asked is a record of its own, and seldom what decides.
+    // Whether a step was fixed to a user is a record of its own, and seldom decides.
     if !may_see(&tx, &definition, &resolved.actor, false) {
         let user = resolved.actor.user().ok_or_else(none)?;
         if !unit.was_asked(user.username.clone(), id)? {
@@ -60,7 +60,7 @@ pub(super) fn seen(
     Ok((tx, definition))
 }
 
-/// The step, where it is open.
+/// Returns the step, if it is open.
 fn open_step<'t>(tx: &'t Tx, step: &str) -> Result<&'t OpenStep, Refusal> {
     if tx.paused {
         return Err(Refusal::Paused);
@@ -102,8 +102,8 @@ fn require_free(
     }
 }
 
-/// Returns whether an actor is the person that was noted as this. Where an anonymous session was
-/// noted, also the user that it has become: an earlier build did not find what such a session had
+/// Returns whether the actor is the person with this recorded id. For an anonymous session, also
+/// the user that it became: an earlier version of this program did not move what such a session had
 /// done.
 fn is_person(
     unit: &UnitOfWork<'_>,
@@ -120,7 +120,7 @@ fn is_person(
     Ok(became.is_some_and(|became| became.id == user.id))
 }
 
-/// Refuses a person whose submission counts already.
+/// Refuses a person whose submission was counted already.
 fn require_not_count_yet(
     unit: &UnitOfWork<'_>,
     open: &OpenStep,
@@ -186,7 +186,7 @@ fn take(
             step: step.name.clone(),
             submission,
         })?;
-        // Whoever was counted has nothing left to do here, and others are waited for.
+        // A person who was counted has nothing left to do here, and others are awaited.
         if open.claim.is_some() {
             interpreter.emit(TxEvent::Released { group: open.group })?;
         }
@@ -226,7 +226,7 @@ pub(in crate::engine) fn deliver(
     Ok(taken)
 }
 
-/// The first open step that the actor may submit.
+/// Returns the first open step that the actor may submit.
 fn waiting_for<'t>(
     tx: &'t Tx,
     definition: &Definition,
@@ -253,7 +253,7 @@ fn leads_back(step: &StepDefinition) -> bool {
     step.next.as_ref().is_some_and(stays)
 }
 
-/// Goes where a step leads that may lead back: only if it does not, its siblings close.
+/// Goes to the target of a step that may stay open: its siblings close only if it does not.
 fn follow(
     interpreter: &mut Interpreter<'_, '_>,
     step: &StepDefinition,
@@ -270,7 +270,8 @@ fn follow(
     interpreter.proceed(target, Some(open), open.join, bindings)
 }
 
-/// The input of a step: complete for expressions, and without secrets for the record.
+/// Checks the input of a step and returns it twice: complete for expressions, and without secrets
+/// for the record.
 pub(super) fn checked(
     step: &StepDefinition,
     input: &Value,
@@ -294,8 +295,8 @@ pub(super) fn checked(
     }
 }
 
-/// Notes a code that was wrong or too old: the attempt, and after the last one the way out. A wrong
-/// one counts over all transactions; one that is too old was compared with nothing.
+/// Records a wrong or expired code: the attempt, and after the last one the failure target. A wrong
+/// code counts over all transactions; an expired one was compared with nothing.
 pub(in crate::engine) fn note_wrong_code(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -328,7 +329,8 @@ pub(in crate::engine) fn note_wrong_code(
             .and_then(|()| interpreter.settle())
         {
             Err(DecideError::Refused(refusal)) => {
-                // The attempt counts, whatever its way out comes to: it is the end, or an operator's.
+                // The attempt counts even if the failure target is refused: the transaction ends,
+                // or waits for an operator.
                 interpreter.unit.back_to(before);
                 interpreter.give_up(&open.step, open.join, &refusal)?;
                 interpreter.settle()
@@ -351,9 +353,9 @@ pub(in crate::engine) fn claim(
     require_let_in(&tx, &definition, open, &resolved.actor)?;
     require_free(open, resolved, unit)?;
     let by = ActorRef::of(&resolved.actor);
-    // Whoever was counted could do nothing with it but keep others out.
+    // A person who was counted could only keep others out.
     require_not_count_yet(unit, open, resolved)?;
-    // A claim of one step covers its siblings, so the longest of theirs is what counts.
+    // A claim of one step covers its siblings, so their longest span counts.
     let siblings = tx.open.iter().filter(|other| other.group == open.group);
     let spans = siblings.filter_map(|other| definition.step(&other.step)?.claim);
     let Some(span) = spans.max() else { return Err(Refusal::NotClaimable.into()) };
@@ -368,7 +370,7 @@ pub(in crate::engine) fn claim(
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// Gives a claim up: one's own, or for an operator anybody's. Without a claim nothing happens.
+/// Releases a claim: the actor's own, or any for an operator. Without a claim nothing happens.
 pub(in crate::engine) fn release(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -392,7 +394,7 @@ pub(in crate::engine) fn release(
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// Sends a new code, for an actor that may submit a step that waits for one.
+/// Sends a new code, for an actor that may submit a step that waits for it.
 pub(in crate::engine) fn resend(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -467,7 +469,7 @@ pub enum Repair {
     },
 }
 
-/// Has a stuck transaction go on.
+/// Repairs a stuck transaction.
 pub(in crate::engine) fn repair(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -516,8 +518,8 @@ pub(in crate::engine) fn repair(
     Ok(Outcome::Transaction { view, created: false })
 }
 
-/// Goes on at a step that was refused after the pivot, in its branch. One whose time had come is
-/// open still and is taken; another one opens anew.
+/// Resumes a step that was refused after the pivot, in its branch. A step whose time had come is
+/// still open and is taken; any other one opens anew.
 fn go_on(
     interpreter: &mut Interpreter<'_, '_>,
     stuck: &StuckReason,

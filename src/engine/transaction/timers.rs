@@ -14,10 +14,10 @@ use crate::engine::ledger::{self, HoldStatus};
 use crate::engine::workflow::{Definition, Reminder, StepDefinition, StepKind, StepTarget};
 use crate::types::{HoldId, Span, StepName, Time, TxId};
 
-/// From one part of what is undone to the next: each is a commit of its own.
+/// Pause between two commits that undo parts of a transaction.
 const PAUSE: Span = Span::from_ms(1);
 
-/// Something that is due.
+/// Kind of a timer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     /// The transaction's deadline.
@@ -30,22 +30,22 @@ enum Due {
     Step(u32),
     /// The end of the wait for a callback.
     Callback(u32),
-    /// The next part of what is undone.
+    /// The next part to undo.
     Undo,
 }
 
-/// When its timer must fire next.
+/// Returns the time at which its timer must fire next.
 pub(super) fn next_due(tx: &Tx, definition: &Definition) -> Option<Time> {
     earliest(tx, definition).map(|(at, _)| at)
 }
 
-/// What is due first. Of what is due at the same time: the deadline, holds, reminders, steps, each
-/// in the order in which it came to be.
+/// Returns the timer that is due first. At the same time the order is: the deadline, holds,
+/// reminders, steps, each in the order of creation.
 fn earliest(tx: &Tx, definition: &Definition) -> Option<(Time, Due)> {
     all_due(tx, definition).min()
 }
 
-/// Everything that is due at some time, in no order.
+/// Returns all timers, unordered.
 fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)> {
     let rests =
         tx.status.is_ended() || tx.ending.is_some() || tx.status == TxStatus::Stuck || tx.paused;
@@ -59,7 +59,7 @@ fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)
         let (after, _) = reminder(definition.step(&open.step)?, open.reminded)?;
         Some((open.opened_at.plus(after), Due::Reminder(open.place, open.reminded)))
     });
-    // The version may be another than the one in which the step opened, and lead nowhere then.
+    // A migration may have changed the version, in which the step has no end by time.
     let ends = move |open: &&OpenStep| definition.step(&open.step).is_some_and(has_end);
     let steps = tx.open.iter().filter(ends);
     let steps = steps.filter_map(|open| Some((open.due?, Due::Step(open.place))));
@@ -69,12 +69,12 @@ fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)
     all.filter(move |_| !rests).chain(undo)
 }
 
-/// Returns whether something happens when the time of this step is up.
+/// Returns whether a timer ends this step.
 const fn has_end(step: &StepDefinition) -> bool {
     matches!(step.kind, StepKind::Wait(_)) || step.timeout.is_some()
 }
 
-/// All reminders of a step, in the order of their times.
+/// Returns all reminders of a step, in the order of their times.
 fn reminders(step: &StepDefinition) -> Vec<(Span, &Reminder)> {
     let mut all: Vec<_> = step
         .remind
@@ -85,14 +85,13 @@ fn reminders(step: &StepDefinition) -> Vec<(Span, &Reminder)> {
     all
 }
 
-/// The reminder of a step with this number.
+/// Returns the reminder of a step with this number.
 fn reminder(step: &StepDefinition, number: u32) -> Option<(Span, &Reminder)> {
     reminders(step).get(usize::try_from(number).ok()?).copied()
 }
 
-/// Returns the number of of a step's reminders are behind it once the step is another one's: those
-/// that were sent under the old one, known by their times, and those that are new and whose time
-/// has passed.
+/// Returns the number of reminders of an open step that count as fired after a migration: those
+/// that fired in the old version, matched by their times, and new ones whose time has passed.
 pub(super) fn reminded(
     open: &OpenStep,
     old: &StepDefinition,
@@ -111,8 +110,8 @@ pub(super) fn reminded(
     u32::try_from(behind.count()).unwrap_or(u32::MAX)
 }
 
-/// Lets a transaction's timer fire: one thing that is due at that time, and then its timer is set
-/// to the next, which may be due already.
+/// Fires a transaction's timer: executes one timer that is due at that time, and sets the next one,
+/// which may be due already.
 pub(in crate::engine) fn fire(
     unit: &mut UnitOfWork<'_>,
     id: TxId,
@@ -135,7 +134,8 @@ pub(in crate::engine) fn fire(
         match happen(&mut interpreter, &what).and_then(|()| interpreter.settle()) {
             Ok(()) => {}
             Err(DecideError::Refused(refusal)) => {
-                // What cannot go on ends, or waits for an operator; it never fires for ever.
+                // A timer that cannot proceed ends the transaction or leaves it to an operator; it
+                // never fires for ever.
                 interpreter.turn_back(before);
                 let (step, join) = stage(interpreter.tx()?, &what)
                     .unwrap_or_else(|| (definition.first.clone(), None));
@@ -145,7 +145,7 @@ pub(in crate::engine) fn fire(
                         step: step.clone(),
                         done: None,
                     }),
-                    // It ends already, so there is nothing to give up.
+                    // The transaction ends already, so there is nothing to give up.
                     Due::Undo => interpreter.stick(&step, join, &refusal),
                     Due::Deadline | Due::Hold(_) | Due::Step(_) | Due::Callback(_) => {
                         interpreter.give_up(&step, join, &refusal)
@@ -168,23 +168,23 @@ pub(in crate::engine) fn fire(
     }
     let now = interpreter.unit.context.now;
     if what == Due::Undo && interpreter.unit.events() == happened {
-        // Others have used up what may be undone in this commit.
+        // Other transactions used up the undo limit of this commit.
         let (status, timer_at) = (interpreter.tx()?.status, Some(now.plus(PAUSE)));
         return interpreter.emit(TxEvent::Settled { status, timer_at });
     }
     if at <= now && earliest(interpreter.tx()?, &definition) == Some((at, what)) {
         return pass_over(&mut interpreter, &definition);
     }
-    // Something else may be due at the very same time.
+    // Another timer may be due at the very same time.
     if interpreter.tx()?.timer_at == Some(due) {
         interpreter.unit.arm(Timer { due, what: TimerOf::Tx(id) });
     }
     Ok(())
 }
 
-/// Sets the timer to what is due later than now. What is due now came to nothing and would come to
-/// nothing at each further try: without this the timer would fire for ever, and nothing else would
-/// happen any more.
+/// Sets the timer to the first one later than now. The timers that are due now had no effect and
+/// would have none when they fire again: without this they would fire for ever and block everything
+/// else.
 fn pass_over(
     interpreter: &mut Interpreter<'_, '_>,
     definition: &Definition,
@@ -230,7 +230,7 @@ fn expire(interpreter: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), Deci
     let Some(held) = tx.holds.iter().find(|held| held.hold.id == *id).cloned() else {
         return Ok(());
     };
-    // Those of a group that end together lead somewhere once.
+    // Holds of a group that expire together lead to their target once.
     let is_with = |other: &&TxHold| {
         other.hold.status == HoldStatus::Held
             && (&other.name, &other.step) == (&held.name, &held.step)
@@ -248,7 +248,7 @@ fn expire(interpreter: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), Deci
     Ok(())
 }
 
-/// The step that placed a hold, and where it leads when it expires.
+/// Returns the step that placed a hold, and its target when the hold expires.
 fn on_expiry<'d>(
     definition: &'d Definition,
     held: &TxHold,
@@ -261,7 +261,7 @@ fn on_expiry<'d>(
     };
     match held.step.as_ref().and_then(|step| definition.step(step)) {
         Some(step) => of(step),
-        // It was moved to a version without that step.
+        // The transaction was migrated to a version without that step.
         None => definition.steps.iter().find_map(of),
     }
 }
@@ -288,7 +288,7 @@ fn remind(interpreter: &mut Interpreter<'_, '_>, place: u32) -> Result<(), Decid
         interpreter.at = open.step.clone();
         interpreter.run_effects(&remind.effects, &Bindings::default(), &mut undo)?;
     }
-    // What it moved is undone in its turn, like what a step did.
+    // Its effects are undone in order, like those of a step.
     let done = (!undo.is_empty()).then(|| {
         let step = open.step.clone();
         Box::new(CompletedStep {

@@ -17,13 +17,13 @@ pub struct TxView {
     pub tx: Arc<Tx>,
     /// The commit that last changed it.
     pub revision: Revision,
-    /// When it was looked at: a claim that has lapsed by then is none.
+    /// Time of the view: a claim that has lapsed by then is not shown.
     pub at: Time,
     /// Definition that it runs.
     pub definition: Arc<Definition>,
-    /// The top-level keys of the data that the actor may not read.
+    /// Top-level keys of the data that the actor may not read.
     pub hidden: Vec<String>,
-    /// True if the actor may see what services answered, as operators and auditors do.
+    /// True if the actor may see the answers of services, as operators and auditors do.
     pub sees_all: bool,
     /// True if the actor may submit each of the open steps.
     pub allowed: Vec<bool>,
@@ -32,7 +32,7 @@ pub struct TxView {
 }
 
 impl TxView {
-    /// What an actor may see of it; that the actor may see it at all was decided before.
+    /// Returns the view of an actor, who was checked to be allowed to see the transaction.
     #[must_use]
     pub fn new(
         tx: Arc<Tx>,
@@ -50,9 +50,9 @@ impl TxView {
         Self { tx, revision, at, definition, hidden, sees_all, allowed, codes }
     }
 
-    /// What of this view is otherwise than the owner's view of the same revision at its time: what
-    /// the reader may see and do, and what has lapsed since. Empty: nothing. Two views of one
-    /// revision that show different things differ in it.
+    /// Returns the differences of this view from the owner's view at the time of the revision: the
+    /// reader's permissions, and everything that has lapsed since. Empty: none. Two views of one
+    /// revision that differ have different variants.
     #[must_use]
     pub fn variant(&self) -> Vec<u8> {
         let (tx, definition) = (&self.tx, &self.definition);
@@ -71,7 +71,7 @@ impl TxView {
             variant.extend(self.allowed.iter().map(|allowed| 2 + u8::from(*allowed)));
             variant.push(4);
         }
-        // What services answered is for those who see all.
+        // Only actors who see everything see the answers of services.
         if self.sees_all && !tx.calls.is_empty() {
             variant.push(7);
         }
@@ -89,14 +89,14 @@ impl TxView {
         variant
     }
 
-    /// The same, with the one-time codes of its record.
+    /// Returns the view with the one-time codes of its record.
     #[must_use]
     pub fn with_codes(self, rules: &Rules) -> Self {
         Self { codes: codes(&self.tx, rules, self.at), ..self }
     }
 }
 
-/// The one-time codes that a transaction waits for, where the configuration shows them.
+/// Returns the one-time codes that a transaction waits for, where the configuration shows them.
 fn codes(tx: &Tx, rules: &Rules, at: Time) -> Vec<(Arc<str>, String)> {
     if rules.codes_shown {
         super::challenge::open_codes(&rules.challenge_key, tx, at)
@@ -106,14 +106,14 @@ fn codes(tx: &Tx, rules: &Rules, at: Time) -> Vec<(Arc<str>, String)> {
 }
 
 impl TxView {
-    /// Returns whether its timer should have fired by the time at which it was looked at.
+    /// Returns whether its timer should have fired by the time of the view.
     #[must_use]
     pub fn is_overdue(&self) -> bool {
         self.tx.timer_at.is_some_and(|due| due <= self.at)
     }
 }
 
-/// The view of a transaction that was read or changed.
+/// Returns the view of a transaction that was read or changed.
 pub(super) fn view(
     unit: &UnitOfWork<'_>,
     actor: &Actor,

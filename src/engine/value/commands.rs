@@ -13,7 +13,7 @@ use crate::engine::transaction::require_publish;
 use crate::engine::{Actor, IfMatch, Outcome, Refusal, ValueEvent};
 use crate::types::{Revision, ValueName};
 
-/// Most bytes of a reference value as compact JSON.
+/// Maximum size of a reference value, in bytes of compact JSON.
 pub const VALUE_BYTES_MAX: usize = 16 * 1024;
 
 /// Writes a reference value.
@@ -45,7 +45,7 @@ pub(in crate::engine) fn put(
     Ok(Outcome::Value { json, revision, created })
 }
 
-/// Says who else may read a set of reference values.
+/// Sets whether everybody may read a set of reference values.
 pub(in crate::engine) fn change_set(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,
@@ -59,7 +59,7 @@ pub(in crate::engine) fn change_set(
     Ok(Outcome::Done)
 }
 
-/// Forgets a reference value.
+/// Deletes a reference value.
 pub(in crate::engine) fn delete(
     unit: &mut UnitOfWork<'_>,
     resolved: &ResolvedActor,

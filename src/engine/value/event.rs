@@ -6,32 +6,32 @@ use super::record::ValueKey;
 use crate::engine::core::json_text::{ObjectText, object_text};
 use crate::types::ValueName;
 
-/// Something that happened to reference values.
+/// Event of reference values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueEvent {
     /// A reference value was written.
     Put {
-        /// Which.
+        /// Set and key of the value.
         id: ValueKey,
         /// The value, as JSON text.
         json: Arc<str>,
     },
-    /// It was said who else may read a set of reference values.
+    /// The read permission of a set of reference values was changed.
     SetChanged {
-        /// Which.
+        /// The set.
         set: ValueName,
-        /// Whether anybody may.
+        /// True if everybody may read it.
         read_anyone: bool,
     },
-    /// A reference value was forgotten.
+    /// A reference value was deleted.
     Deleted {
-        /// Which.
+        /// Set and key of the value.
         id: ValueKey,
     },
 }
 
 impl ValueEvent {
-    /// Returns its type, as the log and the feed have it.
+    /// Returns its type, as the log and the feed name it.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl ValueEvent {
         }
     }
 
-    /// Returns what the log keeps of it.
+    /// Returns the data that the log keeps of the event.
     pub(in crate::engine) fn log_data(&self) -> ObjectText {
         match self {
             Self::SetChanged { set, read_anyone } => {

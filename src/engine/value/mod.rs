@@ -1,4 +1,4 @@
-//! Reference values: what publishers write for expressions of workflows to read.
+//! Reference values: publishers write them, and expressions of workflows read them.
 
 mod apply;
 mod commands;

@@ -2,7 +2,7 @@
 
 use crate::types::ValueName;
 
-/// Names a reference value: what a publisher writes for expressions to read.
+/// Key of a reference value, which a publisher writes for expressions to read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ValueKey {
     /// The set: `prices`.
@@ -12,7 +12,7 @@ pub struct ValueKey {
 }
 
 impl ValueKey {
-    /// The value with these names; `None`: no value has such a name.
+    /// Returns the key with these names; `None`: a name is invalid.
     #[must_use]
     pub fn new(set: &str, key: &str) -> Option<Self> {
         Some(Self { set: set.parse().ok()?, key: key.parse().ok()? })

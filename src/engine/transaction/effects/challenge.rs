@@ -20,7 +20,7 @@ use crate::types::Span;
 
 pub(super) use crate::engine::transaction::challenge::withdraw;
 
-/// Minimum and maximum number of digits of a one-time code: what the engine makes of a hash.
+/// Minimum and maximum number of digits of a one-time code; the engine derives them from a hash.
 const DIGITS: (u32, u32) = (4, 10);
 /// Maximum number of wrong codes, and of new codes, of one challenge.
 const TRIES_MAX: u32 = 20;

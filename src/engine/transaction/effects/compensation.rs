@@ -5,7 +5,8 @@ use crate::engine::core::unit_of_work::DecideError;
 use crate::engine::transaction::interpreter::Interpreter;
 use crate::engine::transaction::record::Compensation;
 
-/// Work of a compensation, in effects: cancelling another transaction takes as much as a request.
+/// Returns the work of a compensation, in effects: cancelling another transaction takes as much as
+/// a request.
 pub(in crate::engine::transaction) const fn weight(compensation: &Compensation) -> usize {
     match compensation {
         Compensation::Cancel(_) => 8,
@@ -39,8 +40,8 @@ impl Interpreter<'_, '_> {
         }
     }
 
-    /// Reads the records that undoing these effects reads, before any of them is undone: where a
-    /// record must be loaded first the decision begins again, and nothing is done twice.
+    /// Reads the records that undoing these effects needs, before any of them is undone: if a
+    /// record must be loaded first, the decision begins again, and nothing is done twice.
     pub(in crate::engine::transaction) fn foresee(
         &self,
         compensations: &[Compensation],

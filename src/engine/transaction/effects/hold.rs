@@ -36,7 +36,7 @@ pub struct HoldEffect {
     pub from: Template,
     /// Amount.
     pub amount: Template,
-    /// Time of its release: a span from now, or a time.
+    /// Time of its release: a span from now, or a point in time.
     pub expires: Option<Template>,
     /// Target of the transaction at that time.
     pub on_expiry: Option<StepTarget>,
@@ -164,7 +164,8 @@ pub(super) fn open_in_group(
     Ok(group.filter(|held| is_open(held)).map(|held| held.hold.id.clone()).collect())
 }
 
-/// Refuses to take money from an account of another owner, unless the definition claims to.
+/// Refuses to take money from an account of another owner, unless the effect has `authority:
+/// workflow`.
 pub(super) fn require_own_account(
     interpreter: &Interpreter<'_, '_>,
     account: &AccountId,

@@ -13,10 +13,10 @@ use crate::engine::transaction::record::Compensation;
 use crate::engine::workflow::Template;
 use crate::engine::workflow::document::{DefinitionReader, EffectNode};
 
-/// Merges (RFC 7396) into the data.
+/// Merges an object into the data (RFC 7396).
 #[derive(Debug)]
 pub struct MergeEffect {
-    /// Makes the object that is merged.
+    /// Template of the object that is merged.
     pub patch: Template,
 }
 
@@ -46,7 +46,7 @@ impl WorkflowEffect for MergeEffect {
     ) -> Result<(), DecideError> {
         let patch = interpreter.object(&self.patch, bindings, "merge")?;
         let data = &*interpreter.tx()?.data;
-        // Only the keys of the patch are copied, and counted: there may be many merges.
+        // Only the keys of the patch are copied and counted: there may be many merges.
         let (mut set, mut removed) = (Map::new(), Vec::new());
         for (key, patch) in patch {
             if patch.is_null() {

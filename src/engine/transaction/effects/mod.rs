@@ -47,7 +47,7 @@ pub(super) trait WorkflowEffect: Sized {
     /// Reads the effect from a document; `None` where faults were reported.
     fn read(reader: &mut DefinitionReader, node: &EffectNode<'_, '_>) -> Option<Self>;
 
-    /// Adds what the effect names.
+    /// Adds the names that the effect uses.
     fn references<'e>(&'e self, _found: &mut EffectReferences<'e>) {}
 
     /// Returns the change that the effect makes to what later steps may use.
@@ -74,11 +74,11 @@ pub(super) trait WorkflowEffect: Sized {
 pub struct Effect {
     /// Condition: without it the effect always runs.
     pub when: Option<Expr>,
-    /// What it does.
+    /// Kind of the effect, with its values.
     pub kind: EffectKind,
 }
 
-/// What effects name.
+/// Names that effects use.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct EffectReferences<'e> {
     /// Accounts that must exist.
@@ -128,7 +128,7 @@ pub(in crate::engine) struct EffectEntry {
 
 macro_rules! effects {
     ($($module:ident::$type:ident => $kind:ident,)*) => {
-        /// What an effect does.
+        /// Kind of an effect, with its values.
         #[derive(Debug)]
         #[allow(missing_docs, reason = "each type documents itself")]
         pub enum EffectKind {
@@ -149,7 +149,7 @@ macro_rules! effects {
                 }
             }
 
-            /// Adds what the effect names.
+            /// Adds the names that the effect uses.
             pub(in crate::engine) fn references<'e>(&'e self, found: &mut EffectReferences<'e>) {
                 match self {
                     $(Self::$kind(effect) => effect.references(found),)*

@@ -52,7 +52,7 @@ impl WorkflowEffect for OpenEffect {
         let asset = fields.checked_text::<AssetCode>(reader, "asset", "an asset");
         fields.require(reader, "owner");
         let owner = fields.template(reader, "owner");
-        // Null: no floor at all.
+        // Null: the account has no floor.
         let floor = match fields.get("floor").map(|spot| spot.tree.json()) {
             Some(Value::Null) => Some(Template::Literal(Value::Null)),
             Some(_) => fields.amount(reader, "floor"),

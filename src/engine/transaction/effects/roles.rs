@@ -39,14 +39,14 @@ pub(super) fn change(
 ) -> Result<Option<Compensation>, DecideError> {
     let name = interpreter.text(user, bindings, "a user's name")?;
     let user = interpreter.user(&name)?.id;
-    // Checked at publish too; no record of a definition hands out a power.
+    // Checked at publish too; this check also covers stored definitions.
     if role.is_power() {
         return Err(Refusal::NotAllowed("no workflow gives or takes an abide role").into());
     }
     let unit = &mut *interpreter.unit;
     let has = unit.user(user)?.is_some_and(|user| user.roles.contains(role));
     let mut changes = unit.role_changes(user)?.cloned().unwrap_or_default();
-    // Those of one commit are fewer than can be counted in the lower bits.
+    // The changes of one commit number fewer than 2^16.
     let from = unit.context.revision.get() << 16;
     let number = changes.add(role, has, give, from);
     if number.is_some() {
@@ -56,8 +56,8 @@ pub(super) fn change(
     Ok(number.map(|number| Compensation::Role(user, role.clone(), number)))
 }
 
-/// Takes back a change of a role, which has no number in older records. What others did to the role
-/// since is kept; a user who was deleted has no roles.
+/// Undoes a change of a role; changes in older records have no number. Later changes by others are
+/// kept; a deleted user has no roles.
 pub(super) fn undo_change(
     interpreter: &mut Interpreter<'_, '_>,
     user: UserId,

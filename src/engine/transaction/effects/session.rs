@@ -62,7 +62,7 @@ impl WorkflowEffect for SessionEffect {
             merge_facts(interpreter.unit, id, &facts)?;
         }
         if let Some(data) = data {
-            // The whole data is read and written for it.
+            // The whole session data is read and written.
             let bytes = interpreter.unit.session_data(id)?.map_or(0, |data| data.len());
             interpreter.spend(parsing_steps(bytes))?;
             merge_data(interpreter.unit, id, &data)?;

@@ -17,7 +17,7 @@ use crate::engine::workflow::document::{DefinitionReader, EffectNode};
 /// Replaces top-level keys of the data.
 #[derive(Debug)]
 pub struct SetEffect {
-    /// Makes an object with the keys.
+    /// Template of the object with the keys.
     pub data: Template,
 }
 

@@ -90,7 +90,7 @@ impl WorkflowEffect for StartEffect {
     }
 }
 
-/// Cancels a transaction that was started by this one. After its pivot it goes on.
+/// Cancels a transaction that this one started. After its pivot it goes on.
 pub(super) fn cancel(interpreter: &mut Interpreter<'_, '_>, id: TxId) -> Result<(), DecideError> {
     let Some(tx) = interpreter.unit.tx(id)? else { return Ok(()) };
     if tx.status.is_ended() || tx.ending.is_some() || tx.pivot {

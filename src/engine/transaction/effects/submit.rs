@@ -67,7 +67,7 @@ impl WorkflowEffect for SubmitEffect {
         let submitted = definition.steps.iter().find(|one| one.name.as_str() == step);
         let code = |guard: &StepGuard| matches!(guard, StepGuard::Challenge { .. });
         if submitted.is_some_and(|step| step.guard.iter().any(code)) {
-            // Attempts are counted where a person makes them.
+            // Code attempts are counted only where a person makes them.
             return Err(Refusal::NotAllowed("a step with a one-time code is a person's").into());
         }
         interpreter

@@ -24,9 +24,9 @@ pub(in crate::engine) enum ValueSyntax {
     Keys(&'static [EffectKey]),
     /// Anything else.
     Other {
-        /// As the documentation writes the effect.
+        /// Form of the effect in the documentation.
         form: &'static str,
-        /// JSON Schema of the value, from the description.
+        /// JSON Schema of the value, with this description.
         schema: fn(&str) -> Value,
     },
 }
@@ -40,19 +40,19 @@ pub(in crate::engine) struct EffectKey {
 }
 
 impl EffectKey {
-    /// A key that must be present.
+    /// Returns a key that must be present.
     pub(super) const fn required(name: &'static str, schema: fn() -> Value) -> Self {
         Self { name, is_required: true, schema }
     }
 
-    /// A key that may be absent.
+    /// Returns a key that may be absent.
     pub(super) const fn optional(name: &'static str, schema: fn() -> Value) -> Self {
         Self { name, is_required: false, schema }
     }
 }
 
 impl EffectSyntax {
-    /// Names of the keys; none where the value is no mapping of keys.
+    /// Returns the names of the keys; none where the value is no mapping of keys.
     pub(in crate::engine) fn keys(&self) -> Vec<&'static str> {
         match self.value {
             ValueSyntax::Keys(keys) => keys.iter().map(|key| key.name).collect(),
@@ -60,7 +60,7 @@ impl EffectSyntax {
         }
     }
 
-    /// JSON Schema of the value.
+    /// Returns the JSON Schema of the value.
     pub(in crate::engine) fn schema(&self) -> Value {
         let keys = match self.value {
             ValueSyntax::Keys(keys) => keys,
@@ -79,7 +79,7 @@ impl EffectSyntax {
         })
     }
 
-    /// Row of the table of effects in `LANGUAGE.md`.
+    /// Returns the effect's row of the table in `LANGUAGE.md`.
     pub(super) fn documentation(&self) -> String {
         let form = match self.value {
             ValueSyntax::Keys(keys) => {
@@ -98,7 +98,7 @@ fn definition(name: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{name}") })
 }
 
-/// Schema of a definition of the language, with a description of its own.
+/// Returns a reference to a schema of the language, with its own description.
 pub(super) fn described(name: &str, description: &str) -> Value {
     json!({ "$ref": format!("#/$defs/{name}"), "description": description })
 }

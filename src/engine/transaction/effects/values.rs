@@ -1,4 +1,4 @@
-//! Values that effects make from their templates.
+//! Evaluates the templates of effects.
 
 use std::sync::Arc;
 
@@ -12,11 +12,11 @@ use crate::engine::workflow::Template;
 use crate::engine::{Refusal, UserRef, ledger};
 use crate::types::{AccountId, Decimal, Username};
 
-/// Bytes of text that count as one step where they are copied: the copies of one request stay far
-/// below what a commit takes.
+/// Bytes of copied text that count as one step: the copies of one request stay far below the size
+/// limit of a commit.
 const BYTES_PER_STEP: usize = 16;
 
-/// Returns the steps that copying so many bytes of text counts.
+/// Returns the steps that copying this number of bytes counts.
 pub(super) fn steps_of(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_STEP).unwrap_or(u32::MAX).saturating_add(1)
 }
@@ -74,7 +74,7 @@ impl Interpreter<'_, '_> {
         Ok(amount_of(&self.made(template, bindings)?)?)
     }
 
-    /// Evaluates a template that makes the id of an account. No account has an id that is invalid.
+    /// Evaluates a template that makes the id of an account. An invalid id names no account.
     pub(super) fn account(
         &self,
         template: &Template,
