@@ -1,4 +1,4 @@
-//! From the text of an expression to checked nodes: names, keys, functions, types and bounds.
+//! Converts the text of an expression to checked nodes: names, keys, functions, types and limits.
 
 use std::sync::Arc;
 
@@ -15,26 +15,27 @@ use super::types::{described, joined, mask, named};
 use super::value::{EvalHalt, ExprValue, Fuel};
 use super::{ExprFault, Resolver, Type, TypeScope};
 
-/// Longest expression, in bytes: a screen of text, and no more than the stack takes however it
-/// is nested.
+/// Maximum length of an expression, in bytes: a screen of text, and the stack suffices for any
+/// nesting in it.
 pub(super) const SOURCE_BYTES_MAX: usize = 4096;
 
-/// Deepest nesting: more than anybody can read, and far from what the stack takes.
+/// Maximum depth of nesting: more than people can read, and far less than the stack takes.
 const DEPTH_MAX: usize = 64;
 
-/// Most nodes.
+/// Maximum number of nodes.
 const NODES_MAX: usize = 1000;
 
-/// Loops inside one another: what two lists need to be compared.
+/// Maximum number of nested loops: two suffice to compare two lists.
 const LOOPS_MAX: usize = 2;
 
-/// Patterns in one expression, because each takes memory for as long as its definition is there.
+/// Maximum number of patterns in one expression, because each takes memory while its definition is
+/// loaded.
 const PATTERNS_MAX: usize = 4;
 
-/// Most faults that are told of one expression.
+/// Maximum number of reported faults of one expression.
 const FAULTS_MAX: usize = 20;
 
-/// Parses and checks.
+/// Parses and checks an expression.
 pub(super) fn check(source: &str, scope: &TypeScope) -> Result<(ExprNode, Type), Vec<ExprFault>> {
     if source.len() > SOURCE_BYTES_MAX {
         let message = format!("an expression has at most {SOURCE_BYTES_MAX} bytes");
@@ -63,7 +64,7 @@ fn parse(source: &str) -> Result<Expression, Vec<ExprFault>> {
             .errors
             .iter()
             .filter(|error| {
-                // A letter of several bytes is told once, not for each of them.
+                // A character of several bytes is reported once, not for each byte.
                 let (line, column) = error.pos;
                 let again = before.replace((line, column + 1, error.msg.clone()));
                 again != Some((line, column, error.msg.clone()))
@@ -97,7 +98,7 @@ struct Checker<'s> {
     depth: usize,
     loops: usize,
     patterns: usize,
-    /// True if a bound was passed: what follows is not looked at.
+    /// True if a limit was exceeded: the rest is not checked.
     stopped: bool,
 }
 
@@ -123,7 +124,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Where a word is in the text.
+    /// Returns the position of a word in the text.
     fn place(&self, word: &str) -> String {
         let is_word = |byte: Option<&u8>| {
             byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
@@ -256,7 +257,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The type of a key.
+    /// Returns the type of a key.
     fn key(&mut self, of: &ExprNode, kind: &Type, key: &str) -> Type {
         match kind {
             Type::Object { keys, open } => {
@@ -441,7 +442,7 @@ impl Checker<'_> {
         (ExprNode::Binary(operator, Box::new([left, right])), kind)
     }
 
-    /// Something that fails whatever it sees.
+    /// Reports a part that always fails.
     fn invalid(&mut self, text: &str, halt: &EvalHalt) {
         if let Some(message) = halt.message() {
             self.fault("invalid-value", format!("`{text}`: {message}"));
@@ -575,7 +576,7 @@ impl Checker<'_> {
         nothing().0
     }
 
-    /// A call; of literals, what it makes.
+    /// Returns the node of a call; for literals its result.
     fn folded(&mut self, function: Function, nodes: Vec<ExprNode>) -> ExprNode {
         let consts: Option<Vec<ExprValue<'static>>> = nodes
             .iter()
@@ -633,7 +634,7 @@ impl Checker<'_> {
     }
 }
 
-/// What kind of loop the parser made these parts of, its condition, and what it makes.
+/// Returns the kind of the loop that the parser expanded, its condition, and its result expression.
 fn parts(each: &ComprehensionExpr) -> Option<(LoopKind, Option<&Expression>, Option<&Expression>)> {
     let Ast::Call(step) = &each.loop_step.expr else { return None };
     match (&each.accu_init.expr, step.args.as_slice()) {
@@ -653,7 +654,7 @@ fn parts(each: &ComprehensionExpr) -> Option<(LoopKind, Option<&Expression>, Opt
     }
 }
 
-/// The one element of a list.
+/// Returns the first element of a list.
 fn element(list: &Expression) -> Option<&Expression> {
     match &list.expr {
         Ast::List(list) => list.elements.first(),
@@ -767,7 +768,7 @@ fn hint(operator: Binary, left: &Type, right: &Type, known: (u16, u16)) -> &'sta
     }
 }
 
-/// The world while nothing is there: for what depends on nothing.
+/// Resolver without values, to evaluate parts that depend on nothing.
 struct Nothing;
 
 impl Resolver for Nothing {

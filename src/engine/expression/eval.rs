@@ -1,5 +1,5 @@
-//! Evaluation: walks a checked expression, counts what it spends, and stops at the first record
-//! that is not there yet.
+//! Evaluation: executes a checked expression, counts its steps, and stops at the first record that
+//! is not loaded.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl<'v> Evaluation<'v> {
         Self { sight, fuel: Fuel::full(), locals: Vec::new() }
     }
 
-    /// Remaining steps.
+    /// Returns the remaining steps.
     pub(super) const fn left(&self) -> u32 {
         self.fuel.left()
     }
@@ -96,7 +96,7 @@ impl<'v> Evaluation<'v> {
         ExprValue::of(seen, &mut self.fuel)
     }
 
-    /// One entry of what a name stands for: most expressions look at no other.
+    /// Returns one entry of a name's value: most expressions read no other.
     fn entry(&mut self, of: &ExprNode, key: &str) -> Result<Option<ExprValue<'v>>, EvalHalt> {
         let ExprNode::Name(name) = of else { return Ok(None) };
         let Some(seen) = self.sight.entry(name, key) else { return Ok(None) };
@@ -174,8 +174,8 @@ impl<'v> Evaluation<'v> {
         }
     }
 
-    /// `&&` and `||`: a side that decides alone does so even where the other one fails; a record
-    /// that is missing stops both.
+    /// Evaluates `&&` and `||`: a side that decides alone does so even if the other one fails; a
+    /// missing record stops both.
     fn decide(
         &mut self,
         sides: &'v [ExprNode; 2],
@@ -218,7 +218,7 @@ impl<'v> Evaluation<'v> {
             self.locals.pop();
             match (each.kind, step) {
                 (_, Err(halt)) if halt.is_need() => return Err(halt),
-                // Another element may decide; the tank stays empty all the same.
+                // Another element may decide, unless the steps are used up.
                 (LoopKind::All | LoopKind::Exists, Err(halt)) if self.fuel.left() > 0 => {
                     failure = failure.or(Some(halt));
                 }
@@ -241,7 +241,7 @@ impl<'v> Evaluation<'v> {
         })
     }
 
-    /// One element: whether the test holds, and what is made of it.
+    /// Evaluates one element: the result of the test, and the new element.
     fn step(&mut self, each: &'v Loop) -> Result<(bool, ExprValue<'v>), EvalHalt> {
         if let Some(test) = &each.test
             && !self.truth(test)?
@@ -259,7 +259,7 @@ impl<'v> Evaluation<'v> {
 /// Factor of the cost of a byte that a pattern scans over one that is copied.
 const PATTERN_COST: usize = 8;
 
-/// Says where, once.
+/// Adds the failing expression to a message, once.
 fn at(node: &ExprNode, halt: EvalHalt) -> EvalHalt {
     match halt.message() {
         Some(message) if !message.starts_with('`') => {

@@ -1,4 +1,4 @@
-//! The functions of expressions: their names, what they take, what they make.
+//! Functions of expressions: their names, parameters and results.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::value::{EvalHalt, ExprValue, Fuel, TextValue, failed};
 use super::{AccountSeen, Resolver, Type};
 use crate::types::{Decimal, DecimalError, Rounding};
 
-/// Kinds of values, as bits: what a place takes, what a type may be.
+/// Kinds of values, as bits of a set.
 pub(super) mod kinds {
     pub(in super::super) const NULL: u16 = 1;
     pub(in super::super) const BOOL: u16 = 2;
@@ -29,7 +29,7 @@ pub(super) mod kinds {
 }
 use kinds::{AMOUNT, ANY, BOOL, DOUBLE, INT, LIST, OBJECT, SPAN, TEXT, TIME};
 
-/// A part of a time by the calendar.
+/// Part of a time, by the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimePart {
     Year,
@@ -64,7 +64,7 @@ pub(super) enum Function {
     Percent,
     /// Sum of amounts.
     Sum,
-    /// Of whole numbers: an empty list makes 0 and not an amount.
+    /// Sum of whole numbers: an empty list gives 0 and not an amount.
     SumInts,
     Split,
     Plus,
@@ -212,7 +212,7 @@ pub(super) const SIGNATURES: &[Signature] = &[
 ];
 
 impl Function {
-    /// Name.
+    /// Returns its name.
     pub(super) fn name(self) -> &'static str {
         let same = |signature: &&Signature| {
             signature.function == self || self == Self::SumInts && signature.function == Self::Sum
@@ -220,15 +220,15 @@ impl Function {
         SIGNATURES.iter().find(same).map_or("", |signature| signature.name)
     }
 
-    /// Returns whether it is called on something.
+    /// Returns whether it is called as a member of its first argument.
     pub(super) fn is_member(self) -> bool {
         matches!(self, Self::Contains | Self::StartsWith | Self::EndsWith | Self::Get(_))
     }
 
-    /// Cost, in steps.
+    /// Returns its cost, in steps.
     const fn steps(self) -> u32 {
         match self {
-            // Calendars and zones; a look at a record and what is made of it.
+            // Calendars and time zones; reading a record and converting it.
             Self::Plus | Self::Get(_) | Self::Account | Self::Hold | Self::Value | Self::Secret => {
                 10
             }
@@ -237,10 +237,10 @@ impl Function {
         }
     }
 
-    /// Returns whether what it makes depends on its arguments alone.
+    /// Returns whether its result depends on its arguments alone.
     pub(super) const fn is_pure(self, arguments: usize) -> bool {
         match self {
-            // What hides behind `dyn` is not looked at before it is evaluated.
+            // The argument of `dyn` is not evaluated when the expression is compiled.
             Self::Account | Self::Hold | Self::Value | Self::Secret | Self::Dyn => false,
             Self::Amount => arguments == 1,
             Self::Split => arguments == 2,
@@ -289,7 +289,7 @@ impl Function {
         }
     }
 
-    /// Calls it.
+    /// Calls the function.
     pub(super) fn call<'v>(
         self,
         mut arguments: Vec<ExprValue<'v>>,
@@ -302,7 +302,7 @@ impl Function {
             }
         }
         fuel.burn(self.steps())?;
-        // Arity was checked when the expression was; a missing argument is as good as null.
+        // The number of arguments was checked at publish; a missing argument is treated as null.
         let third = if arguments.len() > 2 { Some(arguments.swap_remove(2)) } else { None };
         let second = if arguments.len() > 1 { Some(arguments.swap_remove(1)) } else { None };
         let first = arguments.pop().unwrap_or(ExprValue::Null);
@@ -375,7 +375,7 @@ impl Function {
     }
 }
 
-/// Checks a literal argument that a function can only use if it is right; `None`: nothing to check.
+/// Checks a literal argument whose value can be checked at publish.
 pub(super) fn literal(
     function: Function,
     place: usize,
@@ -506,7 +506,7 @@ fn part_of<'v>(
     }))
 }
 
-/// The amount that a text, a whole number or an amount is.
+/// Converts a text, a whole number or an amount to an amount.
 pub(super) fn decimal(value: &ExprValue<'_>) -> Result<Decimal, EvalHalt> {
     match value {
         ExprValue::Amount(amount) => Ok(*amount),
@@ -606,7 +606,8 @@ fn sum<'v>(
     }))
 }
 
-/// The most parts that an amount is split into: as many as `each` takes elements.
+/// Maximum number of parts that an amount is split into, equal to the maximum number of elements of
+/// `each`.
 const PARTS_MAX: usize = 100;
 
 fn split<'v>(
@@ -643,7 +644,7 @@ fn split<'v>(
     Ok(ExprValue::List(Arc::new(parts.into_iter().map(ExprValue::Amount).collect())))
 }
 
-/// Returns the properties of an account, by name.
+/// Names of an account's properties.
 const OF_ACCOUNT: [&str; 8] =
     ["owner", "asset", "posted", "held", "available", "frozen", "closed", "exists"];
 
@@ -671,7 +672,7 @@ fn of_account<'v>(seen: &AccountSeen, key: &str) -> Option<ExprValue<'v>> {
     })
 }
 
-/// One thing of an account, without the others: that is what most expressions ask.
+/// Returns one property of an account without computing the others: most expressions read only one.
 pub(super) fn account_part<'v>(
     id: &ExprValue<'_>,
     key: &str,

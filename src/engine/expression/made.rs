@@ -1,4 +1,4 @@
-//! Outputs of expressions, as the engine uses them.
+//! Conversions of expression results for the engine.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use super::value::ExprValue;
 use crate::types::{Decimal, Time};
 
 impl TemplateOutput {
-    /// Returns whether it holds.
+    /// Returns the value as a boolean.
     ///
     /// # Errors
-    /// It is neither true nor false: what it is instead.
+    /// A message with the kind of the value, if it is no boolean.
     pub fn as_bool(&self) -> Result<bool, String> {
         match self {
             Self::Json(Value::Bool(truth)) => Ok(*truth),
@@ -20,7 +20,7 @@ impl TemplateOutput {
         }
     }
 
-    /// As JSON: times as RFC 3339, amounts as they are written where no asset is known.
+    /// Converts the value to JSON: times as RFC 3339, amounts as they are written without an asset.
     #[must_use]
     pub fn into_json(self) -> Value {
         match self {
@@ -30,10 +30,10 @@ impl TemplateOutput {
         }
     }
 
-    /// The amount that it is, or that its text or whole number is.
+    /// Returns the value, its text or its whole number as an amount.
     ///
     /// # Errors
-    /// It is none: what it is instead.
+    /// A message with the kind of the value, if it is no amount.
     pub fn to_decimal(&self) -> Result<Decimal, String> {
         let not_exact = || {
             "a number with a fraction is not exact; write the amount as a text like \"12.50\""
@@ -50,10 +50,10 @@ impl TemplateOutput {
         }
     }
 
-    /// The text that it is.
+    /// Returns the value as a text.
     ///
     /// # Errors
-    /// It is none: what it is instead.
+    /// A message with the kind of the value, if it is no text.
     pub fn to_text(&self) -> Result<&str, String> {
         match self {
             Self::Json(Value::String(text)) => Ok(text),
@@ -61,10 +61,10 @@ impl TemplateOutput {
         }
     }
 
-    /// The whole number that it is.
+    /// Returns the value as a whole number.
     ///
     /// # Errors
-    /// It is none: what it is instead.
+    /// A message with the kind of the value, if it is no whole number.
     pub fn to_int(&self) -> Result<i64, String> {
         match self {
             Self::Json(Value::Number(number)) if number.is_i64() => {
@@ -74,10 +74,10 @@ impl TemplateOutput {
         }
     }
 
-    /// The time that it is, or that its text is.
+    /// Returns the value, or its text, as a time.
     ///
     /// # Errors
-    /// It is none: what it is instead.
+    /// A message with the kind of the value, if it is no time.
     pub fn to_time(&self) -> Result<Time, String> {
         let early = || "the time lies before 1970".to_owned();
         match self {

@@ -1,19 +1,20 @@
-//! Expressions: CEL, with amounts that are exact, checked when a definition is published.
+//! Expressions: CEL, with exact amounts, checked when a definition is published.
 //!
-//! [`Expr::compile`] parses and checks against a [`TypeScope`]; [`Expr::eval`] reads what it needs
-//! through [`Resolver`] and nothing else: no clock, no randomness, no IO. The parser and its macros
-//! are those of the crate `cel`; the tree that it makes is checked and evaluated here, because
-//! amounts, missing records and bounds reach into every node. What is standard CEL makes what the
-//! crate's own evaluator makes (a test holds them together), but for this:
+//! [`Expr::compile`] parses an expression and checks it against a [`TypeScope`]; [`Expr::eval`]
+//! reads through [`Resolver`] and nothing else: no clock, no randomness, no IO. The parser and its
+//! macros are those of the crate `cel`; its tree is checked and evaluated here, because amounts,
+//! missing records and limits concern every node. Standard CEL gives the same results as the
+//! crate's own evaluator (a test compares them), with these exceptions:
 //!
 //! - `has(x.key)` is false for null too: an input that was not given is null;
 //! - an amount, a time or a duration compared with another kind of value is an error, not `false`;
-//! - durations are written as the definitions write them (`90m`), times have milliseconds;
+//! - durations are written as in definitions (`90m`), times have milliseconds;
 //! - there are no bytes, unsigned numbers, optional values and type values; the pattern of
 //!   `matches` is a literal, in the dialect of JSON Schema.
 //!
-//! Bounds: 4 KiB of text, 1000 nodes, 64 deep, two loops inside one another; an evaluation spends
-//! at most 100 000 steps and makes at most 64 KiB. A comparison of two amounts takes 0.3 us, the
+//! Limits: 4 KiB of text, 1000 nodes, a depth of 64, two nested loops; an evaluation takes at most
+//! 100 000 steps and its result has at most 64 KiB. A comparison of two amounts takes 0.3 us; the
+//! worst hostile expression found took 8 ms.
 //! worst that a hostile expression was seen to take 8 ms.
 
 mod check;
@@ -42,14 +43,14 @@ use serde_json::Value;
 use super::RecordKey;
 use crate::types::{Decimal, Time};
 
-/// Type of a value, as far as it is known before evaluation.
+/// Type of a value before evaluation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
-    /// Nothing is known.
+    /// Any type.
     Any,
     /// `null`.
     Null,
-    /// A truth value.
+    /// A boolean.
     Bool,
     /// A whole number.
     Int,
@@ -59,13 +60,13 @@ pub enum Type {
     Text,
     /// A text that is an amount (`format: amount`).
     AmountText,
-    /// An amount: what the function `amount` makes.
+    /// An amount, as the function `amount` returns it.
     Amount,
     /// A point in time.
     Time,
     /// A length of time.
     Duration,
-    /// A list of such elements.
+    /// A list with elements of this type.
     List(Box<Type>),
     /// An object with these keys; others only if `open`.
     Object {
@@ -105,26 +106,26 @@ impl Type {
     }
 }
 
-/// The name that a scope has in which secrets may be used; no expression can spell it.
+/// Name in a scope that allows secrets; no expression can spell it.
 pub(crate) const SECRETS: &str = "(secrets)";
 
-/// The names that an expression may use, and what is known of them.
+/// Names that an expression may use, with their types.
 #[derive(Clone, Debug, Default)]
 pub struct TypeScope {
-    /// By name: `input`, `data`, `tx`.
+    /// Types by name: `input`, `data`, `tx`.
     pub names: BTreeMap<Arc<str>, Type>,
 }
 
 /// Fault of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExprFault {
-    /// Stable, for programs: `unknown-name`.
+    /// Stable code, for programs: `unknown-name`.
     pub code: &'static str,
-    /// For people.
+    /// Message, for people.
     pub message: String,
 }
 
-/// An expression that was parsed and checked.
+/// Parsed and checked expression.
 #[derive(Clone, Debug)]
 pub struct Expr {
     source: Arc<str>,
@@ -135,7 +136,7 @@ pub struct Expr {
 /// Output of an expression.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TemplateOutput {
-    /// Anything that JSON has.
+    /// Any JSON value.
     Json(Value),
     /// An amount.
     Amount(Decimal),
@@ -143,21 +144,21 @@ pub enum TemplateOutput {
     Time(Time),
 }
 
-/// Why an expression could not be evaluated.
+/// Reason that an evaluation stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvalStop {
     /// This record must be loaded first.
     Need(RecordKey),
-    /// It failed: a division by zero, a missing key, a wrong type. Never true.
+    /// It failed: a division by zero, a missing key, a wrong type. A failure never counts as true.
     Failed(String),
 }
 
-/// A value that a name stands for.
+/// Value of a name.
 #[derive(Clone, Debug)]
 pub enum ResolvedValue<'a> {
-    /// Something that lies in memory already.
+    /// Borrowed from memory.
     Json(&'a Value),
-    /// Something that was made for this look.
+    /// Created for this evaluation.
     TemplateOutput(Value),
     /// A point in time.
     Time(Time),
@@ -166,7 +167,7 @@ pub enum ResolvedValue<'a> {
 /// Account as expressions see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccountSeen {
-    /// The owner's name; `None`: nobody's.
+    /// The owner's name; `None`: it has no owner.
     pub owner: Option<Arc<str>>,
     /// The asset's code; empty: there is no such account.
     pub asset: Arc<str>,
@@ -201,36 +202,38 @@ impl AccountSeen {
     }
 }
 
-/// Through what an expression sees the world.
+/// Source of the values that an expression reads.
 pub trait Resolver {
     /// Returns the value of a name; `None`: there is no such name.
     fn name(&self, name: &str) -> Option<ResolvedValue<'_>>;
-    /// An account.
+    /// Returns an account.
     ///
     /// # Errors
     /// The record that must be loaded first.
     fn account(&self, id: &str) -> Result<AccountSeen, RecordKey>;
-    /// A hold of this transaction: `{amount, status, account, exists}` as JSON, amounts as text.
+    /// Returns a hold of this transaction: `{amount, status, account, exists}` as JSON, amounts as
+    /// text.
     ///
     /// # Errors
     /// The record that must be loaded first.
     fn hold(&self, id: &str) -> Result<Value, RecordKey>;
-    /// A reference value; `None`: there is none.
+    /// Returns a reference value; `None`: there is none.
     ///
     /// # Errors
     /// The record that must be loaded first.
     fn value(&self, set: &str, key: &str) -> Result<Option<ResolvedValue<'_>>, RecordKey>;
-    /// The scale of an asset; `None`: there is no such asset.
+    /// Returns the scale of an asset; `None`: there is no such asset.
     ///
     /// # Errors
     /// The record that must be loaded first.
     fn scale(&self, asset: &str) -> Result<Option<u8>, RecordKey>;
-    /// One entry of what a name stands for, without making the others; `None`: ask for the name.
+    /// Returns one entry of a name's value, without creating the others; `None`: use
+    /// [`Resolver::name`].
     fn entry(&self, name: &str, key: &str) -> Option<ResolvedValue<'_>> {
         let _ = (name, key);
         None
     }
-    /// Takes the steps that reading records and parsing what lies in them cost since the last call.
+    /// Returns the steps spent on reading and parsing records since the last call.
     fn take_cost(&self) -> u32 {
         0
     }
@@ -239,7 +242,7 @@ pub trait Resolver {
         let _ = name;
         None
     }
-    /// Told how many steps an evaluation took.
+    /// Receives the number of steps that an evaluation took.
     fn spent(&self, steps: u32) {
         let _ = steps;
     }
@@ -249,13 +252,13 @@ impl Expr {
     /// Parses and checks an expression.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All faults of the expression.
     pub fn compile(source: &str, scope: &TypeScope) -> Result<Self, Vec<ExprFault>> {
         let (node, kind) = check::check(source, scope)?;
         Ok(Self { source: source.into(), kind, node: Arc::new(node) })
     }
 
-    /// As it was written, without the `=` before it.
+    /// Returns the source, without the leading `=`.
     #[must_use]
     pub fn source(&self) -> &str {
         &self.source
@@ -267,7 +270,7 @@ impl Expr {
         &self.kind
     }
 
-    /// Names that `secret("NAME")` has as literals.
+    /// Returns the names of secrets that `secret("NAME")` has as literals.
     #[must_use]
     pub fn secrets(&self) -> Vec<Arc<str>> {
         let mut found = Vec::new();
@@ -286,7 +289,7 @@ impl Expr {
         made.map_err(value::EvalHalt::into_stop)
     }
 
-    /// What it makes, as JSON that fits into the room; takes what it needs of that.
+    /// Evaluates the expression to JSON that fits into the size budget, and charges the budget.
     fn json(&self, sight: &dyn Resolver, room: &mut value::SizeBudget) -> Result<Value, EvalStop> {
         let value = self.value(sight);
         value.and_then(|value| value.into_json(room)).map_err(value::EvalHalt::into_stop)

@@ -1,11 +1,11 @@
-//! "Did you mean": the nearest of the words that there are.
+//! "Did you mean": the known word nearest to a misspelt one.
 
 use std::cmp::Reverse;
 
-/// Longest word that is compared: longer ones are no slips of the finger.
+/// Maximum length of a word that is compared, in bytes: longer words are no typing errors.
 const WORD_BYTES_MAX: usize = 64;
 
-/// The candidate that a misspelt word most likely means, if one is near.
+/// Returns the candidate that a misspelt word most likely means, if one is near.
 pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -28,8 +28,8 @@ pub(crate) fn nearest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Returns the number of letters that are missing, too many, different or swapped with their
-/// neighbour; capitals count as small letters.
+/// Returns the number of letters that are missing, added, different or swapped with their
+/// neighbour; case is ignored.
 fn distance(left: &str, right: &str) -> usize {
     let letters = |word: &str| -> Vec<u8> { word.to_ascii_lowercase().into_bytes() };
     let (left, right) = (letters(left), letters(right));

@@ -1,4 +1,4 @@
-//! Expressions after they were checked: a tree in which every name, function and pattern is known.
+//! Checked expressions: a tree in which every name, function and pattern is resolved.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,11 +11,11 @@ use super::value::ExprValue;
 /// One node of a checked expression.
 #[derive(Debug)]
 pub(super) enum ExprNode {
-    /// A literal, or what a function makes of literals.
+    /// A literal, or a function of literals that was evaluated at publish.
     Const(ExprValue<'static>, Arc<str>),
     /// A name of the scope.
     Name(Arc<str>),
-    /// The variable of a loop: its place, and what it is called.
+    /// The variable of a loop: its index and its name.
     Local(usize, Arc<str>),
     /// `of.key`
     Select(Box<ExprNode>, Arc<str>),
@@ -27,7 +27,7 @@ pub(super) enum ExprNode {
     Not(Box<ExprNode>),
     /// `-of`
     Negate(Box<ExprNode>),
-    /// An operator whose two sides are always looked at.
+    /// An operator whose two sides are always evaluated.
     Binary(Binary, Box<[ExprNode; 2]>),
     /// `left && right`
     And(Box<[ExprNode; 2]>),
@@ -39,7 +39,7 @@ pub(super) enum ExprNode {
     List(Vec<ExprNode>),
     /// `{"key": value}`
     Object(Vec<(ExprNode, ExprNode)>),
-    /// A function, the one it is called on first.
+    /// A function call, with its receiver as the first argument.
     Call(Function, Vec<ExprNode>),
     /// `of.matches("pattern")`
     Matches(Box<ExprNode>, Pattern),
@@ -92,13 +92,13 @@ fn secrets_of<'n>(nodes: impl Iterator<Item = &'n ExprNode>, found: &mut Vec<Arc
 pub(super) struct Loop {
     /// Kind of the loop.
     pub(super) kind: LoopKind,
-    /// Expression that makes the list.
+    /// Expression of the list.
     pub(super) range: ExprNode,
     /// Name of an element.
     pub(super) name: Arc<str>,
-    /// The condition; for `map`: which elements.
+    /// Condition; for `map`: filter of the elements.
     pub(super) test: Option<ExprNode>,
-    /// For `map`: what becomes of an element.
+    /// Expression of the new element, for `map`.
     pub(super) make: Option<ExprNode>,
 }
 
@@ -130,7 +130,7 @@ pub(super) enum Binary {
 }
 
 impl Binary {
-    /// As it is written.
+    /// Returns the operator as it is written.
     pub(super) const fn sign(self) -> &'static str {
         match self {
             Self::Add => "+",
@@ -149,19 +149,19 @@ impl Binary {
     }
 }
 
-/// A regular expression as JSON Schema's `pattern` has it, matched in linear time.
+/// Regular expression in the dialect of JSON Schema's `pattern`, matched in linear time.
 #[derive(Clone)]
 pub(super) struct Pattern {
     text: Arc<str>,
     validator: Arc<jsonschema::Validator>,
 }
 
-/// Memory that one compiled pattern may take: what seventy letters of any alphabet need, not what
-/// nested repetitions can grow to.
+/// Memory limit of one compiled pattern, in bytes: enough for seventy letters of any alphabet, too
+/// little for nested repetitions.
 pub(crate) const PATTERN_BYTES_MAX: usize = 256 * 1024;
 
 impl Pattern {
-    /// Reads one; `None`: it is none, or too large.
+    /// Compiles a pattern; `None`: it is invalid or too large.
     pub(super) fn new(text: &str) -> Option<Self> {
         let options = jsonschema::PatternOptions::regex()
             .size_limit(PATTERN_BYTES_MAX)
@@ -175,7 +175,7 @@ impl Pattern {
         Some(Self { text: text.into(), validator: Arc::new(validator) })
     }
 
-    /// Returns whether it is found in a text.
+    /// Returns whether the pattern matches a part of the text.
     pub(super) fn is_in(&self, text: &str) -> bool {
         self.validator.is_valid(&Value::String(text.to_owned()))
     }
@@ -187,7 +187,7 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// About as it was written, for messages.
+/// Writes the expression approximately as in its source, for messages.
 impl fmt::Display for ExprNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -254,7 +254,7 @@ fn listed(f: &mut fmt::Formatter<'_>, nodes: &[ExprNode]) -> fmt::Result {
     Ok(())
 }
 
-/// A node for a message, cut where it is long.
+/// Returns a node for a message, shortened if it is long.
 pub(super) fn shown(node: &ExprNode) -> String {
     const SHOWN_MAX: usize = 60;
     let text = node.to_string();

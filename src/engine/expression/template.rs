@@ -1,4 +1,4 @@
-//! JSON in which some places are made by expressions.
+//! Templates: JSON with expressions in some places.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::engine::workflow::{DefinitionFault, Template};
 
 impl Template {
     /// Reads a template: strings that begin with `=` are expressions, `==x` is the literal `=x`.
-    /// What is wrong is added to `faults`, by pointers that begin with `pointer`.
+    /// Faults are added to `faults`, with pointers below `pointer`.
     #[must_use]
     pub fn read(
         value: &Value,
@@ -61,8 +61,8 @@ impl Template {
         }
     }
 
-    /// What it makes of what its expressions see: an amount or a time where it is one expression
-    /// alone, JSON otherwise.
+    /// Evaluates the template: a single expression may give an amount or a time, everything else
+    /// gives JSON.
     ///
     /// # Errors
     /// [`EvalStop`]
@@ -123,7 +123,7 @@ impl Template {
     }
 }
 
-/// A list, or the literal that it is when nothing in it is made.
+/// Returns a list or object, or a literal if all its parts are literals.
 fn literal_or(elements: Vec<Template>, list: fn(Vec<Template>) -> Template) -> Template {
     let literals: Option<Vec<Value>> = elements
         .iter()

@@ -1,4 +1,4 @@
-//! Times and durations of expressions: reading, writing, calendars.
+//! Times and durations of expressions: parsing, formatting, calendars.
 
 use std::sync::LazyLock;
 
@@ -12,25 +12,25 @@ use crate::types::{Span, Time};
 const FIRST_MS: i64 = -62_135_596_800_000;
 /// The last time that RFC 3339 can write.
 const LAST_MS: i64 = Time::MAX.ms().cast_signed();
-/// The longest duration: ten thousand years.
+/// Maximum duration: ten thousand years.
 const SPAN_MS_MAX: i64 = 10_000 * 366 * 86_400_000;
 
-/// The zones that the binary brings: the same on every machine.
+/// Time zones bundled with the binary: the same on every machine.
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
-/// A time within the years that can be written.
+/// Refuses a time outside of the years 1 to 9999.
 pub(super) fn time_within(ms: Option<i64>) -> Result<i64, EvalHalt> {
     ms.filter(|ms| (FIRST_MS..=LAST_MS).contains(ms))
         .ok_or_else(|| failed("the time lies outside of the years 1 to 9999"))
 }
 
-/// A duration within bounds.
+/// Refuses a duration over the maximum.
 pub(super) fn span_within(ms: Option<i64>) -> Result<i64, EvalHalt> {
     ms.filter(|ms| (-SPAN_MS_MAX..=SPAN_MS_MAX).contains(ms))
         .ok_or_else(|| failed("the duration is longer than ten thousand years"))
 }
 
-/// RFC 3339 in UTC with milliseconds.
+/// Formats a time as RFC 3339 in UTC with milliseconds.
 pub(super) fn time_text(ms: i64) -> String {
     match u64::try_from(ms) {
         Ok(ms) => Time::from_ms(ms).to_string(),
@@ -38,7 +38,7 @@ pub(super) fn time_text(ms: i64) -> String {
     }
 }
 
-/// Reads RFC 3339.
+/// Parses RFC 3339.
 pub(super) fn time_of(text: &str) -> Result<i64, EvalHalt> {
     let stamp: Timestamp = text
         .parse()
@@ -46,13 +46,13 @@ pub(super) fn time_of(text: &str) -> Result<i64, EvalHalt> {
     time_within(Some(stamp.as_millisecond()))
 }
 
-/// A whole number and a unit, as the definitions of workflows write it.
+/// Formats a duration as a whole number and a unit, as definitions write it.
 pub(super) fn span_text(ms: i64) -> String {
     let sign = if ms < 0 { "-" } else { "" };
     format!("{sign}{}", Span::from_ms(ms.unsigned_abs()))
 }
 
-/// Reads numbers with units of d, h, m, s, ms, us and ns: `1h30m`, `1.5s`, `-2m`.
+/// Parses numbers with units of d, h, m, s, ms, us and ns: `1h30m`, `1.5s`, `-2m`.
 pub(super) fn span_of(text: &str) -> Result<i64, EvalHalt> {
     let wrong = || failed(format!("{} is not a duration like 1h30m", quoted(text)));
     let (sign, mut rest) = match text.strip_prefix('-') {
@@ -96,7 +96,7 @@ pub(super) fn span_of(text: &str) -> Result<i64, EvalHalt> {
     span_within(i64::try_from(sign * nanos / 1_000_000).ok())
 }
 
-/// A time and so much later by the calendar of a zone: `P1M`, `-P18Y`, `PT36H`.
+/// Adds a calendar duration to a time in a time zone: `P1M`, `-P18Y`, `PT36H`.
 pub(super) fn later(ms: i64, span: &str, zone: Option<&str>) -> Result<i64, EvalHalt> {
     let span = calendar_span(span)?;
     let zoned = zoned(ms, zone)?;
@@ -104,7 +104,7 @@ pub(super) fn later(ms: i64, span: &str, zone: Option<&str>) -> Result<i64, Eval
     time_within(later.ok().map(|later| later.timestamp().as_millisecond()))
 }
 
-/// Reads a duration as ISO 8601 writes it.
+/// Parses a duration in ISO 8601.
 pub(super) fn calendar_span(text: &str) -> Result<jiff::Span, EvalHalt> {
     let wrong =
         || failed(format!("{} is not a duration like P1M or PT12H (ISO 8601)", quoted(text)));
@@ -114,17 +114,17 @@ pub(super) fn calendar_span(text: &str) -> Result<jiff::Span, EvalHalt> {
     text.parse().map_err(|_| wrong())
 }
 
-/// A time by the calendar of a zone; no zone: UTC.
+/// Returns a time in a time zone; without a zone in UTC.
 pub(super) fn zoned(ms: i64, zone: Option<&str>) -> Result<ZonedDateTime, EvalHalt> {
     Ok(stamp(ms)?.to_zoned_datetime(zone.map_or(Ok(TimeZone::UTC), zone_of)?))
 }
 
-/// Returns whether this names a zone; and which one.
+/// Returns the time zone with this name, if there is one.
 pub(in crate::engine) fn zone_named(name: &str) -> Option<TimeZone> {
     zone_of(name).ok()
 }
 
-/// A zone by its name, or by its distance from UTC: `Europe/Berlin`, `+02:00`.
+/// Returns a time zone by its name, or by its offset from UTC: `Europe/Berlin`, `+02:00`.
 pub(super) fn zone_of(name: &str) -> Result<TimeZone, EvalHalt> {
     let unknown = || failed(format!("{} is not a time zone like Europe/Berlin", quoted(name)));
     let (sign, digits) = match name.as_bytes() {
@@ -148,7 +148,7 @@ fn stamp(ms: i64) -> Result<Timestamp, EvalHalt> {
         .map_err(|_| failed("the time lies outside of the years 1 to 9999"))
 }
 
-/// A text for a message, cut where it is long.
+/// Quotes a text for a message, shortened if it is long.
 pub(super) fn quoted(text: &str) -> String {
     const SHOWN_MAX: usize = 40;
     match text.char_indices().nth(SHOWN_MAX) {

@@ -1,11 +1,11 @@
-//! Types: what is known of values before there are any.
+//! Types of values before evaluation.
 
 use super::Type;
 use super::functions::{Function, kinds};
 use super::node::{ExprNode, shown};
 use super::value::ExprValue;
 
-/// The kinds that a value of a type may be.
+/// Returns the kinds that a value of a type may have.
 fn of_type(kind: &Type) -> u16 {
     match kind {
         Type::Any => kinds::ANY,
@@ -22,7 +22,7 @@ fn of_type(kind: &Type) -> u16 {
     }
 }
 
-/// The kinds that what a node makes may be.
+/// Returns the kinds that the result of a node may have.
 pub(super) fn mask(node: &ExprNode, kind: &Type) -> u16 {
     match node {
         ExprNode::Const(ExprValue::Double(_), _) | ExprNode::Call(Function::Double, _) => {
@@ -36,7 +36,7 @@ pub(super) fn mask(node: &ExprNode, kind: &Type) -> u16 {
 pub(super) fn joined(left: &Type, right: &Type) -> Type {
     match (left, right) {
         (left, right) if left == right => left.clone(),
-        // Whatever is known of a value, it may be null: an input that was not given is.
+        // A value of any type may be null, such as an input that was not given.
         (Type::Null, other) | (other, Type::Null) => other.clone(),
         (Type::Text | Type::AmountText, Type::Text | Type::AmountText) => Type::Text,
         (Type::Int | Type::Number, Type::Int | Type::Number) => Type::Number,
@@ -45,7 +45,7 @@ pub(super) fn joined(left: &Type, right: &Type) -> Type {
     }
 }
 
-/// A type for people.
+/// Returns the name of a type, for messages.
 pub(super) const fn described(kind: &Type) -> &'static str {
     match kind {
         Type::Any => "anything",
@@ -63,7 +63,7 @@ pub(super) const fn described(kind: &Type) -> &'static str {
     }
 }
 
-/// A node and its type for people.
+/// Returns a node and its type, for messages.
 pub(super) fn named(node: &ExprNode, kind: &Type) -> String {
     format!("`{}`, which is {}", shown(node), described(kind))
 }

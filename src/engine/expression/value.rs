@@ -12,12 +12,12 @@ use super::{EvalStop, ResolvedValue, TemplateOutput};
 use crate::engine::RecordKey;
 use crate::types::{Decimal, Time};
 
-/// Why evaluation stopped; boxed, because it is rare and results are passed through every node.
+/// Reason that evaluation stopped; boxed, because it is rare and results pass through every node.
 #[derive(Debug)]
 pub(super) struct EvalHalt(Box<EvalStop>);
 
 impl EvalHalt {
-    /// This record must be loaded first.
+    /// Returns the reason that this record must be loaded first.
     pub(super) fn need(fact: RecordKey) -> Self {
         Self(Box::new(EvalStop::Need(fact)))
     }
@@ -27,7 +27,7 @@ impl EvalHalt {
         matches!(*self.0, EvalStop::Need(_))
     }
 
-    /// Why it failed; `None`: it did not, a record is missing.
+    /// Returns the failure's message; `None`: a record is missing.
     pub(super) fn message(&self) -> Option<&str> {
         match &*self.0 {
             EvalStop::Need(_) => None,
@@ -35,26 +35,26 @@ impl EvalHalt {
         }
     }
 
-    /// For those outside.
+    /// Converts it to the public type.
     pub(super) fn into_stop(self) -> EvalStop {
         *self.0
     }
 }
 
-/// The largest result of an expression, as JSON: as much as the data of a transaction may have.
+/// Maximum size of an expression's result, in bytes of JSON: the maximum of a transaction's data.
 pub(super) const RESULT_BYTES_MAX: usize = 64 * 1024;
 
-/// It failed, for this reason.
+/// Returns a failure with this message.
 pub(super) fn failed(message: impl Into<String>) -> EvalHalt {
     EvalHalt(Box::new(EvalStop::Failed(message.into())))
 }
 
-/// A text that lies elsewhere or was made.
+/// Text, borrowed or owned.
 #[derive(Clone, Debug)]
 pub(super) enum TextValue<'v> {
-    /// It lies in the data.
+    /// Borrowed from the data.
     Seen(&'v str),
-    /// It was made.
+    /// Created by the evaluation.
     TemplateOutput(Arc<str>),
 }
 
@@ -82,19 +82,19 @@ pub(super) enum ExprValue<'v> {
     Time(i64),
     /// Milliseconds.
     Span(i64),
-    /// A list or an object of the data, not looked into yet.
+    /// A list or an object of the data, not converted yet.
     Json(&'v Value),
     List(Arc<Vec<ExprValue<'v>>>),
     Map(Arc<BTreeMap<Arc<str>, ExprValue<'v>>>),
 }
 
 impl<'v> ExprValue<'v> {
-    /// A text that was made.
+    /// Returns an owned text.
     pub(super) fn text(text: impl Into<Arc<str>>) -> Self {
         Self::Text(TextValue::TemplateOutput(text.into()))
     }
 
-    /// Something of the data.
+    /// Converts a value of the data, borrowing from it.
     pub(super) fn seen(value: &'v Value) -> Result<Self, EvalHalt> {
         Ok(match value {
             Value::Null => Self::Null,
@@ -114,7 +114,7 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// Something that belongs to nobody else.
+    /// Converts an owned value.
     pub(super) fn made(value: Value, fuel: &mut Fuel) -> Result<Self, EvalHalt> {
         fuel.burn(1)?;
         Ok(match value {
@@ -152,7 +152,7 @@ impl<'v> ExprValue<'v> {
         number.as_f64().map(Self::Double).ok_or_else(|| failed(format!("{number} is too large")))
     }
 
-    /// Name of its kind, for messages.
+    /// Returns the name of its kind, for messages.
     pub(super) fn what(&self) -> &'static str {
         match self {
             Self::Null => "null",
@@ -179,7 +179,7 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// An element of a list; `None`: it has none there.
+    /// Returns an element of a list; `None`: there is no such element.
     pub(super) fn at(&self, index: usize) -> Result<Option<Self>, EvalHalt> {
         match self {
             Self::Json(Value::Array(elements)) => {
@@ -190,7 +190,7 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// The value of a key; `None`: it has no such key.
+    /// Returns the value of a key; `None`: there is no such key.
     pub(super) fn key(&self, key: &str) -> Result<Option<Self>, EvalHalt> {
         match self {
             Self::Json(Value::Object(entries)) => entries.get(key).map(ExprValue::seen).transpose(),
@@ -224,8 +224,8 @@ impl<'v> ExprValue<'v> {
         }
     }
 
-    /// Returns whether both are the same. Numbers are the same by what they count; an amount or a
-    /// time beside something else is a mistake rather than a difference.
+    /// Returns whether both values are equal. Numbers are compared by value; comparing an amount or
+    /// a time with another kind is an error.
     pub(super) fn same(&self, other: &Self, fuel: &mut Fuel) -> Result<bool, EvalHalt> {
         fuel.burn(1)?;
         Ok(match (self, other) {
@@ -283,7 +283,7 @@ impl<'v> ExprValue<'v> {
         !matches!(self, Self::Null | Self::Json(_) | Self::List(_) | Self::Map(_))
     }
 
-    /// Which comes first.
+    /// Returns the order of two values.
     pub(super) fn order(&self, other: &Self, fuel: &mut Fuel) -> Result<Ordering, EvalHalt> {
         Ok(match (self, other) {
             (Self::Bool(left), Self::Bool(right)) => left.cmp(right),
@@ -308,7 +308,8 @@ impl<'v> ExprValue<'v> {
         })
     }
 
-    /// As JSON: times and durations as text, amounts as they are written where no asset is known.
+    /// Converts the value to JSON: times and durations as text, amounts as they are written without
+    /// an asset.
     pub(super) fn into_json(self, left: &mut SizeBudget) -> Result<Value, EvalHalt> {
         Ok(match self {
             Self::Null => Value::Null,
@@ -361,8 +362,8 @@ impl<'v> ExprValue<'v> {
 /// Bytes that a list element or an object entry counts, beside its text.
 const ELEMENT_BYTES: usize = 4;
 
-/// Maximum nesting of a result: what a request's body may have. Stored JSON is read back only up to
-/// 128 levels, and each level takes stack where it is written, read and dropped.
+/// Maximum nesting of a result, equal to that of a request's body. Stored JSON is read back only up
+/// to 128 levels, and each level takes stack where it is written, read and dropped.
 const DEPTH_MAX: usize = 64;
 
 /// Remaining size of a result, current depth, and number of values copied into it.
@@ -374,12 +375,12 @@ pub(super) struct SizeBudget {
 }
 
 impl SizeBudget {
-    /// The room of one result.
+    /// Returns the budget of one result.
     pub(super) const fn full() -> Self {
         Self { bytes: RESULT_BYTES_MAX, depth: 0, values: 0 }
     }
 
-    /// Goes into a list or an object; [`SizeBudget::leave`] goes out of it.
+    /// Enters a list or an object; [`SizeBudget::leave`] leaves it.
     pub(super) fn enter(&mut self) -> Result<(), EvalHalt> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
@@ -392,7 +393,8 @@ impl SizeBudget {
         self.depth -= 1;
     }
 
-    /// The steps that it took to fill it: each value is allocated, and its bytes are copied.
+    /// Returns the steps that filling the result took: each value is allocated, and its bytes are
+    /// copied.
     pub(super) fn steps(&self) -> u32 {
         let steps = self.values + (RESULT_BYTES_MAX - self.bytes) / BYTES_A_STEP;
         u32::try_from(steps).unwrap_or(u32::MAX)
@@ -408,7 +410,7 @@ fn take(left: &mut SizeBudget, bytes: usize) -> Result<(), EvalHalt> {
     Ok(())
 }
 
-/// A copy that stops when it is too large.
+/// Copies a value and stops when it is too large.
 fn copied(value: &Value, left: &mut SizeBudget) -> Result<Value, EvalHalt> {
     left.values += 1;
     Ok(match value {
@@ -480,19 +482,19 @@ pub(super) struct Fuel(u32);
 /// Steps of one evaluation: some milliseconds.
 pub(super) const STEPS_MAX: u32 = 100_000;
 
-/// Bytes that are read or copied for one step.
+/// Number of bytes that are read or copied for one step.
 const BYTES_A_STEP: usize = 64;
 
 impl Fuel {
-    /// A full tank.
+    /// Returns a full budget.
     pub(super) const fn full() -> Self {
         Self(STEPS_MAX)
     }
 
-    /// Creates a budget of steps.
+    /// Takes steps from the budget.
     pub(super) fn burn(&mut self, steps: u32) -> Result<(), EvalHalt> {
         let left = self.0.checked_sub(steps);
-        // An empty tank stays empty: what swallows errors gets no further.
+        // An empty budget stays empty, so that code which swallows errors gets no further.
         self.0 = left.unwrap_or(0);
         if left.is_some() {
             return Ok(());
@@ -500,12 +502,12 @@ impl Fuel {
         Err(failed(format!("it takes more than {STEPS_MAX} steps; look at fewer elements at once")))
     }
 
-    /// Work on so many bytes.
+    /// Takes the steps of work on this number of bytes.
     pub(super) fn burn_bytes(&mut self, bytes: usize) -> Result<(), EvalHalt> {
         self.burn(u32::try_from(bytes / BYTES_A_STEP).unwrap_or(u32::MAX))
     }
 
-    /// Work on so many elements.
+    /// Takes the steps of work on this number of elements.
     pub(super) fn burn_elements(&mut self, elements: usize) -> Result<(), EvalHalt> {
         self.burn(u32::try_from(elements).unwrap_or(u32::MAX))
     }

@@ -22,8 +22,8 @@ use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 /// Maximum length of a chain of transactions that reach each other in one commit.
 const DEPTH_MAX: u32 = 8;
 
-/// Most transactions that others start, submit or cancel in one commit: each is as much work as a
-/// request, and the executor does nothing else meanwhile.
+/// Maximum number of transactions that others start, submit or cancel in one commit: each is as
+/// much work as a request, and the executor does nothing else meanwhile.
 const LINKS_MAX: u32 = 32;
 
 impl<'d> Interpreter<'_, 'd> {

@@ -455,16 +455,16 @@ pub(in crate::engine) fn cancel(
 /// Repair of a stuck transaction by an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// The step is tried again.
+    /// Tries the step again.
     Retry,
-    /// The step is left out.
+    /// Skips the step.
     Skip {
-        /// Why.
+        /// Reason.
         reason: String,
     },
-    /// The data are others, and the step is tried again.
+    /// Replaces the data and tries the step again.
     Replace {
-        /// All of the data from now on.
+        /// The new data, as a whole.
         data: Map<String, Value>,
     },
 }

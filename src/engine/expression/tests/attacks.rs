@@ -1,4 +1,4 @@
-//! What no expression can do: hang, grow, overflow the stack, panic.
+//! Attacks: no expression hangs, grows without limit, overflows the stack or panics.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::engine::expression::eval::Evaluation;
 use crate::engine::expression::value::{RESULT_BYTES_MAX, STEPS_MAX};
 use crate::engine::workflow::Template;
 
-/// A world with as much data as a transaction may have.
+/// Returns a world with the maximum size of a transaction's data.
 fn full() -> World {
     let mut world = World::new();
     let numbers: Vec<i64> = (0..12_000).collect();
@@ -21,7 +21,7 @@ fn full() -> World {
 }
 
 fn soon<T>(source: &str, work: impl FnOnce() -> T) -> T {
-    // What hangs is seen by whoever waits for the test; its budget of steps is what ends it.
+    // A test that hangs fails by the runner's time-out; the step budget prevents it.
     assert!(!source.is_empty());
     work()
 }
@@ -74,12 +74,12 @@ fn texts_that_are_too_much_are_refused_and_never_overflow_the_stack() {
         "data.to.matches('".to_owned() + &"(".repeat(2000) + &")".repeat(1900) + "')",
         format!("'{}'.matches('{}')", "a".repeat(1000), "(a|aa)+".repeat(100) + "$"),
     ];
-    // Half of what a thread of the runtime has.
+    // Half of the stack of a runtime thread.
     let run = move || {
         for source in hostile {
             let compiled = soon(&source, || Expr::compile(&source, &any_scope()));
             if let Ok(expr) = compiled {
-                // What it makes does not matter here.
+                // The result does not matter here.
                 drop(soon(&source, || expr.eval(&World::new())));
             }
         }
@@ -220,7 +220,7 @@ fn the_steps_of_an_expression_are_few() {
     assert_eq!(STEPS_MAX - evaluation.left(), 5);
 }
 
-/// Pieces of expressions, put together at random: most are wrong, some are deep.
+/// Returns random combinations of pieces of expressions: most are wrong, some are deep.
 fn pieces() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("data"),
@@ -297,7 +297,7 @@ fn pieces() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
-/// Expressions that are right by their grammar.
+/// Returns expressions with correct grammar.
 fn grammatical() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("data.amount"),
@@ -432,8 +432,8 @@ proptest! {
         never_a_panic(&source);
     }
 
-    /// What the checker says of types is so: with all types known, no wrong type is left to find
-    /// where it was sure.
+    /// The checker's types are right: with all types known, evaluation finds no wrong type where
+    /// the checker was sure.
     #[test]
     fn what_is_known_of_a_result_is_so(source in grammatical()) {
         let world = World::new();

@@ -1,10 +1,10 @@
-//! What is refused when a definition is published.
+//! Faults that refuse a definition at publish.
 
 #![allow(clippy::too_many_lines, reason = "tables of cases")]
 
 use super::*;
 
-/// A scope in which types are known.
+/// Returns a scope with known types.
 fn scope() -> TypeScope {
     let object = |keys: Vec<(&str, Type)>, open| Type::Object {
         keys: keys.into_iter().map(|(key, kind)| (Arc::from(key), kind)).collect(),
@@ -130,7 +130,7 @@ fn what_is_wrong_is_found_and_named() {
         ("data.to.contains(data.count)", "wrong-type", "text.contains(text)"),
         ("{1: 2}", "wrong-type", "not a text"),
         ("value('s', 1)", "wrong-type", "value(set, key)"),
-        // Values that can only fail.
+        // Values that always fail.
         ("amount('1,50')", "invalid-value", "is not an amount"),
         ("amount('x', data.to)", "invalid-value", "is not an amount"),
         ("percent(amount(data.fee), 'x', 'up')", "invalid-value", "is not an amount"),
@@ -146,7 +146,7 @@ fn what_is_wrong_is_found_and_named() {
         ("data.to.matches('(')", "invalid-value", "no pattern"),
         ("data.to.matches('((a{1,99}){1,99}){1,99}')", "invalid-value", "too large"),
         ("data.to.matches('(?=a)')", "invalid-value", "look-arounds"),
-        // What is not there.
+        // Features that do not exist.
         ("data.to.matches(data.to)", "not-supported", "literal"),
         ("1u", "not-supported", "1u"),
         ("b'x'", "not-supported", "text"),

@@ -1,4 +1,4 @@
-//! What expressions make.
+//! Results of expressions.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::engine::workflow::Template;
 
-/// What it makes, as JSON; amounts and times as text.
+/// Returns the result as JSON; amounts and times as text.
 fn made(source: &str) -> Value {
     match eval(source) {
         Ok(made) => made.into_json(),
@@ -59,7 +59,7 @@ fn expressions_make_what_they_say() {
         ("[[1, 2], [3]].map(x, x.map(y, y + size(x)))", json!([[3, 4], [4]])),
         ("data.nested.map(key, key)", json!(["deep"])),
         ("[].all(x, x) && ![].exists(x, x)", json!(true)),
-        // An error that another side decides over.
+        // An error on one side, and another side that decides.
         ("1 / (data.count - 3) == 1 || true", json!(true)),
         ("data.gone && false", json!(false)),
         ("[0, 1].exists(x, 1 / x == 1)", json!(true)),
@@ -171,7 +171,7 @@ fn what_fails_says_what_and_where() {
                 Err(EvalStop::Failed(message)) => message,
                 other => panic!("{source}: {other:?}"),
             },
-            // What fails whatever it sees is told at publish.
+            // An expression that always fails is reported at publish.
             Err(faults) => faults[0].message.clone(),
         };
         assert!(message.contains(part), "{source}: {message}");

@@ -1,4 +1,4 @@
-//! Expressions: what they make, what is refused at publish, what no expression can do.
+//! Expressions: their results, their faults at publish, and attacks.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// A small world to look at.
+/// Small resolver for tests.
 pub(super) struct World {
     names: BTreeMap<&'static str, Value>,
-    /// Whether records are there.
+    /// True if records are loaded.
     loaded: bool,
 }
 
@@ -102,7 +102,7 @@ impl Resolver for World {
     }
 }
 
-/// A scope in which nothing is known but names.
+/// Returns a scope with names of unknown types.
 fn any_scope() -> TypeScope {
     let names = ["data", "input", "actor", "tx", "now", "big"];
     TypeScope { names: names.map(|name| (Arc::from(name), Type::Any)).into_iter().collect() }

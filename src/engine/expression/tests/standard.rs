@@ -1,5 +1,5 @@
-//! The standard part of the language is CEL: what this evaluator makes is what the crate's own
-//! makes, and where one fails the other does.
+//! The standard part of the language is CEL: this evaluator and the crate's own give the same
+//! results, and fail for the same expressions.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,7 +11,7 @@ use super::*;
 
 static STANDARD: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
 
-/// What the crate's own evaluator makes; `None`: it fails.
+/// Evaluates with the crate's own evaluator; `None`: it fails.
 fn standard(source: &str) -> Option<Value> {
     let program = STANDARD.compile(source).ok()?;
     let context = Context::with_env(Arc::clone(&STANDARD));
@@ -32,14 +32,14 @@ fn json_of(value: &cel::Value) -> Option<Value> {
     })
 }
 
-/// What this evaluator makes. Literals hide behind `dyn`, so that they are not refused at publish
-/// for what they can be seen to do.
+/// Evaluates with this evaluator. Literals are wrapped in `dyn`, so that an expression which always
+/// fails is not refused at publish.
 fn ours(source: &str) -> Option<Value> {
     let expr = Expr::compile(source, &TypeScope::default()).ok()?;
     expr.eval(&World::new()).ok().map(TemplateOutput::into_json)
 }
 
-/// Whether this evaluator refuses it for a limit of its own.
+/// Returns whether this evaluator refuses the expression for a limit of its own.
 fn is_beyond(source: &str) -> bool {
     let compiled = Expr::compile(source, &TypeScope::default());
     let limits = |fault: &ExprFault| fault.message.contains("loops inside one another");
@@ -90,7 +90,7 @@ proptest! {
     fn both_make_the_same(source in expressions()) {
         prop_assume!(!is_beyond(&source));
         let standard = standard(&source);
-        // Not a number and infinities are no JSON.
+        // JSON has no NaN and no infinities.
         prop_assume!(standard.as_ref().is_none_or(|value| !value.to_string().contains("null") || source.contains("null")));
         prop_assert_eq!(ours(&source), standard, "{}", source);
     }
