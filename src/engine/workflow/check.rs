@@ -1,5 +1,5 @@
-//! Checks of a definition as a whole: every way leads to an end, no way undoes what cannot be
-//! undone, and what a step uses was made before it.
+//! Checks of a definition as a whole: every path leads to an end, no path cancels after the pivot,
+//! and every hold or challenge that a step uses was created before.
 
 mod flow;
 mod shape;
@@ -42,8 +42,8 @@ fn told(pointer: &str, code: &'static str, message: String) -> DefinitionFault {
     DefinitionFault { pointer: pointer.to_owned(), code, message, at: None }
 }
 
-/// Checks a definition. With `holes` in it (a target that could not be read) or steps that are
-/// `lost`, only what is there is judged, not what is missing.
+/// Checks a definition. With `holes` (a target that could not be read) or `lost` steps, only
+/// existing parts are checked, and nothing is reported as missing.
 pub(super) fn check(definition: &Definition, holes: bool, lost: bool) -> CheckReport {
     let mut found = CheckReport::default();
     let mut whole = !holes && !lost;
@@ -77,7 +77,7 @@ fn unknown_step(found: &mut CheckReport, definition: &Definition, pointer: &str,
     found.fault(pointer, "unknown-step", format!("there is no step `{name}`{hint}"));
 }
 
-/// One target by itself; false if it leads nowhere.
+/// Checks one target by itself; returns false if it leads nowhere.
 fn aim(
     found: &mut CheckReport,
     definition: &Definition,
@@ -144,8 +144,8 @@ fn unseen(found: &mut CheckReport, definition: &Definition) {
     }
 }
 
-/// All holds of one name that a step places lead to the same place when they expire: which of them
-/// it was is not kept.
+/// Checks that all holds of one name that a step places have the same target when they expire: the
+/// record does not keep which of them it was.
 fn expiries(found: &mut CheckReport, definition: &Definition) {
     for step in &definition.steps {
         let mut known: BTreeMap<&str, (String, String)> = BTreeMap::new();

@@ -1,5 +1,4 @@
-//! A definition that was checked: nothing in it names a step, an expression or a role that is not
-//! there.
+//! Checked definition: every step, expression and role that it names exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,30 +10,31 @@ use crate::engine::expression::Expr;
 use crate::engine::transaction::effects::{Effect, EffectReferences};
 use crate::types::{HookName, Role, Span, StepName, WorkflowName, secret_name};
 
-/// A workflow, checked.
+/// A checked workflow.
 #[derive(Debug)]
 pub struct Definition {
     /// Its name.
     pub name: WorkflowName,
-    /// One line for people.
+    /// One line, for people.
     pub title: Option<Arc<str>>,
-    /// More for people.
+    /// Longer text, for people.
     pub description: Option<Arc<str>>,
     /// Actors that may start it; never empty.
     pub start: Vec<AllowedActor>,
-    /// Actors that may read it, besides all that may ever submit one of its steps.
+    /// Actors that may read its transactions, besides everyone who may ever submit one of its
+    /// steps.
     pub readers: Vec<AllowedActor>,
-    /// Keys of the data that only these may read.
+    /// Keys of the data that only these actors may read.
     pub restricted: BTreeMap<Arc<str>, Vec<AllowedActor>>,
     /// Actors that may cancel it, besides operators.
     pub cancel: Vec<AllowedActor>,
-    /// From the start to its end, as long as the pivot has not passed.
+    /// Time from the start to the latest end, unless the pivot has passed.
     pub deadline: Option<Span>,
-    /// At most one open transaction with what this makes.
+    /// Key of which at most one open transaction may have each value.
     pub unique: Option<Expr>,
-    /// The input of the start request.
+    /// Schema of the start request's input.
     pub input: Option<InputSchema>,
-    /// The data at the start, beside the input.
+    /// Data at the start, in addition to the input.
     pub data: Template,
     /// Effect of the end of the session that started it.
     pub session_end: SessionEnd,
@@ -42,13 +42,13 @@ pub struct Definition {
     pub first: StepName,
     /// The steps, in the order of the document.
     pub steps: Vec<StepDefinition>,
-    /// The joined branches: [`StepTarget::ParallelBranches`] names one by its place in this list.
+    /// Joined branches: [`StepTarget::All`] names one by its index in this list.
     pub alls: Vec<ParallelBranches>,
-    /// The number of each step in [`Definition::steps`].
+    /// Index of each step in [`Definition::steps`].
     pub index: BTreeMap<StepName, usize>,
 }
 
-/// Effect of the end of the starting session.
+/// Effect on a transaction when its starting session ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SessionEnd {
     /// Nothing.
@@ -63,9 +63,9 @@ pub enum SessionEnd {
 pub struct StepDefinition {
     /// Its name.
     pub name: StepName,
-    /// One line for people.
+    /// One line, for people.
     pub title: Option<Arc<str>>,
-    /// More for people.
+    /// Longer text, for people.
     pub description: Option<Arc<str>>,
     /// Kind, by what it waits for.
     pub kind: StepKind,
@@ -79,9 +79,9 @@ pub struct StepDefinition {
     pub timeout: Option<StepTimeout>,
     /// Effects at times while it is open.
     pub remind: Vec<Reminder>,
-    /// True if the transaction can only go forward once it was taken.
+    /// True if the transaction can only go forward once this step was taken.
     pub pivot: bool,
-    /// Number of submissions by different users it takes.
+    /// Number of submissions by different users that it needs.
     pub quorum: Option<Quorum>,
     /// Time that a claim of it lasts; `None`: it cannot be claimed.
     pub claim: Option<Span>,
@@ -120,7 +120,7 @@ pub enum StepKind {
 pub struct RequestTemplate {
     /// The method, in capitals.
     pub method: Arc<str>,
-    /// Where to.
+    /// URL.
     pub url: Template,
     /// The headers, names in lower case.
     pub headers: Vec<(Arc<str>, Template)>,
@@ -128,17 +128,17 @@ pub struct RequestTemplate {
     pub body: Option<Template>,
     /// Time that an attempt may take.
     pub timeout: Span,
-    /// Most attempts.
+    /// Maximum number of attempts.
     pub attempts: u32,
-    /// The longest wait after the first attempt.
+    /// Maximum wait after the first attempt.
     pub first: Span,
     /// Factor by which the wait grows after each further attempt.
     pub factor: u32,
-    /// The longest wait after any.
+    /// Maximum wait after any attempt.
     pub max: Span,
-    /// The statuses that are a definite no.
+    /// Statuses that are a final refusal.
     pub refused: Vec<u16>,
-    /// Time that the service may take to answer at the callback, once it has said 202.
+    /// Time that the service has for its callback after a 202.
     pub callback: Option<Span>,
 }
 
@@ -147,28 +147,28 @@ impl RequestTemplate {
     pub const TIMEOUT: Span = Span::from_seconds(10);
     /// Default number of attempts.
     pub const ATTEMPTS: u32 = 8;
-    /// Default of the longest wait after the first attempt.
+    /// Default maximum wait after the first attempt.
     pub const FIRST: Span = Span::from_seconds(1);
     /// Default factor by which the waits grow.
     pub const FACTOR: u32 = 2;
-    /// Default of the longest wait.
+    /// Default maximum wait after any attempt.
     pub const MAX: Span = Span::from_minutes(5);
-    /// Number of attempts of a `send`: about a day in the mean, like an event to a webhook.
+    /// Number of attempts of a `send`: about a day on average, like an event to a webhook.
     pub const SEND_ATTEMPTS: u32 = 27;
-    /// The longest wait of a `send` after its first attempt.
+    /// Maximum wait of a `send` after its first attempt.
     pub const SEND_FIRST: Span = Span::from_ms(500);
-    /// The longest wait of a `send`.
+    /// Maximum wait of a `send` after any attempt.
     pub const SEND_MAX: Span = Span::from_hours(4);
-    /// Default of the definite refusals.
+    /// Default statuses of a final refusal.
     pub const REFUSED: [u16; 5] = [400, 404, 409, 410, 422];
 }
 
 /// End of a wait step.
 #[derive(Debug)]
 pub enum WaitCondition {
-    /// This long: a span as text, or what makes one.
+    /// Ends after a span: text, or an expression that returns one.
     For(Template),
-    /// Until then: a time as text, or what makes one.
+    /// Ends at a time: text, or an expression that returns one.
     Until(Template),
 }
 
@@ -177,15 +177,15 @@ pub enum WaitCondition {
 pub enum AllowedActor {
     /// The owner.
     Owner,
-    /// Anybody with a session, an anonymous one too; no API keys.
+    /// Everybody with a session, also an anonymous one; no API keys.
     Anyone,
-    /// Any user who is signed in (the default of `start`).
+    /// Every signed-in user (the default of `start`).
     User,
     /// Every actor with the role.
     Role(Role),
-    /// The user with the name that this makes when the step opens.
+    /// The user whose name the expression returns when the step opens.
     Named(Expr),
-    /// Any API key.
+    /// Every API key.
     ApiKey,
     /// Another service, by a signed message to this hook.
     Hook(HookName),
@@ -193,12 +193,12 @@ pub enum AllowedActor {
     Workflow(WorkflowName),
 }
 
-/// Number of submissions by different users a step takes.
+/// Number of submissions by different users that a step needs.
 #[derive(Debug)]
 pub enum Quorum {
     /// A fixed number.
     Fixed(u32),
-    /// As many as this makes when the step opens.
+    /// The number that the expression returns when the step opens.
     Expr(Expr),
 }
 
@@ -211,14 +211,14 @@ pub enum StepGuard {
         that: Expr,
         /// The refusal's code.
         code: Arc<str>,
-        /// For people.
+        /// Message, for people.
         message: Arc<str>,
     },
     /// A one-time code.
     Challenge {
         /// The name that the challenge was issued under.
         id: Arc<str>,
-        /// Template that makes the code that was given.
+        /// Template of the code that the client entered.
         with: Template,
     },
 }
@@ -226,16 +226,16 @@ pub enum StepGuard {
 /// A step's end by time.
 #[derive(Debug)]
 pub struct StepTimeout {
-    /// Time after it opened: a span as text, or what makes one.
+    /// Time after it opened: a span as text, or an expression that returns one.
     pub after: Template,
-    /// Where to.
+    /// Target.
     pub next: StepTarget,
 }
 
 /// Effects while a step is open.
 #[derive(Debug)]
 pub struct Reminder {
-    /// Time after it opened, in rising order.
+    /// Times after it opened, ascending.
     pub after: Vec<Span>,
     /// Effects.
     pub effects: Vec<Effect>,
@@ -244,19 +244,19 @@ pub struct Reminder {
 /// Target of a transaction.
 #[derive(Debug)]
 pub enum StepTarget {
-    /// To this step.
+    /// This step.
     Step(StepName),
-    /// To whichever of these is taken first.
+    /// All of these steps; the first one taken closes the others.
     Any(Vec<StepName>),
-    /// To all of these at once: [`Definition::alls`] has them.
+    /// All of these branches at once, by index in [`Definition::alls`].
     All(usize),
-    /// Nowhere: the step opens again.
+    /// The same step, which opens again.
     Stay,
-    /// It is completed, with this outcome.
+    /// The end: the transaction is completed with this outcome.
     End(Arc<str>),
-    /// It is undone, with this outcome.
+    /// Cancellation: the transaction is undone with this outcome.
     Cancel(Arc<str>),
-    /// To the first whose condition holds; the last has none.
+    /// The first target whose condition holds; the last has none.
     When(Vec<(Option<Expr>, StepTarget)>),
 }
 
@@ -265,14 +265,14 @@ pub enum StepTarget {
 pub struct ParallelBranches {
     /// The first step of each.
     pub branches: Vec<StepName>,
-    /// Target when all have ended; `None`: this was the last of an outer branch.
+    /// Target when all branches have ended; `None`: the join was the last of an outer branch.
     pub next: Option<StepTarget>,
 }
 
-/// JSON in which some places are made by expressions.
+/// JSON with expressions in some places.
 #[derive(Clone, Debug)]
 pub enum Template {
-    /// As it is.
+    /// Fixed value.
     Literal(Value),
     /// Result of an expression.
     Expr(Expr),
@@ -326,26 +326,27 @@ impl AllowedActor {
 }
 
 impl Definition {
-    /// A step by its name. Every name in a checked definition has one.
+    /// Returns a step by its name. Every name in a checked definition has one.
     #[must_use]
     pub fn step(&self, name: &StepName) -> Option<&StepDefinition> {
         self.index.get(name).and_then(|number| self.steps.get(*number))
     }
 
-    /// The branches around each step, from the outside: the number of an `all`, and which of its
-    /// branches.
+    /// Returns the branches around each step, the outermost first: the index of an `all`, and the
+    /// index of its branch.
     #[must_use]
     pub fn around(&self) -> BTreeMap<&str, Vec<(usize, usize)>> {
         super::check::around(self)
     }
 
-    /// Accounts that effects name without an expression, and that must exist when they run.
+    /// Returns the accounts that effects name without an expression; they must exist when the
+    /// effects are executed.
     #[must_use]
     pub fn literal_accounts(&self) -> BTreeSet<&str> {
         self.effect_references().accounts.into_iter().filter_map(literal_text).collect()
     }
 
-    /// The roles that it lets in.
+    /// Returns the roles that it lets in.
     #[must_use]
     pub fn roles(&self) -> BTreeSet<&Role> {
         [&self.start, &self.readers, &self.cancel]
@@ -357,26 +358,26 @@ impl Definition {
             .collect()
     }
 
-    /// Roles that its effects give and take.
+    /// Returns the roles that its effects give and take.
     #[must_use]
     pub fn granted_roles(&self) -> BTreeSet<&Role> {
         self.effect_references().roles.into_iter().collect()
     }
 
-    /// Workflows that effects start and that are named without an expression.
+    /// Returns the workflows that effects start and name without an expression.
     #[must_use]
     pub fn literal_workflows(&self) -> BTreeSet<&str> {
         self.effect_references().workflows.into_iter().filter_map(literal_text).collect()
     }
 
-    /// The hooks that may submit its steps.
+    /// Returns the hooks that may submit its steps.
     #[must_use]
     pub fn hooks(&self) -> BTreeSet<&HookName> {
         let submitters = self.steps.iter().flat_map(StepDefinition::submitters);
         submitters.filter_map(AllowedActor::hook).collect()
     }
 
-    /// The secrets that the headers of its requests name by `secret("NAME")`, as
+    /// Returns the secrets that the headers of its requests name by `secret("NAME")`, as
     /// [`secret_name`] writes them.
     #[must_use]
     pub fn secrets(&self) -> BTreeSet<String> {

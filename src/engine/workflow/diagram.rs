@@ -1,4 +1,4 @@
-//! A definition as a picture: as Mermaid for documents, and as SVG.
+//! Diagrams of a definition: Mermaid for documents, and SVG.
 
 mod layout;
 mod svg;
@@ -13,7 +13,7 @@ use super::definition::{
 
 pub use svg::svg;
 
-/// Longest condition on an arrow; the definition has the whole of it.
+/// Maximum length of a condition on an arrow, in characters; the definition has the full text.
 const LABEL_CHARACTERS_MAX: usize = 44;
 
 /// Node of the diagram.
@@ -36,14 +36,14 @@ struct Arrow {
     out: ExitKind,
 }
 
-/// A definition as nodes and arrows, in an order that depends on the definition alone.
+/// Graph of a definition, in an order that depends on the definition alone.
 #[derive(Debug)]
 struct Graph<'d> {
     definition: &'d Definition,
     nodes: Vec<Drawn<'d>>,
     numbers: BTreeMap<Drawn<'d>, usize>,
     arrows: Vec<Arrow>,
-    /// Steps that may open again where they are.
+    /// Steps that may open again without being left.
     stays: Vec<(usize, ExitKind)>,
 }
 
@@ -179,7 +179,7 @@ impl<'d> Graph<'d> {
     }
 }
 
-/// Labels of the arrows of an exit.
+/// Returns the label of an exit's arrow.
 fn label(step: &StepDefinition, way: &StepExit<'_>) -> String {
     match way.out {
         ExitKind::Next => String::new(),
@@ -194,7 +194,7 @@ fn label(step: &StepDefinition, way: &StepExit<'_>) -> String {
     }
 }
 
-/// A template, for people.
+/// Returns a template as text, for people.
 fn told(template: &Template) -> String {
     match template {
         Template::Literal(serde_json::Value::String(text)) => shortened(text, LABEL_CHARACTERS_MAX),
@@ -233,7 +233,7 @@ fn called(by: &AllowedActor) -> String {
     }
 }
 
-/// A text in one line, so long at most.
+/// Returns a text in one line of at most `most` characters.
 fn shortened(text: &str, most: usize) -> String {
     let line: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>();
@@ -242,7 +242,7 @@ fn shortened(text: &str, most: usize) -> String {
     if characters.next().is_some() { format!("{}…", start.trim_end()) } else { start }
 }
 
-/// A definition as a flow chart of Mermaid.
+/// Returns a definition as a Mermaid flow chart.
 #[must_use]
 pub fn mermaid(definition: &Definition) -> String {
     let graph = Graph::of(definition);
@@ -307,7 +307,7 @@ pub fn mermaid(definition: &Definition) -> String {
     lines.join("\n")
 }
 
-/// Text as it stands in a quoted label of Mermaid: what could mean anything there is written as
+/// Returns a text for a quoted label of Mermaid: every character that could be syntax is written as
 /// an entity.
 fn quoted(text: &str) -> String {
     text.chars()
@@ -345,7 +345,7 @@ data: { x: a, y: b }
 
     #[test]
     fn nothing_of_a_definition_is_taken_for_the_language_of_the_picture() {
-        // `timeout` leads into a branch: one fault, of which the picture knows nothing.
+        // `timeout` leads into a branch: a fault that the diagram must tolerate.
         let text = HOSTILE.replace("next: b }\n    next:", "next: { cancel: slept } }\n    next:");
         let definition = read(&text).unwrap().definition;
         let drawn = mermaid(&definition);

@@ -1,10 +1,11 @@
-//! From the text of a document to a checked [`Definition`], or to all that is wrong with it.
+//! Converts the text of a document to a checked [`Definition`], or to a list of its faults.
 //!
-//! 1. `tree`: the text becomes a tree in which every node knows its line and column.
-//! 2. `top`, `step`, `effect`: the tree is walked by hand into a [`Definition`]. It is walked
-//!    twice: the first walk finds what the steps put into the data, and only then the expressions
-//!    that read them can be checked.
-//! 3. `check` looks at the whole: does every way lead to an end, is what is captured ever held?
+//! 1. `tree`: parses the text into a tree in which every node knows its line and column.
+//! 2. `top`, `step`, `effect`: convert the tree to a [`Definition`], in two passes: the first finds
+//!    the keys that the steps write into the data, and the second can then check the expressions
+//!    that read them.
+//! 3. `check`: checks the definition as a whole: that every path leads to an end, and that every
+//!    captured hold was placed.
 
 mod call;
 mod effect;
@@ -22,26 +23,26 @@ pub(in crate::engine) use kinds::RESERVED_NAMES;
 pub(in crate::engine) use reader::{DefinitionReader, DocumentNode, shortened};
 use tree::Tree;
 
-/// Longest text of a document; a body of a request is not longer either.
+/// Maximum size of a document's text, in bytes; a request body has the same limit.
 pub const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 
-/// Most faults that are told at once; nobody reads on.
+/// Maximum number of reported faults; nobody reads more.
 const FAULTS_MAX: usize = 200;
 
-/// One thing that is wrong with a document, or worth a warning.
+/// Fault of a document, or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DefinitionFault {
-    /// Where: a JSON Pointer (RFC 6901).
+    /// Location: a JSON Pointer (RFC 6901).
     pub pointer: String,
-    /// Stable, for programs: `unknown-key`.
+    /// Stable code, for programs: `unknown-key`.
     pub code: &'static str,
-    /// For people: what is wrong and what is expected.
+    /// Message, for people: what is wrong and what is expected.
     pub message: String,
     /// Line and column in the document, from 1.
     pub at: Option<(u32, u32)>,
 }
 
-/// A document that was read.
+/// Document that was read.
 #[derive(Debug)]
 pub struct CheckedDefinition {
     /// Definition.
@@ -53,7 +54,7 @@ pub struct CheckedDefinition {
 /// Reads a document in YAML or JSON (which is YAML too), of at most 256 KiB.
 ///
 /// # Errors
-/// All that is wrong with it, in the order of the document.
+/// All faults, in the order of the document.
 pub fn read(text: &str) -> Result<CheckedDefinition, Vec<DefinitionFault>> {
     if text.len() > DOCUMENT_BYTES_MAX {
         let message =
@@ -63,10 +64,10 @@ pub fn read(text: &str) -> Result<CheckedDefinition, Vec<DefinitionFault>> {
     walk(&parse(text)?)
 }
 
-/// Reads a document that a build stored whose keys had other names ([`words::RENAMED`]).
+/// Reads a stored document of an earlier build, whose keys had other names ([`words::RENAMED`]).
 ///
 /// # Errors
-/// All that is wrong with it, in the order of the document.
+/// All faults, in the order of the document.
 pub fn read_v1(text: &str) -> Result<CheckedDefinition, Vec<DefinitionFault>> {
     let mut tree = parse(text)?;
     tree.rename_keys(&words::RENAMED);
@@ -111,7 +112,8 @@ fn alone(code: &'static str, message: String, at: (u32, u32)) -> DefinitionFault
     DefinitionFault { pointer: String::new(), code, message, at: Some(at) }
 }
 
-/// The faults in the order of the document, each with its place, and none of them twice.
+/// Returns the faults without duplicates, in the order of the document, each with its line and
+/// column.
 fn placed(tree: &Tree, mut faults: Vec<DefinitionFault>) -> Vec<DefinitionFault> {
     for fault in &mut faults {
         fault.at = fault.at.or_else(|| Some(tree.locate(&fault.pointer)));

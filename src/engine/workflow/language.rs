@@ -1,14 +1,14 @@
 //! The language of definitions as a JSON Schema (2020-12), for editors.
 //!
-//! It describes the form of a document; what a form cannot say (that a step exists, that a way
-//! ends) the reader says. A test holds that it knows the keys that the reader knows, and no others.
+//! It describes the form of a document; the reader checks the rest, such as that a step exists and
+//! that every path ends. A test ensures that the schema has exactly the keys that the reader knows.
 
 use serde_json::{Value, json};
 
 use super::document::words;
 use crate::engine::transaction::effects::EFFECTS;
 
-/// The JSON Schema of the language.
+/// Returns the JSON Schema of the language.
 #[expect(clippy::too_many_lines, reason = "one document, and the table is the point")]
 #[must_use]
 pub fn language_schema() -> Value {
@@ -217,7 +217,7 @@ fn step() -> Value {
     })
 }
 
-/// A request to another service, with these of all its keys.
+/// Returns the schema of a request to another service, with these keys.
 fn request(description: &str, keys: &[&str]) -> Value {
     let mut properties = json!({
         "method": { "enum": ["GET", "POST", "PUT", "PATCH", "DELETE"], "description": "Default POST." },
@@ -307,7 +307,7 @@ fn target() -> Value {
     })
 }
 
-/// An effect that is a mapping of these keys.
+/// Returns the schema of an effect that is a mapping with these keys.
 fn mapping(description: &str, required: &[&str], properties: &Value) -> Value {
     json!({
         "type": "object",
@@ -318,7 +318,7 @@ fn mapping(description: &str, required: &[&str], properties: &Value) -> Value {
     })
 }
 
-/// JSON Schema of a request that is sent in the background.
+/// Returns the schema of a request that is sent in the background.
 pub(in crate::engine) fn send_schema(description: &str) -> Value {
     request(description, &words::SEND)
 }

@@ -1,4 +1,4 @@
-//! Workflows: from a document to a definition that can be run.
+//! Workflows: from a document to a definition that can be executed.
 
 mod check;
 mod definition;

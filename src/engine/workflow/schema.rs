@@ -1,9 +1,9 @@
-//! The inputs of steps: JSON Schema 2020-12, closed unless it says otherwise.
+//! The inputs of steps: JSON Schema 2020-12, closed unless the schema says otherwise.
 //!
-//! A schema is compiled once, when its definition is published: its own keywords are checked
-//! (a misspelt one would silently check nothing), object schemas are closed, and what is asked of
-//! it later is laid out as a [`Shape`]. References stay within the document and never lead back to
-//! themselves. Patterns are matched in linear time.
+//! A schema is compiled once, when its definition is published: its own keywords are checked (a
+//! misspelt one would silently check nothing), object schemas are closed, and a [`Shape`] is built
+//! for later questions. References stay within the document and never form a loop. Patterns are
+//! matched in linear time.
 
 mod close;
 mod faults;
@@ -32,7 +32,7 @@ impl InputSchema {
     /// Compiles a schema: checks it, and closes its objects.
     ///
     /// # Errors
-    /// All that is wrong with it: where in it (a JSON Pointer), and what.
+    /// All faults of the schema, each with a JSON Pointer and a message.
     pub fn compile(schema: &Value) -> Result<Self, Vec<(String, String)>> {
         let shown = close::closed(schema)?;
         let shape = Shape::of(&shown)?;
@@ -45,7 +45,7 @@ impl InputSchema {
         Ok(Self { shown, shape, validator })
     }
 
-    /// As the API shows it.
+    /// Returns the schema as the API shows it.
     #[must_use]
     pub const fn shown(&self) -> &Value {
         &self.shown
@@ -60,9 +60,9 @@ impl InputSchema {
     /// Checks an input.
     ///
     /// # Errors
-    /// All that is wrong with it, by pointers into the input (first: `""`).
+    /// All faults, with pointers into the input (the root is `""`).
     pub fn check(&self, input: &Value) -> Result<(), Vec<FieldError>> {
-        // The quick way first: nearly all inputs are right.
+        // The quick check first: nearly all inputs are valid.
         if self.validator.is_valid(input) {
             return Ok(());
         }
@@ -73,22 +73,22 @@ impl InputSchema {
         Err(faults::of_input(first.into_iter(), &self.shape))
     }
 
-    /// The input with `null` for each declared property that is absent, at every depth; whole
-    /// numbers that were written with a fraction of zero become whole numbers.
+    /// Returns the input with `null` for each declared property that is absent, at every depth.
+    /// Whole numbers written with a fraction of zero become integers.
     #[must_use]
     pub fn completed(&self, input: &Value) -> Value {
         self.shape.completed(input)
     }
 
-    /// The input without what is `writeOnly`: what may be stored.
+    /// Returns the input without `writeOnly` properties, for storage.
     #[must_use]
     pub fn storable(&self, input: &Value) -> Value {
         self.shape.storable(input).unwrap_or_else(|| Value::Object(Map::new()))
     }
 }
 
-/// Most parts of an input of which all faults are told, and not only the first: all of them are
-/// collected, and there may be one for each part and schema.
+/// Maximum number of values in an input whose faults are all reported; for a larger input only the
+/// first is. All faults are collected, and there may be one for each value and schema.
 const TOLD_PARTS_MAX: usize = 1000;
 
 /// Returns the number of values in a value.
@@ -100,7 +100,7 @@ fn parts(value: &Value) -> usize {
     }
 }
 
-/// The dialect: 2020-12, formats checked, `amount` among them, nothing fetched.
+/// Returns the dialect: 2020-12 with checked formats, including `amount`, and no remote references.
 fn options() -> jsonschema::ValidationOptions<'static> {
     jsonschema::options()
         .with_draft(Draft::Draft202012)
@@ -109,7 +109,7 @@ fn options() -> jsonschema::ValidationOptions<'static> {
         .with_format(AMOUNT, |text: &str| text.parse::<Decimal>().is_ok())
 }
 
-/// The format of amounts as text.
+/// Format of amounts as text.
 const AMOUNT: &str = "amount";
 
 /// Appends to a JSON Pointer (RFC 6901).

@@ -21,7 +21,7 @@ fn full() -> World {
 }
 
 fn soon<T>(source: &str, work: impl FnOnce() -> T) -> T {
-    // A test that hangs fails by the runner's time-out; the step budget prevents it.
+    // The step budget ends the evaluation; a hang would show as a test that does not end.
     assert!(!source.is_empty());
     work()
 }

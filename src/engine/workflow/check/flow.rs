@@ -1,4 +1,4 @@
-//! Flow of holds and challenges: what a step uses must have been made before it.
+//! Flow of holds and challenges: a step may use only those that were created before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ struct State<'d> {
     open: BTreeSet<&'d str>,
     /// Challenges that may have been issued.
     issued: BTreeSet<&'d str>,
-    /// Challenges that were issued on every way.
+    /// Challenges that were issued on every path.
     sure: BTreeSet<&'d str>,
 }
 
@@ -64,7 +64,7 @@ struct Flow<'d> {
     ended: BTreeMap<(usize, usize), State<'d>>,
 }
 
-/// Checks what effects and guards name.
+/// Checks the holds and challenges that effects and guards name.
 pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
     let mut flow = Flow {
         definition,
@@ -74,7 +74,7 @@ pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
         ended: BTreeMap::new(),
     };
     flow.states.insert(definition.first.as_str(), State::default());
-    // Each round carries what is known at least one step on, so that many are enough.
+    // Each round carries the state at least one step on, so this number of rounds suffices.
     for _ in 0..=2 * (definition.steps.len() + definition.alls.len()) {
         if !flow.carry() {
             break;
@@ -84,7 +84,7 @@ pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
 }
 
 impl<'d> Flow<'d> {
-    /// Carries what is known along every way; whether that told anything new.
+    /// Carries the states along every path; returns whether a state changed.
     fn carry(&mut self) -> bool {
         let before = (self.states.clone(), self.opened.clone(), self.ended.clone());
         for step in &self.definition.steps {
@@ -137,7 +137,7 @@ impl<'d> Flow<'d> {
         }
     }
 
-    /// Goes on where all branches have ended.
+    /// Continues after the join when all branches have ended.
     fn join(&mut self, number: usize) {
         let Some(state) = self.joined(number) else { return };
         let Some(all) = self.definition.alls.get(number) else { return };
@@ -145,7 +145,7 @@ impl<'d> Flow<'d> {
             self.enter(next, &state);
             return;
         }
-        // It was the last of an outer branch.
+        // The join was the last of an outer branch.
         let outer = all.branches.first().and_then(|name| {
             let around = self.around.get(name.as_str())?;
             around.iter().rev().nth(1).copied()
@@ -166,7 +166,8 @@ impl<'d> Flow<'d> {
             state.placed.extend(&branch.placed);
             state.issued.extend(&branch.issued);
             state.sure.extend(&branch.sure);
-            // What one branch placed may be open; what was open before is, if no branch closed it.
+            // Holds that one branch placed may be open; holds from before are open if no branch
+            // closed them.
             state.open.extend(branch.open.iter().filter(|id| {
                 !opened.open.contains(*id) || ended.iter().all(|branch| branch.open.contains(*id))
             }));
@@ -174,7 +175,7 @@ impl<'d> Flow<'d> {
         Some(state)
     }
 
-    /// Judges each step by what is known before it.
+    /// Checks each step against the state before it.
     fn judge(&self, found: &mut CheckReport) {
         let mut holds: BTreeSet<&str> = BTreeSet::new();
         for step in &self.definition.steps {
@@ -209,7 +210,7 @@ impl<'d> Flow<'d> {
         }
     }
 
-    /// Holds that are open where the transaction is completed.
+    /// Warns of holds that are open where the transaction is completed.
     fn ends(
         &self,
         found: &mut CheckReport,
@@ -220,7 +221,7 @@ impl<'d> Flow<'d> {
         for way in ways(step) {
             let state = if way.out == ExitKind::Next { after } else { before };
             for leaf in leaves(self.definition, way.target, &way.pointer) {
-                // What stands after `all` is judged by what its branches leave.
+                // Targets after an `all` are checked with the state that its branches leave.
                 let is_joined = leaf.pointer.contains("/next/next")
                     || leaf.pointer.trim_start_matches(&way.pointer).contains("/next")
                         && !matches!(way.target, StepTarget::When(_));

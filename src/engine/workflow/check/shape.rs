@@ -1,4 +1,4 @@
-//! The graph of the steps: branches, ways to an end, loops, the pivot.
+//! Graph of the steps: branches, paths to an end, loops, the pivot.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,8 +9,7 @@ use crate::engine::workflow::definition::{
     Definition, StepDefinition, StepGuard, StepKind, StepTarget,
 };
 
-/// The branches around a step, from the outside: the number of an `all`, and which of its
-/// branches.
+/// Branches around a step, the outermost first: the index of an `all`, and the index of its branch.
 pub(in crate::engine::workflow) type BranchPath = Vec<(usize, usize)>;
 
 /// Checks the graph. Every target is known to lead somewhere.
@@ -33,7 +32,7 @@ pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
     pivots(found, definition, &around);
 }
 
-/// The branches around each step that a way leads to.
+/// Returns the branches around each step that can be reached.
 pub(in crate::engine::workflow) fn around(definition: &Definition) -> BTreeMap<&str, BranchPath> {
     let mut found = CheckReport::default();
     let mut branches = Branches { found: &mut found, definition, around: BTreeMap::new() };
@@ -70,7 +69,7 @@ impl<'d> Branches<'_, 'd> {
         }
     }
 
-    /// Follows the ways out of a step.
+    /// Follows the exits of a step.
     fn leave(
         &mut self,
         step: &'d StepDefinition,
@@ -152,13 +151,13 @@ fn left(name: &str, known: &BranchPath, around: &BranchPath) -> String {
     }
 }
 
-/// Every step can come to an end, or to the end of its branch.
+/// Checks that every step can reach an end, or the end of its branch.
 fn ends(found: &mut CheckReport, definition: &Definition) {
     let mut ending: BTreeSet<&str> = BTreeSet::new();
     loop {
         let before = ending.len();
         for step in &definition.steps {
-            // A step that stays is left by way of those beside it.
+            // A step that stays open is left by way of the steps beside it.
             let ends = step.next.is_none()
                 || ways(step).iter().any(|way| can_end(definition, way.target, &ending))
                 || stays(definition, step)
@@ -194,7 +193,7 @@ fn can_end(definition: &Definition, target: &StepTarget, ending: &BTreeSet<&str>
     }
 }
 
-/// A loop passes through a step that waits: else one request would go round for ever.
+/// Checks that a loop passes through a step that waits: otherwise one request would loop for ever.
 fn loops(found: &mut CheckReport, definition: &Definition) {
     let mut follows: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for step in definition.steps.iter().filter(|step| is_automatic(step)) {
@@ -228,15 +227,15 @@ fn is_automatic(step: &StepDefinition) -> bool {
     matches!(step.kind, StepKind::Automatic)
 }
 
-/// The steps that a target enters in the same commit.
+/// Adds the steps that a target enters in the same commit.
 fn at_once<'d>(definition: &'d Definition, target: &'d StepTarget, next: &mut Vec<&'d str>) {
     match target {
         StepTarget::Step(name) => next.push(name.as_str()),
         StepTarget::All(number) => {
             let Some(all) = definition.alls.get(*number) else { return };
             next.extend(all.branches.iter().map(crate::types::StepName::as_str));
-            // The join is passed in the same commit only if no branch waits. Of a branch of more
-            // than one step that is not followed here: the engine bounds a chain as well.
+            // The join is passed in the same commit only if no branch waits. Branches of several
+            // steps are not followed here: the engine limits a chain as well.
             let waits = all.branches.iter().any(|name| {
                 definition.step(name).is_none_or(|step| !is_automatic(step) || step.next.is_some())
             });
@@ -255,7 +254,7 @@ fn at_once<'d>(definition: &'d Definition, target: &'d StepTarget, next: &mut Ve
     }
 }
 
-/// A way from a step back to it.
+/// Returns a path from a step back to itself.
 fn round<'d>(follows: &BTreeMap<&'d str, Vec<&'d str>>, start: &'d str) -> Option<Vec<&'d str>> {
     let mut came: BTreeMap<&str, &str> = BTreeMap::new();
     let mut rest = vec![start];
@@ -278,7 +277,8 @@ fn round<'d>(follows: &BTreeMap<&'d str, Vec<&'d str>>, start: &'d str) -> Optio
     None
 }
 
-/// At most one pivot on a way, none in a branch; nothing is cancelled after it.
+/// Checks that a path has at most one pivot, that no branch has one, and that nothing is cancelled
+/// after it.
 fn pivots(found: &mut CheckReport, definition: &Definition, around: &BTreeMap<&str, BranchPath>) {
     let mut judged: BTreeSet<String> = BTreeSet::new();
     for pivot in definition.steps.iter().filter(|step| step.pivot) {
@@ -342,7 +342,7 @@ fn forward(
     }
 }
 
-/// All steps that may come after one was taken.
+/// Returns all steps that may come after one was taken.
 fn after<'d>(definition: &'d Definition, pivot: &'d StepDefinition) -> BTreeSet<&'d str> {
     let mut after = BTreeSet::new();
     let mut rest = Vec::new();
@@ -386,7 +386,7 @@ fn after<'d>(definition: &'d Definition, pivot: &'d StepDefinition) -> BTreeSet<
     after
 }
 
-/// Returns whether a step may open again where it was.
+/// Returns whether a step may open again without being left.
 fn stays(definition: &Definition, step: &StepDefinition) -> bool {
     ways(step)
         .iter()
@@ -394,7 +394,7 @@ fn stays(definition: &Definition, step: &StepDefinition) -> bool {
         .any(|leaf| matches!(leaf.target, StepTarget::Stay))
 }
 
-/// A step, and those that are open beside it.
+/// Returns a step, and the steps that are open beside it.
 fn beside<'d>(definition: &'d Definition, step: &'d StepDefinition) -> Vec<&'d str> {
     let mut found = vec![step.name.as_str()];
     for other in &definition.steps {

@@ -1,4 +1,4 @@
-//! The ways out of a step, as pointers and targets.
+//! Exits of a step, as pointers and targets.
 
 use crate::engine::transaction::effects::{Effect, FlowChange};
 use crate::engine::workflow::definition::{Definition, StepDefinition, StepKind, StepTarget};
@@ -21,7 +21,7 @@ pub(in crate::engine::workflow) enum ExitKind {
     Failed,
 }
 
-/// One way out of a step.
+/// Exit of a step.
 #[derive(Debug)]
 pub(in crate::engine::workflow) struct StepExit<'d> {
     pub(in crate::engine::workflow) out: ExitKind,
@@ -29,19 +29,19 @@ pub(in crate::engine::workflow) struct StepExit<'d> {
     pub(in crate::engine::workflow) target: &'d StepTarget,
 }
 
-/// A target that chooses no more.
+/// Target without further conditions.
 #[derive(Debug)]
 pub(super) struct TargetLeaf<'d> {
     pub(super) pointer: String,
     pub(super) target: &'d StepTarget,
 }
 
-/// The pointer to a step. Names of steps need no escapes.
+/// Returns the pointer to a step. Names of steps need no escapes.
 pub(super) fn pointer_of(step: &StepDefinition) -> String {
     format!("/steps/{}", step.name)
 }
 
-/// All ways out of a step.
+/// Returns all exits of a step.
 pub(in crate::engine::workflow) fn ways(step: &StepDefinition) -> Vec<StepExit<'_>> {
     let at = pointer_of(step);
     let mut ways = Vec::new();
@@ -72,20 +72,20 @@ pub(in crate::engine::workflow) fn ways(step: &StepDefinition) -> Vec<StepExit<'
     ways
 }
 
-/// An effect, and where it stands.
+/// Effect with its pointer.
 pub(super) struct Placed<'d> {
     pub(super) effect: &'d Effect,
     pub(super) pointer: String,
-    /// True if it may be left out: it, or what is around it, has a condition or is done once for
+    /// True if it may be skipped: it, or an effect around it, has a condition or is executed for
     /// each element of a list.
     pub(super) maybe: bool,
-    /// True if it stands in `each`.
+    /// True if it is inside `each`.
     pub(super) repeated: bool,
-    /// True if it runs when the step is taken, and not while it is open.
+    /// True if it is executed when the step is taken, and not while it is open.
     pub(super) taken: bool,
 }
 
-/// Shows all effects of a step, in their order.
+/// Calls a function with all effects of a step, in their order.
 pub(super) fn each_effect<'d>(step: &'d StepDefinition, show: &mut impl FnMut(&Placed<'d>)) {
     let at = pointer_of(step);
     for (index, remind) in step.remind.iter().enumerate() {
@@ -145,7 +145,7 @@ pub(super) fn leaves<'d>(
 }
 
 impl TargetLeaf<'_> {
-    /// The steps that it names, and where; of `all` the branches.
+    /// Returns the steps that it names, with pointers; for `all` the branches.
     pub(super) fn steps<'d>(&'d self, definition: &'d Definition) -> Vec<(String, &'d StepName)> {
         let several = |key: &str, names: &'d [StepName]| {
             names
@@ -170,7 +170,7 @@ impl TargetLeaf<'_> {
 }
 
 impl StepExit<'_> {
-    /// Returns whether the step can open again at the end of this way.
+    /// Returns whether the step can open again at the end of this exit.
     pub(super) const fn may_stay(&self, step: &StepDefinition) -> bool {
         match self.out {
             ExitKind::Next | ExitKind::Timeout | ExitKind::Exhausted => {

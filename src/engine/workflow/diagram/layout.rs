@@ -1,40 +1,40 @@
-//! Where boxes and arrows lie: layers from the top to the bottom (Sugiyama, Tagawa, Toda 1981).
+//! Layout of boxes and arrows in layers from top to bottom (Sugiyama, Tagawa, Toda 1981).
 //!
-//! 1. Arrows that lead back are turned round, so that all point down.
-//! 2. Each box gets the layer below the lowest box that leads to it; every second layer is left
-//!    to what stands on the arrows, so that no text lies on another.
-//! 3. Boxes of a layer are put in the order that crosses the fewest arrows that a few sweeps find.
-//! 4. Each is drawn towards the middle of what it is joined to, as far as its neighbours let it.
+//! 1. Arrows that lead back are reversed, so that all point down.
+//! 2. Each box gets the layer below the lowest box that leads to it; every second layer is reserved
+//!    for the labels of arrows, so that no texts overlap.
+//! 3. The boxes of a layer are ordered for the fewest crossings that a few sweeps find.
+//! 4. Each box moves towards the middle of its neighbours, within the limits of its layer.
 
 use std::collections::BTreeSet;
 
-/// Room between two things of a layer, and between layers.
+/// Gap between two items of a layer, and between layers.
 const GAP: f64 = 28.0;
 const LAYER_GAP: f64 = 22.0;
-/// Sweeps for order and for place; more change nothing that is seen.
+/// Number of sweeps for order and for position; more change nothing visible.
 const SWEEPS: usize = 24;
 
 /// Graph to lay out.
 pub(super) struct Sizes {
     /// Width and height of each box.
     pub(super) boxes: Vec<(f64, f64)>,
-    /// From, to, and the width of what stands on it (0: nothing).
+    /// Start, end, and width of the label (0: none).
     pub(super) arrows: Vec<(usize, usize, f64)>,
-    /// Height of a line on an arrow.
+    /// Height of a label's line.
     pub(super) line: f64,
 }
 
-/// Where things lie.
+/// Positions of boxes and arrows.
 pub(super) struct Laid {
     pub(super) width: f64,
     pub(super) height: f64,
-    /// The middle of each box.
+    /// Centre of each box.
     pub(super) boxes: Vec<Point>,
-    /// The way of each arrow, from its beginning to its end, and the middle of what stands on it.
+    /// Points of each arrow, from its start to its end, and the centre of its label.
     pub(super) arrows: Vec<(Vec<Point>, Option<Point>)>,
 }
 
-/// From the left, from the top.
+/// Distance from the left and from the top.
 pub(super) type Point = (f64, f64);
 
 /// A box, or a bend of an arrow.
@@ -75,7 +75,7 @@ pub(super) fn lay(sizes: &Sizes) -> Laid {
     draw(sizes, &items, &chains, &rows)
 }
 
-/// Which arrows lead back to where the way came from.
+/// Returns for each arrow whether it closes a loop.
 fn back(sizes: &Sizes) -> Vec<bool> {
     let count = sizes.boxes.len();
     let mut back = vec![false; sizes.arrows.len()];
@@ -112,7 +112,7 @@ fn back(sizes: &Sizes) -> Vec<bool> {
     back
 }
 
-/// From and to of an arrow that points down.
+/// Returns the upper and the lower box of an arrow after the reversal.
 fn down(sizes: &Sizes, back: &[bool], number: usize) -> (usize, usize) {
     let (from, to, _) = sizes.arrows[number];
     if back[number] { (to, from) } else { (from, to) }
@@ -165,7 +165,7 @@ fn chains(sizes: &Sizes, back: &[bool], items: &mut Vec<Item>) -> Vec<Chain> {
         .collect()
 }
 
-/// Neighbours of each item above and below.
+/// Returns the neighbours of each item above and below.
 fn joined(count: usize, chains: &[Chain]) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) {
     let (mut above, mut below) = (vec![Vec::new(); count], vec![Vec::new(); count]);
     for chain in chains {
@@ -177,12 +177,12 @@ fn joined(count: usize, chains: &[Chain]) -> (Vec<Vec<usize>>, Vec<Vec<usize>>) 
     (above, below)
 }
 
-/// The items of each layer, in an order with few crossings.
+/// Returns the items of each layer, in an order with few crossings.
 fn order(items: &[Item], chains: &[Chain]) -> Vec<Vec<usize>> {
     let (above, below) = joined(items.len(), chains);
     let depth = items.iter().map(|item| item.layer + 1).max().unwrap_or(0);
     let mut rows: Vec<Vec<usize>> = vec![Vec::new(); depth];
-    // First as a walk from the top finds them: what belongs together lies together.
+    // First in depth-first order from the top: connected items get adjacent places.
     let mut seen = BTreeSet::new();
     for start in 0..items.len() {
         let mut stack = vec![start];
@@ -218,12 +218,12 @@ fn order(items: &[Item], chains: &[Chain]) -> Vec<Vec<usize>> {
     best.1
 }
 
-/// A count as a coordinate; there are never so many that it would not be exact.
+/// Converts a count to a coordinate; counts are small enough to be exact.
 fn number_of(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
-/// The place of each item in a row.
+/// Returns the position of each item in a row.
 fn places(row: Option<&Vec<usize>>, count: usize) -> Vec<f64> {
     let mut places = vec![0.0; count];
     for (at, item) in row.into_iter().flatten().enumerate() {
@@ -232,7 +232,7 @@ fn places(row: Option<&Vec<usize>>, count: usize) -> Vec<f64> {
     places
 }
 
-/// The middle of the neighbours, or the present place of what has none.
+/// Returns the middle of the neighbours, or the current position of an item without neighbours.
 fn middle(neighbours: &[usize], places: &[f64], present: f64) -> f64 {
     if neighbours.is_empty() {
         return present;
@@ -261,7 +261,7 @@ fn crossings(rows: &[Vec<usize>], below: &[Vec<usize>]) -> usize {
     crossed
 }
 
-/// Draws each item towards the middle of its neighbours.
+/// Moves each item towards the middle of its neighbours.
 fn place(items: &mut [Item], chains: &[Chain], rows: &mut [Vec<usize>]) {
     let (above, below) = joined(items.len(), chains);
     for row in rows.iter() {
@@ -274,7 +274,7 @@ fn place(items: &mut [Item], chains: &[Chain], rows: &mut [Vec<usize>]) {
     let depth = rows.len();
     for sweep in 0..SWEEPS {
         let down = sweep % 2 == 0;
-        // The last sweeps look both ways: what is above counts as much as what is below.
+        // The last sweeps consider both directions: neighbours above count as much as those below.
         let both = sweep + 4 >= SWEEPS;
         let numbers: Vec<usize> =
             if down { (0..depth).collect() } else { (0..depth).rev().collect() };
@@ -300,8 +300,8 @@ fn place(items: &mut [Item], chains: &[Chain], rows: &mut [Vec<usize>]) {
     }
 }
 
-/// Puts the items of a row as near to where they want to be as their order and their widths let
-/// them: the least sum of squares (pool adjacent violators).
+/// Places the items of a row as near to their wanted positions as their order and widths allow: the
+/// least sum of squares (pool adjacent violators).
 fn settle(items: &mut [Item], row: &[usize], wanted: &[f64]) {
     let mut offsets = Vec::with_capacity(row.len());
     let mut offset = 0.0;
@@ -312,10 +312,10 @@ fn settle(items: &mut [Item], row: &[usize], wanted: &[f64]) {
         }
         offsets.push(offset);
     }
-    // Blocks of items that touch: sum of weighted wishes, sum of weights, how many.
+    // Blocks of touching items: sum of weighted wanted positions, sum of weights, number of items.
     let mut blocks: Vec<(f64, f64, usize)> = Vec::new();
     for (at, item) in row.iter().enumerate() {
-        // Bends hold on to their place more than boxes: long arrows are straight.
+        // Bends keep their position more strongly than boxes: long arrows stay straight.
         let weight = if items[*item].is_box { 1.0 } else { 3.0 };
         let mut block = ((wanted[at] - offsets[at]) * weight, weight, 1);
         while let Some(last) = blocks.last().copied() {
@@ -383,8 +383,8 @@ fn draw(sizes: &Sizes, items: &[Item], chains: &[Chain], rows: &[Vec<usize>]) ->
     }
 }
 
-/// Where an arrow meets a box: those of one side lie beside each other in the order of where they
-/// go.
+/// Returns the point where an arrow meets a box: arrows on one side are in the order of their
+/// targets.
 fn port(
     items: &[Item],
     chains: &[Chain],

@@ -7,15 +7,15 @@ use super::{Drawn, Graph, shortened, waits_for};
 use crate::engine::workflow::check::ExitKind;
 use crate::engine::workflow::definition::{Definition, StepKind};
 
-/// The room around the picture.
+/// Margin around the diagram.
 const MARGIN: f64 = 16.0;
-/// How wide a letter is at the size of a title, of other text; both are estimates on the wide
-/// side, for fonts differ.
+/// Width of a letter in a title, and in other text; both are generous estimates, because fonts
+/// differ.
 const TITLE_LETTER: f64 = 7.6;
 const SMALL_LETTER: f64 = 6.3;
 const TITLE_LINE: f64 = 18.0;
 const SMALL_LINE: f64 = 15.0;
-/// Letters in a line of a title, and of what stands below it.
+/// Maximum number of letters in a line of a title, and of the text below it.
 const TITLE_LETTERS_MAX: usize = 34;
 const SMALL_LETTERS_MAX: usize = 46;
 
@@ -65,12 +65,12 @@ struct Card {
     height: f64,
 }
 
-/// A definition as SVG.
+/// Returns a definition as SVG.
 #[must_use]
 pub fn svg(definition: &Definition) -> String {
     let graph = Graph::of(definition);
-    // A way that cancels when something goes wrong is a line in its box; else a few ends would
-    // be joined to everything.
+    // An exit that cancels after a failure is a line in its box; otherwise a few ends would be
+    // connected to everything.
     let noted = |from: usize, to: usize, out: ExitKind| {
         from == to || out != ExitKind::Next && matches!(graph.nodes[to], Drawn::Cancel(_))
     };
@@ -126,7 +126,7 @@ pub fn svg(definition: &Definition) -> String {
     out
 }
 
-/// Writing to a text does not fail.
+/// Writing to a string does not fail.
 fn add(out: &mut String, what: std::fmt::Arguments<'_>) {
     if out.write_fmt(what).is_err() {
         out.clear();
@@ -208,7 +208,7 @@ fn card(graph: &Graph<'_>, node: usize, noted: &dyn Fn(usize, usize, ExitKind) -
     Card { lines, class, round, width: wide, height }
 }
 
-/// A text in lines of so many letters.
+/// Wraps a text into lines of at most `most` letters.
 fn wrapped(text: &str, most: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in shortened(text, 3 * most).split_whitespace() {
@@ -251,7 +251,7 @@ fn put(out: &mut String, card: &Card, x: f64, y: f64) {
     }
 }
 
-/// An arrow: curves between layers, straight through them.
+/// Draws an arrow: curves between layers, straight lines through them.
 fn way(out: &mut String, points: &[(f64, f64)], dashed: &str) {
     let (Some((x, y)), Some((end_x, end_y))) = (points.first(), points.last()) else { return };
     add(out, format_args!("<path class=\"way{dashed}\" d=\"M{x:.1} {y:.1}"));
@@ -281,7 +281,7 @@ fn way(out: &mut String, points: &[(f64, f64)], dashed: &str) {
     );
 }
 
-/// Text as it stands in XML; what XML has no place for is left out.
+/// Escapes a text for XML; characters that XML does not allow are left out.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

@@ -1,4 +1,4 @@
-//! Requests to other services: `call`, what undoes one, `send`.
+//! Requests to other services: `call`, `compensate`, `send`.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::engine::expression::{Type, TypeScope};
 use crate::engine::workflow::definition::{RequestTemplate, Template};
 use crate::types::Span;
 
-/// Most attempts at one request.
+/// Maximum number of attempts at one request.
 const ATTEMPTS_MAX: u32 = 100;
-/// The longest time-out of an attempt.
+/// Maximum time-out of an attempt.
 const TIMEOUT_MAX: Span = Span::from_minutes(10);
-/// Most headers of a request.
+/// Maximum number of headers of a request.
 const HEADERS_MAX: usize = 32;
-/// Most requests that undo one step.
+/// Maximum number of requests that undo one step.
 const UNDO_MAX: usize = 8;
 /// Maximum factor by which each wait grows.
 const FACTOR_MAX: u32 = 10;
@@ -135,7 +135,7 @@ fn headers(
         return Vec::new();
     }
     let mut scope = scope.clone();
-    // What lets an expression name secrets: they go into headers and nowhere else.
+    // This name lets an expression use secrets: only in headers.
     scope.names.insert(crate::engine::expression::SECRETS.into(), Type::Null);
     let mut headers = Vec::new();
     for (name, spot) in entries {

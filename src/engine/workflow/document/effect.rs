@@ -1,4 +1,4 @@
-//! Effects of a document. The table of effects says which there are; each reads itself.
+//! Effects of a document. The table of effects lists them; each reads itself.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -128,12 +128,12 @@ pub(in crate::engine) struct EffectFields<'s, 't> {
 }
 
 impl<'s, 't> EffectFields<'s, 't> {
-    /// Names that expressions may use.
+    /// Returns the names that expressions may use.
     pub(in crate::engine) const fn scope(&self) -> &'s TypeScope {
         self.scope
     }
 
-    /// Pointer to the mapping.
+    /// Returns the pointer to the mapping.
     pub(in crate::engine) fn pointer(&self) -> &str {
         &self.fields.spot.pointer
     }
@@ -161,7 +161,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         self.get(key).map(|node| reader.template(node, self.scope))
     }
 
-    /// Reads a name of the document's own, like that of a hold.
+    /// Reads a name that the document defines, such as that of a hold.
     pub(in crate::engine) fn code(
         &self,
         reader: &mut DefinitionReader,
@@ -172,7 +172,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         reader.code(&node, what)
     }
 
-    /// Reads a text that must be present: a literal one is checked, an expression must make one.
+    /// Reads a text that must be present: a literal is checked, an expression must return a text.
     pub(in crate::engine) fn checked_text<T: FromStr<Err: Display>>(
         &self,
         reader: &mut DefinitionReader,
@@ -248,7 +248,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         self.literal(reader, "authority", "workflow")
     }
 
-    /// Reads a role that a workflow may hand out.
+    /// Reads a role that a workflow may grant.
     pub(in crate::engine) fn role(&self, reader: &mut DefinitionReader, key: &str) -> Option<Role> {
         let node = self.require(reader, key)?;
         if node.text().is_some_and(|text| text.starts_with('=')) {
@@ -319,7 +319,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         Some(made)
     }
 
-    /// Reads a target that is reached by time: no input is in scope there.
+    /// Reads a target that a timer reaches: no input is in scope there.
     pub(in crate::engine) fn target(
         &self,
         reader: &mut DefinitionReader,
@@ -350,7 +350,7 @@ fn object(
 }
 
 impl DefinitionReader {
-    /// Notes what a merge makes of the data: nothing is known afterwards of deeper values.
+    /// Records the types that a merge writes into the data: deeper values are unknown afterwards.
     pub(in crate::engine) fn declare_merged(&mut self, template: &Template) {
         match kinds::of_template(template) {
             Type::Object { keys, open } => {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::engine::expression::{Type, TypeScope};
 use crate::engine::workflow::definition::Template;
 
-/// An object with these keys and no others.
+/// Returns the type of an object with these keys and no others.
 fn closed<const N: usize>(keys: [(&str, Type); N]) -> Type {
     Type::Object {
         keys: keys.into_iter().map(|(key, kind)| (Arc::from(key), kind)).collect(),
@@ -16,12 +16,12 @@ fn closed<const N: usize>(keys: [(&str, Type); N]) -> Type {
     }
 }
 
-/// An object of which nothing is known.
+/// Returns the type of an object with unknown keys.
 pub(super) const fn open() -> Type {
     Type::Object { keys: BTreeMap::new(), open: true }
 }
 
-/// Names in scope of every expression.
+/// Returns the names in scope of every expression.
 fn everywhere() -> [(&'static str, Type); 5] {
     [
         (
@@ -61,17 +61,17 @@ fn actor() -> Type {
     ])
 }
 
-/// The scope of the initial data: the input of the start, if there is one.
+/// Returns the scope of the initial data: the input of the start, if there is one.
 pub(super) fn at_start(input: Option<&Type>) -> TypeScope {
     scope(input.map(|kind| ("input", kind.clone())))
 }
 
-/// The scope of what has no input.
+/// Returns the scope of expressions without an input.
 pub(super) fn with_data(data: &Type) -> TypeScope {
     scope([("data", data.clone())])
 }
 
-/// The scope of what a submission of a step brings along.
+/// Returns the scope of a submission of a step.
 pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> TypeScope {
     let mut scope = with_data(data);
     if let Some(input) = input {
@@ -88,7 +88,7 @@ pub(super) fn submitted(data: &Type, input: Option<&Type>, counted: bool) -> Typ
     scope
 }
 
-/// The scope of what a call was answered.
+/// Returns the scope of the answer to a call.
 pub(super) fn answered(data: &Type) -> TypeScope {
     let mut scope = with_data(data);
     let response = closed([
@@ -101,7 +101,7 @@ pub(super) fn answered(data: &Type) -> TypeScope {
     scope
 }
 
-/// Where a called service answers later.
+/// Returns the type of `callback`, the address for a later answer.
 pub(super) fn callback() -> Type {
     closed([("url", Type::Text)])
 }
@@ -116,7 +116,7 @@ fn scope<'a>(more: impl IntoIterator<Item = (&'a str, Type)>) -> TypeScope {
     }
 }
 
-/// Names that no element of `each` may hide.
+/// Names that an element of `each` may not hide.
 pub(in crate::engine) const RESERVED_NAMES: [&str; 11] = [
     "input",
     "data",
@@ -131,8 +131,8 @@ pub(in crate::engine) const RESERVED_NAMES: [&str; 11] = [
     "code",
 ];
 
-/// What is known of what a template makes. An object inside is open: what a later effect merges
-/// into it is not followed.
+/// Returns the type of a template's output. Objects inside are open: what a later effect merges
+/// into them is not tracked.
 pub(super) fn of_template(template: &Template) -> Type {
     match template {
         Template::Literal(value) => of_value(value),
@@ -167,8 +167,8 @@ fn of_value(value: &Value) -> Type {
     }
 }
 
-/// The type of a value once it is in the data, which are JSON: an amount and a time are text
-/// there.
+/// Returns the type of a value once it is stored in the data, which is JSON: amounts and times are
+/// text there.
 fn stored(kind: &Type) -> Type {
     match kind {
         Type::Amount => Type::AmountText,

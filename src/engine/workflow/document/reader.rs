@@ -1,4 +1,4 @@
-//! The walk through a document's tree: what it collects on its way, and how it looks at a node.
+//! Reader of a document's tree: faults and types that it collects, and readers of simple values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -14,14 +14,14 @@ use crate::engine::expression::{Expr, Type, TypeScope, nearest};
 use crate::engine::workflow::definition::{ParallelBranches, Template};
 use crate::types::Span;
 
-/// A node, and the pointer to it.
+/// Node with its pointer.
 #[derive(Clone, Debug)]
 pub(in crate::engine) struct DocumentNode<'t> {
     pub(in crate::engine) tree: &'t Tree,
     pub(in crate::engine) pointer: String,
 }
 
-/// A mapping whose keys were looked at.
+/// Mapping whose keys were checked.
 pub(in crate::engine) struct MappingFields<'t> {
     pub(in crate::engine) spot: DocumentNode<'t>,
     entries: BTreeMap<&'t str, DocumentNode<'t>>,
@@ -34,18 +34,18 @@ pub(in crate::engine) struct DefinitionReader {
     pub(super) data: Type,
     /// Types of the keys that `set` and `merge` write.
     pub(super) made: Vec<(Arc<str>, Type)>,
-    /// True if keys may come in whose names are not known.
+    /// True if the data may have keys with unknown names.
     pub(super) opened: bool,
     pub(super) alls: Vec<ParallelBranches>,
-    /// True if a target could not be read, so that the graph has a hole.
+    /// True if a target could not be read, so that the graph is incomplete.
     pub(super) holes: bool,
-    /// True if a step could not be read, so that its name is missed.
+    /// True if a step could not be read, so that its name is missing.
     pub(super) lost: bool,
     /// Number of effects of the current step.
     pub(super) effects: usize,
 }
 
-/// Longest text that people read: a title, a description, a message.
+/// Maximum size of a text for people, in bytes: a title, a description, a message.
 const TEXT_BYTES_MAX: usize = 4096;
 
 impl<'t> DocumentNode<'t> {
@@ -57,7 +57,7 @@ impl<'t> DocumentNode<'t> {
         Self { tree, pointer: format!("{}/{part}", self.pointer) }
     }
 
-    /// The text, if it is one.
+    /// Returns the text, if it is one.
     pub(in crate::engine) const fn text(&self) -> Option<&'t str> {
         match &self.tree.node {
             TreeNode::Text(text) => Some(text.as_str()),
@@ -65,7 +65,7 @@ impl<'t> DocumentNode<'t> {
         }
     }
 
-    /// The elements, if it is a list.
+    /// Returns the elements, if it is a list.
     pub(super) fn items(&self) -> Option<Vec<Self>> {
         match &self.tree.node {
             TreeNode::List(items) => Some(
@@ -87,7 +87,7 @@ impl<'t> DocumentNode<'t> {
     }
 }
 
-/// A key as a part of a pointer (RFC 6901).
+/// Escapes a key for a JSON Pointer (RFC 6901).
 pub(super) fn escaped(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
@@ -146,7 +146,7 @@ impl DefinitionReader {
         );
     }
 
-    /// The entries of a mapping, in their order, keys that are there twice told.
+    /// Returns the entries of a mapping, in their order, and reports duplicate keys.
     pub(super) fn entries<'t>(
         &mut self,
         spot: &DocumentNode<'t>,
@@ -174,7 +174,7 @@ impl DefinitionReader {
         Some(entries)
     }
 
-    /// A mapping with some of these keys.
+    /// Reads a mapping with some of these keys.
     pub(super) fn fields<'t>(
         &mut self,
         spot: &DocumentNode<'t>,
@@ -242,7 +242,7 @@ impl DefinitionReader {
         found
     }
 
-    /// A text for people.
+    /// Reads a text for people.
     pub(super) fn prose(&mut self, spot: Option<&DocumentNode<'_>>) -> Option<Arc<str>> {
         let spot = spot?;
         match spot.text() {
@@ -259,7 +259,7 @@ impl DefinitionReader {
         }
     }
 
-    /// A literal text that is one of our words.
+    /// Reads a literal text in a fixed form.
     pub(super) fn word<T: FromStr>(&mut self, spot: &DocumentNode<'_>, what: &str) -> Option<T>
     where
         T::Err: Display,
@@ -278,7 +278,7 @@ impl DefinitionReader {
         }
     }
 
-    /// A length of time that is more than none.
+    /// Reads a length of time greater than zero.
     pub(in crate::engine) fn span(&mut self, spot: &DocumentNode<'_>) -> Option<Span> {
         let span = self.word::<Span>(spot, "a length of time")?;
         if span == Span::ZERO {
@@ -288,7 +288,7 @@ impl DefinitionReader {
         Some(span)
     }
 
-    /// A whole number within bounds.
+    /// Reads a whole number within limits.
     pub(in crate::engine) fn whole(
         &mut self,
         spot: &DocumentNode<'_>,
@@ -310,7 +310,7 @@ impl DefinitionReader {
         None
     }
 
-    /// A name of the document's own: of an outcome, a code, a hold, a challenge.
+    /// Reads a name that the document defines: an outcome, a code, a hold, a challenge.
     pub(in crate::engine) fn code(
         &mut self,
         spot: &DocumentNode<'_>,
@@ -329,7 +329,7 @@ impl DefinitionReader {
         None
     }
 
-    /// A text.
+    /// Reads a text.
     pub(in crate::engine) fn text<'t>(
         &mut self,
         spot: &DocumentNode<'t>,
@@ -342,7 +342,7 @@ impl DefinitionReader {
         text
     }
 
-    /// An expression, without the `=` before it.
+    /// Compiles an expression, given without its leading `=`.
     pub(super) fn compile(
         &mut self,
         source: &str,
@@ -360,7 +360,7 @@ impl DefinitionReader {
         }
     }
 
-    /// A condition: always an expression.
+    /// Reads a condition: always an expression.
     pub(super) fn condition(&mut self, spot: &DocumentNode<'_>, scope: &TypeScope) -> Option<Expr> {
         if let TreeNode::Bool(truth) = spot.tree.node {
             return self.compile(if truth { "true" } else { "false" }, &spot.pointer, scope);
@@ -378,7 +378,7 @@ impl DefinitionReader {
         Some(expr)
     }
 
-    /// An expression that must be one: `=EXPR`.
+    /// Reads a value that must be an expression: `=EXPR`.
     pub(in crate::engine) fn expression(
         &mut self,
         spot: &DocumentNode<'_>,
@@ -392,7 +392,7 @@ impl DefinitionReader {
         self.compile(source, &spot.pointer, scope)
     }
 
-    /// JSON in which texts that begin with `=` are expressions.
+    /// Reads JSON in which texts that begin with `=` are expressions.
     pub(super) fn template(&mut self, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
         match &spot.tree.node {
             TreeNode::Text(text) => match source_of(text) {
@@ -433,7 +433,7 @@ impl DefinitionReader {
         }
     }
 
-    /// Says so where a type that is known is none of those that fit.
+    /// Reports a known type that is none of the fitting ones.
     pub(in crate::engine) fn expect(
         &mut self,
         pointer: &str,
@@ -452,7 +452,7 @@ impl DefinitionReader {
     }
 }
 
-/// The source of an expression, if the text is one: `=EXPR`, but not `==literal`.
+/// Returns the source of an expression, if the text is one: `=EXPR`, but not `==literal`.
 pub(super) fn source_of(text: &str) -> Option<&str> {
     text.strip_prefix('=').filter(|rest| !rest.starts_with('='))
 }
@@ -473,7 +473,7 @@ pub(super) fn is_code(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
-/// A type, for people.
+/// Returns the name of a type, for people.
 fn called(kind: &Type) -> &'static str {
     match kind {
         Type::Any => "anything",
@@ -490,7 +490,7 @@ fn called(kind: &Type) -> &'static str {
     }
 }
 
-/// Returns whether a key looks like what is left of an expression that YAML split.
+/// Returns whether a key looks like a part of an expression that YAML split.
 fn is_split(key: &str, value: &Tree) -> bool {
     let odd = key.chars().any(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '<')));
     let is_bare = matches!(value.node, TreeNode::Null);
@@ -499,7 +499,7 @@ fn is_split(key: &str, value: &Tree) -> bool {
     is_bare && (odd || number) || odd && key.contains(['(', ')', '"', '\'', '=', '.'])
 }
 
-/// Words, for people.
+/// Lists words, for people.
 pub(super) fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
@@ -512,7 +512,7 @@ pub(in crate::engine) fn shortened(text: &str) -> String {
     if characters.next().is_some() { format!("{start}...") } else { start }
 }
 
-/// A name that is there twice.
+/// Returns the first name that occurs twice.
 pub(super) fn twice<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let mut seen = BTreeSet::new();
     names.into_iter().find(|name| !seen.insert(*name))

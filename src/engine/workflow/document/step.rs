@@ -1,4 +1,4 @@
-//! A step of a document, and where it goes.
+//! Reads a step of a document, and its targets.
 
 use serde_json::Value;
 
@@ -17,17 +17,18 @@ use crate::engine::workflow::definition::{
 };
 use crate::types::{Span, StepName, Time};
 
-/// Most guards of a step.
+/// Maximum number of guards of a step.
 const GUARDS_MAX: usize = 32;
-/// Most targets that one `next` chooses from, and most names in `any` and `all`.
+/// Maximum number of targets that one `next` chooses from, and of names in `any` and `all`.
 const TARGETS_MAX: usize = 32;
-/// Deepest nesting of targets.
+/// Maximum depth of nested targets.
 const TARGET_DEPTH_MAX: usize = 8;
-/// Most reminders of a step, and most times of one.
+/// Maximum number of reminders of a step, and of times of one reminder.
 const REMINDERS_MAX: usize = 16;
-/// Most users that a quorum may ask for.
+/// Maximum number of users that a quorum may require.
 const QUORUM_MAX: u32 = 100;
-/// Most rounds of a transaction, and so of a step.
+/// Maximum number of submissions of a step, equal to the maximum number of opened steps of a
+/// transaction.
 const SUBMISSIONS_MAX: u32 = 1000;
 
 /// Kind of a step, for the keys that it may have.
@@ -54,7 +55,7 @@ pub(super) fn step(
     misplaced(reader, &fields, waits);
     let input = fields.get("input").and_then(|spot| schema(reader, spot));
     let input_kind = input.as_ref().map(InputSchema::kind);
-    // An input that cannot be read is still one: what uses it is not wrong too.
+    // An input that cannot be read is still declared: expressions that use it are not faulty too.
     let input_kind = input_kind.or_else(|| fields.get("input").map(|_| Type::Any));
     let plain = kinds::with_data(&reader.data);
     let scope = match waits {
@@ -66,7 +67,7 @@ pub(super) fn step(
     if waits != Waits::Answer
         && let Some(spot) = fields.get("call")
     {
-        // That it stands here is told; what is wrong in it too.
+        // The key is reported as misplaced; its faults are reported as well.
         drop(request(reader, spot, &plain, RequestUse::Call));
     }
     let kind = match waits {
@@ -79,7 +80,7 @@ pub(super) fn step(
             let call = fields.get("call");
             match call.and_then(|spot| request(reader, spot, &plain, RequestUse::Call)) {
                 Some(call) => StepKind::Call(call),
-                // What is wrong with it is told.
+                // The faults of the call are reported already.
                 None => StepKind::Automatic,
             }
         }
@@ -131,7 +132,7 @@ fn waits(reader: &mut DefinitionReader, fields: &MappingFields<'_>) -> Waits {
     }
 }
 
-/// Keys that say nothing on a step of this kind.
+/// Reports keys that have no meaning on a step of this kind.
 fn misplaced(reader: &mut DefinitionReader, fields: &MappingFields<'_>, waits: Waits) {
     let client = ["input", "quorum", "claim", "max_submissions", "exhausted"];
     let waiting = ["timeout", "remind"];
@@ -197,7 +198,7 @@ fn wait(
     }
 }
 
-/// A length of time, or an expression that makes one.
+/// Reads a length of time, or an expression that returns one.
 pub(super) fn length(
     reader: &mut DefinitionReader,
     spot: &DocumentNode<'_>,
@@ -217,7 +218,7 @@ pub(super) fn length(
     }
 }
 
-/// A time, or an expression that makes one.
+/// Reads a time, or an expression that returns one.
 fn time(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeScope) -> Template {
     match spot.text() {
         Some(text) if source_of(text).is_some() => {
@@ -236,7 +237,7 @@ fn time(reader: &mut DefinitionReader, spot: &DocumentNode<'_>, scope: &TypeScop
 pub(super) fn kind_of(template: &Template) -> Type {
     match template {
         Template::Expr(expr) => expr.kind().clone(),
-        // What stands for an expression that is wrong, which is told already.
+        // Placeholder of a faulty expression, which is reported already.
         Template::Literal(Value::Null) => Type::Any,
         other => kinds::of_template(other),
     }
@@ -277,7 +278,7 @@ fn guard(
     }
     let that = that.and_then(|spot| reader.condition(&spot, scope));
     let code = code.and_then(|spot| reader.code(&spot, "a code"));
-    // Without a message the code is what people read.
+    // Without a message the code is shown to people.
     let message = match fields.get("message") {
         Some(spot) => reader.prose(Some(spot)),
         None => code.clone(),
@@ -347,7 +348,7 @@ fn quorum(
     reader.whole(spot, 1, QUORUM_MAX).map(Quorum::Fixed)
 }
 
-/// The elements of a list that is bounded.
+/// Returns the elements of a list of limited length.
 pub(super) fn list<'t>(
     reader: &mut DefinitionReader,
     spot: Option<&DocumentNode<'t>>,
@@ -367,7 +368,7 @@ pub(super) fn list<'t>(
     items
 }
 
-/// Reads where a transaction goes.
+/// Reads a target.
 pub(super) fn target(
     reader: &mut DefinitionReader,
     spot: &DocumentNode<'_>,
@@ -516,6 +517,6 @@ fn choices(
             whole = false;
         }
     }
-    // A condition that is wrong is told already; the targets are there all the same.
+    // A faulty condition is reported already; the targets are kept.
     (whole || !choices.is_empty()).then_some(StepTarget::When(choices))
 }

@@ -14,7 +14,7 @@ use crate::engine::workflow::InputSchema;
 use crate::engine::workflow::definition::{AllowedActor, Definition, SessionEnd, Template};
 use crate::types::{Role, StepName, WorkflowName};
 
-/// Most steps of a document.
+/// Maximum number of steps of a document.
 const STEPS_MAX: usize = 200;
 
 /// Maximum number of names in one `by`, `readers` or `cancel`.
@@ -23,13 +23,13 @@ const WHO_MAX: usize = 32;
 /// Maximum number of data keys in `restricted`.
 const RESTRICTED_MAX: usize = 64;
 
-/// Placeholder for a name that could not be read; the document is refused then.
+/// Placeholder for a name that could not be read; such a document is refused.
 const NAMELESS: &str = "nameless";
 
 /// Context of a list of actors.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ByContext {
-    /// At the start, when nobody owns it yet and there is no data.
+    /// Actors that may start: the transaction has no owner and no data yet.
     Starts,
     /// Readers, or actors that may cancel.
     Sees,
@@ -37,8 +37,8 @@ pub(super) enum ByContext {
     Submits,
 }
 
-/// Reads a whole document. A definition comes out of one with faults too, so that what is right
-/// in it can be checked.
+/// Reads a whole document. A document with faults gives a definition too, so that its other parts
+/// can be checked.
 pub(super) fn definition(
     reader: &mut DefinitionReader,
     root: &DocumentNode<'_>,
@@ -107,7 +107,7 @@ fn language(reader: &mut DefinitionReader, fields: &MappingFields<'_>) {
     }
 }
 
-/// The schema of an input.
+/// Reads the schema of an input.
 pub(super) fn schema(
     reader: &mut DefinitionReader,
     spot: &DocumentNode<'_>,
@@ -116,7 +116,7 @@ pub(super) fn schema(
         reader.wrong_type(spot, "a JSON Schema: a mapping");
         return None;
     }
-    // Keys that are there twice are told by the walk; the schema itself sees plain JSON.
+    // Duplicate keys are reported here; the schema itself is read from plain JSON.
     reader.duplicates(spot);
     match InputSchema::compile(&spot.tree.json()) {
         Ok(schema) => Some(schema),
@@ -155,7 +155,7 @@ fn start(
     who(reader, by.as_ref(), ByContext::Starts)
 }
 
-/// Whom something lets in.
+/// Reads a list of actors.
 pub(super) fn who(
     reader: &mut DefinitionReader,
     spot: Option<&DocumentNode<'_>>,
@@ -312,7 +312,7 @@ fn steps(
 }
 
 impl DefinitionReader {
-    /// Tells keys that are there twice, at every depth.
+    /// Reports duplicate keys, at every depth.
     fn duplicates(&mut self, spot: &DocumentNode<'_>) {
         if spot.is_map() {
             for (_, below) in self.entries(spot, "a mapping").unwrap_or_default() {
@@ -324,12 +324,12 @@ impl DefinitionReader {
         }
     }
 
-    /// Notes what a template that makes an object sets in the data.
+    /// Records the keys that a template writes into the data.
     pub(in crate::engine) fn declare(&mut self, template: &Template) {
         match kinds::of_template(template) {
             Type::Object { keys, open } => {
                 self.made.extend(keys);
-                // An object that is written out is open only to what is merged into its values.
+                // A literal object is open only because effects may merge into its values.
                 self.opened |= open && matches!(template, Template::Expr(_));
             }
             _ => self.opened = true,
@@ -337,7 +337,7 @@ impl DefinitionReader {
     }
 }
 
-/// Type of the data, from everything that writes a part of it.
+/// Returns the type of the data, from all types that were written into it.
 pub(super) fn data_kind(made: Vec<(Arc<str>, Type)>, open: bool) -> Type {
     let mut keys: BTreeMap<Arc<str>, Type> = BTreeMap::new();
     for (key, kind) in made {
@@ -347,7 +347,7 @@ pub(super) fn data_kind(made: Vec<(Arc<str>, Type)>, open: bool) -> Type {
     Type::Object { keys, open }
 }
 
-/// A part of a pointer.
+/// Appends a key to a pointer.
 pub(super) fn pointed(pointer: &str, key: &str) -> String {
     format!("{pointer}/{}", escaped(key))
 }

@@ -1,4 +1,4 @@
-//! A document as a tree in which every node and every key knows its line and column.
+//! Document as a tree in which every node and every key has its line and column.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, Spanned};
 
-/// Deepest nesting of a document; a body of JSON nests no deeper either.
+/// Maximum depth of a document; a JSON body has the same limit.
 const DEPTH_MAX: usize = 64;
 
-/// Most nodes of a document. One of 256 KiB that people write has some ten thousand; an empty
-/// list takes two bytes.
+/// Maximum number of nodes of a document. A handwritten document of 256 KiB has some ten thousand;
+/// an empty list takes two bytes.
 const NODES_MAX: usize = 50_000;
 
 /// Line and column, from 1.
@@ -42,15 +42,15 @@ pub(super) struct TreeKey {
     pub(super) text: String,
 }
 
-/// Why a text is no tree.
+/// Reason that a text is no tree.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) at: At,
     pub(super) message: String,
 }
 
-/// Reads YAML 1.2, or JSON. `yes`, `no`, `on` and `off` are texts. Aliases are refused: what they
-/// stand for has no place of its own, and they can make much of little.
+/// Reads YAML 1.2, or JSON. `yes`, `no`, `on` and `off` are texts. Aliases are refused: their
+/// targets have no position of their own, and a few aliases can expand to very many nodes.
 pub(super) fn read(text: &str) -> Result<Tree, Unreadable> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -66,7 +66,7 @@ pub(super) fn read(text: &str) -> Result<Tree, Unreadable> {
         strict_booleans: true,
     };
     serde_saphyr::from_str_with_options::<Tree>(text, options).or_else(|error| {
-        // JSON has escapes that YAML has not (a surrogate pair): what is JSON is read as such.
+        // JSON has escapes that YAML lacks (a surrogate pair): valid JSON is read as JSON.
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             return Ok(Tree::plain(&value));
         }
@@ -75,7 +75,7 @@ pub(super) fn read(text: &str) -> Result<Tree, Unreadable> {
     })
 }
 
-/// Message of the parser, in one line and without its excerpt of the source.
+/// Returns the parser's message, in one line and without its excerpt of the source.
 fn told(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let line = text.lines().next().unwrap_or("it cannot be read").trim();
@@ -91,7 +91,7 @@ fn told(error: &serde_saphyr::Error) -> String {
     if line.contains("budget") {
         return format!("it has more than {NODES_MAX} parts");
     }
-    // The parser's own words end with the place, which is told apart.
+    // The parser's message ends with the position, which is reported separately.
     line.split(" at line ").next().unwrap_or(line).to_owned()
 }
 
@@ -100,7 +100,7 @@ fn narrow(number: u64) -> u32 {
 }
 
 impl Tree {
-    /// The entries of a mapping; of anything else none.
+    /// Returns the entries of a mapping, or none of any other node.
     pub(super) fn entries_mut(&mut self) -> &mut [(TreeKey, Self)] {
         match &mut self.node {
             TreeNode::Map(entries) => entries,
@@ -108,7 +108,7 @@ impl Tree {
         }
     }
 
-    /// Gives keys of a mapping their new names: `(old, new)`.
+    /// Renames keys of a mapping: `(old, new)`.
     pub(super) fn rename_keys(&mut self, renamed: &[(&str, &str)]) {
         for (key, _) in self.entries_mut() {
             if let Some((_, new)) = renamed.iter().find(|(old, _)| *old == key.text) {
@@ -117,7 +117,7 @@ impl Tree {
         }
     }
 
-    /// A tree of JSON whose places are not known.
+    /// Returns a tree of JSON without positions.
     fn plain(value: &Value) -> Self {
         let at = (1, 1);
         let node = match value {
@@ -135,7 +135,7 @@ impl Tree {
         Self { at, node }
     }
 
-    /// As JSON; of a key that is there twice the last counts.
+    /// Converts the tree to JSON; of duplicate keys the last counts.
     pub(in crate::engine) fn json(&self) -> Value {
         match &self.node {
             TreeNode::Null => Value::Null,
@@ -151,7 +151,7 @@ impl Tree {
         }
     }
 
-    /// Name of its kind, for messages.
+    /// Returns the name of its kind, for messages.
     pub(super) const fn kind(&self) -> &'static str {
         match &self.node {
             TreeNode::Null => "nothing",
@@ -163,7 +163,7 @@ impl Tree {
         }
     }
 
-    /// The place of what a pointer names, or of the nearest thing around it.
+    /// Returns the position of the node that a pointer names, or of the nearest node around it.
     pub(super) fn locate(&self, pointer: &str) -> At {
         let mut here = self;
         let mut at = self.at;
@@ -182,7 +182,7 @@ impl Tree {
                 _ => None,
             };
             let Some((key, value)) = next else { return at };
-            // A block below its key begins on another line; the key says more.
+            // A block below its key begins on another line; the position of the key is more useful.
             at = if value.at.0 == key.0 { value.at } else { key };
             here = value;
         }
@@ -206,7 +206,7 @@ impl<'de> Deserialize<'de> for TreeKey {
     }
 }
 
-/// The text of a key, whatever it looks like.
+/// Text of a key, even if it looks like another type.
 struct KeyText(String);
 
 impl<'de> Deserialize<'de> for KeyText {

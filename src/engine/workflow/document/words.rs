@@ -1,4 +1,4 @@
-//! The keys of the language: what the reader takes, and what the schema for editors lists.
+//! Keys of the language, for the reader and the schema for editors.
 
 /// Keys of a document.
 pub(crate) const TOP: [&str; 15] = [
@@ -42,8 +42,8 @@ pub(crate) const STEP: [&str; 19] = [
     "failed",
 ];
 
-/// Keys of documents that an earlier build took, and their names today. No key that is here is
-/// one of the language any more; [`super::read_v1`] translates them in documents that it stored.
+/// Old keys of documents that an earlier build accepted, with their new names. No old key is one of
+/// the language any more; [`super::read_v1`] translates them in stored documents.
 pub(crate) const RENAMED: [(&str, &str); 4] =
     [("see", "readers"), ("show", "restricted"), ("one", "unique"), ("times", "max_submissions")];
 

@@ -6,20 +6,20 @@ use serde_json::{Map, Value};
 use super::{AMOUNT, SchemaFault, options, within};
 use crate::engine::expression::nearest;
 
-/// Deepest nesting of a schema.
+/// Maximum depth of a schema.
 const DEPTH_MAX: usize = 16;
 
-/// Most schemas in one, those that references lead to counted each time: what an input is checked
-/// by at one place is less than this.
+/// Maximum number of schemas in one, counting referenced schemas at each reference: this limits the
+/// schemas that check one value of an input.
 pub(super) const SCHEMAS_MAX: usize = 500;
 
-/// Most faults that are told at once.
+/// Maximum number of reported faults.
 const FAULTS_MAX: usize = 50;
 
-/// How the value of a keyword is read.
+/// Kind of a keyword's value.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holds {
-    /// Something that is not looked into.
+    /// A value without schemas.
     Plain,
     /// A schema for the same value.
     Here,
@@ -27,7 +27,7 @@ enum Holds {
     HereList,
     /// Schemas for the same value, by key.
     HereMap,
-    /// A schema that only asks: nothing in it is closed.
+    /// A schema that is only a condition: nothing in it is closed.
     Asks,
     /// A schema for a part.
     Part,
@@ -35,15 +35,15 @@ enum Holds {
     PartList,
     /// Schemas for parts, by key.
     PartMap,
-    /// A schema for what is left over.
+    /// A schema for values that other keywords do not cover.
     Unseen,
     /// Schemas for parts, by pattern.
     UnseenMap,
-    /// Schemas that references lead to.
+    /// Schemas that references name.
     Definitions,
 }
 
-/// The keywords of the dialect.
+/// Keywords of the dialect.
 const KEYWORDS: &[(&str, Holds)] = &[
     ("$schema", Holds::Plain),
     ("$ref", Holds::Plain),
@@ -98,17 +98,17 @@ const KEYWORDS: &[(&str, Holds)] = &[
     ("examples", Holds::Plain),
 ];
 
-/// Where a schema stands.
+/// Context of a schema.
 #[derive(Clone, Copy)]
 struct Place {
     depth: usize,
     /// True if it closes its own object: it is for a value of its own.
     closes: bool,
-    /// True if it only asks: nothing in it is closed.
+    /// True if it is only a condition: nothing in it is closed.
     asks: bool,
 }
 
-/// The schema with its objects closed.
+/// Returns the schema with its objects closed.
 pub(super) fn closed(schema: &Value) -> Result<Value, Vec<SchemaFault>> {
     let mut walk = Walk { faults: Vec::new(), schemas: 0 };
     let root = Place { depth: 0, closes: true, asks: false };
@@ -121,17 +121,18 @@ pub(super) fn closed(schema: &Value) -> Result<Value, Vec<SchemaFault>> {
     if walk.faults.is_empty() { Ok(closed) } else { Err(walk.faults) }
 }
 
-/// Follows references: how many schemas they lead to, and that none leads back to itself.
+/// Follows references, counts the schemas that they lead to, and refuses loops.
 struct Routes<'s> {
     root: &'s Value,
-    /// The references that led here.
+    /// Chain of references that led here.
     within: Vec<&'s str>,
     schemas: usize,
     fault: Option<SchemaFault>,
 }
 
 impl<'s> Routes<'s> {
-    /// `stored`: whether [`super::shape`] looks here, so that `writeOnly` is obeyed.
+    /// Follows the references of a schema. `stored`: whether [`super::shape`] reads it, so that
+    /// `writeOnly` is obeyed.
     fn follow(&mut self, schema: &'s Value, pointer: &str, stored: bool) {
         self.schemas += 1;
         let Value::Object(entries) = schema else { return };
@@ -267,7 +268,8 @@ impl Walk {
             Holds::HereList => self.list(value, pointer, here),
             Holds::PartList => self.list(value, pointer, part),
             Holds::PartMap | Holds::UnseenMap => self.map(value, pointer, part),
-            // What refers to a definition closes it: it may be one of several parts of an object.
+            // The schema that references a definition closes it: it may be one of several parts of
+            // an object.
             Holds::HereMap | Holds::Definitions => self.map(value, pointer, here),
         }
     }
@@ -293,7 +295,7 @@ impl Walk {
         Value::Object(made)
     }
 
-    /// What the meta-schema does not know of the other keywords.
+    /// Checks rules that the meta-schema does not have.
     fn plain(&mut self, entries: &Map<String, Value>, pointer: &str, place: Place) {
         if let Some(Value::String(format)) = entries.get("format")
             && !options().is_known_format(Draft::Draft202012, format)
@@ -323,7 +325,7 @@ impl Walk {
         self.required(entries, pointer, place);
     }
 
-    /// A required property that a closed object does not have could never be given.
+    /// Reports a required property that a closed object does not declare: it could never be given.
     fn required(&mut self, entries: &Map<String, Value>, pointer: &str, place: Place) {
         let (Some(Value::Array(required)), Some(Value::Object(properties))) =
             (entries.get("required"), entries.get("properties"))
@@ -347,13 +349,13 @@ impl Walk {
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
-/// Keywords by which other schemas say more of the same object.
+/// Keywords by which other schemas apply to the same object.
 const COMPOSES: [&str; 7] = ["$ref", "allOf", "anyOf", "oneOf", "then", "else", "dependentSchemas"];
 
-/// Keywords by which a schema says itself what other properties there may be.
+/// Keywords by which a schema itself allows other properties.
 const OPENS: [&str; 3] = ["additionalProperties", "unevaluatedProperties", "patternProperties"];
 
-/// Formats that people use, for "did you mean".
+/// Common formats, for "did you mean".
 const FORMATS: [&str; 12] = [
     AMOUNT,
     "date",
@@ -369,18 +371,18 @@ const FORMATS: [&str; 12] = [
     "regex",
 ];
 
-/// Closes an object, unless it says itself what else there may be.
+/// Closes an object, unless it says itself which other properties it allows.
 fn close(schema: &mut Map<String, Value>) {
     if OPENS[..2].iter().any(|keyword| schema.contains_key(*keyword)) || !is_object(schema) {
         return;
     }
     let composed = COMPOSES.iter().any(|keyword| schema.contains_key(*keyword));
-    // What several schemas say together is only known when all of them have been looked at.
+    // Several schemas are composed: their properties are known only after all of them were applied.
     let keyword = if composed { "unevaluatedProperties" } else { "additionalProperties" };
     schema.insert(keyword.to_owned(), Value::Bool(false));
 }
 
-/// Returns whether a schema is for objects, as far as it tells; one that refers to another may be.
+/// Returns whether a schema declares objects. A referenced schema is not examined.
 fn is_object(schema: &Map<String, Value>) -> bool {
     let says = |value: &Value| match value {
         Value::String(kind) => kind == "object",

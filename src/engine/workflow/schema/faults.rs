@@ -1,5 +1,5 @@
-//! What is wrong with an input, in the words of the API. No message repeats a value: it may be a
-//! secret in the wrong place.
+//! Faults of an input, in the words of the API. No message repeats a value: it may be a secret in
+//! the wrong place.
 
 use jsonschema::ValidationError;
 use jsonschema::error::{TypeKind, ValidationErrorKind};
@@ -10,10 +10,10 @@ use super::{AMOUNT, SchemaFault, within};
 use crate::engine::FieldError;
 use crate::engine::expression::nearest;
 
-/// Most faults that are told of one input.
+/// Maximum number of reported faults of one input.
 const FAULTS_MAX: usize = 50;
 
-/// What is wrong with the schema itself.
+/// Returns the fault of the schema itself.
 pub(super) fn of_schema(error: &ValidationError<'_>) -> SchemaFault {
     let pointer = error.instance_path().as_str().to_owned();
     let mut found = Vec::new();
@@ -30,7 +30,7 @@ pub(super) fn of_schema(error: &ValidationError<'_>) -> SchemaFault {
     (pointer, message)
 }
 
-/// What is wrong with an input.
+/// Returns the faults of an input.
 pub(super) fn of_input<'e>(
     errors: impl Iterator<Item = ValidationError<'e>>,
     shape: &Shape,
@@ -57,7 +57,7 @@ fn unescaped(key: &str) -> String {
     key.replace("~1", "/").replace("~0", "~")
 }
 
-/// Adds what one error says.
+/// Adds the faults of one validation error.
 fn told(
     error: &ValidationError<'_>,
     pointer: &str,
@@ -128,7 +128,7 @@ fn told(
     }
 }
 
-/// What is wrong where the type is right and the value is not.
+/// Returns the message for a value that has the right type and is invalid.
 fn value_message(kind: &ValidationErrorKind) -> String {
     use ValidationErrorKind as Kind;
     match kind {

@@ -1,5 +1,5 @@
-//! What a schema says of the parts of a value, all its composed schemas taken together: which
-//! properties there are, what is known of their types, and which are never stored.
+//! Parts of a value according to all composed schemas together: its properties, their types, and
+//! which of them are never stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,24 +9,24 @@ use serde_json::{Map, Number, Value};
 use super::{AMOUNT, SchemaFault};
 use crate::engine::expression::Type;
 
-/// Most nulls that completing an input adds: a short list of empty objects must not become a
-/// hundred times as long. Properties beyond that stay absent.
+/// Maximum number of nulls that completing an input adds: a short list of empty objects must not
+/// grow a hundredfold. Properties beyond this stay absent.
 const NULLS_MAX: usize = 10_000;
 
-/// Deepest that schemas lead, references counted.
+/// Maximum depth of nested schemas, including references.
 const DEPTH_MAX: usize = 48;
 
-/// What is known of a value.
+/// Known properties of a value.
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
-    /// Its type; of lists and objects only that they are.
+    /// Its type; for lists and objects without their parts.
     kind: Type,
     properties: BTreeMap<Arc<str>, Shape>,
     /// True if there may be properties that are not declared.
     open: bool,
-    /// Of properties that are not declared.
+    /// Shape of properties that are not declared.
     others: Option<Box<Shape>>,
-    /// Of elements, after those of `prefix`.
+    /// Shape of elements after those of `prefix`.
     items: Option<Box<Shape>>,
     prefix: Vec<Shape>,
     /// True if it is never stored.
@@ -34,7 +34,7 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Of a value of which nothing is known.
+    /// Returns the shape of an unknown value.
     const fn any() -> Self {
         Self {
             kind: Type::Any,
@@ -47,7 +47,7 @@ impl Shape {
         }
     }
 
-    /// Of a closed schema.
+    /// Returns the shape of a closed schema.
     pub(super) fn of(schema: &Value) -> Result<Self, Vec<SchemaFault>> {
         let shape = Layout { root: schema }.of(schema, false, 0);
         if !matches!(shape.kind, Type::Object { .. }) {
@@ -57,7 +57,7 @@ impl Shape {
         Ok(shape)
     }
 
-    /// Its type, down to the last part.
+    /// Returns its type, with all its parts.
     pub(super) fn kind(&self) -> Type {
         match &self.kind {
             Type::Object { .. } => Type::Object {
@@ -77,12 +77,12 @@ impl Shape {
         }
     }
 
-    /// The names of its properties.
+    /// Returns the names of its properties.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.properties.keys().map(|name| &**name)
     }
 
-    /// Of a part, by its key or place.
+    /// Returns the shape of a part, by its key or index.
     pub(super) fn part(&self, key: &str) -> Option<&Self> {
         let at = || key.parse().ok().and_then(|at: usize| self.element(at));
         self.properties.get(key).or(self.others.as_deref()).or_else(at)
@@ -92,7 +92,7 @@ impl Shape {
         self.prefix.get(at).or(self.items.as_deref())
     }
 
-    /// The value with null for each declared property that is absent, at every depth.
+    /// Returns the value with null for each declared property that is absent, at every depth.
     pub(super) fn completed(&self, value: &Value) -> Value {
         self.complete(value, &mut NULLS_MAX.clone())
     }
@@ -128,7 +128,7 @@ impl Shape {
         }
     }
 
-    /// What of the value may be stored; `None`: nothing.
+    /// Returns the value without secret parts; `None`: all of it is secret.
     pub(super) fn storable(&self, value: &Value) -> Option<Value> {
         if self.secret {
             return None;
@@ -157,7 +157,7 @@ impl Shape {
         })
     }
 
-    /// Of a value for which both hold.
+    /// Returns the shape of a value to which both apply.
     fn and(self, other: Self) -> Self {
         Self {
             kind: met(self.kind, other.kind),
@@ -170,7 +170,8 @@ impl Shape {
         }
     }
 
-    /// Of a value for which one of them holds. What is secret in one is secret.
+    /// Returns the shape of a value to which one of them applies. A part that is secret in one is
+    /// secret.
     fn or(self, other: Self) -> Self {
         Self {
             kind: self.kind.or(&other.kind),
@@ -183,7 +184,7 @@ impl Shape {
         }
     }
 
-    /// The same properties, of which nothing is known: something else may hold for them too.
+    /// Returns the same properties with unknown types: other schemas may apply to them too.
     fn doubtful(mut self) -> Self {
         for of in self.properties.values_mut() {
             of.kind = Type::Any;
@@ -197,7 +198,8 @@ struct Layout<'s> {
 }
 
 impl Layout<'_> {
-    /// Of a schema; `closed`: whether a schema that it is part of closes the same value.
+    /// Returns the shape of a schema. `closed`: whether an enclosing schema for the same value
+    /// closes it.
     fn of(&self, schema: &Value, closed: bool, depth: usize) -> Shape {
         let Value::Object(entries) = schema else { return Shape::any() };
         if depth > DEPTH_MAX {
@@ -235,7 +237,7 @@ impl Layout<'_> {
         shape
     }
 
-    /// Of what a schema says itself.
+    /// Returns the shape of a schema's own keywords, without composed schemas.
     fn own(&self, entries: &Map<String, Value>, closed: bool, depth: usize) -> Shape {
         let part = |schema: &Value| self.of(schema, false, depth + 1);
         let mut shape = Shape { kind: kind(entries), open: !closed, ..Shape::any() };
@@ -260,7 +262,7 @@ impl Layout<'_> {
     }
 }
 
-/// The type that a schema says itself; of lists and objects only that they are.
+/// Returns the type that a schema itself declares; for lists and objects without their parts.
 fn kind(entries: &Map<String, Value>) -> Type {
     let object = || Type::Object { keys: BTreeMap::new(), open: true };
     let list = || Type::List(Box::new(Type::Any));
@@ -297,7 +299,7 @@ fn kind(entries: &Map<String, Value>) -> Type {
     }
 }
 
-/// What is known of a value that is both.
+/// Returns the type of a value that has both types.
 fn met(left: Type, right: Type) -> Type {
     match (left, right) {
         (left, right) if left == right => left,
@@ -346,9 +348,9 @@ fn zipped(left: Vec<Shape>, right: Vec<Shape>, merge: fn(Shape, Shape) -> Shape)
     }
 }
 
-/// The whole number that a number with a fraction of zero is.
+/// Returns the integer equal to a number with a fraction of zero.
 fn whole(number: &Number) -> Option<i64> {
-    /// Up to here a double holds each whole number: 2^53.
+    /// Maximum integer up to which a double holds every integer: 2^53.
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     let double = number.as_f64().filter(|_| number.is_f64())?;
     if double.fract() != 0.0 || double.abs() > EXACT_MAX {

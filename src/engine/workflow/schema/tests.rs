@@ -1,4 +1,4 @@
-//! Schemas: what they close, refuse, tell and keep back.
+//! Schemas: closing, refusals, messages and secrets.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(clippy::needless_pass_by_value, clippy::too_many_lines, reason = "tables of cases")]
@@ -16,7 +16,7 @@ fn faults(value: Value) -> Vec<SchemaFault> {
     InputSchema::compile(&value).err().unwrap_or_default()
 }
 
-/// Pointers and codes of what is wrong with an input.
+/// Returns pointers and codes of the faults of an input.
 fn wrong(schema: &InputSchema, input: Value) -> Vec<(String, &'static str)> {
     let errors = schema.check(&input).err().unwrap_or_default();
     errors.into_iter().map(|error| (error.pointer, error.code)).collect()
@@ -108,7 +108,7 @@ fn what_is_wrong_has_a_pointer_a_code_and_no_value() {
     assert_eq!(unknown.message, "there is no such field; did you mean `amount`?");
 }
 
-/// A field of another form is not said to be meant by itself.
+/// A field of another form is not suggested.
 #[test]
 fn a_field_of_another_form_has_no_hint() {
     let schema = json!({
@@ -399,7 +399,7 @@ fn a_long_wrong_input_is_told_of_once_and_grows_within_bounds() {
     assert_eq!(schema.check(&json!({ "list": few })).unwrap_err().len(), 50);
 }
 
-/// Any JSON, of the words of schemas and of others.
+/// Returns arbitrary JSON, with keywords of schemas and other words.
 fn any_json() -> impl Strategy<Value = Value> {
     let word = prop_oneof![
         Just("type"),
@@ -460,7 +460,7 @@ proptest! {
             prop_assert_eq!(checked.is_err(), checked.is_err_and(|errors| !errors.is_empty()));
             let stored = schema.storable(&schema.completed(&input));
             prop_assert!(stored.is_object() || !input.is_object());
-            // What is shown is as good as what was given.
+            // The shown schema compiles as well as the given one.
             prop_assert!(InputSchema::compile(schema.shown()).is_ok());
         }
     }
