@@ -89,7 +89,7 @@ pub struct Job {
     pub examined: u64,
     /// Number of transactions that the filter selects.
     pub matched: u64,
-    /// Number of selected transactions that had ended: nothing is left to do for them.
+    /// Number of selected transactions that had already ended.
     #[serde(default)]
     pub skipped: u64,
     /// Number of transactions for which the action was done, or could be.
@@ -98,9 +98,9 @@ pub struct Job {
     pub failed: u64,
     /// The first failures.
     pub failures: Vec<BulkFailure>,
-    /// Time of its begin.
+    /// Time at which it began.
     pub started_at: Time,
-    /// Time of its end; `None`: it is running.
+    /// Time at which it ended; `None`: it is running.
     pub ended_at: Option<Time>,
 }
 

@@ -15,7 +15,6 @@
 //! Limits: 4 KiB of text, 1000 nodes, a depth of 64, two nested loops; an evaluation takes at most
 //! 100 000 steps and its result has at most 64 KiB. A comparison of two amounts takes 0.3 us; the
 //! worst hostile expression found took 8 ms.
-//! worst that a hostile expression was seen to take 8 ms.
 
 mod check;
 mod eval;
@@ -169,7 +168,7 @@ pub enum ResolvedValue<'a> {
 pub struct AccountSeen {
     /// The owner's name; `None`: it has no owner.
     pub owner: Option<Arc<str>>,
-    /// The asset's code; empty: there is no such account.
+    /// The asset's code; empty: the account does not exist.
     pub asset: Arc<str>,
     /// Posted balance.
     pub posted: Decimal,
@@ -181,7 +180,7 @@ pub struct AccountSeen {
     pub frozen: bool,
     /// True if it is closed.
     pub closed: bool,
-    /// True if there is such an account.
+    /// True if the account exists.
     pub exists: bool,
 }
 
@@ -204,7 +203,7 @@ impl AccountSeen {
 
 /// Source of the values that an expression reads.
 pub trait Resolver {
-    /// Returns the value of a name; `None`: there is no such name.
+    /// Returns the value of a name; `None`: the name is unknown.
     fn name(&self, name: &str) -> Option<ResolvedValue<'_>>;
     /// Returns an account.
     ///

@@ -105,7 +105,7 @@ impl<'v> ExprValue<'v> {
         })
     }
 
-    /// Converts what a resolver returns.
+    /// Converts the result of a resolver.
     pub(super) fn of(seen: ResolvedValue<'v>, fuel: &mut Fuel) -> Result<Self, EvalHalt> {
         match seen {
             ResolvedValue::Json(value) => Self::seen(value),

@@ -42,7 +42,7 @@ pub(super) fn size(value: &Value) -> usize {
     serde_json::to_writer(&mut counter, value).map_or(usize::MAX, |()| counter.0)
 }
 
-/// Returns the size of everything kept for a transaction beside its data, in bytes.
+/// Returns the size of everything that counts against `REST_BYTES_MAX`, in bytes.
 fn rest(tx: &Tx) -> usize {
     let submissions = tx.open.iter().flat_map(|open| &open.submissions);
     let submissions: usize = submissions.map(|submission| size(&submission.input)).sum();

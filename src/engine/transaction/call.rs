@@ -151,7 +151,7 @@ impl Interpreter<'_, '_> {
         Ok(HttpRequestSpec { url, headers, body, ..Self::bare(request) })
     }
 
-    /// Makes a call: an intent that is due at once.
+    /// Creates a call: an intent that is due at once.
     pub(super) fn make_call(
         &mut self,
         step: &StepName,
@@ -162,7 +162,7 @@ impl Interpreter<'_, '_> {
     ) -> Result<(), DecideError> {
         let tx = self.tx()?;
         let open = tx.calls.iter().filter(|call| !call.state.is_over()).count();
-        // Undoing goes one call at a time, whatever else is on its way.
+        // Undoing creates one call at a time, even while other calls are in flight.
         if open >= CALLS_MAX && purpose != CallPurpose::Undo {
             let what = "calls of a transaction that are not over";
             return Err(Refusal::LimitReached { what, max: CALLS_MAX }.into());
@@ -329,7 +329,7 @@ impl Interpreter<'_, '_> {
         Ok(waits_for_call(self.tx()?))
     }
 
-    /// Makes the call that undoes the next part of a step.
+    /// Creates the call that undoes the next part of a step.
     pub(super) fn undo_by_call(
         &mut self,
         done: &CompletedStep,

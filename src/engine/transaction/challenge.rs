@@ -17,7 +17,7 @@ use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{Actor, AttemptEvent, Counted, Counter, Refusal};
 use crate::types::{SessionId, Span, StepName, Time, TxId, UserId};
 
-/// The key that codes are derived with. `Debug` shows nothing of it.
+/// Key from which codes are derived. `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChallengeKey([u8; 32]);
 
@@ -65,10 +65,10 @@ pub fn code(key: &ChallengeKey, tx: TxId, challenge: &Challenge) -> String {
     format!("{number:0digits$}")
 }
 
-/// Returns the counters of wrong codes: one for the actor who enters them, over all transactions,
-/// and one for the values that the code is bound to, over all actors. Codes from a service or a
-/// hook count for the transaction's owner: a service has many customers, and one of them must not
-/// lock out the others.
+/// Returns the counters of wrong codes: for the actor who enters them, over all transactions; for
+/// an anonymous session also its address; and for the values that the code is bound to, over all
+/// actors. Codes from a service or a hook count for the transaction's owner: a service has many
+/// customers, and one of them must not lock out the others.
 pub(super) fn counters(
     interpreter: &Interpreter<'_, '_>,
     challenge: &Challenge,

@@ -28,7 +28,7 @@ pub(super) struct EvalActor {
 }
 
 impl EvalActor {
-    /// Returns the server itself, which acts when a timer fires.
+    /// Returns the actor of timers: the server itself.
     pub(super) fn system() -> Self {
         Self { actor: Actor::System, elevated_until: None, facts: "{}".into() }
     }

@@ -18,11 +18,11 @@ use crate::types::{HoldId, SessionId, StepName, Time};
 pub enum TxEvent {
     /// It was started.
     Started(Box<Tx>),
-    /// Keys of its data were set; `Null` in `removed` names those that are gone.
+    /// Keys of its data were set; `removed` names those that were removed.
     DataSet {
         /// The new values.
         set: Arc<Map<String, Value>>,
-        /// The keys that are gone.
+        /// The removed keys.
         removed: Vec<String>,
     },
     /// A step opened.
@@ -77,21 +77,21 @@ pub enum TxEvent {
         /// The claim.
         claim: StepClaim,
     },
-    /// A claim was given up.
+    /// A claim was released.
     Released {
         /// The group of the steps.
         group: u32,
     },
     /// Branches began.
     Forked(OpenJoin),
-    /// A branch came to its end.
+    /// A branch ended.
     Joined {
         /// The join.
         join: u32,
     },
     /// A branch that had ended goes on.
     BranchReopened {
-        /// The join that waits for it again.
+        /// The join, which waits for it again.
         join: u32,
     },
     /// Branches were closed, with the steps that were open in them.
@@ -141,9 +141,9 @@ pub enum TxEvent {
         /// Its data.
         data: Arc<Value>,
     },
-    /// A call to another service is to be made.
+    /// A call to another service was created.
     CallMade(Box<ServiceCall>),
-    /// An attempt at a call begins.
+    /// An attempt at a call began.
     CallBegan {
         /// The call.
         number: u32,
@@ -157,7 +157,7 @@ pub enum TxEvent {
         /// Result of the last attempt.
         last: Arc<str>,
     },
-    /// The service answers later.
+    /// The service accepted the call and answers later.
     CallAccepted {
         /// The call.
         number: u32,
@@ -217,16 +217,16 @@ pub enum TxEvent {
         /// The step.
         step: StepName,
     },
-    /// It cannot go on.
+    /// It is stuck.
     Stuck(StuckReason),
     /// Its deadline passed after the pivot; nothing else happens.
     DeadlinePassed,
     /// An actor requested its cancellation.
     CancelAsked {
-        /// Why.
+        /// Reason.
         reason: Option<Arc<str>>,
     },
-    /// An operator stopped it.
+    /// An operator paused it.
     Paused,
     /// An operator resumed it.
     Resumed,

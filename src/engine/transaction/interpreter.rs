@@ -34,7 +34,7 @@ const STEPS_MAX: u32 = 300_000;
 /// Steps that an effect counts in addition to its expressions.
 pub(super) const EFFECT_STEPS: u32 = 100;
 
-/// Longest wait: anything that is due later is a mistake.
+/// Maximum wait: anything that is due later is a mistake.
 const WAIT_MAX: Span = Span::from_hours(24 * 366 * 10);
 
 /// Cause of an execution.
@@ -86,7 +86,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         number.ok_or_else(|| Refusal::StepNotOpen { open_steps: Vec::new() }.into())
     }
 
-    /// Evaluates something in the context of the transaction and counts its steps.
+    /// Evaluates expressions in the context of the transaction and counts their steps.
     pub(super) fn look<T>(
         &self,
         bindings: &Bindings,
@@ -309,7 +309,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(users)
     }
 
-    /// Returns the time after the span that a template makes.
+    /// Returns the time after the span that a template returns.
     pub(super) fn after(&self, span: &Template) -> Result<Time, DecideError> {
         let made = self.look(&Bindings::default(), |context| context.make(span))?;
         let span = made.to_text().ok().and_then(|text| text.parse::<Span>().ok());
@@ -332,7 +332,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         }
     }
 
-    /// Returns the time that a template makes: a point in time, or a span from now.
+    /// Returns the time that a template returns: a point in time, or a span from now.
     pub(super) fn when(
         &self,
         template: &Template,
@@ -450,7 +450,7 @@ impl<'a, 'd> Interpreter<'a, 'd> {
         Ok(())
     }
 
-    /// Refuses the step when a guard does not hold.
+    /// Refuses the step if a guard does not hold.
     pub(super) fn require_hold(
         &mut self,
         step: &StepDefinition,
@@ -628,8 +628,8 @@ impl<'a, 'd> Interpreter<'a, 'd> {
                         }
                     }
                 },
-                // Another transaction of this commit is being executed: the request may be
-                // repeated.
+                // The other transaction is being executed in this commit: the request is refused
+                // and may be repeated.
                 Err(DecideError::Refused(refusal @ Refusal::LinkDepthExceeded { .. }))
                     if self.trigger == Trigger::Request =>
                 {

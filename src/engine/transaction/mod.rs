@@ -1,8 +1,8 @@
 //! Transactions: running instances of workflows.
 //!
-//! [`interpreter`] executes a definition within one commit; [`effects`] has one file for each effect of
-//! the language; [`eval_context`] has the values that expressions see; `submit`, `start`, `timers` and
-//! `orphans` are the entries, through which something reaches a transaction.
+//! [`interpreter`] executes a definition within one commit; [`effects`] has one file for each
+//! effect of the language; [`eval_context`] has the values that expressions see. `submit`, `start`,
+//! `timers` and `orphans` are the entry points that change a transaction.
 
 mod access;
 mod apply;

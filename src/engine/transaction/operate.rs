@@ -289,6 +289,7 @@ fn chain(joins: &[OpenJoin], join: Option<u32>) -> Vec<usize> {
 
 /// Returns how often each step was taken, by its name in the new version. The counts of steps that
 /// get the same name are added.
+///
 /// The key of a call consists of a step's name and its count: where a call is renamed, the count
 /// stays under its old name too, so that another step with that name never repeats a key.
 fn taken(

@@ -17,7 +17,7 @@ use crate::types::{SessionId, Span, Time, TxId};
 /// Pause between two slices, each of which is a commit.
 const PAUSE: Span = Span::from_ms(1);
 
-/// Interval of the check whether transactions that were kept for a call in flight can be cancelled.
+/// Interval after which transactions that were kept for a call in flight are checked again.
 const AGAIN: Span = Span::from_minutes(1);
 
 /// Schedules the cancellation of an ended owner's transactions, in commits of their own: there may
@@ -94,7 +94,7 @@ pub(in crate::engine) fn cancel_orphans(
         unit.arm(Timer { due, what: TimerOf::Orphans(who, last) });
     }
     if is_left {
-        // Rounded to whole minutes: slices that leave transactions over share one timer.
+        // Rounded to whole minutes, so that all slices that kept transactions share one timer.
         let due = Time::from_ms((unit.context.now.ms() / AGAIN.ms() + 1) * AGAIN.ms());
         unit.arm(Timer { due, what: TimerOf::Orphans(who, TxId::new(0)) });
     }

@@ -12,18 +12,18 @@ use crate::types::{Revision, Role, Time, WorkflowName};
 /// Maximum number of workflows.
 const WORKFLOWS_MAX: u64 = 1000;
 
-/// A version of a workflow.
+/// Published version of a workflow.
 #[derive(Clone, Debug)]
 pub struct Published {
     /// Its name.
     pub name: WorkflowName,
     /// Its version, from 1.
     pub version: u32,
-    /// The document as it was sent.
+    /// The document, as the publisher sent it.
     pub source: Arc<str>,
     /// Definition.
     pub definition: Arc<Definition>,
-    /// When it was published.
+    /// Time of its publication.
     pub published_at: Time,
     /// Publisher.
     pub published_by: Arc<str>,

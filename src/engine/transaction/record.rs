@@ -147,7 +147,7 @@ pub struct ServiceCall {
     pub number: u32,
     /// The step that it belongs to.
     pub step: StepName,
-    /// Its key for the service, the same for every attempt.
+    /// Its idempotency key for the service, the same for every attempt.
     pub key: Arc<str>,
     /// Purpose.
     pub purpose: CallPurpose,
@@ -278,9 +278,9 @@ pub enum TxStatus {
     Running,
     /// It is being undone.
     Compensating,
-    /// It cannot go on; an operator must look.
+    /// It cannot go on and needs an operator.
     Stuck,
-    /// It came to its end.
+    /// It was completed.
     Completed,
     /// It was cancelled and undone.
     Cancelled,
@@ -345,7 +345,7 @@ pub struct PlannedEnd {
 pub struct StuckReason {
     /// The step that could not be undone, or done after the pivot.
     pub step: StepName,
-    /// The join of the branch that it lies in.
+    /// The join of its branch.
     pub join: Option<u32>,
     /// The refusal's code.
     pub code: Arc<str>,
@@ -529,7 +529,7 @@ pub struct Challenge {
     pub resends_left: u32,
     /// State.
     pub state: ChallengeState,
-    /// Request that delivers each code of it, and its step.
+    /// Request that delivers each of its codes, and the step that issued it.
     pub send: Option<Box<(StepName, HttpRequestSpec)>>,
 }
 
@@ -558,7 +558,7 @@ pub struct CompletedStep {
     /// True if no step waited for it any more when it was done, or may have been: it is no part of
     /// the path, and is undone even when the transaction completes.
     pub left: bool,
-    /// Prefix of the keys of these calls.
+    /// Key of the step's own call, from which the keys of these calls derive.
     pub key: Arc<str>,
 }
 

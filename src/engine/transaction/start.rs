@@ -104,7 +104,7 @@ pub(super) struct Begin {
 }
 
 impl Begin {
-    /// Starts the transaction and executes it until every branch waits.
+    /// Starts the transaction and executes it until it waits or ends.
     pub(super) fn begin(
         self,
         unit: &mut UnitOfWork<'_>,

@@ -59,7 +59,7 @@ fn all_due(tx: &Tx, definition: &Definition) -> impl Iterator<Item = (Time, Due)
         let (after, _) = reminder(definition.step(&open.step)?, open.reminded)?;
         Some((open.opened_at.plus(after), Due::Reminder(open.place, open.reminded)))
     });
-    // A migration may have changed the version, in which the step has no end by time.
+    // After a migration the step may no longer have an end by time.
     let ends = move |open: &&OpenStep| definition.step(&open.step).is_some_and(has_end);
     let steps = tx.open.iter().filter(ends);
     let steps = steps.filter_map(|open| Some((open.due?, Due::Step(open.place))));

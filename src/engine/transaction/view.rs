@@ -1,4 +1,4 @@
-//! A transaction as one actor may see it.
+//! View of a transaction for one actor.
 
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use super::event::ValueEvent;
 use crate::engine::core::record::{Record, RecordKey};
 use crate::engine::core::unit_of_work::UnitOfWork;
 
-/// Record of a set of reference values that anybody may read; other sets have none.
+/// Record of a set of reference values that everybody may read; other sets have none.
 const READ_ANYONE: &str = r#"{"read":["anyone"]}"#;
 
 /// Applies an event.

@@ -30,13 +30,13 @@ pub struct Definition {
     pub cancel: Vec<AllowedActor>,
     /// Time from the start to the latest end, unless the pivot has passed.
     pub deadline: Option<Span>,
-    /// Key of which at most one open transaction may have each value.
+    /// Expression; at most one open transaction may have each of its values.
     pub unique: Option<Expr>,
     /// Schema of the start request's input.
     pub input: Option<InputSchema>,
     /// Data at the start, in addition to the input.
     pub data: Template,
-    /// Effect of the end of the session that started it.
+    /// Effect on a transaction when the session that started it ends.
     pub session_end: SessionEnd,
     /// First step.
     pub first: StepName,
@@ -54,7 +54,7 @@ pub enum SessionEnd {
     /// Nothing.
     #[default]
     Continue,
-    /// It is cancelled, before the pivot.
+    /// The transaction is cancelled, before the pivot.
     Cancel,
 }
 
@@ -115,7 +115,7 @@ pub enum StepKind {
     Automatic,
 }
 
-/// A request to another service, made at least once.
+/// A request to another service, sent at least once.
 #[derive(Debug)]
 pub struct RequestTemplate {
     /// The method, in capitals.
@@ -175,11 +175,11 @@ pub enum WaitCondition {
 /// Actor that a step or a transaction lets in.
 #[derive(Debug)]
 pub enum AllowedActor {
-    /// The owner.
+    /// The owner of the transaction.
     Owner,
     /// Everybody with a session, also an anonymous one; no API keys.
     Anyone,
-    /// Every signed-in user (the default of `start`).
+    /// Every signed-in user; the default of `start`.
     User,
     /// Every actor with the role.
     Role(Role),

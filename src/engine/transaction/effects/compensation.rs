@@ -1,4 +1,4 @@
-//! Compensation: dispatches to the effect that undoes itself.
+//! Compensation: calls the effect's own code to undo it.
 
 use super::{challenge, hold, open, roles, start, transfer};
 use crate::engine::core::unit_of_work::DecideError;

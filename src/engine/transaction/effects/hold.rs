@@ -164,8 +164,8 @@ pub(super) fn open_in_group(
     Ok(group.filter(|held| is_open(held)).map(|held| held.hold.id.clone()).collect())
 }
 
-/// Refuses to take money from an account of another owner, unless the effect has `authority:
-/// workflow`.
+/// Refuses to take money from an account of another owner, unless the effect has
+/// `authority: workflow`.
 pub(super) fn require_own_account(
     interpreter: &Interpreter<'_, '_>,
     account: &AccountId,

@@ -1,6 +1,6 @@
 //! Effects of the workflow language. Each has one file with its keys, reader, schema, checks,
 //! execution, compensation and documentation; [`effects!`] lists them. The reader of documents,
-//! the JSON Schema of the language, the table of `LANGUAGE.md` and the interpreter are made from
+//! the JSON Schema of the language, the table of `LANGUAGE.md` and the interpreter are built from
 //! that list.
 //!
 //! A new effect takes its file and its two lines here; `BLESS=1 cargo test --test definitions`
@@ -50,7 +50,7 @@ pub(super) trait WorkflowEffect: Sized {
     /// Adds the names that the effect uses.
     fn references<'e>(&'e self, _found: &mut EffectReferences<'e>) {}
 
-    /// Returns the change that the effect makes to what later steps may use.
+    /// Returns the change of the holds and challenges that later steps may use.
     fn flow_change(&self) -> FlowChange<'_> {
         FlowChange::None
     }
@@ -60,7 +60,7 @@ pub(super) trait WorkflowEffect: Sized {
         &[]
     }
 
-    /// Executes the effect and notes what undoes it.
+    /// Executes the effect and adds its compensations.
     fn execute(
         &self,
         interpreter: &mut Interpreter<'_, '_>,
@@ -72,7 +72,7 @@ pub(super) trait WorkflowEffect: Sized {
 /// One effect of a step.
 #[derive(Debug)]
 pub struct Effect {
-    /// Condition: without it the effect always runs.
+    /// Condition; `None`: the effect always runs.
     pub when: Option<Expr>,
     /// Kind of the effect, with its values.
     pub kind: EffectKind,
@@ -156,7 +156,7 @@ macro_rules! effects {
                 }
             }
 
-            /// Returns the change that the effect makes to what later steps may use.
+            /// Returns the change of the holds and challenges that later steps may use.
             pub(in crate::engine) fn flow_change(&self) -> FlowChange<'_> {
                 match self {
                     $(Self::$kind(effect) => effect.flow_change(),)*

@@ -29,7 +29,7 @@ pub(super) fn read_user_and_role(
     Some((user?, role?))
 }
 
-/// Gives or takes a role; returns what undoes it.
+/// Gives or takes a role; returns the compensation.
 pub(super) fn change(
     interpreter: &mut Interpreter<'_, '_>,
     user: &Template,
@@ -110,7 +110,7 @@ fn write_role(
 }
 
 impl Interpreter<'_, '_> {
-    /// Notes that the role changes of these steps will never be undone.
+    /// Records that the role changes of these steps will never be undone.
     pub(in crate::engine::transaction) fn keep_roles(
         &mut self,
         done: &[Arc<CompletedStep>],

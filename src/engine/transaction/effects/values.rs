@@ -41,7 +41,7 @@ impl Interpreter<'_, '_> {
         self.look(bindings, |context| context.make(template))
     }
 
-    /// Evaluates a template that makes a text.
+    /// Evaluates a template that returns a text.
     pub(in crate::engine::transaction) fn text(
         &self,
         template: &Template,
@@ -52,7 +52,7 @@ impl Interpreter<'_, '_> {
         made.to_text().map(str::to_owned).map_err(|error| failed(format!("{what}: {error}")))
     }
 
-    /// Evaluates a template that makes an object.
+    /// Evaluates a template that returns an object.
     pub(in crate::engine::transaction) fn object(
         &self,
         template: &Template,
@@ -65,7 +65,7 @@ impl Interpreter<'_, '_> {
         }
     }
 
-    /// Evaluates a template that makes an amount.
+    /// Evaluates a template that returns an amount.
     pub(super) fn amount(
         &self,
         template: &Template,
@@ -74,7 +74,7 @@ impl Interpreter<'_, '_> {
         Ok(amount_of(&self.made(template, bindings)?)?)
     }
 
-    /// Evaluates a template that makes the id of an account. An invalid id names no account.
+    /// Evaluates a template that returns the id of an account. An invalid id names no account.
     pub(super) fn account(
         &self,
         template: &Template,

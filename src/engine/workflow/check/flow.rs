@@ -74,7 +74,7 @@ pub(super) fn check(found: &mut CheckReport, definition: &Definition) {
         ended: BTreeMap::new(),
     };
     flow.states.insert(definition.first.as_str(), State::default());
-    // Each round carries the state at least one step on, so this number of rounds suffices.
+    // Each round carries the states at least one step on, so this number of rounds suffices.
     for _ in 0..=2 * (definition.steps.len() + definition.alls.len()) {
         if !flow.carry() {
             break;

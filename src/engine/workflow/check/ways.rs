@@ -85,7 +85,7 @@ pub(super) struct Placed<'d> {
     pub(super) taken: bool,
 }
 
-/// Calls a function with all effects of a step, in their order.
+/// Calls `show` with all effects of a step, in their order.
 pub(super) fn each_effect<'d>(step: &'d StepDefinition, show: &mut impl FnMut(&Placed<'d>)) {
     let at = pointer_of(step);
     for (index, remind) in step.remind.iter().enumerate() {

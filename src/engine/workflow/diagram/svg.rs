@@ -126,7 +126,7 @@ pub fn svg(definition: &Definition) -> String {
     out
 }
 
-/// Writing to a string does not fail.
+/// Appends formatted text; writing to a string does not fail.
 fn add(out: &mut String, what: std::fmt::Arguments<'_>) {
     if out.write_fmt(what).is_err() {
         out.clear();

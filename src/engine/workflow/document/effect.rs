@@ -114,7 +114,7 @@ impl<'s, 't> EffectNode<'s, 't> {
         Some(EffectFields { fields, scope: self.scope, what })
     }
 
-    /// Reads the value as a mapping, or an expression that makes one.
+    /// Reads the value as a mapping, or an expression that returns one.
     pub(in crate::engine) fn object(&self, reader: &mut DefinitionReader, what: &str) -> Template {
         object(reader, self.value, self.scope, what)
     }
@@ -218,7 +218,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         Some(made)
     }
 
-    /// Reads a mapping, or an expression that makes one.
+    /// Reads a mapping, or an expression that returns one.
     pub(in crate::engine) fn object(
         &self,
         reader: &mut DefinitionReader,
@@ -266,7 +266,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         Some(role)
     }
 
-    /// Reads an amount: `"12.50"`, `12`, or an expression that makes one.
+    /// Reads an amount: `"12.50"`, `12`, or an expression that returns one.
     pub(in crate::engine) fn amount(
         &self,
         reader: &mut DefinitionReader,
@@ -295,7 +295,7 @@ impl<'s, 't> EffectFields<'s, 't> {
         Some(made)
     }
 
-    /// Reads the end of a hold: a length of time, a time, or an expression that makes one.
+    /// Reads the end of a hold: a length of time, a time, or an expression that returns one.
     pub(in crate::engine) fn expires(
         &self,
         reader: &mut DefinitionReader,
@@ -339,7 +339,7 @@ fn object(
 ) -> Template {
     let is_expression = node.text().is_some_and(|text| source_of(text).is_some());
     if !node.is_map() && !is_expression {
-        reader.wrong_type(node, &format!("{what}: a mapping, or an expression that makes one"));
+        reader.wrong_type(node, &format!("{what}: a mapping, or an expression that returns one"));
         return Template::Literal(Value::Object(serde_json::Map::new()));
     }
     let made = reader.template(node, scope);

@@ -27,7 +27,7 @@ pub(in crate::engine) struct MappingFields<'t> {
     entries: BTreeMap<&'t str, DocumentNode<'t>>,
 }
 
-/// Reader of a document, with what it collects.
+/// Reader of a document, with the faults and types that it collects.
 pub(in crate::engine) struct DefinitionReader {
     pub(super) faults: Vec<DefinitionFault>,
     /// Type of the data in this pass.

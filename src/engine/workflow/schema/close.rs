@@ -382,7 +382,7 @@ fn close(schema: &mut Map<String, Value>) {
     schema.insert(keyword.to_owned(), Value::Bool(false));
 }
 
-/// Returns whether a schema declares objects. A referenced schema is not examined.
+/// Returns whether a schema may be for objects. A schema with a reference counts as one.
 fn is_object(schema: &Map<String, Value>) -> bool {
     let says = |value: &Value| match value {
         Value::String(kind) => kind == "object",

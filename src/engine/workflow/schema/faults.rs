@@ -77,7 +77,7 @@ fn told(
             for name in unexpected {
                 let known = shape.into_iter().flat_map(Shape::names);
                 let message = match nearest(name, known) {
-                    // Another one of the forms that the input may have has it.
+                    // Another form of the input declares the field.
                     Some(near) if near == name => {
                         "there is no such field together with the others".to_owned()
                     }
