@@ -339,7 +339,7 @@ fn object(
 ) -> Template {
     let is_expression = node.text().is_some_and(|text| source_of(text).is_some());
     if !node.is_map() && !is_expression {
-        reader.wrong_type(node, &format!("{what}: a mapping, or an expression that returns one"));
+        reader.wrong_type(node, &format!("{what}: a mapping, or an expression that makes one"));
         return Template::Literal(Value::Object(serde_json::Map::new()));
     }
     let made = reader.template(node, scope);
