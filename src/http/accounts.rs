@@ -55,7 +55,7 @@ pub(super) struct ChangeAccountRequest {
     #[schemars(schema_with = "amounts::floor")]
     #[expect(clippy::option_option, reason = "absent, null and an amount are three things")]
     floor: Option<Option<Amount>>,
-    /// Whether nothing more may leave it.
+    /// True if nothing more may leave the account.
     #[serde(default)]
     frozen: Option<bool>,
     /// Further readers of the balance.
@@ -86,9 +86,9 @@ pub(super) struct AccountResponse<'a> {
     held: Decimal,
     /// Posted minus held.
     available: Decimal,
-    /// Whether nothing more may leave it.
+    /// True if nothing more may leave the account.
     frozen: bool,
-    /// Whether nothing may enter or leave it ever again.
+    /// True if nothing may enter or leave the account ever again.
     closed: bool,
     /// When it was opened.
     created_at: Time,

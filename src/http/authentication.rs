@@ -13,8 +13,8 @@ use crate::app::AuthContext;
 use crate::engine::Actor;
 use crate::types::{SessionId, Token, UserId};
 
-/// Who asks, and whether the cookie said so. A token in `Authorization` goes before the cookie;
-/// one in the query is never read.
+/// Returns the caller of a request, and whether the token came in the cookie. A token in
+/// `Authorization` takes precedence over the cookie; one in the query is never read.
 pub(super) async fn authenticate(
     api: &Api,
     route: &Route,

@@ -29,9 +29,9 @@ const BUSY_RETRY_S: u32 = 2;
 /// Largest part of a body for which room is made before it has arrived.
 const BODY_ROOM_BYTES: usize = 16 * 1024;
 
-/// Reads the body as far as the route takes one. Whether there is one is known by its bytes:
-/// HTTP/2 needs no `Content-Length`, and a chunked body may be empty. Reads have none; what comes
-/// with one (a gateway passes on the headers of another request) is left alone.
+/// Reads the body, up to the limit of the route. The bytes decide whether there is one: HTTP/2
+/// needs no `Content-Length`, and a chunked body may be empty. Reads have no body; one that comes
+/// all the same (a gateway passes on the headers of another request) is ignored.
 pub(super) async fn read_body<S, B>(
     request: &RequestContext,
     body: S,
@@ -55,7 +55,8 @@ where
     let mut known = if announced > 0 { Some(media()?) } else { None };
     let mut whole = BytesMut::with_capacity(announced.min(BODY_ROOM_BYTES));
     let mut body = pin!(body);
-    // What has to be waited for is counted: whoever sends a body slowly holds what has arrived.
+    // While the server waits for the rest, the bytes that have arrived are counted: a client that
+    // sends its body slowly holds this memory.
     let mut waiting: Option<QuotaShare> = None;
     loop {
         let arrived = poll_fn(|cx| Poll::Ready(body.as_mut().poll_next(cx))).await;

@@ -1,5 +1,5 @@
-//! What browsers need and what protects them: the session cookie, the origin of a change, CORS,
-//! and the headers that every answer carries.
+//! Support and protection of browsers: the session cookie, the origin of a change, CORS, and the
+//! headers that every answer carries.
 
 use std::fmt;
 
@@ -165,7 +165,7 @@ impl fmt::Display for WebOrigin {
     }
 }
 
-/// Whether `text` is an origin: `https://app.example` or `http://localhost:3000`.
+/// Returns whether `text` is an origin: `https://app.example` or `http://localhost:3000`.
 #[must_use]
 pub fn is_origin(text: &str) -> bool {
     WebOrigin::parse(text).is_some_and(|origin| !origin.host.contains('*'))
@@ -175,7 +175,7 @@ pub fn is_origin(text: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OriginPattern {
     origin: WebOrigin,
-    /// Whether `origin.host` is what a host ends with.
+    /// True if `origin.host` is a suffix of the hosts that match.
     is_suffix: bool,
 }
 
@@ -205,7 +205,7 @@ impl OriginPattern {
     }
 }
 
-/// Whether `text` is an origin, or the pattern of all origins below a domain:
+/// Returns whether `text` is an origin, or the pattern of all origins below a domain:
 /// `https://*.example.com`.
 #[must_use]
 pub fn is_origin_pattern(text: &str) -> bool {
@@ -217,7 +217,7 @@ pub fn is_origin_pattern(text: &str) -> bool {
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
     allowed: Vec<OriginPattern>,
-    /// Where clients reach this server, as it is configured.
+    /// Configured origin at which clients reach this server.
     public: Option<WebOrigin>,
 }
 
@@ -294,7 +294,7 @@ impl Origins {
     }
 }
 
-/// Whether an OPTIONS request is a preflight.
+/// Returns whether an OPTIONS request is a preflight.
 #[must_use]
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

@@ -83,10 +83,10 @@ struct BulkRequestAction {
 pub(super) struct BulkRequest {
     /// To which transactions.
     filter: BulkRequestFilter,
-    /// What: a word, or an object with the word as its `type`.
+    /// Action of the job: a word, or an object with the word as its `type`.
     #[schemars(schema_with = "action_schema")]
     action: Value,
-    /// Whether only to count.
+    /// True if the job only counts.
     #[serde(default)]
     dry_run: bool,
 }
@@ -94,7 +94,7 @@ pub(super) struct BulkRequest {
 /// A transaction to which it could not be done.
 #[derive(Serialize, JsonSchema)]
 struct BulkJobFailure<'a> {
-    /// Which.
+    /// Id of the transaction.
     transaction: TxId,
     /// The refusal's code.
     code: &'a str,
@@ -109,7 +109,7 @@ pub(super) struct BulkJobResponse<'a> {
     id: JobId,
     /// `running` or `done`.
     status: &'static str,
-    /// Whether nothing is done but counted.
+    /// True if the job only counts and changes nothing.
     dry_run: bool,
     /// Action of the job.
     #[schemars(with = "Map<String, Value>")]

@@ -102,8 +102,8 @@ pub(super) async fn proof(request: RequestContext) -> Result<Reply, Problem> {
     Ok(Reply { stream: Some(BodyStream::new(bits)), ..reply })
 }
 
-/// Sends it piece by piece. One that cannot go on ends before its head, which whoever checks it
-/// sees.
+/// Sends a proof piece by piece. A proof that cannot be completed ends before its head, so its
+/// reader notices.
 async fn send(
     app: Arc<App>,
     actor: Actor,

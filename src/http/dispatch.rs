@@ -168,7 +168,7 @@ where
 struct ResponseNotes {
     pattern: RoutePattern,
     rate_status: Option<RateStatus>,
-    /// Whether the answer depends on `Accept`.
+    /// True if the answer depends on `Accept`.
     is_negotiated: bool,
 }
 

@@ -1,5 +1,5 @@
-//! What happens, as it happens: `/v1/events` and the events of one transaction, as pages and as
-//! Server-Sent Events; and a transaction's history.
+//! Live events: `/v1/events` and the events of one transaction, as pages and as Server-Sent Events;
+//! and a transaction's history.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -69,14 +69,14 @@ struct CloudEventPage<'a> {
     /// `CloudEvents` 1.0, oldest first.
     #[schemars(with = "Vec<Map<String, Value>>")]
     items: Vec<RawJson<'a>>,
-    /// Where to go on: `after` of the next page. A page looks at a bounded part of the log, so it
-    /// may hold nothing and still move on.
+    /// Value of `after` for the next page. A page examines a bounded part of the log, so it may be
+    /// empty and still advance.
     #[schemars(with = "String")]
     next_after: String,
-    /// Whether there is more already.
+    /// True if there are more events already.
     more: bool,
-    /// Whether events after the one that was asked for are in the log no more: what is known of
-    /// them must be read anew.
+    /// True if events after the requested one are no longer in the log: the client must read its
+    /// state again.
     resync: bool,
 }
 
@@ -123,7 +123,7 @@ struct TransactionHistoryPage<'a> {
     items: Vec<HistoryEvent<'a>>,
     /// `cursor` of the next page; `null`: there is none.
     next_cursor: Option<String>,
-    /// Whether it is whole; `false`: events before this page's are kept no more.
+    /// True if the history is complete; `false`: events before this page's are no longer kept.
     complete: bool,
 }
 
@@ -319,7 +319,7 @@ fn after(request: &RequestContext) -> Result<Option<EventId>, Problem> {
     }
 }
 
-/// Whether a page of JSON is preferred to a stream.
+/// Returns whether the client prefers a page of JSON to a stream.
 fn wants_page(request: &RequestContext) -> bool {
     preferred(&request.headers, &[EVENT_STREAM, "application/json"]) != EVENT_STREAM
 }
@@ -346,7 +346,7 @@ fn stream(follower: FeedSubscriber, events: ActorSendBudget) -> Reply {
 /// The reader is gone or too slow.
 struct ReaderGone;
 
-/// Where a stream's pieces go, which are counted until the reader has them.
+/// Sender of a stream's pieces, which are counted until the reader has received them.
 struct StreamSender {
     sender: mpsc::Sender<Bytes>,
     events: ActorSendBudget,

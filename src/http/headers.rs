@@ -50,7 +50,7 @@ pub fn list<'a>(
     lines(headers, name).flat_map(|line| split(line, b',')).filter(|element| !element.is_empty())
 }
 
-/// Whether a list of tokens holds this one, in any case.
+/// Returns whether a list of tokens holds this one, in any case.
 #[must_use]
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     list(headers, name).any(|element| element.eq_ignore_ascii_case(token.as_bytes()))
@@ -135,7 +135,7 @@ impl<'a> Pair<'a> {
             .and_then(|pair| if pair.value.is_some() { Ok(pair) } else { Err(Malformed) })
     }
 
-    /// Whether this is its name, in any case.
+    /// Returns whether this is its name, in any case.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
@@ -238,7 +238,7 @@ fn unquoted(text: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(Cow::Owned(found))
 }
 
-/// Whether it is a token (RFC 9110, 5.6.2).
+/// Returns whether the text is a token (RFC 9110, 5.6.2).
 #[must_use]
 pub fn is_token(text: &[u8]) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);

@@ -1,4 +1,4 @@
-//! Whether the server lives, whether it is ready, and what it measures.
+//! Liveness, readiness and metrics of the server.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ const OPERATIONS_CONNECTIONS: usize = 64;
 /// The media type of the metrics.
 pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Whether requests can be served, and why not.
+/// Readiness to serve requests, or the reason against it.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<State>);
 

@@ -107,8 +107,8 @@ mod tests {
         assert_eq!(texts(&headers), expected);
     }
 
-    /// What may be otherwise a moment later says when to ask again, so it is kept for nobody; a
-    /// refusal for good does not.
+    /// A refusal that may be different a moment later carries `Retry-After` and is not stored; a
+    /// final refusal does not carry it.
     #[test]
     fn only_a_message_that_comes_too_early_is_asked_for_again() {
         let early = |refusal: &Refusal| {

@@ -116,7 +116,7 @@ impl Query {
         }
     }
 
-    /// Whether a parameter that has only one value is given.
+    /// Returns whether a parameter that has only one value is given.
     ///
     /// # Errors
     /// [`Code::InvalidParameter`] for another value.

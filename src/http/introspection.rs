@@ -1,4 +1,4 @@
-//! What gateways and other services ask about a token: introspection (RFC 7662) and forward
+//! Checks of a token for gateways and other services: introspection (RFC 7662) and forward
 //! authentication.
 
 use http::{HeaderName, StatusCode};
@@ -23,7 +23,7 @@ const ROLES: HeaderName = HeaderName::from_static("x-abide-roles");
 /// State of a token (RFC 7662, section 2.2).
 #[derive(Default, Serialize, JsonSchema)]
 pub(super) struct IntrospectionResponse {
-    /// Whether the token is valid. If not, no other field is present.
+    /// True if the token is valid. If not, no other field is present.
     active: bool,
     /// Bearer of the token: a user's name, or the id of an anonymous session or an API key.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -97,13 +97,13 @@ pub struct Settings {
     /// The origins whose pages may call with a bearer token: `https://app.example`, or
     /// `https://*.example.com` for all below a domain.
     pub cors_origins: Vec<String>,
-    /// Where clients reach this server, as it is configured: an origin of its own pages.
+    /// Configured URL at which clients reach this server: an origin of its own pages.
     pub public_url: Option<String>,
     /// Rate limits for addresses and actors; `None`: there are none.
     pub rates: Option<RateSettings>,
     /// Servers that webhooks may be delivered to.
     pub egress: EgressPolicy,
-    /// Whether the server has the routes for development.
+    /// True if the server has the routes for development.
     pub dev: bool,
 }
 

@@ -1,7 +1,8 @@
 //! The OpenAPI 3.1 document, made from the route table and the types that the handlers use.
 //!
-//! What follows from a route's row (who may call it, whether it changes something, whether it
-//! takes a body, a condition, an Idempotency-Key) is written here once, for every route alike.
+//! Everything that follows from a route's row (who may call it, whether it changes something,
+//! whether it takes a body, a condition, an Idempotency-Key) is written here once, for every route
+//! alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 

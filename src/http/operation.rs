@@ -37,13 +37,13 @@ pub struct Operation {
     pub examples: &'static [(&'static str, &'static str)],
     /// Conditions on revisions that the operation takes.
     pub condition: Condition,
-    /// Whether the operation takes an Idempotency-Key.
+    /// True if the operation takes an Idempotency-Key.
     pub idempotency: bool,
-    /// Whether the media type of the response depends on `Accept`.
+    /// True if the media type of the response depends on `Accept`.
     pub negotiated: bool,
     /// Rate limit beside those of addresses and actors.
     pub limit: Limit,
-    /// Whether an API key may also come as the password of Basic authentication.
+    /// True if an API key may also come as the password of Basic authentication.
     pub basic: bool,
     /// Request body; `None`: the operation takes none.
     pub body: Option<BodySpec>,
@@ -94,7 +94,7 @@ pub struct BodySpec {
     content: [Option<(Media, SchemaFn)>; MEDIA_MAX],
     /// Example in the first media type, as JSON.
     pub example: &'static str,
-    /// Whether the body may be absent, which means `{}`.
+    /// True if the body may be absent, which means `{}`.
     pub is_optional: bool,
 }
 
@@ -116,7 +116,7 @@ pub struct ResponseSpec {
     pub body: Option<(&'static str, SchemaFn, &'static str)>,
     /// Headers of this response.
     pub headers: &'static [&'static str],
-    /// Whether the response carries the revision as an `ETag`.
+    /// True if the response carries the revision as an `ETag`.
     pub has_etag: bool,
     /// Follow-up operations: an id, its parameter, and the runtime expression (OpenAPI 3.1, section
     /// 4.8.20.3) of its value.

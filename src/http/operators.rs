@@ -31,7 +31,7 @@ pub(super) struct MigrateRequest {
     /// Steps that are called otherwise there, by what they are called now.
     #[serde(default)]
     steps: BTreeMap<StepName, StepName>,
-    /// Whether only to look whether it could be: the answer is what it would be.
+    /// True for a dry run: nothing changes, and the answer is the one that the change would get.
     #[serde(default)]
     dry_run: bool,
 }

@@ -40,7 +40,7 @@ pub struct RequestContext {
     pub api: Arc<Api>,
     /// Its route.
     pub route: &'static Route,
-    /// Whether it is a HEAD request, whose answer has no content: no stream begins for it.
+    /// True for a HEAD request, whose answer has no content: no stream begins for it.
     pub is_head: bool,
     /// Its id.
     pub id: RequestId,
@@ -56,7 +56,7 @@ pub struct RequestContext {
     pub query: Query,
     /// Actor and session of the caller.
     pub identity: AuthContext,
-    /// Whether the token came in the cookie.
+    /// True if the token came in the cookie.
     pub by_cookie: bool,
     /// The Idempotency-Key with the request's fingerprint.
     pub idempotency: Option<Idempotency>,

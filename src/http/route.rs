@@ -1,5 +1,5 @@
-//! What a route is: everything about it as data, from which the dispatch, the OpenAPI document,
-//! the authorization matrix and the metrics' route names are made.
+//! Definition of a route: everything about it as data, from which the dispatch, the OpenAPI
+//! document, the authorization matrix and the metrics' route names are made.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -53,8 +53,8 @@ pub struct Route {
 pub const CURRENT: &str = "current";
 
 impl Route {
-    /// Whether what a request means depends on the session that sends it: its path or its query
-    /// says [`CURRENT`].
+    /// Returns whether the meaning of a request depends on the session that sends it: its path or
+    /// its query says [`CURRENT`].
     #[must_use]
     pub fn names_session(&self, query: &Query) -> bool {
         self.pattern.split('/').any(|segment| segment == CURRENT)
@@ -106,15 +106,15 @@ impl Verb {
         }
     }
 
-    /// Whether it changes nothing.
+    /// Returns whether the method changes nothing.
     #[must_use]
     pub const fn is_safe(self) -> bool {
         matches!(self, Self::Get)
     }
 }
 
-/// Who may call a route. It is checked before the handler runs; what depends on the thing that
-/// is named (an own session, somebody else's) is decided where the thing is known.
+/// Callers that a route admits. This is checked before the handler runs; conditions that depend on
+/// the named thing (an own session, another user's) are checked where the thing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// Everybody; a token is not even looked at.
@@ -211,13 +211,13 @@ impl Access {
         }
     }
 
-    /// Whether a token is looked up at all.
+    /// Returns whether a token is looked up at all.
     #[must_use]
     pub const fn reads_token(self) -> bool {
         !matches!(self, Self::Anyone)
     }
 
-    /// Whether nobody in particular may call it.
+    /// Returns whether the route needs no identity.
     #[must_use]
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Anyone | Self::Caller)

@@ -40,8 +40,8 @@ pub(super) struct CreateScheduleRequest {
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("enum" = ["skip", "queue", "allow", null]))]
     overlap: Option<Overlap>,
-    /// What happens with times that passed while the server was down: `none`, `one` (default: one
-    /// start stands for all of them) or `all` (each, as far as it is not older than a day).
+    /// Handling of times that passed while the server was down: `none`, `one` (default: a single
+    /// start for all of them) or `all` (one start for each that is not older than a day).
     #[serde(default)]
     #[schemars(with = "Option<String>", extend("enum" = ["none", "one", "all", null]))]
     catch_up: Option<CatchUp>,
@@ -50,7 +50,7 @@ pub(super) struct CreateScheduleRequest {
 /// Result of the last time.
 #[derive(Serialize, JsonSchema)]
 struct ScheduleFiring<'a> {
-    /// Which time.
+    /// Time of the run.
     at: Time,
     /// The transaction that was started.
     transaction: Option<TxId>,

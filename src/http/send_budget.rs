@@ -1,7 +1,7 @@
 //! Bytes that clients have not taken yet: answers and events that wait in memory for slow readers.
 //!
-//! What waits is counted until it is written, for each actor and in all. Whoever leaves too much
-//! of it gets no more until some is taken; others are served all the while.
+//! Bytes that wait are counted until they are written, for each actor and in all. An actor that
+//! leaves too many of them unread gets no more until it reads some; others are served meanwhile.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -52,8 +52,8 @@ use connection_limits::ConnectionLimits;
 
 use super::metrics::Metrics;
 
-/// How long the loop waits after the system refused to accept (no file descriptors left): long
-/// enough not to spin, short enough not to be felt.
+/// Delay of the accept loop after the system refused to accept (no file descriptors left): long
+/// enough not to spin, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A request extension: how it came. One, since each costs an allocation.

@@ -80,11 +80,11 @@ pub(super) fn asyncapi(request: &RequestContext) -> Reply {
 pub(super) struct CapabilitiesResponse<'a> {
     /// The version of the API.
     api: u32,
-    /// Whether everybody may register.
+    /// True if everybody may register.
     registration_open: bool,
-    /// Whether anonymous sessions can be opened.
+    /// True if anonymous sessions can be opened.
     anonymous_open: bool,
-    /// Whether it runs for development: the clock can be moved, nothing is rate-limited.
+    /// True if the server runs for development: the clock can be moved, nothing is rate-limited.
     dev: bool,
     /// Limits of passwords.
     password: PasswordLimits,
@@ -166,13 +166,13 @@ pub(super) fn capabilities(request: &RequestContext) -> Result<Reply, Problem> {
 pub(super) struct ServerStatusResponse {
     /// The server's time.
     now: Time,
-    /// Whether it takes requests; else `reason` says why not.
+    /// True if the server takes requests; else `reason` says why not.
     ready: bool,
     /// Why it takes none.
     reason: Option<Cow<'static, str>>,
     /// Commands that wait for the executor.
     queue_depth: usize,
-    /// Whether it runs for development.
+    /// True if the server runs for development.
     dev: bool,
 }
 

@@ -33,7 +33,7 @@ pub(super) struct LoginRequest {
     /// The session's time-outs, if not the default ones.
     #[serde(default)]
     profile: Option<ProfileName>,
-    /// Whether the token comes as a cookie and only so.
+    /// True if the token comes as a cookie and only so.
     #[serde(default)]
     cookie: bool,
 }
@@ -45,7 +45,7 @@ pub(super) struct AnonymousSessionRequest {
     /// The session's time-outs, if not the default ones.
     #[serde(default)]
     profile: Option<ProfileName>,
-    /// Whether the token comes as a cookie and only so.
+    /// True if the token comes as a cookie and only so.
     #[serde(default)]
     cookie: bool,
 }
@@ -59,13 +59,13 @@ pub(super) struct OnBehalfSessionRequest {
     /// Says that this is meant: `true`.
     #[schemars(extend("const" = true))]
     on_behalf: bool,
-    /// Whether to create the user if there is none.
+    /// True to create the user if there is none.
     #[serde(default)]
     create: bool,
     /// The session's time-outs, if not the default ones.
     #[serde(default)]
     profile: Option<ProfileName>,
-    /// Whether the token comes as a cookie and only so.
+    /// True if the token comes as a cookie and only so.
     #[serde(default)]
     cookie: bool,
 }
@@ -129,7 +129,7 @@ pub(super) struct SessionResponse<'a> {
     device: Option<&'a str>,
     /// The address that it was opened from.
     address: Option<&'a str>,
-    /// Whether it is the one that asks.
+    /// True if it is the session of the caller.
     current: bool,
     /// Number of open streams and sockets of the session.
     connections: usize,

@@ -66,7 +66,7 @@ struct TransactionStep<'a> {
     /// The JSON Schema of its input; `null`: it takes none.
     #[schemars(with = "Option<Map<String, Value>>")]
     input: Option<&'a Value>,
-    /// Whether the one who asks may submit it.
+    /// True if the caller may submit the step.
     allowed: bool,
     /// Name of the actor that has claimed the step.
     claimed_by: Option<&'a str>,
@@ -76,7 +76,7 @@ struct TransactionStep<'a> {
     submitted: usize,
     /// When it ends by itself.
     expires_at: Option<Time>,
-    /// Where to submit it.
+    /// Path to which the step is submitted.
     submit: String,
 }
 
@@ -114,7 +114,7 @@ struct TransactionChallenge<'a> {
     digits: u8,
     /// When it is void.
     expires_at: Time,
-    /// Whether it is void by now: only a new one can be used.
+    /// True if the code is void by now: only a new one can be used.
     expired: bool,
     /// Number of wrong codes that are still allowed.
     attempts_left: u32,
@@ -227,7 +227,7 @@ pub(super) struct TransactionResponse<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     stuck: Option<StuckTransaction<'a>>,
-    /// Whether an operator has paused it: no step can be submitted and no timer fires until it is
+    /// True if an operator has paused it: no step can be submitted and no timer fires until it is
     /// resumed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]

@@ -54,7 +54,7 @@ pub(super) struct ChangeUserRequest {
     /// A merge patch (RFC 7396) of what administrators note about the user.
     #[serde(default)]
     attributes: Option<Map<String, Value>>,
-    /// Whether the user may not log in; `true` ends the sessions in the same commit.
+    /// True if the user may not log in; `true` ends the sessions in the same commit.
     #[serde(default)]
     disabled: Option<bool>,
 }
@@ -90,7 +90,7 @@ pub(super) struct UserResponse<'a> {
     roles: &'a [Role],
     /// Notes of administrators about the user.
     attributes: JsonText,
-    /// Whether the user may not log in.
+    /// True if the user may not log in.
     disabled: bool,
     /// When it was created.
     created_at: Time,

@@ -1,4 +1,4 @@
-//! `/v1/webhooks`: other services that are told of events.
+//! `/v1/webhooks`: other services that receive events.
 
 use http::{StatusCode, header};
 use schemars::JsonSchema;
@@ -81,7 +81,7 @@ struct DeadLetterEntry<'a> {
     error: &'a str,
     /// When it was given up.
     at: Time,
-    /// Whether it is to be sent again.
+    /// True if it is to be sent again.
     replay: bool,
 }
 

@@ -88,8 +88,8 @@ const CLOSE_ENDED: u16 = 4401;
 /// Closes a socket whose reader is too slow.
 const CLOSE_SLOW: u16 = 4408;
 
-/// Closes a socket whose session lives on under a new token: whoever had the old one must not keep
-/// a socket by it.
+/// Closes a socket whose session continues under a new token: a holder of the old token must not
+/// keep a socket by it.
 const CLOSE_TOKEN_REPLACED: u16 = 4410;
 
 pub(super) const OPEN: Operation = Operation::new(
@@ -182,7 +182,7 @@ pub(super) async fn open(mut request: RequestContext) -> Result<Reply, Problem> 
     Ok(if known { reply.with(header::SEC_WEBSOCKET_PROTOCOL, protocol) } else { reply })
 }
 
-/// Whether it is a nonce of 16 bytes in base64 (RFC 6455, 4.1).
+/// Returns whether it is a nonce of 16 bytes in base64 (RFC 6455, 4.1).
 fn is_nonce(key: &str) -> bool {
     let decoded = base64::engine::general_purpose::STANDARD.decode(key);
     decoded.is_ok_and(|bytes| bytes.len() == 16)
@@ -567,7 +567,7 @@ async fn flush(socket: &mut Socket) -> Result<(), SocketEnd> {
     taken(&timeout(SLOW_TIME, socket.flush()).await)
 }
 
-/// Whether the client has taken what it was sent.
+/// Checks that the client has taken what it was sent.
 fn taken(sent: &Result<Result<(), Error>, Elapsed>) -> Result<(), SocketEnd> {
     let slow = || SocketEnd::Close(CLOSE_SLOW, "too slow: resume after the last event");
     match sent {

@@ -32,7 +32,7 @@ pub(super) struct WorkflowResponse<'a> {
     title: Option<&'a str>,
     /// More for people.
     description: Option<&'a str>,
-    /// Whether it takes no new starts.
+    /// True if it takes no new starts.
     retired: bool,
     /// When this version was published.
     published_at: Time,
@@ -44,8 +44,8 @@ pub(super) struct WorkflowResponse<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(default)]
     warnings: Vec<DefinitionFaultEntry>,
-    /// How many transactions of each version are open; only in the answer that publishes it and
-    /// for one workflow.
+    /// Number of open transactions of each version; only in the answer that publishes it and for
+    /// one workflow.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
     open: Option<Vec<OpenTransactionCount>>,
@@ -63,7 +63,7 @@ pub(super) struct OpenTransactionCount {
 /// Something in a document that is wrong, or may be meant otherwise.
 #[derive(Clone, Serialize, JsonSchema)]
 pub(super) struct DefinitionFaultEntry {
-    /// Where: a JSON Pointer (RFC 6901).
+    /// Location: a JSON Pointer (RFC 6901).
     pointer: String,
     /// Kind of the fault, in kebab case.
     code: String,
@@ -87,7 +87,7 @@ pub(super) struct WorkflowPage<'a> {
 /// Result of a check.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct WorkflowCheckResponse {
-    /// Whether it can be published.
+    /// True if it can be published.
     valid: bool,
     /// Faults.
     errors: Vec<DefinitionFaultEntry>,
@@ -304,7 +304,7 @@ fn name(request: &RequestContext) -> Result<WorkflowName, Problem> {
     name.map_err(|_| Problem::from(Refusal::NotFound("workflow")))
 }
 
-/// Whether the document is preferred to the version as JSON.
+/// Returns whether the client prefers the document to the version as JSON.
 fn wants_document(request: &RequestContext) -> bool {
     preferred(&request.headers, &["application/json", YAML]) == YAML
 }

@@ -44,7 +44,7 @@ const ADDRESSES_MAX: usize = 4;
 pub struct HttpRequest {
     /// The method.
     pub method: Method,
-    /// Where to; absolute.
+    /// Absolute address of the request.
     pub uri: Uri,
     /// The headers; `Host` and `Content-Length` are added.
     pub headers: HeaderMap,
@@ -63,12 +63,12 @@ pub struct HttpResponse {
     pub headers: HeaderMap,
     /// The body, or the first [`ANSWER_BYTES_MAX`] bytes of it.
     pub body: Bytes,
-    /// Whether the body is longer than that.
+    /// True if the body is longer than that.
     pub truncated: bool,
 }
 
 impl HttpResponse {
-    /// How long the server asks to be left alone: `Retry-After` in seconds, or until a date in one
+    /// Returns the delay that the server asks for: `Retry-After` in seconds, or until a date in one
     /// of the three forms of RFC 9110, 5.6.7. Anything else is ignored; of several the longest
     /// counts. `wall`: the time by the wall clock, which the server compares with, too.
     #[must_use]
@@ -97,7 +97,7 @@ pub enum SendError {
     /// Nobody was reached; it was not sent.
     #[error("{target} cannot be reached: {what}")]
     Unreachable {
-        /// Who.
+        /// Server of the request.
         target: String,
         /// The failure.
         what: String,
@@ -116,7 +116,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// Whether the request certainly did not reach anybody.
+    /// Returns whether the request certainly did not reach anybody.
     #[must_use]
     pub const fn is_unsent(&self) -> bool {
         matches!(self, Self::Egress(_) | Self::Unreachable { .. })
@@ -182,7 +182,7 @@ impl HttpClient {
         Self { names: Some(Arc::new(names)), ..self }
     }
 
-    /// Where it may send to.
+    /// Returns the policy for the addresses that it may send to.
     #[must_use]
     pub fn egress(&self) -> &EgressPolicy {
         &self.egress

@@ -1,7 +1,7 @@
-//! What names mean. The system's own look-up blocks a thread, as long as it likes, and nobody can
-//! end it: so a name is looked up once for all who want to know it meanwhile, and few names at once.
-//! A name whose servers do not answer keeps one thread, and neither those of other names nor those
-//! that the rest of the program needs.
+//! Look-ups of names. The system's own look-up blocks a thread for an unbounded time and cannot be
+//! cancelled. So simultaneous look-ups of one name share one thread, and few names are looked up at
+//! once. A name whose servers do not answer keeps one thread, and neither those of other names nor
+//! those that the rest of the program needs.
 
 use std::collections::HashMap;
 use std::io::{Error, Result};

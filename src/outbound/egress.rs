@@ -1,4 +1,4 @@
-//! Where requests may go.
+//! Policy for the destinations of requests.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -31,7 +31,7 @@ pub enum EgressError {
     Address {
         /// The host.
         host: String,
-        /// Where it is.
+        /// The address.
         address: IpAddr,
     },
 }
@@ -39,7 +39,7 @@ pub enum EgressError {
 /// A server, as an address names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerAddress {
-    /// Whether TLS is spoken.
+    /// True if TLS is used.
     pub is_tls: bool,
     /// Its name or address, in lower case, without brackets.
     pub host: String,
@@ -62,7 +62,7 @@ impl ServerAddress {
     ///
     /// # Errors
     /// [`EgressError::NotAnAddress`]: no host, another scheme, or a name and password in it, which
-    /// would be sent to whoever stands behind the `@`.
+    /// would be sent to the server after the `@`.
     pub fn of(uri: &Uri) -> Result<Self, EgressError> {
         let wrong = || EgressError::NotAnAddress(shown(uri));
         let is_tls = match uri.scheme_str() {
@@ -97,7 +97,7 @@ fn shown(uri: &Uri) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct HostRule {
     is_tls: Option<bool>,
-    /// Whether names below it are meant, and not itself.
+    /// True if the names below it are meant, and not itself.
     below: bool,
     host: String,
     port: Option<u16>,
@@ -165,7 +165,7 @@ impl EgressPolicy {
             AddressClass::Public => {
                 named || !literal || self.hosts.iter().any(|rule| rule.allows(target))
             }
-            // A name that leads there is another matter: whoever rules the name chose the address.
+            // A name that leads there is not enough: the owner of the name chose the address.
             AddressClass::Inner => {
                 named || literal && self.hosts.iter().any(|rule| rule.names(target))
             }
@@ -202,7 +202,7 @@ impl HostRule {
         good.then_some(Self { is_tls, below, host, port })
     }
 
-    /// Whether it names this very server, and not one among others.
+    /// Returns whether it names this very server, and not one among others.
     fn names(&self, target: &ServerAddress) -> bool {
         !self.below && self.allows(target)
     }

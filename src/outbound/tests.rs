@@ -224,8 +224,8 @@ async fn an_answer_is_bounded() {
     assert!(matches!(failure, SendError::Broken { .. }), "{failure}");
 }
 
-/// A name with an address that may be asked and one that may not: the one that does not answer now
-/// may later, in whichever order they are told.
+/// A name has an allowed address and a forbidden one: the allowed one does not answer now but may
+/// later, whichever of them comes first.
 #[tokio::test]
 async fn an_address_that_may_not_be_asked_says_nothing_of_the_others() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -16,13 +16,13 @@ pub struct Accept<'a> {
 struct Range<'a> {
     kind: &'a [u8],
     subtype: &'a [u8],
-    /// Whether it has parameters that no type of this server has.
+    /// True if it has parameters that no type of this server has.
     has_parameters: bool,
     /// Thousandths.
     weight: u16,
 }
 
-/// How exactly a range names a type: not, by `*/*`, by `type/*`, by its name.
+/// Precision with which a range names a type: not, by `*/*`, by `type/*`, by its name.
 type Specificity = u8;
 
 impl<'a> Accept<'a> {

@@ -18,7 +18,7 @@ pub enum Tags {
 /// An entity tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntityTag {
-    /// Whether it is a weak one.
+    /// True if the tag is weak.
     pub is_weak: bool,
     /// Text between the quotes.
     pub opaque: Box<str>,
@@ -61,14 +61,15 @@ impl Tags {
         Some(strong.filter_map(EntityTag::revision).collect())
     }
 
-    /// Whether one of them names this tag by the strong comparison, as `If-Match` asks for: a weak
-    /// tag never does.
+    /// Returns whether one of them names this tag by the strong comparison, as `If-Match` requires:
+    /// a weak tag never does.
     #[must_use]
     pub fn match_strongly(&self, opaque: &str) -> bool {
         self.matches(|tag| !tag.is_weak && *tag.opaque == *opaque)
     }
 
-    /// Whether one of them names this tag by the weak comparison, as `If-None-Match` asks for.
+    /// Returns whether one of them names this tag by the weak comparison, as `If-None-Match`
+    /// requires.
     #[must_use]
     pub fn match_weakly(&self, opaque: &str) -> bool {
         self.matches(|tag| *tag.opaque == *opaque)

@@ -104,7 +104,7 @@ proptest! {
         prop_assert_eq!(found, split_slowly(&text, separator));
     }
 
-    /// What was written is read, however it is spaced, quoted, cased and spread over lines.
+    /// A list is read as it was written, whatever its spaces, quotes, case and lines.
     #[test]
     fn a_list_is_read_as_it_was_written(
         elements in vec((token(), vec((token(), word()), 0..3)), 0..5),

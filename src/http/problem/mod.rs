@@ -1,7 +1,7 @@
 //! The only place that maps errors to statuses: RFC 9457 problem documents.
 //!
-//! A refusal is a [`Problem`]; whoever makes one chooses a [`Code`], and the code decides the
-//! status. The sentences in `detail` never hold a path of the server, a secret or a panic's text.
+//! A refusal is a [`Problem`]; its creator chooses a [`Code`], and the code decides the status. The
+//! sentences in `detail` never hold a path of the server, a secret or a panic's text.
 
 mod codes;
 
@@ -55,7 +55,8 @@ pub struct OfWorkflow {
 /// One wrong field of the input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
-    /// Where: a JSON Pointer (RFC 6901) into the body, or into the query parameters as an object.
+    /// Location: a JSON Pointer (RFC 6901) into the body, or into the query parameters as an
+    /// object.
     pub pointer: String,
     /// Kind of the fault, in kebab case.
     #[schemars(with = "String")]

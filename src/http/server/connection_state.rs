@@ -75,8 +75,8 @@ impl ConnectionState {
         self.refused.get_or_init(|| (passed, rejection));
     }
 
-    /// Whether an answer has waited for its client for `limit`. HTTP/1 has no need of this: its
-    /// socket stands still when its client does, while one stream of HTTP/2 can stand alone.
+    /// Returns whether an answer has waited for its client for `limit`. HTTP/1 does not need this:
+    /// its socket stalls when its client does, while one stream of HTTP/2 can stall alone.
     pub(super) fn has_stalled(&self, limit: Duration) -> bool {
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let latest = self.now_ms().saturating_sub(limit_ms);

@@ -66,8 +66,8 @@ impl HeadGuard {
         }
     }
 
-    /// Whether the client may still be sending what nobody reads: then closing at once would
-    /// reset the connection, and with it the answer that is on its way.
+    /// Returns whether the client may still be sending bytes that nobody reads: then closing at
+    /// once would reset the connection, and with it the answer that is under way.
     pub(super) fn unread(&self) -> bool {
         !self.ended && (self.closed || self.framing.inside_message() || !self.held.is_empty())
     }

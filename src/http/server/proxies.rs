@@ -93,7 +93,7 @@ impl Proxies {
         parts.map(Network::parse).collect::<Option<_>>().map(Self)
     }
 
-    /// Whether `address` is one of them.
+    /// Returns whether `address` is one of them.
     #[must_use]
     pub fn contain(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

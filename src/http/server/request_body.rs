@@ -16,8 +16,8 @@ use super::transfer_deadline::TransferDeadline;
 /// small, and a larger one is not worth the connection.
 const DISCARDED_BYTES_MAX: usize = 16 * 1024;
 
-/// How often the connection gets to run while a body is read away: enough for what has arrived to
-/// come through, and no waiting for what has not.
+/// Number of turns that the connection gets while the rest of a body is discarded: enough to read
+/// what has arrived, without waiting for what has not.
 const DISCARD_TURNS: usize = 4;
 
 /// A request's body as it arrives.
@@ -26,7 +26,7 @@ pub struct RequestBody {
     /// There until this is dropped.
     incoming: Option<Incoming>,
     transfer: TransferDeadline,
-    /// Where it is left when it was not read to its end; `None`: it makes no difference.
+    /// Receives the body if it was not read to its end; `None`: it makes no difference.
     rest: Option<Arc<UnreadBody>>,
 }
 
@@ -51,7 +51,7 @@ impl UnreadBody {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the service has read it to its end.
+    /// Returns whether the service has read it to its end.
     pub(super) fn is_ended(&self) -> bool {
         matches!(*self.state(), BodyState::Ended)
     }

@@ -24,7 +24,7 @@ impl ShutdownSignal {
         drop(self.0.clone().wait_for(|given| *given).await);
     }
 
-    /// Whether the signal was given.
+    /// Returns whether the signal was given.
     #[must_use]
     pub fn given(&self) -> bool {
         *self.0.borrow() || self.0.has_changed().is_err()

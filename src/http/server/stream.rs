@@ -82,8 +82,8 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// How long a connection is kept for a client that still sends what was refused, so that it finds
-/// its answer and not a reset.
+/// Time for which a connection stays open for a client that still sends a refused request, so that
+/// the client finds its answer and not a reset.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 
 /// Maximum number of bytes read meanwhile: an upload refused by its size need not come in whole.

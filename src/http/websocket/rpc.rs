@@ -37,7 +37,7 @@ pub(super) struct RpcError {
     pub(super) code: i32,
     pub(super) message: String,
     pub(super) data: Option<Value>,
-    /// Whether it never was a request to the API, whose rates have not counted it then.
+    /// True if it never was a request to the API, so that the API's rates have not counted it.
     pub(super) is_malformed: bool,
 }
 
@@ -56,7 +56,7 @@ impl RpcError {
 pub(super) const JSON: &str = "application/json";
 pub(super) const MERGE_PATCH: &str = "application/merge-patch+json";
 
-/// What may come with a change. Each method names these members itself: flattened, they would let
+/// Members that may accompany a change. Each method names them itself: flattened, they would let
 /// unknown ones pass.
 #[derive(Default)]
 pub(super) struct ChangeConditions {

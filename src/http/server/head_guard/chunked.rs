@@ -1,4 +1,4 @@
-//! Where a chunked body ends (RFC 9112, 7.1), byte for byte as hyper reads it.
+//! Finds the end of a chunked body (RFC 9112, 7.1), byte for byte as hyper reads it.
 
 /// Most bytes of chunk extensions in one body, as hyper has it: nobody uses them.
 const EXTENSION_BYTES_MAX: u64 = 16 * 1024;

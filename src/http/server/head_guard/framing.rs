@@ -1,4 +1,4 @@
-//! Where messages begin and end on a connection.
+//! Finds the beginnings and ends of messages on a connection.
 
 use super::super::rejection::Rejection;
 use super::chunked::{ChunkProgress, Chunked};
@@ -7,7 +7,7 @@ use super::head::{self, BodyFraming, HeadCheck, HeadLimits};
 /// First bytes of an HTTP/2 client (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Where in the stream of messages a connection is.
+/// Position of a connection in its stream of messages.
 #[derive(Debug)]
 pub(super) struct Framing {
     limits: HeadLimits,
@@ -54,12 +54,12 @@ impl Framing {
         self.heads
     }
 
-    /// Whether a message has begun and not ended.
+    /// Returns whether a message has begun and not ended.
     pub(super) const fn inside_message(&self) -> bool {
         matches!(self.place, Place::Length(_) | Place::Chunked(_))
     }
 
-    /// Whether an upgrade was asked for and not answered.
+    /// Returns whether the client requested an upgrade that is not answered yet.
     pub(super) const fn is_undecided(&self) -> bool {
         matches!(self.place, Place::Undecided)
     }

@@ -1,4 +1,4 @@
-//! Whether a head may pass (RFC 9112, 2 to 6; RFC 9110, 7.2).
+//! Check of a request's head (RFC 9112, 2 to 6; RFC 9110, 7.2).
 
 use std::net::Ipv6Addr;
 
@@ -60,7 +60,7 @@ pub(super) fn check(bytes: &[u8], searched: usize, limits: &HeadLimits) -> HeadC
     }
 }
 
-/// Whether a head can have ended behind `searched`: it ends with an empty line.
+/// Returns whether a head can have ended behind `searched`: it ends with an empty line.
 fn may_have_ended(bytes: &[u8], searched: usize) -> bool {
     // The end may lie across the border, but for its last byte.
     let from = searched.saturating_sub(3);
@@ -72,7 +72,7 @@ fn incomplete(bytes: &[u8], limits: &HeadLimits) -> HeadCheck {
     if bytes.len() <= limits.target_bytes {
         return HeadCheck::Incomplete;
     }
-    // A target that is over its own limit is told so, also where it has no end.
+    // A target over its own limit gets the error for targets, even if the target has no end yet.
     let line = bytes.split(|byte| *byte == b'\n').find(|line| line.len() > 1).unwrap_or(bytes);
     let target = line.split(|byte| *byte == b' ').nth(1).map_or(0, <[u8]>::len);
     if target > limits.target_bytes {
@@ -84,7 +84,7 @@ fn incomplete(bytes: &[u8], limits: &HeadLimits) -> HeadCheck {
     }
 }
 
-/// Whether a whole head may pass; what follows it.
+/// Checks a complete head. Returns the framing of the body that follows it.
 fn whole(
     request: &httparse::Request<'_, '_>,
     head: &[u8],
@@ -191,7 +191,7 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok().filter(|number| *number <= LARGEST)
 }
 
-/// Whether `host` is `uri-host [":" port]` (RFC 9110, 7.2; RFC 3986, 3.2.2).
+/// Returns whether `host` is `uri-host [":" port]` (RFC 9110, 7.2; RFC 3986, 3.2.2).
 pub(in super::super::super) fn is_host(host: &[u8]) -> bool {
     if let Some(literal) = host.strip_prefix(b"[") {
         let Some(end) = literal.iter().position(|byte| *byte == b']') else { return false };
@@ -230,8 +230,8 @@ fn is_port(port: &[u8]) -> bool {
     number(port).is_some_and(|port| u16::try_from(port).is_ok()) && port.len() <= 5
 }
 
-/// Whether the target is one that we serve: a path, `*` of OPTIONS, or an absolute `http` URI of
-/// the same host.
+/// Checks that the target is one that this server serves: a path, `*` of OPTIONS, or an absolute
+/// `http` URI of the same host.
 fn check_target(method: &str, target: &str, host: &[u8]) -> Result<(), Rejection> {
     // hyper would drop a fragment without a word.
     if target.contains('#') {

@@ -42,7 +42,7 @@ struct Guarded {
     /// The heads that passed, each with the bytes that passed behind it, and whether these are a
     /// whole body.
     messages: Vec<(Vec<u8>, Vec<u8>, bool)>,
-    /// Whether a next head may follow what passed.
+    /// True if a next head may follow the bytes that passed.
     at_head: bool,
 }
 
@@ -133,8 +133,8 @@ fn without_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
 /// Long enough for any connection here; who waits so long waits for bytes that are no more.
 const LONG: Duration = Duration::from_secs(10);
 
-/// What hyper, set up as it is for connections, reads of these bytes; they come `step` at a time,
-/// and then the end, if there `is_end`.
+/// Returns the requests that hyper, configured as for connections, reads from these bytes. The
+/// bytes come `step` at a time, and then the end if `is_end`.
 async fn by_hyper(bytes: &[u8], step: usize, is_end: bool) -> Vec<Read> {
     let seen: Arc<Mutex<Vec<Read>>> = Arc::default();
     let noted = Arc::clone(&seen);
