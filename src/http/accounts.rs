@@ -143,12 +143,12 @@ fn shown(account: &Account, revision: Revision, in_full: bool) -> Result<Reply, 
     Ok(Reply::json(&AccountResponse::new(account, revision, in_full))?.at(tag(revision, in_full)))
 }
 
-/// The tag of an account; the balance alone, which anyone may read, is another thing to show.
+/// Returns the tag of an account. The balance alone, which anyone may read, has a tag of its own.
 fn tag(revision: Revision, in_full: bool) -> VersionTag {
     if in_full { revision.into() } else { VersionTag::of(revision, b"balance") }
 }
 
-/// The account that the path names; what is no id names none.
+/// Returns the account that the path names; a text that is no id names none.
 fn named(request: &RequestContext) -> Result<AccountId, Problem> {
     request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("account").into())
 }

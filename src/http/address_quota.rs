@@ -31,7 +31,7 @@ pub(super) struct QuotaShare {
 }
 
 impl AddressQuota {
-    /// At most so many in all, and of one address (IPv6: of one /64).
+    /// Returns a quota with these limits, in all and for one address (IPv6: for one /64).
     pub(super) fn new(all_max: usize, each_max: usize) -> Arc<Self> {
         Arc::new(Self { all_max, each_max, held: Mutex::default() })
     }
@@ -48,7 +48,8 @@ impl AddressQuota {
 }
 
 impl QuotaShare {
-    /// Makes it a share of `count`; `false`: there are not so many for this address.
+    /// Changes it to a share of `count`; returns `false` if there are not that many for this
+    /// address.
     pub(super) fn grow_to(&mut self, count: usize) -> bool {
         let more = count.saturating_sub(self.count);
         if more == 0 {

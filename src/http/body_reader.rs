@@ -23,10 +23,10 @@ use super::strict_json;
 #[serde(deny_unknown_fields)]
 struct Empty {}
 
-/// When it is worth trying again after too many bodies came at once.
+/// Delay, in seconds, after which a retry is worthwhile when too many bodies came at once.
 const BUSY_RETRY_S: u32 = 2;
 
-/// Largest part of a body for which room is made before it has arrived.
+/// Largest part of a body for which memory is reserved before it has arrived.
 const BODY_ROOM_BYTES: usize = 16 * 1024;
 
 /// Reads the body, up to the limit of the route. The bytes decide whether there is one: HTTP/2
@@ -94,7 +94,7 @@ where
         }
         (None, None) => Ok(None),
         (None, Some(body)) if body.is_optional => Ok(None),
-        // What an empty body lacks is said by its reader, unless its media type is wrong already.
+        // The body's reader says what an empty body lacks, unless its media type is wrong already.
         (None, Some(body)) => {
             let is_typed = request.headers.contains_key(header::CONTENT_TYPE);
             let first = body.content().next().map_or(Media::Json, |(media, _)| media);

@@ -1,4 +1,4 @@
-//! An answer that comes bit by bit.
+//! An answer that is sent piece by piece.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use warp::Reply as _;
 pub struct BodyStream(Arc<Mutex<Option<mpsc::Receiver<Bytes>>>>);
 
 impl BodyStream {
-    /// A body of what is sent here; it ends when the sender is dropped.
+    /// A body of the bytes that are sent here; it ends when the sender is dropped.
     #[must_use]
     pub fn new(bits: mpsc::Receiver<Bytes>) -> Self {
         Self(Arc::new(Mutex::new(Some(bits))))

@@ -14,7 +14,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
-/// Nothing may be loaded, framed or sent from an answer that is no page.
+/// Content Security Policy of an answer that is no page: nothing may be loaded, framed or sent from
+/// it.
 const POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
 
@@ -66,7 +67,7 @@ pub fn set_cookie(token: &str, seconds: u64, scheme: Scheme) -> String {
     format!("{name}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
 }
 
-/// Takes the cookie away, and what pages have stored, at a logout.
+/// Deletes the cookie, and the data that pages have stored, at a logout.
 pub fn clear_site(headers: &mut HeaderMap, scheme: Scheme) {
     if let Ok(value) = set_cookie("", 0, scheme).parse() {
         headers.append(header::SET_COOKIE, value);
@@ -222,15 +223,15 @@ pub struct Origins {
 }
 
 impl Origins {
-    /// These origins or patterns may call; `public` is where clients reach this server, besides
-    /// the host that they name.
+    /// Allows these origins or patterns to call; `public` is the origin at which clients reach this
+    /// server, besides the host that they name.
     #[must_use]
     pub fn new(allowed: &[String], public: Option<&str>) -> Self {
         let allowed = allowed.iter().filter_map(|text| OriginPattern::parse(text)).collect();
         Self { allowed, public: public.and_then(WebOrigin::parse) }
     }
 
-    /// Returns where a request comes from, by `Sec-Fetch-Site`, else by `Origin`.
+    /// Returns the source of a request, by `Sec-Fetch-Site`, else by `Origin`.
     #[must_use]
     pub fn source(&self, headers: &HeaderMap, scheme: Scheme) -> Origin {
         let mut fetch_sites = fields::lines(headers, &SEC_FETCH_SITE);
@@ -244,7 +245,7 @@ impl Origins {
         self.by_origin(headers, scheme)
     }
 
-    /// Returns where a WebSocket handshake comes from. Its `Origin` must be this server's even where
+    /// Returns the source of a WebSocket handshake. Its `Origin` must be this server's even where
     /// `Sec-Fetch-Site` says so: every browser sends `Origin` with a handshake (RFC 6455, 10.2).
     #[must_use]
     pub fn handshake_source(&self, headers: &HeaderMap, scheme: Scheme) -> Origin {
@@ -280,7 +281,7 @@ impl Origins {
         headers.get(header::ORIGIN)
     }
 
-    /// Adds what CORS (Fetch standard) needs to an answer. `Vary` is there whether or not the
+    /// Adds the CORS headers (Fetch standard) to an answer. `Vary` is there whether or not the
     /// origin is allowed, so that no cache serves one origin's answer to another.
     pub fn annotate(&self, origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
         if self.allowed.is_empty() {
@@ -300,7 +301,7 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Adds what the answer to an allowed origin's preflight says.
+/// Adds the headers of the answer to an allowed origin's preflight.
 pub fn annotate_preflight(methods: &str, headers: &mut HeaderMap) {
     if let Ok(methods) = methods.parse() {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

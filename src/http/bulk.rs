@@ -1,4 +1,4 @@
-//! `/v1/transactions/bulk`: something that is done to many transactions, and how far it is.
+//! `/v1/transactions/bulk`: jobs that apply one action to many transactions, and their progress.
 
 use std::collections::BTreeMap;
 
@@ -38,7 +38,7 @@ fn action_schema(generator: &mut SchemaGenerator) -> Schema {
     ] })
 }
 
-/// To which transactions; what is left out does not matter.
+/// Transactions that the job applies to; an absent field matches all.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkRequestFilter {
@@ -81,7 +81,7 @@ struct BulkRequestAction {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BulkRequest {
-    /// To which transactions.
+    /// Transactions that the job applies to.
     filter: BulkRequestFilter,
     /// Action of the job: a word, or an object with the word as its `type`.
     #[schemars(schema_with = "action_schema")]
@@ -91,7 +91,7 @@ pub(super) struct BulkRequest {
     dry_run: bool,
 }
 
-/// A transaction to which it could not be done.
+/// A transaction to which the action could not be applied.
 #[derive(Serialize, JsonSchema)]
 struct BulkJobFailure<'a> {
     /// Id of the transaction.
@@ -114,7 +114,7 @@ pub(super) struct BulkJobResponse<'a> {
     /// Action of the job.
     #[schemars(with = "Map<String, Value>")]
     action: &'a BulkAction,
-    /// To which.
+    /// Transactions that the job applies to.
     #[schemars(with = "Map<String, Value>")]
     filter: &'a BulkFilter,
     /// Actor that started the job.
@@ -125,11 +125,11 @@ pub(super) struct BulkJobResponse<'a> {
     matched: u64,
     /// Number of matching transactions that were skipped since they had ended; no failure.
     skipped: u64,
-    /// To how many it was done, or could be.
+    /// Number of transactions to which the action was applied, or could be in a dry run.
     done: u64,
-    /// To how many it could not be done.
+    /// Number of transactions to which the action could not be applied.
     failed: u64,
-    /// The first of those.
+    /// The first of those transactions.
     failures: Vec<BulkJobFailure<'a>>,
     /// When it began.
     started_at: Time,

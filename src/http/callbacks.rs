@@ -1,4 +1,4 @@
-//! `/v1/callbacks`: where a called service answers later.
+//! `/v1/callbacks`: late answers of called services.
 
 use schemars::JsonSchema;
 

@@ -32,7 +32,7 @@ const PIECE_BYTES: usize = 64 * 1024;
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// The chain after its last commit.
+/// Head of the chain: its state after the last commit.
 #[derive(Serialize, JsonSchema)]
 struct ChainHeadResponse {
     /// The last durable commit.

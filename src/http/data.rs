@@ -132,7 +132,7 @@ fn change(request: &RequestContext) -> Result<DataChange, Problem> {
     }
 }
 
-/// Data is an object, so what replaces it, and a merge patch that leaves one, is an object.
+/// Data is an object, so a replacement, and a merge patch that leaves one, is an object.
 fn fields(value: Value) -> Result<Map<String, Value>, Problem> {
     match value {
         Value::Object(fields) => Ok(fields),
@@ -146,7 +146,7 @@ fn patch(value: Value) -> Result<json_patch::Patch, Problem> {
         let refused = |place: &str, message: &str| {
             Problem::field(&format!("/{at}{place}"), "invalid-value", message)
         };
-        // Whatever the data are now, this would leave no object.
+        // Whatever the data is now, this would leave no object.
         let is_whole =
             operation["path"] == "" && matches!(operation["op"].as_str(), Some("add" | "replace"));
         if is_whole && !operation["value"].is_object() {

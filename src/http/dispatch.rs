@@ -37,17 +37,17 @@ use super::server::{Arrival, METHODS, RequestBody, RequestId, RoutePattern, Sche
 use crate::app::{AuthContext, Idempotency};
 use crate::engine::{Actor, Command, Preconditions};
 
-/// The parameter that asks for a revision of the past.
+/// Query parameter for a past revision.
 const AS_OF: &str = "as_of";
 
-/// The name of what no route answers, in the metrics.
+/// Name in the metrics for requests that no route answers.
 const NO_ROUTE: RoutePattern = RoutePattern("none");
 
 /// Media type of pages for people.
 const HTML: &str = "text/html";
 
-/// Beginnings of the paths whose reads wait for timers that are due. Sessions are looked at by the
-/// time itself, so checking one waits for nothing.
+/// Beginnings of the paths whose reads wait for due timers. A session's end is checked against the
+/// time itself, so its reads wait for nothing.
 const TIMED: [&str; 5] =
     ["/v1/transactions", "/v1/holds", "/v1/accounts", "/v1/ledger", "/v1/schedules"];
 
@@ -63,7 +63,7 @@ struct RequestHead {
     upgrade: Option<OnUpgrade>,
 }
 
-/// A request that came in another way than over HTTP.
+/// A request that did not come over HTTP.
 pub(super) struct InternalRequest {
     /// Its method.
     pub(super) method: Method,
@@ -71,7 +71,7 @@ pub(super) struct InternalRequest {
     pub(super) path: String,
     /// Its headers.
     pub(super) headers: HeaderMap,
-    /// From where it comes.
+    /// Address of the client.
     pub(super) address: IpAddr,
     /// Scheme of the connection.
     pub(super) scheme: Scheme,
@@ -79,7 +79,7 @@ pub(super) struct InternalRequest {
     pub(super) body: Bytes,
 }
 
-/// Answers it as if it had come over HTTP.
+/// Answers the request as if it had come over HTTP.
 pub(super) async fn internal(api: Arc<Api>, internal: InternalRequest) -> Reply {
     let InternalRequest { method, path, headers, address, scheme, body } = internal;
     let (query, id, upgrade) = (String::new(), RequestId::next(), None);
@@ -362,8 +362,8 @@ async fn read(
     }
 }
 
-/// The conditions of a change. What a route changes that has no revision takes none: a condition that
-/// is not looked at must not be taken for one that holds.
+/// Returns the conditions of a change. A route that changes something without a revision takes
+/// none: a condition that is not checked must not be taken for one that holds.
 fn preconditions(
     route: &Route,
     headers: &HeaderMap,
@@ -377,7 +377,7 @@ fn preconditions(
     }
 }
 
-/// Waits until what is due by now has happened, where the route reads something that it may end.
+/// Waits until all due timers have fired, if the route reads something that a timer may end.
 async fn wait_for_timers(request: &RequestContext) -> Result<(), Problem> {
     let Route { method, pattern, .. } = request.route;
     if method.is_safe() && TIMED.iter().any(|start| pattern.starts_with(start)) {
@@ -425,14 +425,14 @@ fn find(api: &Api, head: &RequestHead, notes: &mut ResponseNotes) -> Result<Targ
     Ok(Target::Route(route, found.parameters))
 }
 
-/// A known actor that was refused is an event of the audit log (ASVS 5.0, 16.3.2). Boxed where it
-/// is awaited: it is seldom, and its room would be made and moved for every request.
+/// Records the refusal of a known actor as an event of the audit log (ASVS 5.0, 16.3.2). Boxed
+/// where it is awaited: it is rare, and its space would be made and moved for every request.
 async fn note_denial(request: RequestContext, problem: Problem) -> Problem {
     if *request.actor() == Actor::Nobody {
         return problem;
     }
     let what = request.route.label;
-    // The answer is the refusal, whatever becomes of the note: a full disk makes no difference.
+    // The answer is the refusal, even if the event cannot be recorded, for example on a full disk.
     let noted = request.execute_quietly(Command::NoteDenial { what }).await;
     if !noted.status.is_success() {
         tracing::warn!(what, status = noted.status.as_u16(), "a denial could not be recorded");

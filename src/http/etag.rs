@@ -1,9 +1,9 @@
-//! Entity tags: the revision of a thing and, where what is shown of it depends on more, a digest.
+//! Entity tags: the revision of a thing and, where its representation depends on more, a digest.
 //!
-//! `"1042"` is the thing at its revision as its owner sees it. What shows something else at the same
-//! revision (to another reader, or after a claim has lapsed) bears a tag with a digest:
-//! `"1042-93f2c1d0a4b5e687"`. A change is conditional on the thing, not on what was shown of it, so
-//! `If-Match` looks at the revision alone: each reader's tag is good for it.
+//! `"1042"` is the thing at its revision as its owner sees it. Another representation at the same
+//! revision (for another reader, or after a claim has lapsed) bears a tag with a digest:
+//! `"1042-93f2c1d0a4b5e687"`. A change is conditional on the thing, not on its representation, so
+//! `If-Match` compares the revision alone: each reader's tag is good for it.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use crate::types::Revision;
 pub struct VersionTag {
     /// The revision of the thing.
     pub revision: Revision,
-    /// Digest of what is shown; `None`: the revision says it all.
+    /// Digest of the representation; `None`: the revision identifies it.
     pub shown: Option<u64>,
 }
 
 impl VersionTag {
-    /// The tag of what these bytes say of a thing at a revision.
+    /// Returns the tag of a representation with these bytes, of a thing at a revision.
     #[must_use]
     pub fn of(revision: Revision, shown: &[u8]) -> Self {
         let hash = blake3::hash(shown);

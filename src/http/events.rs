@@ -32,7 +32,8 @@ use crate::app::{
 use crate::engine::Refusal;
 use crate::types::{Time, TxId};
 
-/// A comment is sent after so long a silence: less than proxies cut silent connections after.
+/// Length of a silence, after which a comment is sent: less than proxies cut silent connections
+/// after.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Time limit for a reader to take a piece; then the stream ends and the client can resume.
@@ -44,7 +45,7 @@ const PIECES_MAX: usize = 2;
 /// Bytes after which a piece goes out.
 const PIECE_BYTES: usize = 16 * 1024;
 
-/// When it is worth to try again: streams end when somebody closes a page.
+/// Delay, in seconds, after which a retry is worthwhile: streams end when somebody closes a page.
 const FULL_RETRY_S: u32 = 10;
 
 impl From<SubscriberLimit> for Problem {
@@ -216,7 +217,7 @@ pub(super) async fn of_transaction(request: RequestContext) -> Result<Reply, Pro
         return Ok(stream_head());
     }
     let events = request.api.events.of(request.actor());
-    // The seat first, so that nothing falls between what is read and what comes.
+    // Subscribe first, so that no event falls between the read and the stream.
     let follower = request.api.app.follow(actor, FeedScope::Transaction(tx), None)?;
     let (sender, bits) = mpsc::channel(PIECES_MAX);
     let out = StreamSender { sender, events };
@@ -224,7 +225,7 @@ pub(super) async fn of_transaction(request: RequestContext) -> Result<Reply, Pro
     Ok(flowing(bits))
 }
 
-/// Sends what happened in a transaction after `after`, and then what happens.
+/// Sends the past events of a transaction after `after`, and then the live ones.
 async fn run_from_start(
     app: Arc<App>,
     tx: TxId,
@@ -259,7 +260,7 @@ async fn run_from_start(
     run(follower, out).await;
 }
 
-/// Events of a transaction that are read at once for a stream.
+/// Number of events of a transaction that are read at once for a stream.
 const HISTORY_PAGE: usize = 20;
 
 pub(super) const HISTORY: Operation = Operation::new(
@@ -308,8 +309,8 @@ fn read_id(text: Option<&str>, name: &'static str) -> Result<Option<EventId>, Pr
     read.transpose()
 }
 
-/// After what the caller asks for. What a client has seen since goes before the address that it
-/// began with.
+/// Returns the event after which the caller wants to read. The last event that a client has seen
+/// takes precedence over the start in its address.
 fn after(request: &RequestContext) -> Result<Option<EventId>, Problem> {
     let header = super::input::single(&request.headers, &LAST_EVENT_ID)?;
     let after = read_id(request.query.get("after"), "after")?;
@@ -362,9 +363,9 @@ impl StreamSender {
     }
 }
 
-/// Sends what is followed, until the reader leaves or the session ends.
+/// Sends the events of a subscription, until the reader leaves or the session ends.
 async fn run(mut follower: FeedSubscriber, out: StreamSender) {
-    // The place from which a client resumes that has not seen any event yet.
+    // The position from which a client resumes that has not seen any event yet.
     let mut text = format!("retry: 1000\nid: {}\n\n", follower.seen());
     loop {
         if !text.is_empty() && out.send(std::mem::take(&mut text)).await.is_err() {
@@ -388,7 +389,8 @@ async fn run(mut follower: FeedSubscriber, out: StreamSender) {
             Ok(Ok(FeedItem::Resync(id))) => put_resync(&mut text, id),
             Ok(Err(refusal)) => {
                 let end = follower.end(&refusal);
-                // The last that is sent; a reader that does not take it knows that it is over.
+                // The last event of the stream; a reader that does not take it notices the end
+                // anyway.
                 drop(out.send(end_event(end)).await);
                 return;
             }
@@ -408,7 +410,7 @@ fn end_event(end: FeedEnd) -> String {
 }
 
 fn put_event(text: &mut String, event: &FeedEvent) {
-    // Of one line: JSON text has no line breaks but escaped ones.
+    // One line: JSON text has no line breaks but escaped ones.
     let written = write!(text, "id: {}\ndata: {}\n\n", event.id, event.to_cloud_event());
     debug_assert!(written.is_ok(), "a String takes everything");
 }

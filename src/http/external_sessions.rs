@@ -1,5 +1,5 @@
-//! `/v1/sessions/by-key/{key}`: a session store for another framework, which makes the keys
-//! itself. Each API key has a room of its own.
+//! `/v1/sessions/by-key/{key}`: a session store for another framework, which makes the keys itself.
+//! Each API key has a key space of its own.
 
 use http::StatusCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

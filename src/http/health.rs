@@ -28,12 +28,12 @@ pub const METRICS_MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<State>);
 
-/// Tells why something has stopped; `None`: it has not.
+/// Function that returns why a part of the server has stopped; `None`: it has not.
 type Stuck = Box<dyn Fn() -> Option<String> + Send + Sync>;
 
 struct State {
     reason: watch::Sender<Option<&'static str>>,
-    /// Asked each time: nobody would note it who has stopped.
+    /// Called at each check: a part that has stopped cannot report it.
     stuck: OnceLock<Stuck>,
 }
 
@@ -44,29 +44,29 @@ impl fmt::Debug for State {
 }
 
 impl Readiness {
-    /// Not ready, for this reason.
+    /// Returns a readiness that is negative for this reason.
     #[must_use]
     pub fn new(reason: &'static str) -> Self {
         let reason = watch::Sender::new(Some(reason));
         Self(Arc::new(State { reason, stuck: OnceLock::new() }))
     }
 
-    /// Requests can be served.
+    /// Notes that requests can be served.
     pub fn ready(&self) {
         self.0.reason.send_replace(None);
     }
 
-    /// Requests cannot be served any more.
+    /// Notes that requests cannot be served any more.
     pub fn not_ready(&self, reason: &'static str) {
         self.0.reason.send_replace(Some(reason));
     }
 
-    /// Asks this too whether requests can be served, from now on. Said once.
+    /// Adds a check whether a part of the server has stopped. Called once.
     pub fn watch(&self, stuck: impl Fn() -> Option<String> + Send + Sync + 'static) {
         self.0.stuck.get_or_init(|| Box::new(stuck));
     }
 
-    /// Why requests cannot be served; `None`: they can.
+    /// Returns why requests cannot be served; `None`: they can.
     #[must_use]
     pub fn reason(&self) -> Option<Cow<'static, str>> {
         let reason = *self.0.reason.borrow();

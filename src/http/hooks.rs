@@ -16,7 +16,7 @@ use super::request_context::{RequestContext, unexpected};
 use crate::app::{ClientInfo, Envelope, HookMessage, Idempotency, VerifiedMessage};
 use crate::engine::{Actor, Command, Outcome, Refusal};
 
-/// After how many seconds a message that came too early is sent again.
+/// Delay, in seconds, after which a sender should repeat a message that came too early.
 const AGAIN_S: u32 = 5;
 
 pub(super) const DELIVER: Operation =
@@ -44,7 +44,7 @@ fn any(_: &mut SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!(true)
 }
 
-/// Returns the headers that are text; the lines of one are joined, as RFC 9110 has it.
+/// Returns the headers that are text; the lines of one are joined, as RFC 9110 defines.
 fn texts(headers: &HeaderMap) -> Value {
     let text = |name: &HeaderName| Some((name.as_str().to_owned(), joined(headers, name)?.into()));
     Value::Object(headers.keys().filter_map(text).collect())
@@ -55,7 +55,7 @@ pub(super) async fn deliver(request: RequestContext) -> Result<Reply, Problem> {
     let hook = app.hook(request.parameters.at(0))?;
     let bytes = request.body.as_ref().map_or_else(bytes::Bytes::new, |(_, bytes)| bytes.clone());
     let headers = texts(&request.headers);
-    // Of whom it is comes first: what nobody has signed is not even read.
+    // The signature is checked first: the body of an unsigned message is not even parsed.
     let nothing = Value::Null;
     app.verify(hook, &HookMessage { headers: &headers, bytes: &bytes, body: &nothing })?;
     let body = request.json_value()?;
@@ -82,8 +82,8 @@ fn written(done: Result<&Outcome, &Refusal>, request: &str) -> Reply {
     let problem = match done {
         Ok(Outcome::Transaction { .. }) => return Reply::empty(StatusCode::NO_CONTENT),
         Ok(other) => unexpected(other),
-        // Who sends a message knows nothing of steps, and sends the same one again: it must not be
-        // told for a day what was so when it came too early.
+        // The sender of a message knows nothing of steps, and sends the same one again: the answer
+        // to a message that came too early must not be replayed to it for a day.
         Err(
             refusal @ (Refusal::StepNotOpen { .. } | Refusal::Claimed { .. } | Refusal::Paused),
         ) => Problem::from(refusal).retry_after(AGAIN_S),

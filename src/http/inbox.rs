@@ -59,7 +59,7 @@ pub(super) async fn claim(request: RequestContext) -> Result<Reply, Problem> {
     let ClaimWorkRequest { workflow, step, limit, r#for } = request.json()?;
     let (limit, candidates) = (limit.unwrap_or(1), Vec::new());
     let mut ask = QueueAsk { workflow, step, limit, span: r#for, candidates };
-    // What may be claimed is looked for here, so that the executor looks only at the few found.
+    // The search for candidates runs here, so that the executor examines only the few found.
     let (app, actor, asked) = (Arc::clone(&request.api.app), request.actor().clone(), ask.clone());
     let look = move || app.claimable(&actor, &asked);
     ask.candidates = request.api.app.reads().run(request.actor(), look).await??;

@@ -1,5 +1,5 @@
-//! Strict reading of what is not a body: query, headers, media types. What could be understood
-//! in two ways is refused with its reason.
+//! Strict reading of everything but the body: query, headers, media types. An ambiguous input is
+//! refused with the reason.
 
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
-/// RFC 7240: what was made of `Prefer`.
+/// RFC 7240: the part of `Prefer` that was applied.
 pub const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Longest wait for a change: less than proxies give an answer.
+/// Longest wait for a change: shorter than the time that proxies give an answer.
 pub const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// Returns how long the caller wants to wait (`Prefer: wait=SECONDS`, RFC 7240), at most
@@ -39,10 +39,10 @@ pub fn prefer_wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
-/// Rows of a list when the caller does not say.
+/// Number of rows of a list when the caller does not give one.
 pub const PAGE_DEFAULT: usize = 50;
 
-/// Most rows of a list.
+/// Maximum number of rows of a list.
 pub const PAGE_MAX: usize = 200;
 
 /// The query parameters, each at most once.
@@ -183,8 +183,8 @@ pub fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'
     })
 }
 
-/// Returns the trace of the caller's that a request belongs to (W3C Trace Context). One that is
-/// malformed is none.
+/// Returns the caller's trace that a request belongs to (W3C Trace Context). A malformed one counts
+/// as none.
 #[must_use]
 pub fn trace_context(headers: &HeaderMap) -> Option<TraceContext> {
     let parent = fields::single(headers, &TRACE_PARENT).ok()??;
@@ -239,7 +239,7 @@ pub fn preconditions(headers: &HeaderMap) -> Result<Option<Preconditions>, Probl
     Ok(given.then_some(Preconditions { if_match, if_none_match }))
 }
 
-/// The revisions that tags name, as the condition of a change.
+/// Returns the revisions that tags name, as the condition of a change.
 fn expected(tags: &Tags, weak_too: bool) -> Expected {
     match tags {
         Tags::Any => Expected::Any,

@@ -113,8 +113,8 @@ pub(super) fn introspect(request: &RequestContext) -> Result<Reply, Problem> {
     Reply::json(&answer)
 }
 
-/// A field of a form. Fields that are not known are ignored, as RFC 7662 wants; one given twice
-/// is refused.
+/// Returns a field of a form. Unknown fields are ignored, as RFC 7662 wants; one given twice is
+/// refused.
 fn form_field(body: &[u8], name: &str) -> Result<String, Problem> {
     let missing = || Problem::field(&format!("/{name}"), "missing-field", "the field is missing");
     let malformed = || {

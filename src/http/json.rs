@@ -1,6 +1,7 @@
-//! Strict JSON (RFC 8259 and I-JSON, RFC 7493): what two readers could understand differently is
-//! refused. On top of what `serde_json` refuses (bytes after the value, NaN, lone surrogates,
-//! bytes that are not UTF-8, numbers out of range): a key given twice, and deep nesting.
+//! Strict JSON (RFC 8259 and I-JSON, RFC 7493): a text that two readers could understand
+//! differently is refused. On top of what `serde_json` refuses (bytes after the value, NaN, lone
+//! surrogates, bytes that are not UTF-8, numbers out of range): a key given twice, and deep
+//! nesting.
 
 use std::fmt;
 

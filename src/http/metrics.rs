@@ -24,7 +24,7 @@ use crate::types::Span;
 const LATENCY_BOUNDS_S: [f64; 12] =
     [0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.5, 2.0, 10.0];
 
-/// Figures that are looked up when somebody asks.
+/// Figures that are looked up at each scrape.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// The store's.
@@ -33,7 +33,7 @@ pub struct Figures {
     pub queue_depth: usize,
     /// Estimated bytes of the executor's decoded records.
     pub record_cache_bytes: u64,
-    /// Their memory, in bytes.
+    /// Memory of the commands that wait, in bytes.
     pub queue_bytes: usize,
     /// The executor's.
     pub executor: ExecutorFigures,
@@ -49,7 +49,7 @@ pub struct Figures {
     pub calls: CallFigures,
 }
 
-/// Measures requests, and writes all there is.
+/// Measures requests, and writes all metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Families>);
 
@@ -100,7 +100,7 @@ impl Metrics {
         Self(Arc::new(Families { registry, requests, latency, connections }))
     }
 
-    /// A request was answered.
+    /// Counts a request that was answered.
     pub(super) fn answered(
         &self,
         method: &'static str,
@@ -113,13 +113,13 @@ impl Metrics {
         self.0.latency.get_or_create(&Route { route }).observe(took.as_secs_f64());
     }
 
-    /// A connection was opened, until the guard is dropped.
+    /// Counts a connection as open until the guard is dropped.
     pub(super) fn connected(&self) -> Connected {
         self.0.connections.inc();
         Connected(self.0.connections.clone())
     }
 
-    /// The text that Prometheus reads.
+    /// Returns the text that Prometheus reads.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -140,7 +140,7 @@ impl Drop for Connected {
     }
 }
 
-/// Figures that are looked up when they are asked for.
+/// Figures that are looked up at each scrape.
 struct LookedUp(Box<dyn Fn() -> Figures + Send + Sync>);
 
 impl fmt::Debug for LookedUp {

@@ -84,8 +84,8 @@ pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Part of all request bodies under way that one address may hold.
 const BODIES_PART: usize = 2;
 
-/// Maximum number of sockets that have not said yet who they are, in all and of one address: each
-/// has 10 s for it.
+/// Maximum number of sockets that have not authenticated yet, in all and of one address: each has
+/// 10 s for it.
 const ANONYMOUS_SOCKETS_MAX: usize = 512;
 const ANONYMOUS_SOCKETS_PER_ADDRESS_MAX: usize = 64;
 
@@ -138,7 +138,7 @@ pub struct Api {
     events: SendBudget,
     /// Bytes of request bodies of which a part has arrived.
     bodies: Arc<AddressQuota>,
-    /// Sockets of those who have not said who they are.
+    /// Quota of sockets that have not authenticated yet.
     anonymous_sockets: Arc<AddressQuota>,
     openapi: Bytes,
     asyncapi: Bytes,

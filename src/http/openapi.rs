@@ -157,7 +157,7 @@ impl Schemas {
     }
 }
 
-/// Says of an input what the configuration says of it.
+/// Adds the constraints of the configuration to the schema of an input.
 fn tighten(definition: &mut Value, rules: &Rules) {
     let Some(properties) = definition.get_mut("properties").and_then(Value::as_object_mut) else {
         return;
@@ -579,7 +579,7 @@ mod tests {
         let mut sent: Vec<Code> = vec![Code::NotFound, Code::MethodNotAllowed];
         sent.push(Code::MethodNotImplemented);
         sent.push(Code::ElevationNeeded);
-        // What a workflow's effects are refused with.
+        // Codes with which the effects of a workflow are refused.
         sent.push(Code::NotYourAccount);
         for route in ROUTES.iter().chain(DEV_ROUTES) {
             sent.extend(problems(route));

@@ -21,7 +21,7 @@ pub(super) struct ReplaceDataRequest {
     data: Map<String, Value>,
 }
 
-/// To where a transaction is moved.
+/// Target of a transaction's migration.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MigrateRequest {

@@ -58,8 +58,8 @@ pub(super) fn cursor<I: Display>(request: &RequestContext, next: Option<I>) -> O
     next.map(|id| sealed(list_of(request), &id.to_string()))
 }
 
-/// A checksum of the list that a call asks for, without its filters: a cursor of one list is none
-/// of another.
+/// Returns a checksum of the list that a call reads, without its filters: a cursor of one list is
+/// not valid for another.
 fn list_of(request: &RequestContext) -> u32 {
     let (first, second) = (request.parameters.at(0), request.parameters.at(1));
     let hash = Sha256::digest([request.route.label, first, second].join("\0"));
@@ -76,8 +76,8 @@ fn opened(list: u32, cursor: &str) -> Option<String> {
     String::from_utf8(place.to_vec()).ok()
 }
 
-/// Returns the items of a page as they are written, as many as one answer may hold, but one at
-/// least; and the cursor of the next page. `id` is the place after an item.
+/// Returns the items of a page as JSON, as many as one answer may hold, but at least one; and the
+/// cursor of the next page. `id` returns the position after an item.
 pub(super) fn bounded<'a, T, S: Serialize, I: Display>(
     request: &RequestContext,
     items: &'a [T],
@@ -122,7 +122,7 @@ fn json_bytes(value: &impl Serialize) -> usize {
         }
     }
     let mut count = Count(0);
-    // What cannot be written is found where it is written.
+    // A value that cannot be serialized is reported when it is serialized.
     match serde_json::to_writer(&mut count, value) {
         Ok(()) | Err(_) => count.0,
     }

@@ -44,7 +44,7 @@ pub(super) const USE: Operation = Operation::new("useLink", "users", "Sets the p
 pub(super) async fn use_link(request: RequestContext) -> Result<Reply, Problem> {
     request.guard_login()?;
     let SetPasswordRequest { link, password } = request.json()?;
-    // Before the link is looked at: a password that does not fit uses up no link.
+    // Checked before the link: a password that is not allowed uses up no link.
     let (chars, chars_min) = (password.chars().count(), request.api.app.rules().password_chars_min);
     if chars < chars_min || chars > Rules::PASSWORD_CHARS_MAX {
         let message = format!("must have {chars_min} to {} characters", Rules::PASSWORD_CHARS_MAX);

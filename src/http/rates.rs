@@ -1,8 +1,8 @@
 //! Rate limits for addresses and actors (GCRA, by `governor`).
 //!
-//! The memory is bounded: a limiter has [`BUCKETS`] buckets, and who asks is sent to one of them by
-//! a hash that is different in each process. Two who share a bucket share its limit, which is rare
-//! and cannot be arranged from outside.
+//! The memory is bounded: a limiter has [`BUCKETS`] buckets, and a hash that is different in each
+//! process assigns each client to one of them. Two clients that share a bucket share its limit,
+//! which is rare and cannot be arranged from outside.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
@@ -123,7 +123,7 @@ impl Rates {
         self.address.take(&prefix(address))
     }
 
-    /// Counts a request of an actor, named by something that is its own.
+    /// Counts a request of an actor, named by a key of its own.
     pub fn actor(&self, actor: &impl Hash) -> RateStatus {
         self.actor.take(actor)
     }
@@ -177,7 +177,7 @@ impl RateStatus {
         Some(Problem::new(Code::RateLimited, detail).retry_after(wait_s))
     }
 
-    /// Tells the client.
+    /// Adds the rate headers for the client.
     pub fn annotate(&self, headers: &mut HeaderMap) {
         let (name, window_s) = (self.name, self.rate.window.as_secs());
         let policy = format!("\"{name}\";q={};w={window_s}", self.rate.requests);

@@ -1,5 +1,5 @@
-//! Reads that may take milliseconds: on the threads for that, in the actor's turn, and their answers
-//! counted until they are sent.
+//! Reads that may take milliseconds: on the threads for reads, in the actor's turn, with answers
+//! that are counted until they are sent.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use super::send_budget::ROOM_TIME;
 use crate::app::App;
 use crate::engine::{Actor, OwnerId};
 
-/// Answers with what is read.
+/// Answers with the result of a read.
 ///
 /// # Errors
-/// Those of the read; where too many reads of the actor wait or too much of what it was answered
-/// has not been taken, `rate-limited`; where that is so of all together, `busy`.
+/// Those of the read; `rate-limited` if too many reads of the actor wait or it has left too many
+/// bytes of earlier answers unread; `busy` if that is true of all actors together.
 pub(super) async fn read(
     api: &Arc<Api>,
     actor: &Actor,
@@ -25,7 +25,8 @@ pub(super) async fn read(
     count(api, actor, reply).await
 }
 
-/// Answers of up to so many bytes are not counted: a connection and its buffers take as much.
+/// Maximum size in bytes of an answer that is not counted: a connection and its buffers take as
+/// much.
 const COUNTED_BYTES_MIN: usize = 16 * 1024;
 
 /// Counts an answer until it is sent.

@@ -10,10 +10,11 @@ use super::etag::VersionTag;
 use super::problem::{self, Code, Problem};
 use crate::app::{Answer, CommandAnswer};
 
-/// Says that an answer is the stored one to an earlier request with the same Idempotency-Key.
+/// Header that marks an answer as the stored one to an earlier request with the same
+/// Idempotency-Key.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
-/// Room for a body: most are not longer, and none has to move before it is.
+/// Initial capacity of a body: most are not longer, and none has to be moved while it grows.
 const USUAL_BYTES: usize = 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -27,7 +28,7 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
-    /// The body that comes bit by bit, in place of `body`.
+    /// A body that is sent piece by piece, in place of `body`.
     pub stream: Option<BodyStream>,
 }
 
@@ -120,7 +121,7 @@ impl Reply {
     }
 }
 
-/// To the executor, which may store it under an Idempotency-Key.
+/// Converts it for the executor, which may store it under an Idempotency-Key.
 impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
@@ -133,7 +134,7 @@ impl From<Reply> for Answer {
     }
 }
 
-/// From the executor.
+/// Converts it from the executor's form.
 impl From<CommandAnswer> for Reply {
     fn from(answered: CommandAnswer) -> Self {
         let Answer { status, headers, body } = answered.answer;
@@ -152,7 +153,7 @@ impl From<CommandAnswer> for Reply {
     }
 }
 
-/// As bytes for the connection.
+/// Converts it to bytes for the connection.
 impl From<Reply> for Response<Bytes> {
     fn from(reply: Reply) -> Self {
         let mut response = Self::new(reply.body);

@@ -1,5 +1,4 @@
-//! Context of one request in a handler: its checked parts, and what a
-//! handler does with it.
+//! Context of one request in a handler: its checked parts, and the actions of a handler.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,11 +24,11 @@ use crate::app::{AuthContext, ClientInfo, Envelope, Idempotency};
 use crate::engine::{Actor, Command, IfMatch, Outcome, Preconditions, SessionView};
 use crate::types::Revision;
 
-/// A command, and how its outcome is written: what most changes make of a request.
+/// A command and the renderer of its outcome: the result of most handlers of changes.
 pub struct PreparedCommand {
-    /// It.
+    /// The command.
     pub command: Command,
-    /// The answer to its outcome.
+    /// Renders the answer to its outcome.
     pub write: fn(&Outcome, Revision) -> Result<Reply, Problem>,
 }
 
@@ -64,12 +63,12 @@ pub struct RequestContext {
     pub preconditions: Option<Box<Preconditions>>,
     /// The body and its media type; `None`: the route takes none.
     pub body: Option<(Media, Bytes)>,
-    /// The connection, for who asked for another protocol.
+    /// The connection, if the caller requested another protocol.
     pub upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
 
 impl RequestContext {
-    /// The body as a value.
+    /// Reads the body as a value.
     ///
     /// # Errors
     /// [`Code::InvalidJson`], [`Code::InvalidInput`].
@@ -77,7 +76,7 @@ impl RequestContext {
         strict_json::read(self.json_value()?)
     }
 
-    /// The body as JSON of any shape.
+    /// Reads the body as JSON of any shape.
     ///
     /// # Errors
     /// [`Code::InvalidJson`].
@@ -86,7 +85,7 @@ impl RequestContext {
         json::parse(self.body.as_ref().map_or(b"{}", |(_, bytes)| bytes))
     }
 
-    /// The condition of a change. `*` is none: everything that it can be sent for exists.
+    /// Returns the condition of a change. `*` is none: everything that it can be sent for exists.
     ///
     /// # Errors
     /// [`Code::BadRequest`].
@@ -94,7 +93,7 @@ impl RequestContext {
         Ok(input::if_match(&self.headers)?.and_then(|tags| tags.revisions()).map(IfMatch))
     }
 
-    /// 304 if the caller has what is shown under this tag already.
+    /// Returns 304 if the caller has the representation with this tag already.
     ///
     /// # Errors
     /// [`Code::BadRequest`].
@@ -105,8 +104,8 @@ impl RequestContext {
         Ok(known.then(|| Reply::empty(StatusCode::NOT_MODIFIED).at(tag)))
     }
 
-    /// A thing at a revision, of which this answer shows more than the revision says: under a tag
-    /// with a digest of it, or 304 if the caller has it already.
+    /// Returns an answer that shows more of a thing than its revision identifies: under a tag with
+    /// a digest of it, or 304 if the caller has it already.
     ///
     /// # Errors
     /// [`Code::BadRequest`].
@@ -115,10 +114,10 @@ impl RequestContext {
         Ok(self.not_modified(tag)?.unwrap_or_else(|| reply.at(tag)))
     }
 
-    /// The revision of the past that is asked for (`as_of`).
+    /// Returns the requested revision of the past (`as_of`).
     ///
     /// # Errors
-    /// [`Code::InvalidParameter`], also for one that is not there yet.
+    /// [`Code::InvalidParameter`], also for a revision that does not exist yet.
     pub fn as_of(&self) -> Result<Option<Revision>, Problem> {
         let Some(text) = self.query.get("as_of") else { return Ok(None) };
         let revision = text.parse().map(Revision::new);
@@ -128,7 +127,7 @@ impl RequestContext {
         }
     }
 
-    /// The session that the token names. Only for routes that let in nobody without one.
+    /// Returns the session of the token. Only for routes that require a session.
     ///
     /// # Errors
     /// [`Code::Unauthenticated`].
@@ -142,15 +141,15 @@ impl RequestContext {
         &self.identity.actor
     }
 
-    /// From where it is asked, for the records.
+    /// Returns the address and the `User-Agent` of the client, for the records.
     fn client(&self) -> ClientInfo {
         let agent = headers::joined(&self.headers, &header::USER_AGENT);
         ClientInfo { address: Some(self.address.to_string().into()), agent: agent.map(Into::into) }
     }
 
-    /// Executes the command, exactly once for its Idempotency-Key. `write` makes the answer to
-    /// its outcome; refusals become problems. Taken at once; of the request nothing is kept while
-    /// it is waited for.
+    /// Executes the command, exactly once for its Idempotency-Key. `write` makes the answer to its
+    /// outcome; refusals become problems. The request is consumed at once: nothing of it is kept
+    /// during the wait.
     pub fn execute<W>(
         self,
         command: Command,
@@ -159,7 +158,7 @@ impl RequestContext {
     where
         W: Fn(&Outcome, Revision) -> Result<Reply, Problem> + Send + Sync + 'static,
     {
-        // Only what opens a session or checks a password notes from where it came.
+        // Only a command that opens a session or checks a password records the client.
         let of_nobody = self.identity.actor.user().is_none();
         let noted = command.hashes()
             || command.hands_out().is_some()
@@ -198,19 +197,19 @@ impl RequestContext {
         }
     }
 
-    /// Notes the trace of the caller's, if it names one, for what the request causes.
+    /// Notes the caller's trace, if it names one, for the effects of the request.
     pub(super) fn note_trace(&self, request: &Arc<str>) {
         if let Some(trace) = input::trace_context(&self.headers) {
             self.api.app.note_trace(request, trace);
         }
     }
 
-    /// The same for a command whose outcome is of no interest: 204.
+    /// Executes a command whose outcome is of no interest: 204.
     pub fn execute_quietly(self, command: Command) -> impl Future<Output = Reply> + Send + use<> {
         self.execute(command, |_, _| Ok(Reply::empty(StatusCode::NO_CONTENT)))
     }
 
-    /// Refuses what does not come from the same origin, for a login.
+    /// Refuses a login that does not come from the same origin.
     ///
     /// # Errors
     /// [`Code::CrossSite`].

@@ -24,7 +24,7 @@ pub enum Handler {
     Static(fn(&RequestContext) -> Reply),
     /// Answers at once.
     Sync(fn(&RequestContext) -> Result<Reply, Problem>),
-    /// Reads what may take milliseconds: on the threads for that, in the actor's turn.
+    /// Reads for up to milliseconds: on the threads for reads, in the actor's turn.
     Read(fn(&RequestContext) -> Result<Reply, Problem>),
     /// Turns the request into a command whose outcome is the answer.
     Command(fn(&RequestContext) -> Result<PreparedCommand, Problem>),
@@ -67,13 +67,13 @@ impl Route {
 pub enum Verb {
     /// Reads; changes nothing.
     Get,
-    /// Makes or does.
+    /// Creates something or executes an action.
     Post,
-    /// Puts in place.
+    /// Creates or replaces.
     Put,
     /// Changes a part.
     Patch,
-    /// Takes away.
+    /// Deletes.
     Delete,
 }
 
@@ -81,7 +81,7 @@ impl Verb {
     /// All values.
     pub const ALL: [Self; 5] = [Self::Get, Self::Post, Self::Put, Self::Patch, Self::Delete];
 
-    /// The route's method that answers a request's; `None`: no route has it.
+    /// Returns the route's method that answers a request's method; `None`: no route has it.
     #[must_use]
     pub fn of(method: &Method) -> Option<Self> {
         match *method {
@@ -117,9 +117,9 @@ impl Verb {
 /// the named thing (an own session, another user's) are checked where the thing is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Everybody; a token is not even looked at.
+    /// Everybody; the token is not looked up.
     Anyone,
-    /// Everybody; what it does depends on who asks.
+    /// Everybody; the effect depends on the caller.
     Caller,
     /// Every actor with a live session or an API key.
     Actor,

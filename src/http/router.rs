@@ -36,7 +36,7 @@ pub(super) struct Found<'t> {
 pub struct Parameters([Option<String>; PARAMETERS_MAX]);
 
 impl Parameters {
-    /// The parameter at this place, from zero; empty when the pattern has fewer.
+    /// Returns the parameter at this position, from zero; empty when the pattern has fewer.
     #[must_use]
     pub fn at(&self, index: usize) -> &str {
         self.0.get(index).and_then(Option::as_deref).unwrap_or_default()
@@ -44,8 +44,8 @@ impl Parameters {
 }
 
 impl Router {
-    /// A router of these routes. Of two with the same method and path the later one counts; a test
-    /// of the table excludes that.
+    /// Returns a router of these routes. Of two with the same method and path the later one counts;
+    /// a test of the table excludes that.
     #[must_use]
     pub(super) fn new(routes: impl Iterator<Item = &'static Route>) -> Self {
         let mut tree = Self { nodes: vec![Node::default()] };
@@ -109,7 +109,7 @@ impl Found<'_> {
         self.node.routes[verb as usize]
     }
 
-    /// The value of an `Allow` header.
+    /// Returns the value of an `Allow` header.
     #[must_use]
     pub(super) fn allow(&self) -> String {
         let mut methods = vec!["OPTIONS"];

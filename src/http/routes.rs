@@ -1,4 +1,4 @@
-//! The table of contents: every route, and who may call it.
+//! The route table: every route, and the callers that it admits.
 //!
 //! A line without its `Access` does not compile. The dispatch, the OpenAPI document, the matrix of
 //! who may call what and the names in the metrics are made from this table.
@@ -206,8 +206,8 @@ mod tests {
     use crate::http::router::PARAMETERS_MAX;
     use crate::types::{JobId, SessionId, TransferId, TxId, Username, WorkflowName};
 
-    /// A name that stands in paths where a word of the API may stand too could be made and then not
-    /// be reached: the words are reserved, or are no names.
+    /// A name in a path where a word of the API may be too could be made and then not be reached:
+    /// the words are reserved, or are no names.
     #[test]
     fn words_of_paths_are_no_names() {
         let patterns: Vec<Vec<&str>> = ROUTES

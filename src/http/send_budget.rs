@@ -22,21 +22,21 @@ const UNIT: usize = 1024;
 /// An actor's part of all.
 const ACTOR_PART: usize = 4;
 
-/// Actors whose counts are kept before those that hold nothing are forgotten.
+/// Number of actors whose counts are kept before those that hold nothing are forgotten.
 const ACTORS_KEPT: usize = 1024;
 
 /// Maximum time that an answer waits for its share of the budget.
 pub(super) const ROOM_TIME: Duration = Duration::from_secs(2);
 
-/// When it is worth trying again.
+/// Delay, in seconds, after which a retry is worthwhile.
 const FULL_RETRY_S: u32 = 1;
 
-/// There was no room in time.
+/// There was no space in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SendBudgetFull {
     /// The actor has left too much unread.
     Actor,
-    /// All together have.
+    /// All actors together have.
     All,
 }
 
@@ -94,7 +94,7 @@ impl AsRef<[u8]> for Counted {
 }
 
 impl SendBudget {
-    /// Nothing waits; at most so many bytes may.
+    /// Returns an empty budget with this limit, in bytes.
     pub(super) fn new(bytes_max: usize) -> Self {
         let units = (bytes_max / UNIT).max(ACTOR_PART);
         Self {
@@ -104,12 +104,12 @@ impl SendBudget {
         }
     }
 
-    /// Refuses an actor who has left so much unread that nothing more has room.
+    /// Refuses an actor that has left so many bytes unread that no more fit.
     ///
     /// # Errors
     /// [`SendBudgetFull`]
     pub(super) fn must_have_room(&self, actor: &Actor) -> Result<(), SendBudgetFull> {
-        // Nobody has too much while all together have less than one may have.
+        // No actor has too much while all together have less than one may have.
         let units = self.units_of_actor_max * ACTOR_PART;
         let held = units.saturating_sub(self.all.available_permits());
         if held < self.units_of_actor_max || self.of(actor).own.available_permits() > 0 {
@@ -153,7 +153,7 @@ impl ActorSendBudget {
         bytes.len().div_ceil(UNIT).clamp(1, self.units_max)
     }
 
-    /// Counts bytes until they are dropped, which is when they were written; waits for room.
+    /// Counts bytes until they are dropped, which is when they were written; waits for space.
     ///
     /// # Errors
     /// [`SendBudgetFull`] when there is none in time.
@@ -199,7 +199,7 @@ mod tests {
         ];
         assert_eq!(held[0], some());
         assert_eq!(of(1).count(some(), Duration::ZERO).await, Err(SendBudgetFull::Actor));
-        // What was done already is answered all the same, and the next is refused before.
+        // A change that was committed already is answered all the same; the next is refused before.
         assert_eq!(of(1).count_now(some()), some());
         assert_eq!(of(2).own.available_permits(), 4);
         assert_eq!(unread.must_have_room(&actor(1)), Err(SendBudgetFull::Actor));
@@ -213,7 +213,7 @@ mod tests {
         drop(held);
         assert!(of(9).count(some(), Duration::ZERO).await.is_ok());
         assert!(of(1).count(some(), Duration::ZERO).await.is_ok());
-        // Who holds nothing is forgotten.
+        // An actor that holds nothing is forgotten.
         for number in 10..10 + 2 * ACTORS_KEPT as u128 {
             drop(of(number));
         }

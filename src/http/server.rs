@@ -56,7 +56,7 @@ use super::metrics::Metrics;
 /// enough not to spin, short enough that clients do not notice.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// A request extension: how it came. One, since each costs an allocation.
+/// Request extension: origin of the request. It is one, since each extension costs an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The socket address at the other end of the connection: of a client, or of a proxy before it.
@@ -81,8 +81,8 @@ pub enum Scheme {
 /// Name in the log and the metrics for requests that no route answers.
 const NO_ROUTE: RoutePattern = RoutePattern("none");
 
-/// A response extension: the route that answered, as written in the route table
-/// (`/v1/sessions/{id}`). Never the path that came, which may hold what is private.
+/// Response extension: the route that answered, as written in the route table
+/// (`/v1/sessions/{id}`). Never the path of the request, which may hold private data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoutePattern(pub &'static str);
 
@@ -198,14 +198,14 @@ async fn accept(
                 return None;
             };
             if let Err(error) = stream.set_nodelay(true) {
-                // The client has gone already; the read will say so.
+                // The client has gone already; the read will report it.
                 tracing::debug!(%peer, %error, "TCP_NODELAY could not be set");
             }
             Some((stream, peer, permit))
         }
         Err(error) => {
-            // A connection that was reset in the backlog is the client's affair; anything else
-            // (no descriptors, no memory) is ours, and passes when connections end.
+            // A connection that was reset in the backlog is the client's fault; any other error (no
+            // descriptors, no memory) is local, and passes when connections end.
             if error.kind() != std::io::ErrorKind::ConnectionAborted {
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep_until(Instant::now() + ACCEPT_PAUSE).await;

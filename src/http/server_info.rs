@@ -168,7 +168,7 @@ pub(super) struct ServerStatusResponse {
     now: Time,
     /// True if the server takes requests; else `reason` says why not.
     ready: bool,
-    /// Why it takes none.
+    /// Reason for which it takes none.
     reason: Option<Cow<'static, str>>,
     /// Commands that wait for the executor.
     queue_depth: usize,
@@ -190,7 +190,7 @@ pub(super) fn status(request: &RequestContext) -> Result<Reply, Problem> {
     })
 }
 
-/// By how much the clock is to be moved.
+/// Time span by which the clock is to be moved.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoveClockRequest {

@@ -1,4 +1,4 @@
-//! `/v1/sessions`: opening, showing, renewing and ending them.
+//! `/v1/sessions`: creating, reading, renewing and ending sessions.
 
 use http::StatusCode;
 use http::header;
@@ -38,7 +38,7 @@ pub(super) struct LoginRequest {
     cookie: bool,
 }
 
-/// A session of nobody.
+/// An anonymous session.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AnonymousSessionRequest {
@@ -70,7 +70,7 @@ pub(super) struct OnBehalfSessionRequest {
     cookie: bool,
 }
 
-/// The password, to confirm who is there.
+/// The password, to confirm the user's identity.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ElevateRequest {
@@ -262,12 +262,12 @@ pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
         let AnonymousSessionRequest { profile, cookie } = strict_json::read(body)?;
         (Command::OpenAnonymous { profile }, cookie)
     };
-    // Who upgrades a session that lives in the cookie gets the new token there too.
+    // A client that upgrades a session in the cookie gets the new token there too.
     let cookie = cookie || request.by_cookie;
     Ok(issue(request, command, cookie).await)
 }
 
-/// Counts what the body asks for: a login, or an anonymous session. One on behalf of a user is
+/// Counts a request by its body: a login, or an anonymous session. One on behalf of a user is
 /// counted for the service like any request of it, and a body that cannot be read does no work.
 pub(super) fn count(request: &RequestContext, rates: &Rates) -> Option<RateStatus> {
     let Ok(Value::Object(fields)) = request.json_value() else { return None };
@@ -281,7 +281,7 @@ pub(super) fn count(request: &RequestContext, rates: &Rates) -> Option<RateStatu
     }
 }
 
-/// Has a session opened or renewed and hands its token out.
+/// Opens or renews a session and hands its token out.
 async fn issue(request: RequestContext, command: Command, cookie: bool) -> Reply {
     let (scheme, app) = (request.scheme, std::sync::Arc::clone(&request.api.app));
     request
@@ -477,7 +477,7 @@ pub(super) fn show(request: &RequestContext) -> Result<Reply, Problem> {
     request.shown_at(session.revision, Reply::json(&shown)?)
 }
 
-/// An id that is none names nothing.
+/// A text that is no id names nothing.
 fn named(request: &RequestContext) -> Result<SessionId, Problem> {
     request.parameters.at(0).parse().map_err(|_| missing())
 }

@@ -1,4 +1,4 @@
-//! From a JSON value to a handler's type, with a JSON Pointer for what does not fit.
+//! From a JSON value to a handler's type, with a JSON Pointer to the fault.
 //!
 //! The types are read strictly as `serde` derives it with `deny_unknown_fields`; this reader adds
 //! where in the document a fault is and what kind of fault, and never converts: `"1"` is no 1.

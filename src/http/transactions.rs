@@ -1,4 +1,5 @@
-//! `/v1/transactions`: what was started, what it waits for, and what is done to it.
+//! `/v1/transactions`: the running instances of workflows, their open steps, and the commands on
+//! them.
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(super) struct StartRequest {
     reference: Option<String>,
 }
 
-/// Why a transaction is cancelled.
+/// Cancellation of a transaction.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CancelRequest {
@@ -47,7 +48,7 @@ pub(super) struct CancelRequest {
     reason: Option<String>,
 }
 
-/// Why a step is left out.
+/// Reason for which a step is left out.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SkipStepRequest {
@@ -105,7 +106,7 @@ struct TransactionHold<'a> {
     expires_at: Option<Time>,
 }
 
-/// A one-time code that is waited for.
+/// A one-time code that the transaction waits for.
 #[derive(Serialize, JsonSchema)]
 struct TransactionChallenge<'a> {
     /// Its name in the workflow.
@@ -126,7 +127,7 @@ struct TransactionChallenge<'a> {
     code: Option<&'a str>,
 }
 
-/// Why a transaction cannot go on.
+/// Reason for which a transaction cannot go on.
 #[derive(Serialize, JsonSchema)]
 struct StuckTransaction<'a> {
     /// The step that could not be done or undone.
@@ -212,14 +213,14 @@ pub(super) struct TransactionResponse<'a> {
     revision: u64,
     /// The owner: a user's name, or the id of an anonymous session or an API key.
     owner: String,
-    /// Its data, without what is not for the one who asks.
+    /// Its data, without the parts that are hidden from the caller.
     #[schemars(with = "Map<String, Value>")]
     data: VisibleData<'a>,
     /// The steps that wait for a client.
     open_steps: Vec<TransactionStep<'a>>,
     /// Its holds.
     holds: Vec<TransactionHold<'a>>,
-    /// The one-time codes that are waited for.
+    /// The one-time codes that it waits for.
     challenges: Vec<TransactionChallenge<'a>>,
     /// Calls to other services.
     calls: Vec<TransactionCall<'a>>,
@@ -267,7 +268,7 @@ pub(super) struct TransactionPage<'a> {
 }
 
 impl<'a> TransactionResponse<'a> {
-    /// As the one who asks may see it.
+    /// Renders it as the caller may see it.
     pub(super) fn new(view: &'a TxView) -> Self {
         let tx = &view.tx;
         // Where timers are late, nothing whose time has come is shown as open.
@@ -387,7 +388,7 @@ pub(super) fn act(command: Command) -> PreparedCommand {
     PreparedCommand { command, write }
 }
 
-/// The transaction that the path names; what cannot be one is none.
+/// Returns the transaction that the path names; a text that is no id names none.
 pub(super) fn id(request: &RequestContext) -> Result<TxId, Problem> {
     let id = request.parameters.at(0).parse();
     id.map_err(|_| Problem::from(Refusal::NotFound("transaction")))

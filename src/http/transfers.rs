@@ -89,7 +89,7 @@ pub(super) struct TransferResponse<'a> {
 /// Transfers that were posted together.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct TransfersResponse<'a> {
-    /// In the order in which they were asked for.
+    /// In the order of the request.
     transfers: Vec<TransferResponse<'a>>,
 }
 

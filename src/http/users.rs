@@ -142,7 +142,7 @@ fn answer(request: &RequestContext, user: &UserView) -> Result<Reply, Problem> {
     }
 }
 
-/// The user that the path names; what is no user name names nobody.
+/// Returns the user that the path names; a text that is no user name names nobody.
 fn named(request: &RequestContext) -> Result<Username, Problem> {
     request.parameters.at(0).parse().map_err(|_| Refusal::NotFound("user").into())
 }

@@ -1,7 +1,7 @@
 //! `/v1/socket`: JSON-RPC 2.0 over a WebSocket, subprotocol `abide.v1`.
 //!
-//! A method is a request of the HTTP API in other words: it goes the same way (rates, the session
-//! as it is now, Idempotency-Key, the executor) and is refused with the same problem.
+//! A method is a request of the HTTP API in another form: it takes the same path (rates, the
+//! session as it is now, Idempotency-Key, the executor) and is refused with the same problem.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,10 +54,11 @@ const PROTOCOL: &str = "abide.v1";
 /// Time limit for a socket to authenticate.
 const AUTHENTICATE_TIME: Duration = Duration::from_secs(10);
 
-/// When it is worth trying again after too many sockets of strangers.
+/// Delay, in seconds, after which a retry is worthwhile when too many sockets have not
+/// authenticated.
 const ANONYMOUS_SOCKETS_RETRY_S: u32 = 10;
 
-/// A ping is sent after so long a silence; after a second one the other side is gone.
+/// Length of a silence, after which a ping is sent; after a second one the other side is gone.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
 /// Time limit for a reader to take a message; then the socket is closed and the client can resume.
@@ -66,16 +67,16 @@ const SLOW_TIME: Duration = Duration::from_secs(20);
 /// Time that a closed socket is kept so that the other side reads the close.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Maximum number of requests in one batch: they are done one after the other.
+/// Maximum number of requests in one batch: they are executed one after the other.
 const BATCH_MAX: usize = 64;
 
-/// Maximum size of the answers to one batch, in bytes. What is left of the batch then is not done.
+/// Maximum size of the answers to one batch, in bytes. The rest of the batch is then not executed.
 const BATCH_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Maximum size of a message from the client, in bytes: what a step or the session's data may have.
+/// Maximum size of a message from the client, in bytes: that of a step's input or a session's data.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
-/// Maximum size of what waits to be sent on one socket, in bytes: the answers to a batch, and the
+/// Maximum number of bytes that wait to be sent on one socket: the answers to a batch, and the
 /// largest event beside them. The library has no limit of its own.
 const WRITE_BYTES_MAX: usize = 4 * BATCH_ANSWER_BYTES;
 
@@ -188,8 +189,8 @@ fn is_nonce(key: &str) -> bool {
     decoded.is_ok_and(|bytes| bytes.len() == 16)
 }
 
-/// Returns what goes along with each request of the socket: who it is, and from which page it
-/// comes. Cookies only where they said so at the handshake, which was checked to be of this origin.
+/// Returns the headers that accompany each request of the socket: the credentials, and the page's
+/// origin. Cookies only if the handshake used them, which was checked to be of this origin.
 fn credentials(request: &RequestContext) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let cookie = request.by_cookie.then_some(header::COOKIE);
@@ -202,14 +203,14 @@ fn credentials(request: &RequestContext) -> HeaderMap {
     headers
 }
 
-/// Bytes that are read at once: requests are small, and idle sockets are many.
+/// Number of bytes that are read at once: requests are small, and idle sockets are many.
 const READ_BYTES: usize = 4 * 1024;
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
 /// One socket.
 struct SocketSession {
-    /// The seat in the feed: by it the end of the session and of the server is heard.
+    /// Subscription to the feed: it reports the end of the session and of the server.
     follower: FeedSubscriber,
     api: Arc<Api>,
     address: IpAddr,
@@ -218,15 +219,15 @@ struct SocketSession {
     headers: HeaderMap,
     /// Budget for messages that are no request.
     faults: FaultBudget,
-    /// Held until it is known who it is.
+    /// Held until the socket has authenticated.
     anonymous_slot: Option<QuotaShare>,
 }
 
-/// Why a socket is closed.
+/// Reason for which a socket is closed.
 enum SocketEnd {
     /// The other side is gone.
     Gone,
-    /// By us, with this code and reason.
+    /// This server closes it, with this code and reason.
     Close(u16, &'static str),
 }
 
@@ -304,7 +305,7 @@ impl SocketSession {
         }
     }
 
-    /// Why nothing more is followed.
+    /// Reason for which a subscription ends.
     fn ended(&self, refusal: &Refusal) -> SocketEnd {
         match self.follower.end(refusal) {
             FeedEnd::Stopping => SocketEnd::Close(CloseCode::Away.into(), "the server stops"),
@@ -514,7 +515,7 @@ impl SocketSession {
         Ok(json!({ "after": after.to_string() }))
     }
 
-    /// Asks as a request would.
+    /// Executes a request of the API.
     async fn ask(
         &self,
         method: Method,

@@ -36,7 +36,7 @@ pub(super) struct WorkflowResponse<'a> {
     retired: bool,
     /// When this version was published.
     published_at: Time,
-    /// By whom.
+    /// Publisher of this version.
     published_by: &'a str,
     /// The names of its steps.
     steps: Vec<&'a str>,
@@ -60,7 +60,7 @@ pub(super) struct OpenTransactionCount {
     transactions: u64,
 }
 
-/// Something in a document that is wrong, or may be meant otherwise.
+/// A fault or a possible mistake in a document.
 #[derive(Clone, Serialize, JsonSchema)]
 pub(super) struct DefinitionFaultEntry {
     /// Location: a JSON Pointer (RFC 6901).
@@ -127,7 +127,7 @@ impl<'a> WorkflowResponse<'a> {
     }
 }
 
-/// All that is wrong with a document as one problem; line and column stand in the message too.
+/// Returns all faults of a document as one problem; line and column are in the message too.
 fn invalid(faults: &[DefinitionFault]) -> Problem {
     let count = faults.len();
     let plural = if count == 1 { "" } else { "s" };
@@ -140,7 +140,7 @@ fn invalid(faults: &[DefinitionFault]) -> Problem {
     Problem::new(Code::InvalidWorkflow, detail).with_errors(errors.collect())
 }
 
-/// Reads a document beside the runtime: it may take a tenth of a second.
+/// Reads a document on a blocking thread: it may take a tenth of a second.
 async fn read_document(
     request: &RequestContext,
 ) -> Result<(Arc<str>, Result<CheckedDefinition, Vec<DefinitionFault>>), Problem> {

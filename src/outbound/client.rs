@@ -50,7 +50,7 @@ pub struct HttpRequest {
     pub headers: HeaderMap,
     /// The body; empty: none.
     pub body: Bytes,
-    /// From the look-up of the name to the last byte of the answer.
+    /// Time from the look-up of the name to the last byte of the answer.
     pub timeout: Duration,
 }
 
@@ -80,7 +80,7 @@ impl HttpResponse {
 
 fn wait_of(text: &str, wall: Time) -> Option<Span> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number has are a long time all the same.
+        // A number with too many digits is a long time all the same.
         return Some(Span::from_seconds(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
@@ -88,7 +88,7 @@ fn wait_of(text: &str, wall: Time) -> Option<Span> {
     Some(Time::from_ms(u64::try_from(at).unwrap_or(u64::MAX)).since(wall))
 }
 
-/// Why there is no answer.
+/// Reason for which there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
     /// It was not sent.
@@ -102,15 +102,15 @@ pub enum SendError {
         /// The failure.
         what: String,
     },
-    /// The connection broke; whether it was done is not known.
+    /// The connection broke; whether the request was executed is not known.
     #[error("the connection to {target} broke: {what}")]
     Broken {
-        /// To whom.
+        /// Server of the request.
         target: String,
         /// The failure.
         what: String,
     },
-    /// The time is up; whether it was done is not known.
+    /// The time is up; whether the request was executed is not known.
     #[error("no whole answer within {0:?}")]
     TimedOut(Duration),
 }
@@ -144,7 +144,8 @@ impl std::fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// A client that sends where these rules let it, and trusts the authorities that browsers do.
+    /// Returns a client that sends to the addresses that the policy allows, and trusts the
+    /// authorities that browsers do.
     ///
     /// # Errors
     /// The error of the TLS library about its own versions; none in practice.
@@ -173,7 +174,7 @@ impl HttpClient {
         })
     }
 
-    /// The same, for which names mean these addresses.
+    /// The same, with these addresses for names.
     #[cfg(test)]
     pub(crate) fn with_names(
         self,
@@ -224,7 +225,7 @@ impl HttpClient {
         Ok(found.into_iter().map(|ip| SocketAddr::new(ip, target.port)).collect())
     }
 
-    /// Connects to an address that was looked at, not to a name that could change.
+    /// Connects to an address that was checked, not to a name that could change.
     async fn connect(&self, target: &ServerAddress) -> Result<TcpStream, SendError> {
         let unreachable =
             |what: String| SendError::Unreachable { target: target.to_string(), what };
@@ -240,7 +241,8 @@ impl HttpClient {
                 Err(error) => refused = Some(error),
             }
         }
-        // One that may be asked and does not answer now may answer later, whatever is beside it.
+        // An allowed address that does not answer now may answer later, whatever the other
+        // addresses are.
         let mut failure = match refused {
             Some(error) if allowed.is_empty() => error.into(),
             _ => unreachable("its name has no address".to_owned()),

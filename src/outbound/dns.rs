@@ -16,7 +16,7 @@ const NAMES_MAX: usize = 128;
 /// Result of a look-up; `None`: it is still running.
 type Found = Option<std::result::Result<Vec<IpAddr>, String>>;
 
-/// Look-ups on their way, by name.
+/// Look-ups under way, by name.
 type Running = HashMap<String, watch::Receiver<Found>>;
 
 /// Looks names up.
@@ -38,11 +38,11 @@ impl DnsResolver {
     }
 
     fn running(&self) -> MutexGuard<'_, Running> {
-        // No step in between leaves the map wrong.
+        // No step in between leaves the map inconsistent.
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The addresses of a name.
+    /// Returns the addresses of a name.
     ///
     /// # Errors
     /// The error of the look-up.
@@ -58,14 +58,14 @@ impl DnsResolver {
             let permit = Arc::clone(&self.permits).acquire_owned().await;
             self.begin(name, permit.map_err(Error::other)?, resolve)
         };
-        // It ends without a word only when it panics.
+        // It ends without a result only when it panics.
         let found = found.wait_for(Option::is_some).await.map_err(Error::other)?;
         let found = found.as_ref().map_or_else(|| Ok(Vec::new()), Clone::clone);
         found.map_err(Error::other)
     }
 
-    /// Begins a look-up, if nobody did meanwhile. It goes on when nobody wants to know it any more,
-    /// and has its permit as long.
+    /// Begins a look-up, unless another caller did meanwhile. It continues when no caller waits any
+    /// more, and keeps its permit until its end.
     fn begin(
         &self,
         name: &str,
@@ -88,7 +88,7 @@ impl DnsResolver {
     }
 }
 
-/// A look-up, until it is over, however that comes.
+/// A look-up under way, until this is dropped, in whatever way the look-up ends.
 struct LookUpGuard {
     resolver: DnsResolver,
     name: String,
@@ -101,7 +101,7 @@ impl Drop for LookUpGuard {
     }
 }
 
-/// Asks the system.
+/// Asks the operating system.
 ///
 /// # Errors
 /// The error of the system.
@@ -124,8 +124,8 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    /// However many want to know a name whose look-up hangs: it keeps one thread, and another name
-    /// is found meanwhile. All of them get what comes of it.
+    /// However many callers wait for a name whose look-up hangs: it keeps one thread, and another
+    /// name is found meanwhile. All of them get its result.
     #[tokio::test]
     async fn a_look_up_that_hangs_holds_up_no_other_one() {
         let resolver = DnsResolver::of(2);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
 
-/// The rules of the configuration. Without any, nothing is let out.
+/// The rules of the configuration. Without any, no request is sent.
 ///
 /// A rule is a host (`api.example.com`, `*.example.com`, `https://api.example.com:8443`,
 /// `http://10.1.2.3:8080`) or a network (`10.1.0.0/16`, `192.0.2.7`). A name is let out to public addresses, and to those of
@@ -17,7 +17,7 @@ pub struct EgressPolicy {
     networks: Vec<Network>,
 }
 
-/// Why a request may not be sent.
+/// Reason for which a request may not be sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EgressError {
     /// It is no address of a server.
@@ -26,7 +26,7 @@ pub enum EgressError {
     /// No rule names its host.
     #[error("`{0}` is not among the targets that the configuration allows (egress)")]
     NotAllowed(String),
-    /// The host's address is one that is not let out.
+    /// The host's address is not allowed.
     #[error("`{host}` is at {address}, which the configuration does not allow (egress)")]
     Address {
         /// The host.
@@ -58,7 +58,7 @@ impl fmt::Display for ServerAddress {
 }
 
 impl ServerAddress {
-    /// The server of an address.
+    /// Returns the server of an address.
     ///
     /// # Errors
     /// [`EgressError::NotAnAddress`]: no host, another scheme, or a name and password in it, which
@@ -88,7 +88,7 @@ impl ServerAddress {
     }
 }
 
-/// The address without its path: what is asked of a server may be secret.
+/// The address without its path, which may be secret.
 fn shown(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default();
     format!("{}://{host}", uri.scheme_str().unwrap_or_default())
@@ -110,7 +110,7 @@ struct Network {
 }
 
 impl EgressPolicy {
-    /// Rules separated by commas; `None`: one of them is none.
+    /// Parses rules separated by commas; `None`: one of them is no rule.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut egress = Self::default();
@@ -123,7 +123,7 @@ impl EgressPolicy {
         Some(egress)
     }
 
-    /// These rules, and this machine itself.
+    /// Adds this machine itself to the rules.
     #[must_use]
     pub fn and_loopback(mut self) -> Self {
         let localhost =
@@ -148,8 +148,8 @@ impl EgressPolicy {
         Err(EgressError::NotAllowed(target.to_string()))
     }
 
-    /// Refuses an address that a server was found at. `literal`: it is how the server is named, so
-    /// a rule must hold the address itself.
+    /// Refuses an address that a server was found at. `literal`: the URL names the address itself,
+    /// so a rule must hold it.
     ///
     /// # Errors
     /// [`EgressError::Address`]
@@ -273,7 +273,7 @@ impl Network {
 /// Class of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AddressClass {
-    /// Anybody's on the Internet.
+    /// A public address of the Internet.
     Public,
     /// An address of this machine or of a private network.
     Inner,
@@ -314,7 +314,7 @@ fn class_v6(address: Ipv6Addr) -> AddressClass {
     let segments = address.segments();
     let tail = Ipv4Addr::from_bits(u32::from(segments[6]) << 16 | u32::from(segments[7]));
     match segments {
-        // IPv4 in IPv6 in its several ways: what it leads to is what counts.
+        // IPv4 in IPv6 in its several forms: the IPv4 address counts.
         [0, 0, 0, 0, 0, 0xffff | 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => match class_v4(tail) {
             AddressClass::Never => AddressClass::Never,
             _ => AddressClass::Inner,

@@ -65,7 +65,7 @@ fn only_what_a_rule_names_is_let_out() {
     }
 }
 
-/// A rule that names an address lets nothing else there: no name that leads to it.
+/// A rule that names an address allows nothing else there: no name that leads to it.
 #[test]
 fn an_inner_address_is_named_by_itself() {
     let egress = EgressPolicy::parse("http://10.0.0.5,api.example.com").unwrap();
@@ -125,7 +125,7 @@ fn a_name_leads_to_no_inner_address() {
         let checked = egress.must_allow_address(&target, address.parse().unwrap(), false);
         assert_eq!(checked, Ok(()), "{address}");
     }
-    // Not even a rule lets anybody to where a cloud keeps its credentials.
+    // Not even a rule allows the address where a cloud keeps its credentials.
     let wide = EgressPolicy::parse("0.0.0.0/0,::/0").unwrap();
     for address in ["169.254.169.254", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.0"] {
         let checked = wide.must_allow_address(&target, address.parse().unwrap(), false);
@@ -133,7 +133,7 @@ fn a_name_leads_to_no_inner_address() {
     }
 }
 
-/// A name that a rule allows and that leads to this machine: found out where it counts.
+/// A name that a rule allows and that leads to this machine: refused when it is resolved.
 #[tokio::test]
 async fn the_address_is_looked_at_when_it_is_known() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -149,7 +149,7 @@ async fn the_address_is_looked_at_when_it_is_known() {
     }
 }
 
-/// Answers one request with these bytes and hands back what it was asked.
+/// Answers one request with these bytes and returns the request.
 async fn answering(answer: Vec<u8>) -> (u16, tokio::task::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -267,8 +267,7 @@ async fn a_connection_that_breaks_leaves_it_unknown() {
     assert!(matches!(failure, SendError::Broken { .. }) && !failure.is_unsent(), "{failure}");
 }
 
-/// RFC 9110, 10.2.3 and 5.6.7: seconds, or one of three forms of dates; what is neither says
-/// nothing.
+/// RFC 9110, 10.2.3 and 5.6.7: seconds, or one of three forms of dates; any other value is ignored.
 #[test]
 fn retry_after_takes_all_three_dates_any_number_and_no_garbage() {
     // Sun, 06 Nov 1994 08:49:37 GMT, one minute before.

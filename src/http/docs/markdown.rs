@@ -97,7 +97,7 @@ fn page_of<'t>(target: &str) -> Option<CowStr<'t>> {
     Some(if place.is_empty() { (*page).into() } else { format!("{page}#{place}").into() })
 }
 
-/// The id of the heading that begins here: its words in lower case, as GitHub writes them.
+/// Returns the id of the heading that begins here: its words in lower case, as GitHub writes them.
 fn slug(events: &[Event<'_>]) -> String {
     let inside = events.iter().take_while(|event| !matches!(event, Event::End(TagEnd::Heading(_))));
     let mut id = String::new();

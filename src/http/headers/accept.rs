@@ -34,8 +34,8 @@ impl<'a> Accept<'a> {
         Self { ranges: is_there.then(ranges).filter(|ranges: &Vec<_>| !ranges.is_empty()) }
     }
 
-    /// Returns the media type that is preferred: of the highest weight; then the one that is named
-    /// most exactly; then the first. Where none is accepted it is the first too, as RFC 9110 allows.
+    /// Returns the preferred media type: of the highest weight; then the one that is named most
+    /// exactly; then the first. If none is accepted it is the first too, as RFC 9110 allows.
     #[must_use]
     pub fn choose<'t>(&self, offered: &[&'t str]) -> &'t str {
         let mut best = ((0, 0), offered.first().copied().unwrap_or_default());
@@ -52,7 +52,7 @@ impl<'a> Accept<'a> {
     fn rank(&self, media: &str) -> (u16, Specificity) {
         let Some(ranges) = &self.ranges else { return (1000, 0) };
         let found = ranges.iter().filter_map(|range| Some((range.matches(media)?, range.weight)));
-        // The most exact range says the weight, also where a wider one says more.
+        // The most exact range decides the weight, also where a wider one has a higher weight.
         let (specificity, weight) = found.max().unwrap_or_default();
         if weight == 0 { (0, 0) } else { (weight, specificity) }
     }
@@ -71,7 +71,7 @@ impl<'a> Range<'a> {
             let parameter = parameter.ok()?;
             if parameter.is("q") {
                 weight = self::weight(parameter.value())?;
-                // What follows the weight was an extension, which RFC 9110 has given up.
+                // Parameters after the weight were extensions, which RFC 9110 has given up.
                 break;
             }
             let is_utf8 =

@@ -9,7 +9,7 @@ use crate::types::Revision;
 /// Tags that a condition names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tags {
-    /// `*`: whatever is there.
+    /// `*`: any representation that exists.
     Any,
     /// These tags.
     These(Vec<EntityTag>),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// Types inside types that an example shows; below it stays empty.
 const DEPTH_MAX: usize = 16;
 
-/// The example of a text of which nothing more is known.
+/// The example of a text about which nothing more is known.
 const PLAIN: &str = "text";
 
 /// Texts for fields of these names, where the type says nothing but that it is a text.

@@ -1,11 +1,11 @@
-//! The one table of all problem codes: what the server sends, what `/problems/CODE` explains and
-//! what the OpenAPI document lists are this table. A code has one status.
+//! The one table of all problem codes: the codes that the server sends, that `/problems/CODE`
+//! explains and that the OpenAPI document lists are this table. A code has one status.
 
 use http::StatusCode;
 
 macro_rules! codes {
     ($($name:ident $code:literal $status:literal $title:literal, $meaning:literal, $remedy:literal;)+) => {
-        /// A problem code. What is not in this table cannot be sent.
+        /// A problem code. A code that is not in this table cannot be sent.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = $title] $name,)+

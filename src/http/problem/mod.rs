@@ -31,9 +31,9 @@ pub struct Problem {
     pub detail: Cow<'static, str>,
     /// Each wrong field.
     pub errors: Vec<FieldError>,
-    /// The current revision of the thing, where that is what the caller lacked.
+    /// Current revision of the thing, if the caller did not have it.
     pub revision: Option<Revision>,
-    /// After how many seconds it is worth to try again.
+    /// Delay, in seconds, after which a retry is worthwhile.
     pub retry_after_s: Option<u32>,
     /// The methods that the path takes, for 405.
     pub allow: Option<String>,
@@ -112,7 +112,7 @@ pub struct ProblemDocument<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u64", default)]
     pub revision: Option<u64>,
-    /// After how many seconds it is worth to try again.
+    /// Delay, in seconds, after which a retry is worthwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u32", default)]
     pub retry_after_s: Option<u32>,
@@ -133,7 +133,7 @@ impl Problem {
         }
     }
 
-    /// A problem of which there is nothing more to say than its code's meaning.
+    /// A problem without details beyond the meaning of its code.
     #[must_use]
     pub fn plain(code: Code) -> Self {
         Self::new(code, code.meaning())
@@ -156,7 +156,7 @@ impl Problem {
         Self::fields(vec![FieldError::new(pointer, code, message)])
     }
 
-    /// The same, worth to be tried again after `seconds`.
+    /// The same, with a retry that is worthwhile after `seconds`.
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         Self { retry_after_s: Some(seconds), ..self }

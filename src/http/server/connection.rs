@@ -85,7 +85,7 @@ pub(super) async fn run<S, B>(
             () = sleep_until(look_again) => {
                 let idle = watch.idle_until(limits.idle_time).is_some_and(|at| at <= Instant::now());
                 if idle && stopping {
-                    // It was told to end and did not: the client does not close its side.
+                    // It was asked to end and did not: the client does not close its side.
                     break;
                 }
                 if watch.has_stalled(limits.transfer_time) {
@@ -131,7 +131,8 @@ pub(super) fn plain_builder(limits: &Limits) -> auto::Builder<Streams> {
     builder(limits, Streams::default())
 }
 
-/// Runs what HTTP/2 serves beside the connection's own task; all of it ends with the connection.
+/// Runs the tasks that HTTP/2 needs beside the connection's own; all of them end with the
+/// connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Streams(Arc<Mutex<JoinSet<()>>>);
 

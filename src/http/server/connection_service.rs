@@ -42,7 +42,7 @@ pub(super) struct ConnectionService<S, B> {
     answers: PhantomData<fn() -> B>,
 }
 
-/// Facts about a request that are kept until its answer goes out.
+/// Facts about a request that are kept until its answer is sent.
 struct RequestInfo {
     id: RequestId,
     method: &'static str,
@@ -101,8 +101,8 @@ impl<S, B> ConnectionService<S, B> {
         (!is_host(host)).then_some(Rejection::BadHost)
     }
 
-    /// Returns the request as the service reads it: `Host` is what the client named, also where
-    /// HTTP/2 writes `:authority` (RFC 9113, 8.3.1) or a trusted proxy has it.
+    /// Returns the request as the service reads it: `Host` is the one that the client named, also
+    /// where HTTP/2 writes `:authority` (RFC 9113, 8.3.1) or a trusted proxy has it.
     fn normalized(request: &mut Request<RequestBody>, host: Option<HeaderValue>) {
         let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
         let named = host.or_else(|| HeaderValue::from_str(authority?.as_str()).ok());
@@ -129,7 +129,7 @@ where
             proxies.client(self.peer.ip(), scheme, request.headers());
         let http2 = request.version() == Version::HTTP_2;
         let rest = (!http2 && !request.body().is_end_stream()).then(Arc::<UnreadBody>::default);
-        // Reading what a client holds back until it is asked for would ask for it.
+        // A read of a body that the client holds back until 100 (Continue) would request it.
         let discards = !request.headers().contains_key(EXPECT);
         let info = RequestInfo {
             id: RequestId::next(),
@@ -161,7 +161,7 @@ where
         let arrival = Arrival { peer: self.peer, client, scheme, id: info.id };
         request.extensions_mut().insert(arrival);
         let mut service = self.service.clone();
-        // Boxed at once: what waits around it is small, and moved more than once.
+        // Boxed at once: the future around it stays small, and is moved more than once.
         let call = AssertUnwindSafe(|| Box::pin(service.call(request)));
         let called = span.in_scope(|| std::panic::catch_unwind(call));
         let answer = async move {
@@ -171,7 +171,7 @@ where
             };
             let answer = match served {
                 Ok(Ok(answer)) => answer.map(|body| Content::Service { body }),
-                // The panic itself is in the log already, with its place.
+                // The log has the panic itself already, with its location.
                 Err(_) => {
                     tracing::error!("the handler panicked");
                     let answer = Rejection::Panicked.answer(info.id, info.scheme);
@@ -190,7 +190,7 @@ where
 }
 
 impl RequestInfo {
-    /// Returns the answer as it goes out. After a request that was not read to its end the
+    /// Returns the answer as it is sent. After a request that was not read to its end the
     /// connection ends, and the answer says so: a next request on it would be lost.
     fn finish<B: ResponseBody>(
         self,
@@ -239,7 +239,7 @@ fn without_content<B: ResponseBody>(mut answer: Response<Content<B>>) -> Respons
     answer.map(|_| Content::Own { body: Full::default() })
 }
 
-/// A method by its name, or "other": what a client made up is no label.
+/// Returns a method by its name, or "other": a method that a client made up is no label.
 fn method_name(method: &Method) -> &'static str {
     const KNOWN: [&str; 10] =
         ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "QUERY", "TRACE", "CONNECT"];

@@ -15,19 +15,19 @@ pub(super) struct ConnectionState {
     start: Instant,
     /// Requests that were not answered to the last byte.
     active: AtomicUsize,
-    /// When the last request ended, in milliseconds after `start`.
+    /// Time of the end of the last request, in milliseconds after `start`.
     quiet_since_ms: AtomicU64,
     /// Requests that the service was called with.
     calls: AtomicU64,
-    /// The head that was refused: the number of its call, and why.
+    /// The refused head: the number of its call, and the reason.
     refused: OnceLock<(u64, Rejection)>,
-    /// The answers on their way, of HTTP/2.
+    /// The answers under way, of HTTP/2.
     answers: Mutex<Vec<Weak<AnswerProgress>>>,
-    /// The answer to the last request that asked for another protocol.
+    /// The answer to the last request for another protocol.
     upgrade: Mutex<Upgrade>,
 }
 
-/// Since when an answer waits for its client to take more of it; `NOT_WAITING`: it does not.
+/// Time since which an answer waits for its client to take more of it; `NOT_WAITING`: it does not.
 #[derive(Debug)]
 pub(super) struct AnswerProgress(AtomicU64);
 
@@ -61,7 +61,7 @@ impl ConnectionState {
         })
     }
 
-    /// A request begins. Answers with why it is refused, if its head was.
+    /// Notes that a request begins. Returns why it is refused, if its head was.
     pub(super) fn begin(self: &Arc<Self>) -> (ActiveRequest, Option<Rejection>) {
         self.active.fetch_add(1, Ordering::Relaxed);
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,7 @@ impl ConnectionState {
         (ActiveRequest { watch: Arc::clone(self), call }, refused.map(|(_, rejection)| *rejection))
     }
 
-    /// The head after `passed` good ones was refused.
+    /// Notes that the head after `passed` good ones was refused.
     pub(super) fn refuse(&self, passed: u64, rejection: Rejection) {
         // A connection ends with its first rejection, so there is no second one to lose.
         self.refused.get_or_init(|| (passed, rejection));
@@ -91,7 +91,7 @@ impl ConnectionState {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(NOT_WAITING - 1)
     }
 
-    /// Waits for the answer to a request that asked for another protocol: whether it was granted.
+    /// Waits for the answer to a request for another protocol. Returns whether it was granted.
     pub(super) fn poll_upgraded(&self, call: u64, cx: &Context<'_>) -> Poll<bool> {
         let mut upgrade = self.upgrade.lock().unwrap_or_else(PoisonError::into_inner);
         match upgrade.answered {
@@ -103,8 +103,8 @@ impl ConnectionState {
         }
     }
 
-    /// When the connection will have been idle for `idle_time`; `None` while a request is under
-    /// way.
+    /// Returns the time at which the connection will have been idle for `idle_time`; `None` while a
+    /// request is under way.
     pub(super) fn idle_until(&self, idle_time: Duration) -> Option<Instant> {
         (self.active.load(Ordering::Acquire) == 0).then(|| {
             let quiet_since_ms = self.quiet_since_ms.load(Ordering::Relaxed);
@@ -114,23 +114,24 @@ impl ConnectionState {
 }
 
 impl ActiveRequest {
-    /// Follows how the answer is taken.
+    /// Tracks how the client takes the answer.
     pub(super) fn follow(&self) -> Arc<AnswerProgress> {
         let progress = Arc::new(AnswerProgress(AtomicU64::new(self.watch.now_ms())));
         let mut answers = self.watch.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that have ended leave with the next one that comes.
+        // Answers that have ended are removed when the next one comes.
         answers.retain(|answer| answer.strong_count() > 0);
         answers.push(Arc::downgrade(&progress));
         progress
     }
 
-    /// The answer was asked for more: it waits for its client only if it had some.
+    /// Notes that the connection asked the answer for more: the answer waits for its client only if
+    /// it had some.
     pub(super) fn taken(&self, progress: &AnswerProgress, had_more: bool) {
         let since = if had_more { self.watch.now_ms() } else { NOT_WAITING };
         progress.0.store(since, Ordering::Relaxed);
     }
 
-    /// The request asked for another protocol, and has its answer.
+    /// Notes the answer to a request for another protocol.
     pub(super) fn upgrade_answered(&self, granted: bool) {
         let mut upgrade = self.watch.upgrade.lock().unwrap_or_else(PoisonError::into_inner);
         upgrade.answered = Some((self.call, granted));

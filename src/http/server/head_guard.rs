@@ -1,11 +1,11 @@
 //! Each raw HTTP/1 head is checked before hyper sees it.
 //!
 //! hyper is lenient where two readers of the same bytes may disagree on where a request ends: it
-//! drops a `Content-Length` beside a `Transfer-Encoding`, and takes a request without a `Host`.
-//! So the bytes are followed on their way in: [`Framing`] knows where each message begins and
+//! drops a `Content-Length` beside a `Transfer-Encoding`, and takes a request without a `Host`. So
+//! the guard follows the bytes on their way in: [`Framing`] knows where each message begins and
 //! ends, [`head::check`] says whether a head may pass. A head is passed on only when it is whole
-//! and good; a refused one is replaced by a request of our own, which the service answers with
-//! the reason, in its order behind the requests before it.
+//! and good; a refused one is replaced by a request of our own, which the service answers with the
+//! reason, in its order behind the requests before it.
 
 use std::io;
 use std::pin::Pin;
@@ -37,7 +37,7 @@ pub(super) struct HeadGuard {
     framing: Framing,
     head_time: Duration,
     watch: Arc<ConnectionState>,
-    /// The beginning of a head that is not whole yet, or what follows an undecided upgrade.
+    /// Beginning of a head that is not whole yet, or the bytes after an undecided upgrade.
     held: BytesMut,
     /// Bytes that may pass and did not fit in the reader's buffer.
     passing: BytesMut,
@@ -72,7 +72,7 @@ impl HeadGuard {
         !self.ended && (self.closed || self.framing.inside_message() || !self.held.is_empty())
     }
 
-    /// Reads from `socket` into `buf` what hyper may see.
+    /// Reads from `socket` into `buf` the bytes that hyper may see.
     pub(super) fn poll_read<R: AsyncRead + Unpin>(
         &mut self,
         socket: &mut R,
@@ -114,7 +114,7 @@ impl HeadGuard {
                 return Poll::Ready(Ok(()));
             }
             if self.held.is_empty() {
-                // The common way: whole heads, and bodies, pass where they lie.
+                // The usual case: whole heads, and bodies, pass where they lie.
                 let (passed, halt) = self.framing.advance(&buf.filled()[before..]);
                 if passed < arrived {
                     self.held.extend_from_slice(&buf.filled()[before + passed..]);
@@ -133,7 +133,7 @@ impl HeadGuard {
         }
     }
 
-    /// Passes what of `bytes` may pass and holds the rest.
+    /// Passes the part of `bytes` that may pass and holds the rest.
     fn pass(&mut self, mut bytes: BytesMut) {
         let (passed, halt) = self.framing.advance(&bytes);
         let rest = bytes.split_off(passed);

@@ -21,15 +21,15 @@ pub const HEADER_FIELDS: usize = 100;
 /// From the first byte of a head to its last. A head fits in a dozen packets.
 pub const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// A connection without a request is closed after this. Longer than the 60 s that proxies keep
-/// theirs, so that the proxy is the one who closes and no request meets a closing connection.
+/// Time after which a connection without a request is closed. Longer than the 60 s that proxies
+/// keep theirs, so that the proxy closes first and no request meets a closing connection.
 pub const IDLE_TIME: Duration = Duration::from_secs(75);
 
 /// A transfer may take this long, however small it is ...
 pub const TRANSFER_TIME: Duration = Duration::from_secs(20);
 
-/// ... and one second more for each of these bytes: a body of 256 KiB gets 84 seconds. Slower
-/// than any modem, so only who means harm meets it.
+/// ... and one second more for each of these bytes: a body of 256 KiB gets 84 seconds. Slower than
+/// any modem, so only an attacker meets it.
 pub const TRANSFER_BYTES_PER_SECOND: u32 = 4 * 1024;
 
 /// The TLS handshake.
@@ -41,14 +41,14 @@ pub const STREAMS: u32 = 128;
 /// Maximum number of bytes that wait to be sent on one HTTP/2 stream.
 pub const STREAM_SEND_BYTES: usize = 64 * 1024;
 
-/// Maximum number of bytes of a connection's buffers: what is read ahead, and what of a stream waits
-/// for a slow reader. Several times the largest head.
+/// Maximum number of bytes of a connection's buffers: bytes that are read ahead, and the part of a
+/// stream that waits for a slow reader. Several times the largest head.
 pub const BUFFER_BYTES: usize = 64 * 1024;
 
-/// Maximum size of what has arrived on one HTTP/2 stream and was not read, in bytes: a usual body.
+/// Maximum number of bytes that have arrived on one HTTP/2 stream and were not read: a usual body.
 pub const STREAM_RECEIVE_BYTES: u32 = 64 * 1024;
 
-/// Maximum size of what has arrived on one HTTP/2 connection and was not read, in bytes: a body of
+/// Maximum number of bytes that have arrived on one HTTP/2 connection and were not read: a body of
 /// the largest size. hyper's own limit is 1 MiB.
 pub const CONNECTION_RECEIVE_BYTES: u32 = 256 * 1024;
 
@@ -60,11 +60,11 @@ pub const RESET_STREAMS: usize = 20;
 /// connection ends. No client of today makes any.
 pub const ERROR_RESET_STREAMS: usize = 128;
 
-/// An HTTP/2 connection is asked for a sign of life after this time of silence, so that one whose
-/// other side is gone without a word does not hold its streams.
+/// Time of silence after which an HTTP/2 connection gets a ping, so that one whose other side has
+/// silently gone does not hold its streams.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Time for that sign of life; then the connection is closed.
+/// Time for the answer to that ping; then the connection is closed.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Maximum time that a shutdown waits for active requests.

@@ -14,9 +14,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// The proxies before this server. Only what they say in `X-Forwarded-For`, `-Proto` and `-Host`,
-/// or without these in `Forwarded` (RFC 7239), counts; from anybody else these headers are only
-/// text.
+/// The proxies before this server. Only their `X-Forwarded-For`, `-Proto` and `-Host`, or without
+/// these their `Forwarded` (RFC 7239), count; from anybody else these headers are only text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Proxies(Vec<Network>);
 
@@ -25,7 +24,7 @@ pub struct Proxies(Vec<Network>);
 pub(super) struct ForwardedClient {
     pub(super) address: IpAddr,
     pub(super) scheme: Scheme,
-    /// The host that it asked for, where a proxy names it.
+    /// The host that the client requested, if a proxy names it.
     pub(super) host: Option<HeaderValue>,
 }
 
@@ -48,7 +47,7 @@ impl Said {
         let is_silent = [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST]
             .iter()
             .all(|name| lines(headers, name).next().is_none());
-        // A proxy that writes the one kind passes on what a client has made up of the other.
+        // A proxy that writes one kind of header passes on a forged header of the other kind.
         if is_silent { Self::read_forwarded(headers) } else { said }
     }
 
@@ -70,8 +69,8 @@ impl Said {
         said
     }
 
-    /// Returns the word of the proxy that is `hops` before this server; of the farthest one, where
-    /// fewer have said something.
+    /// Returns the value of the proxy that is `hops` before this server; of the farthest one, where
+    /// fewer have given one.
     fn of(words: &[Vec<u8>], hops: usize) -> Option<&[u8]> {
         let at = words.len().saturating_sub(hops.max(1));
         words.get(at).map(Vec::as_slice)
@@ -102,9 +101,9 @@ impl Proxies {
 
     /// Returns the client of a request that came from `peer` by `scheme`.
     ///
-    /// The addresses are read from their end, which is what the nearest proxy wrote: the first one
-    /// that is not a proxy's is the client's; what stands before it, anybody may have made up. The
-    /// scheme and the host are the words of the proxy that named the client.
+    /// The addresses are read from their end, which the nearest proxy wrote: the first one that is
+    /// not a proxy's is the client's; anybody may have made up those before it. The scheme and the
+    /// host are the values of the proxy that named the client.
     pub(super) fn client(
         &self,
         peer: IpAddr,

@@ -1,4 +1,4 @@
-//! Requests that no route sees.
+//! Requests that are refused before any route.
 
 use bytes::Bytes;
 use http::Response;

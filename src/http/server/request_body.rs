@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 
 use super::transfer_deadline::TransferDeadline;
 
-/// Largest part of a body that is read away after an early answer: bodies that are refused are
+/// Largest part of a body that is discarded after an early answer: bodies that are refused are
 /// small, and a larger one is not worth the connection.
 const DISCARDED_BYTES_MAX: usize = 16 * 1024;
 
@@ -23,7 +23,7 @@ const DISCARD_TURNS: usize = 4;
 /// A request's body as it arrives.
 #[derive(Debug)]
 pub struct RequestBody {
-    /// There until this is dropped.
+    /// Present until this is dropped.
     incoming: Option<Incoming>,
     transfer: TransferDeadline,
     /// Receives the body if it was not read to its end; `None`: it makes no difference.
@@ -36,12 +36,12 @@ pub(super) struct UnreadBody(Mutex<BodyState>);
 
 #[derive(Debug, Default)]
 enum BodyState {
-    /// The service has it.
+    /// The service reads it.
     #[default]
     Reading,
     /// It was read to its end.
     Ended,
-    /// The service is done with it.
+    /// The service has dropped it.
     Left(Incoming),
 }
 
@@ -56,8 +56,8 @@ impl UnreadBody {
         matches!(*self.state(), BodyState::Ended)
     }
 
-    /// Reads away what has arrived of a small body: whether that was all of it, so that the
-    /// connection can go on with the next request. Does not wait for the client.
+    /// Discards the bytes that have arrived of a small body. Returns whether that was all of it, so
+    /// that the connection can go on with the next request. Does not wait for the client.
     pub(super) async fn discard(&self) -> bool {
         let mut incoming = match std::mem::take(&mut *self.state()) {
             BodyState::Ended => return true,
@@ -95,7 +95,7 @@ pub enum BodyError {
     /// The client took too long to send it.
     #[error("the body did not arrive in time")]
     Slow,
-    /// The connection broke, or what came was no body.
+    /// The connection broke, or the bytes were no body.
     #[error("the body did not arrive: {0}")]
     Broken(#[from] hyper::Error),
 }

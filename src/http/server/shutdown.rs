@@ -6,7 +6,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct ShutdownTrigger(watch::Sender<bool>);
 
-/// Hears the signal.
+/// Receives the signal.
 #[derive(Clone, Debug)]
 pub struct ShutdownSignal(watch::Receiver<bool>);
 
@@ -18,9 +18,10 @@ impl ShutdownSignal {
         (ShutdownTrigger(sender), Self(receiver))
     }
 
-    /// Resolves when the signal is given; at once when it was.
+    /// Resolves when the signal is given; at once if it was given before.
     pub async fn wait(&self) {
-        // An error says that the stopper is gone: nobody could stop us any more, so we stop.
+        // An error says that the stopper is gone: nobody could stop the server any more, so it
+        // stops.
         drop(self.0.clone().wait_for(|given| *given).await);
     }
 

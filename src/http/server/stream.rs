@@ -182,7 +182,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Reads and forgets, after our side was closed.
+/// Reads and discards, after our side was closed.
 #[derive(Debug)]
 struct Linger {
     timer: Pin<Box<Sleep>>,
@@ -194,7 +194,7 @@ impl Linger {
         Self { timer: Box::pin(sleep_until(Instant::now() + LINGER_TIME)), left: LINGER_BYTES }
     }
 
-    /// Ready when the client has closed its side too, or has sent long or much enough.
+    /// Ready when the client has closed its side too, or has sent for long enough or enough bytes.
     fn poll(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<()> {
         let mut space = [MaybeUninit::uninit(); 4096];
         while self.left > 0 && self.timer.as_mut().poll(cx).is_pending() {

@@ -38,7 +38,7 @@ pub enum TlsError {
         /// The fault.
         what: String,
     },
-    /// The certificate and the key do not fit, or are not of a kind that is served.
+    /// The certificate and the key do not fit, or are not of a supported kind.
     #[error("tls_cert {} and tls_key {}: {source}", cert.display(), key.display())]
     Pair {
         /// The certificate's file.
@@ -61,8 +61,8 @@ impl Tls {
         Ok(Self(Arc::new(Shared { cert: cert.to_owned(), key: key.to_owned(), current })))
     }
 
-    /// Reads the files again; new connections get what is in them now. After an error they get
-    /// what they got before.
+    /// Reads the files again; new connections get the new certificate. After an error they keep the
+    /// old one.
     ///
     /// # Errors
     /// [`TlsError`]

@@ -25,21 +25,22 @@ impl TransferDeadline {
         Self { least, since: None, moved: 0, timer: None }
     }
 
-    /// Bytes came through.
+    /// Notes that bytes came through.
     pub(super) const fn moved(&mut self, bytes: usize) {
         if self.since.is_some() {
             self.moved = self.moved.saturating_add(bytes as u64);
         }
     }
 
-    /// The transfer is complete; a next one starts anew.
+    /// Notes that the transfer is complete; a next one starts anew.
     pub(super) fn complete(&mut self) {
         if self.since.is_some() {
             *self = Self::new(self.least);
         }
     }
 
-    /// The transfer has to wait: whether it has been too slow. If not, `cx` is woken when it is.
+    /// Notes that the transfer has to wait. Returns whether it has been too slow. If not, `cx` is
+    /// woken when it is.
     pub(super) fn too_slow(&mut self, cx: &mut Context<'_>) -> bool {
         let since = *self.since.get_or_insert_with(Instant::now);
         let earned = self.moved / u64::from(TRANSFER_BYTES_PER_SECOND);
@@ -58,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits until the transfer is too slow; how long that took.
+    /// Waits until the transfer is too slow. Returns how long that took.
     async fn until_too_slow(transfer: &mut TransferDeadline) -> Duration {
         let start = Instant::now();
         poll_fn(|cx| if transfer.too_slow(cx) { Poll::Ready(()) } else { Poll::Pending }).await;

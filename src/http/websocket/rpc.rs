@@ -25,7 +25,7 @@ pub(super) struct RpcRequest {
     pub(super) id: Option<Value>,
 }
 
-/// A member that is there, also where it is `null`.
+/// Deserializes a member that is present, also if it is `null`.
 pub(super) fn present<'de, D: serde::Deserializer<'de>>(
     from: D,
 ) -> Result<Option<Value>, D::Error> {
@@ -146,7 +146,7 @@ pub(super) fn read<T: DeserializeOwned>(params: Value) -> Result<T, RpcError> {
         .map_err(|error| RpcError::new(error::INVALID_PARAMS, error.to_string()))
 }
 
-/// A name as a segment of a path; what could be more than that names nothing.
+/// Returns a name as a segment of a path; a name that could be more than that names nothing.
 pub(super) fn segment(name: &str) -> Result<&str, RpcError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
     if !name.is_empty() && name.len() <= 128 && name.bytes().all(plain) {

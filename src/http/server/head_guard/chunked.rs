@@ -1,6 +1,6 @@
 //! Finds the end of a chunked body (RFC 9112, 7.1), byte for byte as hyper reads it.
 
-/// Most bytes of chunk extensions in one body, as hyper has it: nobody uses them.
+/// Maximum number of bytes of chunk extensions in one body, as in hyper: nobody uses them.
 const EXTENSION_BYTES_MAX: u64 = 16 * 1024;
 
 /// Within a chunked body.
@@ -48,7 +48,7 @@ impl Chunked {
         Self { place: Place::Start, left: 0, extension_bytes: 0 }
     }
 
-    /// Goes on over `bytes`.
+    /// Continues over `bytes`.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> ChunkProgress {
         let mut at = 0;
         while let Some(byte) = bytes.get(at) {
@@ -72,7 +72,7 @@ impl Chunked {
         ChunkProgress::More
     }
 
-    /// The place after `byte`; `None`: the body is malformed.
+    /// Returns the state after `byte`; `None`: the body is malformed.
     fn step(&mut self, byte: u8) -> Option<Place> {
         let place = match (self.place, byte) {
             (Place::Start, _) => {

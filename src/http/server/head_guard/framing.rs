@@ -27,11 +27,11 @@ enum Place {
     Chunked(Chunked),
     /// After a head that asked for another protocol: it depends on the answer.
     Undecided,
-    /// Not HTTP/1: HTTP/2, or what the connection was upgraded to.
+    /// Not HTTP/1: HTTP/2, or the protocol to which the connection was upgraded.
     Through,
 }
 
-/// Why not all bytes could pass.
+/// Reason for which not all bytes could pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FramingHalt {
     /// The rest is the beginning of a head.
@@ -64,13 +64,13 @@ impl Framing {
         matches!(self.place, Place::Undecided)
     }
 
-    /// The upgrade that was asked for was answered.
+    /// Notes that the requested upgrade was answered.
     pub(super) const fn decided(&mut self, granted: bool) {
         self.place = if granted { Place::Through } else { Place::Head { searched: 0 } };
     }
 
-    /// Goes on over `bytes`: how many of them may pass, and why not all. Bytes that did not pass
-    /// must be given again, with more behind them.
+    /// Continues over `bytes`. Returns how many of them may pass, and why not all. Bytes that did
+    /// not pass must be given again, with more behind them.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> (usize, Option<FramingHalt>) {
         let mut at = 0;
         while at < bytes.len() {

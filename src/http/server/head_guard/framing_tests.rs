@@ -7,7 +7,7 @@ use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { head_bytes: 4096, target_bytes: 1024 };
 
-/// Everything that passes of `bytes` when they come in pieces, and why it ended.
+/// Returns all bytes that pass of `bytes` when they come in pieces, and why it ended.
 fn follow(pieces: &[&[u8]]) -> (Vec<u8>, u64, Option<FramingHalt>) {
     let mut framing = Framing::new(LIMITS);
     let (mut held, mut passed, mut last) = (Vec::new(), Vec::new(), None);

@@ -67,7 +67,7 @@ fn may_have_ended(bytes: &[u8], searched: usize) -> bool {
     bytes[from..].windows(2).any(|pair| pair == b"\n\n" || pair == b"\n\r")
 }
 
-/// A head that is not whole: whether it is too large already.
+/// Checks whether a head that is not whole is too large already.
 fn incomplete(bytes: &[u8], limits: &HeadLimits) -> HeadCheck {
     if bytes.len() <= limits.target_bytes {
         return HeadCheck::Incomplete;
@@ -117,7 +117,7 @@ fn whole(
     check_target(method, target, host)?;
     match (fields.chunked, fields.length) {
         (true, Some(_)) => Err(Rejection::LengthAndEncoding),
-        // HTTP/1.0 has no Transfer-Encoding; who sends it may pass it on to one who reads it not.
+        // HTTP/1.0 has no Transfer-Encoding: the sender may pass it on to a reader that ignores it.
         (true, None) if version == 0 => Err(Rejection::BadEncoding),
         (true, None) => Ok(BodyFraming::Chunked),
         (false, None | Some(0)) if fields.upgrade && version == 1 => Ok(BodyFraming::Upgrade),
@@ -171,7 +171,8 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A line of a head ends with CR LF; a lone LF, another reader may take for something else.
+/// Returns whether a line of a head ends with a lone LF instead of CR LF: another reader may take
+/// it for something else.
 fn has_bare_line_feed(head: &[u8]) -> bool {
     let mut before = b'\n';
     let mut bare = false;
@@ -182,7 +183,7 @@ fn has_bare_line_feed(head: &[u8]) -> bool {
     bare
 }
 
-/// A decimal number, of digits only. The largest two are hyper's own marks.
+/// Parses a decimal number, of digits only. The largest two are hyper's own marks.
 fn number(text: &[u8]) -> Option<u64> {
     const LARGEST: u64 = u64::MAX - 2;
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
@@ -233,7 +234,7 @@ fn is_port(port: &[u8]) -> bool {
 /// Checks that the target is one that this server serves: a path, `*` of OPTIONS, or an absolute
 /// `http` URI of the same host.
 fn check_target(method: &str, target: &str, host: &[u8]) -> Result<(), Rejection> {
-    // hyper would drop a fragment without a word.
+    // hyper would silently drop a fragment.
     if target.contains('#') {
         return Err(Rejection::Malformed);
     }
@@ -247,12 +248,12 @@ fn check_target(method: &str, target: &str, host: &[u8]) -> Result<(), Rejection
             return Err(Rejection::BadHost);
         }
     }
-    // What has only plain characters needs no second opinion.
+    // A target of plain characters needs no second parser.
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~?=&%:@!$'()*+,;".contains(&byte);
     if target.starts_with('/') && target.bytes().all(plain) {
         return Ok(());
     }
-    // hyper answers a target that it cannot read by itself, without a document.
+    // hyper itself answers a target that it cannot read, without a problem document.
     http::Uri::try_from(target).map(drop).map_err(|_| Rejection::Malformed)
 }
 

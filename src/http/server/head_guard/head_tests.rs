@@ -1,4 +1,4 @@
-//! Tests of the heads: which are let through, and what the others are answered.
+//! Tests of the heads: which pass, and how the others are answered.
 #![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use super::*;

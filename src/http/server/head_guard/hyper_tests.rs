@@ -1,6 +1,6 @@
-//! The guard and hyper read the same: what the guard lets through, hyper serves with the same
-//! method, target, headers and body, request by request. Where two readers differ, one's body is
-//! the other's request.
+//! The guard and hyper read the same: a request that the guard lets through, hyper serves with the
+//! same method, target, headers and body, request by request. Where two readers differ, one's body
+//! is the other's request.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;
@@ -37,7 +37,7 @@ struct Read {
 
 /// Result of the guard on a connection's bytes.
 struct Guarded {
-    /// All that passed.
+    /// All bytes that passed.
     passed: Vec<u8>,
     /// The heads that passed, each with the bytes that passed behind it, and whether these are a
     /// whole body.
@@ -76,7 +76,7 @@ fn guarded(bytes: &[u8]) -> Guarded {
     Guarded { passed, messages, at_head }
 }
 
-/// A head as RFC 9112 writes it and no other way; `None`: it is not.
+/// Parses a head that is written exactly as in RFC 9112; `None`: it is not.
 fn strictly(head: &[u8], body: &[u8], whole: bool) -> Option<Read> {
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let text = text.trim_start_matches("\r\n").strip_suffix("\r\n\r\n")?;
@@ -130,7 +130,7 @@ fn without_chunks(mut rest: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// Long enough for any connection here; who waits so long waits for bytes that are no more.
+/// Long enough for any connection here; a longer wait is for bytes that never come.
 const LONG: Duration = Duration::from_secs(10);
 
 /// Returns the requests that hyper, configured as for connections, reads from these bytes. The
@@ -164,7 +164,7 @@ async fn by_hyper(bytes: &[u8], step: usize, is_end: bool) -> Vec<Read> {
     let (mut answers, mut requests) = tokio::io::split(client);
     let serving = async move {
         let builder = plain_builder(&Limits::default());
-        // How it ends is seen by what was served.
+        // The served requests show how it ends.
         builder.serve_connection(TokioIo::new(server), service).await.ok();
     };
     let sending = async move {
@@ -276,7 +276,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A byte that is put in, put in place of another, or (as `None`) one that is left out.
+/// A byte that is inserted or replaces another, or (as `None`) one that is removed.
 fn slip() -> impl Strategy<Value = (Index, Option<u8>, bool)> {
     let byte = select(b"\r\n\t :,;/?#@[]%0aAHT\0\x0b\x7f\x80\xff\"\\".to_vec());
     (any::<Index>(), prop::option::of(prop_oneof![4 => byte, 1 => any::<u8>()]), any::<bool>())
@@ -298,7 +298,7 @@ fn both_read_the_same(bytes: &[u8], step: usize) -> Result<usize, TestCaseError>
     let Guarded { mut passed, messages, at_head } = guarded(bytes);
     let count = messages.len();
     if at_head {
-        // What the server puts in place of a refused head must be the next request.
+        // The replacement of a refused head must be the next request.
         passed.extend_from_slice(REFUSED);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
