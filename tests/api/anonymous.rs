@@ -76,7 +76,7 @@ async fn a_login_with_a_users_bearer_does_not_take_that_session_over() {
     assert_eq!(alice.session().await.json()["user"], "alice");
 }
 
-/// Of racing upgrades of one visitor's session only one takes it.
+/// Only one of several racing upgrades takes a visitor's session.
 #[tokio::test]
 async fn an_anonymous_session_is_upgraded_once() {
     let server = dev();

@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Call, Role, password_of};
 use crate::server::{Server, dev};
 
-/// What a cell of the table says.
+/// Expected answer in a cell of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cell {
     /// Done.
     Yes,
-    /// 401: whoever it is must say so first.
+    /// 401: the caller must authenticate first.
     Who,
-    /// 403: not this one.
+    /// 403: this caller may not.
     No,
-    /// 404: it is not even told that it exists.
+    /// 404: the caller does not even learn that it exists.
     Hidden,
 }
 use Cell::{Hidden, No, Who, Yes};
@@ -32,13 +32,13 @@ type Row = (&'static str, &'static str, [Cell; 5]);
 
 const OPEN: [Cell; 5] = [Yes; 5];
 const ADMIN: [Cell; 5] = [Who, No, No, Yes, No];
-/// What belongs to whoever asks, with a session of a user.
+/// Things of the caller, with a session of a user.
 const OWN: [Cell; 5] = [Who, Yes, Yes, Yes, No];
 const SERVICE: [Cell; 5] = [Who, No, No, No, Yes];
 
-/// Who keeps the ledger.
+/// Keepers of the ledger.
 const KEEPER: [Cell; 5] = [Who, No, No, Yes, Yes];
-/// Whoever is known.
+/// Every authenticated caller.
 const KNOWN: [Cell; 5] = [Who, Yes, Yes, Yes, Yes];
 /// A thing of the ledger that belongs to a user.
 const OWNED: [Cell; 5] = [Who, Hidden, Yes, Yes, Yes];
@@ -96,7 +96,7 @@ const ROWS: &[Row] = &[
     ("PUT", "/v1/sessions/by-key/{key}", SERVICE),
     ("DELETE", "/v1/sessions/by-key/{key}", SERVICE),
     ("GET", "/v1/events", KNOWN),
-    // Who it is may be said later; a plain request is told how to ask.
+    // A socket may authenticate later; a plain request gets the answer how to authenticate.
     ("GET", "/v1/socket", OPEN),
     ("GET", "/v1/transactions/{id}/history", [Who, Hidden, Yes, Yes, Hidden]),
     ("GET", "/v1/transactions/{id}/events", [Who, Hidden, Yes, Yes, Hidden]),
@@ -144,10 +144,10 @@ const ROWS: &[Row] = &[
     ("DELETE", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, Yes, Hidden]),
     ("POST", "/v1/transactions/{id}/challenges/{name}/resend", [Who, Hidden, Yes, No, Hidden]),
     ("POST", "/v1/inbox/claim", KNOWN),
-    // Let in by its signature, whoever brings it; here there is no hook.
+    // Let in by its signature, whoever the sender is; here there is no hook.
     ("POST", "/v1/hooks/{name}", [Hidden; 5]),
     ("POST", "/v1/transactions/{id}/cancel", [Who, Hidden, Yes, Yes, Hidden]),
-    // Who may is told first: that it is not stuck comes after.
+    // The access rule is checked first; that the transaction is not stuck comes after.
     ("POST", "/v1/transactions/{id}/retry", ADMIN),
     ("POST", "/v1/transactions/{id}/skip", ADMIN),
     ("POST", "/v1/transactions/{id}/replace", ADMIN),
@@ -164,7 +164,7 @@ const ROWS: &[Row] = &[
     ("POST", "/v1/webhooks/{id}/resume", ADMIN),
     ("POST", "/v1/webhooks/{id}/dead-letters/replay", ADMIN),
     ("GET", "/v1/webhooks/{id}/dead-letters", ADMIN),
-    // Who may is told first: that there is no such letter comes after.
+    // The access rule is checked first; that there is no such dead letter comes after.
     ("POST", "/v1/webhooks/{id}/dead-letters/{n}/replay", [Who, No, No, Hidden, No]),
     ("POST", "/v1/schedules", ADMIN),
     ("GET", "/v1/schedules", ADMIN),
@@ -479,7 +479,7 @@ async fn a_foreign_id_answers_exactly_as_an_unknown_one() {
     assert!(things.owners_session.is_alive().await);
 }
 
-/// 8.2.1: what no route has is refused, whoever asks, as if it were nothing.
+/// 8.2.1: a path without a route is refused like a missing thing, for every caller.
 #[tokio::test]
 async fn what_is_not_listed_is_refused() {
     let server = dev();
@@ -569,7 +569,7 @@ async fn every_change_counts_its_conditions() {
         let expected = if WITHOUT_REVISION.contains(&(*method, *path)) {
             (400, "condition-not-supported")
         } else if path.contains("dead-letters/{n}") {
-            // There is none: who asks is told that first.
+            // There is none: the caller gets that answer first.
             (403, "not-allowed")
         } else {
             (412, "revision-mismatch")

@@ -1,5 +1,5 @@
-//! Whether there is a body, and what becomes of a connection whose request was not read to its
-//! end. By raw sockets.
+//! Detection of bodies, and the connection after a request that was not read to its end. By raw
+//! sockets.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -93,8 +93,8 @@ async fn an_early_refusal_keeps_the_connection_or_says_that_it_ends() {
     }
 }
 
-/// What a gateway asks before it passes a request on bears the headers of that request and not its
-/// body. A read waits for no body, whatever is announced.
+/// A gateway's check before it passes a request on bears the headers of that request and not its
+/// body. A read waits for no body, whatever length is announced.
 #[tokio::test]
 async fn a_read_waits_for_no_body() {
     let server = dev();
@@ -120,8 +120,8 @@ async fn a_read_waits_for_no_body() {
     alice.put_data(json!({})).await.ok();
 }
 
-/// Bodies that are sent in part and no further hold a bounded amount of memory: one address gets no
-/// more than its part, is told when to try again, and has it back when they are gone.
+/// Bodies that arrive in part and stay unfinished hold a bounded amount of memory: one address gets
+/// no more than its part, learns when to try again, and has it back when they are gone.
 #[tokio::test]
 async fn bodies_that_do_not_end_hold_a_bounded_amount() {
     let server = Options::dev().arg("--memory-max").arg("128MiB").start();

@@ -1,5 +1,5 @@
-//! What one reader can cost: pages are bounded in bytes, a filter on somebody unseen reads nothing,
-//! claims are looked for by those who may have them, and waits leave room for streams.
+//! Cost of one reader: pages are bounded in bytes, a filter on somebody unseen reads nothing,
+//! claims are searched only for actors that may have them, and waits leave slots for streams.
 
 use std::collections::BTreeSet;
 use std::future::IntoFuture as _;
@@ -125,7 +125,7 @@ async fn owner_filter_on_somebody_unseen_answers_as_for_nobody() {
     let stuck = mallory.get("/v1/transactions?owner=alice&status=stuck").await.is(200);
     assert_eq!(stuck.json(), of_nobody.json());
 
-    // Whoever may see some of them is told of no other, whatever the page looked at.
+    // An actor that may see some of them learns of no other, whatever the page examined.
     let helper = "abide: 1\nworkflow: help\nfirst: ask\nsteps:\n  ask: { by: [role:helper], next: { end: done } }\n";
     publish(&server, "help", helper).await;
     let admin = server.admin().await;
@@ -237,7 +237,7 @@ async fn waits_beyond_their_room_are_answered_at_once_and_streams_have_room() {
     waits.abort_all();
 }
 
-/// Opens `/v1/events` and reads as far as its first line.
+/// Opens `/v1/events` and reads up to its first line.
 fn raw_stream(server: &Server, role: &Role) -> TcpStream {
     let mut stream = TcpStream::connect(server.address()).unwrap();
     let head = format!(

@@ -1,4 +1,4 @@
-//! What a browser relies on: cookies, same-origin changes, CORS, headers.
+//! Behaviour that a browser relies on: cookies, same-origin changes, CORS, headers.
 
 use serde_json::json;
 
@@ -257,7 +257,7 @@ async fn pages_may_send_and_read_what_the_api_documents() {
     }
 }
 
-/// 3.4.2: configured origins get their own name, never `*`, and caches are told.
+/// 3.4.2: configured origins get their own name, never `*`, and `Vary` informs caches.
 #[tokio::test]
 async fn cors_answers_configured_origins_only() {
     let app = "https://app.example";

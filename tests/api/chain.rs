@@ -26,7 +26,7 @@ async fn proof(admin: &Role, id: &str, head: &Value) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Whether it proves, and what is said.
+/// Returns the exit code of `verify` for a proof, and its output.
 fn verify(proof: &[Value], head: &str) -> (Option<i32>, String) {
     let mut verify = program(["verify", "--proof", "-", "--head", head]);
     let pipes = verify.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -105,7 +105,7 @@ async fn a_proof_leads_to_the_head_that_was_noted() {
     }
     assert_eq!(commits(&proof).len(), 3);
     assert!(proof.iter().any(|line| line.get("others").is_some()));
-    // What is told of the head agrees with what lies on the disk.
+    // The head that the API reports agrees with the files on the disk.
     let now = self::head(&admin).await;
     assert!(now["revision"].as_u64() > head["revision"].as_u64());
     assert!(now["time"].as_str().unwrap().ends_with('Z'));
@@ -190,7 +190,7 @@ async fn what_does_not_fit_is_refused_where_it_is() {
     assert_eq!(verify(&proof, "nonsense").0, Some(2));
 }
 
-/// What cannot be proven is said.
+/// A proof that is impossible is refused with the reason.
 #[tokio::test]
 async fn a_head_that_was_not_yet_and_a_transaction_that_is_none_are_told() {
     let Told { server: _server, admin, id, head, proof } = told().await;

@@ -107,7 +107,7 @@ impl Role {
         self.delete("/v1/sessions/current")
     }
 
-    /// Whether the token still names a living session (or key).
+    /// Returns whether the token still names a living session (or key).
     pub(crate) async fn is_alive(&self) -> bool {
         match self.session().await.status {
             200 => true,
@@ -229,7 +229,7 @@ impl IntoFuture for Call {
     }
 }
 
-/// What came back.
+/// An answer of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     what: String,

@@ -64,8 +64,8 @@ async fn a_lapsed_claim_changes_the_tag_and_not_the_revision() {
     cancel().if_match(&claimed.etag()).await.ok();
 }
 
-/// Who may see or do something else has another tag; who sees the same, the same. Each reader's tag
-/// is good for a change as long as the revision is the same.
+/// A reader who may see or do something else has another tag; readers who see the same have the
+/// same. Each reader's tag is good for a change while the revision is the same.
 #[tokio::test]
 async fn a_tag_covers_what_its_reader_sees() {
     let server = dev();
@@ -168,10 +168,10 @@ async fn a_condition_that_does_not_hold_decides_nothing() {
     assert_eq!(admin.get(&path).await.json()["status"], "held");
     let etag = admin.get(&path).await.etag();
     capture().key("c").if_match(&etag).await.ok();
-    // Now the state refuses it too; the condition is told first.
+    // Now the state refuses it too; the condition is checked first.
     capture().if_match(&etag).await.problem(412, "revision-mismatch");
     capture().await.problem(409, "hold-not-open");
-    // Who may not know of it is told nothing about its revision.
+    // An actor that may not know of it learns nothing about its revision.
     let mallory = server.user("mallory").await;
     mallory.post_empty(&format!("{path}/void")).if_match("\"1\"").await.is(403);
 }

@@ -1,4 +1,4 @@
-//! What was acknowledged is true after kill -9; what was ended stays ended.
+//! Acknowledged changes survive kill -9; ended sessions stay ended.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! What is not told: hidden data by way of errors, of what is stuck and of a migration, claims that
-//! have lapsed, secrets by way of a reference.
+//! Data that answers must not reveal: hidden data by way of errors, of stuck transactions and of a
+//! migration, claims that have lapsed, secrets by way of a reference.
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,8 @@ async fn started(role: &Role, workflow: &str, body: Value) -> String {
     format!("/v1/transactions/{id}")
 }
 
-/// Why an expression failed may quote what it saw: it is told to whom nothing is hidden.
+/// The reason of a failed expression may quote values that it read: only readers from whom nothing
+/// is hidden get it.
 #[tokio::test]
 async fn an_expression_that_fails_quotes_nothing_that_is_hidden() {
     let server = dev();
@@ -61,7 +62,8 @@ async fn an_expression_that_fails_quotes_nothing_that_is_hidden() {
     assert!(told["detail"].as_str().unwrap().contains("VERY-HIGH"), "{told}");
 }
 
-/// What sticks after the pivot says why to operators, and to others that it does.
+/// A transaction that is stuck after the pivot shows the reason to operators, and to others only
+/// that it is stuck.
 #[tokio::test]
 async fn what_is_stuck_quotes_nothing_that_is_hidden() {
     let server = dev();
@@ -98,7 +100,7 @@ steps:
     assert!(seen["stuck"]["message"].as_str().unwrap().contains("VERY-HIGH"), "{seen}");
 }
 
-/// What a new version adds to the data is as hidden in what is told of the migration.
+/// Data that a new version adds is as hidden in the answer and the events of the migration.
 #[tokio::test]
 async fn a_migration_tells_no_default_that_is_hidden() {
     let server = dev();
@@ -134,7 +136,7 @@ async fn a_claim_that_has_lapsed_is_shown_as_none() {
     assert_eq!(by(alice.get(&tx).await.ok().json()), Value::Null);
 }
 
-/// Of a secret in the input of a start not even a hash is kept to know the start again.
+/// The server keeps not even a hash of a secret in a start's input to recognise the start again.
 #[tokio::test]
 async fn a_reference_does_not_remember_secrets() {
     let server = dev();
@@ -185,7 +187,7 @@ steps:
     assert_eq!((&account["posted"], &account["held"]), (&json!("10.00"), &json!("0.00")));
 }
 
-/// What another transaction hides is in no refusal of the one that leads to it.
+/// Hidden data of another transaction is in no refusal of the one that leads to it.
 #[tokio::test]
 async fn a_start_that_fails_quotes_nothing_that_is_hidden_there() {
     let server = dev();

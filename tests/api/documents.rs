@@ -87,7 +87,7 @@ fn run(document: &str, blocks: &[Block]) -> Vec<String> {
     printed
 }
 
-/// Whether `found` has what `expected` says: `"..."` is anything, objects may have more.
+/// Returns whether `found` has all of `expected`: `"..."` is anything, objects may have more.
 fn has(found: &Value, expected: &Value) -> bool {
     match (found, expected) {
         (_, Value::String(any)) if any == "..." => !found.is_null(),
@@ -241,7 +241,7 @@ async fn the_pages_are_served_under_a_strict_policy() {
     }
 }
 
-/// What happens is of the type that `/asyncapi.json` describes.
+/// Events are of the types that `/asyncapi.json` describes.
 #[tokio::test]
 async fn events_are_of_the_types_that_the_catalogue_describes() {
     let server = dev();

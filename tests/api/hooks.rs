@@ -98,7 +98,8 @@ async fn a_signed_message_takes_a_step_and_counts_once() {
     assert_eq!(paid["data"]["kind"], "hook");
     server.kill_9();
     server.start_again_with(options());
-    // Sent again, at a later time, it is answered as before; another message is told.
+    // Sent again, at a later time, it is answered as before; another message gets the present
+    // answer.
     let again = pay(&server, SECRET, "msg_1", seconds(), &body).await.is(204);
     assert_eq!(again.headers["idempotency-replayed"], "true");
     pay(&server, SECRET, "msg_2", seconds(), &body).await.problem(409, "step-not-open");
@@ -156,7 +157,7 @@ async fn courier(server: &Server, secret: &str, body: &Value) -> Answer {
     call.header("x-courier-signature", signature).body("application/json", bytes).await
 }
 
-/// What nobody has signed, or signed long ago, or for another body, changes nothing.
+/// A message without a signature, with an old one, or with one for another body, changes nothing.
 #[tokio::test]
 async fn what_is_not_signed_changes_nothing() {
     let server = options().start();
@@ -210,13 +211,13 @@ async fn the_plain_header_is_taken_where_the_hook_says_so() {
     }
 }
 
-/// Whoever publishes definitions cannot have a hook's secret sent anywhere: who has it
-/// signs the hook's messages.
+/// A publisher of definitions cannot have a hook's secret sent anywhere: its holder signs the
+/// hook's messages.
 #[tokio::test]
 async fn a_hooks_secret_is_no_secret_of_definitions() {
     let server = options().env("ABIDE_SECRET_OTHER", "another").start();
     let admin = server.admin().await;
-    // Nobody listens there: what may be sent fails, and what may not be is told apart.
+    // Nobody listens there: an allowed call fails, and a forbidden one has another outcome.
     for (secret, outcome) in [
         ("OTHER", "call-failed"),
         ("PAYMENTS", "call-not-allowed"),

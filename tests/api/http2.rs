@@ -25,7 +25,7 @@ struct Http2 {
     bearer: Option<String>,
 }
 
-/// What came back.
+/// An answer of the server.
 #[derive(Debug)]
 struct Answer {
     status: u16,

@@ -260,7 +260,7 @@ async fn keys_of_an_anonymous_session_are_found_by_all_of_its_users_devices() {
     replays(&other.post(path, json!({"reference": "o-1"})).key("order-1").await, &first);
 }
 
-/// What `current` means is part of the request: from another session it is another one.
+/// The meaning of `current` is part of the request: from another session it is another one.
 #[tokio::test]
 async fn what_current_means_is_part_of_the_request() {
     let server = dev();
@@ -396,7 +396,7 @@ async fn a_key_is_kept_for_a_day() {
     assert_eq!(list_of(&alice).await, [1, 1]);
 }
 
-/// The answer of a dead session is not replayed to whoever holds its token: authentication comes
+/// The answer of a dead session is not replayed to a holder of its token: authentication comes
 /// first.
 #[tokio::test]
 async fn a_dead_token_gets_no_replay() {

@@ -444,7 +444,7 @@ async fn parallel_holds_never_exceed_the_balance_whatever_crashes() {
         let hold = shop.get(&format!("/v1/holds/h{n}")).await.ok().json();
         assert_eq!(hold["status"], "held", "what was acknowledged is there");
     }
-    // Whoever got no answer asks again, and none is held twice.
+    // A client without an answer tries again, and nothing is held twice.
     let again: Vec<_> = (0..50).map(place).collect();
     for call in again {
         let answer = call.await.unwrap().unwrap();

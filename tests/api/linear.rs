@@ -22,7 +22,8 @@ struct Seen<T> {
     what: T,
 }
 
-/// Whether one order of all, which agrees with real time, leads from `first` through `step`.
+/// Returns whether one order of all, which agrees with real time, leads from `first` through
+/// `step`.
 fn linearizable<T, S: Clone + Eq + Hash>(
     history: &[Seen<T>],
     first: &S,
@@ -157,7 +158,7 @@ fn count_of(answer: &Answer) -> u64 {
     answer.clone().ok().json()["data"]["count"].as_u64().unwrap()
 }
 
-/// What one client saw.
+/// Observations of one client.
 #[derive(Default)]
 struct Log {
     data: Vec<Seen<Data>>,

@@ -49,7 +49,7 @@ async fn a_subscription_is_renewed_once_a_month_over_crashes() {
     assert_eq!(account["posted"], "60.00");
 }
 
-/// What a definition names and is not there yet is told at its publication, not refused.
+/// The publication of a definition warns of names that do not exist yet, and does not refuse them.
 #[tokio::test]
 async fn what_is_not_there_yet_is_a_warning() {
     let server = dev();

@@ -1,4 +1,4 @@
-//! What happens, as it happens: pages, streams and histories, as roles.
+//! Live events: pages, streams and histories, as roles.
 
 use std::io::{Read as _, Write as _};
 use std::time::{Duration, Instant};
@@ -187,8 +187,8 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["type"].as_str().unwrap()).collect()
 }
 
-/// The history tells in order what happened and who did it, to whoever may see the transaction,
-/// without what is hidden from them; also after kill -9.
+/// The history lists in order all events and their actors, for each reader of the transaction,
+/// without the data that is hidden from the reader; also after kill -9.
 #[tokio::test]
 async fn a_history_tells_all_that_one_may_know() {
     let mut server = dev();

@@ -25,7 +25,7 @@
 //! | disabling leaves sessions | `disabling_a_user_...`, `a_login_that_races_the_disabling_...` |
 //! | roles as they were at login | `a_role_taken_away_...` |
 //! | the last administrator may go | `the_last_administrator_stays_one` |
-//! | others' sessions ended; told that they exist | `sessions_are_ended_by_...`, `a_foreign_id_answers_...` |
+//! | others' sessions ended; their existence is revealed | `sessions_are_ended_by_...`, `a_foreign_id_answers_...` |
 //! | a revoked key leaves its sessions; its links; a link for who gained power | library `a_revoked_key_takes_...`; `a_reset_link_is_void_...` |
 //! | a vote, a claim stays with an anonymous session; an API key votes | library `a_vote_moves_...`, `claims_move_...`; `a_quorum_counts_...` |
 //! | a user `me`; the administrator's name for anybody | library `reserved_names_...`, `words_of_paths_...` |
@@ -51,7 +51,7 @@
 //! | unread answers and streams held whole | `answers_and_streams_that_nobody_reads_...` |
 //! | a failed expression quotes what is hidden; a stuck one | `an_expression_that_fails_...`; `what_is_stuck_quotes_...` |
 //! | a claim is shown for ever; a reference keeps a secret's hash | `a_claim_that_has_lapsed_...`; `a_reference_does_not_...` |
-//! | a denial, a failed login untold | `attempts_denials_and_administrative_acts_are_kept` |
+//! | a denial, a failed login is not in the log | `attempts_denials_and_administrative_acts_are_kept` |
 //! | a body is what has a length; a read reads one | `a_body_without_a_length_is_read`, `whether_there_is_a_body_...`; `a_read_waits_...` |
 //! | HEAD over HTTP/2 with content, without an end | `an_answer_to_head_has_no_content` |
 //! | an early answer that does not say that it is the last | `an_early_refusal_keeps_...` |
@@ -59,7 +59,7 @@
 //! | commas in quotes, second lines, weights, case | `preferences_are_...`, `media_types_are_chosen_...`, `conditions_are_...`; `headers::tests` |
 //! | pongs without a limit; errors of frames without a code | `floods_are_bounded_...`; `a_broken_frame_...` |
 //! | misspelt parameters of a socket; only its first cookie | `unknown_parameters_are_...`; `cookies_on_two_lines_...` |
-//! | a rotated session's socket is told that it ended | `a_new_token_ends_...` |
+//! | a rotated session's socket reports that it ended | `a_new_token_ends_...` |
 //! | another trace for a call | `a_call_goes_on_with_the_trace_...` |
 //! | headers that pages may not send or read | `pages_may_send_and_read_...` |
 //! | headers in the log | `no_secret_is_found_in_data_log_or_metrics` |
@@ -94,14 +94,14 @@
 //! | a breaker that never opens; never asks again, all ask at once | `a_breaker_opens_...`; `one_attempt_tries_...` |
 //! | a header in the log; in what an attempt came to | `a_calls_secret_is_in_nothing_...` |
 //! | what is beyond a destination's share is left in the store | `what_waits_for_one_destination_...` |
-//! | an event whose attempt broke counts as told | `nothing_is_lost_or_out_of_order_...` |
+//! | an event whose attempt broke counts as delivered | `nothing_is_lost_or_out_of_order_...` |
 //! | undoing is measured with what it undoes; with what is sent | `undoing_is_never_too_much` |
 //! | a hook's message without a time is forgotten after a day; one with a time is never too old | `a_message_that_is_sent_again_after_...` |
 //! | an attempt that panics keeps its place | `an_attempt_that_panics_...` |
 //! | what rests keeps its place; all it has in memory; what is tried again has all places | `what_is_not_taken_keeps_...` |
-//! | what lags is forgotten at a restart; all since is told again | `the_trouble_of_one_transaction_...` |
-//! | a panic ends what makes calls; what tells a webhook | `calls_are_begun_anew_...`; `a_subscription_is_told_anew_...` |
-//! | an event given up twice is two letters | `dead_letters_go_with_their_webhook` |
+//! | what lags is forgotten at a restart; all since is delivered again | `the_trouble_of_one_transaction_...` |
+//! | a panic ends the worker of calls; the worker of a webhook | `calls_are_begun_anew_...`; `a_subscription_is_told_anew_...` |
+//! | an event given up twice is two dead letters | `dead_letters_go_with_their_webhook` |
 //! | `skip` of a schedule starts one; what was missed is made up for | `what_is_still_open_...`, `what_a_schedule_missed_...` |
 //! | a step is left out without a reason | `what_is_stuck_is_found_...` |
 //! | a move that forgets an open step; takes another kind | `a_transaction_moves_to_another_version` |
@@ -116,7 +116,7 @@
 //! | what an array shifts costs a patch nothing; nobody has a share; nobody takes turns | `patch_that_shifts_...`; `actor_that_has_...`; `commands_that_wait_...` |
 //!
 //! Held twice, so that one break alone is not seen: a session or link that is over (a check and a
-//! timer), and the room of an API key in the store by key (the row's key and its digest).
+//! timer), and the key space of an API key in the store by key (the row's key and its digest).
 
 #![allow(
     clippy::unwrap_used,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::password_of;
 use crate::server::{Options, dev, program};
 
-/// What is open is open.
+/// Open endpoints are open to everybody.
 #[tokio::test]
 async fn open_endpoints_need_no_login() {
     let server = dev();
@@ -127,7 +127,7 @@ async fn the_operations_port_serves_operations_only() {
     }
 }
 
-/// 13.4.6: no version is told to strangers, by no header and no page they can read.
+/// 13.4.6: strangers learn no version, by no header and no page they can read.
 #[tokio::test]
 async fn strangers_are_told_no_version() {
     let server = dev();
@@ -298,8 +298,9 @@ async fn calls_that_hash_are_limited_by_address() {
     panic!("200 calls in a row and no limit");
 }
 
-/// Anonymous sessions are counted apart from logins, and passwords in sessions that are open by user:
-/// whoever tries to log in from an address takes neither from others there. A 429 says what it counts.
+/// Anonymous sessions are counted apart from logins, and passwords in sessions that are open by
+/// user: a client that tries to log in from an address takes neither from others there. A 429 says
+/// what it counts.
 #[tokio::test]
 async fn rates_are_apart_and_a_refusal_says_what_is_counted() {
     let config = "rate_login = \"2/1h\"\nrate_anonymous = \"3/1h\"\nanonymous_open = true\n";

@@ -1,5 +1,5 @@
-//! What operators do, as roles: stuck transactions repaired, stopped ones, other versions, many at
-//! once.
+//! Commands of operators, as roles: stuck transactions repaired, stopped ones, other versions, many
+//! at once.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -220,7 +220,7 @@ async fn many_transactions_are_repaired_at_once() {
             .unwrap()
             .is_empty()
     );
-    // What cannot be done to some is told, and done to the others.
+    // The job reports the transactions that it cannot change, and changes the others.
     let cancel =
         json!({"filter": {"workflow": "rent"}, "action": {"type": "cancel", "reason": "x"}});
     let job = olga.post(path, cancel).await.is(202).json();
@@ -245,7 +245,7 @@ fn ask_all(action: &Value, dry_run: bool) -> Value {
     json!({"filter": {"workflow": "rent"}, "action": action, "dry_run": dry_run})
 }
 
-/// A service that answers when it is told to.
+/// A service whose answers the test sends by hand.
 async fn held() -> (String, mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();

@@ -94,7 +94,7 @@ async fn what_is_claimed_or_cancelled_otherwise_is_not_in_the_queue() {
     assert_eq!(claim(&ann, 50).await, [ids[2].clone(), ids[0].clone()]);
 }
 
-/// Who may not submit gets nothing; what is no queue says so.
+/// An actor that may not submit gets nothing; a step that is no queue is refused with that reason.
 #[tokio::test]
 async fn the_queue_is_for_those_who_may_submit() {
     let server = dev();

@@ -74,7 +74,7 @@ async fn shown(role: &Role, id: &str) -> Value {
     role.get(&format!("/v1/transactions/{id}")).await.ok().json()
 }
 
-/// What the service said is kept for operators, without the secret that it repeats; the owner sees
+/// The service's answer is kept for operators, without the secret that it repeats; the owner sees
 /// the status and nothing of it.
 #[tokio::test]
 async fn operators_see_what_a_service_answered() {
@@ -158,7 +158,7 @@ steps:
   wait: { by: [owner], next: { end: done } }
 ";
 
-/// How much of a hold was posted is seen in its transaction, and in the hold itself.
+/// The captured part of a hold is shown in its transaction, and in the hold itself.
 #[tokio::test]
 async fn partly_captured_hold_shows_how_much_was_captured() {
     let server = Options::dev().start();

@@ -10,7 +10,7 @@ use crate::server::{Server, dev};
 /// Largest row that may stay of one answer, in bytes: far less than what these answers show.
 const ROW_BYTES_MAX: usize = 4 * 1024;
 
-/// What all rows of answers begin with.
+/// Prefix of all rows of answers.
 const ANSWERS: &[u8] = &[0x60];
 
 const LARGE: &str = r"
@@ -40,7 +40,7 @@ fn text() -> String {
     "x".repeat(20_000)
 }
 
-/// What each kind of large answer is asked for with.
+/// Requests for each kind of large answer.
 struct Calls {
     calls: Vec<(&'static str, Call)>,
 }
@@ -127,7 +127,7 @@ async fn change_it_all((admin, alice, olga, gateway, id): &(Role, Role, Role, Ro
     gateway.delete("/v1/sessions/by-key/k").await.is(204);
     admin.put("/v1/values/texts/long", json!(1)).await.ok();
     admin.post_empty("/v1/transfers/t3/reverse").await.is(201);
-    // Whoever could read all then can no more, and the other way round.
+    // The actor that could read all can no more, and the other way round.
     olga.post_empty(&step).await.ok();
     admin.patch("/v1/users/olga", json!({"roles": ["abide:operator"]})).await.ok();
     admin.patch("/v1/users/alice", json!({"roles": ["officer"]})).await.ok();
@@ -210,7 +210,7 @@ async fn a_request_that_changes_nothing_leaves_little() {
     server.start_again();
 }
 
-/// A large answer whose history was retired is told to be gone, and nothing is done again.
+/// A large answer whose history was retired is gone, and nothing is executed again.
 #[tokio::test]
 async fn a_large_answer_whose_history_was_retired_is_gone() {
     let mut server = dev();

@@ -1,4 +1,5 @@
-//! A log that was cut: whoever asks for what is kept no more is told so, never skips it unknowingly.
+//! A log that was cut: a reader of events that are no longer kept gets `resync`, and never skips
+//! them unknowingly.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ async fn what_the_log_keeps_no_more_is_told() {
     assert!(resync.id > old);
     assert_eq!(stream.of("secret.noted").await["data"]["data"]["note"], "after");
 
-    // Whoever goes on behind it is not told again.
+    // A reader that continues behind it gets no second `resync`.
     let mut again = Stream::open(&server, &alice, "/v1/events", Some(&resync.id)).await;
     again.of("secret.noted").await;
 
@@ -181,8 +182,8 @@ async fn is_lost(server: &Server, role: &Role, tx: &str, id: &str) -> bool {
     lost
 }
 
-/// An id of another store, of the future, or of this store before a copy of it was put back, is told
-/// from one of this log; after it nothing is passed over in silence.
+/// The server distinguishes an id of another store, of the future, or of this store before a copy
+/// of it was restored, from one of this log; after it nothing is passed over in silence.
 #[tokio::test]
 async fn event_id_that_this_log_never_gave_out_is_answered_with_resync() {
     let (mut server, other) = (dev(), dev());

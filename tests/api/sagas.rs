@@ -48,7 +48,7 @@ impl DemoProcess {
         assert_eq!(answer.status().as_u16(), 204);
     }
 
-    /// What was done and undone, by path and in order.
+    /// Returns the effects that were done and undone, by path and in order.
     async fn effects(&self) -> BTreeMap<String, Vec<String>> {
         let url = format!("http://{}/effects", self.address);
         let effects: Value = self.http.get(url).send().await.unwrap().json().await.unwrap();

@@ -65,7 +65,7 @@ async fn each_time_starts_one() {
     assert!(reference.starts_with("sch_") && reference.ends_with(":00:00.000Z"), "{reference}");
 }
 
-/// What is still open has the next one skipped, or wait.
+/// While a transaction is still open, the next one is skipped, or waits.
 #[tokio::test]
 async fn what_is_still_open_has_the_next_one_skipped_or_wait() {
     let server = dev();
@@ -107,7 +107,7 @@ async fn a_refused_start_is_told() {
     assert_eq!(of(&server, "waiting").await.len(), 1);
 }
 
-/// What is no schedule is refused with its place.
+/// An invalid schedule is refused with the location of the fault.
 #[tokio::test]
 async fn what_is_no_schedule_is_refused() {
     let server = dev();

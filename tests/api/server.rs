@@ -19,7 +19,7 @@ pub(crate) const ADMIN_PASSWORD: &str = "the-administrator-of-these-tests";
 /// A start must be over within this, on a machine that builds something else meanwhile.
 const START_MAX: Duration = Duration::from_mins(1);
 
-/// How the server is started; `Options::dev()` is what most tests want.
+/// Options to start the server; `Options::dev()` suits most tests.
 #[derive(Clone)]
 pub(crate) struct Options {
     dev: bool,
@@ -78,7 +78,7 @@ pub(crate) struct Server {
     base: Arc<RwLock<String>>,
     http: reqwest::Client,
     running: Option<Running>,
-    /// What earlier runs on the same data wrote to standard error.
+    /// Standard error of earlier runs on the same data.
     earlier_log: String,
 }
 
@@ -350,7 +350,7 @@ fn search(dir: &Path, needle: &[u8], found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether the bytes occur.
+/// Returns whether the bytes occur.
 pub(crate) fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     let Some((&first, rest)) = needle.split_first() else { return true };
     let mut from = 0;

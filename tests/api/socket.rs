@@ -248,7 +248,8 @@ async fn the_document_of_what_is_live_is_true() {
     }
 }
 
-/// Without a session nothing is told; its end closes the socket; a page of elsewhere gets none.
+/// Without a session a socket reveals nothing; its end closes the socket; a page of elsewhere gets
+/// none.
 #[tokio::test]
 async fn a_socket_lives_as_long_as_its_session() {
     let mut server = dev();

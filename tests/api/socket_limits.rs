@@ -1,4 +1,4 @@
-//! What a WebSocket may cost, and how it ends: frames as bytes on a socket.
+//! Limits of a WebSocket, and its ends: frames as bytes on a socket.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -164,7 +164,7 @@ async fn floods_are_bounded_and_closed() {
     assert!(alice.is_alive().await);
 }
 
-/// Who does not say who it is in time is closed, however much it sends.
+/// A socket that does not authenticate in time is closed, however much it sends.
 #[tokio::test]
 async fn a_socket_without_a_session_has_a_time_limit() {
     let server = dev();

@@ -116,7 +116,7 @@ async fn timeouts_hold_over_kill_9() {
     assert!(bob.is_alive().await);
 }
 
-/// Activity survives a crash as far as it was written: within a twentieth of the idle time.
+/// Recorded activity survives a crash: it is recorded to within a twentieth of the idle time.
 #[tokio::test]
 async fn activity_survives_kill_9() {
     let mut server = dev();
@@ -170,7 +170,7 @@ async fn the_clock_is_moved_by_an_admin_forward_and_in_dev_only() {
     answer.problem(404, "not-found");
 }
 
-/// What an operator configures holds: time-outs, named profiles, the cap, registration.
+/// The configuration holds: time-outs, named profiles, the cap, registration.
 #[tokio::test]
 async fn configured_times_and_caps_hold() {
     let config = "session_idle = \"10m\"\nsession_absolute = \"1h\"\nsessions_per_user_max = 3\n\

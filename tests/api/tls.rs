@@ -1,4 +1,4 @@
-//! What changes when the server itself speaks https.
+//! Differences when the server itself speaks https.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;

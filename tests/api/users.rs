@@ -93,7 +93,8 @@ async fn user_names_are_plain() {
     server.nobody().post("/v1/users", body).await.is(422);
 }
 
-/// Of racing registrations of one name exactly one wins, and its password is the one that works.
+/// Exactly one of several racing registrations of one name wins, and its password is the one that
+/// works.
 #[tokio::test]
 async fn a_name_is_given_out_once_also_in_a_race() {
     let server = dev();
@@ -328,7 +329,7 @@ async fn a_password_reset_link_works_once_and_ends_all_sessions() {
     server.login("alice", "chosen by alice herself").await;
 }
 
-/// Of racing uses of one link exactly one sets the password.
+/// Exactly one of several racing uses of one link sets the password.
 #[tokio::test]
 async fn a_link_is_used_once_also_in_a_race() {
     let server = dev();

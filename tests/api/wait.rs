@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::client::Role;
 
-/// How long anything may take, on a machine that builds something else meanwhile.
+/// Longest wait of a test, on a machine that builds something else meanwhile.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
 /// The transaction as soon as `fact` holds of it.

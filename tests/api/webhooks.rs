@@ -32,7 +32,7 @@ steps:
 struct Told {
     headers: BTreeMap<String, String>,
     body: String,
-    /// Whether it was answered with success.
+    /// True if it was answered with success.
     taken: bool,
 }
 
@@ -55,7 +55,7 @@ struct Receiver {
     status: Arc<AtomicU16>,
     /// It answers 503 to what is of these transactions.
     not_of: Arc<Mutex<BTreeSet<String>>>,
-    /// Of what it takes it answers one in five not at all: its answer is lost.
+    /// One in five of the messages that it accepts gets no answer: the answer is lost.
     loses: Arc<AtomicBool>,
     told: mpsc::Receiver<Told>,
     task: JoinHandle<()>,
@@ -322,7 +322,7 @@ async fn webhook_refusals_of_a_moment_lose_nothing() {
     assert_eq!(letters["items"], json!([]));
 }
 
-/// What the receiver did not take for about a day is a dead letter, and can be told again.
+/// An event that the receiver refuses for about a day is a dead letter, and can be replayed.
 #[tokio::test]
 async fn what_is_not_taken_for_a_day_is_a_dead_letter_and_can_be_told_again() {
     let server = dev();
@@ -357,8 +357,8 @@ async fn begin(role: &Role) -> String {
     started["id"].as_str().unwrap().to_owned()
 }
 
-/// What the receiver does not take holds up its own transaction's events and no other's, however
-/// many of these there are.
+/// An event that the receiver refuses delays its own transaction's events and no other's, however
+/// many refused ones there are.
 #[tokio::test]
 async fn the_trouble_of_some_transactions_holds_up_no_other() {
     let server = dev();
@@ -398,7 +398,7 @@ async fn the_trouble_of_some_transactions_holds_up_no_other() {
     receiver.takes_all_of(&bad).await;
 }
 
-/// What is no subscription is refused; whoever is no administrator makes none.
+/// An invalid subscription is refused; only an administrator can make one.
 #[tokio::test]
 async fn what_is_no_subscription_is_refused() {
     let server = dev();
