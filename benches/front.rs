@@ -24,22 +24,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// Connections that ask at the same time.
+/// Connections that send requests at the same time.
 const CONNECTIONS: usize = 64;
-/// One measurement; the two kinds take turns, so that what else the machine does falls on both.
+/// Length of one measurement; the two kinds take turns, so that other work of the machine falls on
+/// both.
 const ROUND: Duration = Duration::from_millis(1500);
-/// How often they take turns.
+/// Number of turns of each kind.
 const ROUNDS: usize = 7;
-/// Logins one after the other, and as many hashes.
+/// Number of logins one after the other, and of hashes.
 const LOGINS: usize = 60;
-/// Logins that come at once.
+/// Number of simultaneous logins.
 const LOGINS_AT_ONCE: usize = 200;
 
-/// A session check is at least so much of a request that does nothing.
+/// Bar: session checks a second, as a part of the requests a second that do nothing.
 const CHECK_RATIO_MIN: f64 = 0.75;
-/// A login costs its Argon2 and at most so many milliseconds, in the median.
+/// Bar: milliseconds of a login beyond its Argon2, in the median.
 const LOGIN_BESIDE_MS_MAX: f64 = 2.0;
-/// While logins come, session checks are at least so much of what they are without.
+/// Bar: session checks a second during logins, as a part of those without.
 const DURING_RATIO_MIN: f64 = 0.5;
 
 const PASSWORD: &str = "a password to measure with";
@@ -111,7 +112,7 @@ impl Drop for Server {
     }
 }
 
-/// A keep-alive connection that reads no more of an answer than where it ends.
+/// A keep-alive connection that reads an answer only up to its end.
 struct Connection {
     socket: TcpStream,
     buffer: Vec<u8>,
@@ -148,7 +149,7 @@ struct Rate {
     latency_us: Histogram<u64>,
 }
 
-/// Asks over all connections until the deadline.
+/// Sends requests over all connections until the deadline.
 async fn rate(connections: &mut Vec<Connection>, request: &[u8], until: Duration) -> Rate {
     let began = Instant::now();
     let mut tasks = JoinSet::new();
@@ -250,7 +251,7 @@ async fn logins_beside_argon2(server: &Server, report: &mut Report) {
         assert_eq!(connection.ask(&login).await, 201);
         logins.push(began.elapsed().as_secs_f64() * 1e3);
     }
-    // The quickest tell what it costs where nothing else wants the cores.
+    // The quickest show the cost where nothing else wants the cores.
     let least = |values: &[f64]| values.iter().copied().fold(f64::INFINITY, f64::min);
     let (least_hash, least_login) = (least(&hashes), least(&logins));
     let (hash, login) = (median(hashes), median(logins));

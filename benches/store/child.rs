@@ -15,11 +15,11 @@ use crate::subject::Abide;
 
 /// Producers of the load.
 const PRODUCERS: usize = 64;
-/// The process tells of itself after so many commits.
+/// Number of commits after which the process prints its progress.
 const TELL_EVERY: u64 = 10_000;
-/// It ends by itself after so long, should its parent be gone.
+/// Time after which it ends by itself, should its parent be gone.
 const LONGEST: Duration = Duration::from_mins(5);
-/// Where the clock of the keys goes on; far behind what a benchmark fills in.
+/// Time at which the clock of the keys continues; far behind the keys that a benchmark fills in.
 const LATER: u64 = 1 << 40;
 
 /// Loads the store in `dir` with "real" and prints `COMMITS PEAK_BYTES` now and then.
@@ -36,8 +36,8 @@ pub(crate) fn load_until_killed(runtime: &Runtime, dir: &Path) {
     });
 }
 
-/// Starts such a process, kills it after at least `commits`, and answers with the most memory
-/// that it had resident, in bytes.
+/// Starts such a process, kills it after at least `commits`, and returns the most memory that it
+/// had resident, in bytes.
 pub(crate) fn load_and_kill(dir: &Path, commits: u64, told: impl Fn(u64)) -> u64 {
     let mut child = start(dir);
     let out = child.stdout.take().expect("piped");

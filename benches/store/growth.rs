@@ -1,4 +1,4 @@
-//! What a large store costs: rate, opening after a kill, memory, disk.
+//! Cost of a large store: rate, opening after a kill, memory, disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::report::{self, mib, number, verdict, verdict_most};
 use crate::subject::Abide;
 use crate::{child, machine};
 
-/// Records of the small store that the large one is held against.
+/// Records of the small store with which the large one is compared.
 const FEW: u64 = 10_000;
 const PRODUCERS: usize = 64;
 /// Long enough that merging into sled is part of what is measured.
@@ -21,8 +21,8 @@ const LENGTH: Duration = Duration::from_secs(10);
 const RATE_RATIO: f64 = 0.7;
 const OPEN_S: f64 = 2.0;
 const DISK_RATIO: f64 = 2.5;
-/// What a process needs beside what is configured: the program, its threads' stacks and arenas,
-/// buffers, and what the allocator has not given back.
+/// Memory of a process beside the configured budget, in bytes: the program, its threads' stacks and
+/// arenas, buffers, and memory that the allocator has not given back.
 const BESIDE_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Measures and prints.

@@ -1,4 +1,4 @@
-//! Producers: tasks that commit and await, again and again, and what that took.
+//! Producers: tasks that commit and await, again and again, and their figures.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ const STEPS: u32 = 4;
 /// Time before the measurement begins: threads and caches are warm then.
 const WARM_UP: Duration = Duration::from_millis(300);
 
-/// What is measured: something that makes writes durable.
+/// Subject of a measurement: something that makes writes durable.
 pub(crate) trait Subject: Send + Sync + 'static {
     /// Resolves when the writes are on stable storage, all of them or none.
     fn commit(&self, writes: Vec<Write>) -> impl Future<Output = ()> + Send;
 }
 
-/// What a commit holds.
+/// Contents of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workload {
     /// A transaction's record, written by four commits in a row, and two of 10 000 accounts.
@@ -142,7 +142,7 @@ impl Producer {
     }
 }
 
-/// What a run took.
+/// Figures of a run.
 pub(crate) struct Figures {
     pub(crate) commits: u64,
     pub(crate) elapsed: Duration,
@@ -219,7 +219,7 @@ pub(crate) fn fill<S: Subject>(
     }
 }
 
-/// Runs `producers` tasks for so long after warming up. `counted` is told each commit's end.
+/// Runs `producers` tasks for this long after warming up. Calls `counted` at each commit's end.
 pub(crate) fn run<S: Subject>(
     runtime: &Runtime,
     subject: &Arc<S>,

@@ -1,4 +1,4 @@
-//! What the process uses of the machine, and its directories.
+//! Use of the machine by the process, and its directories.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

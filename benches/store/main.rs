@@ -33,7 +33,7 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What to measure.
+/// Measurements to make.
 #[derive(Debug, Parser)]
 #[command(name = "store", about = "Measures the store beside plain sled and the raw disk")]
 #[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
@@ -63,7 +63,7 @@ struct Cli {
     /// Records of `--growth`
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
-    /// Where the data goes; must be on the disk to be measured
+    /// Directory of the data; must be on the disk to be measured
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench-data"))]
     dir: PathBuf,
     /// Used by `--growth` on itself: load the store in this directory until killed
@@ -88,7 +88,7 @@ impl Cli {
 fn main() {
     // `cargo bench` passes `--bench` to every benchmark.
     let cli = Cli::parse_from(std::env::args().filter(|argument| argument != "--bench"));
-    // Two workers: what a small server has.
+    // Two workers, as on a small server.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().expect("the runtime starts");
     if let Some(dir) = &cli.load_until_killed {

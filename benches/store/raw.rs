@@ -13,7 +13,7 @@ const BLOCK: usize = 4096;
 /// Blocks that are written in turn in the preallocated file.
 const BLOCKS: u64 = 16 * 1024;
 
-/// How the file lies on the disk.
+/// Layout of the file on the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placing {
     /// It grows with each write.
@@ -22,7 +22,7 @@ pub(crate) enum Placing {
     Preallocated,
 }
 
-/// One writer for so long.
+/// Runs one writer for this long.
 pub(crate) fn measure(dir: &Path, placing: Placing, length: Duration) -> Figures {
     let path = dir.join("raw");
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of `steps` that shows what is being done; quiet in a pipe.
+/// A bar of `steps` that shows the present step; quiet in a pipe.
 pub(crate) fn bar(steps: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{elapsed:>4} {bar:24} {pos}/{len} {msg}");
     let bar = ProgressBar::new(steps).with_style(style.expect("a template"));
@@ -35,7 +35,7 @@ pub(crate) fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1024.0 * 1024.0))
 }
 
-/// What was measured against its bar.
+/// Prints a measurement against its bar. Returns whether it holds.
 pub(crate) fn verdict(what: &str, measured: f64, at_least: f64) -> bool {
     let held = measured >= at_least;
     let word = if held { "ok    " } else { "MISSED" };

@@ -40,7 +40,7 @@ impl Subject for Abide {
                     receipt.await.expect("the disk works");
                     return;
                 }
-                // Nothing has changed; once more has become durable there may be room.
+                // Nothing has changed; once more commits are durable there may be space.
                 Err(StoreError::Busy) => {
                     let next = self.store.durable().next();
                     self.store.durable_at(next).await.expect("the disk works");
@@ -52,14 +52,14 @@ impl Subject for Abide {
     }
 }
 
-/// How plain sled is set up.
+/// Options of plain sled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlainOptions {
     /// sled's segments; its default is 512 KiB.
     pub(crate) segment_bytes: usize,
-    /// Whether `flush` is followed by fdatasync on a second handle. Its flush alone is durable
-    /// only where `sync_file_range` has been replaced, as this crate does (`src/store/sync.rs`):
-    /// then a second sync would only slow it down.
+    /// True if `flush` is followed by fdatasync on a second handle. Its flush alone is durable only
+    /// where `sync_file_range` has been replaced, as this crate does (`src/store/sync.rs`): then a
+    /// second sync would only slow it down.
     pub(crate) second_sync: bool,
 }
 

@@ -16,10 +16,10 @@ const LENGTH: Duration = Duration::from_mins(1);
 const WINDOW: Duration = Duration::from_secs(5);
 const WINDOWS: usize = (LENGTH.as_secs() / WINDOW.as_secs()) as usize;
 const PRODUCERS: usize = 64;
-/// How often the store's figures are looked at.
+/// Interval between two looks at the store's figures.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What happened in one window.
+/// Figures of one window.
 #[derive(Debug, Default)]
 struct Window {
     commits: AtomicU64,

@@ -13,7 +13,7 @@ use crate::report::{self, ms, number, verdict, verdict_most};
 use crate::subject::{Abide, Plain, PlainOptions};
 use crate::{Cli, machine};
 
-/// What plain sled may be set up as; the fastest stands beside the store.
+/// Options of plain sled that are measured; the fastest is compared with the store.
 const PLAIN: [PlainOptions; 4] = [
     PlainOptions { segment_bytes: 512 * 1024, second_sync: false },
     PlainOptions { segment_bytes: 512 * 1024, second_sync: true },

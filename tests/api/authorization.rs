@@ -144,7 +144,7 @@ const ROWS: &[Row] = &[
     ("DELETE", "/v1/transactions/{id}/steps/{step}/claim", [Who, Hidden, Yes, Yes, Hidden]),
     ("POST", "/v1/transactions/{id}/challenges/{name}/resend", [Who, Hidden, Yes, No, Hidden]),
     ("POST", "/v1/inbox/claim", KNOWN),
-    // Let in by its signature, whoever the sender is; here there is no hook.
+    // Authenticated by its signature, for every sender; here there is no hook.
     ("POST", "/v1/hooks/{name}", [Hidden; 5]),
     ("POST", "/v1/transactions/{id}/cancel", [Who, Hidden, Yes, Yes, Hidden]),
     // The access rule is checked first; that the transaction is not stuck comes after.

@@ -42,13 +42,13 @@ async fn one_address_has_its_own_cap() {
     let mut fourth = server.connect().await;
     assert_eq!(rest(&mut fourth).await, "", "closed at once");
     held.pop();
-    // The place is free as soon as the server has seen the end.
+    // The slot is free as soon as the server has seen the end.
     while !one_more(&server).await {
         tokio::task::yield_now().await;
     }
 }
 
-/// Whether one more connection is served; one over the cap is closed, perhaps with a reset.
+/// Returns whether one more connection is served; one over the cap is closed, perhaps with a reset.
 async fn one_more(server: &Server) -> bool {
     use tokio::io::AsyncReadExt as _;
     let mut socket = server.connect().await;
@@ -72,7 +72,7 @@ async fn over_the_cap_in_all_clients_wait_for_their_turn() {
     assert_eq!(status(&answer(&mut third).await), 200);
 }
 
-/// The stop: what is under way is finished, nothing new is taken, idle connections end at once.
+/// The stop: active requests are finished, no new ones are accepted, idle connections end at once.
 #[tokio::test]
 async fn a_stop_lets_requests_finish_and_cuts_what_does_not_end() {
     let server = Server::start(Limits::default()).await;

@@ -1,4 +1,4 @@
-//! SECURITY: what two readers may read differently is refused, and the connection closed.
+//! SECURITY: bytes that two readers may read differently are refused, and the connection closed.
 
 use abide::http::server::Limits;
 use tokio::io::AsyncWriteExt as _;
@@ -51,7 +51,7 @@ async fn the_strictness_table() {
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
     ];
     for (request, expected) in table {
-        // What is behind the refused head must not be served, whatever it is.
+        // The bytes behind the refused head must not be served, whatever they are.
         let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
         let text = server.exchange(format!("{request}{smuggled}").as_bytes()).await;
         assert_eq!(status(&text), expected, "{request:?}: {text}");
@@ -170,14 +170,14 @@ async fn an_upgraded_connection_is_left_alone() {
     let server = server().await;
     let mut socket = server.connect().await;
     let head = "GET /upgrade HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n";
-    // What follows comes with the head, before it is known whether it will be HTTP.
+    // The next bytes come with the head, before it is known whether they will be HTTP.
     socket.write_all(format!("{head}nonsense\r\n\r\n").as_bytes()).await.unwrap();
     let mut text = answer(&mut socket).await;
     assert_eq!(status(&text), 101);
     socket.shutdown().await.unwrap();
     text.push_str(&rest(&mut socket).await);
     assert!(text.ends_with("nonsense\r\n\r\n"), "{text}");
-    // Where it is not granted, HTTP goes on.
+    // If it is not granted, HTTP goes on.
     let head = head.replace("/upgrade", "/");
     let more = "POST /echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\n";
     let text = server.exchange(format!("{head}{more}hello").as_bytes()).await;

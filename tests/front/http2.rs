@@ -36,14 +36,14 @@ fn get(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     frame(1, 0x5, stream, &block)
 }
 
-/// Whether the connection ends in time, whatever comes until then.
+/// Returns whether the connection ends in time, whatever comes until then.
 async fn ends(socket: &mut TcpStream) -> bool {
     let mut bytes = Vec::new();
     timeout(LONG, socket.read_to_end(&mut bytes)).await.is_ok()
 }
 
-/// The answer to the only request as far as it can be read without HPACK: the bytes of the frame
-/// with the body.
+/// Returns the part of the answer to the only request that can be read without HPACK: the bytes of
+/// the frame with the body.
 async fn body(fields: &[(&str, &str)]) -> String {
     let server = Server::start(Limits::default()).await;
     let mut socket = server.connect().await;
@@ -78,7 +78,7 @@ async fn requests_are_served_and_checked() {
     assert!(body(&get[..3]).await.contains("bad-request"), "no host");
 }
 
-/// A client that opens no window for its answer is given up, though its connection lives.
+/// A client that opens no window for its answer is cut off, though its connection lives.
 #[tokio::test]
 async fn a_stalled_stream_is_given_up() {
     let transfer_time = Duration::from_millis(300);

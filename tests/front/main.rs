@@ -1,4 +1,4 @@
-//! The front door from outside: real sockets, and for what concerns the process the real binary.
+//! The front door from outside: real sockets, and for the process itself the real binary.
 
 #![allow(
     clippy::unwrap_used,

@@ -58,7 +58,7 @@ impl Process {
         assert!(kill.unwrap().success());
     }
 
-    /// The exit, and all of the log.
+    /// Returns the exit, and all of the log.
     pub(crate) fn end(mut self) -> (ExitStatus, String) {
         let mut log = String::new();
         self.stderr.take().unwrap().read_to_string(&mut log).unwrap();
@@ -122,7 +122,7 @@ fn it_starts_says_so_and_stops() {
     }
 }
 
-/// An idle connection does not delay the stop, and what is half sent is not waited for.
+/// An idle connection does not delay the stop, and the stop does not wait for half a request.
 #[test]
 fn open_connections_do_not_hold_the_stop() {
     let dir = TempDir::new().unwrap();
@@ -162,7 +162,7 @@ fn bad_configuration_is_one_line() {
     assert!(!Path::new(data).exists());
 }
 
-/// What cannot be done is one line too, with another exit code.
+/// A directory or address that cannot be used is one line too, with another exit code.
 #[test]
 fn what_cannot_be_opened_or_bound_is_one_line() {
     let dir = TempDir::new().unwrap();
@@ -209,7 +209,7 @@ fn the_configuration_can_be_shown() {
     assert!(!Path::new(data).exists(), "a check makes nothing");
 }
 
-/// A check finds all that would make the start fail, at once and with the same words.
+/// A check finds all faults that would make the start fail, at once and with the same words.
 #[test]
 fn config_check_finds_what_makes_serve_fail() {
     let dir = TempDir::new().unwrap();
@@ -288,7 +288,7 @@ fn config_check_finds_a_key_that_others_may_read() {
     check("it does not have 32 bytes");
 }
 
-/// `--log nonsense` would log nothing at all: whoever misspells a level is warned.
+/// `--log nonsense` would log nothing at all: a misspelt level is a warning.
 #[test]
 fn a_filter_without_a_known_target_is_a_warning() {
     let dir = TempDir::new().unwrap();
@@ -343,7 +343,7 @@ fn the_operations_port_is_not_under_the_cap() {
     drop(held);
 }
 
-/// What was used with `--dev` opens only with it.
+/// A directory that was used with `--dev` opens only with it.
 #[test]
 fn a_directory_of_dev_stays_apart() {
     let dir = TempDir::new().unwrap();

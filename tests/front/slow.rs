@@ -1,4 +1,4 @@
-//! API4: who is slow is closed, while others are served.
+//! API4: a slow client is closed, while others are served.
 
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,7 @@ async fn a_slow_reader_is_given_up() {
     assert!(taken.len() < 32 << 20, "all of it was sent: {}", taken.len());
 }
 
-/// Who reads slowly but steadily keeps its connection.
+/// A client that reads slowly but steadily keeps its connection.
 #[tokio::test]
 async fn a_steady_reader_is_served_to_the_end() {
     let server = Server::start(Limits { transfer_time: SHORT, ..Limits::default() }).await;

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Nothing here takes so long, unless it hangs.
+/// Nothing here takes this long, unless it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A server in this process.
@@ -64,14 +64,14 @@ impl Server {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// What comes back for these bytes until the server closes.
+    /// Returns the answer to these bytes until the server closes.
     pub(crate) async fn exchange(&self, bytes: &[u8]) -> String {
         let mut socket = self.connect().await;
         socket.write_all(bytes).await.unwrap();
         rest(&mut socket).await
     }
 
-    /// Whether an ordinary client is served.
+    /// Returns whether an ordinary client is served.
     pub(crate) async fn serves(&self) -> bool {
         let asked = self.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         timeout(LONG, asked).await.is_ok_and(|answer| answer.ends_with("\r\n\r\nok"))
@@ -112,8 +112,8 @@ pub(crate) fn status(answer: &str) -> u16 {
 }
 
 /// Answers by path: `/echo` the body, `/early` before it has read it, `/gate` when the gate lets
-/// one through, `/flood` more than any buffer holds, `/panic` not at all, `/who` who asks,
-/// `/upgrade` with an echo of another protocol; all else with `ok`.
+/// one through, `/flood` more than any buffer holds, `/panic` not at all, `/who` the client's
+/// address, `/upgrade` with an echo of another protocol; all else with `ok`.
 #[derive(Clone)]
 pub(crate) struct Paths {
     pub(crate) gate: Arc<Semaphore>,
@@ -178,7 +178,7 @@ fn whole(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     answer
 }
 
-/// So many frames of 64 KiB.
+/// A body of this many frames of 64 KiB.
 struct Flood {
     frames: usize,
 }

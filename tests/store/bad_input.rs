@@ -1,4 +1,5 @@
-//! Directories that are none of ours, or not ours now: one clear line, and nothing touched.
+//! Directories that are no data directories, or cannot be opened now: one clear line, and nothing
+//! touched.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +19,7 @@ const DIR: &str = "ABIDE_TEST_OPEN_DIR";
 /// A user without rights.
 const NOBODY: u32 = 65534;
 
-/// Everything that would show that something was touched.
+/// Everything that would show a change.
 fn state(path: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, Vec<u8>)> {
     let mut found = BTreeMap::new();
     let Ok(meta) = fs::symlink_metadata(path) else { return found };
@@ -32,7 +33,7 @@ fn state(path: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, Vec<u8>)> {
     found
 }
 
-/// That opening is refused with one line that has `words` and the path, and touches nothing.
+/// Checks that opening is refused with one line that has `words` and the path, and touches nothing.
 fn refused(root: &TempDir, dir: &Path, words: &str) {
     let before = state(root.path());
     let error = Durable::open(small(dir)).unwrap_err();
@@ -84,7 +85,7 @@ fn a_directory_in_use_is_refused() {
     one_line(&verify(&dir, &mut |_| {}).unwrap_err(), &dir, "in use");
     let line = opened_elsewhere(&dir, None);
     assert!(line.contains("in use"), "{line}");
-    // Those who were refused took nothing away.
+    // The refused openings removed nothing.
     let batch = Batch { writes: vec![Write::put("k", "v")], ..Batch::default() };
     store.commit(batch).unwrap().wait().unwrap();
     store.close().unwrap();
@@ -127,14 +128,14 @@ fn an_empty_directory_is_taken() {
     let dir = root.path().join("data");
     fs::create_dir(&dir).unwrap();
     filled(&dir);
-    // Nobody else may read what is in it.
+    // Nobody else may read the files in it.
     for name in ["journal", "base"] {
         let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{name} {mode:o}");
     }
 }
 
-/// The child: opens the directory and says how that went.
+/// The child: opens the directory and prints the outcome.
 #[test]
 #[ignore = "run by the tests that need another process"]
 fn opener() {
@@ -145,7 +146,7 @@ fn opener() {
     }
 }
 
-/// How it goes when another process, perhaps of another user, opens the directory.
+/// Returns the result of another process, perhaps of another user, that opens the directory.
 fn opened_elsewhere(dir: &Path, user: Option<u32>) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["bad_input::opener", "--exact", "--ignored", "--nocapture"]).env(DIR, dir);

@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is kept together; all-zero blocks take no room.
+/// Bytes of a block, the unit of storage; all-zero blocks take no memory.
 const BLOCK: usize = 16 * 1024;
 
-/// What a disk writes at once.
+/// Bytes that a disk writes at once.
 pub(crate) const SECTOR: usize = 512;
 
 /// The bytes of a file. Cloning is cheap.

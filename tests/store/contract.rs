@@ -124,7 +124,7 @@ fn value(store: &dyn Store, view: View, key: &str) -> Option<Bytes> {
     store.get(view, key.as_bytes()).unwrap().map(|row| row.value)
 }
 
-/// Whether the receipt has not resolved yet.
+/// Returns whether the receipt has not resolved yet.
 pub(crate) fn is_pending(receipt: &mut Receipt) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     matches!(Pin::new(receipt).poll(&mut context), Poll::Pending)
@@ -176,7 +176,7 @@ pub(crate) fn preconditions(subject: &impl Subject) {
 
     subject.hold();
     let two = store.commit(after([unchanged(one)], put("k", "2"))).unwrap();
-    // What is staged counts, not what is committed.
+    // The staged state counts, not the committed one.
     conflict(after([unchanged(one)], put("k", "3")));
     let gone = store.commit(after([unchanged(two.revision())], delete("k"))).unwrap();
     conflict(after([unchanged(two.revision())], put("k", "3")));
@@ -313,7 +313,7 @@ pub(crate) fn ranges(subject: &impl Subject) {
         .flat_map(|key| [Bound::Included(key.clone()), Bound::Excluded(key)])
         .chain([Bound::Unbounded])
         .collect();
-    // Every pair of bounds, also those between which nothing can lie.
+    // Every pair of bounds, also those between which no key can lie.
     for from in &bounds {
         for to in &bounds {
             let range = KeyRange { from: from.clone(), to: to.clone() };
@@ -394,7 +394,7 @@ pub(crate) fn pages(subject: &impl Subject) {
     });
 }
 
-/// Rows that nobody touches are seen exactly once by whoever pages over them, however much
+/// A reader that pages over rows which nobody touches sees each of them exactly once, however much
 /// changes between them.
 pub(crate) fn paging(subject: &impl Subject) {
     let store = subject.store();
@@ -437,7 +437,7 @@ pub(crate) fn deletions(mut subject: impl Subject) {
         let rows = (0..100).map(|row| put(&format!("{:03}", part * 100 + row), "x"));
         done(subject.store(), batch(rows));
     }
-    // What was put is settled now, what is deleted is not yet.
+    // The new rows are settled now, the deletions are not yet.
     subject.reopen();
     let store = subject.store();
     let gone: Vec<_> = (0..800).filter(|row| row % 400 < 395).collect();
@@ -470,7 +470,7 @@ pub(crate) fn log(subject: &impl Subject) {
     let history = History::default();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
-        // One who follows the log while it is written sees every revision once, in order.
+        // A reader that follows the log while it is written sees every revision once, in order.
         let follower = scope.spawn(|| {
             let mut after = Revision::ZERO;
             loop {
@@ -556,7 +556,7 @@ pub(crate) fn reopened(mut subject: impl Subject) {
             last = receipt.revision().get();
             history.note(receipt.revision(), batch);
         }
-        // Closing makes what is staged durable.
+        // Closing makes the staged commits durable.
         subject.reopen();
         assert_eq!(check(subject.store(), &history, &mut model, last), Ok(last));
     }

@@ -130,7 +130,7 @@ fn damage_is_repaired_or_refused_and_never_served() {
             match open(&image_dir) {
                 Ok(store) => match check(&store, &history, &mut model, last) {
                     Ok(_) => count.0 += 1,
-                    // Found out by a read, which fails, names the place and shows nothing.
+                    // A read finds the damage: it fails, names the location and shows nothing.
                     Err(what)
                         if what.contains("damaged at byte")
                             && what.contains(image_dir.to_str().unwrap()) =>
@@ -154,8 +154,8 @@ fn damage_is_repaired_or_refused_and_never_served() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-/// sled serves older pages where its log is damaged, and does not tell: so whatever bit of it is
-/// another than when the store was closed, it is not opened.
+/// sled serves older pages where its log is damaged, and does not report it: so a store with any
+/// bit different from when it was closed is not opened.
 #[test]
 fn an_index_that_is_not_what_was_closed_is_made_anew() {
     let room = room();

@@ -1,11 +1,11 @@
-//! What a disk may hold after the power was cut, by a model that is harder than most disks.
+//! Possible contents of a disk after a power cut, by a model that is harder than most disks.
 //!
-//! - What a completed sync of a file covers is there; a sync covers what was written before it
-//!   began.
+//! - The bytes that a completed sync of a file covers are there; a sync covers the bytes that were
+//!   written before it began.
 //! - Every later write is split into sectors of 512 bytes. Each sector is as it was, or as any
 //!   later write left it, independently of all others; so is the length of the file.
 //! - Names (create, rename, unlink) of a directory survive as a prefix of their order; a
-//!   completed sync of the directory fixes what was before it. Directories are independent of
+//!   completed sync of the directory fixes the names before it. Directories are independent of
 //!   each other, but a rename between two of them happens in both or in neither.
 
 use std::collections::{BTreeMap, HashMap};
@@ -38,7 +38,7 @@ struct DirState {
     pending: Vec<usize>,
 }
 
-/// How much of what is not sure survives in one file.
+/// Part of the unsynced writes of one file that survives.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Nothing,
@@ -143,7 +143,7 @@ impl<'tape> Disk<'tape> {
         self.write_dir(0, &names, &mut Random::new(0), Some(Fate::Everything), out);
     }
 
-    /// How many of the pending changes of each directory happened.
+    /// Chooses how many of the pending changes of each directory happened.
     fn choose_names(&self, random: &mut Random) -> BTreeMap<Node, BTreeMap<String, Node>> {
         let mode = random.below(4);
         let mut counts: BTreeMap<Node, usize> = BTreeMap::new();
@@ -224,7 +224,7 @@ impl<'tape> Disk<'tape> {
             }
             return out;
         }
-        // Which of the changes of each sector is the last that reached it.
+        // Chooses the last change of each sector that reached it.
         let prefix = random.index(file.pending.len() + 1);
         let mut touches: HashMap<u64, Vec<usize>> = HashMap::new();
         let mut now = file.sure.clone();
@@ -325,7 +325,7 @@ fn sectors(op: &Op, len: u64) -> std::ops::Range<u64> {
         Op::Write { offset, data, .. } if !data.is_empty() => {
             offset / size..(offset + data.len() as u64).div_ceil(size)
         }
-        // What a shorter length cuts off reads as zeros when the file grows again.
+        // Bytes that a shorter length cuts off read as zeros when the file grows again.
         Op::Resize { len: new, .. } if *new < len => new / size..len.div_ceil(size),
         _ => 0..0,
     }

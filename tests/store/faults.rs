@@ -20,7 +20,7 @@ fn one(key: &str) -> Batch {
     Batch { writes: vec![Write::put(key.to_owned(), "value")], ..Batch::default() }
 }
 
-/// Waits until the store tells that it has failed.
+/// Waits until the store reports that it has failed.
 fn await_failure(store: &Durable) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert!(matches!(runtime.block_on(store.failed()), StoreError::Failed(_)));
@@ -30,8 +30,8 @@ fn fault(path: &str, call: Call, errno: i32) -> Fault {
     Fault { path: path.into(), call, errno, after: 0, for_ever: false }
 }
 
-/// One fault in the journal: what was acknowledged before stays, nothing is acknowledged after,
-/// also when later syncs succeed; a restart goes on.
+/// One fault in the journal: commits acknowledged before stay, nothing is acknowledged after, also
+/// when later syncs succeed; a restart goes on.
 fn journal_fault(call: Call, errno: i32) {
     let root = room();
     let path = root.path().canonicalize().unwrap();
@@ -84,7 +84,7 @@ fn a_failed_write_of_the_journal_acknowledges_nothing() {
     journal_fault(Call::Write, libc::ENOSPC);
 }
 
-/// Everybody who waits is told at once, also those behind the group that failed.
+/// All waiters get the error at once, also those behind the group that failed.
 #[test]
 fn a_failed_sync_fails_everything_that_waits() {
     let root = room();
@@ -157,7 +157,7 @@ fn a_fault_anywhere_takes_back_nothing() {
     }
 }
 
-/// A fault while opening: it refuses or opens, and once the disk is well everything is there.
+/// A fault while opening: it refuses or opens, and once the disk works again everything is there.
 #[test]
 fn a_fault_while_opening_takes_back_nothing() {
     let root = room();

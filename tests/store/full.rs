@@ -1,5 +1,5 @@
-//! A disk that fills up: refused before it meets the end, nothing lost, opens while full, goes on
-//! by itself when there is room.
+//! A disk that fills up: commits are refused before the disk is full, nothing is lost, the store
+//! opens while full, and goes on by itself when there is space.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -25,7 +25,7 @@ fn options(dir: PathBuf) -> Options {
     }
 }
 
-/// Commits until `NoSpace`, or at most so many times; answers with how many were accepted.
+/// Commits until `NoSpace`, or at most this many times. Returns how many were accepted.
 fn fill(store: &Durable, history: &History, urgency: Urgency, most: u64, round: u64) -> u64 {
     let mut random = Random::new(round);
     for number in 0..most {
@@ -44,7 +44,7 @@ fn fill(store: &Durable, history: &History, urgency: Urgency, most: u64, round: 
     most
 }
 
-/// Takes all the room that is left, but for `leave` bytes.
+/// Takes all the space that is left, but for `leave` bytes.
 fn take_room(path: &Path, leave: u64) {
     let mut file = File::create(path).unwrap();
     for size in [1 << 20, 4096] {
@@ -63,7 +63,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
     };
     let dir = mount.path().join("data");
     let filler = mount.path().join("filler");
-    // What somebody else has there from the beginning.
+    // Bytes that another program has there from the beginning.
     let other = mount.path().join("other");
     fs::write(&other, vec![1; 48 << 20]).unwrap();
     let history = History::default();
@@ -71,13 +71,12 @@ fn a_full_disk_refuses_and_loses_nothing() {
     let store = Durable::open(options(dir.clone())).unwrap();
     let accepted = fill(&store, &history, Urgency::Ordinary, 100_000, 0);
     assert!(accepted > 500 && accepted < 100_000, "{accepted}");
-    // Ordinary commits are refused, what is reserved goes on, and reads do.
+    // Ordinary commits are refused, reserved ones go on, and reads do.
     assert_eq!(fill(&store, &history, Urgency::Ordinary, 1, 1), 0);
     assert_eq!(fill(&store, &history, Urgency::Reserved, 50, 2), 50);
     assert!(store.get(View::Committed, b"Ordinary/0/0").unwrap().is_some());
 
-    // Somebody else takes the rest: even the reserve ends, in a refusal and not in a failure.
-    // Not in the middle of a merge into sled, though: that meets the end, and the store stops.
+    // Another program takes the rest: even the reserve ends, in a refusal and not in a failure.
     let since = Instant::now();
     while store.stats().overlay_bytes > 0 {
         assert!(since.elapsed() < Duration::from_secs(20), "memory is never merged");
@@ -90,7 +89,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
     check(&store, &history, &mut model, last.get()).unwrap();
     store.close().unwrap();
 
-    // It opens while there is no room at all, with everything, as often as one likes.
+    // It opens while there is no space at all, with everything, any number of times.
     for _ in 0..3 {
         let store = Durable::open(options(dir.clone())).unwrap();
         check(&store, &history, &mut model, last.get()).unwrap();
@@ -100,7 +99,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
     let store = Durable::open(options(dir.clone())).unwrap();
     fs::remove_file(&filler).unwrap();
     fs::remove_file(&other).unwrap();
-    // Room again, 80 MiB of it and not what happens to be left: it goes on by itself.
+    // Space again, 80 MiB of it and not an arbitrary rest: it goes on by itself.
     take_room(&filler, 80 * MIB);
     let since = Instant::now();
     let mut round = 100;

@@ -32,7 +32,7 @@ enum Step {
         after: u8,
         limit: usize,
     },
-    /// So many commits of their own that everything held in memory moves on.
+    /// This many commits of other keys, so that everything held in memory moves on.
     Flood(u8),
 }
 
@@ -65,7 +65,7 @@ fn name(key: u8) -> Bytes {
     Bytes::from(format!("key/{key:02}"))
 }
 
-/// What is expected, and what is still to come.
+/// Expected state of the store, and pending results.
 struct Expected {
     history: History,
     staged: Model,

@@ -28,7 +28,8 @@ fn name(cycle: u64, producer: u64, number: u64) -> String {
     format!("once/{cycle:04}/{producer}/{number:06}")
 }
 
-/// The driver: opens, says so, commits and writes down what was acknowledged until it is killed.
+/// The driver: opens, reports it, commits and writes down the acknowledged commits until it is
+/// killed.
 #[test]
 #[ignore = "run by the test that kills it"]
 fn driver() {
@@ -165,7 +166,7 @@ pub(crate) fn check(root: &Path) -> u64 {
         let counter = store.get(View::Committed, format!("counter/{producer}").as_bytes());
         let counter = counter.unwrap().map_or(0, |row| count(&row.value));
         assert!(counter >= last, "producer {producer} counted to {last}, it says {counter}");
-        // Each commit counted once: not more were made than keys are there.
+        // Each commit counted once: there are not more than there are keys.
         let range = abide::store::KeyRange::all();
         let rows = crate::model::scan_all(
             &store,

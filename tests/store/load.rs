@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::model::History;
 use crate::random::Random;
 
-/// What a load is made of.
+/// Parameters of a load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
     pub(crate) producers: u64,
@@ -23,7 +23,7 @@ pub(crate) struct Load {
     pub(crate) round: u64,
 }
 
-/// One producer and what it knows.
+/// One producer and its state.
 pub(crate) struct Producer {
     number: u64,
     round: u64,
@@ -153,7 +153,7 @@ impl Load {
     }
 }
 
-/// Reads in every way until `stop`; tells `seen` the newest revision that each read showed.
+/// Reads in every way until `stop`; reports to `seen` the newest revision that each read showed.
 pub(crate) fn watch(store: &dyn Store, stop: &AtomicBool, seen: &dyn Fn(Revision)) {
     let mut random = Random::new(1);
     while !stop.load(Ordering::Acquire) {

@@ -1,5 +1,5 @@
-//! Proofs of the store: the contract of every implementation, and of the durable one what power
-//! cuts, kills, faults, full disks and damage do to it.
+//! Proofs of the store: the contract of every implementation, and the durable one under power cuts,
+//! kills, faults, full disks and damage.
 //!
 //! - `contract`, `interleaved`: the rules of `Store`, on both implementations, against a model;
 //! - `recorder`, `tape`, `disk`, `content`: the system calls of this process, recorded, and the
@@ -63,14 +63,14 @@ mod subject;
 mod tape;
 mod toy;
 
-/// An empty directory, in memory where the machine allows it: the disk's part is the model's.
+/// An empty directory, in memory if the machine allows it: the model plays the disk.
 fn room() -> TempDir {
     let memory = Path::new("/dev/shm");
     TempDir::new_in(memory).or_else(|_| TempDir::new()).unwrap()
 }
 
-/// That nothing happened below `root` which the recording does not know: then the model would
-/// cut a different disk. `out` is an empty directory.
+/// Checks that the recording knows everything that happened below `root`: else the model would cut
+/// a different disk. `out` is an empty directory.
 fn assert_complete(recording: &Recording, root: &Path, out: &Path) {
     {
         let state = recording.tape.lock();

@@ -15,12 +15,12 @@ impl Subject for Memory {
     fn hold(&self) {
         Self::hold(self);
     }
-    /// Nothing is on its way: it waits where it is.
+    /// Nothing is under way: it waits where it is.
     fn await_held(&self) {}
     fn release(&self) {
         Self::release(self);
     }
-    /// It has nothing to open; what is held stays staged.
+    /// It has nothing to open; the held commits stay staged.
     fn reopen(&mut self) {
         Self::release(self);
     }

@@ -1,4 +1,4 @@
-//! What a store must hold, by a model too simple to be wrong.
+//! Expected contents of a store, by a model too simple to be wrong.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

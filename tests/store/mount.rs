@@ -25,7 +25,7 @@ fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
 }
 
 impl Mount {
-    /// A fresh file system; or why this machine cannot have one.
+    /// Creates a fresh file system; or returns why this machine cannot have one.
     pub(crate) fn new(mib: u64) -> Result<Self, String> {
         let room = room();
         File::create(room.path().join("image")).unwrap().set_len(mib << 20).unwrap();
@@ -37,7 +37,7 @@ impl Mount {
         Ok(mount)
     }
 
-    /// Where it is mounted.
+    /// Returns the mount point.
     pub(crate) fn path(&self) -> PathBuf {
         self.room.path().join("mount")
     }
@@ -65,7 +65,7 @@ impl Mount {
         }
     }
 
-    /// Cuts the power: what is not on the disk yet is lost.
+    /// Cuts the power: data that is not on the disk yet is lost.
     pub(crate) fn cut(path: &Path) -> Result<(), String> {
         run("xfs_io", &["-x", "-c", "shutdown", path.to_str().unwrap()])
     }

@@ -19,7 +19,7 @@ fn key(number: u64) -> Bytes {
     Bytes::from(format!("key/{number:04}"))
 }
 
-/// A value that tells whose it is: the key's number and a count, many times over.
+/// A value that names its key: the key's number and a count, many times over.
 fn value(number: u64, count: u64) -> Bytes {
     let part = format!("{number:04} {count:08} ");
     let times = 1 + usize::try_from(count * 7 + number).unwrap() % 60;

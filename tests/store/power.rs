@@ -20,23 +20,23 @@ use crate::subject::open;
 use crate::tape::Op;
 use crate::{assert_complete, room};
 
-/// A recorded load: what happened to the files, and what was accepted.
+/// A recorded load: the changes of the files, and the accepted commits.
 struct Recorded {
     recording: Recording,
     history: History,
     seed: u64,
-    /// Where on the tape the sabotage began.
+    /// Position on the tape at which the sabotage began.
     sabotaged_at: usize,
 }
 
-/// How a recorded load goes.
+/// Plan of a recorded load.
 #[derive(Clone, Copy, Debug)]
 struct Plan {
-    /// How often the store is opened, loaded, and left...
+    /// Number of rounds: the store is opened, loaded, and left...
     rounds: u64,
     /// ... with so many commits of each of its producers.
     commits: u64,
-    /// Whether the store is closed between the rounds, or left as by a kill.
+    /// True if the store is closed between the rounds; else it is left as by a kill.
     closes: bool,
     /// Syncs of these files do nothing...
     sabotage: Option<&'static str>,
@@ -44,10 +44,10 @@ struct Plan {
     sound_rounds: u64,
 }
 
-/// What the cuts of a recorded load showed.
+/// Results of the cuts of a recorded load.
 #[derive(Debug, Default)]
 struct Cuts {
-    /// What was wrong.
+    /// Faults that were found.
     wrong: Vec<String>,
     /// Images whose sled opens by itself and was made anew all the same: only the note tells
     /// that it has lost something, so a store that believes sled would serve them.
@@ -70,7 +70,8 @@ fn record(root: &Path, plan: Plan) -> Recorded {
             sabotaged_at = recording.tape.lock().ops.len();
         }
         let store = open(&dir).unwrap();
-        // What was accepted and not acknowledged before a kill may be gone, with its revision.
+        // Commits that were accepted and not acknowledged before a kill may be gone, with their
+        // revisions.
         let durable = store.durable();
         history.lock().retain(|revision, _| *revision <= durable.get());
         promise(durable);
@@ -98,7 +99,7 @@ fn record(root: &Path, plan: Plan) -> Recorded {
     Recorded { recording, history, seed, sabotaged_at }
 }
 
-/// What one cut showed.
+/// Opens the image of one cut and checks it. Returns its fault.
 fn cut(
     image: &Path,
     history: &History,
@@ -113,7 +114,7 @@ fn cut(
         return Ok(());
     }
     let store = open(&dir).map_err(|error| format!("does not open: {error}"))?;
-    // What it serves now is promised too.
+    // The state that it serves now is promised too.
     let durable = store.durable().get();
     if let Some(recording) = &recording {
         recording.tape.promise(durable);
@@ -170,7 +171,7 @@ fn go_on(
     Ok(())
 }
 
-/// A moment to cut at: anywhere, or close to where something other than a plain write happens.
+/// Returns a moment to cut at: anywhere, or close to an operation other than a plain write.
 fn moment(ops: &[Op], special: &[usize], random: &mut Random) -> usize {
     if special.is_empty() || random.below(2) == 0 {
         return random.index(ops.len() + 1);
@@ -179,7 +180,7 @@ fn moment(ops: &[Op], special: &[usize], random: &mut Random) -> usize {
     near.min(ops.len())
 }
 
-/// Whether a store would believe this sled if it asked nobody else.
+/// Returns whether a store would believe this sled without further checks.
 fn opens_by_itself(sled: &Path) -> bool {
     let copy = room();
     let Ok(names) = sled.read_dir() else { return false };
@@ -277,10 +278,10 @@ fn a_journal_without_its_sync_is_found_out() {
     assert!(wrong.iter().any(|what| what.contains("lost")), "{wrong:?}");
 }
 
-/// A sled whose syncs do nothing, after some that did, opens by itself and has lost what the note
-/// says it has. It is never believed: the base and the journal have it all. On a disk that lies
-/// like this a page can also be damaged behind what sled looks at when it opens; then a read says
-/// so, and nothing wrong is served.
+/// A sled whose syncs do nothing, after some that did, opens by itself and has lost data that the
+/// note says it has. The store never believes it: the base and the journal have it all. On a disk
+/// that lies like this a page can also be damaged behind the parts that sled checks when it opens;
+/// then a read reports it, and nothing wrong is served.
 #[test]
 fn a_sled_without_its_sync_is_made_anew_or_found_out() {
     let root = room();

@@ -23,7 +23,7 @@ use crate::tape::{Call, Kind, Node, SyncPlan, Tape};
 /// Tapes that record; their index is in [`FILES`].
 static TAPES: RwLock<Vec<Option<Arc<Tape>>>> = RwLock::new(Vec::new());
 
-/// How many tapes record: with none, every call goes straight through.
+/// Number of tapes that record: with none, every call goes straight through.
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// More descriptors than these tests ever have open.
@@ -188,8 +188,8 @@ pub(crate) unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: c_l
     unsafe { fcntl(fd, command, argument) }
 }
 
-/// Does `real`, a write of `bytes`, and records what it wrote. Without an offset it wrote where
-/// the descriptor stood.
+/// Does `real`, a write of `bytes`, and records the written bytes. Without an offset it wrote at
+/// the descriptor's position.
 unsafe fn writing(
     fd: c_int,
     offset: Option<off_t>,

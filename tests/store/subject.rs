@@ -36,9 +36,9 @@ pub(crate) fn small(dir: impl Into<PathBuf>) -> Options {
     }
 }
 
-/// Opens the store of a directory that this test has for itself. A child that another test is
-/// just starting holds every descriptor of this process until it has become its program; so a
-/// lock that was let go may still be held for a moment.
+/// Opens the store of a directory that this test has for itself. A child that another test is just
+/// starting holds every descriptor of this process until it has become its program; so a released
+/// lock may still be held for a moment.
 pub(crate) fn open(dir: &Path) -> Result<Durable, StoreError> {
     patiently(|| Durable::open(small(dir)))
 }

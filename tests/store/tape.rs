@@ -1,4 +1,4 @@
-//! What happened to the files below one directory, in order.
+//! Record of everything that happened to the files below one directory, in order.
 //!
 //! A [`Tape`] is fed by the system calls of this process (`recorder.rs`). It knows the names and
 //! contents at its start, every change since, when each sync began and ended, and the promises
@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use crate::content::Content;
 
-/// A sync that has not come by then will not come.
+/// Time limit for a sync: one that has not come by then will not come.
 const HELD_WITHIN: Duration = Duration::from_secs(10);
 
 /// A file or a directory; the root of the tape is 0.
 pub(crate) type Node = usize;
 
-/// One thing that happened.
+/// One recorded operation.
 #[derive(Debug)]
 pub(crate) enum Op {
     Write {
@@ -55,7 +55,7 @@ pub(crate) enum Op {
     Promise(u64),
 }
 
-/// What a node is, as the running process sees it.
+/// Kind of a node, as the running process sees it.
 #[derive(Debug)]
 pub(crate) enum Kind {
     File(u64),
@@ -69,7 +69,7 @@ pub(crate) struct Entry {
     name: String,
 }
 
-/// Which calls a fault strikes.
+/// Calls that a fault strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Write,
@@ -83,9 +83,9 @@ pub(crate) struct Fault {
     pub(crate) path: String,
     pub(crate) call: Call,
     pub(crate) errno: i32,
-    /// So many calls succeed before it.
+    /// Number of calls that succeed before it.
     pub(crate) after: usize,
-    /// Whether every later call fails too.
+    /// True if every later call fails too.
     pub(crate) for_ever: bool,
 }
 
@@ -143,7 +143,7 @@ impl Tape {
         self.lock().faults.push(fault);
     }
 
-    /// How many calls an error struck.
+    /// Returns the number of calls that an error struck.
     pub(crate) fn struck(&self) -> usize {
         self.lock().struck
     }
@@ -180,11 +180,12 @@ impl Tape {
         }
     }
 
-    /// What a sync of `node` has to do. Waits while syncs are held.
+    /// Returns the work of a sync of `node`. Waits while syncs are held.
     pub(crate) fn sync_begins(&self, node: Node) -> SyncPlan {
         let mut state = self.lock();
         let path = state.path(node);
-        // What is written while the sync is held back may or may not be covered: it is not.
+        // Writes while the sync is held back may or may not be covered: this model does not cover
+        // them.
         let begin = state.ops.len();
         state.ops.push(Op::SyncBegin);
         if state.held.as_ref().is_some_and(|held| path.contains(held.as_str())) {
@@ -209,7 +210,7 @@ impl Tape {
     }
 }
 
-/// What a sync has to do.
+/// Work of a sync.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum SyncPlan {
     Do(usize),
@@ -248,7 +249,8 @@ impl State {
         path
     }
 
-    /// The directory and the last name of a path below `base`, and what lies there now.
+    /// Returns the directory and the last name of a path below `base`, and the node that lies there
+    /// now.
     pub(crate) fn find(&self, base: Node, path: &str) -> Option<(Node, String, Option<Node>)> {
         let mut names: Vec<&str> = Vec::new();
         for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {

@@ -1,4 +1,4 @@
-//! The recorder and the disk model, proved on protocols that are small enough to be sure of.
+//! The recorder and the disk model, proved on protocols that are small enough to verify by hand.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{IoSlice, Write};
@@ -13,7 +13,7 @@ use crate::recorder::Recording;
 use crate::room;
 use crate::tape::{Call, Fault};
 
-/// What the writer of a toy log leaves out.
+/// Step that the writer of a toy log leaves out.
 #[derive(Clone, Copy, PartialEq)]
 enum Without {
     None,
@@ -52,7 +52,7 @@ fn write_log(root: &Path, recording: &Recording, without: Without) {
     }
 }
 
-/// What is wrong with an image in which `promised` records were promised.
+/// Returns the fault of an image in which `promised` records were promised.
 fn complaint(root: &Path, promised: u64) -> Option<&'static str> {
     let log = fs::read(root.join("dir/log")).unwrap_or_default();
     let whole = log.chunks_exact(1500).zip(1_u64..).take_while(|(record, number)| {
