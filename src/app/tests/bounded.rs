@@ -1,4 +1,4 @@
-//! What one actor asks for takes no more of the executor than its share, however much it is.
+//! The commands of one actor take no more of the executor than its share, however many they are.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{StartAsk, Tx, TxStatus, workflow};
 use crate::types::{Time, TxId};
 
-/// Transactions whose data are as large as they may be, so that each takes its time.
+/// Transactions whose data is as large as it may be, so that each takes its time.
 const LARGE: &str = "abide: 1
 workflow: large
 start: { by: [anyone] }
@@ -65,7 +65,7 @@ fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
-/// The kinds of the events of each commit since then, without commits that have none.
+/// Returns the kinds of the events of each commit since then, without commits that have none.
 fn commits(house: &TestApp, since: Revision) -> Vec<Vec<String>> {
     let entries = house.store.read_log(since, usize::MAX).unwrap();
     let kinds = entries.iter().map(|entry| {
@@ -81,7 +81,7 @@ fn has(commit: &[String], kind: &str) -> bool {
 const OPENED: &str = "abide.session.opened";
 const ENDED: &str = "abide.transaction.ended";
 
-/// Each record is read once, and looking at records counts as the work that it is.
+/// Each record is read once, and reading it counts as work.
 #[tokio::test]
 async fn guard_that_looks_at_thousands_of_records_is_refused_and_at_hundreds_is_not() {
     let house = TestApp::new().await;
@@ -97,7 +97,7 @@ async fn guard_that_looks_at_thousands_of_records_is_refused_and_at_hundreds_is_
     house.app.close().await;
 }
 
-/// A guest who leaves much behind keeps nobody waiting for it.
+/// The end of an anonymous session that leaves many transactions delays nobody.
 #[tokio::test]
 async fn logout_that_leaves_many_large_transactions_lets_others_in_between() {
     const MANY: usize = 24;
@@ -136,7 +136,8 @@ async fn late(house: TestApp) -> TestApp {
     TestApp { app: opened.app, store }
 }
 
-/// While much is overdue others are served, but nobody finds what should have happened to his own.
+/// While much is overdue others are served, but no client sees its own overdue transactions as
+/// live.
 #[tokio::test]
 async fn command_waits_for_what_is_due_in_what_it_touches_and_for_nothing_else() {
     const MANY: usize = 24;
@@ -164,7 +165,8 @@ async fn command_waits_for_what_is_due_in_what_it_touches_and_for_nothing_else()
     house.app.close().await;
 }
 
-/// What is too large is refused for that, whatever else is wrong with it and takes long to say.
+/// An input that is too large is refused for its size, even if it has other faults that take long
+/// to describe.
 #[tokio::test]
 async fn start_that_is_too_large_is_refused_before_it_is_checked() {
     let house = TestApp::new().await;
@@ -189,7 +191,8 @@ fn envelope(actor: &Actor, key: Option<&str>, render: Render) -> Envelope {
     }
 }
 
-/// An input that is checked before its turn comes to the same as one that is checked in it.
+/// An input that is checked before its command's turn gets the same answer as one that is checked
+/// in it.
 #[tokio::test]
 async fn large_input_is_checked_before_its_turn_and_comes_to_the_same() {
     let house = TestApp::new().await;
@@ -222,7 +225,7 @@ async fn large_input_is_checked_before_its_turn_and_comes_to_the_same() {
     house.app.close().await;
 }
 
-/// An executor that stands still while something waits is told apart from one that has nothing to do.
+/// The watchdog distinguishes an executor that hangs while something waits from one that is idle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn executor_that_stands_still_is_found_and_said_on_what() {
     let house = TestApp::new().await;

@@ -1,4 +1,4 @@
-//! Calls as the application makes them, when something goes wrong in the server itself.
+//! Calls as the application makes them, when the server itself fails.
 
 use std::sync::Arc;
 
@@ -77,8 +77,8 @@ async fn ended(house: &TestApp, id: TxId) -> Arc<Tx> {
     }
 }
 
-/// An attempt that panics is an unknown one: it is tried again, and its place among those that are
-/// on their way is another's, where there is only one.
+/// An attempt that panics has an unknown result: the call is tried again, and its slot is free for
+/// another one, where there is only one.
 #[tokio::test]
 async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     let house = TestApp::new().await;
@@ -98,7 +98,7 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     let (one, other) = (start(&house, &alice, "asks").await, start(&house, &alice, "asks").await);
     let ends = [ended(&house, one).await, ended(&house, other).await];
     assert_eq!(ends.each_ref().map(|tx| tx.status), [TxStatus::Completed; 2]);
-    // Two panicked, and each was asked once where that could be heard.
+    // Two panicked, and each was called once where the test could see it.
     let attempts: u32 = ends.iter().flat_map(|tx| &tx.calls).map(|call| call.attempts).sum();
     assert_eq!((attempts, asked.load(Ordering::SeqCst)), (4, 4));
     assert!(ends.iter().any(|tx| tx.calls[0].unknown), "nobody knows what came of it");
@@ -107,8 +107,8 @@ async fn an_attempt_that_panics_is_unknown_and_gives_its_place_back() {
     house.app.close().await;
 }
 
-/// A service hears nothing before it is durable that it is asked: else a crash could leave an
-/// effect that nobody would take back.
+/// A service receives nothing before the call is durable: else a crash could leave an effect that
+/// nobody would undo.
 #[tokio::test]
 async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     let house = TestApp::new().await;
@@ -139,8 +139,8 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     house.app.close().await;
 }
 
-/// A destination that fails time after time is asked once after a while, and by all only when it
-/// has answered.
+/// A destination that fails several times gets one attempt after a while, and all calls only when
+/// it has answered.
 #[tokio::test]
 async fn one_attempt_tries_whether_a_destination_answers_again() {
     let house = TestApp::new().await;
@@ -191,7 +191,8 @@ async fn one_attempt_tries_whether_a_destination_answers_again() {
     house.app.close().await;
 }
 
-/// A panic in what makes calls ends nothing: what is due lies in the store, and it begins anew.
+/// A panic in the worker of calls ends nothing: the due calls are in the store, and the worker
+/// restarts.
 #[tokio::test]
 async fn calls_are_begun_anew_after_a_panic() {
     let store = Arc::new(Tripping::new(Key::CALLS_DUE, 2));
@@ -210,8 +211,8 @@ async fn calls_are_begun_anew_after_a_panic() {
     house.app.close().await;
 }
 
-/// However much waits for a destination that does not answer: what is for another one is sent, and
-/// nothing of it is left out when it answers again.
+/// However many calls wait for a destination that does not answer: those for another one are sent,
+/// and none of the first is left out when it answers again.
 #[tokio::test]
 async fn what_waits_for_one_destination_takes_no_place_of_others() {
     let house = TestApp::new().await;
@@ -242,8 +243,8 @@ async fn what_waits_for_one_destination_takes_no_place_of_others() {
     house.app.close().await;
 }
 
-/// Where places are scarce, destinations take turns: one with much to ask, however quick its
-/// answers, does not keep the others waiting.
+/// If slots are scarce, destinations take turns: one with many calls, however quick its answers,
+/// does not keep the others waiting.
 #[tokio::test]
 async fn destinations_take_turns() {
     let house = TestApp::new().await;
@@ -280,7 +281,7 @@ async fn destinations_take_turns() {
     house.app.close().await;
 }
 
-/// The rate of a destination is kept also where each call is over before the next one is there.
+/// The rate of a destination is kept also if each call is over before the next one is there.
 #[tokio::test]
 async fn a_rate_is_kept_while_nothing_waits() {
     let house = TestApp::new().await;
@@ -301,15 +302,15 @@ async fn a_rate_is_kept_while_nothing_waits() {
             tokio::task::yield_now().await;
         }
     }
-    // Half a second where each is asked as late after its turn as the others.
+    // Half a second if each call is as late after its turn as the others.
     let took = times[2] - times[0];
     assert!(took > Duration::from_millis(300), "three within {took:?}");
     calls.stop().await;
     house.app.close().await;
 }
 
-/// What waits in the store for one destination is read once, however small the parts are in which
-/// it is taken.
+/// The calls that wait in the store for one destination are read once, however small the parts are
+/// in which they are taken.
 #[tokio::test]
 async fn what_waits_in_the_store_is_read_once() {
     const COUNT: usize = 300;

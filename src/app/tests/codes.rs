@@ -58,7 +58,7 @@ async fn give(house: &TestApp, actor: &Actor, tx: TxId, is_right: bool) -> Resul
     house.run(actor, submit(tx, code)).await.map(drop)
 }
 
-/// What was counted, and how long there is to wait, in seconds.
+/// Returns the counted attempts, and the time to wait, in seconds.
 fn waits(refused: Result<(), Refusal>) -> (Counted, u64) {
     match refused {
         Err(Refusal::TooManyAttempts { retry_after, counted }) => {
@@ -72,8 +72,8 @@ fn code_of(refused: Result<(), Refusal>) -> &'static str {
     refused.unwrap_err().code()
 }
 
-/// The codes of a user that fail count over all transactions, also over a restart; while there is a
-/// wait nothing is checked, and a right code of another transaction forgets none of them.
+/// Wrong codes of a user count over all transactions, also over a restart; during a wait nothing is
+/// checked, and a right code of another transaction forgets none of them.
 #[tokio::test]
 async fn codes_that_fail_count_for_the_user_over_all_transactions() {
     let house = house().await;
@@ -113,8 +113,8 @@ async fn codes_that_fail_count_for_the_user_over_all_transactions() {
     assert_eq!(code_of(give(&house, &alice, next, false).await), "wrong-code");
     assert_eq!(waits(give(&house, &alice, next, true).await), (Counted::Codes, 4));
 
-    // Codes that are right in between, in transactions of one's own, give nobody more guesses; nor
-    // does a key of a service.
+    // Right codes in between, in transactions of one's own, give nobody more guesses; nor does an
+    // API key of a service.
     let carol = house.actor(&house.join("carol").await.token).await.unwrap();
     let (_, shop) = house.key(&["*"]).await;
     for (who, counted, free) in [(&carol, Counted::Codes, 5), (&shop, Counted::CodesOfKey, 10)] {
@@ -137,7 +137,7 @@ async fn codes_that_fail_count_for_the_user_over_all_transactions() {
     house.app.close().await;
 }
 
-/// Codes for the same payee count together, whoever gives them; those for others do not.
+/// Codes for the same payee count together, for all actors; those for others do not.
 #[tokio::test]
 async fn codes_that_fail_count_for_what_they_are_bound_to() {
     let house = house().await;
@@ -160,7 +160,7 @@ async fn codes_that_fail_count_for_what_they_are_bound_to() {
     house.app.close().await;
 }
 
-/// Anonymous sessions cost nothing, so what they give wrongly counts for their address too.
+/// Anonymous sessions cost nothing, so their wrong codes count for their address too.
 #[tokio::test]
 async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
     let house = house().await;
@@ -198,7 +198,7 @@ async fn codes_of_anonymous_sessions_count_for_the_session_and_the_address() {
     house.app.close().await;
 }
 
-/// A login is no way for an anonymous session to begin anew.
+/// The login of an anonymous session does not reset its failures.
 #[tokio::test]
 async fn codes_that_fail_move_to_the_user_that_an_anonymous_session_becomes() {
     let house = house().await;
@@ -224,8 +224,8 @@ async fn try_login(house: &TestApp, who: &str, with: &str, from: &str) -> Result
     house.app.call_from(command, Actor::Nobody, &client).await.map(drop)
 }
 
-/// Whoever tries to log in keeps nobody from the password of a session that is open (ASVS 6.1.1),
-/// nor does what is guessed there keep its user from a login.
+/// Failed logins do not block the password of an open session (ASVS 6.1.1), nor do guesses in the
+/// session block its user's logins.
 #[tokio::test]
 async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
     let house = TestApp::new().await;
@@ -249,7 +249,7 @@ async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
     let done = house.app.call_from(change, actor, &from).await;
     let seat = LoggedIn::of(done.unwrap());
 
-    // What is guessed in it counts for it alone.
+    // Guesses in it count for it alone.
     let actor = house.actor(&seat.token).await.unwrap();
     for _ in 0..5 {
         let refused = house.run(&actor, elevate("wrong password")).await.unwrap_err();
@@ -262,8 +262,8 @@ async fn wrong_logins_do_not_keep_a_live_session_from_its_password() {
     house.app.close().await;
 }
 
-/// People who mistype now and then behind one address do not add up, neither by time nor where each
-/// of them succeeds then.
+/// People who mistype now and then behind one address do not add up, neither over time nor if each
+/// of them then succeeds.
 #[tokio::test]
 async fn failures_from_an_address_are_forgotten_by_time_and_by_success() {
     let house = TestApp::new().await;
@@ -280,7 +280,7 @@ async fn failures_from_an_address_are_forgotten_by_time_and_by_success() {
         }
         try_login(&house, "alice", PASSWORD, "192.0.2.1").await.unwrap();
     }
-    // Whoever has an account cannot forget with it what was guessed at others.
+    // The owner of an account cannot use it to forget the guesses at others.
     let mut guesses = 0;
     loop {
         let victim = format!("victim{guesses}");
@@ -288,7 +288,7 @@ async fn failures_from_an_address_are_forgotten_by_time_and_by_success() {
             Err(Refusal::InvalidCredentials) => guesses += 1,
             refused => break assert_eq!(waits(refused).0, Counted::LoginsFrom),
         }
-        // From the failure on that has everybody wait.
+        // From the failure on that makes everybody wait.
         if let Err(refusal) = try_login(&house, "alice", PASSWORD, "192.0.2.1").await {
             break assert_eq!(refusal.code(), "too-many-attempts");
         }

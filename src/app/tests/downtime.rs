@@ -1,4 +1,4 @@
-//! Time that passes while the server is down: schedules make up for it as they say.
+//! Time that passes while the server is down: schedules catch up as configured.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ steps:
 
 const BEGIN: &str = "2030-01-07T09:30:00Z";
 
-/// The application as it starts at a time, once all that was due has happened.
+/// The application as it starts at a time, once all due timers have fired.
 async fn start(store: &Arc<Memory>, at: Time) -> TestApp {
     let opened = opened(store.clone(), rules(), Some(at)).await;
     let house = TestApp { app: opened.app, store: Arc::clone(store) };
@@ -24,8 +24,8 @@ async fn start(store: &Arc<Memory>, at: Time) -> TestApp {
     house
 }
 
-/// Every hour, the server down from half past nine on for so long: how many were started, and the
-/// schedule then.
+/// A schedule for every hour, with the server down from half past nine on for this long. Returns
+/// the number of starts, and the schedule then.
 async fn down(overlap: Overlap, catch_up: CatchUp, span: Span) -> (usize, Schedule) {
     let begin: Time = BEGIN.parse().unwrap();
     let store = Arc::new(Memory::new());
@@ -129,8 +129,8 @@ steps:
   write: { by: [owner], timeout: { after: 6h, next: { cancel: late } }, next: { end: written } }
 ";
 
-/// Starts that together are too much for one commit are made in several, and what is due between
-/// them and behind them happens in its turn.
+/// Starts that together are too large for one commit are made in several, and timers that are due
+/// between them and behind them fire in their turn.
 #[tokio::test]
 async fn more_than_a_commit_of_missed_starts_keeps_nothing_behind_them() {
     let begin: Time = BEGIN.parse().unwrap();
@@ -142,7 +142,7 @@ async fn more_than_a_commit_of_missed_starts_keeps_nothing_behind_them() {
     house.app.close().await;
     let house = start(&store, begin.plus(Span::from_hours(7))).await;
     assert_eq!(house.count("abide.transaction.started"), 420);
-    // Of those that were started at first, the time was up as well.
+    // The deadline of the first ones was over as well.
     house.advance(Span::from_hours(6)).await;
     assert_eq!(house.count("abide.transaction.started"), 780);
     assert_eq!(house.count("abide.transaction.ended"), 420);

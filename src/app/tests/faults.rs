@@ -1,4 +1,4 @@
-//! A store without room, without time, or without a disk.
+//! A store without space, without time, or without a disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -9,23 +9,23 @@ use super::*;
 use crate::engine::DataChange;
 use crate::store::{ChainEntry, Page, Receipt, StoreError, Urgency, Versioned};
 
-/// A store that refuses as it is told.
+/// A store that fails as the test sets it.
 struct Faulty {
     inner: Memory,
     fault: AtomicU8,
-    /// Whether the executor's own thread made the last commit.
+    /// True if the executor's own thread made the last commit.
     by_its_own: AtomicBool,
 }
 
 const SOUND: u8 = 0;
-/// Only reserved commits find room.
+/// Only reserved commits find space.
 const SHORT: u8 = 1;
-/// No commit finds room.
+/// No commit finds space.
 const FULL: u8 = 2;
 const BUSY: u8 = 3;
 const FAILED: u8 = 4;
 const UNREADABLE: u8 = 5;
-/// Commits take longer than a caller should be kept.
+/// Commits take longer than a caller should be held.
 const SLOW: u8 = 6;
 const SLOW_TIME: Duration = Duration::from_millis(10);
 /// Commits may have to wait.
@@ -218,7 +218,7 @@ async fn a_store_that_cannot_be_read_ends_the_process() {
 }
 
 impl FaultyApp {
-    /// A session, and an executor's thread that is done with what a start does.
+    /// A session, and an executor's thread that has finished the work of the start.
     async fn at_rest() -> (Self, Actor) {
         let faulty = shed().await;
         let login = faulty.open().await;
@@ -227,7 +227,7 @@ impl FaultyApp {
         (faulty, actor)
     }
 
-    /// Makes a commit, and says whether the executor's own thread made it.
+    /// Makes a commit. Returns whether the executor's own thread made it.
     async fn is_done_by_its_own(&self, actor: &Actor) -> bool {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -237,9 +237,9 @@ impl FaultyApp {
         self.store.by_its_own.load(Ordering::Acquire)
     }
 
-    /// Makes commits until the caller's thread makes one; returns the time before that one. Each
-    /// begins when nobody has the executor: whoever found it taken would leave its command to the
-    /// thread that has it, again and again on a machine where both are always as slow.
+    /// Makes commits until the caller's thread makes one. Returns the time before that one. Each
+    /// begins when no thread has the executor: a caller that found it taken would leave its command
+    /// to the thread that has it, again and again on a machine where both are always as slow.
     async fn until_a_caller_commits(&self, actor: &Actor) -> Instant {
         loop {
             while !self.app.queue.is_free() {

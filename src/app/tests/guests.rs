@@ -1,4 +1,4 @@
-//! What becomes of an anonymous session's transactions when it ends.
+//! Transactions of an anonymous session after its end.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
-/// Begins the call, and has it answered if there is a status; the end of its callback's address.
+/// Begins the call, and answers it if there is a status. Returns the end of its callback's address.
 async fn call(house: &TestApp, tx: TxId, status: Option<u16>) -> Arc<str> {
     let begin = Command::BeginCall { tx, number: 0 };
     let Outcome::CallBegun(order) = house.run(&Actor::System, begin).await.unwrap() else {
@@ -63,8 +63,8 @@ async fn end(house: &TestApp, tx: TxId, attempt: u32, status: u16) {
     house.run(&Actor::System, Command::EndCall { tx, number: 0, attempt, result }).await.unwrap();
 }
 
-/// While a call of it is on its way, waits for its callback or is to be tried again, a guest's
-/// transaction waits with it, and is cancelled soon after.
+/// While a call of it is under way, waits for its callback or is to be tried again, the transaction
+/// of an ended anonymous session stays open, and is cancelled soon after.
 #[tokio::test]
 async fn what_a_guest_leaves_is_not_cancelled_while_a_call_is_out() {
     for status in [None, Some(202), Some(503)] {
@@ -85,7 +85,7 @@ async fn what_a_guest_leaves_is_not_cancelled_while_a_call_is_out() {
     }
 }
 
-/// What was never sent keeps nothing.
+/// A call that was never sent keeps no transaction open.
 #[tokio::test]
 async fn what_a_guest_leaves_before_it_is_sent_is_cancelled_at_once() {
     let house = TestApp::new().await;

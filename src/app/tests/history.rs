@@ -1,4 +1,4 @@
-//! A history is whole, however many commits changed its transaction.
+//! A history is complete, however many commits changed its transaction.
 
 use serde_json::{Map, json};
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::engine::DataChange;
 
-/// How a test's HTTP layer would write answers.
+/// Renders answers like an HTTP layer.
 fn render() -> Render {
     Box::new(|result, revision| {
         let body = match result {
@@ -86,7 +86,7 @@ async fn a_key_is_its_users_in_every_session_and_nobody_elses() {
     );
 }
 
-/// An anonymous session with a kept answer, and what it was.
+/// An anonymous session with a stored answer, and that answer.
 async fn cart(house: &TestApp, key: &str) -> (Actor, CommandAnswer) {
     let open = Command::OpenAnonymous { profile: None };
     let cart = LoggedIn::of(house.run(&Actor::Nobody, open).await.unwrap());
@@ -109,7 +109,7 @@ async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
     let seat = house.login_as(&anonymous, "alice", PASSWORD).await.unwrap();
     let upgraded = house.actor(&seat.token).await.unwrap();
     let sees_all = async |house: &TestApp, actor: &Actor| {
-        // A key that both have used is told apart by its request.
+        // The request distinguishes a key that both have used.
         for (what, key, answer) in [("a", "k", &first), ("b", "k", &both), ("u", "u", &own)] {
             let again = house.app.execute(add(what), envelope(house, actor, Some(key), what)).await;
             assert!(again.replayed, "{what} {key}");
@@ -169,7 +169,7 @@ fn scope(actor: &Actor) -> crate::records::Scope {
     crate::records::Scope::of(actor).unwrap()
 }
 
-/// How many answers are kept of an actor.
+/// Returns the number of stored answers of an actor.
 fn kept(house: &TestApp) -> usize {
     let (mut range, mut count) = (KeyRange::prefix(Key::ANSWERS), 0);
     loop {
@@ -200,8 +200,8 @@ async fn the_oldest_keys_are_shed_beyond_the_limit() {
                 house.app.execute(add("a"), envelope(&house, &busy, Some(&key), "a")).await;
             assert!(answered.answer.status == 200 && !answered.replayed, "{answered:?}");
         }
-        // The executor's own thread sheds them. Two blocks stay beyond the limit: one that is not
-        // full, and one that is shed next.
+        // The executor's own thread drops them. Two blocks stay beyond the limit: one that is not
+        // full, and one that is dropped next.
         house.advance_until(|| kept(&house) <= LIVE + 200).await;
         assert!(kept(&house) >= LIVE / 3, "{}", kept(&house));
         assert!(usize::try_from(house.app.keys_shed()).unwrap() >= 2 * LIVE);
@@ -249,7 +249,7 @@ async fn fifty_duplicates_at_once_have_one_effect_and_one_answer() {
     }
     assert!(answers.iter().all(|answered| answered.answer == answers[0].answer));
     assert_eq!(answers.iter().filter(|answered| !answered.replayed).count(), 1);
-    // One for all of them, and the one by which the test knew that they were done.
+    // One for all of them, and the one by which the test knew that they had finished.
     assert_eq!(house.store.durable(), before.next().next());
 }
 
@@ -303,7 +303,7 @@ async fn an_answer_is_forgotten_after_a_day_and_swept() {
     let house = TestApp::new().await;
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
-    // The first of them by blocks, the last by a look at everything.
+    // The first of them by blocks, the last by a scan of everything.
     for number in 0..COUNT {
         let key = format!("k{number}");
         house.app.execute(add("a"), envelope(&house, &actor, Some(&key), "a")).await;
@@ -333,8 +333,8 @@ async fn an_answer_is_forgotten_after_a_day_and_swept() {
     assert_eq!(old_answers(&house), 0);
 }
 
-/// An answer that says when to ask again answers nobody else: under the same key what is so then
-/// counts, and what is kept then is kept.
+/// An answer with `Retry-After` answers no other request: under the same key the later state
+/// counts, and its answer is stored.
 #[tokio::test]
 async fn an_answer_that_says_when_to_ask_again_is_not_kept() {
     let house = TestApp::new().await;
@@ -352,7 +352,7 @@ async fn an_answer_that_says_when_to_ask_again_is_not_kept() {
         });
         envelope
     };
-    // A patch of what is not there is refused by the state of things.
+    // A patch of a missing field is refused because of the present state.
     let patch = json!([{"op": "remove", "path": "/a"}]);
     let patch = || {
         let change = DataChange::Patch(serde_json::from_value(patch.clone()).unwrap());

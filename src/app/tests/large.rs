@@ -1,4 +1,4 @@
-//! What is too large for a record or for a commit stops nothing but itself.
+//! A record or commit that is too large stops nothing but itself.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
-/// Makes a call and has it answered; the end of its callback's address.
+/// Makes a call and answers it. Returns the end of its callback's address.
 async fn answer(house: &TestApp, tx: TxId, number: u32, status: u16, body: Value) -> Arc<str> {
     let begun = house.run(&Actor::System, Command::BeginCall { tx, number }).await.unwrap();
     let Outcome::CallBegun(order) = begun else { panic!("it began") };
@@ -47,7 +47,8 @@ async fn answer(house: &TestApp, tx: TxId, number: u32, status: u16, body: Value
     order.callback.into()
 }
 
-/// Undoes all that can be undone; how many calls that took. What cannot be is left out.
+/// Undoes everything that can be undone. Returns the number of calls that this took. The rest is
+/// left out.
 async fn undone(house: &TestApp, tx: TxId) -> usize {
     let mut made = 0;
     loop {
@@ -81,7 +82,7 @@ async fn alice(house: &TestApp) -> Actor {
     house.actor(&seat.token).await.unwrap()
 }
 
-/// Eight branches, or eight requests of one step, that undo with all of the data.
+/// Returns a workflow of eight branches, each undone by a request with all of the data.
 fn trip() -> String {
     let undo = "{ call: { method: DELETE, url: \"http://127.0.0.1:9/\", body: =data.text } }";
     let mut text = "abide: 1
@@ -103,7 +104,7 @@ steps:
     text
 }
 
-/// A step that is asked and undone by so many requests with all of the data.
+/// Returns a workflow with one call, undone by this many requests with all of the data.
 fn one(undoing: usize) -> String {
     let undo = "{ call: { method: DELETE, url: \"http://127.0.0.1:9/\", body: =data.text } }";
     format!(
@@ -120,8 +121,8 @@ steps:
     )
 }
 
-/// What would take back branches that wait for a callback is kept as far as there is room, and the
-/// rest is an operator's.
+/// Requests that undo branches which wait for a callback are kept while there is space, and the
+/// rest is left to an operator.
 #[tokio::test]
 async fn what_undoes_many_branches_is_kept_as_far_as_there_is_room() {
     let house = TestApp::new().await;
@@ -138,7 +139,7 @@ async fn what_undoes_many_branches_is_kept_as_far_as_there_is_room() {
     house.app.close().await;
 }
 
-/// One step with more to undo than there is room for is taken back as far as it can be.
+/// One step with more to undo than there is space for is undone as much as possible.
 #[tokio::test]
 async fn what_undoes_one_step_is_kept_as_far_as_there_is_room() {
     let house = TestApp::new().await;
@@ -168,8 +169,8 @@ steps:
   done: { by: [owner], next: { end: done } }
 ";
 
-/// Answers that are kept for an operator are kept whole as far as there is room, and in any case
-/// that they were given: nothing is asked again.
+/// Answers that are kept for an operator are kept whole while there is space, and in any case the
+/// fact that they were given: no call is made again.
 #[tokio::test]
 async fn answers_that_are_kept_are_never_too_much() {
     let house = TestApp::new().await;
@@ -201,7 +202,8 @@ async fn answers_that_are_kept_are_never_too_much() {
     house.app.close().await;
 }
 
-/// Data that an answer makes too large: what came after the pivot is kept, and not asked again.
+/// Data that an answer makes too large: results after the pivot are kept, and their calls are not
+/// made again.
 #[tokio::test]
 async fn an_answer_that_makes_the_data_too_large_is_not_asked_for_again() {
     let house = TestApp::new().await;
@@ -230,7 +232,7 @@ async fn heavy(house: &TestApp, actor: &Actor, count: usize) -> Vec<TxId> {
     all
 }
 
-/// What a user leaves behind is cancelled in commits that are small enough.
+/// The transactions of a deleted user are cancelled in commits that are small enough.
 #[tokio::test]
 async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
     let house = TestApp::new().await;
@@ -244,7 +246,7 @@ async fn large_transactions_of_a_user_who_is_gone_are_cancelled() {
     house.app.close().await;
 }
 
-/// What an anonymous session started goes to its user in commits that are small enough.
+/// The transactions of an anonymous session move to its user in commits that are small enough.
 #[tokio::test]
 async fn large_transactions_of_a_session_go_to_its_user() {
     let house = TestApp::new().await;
@@ -260,7 +262,7 @@ async fn large_transactions_of_a_session_go_to_its_user() {
     house.app.close().await;
 }
 
-/// A slice of what is done to many is as small as a commit needs, from the first one on.
+/// A slice of a bulk job is as small as a commit needs, from the first one on.
 #[tokio::test]
 async fn many_large_transactions_are_cancelled() {
     let house = TestApp::new().await;
@@ -318,8 +320,8 @@ steps:
   wait: { wait: { for: 31m }, next: { end: done } }
 ";
 
-/// What a deadline undoes may be far more than one commit takes, here 30 other transactions: it goes
-/// on in parts, and keeps nothing else from its time.
+/// A deadline may undo far more than one commit takes, here 30 other transactions: it goes on in
+/// parts, and delays nothing else.
 #[tokio::test]
 async fn deadline_that_cancels_many_others_goes_on_in_parts() {
     let house = TestApp::new().await;
@@ -340,7 +342,7 @@ async fn deadline_that_cancels_many_others_goes_on_in_parts() {
     house.app.close().await;
 }
 
-/// A step that comes by itself after half an hour and posts 20 times as much as a value says.
+/// A step that runs by itself after half an hour and posts 20 times as much as a value says.
 fn heavy_later() -> String {
     let mut text = "abide: 1
 workflow: heavy
@@ -361,7 +363,7 @@ steps:
     text
 }
 
-/// A timer whose commit is too large even alone keeps no other from firing, and is tried again.
+/// A timer whose commit is too large even alone prevents no other from firing, and is tried again.
 #[tokio::test]
 async fn a_timer_that_is_too_much_alone_is_set_aside() {
     let house = TestApp::new().await;
@@ -393,7 +395,7 @@ async fn a_timer_that_is_too_much_alone_is_set_aside() {
     house.advance(Span::from_minutes(40)).await;
     assert_eq!(shown(&house, heavy).status, TxStatus::Running);
     assert_eq!(shown(&house, later).status, TxStatus::Completed);
-    // With less to do it finds room.
+    // With less to do it finds space.
     lines(1).await;
     house.advance(Span::from_hours(1)).await;
     assert_eq!(shown(&house, heavy).status, TxStatus::Completed);

@@ -1,4 +1,4 @@
-//! What is done to many transactions at once, and what is found among many.
+//! Bulk jobs, and searches among many transactions.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
-/// What became of something that was done to all transactions of a workflow.
+/// Runs a bulk job on all transactions of a workflow. Returns its result.
 async fn job(
     house: &TestApp,
     operator: &Actor,
@@ -68,8 +68,8 @@ async fn claimed(house: &TestApp, actor: &Actor, limit: usize) -> Vec<TxId> {
     views.iter().map(|view| view.tx.id).collect()
 }
 
-/// However many are paused, those behind them are found, and paused ones have their place again
-/// when they go on: they wait since they opened.
+/// However many are paused, those behind them are found, and paused ones have their position again
+/// when they are resumed: they wait since they opened.
 #[tokio::test]
 async fn paused_transactions_are_in_no_queue() {
     let house = TestApp::new().await;
@@ -133,7 +133,7 @@ async fn orders(house: &TestApp, count: usize) -> Vec<TxId> {
     orders
 }
 
-/// Each may lead to as many others as if it were alone.
+/// Each may start as many others as if it were alone.
 #[tokio::test]
 async fn a_bulk_cancel_takes_what_was_started_with_it() {
     let house = TestApp::new().await;
@@ -149,7 +149,7 @@ async fn a_bulk_cancel_takes_what_was_started_with_it() {
     house.app.close().await;
 }
 
-/// What a user leaves behind is cancelled as if each were alone.
+/// The transactions of a deleted user are cancelled as if each were alone.
 #[tokio::test]
 async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
     let house = TestApp::new().await;
@@ -166,7 +166,7 @@ async fn what_a_user_leaves_is_cancelled_with_what_it_started() {
     house.app.close().await;
 }
 
-/// A move of many to the next version does to each what a move of one does.
+/// A migration of many to the next version does to each the same as a migration of one.
 #[tokio::test]
 async fn many_are_moved() {
     let house = TestApp::new().await;

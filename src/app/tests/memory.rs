@@ -1,4 +1,4 @@
-//! What is kept decoded in memory stays within its part of the budget.
+//! Decoded data in memory stays within its part of the budget.
 
 use std::sync::Arc;
 

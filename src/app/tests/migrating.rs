@@ -1,4 +1,4 @@
-//! Transactions that are moved to another version: what waits in them waits as it is said there.
+//! Migration of transactions to another version: their timers and steps follow its definition.
 
 use std::sync::Arc;
 
@@ -40,7 +40,8 @@ fn shown(house: &TestApp, id: TxId) -> Arc<Tx> {
     house.app.transaction(&Actor::System, id).unwrap().tx
 }
 
-/// A workflow of one step that waits for its owner, with more that it says of itself and of the step.
+/// A workflow of one step that waits for its owner, with further lines for the workflow and the
+/// step.
 fn cart(top: &str, step: &str) -> String {
     format!(
         "abide: 1
@@ -56,8 +57,8 @@ steps:
 
 const TIMEOUT: &str = ", timeout: { after: 30m, next: { cancel: timed-out } }";
 
-/// A step that waits without an end in the other version waits without one, and nothing else waits
-/// for it.
+/// A step without a time limit in the other version waits without one, and nothing else waits for
+/// it.
 #[tokio::test]
 async fn migrated_step_without_a_timeout_has_no_time_any_more() {
     let house = TestApp::new().await;
@@ -75,7 +76,7 @@ async fn migrated_step_without_a_timeout_has_no_time_any_more() {
     house.app.close().await;
 }
 
-/// A time that there is in both versions stays; one that is new begins at the move.
+/// A time that is in both versions stays; a new one begins at the migration.
 #[tokio::test]
 async fn migrated_step_keeps_its_time_or_begins_it() {
     let house = TestApp::new().await;
@@ -105,8 +106,8 @@ async fn migrated_step_keeps_its_time_or_begins_it() {
     house.app.close().await;
 }
 
-/// A directory in which a step has a time at which nothing happens, as an earlier version left them:
-/// the timer fires once and is gone, after a restart too.
+/// A data directory in which a step has a time at which nothing happens, as an earlier version left
+/// them: the timer fires once and is gone, after a restart too.
 #[tokio::test]
 async fn timer_that_leads_nowhere_is_disarmed_at_the_start() {
     let store = Arc::new(Memory::new());
@@ -144,8 +145,8 @@ fn remind(after: &str) -> String {
     format!(", remind: [ {{ after: [{after}], do: [ {{ emit: {{ type: cart.waits }} }} ] }} ]")
 }
 
-/// Reminders that were sent are not sent again, those that were not are, and one that is new is sent
-/// if its time is still to come: by their times, wherever they stand in the list.
+/// Reminders that were sent are not sent again, the others are, and a new one is sent if its time
+/// is still to come: by their times, at any position in the list.
 #[tokio::test]
 async fn migrated_reminders_are_neither_sent_again_nor_lost() {
     for (old, moved_at, new, later) in [
@@ -169,7 +170,7 @@ async fn migrated_reminders_are_neither_sent_again_nor_lost() {
         let mut sent = Vec::new();
         for hour in moved_at..40 {
             let known = house.count("cart.waits");
-            // The first time nothing but what is due at once.
+            // At first nothing but the timers that are due at once.
             house.advance(Span::from_hours(u64::from(hour > moved_at))).await;
             sent.extend((known..house.count("cart.waits")).map(|_| hour));
         }
@@ -178,7 +179,7 @@ async fn migrated_reminders_are_neither_sent_again_nor_lost() {
     }
 }
 
-/// A reminder that is due while its transaction is paused is sent when that goes on, moved or not.
+/// A reminder that is due while its transaction is paused is sent on resumption, migrated or not.
 #[tokio::test]
 async fn migrated_reminder_of_a_paused_transaction_is_not_lost() {
     let house = TestApp::new().await;
@@ -199,8 +200,8 @@ async fn migrated_reminder_of_a_paused_transaction_is_not_lost() {
     house.app.close().await;
 }
 
-/// What `unique` says in the other version holds from the move on: for the transaction that is moved
-/// and for those that come; a second one is refused, also among many.
+/// The `unique` of the other version holds from the migration on: for the transaction that is
+/// migrated and for later ones; a second one is refused, also among many.
 #[tokio::test]
 async fn migration_checks_unique() {
     let house = TestApp::new().await;
@@ -277,7 +278,7 @@ steps:
   done: { by: [owner], next: { end: done } }
 ";
 
-/// Branches are found by the steps that they begin with, wherever they stand among others.
+/// Branches are found by the steps that they begin with, at any position among others.
 #[tokio::test]
 async fn migrated_branches_are_found_by_their_steps() {
     let house = TestApp::new().await;
@@ -301,7 +302,7 @@ async fn migrated_branches_are_found_by_their_steps() {
     house.app.close().await;
 }
 
-/// A step that lies in no branch there, or in others, is not moved.
+/// A step that lies in no branch there, or in others, is not migrated.
 #[tokio::test]
 async fn migration_out_of_a_branch_is_refused() {
     let house = TestApp::new().await;

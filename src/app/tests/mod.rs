@@ -37,7 +37,7 @@ use crate::store::memory::Memory;
 use crate::store::{Batch, KeyRange, LogEntry, Order, Store, View, Write};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
-/// An application on a store in memory, and what a caller of it needs.
+/// An application on a store in memory, and the tools of its callers.
 struct TestApp {
     app: Arc<App>,
     store: Arc<Memory>,
@@ -58,7 +58,7 @@ fn name(text: &str) -> Username {
     text.parse().unwrap()
 }
 
-/// The application on a store, its clock as the machine's or standing at a time.
+/// The application on a store, with the machine's clock or one that is stopped at a time.
 async fn opened(store: Arc<dyn Store>, rules: Rules, stands_at: Option<Time>) -> RunningApp {
     let settings = AppSettings {
         rules,
@@ -86,7 +86,7 @@ impl TestApp {
         Self { app: opened.app, store }
     }
 
-    /// One whose clock stands at a time.
+    /// One whose clock is stopped at a time.
     async fn on_time(store: Arc<Memory>, at: Time) -> Self {
         let opened = opened(store.clone(), rules(), Some(at)).await;
         Self { app: opened.app, store }
@@ -164,8 +164,8 @@ impl TestApp {
         self.app.advance_clock(&Actor::System, by).await.unwrap();
     }
 
-    /// Lets time pass, a millisecond at a time, until a condition holds: how much work one slice
-    /// does depends on the machine.
+    /// Lets time pass, a millisecond at a time, until a condition holds: the amount of work in one
+    /// slice depends on the machine.
     async fn advance_until(&self, holds: impl Fn() -> bool) {
         for _ in 0..1000 {
             if holds() {
@@ -176,8 +176,8 @@ impl TestApp {
         panic!("the condition does not come to hold");
     }
 
-    /// Waits until the executor has done all that it was sent, and whoever can has gone on: a
-    /// commit after all of it is staged, and every task has had its turn many times.
+    /// Waits until the executor has done everything that it was sent, and each caller that can has
+    /// gone on: a commit after all of it is staged, and every task has had its turn many times.
     async fn quiet(&self) {
         let before = self.newest_session();
         let (app, open) = (Arc::clone(&self.app), Command::OpenAnonymous { profile: None });

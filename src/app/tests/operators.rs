@@ -1,4 +1,4 @@
-//! What operators do to transactions in which something else is on its way.
+//! Commands of operators on transactions with calls or holds under way.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ steps:
   after: { by: [owner], next: { end: late } }
 ";
 
-/// Branches that the end of a hold has closed are in nobody's way: not in that of a move to a
-/// version which has none.
+/// Branches that the end of a hold has closed block nothing: not even a migration to a version
+/// without them.
 #[tokio::test]
 async fn branches_that_a_hold_closed_hinder_no_move() {
     let house = TestApp::new().await;
@@ -87,7 +87,7 @@ steps:
     next: { end: screened }
 ";
 
-/// The call of a transaction, answered with 202; the end of its callback's address.
+/// Answers the call of a transaction with 202. Returns the end of its callback's address.
 async fn promised(house: &TestApp, id: TxId) -> Arc<str> {
     let due = Command::BeginCall { tx: id, number: 0 };
     let begun = house.run(&Actor::System, due).await.unwrap();
@@ -107,8 +107,8 @@ async fn promised(house: &TestApp, id: TxId) -> Arc<str> {
     callback.into()
 }
 
-/// What is due happens when a paused transaction goes on, and an answer after its time is late all
-/// the same; one in time is taken as it comes.
+/// Due timers fire when a paused transaction is resumed, and an answer after its time is late all
+/// the same; one in time is accepted as it comes.
 #[tokio::test]
 async fn a_callback_after_its_time_is_late_while_a_transaction_is_paused_too() {
     for late in [true, false] {
@@ -151,7 +151,7 @@ steps:
   again: { guard: [ { that: 'false', code: no, message: No. } ], next: { end: never } }
 ";
 
-/// What a service answered is kept, over a restart too.
+/// A service's answer is kept, over a restart too.
 #[tokio::test]
 async fn answer_of_a_service_is_kept_over_a_restart() {
     let house = TestApp::new().await;
@@ -213,8 +213,8 @@ async fn answered(house: &TestApp, tx: TxId, number: u32) {
     house.run(&Actor::System, Command::EndCall { tx, number, attempt, result }).await.unwrap();
 }
 
-/// What undoing asks of others is never too much: neither beside what is kept of it already nor
-/// beside what is sent meanwhile.
+/// The requests that undo a transaction are never too large: neither beside those that are kept of
+/// it already nor beside those that are sent meanwhile.
 #[tokio::test]
 async fn undoing_is_never_too_much() {
     let list: Vec<_> = (0..100).map(|n| n.to_string()).collect();
@@ -267,8 +267,8 @@ steps:
   ask: { call: { method: PUT, url: \"http://127.0.0.1:9/other\" }, next: { end: done } }
 ";
 
-/// A service never gets one key for two things: not when a step is called otherwise and another
-/// one has its name.
+/// A service never gets one key for two operations: not when a step is renamed and another one has
+/// its name.
 #[tokio::test]
 async fn no_key_is_made_twice_by_a_move() {
     let house = TestApp::new().await;
@@ -292,7 +292,7 @@ async fn no_key_is_made_twice_by_a_move() {
     house.app.close().await;
 }
 
-/// Of two steps that become one, what both were taken counts.
+/// If two steps become one, the times that both were entered count.
 #[tokio::test]
 async fn what_becomes_one_step_counts_as_both() {
     let house = TestApp::new().await;

@@ -1,4 +1,5 @@
-//! Who somebody is: API keys and what they opened, anonymous sessions that become a user's, names.
+//! Identities: API keys and the sessions that they opened, anonymous sessions that become a user's,
+//! names.
 
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ async fn on_behalf(house: &TestApp, shop: &Actor, who: &str) -> LoggedIn {
     LoggedIn::of(house.run(shop, command).await.unwrap())
 }
 
-/// Sessions that a key opened die with it at once, those that one commit does not end too, also
-/// for who was on the way and after a restart; those of others live.
+/// Sessions that a key opened end with it at once, also those that one commit does not end, also
+/// for a request under way and after a restart; those of others live.
 #[tokio::test]
 async fn a_revoked_key_takes_the_sessions_that_it_opened_along() {
     let house = TestApp::new().await;
@@ -50,7 +51,7 @@ async fn a_revoked_key_takes_the_sessions_that_it_opened_along() {
     house.app.close().await;
 }
 
-/// Whoever revokes a key may leave its sessions alone.
+/// The revocation of a key may keep its sessions.
 #[tokio::test]
 async fn a_revoked_key_leaves_its_sessions_where_that_is_asked_for() {
     let house = TestApp::new().await;
@@ -154,7 +155,7 @@ async fn visitor(house: &TestApp) -> Actor {
     house.actor(&seat.token).await.unwrap()
 }
 
-/// An anonymous session that has voted and logs in is one person, in whatever session.
+/// An anonymous session that has voted and logs in is one person, in every session.
 #[tokio::test]
 async fn a_vote_moves_to_the_user_that_its_anonymous_session_becomes() {
     let (house, tx) = voting().await;
@@ -175,8 +176,8 @@ async fn a_vote_moves_to_the_user_that_its_anonymous_session_becomes() {
     house.app.close().await;
 }
 
-/// An earlier build left no index entry by which a vote is found at the upgrade: the session that was
-/// noted is looked at instead.
+/// An earlier build left no index entry by which a vote is found at the upgrade: the recorded
+/// session is compared instead.
 #[tokio::test]
 async fn a_vote_without_an_index_entry_counts_for_the_user_too() {
     let (house, tx) = voting().await;
@@ -196,7 +197,7 @@ async fn a_vote_without_an_index_entry_counts_for_the_user_too() {
     house.app.close().await;
 }
 
-/// Of a claim the same is true; and of more of them than one commit moves.
+/// The same is true of claims, also of more than one commit moves.
 #[tokio::test]
 async fn claims_move_to_the_user_that_their_anonymous_session_becomes() {
     let (house, first) = voting().await;
@@ -234,8 +235,8 @@ async fn a_quorum_counts_people_and_no_api_key() {
     house.app.close().await;
 }
 
-/// No door makes a user whose name stands for something else, nor takes the first administrator's
-/// before the set-up link is used.
+/// No command makes a user with a reserved name, nor takes the first administrator's name before
+/// the set-up link is used.
 #[tokio::test]
 async fn reserved_names_are_given_to_nobody() {
     let settings = AppSettings { rules: rules(), password_cost: CHEAP, ..AppSettings::default() };
@@ -271,7 +272,7 @@ async fn reserved_names_are_given_to_nobody() {
     house.app.close().await;
 }
 
-/// Whoever a transaction belongs to since a login sees all of its history, in each session.
+/// The user of a transaction since a login sees all of its history, in each session.
 #[tokio::test]
 async fn the_history_before_an_upgrade_is_the_users_in_every_session() {
     let house = TestApp::new().await;

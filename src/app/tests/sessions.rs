@@ -262,7 +262,7 @@ async fn data_up_to_the_limit_is_kept_and_goes_with_its_session() {
     house.run(&actor, Command::Logout).await.unwrap();
     let left = house.store.scan(View::Committed, &KeyRange::all(), Order::Ascending, 200).unwrap();
     assert!(left.rows.len() < rows.rows.len());
-    // What is left of it: the user, the name, the administrator's, the counts and the clock.
+    // The rest of it: the user, the name, the administrator's, the counts and the clock.
     assert!(left.rows.iter().all(|row| matches!(
         Key::decode(&row.key),
         Some(
@@ -299,7 +299,7 @@ async fn what_is_not_durable_yet_is_seen_by_nobody() {
         let (app, actor) = (std::sync::Arc::clone(&app), actor.clone());
         async move { app.call(Command::Logout, actor).await.map(drop) }
     });
-    // The command after it is decided on what is staged, and waits for that.
+    // The next command is decided on the staged state, and waits for that commit.
     while house.store.get(View::Staged, &Key::Session(seat.session.id).encode()).unwrap().is_some()
     {
         tokio::task::yield_now().await;
@@ -338,7 +338,7 @@ async fn a_service_opens_sessions_for_those_it_may_act_for_alone() {
         house.run(&actor, on_behalf("bob@shop", false)).await.unwrap_err().code(),
         "not-allowed"
     );
-    // Whoever was created so has no password.
+    // A user that was created so has no password.
     let login = house.login_as(&Actor::Nobody, "new@shop", "").await;
     assert_eq!(login.err(), Some(Refusal::InvalidCredentials));
     // A power that is gained later is out of reach too.

@@ -5,7 +5,7 @@ use crate::app::stuck::StuckWatch;
 use crate::engine::IndexEntry;
 use crate::types::TxId;
 
-/// Each is told of once while it is stuck, and the number is what it is now.
+/// Each is reported once while it is stuck, and the number is the present one.
 #[tokio::test]
 async fn what_is_stuck_is_told_once_and_counted() {
     let house = TestApp::new().await;

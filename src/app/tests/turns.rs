@@ -1,4 +1,4 @@
-//! Whoever comes with a command works the queue off: nobody is left in it, and the order is its own.
+//! The caller of a command drains the queue: no caller is left in it, and the order is the queue's.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(SOON, what).await.expect("somebody was left waiting")
 }
 
-/// A command that is not done where it comes.
+/// A command that is not executed on the caller's thread.
 fn publish(version: usize) -> Command {
     let text = format!(
         "abide: 1\nworkflow: one\ntitle: Version {version}\nfirst: go\n\
@@ -39,7 +39,7 @@ async fn whoever_finds_the_executor_taken_is_not_left_in_the_queue() {
     let seat = house.join("alice").await;
     let actor = house.actor(&seat.token).await.unwrap();
     for round in 0..3_000 {
-        // Two at the same moment, then nobody who would find what the first one left.
+        // Two at the same moment, then no caller that would find a command that the first one left.
         let ready = Arc::new(AtomicUsize::new(0));
         let both = [false, true].map(|second| {
             let (house, actor) = (Arc::clone(&house), actor.clone());
@@ -68,9 +68,9 @@ async fn commands_are_done_in_the_order_in_which_they_came_whoever_does_them() {
     let house = TestApp::new().await;
     for round in 0..100 {
         let before = house.store.durable();
-        // The long one is left to the executor's thread, and what comes behind it waits for it.
+        // The long one is left to the executor's thread, and the commands behind it wait for it.
         let commands = [OPEN, OPEN, publish(round), OPEN, OPEN];
-        // All of one actor: those of others take turns with it where they have to wait.
+        // All of one actor: those of others take turns with it if they have to wait.
         let done = commands.into_iter().map(|command| house.app.call(command, Actor::System));
         assert!(soon(join_all(done)).await.iter().all(Result::is_ok));
         let entries = house.store.read_log(before, usize::MAX).unwrap();

@@ -1,4 +1,4 @@
-//! Undoing: as long as it takes, in parts, and only what still stands.
+//! Undoing: in as many parts as it takes, and only of effects that are still in force.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ async fn alice(house: &TestApp) -> Actor {
     house.actor(&seat.token).await.unwrap()
 }
 
-/// The application on a store, its clock standing: nothing is due before it is moved.
+/// The application on a store, its clock stopped: nothing is due before it is moved.
 async fn standing(store: Arc<Memory>) -> TestApp {
     let at = Time::from_ms(1_800_000_000_000);
     let opened = opened(store.clone(), rules(), Some(at)).await;
@@ -107,7 +107,7 @@ async fn ended(house: &TestApp, id: TxId) -> Arc<Tx> {
     shown(house, id)
 }
 
-/// Whatever has it begin, undoing much goes on in parts that are seen, over a restart too, and
+/// For every trigger, a large undo goes on in parts that are visible, over a restart too, and
 /// leaves nothing behind.
 #[tokio::test]
 async fn undoing_much_goes_on_in_parts_over_a_restart() {
@@ -149,7 +149,7 @@ async fn deadline_undoes_much_in_parts() {
     house.app.close().await;
 }
 
-/// A session's end, a time-out and an operator's cancel of many are no other triggers than a request.
+/// A session's end, a time-out and an operator's bulk cancel undo like a request.
 #[tokio::test]
 async fn whatever_has_it_begin_much_is_undone_in_parts() {
     for trigger in ["session", "timeout", "bulk"] {
@@ -180,7 +180,7 @@ async fn whatever_has_it_begin_much_is_undone_in_parts() {
     }
 }
 
-/// Two at once: neither keeps the other, or anybody else, from its turn.
+/// Two at once: neither delays the other, or anybody else.
 #[tokio::test]
 async fn several_that_undo_much_take_turns() {
     let house = TestApp::new().await;
@@ -199,7 +199,7 @@ async fn several_that_undo_much_take_turns() {
     house.app.close().await;
 }
 
-/// As many as may be kept to be undone: the time of it grows with their number and no faster.
+/// The maximum number of effects to undo: the time for it grows with their number and no faster.
 #[tokio::test]
 async fn undoing_as_much_as_there_may_be_is_linear() {
     let house = standing(Arc::new(Memory::new())).await;
@@ -261,7 +261,7 @@ async fn reverse(house: &TestApp, id: &TransferId) -> Result<TransferId, Refusal
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// Whatever operators reverse, and reverse again, of what a transaction posted: when it is undone
+    /// Whatever transfers of a transaction operators reverse, and reverse again: when it is undone
     /// all of its money is back, and none more.
     #[test]
     fn undoing_takes_back_the_net_effect(reversals in proptest::collection::vec(0..8_usize, 0..12)) {
@@ -345,7 +345,7 @@ async fn role_stays_while_another_grant_of_it_stands() {
     house.app.close().await;
 }
 
-/// What an administrator decides about a role after a transaction granted it is not undone.
+/// An administrator's decision on a role after a transaction granted it is not undone.
 #[tokio::test]
 async fn role_that_an_administrator_gave_stays() {
     let house = TestApp::new().await;
@@ -366,8 +366,8 @@ async fn role_that_an_administrator_gave_stays() {
     house.app.close().await;
 }
 
-/// Money that is not there is not taken: what cannot be undone waits, and what was undone before it
-/// stays undone.
+/// Missing money is not taken: a transfer that cannot be undone waits, and the effects that were
+/// undone before it stay undone.
 #[tokio::test]
 async fn undoing_in_parts_that_sticks_goes_on_where_it_was() {
     let house = TestApp::new().await;

@@ -166,7 +166,7 @@ async fn a_role_taken_away_is_gone_at_the_next_request() {
     assert!(alice.is_admin());
     house.run(&admin, to_set(&[])).await.unwrap();
     assert!(!house.actor(&seat.token).await.unwrap().is_admin());
-    // And for a command that was on its way with the roles of before.
+    // And for a command under way with the former roles.
     let late = house.run(&alice, disable("admin", true)).await.unwrap_err();
     assert_eq!(late.code(), "not-allowed");
 }
@@ -386,7 +386,7 @@ async fn lists_go_on_where_they_stopped_newest_first() {
     assert!(seen.is_sorted_by(|newer, older| newer > older));
 }
 
-/// What takes a user's power away, in every way there is.
+/// Commands that take a user's power away, in every way.
 fn ways_down(who: &str) -> [Command; 4] {
     let roles = Some(roles(&["teller", "abide:auditor"]));
     [
@@ -407,13 +407,13 @@ async fn the_last_administrator_stays() {
             assert_eq!(refused, Some(Refusal::LastAdministrator), "{way:?}");
         }
     }
-    // What takes no power away is done.
+    // A command that takes no power away is executed.
     let renamed = UserChange { name: Some(Some("Root".to_owned())), ..UserChange::default() };
     house.run(&admin, change("admin", renamed)).await.unwrap();
     let more = UserChange { roles: Some(roles(&["x", "abide:admin"])), ..UserChange::default() };
     house.run(&admin, change("admin", more.clone())).await.unwrap();
 
-    // One who is disabled, or who has no password, cannot take over.
+    // A user who is disabled, or who has no password, cannot take over.
     house.register("bob").await;
     house.run(&admin, change("bob", more.clone())).await.unwrap();
     house.run(&admin, disable("bob", true)).await.unwrap();
@@ -425,7 +425,7 @@ async fn the_last_administrator_stays() {
         assert_eq!(house.run(&admin, way).await.err(), Some(Refusal::LastAdministrator));
     }
 
-    // One who can, can.
+    // An administrator who can log in can take over.
     house.run(&admin, disable("bob", false)).await.unwrap();
     house.run(&admin, disable("admin", true)).await.unwrap();
     let bob = house.login("bob").await;

@@ -1,4 +1,4 @@
-//! What could not be delivered, as the application keeps it.
+//! Dead letters, as the application keeps them.
 
 use super::*;
 use crate::engine::{GivenUp, Replay, Webhook, WebhookAsk, WebhookNews};
@@ -39,13 +39,13 @@ async fn dead_letters_go_with_their_webhook() {
         replayed,
         gone: false,
     };
-    // One that is given up again, after a crash, is one letter.
+    // An event that is given up again, after a crash, is one dead letter.
     for number in [1, 2, 2, 3, 1] {
         tell(&house, news(ids[0], Some(number), None)).await;
     }
     tell(&house, news(ids[1], Some(1), None)).await;
     assert_eq!((letters(&house, ids[0]), letters(&house, ids[1])), (3, 1));
-    // One is taken after all; another one is not, and asks for nothing more.
+    // One is accepted after all; another one is not, and is not to be replayed any more.
     assert_eq!(tell(&house, news(ids[0], None, Some((2, true)))).await.dead, [1, 3]);
     let replay = Command::ReplayDeadLetter { id: ids[0], what: Replay::Letter(3) };
     house.run(&Actor::System, replay).await.unwrap();

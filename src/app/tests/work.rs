@@ -1,4 +1,4 @@
-//! Work that lies far behind in a queue is found by whoever may have it.
+//! A search finds work far behind in a queue for each actor that may have it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::engine::{Candidate, QueueAsk, StartAsk, workflow};
 use crate::types::TxId;
 
-/// The workflow as it lets a role pack.
+/// Returns the workflow in which this role packs.
 fn packed_by(role: &str) -> String {
     format!(
         "abide: 1
@@ -52,7 +52,7 @@ fn ask() -> QueueAsk {
     QueueAsk { workflow, step, limit: 1, span: None, candidates: Vec::new() }
 }
 
-/// Before it lies more than one look reads, all of a version that lets in another role.
+/// Before it lie more steps than one search reads, all of a version that lets in another role.
 #[tokio::test]
 async fn work_behind_what_one_look_reads_is_found_by_the_next() {
     let house = TestApp::new().await;
@@ -72,13 +72,13 @@ async fn work_behind_what_one_look_reads_is_found_by_the_next() {
     };
     assert_eq!(found(&bob), Vec::new(), "one look has an end");
     assert_eq!(found(&bob), [wanted], "the next goes on behind it");
-    // From the head again, and on: asked often enough, it is always found.
+    // From the head again, and on: enough searches always find it.
     assert_eq!((found(&bob), found(&bob)), (Vec::new(), vec![wanted]));
-    // Those of the old role find theirs at once, and nobody else looks at anything.
+    // Actors of the old role find theirs at once, and nobody else examines anything.
     let carl = with_role(&house, "carl", "old").await;
     assert_eq!(found(&carl).len(), 65);
     assert_eq!(found(&alice), Vec::new());
-    // Claimed meanwhile, a candidate is passed over.
+    // A candidate that was claimed meanwhile is passed over.
     let candidates = vec![Candidate { tx: wanted, bytes: 100 }];
     let claim = || Command::ClaimQueued(QueueAsk { candidates: candidates.clone(), ..ask() });
     for claimed in [1, 0] {
