@@ -271,7 +271,7 @@ impl<'a> TransactionResponse<'a> {
     /// Renders it as the caller may see it.
     pub(super) fn new(view: &'a TxView) -> Self {
         let tx = &view.tx;
-        // Where timers are late, nothing whose time has come is shown as open.
+        // If timers are late, nothing whose time has come is shown as open.
         let is_over = |at: Option<Time>| view.is_overdue() && at.is_some_and(|at| at <= view.at);
         let steps = tx.open.iter().zip(&view.allowed);
         let steps = steps.filter(|(open, _)| open.is_client && !is_over(open.due));

@@ -105,7 +105,7 @@ async fn an_anonymous_session_is_upgraded_once() {
     visitor.is_dead().await;
 }
 
-/// An anonymous session is no user's: nobody but itself sees or ends it.
+/// An anonymous session is no user's: only itself sees or ends it.
 #[tokio::test]
 async fn anonymous_sessions_do_not_see_each_other() {
     let server = dev();

@@ -1,6 +1,6 @@
 //! Ordinary users attack the server all at once, each with a request that is cheap to send and was
-//! once dear to answer. Meanwhile another user's writes are answered, and the resident memory stays
-//! within the budget (`memory_max`).
+//! once expensive to answer. Meanwhile another user's writes are answered, and the resident memory
+//! stays within the budget (`memory_max`).
 //!
 //! By default a few seconds, enough to see memory and a server that stands still. The measurement is
 //! `ABIDE_SOAK_SECONDS=60 cargo test --release --test api attacks`: then the executor may not stall and
@@ -37,7 +37,7 @@ const MEMORY_MAX_KIB: u64 = 512 * 1024;
 /// Large transactions that exist before the attacks begin, at some 58 KiB each.
 const LARGE: usize = 150;
 
-/// Connections that ask for something and never read the answer, of each kind.
+/// Connections of each kind that send a request and never read the answer.
 const UNREAD: usize = 30;
 
 const LARGE_YAML: &str = "abide: 1
@@ -131,7 +131,7 @@ fn unread(server: &Server, role: &Role, path: &str, more: &str) -> Vec<TcpStream
         .collect()
 }
 
-/// Sends pings on a WebSocket that nobody signed in on, and never reads the pongs.
+/// Sends pings on a WebSocket without authentication, and never reads the pongs.
 async fn ping(attack: Attack, address: String) {
     while attack.goes_on() {
         let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
@@ -192,7 +192,7 @@ fn memory_kib(server: &Server, name: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// A metric of `/metrics`, all its samples added up; it must be there.
+/// Returns a metric of `/metrics`, all its samples added up; it must be there.
 async fn metric(admin: &Role, name: &str) -> f64 {
     let text = admin.get("/metrics").await.ok().text();
     assert!(text.contains(&format!("# TYPE {name}")), "no metric {name}");

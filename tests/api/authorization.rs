@@ -1,7 +1,7 @@
 //! The authorization matrix: every route of the served document against everybody.
 //!
 //! The routes come from `/openapi.json`. A route without a row here fails the test, and so does a
-//! row without a route: who may do what is decided by a person, once, in this table.
+//! row without a route: a person decides who may do what, once, in this table.
 
 use std::collections::BTreeSet;
 
@@ -108,7 +108,7 @@ const ROWS: &[Row] = &[
     ("GET", "/v1/assets/{code}", KNOWN),
     ("GET", "/v1/ledger/check", KEEPER),
     ("POST", "/v1/accounts", KEEPER),
-    // Each sees what is theirs: for a user without accounts the list is empty.
+    // Each actor sees its own: for a user without accounts the list is empty.
     ("GET", "/v1/accounts", KNOWN),
     ("GET", "/v1/accounts/{id}", OWNED),
     ("PATCH", "/v1/accounts/{id}", KEEPER),
@@ -275,7 +275,7 @@ async fn things(server: &Server, admin: &Role, n: usize) -> Things {
     }
 }
 
-/// A webhook; there are at most a hundred, so only who needs one gets one.
+/// Creates a webhook; there are at most a hundred, so only cells that need one create it.
 async fn webhook(admin: &Role) -> String {
     let webhook = json!({"url": "http://127.0.0.1:9/", "types": ["nothing"]});
     let webhook = admin.post("/v1/webhooks", webhook).await.is(201).json();
@@ -437,7 +437,7 @@ async fn everybody_may_exactly_what_the_matrix_says() {
                 wrong.push(format!("{column}: {method} {path}: {expected:?} expected, {answer}"));
             }
             if *expected != Yes && *method != "GET" {
-                // And nothing was done: the owner's things are untouched.
+                // And nothing has changed: the owner's things are untouched.
                 assert!(things.owners_session.is_alive().await, "{column} {method} {path}");
             }
         }
@@ -445,7 +445,7 @@ async fn everybody_may_exactly_what_the_matrix_says() {
     assert!(wrong.is_empty(), "{} cells differ:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// API 1: what one may not see answers exactly as an unknown id does.
+/// API 1: a thing that the actor may not see answers exactly as an unknown id does.
 #[tokio::test]
 async fn a_foreign_id_answers_exactly_as_an_unknown_one() {
     let server = dev();
@@ -514,7 +514,7 @@ async fn an_auditor_reads_and_changes_nothing() {
     auditor.post("/v1/dev/clock", json!({"advance": "1s"})).await.problem(403, "not-allowed");
 }
 
-/// Changes of what has no revision: they make something new, or are about several things.
+/// Changes of things without a revision: they make something new, or are about several things.
 const WITHOUT_REVISION: [(&str, &str); 20] = [
     ("POST", "/v1/set-password"),
     ("POST", "/v1/callbacks/{token}"),
@@ -538,8 +538,8 @@ const WITHOUT_REVISION: [(&str, &str); 20] = [
     ("PUT", "/v1/values/{set}"),
 ];
 
-/// RFC 9110, 13.1.1: every changing route with a stale `If-Match` answers 412 and changes nothing; one
-/// that changes what has no revision refuses the header.
+/// RFC 9110, 13.1.1: every changing route with a stale `If-Match` answers 412 and changes nothing;
+/// one that changes something without a revision refuses the header.
 #[tokio::test]
 async fn every_change_counts_its_conditions() {
     let server = dev();

@@ -22,7 +22,7 @@ fn head(server: &Server, role: Option<&Role>, method: &str, path: &str) -> Strin
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\nConnection: close\r\n";
 
-/// An empty chunked body is none; one with bytes is one, whatever its headers say.
+/// An empty chunked body is none; one with bytes is one, for any headers.
 #[tokio::test]
 async fn whether_there_is_a_body_is_known_by_its_bytes() {
     let server = dev();
@@ -54,8 +54,8 @@ async fn whether_there_is_a_body_is_known_by_its_bytes() {
     assert_eq!(status(&send("POST", rotate, "\r\n0\r\n\r\n")), 200);
 }
 
-/// A refusal that comes before a small body either reads the body or says that the connection
-/// ends; what was sent after it is never lost without a word.
+/// A refusal that comes before a small body either reads the body or says that the connection ends;
+/// requests that were sent after it are never silently lost.
 #[tokio::test]
 async fn an_early_refusal_keeps_the_connection_or_says_that_it_ends() {
     let server = dev();
@@ -79,8 +79,8 @@ async fn an_early_refusal_keeps_the_connection_or_says_that_it_ends() {
             let both = exchange(&address, format!("{head}{framing}{body}{next}").as_bytes());
             assert_eq!(status(&both), expected, "{both}");
             assert_eq!(both.matches("HTTP/1.1 200").count(), 1, "{both}");
-            // The body is still on its way: its end is not waited for. Only with a length it is
-            // known that there will be one.
+            // The body is still under way: the server does not wait for its end. Only with a length
+            // it is known that there will be one.
             if expected == 415 && !framing.starts_with('C') {
                 continue;
             }
@@ -154,7 +154,7 @@ async fn bodies_that_do_not_end_hold_a_bounded_amount() {
     assert!(answered.contains("\r\nretry-after: "), "{answered}");
     drop(refused);
     alice.put_data(json!({"a": 1})).await.ok();
-    // What was held is free again: such a body is waited for and read to its end.
+    // The memory is free again: such a body is waited for and read to its end.
     loop {
         let mut socket = begin();
         socket.write_all(&b" ".repeat(262_144 - 200 * 1024 - 2)).unwrap();

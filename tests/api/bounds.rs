@@ -16,7 +16,7 @@ use crate::server::{Server, dev};
 /// No page is larger than this, by much.
 const PAGE_BYTES: usize = 1024 * 1024;
 
-/// Transactions of a user whom somebody else asks for: more than a page looks at with
+/// Transactions of a user that somebody else filters by: more than a page examines with
 /// `ABIDE_FOREIGN=1100`.
 fn foreign() -> usize {
     std::env::var("ABIDE_FOREIGN").map_or(150, |count| count.parse().unwrap())
@@ -152,7 +152,7 @@ async fn owner_filter_on_somebody_unseen_answers_as_for_nobody() {
     assert_eq!(listed.len(), foreign() + 1);
 }
 
-/// A queue in which each works on what is their own, and packers on everything.
+/// A queue in which each actor works on its own transactions, and packers on everything.
 const ORDER: &str = "abide: 1
 workflow: order
 input: { type: object, properties: { text: { type: string } } }
@@ -179,12 +179,12 @@ async fn claims_are_looked_for_by_those_who_may_and_found_however_far_behind() {
     let claim = |role: &Role, step: &str, limit: usize| {
         role.post("/v1/inbox/claim", json!({ "workflow": "order", "step": step, "limit": limit }))
     };
-    // Nobody but packers gets any; refusing that costs no look at a record.
+    // Only packers get any; a refusal reads no record.
     let none = claim(&mallory, "pack", 50).await.is(200).json();
     assert_eq!(none, json!({ "items": [] }));
     claim(&mallory, "nothing", 1).await.problem(404, "not-found");
     claim(&mallory, "pack", 51).await.problem(422, "invalid-input");
-    // What one claim takes is bounded in bytes too: claims until there is none take all.
+    // The result of one claim is bounded in bytes too: claims until there is none take all.
     admin.patch("/v1/users/bob", json!({ "roles": ["packer"] })).await.is(200);
     let mut packed = BTreeSet::new();
     loop {
@@ -200,7 +200,7 @@ async fn claims_are_looked_for_by_those_who_may_and_found_however_far_behind() {
         }
     }
     assert_eq!(packed, ids.iter().cloned().collect());
-    // Her own are found whatever lies before them in the queue.
+    // Her own are found, whatever lies before them in the queue.
     for id in &ids[..3] {
         bob.post_empty(&format!("/v1/transactions/{id}/steps/pack")).await.is(200);
     }
@@ -228,11 +228,11 @@ async fn waits_beyond_their_room_are_answered_at_once_and_streams_have_room() {
     let began = Instant::now();
     let mut waits = JoinSet::new();
     (0..520).for_each(|_| drop(waits.spawn(wait().into_future())));
-    // So many are let in; the others are answered at once, as if nothing had been preferred.
+    // The others are answered at once, as if the request had no preference.
     waits.join_next().await.unwrap().unwrap().is(304);
     wait().await.is(304);
     assert!(began.elapsed() < Duration::from_secs(45), "it waited for {:?}", began.elapsed());
-    // A stream of the same user has room all the same.
+    // A stream of the same user has a slot all the same.
     drop(raw_stream(&server, &alice));
     waits.abort_all();
 }
@@ -268,7 +268,7 @@ async fn answers_and_streams_that_nobody_reads_take_bounded_memory() {
         note(&alice, &text, None).await;
     }
     let before = resident_mib(&server);
-    // Each asks for all there is, in pages of a megabyte and as a stream from the start on.
+    // Each requests everything, in pages of a megabyte and as a stream from the start on.
     let mut unread = Vec::new();
     for number in 0..100 {
         let mut stream = TcpStream::connect(server.address()).unwrap();
@@ -283,7 +283,7 @@ async fn answers_and_streams_that_nobody_reads_take_bounded_memory() {
         stream.write_all(head.as_bytes()).unwrap();
         unread.push(stream);
     }
-    // Each is answered, be it that too much is unread, and no more than that is read of it.
+    // Each gets an answer, or a refusal because too much is unread; the test reads no more of it.
     for stream in &mut unread {
         let mut status = [0; 9];
         stream.read_exact(&mut status).unwrap();

@@ -68,7 +68,7 @@ async fn cross_site_changes_by_cookie_are_refused() {
     ] {
         write().header("origin", origin).await.problem(403, "cross-site");
     }
-    // Neither header: not a browser that can be trusted to have asked its user.
+    // Neither header: not a browser that certainly asked its user.
     write().await.problem(403, "cross-site");
     // Fetch metadata goes before a fitting Origin.
     write()
@@ -119,7 +119,7 @@ async fn get_and_head_change_nothing() {
     let nobody = server.nobody();
     let spec = nobody.get("/openapi.json").await.ok().json();
     for (path, _) in spec["paths"].as_object().unwrap() {
-        // A socket takes commands, so its Origin is looked at.
+        // A socket takes commands, so its Origin is checked.
         if path == "/v1/socket" {
             continue;
         }
@@ -190,7 +190,7 @@ async fn doubled_credentials_are_refused() {
     }
 }
 
-/// 3.4.2: without configuration there is no CORS: no origin is answered.
+/// 3.4.2: without configuration there is no CORS: no origin gets its headers.
 #[tokio::test]
 async fn cors_is_closed_by_default() {
     let server = dev();
@@ -211,8 +211,8 @@ async fn cors_is_closed_by_default() {
     }
 }
 
-/// A page may send every header that the API documents, and read every one of its answers; a pattern
-/// stands for all origins below a domain.
+/// A page may send every header that the API documents, and read every one of its answers; a
+/// pattern allows all origins below a domain.
 #[tokio::test]
 async fn pages_may_send_and_read_what_the_api_documents() {
     let server =

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::server::dev;
 
-/// Put, get, delete; delete of what is absent is 204 too.
+/// Put, get, delete; delete of an absent record is 204 too.
 #[tokio::test]
 async fn a_record_is_put_read_replaced_and_deleted() {
     let server = dev();
@@ -38,7 +38,7 @@ async fn any_key_that_a_path_can_carry_is_a_key() {
     }
 }
 
-/// Idle: GET is activity, `?touch=false` is not; what ran out is absent.
+/// Idle: GET is activity, `?touch=false` is not; an expired record is absent.
 #[tokio::test]
 async fn a_record_lives_as_long_as_it_is_read() {
     let server = dev();
@@ -54,7 +54,7 @@ async fn a_record_lives_as_long_as_it_is_read() {
     app.get("/v1/sessions/by-key/read").await.is(200);
     app.get("/v1/sessions/by-key/peeked").await.problem(404, "not-found");
     app.get("/v1/sessions/by-key/left").await.problem(404, "not-found");
-    // A key that ran out can be used again.
+    // An expired key can be used again.
     app.put("/v1/sessions/by-key/left", body).await.ok();
     app.get("/v1/sessions/by-key/left").await.is(200);
 }

@@ -33,7 +33,7 @@ fn verify(proof: &[Value], head: &str) -> (Option<i32>, String) {
     let mut child = pipes.spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     for line in proof {
-        // It may have seen enough before it has read all.
+        // The verifier may have ended before it has read all.
         writeln!(input, "{line}").ok();
     }
     drop(input);
@@ -46,7 +46,7 @@ struct Told {
     server: Server,
     admin: Role,
     id: String,
-    /// Noted when the transaction had ended, before more happened.
+    /// Recorded when the transaction had ended, before further commits.
     head: Value,
     proof: Vec<Value>,
 }
@@ -73,7 +73,7 @@ async fn told() -> Told {
     Told { server, admin, id, head, proof }
 }
 
-/// The places of the lines that are commits of the transaction.
+/// Returns the positions of the lines that are commits of the transaction.
 fn commits(proof: &[Value]) -> Vec<usize> {
     (0..proof.len()).filter(|line| proof[*line].get("commit").is_some()).collect()
 }
@@ -93,7 +93,7 @@ fn hide(proof: &[Value], line: usize) -> Vec<Value> {
     proof
 }
 
-/// A history is proven against a head that was noted when it was, also after kill -9, and holds
+/// A history is proven against a head that was recorded at the time, also after kill -9, and holds
 /// nothing of other commits but hashes.
 #[tokio::test]
 async fn a_proof_leads_to_the_head_that_was_noted() {
@@ -123,7 +123,7 @@ async fn a_proof_leads_to_the_head_that_was_noted() {
     assert!(report.contains(&line) || latest["revision"].as_u64() > now["revision"].as_u64());
 }
 
-/// Every edit of a proof is refused, and the first place that does not fit is named.
+/// Every edit of a proof is refused, and the first location that does not fit is named.
 #[tokio::test]
 async fn what_does_not_fit_is_refused_where_it_is() {
     let Told { server: _server, head, proof, .. } = told().await;
@@ -162,7 +162,7 @@ async fn what_does_not_fit_is_refused_where_it_is() {
     refused(&hide(&proof, own[1]), &head, "a commit of the transaction was left out");
     refused(&hide(&proof, own[0]), &head, "a commit of the transaction was left out");
 
-    // It ends early, or goes on.
+    // It ends early, or continues.
     refused(&proof[..proof.len() - 1], &head, "the head that was noted is");
     let mut longer = proof.clone();
     longer.push(proof[own[2]].clone());
@@ -181,7 +181,7 @@ async fn what_does_not_fit_is_refused_where_it_is() {
     agreeing[0]["proof"]["head"]["revision"] = json!(before);
     refused(&agreeing, &format!("{before}:{link}"), "line");
 
-    // Of another transaction; no proof at all.
+    // A proof of another transaction; no proof at all.
     let mut other = proof.clone();
     other[0]["proof"]["transaction"] = json!("tx_00000000000000000000000001");
     refused(&other, &head, "does not concern the transaction");

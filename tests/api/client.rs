@@ -1,4 +1,4 @@
-//! A role, what it asks, and what it is answered.
+//! A role, its requests, and their answers.
 
 use std::fmt::Write as _;
 use std::future::IntoFuture;
@@ -13,7 +13,7 @@ pub(crate) fn password_of(username: &str) -> String {
     format!("the long password of {username}")
 }
 
-/// One who asks: with a bearer token, with a cookie, or with nothing.
+/// A client: with a bearer token, with a cookie, or without credentials.
 #[derive(Clone)]
 pub(crate) struct Role {
     http: reqwest::Client,
@@ -198,7 +198,7 @@ impl Call {
         Ok(Answer { what, status, headers, body })
     }
 
-    /// The media type of the answer, of which nothing more is read: a stream has no end.
+    /// Returns the media type of the answer and reads nothing more: a stream has no end.
     pub(crate) async fn content_type(self) -> String {
         let url = format!("{}{}", self.base.read().unwrap(), self.path);
         let method = reqwest::Method::from_bytes(self.method.as_bytes()).unwrap();
@@ -210,7 +210,7 @@ impl Call {
         response.headers()["content-type"].to_str().unwrap().to_owned()
     }
 
-    /// The answer, or nothing where the connection broke (the server was killed).
+    /// Returns the answer, or nothing if the connection broke (the server was killed).
     pub(crate) async fn attempt(self) -> Option<Answer> {
         self.send().await.ok()
     }

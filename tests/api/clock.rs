@@ -1,4 +1,4 @@
-//! The server's clock while somebody sets the wall clock: libfaketime stands for that.
+//! The server's clock while somebody sets the wall clock, which libfaketime simulates.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! `ETag`, `If-Match` and `If-None-Match`: a tag covers what is shown, and a condition counts on every
-//! change.
+//! `ETag`, `If-Match` and `If-None-Match`: a tag covers the representation, and a condition counts
+//! on every change.
 
 use serde_json::{Value, json};
 
@@ -34,8 +34,8 @@ async fn known(role: &Role, path: &str, etag: &str) -> Answer {
     role.get(path).header("if-none-match", etag).await
 }
 
-/// A claim that lapses changes what is shown, without a commit: the tag is another one, and a change
-/// that names the older one is still about the same revision.
+/// A claim that lapses changes the representation, without a commit: the tag is another one, and a
+/// change that names the older one is still about the same revision.
 #[tokio::test]
 async fn a_lapsed_claim_changes_the_tag_and_not_the_revision() {
     let server = dev();
@@ -87,7 +87,7 @@ async fn a_tag_covers_what_its_reader_sees() {
         }
     }
     assert!(seen.iter().any(|(tag, _)| *tag != seen[0].0), "they see the same");
-    // Roles that change what is shown change the tag, at the same revision.
+    // Roles that change the representation change the tag, at the same revision.
     let (mine, _) = &seen[0];
     known(&alice, &path, mine).await.is(304);
     roles(&server, "alice", json!(["officer"])).await;
@@ -97,7 +97,7 @@ async fn a_tag_covers_what_its_reader_sees() {
     known(&alice, &path, &more.etag()).await.is(200);
     known(&alice, &path, mine).await.is(304);
 
-    // An account that anyone may read: the balance alone is another thing to show.
+    // An account that anyone may read: the balance alone is another representation.
     let public = json!({"read": ["anyone"]});
     admin.patch("/v1/accounts/alice:main", public).await.ok();
     let account = "/v1/accounts/alice:main";
@@ -109,8 +109,8 @@ async fn a_tag_covers_what_its_reader_sees() {
     admin.post_empty(&format!("{account}/close")).if_match(&some.etag()).await.ok();
 }
 
-/// `If-None-Match: *` on what creates or replaces: only if there is nothing yet. `If-Match: *`: only
-/// if there is something.
+/// `If-None-Match: *` on a request that creates or replaces: only if there is nothing yet.
+/// `If-Match: *`: only if there is something.
 #[tokio::test]
 async fn only_if_absent_and_only_if_present() {
     let server = dev();
@@ -140,7 +140,7 @@ async fn only_if_absent_and_only_if_present() {
         let fresh = role.get(path).await.ok().etag();
         put(role, path, first).if_match(&fresh).await.ok();
     }
-    // What exists without having been put.
+    // A thing that exists without having been put.
     put(&admin, "/v1/assets/EUR", r#"{"scale":2}"#)
         .header("if-none-match", "*")
         .await
@@ -150,7 +150,7 @@ async fn only_if_absent_and_only_if_present() {
     admin.delete("/v1/values/prices/a").if_match(&etag).await.is(204);
 }
 
-/// A refused condition is no answer for good: the same key serves the request that fits. A condition
+/// A refused condition is no final answer: the same key serves the corrected request. A condition
 /// counts before the state of things, and a wrong code under it costs no attempt.
 #[tokio::test]
 async fn a_condition_that_does_not_hold_decides_nothing() {
@@ -176,7 +176,7 @@ async fn a_condition_that_does_not_hold_decides_nothing() {
     mallory.post_empty(&format!("{path}/void")).if_match("\"1\"").await.is(403);
 }
 
-/// A set that anyone may read is read without a login; nobody but publishers and services writes it.
+/// A set that anyone may read is read without a login; only publishers and services write it.
 #[tokio::test]
 async fn a_set_of_values_can_be_public() {
     let mut server = dev();

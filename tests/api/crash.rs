@@ -83,7 +83,7 @@ async fn sigterm_ends_cleanly_and_loses_nothing() {
     assert_eq!(alice.data().await.json(), json!({"n": 1}));
 }
 
-/// SIGTERM under load: every request that was answered with a success is there.
+/// SIGTERM under load: the effect of every successful answer is there.
 #[tokio::test]
 async fn sigterm_under_load_loses_nothing_that_was_answered() {
     let mut server = dev();

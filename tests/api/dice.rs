@@ -3,7 +3,7 @@
 
 use std::hash::{BuildHasher as _, DefaultHasher, Hash, Hasher as _, RandomState};
 
-/// Decides by a hash of what is decided.
+/// Decides by a hash of the question.
 pub(crate) struct Dice(u64);
 
 impl Dice {

@@ -120,7 +120,7 @@ async fn a_migration_tells_no_default_that_is_hidden() {
     assert!(told.contains("VERY-HIGH"), "{told}");
 }
 
-/// A claim lapses by itself, for those who look as well.
+/// A claim lapses by itself, for readers too.
 #[tokio::test]
 async fn a_claim_that_has_lapsed_is_shown_as_none() {
     let server = dev();
@@ -149,7 +149,7 @@ async fn a_reference_does_not_remember_secrets() {
     assert_eq!(format!("/v1/transactions/{}", again["id"].as_str().unwrap()), tx);
 }
 
-/// A transfer that somebody has reversed is not given back twice, nor in the way of a cancel.
+/// A transfer that somebody has reversed is not given back twice, and does not block a cancel.
 #[tokio::test]
 async fn what_was_reversed_by_hand_is_undone_already() {
     let server = dev();

@@ -50,8 +50,8 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Runs the shell blocks of a document in one shell, in an empty directory with its files; returns
-/// what each printed.
+/// Runs the shell blocks of a document in one shell, in an empty directory with its files. Returns
+/// the output of each.
 fn run(document: &str, blocks: &[Block]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let (address, bin) = (format!("127.0.0.1:{}", free_port()), dir.path().join("bin"));
@@ -136,7 +136,7 @@ fn the_hook_of_the_language_page_does_what_it_says() {
     holds(LANGUAGE, 1);
 }
 
-/// Definitions are valid without a warning, and what their scenarios say is so.
+/// Definitions are valid without a warning, and their scenarios hold.
 #[test]
 fn the_definitions_and_scenarios_of_the_language_page_pass() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Many who follow, over kill -9 under load: each sees what it may see, once, in order.
+//! Many subscribers, over kill -9 under load: each sees the events that it may see, once, in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use crate::client::Role;
 use crate::live::{Stream, all, publish, start, step};
 use crate::server::dev;
 
-/// Users, each with so many streams; one more user may see everything.
+/// Users, each with this many streams; one more user may see everything.
 const USERS: usize = 9;
 const STREAMS_EACH: usize = 5;
 const KILLS: usize = 3;
@@ -42,7 +42,8 @@ async fn follow(
     }
 }
 
-/// Starts and takes steps until told to stop; what a kill cuts off is no matter.
+/// Starts transactions and takes steps until `stop` is set; requests that a kill cuts off do not
+/// matter.
 async fn load(role: Role, stop: Arc<AtomicBool>, done: watch::Sender<usize>) {
     while !stop.load(Ordering::Acquire) {
         let started = role.post_empty("/v1/workflows/secret/transactions").attempt().await;

@@ -108,8 +108,9 @@ async fn a_signed_message_takes_a_step_and_counts_once() {
     assert_eq!(admin.get(&path).await.ok().json()["revision"], paid["revision"]);
 }
 
-/// A message that somebody has kept is none when its answer is forgotten: it is known to its
-/// transaction, also one whose time is right by the wall clock since the server's is ahead of it.
+/// A message that somebody has kept is a repetition even after its answer has expired: the
+/// transaction knows it, also one whose time is right by the wall clock since the server's is ahead
+/// of it.
 #[tokio::test]
 async fn a_message_that_is_sent_again_after_more_than_a_day_counts_no_second_time() {
     let server = options().start();
@@ -132,8 +133,8 @@ async fn a_message_that_is_sent_again_after_more_than_a_day_counts_no_second_tim
     assert_eq!(taken, ["send", "delivered", "paid"], "{history}");
 }
 
-/// A message that comes too early counts when the same one is sent again: its sender knows nothing of
-/// steps, and repeats it until it is taken.
+/// A message that comes too early counts when the same one is sent again: its sender knows nothing
+/// of steps, and repeats it until it is accepted.
 #[tokio::test]
 async fn a_message_that_comes_too_early_counts_when_it_is_sent_again() {
     let server = options().start();
@@ -238,7 +239,7 @@ async fn a_hooks_secret_is_no_secret_of_definitions() {
 }
 
 /// README: the table `[secrets]` is as good for hooks and calls as a variable is, and a definition
-/// that names a secret or a hook that is not there is a warning when it is published.
+/// that names an unknown secret or hook is published with a warning.
 #[tokio::test]
 async fn a_hooks_secret_may_be_in_the_file_and_a_missing_one_is_a_warning() {
     let config = format!(

@@ -1,4 +1,4 @@
-//! Strictness: what could be understood in two ways is refused. Framing by raw sockets.
+//! Strictness: ambiguous requests are refused. Framing by raw sockets.
 
 use serde_json::json;
 
@@ -332,7 +332,7 @@ async fn paths_that_only_resemble_a_route_are_not_it() {
     }
 }
 
-/// 4.1.3: `X-Forwarded-For` from somebody who is no configured proxy counts for nothing: neither
+/// 4.1.3: `X-Forwarded-For` from a client that is no configured proxy counts for nothing: neither
 /// as the shown address, nor to escape the back-off.
 #[tokio::test]
 async fn forwarded_headers_of_strangers_count_for_nothing() {

@@ -111,7 +111,7 @@ async fn a_body_without_a_length_is_read() {
     assert_eq!((ended.status, &ended.body["status"]), (200, &json!("cancelled")), "{ended:?}");
 }
 
-/// A start and a route without a body: what comes is read, and refused where it is nothing.
+/// A start and a route without a body: a body is read, and refused where none is allowed.
 #[tokio::test]
 async fn a_route_without_a_body_takes_none() {
     let server = dev();
@@ -169,7 +169,7 @@ async fn an_answer_to_head_has_no_content() {
     }
 }
 
-/// A change by cookie is of the same origin where `:authority` says so.
+/// A change by cookie is of the same origin if `:authority` says so.
 #[tokio::test]
 async fn the_authority_is_the_host() {
     let server = dev();
@@ -191,8 +191,8 @@ async fn the_authority_is_the_host() {
     assert_eq!(changed.status, 200, "{changed:?}");
 }
 
-/// Behind a proxy that ends TLS the origin is what the client sees: by what a trusted proxy says,
-/// and by the configured address.
+/// Behind a proxy that ends TLS the origin is the one that the client sees: by the headers of a
+/// trusted proxy, and by the configured address.
 #[tokio::test]
 async fn the_origin_of_a_page_is_known_behind_a_proxy() {
     let server = Options::dev().arg("--proxies").arg("127.0.0.1").start();

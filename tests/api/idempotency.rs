@@ -78,7 +78,7 @@ async fn a_malformed_key_is_refused_and_nothing_is_done() {
     append(&alice, 2).key("!#$%&'*+-.^_`|~09AZaz").await.ok();
 }
 
-/// Contract 4: the same key with another request is refused, whatever differs.
+/// Contract 4: the same key with another request is refused, whichever part differs.
 #[tokio::test]
 async fn a_key_used_for_another_request_is_refused() {
     let server = dev();
@@ -136,7 +136,7 @@ async fn a_retry_after_kill_9_replays_the_answer() {
     append(&alice, 2).key("before-the-crash").await.problem(422, "idempotency-key-reused");
 }
 
-/// Contract 1 and 4: kill -9 under load; whatever the client knows or does not know, its retries
+/// Contract 1 and 4: kill -9 under load; the client's retries, after known and unknown results,
 /// make every change exactly once, and those acknowledged are replayed.
 #[tokio::test]
 async fn retries_over_kill_9_under_load_take_effect_exactly_once() {
@@ -191,7 +191,7 @@ async fn b_using_as_key_gets_nothing_of_as() {
     append(&alice, "alice's").key("shared").await.ok();
     let other = append(&mallory, "alice's").key("shared").await.ok();
     is_first(&other);
-    // Nor is it told whether the key was used: another body is no conflict.
+    // The answer does not reveal either whether the key was used: another body is no conflict.
     append(&alice, 1).key("only-alice").await.ok();
     is_first(&append(&mallory, 2).key("only-alice").await.ok());
     assert_eq!(list_of(&alice).await, [json!("alice's"), json!(1)]);
@@ -274,7 +274,7 @@ async fn what_current_means_is_part_of_the_request() {
     phone.json_patch_data(patch.clone()).key("patch").await.ok();
     desk.json_patch_data(patch).key("patch").await.problem(422, "idempotency-key-reused");
 
-    // The others end, but not the one that asks.
+    // The others end, but not the caller's.
     let third = server.again("alice").await;
     let except = "/v1/sessions?except=current";
     third.delete(except).key("except").await.ok();
@@ -290,8 +290,8 @@ async fn what_current_means_is_part_of_the_request() {
     desk.is_dead().await;
 }
 
-/// A refusal by the state is stored: the late duplicate cannot succeed after its caller was told
-/// no.
+/// A refusal by the state is stored: the late duplicate cannot succeed after its caller got the
+/// refusal.
 #[tokio::test]
 async fn a_refusal_by_the_state_is_the_answer_for_good() {
     let server = dev();

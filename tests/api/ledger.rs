@@ -260,7 +260,7 @@ async fn a_statement_tells_every_posting_with_its_running_balance() {
         let path = format!("/v1/accounts/alice:main/entries?limit=2{cursor}");
         let page = alice.get(&path).await.ok().json();
         lines.extend(page["items"].as_array().unwrap().clone());
-        // Stable while things change: what comes meanwhile is newer than the first page.
+        // Stable while things change: later lines are newer than the first page.
         transfer(&shop, &format!("m{}", lines.len()), "world", "alice:main", json!(1))
             .await
             .is(201);
@@ -349,7 +349,7 @@ async fn a_hold_is_captured_in_parts_or_released() {
     must_add_up(&shop).await;
 }
 
-/// A deadline passes while the server is down; what comes late loses to it.
+/// A deadline passes while the server is down; a step that comes late loses to it.
 #[tokio::test]
 async fn a_hold_expires_by_itself_and_beats_what_comes_late() {
     let mut server = dev();
@@ -452,7 +452,7 @@ async fn parallel_holds_never_exceed_the_balance_whatever_crashes() {
     }
     assert_eq!(balance(&shop, "alice:main").await, ["100.00", "99.00", "1.00"]);
     must_add_up(&shop).await;
-    // Of each hold two captures at once: one wins.
+    // Two simultaneous captures of each hold: one wins.
     let captures: Vec<_> = (0..50)
         .flat_map(|n| [n, n])
         .map(|n| {
@@ -470,7 +470,7 @@ async fn parallel_holds_never_exceed_the_balance_whatever_crashes() {
     verify(&server, "3 accounts in 1 assets, 12 transfers and 0 open holds add up");
 }
 
-/// `abide verify` computes the ledger anew from what lies on the disk.
+/// `abide verify` computes the ledger anew from the files on the disk.
 fn verify(server: &Server, words: &str) {
     let output = program(["verify"]).arg(server.data_dir()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -527,7 +527,7 @@ async fn several_transfers_are_reversed_all_or_none() {
         refused.problem(status, code);
         assert_eq!((posted("a").await, posted("b").await), (json!("10.00"), json!("10.00")));
     }
-    // The last first: what b gives back is what a gives back then.
+    // The last one first: b gives the money back to a, which then gives it back.
     let done = reverse(&["t2", "t1"]).key("r").await.is(201);
     let opposites = done.json()["transfers"].as_array().unwrap().clone();
     assert_eq!(opposites.len(), 2);

@@ -1,7 +1,8 @@
-//! Contract 3, strictly serializable: what clients saw of session data, money and steps, under load
-//! and three kills, is explained by one order of all requests that agrees with real time.
+//! Contract 3, strictly serializable: the observations of clients of session data, money and steps,
+//! under load and three kills, are explained by one order of all requests that agrees with real
+//! time.
 //!
-//! The checker searches such an order as Wing and Gong do, with Lowe's memory of what was tried
+//! The checker searches such an order as Wing and Gong do, with Lowe's memory of tried states
 //! ("Testing for linearizability", 2017).
 
 use std::collections::HashSet;
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Call, Role};
 use crate::server::{Server, dev};
 
-/// One request: from the first attempt to the answer, and what was seen.
+/// One request: from the first attempt to the answer, and its observation.
 #[derive(Clone, Debug)]
 struct Seen<T> {
     called: u64,
@@ -55,7 +56,8 @@ impl Ticks {
         self.0.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// Asks until there is an answer, and notes what `read` sees in it.
+    /// Sends a request until there is an answer, and records the observation that `read` makes of
+    /// it.
     async fn ask<T>(&self, call: Call, read: impl FnOnce(&Answer) -> T) -> Seen<T> {
         let called = self.now();
         loop {
@@ -71,7 +73,7 @@ impl Ticks {
     }
 }
 
-/// A source of what looks like chance and is the same in each run.
+/// A source of pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -262,7 +264,7 @@ async fn what_clients_see_under_load_and_kills_is_one_order_that_agrees_with_rea
         })
         .collect();
     for kill in 1..=KILLS {
-        // In the midst of the work, wherever it is by then.
+        // In the middle of the work, wherever it is by then.
         while progress.load(Ordering::SeqCst) < CLIENTS * ROUNDS * kill / (KILLS + 1) {
             tokio::task::yield_now().await;
         }
@@ -283,8 +285,8 @@ async fn what_clients_see_under_load_and_kills_is_one_order_that_agrees_with_rea
     assert!(linearizable(&all.data, &[0, 0], data_step), "session data: {:#?}", all.data);
     assert!(linearizable(&all.money, &[100; 3], money_step), "money: {:#?}", all.money);
     assert!(linearizable(&all.count, &0, count_step), "steps: {:#?}", all.count);
-    // And the checker is one that finds something: a read of what was never there, and one of what
-    // was over before it began.
+    // The checker does find faults: a read of a value that never existed, and one of a value that
+    // was replaced before it began.
     let last = all.count.iter().filter(|seen| matches!(seen.what, Count::Added(_))).count() as u64;
     let now = ticks.now();
     let stale = Seen { called: now, answered: now + 1, what: Count::Read(last - 1) };

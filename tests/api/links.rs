@@ -27,7 +27,7 @@ async fn shop(server: &Server) -> (Role, Role) {
     (admin, alice)
 }
 
-/// A month is renewed by itself, exactly once, also when the server is killed on the way.
+/// A monthly transaction renews itself, exactly once, also when the server is killed meanwhile.
 #[tokio::test]
 async fn a_subscription_is_renewed_once_a_month_over_crashes() {
     let mut server = dev();

@@ -41,7 +41,7 @@ impl Stream {
         Self::attempt(&server.base(), role, path, after).await.unwrap()
     }
 
-    /// The same, or nothing where nobody answers.
+    /// The same, or nothing if the server does not answer.
     pub(crate) async fn attempt(
         base: &str,
         role: &Role,
@@ -228,7 +228,7 @@ async fn a_history_tells_all_that_one_may_know() {
     assert_eq!(&paged, items);
 }
 
-/// Each sees exactly what they may: own sessions and transactions, nobody else's, auditors all.
+/// Each actor sees exactly what it may: own sessions and transactions, nobody else's, auditors all.
 #[tokio::test]
 async fn a_page_holds_what_the_actor_may_see() {
     let server = dev();
@@ -261,7 +261,7 @@ async fn a_page_holds_what_the_actor_may_see() {
     alice.get("/v1/events?after=xyz").await.problem(400, "invalid-parameter");
 }
 
-/// A stream brings what happens as it happens, and resumes over kill -9 without gap or double.
+/// A stream sends events as they happen, and resumes over kill -9 without gap or duplicate.
 #[tokio::test]
 async fn a_stream_resumes_without_a_gap_or_a_double() {
     let mut server = dev();
@@ -288,7 +288,7 @@ async fn a_stream_resumes_without_a_gap_or_a_double() {
             seen.push(event);
         }
         server.start_again();
-        // What happens while nobody listens.
+        // Events while no client is connected.
         let last = stream.last.clone();
         start(&alice).await;
         stream = Stream::open(&server, &alice, "/v1/events", Some(&last)).await;
@@ -310,7 +310,7 @@ async fn a_stream_resumes_without_a_gap_or_a_double() {
     assert_eq!(seen, logged);
 }
 
-/// Nobody has so many streams open that nobody else has any: 4.4.2, API4.
+/// 4.4.2, API4: no actor can have so many streams open that others get none.
 #[tokio::test]
 async fn one_actor_has_a_bounded_number_of_streams() {
     let server = dev();
@@ -365,15 +365,15 @@ async fn a_role_taken_away_and_the_end_of_a_session_count_at_once() {
     let next = stream.event().await.unwrap();
     assert_eq!(next["type"], "abide.session.data_written", "nothing of a transaction: {next}");
     olga.logout().await.ok();
-    // Comments come for ever to one whose end goes unnoticed.
+    // A reader whose end goes unnoticed would get comments for ever.
     let rest = async { while stream.block().await.is_some() {} };
     tokio::time::timeout(SOON, rest).await.expect("the stream outlives its session");
     // A stream of a session that has ended is not opened.
     olga.get("/v1/events").await.problem(401, "unauthenticated");
 }
 
-/// A reader that does not take what it is sent is dropped at a bounded buffer, and goes on where it
-/// was without a gap or a double.
+/// A reader that does not take its events is dropped at a bounded buffer, and continues from its
+/// position without a gap or a duplicate.
 #[tokio::test]
 async fn a_slow_reader_is_dropped_and_resumes() {
     let server = dev();
@@ -385,7 +385,7 @@ async fn a_slow_reader_is_dropped_and_resumes() {
     let greeting = stream.block().await.unwrap();
     // This one reads late, but not too late.
     let mut late = Stream::open(&server, &alice, "/v1/events", Some(&greeting.id)).await;
-    // More than all buffers on the way hold, and nobody reads.
+    // More than all buffers on the path hold, and nobody reads.
     let mut id = String::new();
     for _ in 0..SLOW_STEPS {
         id = start(&phone).await;
@@ -434,7 +434,7 @@ async fn a_slow_reader_is_dropped_and_resumes() {
     assert!(before < seen.len() - 1, "it was sent all: {before} of {}", seen.len());
 }
 
-/// One transaction's stream begins with its first event and goes on with what happens.
+/// One transaction's stream begins with its first event and continues with the live ones.
 #[tokio::test]
 async fn a_transactions_stream_is_its_history_and_goes_on() {
     let server = dev();

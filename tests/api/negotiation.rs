@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::live::{publish, start};
 use crate::server::dev;
 
-/// `Prefer`: quotes hide commas, the first of two counts, what is not understood is ignored.
+/// `Prefer`: quotes hide commas, the first of two counts, unknown preferences are ignored.
 #[tokio::test]
 async fn preferences_are_read_as_lists() {
     let server = dev();
@@ -88,7 +88,7 @@ async fn negotiated_answers_vary_by_accept() {
     }
 }
 
-/// Conditions: over two lines, weak and strong, and what is no tag.
+/// Conditions: over two lines, weak and strong, and texts that are no tag.
 #[tokio::test]
 async fn conditions_are_read_as_lists() {
     let server = dev();

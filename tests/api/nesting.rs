@@ -1,5 +1,5 @@
-//! Values that grow by nesting: what an expression makes is as flat as a request's body, so that what was
-//! written can be read again.
+//! Values that grow by nesting: the value of an expression is as flat as a request's body, so that
+//! a stored one can be read again.
 
 use serde_json::json;
 

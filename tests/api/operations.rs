@@ -138,7 +138,7 @@ async fn strangers_are_told_no_version() {
     }
 }
 
-/// The administrator's status tells what an operator asks first; others are refused.
+/// The administrator's status shows the facts that an operator needs first; others are refused.
 #[tokio::test]
 async fn the_status_is_for_admins() {
     let server = dev();
@@ -231,7 +231,7 @@ fn wrong_arguments_end_with_2_and_failures_with_1() {
     assert!(String::from_utf8_lossy(&help.stdout).contains("serve"));
 }
 
-/// A password in the environment that the rules refuse: said at the start, not at the login.
+/// A password in the environment that the rules refuse: reported at the start, not at the login.
 #[test]
 fn a_weak_administrators_password_is_refused_at_the_start() {
     let data = tempfile::tempdir().unwrap();
@@ -258,7 +258,7 @@ async fn the_administrators_password_is_taken_at_the_first_start_only() {
     server.nobody().post("/v1/sessions", body).await.problem(401, "invalid-credentials");
 }
 
-/// The rate limits of a deployment tell their state in headers, and end in a 429 with a time.
+/// The rate limits of a deployment are shown in headers, and end in a 429 with a time.
 #[tokio::test]
 async fn rate_limits_tell_their_state() {
     let server = Options::production().start();
@@ -281,8 +281,8 @@ async fn rate_limits_tell_their_state() {
     assert!(admin.is_alive().await, "6.1.1: sessions go on");
 }
 
-/// API4: calls that cost a hash are few from one address, also where nothing fails and so nothing
-/// has to wait after failures.
+/// API4: calls that cost a hash are few from one address, also if none fails and so nothing has to
+/// wait after failures.
 #[tokio::test]
 async fn calls_that_hash_are_limited_by_address() {
     let server = Options::production().start();

@@ -72,7 +72,7 @@ async fn a_stuck_transaction_is_repaired_with_other_data() {
     assert_eq!(landlord["posted"], "5.00");
 }
 
-/// While it is paused nothing happens in it; what is due then happens when it goes on.
+/// While it is paused nothing happens in it; due timers fire when it is resumed.
 #[tokio::test]
 async fn a_paused_transaction_waits_for_its_operator() {
     let mut server = dev();
@@ -186,7 +186,8 @@ async fn ended(server: &Server, role: &Role, job: &Value) -> Value {
     panic!("the job does not end");
 }
 
-/// Many stuck ones try again once the account is there: looked at first, in slices, over a crash.
+/// Many stuck ones try again once the account is there: first in a dry run, in slices, over a
+/// crash.
 #[tokio::test]
 async fn many_transactions_are_repaired_at_once() {
     let mut server = dev();
@@ -227,7 +228,7 @@ async fn many_transactions_are_repaired_at_once() {
     let job = ended(&server, &olga, &job).await;
     assert_eq!((&job["matched"], &job["failed"]), (&json!(45), &json!(45)));
     assert_eq!(job["failures"][0]["code"], "past-pivot");
-    // Those that have ended meanwhile are no failures: nothing is left to be done to them.
+    // Those that have ended meanwhile are no failures: they need no cancel.
     server.advance("1d").await;
     let olga = server.again("olga").await;
     for action in [json!("cancel"), json!("retry"), json!("pause"), json!("migrate")] {
@@ -282,7 +283,7 @@ async fn calling(server: &Server, address: &str) -> (Role, Role, Role, String) {
     (admin, alice, olga, renamed)
 }
 
-/// While it is paused the answer to what was on its way is taken, and nobody is called.
+/// While it is paused the answer to a call under way is accepted, and no call is made.
 #[tokio::test]
 async fn a_pause_takes_the_answer_that_was_on_its_way() {
     let server = dev();
@@ -303,7 +304,7 @@ async fn a_pause_takes_the_answer_that_was_on_its_way() {
     until(&alice, id, |shown| shown["status"] == "completed").await;
 }
 
-/// A call that is on its way goes with its step to another version: its answer is taken there.
+/// A call under way moves with its step to another version: its answer is accepted there.
 #[tokio::test]
 async fn a_transaction_moves_with_a_call_on_its_way() {
     let server = dev();

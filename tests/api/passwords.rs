@@ -1,4 +1,4 @@
-//! Passwords: rules, hashing, back-off, answers that tell nothing.
+//! Passwords: rules, hashing, back-off, answers that reveal nothing.
 
 use serde_json::{Value, json};
 
@@ -145,7 +145,7 @@ async fn a_refused_login_does_not_tell_why() {
 }
 
 /// 6.3.8: and the same hash work is done, measured as the processor time that the server takes,
-/// which what else the machine does cannot blur.
+/// which other work of the machine cannot blur.
 #[tokio::test]
 async fn a_login_for_an_unknown_user_costs_the_same_work() {
     let server = dev();
@@ -213,7 +213,7 @@ async fn fail_until_backed_off(server: &Server, username: &str) -> u32 {
     panic!("30 failed logins and no back-off");
 }
 
-/// Failures, and the clock moved on by what they have to wait, until that is more than a minute.
+/// Makes failures, and moves the clock by the wait after each, until that is more than a minute.
 async fn fail_until_a_minute_has_to_pass(server: &Server, username: &str) {
     for _ in 0..40 {
         let answer = try_login(server, username, "a wrong password").await;

@@ -1,4 +1,4 @@
-//! The work queue, as roles: workers who claim, submit, let go, and die.
+//! The work queue, as roles: workers that claim, submit, release, and die.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ async fn packer(server: &Server, name: &str) -> Role {
     role
 }
 
-/// The ids of so many parcels, in the order of their starts.
+/// Returns the ids of this many parcels, in the order of their starts.
 async fn parcels(server: &Server, count: usize) -> Vec<String> {
     let admin = server.admin().await;
     let publish = admin.call("PUT", "/v1/workflows/parcel");
@@ -36,7 +36,7 @@ async fn parcels(server: &Server, count: usize) -> Vec<String> {
     for _ in 0..count {
         let started = service.post_empty("/v1/workflows/parcel/transactions").await.is(201);
         ids.push(started.json()["id"].as_str().unwrap().to_owned());
-        // Of two in the same millisecond either is the older one.
+        // Two in the same millisecond have no defined order.
         admin.post("/v1/dev/clock", json!({"advance": "1ms"})).await.ok();
     }
     ids
@@ -53,7 +53,8 @@ async fn wait(server: &Server, span: &str) {
     server.admin().await.post("/v1/dev/clock", json!({"advance": span})).await.ok();
 }
 
-/// Two workers never get the same, oldest first; a claim lapses by itself, also over a crash.
+/// Two workers never get the same transaction, oldest first; a claim lapses by itself, also over a
+/// crash.
 #[tokio::test]
 async fn nobody_gets_what_another_has_claimed_until_the_claim_lapses() {
     let mut server = dev();
@@ -70,7 +71,7 @@ async fn nobody_gets_what_another_has_claimed_until_the_claim_lapses() {
     assert!(claim(&ben, 50).await.is_empty());
     wait(&server, "1m").await;
     assert_eq!(claim(&ben, 50).await, ids[1..]);
-    // What is given up is free at once.
+    // A released step is free at once.
     let given_up = format!("/v1/transactions/{}/steps/pack/claim", ids[3]);
     ben.delete(&given_up).await.ok();
     assert_eq!(claim(&ann, 50).await, ids[3..4]);

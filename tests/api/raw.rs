@@ -1,4 +1,4 @@
-//! Bytes on a socket, for what no well-behaved client sends.
+//! Bytes on a socket, for requests that no well-behaved client sends.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

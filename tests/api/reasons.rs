@@ -1,4 +1,4 @@
-//! Why something was refused or is stuck, said to those who may know it.
+//! Reasons of refusals and stuck transactions, shown to readers that may know them.
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,8 +8,8 @@ use crate::client::Role;
 use crate::server::{Options, Server};
 use crate::wait::until;
 
-/// A service that answers every request with this status and its own body, in which it repeats the
-/// `authorization` header; the address.
+/// Starts a service that answers every request with this status and its own body, in which it
+/// repeats the `authorization` header. Returns the address.
 async fn service(status: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -49,7 +49,7 @@ async fn start(role: &Role, workflow: &str, input: Value) -> String {
     started["id"].as_str().unwrap().to_owned()
 }
 
-/// After the pivot, so what a call comes to leaves it stuck.
+/// After the pivot, so that any failure of a call leaves it stuck.
 fn calling(address: &str) -> String {
     format!(
         "abide: 1
@@ -117,8 +117,8 @@ steps:
   wait: { by: [owner], next: { end: done } }
 ";
 
-/// A refusal for money says which account it is about to whom it is known: by the data that they
-/// read, or since they read the account; to others nothing names it.
+/// A refusal for money names its account to an actor that knows the account: by the data that it
+/// reads, or since it may read the account; to others nothing names it.
 #[tokio::test]
 async fn refusal_for_money_names_the_account_to_those_who_know_it() {
     let server = Options::dev().start();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Call, Role};
 use crate::server::{Server, dev};
 
-/// Largest row that may stay of one answer, in bytes: far less than what these answers show.
+/// Largest row that may stay of one answer, in bytes: far less than these answers show.
 const ROW_BYTES_MAX: usize = 4 * 1024;
 
 /// Prefix of all rows of answers.
@@ -118,7 +118,7 @@ fn large_calls(
     all.calls
 }
 
-/// Changes all that the answers show.
+/// Changes everything that the answers show.
 async fn change_it_all((admin, alice, olga, gateway, id): &(Role, Role, Role, Role, String)) {
     let step = format!("/v1/transactions/{id}/steps/work");
     alice.put_data(json!({"n": 1})).await.ok();
@@ -155,8 +155,9 @@ fn rows(server: &Server) -> Vec<usize> {
     sizes
 }
 
-/// Every kind of answer over the threshold is the first one byte for byte, whatever has become of
-/// what it shows and of what its reader may see, also after kill -9; and little is kept of it.
+/// Every kind of answer over the threshold is the first one byte for byte, whatever happened to the
+/// records that it shows and to the rights of its reader, also after kill -9; and little of it is
+/// stored.
 #[tokio::test]
 async fn large_answers_are_kept_small_and_replayed_byte_for_byte() {
     let mut server = dev();
@@ -225,6 +226,6 @@ async fn a_large_answer_whose_history_was_retired_is_gone() {
     put(1).key("first").await.problem(410, "answer-gone");
     assert_eq!(alice.data().await.json()["n"], 2);
     put(3).key("first").await.problem(422, "idempotency-key-reused");
-    // What is as it was then needs no history.
+    // An unchanged record needs no history.
     replays("last", &put(2).key("last").await, &last);
 }

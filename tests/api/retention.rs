@@ -16,8 +16,8 @@ use crate::wait::PATIENCE;
 
 const KIB: u64 = 1024;
 
-/// Writes what the server never reads until the journal no longer reaches back to `until`, with a
-/// store that keeps little of it.
+/// Writes rows that the server never reads until the journal no longer reaches back to `until`,
+/// with a store that keeps little of it.
 pub(crate) fn cut(server: &Server, until: Revision) {
     let options = Options {
         segment_bytes: 512 * KIB,
@@ -35,7 +35,7 @@ pub(crate) fn cut(server: &Server, until: Revision) {
     };
     let store = Durable::open(options).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    // One key, so that what is kept is small; under a prefix that no record has.
+    // One key, so that little is kept; under a prefix that no record has.
     while !matches!(store.read_log(until, 1), Err(StoreError::Gone { .. })) {
         assert!(Instant::now() < deadline, "the journal is not cut");
         let write = Write::put(&b"\xffnothing"[..], vec![7; 60_000]);
@@ -77,8 +77,8 @@ async fn server_with_a_cut_log() -> Cut {
     Cut { server, admin, alice, id, old, at }
 }
 
-/// Streams, sockets and pages say `resync` once and go on with what is kept; a history says that
-/// it is not whole; what was and what would have to be proven is gone.
+/// Streams, sockets and pages say `resync` once and continue with the events that are kept; a
+/// history says that it is not complete; past states and proofs are gone.
 #[tokio::test]
 async fn what_the_log_keeps_no_more_is_told() {
     let Cut { server, admin, alice, id, old, at } = server_with_a_cut_log().await;
@@ -151,7 +151,7 @@ async fn newest(role: &Role) -> String {
     page.json()["items"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
 }
 
-/// Asks by all doors for what comes after an id; whether they say `resync`.
+/// Reads the events after an id in every way. Returns whether all say `resync`.
 async fn is_lost(server: &Server, role: &Role, tx: &str, id: &str) -> bool {
     let path = format!("/v1/events?after={id}");
     let page = role.get(&path).header("accept", "application/json").await.ok().json();

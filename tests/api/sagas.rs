@@ -1,5 +1,5 @@
-//! Calls to other services over real sockets: what becomes of them when a service refuses, fails,
-//! hangs, loses its answers, and when both sides are killed.
+//! Calls to other services over real sockets: their results when a service refuses, fails, hangs,
+//! loses its answers, and when both sides are killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
@@ -96,9 +96,9 @@ async fn publish(server: &Server, name: &str, document: String) {
 
 const ENDED: [&str; 4] = ["completed", "cancelled", "failed", "expired"];
 
-/// Participant and server are killed again and again, at random, while sagas are on their way and
-/// while they are taken back: every one ends booked or taken back, and each thing was done at most
-/// once. `ABIDE_SAGAS` says how many.
+/// Service and server are killed again and again, at random, while sagas run and while they are
+/// compensated: every one ends booked or compensated, and each operation was done at most once.
+/// `ABIDE_SAGAS` is their number.
 #[tokio::test]
 async fn sagas_survive_kills_of_both_sides() {
     let count = std::env::var("ABIDE_SAGAS").ok().and_then(|count| count.parse().ok());
@@ -128,7 +128,7 @@ async fn sagas_survive_kills_of_both_sides() {
     }
     let mut found = BTreeMap::new();
     for (n, id) in ids.iter().enumerate() {
-        // What is left goes on, or back, meanwhile.
+        // The rest continues, or is compensated, meanwhile.
         if falls(("server, ending", n), 25) {
             server.crash_and_restart();
         }
@@ -166,7 +166,7 @@ async fn sagas_survive_kills_of_both_sides() {
     assert!(outcomes.contains_key("completed"), "none was booked: {outcomes:?}");
 }
 
-/// An operator finds what is stuck, has it done, and leaves another one out.
+/// An operator finds a stuck step, retries one, and skips another.
 #[tokio::test]
 async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     let server = dev();
@@ -183,7 +183,7 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
         let answer = alice.post("/v1/workflows/travel/transactions", input).await.ok();
         answer.json()["id"].as_str().unwrap().to_owned()
     };
-    // The address of the hotel is none, so it is never asked; the flight is taken back.
+    // The address of the hotel is none, so it gets no request; the flight is compensated.
     let first = start().await;
     until(&admin, &first, |shown| shown["status"] == "failed").await;
     let effects = service.effects().await;
@@ -224,12 +224,12 @@ async fn what_is_stuck_is_found_repaired_and_ended_over_http() {
     assert_eq!(listed["items"], json!([]));
 }
 
-/// Hears every request and answers each with this.
+/// Receives every request and answers each with this.
 async fn listening(answer: &'static str) -> (String, mpsc::Receiver<String>) {
     answering(move |_| answer.to_owned()).await
 }
 
-/// Hears every request and answers each with what this makes of it.
+/// Receives every request and answers each with the result of this function.
 async fn answering(
     answer: impl Fn(&str) -> String + Send + Sync + 'static,
 ) -> (String, mpsc::Receiver<String>) {
@@ -303,7 +303,7 @@ async fn a_late_answer_comes_by_the_callback() {
     let ended = alice.get(&url).await.ok().json();
     assert_eq!(ended["status"], "completed", "{ended}");
     assert_eq!(ended["data"]["risk"], "low", "{ended}");
-    // A service that has not heard the answer calls again.
+    // A service that has not received the answer calls again.
     server.nobody().post(&path, json!({"risk": "low"})).await.is(204);
     server.nobody().post(&path, json!({"risk": "high"})).await.problem(410, "callback-late");
     assert_eq!(server.files_with(secret.as_bytes()), Vec::<std::path::PathBuf>::new());
@@ -349,8 +349,8 @@ async fn a_call_goes_on_with_the_trace_of_its_request() {
     assert!(server.log().contains(trace), "{}", server.log());
 }
 
-/// 16.2.5: a secret that goes out in a header is in no file, no log, no history and no answer,
-/// whatever the call meets.
+/// 16.2.5: a secret that goes out in a header is in no file, no log, no history and no answer, for
+/// every result of the call.
 #[tokio::test]
 async fn a_calls_secret_is_in_nothing_that_is_kept_or_told() {
     let secret = "canary-1b2c3d4e5f60";
@@ -376,7 +376,7 @@ async fn a_calls_secret_is_in_nothing_that_is_kept_or_told() {
         }
         assert_eq!(ended["calls"][0]["attempts"], 2, "{url}: {ended}");
     }
-    // It was there, in each request.
+    // The secret was there, in each request.
     for requests in [&mut heard, &mut unheard] {
         for _ in 0..2 {
             let request = requests.recv().await.unwrap();
@@ -409,7 +409,7 @@ async fn waiting_calls_survive_a_kill_and_are_made_in_order() {
     let begin: Time = session["created_at"].as_str().unwrap().parse().unwrap();
     let clock = Instant::now();
     for n in 0..count {
-        // In another order than that in which they are due.
+        // In another order than their due times.
         let after = 3600 + (n * 7919) % count;
         let at = begin.plus(Span::from_seconds(after as u64)).to_string();
         let input = json!({"input": {"at": at, "after": format!("{after}s")}});
@@ -471,7 +471,7 @@ async fn calls_that_rest_survive_a_kill_and_are_made_in_order() {
     let alice = server.user("alice").await;
     let mut ids = Vec::new();
     for n in 0..count {
-        // In another order than that in which they are due.
+        // In another order than their due times.
         let after = (3600 + (n * 7919) % count).to_string();
         let input = json!({"input": {"after": after}});
         let started = alice.post("/v1/workflows/rests/transactions", input).await.ok().json();
@@ -500,13 +500,13 @@ async fn calls_that_rest_survive_a_kill_and_are_made_in_order() {
     assert!(late.is_none(), "out of order: {late:?}");
 }
 
-/// The number that a request's path is.
+/// The number that is a request's path.
 fn seconds_in(request: &str) -> String {
     request.split(' ').nth(1).unwrap().trim_start_matches('/').to_owned()
 }
 
-/// A service that asks to be left alone is, for so long, in seconds or until a date; then it is
-/// asked with the same key.
+/// A service that sends `Retry-After` gets no call for that time, in seconds or until a date; then
+/// it gets the same key again.
 #[tokio::test]
 async fn a_service_is_left_alone_for_as_long_as_it_asks() {
     let date = "Fri, 01 Jan 2100 00:00:00 GMT";
@@ -545,7 +545,8 @@ async fn a_service_is_left_alone_for_as_long_as_it_asks() {
     }
 }
 
-/// A destination that fails time after time is left alone, and asked again until it answers.
+/// A destination that fails several times gets no calls for a while, and then attempts until it
+/// answers.
 #[tokio::test]
 async fn a_breaker_opens_and_closes() {
     let server = dev();
@@ -573,8 +574,8 @@ async fn a_breaker_opens_and_closes() {
     }
 }
 
-/// A thousand calls that are on their way and slow leave steps of others as fast as before: the
-/// best of some rates, since what else the machine does makes each of them lower.
+/// A thousand slow calls under way leave steps of others as fast as before: the best of some rates,
+/// since other work of the machine makes each of them lower.
 #[tokio::test]
 async fn slow_calls_leave_other_steps_alone() {
     let service = DemoProcess::start(json!({"slow": 100, "slow_ms": 100_000}));
@@ -622,8 +623,8 @@ async fn slow_calls_leave_other_steps_alone() {
     assert!(ratio >= 0.8, "{beside:.0} beside {before:.0} a second: {ratio:.2}");
 }
 
-/// A call and what takes it back are two requests to a service that keeps keys, like this one: each
-/// has its own.
+/// A call and its compensation are two requests to a service that remembers keys, like this one:
+/// each has a key of its own.
 #[tokio::test]
 async fn undo_has_a_key_of_its_own_for_a_peer_that_enforces_keys() {
     let peer = dev();
@@ -661,8 +662,8 @@ async fn undo_has_a_key_of_its_own_for_a_peer_that_enforces_keys() {
     assert_eq!(keys, [json!(format!("{id}/pay/1/do")), json!(format!("{id}/pay/1/undo/1"))]);
 }
 
-/// An answer of success is one however long its body is: what fits is kept and said to be cut, and
-/// nothing is asked again.
+/// A successful answer of any length is a success: the part that fits is kept and marked as
+/// truncated, and no call is repeated.
 #[tokio::test]
 async fn success_with_a_large_body_is_success() {
     let (address, mut heard) = answering(|request| {

@@ -1,4 +1,4 @@
-//! Schedules, as their administrator: on time, once, and with what is left open.
+//! Schedules, as their administrator: on time, once, and with the last transaction still open.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ async fn write_all(server: &Server) {
     }
 }
 
-/// Each hour one, whose owner and input are as they should be, over crashes.
+/// One start each hour, with the right owner and input, over crashes.
 #[tokio::test]
 async fn each_time_starts_one() {
     let mut server = dev();

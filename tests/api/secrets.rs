@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::client::password_of;
 use crate::server::{ADMIN_PASSWORD, Options};
 
-/// The secret in a single-use link: what stands behind the `#`, which no browser sends.
+/// Returns the secret in a single-use link: the text behind the `#`, which no browser sends.
 fn secret_of(link: &serde_json::Value) -> String {
     let (page, secret) = link["link"].as_str().unwrap().split_once('#').unwrap();
     assert!(page.ends_with("/set-password"), "{link}");
@@ -73,7 +73,7 @@ async fn no_secret_is_found_in_data_log_or_metrics() {
         .ok();
     let reset = server.admin().await.post_empty("/v1/users/alice/password-reset").await.ok().json();
     secrets.push(secret_of(&reset));
-    // A key of a retry is the client's affair, and not a name to be found in a store either.
+    // A key of a retry belongs to the client, and is not to be found in a store either.
     alice.put_data(json!({"a": 1})).key("canary-idempotency-key-3c1f").await.ok();
 
     let admin = server.admin().await;
@@ -93,7 +93,7 @@ async fn no_secret_is_found_in_data_log_or_metrics() {
             assert!(server.files_with(digits.as_bytes()).is_empty(), "{secret} without its prefix");
         }
     }
-    // The search finds what is there.
+    // The search does find things.
     assert!(!server.files_with(b"alice").is_empty());
 }
 
@@ -153,7 +153,7 @@ async fn the_data_directory_is_readable_for_its_owner_alone() {
     private(&server);
 }
 
-/// A password for the administrator that is ignored is said in the log, and not what it is.
+/// An ignored password for the administrator is reported in the log, without the password.
 #[tokio::test]
 async fn an_administrators_password_that_is_not_used_is_said() {
     let mut server = Options::production().start();

@@ -225,7 +225,7 @@ impl Server {
         status
     }
 
-    /// The next line on standard output after the one that says where the server listens.
+    /// Returns the next line on standard output after the one with the server's address.
     pub(crate) fn next_line(&self) -> String {
         self.running.as_ref().unwrap().stdout.lock().unwrap().recv_timeout(START_MAX).unwrap()
     }
@@ -260,12 +260,12 @@ impl Server {
         self.start_again();
     }
 
-    /// One who shows nothing.
+    /// A client without credentials.
     pub(crate) fn nobody(&self) -> Role {
         Role::new(self.http.clone(), Arc::clone(&self.base), None)
     }
 
-    /// One who shows a token, whatever it is.
+    /// A client with a token, valid or not.
     pub(crate) fn bearer(&self, token: &str) -> Role {
         Role::new(self.http.clone(), Arc::clone(&self.base), Some(token.into()))
     }
@@ -326,7 +326,7 @@ impl Server {
         self.service("gateway", json!({"on_behalf": ["*"]})).await
     }
 
-    /// Moves the clock forward; all that is due has fired when this returns.
+    /// Moves the clock forward; all due timers have fired when this returns.
     pub(crate) async fn advance(&self, by: &str) {
         self.admin().await.post("/v1/dev/clock", json!({"advance": by})).await.ok();
     }

@@ -1,4 +1,4 @@
-//! API keys and what they are for: sessions on behalf, introspection, forward authentication.
+//! API keys and their uses: sessions on behalf, introspection, forward authentication.
 
 use serde_json::json;
 
@@ -78,7 +78,7 @@ async fn an_api_key_is_no_users_session() {
     }
 }
 
-/// A service makes a session for a user that it has authenticated; `actor.via` tells.
+/// A service makes a session for a user that it has authenticated; `actor.via` names it.
 #[tokio::test]
 async fn a_service_makes_a_session_on_behalf_of_a_user() {
     let server = dev();
@@ -91,13 +91,13 @@ async fn a_service_makes_a_session_on_behalf_of_a_user() {
     assert_eq!(session["user"], "alice");
     let alice = server.bearer(session["token"].as_str().unwrap());
     assert_eq!(alice.get("/v1/users/me").await.is(200).json()["username"], "alice");
-    // What needs the password still needs it.
+    // Operations that need the password still need it.
     let elevate = json!({"password": "the service does not know it"});
     alice.post("/v1/sessions/current/elevate", elevate).await.problem(401, "invalid-credentials");
     alice.logout().await.is(204);
 }
 
-/// The key says for whom it may; an unknown user is made only with `create`.
+/// The key decides for which users it may; an unknown user is made only with `create`.
 #[tokio::test]
 async fn a_service_acts_only_for_whom_its_key_says() {
     let server = dev();
@@ -304,7 +304,7 @@ async fn forward_authentication_lets_in_users_only() {
     }
 }
 
-/// Facts are what only effects and services write; a session's bearer reads them.
+/// Only effects and services write facts; a session's bearer reads them.
 #[tokio::test]
 async fn a_service_notes_facts_that_the_bearer_can_only_read() {
     let server = dev();
@@ -337,7 +337,7 @@ async fn a_service_notes_facts_that_the_bearer_can_only_read() {
     service.patch(&path, large).await.problem(413, "too-large");
     assert_eq!(alice.get("/v1/sessions/current/facts").await.ok().json(), facts);
 
-    // Of a session that has ended there is nothing to note.
+    // A session that has ended takes no facts.
     alice.logout().await.is(204);
     service.patch(&path, json!({"kyc": "x"})).await.problem(404, "not-found");
 }

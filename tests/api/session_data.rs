@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::server::dev;
 
-/// An empty object at first; PUT replaces; GET gives back what was put.
+/// An empty object at first; PUT replaces; GET returns the same object.
 #[tokio::test]
 async fn data_begin_empty_and_are_replaced_whole() {
     let server = dev();
@@ -20,7 +20,7 @@ async fn data_begin_empty_and_are_replaced_whole() {
     assert_eq!(alice.data().await.json(), json!({"d": 1}));
 }
 
-/// RFC 7396, appendix A: every example whose result is an object, as it stands there.
+/// RFC 7396, appendix A: every example whose result is an object, verbatim.
 #[tokio::test]
 async fn merge_patch_does_what_the_examples_of_rfc_7396_say() {
     let server = dev();
@@ -238,7 +238,7 @@ async fn a_write_that_races_a_logout_never_revives_the_session() {
     }
 }
 
-/// 64 KiB of session data, refused whole; what was there stays.
+/// 64 KiB of session data, refused whole; the old data stays.
 #[tokio::test]
 async fn data_over_their_limit_are_refused_and_change_nothing() {
     let server = dev();
@@ -305,7 +305,7 @@ async fn user_data_are_shared_by_sessions_and_session_data_are_not() {
     server.anonymous().await.get(path).await.is(403);
 }
 
-/// `facts` are what only effects and services write: a client's write is no way in.
+/// Only effects and services write `facts`: a client's write cannot.
 #[tokio::test]
 async fn facts_are_not_the_clients_to_write() {
     let server = dev();

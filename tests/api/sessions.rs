@@ -76,7 +76,7 @@ async fn a_token_with_one_character_changed_is_nobody() {
     assert!(alice.is_alive().await);
 }
 
-/// 7.2.1: what is not `Bearer TOKEN` authenticates nobody, and never more than once.
+/// 7.2.1: anything but one `Bearer TOKEN` authenticates nobody.
 #[tokio::test]
 async fn other_forms_of_the_authorization_header_are_refused() {
     let server = dev();
@@ -133,7 +133,7 @@ async fn the_current_session_is_shown_without_secrets() {
     alice.get("/v1/sessions/current?include=secrets").await.is(400);
 }
 
-/// 7.4.1: after the 204 the bearer token is dead, and says nothing about having lived.
+/// 7.4.1: after the 204 the bearer token is dead, and the answer does not reveal that it lived.
 #[tokio::test]
 async fn a_logout_ends_the_session_at_once() {
     let server = dev();
@@ -458,7 +458,7 @@ async fn a_made_up_token_is_never_adopted() {
     server.bearer(&made_up).is_dead().await;
 }
 
-/// 15.3.3, API 3: what a client may not set is refused, not ignored.
+/// 15.3.3, API 3: a field that a client may not set is refused, not ignored.
 #[tokio::test]
 async fn a_login_refuses_fields_that_it_does_not_know() {
     let server = dev();

@@ -48,7 +48,7 @@ impl Socket {
         self.stream.send(Message::text(message.to_string())).await.unwrap();
     }
 
-    /// The next message; the code with which it was closed.
+    /// Returns the next message, or the code with which the socket was closed.
     async fn next(&mut self) -> Result<Value, u16> {
         loop {
             let message = tokio::time::timeout(SOON, self.stream.next()).await.unwrap();
@@ -140,13 +140,13 @@ async fn a_transaction_is_started_and_submitted_and_its_events_come() {
     }
     let cancelled = socket.ask("transactions.cancel", json!({"id": id, "reason": "enough"})).await;
     assert_eq!(cancelled["result"]["status"], "cancelled");
-    // What another device of the user does is heard here.
+    // An event from another device of the user arrives here.
     let phone = server.again("alice").await;
     phone.put_data(json!({"n": 1})).await.ok();
     while socket.event().await["type"] != "abide.session.data_written" {}
     let patched = socket.ask("sessions.patch_data", json!({"patch": {"a": 1}})).await;
     assert_eq!(patched["result"]["a"], 1);
-    // A second one goes on behind an event.
+    // A second one continues behind an event.
     let mut second = Socket::open(&server, &alice).await;
     second.ask("events.subscribe", json!({"after": after})).await;
     assert_eq!(second.event().await["type"], "abide.transaction.started");
@@ -220,7 +220,7 @@ async fn the_protocol_is_json_rpc_2() {
     assert_eq!(socket.closed_with().await, 1003);
 }
 
-/// The document of what is live says each method that there is, and nothing that is not.
+/// The AsyncAPI document lists exactly the methods that there are.
 #[tokio::test]
 async fn the_document_of_what_is_live_is_true() {
     let server = dev();
@@ -285,7 +285,7 @@ async fn a_socket_lives_as_long_as_its_session() {
     assert_eq!(own.closed_with().await, 1001);
 }
 
-/// A reader waits for a newer revision and is answered when it is there.
+/// A request with a wait for a newer revision is answered when that is there.
 #[tokio::test]
 async fn a_wait_ends_with_the_next_revision() {
     let server = dev();

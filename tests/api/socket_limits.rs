@@ -80,7 +80,8 @@ fn read_bytes_to_close(socket: &mut TcpStream) -> Vec<u8> {
     bytes
 }
 
-/// RFC 6455, 7.4.1: what is no frame, no UTF-8, too large ends with its code, and not in a bare end.
+/// RFC 6455, 7.4.1: bytes that are no frame, no UTF-8 or too large end with their code, and not in
+/// a bare end.
 #[tokio::test]
 async fn a_broken_frame_ends_with_its_code() {
     let server = dev();
@@ -111,7 +112,7 @@ async fn a_broken_frame_ends_with_its_code() {
         socket.write_all(&bytes).unwrap();
         assert_eq!(closed_with(&mut socket), code, "{what}");
     }
-    // What fits is taken, by a handshake with lists.
+    // A message of the maximum size is accepted, after a handshake with lists.
     let mut largest = br#"{"jsonrpc":"2.0","id":1,"method":"sessions.current"}"#.to_vec();
     largest.resize(64 * 1024, b' ');
     let lists = "Connection: keep-alive, upgrade\r\nUpgrade: h2c\r\nUpgrade: x/1, WebSocket\r\n";
@@ -129,7 +130,7 @@ fn resident_kib(server: &Server) -> usize {
 }
 
 /// A client that sends pings and reads no pongs costs no memory, with and without a token; it is
-/// closed. So is one that sends what is no request.
+/// closed. So is one that sends messages that are no request.
 #[tokio::test]
 async fn floods_are_bounded_and_closed() {
     let server = dev();
@@ -157,7 +158,7 @@ async fn floods_are_bounded_and_closed() {
         ),
     ] {
         let mut socket = open(&server, Some(&alice));
-        // Few enough to fit into what the system holds, so that all is sent before it is closed.
+        // Few enough to fit into the system's buffers, so that all is sent before it is closed.
         socket.write_all(&message.repeat(200)).unwrap();
         assert_eq!(closed_with(&mut socket), 1008, "{what}");
     }
@@ -172,7 +173,7 @@ async fn a_socket_without_a_session_has_a_time_limit() {
     assert_eq!(closed_with(&mut socket), 1008);
 }
 
-/// The answers to a batch are bounded; what is not done says so.
+/// The answers to a batch are bounded; requests that are not executed get an error.
 #[tokio::test]
 async fn the_answers_to_a_batch_are_bounded() {
     let server = dev();
@@ -189,7 +190,7 @@ async fn the_answers_to_a_batch_are_bounded() {
     assert_eq!(alice.data().await.json()["id"], json!(done - 1));
 }
 
-/// A misspelt parameter is refused, so that no key and no condition is lost without a word.
+/// A misspelt parameter is refused, so that no key and no condition is silently lost.
 #[tokio::test]
 async fn unknown_parameters_are_refused() {
     let server = dev();
@@ -261,8 +262,8 @@ async fn a_new_token_ends_sockets_and_streams_with_their_own_reason() {
     assert!(read_to_close(&mut events).contains("{\"reason\":\"session-ended\"}"));
 }
 
-/// Cookies on several lines are all looked at: by them a page of elsewhere gets no socket, and two
-/// that differ say nothing about anybody.
+/// Cookies on several lines all count: by them a page of elsewhere gets no socket, and two that
+/// differ authenticate nobody.
 #[tokio::test]
 async fn cookies_on_two_lines_open_no_socket_for_a_foreign_page() {
     let server = dev();
@@ -310,7 +311,7 @@ async fn handshake_of_another_version_gets_426() {
     }
 }
 
-/// A page of another origin opens no socket by cookie, whatever else the handshake says of itself.
+/// A page of another origin opens no socket by cookie, for any other headers of the handshake.
 #[tokio::test]
 async fn handshake_by_cookie_of_a_foreign_origin_is_refused() {
     let server = dev();

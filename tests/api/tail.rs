@@ -18,7 +18,7 @@ async fn door(address: Arc<Mutex<String>>) -> String {
         while let Ok((mut outside, _)) = listener.accept().await {
             let address = address.lock().unwrap().clone();
             tokio::spawn(async move {
-                // Where nobody answers, the one who asks is cut off.
+                // If the server does not answer, the client is cut off.
                 if let Ok(mut inside) = TcpStream::connect(address).await {
                     tokio::io::copy_bidirectional(&mut outside, &mut inside).await.ok();
                 }
@@ -40,7 +40,7 @@ impl Tail {
         let mut child = tail.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let pipe = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::sync_channel(64);
-        // Ends with the program, or with the one who reads.
+        // Ends with the program, or with the reader.
         std::thread::spawn(move || {
             pipe.lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
         });
@@ -70,7 +70,7 @@ impl Drop for Tail {
     }
 }
 
-/// It goes on by itself over kill -9, each event once, in order.
+/// It resumes over kill -9, each event once, in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_follows_over_kill_9_without_a_gap_or_a_double() {
     let mut server = dev();
@@ -98,7 +98,7 @@ async fn it_follows_over_kill_9_without_a_gap_or_a_double() {
     assert_eq!(seen, all(&alice).await);
 }
 
-/// One transaction, as lines for people, so many of them; and what cannot be followed.
+/// One transaction, as lines for people, this many of them; and URLs that cannot be followed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_shows_what_was_asked_for_and_says_what_it_cannot() {
     let server = dev();

@@ -84,8 +84,8 @@ async fn activity_does_not_extend_the_absolute_timeout() {
     alice.is_dead().await;
 }
 
-/// The idle time that is shown holds: alive before it, dead at it, although activity is written
-/// at most once per twentieth of it.
+/// The idle time in the answer holds: alive before it, dead at it, although activity is written at
+/// most once per twentieth of it.
 #[tokio::test]
 async fn the_shown_idle_time_is_the_truth() {
     let server = dev();
@@ -99,8 +99,8 @@ async fn the_shown_idle_time_is_the_truth() {
     assert!(again["idle_expires_at"].as_str().unwrap() > shown.as_str());
 }
 
-/// Contract 6: what ran out while the server was down is over when it is back, and the moved
-/// clock does not go back.
+/// Contract 6: a session that expired while the server was down is over when it is back, and the
+/// moved clock does not go back.
 #[tokio::test]
 async fn timeouts_hold_over_kill_9() {
     let mut server = dev();

@@ -54,7 +54,7 @@ async fn balance(admin: &Role, account: &str) -> (String, String) {
     (text("posted"), text("held"))
 }
 
-/// Contract 1, 2, 5: a transfer goes on after kill -9 between any two of its steps, and adds up.
+/// Contract 1, 2, 5: a transfer continues after kill -9 between any two of its steps, and adds up.
 #[tokio::test]
 async fn a_transfer_goes_on_after_kill_9_at_every_step() {
     let mut server = dev();
@@ -76,7 +76,7 @@ async fn a_transfer_goes_on_after_kill_9_at_every_step() {
     assert_eq!(check["assets"][0]["posted"], "0.00");
 }
 
-/// 2.3.1: steps skipped, repeated and reordered are refused and say what is open.
+/// 2.3.1: steps skipped, repeated and reordered are refused, and the refusal names the open ones.
 #[tokio::test]
 async fn a_step_that_is_not_open_is_refused_and_changes_nothing() {
     let server = dev();
@@ -170,7 +170,7 @@ async fn large_transfers_need_two_managers_who_are_not_the_owner() {
     assert_eq!(balance(&admin, "bob:main").await.0, "60000.00");
 }
 
-/// Contract 6: what fell due while the server was down happens first, and a late command loses.
+/// Contract 6: timers that fell due while the server was down fire first, and a late command loses.
 #[tokio::test]
 async fn a_deadline_releases_the_hold_and_a_late_code_loses() {
     let server = dev();

@@ -273,7 +273,7 @@ async fn an_admin_makes_users_where_registration_is_closed() {
     bob.post("/v1/users", body).await.is(403);
 }
 
-/// Nobody can shut everybody out, not even by mistake: the last administrator stays one.
+/// Nobody can lock everybody out, not even by mistake: the last administrator stays one.
 #[tokio::test]
 async fn the_last_administrator_stays_one() {
     let server = dev();
@@ -356,7 +356,7 @@ async fn a_link_is_used_once_also_in_a_race() {
     server.login("alice", &format!("the chosen one of {}", winners[0])).await;
 }
 
-/// A service makes links only for those for whom its key says it may act, and never for powers.
+/// A service makes links only for users for whom its key may act, and never for powers.
 #[tokio::test]
 async fn a_service_resets_passwords_only_of_those_for_whom_it_may_act() {
     let server = dev();

@@ -1,4 +1,4 @@
-//! Waiting for a fact with what the server offers for it: an answer when there is a newer revision.
+//! Waiting for a fact with the means of the server: an answer when there is a newer revision.
 
 use std::time::{Duration, Instant};
 

@@ -28,7 +28,7 @@ steps:
   send: { by: [owner], do: [ { emit: { type: parcel.sent } } ], next: { end: sent } }
 ";
 
-/// A message as it came.
+/// A message as received.
 struct Told {
     headers: BTreeMap<String, String>,
     body: String,
@@ -49,11 +49,11 @@ impl Told {
     }
 }
 
-/// The service: it answers with a status, and shows what it was told.
+/// The service: it answers with a status, and reports the messages that it received.
 struct Receiver {
     url: String,
     status: Arc<AtomicU16>,
-    /// It answers 503 to what is of these transactions.
+    /// It answers 503 to events of these transactions.
     not_of: Arc<Mutex<BTreeSet<String>>>,
     /// One in five of the messages that it accepts gets no answer: the answer is lost.
     loses: Arc<AtomicBool>,
@@ -162,7 +162,8 @@ async fn parcel(role: &Role) -> String {
 
 const KINDS: [&str; 3] = ["abide.transaction.started", "parcel.packed", "parcel.sent"];
 
-/// Events are delivered in order, signed, as a `CloudEvent`, and without what only some may read.
+/// Events are delivered in order, signed, as a `CloudEvent`, and without the data that only some
+/// may read.
 #[tokio::test]
 async fn events_are_told_in_order_and_signed() {
     let server = dev();
@@ -277,10 +278,10 @@ async fn nothing_is_lost_or_out_of_order_while_both_sides_are_killed() {
     assert!(came > PARCELS * KINDS.len(), "an answer that was lost brings an event twice");
 }
 
-/// The next attempt, however long it would rest.
+/// Returns the next attempt, after any delay.
 async fn next_attempt(server: &Server, receiver: &mut Receiver) -> Told {
     loop {
-        // What is answered may not rest yet when the clock is moved.
+        // The answered delivery may not be delayed yet when the clock is moved.
         server.advance("4h").await;
         if let Ok(told) = timeout(Duration::from_millis(300), receiver.next()).await {
             return told;
@@ -288,8 +289,8 @@ async fn next_attempt(server: &Server, receiver: &mut Receiver) -> Told {
     }
 }
 
-/// A receiver that is being set up refuses for a while: what it refused is no dead letter, and comes
-/// in order.
+/// A receiver that is being set up refuses for a while: the refused events are no dead letters, and
+/// come in order.
 #[tokio::test]
 async fn webhook_refusals_of_a_moment_lose_nothing() {
     let server = dev();
@@ -312,7 +313,7 @@ async fn webhook_refusals_of_a_moment_lose_nothing() {
         if told.taken {
             taken.push(kind);
         } else {
-            // It was on its way before.
+            // It was under way before.
             assert_eq!(kind, KINDS[0]);
         }
     }

@@ -157,7 +157,7 @@ fn go_on(
     random: &mut Random,
     recording: Option<&Recording>,
 ) -> Result<(), String> {
-    // Of a round of its own: its keys meet those of the load.
+    // It has a round of its own: its keys meet those of the load.
     let mut producer = Producer::new(9, 1, random.next());
     for _ in 0..random.below(12) {
         let batch = producer.batch();

@@ -19,7 +19,7 @@ impl Backoff {
     }
 
     /// Returns a random delay up to the longest one, so that attempts which failed together are not
-    /// repeated together; but at least what the receiver asked for.
+    /// repeated together; but at least the receiver's `Retry-After`.
     pub(super) fn jittered(self, attempts: u32, least: Duration) -> Duration {
         let longest = self.longest(attempts);
         let mut bytes = [0; 4];

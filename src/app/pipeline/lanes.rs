@@ -167,7 +167,7 @@ mod tests {
             })
         );
         assert!(lanes.is_empty() && lanes.clocks.is_empty() && lanes.by_payer.is_empty());
-        // One who comes later does not wait for all of them, and has no credit for what was before.
+        // A later actor does not wait for all of them, and has no credit for the time before.
         let mut lanes = fill();
         let late = came + Duration::from_millis(100);
         for _ in 0..10 {
