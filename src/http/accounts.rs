@@ -64,7 +64,7 @@ pub(super) struct ChangeAccountRequest {
     read: Option<Vec<PublicReader>>,
 }
 
-/// Tells a `null` from an absent field.
+/// Distinguishes `null` from an absent field.
 #[expect(clippy::option_option, reason = "absent, null and an amount are three things")]
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Amount>>, D::Error> {
     Option::<Amount>::deserialize(deserializer).map(Some)
@@ -80,7 +80,7 @@ pub(super) struct AccountResponse<'a> {
     /// Fields that only the owner, administrators, auditors and services see.
     #[serde(flatten)]
     inner: Option<AccountDetails<'a>>,
-    /// The sum of all that was posted to it.
+    /// Sum of all transfers that were posted to it.
     posted: Decimal,
     /// Sum that its open holds reserve.
     held: Decimal,
@@ -312,7 +312,7 @@ pub(super) struct StatementEntry<'a> {
     amount: Decimal,
     /// Balance of the account after it.
     balance: Decimal,
-    /// For people.
+    /// A note for people.
     note: Option<&'a str>,
     /// The transaction that posted it.
     transaction: Option<TxId>,

@@ -24,7 +24,7 @@ pub(super) struct CreateApiKeyRequest {
     #[serde(default)]
     #[schemars(length(max = 64))]
     roles: Vec<Role>,
-    /// For whom it may open sessions; empty: for nobody.
+    /// Users for whom it may open sessions; empty: none.
     #[serde(default)]
     #[schemars(length(max = 64))]
     on_behalf: Vec<UserPattern>,
@@ -33,13 +33,13 @@ pub(super) struct CreateApiKeyRequest {
 /// An API key.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct ApiKeyResponse<'a> {
-    /// Names the key; no secret.
+    /// Id of the key; no secret.
     id: KeyId,
     /// The name that its maker gave it.
     name: &'a str,
     /// Roles of the service.
     roles: &'a [Role],
-    /// For whom it may open sessions.
+    /// Users for whom it may open sessions.
     on_behalf: &'a [UserPattern],
     /// When it was created.
     created_at: Time,

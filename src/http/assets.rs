@@ -1,4 +1,4 @@
-//! `/v1/assets`: what amounts are counted in; and the check that the ledger adds up.
+//! `/v1/assets`: the units of amounts; and the check that the ledger adds up.
 
 use http::StatusCode;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! The `AsyncAPI` 3.0 document of what is live.
+//! The `AsyncAPI` 3.0 document of the live interfaces.
 
 use serde_json::{Map, Value, json};
 

@@ -27,7 +27,8 @@ impl VersionTag {
         Self { revision, shown: Some(first) }
     }
 
-    /// Reads a tag without its quotes, exactly as it is written here; `None`: no tag of this server.
+    /// Reads a tag without its quotes, exactly as it is written here; `None`: no tag of this
+    /// server.
     #[must_use]
     pub fn parse(opaque: &str) -> Option<Self> {
         let (number, digest) = match opaque.split_once('-') {

@@ -25,7 +25,7 @@ pub(super) struct PlaceHoldRequest {
     from: AccountId,
     /// Amount.
     amount: Amount,
-    /// After how long it is released by itself, up to ten years; absent: never.
+    /// Time after which it is released by itself, up to ten years; absent: never.
     #[serde(default)]
     #[schemars(schema_with = "life")]
     expires: Option<Span>,

@@ -1,5 +1,5 @@
-//! JSON text as a part of an answer, written as it is read: no value is made of it, which could take
-//! a hundred times as much memory as the text.
+//! JSON text as a part of an answer, written as it is read: no value is made of it, which could
+//! take a hundred times as much memory as the text.
 
 use std::cell::RefCell;
 use std::fmt;

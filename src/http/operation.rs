@@ -1,8 +1,8 @@
 //! Description of an operation: what a route takes and answers, as data beside its handler.
 //!
-//! The OpenAPI document, the check of query parameters, the rate limits and the reader of bodies use it.
-//! Schemas come from the types; the 304 of a conditional read and the problems of every route of a
-//! kind are added by [`super::openapi`].
+//! The OpenAPI document, the check of query parameters, the rate limits and the reader of bodies
+//! use it. Schemas come from the types; the 304 of a conditional read and the problems of every
+//! route of a kind are added by [`super::openapi`].
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 

@@ -1,7 +1,7 @@
 //! The route table: every route, and the callers that it admits.
 //!
-//! A line without its `Access` does not compile. The dispatch, the OpenAPI document, the matrix of
-//! who may call what and the names in the metrics are made from this table.
+//! A line without its `Access` does not compile. The dispatch, the OpenAPI document, the
+//! authorization matrix and the names in the metrics are made from this table.
 
 use super::route::{Access, Handler, Route, Verb};
 use super::{

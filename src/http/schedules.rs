@@ -66,7 +66,7 @@ pub(super) struct ScheduleResponse<'a> {
     id: ScheduleId,
     /// The workflow that is started.
     workflow: &'a WorkflowName,
-    /// When.
+    /// Its times, as a cron expression.
     cron: &'a str,
     /// By the calendar of this time zone.
     zone: &'a str,

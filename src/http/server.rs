@@ -1,7 +1,7 @@
 //! The accept loop: from a bound listener to a request with everything bounded.
 //!
-//! warp's own `serve` sets no timer and no cap, so the loop is ours, and warp's filters are only
-//! the service behind it. What every service behind [`serve`] may rely on:
+//! warp's own `serve` sets no timer and no cap, so this loop is the server's own, and warp's
+//! filters are only the service behind it. Every service behind [`serve`] may rely on this:
 //!
 //! - each request carries the extension [`Arrival`];
 //! - its target and its headers are within [`Limits`], its body fails with [`BodyError::Slow`]

@@ -56,7 +56,7 @@ pub(super) struct AnonymousSessionRequest {
 pub(super) struct OnBehalfSessionRequest {
     /// User of the session.
     user: Username,
-    /// Says that this is meant: `true`.
+    /// Confirmation that this is intended: `true`.
     #[schemars(extend("const" = true))]
     on_behalf: bool,
     /// True to create the user if there is none.
@@ -82,7 +82,7 @@ pub(super) struct ElevateRequest {
 /// A session that was opened or renewed.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct IssuedSessionResponse<'a> {
-    /// Names the session; no secret.
+    /// Id of the session; no secret.
     id: SessionId,
     /// The secret that opens it; shown once. Absent when it went into the cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,14 +98,14 @@ pub(super) struct IssuedSessionResponse<'a> {
     idle_expires_at: Time,
     /// When it ends, whether it is used or not.
     expires_at: Time,
-    /// Until when the password counts as freshly confirmed.
+    /// Time until which the password counts as freshly confirmed.
     elevated_until: Option<Time>,
 }
 
 /// A session, without its secret.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct SessionResponse<'a> {
-    /// Names the session; no secret.
+    /// Id of the session; no secret.
     id: SessionId,
     /// The user; `null`: anonymous.
     user: Option<&'a Username>,
@@ -119,7 +119,7 @@ pub(super) struct SessionResponse<'a> {
     idle_expires_at: Time,
     /// When it ends, whether it is used or not.
     expires_at: Time,
-    /// Until when the password counts as freshly confirmed.
+    /// Time until which the password counts as freshly confirmed.
     elevated_until: Option<Time>,
     /// Its time-outs, if not the default ones.
     profile: Option<&'a ProfileName>,
@@ -133,7 +133,7 @@ pub(super) struct SessionResponse<'a> {
     current: bool,
     /// Number of open streams and sockets of the session.
     connections: usize,
-    /// Since when one is; `null`: none is.
+    /// Time since which one is open; `null`: none is.
     connected_since: Option<Time>,
     /// Facts that services have noted about the session.
     facts: JsonText,
@@ -371,7 +371,8 @@ pub(super) const fn renewal_operation(
         .with(&["Set-Cookie"])
 }
 
-/// Executes a command that renews the current session. A token that came in the cookie is renewed there.
+/// Executes a command that renews the current session. A token that came in the cookie is renewed
+/// there.
 pub(super) async fn renew(request: RequestContext, command: Command) -> Reply {
     let cookie = request.by_cookie;
     issue(request, command, cookie).await

@@ -1,7 +1,7 @@
 //! From a JSON value to a handler's type, with a JSON Pointer to the fault.
 //!
 //! The types are read strictly as `serde` derives it with `deny_unknown_fields`; this reader adds
-//! where in the document a fault is and what kind of fault, and never converts: `"1"` is no 1.
+//! the location and the kind of a fault, and never converts: `"1"` is no 1.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use super::problem::{FieldError, Problem};
 /// Reads `value` as a `T`.
 ///
 /// # Errors
-/// `invalid-input` with the place of the first fault.
+/// `invalid-input` with the location of the first fault.
 pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     T::deserialize(Shape(value)).map_err(|fault| {
         Problem::fields(vec![FieldError::new(fault.pointer, fault.code, fault.message)])
@@ -28,7 +28,7 @@ pub fn read<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
 /// Reads the value of a field as a `T`.
 ///
 /// # Errors
-/// As [`read`], with the place as the whole body has it.
+/// As [`read`], with the location in the whole body.
 pub fn read_field<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, Problem> {
     T::deserialize(Shape(value)).map_err(|fault| {
         let fault = fault.within(field);
@@ -36,7 +36,7 @@ pub fn read_field<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, P
     })
 }
 
-/// A fault of the input and its place.
+/// A fault of the input and its location.
 #[derive(Debug)]
 struct Fault {
     pointer: String,

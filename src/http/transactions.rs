@@ -143,8 +143,8 @@ struct StuckTransaction<'a> {
 struct TransactionCallAnswer<'a> {
     /// The status.
     status: u16,
-    /// The first 2 KB of the body as text, in which secrets of the configuration, one-time codes and
-    /// the callback's address are replaced by `[redacted]`.
+    /// The first 2 KB of the body as text, in which secrets of the configuration, one-time codes
+    /// and the callback's address are replaced by `[redacted]`.
     body: &'a str,
 }
 
@@ -157,7 +157,8 @@ struct TransactionCall<'a> {
     step: &'a StepName,
     /// `do`: a step waits for it; `undo`: it undoes a step; `send`: nobody waits for it.
     op: &'a str,
-    /// `due`, `in-flight`, `awaiting-callback`, `answered`, `done`, `refused`, `unknown`, `dropped`.
+    /// `due`, `in-flight`, `awaiting-callback`, `answered`, `done`, `refused`, `unknown`,
+    /// `dropped`.
     status: &'a str,
     /// The `Idempotency-Key` of every attempt.
     key: &'a str,
@@ -205,7 +206,8 @@ pub(super) struct TransactionResponse<'a> {
     version: u32,
     /// The caller's own key for it.
     reference: Option<&'a str>,
-    /// `waiting`, `running`, `compensating`, `stuck`, `completed`, `cancelled`, `expired` or `failed`.
+    /// `waiting`, `running`, `compensating`, `stuck`, `completed`, `cancelled`, `expired` or
+    /// `failed`.
     status: &'a str,
     /// The end's name, the cancel's code, `deadline`; `null` as long as it is open.
     outcome: Option<&'a str>,

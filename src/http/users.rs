@@ -59,7 +59,7 @@ pub(super) struct ChangeUserRequest {
     disabled: Option<bool>,
 }
 
-/// Tells a `null` from an absent field.
+/// Distinguishes `null` from an absent field.
 #[expect(clippy::option_option, reason = "absent, null and a name are three things")]
 fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(deserializer).map(Some)
@@ -80,7 +80,7 @@ pub(super) struct ChangePasswordRequest {
 /// A user.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct UserResponse<'a> {
-    /// The name for machines, for ever.
+    /// The name for machines; it never changes.
     id: UserId,
     /// The name to log in with.
     username: &'a Username,
@@ -111,7 +111,7 @@ pub(super) struct PasswordLinkResponse {
     /// The page for a person, relative to this server; the part after `#` is the secret and is
     /// never sent in an address.
     link: String,
-    /// Until when it can be used.
+    /// Time until which it can be used.
     expires_at: Time,
 }
 

@@ -40,7 +40,7 @@ pub(super) struct WebhookResponse<'a> {
     /// `active`, `failing` or `stopped`: the receiver answered 410, or too many events could not
     /// be delivered.
     status: &'static str,
-    /// Why the last attempt failed.
+    /// Failure of the last attempt.
     error: Option<&'a str>,
     /// The last event that was delivered or passed over.
     after: &'a str,
@@ -50,7 +50,7 @@ pub(super) struct WebhookResponse<'a> {
     delivered: u64,
     /// Number of events that could not be delivered and are kept.
     dead: usize,
-    /// Until when the key before the last one signs too.
+    /// Time until which the key before the last one signs too.
     old_key_until: Option<Time>,
     /// When it was made.
     created_at: Time,

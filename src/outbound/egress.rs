@@ -8,9 +8,10 @@ use http::Uri;
 /// The rules of the configuration. Without any, no request is sent.
 ///
 /// A rule is a host (`api.example.com`, `*.example.com`, `https://api.example.com:8443`,
-/// `http://10.1.2.3:8080`) or a network (`10.1.0.0/16`, `192.0.2.7`). A name is let out to public addresses, and to those of
-/// others only where a network among the rules holds them too. Addresses of no host (link-local,
-/// among them where clouds keep their credentials; unspecified; multicast) are never let out.
+/// `http://10.1.2.3:8080`) or a network (`10.1.0.0/16`, `192.0.2.7`). An allowed name may
+/// have public addresses, and others only if a network among the rules holds them too. Addresses of
+/// no host are never allowed: link-local (among them those where clouds keep their credentials),
+/// unspecified, multicast.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EgressPolicy {
     hosts: Vec<HostRule>,

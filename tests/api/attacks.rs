@@ -2,9 +2,9 @@
 //! once expensive to answer. Meanwhile another user's writes are answered, and the resident memory
 //! stays within the budget (`memory_max`).
 //!
-//! By default a few seconds, enough to see memory and a server that stands still. The measurement is
-//! `ABIDE_SOAK_SECONDS=60 cargo test --release --test api attacks`: then the executor may not stall and
-//! the writes have a bar of their own.
+//! By default a few seconds, enough to see memory and a server that stands still. The measurement
+//! is `ABIDE_SOAK_SECONDS=60 cargo test --release --test api attacks`: then the executor may not
+//! stall and the writes have a bar of their own.
 
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -27,8 +27,8 @@ const SECONDS: u64 = 5;
 /// Bar for the 99th percentile of the other user's writes, in a measurement.
 const WRITE_P99_MAX: Duration = Duration::from_millis(50);
 
-/// The same in a short run, which is no measurement: an unoptimized build beside other tests. Before
-/// work was bounded by its cost, half of the writes took more than 30 seconds.
+/// The same in a short run, which is no measurement: an unoptimized build beside other tests.
+/// Before work was bounded by its cost, half of the writes took more than 30 seconds.
 const SHORT_RUN_P99_MAX: Duration = Duration::from_secs(2);
 
 /// Bar for resident memory: the default of `memory_max`.

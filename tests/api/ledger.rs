@@ -494,8 +494,8 @@ async fn the_check_and_verify_tell_the_same() {
     verify(&server, "3 accounts in 1 assets, 1 transfers and 1 open holds add up");
 }
 
-/// Several transfers are undone in one commit, all or none, in the order in which they are named, and
-/// under an Idempotency-Key once.
+/// Several transfers are undone in one commit, all or none, in the order in which they are named,
+/// and under an Idempotency-Key once.
 #[tokio::test]
 async fn several_transfers_are_reversed_all_or_none() {
     let server = dev();

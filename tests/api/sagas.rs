@@ -312,8 +312,8 @@ async fn a_late_answer_comes_by_the_callback() {
     assert!(!server.log().contains(secret) && !ended.to_string().contains(secret));
 }
 
-/// W3C Trace Context: a call goes on with the trace of the request that caused it, and the log names
-/// it; without one, and with one that is malformed, it has a trace of its own.
+/// W3C Trace Context: a call goes on with the trace of the request that caused it, and the log
+/// names it; without one, and with one that is malformed, it has a trace of its own.
 #[tokio::test]
 async fn a_call_goes_on_with_the_trace_of_its_request() {
     let (address, mut heard) =

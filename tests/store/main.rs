@@ -3,7 +3,8 @@
 //!
 //! - `contract`, `interleaved`: the rules of `Store`, on both implementations, against a model;
 //! - `recorder`, `tape`, `disk`, `content`: the system calls of this process, recorded, and the
-//!   disks that a power cut may leave of them; `toy` proves these on protocols known right or wrong;
+//!   disks that a power cut may leave of them; `toy` proves these on protocols known right or
+//!   wrong;
 //! - `power`: cuts of a recorded load, and cuts again while the image opens; `real_power`: a real
 //!   file system switched off;
 //! - `moving`: readers while values move from file to file;

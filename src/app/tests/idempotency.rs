@@ -143,8 +143,8 @@ async fn keys_of_an_anonymous_session_are_the_users_after_its_upgrade() {
     assert!(!house.app.execute(add("a"), envelope(&house, &late, Some("k"), "a")).await.replayed);
 }
 
-/// An earlier build noted no session at the user's count: the keys stayed the session's own, and are
-/// found through it.
+/// An earlier build noted no session at the user's count: the keys stayed the session's own, and
+/// are found through it.
 #[tokio::test]
 async fn keys_of_a_session_that_an_earlier_build_upgraded_are_found_through_it() {
     let house = TestApp::new().await;

@@ -84,8 +84,8 @@ async fn set_roles(house: &TestApp, who: &str, names: &[&str]) {
     house.run(&house.admin().await, command).await.unwrap();
 }
 
-/// A link that a service made is void when its key is revoked, and when the user gets one of Abide's
-/// powers, also if it is taken again; an administrator's is good for such a user too.
+/// A link that a service made is void when its key is revoked, and when the user gets one of
+/// Abide's powers, also if it is taken again; an administrator's is good for such a user too.
 #[tokio::test]
 async fn a_reset_link_is_void_with_its_key_and_when_its_user_gains_power() {
     let house = TestApp::new().await;

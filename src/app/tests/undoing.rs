@@ -65,8 +65,8 @@ async fn standing(store: Arc<Memory>) -> TestApp {
     TestApp { app: opened.app, store }
 }
 
-/// A workflow that posts `hundreds` times 100 transfers in steps one after the other, after the first
-/// thousand of which it waits once, and then waits.
+/// A workflow that posts `hundreds` times 100 transfers in steps one after the other, after the
+/// first thousand of which it waits once, and then waits.
 fn many(hundreds: usize, top: &str) -> String {
     let mut text = format!(
         "abide: 1

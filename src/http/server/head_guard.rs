@@ -27,7 +27,8 @@ pub(super) mod head;
 use framing::{Framing, FramingHalt};
 use head::HeadLimits;
 
-/// Request that hyper reads in place of a refused head. A HEAD request gets no body with its answer.
+/// Request that hyper reads in place of a refused head. A HEAD request gets no body with its
+/// answer.
 const REFUSED: &[u8] = b"GET /refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 const REFUSED_HEAD: &[u8] = b"HEAD /refused HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
 

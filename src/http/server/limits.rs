@@ -52,8 +52,8 @@ pub const STREAM_RECEIVE_BYTES: u32 = 64 * 1024;
 /// the largest size. hyper's own limit is 1 MiB.
 pub const CONNECTION_RECEIVE_BYTES: u32 = 256 * 1024;
 
-/// Maximum number of HTTP/2 streams that a client has reset before they were begun (CVE-2023-44487);
-/// with one more the connection ends.
+/// Maximum number of HTTP/2 streams that a client has reset before they were begun
+/// (CVE-2023-44487); with one more the connection ends.
 pub const RESET_STREAMS: usize = 20;
 
 /// Maximum number of HTTP/2 streams that were reset for errors of the client; with one more the
