@@ -19,7 +19,7 @@ const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
 
-/// A year, which ASVS 5.0 3.4.1 asks for, and subdomains too.
+/// A year, which ASVS 5.0 3.4.1 requires, for subdomains too.
 const TRANSPORT: HeaderValue = HeaderValue::from_static("max-age=31536000; includeSubDomains");
 
 /// Time that a browser may keep the answer to a preflight, in seconds.
@@ -102,7 +102,7 @@ pub fn guard_cookie_change(origin: Origin) -> Result<(), Problem> {
     }
 }
 
-/// Refuses a login that says it comes from somewhere else: it would sign its user in as another.
+/// Refuses a login whose headers name another origin: it would sign its user in as another.
 ///
 /// # Errors
 /// [`Code::CrossSite`].

@@ -113,7 +113,7 @@ struct TransactionChallenge<'a> {
     id: &'a str,
     /// Number of digits of the code.
     digits: u8,
-    /// When it is void.
+    /// Time at which it becomes void.
     expires_at: Time,
     /// True if the code is void by now: only a new one can be used.
     expired: bool,
@@ -155,7 +155,7 @@ struct TransactionCall<'a> {
     number: u32,
     /// The step that it belongs to.
     step: &'a StepName,
-    /// `do`: a step waits for it; `undo`: it undoes a step; `send`: nobody waits for it.
+    /// `do`: a step waits for it; `undo`: it undoes a step; `send`: no step waits for it.
     op: &'a str,
     /// `due`, `in-flight`, `awaiting-callback`, `answered`, `done`, `refused`, `unknown`,
     /// `dropped`.
