@@ -24,6 +24,14 @@ pub(super) enum PublicReader {
     Anyone,
 }
 
+/// Returns whether anyone may read, from the member `read` of a body: `anyone` once, or nothing.
+pub(super) fn is_public(read: &[PublicReader]) -> Result<bool, Problem> {
+    if read.len() > 1 {
+        return Err(Problem::field("/read", "too-long", "holds `anyone` once, or nothing"));
+    }
+    Ok(!read.is_empty())
+}
+
 /// A new account.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -196,7 +204,7 @@ pub(super) async fn open(request: RequestContext) -> Result<Reply, Problem> {
         Some(None) => None,
         Some(Some(amount)) => Some(amount.exact("/floor")?),
     };
-    let read_anyone = !read.is_empty();
+    let read_anyone = is_public(&read)?;
     let command = Command::OpenAccount { id, asset, owner, floor, read_anyone };
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }
@@ -231,7 +239,7 @@ pub(super) async fn change(request: RequestContext) -> Result<Reply, Problem> {
         Some(None) => Some(None),
         Some(Some(amount)) => Some(Some(amount.exact("/floor")?)),
     };
-    let read_anyone = read.map(|read| !read.is_empty());
+    let read_anyone = read.map(|read| is_public(&read)).transpose()?;
     let command = Command::ChangeAccount { id, floor, frozen, read_anyone, if_match };
     Ok(request.execute(command, |outcome, _| written(outcome)).await)
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-use super::accounts::PublicReader;
+use super::accounts::{PublicReader, is_public};
 use super::input::Media;
 use super::operation::Operation;
 use super::pagination;
@@ -146,10 +146,7 @@ pub(super) async fn change_set(request: RequestContext) -> Result<Reply, Problem
         Problem::field("/set", "invalid-value", message)
     })?;
     let ValueSetAccess { read } = request.json()?;
-    if read.len() > 1 {
-        return Err(Problem::field("/read", "too-long", "holds `anyone` once, or nothing"));
-    }
-    let read_anyone = !read.is_empty();
+    let read_anyone = is_public(&read)?;
     let write =
         move |_: &Outcome, _| Reply::json(&ValueSetAccess { read: readers(read_anyone).to_vec() });
     Ok(request.execute(Command::ChangeValueSet { set, read_anyone }, write).await)

@@ -192,7 +192,13 @@ async fn a_set_of_values_can_be_public() {
     let open = || json!({"read": ["anyone"]});
     alice.put(set, open()).await.problem(403, "not-allowed");
     nobody.put(set, open()).await.problem(401, "unauthenticated");
-    admin.put(set, json!({"read": ["everybody"]})).await.problem(422, "invalid-input");
+    for read in [json!(["everybody"]), json!(["anyone", "anyone"])] {
+        let account = json!({"id": "twice", "asset": "EUR", "read": read});
+        admin.post("/v1/accounts", account).await.problem(422, "invalid-input");
+        admin.put(set, json!({"read": read})).await.problem(422, "invalid-input");
+        let change = admin.patch("/v1/accounts/world", json!({"read": read}));
+        change.await.problem(422, "invalid-input");
+    }
     assert_eq!(admin.put(set, open()).await.ok().json(), open());
     server.crash_and_restart();
     for role in [&nobody, &alice] {

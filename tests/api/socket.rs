@@ -220,7 +220,7 @@ async fn the_protocol_is_json_rpc_2() {
     assert_eq!(socket.closed_with().await, 1003);
 }
 
-/// The AsyncAPI document lists exactly the methods that there are.
+/// The `AsyncAPI` document lists exactly the methods that there are.
 #[tokio::test]
 async fn the_document_of_what_is_live_is_true() {
     let server = dev();
