@@ -27,10 +27,10 @@ use super::search_cursors::SearchCursors;
 use super::secret::Secret;
 use super::token_caches::TokenCaches;
 use crate::engine::{
-    Actor, ChallengeKey, Command, FIRST_ADMIN, FieldError, Outcome, RecordKey, Refusal, Rules,
+    Actor, ChallengeKey, Command, FIRST_ADMIN, InputError, Outcome, RecordKey, Refusal, Rules,
 };
 use crate::records::value::{self, ClockV1};
-use crate::records::{Definitions, Key, ReadError, RecordCache, read_fact};
+use crate::records::{Definitions, Key, ReadError, RecordCache, read_record};
 use crate::store::{Store, View};
 use crate::types::{Password, Revision, Role, Span, Time, Token, Username};
 
@@ -231,7 +231,7 @@ impl App {
         }
         if by > ADVANCE_MAX {
             let message = format!("must be at most {ADVANCE_MAX}");
-            let error = FieldError::new("/advance", "out-of-range", message);
+            let error = InputError::new("/advance", "out-of-range", message);
             return Err(Refusal::InvalidInput(vec![error]));
         }
         let (reply, done) = oneshot::channel();
@@ -258,7 +258,7 @@ impl App {
         let username: Username =
             FIRST_ADMIN.parse().map_err(|_| refuse(Refusal::NotFound("user")))?;
         let holder = RecordKey::Name(username.clone());
-        if read_fact(&*self.store, View::Committed, &holder)?.is_some() {
+        if read_record(&*self.store, View::Committed, &holder)?.is_some() {
             if password.is_some() {
                 tracing::warn!(
                     "ABIDE_ADMIN_PASSWORD is ignored: the user {FIRST_ADMIN} exists already and keeps \

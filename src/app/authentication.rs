@@ -7,7 +7,7 @@ use super::api::AuthContext;
 use super::application::App;
 use super::token_caches::{CachedToken, CachedUser, OPENER_BYTES};
 use crate::engine::{Actor, Command, Opens, Record, RecordKey, Refusal, StoredId, User};
-use crate::records::{Key, ReadError, read_fact, value};
+use crate::records::{Key, ReadError, read_record, value};
 use crate::store::{Store, Versioned, View};
 use crate::types::{KeyId, Revision, SessionId, Token, TokenHash, UserId};
 
@@ -131,7 +131,7 @@ impl App {
         }
         let (read_at, key) = read_at(&*self.store, &RecordKey::Key(id))?;
         let kept = RecordKey::KeptSessions(id);
-        let keeps = key.is_some() || read_fact(&*self.store, View::Committed, &kept)?.is_some();
+        let keeps = key.is_some() || read_record(&*self.store, View::Committed, &kept)?.is_some();
         self.caches.openers.insert(id, keeps, OPENER_BYTES, read_at);
         Ok(keeps)
     }
@@ -151,7 +151,7 @@ impl App {
 
     /// Reads a token's actor and session and caches them.
     fn read_known(&self, hash: TokenHash) -> Result<Option<Arc<CachedToken>>, ReadError> {
-        let opens = read_fact(&*self.store, View::Committed, &RecordKey::Token(hash))?;
+        let opens = read_record(&*self.store, View::Committed, &RecordKey::Token(hash))?;
         let Some((record, _)) = opens else { return Ok(None) };
         let (read_at, cached) = match &*record {
             Record::Opens(Opens::Session(id)) => self.read_session(hash, *id)?,
@@ -233,14 +233,14 @@ impl App {
         let mut touched = false;
         loop {
             let record_key = RecordKey::Stored(id);
-            let row = self.guard(read_fact(&*self.store, View::Committed, &record_key))?;
+            let row = self.guard(read_record(&*self.store, View::Committed, &record_key))?;
             let Some((record, revision)) = row else { return Err(not_found) };
             let Record::Stored(stored) = &*record else { return Err(not_found) };
             let user = match &stored.user {
                 None => None,
                 Some((user, _)) => {
                     let record_key = RecordKey::User(user.id);
-                    self.guard(read_fact(&*self.store, View::Committed, &record_key))?
+                    self.guard(read_record(&*self.store, View::Committed, &record_key))?
                 }
             };
             let user = match user.as_ref().map(|(record, _)| &**record) {

@@ -9,7 +9,7 @@ use crate::engine::{
     Actor, Command, Data, EMPTY, KeyView, Record, RecordKey, Refusal, SessionView, User, UserRef,
     UserView,
 };
-use crate::records::{DecodeError, Key, ReadError, read_fact, value};
+use crate::records::{DecodeError, Key, ReadError, read_record, value};
 use crate::store::{KeyRange, Order, View};
 use crate::types::{KeyId, Revision, Role, SessionId, UserId, Username};
 
@@ -156,7 +156,7 @@ impl App {
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::Stopping`].
     pub fn revision_of(&self, record_key: &RecordKey) -> Result<Revision, Refusal> {
-        let found = self.guard(read_fact(&*self.store, View::Committed, record_key))?;
+        let found = self.guard(read_record(&*self.store, View::Committed, record_key))?;
         found.map(|(_, revision)| revision).ok_or(Refusal::NotFound("record"))
     }
 
@@ -193,7 +193,7 @@ impl App {
     /// Returns the number of open sessions.
     #[must_use]
     pub fn live_sessions(&self) -> u64 {
-        let found = read_fact(&*self.store, View::Committed, &RecordKey::SessionCount);
+        let found = read_record(&*self.store, View::Committed, &RecordKey::SessionCount);
         match self.guard(found).ok().flatten().as_ref().map(|(record, _)| &**record) {
             Some(Record::Count(count)) => *count,
             _ => 0,
@@ -268,7 +268,7 @@ impl App {
         &self,
         record_key: &RecordKey,
     ) -> Result<Option<(Record, Revision)>, Refusal> {
-        let loaded = self.guard(read_fact(&*self.store, View::Committed, record_key))?;
+        let loaded = self.guard(read_record(&*self.store, View::Committed, record_key))?;
         Ok(loaded.map(|(record, revision)| {
             let record = std::sync::Arc::unwrap_or_clone(record);
             (record, revision)

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::application::App;
 use crate::engine::{IndexEntry, Record, RecordKey, Refusal};
-use crate::records::{Key, read_fact};
+use crate::records::{Key, read_record};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::TxId;
 
@@ -78,7 +78,7 @@ impl App {
     /// Logs the step and the code of the refusal, but not its text, which may contain restricted
     /// data.
     fn log_stuck(&self, id: TxId) -> Result<(), Refusal> {
-        let read = self.guard(read_fact(&*self.store, View::Committed, &RecordKey::Tx(id)))?;
+        let read = self.guard(read_record(&*self.store, View::Committed, &RecordKey::Tx(id)))?;
         if let Some((record, _)) = read
             && let Record::Tx(tx) = &*record
             && let Some(stuck) = &tx.stuck

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::application::App;
 use crate::engine::workflow::Definition;
 use crate::engine::{Record, RecordKey, Refusal};
-use crate::records::{Key, ReadError, read_fact};
+use crate::records::{Key, ReadError, read_record};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 use crate::types::{AccountId, Role, WorkflowName};
 
@@ -99,7 +99,7 @@ impl App {
     }
 
     fn is_absent(&self, record_key: &RecordKey) -> Result<bool, Refusal> {
-        Ok(self.guard(read_fact(&*self.store, View::Committed, record_key))?.is_none())
+        Ok(self.guard(read_record(&*self.store, View::Committed, record_key))?.is_none())
     }
 
     fn roles_of_nobody<'d>(
@@ -126,7 +126,7 @@ impl App {
                         _ => continue,
                     };
                     let loaded =
-                        self.guard(read_fact(&*self.store, View::Committed, &record_key))?;
+                        self.guard(read_record(&*self.store, View::Committed, &record_key))?;
                     let roles = match loaded.as_ref().map(|(record, _)| &**record) {
                         Some(Record::User(user)) => user.roles.clone(),
                         Some(Record::Key(key)) => key.roles.clone(),

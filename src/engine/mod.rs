@@ -29,7 +29,7 @@ pub use self::core::catalogue;
 pub use self::core::require_replay;
 pub use self::core::{
     Actor, Changes, Command, CommandInputs, Data, DataChange, DecideError, Decision,
-    DecisionContext, Digest, EMPTY, Event, Expected, FIRINGS_MAX, FieldError, IfMatch, IndexEntry,
+    DecisionContext, Digest, EMPTY, Event, Expected, FIRINGS_MAX, IfMatch, IndexEntry, InputError,
     KeyActor, KeyRef, LoadedRecord, Opens, Outcome, PasswordCheck, PasswordEvidence, Preconditions,
     Profile, ReadSet, Record, RecordKey, RecordLookup, RecordSource, Reference, Refusal, Rules,
     SessionActor, SliceLimit, TX_PAGE, Timer, TimerOf, UnitOfWork, UserRef, decide, decide_timers,
@@ -40,9 +40,9 @@ pub use attempt::{AttemptEvent, Attempts, Counted, Counter};
 pub use bulk::{BulkAction, BulkAsk, BulkFailure, BulkFilter, Job};
 pub use ledger::check as check_conserved;
 pub use ledger::{
-    ASSETS_MAX, Account, AccountChange, Asset, BALANCE_MAX, Entry, Hold, HoldStatus, Imbalance,
-    LedgerEvent, NOTE_BYTES_MAX, Row, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer, TransferAsk,
-    iso_asset, iso_assets,
+    ASSETS_MAX, Account, AccountChange, AppendedRow, Asset, BALANCE_MAX, Entry, Hold, HoldStatus,
+    Imbalance, LedgerEvent, NOTE_BYTES_MAX, SCALE_MAX, TRANSFERS_MAX, Totals, Transfer,
+    TransferAsk, iso_asset, iso_assets,
 };
 pub use schedule::{
     CatchUp, Cron, CronFault, Firing, Overlap, Schedule, ScheduleAsk, ScheduleOwner,

@@ -121,14 +121,14 @@ impl Default for Settings {
 }
 
 /// Writes the measurements in the text format of Prometheus.
-pub type Metrics = Box<dyn Fn() -> String + Send + Sync>;
+pub type MetricsText = Box<dyn Fn() -> String + Send + Sync>;
 
 /// State that all requests share.
 pub struct Api {
     app: Arc<App>,
     settings: Settings,
     readiness: Readiness,
-    metrics: Metrics,
+    metrics: MetricsText,
     rates: Option<Rates>,
     origins: Origins,
     router: Router,
@@ -152,7 +152,7 @@ impl Api {
         app: Arc<App>,
         settings: Settings,
         readiness: Readiness,
-        metrics: Metrics,
+        metrics: MetricsText,
     ) -> Arc<Self> {
         let dev: &[_] = if settings.dev { routes::DEV_ROUTES } else { &[] };
         let document = openapi::document(routes::ROUTES.iter().chain(dev), app.rules());

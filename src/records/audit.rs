@@ -208,7 +208,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
-    use crate::engine::Row;
+    use crate::engine::AppendedRow;
     use crate::records::{ledger, row_key};
     use crate::types::{Revision, Time};
 
@@ -283,7 +283,7 @@ mod tests {
             fact(RecordKey::Hold(rows.hold.id.clone()), Record::Hold(rows.hold.clone())),
         ];
         for line in &rows.lines {
-            let row = Row::Entry(Box::new(line.clone()));
+            let row = AppendedRow::Entry(Box::new(line.clone()));
             let mut value = Vec::new();
             ledger::write_row(&mut value, &row);
             all.push((row_key(&row).encode(), value));

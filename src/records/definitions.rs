@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{ReadError, RecordCache, read_fact};
+use super::{ReadError, RecordCache, read_record};
 use crate::engine::{LoadedRecord, RecordKey, RecordLookup as _};
 use crate::store::{Store, View};
 
@@ -39,7 +39,7 @@ impl Definitions {
         if let Some(found) = self.kept().record(fact) {
             return Ok(found.clone());
         }
-        let loaded = read_fact(store, view, fact)?;
+        let loaded = read_record(store, view, fact)?;
         if loaded.is_some() {
             self.kept().put(fact.clone(), loaded.clone());
         }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{
-    ActorId, ActorRef, BulkAction, BulkFailure, BulkFilter, CallAnswer, CallPurpose, CallState,
-    CatchUp, Challenge, ChallengeState, Compensation, CompletedStep, DeadLetter, Firing, Hold,
-    HoldStatus, HttpRequestSpec, IndexEntry, Job, KeyRef, Lag, OpenJoin, OpenStep, Overlap, Owner,
-    OwnerId, PlannedEnd, Record, RecordKey, Reference, Row, Schedule, ScheduleOwner, ServiceCall,
+    ActorId, ActorRef, AppendedRow, BulkAction, BulkFailure, BulkFilter, CallAnswer, CallPurpose,
+    CallState, CatchUp, Challenge, ChallengeState, Compensation, CompletedStep, DeadLetter, Firing,
+    Hold, HoldStatus, HttpRequestSpec, IndexEntry, Job, KeyRef, Lag, OpenJoin, OpenStep, Overlap,
+    Owner, OwnerId, PlannedEnd, Record, RecordKey, Reference, Schedule, ScheduleOwner, ServiceCall,
     StepClaim, StoredId, StuckReason, Submission, Timer, TimerOf, Tx, TxHold, TxStatus, UserRef,
     ValueKey, Webhook, WorkflowHead,
 };
@@ -616,7 +616,7 @@ fn tasks_of_older_builds_are_read_with_the_defaults_of_later_members() {
 #[test]
 fn rows_have_their_golden_bytes() {
     let commits = [1, 2, 300].map(Revision::new);
-    let row = Row::Commits(TxId::new(2), commits.into());
+    let row = AppendedRow::Commits(TxId::new(2), commits.into());
     let mut bytes = Vec::new();
     ledger::write_row(&mut bytes, &row);
     let key = row_key(&row);

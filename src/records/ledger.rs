@@ -3,7 +3,7 @@
 use super::form::{Form, InvalidForm, Text, record_enums, record_structs};
 use super::value::{self, read};
 use super::{DecodeError, Key};
-use crate::engine::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
+use crate::engine::{Account, AppendedRow, Asset, Entry, Hold, HoldStatus, Totals, Transfer};
 use crate::store::VALUE_BYTES_MAX;
 use crate::types::Revision;
 
@@ -92,26 +92,28 @@ struct EntryV1 {
 
 /// Returns the key of a row.
 #[must_use]
-pub fn row_key(row: &Row) -> Key {
+pub fn row_key(row: &AppendedRow) -> Key {
     match row {
-        Row::Entry(entry) => Key::Entry(entry.account.clone(), entry.revision, entry.number),
-        Row::Owned(user, account) => Key::Owned(*user, account.clone()),
-        Row::Commits(tx, commits) => {
+        AppendedRow::Entry(entry) => {
+            Key::Entry(entry.account.clone(), entry.revision, entry.number)
+        }
+        AppendedRow::Owned(user, account) => Key::Owned(*user, account.clone()),
+        AppendedRow::Commits(tx, commits) => {
             Key::TxLog(*tx, commits.last().copied().unwrap_or(Revision::ZERO))
         }
     }
 }
 
 /// Writes the value of a row.
-pub(super) fn write_row(out: &mut Vec<u8>, row: &Row) {
+pub(super) fn write_row(out: &mut Vec<u8>, row: &AppendedRow) {
     match row {
-        Row::Owned(..) => {}
-        Row::Commits(_, commits) => {
+        AppendedRow::Owned(..) => {}
+        AppendedRow::Commits(_, commits) => {
             let before: Vec<u64> =
                 commits.iter().rev().skip(1).map(|commit| commit.get()).collect();
             value::write_into(out, 1, &before);
         }
-        Row::Entry(entry) => {
+        AppendedRow::Entry(entry) => {
             let Entry { amount, balance, scale, .. } = **entry;
             let line = EntryV1 {
                 transfer: Form::from_domain(&entry.transfer),

@@ -42,7 +42,7 @@ pub use ledger::{read_commits, read_entry, row_key};
 pub use pack::Pack;
 pub use parts::{PART_BYTES, PARTS_MAX, join, read_parts, split};
 pub use plan::{PlanError, Planned, plan};
-pub use read::{ReadError, Reader, read_fact, read_written};
+pub use read::{ReadError, Reader, read_record, read_written};
 pub use size::{json_bytes, loaded_bytes};
 
 /// Bytes in the store that no version of this program has written: the data is damaged, or of a

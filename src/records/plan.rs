@@ -38,7 +38,7 @@ pub struct Planned {
 pub fn plan(changes: &Changes, reader: &Reader<'_>) -> Result<Planned, PlanError> {
     check_conserved(&reader.facts, changes)?;
     let mut preconditions = Vec::new();
-    for (fact, loaded) in reader.facts.iter().filter(|(fact, _)| !fact.is_look()) {
+    for (fact, loaded) in reader.facts.iter().filter(|(fact, _)| !fact.is_range_read()) {
         let key = Key::of(fact).encode().into();
         preconditions.push(match loaded {
             Some((_, revision)) => Precondition::Unchanged(key, *revision),

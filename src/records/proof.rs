@@ -3,8 +3,8 @@
 //! A proof is text of lines, each a JSON object. The first names the transaction, the link of the
 //! chain before its first commit, and the head that it leads to. Then follows every commit up to
 //! that head, in order: those that concern the transaction whole (`commit`), all others as no more
-//! than time and commitment (`others`). Whoever has noted the head elsewhere computes the chain
-//! anew and sees whether it ends there.
+//! than time and commitment (`others`). A reader who has noted the head elsewhere computes the
+//! chain anew and sees whether it ends there.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
 
     /// Returns the loaded records that have one part and may be cached.
     pub fn small(&self) -> impl Iterator<Item = (&RecordKey, &LoadedRecord)> {
-        let is_small = |fact: &RecordKey| !fact.is_look() && self.parts_of(fact).is_none();
+        let is_small = |fact: &RecordKey| !fact.is_range_read() && self.parts_of(fact).is_none();
         self.facts.iter().filter(move |(fact, _)| is_small(fact))
     }
 
@@ -132,7 +132,7 @@ fn load(
 ///
 /// # Errors
 /// [`ReadError`]
-pub fn read_fact(
+pub fn read_record(
     store: &dyn Store,
     view: View,
     fact: &RecordKey,
@@ -150,7 +150,7 @@ pub fn read_written(
     fact: &RecordKey,
     revision: Revision,
 ) -> Result<Option<Record>, ReadError> {
-    if let Some((record, now)) = read_fact(store, View::Committed, fact)?
+    if let Some((record, now)) = read_record(store, View::Committed, fact)?
         && now == revision
     {
         return Ok(Some(Arc::unwrap_or_clone(record)));
@@ -178,7 +178,7 @@ pub fn read_written(
 }
 
 fn read(store: &dyn Store, view: View, fact: &RecordKey) -> Result<(LoadedRecord, u8), ReadError> {
-    if fact.is_look() {
+    if fact.is_range_read() {
         return Ok((Some((Arc::new(look(store, view, fact)?), Revision::ZERO)), 0));
     }
     let (found, parts) = if is_in_parts(fact) {

@@ -14,9 +14,9 @@ use super::answer::{
 use super::value::ClockV1;
 use super::*;
 use crate::engine::{
-    Account, ApiKey, Asset, Attempts, Changes, Entry, Hold, HoldStatus, Holder, KeyRef, Link,
-    LinkMaker, Opens, Record, RecordKey, RoleChange, RoleChanges, RoleRun, Row, Session, Stored,
-    StoredId, Timer, TimerOf, Totals, Transfer, User, UserRef,
+    Account, ApiKey, AppendedRow, Asset, Attempts, Changes, Entry, Hold, HoldStatus, Holder,
+    KeyRef, Link, LinkMaker, Opens, Record, RecordKey, RoleChange, RoleChanges, RoleRun, Session,
+    Stored, StoredId, Timer, TimerOf, Totals, Transfer, User, UserRef,
 };
 use crate::store::memory::Memory;
 use crate::store::{Batch, KeyRange, Order, Store, View};
@@ -320,7 +320,7 @@ fn a_statements_line_is_read_as_it_was_written() {
         tx: Some(TxId::new(8)),
         at: Time::from_ms(1_700_000_000_000),
     };
-    let row = Row::Entry(Box::new(entry.clone()));
+    let row = AppendedRow::Entry(Box::new(entry.clone()));
     let key = row_key(&row);
     assert!(key.encode().starts_with(&Key::entries_of(&entry.account)));
     assert!(!key.encode().starts_with(&Key::entries_of(&"alice".parse().unwrap())));
@@ -329,7 +329,7 @@ fn a_statements_line_is_read_as_it_was_written() {
     assert_eq!(hex(&value), ENTRY);
     assert_eq!(read_entry(&key, &value).unwrap().as_ref(), Some(&entry));
     let user = UserId::new(7);
-    let owned = row_key(&Row::Owned(user, entry.account)).encode();
+    let owned = row_key(&AppendedRow::Owned(user, entry.account)).encode();
     assert!(owned.starts_with(&Key::owned_by(user)));
 }
 
@@ -526,7 +526,7 @@ fn a_record_that_shrinks_or_goes_leaves_no_part_behind() {
         let batch = Batch { preconditions, writes, ..Batch::default() };
         drop(store.commit(batch).unwrap());
         let rows = store.scan(View::Staged, &KeyRange::all(), Order::Ascending, 200).unwrap().rows;
-        let found = read_fact(&store, View::Committed, &fact).unwrap();
+        let found = read_record(&store, View::Committed, &fact).unwrap();
         (rows.len(), found.map(|(record, _)| Arc::unwrap_or_clone(record)))
     };
     let of = |length: usize| Some(Record::Data("x".repeat(length).into()));

@@ -35,7 +35,7 @@ fn written(faults: &[DefinitionFault]) -> String {
     text
 }
 
-/// What is said of a document: its faults, or its warnings.
+/// The findings of a document: its faults, or its warnings.
 fn said(text: &str) -> String {
     match read(text) {
         Ok(read) => format!("warnings only\n{}", written(&read.warnings)),

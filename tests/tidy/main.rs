@@ -27,7 +27,7 @@ use source::Source;
 /// Longest file of code, in lines: one idea a file, and each can be read at one sitting.
 const LINES_MAX: usize = 800;
 
-/// What lies at the top of the repository; a new thing there is a decision, made here.
+/// Names at the top of the repository; a new thing there is a decision, made here.
 const TOP: [&str; 15] = [
     ".ci",
     ".git",

@@ -63,7 +63,7 @@ pub(super) fn below(path: &Path, folders: &[&str]) -> bool {
     folders.iter().any(|folder| path.starts_with(folder))
 }
 
-/// What the reader of code stands in.
+/// Kind of text that the reader of code is inside.
 enum Inside {
     Code,
     LineComment,

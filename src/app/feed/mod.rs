@@ -37,7 +37,7 @@ use super::application::App;
 use super::read_budget::{PAGE_BYTES_MAX, ReadBudget};
 use super::read_pool::ReadRejection;
 use crate::engine::{Actor, IndexEntry, OwnerId, Record, RecordKey, Refusal, TxView};
-use crate::records::{DecodeError, Key, ReadError, read_commits, read_fact};
+use crate::records::{DecodeError, Key, ReadError, read_commits, read_record};
 use crate::store::{KeyRange, LogEntry, Order, PAGE_ROWS_MAX, StoreError, View};
 use crate::types::{Revision, SessionId, Span, Time, TxId};
 use commit::{EventBatch, FeedCommit};
@@ -334,7 +334,7 @@ impl App {
     /// more.
     fn commits_of(&self, tx: TxId, from: Revision) -> Result<(Vec<Revision>, bool), ReadError> {
         // The record first: a commit that moves from it into rows meanwhile is found in both.
-        let record = read_fact(&*self.store, View::Committed, &RecordKey::Tx(tx))?;
+        let record = read_record(&*self.store, View::Committed, &RecordKey::Tx(tx))?;
         let range = KeyRange::prefix(&Key::log_of(tx));
         let range = range.after(Key::TxLog(tx, from).encode().into());
         let page = self.store.scan(View::Committed, &range, Order::Ascending, PAGE_ROWS_MAX)?;

@@ -321,5 +321,5 @@ const fn is_cacheable(key: &RecordKey) -> bool {
             | RecordKey::SessionData(_)
             | RecordKey::Stored(_)
             | RecordKey::Transfer(_)
-    ) && !key.is_look()
+    ) && !key.is_range_read()
 }

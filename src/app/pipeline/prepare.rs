@@ -11,7 +11,7 @@ use crate::engine::{
     Actor, CheckedInput, Command, CommandInputs, DecisionContext, Digest, Holder, PasswordCheck,
     PasswordEvidence, ReadSet, Record, RecordKey, Refusal, Rules, StoredKey, User, precheck,
 };
-use crate::records::{Definitions, ReadError, read_fact};
+use crate::records::{Definitions, ReadError, read_record};
 use crate::store::{Store, View};
 use crate::types::{KeyId, Password, SessionId, Time, Token, UserId, Username};
 
@@ -137,7 +137,7 @@ impl App {
             match precheck(&read_set, &self.rules, context, actor, command, inputs) {
                 Ok(is_acceptable) => return Ok(is_acceptable),
                 Err(missing) => {
-                    let loaded = read_fact(&*self.store, View::Committed, &missing);
+                    let loaded = read_record(&*self.store, View::Committed, &missing);
                     read_set.add(missing, self.guard(loaded)?);
                 }
             }
@@ -175,7 +175,8 @@ impl App {
     }
 
     fn user_by_name(&self, username: &Username) -> Result<Option<User>, ReadError> {
-        let holder = read_fact(&*self.store, View::Committed, &RecordKey::Name(username.clone()))?;
+        let holder =
+            read_record(&*self.store, View::Committed, &RecordKey::Name(username.clone()))?;
         match holder.as_ref().map(|(record, _)| &**record) {
             Some(Record::Name(Holder::User(id))) => self.user_by_id(*id),
             _ => Ok(None),
@@ -183,7 +184,7 @@ impl App {
     }
 
     pub(in crate::app) fn user_by_id(&self, id: UserId) -> Result<Option<User>, ReadError> {
-        let user = read_fact(&*self.store, View::Committed, &RecordKey::User(id))?;
+        let user = read_record(&*self.store, View::Committed, &RecordKey::User(id))?;
         Ok(match user.as_ref().map(|(record, _)| &**record) {
             Some(Record::User(user)) => Some(user.clone()),
             _ => None,
@@ -293,7 +294,7 @@ fn check(
     command: &Command,
 ) -> Result<Option<CheckedInput>, ReadError> {
     let read = |key| {
-        let loaded = read_fact(store, View::Committed, &key)?;
+        let loaded = read_record(store, View::Committed, &key)?;
         Ok::<_, ReadError>(loaded.map(|(record, _)| record))
     };
     let (workflow, version) = match command {

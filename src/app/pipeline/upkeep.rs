@@ -8,7 +8,7 @@ use super::commit::{CommitRejection, CommitResult, PendingCommit};
 use super::executor::{Executor, Fatal};
 use super::live_keys;
 use crate::engine::{Record, RecordKey};
-use crate::records::{Key, ReadError, read_fact, value};
+use crate::records::{Key, ReadError, read_record, value};
 use crate::store::{
     Batch, KeyRange, Order, PAGE_ROWS_MAX, Precondition, Row, Store, Urgency, View, Write,
 };
@@ -21,7 +21,7 @@ impl Executor {
         for (count_key, prefix) in
             [(RecordKey::AdministratorCount, Key::USERS), (RecordKey::SessionCount, Key::SESSIONS)]
         {
-            if read_fact(&*store, View::Staged, &count_key)?.is_some() {
+            if read_record(&*store, View::Staged, &count_key)?.is_some() {
                 continue;
             }
             let Some(count) = count_rows(&*store, prefix)? else { continue };

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::engine::{CallState, Record, RecordKey, StartAsk, Tx, TxStatus, workflow};
 use crate::outbound::{EgressPolicy, HttpClient};
-use crate::records::read_fact;
+use crate::records::read_record;
 use crate::store::tripping::Tripping;
 use crate::types::TxId;
 
@@ -120,7 +120,7 @@ async fn nothing_is_sent_before_it_is_durable_that_it_is() {
     house.store.hold();
     let client = HttpClient::new(EgressPolicy::default().and_loopback()).unwrap();
     let calls = house.app.start_calls(client, CallSettings::default());
-    let is_out = || match read_fact(&*house.store, View::Staged, &RecordKey::Tx(id)).unwrap() {
+    let is_out = || match read_record(&*house.store, View::Staged, &RecordKey::Tx(id)).unwrap() {
         Some((record, _)) => match &*record {
             Record::Tx(tx) => matches!(tx.calls[0].state, CallState::InFlight(_)),
             _ => false,

@@ -8,7 +8,7 @@ use crate::app::PageRequest;
 use crate::engine::{
     Actor, CallPurpose, HoldStatus, IndexEntry, Record, RecordKey, ServiceCall, TimerOf, Tx,
 };
-use crate::records::{Key, read_fact};
+use crate::records::{Key, read_record};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Store as _, View};
 use crate::types::{AccountId, AssetCode, TxId};
 
@@ -42,7 +42,8 @@ pub(super) fn check(world: &World) -> Result<(), String> {
             }
             Key::IndexEntry(IndexEntry::Queued(.., id)) => marks.push((id, "its place in a queue")),
             Key::One(name, digest) => {
-                let one = read_fact(&*world.store, View::Committed, &RecordKey::One(name, digest));
+                let one =
+                    read_record(&*world.store, View::Committed, &RecordKey::One(name, digest));
                 if let Some((record, _)) = one.map_err(|error| error.to_string())?
                     && let Record::One(id) = *record
                 {

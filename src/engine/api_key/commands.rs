@@ -5,7 +5,7 @@ use crate::engine::core::inputs::CommandInputs;
 use crate::engine::core::record::{Timer, TimerOf};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{ApiKeyEvent, EndReason, FieldError, Outcome, Refusal, Rules, SessionEvent};
+use crate::engine::{ApiKeyEvent, EndReason, InputError, Outcome, Refusal, Rules, SessionEvent};
 use crate::types::{KeyId, Role, SessionId, Span, UserPattern};
 
 /// Maximum number of sessions that one commit ends because their API key was revoked: some
@@ -27,7 +27,7 @@ pub(in crate::engine) fn create(
     crate::engine::user::require_fit(Some(name), Some(roles))?;
     if on_behalf.len() > Rules::ROLES_MAX {
         let message = format!("must have at most {} entries", Rules::ROLES_MAX);
-        let error = FieldError::new("/on_behalf", "too-many", message);
+        let error = InputError::new("/on_behalf", "too-many", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     if unit.key_count()? >= Rules::KEYS_MAX as u64 {

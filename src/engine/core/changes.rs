@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::event::Event;
 use super::record::{IndexEntry, Record, RecordKey, Timer};
-use crate::engine::ledger::Row;
+use crate::engine::ledger::AppendedRow;
 use crate::types::Time;
 
 /// All changes of one command, committed as one batch.
@@ -17,7 +17,7 @@ pub struct Changes {
     /// Timers that it sets (`true`) or removes (`false`).
     pub timers: BTreeMap<Timer, bool>,
     /// Rows that it adds.
-    pub rows: Vec<Row>,
+    pub rows: Vec<AppendedRow>,
     /// Index entries that it adds (`true`) or removes (`false`).
     pub marks: BTreeMap<IndexEntry, bool>,
     /// True if the commit may do less of the work and leave the rest to later commits.

@@ -39,7 +39,7 @@ pub use outcome::Outcome;
 pub use preconditions::{Expected, IfMatch, Preconditions};
 pub use read_set::{LoadedRecord, ReadSet, RecordLookup, RecordSource, SliceLimit};
 pub use record::{IndexEntry, Opens, Record, RecordKey, Reference, TX_PAGE, Timer, TimerOf};
-pub use refusal::{FieldError, Refusal};
+pub use refusal::{InputError, Refusal};
 pub use rules::{Profile, Rules};
 #[cfg(test)]
 pub use unit_of_work::require_replay;

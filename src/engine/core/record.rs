@@ -259,7 +259,7 @@ impl RecordKey {
     /// Returns whether the key is an index scan. The commit does not check that its result is
     /// unchanged: only the executor could change it.
     #[must_use]
-    pub const fn is_look(&self) -> bool {
+    pub const fn is_range_read(&self) -> bool {
         matches!(
             self,
             Self::OpenOf(..)

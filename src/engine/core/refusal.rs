@@ -8,7 +8,7 @@ use crate::types::{AccountId, AssetCode, HoldId, Revision, Span, StepName, Time,
 
 /// One error in an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldError {
+pub struct InputError {
     /// Place in the body: a JSON Pointer (RFC 6901).
     pub pointer: String,
     /// Stable code, for programs: `too-short`.
@@ -17,7 +17,7 @@ pub struct FieldError {
     pub message: String,
 }
 
-impl FieldError {
+impl InputError {
     /// Returns an error at a place.
     #[must_use]
     pub fn new(pointer: &str, code: &'static str, message: impl Into<String>) -> Self {
@@ -112,7 +112,7 @@ refusals! {
     NothingToMatch => "revision-mismatch", NOT_STORED;
     /// The input breaks rules.
     #[error("the input is not valid")]
-    InvalidInput(Vec<FieldError>) => "invalid-input", NOT_STORED;
+    InvalidInput(Vec<InputError>) => "invalid-input", NOT_STORED;
     /// The result of a change would exceed its size limit.
     #[error("{what} may have at most {bytes_max} bytes")]
     TooLarge {

@@ -12,7 +12,7 @@ pub(in crate::engine) fn fire(unit: &mut UnitOfWork<'_>, timer: Timer) -> Result
     unit.disarm(timer.clone());
     unit.begin_links();
     let happened = unit.events();
-    lead(unit, &timer)?;
+    run_timer_action(unit, &timer)?;
     if unit.events() == happened {
         // A timer without effect must not be set anew: it would fire for ever without effect.
         unit.disarm(timer);
@@ -21,7 +21,7 @@ pub(in crate::engine) fn fire(unit: &mut UnitOfWork<'_>, timer: Timer) -> Result
 }
 
 /// Does the work of a timer.
-fn lead(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
+fn run_timer_action(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
     let now = unit.context.now;
     match timer.what.clone() {
         TimerOf::Session(id) => {
@@ -62,7 +62,7 @@ fn lead(unit: &mut UnitOfWork<'_>, timer: &Timer) -> Result<(), DecideError> {
         TimerOf::Hold(id) => {
             let Some(hold) = unit.hold(id)?.cloned() else { return Ok(()) };
             if hold.expires_at == Some(timer.due) {
-                crate::engine::ledger::expire(unit, &hold)?;
+                crate::engine::ledger::release_expired(unit, &hold)?;
             }
             Ok(())
         }

@@ -13,7 +13,7 @@ use super::trail::{Savepoint, Trail};
 use crate::engine::api_key::ApiKey;
 use crate::engine::attempt::Attempts;
 use crate::engine::bulk::Job;
-use crate::engine::ledger::{Account, Asset, Hold, HoldStatus, Row, Totals, Transfer};
+use crate::engine::ledger::{Account, AppendedRow, Asset, Hold, HoldStatus, Totals, Transfer};
 use crate::engine::schedule::Schedule;
 use crate::engine::session::{Session, Stored, StoredId};
 use crate::engine::transaction::{Published, Tx, WorkflowHead};
@@ -426,7 +426,7 @@ impl<'a> UnitOfWork<'a> {
             if tx.commits.last() != Some(&revision) {
                 if tx.commits.len() >= COMMITS_MAX {
                     let earlier = std::mem::take(&mut tx.commits);
-                    self.changes.rows.push(Row::Commits(id, earlier));
+                    self.changes.rows.push(AppendedRow::Commits(id, earlier));
                 }
                 tx.commits.push(revision);
             }
@@ -580,7 +580,7 @@ impl<'a> UnitOfWork<'a> {
     }
 
     /// Adds a row, which no decision reads.
-    pub(in crate::engine) fn row(&mut self, row: Row) {
+    pub(in crate::engine) fn row(&mut self, row: AppendedRow) {
         self.changes.rows.push(row);
     }
 

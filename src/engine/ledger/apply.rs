@@ -1,7 +1,7 @@
 //! Changes of the records by events of the ledger. All sums are within bounds that were checked
 //! before the event, so they saturate here only in a log that was tampered with.
 
-use super::{Account, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer};
+use super::{Account, AppendedRow, Asset, Entry, Hold, HoldStatus, Totals, Transfer};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{LedgerEvent, Record, RecordKey, Timer, TimerOf};
 use crate::types::{AccountId, AssetCode};
@@ -60,7 +60,7 @@ fn open_account(unit: &mut UnitOfWork<'_>, account: &Account) -> Result<(), Deci
         totals.accounts = totals.accounts.saturating_add(1);
     })?;
     if let Some(owner) = &account.owner {
-        unit.row(Row::Owned(owner.id, account.id.clone()));
+        unit.row(AppendedRow::Owned(owner.id, account.id.clone()));
     }
     unit.put(RecordKey::Account(account.id.clone()), Record::Account(account.clone()));
     Ok(())
@@ -108,7 +108,7 @@ fn enter(
         tx: transfer.tx,
         at: transfer.at,
     };
-    unit.row(Row::Entry(Box::new(entry)));
+    unit.row(AppendedRow::Entry(Box::new(entry)));
     Ok(())
 }
 

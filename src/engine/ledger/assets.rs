@@ -4,7 +4,7 @@ use iso_currency::Currency;
 
 use super::{ASSETS_MAX, Asset, SCALE_MAX};
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{FieldError, LedgerEvent, RecordKey, Refusal};
+use crate::engine::{InputError, LedgerEvent, RecordKey, Refusal};
 use crate::types::AssetCode;
 
 /// Returns the asset of an ISO 4217 code. Codes without minor units (gold, test codes) are no
@@ -47,7 +47,7 @@ pub(in crate::engine) fn put_asset(
 ) -> Result<bool, DecideError> {
     if asset.scale > SCALE_MAX {
         let message = format!("must be from 0 to {SCALE_MAX}");
-        let error = FieldError::new("/scale", "out-of-range", message);
+        let error = InputError::new("/scale", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     if let Some(known) = iso_asset(&asset.code) {

@@ -10,7 +10,7 @@ use crate::engine::core::preconditions::require_match;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{
-    FieldError, IfMatch, Outcome, RecordKey, Refusal, Rules, TransferAsk, UserRef,
+    IfMatch, InputError, Outcome, RecordKey, Refusal, Rules, TransferAsk, UserRef,
 };
 use crate::types::{AccountId, AssetCode, Decimal, HoldId, Span, TransferId, Username};
 
@@ -26,7 +26,7 @@ pub(in crate::engine) fn put_asset(
     resolved.require_admin_or_service()?;
     if asset.name.as_deref().is_some_and(|name| name.len() > Rules::NAME_BYTES_MAX) {
         let message = format!("must have at most {} bytes", Rules::NAME_BYTES_MAX);
-        let error = FieldError::new("/name", "too-long", message);
+        let error = InputError::new("/name", "too-long", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let created = super::put_asset(unit, asset)?;
@@ -150,7 +150,7 @@ pub(in crate::engine) fn void_hold(
 /// Returns the user who is to own an account.
 fn owner_named(unit: &UnitOfWork<'_>, name: &Username) -> Result<UserRef, DecideError> {
     unit.user_named(name)?.map(crate::engine::User::names).ok_or_else(|| {
-        let error = FieldError::new("/owner", "unknown-user", "must be the name of a user");
+        let error = InputError::new("/owner", "unknown-user", "must be the name of a user");
         Refusal::InvalidInput(vec![error]).into()
     })
 }
@@ -185,7 +185,7 @@ pub(in crate::engine) fn post_transfers(
     for TransferAsk { id, from, to, amount, note } in asked {
         require_short("/note", note.as_deref())?;
         if id.as_ref().is_some_and(TransferId::is_reserved) {
-            let error = FieldError::new("/id", "reserved", "is a part of the API; choose another");
+            let error = InputError::new("/id", "reserved", "is a part of the API; choose another");
             return Err(Refusal::InvalidInput(vec![error]).into());
         }
         let id = id.clone().unwrap_or_else(|| unit.mint_transfer());
@@ -222,7 +222,7 @@ fn require_a_few(count: usize) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!("must have 1 to {TRANSFERS_MAX} entries");
-    Err(Refusal::InvalidInput(vec![FieldError::new("/transfers", "out-of-range", message)]))
+    Err(Refusal::InvalidInput(vec![InputError::new("/transfers", "out-of-range", message)]))
 }
 
 fn held(
@@ -239,7 +239,7 @@ fn held(
 fn life_of(unit: &UnitOfWork<'_>, life: Span) -> Result<crate::types::Time, Refusal> {
     if life == Span::ZERO || life > HOLD_LIFE_MAX {
         let message = format!("must be above zero and at most {HOLD_LIFE_MAX}");
-        let error = FieldError::new("/expires", "out-of-range", message);
+        let error = InputError::new("/expires", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]));
     }
     Ok(unit.context.now.plus(life))
@@ -249,7 +249,7 @@ fn life_of(unit: &UnitOfWork<'_>, life: Span) -> Result<crate::types::Time, Refu
 pub(super) fn require_short(pointer: &str, note: Option<&str>) -> Result<(), Refusal> {
     if note.is_some_and(|note| note.len() > NOTE_BYTES_MAX) {
         let message = format!("must have at most {NOTE_BYTES_MAX} bytes");
-        return Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "too-long", message)]));
+        return Err(Refusal::InvalidInput(vec![InputError::new(pointer, "too-long", message)]));
     }
     Ok(())
 }

@@ -149,7 +149,7 @@ pub(in crate::engine) fn void(unit: &mut UnitOfWork<'_>, hold: &Hold) -> Result<
 }
 
 /// Releases the rest of a hold that expires. A resolved hold does not change.
-pub(in crate::engine) fn expire(
+pub(in crate::engine) fn release_expired(
     unit: &mut UnitOfWork<'_>,
     hold: &Hold,
 ) -> Result<Hold, DecideError> {

@@ -35,9 +35,10 @@ pub use assets::{iso_asset, iso_assets};
 pub(super) use assets::{put_asset, scale};
 pub use conserve::{Imbalance, check};
 pub use event::LedgerEvent;
-pub(super) use holds::{Capture, Place, capture, expire, hold_of, place, void};
+pub(super) use holds::{Capture, Place, capture, hold_of, place, release_expired, void};
 pub use record::{
-    Account, AccountChange, Asset, Entry, Hold, HoldStatus, Row, Totals, Transfer, TransferAsk,
+    Account, AccountChange, AppendedRow, Asset, Entry, Hold, HoldStatus, Totals, Transfer,
+    TransferAsk,
 };
 pub(super) use transfers::{Post, post, reverse, standing};
 

@@ -167,7 +167,7 @@ pub struct AccountChange {
 
 /// A row that is added once and never changes, and that no decision reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Row {
+pub enum AppendedRow {
     /// A line of an account's statement.
     Entry(Box<Entry>),
     /// Index entry: accounts by owner.

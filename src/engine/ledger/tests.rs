@@ -113,7 +113,7 @@ fn deed() -> impl Strategy<Value = Deed> {
 struct World {
     records: BTreeMap<RecordKey, (Arc<Record>, Revision)>,
     timers: BTreeSet<Timer>,
-    rows: Vec<Row>,
+    rows: Vec<AppendedRow>,
 }
 
 impl World {
@@ -176,7 +176,7 @@ impl World {
             assert_eq!(open().count(), account.holds as usize, "{account:?}");
             let mut balance = 0;
             for row in &self.rows {
-                if let Row::Entry(entry) = row
+                if let AppendedRow::Entry(entry) = row
                     && entry.account == account.id
                 {
                     balance += entry.amount;

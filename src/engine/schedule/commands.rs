@@ -8,7 +8,7 @@ use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::schedule::{Cron, CronFault};
 use crate::engine::transaction::{self, Owner};
 use crate::engine::{
-    Actor, CatchUp, Event, FieldError, Firing, Outcome, Overlap, Refusal, Schedule, ScheduleAsk,
+    Actor, CatchUp, Event, Firing, InputError, Outcome, Overlap, Refusal, Schedule, ScheduleAsk,
     ScheduleOwner,
 };
 use crate::types::{ScheduleId, Span, Time, TxId};
@@ -40,7 +40,7 @@ pub(in crate::engine) fn create(
             CronFault::Zone => ("/zone", "unknown-zone", "there is no such time zone".to_owned()),
             CronFault::Never => ("/cron", "invalid-cron", "there is no such time".to_owned()),
         };
-        Refusal::InvalidInput(vec![FieldError::new(pointer, code, message)])
+        Refusal::InvalidInput(vec![InputError::new(pointer, code, message)])
     })?;
     let none = || Refusal::NotFound("workflow");
     let head = unit.workflow(ask.workflow.clone())?.copied().ok_or_else(none)?;

@@ -10,7 +10,7 @@ use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::user::{require_proved, user_or_not_found};
 use crate::engine::{
-    AttemptEvent, EndReason, FieldError, OpenedBy, Outcome, Profile, Refusal, Rules, SessionEvent,
+    AttemptEvent, EndReason, InputError, OpenedBy, Outcome, Profile, Refusal, Rules, SessionEvent,
     UserEvent, UserRef,
 };
 use crate::types::{ProfileName, Role, SessionId, Username};
@@ -211,7 +211,7 @@ fn times(rules: &Rules, profile: Option<&ProfileName>) -> Result<Profile, Refusa
                 [] => "no profiles are configured".to_owned(),
                 known => format!("must be one of: {}", known.join(", ")),
             };
-            Refusal::InvalidInput(vec![FieldError::new("/profile", "unknown-profile", message)])
+            Refusal::InvalidInput(vec![InputError::new("/profile", "unknown-profile", message)])
         }),
     }
 }

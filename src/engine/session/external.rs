@@ -7,7 +7,7 @@ use crate::engine::core::inputs::CommandInputs;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::user::User;
-use crate::engine::{FieldError, Outcome, Refusal, SessionEvent};
+use crate::engine::{InputError, Outcome, Refusal, SessionEvent};
 use crate::types::{Span, Username};
 
 /// Minimum idle time-out: a shorter one would end a session before its framework uses it.
@@ -29,7 +29,7 @@ pub(in crate::engine) fn put(
     let idle = idle.unwrap_or(unit.rules.profile.idle);
     if idle < IDLE_MIN || idle > IDLE_MAX {
         let message = format!("must be from {IDLE_MIN} to {IDLE_MAX}");
-        let error = FieldError::new("/idle", "out-of-range", message);
+        let error = InputError::new("/idle", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let json = crate::engine::core::json_change::text(data);

@@ -196,7 +196,7 @@ pub const REDACTED: &str = "the reason is told to those who may read all of the 
 
 /// Replaces the reason that an expression failed with [`REDACTED`], unless the actor may read all
 /// of the data.
-pub(super) fn discreet<T>(
+pub(super) fn redact_expression_error<T>(
     made: Result<T, DecideError>,
     definition: &Definition,
     actor: &Actor,

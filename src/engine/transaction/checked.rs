@@ -10,7 +10,7 @@ use super::start::{below, digest};
 use super::submit::checked;
 use crate::engine::core::json;
 use crate::engine::workflow::{Definition, StepDefinition};
-use crate::engine::{Digest, FieldError, Refusal};
+use crate::engine::{Digest, InputError, Refusal};
 use crate::types::{StepName, WorkflowName};
 
 /// Input with the result of its schema.
@@ -137,7 +137,7 @@ fn fitting(definition: &Definition, input: Value) -> Result<Arc<Value>, Refusal>
         return Ok(Arc::new(input));
     }
     let message = "this workflow takes no input at its start";
-    Err(Refusal::InvalidInput(vec![FieldError::new("/input", "unknown-field", message)]))
+    Err(Refusal::InvalidInput(vec![InputError::new("/input", "unknown-field", message)]))
 }
 
 impl StepInput {

@@ -94,7 +94,7 @@ pub(super) fn begin(
     // The reason of a failure is shown as the starting workflow may see it, without hidden data.
     let definition = Arc::clone(&begin.definition);
     let made = begin.begin(unit, input.stored, Some((fact, record)));
-    super::access::discreet(made, &definition, &resolved.actor, false).map(Some)
+    super::access::redact_expression_error(made, &definition, &resolved.actor, false).map(Some)
 }
 
 /// Starts a transaction for a schedule.

@@ -11,12 +11,12 @@ use super::eval_context::{Bindings, failed};
 use super::event::TxEvent;
 use super::interpreter::{Interpreter, Trigger, inbox_roles};
 use super::record::{CallPurpose, OpenJoin, OpenStep, StuckReason, Tx};
-use super::submit::{asker, seen};
+use super::submit::{asker, load_visible};
 use super::view::view;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, ParallelBranches, StepDefinition, StepKind};
-use crate::engine::{Digest, FieldError, Outcome, Refusal};
+use crate::engine::{Digest, InputError, Outcome, Refusal};
 use crate::types::{StepName, Time, TxId};
 
 /// Request to migrate a transaction to another version.
@@ -47,7 +47,7 @@ pub(in crate::engine) fn pause(
     id: TxId,
     pause: bool,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     require_operate(resolved)?;
     if tx.status.is_ended() {
         return Err(Refusal::AlreadyEnded.into());
@@ -72,7 +72,7 @@ pub(in crate::engine) fn migrate(
     id: TxId,
     ask: &MigrateAsk,
 ) -> Result<Outcome, DecideError> {
-    let (tx, old) = seen(unit, resolved, id, None)?;
+    let (tx, old) = load_visible(unit, resolved, id, None)?;
     require_operate(resolved)?;
     if tx.status.is_ended() {
         return Err(Refusal::AlreadyEnded.into());
@@ -88,7 +88,7 @@ pub(in crate::engine) fn migrate(
     }
     if let Some(unknown) = ask.steps.keys().find(|step| old.step(step).is_none()) {
         let message = format!("the version {} has no such step", tx.version);
-        let error = FieldError::new(&format!("/steps/{unknown}"), "unknown-step", message);
+        let error = InputError::new(&format!("/steps/{unknown}"), "unknown-step", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let before = unit.savepoint();

@@ -6,7 +6,7 @@ use crate::engine::core::record::RecordKey;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Definition;
-use crate::engine::{Actor, Event, FieldError, Outcome, Refusal};
+use crate::engine::{Actor, Event, InputError, Outcome, Refusal};
 use crate::types::{Revision, Role, Time, WorkflowName};
 
 /// Maximum number of workflows.
@@ -82,7 +82,7 @@ pub(in crate::engine) fn publish(
     }
     if head.is_none() && name.is_reserved() {
         let message = "is reserved; choose another name";
-        let error = FieldError::new("/workflow", "reserved", message);
+        let error = InputError::new("/workflow", "reserved", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let version = head.map_or(1, |head| head.latest + 1);

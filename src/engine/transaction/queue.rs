@@ -18,7 +18,7 @@ use crate::engine::core::record::IndexEntry;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::Definition;
-use crate::engine::{Actor, FieldError, Outcome, Refusal};
+use crate::engine::{Actor, InputError, Outcome, Refusal};
 use crate::types::{Span, StepName, Time, TxId, WorkflowName};
 
 /// Maximum number of steps of one claim: the answer contains that many transactions.
@@ -109,11 +109,11 @@ pub(in crate::engine) fn claim_queued(
 ) -> Result<Outcome, DecideError> {
     if ask.limit == 0 || ask.limit > QUEUE_CLAIMS_MAX {
         let message = format!("must be from 1 to {QUEUE_CLAIMS_MAX}");
-        let error = FieldError::new("/limit", "out-of-range", message);
+        let error = InputError::new("/limit", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     if ask.span == Some(Span::ZERO) {
-        let error = FieldError::new("/for", "out-of-range", "must be longer than nothing");
+        let error = InputError::new("/for", "out-of-range", "must be longer than nothing");
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let none = || Refusal::NotFound("workflow");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::access::{discreet, lets_in, may_see};
+use super::access::{lets_in, may_see, redact_expression_error};
 use super::checked::{CheckedInput, StartInput};
 use super::eval_context::{Bindings, EvalContext, failed};
 use super::event::TxEvent;
@@ -18,7 +18,7 @@ use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::expression::TemplateOutput;
 use crate::engine::workflow::{Definition, SessionEnd, StepTarget};
-use crate::engine::{Actor, Digest, FieldError, Outcome, Refusal};
+use crate::engine::{Actor, Digest, InputError, Outcome, Refusal};
 use crate::types::{ScheduleId, SessionId, TxId, WorkflowName};
 
 /// Maximum length of a reference, in bytes.
@@ -86,7 +86,7 @@ pub(in crate::engine) fn start(
     };
     let definition = Arc::clone(&begin.definition);
     let made = begin.begin(unit, input.stored.clone(), reference);
-    let id = discreet(made, &definition, &resolved.actor, true)?;
+    let id = redact_expression_error(made, &definition, &resolved.actor, true)?;
     let view = view(unit, &resolved.actor, id)?;
     Ok(Outcome::Transaction { view, created: true })
 }
@@ -206,7 +206,7 @@ pub(super) fn referred(
 ) -> Result<Referred, DecideError> {
     if reference.is_empty() || reference.len() > REFERENCE_BYTES_MAX {
         let message = format!("must have 1 to {REFERENCE_BYTES_MAX} bytes");
-        let error = FieldError::new("/reference", "out-of-range", message);
+        let error = InputError::new("/reference", "out-of-range", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     let fact = reference_fact(&definition.name, reference);
@@ -227,9 +227,9 @@ pub fn reference_fact(workflow: &WorkflowName, reference: &str) -> RecordKey {
 }
 
 /// Moves the pointers of the errors below another pointer.
-pub(super) fn below(pointer: &str, errors: Vec<FieldError>) -> Vec<FieldError> {
+pub(super) fn below(pointer: &str, errors: Vec<InputError>) -> Vec<InputError> {
     let moved =
-        |error: FieldError| FieldError { pointer: format!("{pointer}{}", error.pointer), ..error };
+        |error: InputError| InputError { pointer: format!("{pointer}{}", error.pointer), ..error };
     errors.into_iter().map(moved).collect()
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::access::{
-    counts_people, discreet, is_let_in, is_operator, is_owner, lets_in, may_see, may_submit,
+    counts_people, is_let_in, is_operator, is_owner, lets_in, may_see, may_submit,
+    redact_expression_error,
 };
 use super::checked::{CheckedInput, StepInput};
 use super::eval_context::{Bindings, EvalActor};
@@ -20,7 +21,7 @@ use crate::engine::core::record::RecordKey;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::workflow::{Definition, StepDefinition, StepKind, StepTarget};
-use crate::engine::{Actor, AttemptEvent, Event, FieldError, IfMatch, Outcome, Refusal};
+use crate::engine::{Actor, AttemptEvent, Event, IfMatch, InputError, Outcome, Refusal};
 use crate::types::TxId;
 
 /// Maximum length of the reason of a cancellation, in bytes.
@@ -39,7 +40,7 @@ pub(super) fn asker(resolved: &ResolvedActor) -> EvalActor {
 }
 
 /// Returns the transaction, if the actor may know of it, and its definition.
-pub(super) fn seen(
+pub(super) fn load_visible(
     unit: &UnitOfWork<'_>,
     resolved: &ResolvedActor,
     id: TxId,
@@ -144,9 +145,9 @@ pub(in crate::engine) fn submit(
     if_match: Option<&IfMatch>,
     checked: Option<&CheckedInput>,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, if_match)?;
+    let (tx, definition) = load_visible(unit, resolved, id, if_match)?;
     let made = take(unit, resolved, &tx, &definition, (name, input, checked));
-    discreet(made, &definition, &resolved.actor, is_owner(&tx, &resolved.actor))
+    redact_expression_error(made, &definition, &resolved.actor, is_owner(&tx, &resolved.actor))
 }
 
 fn take(
@@ -212,7 +213,7 @@ pub(in crate::engine) fn deliver(
     input: &Value,
     undated: Option<u128>,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     if undated.is_some_and(|message| tx.heard.contains(&message)) {
         let view = view(unit, &resolved.actor, id)?;
         return Ok(Outcome::Transaction { view, created: false });
@@ -290,7 +291,7 @@ pub(super) fn checked(
         }
         None => {
             let message = "this step takes no input";
-            Err(Refusal::InvalidInput(vec![FieldError::new("", "unknown-field", message)]))
+            Err(Refusal::InvalidInput(vec![InputError::new("", "unknown-field", message)]))
         }
     }
 }
@@ -305,7 +306,7 @@ pub(in crate::engine) fn note_wrong_code(
     challenge: &Arc<str>,
     is_wrong: bool,
 ) -> Result<(), DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     let open = match step {
         Some(step) => open_step(&tx, step)?.clone(),
         None => waiting_for(&tx, &definition, resolved)?.clone(),
@@ -348,7 +349,7 @@ pub(in crate::engine) fn claim(
     id: TxId,
     name: &str,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     let open = open_step(&tx, name)?;
     require_let_in(&tx, &definition, open, &resolved.actor)?;
     require_free(open, resolved, unit)?;
@@ -377,7 +378,7 @@ pub(in crate::engine) fn release(
     id: TxId,
     name: &str,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     let open = open_step(&tx, name)?;
     if !is_operator(&resolved.actor) {
         if !may_submit(&tx, &definition, open, &resolved.actor) {
@@ -401,7 +402,7 @@ pub(in crate::engine) fn resend(
     id: TxId,
     challenge: &str,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     let submits =
         |open: &OpenStep| open.is_client && may_submit(&tx, &definition, open, &resolved.actor);
     if !is_owner(&tx, &resolved.actor) && !tx.open.iter().any(submits) {
@@ -423,7 +424,7 @@ pub(in crate::engine) fn cancel(
     reason: Option<&str>,
     if_match: Option<&IfMatch>,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, if_match)?;
+    let (tx, definition) = load_visible(unit, resolved, id, if_match)?;
     let may = is_operator(&resolved.actor)
         || lets_in(&definition.cancel, &resolved.actor, Some(&tx), &[]);
     if !may {
@@ -431,7 +432,7 @@ pub(in crate::engine) fn cancel(
     }
     if reason.is_some_and(|reason| reason.len() > REASON_BYTES_MAX) {
         let message = format!("must have at most {REASON_BYTES_MAX} bytes");
-        let error = FieldError::new("/reason", "too-long", message);
+        let error = InputError::new("/reason", "too-long", message);
         return Err(Refusal::InvalidInput(vec![error]).into());
     }
     if tx.status.is_ended() {
@@ -476,7 +477,7 @@ pub(in crate::engine) fn repair(
     id: TxId,
     repair: &Repair,
 ) -> Result<Outcome, DecideError> {
-    let (tx, definition) = seen(unit, resolved, id, None)?;
+    let (tx, definition) = load_visible(unit, resolved, id, None)?;
     if !is_operator(&resolved.actor) {
         return Err(Refusal::NotAllowed("this needs the role abide:operator").into());
     }

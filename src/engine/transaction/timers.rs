@@ -137,7 +137,7 @@ pub(in crate::engine) fn fire(
                 // A timer that cannot proceed ends the transaction or leaves it to an operator; it
                 // never fires for ever.
                 interpreter.turn_back(before);
-                let (step, join) = stage(interpreter.tx()?, &what)
+                let (step, join) = step_to_blame(interpreter.tx()?, &what)
                     .unwrap_or_else(|| (definition.first.clone(), None));
                 let ended = match what {
                     Due::Reminder(place, _) => interpreter.emit(TxEvent::Reminded {
@@ -196,7 +196,7 @@ fn pass_over(
     interpreter.emit(TxEvent::Settled { status, timer_at })
 }
 
-fn stage(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
+fn step_to_blame(tx: &Tx, what: &Due) -> Option<(StepName, Option<u32>)> {
     let open = match what {
         Due::Reminder(place, _) | Due::Step(place) => tx.at(*place),
         Due::Callback(number) => {
@@ -217,7 +217,7 @@ fn happen(interpreter: &mut Interpreter<'_, '_>, what: &Due) -> Result<(), Decid
     match what {
         Due::Deadline if interpreter.tx()?.pivot => interpreter.emit(TxEvent::DeadlinePassed),
         Due::Deadline => interpreter.compensate(TxStatus::Expired, "deadline".into()),
-        Due::Hold(id) => expire(interpreter, id),
+        Due::Hold(id) => expire_hold_group(interpreter, id),
         Due::Reminder(place, _) => remind(interpreter, *place),
         Due::Step(place) => time_out(interpreter, *place),
         Due::Callback(number) => super::call::callback_late(interpreter, *number),
@@ -225,7 +225,10 @@ fn happen(interpreter: &mut Interpreter<'_, '_>, what: &Due) -> Result<(), Decid
     }
 }
 
-fn expire(interpreter: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), DecideError> {
+fn expire_hold_group(
+    interpreter: &mut Interpreter<'_, '_>,
+    id: &HoldId,
+) -> Result<(), DecideError> {
     let tx = interpreter.tx()?;
     let Some(held) = tx.holds.iter().find(|held| held.hold.id == *id).cloned() else {
         return Ok(());
@@ -238,7 +241,7 @@ fn expire(interpreter: &mut Interpreter<'_, '_>, id: &HoldId) -> Result<(), Deci
     };
     let together: Vec<_> = tx.holds.iter().filter(is_with).map(|held| held.hold.clone()).collect();
     for hold in &together {
-        ledger::expire(interpreter.unit, hold)?;
+        ledger::release_expired(interpreter.unit, hold)?;
     }
     let definition = Arc::clone(&interpreter.definition);
     if let Some((step, target)) = on_expiry(&definition, &held) {

@@ -6,7 +6,7 @@ use super::record::{Holder, User};
 use crate::engine::core::inputs::CommandInputs;
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
-use crate::engine::{FieldError, Refusal, Rules};
+use crate::engine::{InputError, Refusal, Rules};
 use crate::types::{Role, Username};
 
 /// The name of the first administrator.
@@ -45,7 +45,7 @@ pub(in crate::engine) fn require_free(
         return Ok(());
     }
     let message = "is reserved; choose another name";
-    Err(Refusal::InvalidInput(vec![FieldError::new(pointer, "reserved", message)]))
+    Err(Refusal::InvalidInput(vec![InputError::new(pointer, "reserved", message)]))
 }
 
 pub(in crate::engine) fn new_user(
@@ -77,11 +77,11 @@ pub(in crate::engine) fn require_fit(
     let mut errors = Vec::new();
     if name.is_some_and(|name| name.len() > Rules::NAME_BYTES_MAX) {
         let message = format!("must have at most {} bytes", Rules::NAME_BYTES_MAX);
-        errors.push(FieldError::new("/name", "too-long", message));
+        errors.push(InputError::new("/name", "too-long", message));
     }
     if roles.is_some_and(|roles| roles.len() > Rules::ROLES_MAX) {
         let message = format!("must have at most {} entries", Rules::ROLES_MAX);
-        errors.push(FieldError::new("/roles", "too-many", message));
+        errors.push(InputError::new("/roles", "too-many", message));
     }
     if errors.is_empty() { Ok(()) } else { Err(Refusal::InvalidInput(errors)) }
 }

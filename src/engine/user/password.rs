@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::core::inputs::{CommandInputs, PasswordCheck, PasswordEvidence};
-use crate::engine::{FieldError, Refusal, Rules, User};
+use crate::engine::{InputError, Refusal, Rules, User};
 use crate::types::{Password, Span, Username};
 
 /// The passwords of 8 and more characters among the 20 000 most common ones, in byte order and
@@ -16,23 +16,23 @@ pub(in crate::engine) fn faults(
     pointer: &str,
     username: Option<&Username>,
     password: &Password,
-) -> Vec<FieldError> {
+) -> Vec<InputError> {
     let text = password.reveal();
     let (min, max) = (rules.password_chars_min, Rules::PASSWORD_CHARS_MAX);
     // Code points: more or less the characters that people see.
     let chars = text.chars().count();
     if chars < min {
         let message = format!("must have at least {min} characters");
-        return vec![FieldError::new(pointer, "too-short", message)];
+        return vec![InputError::new(pointer, "too-short", message)];
     }
     if chars > max {
         let message = format!("must have at most {max} characters");
-        return vec![FieldError::new(pointer, "too-long", message)];
+        return vec![InputError::new(pointer, "too-long", message)];
     }
     let lower = text.to_lowercase();
     if is_common(&lower) || username.is_some_and(|name| name.as_str() == lower) {
         let message = "is among the passwords that are tried first; choose another one";
-        return vec![FieldError::new(pointer, "too-common", message)];
+        return vec![InputError::new(pointer, "too-common", message)];
     }
     Vec::new()
 }

@@ -8,7 +8,7 @@ use crate::engine::core::record::{Record, RecordKey};
 use crate::engine::core::resolved_actor::ResolvedActor;
 use crate::engine::core::unit_of_work::{DecideError, UnitOfWork};
 use crate::engine::{
-    DeadLetter, Event, FieldError, GivenUp, OLD_KEY_LIFE, Outcome, Refusal, Replay, Webhook,
+    DeadLetter, Event, GivenUp, InputError, OLD_KEY_LIFE, Outcome, Refusal, Replay, Webhook,
     WebhookAsk, WebhookNews,
 };
 use crate::types::WebhookId;
@@ -43,16 +43,16 @@ pub(in crate::engine) fn create(
     let http = ask.url.starts_with("http://") || ask.url.starts_with("https://");
     if !http || ask.url.len() > TEXT_BYTES_MAX {
         let message = "must be an address with http or https";
-        errors.push(FieldError::new("/url", "invalid-value", message));
+        errors.push(InputError::new("/url", "invalid-value", message));
     }
     if ask.types.is_empty() || ask.types.len() > TYPES_MAX {
         let message = format!("must name 1 to {TYPES_MAX} types of events");
-        errors.push(FieldError::new("/types", "out-of-range", message));
+        errors.push(InputError::new("/types", "out-of-range", message));
     }
     for (number, pattern) in ask.types.iter().enumerate() {
         if !is_pattern(pattern) {
             let message = "must be a type like order.paid, or the beginning of some and *";
-            errors.push(FieldError::new(&format!("/types/{number}"), "invalid-value", message));
+            errors.push(InputError::new(&format!("/types/{number}"), "invalid-value", message));
         }
     }
     if !errors.is_empty() {

@@ -13,7 +13,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 use self::shape::Shape;
-use crate::engine::FieldError;
+use crate::engine::InputError;
 use crate::engine::expression::{PATTERN_BYTES_MAX, Type};
 use crate::types::Decimal;
 
@@ -61,7 +61,7 @@ impl InputSchema {
     ///
     /// # Errors
     /// All faults, with pointers into the input (the root is `""`).
-    pub fn check(&self, input: &Value) -> Result<(), Vec<FieldError>> {
+    pub fn check(&self, input: &Value) -> Result<(), Vec<InputError>> {
         // The quick check first: nearly all inputs are valid.
         if self.validator.is_valid(input) {
             return Ok(());

@@ -273,7 +273,7 @@ impl From<&Refusal> for Problem {
         };
         let mut problem = match refusal {
             Refusal::InvalidInput(errors) => {
-                let field = |error: &engine::FieldError| {
+                let field = |error: &engine::InputError| {
                     FieldError::new(error.pointer.clone(), error.code, error.message.clone())
                 };
                 Self::fields(errors.iter().map(field).collect())

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::app::delivery::worker::{Attempt, AttemptResult, Delivery, Turn};
 use crate::engine::{IndexEntry, Record, RecordKey, Refusal};
 use crate::outbound::ServerAddress;
-use crate::records::{Key, read_fact};
+use crate::records::{Key, read_record};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, Page, View};
 use crate::types::{Revision, Time, TxId};
 
@@ -311,7 +311,7 @@ fn read_page(app: &App, from: Bound<Bytes>) -> Result<Page, Refusal> {
 /// Returns the server that a call goes to, in its canonical form without the path. Returns `None`
 /// if the call does not exist any more.
 fn destination_of(app: &App, (tx, number): CallId) -> Result<Option<String>, Refusal> {
-    let read = read_fact(&*app.store, View::Committed, &RecordKey::Tx(tx));
+    let read = read_record(&*app.store, View::Committed, &RecordKey::Tx(tx));
     let Some((record, _)) = app.guard(read)? else { return Ok(None) };
     let Record::Tx(tx) = &*record else { return Ok(None) };
     let Some(call) = tx.call(number) else { return Ok(None) };

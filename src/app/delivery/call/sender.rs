@@ -16,7 +16,7 @@ use crate::engine::{
     CallAttempt, CallResult, CallState, Command, IndexEntry, Outcome, Record, RecordKey, Refusal,
 };
 use crate::outbound::{HttpClient, HttpRequest, SendError};
-use crate::records::{Key, read_fact};
+use crate::records::{Key, read_record};
 use crate::store::{KeyRange, Order, PAGE_ROWS_MAX, View};
 
 /// Makes single attempts.
@@ -63,7 +63,7 @@ impl CallSender {
 
     /// Returns the command that ends an attempt without an answer; `None` if none is under way.
     fn lost(&self, (tx, number): CallId, what: &str) -> Result<Option<Command>, Refusal> {
-        let read = read_fact(&*self.app.store, View::Committed, &RecordKey::Tx(tx));
+        let read = read_record(&*self.app.store, View::Committed, &RecordKey::Tx(tx));
         let read = self.app.guard(read)?.map(|(record, _)| record);
         let Some(Record::Tx(found)) = read.as_deref() else { return Ok(None) };
         let call = found.call(number).filter(|call| matches!(call.state, CallState::InFlight(_)));

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::shape::Shape;
 use super::{AMOUNT, SchemaFault, within};
-use crate::engine::FieldError;
+use crate::engine::InputError;
 use crate::engine::expression::nearest;
 
 /// Maximum number of reported faults of one input.
@@ -34,8 +34,8 @@ pub(super) fn of_schema(error: &ValidationError<'_>) -> SchemaFault {
 pub(super) fn of_input<'e>(
     errors: impl Iterator<Item = ValidationError<'e>>,
     shape: &Shape,
-) -> Vec<FieldError> {
-    let mut found: Vec<FieldError> = Vec::new();
+) -> Vec<InputError> {
+    let mut found: Vec<InputError> = Vec::new();
     for error in errors {
         if found.len() >= FAULTS_MAX {
             break;
@@ -48,7 +48,7 @@ pub(super) fn of_input<'e>(
     found.truncate(FAULTS_MAX);
     found.dedup();
     if found.is_empty() {
-        found.push(FieldError::new("", "invalid-value", "the input does not fit its schema"));
+        found.push(InputError::new("", "invalid-value", "the input does not fit its schema"));
     }
     found
 }
@@ -62,15 +62,15 @@ fn told(
     error: &ValidationError<'_>,
     pointer: &str,
     shape: Option<&Shape>,
-    found: &mut Vec<FieldError>,
+    found: &mut Vec<InputError>,
 ) {
     use ValidationErrorKind as Kind;
-    let mut tell = |code, message: String| found.push(FieldError::new(pointer, code, message));
+    let mut tell = |code, message: String| found.push(InputError::new(pointer, code, message));
     match error.kind() {
         Kind::Required { property } => {
             let name = property.as_str().unwrap_or_default();
             let fault =
-                FieldError::new(&within(pointer, name), "missing-field", "the field is missing");
+                InputError::new(&within(pointer, name), "missing-field", "the field is missing");
             found.push(fault);
         }
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
@@ -84,7 +84,7 @@ fn told(
                     Some(near) => format!("there is no such field; did you mean `{near}`?"),
                     None => "there is no such field".to_owned(),
                 };
-                found.push(FieldError::new(&within(pointer, name), "unknown-field", message));
+                found.push(InputError::new(&within(pointer, name), "unknown-field", message));
             }
         }
         Kind::FalseSchema => tell("unknown-field", "there is no such field".to_owned()),
